@@ -1,0 +1,197 @@
+package bridge
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+// Bus carries messages. What is published on it comes back by Hub.Deliver,
+// before Publish returns where the bus is embedded.
+type Bus interface {
+	// Publish puts a message on the channels' topics. An error means that
+	// some protocol did not take it.
+	Publish(*Message) error
+	// PublishRetained publishes a retained message of the gateway's own; an
+	// empty payload removes it.
+	PublishRetained(topic string, payload []byte) error
+}
+
+// Options are the rules by which a Hub works.
+type Options struct {
+	SecretKey     string        // with it, everybody may register; empty: the gateway is open
+	BasicKey      string        // takes the place of SecretKey for basic frames, if not empty
+	RequireToken  bool          // every sender is protected
+	MessageBytes  int           // largest message
+	Linger        time.Duration // how long a membership outlives its stream
+	ExpireNamed   time.Duration // how long a name is remembered after it was last seen
+	ExpireUnnamed time.Duration // the same for a registration over HTTP without a name
+	ListedFor     time.Duration // how long a channel without members is listed after its last message
+	ChannelNames  map[Channel]string
+	Tree          *Tree
+	Store         Store // nil: nothing is remembered
+	Log           *logrus.Logger
+	Now           func() time.Time // nil: time.Now
+}
+
+// Hub knows every sender and channel, and executes the verbs. Its methods may
+// be called from any goroutine.
+type Hub struct {
+	opts     Options
+	bus      Bus
+	links    [numProtocols]*Link
+	counters Counters
+	ids      *idSource
+	now      func() time.Time
+	tree     *Tree
+
+	mu       sync.RWMutex // guards all below, and what senders and channels hold
+	senders  map[SenderID]*Sender
+	names    map[string]*Sender
+	tokens   map[[sha256.Size]byte]*Sender
+	channels map[Channel]*channel
+	restored []restoredCallback
+	dirty    map[Channel]struct{} // channels whose members topic is to be written
+	wake     chan struct{}        // there is something in dirty
+}
+
+// New returns a hub with the senders that the store remembers. Nothing may be
+// published before SetBus.
+func New(opts Options) (*Hub, error) {
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	h := &Hub{
+		opts:     opts,
+		ids:      newIDSource(),
+		now:      opts.Now,
+		tree:     opts.Tree,
+		senders:  map[SenderID]*Sender{},
+		names:    map[string]*Sender{},
+		tokens:   map[[sha256.Size]byte]*Sender{},
+		channels: map[Channel]*channel{},
+		dirty:    map[Channel]struct{}{},
+		wake:     make(chan struct{}, 1),
+	}
+	if opts.Store != nil {
+		records, err := opts.Store.Load()
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range records {
+			h.restore(r)
+		}
+	}
+	return h, nil
+}
+
+// SetBus gives the hub its bus, once, before anything is published.
+func (h *Hub) SetBus(b Bus) { h.bus = b }
+
+// AddLink makes a protocol's members reachable, once, before its first member.
+// Size is the link's queue in messages; patience bounds how long a publisher
+// that may wait does so while it is full.
+func (h *Hub) AddLink(p Protocol, size int, patience time.Duration) *Link {
+	l := NewLink(p, &h.counters, size, patience)
+	h.links[p] = l
+	return l
+}
+
+// Links returns the links by protocol; nil where a protocol has none.
+func (h *Hub) Links() map[Protocol]*Link {
+	links := map[Protocol]*Link{}
+	for _, p := range Protocols {
+		if h.links[p] != nil {
+			links[p] = h.links[p]
+		}
+	}
+	return links
+}
+
+// Counters returns the counters of all protocols.
+func (h *Hub) Counters() *Counters { return &h.counters }
+
+// Tree returns the names of the topics.
+func (h *Hub) Tree() *Tree { return h.tree }
+
+// MessageBytes is the largest message in bytes.
+func (h *Hub) MessageBytes() int { return h.opts.MessageBytes }
+
+// Open reports whether the gateway has no secret key.
+func (h *Hub) Open() bool { return h.opts.SecretKey == "" }
+
+// CheckKey reports whether key is the secret key. An open gateway takes any.
+func (h *Hub) CheckKey(key string) bool { return checkKey(h.opts.SecretKey, key) }
+
+// CheckBasicKey does the same for the key of a basic frame.
+func (h *Hub) CheckBasicKey(key []byte) bool {
+	if h.opts.BasicKey != "" {
+		return checkKey(h.opts.BasicKey, string(key))
+	}
+	return checkKey(h.opts.SecretKey, string(key))
+}
+
+// BasicOpen reports whether basic frames need no key.
+func (h *Hub) BasicOpen() bool { return h.opts.SecretKey == "" && h.opts.BasicKey == "" }
+
+func checkKey(want, got string) bool {
+	if want == "" {
+		return true
+	}
+	w, g := sha256.Sum256([]byte(want)), sha256.Sum256([]byte(got))
+	return subtle.ConstantTimeCompare(w[:], g[:]) == 1
+}
+
+// Drain waits until no link has anything queued, or ctx ends.
+func (h *Hub) Drain(ctx context.Context) {
+	t := time.NewTicker(5 * time.Millisecond)
+	defer t.Stop()
+	for {
+		idle := true
+		for _, l := range h.links {
+			idle = idle && (l == nil || l.Idle())
+		}
+		if idle {
+			return
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// membersEvery is the least time between two updates of a members topic, and
+// how often lingering memberships are looked at.
+const membersEvery = time.Second
+
+// Run writes the members topics, ends lingering memberships and forgets senders
+// that have not been seen for too long, until ctx ends.
+func (h *Hub) Run(ctx context.Context) {
+	sweepEvery := min(time.Hour, max(time.Second, min(h.opts.ExpireNamed, h.opts.ExpireUnnamed)/4))
+	sweep := time.NewTicker(sweepEvery)
+	defer sweep.Stop()
+	tick := time.NewTicker(membersEvery)
+	defer tick.Stop()
+	wake := h.wake
+	for {
+		select {
+		case <-ctx.Done():
+			h.saveSeen()
+			return
+		case <-wake:
+			h.publishMembers()
+			wake = nil // not again before the next tick
+		case <-tick.C:
+			wake = h.wake
+			h.endLingering()
+		case <-sweep.C:
+			h.sweep()
+		}
+	}
+}

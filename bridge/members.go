@@ -1,0 +1,101 @@
+package bridge
+
+import (
+	"encoding/json"
+	"slices"
+)
+
+// Members is who is on a channel, as the members topic and HTTP show it.
+type Members struct {
+	Count   int      `json:"count"`
+	Members []Member `json:"members"` // by id, at most 256 of them
+}
+
+// Member is one sender on a channel.
+type Member struct {
+	ID   SenderID `json:"id"`
+	Name string   `json:"name,omitempty"`
+	Via  string   `json:"via"` // how it joined first
+}
+
+const membersListed = 256
+
+// ChannelMembers returns a channel's members. ok is false unless s is one.
+func (h *Hub) ChannelMembers(s *Sender, c Channel) (ms Members, ok bool) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	if m := s.joined[c]; m == nil || !m.member() {
+		return ms, false
+	}
+	return h.membersLocked(h.channels[c]), true
+}
+
+func (h *Hub) membersLocked(ch *channel) Members {
+	out := Members{Members: []Member{}}
+	ids := make([]SenderID, 0, len(ch.members))
+	for id, m := range ch.members {
+		if m.member() {
+			ids = append(ids, id)
+		}
+	}
+	out.Count = len(ids)
+	slices.Sort(ids)
+	for _, id := range ids[:min(len(ids), membersListed)] {
+		m := ch.members[id]
+		i := slices.IndexFunc(m.attachments, func(a *Attachment) bool { return a.Broadcasts })
+		out.Members = append(out.Members, Member{ID: id, Name: m.sender.name, Via: m.attachments[i].Via.String()})
+	}
+	return out
+}
+
+// MemberCounts returns how many attachments there are by protocol, over all
+// channels, and how many senders are known.
+func (h *Hub) MemberCounts() (attachments map[Protocol]int, senders int) {
+	attachments = map[Protocol]int{}
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for _, ch := range h.channels {
+		for _, m := range ch.members {
+			for _, a := range m.attachments {
+				attachments[a.Via]++
+			}
+		}
+	}
+	return attachments, len(h.senders)
+}
+
+// touchLocked notes that a channel's members topic is to be written.
+func (h *Hub) touchLocked(ch *channel) {
+	h.dirty[ch.id] = struct{}{}
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+// publishMembers writes the members topics that changed: one update, whatever
+// happened since the last.
+func (h *Hub) publishMembers() {
+	h.mu.Lock()
+	dirty := h.dirty
+	h.dirty = map[Channel]struct{}{}
+	payloads := make(map[Channel][]byte, len(dirty))
+	for c := range dirty {
+		payloads[c] = nil
+		ch := h.channels[c]
+		if ch == nil {
+			continue
+		}
+		if ms := h.membersLocked(ch); ms.Count > 0 {
+			payloads[c], _ = json.Marshal(ms) // plain structs: cannot fail
+		} else if !h.listedLocked(ch, h.now()) {
+			delete(h.channels, c)
+		}
+	}
+	h.mu.Unlock()
+	for c, payload := range payloads {
+		if err := h.bus.PublishRetained(h.tree.Members(c), payload); err != nil {
+			h.opts.Log.WithError(err).WithField("channel", c).Warn("members not published")
+		}
+	}
+}

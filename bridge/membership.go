@@ -1,0 +1,239 @@
+package bridge
+
+import (
+	"slices"
+	"sync/atomic"
+	"time"
+)
+
+// Attachment is one thing that holds a sender on a channel: a stream, a
+// callback, an MQTT subscription, a wire registration. Each gets one copy of
+// what is said there. The exported fields are set before Attach and not after.
+type Attachment struct {
+	Via        Protocol
+	NoEcho     bool   // its sender's own broadcasts are not for it
+	Broadcasts bool   // it gets broadcasts, and makes its sender a member
+	Sends      bool   // its sender can be sent to
+	URL        string // of a callback: it is remembered over a restart
+	Member     any    // what the protocol knows of the receiver
+	Ended      func() // called once, without locks, if the hub ends it
+
+	membership  *membership
+	dead        atomic.Bool // out of its lists, which may still hold it
+	lingerUntil time.Time   // not zero: its stream ended, and it gets nothing
+}
+
+// Wants reports whether a message that came by the attachment's channel is for
+// it: it is still there, and the message is not its sender's own echo.
+func (a *Attachment) Wants(m *Message) bool {
+	return !a.dead.Load() && (!a.NoEcho || m.Sender != a.membership.sender.id)
+}
+
+// Sender returns the sender that the attachment belongs to.
+func (a *Attachment) Sender() *Sender { return a.membership.sender }
+
+// Channel returns the channel that it is attached to.
+func (a *Attachment) Channel() Channel { return a.membership.channel.id }
+
+// membership is one sender on one channel. Guarded by Hub.mu.
+type membership struct {
+	sender      *Sender
+	channel     *channel
+	attachments []*Attachment // in the order of joining
+}
+
+func (m *membership) member() bool { return m.has(func(a *Attachment) bool { return a.Broadcasts }) }
+func (m *membership) reachable() bool {
+	return m.has(func(a *Attachment) bool { return a.Sends })
+}
+func (m *membership) has(f func(*Attachment) bool) bool { return slices.ContainsFunc(m.attachments, f) }
+
+// channel is a channel with members, or with a message not long ago.
+type channel struct {
+	id          Channel
+	members     map[SenderID]*membership // guarded by Hub.mu
+	lists       [numProtocols]list       // who gets broadcasts, read without a lock
+	lingering   atomic.Int32             // memberships whose stream has ended
+	lastMessage atomic.Int64             // Unix seconds; 0: none yet
+}
+
+// list is a slice that is read without a lock while it changes. To append
+// leaves what readers see alone; what is removed stays, marked dead, until
+// half of the list is, so a thousand leaves do not copy a thousand slices.
+// Changes are made under Hub.mu.
+type list struct {
+	p    atomic.Pointer[[]*Attachment]
+	dead int
+}
+
+func (l *list) load() []*Attachment {
+	if p := l.p.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+func (l *list) add(a *Attachment) {
+	s := append(l.load(), a)
+	l.p.Store(&s)
+}
+
+func (l *list) remove(a *Attachment) {
+	a.dead.Store(true)
+	l.dead++
+	s := l.load()
+	if l.dead*2 < len(s) {
+		return
+	}
+	alive := make([]*Attachment, 0, len(s)-l.dead)
+	for _, a := range s {
+		if !a.dead.Load() {
+			alive = append(alive, a)
+		}
+	}
+	l.p.Store(&alive)
+	l.dead = 0
+}
+
+// Attach joins a sender to a channel by a, and creates the channel where it is
+// new. A stream or callback ends a lingering membership of the same sender.
+func (h *Hub) Attach(s *Sender, c Channel, a *Attachment) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.attachLocked(s, c, a)
+}
+
+func (h *Hub) attachLocked(s *Sender, c Channel, a *Attachment) error {
+	if c == 0 {
+		return fault(InvalidChannel, "channels", "0 is not a channel")
+	}
+	if s.gone {
+		return fault(InvalidSender, "sender", "%d was deleted", s.id)
+	}
+	ch := h.channelLocked(c)
+	m := s.joined[c]
+	if m == nil {
+		m = &membership{sender: s, channel: ch}
+		if s.joined == nil {
+			s.joined = map[Channel]*membership{}
+		}
+		s.joined[c] = m
+		ch.members[s.id] = m
+	}
+	a.membership = m
+	m.attachments = append(m.attachments, a)
+	if a.Broadcasts && h.links[a.Via] != nil {
+		ch.lists[a.Via].add(a)
+	}
+	for _, old := range slices.Clone(m.attachments) {
+		if !old.lingerUntil.IsZero() && a.Via == HTTP {
+			h.detachLocked(old)
+		}
+	}
+	h.touchLocked(ch)
+	return nil
+}
+
+// Detach ends an attachment on its owner's part: Ended is not called. It does
+// nothing if the attachment has ended already.
+func (h *Hub) Detach(a *Attachment) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.detachLocked(a)
+}
+
+// DetachLingering ends a stream's attachment, but keeps the membership for a
+// while, so that a reconnect does not look like a leave.
+func (h *Hub) DetachLingering(a *Attachment) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	m := a.membership
+	attached := m != nil && slices.Contains(m.attachments, a)
+	h.detachLocked(a)
+	if !attached || h.opts.Linger <= 0 || m.sender.gone {
+		return
+	}
+	if m.has(func(o *Attachment) bool { return o.Via == HTTP }) {
+		return // another stream or callback holds it anyway
+	}
+	ghost := &Attachment{Via: a.Via, NoEcho: a.NoEcho, Broadcasts: true, Sends: true, lingerUntil: h.now().Add(h.opts.Linger)}
+	ghost.dead.Store(true)
+	if m.sender.joined[m.channel.id] == nil { // it was the last: the membership starts again
+		m = &membership{sender: m.sender, channel: h.channelLocked(m.channel.id)}
+		m.sender.joined[m.channel.id] = m
+		m.channel.members[m.sender.id] = m
+	}
+	ghost.membership = m
+	m.attachments = append(m.attachments, ghost)
+	m.channel.lingering.Add(1)
+	h.touchLocked(m.channel)
+}
+
+func (h *Hub) detachLocked(a *Attachment) {
+	m := a.membership
+	if m == nil {
+		return
+	}
+	i := slices.Index(m.attachments, a)
+	if i < 0 {
+		return
+	}
+	m.attachments = slices.Delete(m.attachments, i, i+1)
+	switch {
+	case !a.lingerUntil.IsZero():
+		m.channel.lingering.Add(-1)
+	case a.Broadcasts && h.links[a.Via] != nil:
+		m.channel.lists[a.Via].remove(a)
+	default:
+		a.dead.Store(true)
+	}
+	if len(m.attachments) == 0 {
+		delete(m.sender.joined, m.channel.id)
+		delete(m.channel.members, m.sender.id)
+	}
+	h.touchLocked(m.channel)
+}
+
+// leaveLocked ends a membership, and returns the attachments whose owners are
+// to be told.
+func (h *Hub) leaveLocked(m *membership) []*Attachment {
+	ended := slices.Clone(m.attachments)
+	for _, a := range ended {
+		h.detachLocked(a)
+	}
+	return ended
+}
+
+func (h *Hub) channelLocked(c Channel) *channel {
+	ch := h.channels[c]
+	if ch == nil {
+		ch = &channel{id: c, members: map[SenderID]*membership{}}
+		h.channels[c] = ch
+	}
+	return ch
+}
+
+// listedLocked reports whether a channel has a member, or had a message lately.
+func (h *Hub) listedLocked(ch *channel, now time.Time) bool {
+	last := ch.lastMessage.Load()
+	return len(ch.members) > 0 || last != 0 && now.Sub(time.Unix(last, 0)) < h.opts.ListedFor
+}
+
+// endLingering ends memberships that have lingered long enough.
+func (h *Hub) endLingering() {
+	now := h.now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, ch := range h.channels {
+		if ch.lingering.Load() == 0 {
+			continue
+		}
+		for _, m := range ch.members {
+			for _, a := range slices.Clone(m.attachments) {
+				if !a.lingerUntil.IsZero() && now.After(a.lingerUntil) {
+					h.detachLocked(a)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,114 @@
+package bridge
+
+import (
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+)
+
+// SenderID names a sender on every protocol. 0 is never a valid id.
+type SenderID uint32
+
+// Channel is a channel's number. 0 is never a valid channel.
+type Channel uint32
+
+// Protocol is the way by which a message came in, or a member is reached.
+type Protocol uint8
+
+// The protocols. Their order is that of every table indexed by Protocol.
+const (
+	UDP Protocol = iota
+	TCP
+	HTTP
+	MQTT
+	numProtocols
+)
+
+// Protocols lists every protocol, for those who render tables of them.
+var Protocols = [...]Protocol{UDP, TCP, HTTP, MQTT}
+
+func (p Protocol) String() string {
+	return [...]string{"udp", "tcp", "http", "mqtt"}[p]
+}
+
+// Type tells a broadcast from a targeted send.
+type Type uint8
+
+// The types of a message, with their values on the wire.
+const (
+	Broadcast Type = 0
+	Send      Type = 1
+)
+
+func (t Type) String() string {
+	if t == Send {
+		return "send"
+	}
+	return "broadcast"
+}
+
+// Hint says what a message's bytes are meant to be. It never changes the bytes.
+type Hint uint8
+
+// The content hints, with their values on the wire.
+const (
+	Opaque Hint = 0
+	Text   Hint = 1
+	JSON   Hint = 2
+)
+
+// Message is one message on one channel, for everybody or for one receiver.
+// It is shared by all who deliver it: nobody changes it, or the bytes of Data.
+type Message struct {
+	ID       ulid.ULID // one per call, shared by all channels and receivers of it
+	Time     time.Time // when the gateway took it
+	Type     Type
+	Channel  Channel
+	Sender   SenderID
+	Name     string   // the sender's, or empty
+	Receiver SenderID // of a send; 0 for a broadcast
+	Hint     Hint
+	Data     []byte
+	Via      Protocol // what it came in on
+	Hops     uint8    // callbacks it has passed through, against loops
+	Wait     bool     // its publisher may be slowed down where a queue is full
+
+	report *report
+}
+
+// Content is what a sender says: the bytes, and what they are meant to be.
+type Content struct {
+	Data []byte
+	Hint Hint
+}
+
+// idSource makes ULIDs that rise within a millisecond. They name messages and
+// guard nothing, so a seeded generator serves and costs no system call.
+type idSource struct {
+	mu      sync.Mutex
+	entropy *ulid.MonotonicEntropy
+}
+
+type chachaReader struct{ c *rand.ChaCha8 }
+
+func (r chachaReader) Read(p []byte) (int, error) { return r.c.Read(p) }
+
+func newIDSource() *idSource {
+	var seed [32]byte
+	for i := range seed {
+		seed[i] = byte(rand.Uint32()) // the runtime's own generator is seeded by the system
+	}
+	return &idSource{entropy: ulid.Monotonic(chachaReader{rand.NewChaCha8(seed)}, 0)}
+}
+
+func (s *idSource) next(now time.Time) ulid.ULID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id, err := ulid.New(ulid.Timestamp(now), s.entropy)
+	if err != nil { // 2^80 ids in one millisecond: cannot happen, and a zero id is harmless
+		return ulid.ULID{}
+	}
+	return id
+}

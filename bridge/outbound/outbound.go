@@ -1,0 +1,140 @@
+// Package outbound writes to a connection whatever waits for it, in as few
+// calls as possible: the one mechanism by which TCP members, HTTP streams and
+// MQTT clients are written to.
+//
+// A Source holds what waits. A Writer, in one goroutine of its owner, takes all
+// of it and writes it in one call, under a deadline, so that a receiver that
+// does not read ends and holds up nobody. A Queue is the plain bounded Source.
+package outbound
+
+import (
+	"sync"
+	"time"
+)
+
+// batchBytes is how much one write takes at most, one larger frame excepted.
+const batchBytes = 64 << 10
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, batchBytes); return &b }}
+
+// Source gives a Writer what is to be written next.
+type Source interface {
+	// Fill appends what waits to buf, which is empty and has room for a batch,
+	// and returns it. An empty result says that nothing waits.
+	Fill(buf []byte) []byte
+}
+
+// Conn is the part of a connection that a Writer needs.
+type Conn interface {
+	Write([]byte) (int, error)
+	SetWriteDeadline(time.Time) error
+}
+
+// Options of a Writer.
+type Options struct {
+	Timeout   time.Duration // a write that takes longer ends the Writer
+	Heartbeat []byte        // written at the start, and after Every without a write; nil: none
+	Every     time.Duration
+}
+
+// Writer writes what a Source has.
+type Writer struct {
+	conn    Conn
+	src     Source
+	opts    Options
+	wake    chan struct{}
+	once    sync.Once
+	closing chan struct{}
+}
+
+// NewWriter returns a writer. It writes only in Run.
+func NewWriter(conn Conn, src Source, opts Options) *Writer {
+	return &Writer{conn: conn, src: src, opts: opts, wake: make(chan struct{}, 1), closing: make(chan struct{})}
+}
+
+// Wake says that the source has something. It never blocks.
+func (w *Writer) Wake() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Close makes Run write what waits, within one timeout, and return. It does
+// not wait for that.
+func (w *Writer) Close() { w.once.Do(func() { close(w.closing) }) }
+
+// Run writes until Close or an error.
+func (w *Writer) Run() error {
+	var beat <-chan time.Time
+	if w.opts.Heartbeat != nil {
+		if err := w.write(w.opts.Heartbeat, time.Now().Add(w.opts.Timeout)); err != nil {
+			return err
+		}
+		t := time.NewTicker(w.opts.Every)
+		defer t.Stop()
+		beat = t.C
+	}
+	silent := true // nothing was written since the last tick
+	for {
+		wrote, err := w.flush(time.Now().Add(w.opts.Timeout))
+		if err != nil {
+			return err
+		}
+		silent = silent && !wrote
+		if wrote {
+			select {
+			case <-w.closing:
+				return w.drain()
+			default:
+				continue
+			}
+		}
+		select {
+		case <-w.wake:
+		case <-w.closing:
+			return w.drain()
+		case <-beat:
+			if silent {
+				if err := w.write(w.opts.Heartbeat, time.Now().Add(w.opts.Timeout)); err != nil {
+					return err
+				}
+			}
+			silent = true
+		}
+	}
+}
+
+// drain writes what still waits, all within one timeout.
+func (w *Writer) drain() error {
+	deadline := time.Now().Add(w.opts.Timeout)
+	for {
+		if wrote, err := w.flush(deadline); err != nil || !wrote {
+			return err
+		}
+	}
+}
+
+// flush writes one batch. The buffer is the pool's again before the next wait,
+// so an idle connection holds none.
+func (w *Writer) flush(deadline time.Time) (wrote bool, err error) {
+	p := buffers.Get().(*[]byte)
+	b := w.src.Fill((*p)[:0])
+	if len(b) > 0 {
+		err = w.write(b, deadline)
+		wrote = true
+	}
+	if cap(b) <= 2*batchBytes {
+		*p = b
+	}
+	buffers.Put(p)
+	return wrote, err
+}
+
+func (w *Writer) write(b []byte, deadline time.Time) error {
+	if err := w.conn.SetWriteDeadline(deadline); err != nil {
+		return err
+	}
+	_, err := w.conn.Write(b)
+	return err
+}

@@ -1,0 +1,79 @@
+package outbound
+
+import "sync"
+
+// Queue is a Source of frames in their order, bounded in number and bytes.
+// Frames are shared: nobody changes them. Its methods may be called from any
+// goroutine.
+type Queue struct {
+	maxFrames, maxBytes int
+
+	mu     sync.Mutex
+	frames [][]byte
+	head   int // frames before it were taken
+	bytes  int
+	closed bool
+}
+
+// NewQueue returns a queue for at most so many frames and bytes.
+func NewQueue(maxFrames, maxBytes int) *Queue {
+	return &Queue{maxFrames: maxFrames, maxBytes: maxBytes}
+}
+
+// Put adds a frame. It reports false, and adds nothing, if the queue is full or
+// closed. A frame larger than all the room goes into an empty queue.
+func (q *Queue) Put(frame []byte) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := len(q.frames) - q.head
+	if q.closed || n >= q.maxFrames || (n > 0 && q.bytes+len(frame) > q.maxBytes) {
+		return false
+	}
+	q.frames = append(q.frames, frame)
+	q.bytes += len(frame)
+	return true
+}
+
+// Fill takes frames, a batch at most.
+func (q *Queue) Fill(buf []byte) []byte {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for q.head < len(q.frames) {
+		f := q.frames[q.head]
+		if len(buf) > 0 && len(buf)+len(f) > batchBytes {
+			break
+		}
+		buf = append(buf, f...)
+		q.frames[q.head] = nil
+		q.head++
+		q.bytes -= len(f)
+	}
+	switch {
+	case q.head == len(q.frames) && cap(q.frames) > 64:
+		q.frames, q.head = nil, 0 // an idle connection keeps no room for its busiest day
+	case q.head == len(q.frames):
+		q.frames, q.head = q.frames[:0], 0
+	case q.head > 1024 && q.head*2 > len(q.frames):
+		n := copy(q.frames, q.frames[q.head:])
+		clear(q.frames[n:])
+		q.frames, q.head = q.frames[:n], 0
+	}
+	return buf
+}
+
+// Len returns how many frames wait.
+func (q *Queue) Len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.frames) - q.head
+}
+
+// Close makes the queue refuse frames, and returns how many were never taken.
+// It returns 0 when called again.
+func (q *Queue) Close() (left int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	left = len(q.frames) - q.head
+	q.closed, q.frames, q.head, q.bytes = true, nil, 0, 0
+	return left
+}

@@ -1,0 +1,76 @@
+package bridge
+
+// restoredCallback is a callback membership that waits for its protocol.
+type restoredCallback struct {
+	sender   *Sender
+	callback CallbackMembership
+}
+
+// restore makes a sender from what the store remembers.
+func (h *Hub) restore(r Record) {
+	s := &Sender{id: r.ID, name: r.Name, web: r.Web, held: r.Held, protected: r.Protected}
+	s.seen.Store(r.Seen)
+	h.senders[s.id] = s
+	if s.name != "" {
+		h.names[s.name] = s
+	}
+	if len(r.Token) == len(s.token) {
+		copy(s.token[:], r.Token)
+		h.tokens[s.token] = s
+	}
+	for _, cb := range r.Callbacks {
+		h.restored = append(h.restored, restoredCallback{s, cb})
+	}
+}
+
+// RestoreCallbacks calls join for each callback membership that the store
+// remembers, once, before the gateway takes requests.
+func (h *Hub) RestoreCallbacks(join func(*Sender, CallbackMembership)) {
+	restored := h.restored
+	h.restored = nil
+	for _, r := range restored {
+		join(r.sender, r.callback)
+	}
+}
+
+// saveLocked writes what is to be remembered of a sender, and returns what
+// waits for it. Nothing is written of one that is not remembered.
+func (h *Hub) saveLocked(s *Sender) (wait func() error) {
+	if h.opts.Store == nil || s.gone || !s.remembered() {
+		return func() error { return nil }
+	}
+	r := Record{ID: s.id, Name: s.name, Web: s.web, Held: s.held, Protected: s.protected, Seen: s.seen.Load()}
+	if r.Seen == 0 {
+		r.Seen = h.now().Unix()
+	}
+	var none [len(s.token)]byte
+	if s.token != none {
+		r.Token = append([]byte(nil), s.token[:]...)
+	}
+	for c, m := range s.joined {
+		for _, a := range m.attachments {
+			if a.URL != "" {
+				r.Callbacks = append(r.Callbacks, CallbackMembership{Channel: c, URL: a.URL, NoEcho: a.NoEcho})
+			}
+		}
+	}
+	return h.opts.Store.Save(r)
+}
+
+// saveSeen writes when each sender was last seen, at the end.
+func (h *Hub) saveSeen() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	wait := func() error { return nil }
+	for _, s := range h.senders {
+		if h.liveLocked(s) {
+			s.seen.Store(h.now().Unix())
+		}
+		if s.remembered() {
+			wait = h.saveLocked(s)
+		}
+	}
+	if err := wait(); err != nil {
+		h.opts.Log.WithError(err).Error("senders not saved")
+	}
+}

@@ -1,0 +1,330 @@
+package bridge
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"sync/atomic"
+	"time"
+)
+
+// Sender is somebody with an id. The pointer is the identity: what holds it
+// keeps working on the same sender, also after it was forgotten, when every
+// verb refuses it.
+type Sender struct {
+	id   SenderID
+	name string       // empty: none
+	seen atomic.Int64 // Unix seconds
+
+	// Guarded by Hub.mu:
+	web       bool // registered over HTTP
+	held      bool // its name was held on the wire or over MQTT
+	protected bool
+	token     [sha256.Size]byte // zero: none
+	joined    map[Channel]*membership
+	holds     map[*Hold]struct{}
+	gone      bool
+}
+
+// ID returns the sender's id.
+func (s *Sender) ID() SenderID { return s.id }
+
+// Name returns the sender's name, or "".
+func (s *Sender) Name() string { return s.name }
+
+// Seen notes that the sender was heard of, or reached, just now.
+func (h *Hub) Seen(s *Sender) { s.seen.Store(h.now().Unix()) }
+
+// remembered reports whether the sender outlives what holds it.
+func (s *Sender) remembered() bool { return s.name != "" || s.web }
+
+// Hold keeps a sender alive while it is connected: a wire registration or an
+// MQTT session. A sender without a name ends with its last hold.
+type Hold struct {
+	sender *Sender
+	end    func()
+}
+
+// Sender returns the sender that is held.
+func (hd *Hold) Sender() *Sender { return hd.sender }
+
+// Registration is what registering over HTTP gives.
+type Registration struct {
+	ID    SenderID
+	Token string
+}
+
+// Web is a request to register over HTTP (HTTP API, "Who may use an id").
+type Web struct {
+	SecretKey string
+	Name      string // optional
+	Protected bool   // the name is given again only against its token
+	Token     string // of a protected name
+}
+
+// RegisterWeb registers over HTTP. It returns once the registration is on disk.
+func (h *Hub) RegisterWeb(r Web) (Registration, error) {
+	if !h.CheckKey(r.SecretKey) {
+		if r.SecretKey == "" {
+			return Registration{}, fault(InvalidSecretKey, "secret_key", "missing: the gateway has a secret key, shown at its first start")
+		}
+		return Registration{}, fault(InvalidSecretKey, "secret_key", "is not the gateway's secret key")
+	}
+	if r.Name != "" && !ValidName(r.Name) {
+		return Registration{}, fault(InvalidName, "name", "must be 1 to 64 of A–Z a–z 0–9 _ . -")
+	}
+	if r.Protected && r.Name == "" {
+		return Registration{}, fault(InvalidName, "protected", "needs a name: only a name can be given again")
+	}
+	token := newToken()
+	h.mu.Lock()
+	s := h.names[r.Name]
+	switch {
+	case s == nil:
+		s = h.newSenderLocked(r.Name)
+	case s.protected || h.opts.RequireToken && s.token != [sha256.Size]byte{}:
+		if h.tokens[hashToken(r.Token)] != s {
+			h.mu.Unlock()
+			return Registration{}, fault(NameProtected, "name", "%q is protected: it is given again only against its token (Authorization: Bearer …)", r.Name)
+		}
+	}
+	s.web = true
+	s.protected = s.protected || r.Protected
+	h.setTokenLocked(s, hashToken(token))
+	wait := h.saveLocked(s)
+	h.mu.Unlock()
+	h.Seen(s)
+	if err := wait(); err != nil {
+		return Registration{}, fault(StoreFailed, "", "the registration could not be written to disk")
+	}
+	return Registration{ID: s.id, Token: token}, nil
+}
+
+// RegisterWire gives an id for a registration by a basic frame, held by the
+// hold that it returns until Release. End is called, without locks, when the
+// sender is deleted.
+func (h *Hub) RegisterWire(end func()) *Hold {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.holdLocked(h.newSenderLocked(""), end)
+}
+
+// RegisterName gives the sender of a name that was shown the secret key over
+// MQTT, or a new one if name is empty. The caller holds it until Release.
+func (h *Hub) RegisterName(name string, end func()) (*Hold, error) {
+	h.mu.Lock()
+	s := h.names[name]
+	if s != nil && (s.protected || h.opts.RequireToken && s.web) {
+		h.mu.Unlock()
+		return nil, fault(NameProtected, "name", "%q is protected: connect with its token", name)
+	}
+	wait := func() error { return nil }
+	if s == nil {
+		s = h.newSenderLocked(name)
+	}
+	if name != "" && !s.held {
+		s.held = true
+		wait = h.saveLocked(s)
+	}
+	hold := h.holdLocked(s, end)
+	h.mu.Unlock()
+	h.Seen(s)
+	if err := wait(); err != nil {
+		h.Release(hold)
+		return nil, fault(StoreFailed, "", "the registration could not be written to disk")
+	}
+	return hold, nil
+}
+
+// HoldSender holds a sender that is known already.
+func (h *Hub) HoldSender(s *Sender, end func()) (*Hold, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s.gone {
+		return nil, fault(InvalidSender, "sender", "%d was deleted", s.id)
+	}
+	return h.holdLocked(s, end), nil
+}
+
+func (h *Hub) holdLocked(s *Sender, end func()) *Hold {
+	hold := &Hold{sender: s, end: end}
+	if s.holds == nil {
+		s.holds = map[*Hold]struct{}{}
+	}
+	s.holds[hold] = struct{}{}
+	return hold
+}
+
+// Release ends a hold. Its owner detaches its attachments first.
+func (h *Hub) Release(hold *Hold) {
+	h.mu.Lock()
+	s := hold.sender
+	delete(s.holds, hold)
+	var ended []*Attachment
+	if len(s.holds) == 0 && !s.remembered() && !s.gone {
+		ended = h.forgetLocked(s)
+	}
+	h.mu.Unlock()
+	endAll(ended)
+}
+
+// SenderByToken returns the sender that a token belongs to.
+func (h *Hub) SenderByToken(token string) (*Sender, bool) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	s, ok := h.tokens[hashToken(token)]
+	return s, ok
+}
+
+// AuthorizeWeb returns the sender that an HTTP request may act for. The id
+// alone is enough only for a sender that was registered over HTTP, whose name
+// nothing on the wire or MQTT has held, and that is not protected; every other
+// wants its token.
+func (h *Hub) AuthorizeWeb(id SenderID, token string) (*Sender, error) {
+	h.mu.RLock()
+	s := h.senders[id]
+	byToken := token != "" && h.tokens[hashToken(token)] == s && s != nil
+	open := s != nil && s.web && !s.held && !s.protected && !h.opts.RequireToken
+	h.mu.RUnlock()
+	switch {
+	case byToken, open && token == "":
+		h.Seen(s)
+		return s, nil
+	case s == nil:
+		return nil, fault(InvalidSender, "sender", "%d is unknown: POST /register gives an id", id)
+	case token != "":
+		return nil, fault(InvalidToken, "Authorization", "is not the token of sender %d (a newer registration of its name replaces it)", id)
+	}
+	return nil, fault(InvalidToken, "sender", "%d needs its token: Authorization: Bearer …, as POST /register returned it", id)
+}
+
+// Forget deletes a sender: its attachments and holds end, its token stops, its
+// name is free.
+func (h *Hub) Forget(s *Sender) {
+	h.mu.Lock()
+	if s.gone {
+		h.mu.Unlock()
+		return
+	}
+	holds := s.holds
+	s.holds = nil
+	ended := h.forgetLocked(s)
+	h.mu.Unlock()
+	endAll(ended)
+	for hold := range holds {
+		hold.end()
+	}
+}
+
+func (h *Hub) forgetLocked(s *Sender) []*Attachment {
+	var ended []*Attachment
+	for _, m := range s.joined {
+		ended = append(ended, h.leaveLocked(m)...)
+	}
+	s.gone = true
+	delete(h.senders, s.id)
+	if s.name != "" {
+		delete(h.names, s.name)
+	}
+	delete(h.tokens, s.token)
+	if s.remembered() && h.opts.Store != nil {
+		h.opts.Store.Delete(s.id)
+	}
+	return ended
+}
+
+func endAll(as []*Attachment) {
+	for _, a := range as {
+		if a.Ended != nil {
+			a.Ended()
+		}
+	}
+}
+
+func (h *Hub) newSenderLocked(name string) *Sender {
+	s := &Sender{id: h.freeIDLocked(), name: name}
+	h.senders[s.id] = s
+	if name != "" {
+		h.names[name] = s
+	}
+	return s
+}
+
+func (h *Hub) freeIDLocked() SenderID {
+	for {
+		id := SenderID(RandomUint32())
+		if _, taken := h.senders[id]; id != 0 && !taken {
+			return id
+		}
+	}
+}
+
+// RandomUint32 returns a number from the system's cryptographic source.
+func RandomUint32() uint32 {
+	var b [4]byte
+	_, _ = rand.Read(b[:]) // never fails: it ends the program instead
+	return binary.LittleEndian.Uint32(b[:])
+}
+
+func newToken() string {
+	var b [24]byte
+	_, _ = rand.Read(b[:])
+	return "wt_" + base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+func hashToken(token string) [sha256.Size]byte { return sha256.Sum256([]byte(token)) }
+
+func (h *Hub) setTokenLocked(s *Sender, hash [sha256.Size]byte) {
+	delete(h.tokens, s.token)
+	s.token = hash
+	h.tokens[hash] = s
+}
+
+// sweep forgets what has not been seen for too long. Whoever is connected
+// counts as seen.
+func (h *Hub) sweep() {
+	now := h.now()
+	h.mu.Lock()
+	var ended []*Attachment
+	for _, s := range h.senders {
+		if !s.remembered() {
+			continue
+		}
+		if h.liveLocked(s) {
+			s.seen.Store(now.Unix())
+		}
+		keep := h.opts.ExpireNamed
+		if s.name == "" {
+			keep = h.opts.ExpireUnnamed
+		}
+		if now.Sub(time.Unix(s.seen.Load(), 0)) > keep {
+			ended = append(ended, h.forgetLocked(s)...)
+			continue
+		}
+		h.saveLocked(s)
+	}
+	for c, ch := range h.channels {
+		if !h.listedLocked(ch, now) {
+			delete(h.channels, c)
+		}
+	}
+	h.mu.Unlock()
+	endAll(ended)
+}
+
+// liveLocked reports whether the sender is connected. A callback does not
+// count: only what it accepts does.
+func (h *Hub) liveLocked(s *Sender) bool {
+	if len(s.holds) > 0 {
+		return true
+	}
+	for _, m := range s.joined {
+		for _, a := range m.attachments {
+			if a.URL == "" && a.lingerUntil.IsZero() {
+				return true
+			}
+		}
+	}
+	return false
+}

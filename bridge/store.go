@@ -1,0 +1,28 @@
+package bridge
+
+// Record is what is remembered of a sender over a restart.
+type Record struct {
+	ID        SenderID             `json:"id"`
+	Name      string               `json:"name,omitempty"`
+	Web       bool                 `json:"web,omitempty"`       // registered over HTTP
+	Held      bool                 `json:"held,omitempty"`      // its name was held on the wire or over MQTT
+	Protected bool                 `json:"protected,omitempty"` // its name is given again only against its token
+	Token     []byte               `json:"token,omitempty"`     // SHA-256 of its token
+	Seen      int64                `json:"seen"`                // Unix seconds
+	Callbacks []CallbackMembership `json:"callbacks,omitempty"`
+}
+
+// CallbackMembership is a membership whose messages are posted to a URL.
+type CallbackMembership struct {
+	Channel Channel `json:"channel"`
+	URL     string  `json:"url"`
+	NoEcho  bool    `json:"no_echo,omitempty"`
+}
+
+// Store keeps records. Save and Delete return at once; what they return waits
+// until the change is on disk, and may be left uncalled.
+type Store interface {
+	Load() ([]Record, error)
+	Save(Record) (wait func() error)
+	Delete(SenderID) (wait func() error)
+}

@@ -1,0 +1,250 @@
+package bridge
+
+import (
+	"strconv"
+	"strings"
+)
+
+// Tree names the topics of the gateway. Under <base>/channels there is nothing
+// but messages:
+//
+//	<base>/channels/<channel>/broadcast/<sender>
+//	<base>/channels/<channel>/send/<receiver>/<sender>
+//
+// Ids and channels are decimal, without sign or leading zeros.
+type Tree struct {
+	base    string
+	levels  []string
+	gateway string
+}
+
+// The topics' second level below the base. Clients own none of them.
+const (
+	levelChannels      = "channels"
+	levelMembers       = "members"
+	levelGateways      = "gateways"
+	levelMe            = "me"
+	levelHomeAssistant = "homeassistant"
+)
+
+// NewTree returns the tree below base for the gateway of that name. Both are
+// taken as valid: the configuration checks them.
+func NewTree(base, gateway string) *Tree {
+	return &Tree{base: base, levels: strings.Split(base, "/"), gateway: gateway}
+}
+
+// Members is the retained topic of a channel's members at this gateway.
+func (t *Tree) Members(c Channel) string {
+	return t.base + "/" + levelMembers + "/" + strconv.FormatUint(uint64(c), 10) + "/" + t.gateway
+}
+
+// Status is the retained topic that says whether this gateway is online.
+func (t *Tree) Status() string { return t.base + "/" + levelGateways + "/" + t.gateway + "/status" }
+
+// Info is the retained topic that describes this gateway.
+func (t *Tree) Info() string { return t.base + "/" + levelGateways + "/" + t.gateway + "/info" }
+
+// Me is the topic on which whoever subscribes is told who it is.
+func (t *Tree) Me() string { return t.base + "/" + levelMe }
+
+// Channels is the filter of every message.
+func (t *Tree) Channels() string { return t.base + "/" + levelChannels + "/#" }
+
+// AppendTopic appends the topic of a message.
+func (t *Tree) AppendTopic(dst []byte, m *Message) []byte {
+	dst = append(dst, t.base...)
+	dst = append(dst, "/"+levelChannels+"/"...)
+	dst = strconv.AppendUint(dst, uint64(m.Channel), 10)
+	if m.Type == Send {
+		dst = append(dst, "/send/"...)
+		dst = strconv.AppendUint(dst, uint64(m.Receiver), 10)
+		dst = append(dst, '/')
+	} else {
+		dst = append(dst, "/broadcast/"...)
+	}
+	return strconv.AppendUint(dst, uint64(m.Sender), 10)
+}
+
+// Address is what a topic under <base>/channels says. Sender is 0 where the
+// topic leaves it out for the gateway to fill in.
+type Address struct {
+	Type     Type
+	Channel  Channel
+	Receiver SenderID
+	Sender   SenderID
+}
+
+// Place says whose a topic or filter is.
+type Place uint8
+
+// The places of a topic.
+const (
+	Outside   Place = iota // the clients' own
+	OnChannel              // a message on a channel
+	Reserved               // the gateway's, or under the base and not in the tree
+)
+
+// ParsePublish reads the topic of a publish. For a message on a channel it
+// returns its address; for a topic that is not the clients' own, why not.
+func (t *Tree) ParsePublish(topic string) (Place, Address, *Error) {
+	rest, under := t.below(topic)
+	if !under {
+		return Outside, Address{}, nil
+	}
+	channel, ok := strings.CutPrefix(rest, levelChannels+"/")
+	if !ok {
+		return Reserved, Address{}, fault(InvalidChannel, "topic", "nothing but %s/channels/… under %s may be published to", t.base, t.base)
+	}
+	l := strings.Split(channel, "/")
+	id, ok := ParseID(l[0])
+	if !ok {
+		return Reserved, Address{}, fault(InvalidChannel, "topic", "the channel %q is not a number from 1 to 4294967295", l[0])
+	}
+	a := Address{Channel: Channel(id)}
+	ok = len(l) > 1
+	ids := l[min(2, len(l)):]
+	switch {
+	case ok && l[1] == "broadcast" && len(ids) <= 1:
+	case ok && l[1] == "send" && (len(ids) == 1 || len(ids) == 2):
+		a.Type = Send
+		var r uint32
+		if r, ok = ParseID(ids[0]); !ok {
+			return Reserved, a, fault(InvalidReceiver, "topic", "the receiver %q is not a number from 1 to 4294967295", ids[0])
+		}
+		a.Receiver = SenderID(r)
+		ids = ids[1:]
+	default:
+		return Reserved, a, fault(InvalidChannel, "topic", "publish to %s/channels/%d/broadcast or …/send/<receiver>", t.base, id)
+	}
+	if len(ids) == 1 {
+		s, ok := ParseID(ids[0])
+		if !ok {
+			return Reserved, a, fault(InvalidSender, "topic", "the sender %q is not a number from 1 to 4294967295", ids[0])
+		}
+		a.Sender = SenderID(s)
+	}
+	return OnChannel, a, nil
+}
+
+// below cuts the base off a topic.
+func (t *Tree) below(topic string) (rest string, under bool) {
+	rest, ok := strings.CutPrefix(topic, t.base)
+	if !ok || (rest != "" && rest[0] != '/') {
+		return "", false
+	}
+	return strings.TrimPrefix(rest, "/"), true
+}
+
+// Filter is what a subscription's topic filter means to the channels.
+type Filter struct {
+	Channel    Channel  // the literal channel; 0 where it has none and joins nothing
+	Broadcasts bool     // it matches the channel's broadcasts
+	Sends      bool     // it matches targeted sends to Receiver
+	Receiver   SenderID // 0: to anybody
+}
+
+// ParseFilter reads a topic filter without its share name. It refuses what is
+// under the base and can match nothing there.
+func (t *Tree) ParseFilter(filter string) (Filter, *Error) {
+	l := strings.Split(filter, "/")
+	for _, base := range t.levels {
+		if len(l) == 0 || l[0] == "#" || (l[0] != "+" && l[0] != base) {
+			return Filter{}, nil
+		}
+		l = l[1:]
+	}
+	if len(l) == 0 {
+		if filter == t.base {
+			return Filter{}, fault(InvalidChannel, "filter", "nothing is published to %s itself", t.base)
+		}
+		return Filter{}, nil
+	}
+	switch l[0] {
+	case "#", levelMembers, levelGateways, levelMe, levelHomeAssistant:
+		return Filter{}, nil
+	case "+":
+		f, _ := channelFilter(l[1:]) // matches the other topics of the tree as well
+		return f, nil
+	case levelChannels:
+		f, ok := channelFilter(l[1:])
+		if !ok {
+			return f, fault(InvalidChannel, "filter", "no message has such a topic: subscribe to %s/channels/<channel>/broadcast/+ or …/<channel>/#", t.base)
+		}
+		return f, nil
+	}
+	return Filter{}, fault(InvalidChannel, "filter", "there is nothing of that name under %s", t.base)
+}
+
+// channelFilter reads what follows <base>/channels. It reports false if no
+// message can match.
+func channelFilter(l []string) (Filter, bool) {
+	if len(l) == 0 {
+		return Filter{}, false
+	}
+	if l[0] == "#" {
+		return Filter{}, true
+	}
+	var f Filter
+	if l[0] != "+" {
+		id, ok := ParseID(l[0])
+		if !ok {
+			return f, false
+		}
+		f.Channel = Channel(id)
+	}
+	_, f.Broadcasts = matchIDs(l[1:], "broadcast", 1)
+	f.Receiver, f.Sends = matchIDs(l[1:], "send", 2)
+	return f, f.Broadcasts || f.Sends
+}
+
+// matchIDs reports whether filter levels match kind followed by n ids, and the
+// first id where it is literal.
+func matchIDs(l []string, kind string, n int) (first SenderID, ok bool) {
+	for i := 0; i <= n; i++ {
+		switch {
+		case len(l) == 0:
+			return 0, false
+		case l[0] == "#":
+			return first, true
+		case l[0] == "+":
+		case i == 0:
+			if l[0] != kind {
+				return 0, false
+			}
+		default:
+			id, ok := ParseID(l[0])
+			if !ok {
+				return 0, false
+			}
+			if i == 1 {
+				first = SenderID(id)
+			}
+		}
+		l = l[1:]
+	}
+	return first, len(l) == 0 || (len(l) == 1 && l[0] == "#")
+}
+
+// ParseID reads an id or channel: decimal, 1 to 4294967295, no leading zeros.
+func ParseID(s string) (uint32, bool) {
+	if s == "" || s[0] < '1' || s[0] > '9' || len(s) > 10 {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(s, 10, 32)
+	return uint32(n), err == nil
+}
+
+// ValidName reports whether s can be a sender's or gateway's name: 1 to 64 of
+// A–Z a–z 0–9 _ . -
+func ValidName(s string) bool {
+	if s == "" || len(s) > 64 {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' && c != '.' && c != '-' {
+			return false
+		}
+	}
+	return true
+}

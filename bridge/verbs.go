@@ -1,0 +1,311 @@
+package bridge
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/oklog/ulid/v2"
+)
+
+// Publication is a broadcast, or a send if it has receivers.
+type Publication struct {
+	Type      Type
+	Channels  []Channel
+	Receivers []SenderID
+	Content   Content
+	Via       Protocol
+	Hops      uint8
+	Wait      bool         // the caller may be slowed down where a protocol is behind
+	Report    func(Report) // called once if it is not nil and the checks have passed
+}
+
+// Publish checks a publication and puts it on the bus. All or nothing in the
+// checking: if any channel or receiver is wrong, nobody gets anything. An Error
+// with the code BusFailed means that some may have received it.
+func (h *Hub) Publish(s *Sender, p Publication) (ulid.ULID, error) {
+	if err := h.checkContent(p.Content); err != nil {
+		return ulid.ULID{}, err
+	}
+	if len(p.Channels) == 0 {
+		return ulid.ULID{}, fault(InvalidChannel, "channels", "must name at least one channel")
+	}
+	if p.Type == Send && len(p.Receivers) == 0 {
+		return ulid.ULID{}, fault(InvalidReceiver, "receivers", "must name at least one receiver")
+	}
+	if err := h.checkJoined(s, p); err != nil {
+		return ulid.ULID{}, err
+	}
+	now := h.now()
+	m := Message{
+		ID: h.ids.next(now), Time: now, Type: p.Type, Sender: s.id, Name: s.name,
+		Hint: p.Content.Hint, Data: p.Content.Data, Via: p.Via, Hops: p.Hops, Wait: p.Wait,
+	}
+	channels := unique(p.Channels)
+	if p.Report != nil {
+		m.report = newReport(Report{ID: m.ID, Channels: channels, Sender: s.id}, p.Report)
+		defer m.release()
+	}
+	var failed error
+	for _, c := range channels {
+		if p.Type == Broadcast {
+			failed = cmp.Or(h.put(m, c, 0), failed)
+			continue
+		}
+		for _, r := range unique(p.Receivers) {
+			failed = cmp.Or(h.put(m, c, r), failed)
+		}
+	}
+	if failed != nil {
+		return m.ID, fault(BusFailed, "", "a protocol is behind and did not take the message in time; some receivers may have it")
+	}
+	return m.ID, nil
+}
+
+// put publishes a copy of m on one channel, for one receiver if it is not 0.
+func (h *Hub) put(m Message, c Channel, receiver SenderID) error {
+	m.Channel, m.Receiver = c, receiver
+	h.counters.In(m.Via, 1)
+	return h.bus.Publish(&m)
+}
+
+// Admit makes the message of an MQTT client's publish, which needs no
+// membership. The broker delivers it.
+func (h *Hub) Admit(s *Sender, a Address, content Content) (*Message, error) {
+	if a.Sender != 0 && a.Sender != s.id {
+		return nil, fault(InvalidSender, "topic", "sender %d is not you: you are %d, or leave it out", a.Sender, s.id)
+	}
+	if err := h.checkContent(content); err != nil {
+		return nil, err
+	}
+	if a.Type == Send {
+		h.mu.RLock()
+		ok := h.reachableLocked(a.Receiver, a.Channel)
+		h.mu.RUnlock()
+		if !ok {
+			return nil, fault(UnjoinedReceiver, "topic", "receiver %d has not joined channel %d", a.Receiver, a.Channel)
+		}
+	}
+	h.counters.In(MQTT, 1)
+	now := h.now()
+	return &Message{
+		ID: h.ids.next(now), Time: now, Type: a.Type, Channel: a.Channel, Sender: s.id, Name: s.name,
+		Receiver: a.Receiver, Hint: content.Hint, Data: content.Data, Via: MQTT, Wait: true,
+	}, nil
+}
+
+func (h *Hub) checkContent(c Content) error {
+	if len(c.Data) > h.opts.MessageBytes {
+		return fault(MessageTooLarge, "message", "has %d bytes, the limit is %d (limits.message_bytes)", len(c.Data), h.opts.MessageBytes)
+	}
+	return nil
+}
+
+func (h *Hub) checkJoined(s *Sender, p Publication) error {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	if s.gone {
+		return fault(InvalidSender, "sender", "%d was deleted", s.id)
+	}
+	for i, c := range p.Channels {
+		if m := s.joined[c]; m == nil || !m.member() {
+			return fault(UnjoinedChannel, field("channels", i), "sender %d has not joined channel %d", s.id, c)
+		}
+	}
+	for i, r := range p.Receivers {
+		for _, c := range p.Channels {
+			if !h.reachableLocked(r, c) {
+				return fault(UnjoinedReceiver, field("receivers", i), "receiver %d has not joined channel %d", r, c)
+			}
+		}
+	}
+	return nil
+}
+
+func (h *Hub) reachableLocked(r SenderID, c Channel) bool {
+	s := h.senders[r]
+	return s != nil && s.joined[c] != nil && s.joined[c].reachable()
+}
+
+func field(name string, i int) string { return fmt.Sprintf("%s[%d]", name, i) }
+
+func unique[T cmp.Ordered](in []T) []T {
+	if len(in) < 2 {
+		return in
+	}
+	seen := make(map[T]struct{}, len(in))
+	out := make([]T, 0, len(in))
+	for _, v := range in {
+		if _, ok := seen[v]; !ok {
+			seen[v] = struct{}{}
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// Deliver hands a message that the bus brought to each protocol with members
+// it is for, and puts it into bounded queues only: it runs in the publisher's
+// goroutine. An error says that a protocol did not take it.
+func (h *Hub) Deliver(m *Message) error {
+	h.mu.RLock()
+	ch := h.channels[m.Channel]
+	h.mu.RUnlock()
+	if ch == nil {
+		if ch = h.newlyHeard(m.Channel); ch == nil {
+			return nil
+		}
+	}
+	ch.lastMessage.Store(m.Time.Unix())
+	if m.Type == Send {
+		return h.deliverSend(m)
+	}
+	h.counters.Drop(HTTP, Away, int(ch.lingering.Load()))
+	var failed error
+	for p, l := range h.links {
+		if l == nil {
+			continue
+		}
+		if to := ch.lists[p].load(); len(to) > 0 {
+			failed = cmp.Or(h.hand(l, m, to), failed)
+		}
+	}
+	return failed
+}
+
+// channelsKept bounds how many channels are known, so that a stranger to all of
+// them cannot fill the memory by naming each.
+const channelsKept = 1 << 16
+
+// newlyHeard returns a channel without members that is to be listed because of
+// a message, or nil where too many are known.
+func (h *Hub) newlyHeard(c Channel) *channel {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.channels) >= channelsKept && h.channels[c] == nil {
+		return nil
+	}
+	return h.channelLocked(c)
+}
+
+func (h *Hub) deliverSend(m *Message) error {
+	var to [numProtocols][]*Attachment
+	h.mu.RLock()
+	if s := h.senders[m.Receiver]; s != nil && s.joined[m.Channel] != nil {
+		for _, a := range s.joined[m.Channel].attachments {
+			switch {
+			case !a.lingerUntil.IsZero():
+				h.counters.Drop(HTTP, Away, 1)
+			case a.Sends:
+				to[a.Via] = append(to[a.Via], a)
+			}
+		}
+	}
+	h.mu.RUnlock()
+	var failed error
+	for p, l := range h.links {
+		if l != nil && len(to[p]) > 0 {
+			failed = cmp.Or(h.hand(l, m, to[p]), failed)
+		}
+	}
+	return failed
+}
+
+func (h *Hub) hand(l *Link, m *Message, to []*Attachment) error {
+	m.retain()
+	if !l.offer(Job{Message: m, To: to}) {
+		return fault(BusFailed, "", "%s is behind", l.protocol)
+	}
+	return nil
+}
+
+// JoinCallback makes url the callback of a sender on channels, in place of an
+// earlier one there. New gives the attachment for each channel. It returns once
+// the change is on disk, at once if there is none.
+func (h *Hub) JoinCallback(s *Sender, channels []Channel, url string, noEcho bool, attach func() *Attachment) error {
+	h.mu.Lock()
+	changed := false
+	var ended []*Attachment
+	for _, c := range unique(channels) {
+		var old []*Attachment
+		same := false
+		if m := s.joined[c]; m != nil {
+			for _, a := range m.attachments {
+				same = same || a.URL == url && a.NoEcho == noEcho
+				if a.URL != "" {
+					old = append(old, a)
+				}
+			}
+		}
+		if same {
+			continue
+		}
+		if err := h.attachLocked(s, c, attach()); err != nil {
+			h.mu.Unlock()
+			return err
+		}
+		for _, a := range old {
+			h.detachLocked(a)
+		}
+		ended, changed = append(ended, old...), true
+	}
+	wait := func() error { return nil }
+	if changed {
+		wait = h.saveLocked(s)
+	}
+	h.mu.Unlock()
+	endAll(ended)
+	if err := wait(); err != nil {
+		return fault(StoreFailed, "", "the join could not be written to disk")
+	}
+	return nil
+}
+
+// Leave ends all attachments of a sender on channels. Leaving what was not
+// joined does nothing.
+func (h *Hub) Leave(s *Sender, channels []Channel) {
+	h.mu.Lock()
+	var ended []*Attachment
+	save := false
+	for _, c := range channels {
+		if m := s.joined[c]; m != nil {
+			save = save || m.has(func(a *Attachment) bool { return a.URL != "" })
+			ended = append(ended, h.leaveLocked(m)...)
+		}
+	}
+	if save {
+		h.saveLocked(s)
+	}
+	h.mu.Unlock()
+	endAll(ended)
+}
+
+// Joined lists the channels that a sender is a member of, ascending.
+func (h *Hub) Joined(s *Sender) []Channel {
+	h.mu.RLock()
+	out := make([]Channel, 0, len(s.joined))
+	for c, m := range s.joined {
+		if m.member() {
+			out = append(out, c)
+		}
+	}
+	h.mu.RUnlock()
+	slices.Sort(out)
+	return out
+}
+
+// Channels lists the channels that have a member, or had a message lately,
+// ascending.
+func (h *Hub) Channels() []Channel {
+	now := h.now()
+	h.mu.RLock()
+	out := make([]Channel, 0, len(h.channels))
+	for c, ch := range h.channels {
+		if h.listedLocked(ch, now) {
+			out = append(out, c)
+		}
+	}
+	h.mu.RUnlock()
+	slices.Sort(out)
+	return out
+}

@@ -99,3 +99,8 @@ func (h *Hub) publishMembers() {
 		}
 	}
 }
+
+// PublishStatus writes the gateway's retained status: online or offline.
+func (h *Hub) PublishStatus(status string) error {
+	return h.bus.PublishRetained(h.tree.Status(), []byte(status))
+}

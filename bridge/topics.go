@@ -147,17 +147,25 @@ type Filter struct {
 // under the base and can match nothing there.
 func (t *Tree) ParseFilter(filter string) (Filter, *Error) {
 	l := strings.Split(filter, "/")
+	wild := false // it matches other bases as well, and may mean those
 	for _, base := range t.levels {
 		if len(l) == 0 || l[0] == "#" || (l[0] != "+" && l[0] != base) {
 			return Filter{}, nil
 		}
+		wild = wild || l[0] == "+"
 		l = l[1:]
 	}
-	if len(l) == 0 {
-		if filter == t.base {
-			return Filter{}, fault(InvalidChannel, "filter", "nothing is published to %s itself", t.base)
-		}
+	f, err := t.parseBelow(l)
+	if wild && err != nil {
 		return Filter{}, nil
+	}
+	return f, err
+}
+
+// parseBelow reads the levels of a filter below the base.
+func (t *Tree) parseBelow(l []string) (Filter, *Error) {
+	if len(l) == 0 {
+		return Filter{}, fault(InvalidChannel, "filter", "nothing is published to %s itself", t.base)
 	}
 	switch l[0] {
 	case "#", levelMembers, levelGateways, levelMe, levelHomeAssistant:

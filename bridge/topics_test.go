@@ -63,6 +63,8 @@ func TestParseFilter(t *testing.T) {
 		"#":                                    {},
 		"+":                                    {},
 		"+/+":                                  {},
+		"+/b/#":                                {},
+		"+/channels/0/#":                       {},
 		"watchtower/me":                        {},
 		"watchtower/members/+/+":               {},
 		"watchtower/gateways/#":                {},

@@ -1,0 +1,294 @@
+package mqtt
+
+import (
+	"context"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+	"github.com/sirupsen/logrus"
+
+	"watchtower/bridge"
+)
+
+// Options of a Broker. DefaultOptions gives all but Listen.
+type Options struct {
+	Listen         string        // host:port; empty: no TCP listener
+	Reserved       []string      // client ids that are refused
+	MaxPacketBytes int           // largest packet after CONNECT; before it is 64 KiB
+	ConnectTimeout time.Duration // from the connection to CONNECT
+	WriteTimeout   time.Duration // a client that takes nothing for so long is disconnected
+	QueueMessages  int           // most messages that wait for one session
+	QueueBytes     int           // most bytes of them
+	SessionExpiry  time.Duration // most that a session outlives its connection
+	MaxConnections int
+	Now            func() time.Time
+}
+
+// DefaultOptions are what a home needs.
+func DefaultOptions() Options {
+	return Options{
+		Reserved: []string{"inline"}, MaxPacketBytes: 1 << 20, ConnectTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
+		QueueMessages: 1000, QueueBytes: 4 << 20, SessionExpiry: 14 * 24 * time.Hour, MaxConnections: 10000, Now: time.Now,
+	}
+}
+
+// Broker is the embedded MQTT broker, and so the bus.
+type Broker struct {
+	hub      *bridge.Hub
+	tree     *bridge.Tree
+	opts     Options
+	log      *logrus.Logger
+	now      func() time.Time
+	router   *router
+	sessions *sessions
+	retained *retained
+	noisy    *throttle
+
+	listener net.Listener
+	quiet    atomic.Bool   // takes no more requests
+	ending   chan struct{} // closed when connections are to end
+	serving  sync.WaitGroup
+
+	mu    sync.Mutex
+	conns map[*conn]struct{}
+	reads sync.WaitGroup // connections that still take requests
+}
+
+// New returns a broker that listens to nobody yet. It works as the hub's bus
+// from the start.
+func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *Broker {
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	return &Broker{
+		hub: hub, tree: hub.Tree(), opts: opts, log: log, now: opts.Now,
+		router: newRouter(hub.Tree()), sessions: newSessions(), retained: &retained{}, noisy: newThrottle(time.Minute),
+		ending: make(chan struct{}), conns: map[*conn]struct{}{},
+	}
+}
+
+// Listen binds the TCP listener, if there is to be one.
+func (b *Broker) Listen() error {
+	if b.opts.Listen == "" {
+		return nil
+	}
+	var err error
+	b.listener, err = net.Listen("tcp", b.opts.Listen)
+	return err
+}
+
+// Addr is what the listener is bound to, or nil.
+func (b *Broker) Addr() net.Addr {
+	if b.listener == nil {
+		return nil
+	}
+	return b.listener.Addr()
+}
+
+// Serve takes connections until ctx ends, then tells every client goodbye and
+// returns when all of them have gone.
+func (b *Broker) Serve(ctx context.Context) error {
+	var own sync.WaitGroup
+	own.Go(func() { b.sweep(ctx) })
+	if b.listener != nil {
+		own.Go(b.accept)
+	}
+	<-ctx.Done()
+	b.stopReading()
+	close(b.ending)
+	own.Wait()
+	last := time.AfterFunc(flushTimeout, b.closeAll) // those that do not take their goodbye
+	defer last.Stop()
+	b.serving.Wait()
+	return nil
+}
+
+func (b *Broker) closeAll() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for c := range b.conns {
+		_ = c.nc.Close()
+	}
+}
+
+// Quiesce takes no more connections or requests, and returns when those in
+// progress are done, or ctx ends. Messages still go out.
+func (b *Broker) Quiesce(ctx context.Context) {
+	b.stopReading()
+	done := make(chan struct{})
+	go func() { // ends when the reads do, which Serve waits for
+		defer close(done)
+		b.reads.Wait()
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+func (b *Broker) stopReading() {
+	b.quiet.Store(true)
+	if b.listener != nil {
+		_ = b.listener.Close()
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for c := range b.conns {
+		_ = c.nc.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+func (b *Broker) accept() {
+	for {
+		nc, err := b.listener.Accept()
+		if err != nil {
+			if b.quiet.Load() {
+				return
+			}
+			b.log.WithError(err).Warn("MQTT connection not accepted")
+			time.Sleep(50 * time.Millisecond) // out of descriptors, most likely: let some go
+			continue
+		}
+		b.serving.Go(func() { b.ServeConn(nc) })
+	}
+}
+
+func (b *Broker) track(c *conn) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.quiet.Load() {
+		return false
+	}
+	if len(b.conns) >= b.opts.MaxConnections {
+		b.warn("connections", "MQTT connection refused: too many (limits.mqtt_connections)", c)
+		return false
+	}
+	b.conns[c] = struct{}{}
+	b.reads.Add(1)
+	return true
+}
+
+func (b *Broker) untrack(c *conn) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.conns, c)
+}
+
+// Publish puts a message of another protocol on the bus.
+func (b *Broker) Publish(m *bridge.Message) error {
+	var room [128]byte
+	topic := b.tree.AppendTopic(room[:0], m)
+	return b.hand(b.router.route(topic), &message{payload: m.Data, qos: 1, channel: m})
+}
+
+// PublishRetained publishes a retained message of the gateway's own.
+func (b *Broker) PublishRetained(topic string, payload []byte) error {
+	m := &message{topic: topic, payload: payload, qos: 1, retain: true}
+	b.retained.set(m)
+	return b.deliver(m)
+}
+
+func (b *Broker) deliver(m *message) error { return b.hand(b.router.route([]byte(m.topic)), m) }
+
+// hand gives a message to everybody on its route, and to the gateway's own
+// members if it is on a channel.
+func (b *Broker) hand(r *route, m *message) error {
+	if m.topic == "" {
+		m.topic = r.topic
+	}
+	offered, dropped, out := 0, 0, 0
+	for i := range r.targets {
+		t := &r.targets[i]
+		if t.noLocal && m.origin == t.session {
+			continue
+		}
+		v := t.session.offer(t.delivery(m), true)
+		if v == taken {
+			out++
+		}
+		if t.member && v != gone {
+			offered++
+			if v == lost {
+				dropped++
+			}
+		}
+	}
+	for _, g := range r.groups {
+		t, v := g.offer(m)
+		if v == taken {
+			out++
+		}
+		if t.member {
+			offered++
+			if v != taken {
+				dropped++
+			}
+		}
+	}
+	b.hub.Counters().Out(bridge.MQTT, out)
+	if m.channel == nil {
+		return nil
+	}
+	m.channel.Report(bridge.MQTT, offered, dropped)
+	return b.hub.Deliver(m.channel)
+}
+
+func (t *target) delivery(m *message) delivery {
+	return delivery{m: m, subIDs: t.subIDs, qos: min(t.qos, m.qos), retain: m.retain && t.asIs}
+}
+
+// offer gives a message to one of the group: the next in turn that is
+// connected, else the next that can wait for it.
+func (g *group) offer(m *message) (*target, verdict) {
+	first := g.pick()
+	for _, connected := range []bool{true, false} {
+		for i := range g.targets {
+			t := &g.targets[(first+i)%len(g.targets)]
+			if (t.session.connection() != nil) != connected {
+				continue
+			}
+			if v := t.session.offer(t.delivery(m), true); v == taken {
+				return t, v
+			}
+		}
+	}
+	return &g.targets[first], lost
+}
+
+// changeExpiry is a DISCONNECT that says how long the session is to live on.
+func (b *Broker) changeExpiry(s *session, seconds uint32) error {
+	b.sessions.mu.Lock()
+	defer b.sessions.mu.Unlock()
+	if s.keep == 0 && seconds > 0 {
+		return packets.ErrProtocolViolationZeroNonZeroExpiry
+	}
+	s.keep = min(time.Duration(seconds)*time.Second, b.opts.SessionExpiry)
+	return nil
+}
+
+func (b *Broker) warn(key, event string, c *conn) {
+	if b.noisy.quiet(key, b.now()) {
+		b.log.WithField("client", c.clientID).WithField("remote", c.remote).Warn(event)
+	}
+}
+
+// Stats describes the broker for the gateway's info topic and the metrics.
+type Stats struct{ Connections, Sessions, Retained int }
+
+// Stats returns the broker's size.
+func (b *Broker) Stats() Stats {
+	var st Stats
+	b.mu.Lock()
+	st.Connections = len(b.conns)
+	b.mu.Unlock()
+	b.sessions.mu.Lock()
+	st.Sessions = len(b.sessions.all)
+	b.sessions.mu.Unlock()
+	b.retained.mu.RLock()
+	st.Retained = b.retained.n
+	b.retained.mu.RUnlock()
+	return st
+}

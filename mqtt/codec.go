@@ -1,0 +1,66 @@
+package mqtt
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+)
+
+// decode reads the body of a packet that a client may send.
+func decode(pk *packets.Packet, body []byte) error {
+	var err error
+	switch pk.FixedHeader.Type {
+	case packets.Connect:
+		err = pk.ConnectDecode(body)
+	case packets.Publish:
+		err = pk.PublishDecode(body)
+	case packets.Puback:
+		err = pk.PubackDecode(body)
+	case packets.Pubrec:
+		err = pk.PubrecDecode(body)
+	case packets.Pubrel:
+		err = pk.PubrelDecode(body)
+	case packets.Pubcomp:
+		err = pk.PubcompDecode(body)
+	case packets.Subscribe:
+		err = pk.SubscribeDecode(body)
+	case packets.Unsubscribe:
+		err = pk.UnsubscribeDecode(body)
+	case packets.Pingreq:
+	case packets.Disconnect:
+		err = pk.DisconnectDecode(body)
+	case packets.Auth:
+		err = pk.AuthDecode(body)
+	default:
+		return packets.ErrProtocolViolation // a packet that only a server sends
+	}
+	if err != nil && !isMalformed(err) {
+		return fmt.Errorf("%w: %w", packets.ErrMalformedPacket, err)
+	}
+	return err
+}
+
+// encodeControl encodes a packet that the broker answers with. Reason strings
+// are left out where the packet would be too large for the client.
+func encodeControl(pk packets.Packet, version byte, maxSize uint32) ([]byte, error) {
+	pk.ProtocolVersion = version
+	pk.Mods.MaxSize = maxSize
+	var buf bytes.Buffer
+	var err error
+	switch pk.FixedHeader.Type {
+	case packets.Connack:
+		err = pk.ConnackEncode(&buf)
+	case packets.Puback, packets.Pubrec, packets.Pubcomp:
+		err = pk.PubackEncode(&buf) // they are laid out alike
+	case packets.Suback:
+		err = pk.SubackEncode(&buf)
+	case packets.Unsuback:
+		err = pk.UnsubackEncode(&buf)
+	case packets.Disconnect:
+		err = pk.DisconnectEncode(&buf)
+	default:
+		err = packets.ErrNoValidPacketAvailable
+	}
+	return buf.Bytes(), err
+}

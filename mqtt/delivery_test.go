@@ -1,0 +1,403 @@
+package mqtt_test
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"watchtower/bridge"
+	"watchtower/mqtt"
+)
+
+func TestOrderAcrossQoS(t *testing.T) {
+	h := build(t, func(o *mqtt.Options) { o.QueueMessages = 10000 })
+	for _, version := range []byte{4, 5} {
+		sub := h.join(connect{id: "sub", version: version, props: packets.Properties{ReceiveMaximum: 3}})
+		pub := h.join(connect{id: "pub"})
+		sub.subscribe(1, "o/#")
+		const n = 3000
+		go func() {
+			for i := range n {
+				pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: byte(i % 2)}, TopicName: "o/x", Payload: []byte(strconv.Itoa(i))}
+				if i%2 == 1 {
+					pk.PacketID = pub.id()
+				}
+				pub.send(pk)
+			}
+		}()
+		for i := range n {
+			require.Equal(t, strconv.Itoa(i), string(sub.message().Payload))
+		}
+		for range n / 2 {
+			pub.read(packets.Puback)
+		}
+	}
+}
+
+// Both directions use the same packet ids at the same time.
+func TestPacketIDsOfBothDirectionsDoNotMeet(t *testing.T) {
+	h := build(t, func(o *mqtt.Options) { o.QueueMessages = 20000 })
+	a, b := h.join(connect{id: "a", version: 5, props: packets.Properties{ReceiveMaximum: 5}}), h.join(connect{id: "b"})
+	a.subscribe(1, "to-a")
+	b.subscribe(1, "to-b")
+	const n = 2000
+	run := func(c *client, to string, done chan<- []string) {
+		go func() {
+			for i := range n {
+				c.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 1}, PacketID: uint16(i%7 + 1), TopicName: to, Payload: []byte(strconv.Itoa(i))})
+			}
+		}()
+		var got []string
+		acks := 0
+		for len(got) < n || acks < n {
+			pk, err := c.next()
+			if err != nil {
+				break
+			}
+			switch pk.FixedHeader.Type {
+			case packets.Publish:
+				got = append(got, string(pk.Payload))
+				c.ack(pk.PacketID)
+			case packets.Puback:
+				acks++
+			}
+		}
+		done <- got
+	}
+	fromA, fromB := make(chan []string), make(chan []string)
+	go run(a, "to-b", fromA)
+	go run(b, "to-a", fromB)
+	want := make([]string, n)
+	for i := range want {
+		want[i] = strconv.Itoa(i)
+	}
+	assert.Equal(t, want, <-fromA)
+	assert.Equal(t, want, <-fromB)
+}
+
+func TestAPersistentSessionWaits(t *testing.T) {
+	h := build(t, nil)
+	sub := h.join(connect{id: "sub", dirty: true})
+	sub.subscribe(1, "watchtower/channels/5/#", "own/#")
+	pub := h.join(connect{id: "pub"})
+	pub.publish(1, "own/x", "unacknowledged")
+	first := sub.read(packets.Publish) // not acknowledged
+	sub.nc.Close()
+	require.Eventually(t, func() bool { return h.broker.Stats().Connections == 1 }, 5*time.Second, time.Millisecond)
+	assert.Len(t, h.hub.Channels(), 1, "it stays a member")
+	for i := range 5 {
+		pub.publish(1, "own/x", strconv.Itoa(i))
+		pub.publish(0, "own/x", "QoS 0 does not wait")
+	}
+	pub.ping()
+	assert.Equal(t, 5, h.dropped(bridge.Away))
+
+	again, ack := h.dial(connect{id: "sub", dirty: true})
+	assert.True(t, ack.SessionPresent)
+	pk := again.message()
+	assert.True(t, pk.FixedHeader.Dup)
+	assert.Equal(t, "unacknowledged", string(pk.Payload))
+	assert.Equal(t, first.PacketID, pk.PacketID)
+	for i := range 5 {
+		pk := again.message()
+		assert.Equal(t, strconv.Itoa(i), string(pk.Payload))
+		assert.False(t, pk.FixedHeader.Dup)
+	}
+	assert.Empty(t, again.messages())
+
+	fresh, ack := h.dial(connect{id: "sub"})
+	assert.False(t, ack.SessionPresent, "a clean session forgets")
+	pub.publish(1, "own/x", "x")
+	assert.Empty(t, fresh.messages())
+	require.Eventually(t, func() bool { return len(h.hub.Channels()) == 0 }, 5*time.Second, 5*time.Millisecond)
+}
+
+func TestTakeover(t *testing.T) {
+	h := build(t, nil)
+	old := h.join(connect{id: "twin", version: 5, dirty: true, props: packets.Properties{SessionExpiryInterval: 60, SessionExpiryIntervalFlag: true}})
+	old.subscribe(1, "own/#")
+	young, ack := h.dial(connect{id: "twin", version: 5, dirty: true, props: packets.Properties{SessionExpiryInterval: 60, SessionExpiryIntervalFlag: true}})
+	assert.True(t, ack.SessionPresent)
+	assert.Equal(t, packets.ErrSessionTakenOver.Code, old.ended())
+	h.join(connect{id: "pub"}).publish(1, "own/x", "x")
+	assert.Equal(t, "x", string(young.message().Payload))
+
+	_, ack = h.dial(connect{id: "twin", version: 5})
+	assert.False(t, ack.SessionPresent)
+	assert.Equal(t, packets.ErrSessionTakenOver.Code, young.ended())
+}
+
+func TestReceiveMaximumHoldsBackAndNeverStalls(t *testing.T) {
+	h := build(t, nil)
+	sub := h.join(connect{id: "sub", version: 5, props: packets.Properties{ReceiveMaximum: 5}})
+	sub.subscribe(1, "own/#")
+	pub := h.join(connect{id: "pub"})
+	for i := range 50 {
+		pub.publish(1, "own/x", strconv.Itoa(i))
+	}
+	var ids []uint16
+	for range 5 {
+		ids = append(ids, sub.read(packets.Publish).PacketID)
+	}
+	sub.ping() // nothing but the answer: the window is full
+	slices.Reverse(ids)
+	for _, id := range ids {
+		sub.ack(id)
+	}
+	for i := 5; i < 50; i++ {
+		assert.Equal(t, strconv.Itoa(i), string(sub.message().Payload))
+	}
+}
+
+func TestQoS2(t *testing.T) {
+	h := build(t, nil)
+	sub := h.join(connect{id: "sub"})
+	assert.Equal(t, []byte{1}, sub.subscribe(2, "own/#"), "granted at most QoS 1")
+	for _, version := range []byte{4, 5} {
+		pub := h.join(connect{id: "pub", version: version})
+		publish := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 2}, PacketID: 9, TopicName: "own/x", Payload: []byte("once")}
+		pub.send(publish)
+		pub.read(packets.Pubrec)
+		publish.FixedHeader.Dup = true
+		pub.send(publish)
+		pub.read(packets.Pubrec)
+		pub.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pubrel, Qos: 1}, PacketID: 9})
+		pub.read(packets.Pubcomp)
+		pk := sub.message()
+		assert.Equal(t, byte(1), pk.FixedHeader.Qos)
+		assert.Empty(t, sub.messages())
+		pub.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pubrel, Qos: 1}, PacketID: 9})
+		again := pub.read(packets.Pubcomp)
+		if version == 5 {
+			assert.Equal(t, packets.ErrPacketIdentifierNotFound.Code, again.ReasonCode)
+		}
+	}
+}
+
+func TestRetained(t *testing.T) {
+	h := build(t, nil)
+	pub := h.join(connect{id: "pub", version: 5})
+	retain := func(topic, payload string, qos byte) {
+		pub.publishPacket(packets.Packet{FixedHeader: packets.FixedHeader{Qos: qos, Retain: true}, TopicName: topic, Payload: []byte(payload)})
+	}
+	for _, topic := range []string{"a", "a/b", "a/b/c", "/a", "$own/x", "x//y"} {
+		retain(topic, topic, 1)
+	}
+	for filter, want := range map[string][]string{
+		"a": {"a"}, "a/#": {"a", "a/b", "a/b/c"}, "+": {"a"}, "a/+": {"a/b"}, "/+": {"/a"}, "$own/#": {"$own/x"}, "+/x": nil,
+		"#": {"a", "a/b", "a/b/c", "/a", "x//y"}, "+/+/y": {"x//y"}, "+/b/#": {"a/b", "a/b/c"}, "$share/g/a/#": nil, "nothing": nil,
+	} {
+		c := h.join(connect{id: "sub"})
+		c.subscribe(1, filter)
+		got := slices.DeleteFunc(c.messages(), func(t string) bool { return len(t) > 10 }) // the gateway's own
+		assert.ElementsMatch(t, want, got, filter)
+	}
+	c := h.join(connect{id: "sub", version: 5})
+	sub := func(handling byte, asIs bool) {
+		c.subscribeTo(packets.Properties{SubscriptionIdentifier: []int{7}}, packets.Subscription{Filter: "a/b", Qos: 1, RetainHandling: handling, RetainAsPublished: asIs})
+	}
+	sub(1, false)
+	pk := c.message()
+	assert.True(t, pk.FixedHeader.Retain)
+	assert.Equal(t, []int{7}, pk.Properties.SubscriptionIdentifier)
+	sub(1, false)
+	assert.Empty(t, c.messages(), "only at the first subscription")
+	sub(2, false)
+	assert.Empty(t, c.messages())
+	sub(0, false)
+	assert.Len(t, c.messages(), 1)
+	retain("a/b", "live", 1)
+	assert.False(t, c.message().FixedHeader.Retain)
+	sub(2, true)
+	retain("a/b", "as published", 1)
+	assert.True(t, c.message().FixedHeader.Retain)
+	retain("a/b", "", 1)
+	c.message()
+	assert.Equal(t, 5, h.broker.Stats().Retained)
+}
+
+func TestSubscriptionOptions(t *testing.T) {
+	h := build(t, nil)
+	c := h.join(connect{id: "c", version: 5})
+	t.Run("no local", func(t *testing.T) {
+		c.subscribeTo(packets.Properties{}, packets.Subscription{Filter: "own/#", Qos: 1, NoLocal: true})
+		c.publish(1, "own/x", "mine")
+		assert.Empty(t, c.messages())
+		h.join(connect{id: "other"}).publish(1, "own/x", "another's")
+		assert.Len(t, c.messages(), 1)
+		c.unsubscribe("own/#")
+	})
+	t.Run("overlapping filters deliver once, with all identifiers", func(t *testing.T) {
+		for i, f := range []string{"over/#", "over/+", "over/x"} {
+			c.subscribeTo(packets.Properties{SubscriptionIdentifier: []int{i + 1}}, packets.Subscription{Filter: f, Qos: byte(i % 2)})
+		}
+		c.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 0}, TopicName: "over/x"})
+		assert.Equal(t, []int{1, 2, 3}, c.message().Properties.SubscriptionIdentifier)
+		assert.Empty(t, c.messages())
+		assert.Equal(t, []byte{0, 0, 0x11}, c.unsubscribe("over/#", "over/+", "over/nothing"))
+	})
+	t.Run("a shared subscription gives each message to one", func(t *testing.T) {
+		var group []*client
+		for i := range 3 {
+			m := h.join(connect{id: fmt.Sprintf("worker%d", i)})
+			m.subscribe(1, "$share/workers/jobs/#")
+			group = append(group, m)
+		}
+		for range 30 {
+			c.publish(1, "jobs/x", "work")
+		}
+		total := 0
+		for _, m := range group {
+			n := len(m.messages())
+			assert.Equal(t, 10, n)
+			total += n
+		}
+		assert.Equal(t, 30, total)
+	})
+	t.Run("topic aliases", func(t *testing.T) {
+		c.subscribe(1, "alias/#")
+		c.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish}, TopicName: "alias/x", Properties: packets.Properties{TopicAlias: 3, TopicAliasFlag: true}})
+		c.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish}, Properties: packets.Properties{TopicAlias: 3, TopicAliasFlag: true}})
+		for range 2 {
+			pk := c.message()
+			assert.Equal(t, "alias/x", pk.TopicName)
+			assert.False(t, pk.Properties.TopicAliasFlag)
+		}
+	})
+	t.Run("a message larger than the client takes is dropped, and counted", func(t *testing.T) {
+		small := h.join(connect{id: "small", version: 5, props: packets.Properties{MaximumPacketSize: 100}})
+		small.subscribe(1, "size/#")
+		c.publish(1, "size/x", string(make([]byte, 200)))
+		c.publish(1, "size/x", "fits")
+		assert.Equal(t, "fits", string(small.message().Payload))
+		assert.Equal(t, 1, h.dropped(bridge.TooLarge))
+	})
+	t.Run("a message expires while it waits", func(t *testing.T) {
+		away := h.join(connect{id: "away", dirty: true})
+		away.subscribe(1, "ttl/#")
+		away.nc.Close()
+		require.Eventually(t, func() bool {
+			c.publishPacket(packets.Packet{FixedHeader: packets.FixedHeader{Qos: 1}, TopicName: "ttl/x", Payload: []byte("old"), Properties: packets.Properties{MessageExpiryInterval: 1}})
+			c.publishPacket(packets.Packet{FixedHeader: packets.FixedHeader{Qos: 1}, TopicName: "ttl/x", Payload: []byte("lasts"), Properties: packets.Properties{MessageExpiryInterval: 100}})
+			time.Sleep(1100 * time.Millisecond) // the protocol's own unit is the second
+			back, _ := h.dial(connect{id: "away", dirty: true})
+			assert.Equal(t, "lasts", string(back.message().Payload))
+			return true
+		}, 10*time.Second, time.Millisecond)
+		assert.Positive(t, h.dropped(bridge.Expired))
+	})
+}
+
+func TestWills(t *testing.T) {
+	h := build(t, nil)
+	sub := h.join(connect{id: "sub", version: 5})
+	sub.subscribe(1, "gone/#", "watchtower/channels/5/#")
+	will := func(topic string) *packets.ConnectParams {
+		return &packets.ConnectParams{WillTopic: topic, WillPayload: []byte("bye"), WillQos: 1}
+	}
+	t.Run("after a connection that broke", func(t *testing.T) {
+		h.join(connect{id: "a", will: will("gone/a")}).nc.Close()
+		assert.Equal(t, "gone/a", sub.message().TopicName)
+	})
+	t.Run("not after goodbye", func(t *testing.T) {
+		c := h.join(connect{id: "a", version: 5, will: will("gone/a")})
+		c.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Disconnect}})
+		c.ended()
+		assert.Empty(t, sub.messages())
+	})
+	t.Run("after a goodbye that asks for it", func(t *testing.T) {
+		c := h.join(connect{id: "a", version: 5, will: will("gone/a")})
+		c.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Disconnect}, ReasonCode: 4})
+		assert.Equal(t, "gone/a", sub.message().TopicName)
+	})
+	t.Run("on a channel it is its client's broadcast", func(t *testing.T) {
+		c := h.join(connect{id: "a", will: will("watchtower/channels/5/broadcast")})
+		id, _ := c.me()
+		c.nc.Close()
+		pk := sub.message()
+		assert.Equal(t, fmt.Sprintf("watchtower/channels/5/broadcast/%d", id), pk.TopicName)
+		assert.Equal(t, []string{"a"}, user(pk.Properties, "sender-name"))
+	})
+	t.Run("never on another's topic", func(t *testing.T) {
+		for _, topic := range []string{"watchtower/channels/5/broadcast/1", "watchtower/gateways/gw/status", "$SYS/x"} {
+			_, ack := h.dial(connect{id: "a", version: 5, will: will(topic)})
+			assert.GreaterOrEqual(t, ack.ReasonCode, byte(0x80), topic)
+			_, ack = h.dial(connect{id: "a", will: will(topic)})
+			assert.NotZero(t, ack.ReasonCode, topic)
+		}
+	})
+	t.Run("delayed, and called off", func(t *testing.T) {
+		o := connect{id: "d", version: 5, dirty: true, will: will("gone/d"), props: packets.Properties{SessionExpiryInterval: 60, SessionExpiryIntervalFlag: true}}
+		o.will.WillProperties.WillDelayInterval = 2
+		h.join(o).nc.Close()
+		back, _ := h.dial(connect{id: "d", version: 5, dirty: true, props: o.props})
+		back.ping()
+		h.join(connect{id: "e", version: 5, dirty: true, will: will("gone/e"), props: o.props}).nc.Close()
+		assert.Equal(t, "gone/e", sub.message().TopicName)
+		o.id, o.will.WillTopic = "f", "gone/f"
+		start := time.Now()
+		h.join(o).nc.Close()
+		assert.Equal(t, "gone/f", sub.message().TopicName)
+		assert.Greater(t, time.Since(start), time.Second)
+	})
+	t.Run("an empty will is one", func(t *testing.T) {
+		w := will("gone/empty")
+		w.WillPayload = nil
+		h.join(connect{id: "a", will: w}).nc.Close()
+		assert.Equal(t, "gone/empty", sub.message().TopicName)
+	})
+}
+
+func TestDeletingASenderEndsItsSessions(t *testing.T) {
+	h := build(t, nil)
+	c := h.join(connect{id: "doomed", version: 5, dirty: true, props: packets.Properties{SessionExpiryInterval: 60, SessionExpiryIntervalFlag: true}})
+	c.subscribe(1, "watchtower/channels/5/#")
+	id, _ := c.me()
+	hold, err := h.hub.RegisterName("doomed", func() {})
+	require.NoError(t, err)
+	h.hub.Forget(hold.Sender())
+	assert.Equal(t, packets.ErrAdministrativeAction.Code, c.ended())
+	assert.Empty(t, h.hub.Channels())
+	again, ack := h.dial(connect{id: "doomed", version: 5, dirty: true})
+	assert.False(t, ack.SessionPresent)
+	other, _ := again.me()
+	assert.NotEqual(t, id, other)
+}
+
+func TestStoppingTellsClientsAndSendsWhatWaits(t *testing.T) {
+	h := build(t, nil)
+	sub := h.join(connect{id: "sub", version: 5})
+	sub.subscribe(0, "own/#")
+	pub := h.join(connect{id: "pub"})
+	for i := range 100 {
+		pub.publish(0, "own/x", strconv.Itoa(i))
+	}
+	pub.ping()
+	h.stop()
+	for i := range 100 {
+		assert.Equal(t, strconv.Itoa(i), string(sub.message().Payload))
+	}
+	assert.Equal(t, packets.ErrServerShuttingDown.Code, sub.ended())
+}
+
+func TestManyTopicsLeaveTheCacheBounded(t *testing.T) {
+	h := build(t, nil)
+	web := h.web("web")
+	spy := h.join(connect{id: "spy"})
+	spy.subscribe(0, "nothing")
+	for i := range 50_000 {
+		c := bridge.Channel(i + 1)
+		a := &bridge.Attachment{Via: bridge.HTTP, Broadcasts: true}
+		require.NoError(t, h.hub.Attach(web, c, a))
+		_, err := h.hub.Publish(web, bridge.Publication{Channels: []bridge.Channel{c}, Via: bridge.HTTP})
+		require.NoError(t, err)
+		h.hub.Detach(a)
+	}
+	assert.LessOrEqual(t, h.broker.RoutesCached(), 1<<14)
+}

@@ -1,0 +1,353 @@
+package mqtt_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+	"github.com/sirupsen/logrus"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"watchtower/bridge"
+	"watchtower/mqtt"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const key = "correct horse"
+
+// house is a hub on an embedded broker that listens on loopback.
+type house struct {
+	t      testing.TB
+	hub    *bridge.Hub
+	broker *mqtt.Broker
+	addr   string
+	stop   func()
+}
+
+func build(t testing.TB, change func(*mqtt.Options)) *house {
+	t.Helper()
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	hub, err := bridge.New(bridge.Options{
+		SecretKey: key, MessageBytes: 64000, Linger: time.Second,
+		ExpireNamed: time.Hour, ExpireUnnamed: time.Hour, ListedFor: time.Hour,
+		Tree: bridge.NewTree("watchtower", "gw"), Log: log,
+	})
+	require.NoError(t, err)
+	opts := mqtt.DefaultOptions()
+	opts.Listen = "127.0.0.1:0"
+	if change != nil {
+		change(&opts)
+	}
+	broker := mqtt.New(hub, opts, log)
+	hub.SetBus(broker)
+	require.NoError(t, broker.Listen())
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{}, 2)
+	go func() { _ = broker.Serve(ctx); done <- struct{}{} }()
+	go func() { hub.Run(ctx); done <- struct{}{} }()
+	stopped := false
+	h := &house{t: t, hub: hub, broker: broker, addr: broker.Addr().String()}
+	h.stop = func() {
+		if !stopped {
+			stopped = true
+			cancel()
+			<-done
+			<-done
+		}
+	}
+	t.Cleanup(h.stop)
+	return h
+}
+
+// web registers a sender over HTTP's verb.
+func (h *house) web(name string) *bridge.Sender {
+	reg, err := h.hub.RegisterWeb(bridge.Web{SecretKey: key, Name: name})
+	require.NoError(h.t, err)
+	s, ok := h.hub.SenderByToken(reg.Token)
+	require.True(h.t, ok)
+	return s
+}
+
+func (h *house) dropped(r bridge.Reason) int {
+	return int(h.hub.Counters().Dropped(bridge.MQTT, r))
+}
+
+// client speaks MQTT byte by byte.
+type client struct {
+	t       testing.TB
+	nc      net.Conn
+	r       *bufio.Reader
+	version byte
+	lastID  uint16
+}
+
+type connect struct {
+	id       string
+	version  byte // 0: 4
+	password string
+	dirty    bool // clean session or clean start off
+	props    packets.Properties
+	will     *packets.ConnectParams
+	keep     uint16
+}
+
+// dial connects, and returns what CONNACK said.
+func (h *house) dial(o connect) (*client, packets.Packet) {
+	h.t.Helper()
+	if o.version == 0 {
+		o.version = 4
+	}
+	if o.password == "" {
+		o.password = key
+	}
+	nc, err := net.Dial("tcp", h.addr)
+	require.NoError(h.t, err)
+	h.t.Cleanup(func() { nc.Close() })
+	c := &client{t: h.t, nc: nc, r: bufio.NewReader(nc), version: o.version}
+	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connect}, Properties: o.props}
+	if o.will != nil {
+		pk.Connect = *o.will
+		pk.Connect.WillFlag = true
+	}
+	pk.Connect.ProtocolName = []byte("MQTT")
+	if o.version == 3 {
+		pk.Connect.ProtocolName = []byte("MQIsdp")
+	}
+	pk.Connect.ClientIdentifier, pk.Connect.Clean, pk.Connect.Keepalive = o.id, !o.dirty, o.keep
+	pk.Connect.UsernameFlag, pk.Connect.Username = true, []byte("anybody")
+	pk.Connect.PasswordFlag, pk.Connect.Password = true, []byte(o.password)
+	c.send(pk)
+	return c, c.read(packets.Connack)
+}
+
+// plain opens a connection and sends nothing.
+func (h *house) plain() (*client, net.Conn) {
+	h.t.Helper()
+	nc, err := net.Dial("tcp", h.addr)
+	require.NoError(h.t, err)
+	h.t.Cleanup(func() { nc.Close() })
+	return &client{t: h.t, nc: nc, r: bufio.NewReader(nc), version: 5}, nc
+}
+
+// join connects a client that has to be accepted.
+func (h *house) join(o connect) *client {
+	h.t.Helper()
+	c, ack := h.dial(o)
+	require.Zero(h.t, ack.ReasonCode, "CONNACK")
+	return c
+}
+
+func (c *client) send(pk packets.Packet) {
+	c.t.Helper()
+	pk.ProtocolVersion = c.version
+	pk.Mods.AllowResponseInfo = true
+	var buf bytes.Buffer
+	var err error
+	switch pk.FixedHeader.Type {
+	case packets.Connect:
+		err = pk.ConnectEncode(&buf)
+	case packets.Publish:
+		err = pk.PublishEncode(&buf)
+	case packets.Puback, packets.Pubrel:
+		err = pk.PubackEncode(&buf)
+	case packets.Subscribe:
+		err = pk.SubscribeEncode(&buf)
+	case packets.Unsubscribe:
+		err = pk.UnsubscribeEncode(&buf)
+	case packets.Pingreq:
+		err = pk.PingreqEncode(&buf)
+	case packets.Disconnect:
+		err = pk.DisconnectEncode(&buf)
+	default:
+		c.t.Fatalf("cannot send packet type %d", pk.FixedHeader.Type)
+	}
+	require.NoError(c.t, err)
+	c.raw(buf.Bytes())
+}
+
+func (c *client) raw(b []byte) {
+	c.t.Helper()
+	_, err := c.nc.Write(b)
+	require.NoError(c.t, err)
+}
+
+// next reads one packet, or fails after some seconds.
+func (c *client) next() (packets.Packet, error) {
+	var pk packets.Packet
+	_ = c.nc.SetReadDeadline(time.Now().Add(10 * time.Second))
+	first, err := c.r.ReadByte()
+	if err != nil {
+		return pk, err
+	}
+	if err := pk.FixedHeader.Decode(first); err != nil {
+		return pk, err
+	}
+	n, _, err := packets.DecodeLength(c.r)
+	if err != nil {
+		return pk, err
+	}
+	pk.FixedHeader.Remaining, pk.ProtocolVersion = n, c.version
+	body := make([]byte, n)
+	if _, err := io.ReadFull(c.r, body); err != nil {
+		return pk, err
+	}
+	switch pk.FixedHeader.Type {
+	case packets.Connack:
+		err = pk.ConnackDecode(body)
+	case packets.Publish:
+		err = pk.PublishDecode(body)
+	case packets.Puback, packets.Pubrec, packets.Pubcomp:
+		err = pk.PubackDecode(body)
+	case packets.Suback:
+		err = pk.SubackDecode(body)
+	case packets.Unsuback:
+		err = pk.UnsubackDecode(body)
+	case packets.Disconnect:
+		err = pk.DisconnectDecode(body)
+	case packets.Pingresp:
+	default:
+		err = fmt.Errorf("packet type %d from a broker", pk.FixedHeader.Type)
+	}
+	return pk, err
+}
+
+func (c *client) read(kind byte) packets.Packet {
+	c.t.Helper()
+	pk, err := c.next()
+	require.NoError(c.t, err)
+	require.Equal(c.t, packets.PacketNames[kind], packets.PacketNames[pk.FixedHeader.Type])
+	return pk
+}
+
+// ended reads until the connection ends, and returns the DISCONNECT before it.
+func (c *client) ended() (reason byte) {
+	c.t.Helper()
+	for {
+		pk, err := c.next()
+		if err != nil {
+			var timeout net.Error
+			if e, ok := err.(net.Error); ok {
+				timeout = e
+			}
+			require.False(c.t, timeout != nil && timeout.Timeout(), "the connection did not end")
+			return reason
+		}
+		if pk.FixedHeader.Type == packets.Disconnect {
+			reason = pk.ReasonCode
+		}
+	}
+}
+
+func (c *client) id() uint16 { c.lastID++; return c.lastID }
+
+// subscribe returns the codes of SUBACK.
+func (c *client) subscribe(qos byte, filters ...string) []byte {
+	c.t.Helper()
+	var subs packets.Subscriptions
+	for _, f := range filters {
+		subs = append(subs, packets.Subscription{Filter: f, Qos: qos})
+	}
+	return c.subscribeTo(packets.Properties{}, subs...)
+}
+
+func (c *client) subscribeTo(props packets.Properties, subs ...packets.Subscription) []byte {
+	c.t.Helper()
+	c.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Subscribe, Qos: 1}, PacketID: c.id(), Filters: subs, Properties: props})
+	return c.read(packets.Suback).ReasonCodes
+}
+
+func (c *client) unsubscribe(filters ...string) []byte {
+	c.t.Helper()
+	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Unsubscribe, Qos: 1}, PacketID: c.id()}
+	for _, f := range filters {
+		pk.Filters = append(pk.Filters, packets.Subscription{Filter: f})
+	}
+	c.send(pk)
+	return c.read(packets.Unsuback).ReasonCodes
+}
+
+// publish publishes, and returns the reason code of the acknowledgement.
+func (c *client) publish(qos byte, topic, payload string) byte {
+	c.t.Helper()
+	return c.publishPacket(packets.Packet{FixedHeader: packets.FixedHeader{Qos: qos}, TopicName: topic, Payload: []byte(payload)})
+}
+
+func (c *client) publishPacket(pk packets.Packet) byte {
+	c.t.Helper()
+	pk.FixedHeader.Type = packets.Publish
+	if pk.FixedHeader.Qos > 0 {
+		pk.PacketID = c.id()
+	}
+	c.send(pk)
+	switch pk.FixedHeader.Qos {
+	case 1:
+		return c.read(packets.Puback).ReasonCode
+	case 2:
+		rec := c.read(packets.Pubrec)
+		if rec.ReasonCode >= 0x80 {
+			return rec.ReasonCode
+		}
+		c.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pubrel, Qos: 1}, PacketID: rec.PacketID})
+		return c.read(packets.Pubcomp).ReasonCode
+	}
+	return 0
+}
+
+func (c *client) ack(id uint16) {
+	c.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Puback}, PacketID: id})
+}
+
+// ping makes sure that everything sent before was executed.
+func (c *client) ping() {
+	c.t.Helper()
+	c.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pingreq}})
+	c.read(packets.Pingresp)
+}
+
+// message reads a PUBLISH, and acknowledges it.
+func (c *client) message() packets.Packet {
+	c.t.Helper()
+	pk := c.read(packets.Publish)
+	if pk.FixedHeader.Qos > 0 {
+		c.ack(pk.PacketID)
+	}
+	return pk
+}
+
+// messages returns every PUBLISH that is on its way.
+func (c *client) messages() (topics []string) {
+	c.t.Helper()
+	for range 2 { // an answer may overtake messages, but not those before the last answer
+		c.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pingreq}})
+		for {
+			pk, err := c.next()
+			require.NoError(c.t, err)
+			if pk.FixedHeader.Type == packets.Pingresp {
+				break
+			}
+			if pk.FixedHeader.Qos > 0 {
+				c.ack(pk.PacketID)
+			}
+			topics = append(topics, pk.TopicName)
+		}
+	}
+	return topics
+}
+
+func user(p packets.Properties, key string) (vals []string) {
+	for _, u := range p.User {
+		if u.Key == key {
+			vals = append(vals, u.Val)
+		}
+	}
+	return vals
+}

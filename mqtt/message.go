@@ -1,0 +1,195 @@
+package mqtt
+
+import (
+	"bytes"
+	"encoding/binary"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"watchtower/bridge"
+)
+
+// message is one publish on its way to many sessions, which share it and its
+// encodings. Nobody changes it once it is delivered.
+type message struct {
+	topic   string
+	payload []byte
+	qos     byte
+	retain  bool                // as published
+	props   *packets.Properties // of a publisher that speaks MQTT 5; nil: none
+	origin  *session            // nil: the gateway
+	expires int64               // Unix seconds; 0: never
+	channel *bridge.Message     // nil: not on a channel
+
+	encodings [4]atomic.Pointer[encoding] // by version and QoS
+}
+
+// encoding is a PUBLISH as some version and QoS has it. What differs from
+// receiver to receiver is overwritten in each copy.
+type encoding struct {
+	b        []byte
+	idAt     int // packet identifier; 0: none
+	expiryAt int // message expiry interval; 0: none
+}
+
+const (
+	version5     = 5
+	maxExpiry    = 1<<32 - 1
+	contentJSON  = "application/json"
+	contentPlain = "text/plain"
+	contentText  = "text/plain; charset=utf-8"
+)
+
+func (m *message) expired(now time.Time) bool { return m.expires != 0 && now.Unix() >= m.expires }
+
+// encode returns the message's encoding for a version and QoS, made once unless
+// it carries subscription identifiers.
+func (m *message) encode(version, qos byte, subIDs []int) (*encoding, error) {
+	i := int(qos)
+	if version == version5 {
+		i += 2
+	}
+	if len(subIDs) == 0 {
+		if e := m.encodings[i].Load(); e != nil {
+			return e, nil
+		}
+	}
+	pk := packets.Packet{
+		FixedHeader:     packets.FixedHeader{Type: packets.Publish, Qos: qos},
+		ProtocolVersion: version,
+		TopicName:       m.topic,
+		Payload:         m.payload,
+		PacketID:        1, // overwritten in each copy
+		Mods:            packets.Mods{AllowResponseInfo: true},
+	}
+	if version == version5 {
+		pk.Properties = m.properties()
+		pk.Properties.SubscriptionIdentifier = subIDs
+	}
+	var buf bytes.Buffer
+	if err := pk.PublishEncode(&buf); err != nil {
+		return nil, err
+	}
+	e := &encoding{b: buf.Bytes()}
+	at := 1 + varintLen(e.b[1:]) + 2 + len(m.topic)
+	if qos > 0 {
+		e.idAt = at
+		at += 2
+	}
+	if version == version5 && pk.Properties.MessageExpiryInterval > 0 {
+		at += varintLen(e.b[at:])
+		if pk.Properties.PayloadFormatFlag {
+			at += 2 // the codec writes the payload format first, the expiry next
+		}
+		e.expiryAt = at + 1
+	}
+	if len(subIDs) == 0 {
+		m.encodings[i].Store(e)
+	}
+	return e, nil
+}
+
+// properties returns the MQTT 5 properties of a delivery.
+func (m *message) properties() packets.Properties {
+	var p packets.Properties
+	if m.props != nil {
+		p = m.props.Copy(false)
+	}
+	if m.expires != 0 {
+		p.MessageExpiryInterval = 1 // overwritten in each copy
+	}
+	c := m.channel
+	if c == nil {
+		return p
+	}
+	switch c.Hint {
+	case bridge.JSON:
+		p.ContentType = contentJSON
+	case bridge.Text:
+		p.ContentType = contentText
+	}
+	user := make([]packets.UserProperty, 0, len(p.User)+5)
+	for _, u := range p.User {
+		switch u.Key {
+		case "sender", "sender-name", "channel", "type", "id": // the gateway's word, never the client's
+		default:
+			user = append(user, u)
+		}
+	}
+	user = append(user, packets.UserProperty{Key: "sender", Val: strconv.FormatUint(uint64(c.Sender), 10)})
+	if c.Name != "" {
+		user = append(user, packets.UserProperty{Key: "sender-name", Val: c.Name})
+	}
+	p.User = append(user,
+		packets.UserProperty{Key: "channel", Val: strconv.FormatUint(uint64(c.Channel), 10)},
+		packets.UserProperty{Key: "type", Val: c.Type.String()},
+		packets.UserProperty{Key: "id", Val: c.ID.String()},
+	)
+	return p
+}
+
+// hintOf reads the content hint off a publish's properties.
+func hintOf(p *packets.Properties) bridge.Hint {
+	if p == nil {
+		return bridge.Opaque
+	}
+	media, _, _ := strings.Cut(p.ContentType, ";")
+	switch strings.ToLower(strings.TrimSpace(media)) {
+	case contentJSON:
+		return bridge.JSON
+	case contentPlain:
+		return bridge.Text
+	}
+	if p.PayloadFormatFlag && p.PayloadFormat == 1 {
+		return bridge.Text
+	}
+	return bridge.Opaque
+}
+
+// delivery is one message in one session's queue.
+type delivery struct {
+	m      *message
+	subIDs []int // shared with the route
+	id     uint16
+	qos    byte
+	retain bool
+}
+
+// appendTo appends the PUBLISH. It reports false, and appends nothing, if that
+// is larger than the client takes.
+func (d *delivery) appendTo(buf []byte, version byte, dup bool, maxSize uint32, now time.Time) ([]byte, bool) {
+	e, err := d.m.encode(version, d.qos, d.subIDs)
+	if err != nil || (maxSize > 0 && uint32(len(e.b)) > maxSize) {
+		return buf, false
+	}
+	at := len(buf)
+	buf = append(buf, e.b...)
+	out := buf[at:]
+	out[0] = packets.Publish<<4 | d.qos<<1
+	if dup {
+		out[0] |= 8
+	}
+	if d.retain {
+		out[0] |= 1
+	}
+	if e.idAt > 0 {
+		binary.BigEndian.PutUint16(out[e.idAt:], d.id)
+	}
+	if e.expiryAt > 0 {
+		binary.BigEndian.PutUint32(out[e.expiryAt:], uint32(max(1, d.m.expires-now.Unix())))
+	}
+	return buf, true
+}
+
+func varintLen(b []byte) int {
+	for i, c := range b {
+		if c < 0x80 {
+			return i + 1
+		}
+	}
+	return len(b)
+}

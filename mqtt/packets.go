@@ -1,0 +1,195 @@
+package mqtt
+
+import (
+	"strings"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+)
+
+// aliasMax is how many topic aliases a client may set (MQTT 5, 3.3.2.3.4).
+const aliasMax = 64
+
+// handle executes one packet. done says that the client has said goodbye.
+func (c *conn) handle(pk *packets.Packet) (done bool, err error) {
+	switch pk.FixedHeader.Type {
+	case packets.Publish:
+		return false, c.publish(pk)
+	case packets.Puback:
+		c.session.acked(pk.PacketID)
+	case packets.Pubrel:
+		return false, c.pubrel(pk)
+	case packets.Pubrec, packets.Pubcomp: // answers to QoS 2 deliveries, of which there are none
+	case packets.Subscribe:
+		return false, c.subscribe(pk)
+	case packets.Unsubscribe:
+		return false, c.unsubscribe(pk)
+	case packets.Pingreq:
+		return false, c.answer(packets.Pingresp<<4, 0)
+	case packets.Disconnect:
+		return true, c.goodbye(pk)
+	case packets.Connect:
+		return false, packets.ErrProtocolViolationSecondConnect // MQTT-3.1.0-2
+	default:
+		return false, packets.ErrProtocolViolation
+	}
+	return false, nil
+}
+
+func (c *conn) publish(pk *packets.Packet) error {
+	if bad := pk.PublishValidate(aliasMax); bad.Code != 0 {
+		return bad
+	}
+	topic := pk.TopicName
+	if pk.Properties.TopicAliasFlag {
+		if topic == "" {
+			topic = c.aliases[pk.Properties.TopicAlias]
+		} else {
+			if c.aliases == nil {
+				c.aliases = map[uint16]string{}
+			}
+			c.aliases[pk.Properties.TopicAlias] = strings.Clone(topic) // not with the packet's bytes
+		}
+		if topic == "" {
+			return packets.ErrProtocolViolationNoTopic
+		}
+	}
+	if pk.FixedHeader.Qos == 2 {
+		fresh, full := c.session.receive(pk.PacketID)
+		if full {
+			return packets.ErrReceiveMaximum
+		}
+		if !fresh {
+			return c.ack(packets.Pubrec, pk.PacketID, nil)
+		}
+	}
+	var props *packets.Properties
+	if c.version == version5 {
+		props = &pk.Properties
+	}
+	refusal := c.broker.publish(c.session, topic, pk.Payload, pk.FixedHeader, props)
+	switch pk.FixedHeader.Qos {
+	case 1:
+		return c.ack(packets.Puback, pk.PacketID, refusal)
+	case 2:
+		if refusal != nil && c.version == version5 {
+			c.session.release(pk.PacketID) // an error ends the handshake (MQTT 5, 4.3.3)
+		}
+		return c.ack(packets.Pubrec, pk.PacketID, refusal)
+	}
+	return nil
+}
+
+// ack acknowledges a publish. A refusal is said where the version allows it:
+// a client of 3.1.1 is acknowledged, and its message is dropped.
+func (c *conn) ack(kind byte, id uint16, refusal error) error {
+	if refusal == nil || c.version != version5 {
+		return c.answer(kind<<4, 2, byte(id>>8), byte(id))
+	}
+	return c.answerPacket(packets.Packet{
+		FixedHeader: packets.FixedHeader{Type: kind},
+		PacketID:    id,
+		ReasonCode:  packets.ErrNotAuthorized.Code,
+		Properties:  packets.Properties{ReasonString: refusal.Error()},
+	})
+}
+
+func (c *conn) pubrel(pk *packets.Packet) error {
+	known := c.session.release(pk.PacketID)
+	if !known && c.version == version5 {
+		return c.answer(packets.Pubcomp<<4, 3, byte(pk.PacketID>>8), byte(pk.PacketID), packets.ErrPacketIdentifierNotFound.Code)
+	}
+	return c.answer(packets.Pubcomp<<4, 2, byte(pk.PacketID>>8), byte(pk.PacketID))
+}
+
+func (c *conn) subscribe(pk *packets.Packet) error {
+	if bad := pk.SubscribeValidate(); bad.Code != 0 {
+		return bad
+	}
+	if pk.PacketID == 0 {
+		return packets.ErrProtocolViolationNoPacketID
+	}
+	codes := make([]byte, len(pk.Filters))
+	existed := make([]bool, len(pk.Filters))
+	var reason string
+	subID := 0
+	if ids := pk.Properties.SubscriptionIdentifier; len(ids) > 0 {
+		if subID = ids[0]; subID == 0 {
+			return packets.ErrProtocolViolation // MQTT 5, 3.8.2.1.2
+		}
+	}
+	for i, f := range pk.Filters {
+		if _, shared := cutShare(f.Filter); shared && f.NoLocal {
+			return packets.ErrProtocolViolationInvalidSharedNoLocal // MQTT-3.8.3-4
+		}
+		if f.RetainHandling > 2 {
+			return packets.ErrProtocolViolation
+		}
+		if !validFilter(f.Filter) {
+			codes[i], reason = packets.ErrTopicFilterInvalid.Code, "not a topic filter: "+f.Filter
+			continue
+		}
+		var err error
+		if existed[i], err = c.broker.subscribe(c.session, f, subID); err != nil {
+			codes[i], reason = packets.ErrNotAuthorized.Code, err.Error()
+			c.broker.warn("subscribe "+c.clientID+" "+f.Filter, "subscription refused: "+err.Error(), c)
+			continue
+		}
+		codes[i] = min(f.Qos, 1)
+	}
+	ack := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Suback}, PacketID: pk.PacketID}
+	ack.ReasonCodes = append(ack.ReasonCodes, codes...)
+	ack.Properties.ReasonString = reason
+	if c.version != version5 {
+		for i, code := range ack.ReasonCodes {
+			if code > 2 {
+				ack.ReasonCodes[i] = packets.ErrUnspecifiedError.Code // 3.1.1 knows one failure
+			}
+		}
+	}
+	if err := c.answerPacket(ack); err != nil {
+		return err
+	}
+	for i, f := range pk.Filters {
+		if codes[i] <= 2 {
+			c.broker.greet(c.session, f, subID, existed[i])
+		}
+	}
+	return nil
+}
+
+func (c *conn) unsubscribe(pk *packets.Packet) error {
+	if bad := pk.UnsubscribeValidate(); bad.Code != 0 {
+		return bad
+	}
+	if pk.PacketID == 0 {
+		return packets.ErrProtocolViolationNoPacketID
+	}
+	ack := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Unsuback}, PacketID: pk.PacketID}
+	for _, f := range pk.Filters {
+		switch {
+		case !validFilter(f.Filter):
+			ack.ReasonCodes = append(ack.ReasonCodes, packets.ErrTopicFilterInvalid.Code)
+		case c.broker.unsubscribe(c.session, f.Filter):
+			ack.ReasonCodes = append(ack.ReasonCodes, packets.CodeSuccess.Code)
+		default:
+			ack.ReasonCodes = append(ack.ReasonCodes, packets.CodeNoSubscriptionExisted.Code)
+		}
+	}
+	return c.answerPacket(ack)
+}
+
+// goodbye is a DISCONNECT: no will, unless the client asks for it.
+func (c *conn) goodbye(pk *packets.Packet) error {
+	if c.version == version5 {
+		if pk.Properties.SessionExpiryIntervalFlag {
+			if err := c.broker.changeExpiry(c.session, pk.Properties.SessionExpiryInterval); err != nil {
+				return err
+			}
+		}
+		if pk.ReasonCode == packets.CodeDisconnectWillMessage.Code {
+			return nil
+		}
+	}
+	c.willQuiet = true
+	return nil
+}

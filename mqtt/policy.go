@@ -1,0 +1,229 @@
+package mqtt
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"time"
+
+	mochi "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"watchtower/bridge"
+)
+
+// joined is what a session's filters make of one channel.
+type joined struct {
+	broadcasts, sends int // filters that match them
+	attachment        *bridge.Attachment
+}
+
+// admit makes the message of a client's publish, ready to be delivered, or says
+// why it is refused. What is under the gateway's base is bridge's to admit;
+// everything else is the clients' own.
+func (b *Broker) admit(s *session, topic string, payload []byte, h packets.FixedHeader, props *packets.Properties) (*message, error) {
+	m := &message{topic: topic, payload: payload, qos: min(h.Qos, 1), retain: h.Retain, props: props, origin: s}
+	if props != nil && props.MessageExpiryInterval > 0 {
+		m.expires = b.now().Unix() + int64(props.MessageExpiryInterval)
+	}
+	if topic == "" || !mochi.IsValidFilter(topic, true) {
+		return nil, errors.New("topic: names the broker's own, or nothing")
+	}
+	place, address, refusal := b.tree.ParsePublish(topic)
+	switch place {
+	case bridge.Reserved:
+		return nil, refusal
+	case bridge.OnChannel:
+		content := bridge.Content{Data: payload, Hint: hintOf(props)}
+		cm, err := b.hub.Admit(s.sender(), address, content)
+		if err != nil {
+			return nil, err
+		}
+		m.channel, m.retain = cm, false
+		m.topic = string(b.tree.AppendTopic(nil, cm))
+	default:
+		b.hub.Counters().In(bridge.MQTT, 1)
+	}
+	return m, nil
+}
+
+// publish admits a client's publish and delivers it.
+func (b *Broker) publish(s *session, topic string, payload []byte, h packets.FixedHeader, props *packets.Properties) error {
+	m, err := b.admit(s, topic, payload, h, props)
+	if err != nil {
+		b.refuse(s, topic, err)
+		return err
+	}
+	if m.retain {
+		b.retained.set(m)
+	}
+	_ = b.deliver(m) // a protocol that is behind has counted it
+	return nil
+}
+
+// refuse counts a publish that was refused, and logs it once a minute at most.
+func (b *Broker) refuse(s *session, topic string, why error) {
+	b.hub.Counters().Drop(bridge.MQTT, bridge.Refused, 1)
+	if b.noisy.quiet("publish "+s.key.client+" "+topic, b.now()) {
+		b.log.WithField("client", s.key.client).WithField("sender", s.sender().ID()).WithField("topic", topic).
+			WithError(why).Warn("publish refused")
+	}
+}
+
+// takeWill checks a client's will before it connects: it may be on no topic
+// that the client could not publish to (never in another's name).
+func (c *conn) takeWill(pk *packets.Packet, s *bridge.Sender) packets.Code {
+	if !pk.Connect.WillFlag {
+		return packets.Code{}
+	}
+	topic := pk.Connect.WillTopic
+	if strings.ContainsAny(topic, "+#") || !mochi.IsValidFilter(topic, true) {
+		return packets.ErrTopicNameInvalid
+	}
+	place, address, refusal := c.broker.tree.ParsePublish(topic)
+	if refusal != nil || place == bridge.OnChannel && address.Sender != 0 && address.Sender != s.ID() {
+		return packets.ErrNotAuthorized
+	}
+	p := pk.Connect.WillProperties
+	m := &message{topic: topic, payload: pk.Connect.WillPayload, qos: pk.Connect.WillQos, retain: pk.Connect.WillRetain}
+	if c.version == version5 {
+		m.props = &p
+		c.willDelay = time.Duration(p.WillDelayInterval) * time.Second
+		p.WillDelayInterval = 0
+	}
+	c.will = m
+	return packets.Code{}
+}
+
+// sendWill publishes a will as if its client had.
+func (b *Broker) sendWill(s *session, will *message) {
+	_ = b.publish(s, will.topic, will.payload, packets.FixedHeader{Qos: will.qos, Retain: will.retain}, will.props)
+}
+
+// subscribe puts one filter in force. It joins the channel that the filter
+// names, if it names one.
+func (b *Broker) subscribe(s *session, f packets.Subscription, subID int) (existed bool, _ error) {
+	filter, shared := cutShare(f.Filter)
+	means, refusal := b.tree.ParseFilter(filter)
+	if refusal != nil {
+		return false, refusal
+	}
+	sub := &subscription{
+		session: s, filter: strings.Clone(f.Filter), shared: shared, qos: min(f.Qos, 1),
+		noLocal: f.NoLocal, asIs: f.RetainAsPublished, subID: subID, means: means,
+	}
+	if shared || means.Receiver != 0 && means.Receiver != s.sender().ID() {
+		sub.means.Sends = false
+	}
+	s.subMu.Lock()
+	defer s.subMu.Unlock()
+	if s.hasEnded() {
+		return false, errors.New("the session has ended")
+	}
+	old := s.subs[sub.filter]
+	if old == nil { // else the same filter means the same
+		if err := b.join(s, sub, 1); err != nil {
+			return false, err
+		}
+	}
+	s.subs[sub.filter] = sub
+	b.router.add(sub, old)
+	return old != nil, nil
+}
+
+// unsubscribe takes a filter out of force, and leaves the channel with the last
+// filter that named it.
+func (b *Broker) unsubscribe(s *session, filter string) (existed bool) {
+	s.subMu.Lock()
+	defer s.subMu.Unlock()
+	sub := s.subs[filter]
+	if sub == nil {
+		return false
+	}
+	delete(s.subs, filter)
+	b.router.remove(sub)
+	_ = b.join(s, sub, -1) // leaving cannot be refused
+	return true
+}
+
+// join counts a filter in or out of its channel, and makes the session's
+// attachment there what its filters now say. The caller holds subMu.
+func (b *Broker) join(s *session, sub *subscription, by int) error {
+	c := sub.means.Channel
+	if c == 0 || !sub.means.Broadcasts && !sub.means.Sends {
+		return nil
+	}
+	j := s.channels[c]
+	if j == nil {
+		j = &joined{}
+	}
+	if sub.means.Broadcasts {
+		j.broadcasts += by
+	}
+	if sub.means.Sends {
+		j.sends += by
+	}
+	old := j.attachment
+	if old != nil && old.Broadcasts == (j.broadcasts > 0) && old.Sends == (j.sends > 0) {
+		return nil
+	}
+	if j.broadcasts == 0 && j.sends == 0 {
+		delete(s.channels, c)
+		b.hub.Detach(old)
+		return nil
+	}
+	a := &bridge.Attachment{Via: bridge.MQTT, Broadcasts: j.broadcasts > 0, Sends: j.sends > 0}
+	a.Ended = func() { b.sentAway(s, c, a) }
+	if err := b.hub.Attach(s.sender(), c, a); err != nil {
+		return err
+	}
+	if old != nil {
+		b.hub.Detach(old)
+	}
+	j.attachment = a
+	s.channels[c] = j
+	return nil
+}
+
+// sentAway ends a session's subscriptions to a channel that its sender has left
+// by another protocol.
+func (b *Broker) sentAway(s *session, c bridge.Channel, a *bridge.Attachment) {
+	s.subMu.Lock()
+	defer s.subMu.Unlock()
+	if j := s.channels[c]; j == nil || j.attachment != a {
+		return
+	}
+	delete(s.channels, c)
+	for filter, sub := range s.subs {
+		if sub.means.Channel == c {
+			delete(s.subs, filter)
+			b.router.remove(sub)
+		}
+	}
+}
+
+// greet sends what a new subscription gets at once: retained messages, and on
+// the topic "me" who the client is.
+func (b *Broker) greet(s *session, f packets.Subscription, subID int, existed bool) {
+	filter, shared := cutShare(f.Filter)
+	if shared {
+		return // MQTT 5, 4.8.2: no retained messages
+	}
+	var ids []int
+	if subID > 0 {
+		ids = []int{subID}
+	}
+	if filter == b.tree.Me() {
+		payload, _ := json.Marshal(struct {
+			ID   bridge.SenderID `json:"id"`
+			Name string          `json:"name,omitempty"`
+		}{s.sender().ID(), s.sender().Name()}) // plain struct: cannot fail
+		s.offer(delivery{m: &message{topic: filter, payload: payload}, subIDs: ids, qos: min(f.Qos, 1)}, false)
+	}
+	if f.RetainHandling == 2 || f.RetainHandling == 1 && existed {
+		return
+	}
+	for _, m := range b.retained.match(filter, b.now()) {
+		s.offer(delivery{m: m, subIDs: ids, qos: min(f.Qos, m.qos, 1), retain: true}, false)
+	}
+}

@@ -1,0 +1,227 @@
+package mqtt
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	mochi "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"watchtower/bridge"
+)
+
+// subscription is one filter of one session. It does not change: a SUBSCRIBE
+// to the same filter puts a new one in its place.
+type subscription struct {
+	id      string // its name in the tree
+	session *session
+	filter  string // as it was given, share name included
+	shared  bool
+	qos     byte // granted
+	noLocal bool
+	asIs    bool // retain as published
+	subID   int  // subscription identifier; 0: none
+	means   bridge.Filter
+}
+
+// target is a session that gets a topic, by however many of its filters.
+type target struct {
+	session *session
+	qos     byte
+	noLocal bool // all of its filters are
+	asIs    bool
+	member  bool // by a filter with the channel in it
+	subIDs  []int
+}
+
+// route is who gets a topic, as long as the subscriptions stay as they are.
+type route struct {
+	generation uint64
+	topic      string
+	targets    []target
+	groups     []*group
+}
+
+// group is a shared subscription: one of its targets gets a message.
+type group struct {
+	targets []target
+	turn    atomic.Uint32
+}
+
+// The cache of routes is bounded in number and in bytes of their topics, and
+// starts again when it is full: topics that matter are back at once.
+const (
+	routesMax     = 1 << 14
+	routeBytesMax = 4 << 20
+)
+
+// router finds who gets a topic. Matches are cached by topic; each change of a
+// subscription raises the generation and so makes all of them old.
+type router struct {
+	tree  *bridge.Tree
+	index *mochi.TopicsIndex
+
+	generation atomic.Uint64
+	lastID     atomic.Uint64
+
+	subsMu sync.RWMutex
+	subs   map[string]*subscription // by id
+
+	routesMu sync.RWMutex
+	routes   map[string]*route
+	bytes    int
+}
+
+func newRouter(tree *bridge.Tree) *router {
+	return &router{
+		tree: tree, index: mochi.NewTopicsIndex(),
+		subs: map[string]*subscription{}, routes: map[string]*route{},
+	}
+}
+
+// add puts a subscription in force, in place of old if that is not nil.
+func (r *router) add(sub, old *subscription) {
+	if old != nil {
+		sub.id = old.id
+	} else {
+		sub.id = strconv.FormatUint(r.lastID.Add(1), 36)
+	}
+	r.subsMu.Lock()
+	r.subs[sub.id] = sub
+	r.subsMu.Unlock()
+	if old == nil {
+		r.index.Subscribe(sub.id, packets.Subscription{Filter: sub.filter})
+	}
+	r.generation.Add(1)
+}
+
+func (r *router) remove(sub *subscription) {
+	r.index.Unsubscribe(sub.filter, sub.id)
+	r.subsMu.Lock()
+	delete(r.subs, sub.id)
+	r.subsMu.Unlock()
+	r.generation.Add(1)
+}
+
+// route returns who gets a topic. The topic's bytes may be reused.
+func (r *router) route(topic []byte) *route {
+	generation := r.generation.Load() // before matching: a change meanwhile makes the result old
+	r.routesMu.RLock()
+	rt := r.routes[string(topic)]
+	r.routesMu.RUnlock()
+	if rt != nil && rt.generation == generation {
+		return rt
+	}
+	rt = r.match(string(topic), generation)
+	r.routesMu.Lock()
+	defer r.routesMu.Unlock()
+	if _, ok := r.routes[rt.topic]; !ok {
+		if len(r.routes) >= routesMax || r.bytes+len(rt.topic) > routeBytesMax {
+			clear(r.routes)
+			r.bytes = 0
+		}
+		r.bytes += len(rt.topic)
+	}
+	r.routes[rt.topic] = rt
+	return rt
+}
+
+func (r *router) match(topic string, generation uint64) *route {
+	rt := &route{generation: generation, topic: topic}
+	found := r.index.Subscribers(topic)
+	_, address, _ := r.tree.ParsePublish(topic)
+	send := address.Type == bridge.Send
+	r.subsMu.RLock()
+	defer r.subsMu.RUnlock()
+	bySession := map[*session]int{}
+	for id := range found.Subscriptions {
+		sub := r.subs[id]
+		if sub == nil || send && sub.session.sender().ID() != address.Receiver {
+			continue // nobody gets what was sent to another, whatever it subscribed to
+		}
+		i, ok := bySession[sub.session]
+		if !ok {
+			i = len(rt.targets)
+			bySession[sub.session] = i
+			rt.targets = append(rt.targets, sub.target())
+			continue
+		}
+		rt.targets[i].merge(sub)
+	}
+	if send || topic[0] == '$' {
+		return rt // sends are not for sharing; wildcards do not match $ topics
+	}
+	for _, candidates := range found.Shared {
+		g := &group{}
+		for id := range candidates {
+			if sub := r.subs[id]; sub != nil {
+				g.targets = append(g.targets, sub.target())
+			}
+		}
+		if len(g.targets) > 0 {
+			rt.groups = append(rt.groups, g)
+		}
+	}
+	return rt
+}
+
+func (sub *subscription) target() target {
+	t := target{session: sub.session, qos: sub.qos, noLocal: sub.noLocal, asIs: sub.asIs, member: sub.means.Channel != 0}
+	if sub.subID > 0 {
+		t.subIDs = []int{sub.subID}
+	}
+	return t
+}
+
+func (t *target) merge(sub *subscription) {
+	t.qos = max(t.qos, sub.qos)
+	t.noLocal = t.noLocal && sub.noLocal
+	t.asIs = t.asIs || sub.asIs
+	t.member = t.member || sub.means.Channel != 0
+	if sub.subID > 0 {
+		t.subIDs = append(t.subIDs, sub.subID)
+		slices.Sort(t.subIDs)
+	}
+}
+
+// pick returns the targets of a shared subscription in the order in which they
+// are to be tried.
+func (g *group) pick() (first int) {
+	return int(g.turn.Add(1)-1) % len(g.targets)
+}
+
+const sharePrefix = "$share/"
+
+// cutShare splits a filter into its share name and the filter itself.
+func cutShare(filter string) (rest string, shared bool) {
+	after, ok := strings.CutPrefix(filter, sharePrefix)
+	if !ok {
+		return filter, false
+	}
+	_, rest, _ = strings.Cut(after, "/")
+	return rest, true
+}
+
+// validFilter reports whether a topic filter is one (MQTT 5, 4.7 and 4.8.2).
+// mochi lets wildcards stand within a level, and takes $SHARE for $share.
+func validFilter(filter string) bool {
+	if len(filter) > 65535 || !mochi.IsValidFilter(filter, false) {
+		return false
+	}
+	if mochi.IsSharedFilter(filter) && !strings.HasPrefix(filter, sharePrefix) {
+		return false
+	}
+	rest, shared := cutShare(filter)
+	if rest == "" || shared && strings.HasPrefix(filter, sharePrefix+"/") {
+		return false
+	}
+	for level := range strings.SplitSeq(rest, "/") {
+		if len(level) > 1 && strings.ContainsAny(level, "+#") {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,269 @@
+package mqtt
+
+import (
+	"sync"
+	"time"
+
+	"watchtower/bridge"
+)
+
+// sessionKey identifies a session: the sender and the client id together.
+// A sender without a name is known by its client id alone.
+type sessionKey struct {
+	sender bridge.SenderID
+	client string
+}
+
+// window bounds how many QoS 1 deliveries a client may leave unacknowledged,
+// and batch how many bytes of them are encoded in one go.
+const (
+	window = 1024
+	batch  = 64 << 10
+)
+
+// session is what a client is to receive, whether it is connected or not: one
+// queue for QoS 0 and 1 alike, so that their order holds, its own packet ids
+// and its own window. It knows no socket: a connection takes from it by fill.
+type session struct {
+	key      sessionKey
+	hold     *bridge.Hold
+	owner    *owner
+	counters *bridge.Counters
+	limits   queueLimits
+
+	subMu    sync.Mutex // guards what it subscribed to; taken before any other lock
+	subs     map[string]*subscription
+	channels map[bridge.Channel]*joined
+
+	mu       sync.Mutex // guards all below
+	conn     *conn      // nil: away
+	ended    bool
+	queue    fifo[delivery]
+	bytes    int // payloads in queue
+	inflight fifo[delivery]
+	sent     int // of inflight, on this connection
+	lastID   uint16
+	window   int
+	received map[uint16]struct{} // QoS 2 publishes whose PUBREL is due
+
+	// Guarded by sessions.mu:
+	keep   time.Duration // how long it outlives its connection
+	until  time.Time     // when it ends, while it is away
+	will   *message      // waits for willAt, while it is away
+	willAt time.Time
+}
+
+type queueLimits struct{ messages, bytes int }
+
+// verdict says what became of a delivery that was offered to a session.
+type verdict uint8
+
+const (
+	taken verdict = iota
+	lost          // and counted
+	gone          // the session has ended, and its route is about to go
+)
+
+func (s *session) sender() *bridge.Sender { return s.hold.Sender() }
+
+// offer queues a delivery, within the bounds unless it is a retained message
+// for a new subscription: those are bounded by how many there are.
+func (s *session) offer(d delivery, bounded bool) verdict {
+	s.mu.Lock()
+	switch {
+	case s.ended:
+		s.mu.Unlock()
+		return gone
+	case s.conn == nil && d.qos == 0:
+		s.mu.Unlock()
+		s.counters.Drop(bridge.MQTT, bridge.Away, 1)
+		return lost
+	case bounded && (s.queue.len() >= s.limits.messages || s.queue.len() > 0 && s.bytes+len(d.m.payload) > s.limits.bytes):
+		s.mu.Unlock()
+		s.counters.Drop(bridge.MQTT, bridge.QueueFull, 1)
+		return lost
+	}
+	s.queue.push(d)
+	s.bytes += len(d.m.payload)
+	c := s.conn
+	s.mu.Unlock()
+	if c != nil {
+		c.writer.Wake()
+	}
+	return taken
+}
+
+// attach makes c the session's connection. What was sent and not acknowledged
+// is sent again first, in its order and with the DUP flag (MQTT-4.4.0-1).
+func (s *session) attach(c *conn) {
+	s.mu.Lock()
+	s.conn, s.sent = c, 0
+	s.window = min(window, int(c.receiveMax))
+	s.mu.Unlock()
+}
+
+// detach makes the session away, if c is still its connection, and drops what
+// does not wait: messages at QoS 0.
+func (s *session) detach(c *conn) (was bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn != c {
+		return false
+	}
+	s.conn = nil
+	var keep fifo[delivery]
+	n := s.queue.len()
+	for s.queue.len() > 0 {
+		d := s.queue.pop()
+		if d.qos > 0 {
+			keep.push(d)
+		} else {
+			s.bytes -= len(d.m.payload)
+		}
+	}
+	s.queue = keep
+	s.counters.Drop(bridge.MQTT, bridge.Disconnected, n-keep.len())
+	return true
+}
+
+// end makes the session refuse deliveries, and drops what waits.
+func (s *session) end() *conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return nil
+	}
+	s.ended = true
+	s.counters.Drop(bridge.MQTT, bridge.Disconnected, s.queue.len()+s.inflight.len())
+	s.queue, s.inflight, s.bytes = fifo[delivery]{}, fifo[delivery]{}, 0
+	c := s.conn
+	s.conn = nil
+	return c
+}
+
+// fill appends what c may be sent now: in the order of the queue, and no more
+// unacknowledged deliveries than the window allows. A QoS 0 message waits
+// behind a QoS 1 message that waits.
+func (s *session) fill(c *conn, buf []byte, now time.Time) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn != c {
+		return buf
+	}
+	for len(buf) < batch {
+		d, again, ok := s.next(now)
+		if !ok {
+			break
+		}
+		var fits bool
+		if buf, fits = d.appendTo(buf, c.version, again, c.maxSize, now); !fits {
+			s.counters.Drop(bridge.MQTT, bridge.TooLarge, 1)
+			if d.qos > 0 {
+				s.sent--
+				s.inflight.removeAt(s.sent)
+			}
+		}
+	}
+	return buf
+}
+
+// next returns the delivery to send, moved to the in-flight window if it wants
+// an acknowledgement.
+func (s *session) next(now time.Time) (d delivery, again, ok bool) {
+	if s.sent < s.inflight.len() {
+		s.sent++
+		return *s.inflight.at(s.sent - 1), true, true
+	}
+	for s.queue.len() > 0 {
+		d = *s.queue.at(0)
+		if d.m.expired(now) {
+			s.counters.Drop(bridge.MQTT, bridge.Expired, 1)
+			s.take()
+			continue
+		}
+		if d.qos == 0 {
+			s.take()
+			return d, false, true
+		}
+		id := s.lastID + 1
+		if id == 0 {
+			id = 1
+		}
+		// Ids rise, so the next one can only be in use by the oldest in flight.
+		if n := s.inflight.len(); n >= s.window || n > 0 && s.inflight.at(0).id == id {
+			return d, false, false
+		}
+		s.lastID, d.id = id, id
+		s.take()
+		s.inflight.push(d)
+		s.sent++
+		return d, false, true
+	}
+	return d, false, false
+}
+
+func (s *session) take() {
+	d := s.queue.pop()
+	s.bytes -= len(d.m.payload)
+}
+
+// acked ends the delivery of that packet id. What the window held back may
+// follow.
+func (s *session) acked(id uint16) {
+	s.mu.Lock()
+	for i := range s.sent {
+		if s.inflight.at(i).id == id {
+			s.inflight.removeAt(i)
+			s.sent--
+			break
+		}
+	}
+	c := s.conn
+	more := s.queue.len() > 0
+	s.mu.Unlock()
+	if c != nil && more {
+		c.writer.Wake()
+	}
+}
+
+// receivedMax bounds the QoS 2 publishes of a client between PUBREC and PUBREL.
+const receivedMax = 1024
+
+// receive notes a QoS 2 publish. fresh is false if its id is in use: then it is
+// the same message again. full says that the client went over its bound.
+func (s *session) receive(id uint16) (fresh, full bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.received[id]; ok {
+		return false, false
+	}
+	if len(s.received) >= receivedMax {
+		return false, true
+	}
+	if s.received == nil {
+		s.received = map[uint16]struct{}{}
+	}
+	s.received[id] = struct{}{}
+	return true, false
+}
+
+// release ends a QoS 2 publish, and reports whether its id was in use.
+func (s *session) release(id uint16) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.received[id]
+	delete(s.received, id)
+	return ok
+}
+
+func (s *session) connection() *conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conn
+}
+
+func (s *session) hasEnded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
+}

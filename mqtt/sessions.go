@@ -1,0 +1,198 @@
+package mqtt
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"watchtower/bridge"
+)
+
+// sessions knows every session by its key, connected or away.
+type sessions struct {
+	mu   sync.Mutex
+	all  map[sessionKey]*session
+	away map[*session]struct{}
+}
+
+func newSessions() *sessions {
+	return &sessions{all: map[sessionKey]*session{}, away: map[*session]struct{}{}}
+}
+
+// attach gives a connection its session: the one of its key, taken over from
+// whatever connection has it, or a new one. Then it queues CONNACK, and only
+// after that anything of the session's.
+func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool) {
+	ss := b.sessions
+	ss.mu.Lock()
+	s := ss.all[who.key]
+	present := s != nil && !pk.Connect.Clean
+	var old *conn
+	var ended *session
+	switch {
+	case present:
+		old = s.connection()
+	case s != nil:
+		ended = s
+		delete(ss.all, who.key)
+		delete(ss.away, s)
+	}
+	if !present {
+		s = &session{
+			key: who.key, hold: who.hold, owner: who.owner, counters: b.hub.Counters(),
+			limits: queueLimits{b.opts.QueueMessages, b.opts.QueueBytes},
+			subs:   map[string]*subscription{}, channels: map[bridge.Channel]*joined{},
+		}
+		ss.all[who.key] = s
+	}
+	s.keep = b.keep(pk)
+	delete(ss.away, s)
+	s.will = nil // a delayed will is off once the client is back (MQTT-3.1.3-9)
+	c.session = s
+	c.acknowledge(present, assigned, pk)
+	s.attach(c)
+	ss.mu.Unlock()
+
+	if old != nil {
+		old.disconnect(packets.ErrSessionTakenOver)
+	}
+	if ended != nil {
+		b.discard(ended, packets.ErrSessionTakenOver)
+	}
+	if present {
+		b.hub.Release(who.hold) // the session has its own
+	} else {
+		who.owner.adopt(func() { b.end(s) })
+	}
+	c.writer.Wake()
+}
+
+// keep is how long a client's session outlives its connection.
+func (b *Broker) keep(pk *packets.Packet) time.Duration {
+	switch {
+	case pk.ProtocolVersion == version5:
+		return min(time.Duration(pk.Properties.SessionExpiryInterval)*time.Second, b.opts.SessionExpiry)
+	case pk.Connect.Clean:
+		return 0
+	}
+	return b.opts.SessionExpiry
+}
+
+// left is what happens when a connection has ended: the session goes away or
+// ends, and the will is sent unless the client said goodbye.
+func (b *Broker) left(c *conn) {
+	s := c.session
+	will := c.will
+	if c.willQuiet {
+		will = nil
+	}
+	ss := b.sessions
+	ss.mu.Lock()
+	mine := s.detach(c) // not if it was taken over
+	end := mine && s.keep == 0
+	switch {
+	case end:
+		delete(ss.all, s.key)
+	case mine:
+		now := b.now()
+		s.until = now.Add(s.keep)
+		if will != nil && c.willDelay > 0 {
+			s.will, s.willAt = will, now.Add(c.willDelay)
+			will = nil
+		}
+		ss.away[s] = struct{}{}
+	case c.willDelay > 0 && !s.hasEnded():
+		will = nil // the session went on before the delay was over
+	}
+	ss.mu.Unlock()
+	if will != nil {
+		b.sendWill(s, will)
+	}
+	if end {
+		b.discard(s, packets.CodeSuccess)
+	}
+}
+
+// end ends a session and its connection, because its sender was deleted.
+func (b *Broker) end(s *session) {
+	ss := b.sessions
+	ss.mu.Lock()
+	if ss.all[s.key] == s {
+		delete(ss.all, s.key)
+	}
+	delete(ss.away, s)
+	ss.mu.Unlock()
+	b.discard(s, packets.ErrAdministrativeAction)
+}
+
+// discard takes a session that is in no list any more out of everything else:
+// its queue, its subscriptions, its memberships, its hold on the sender. If it
+// has a connection, that is told why.
+func (b *Broker) discard(s *session, why packets.Code) {
+	if c := s.end(); c != nil {
+		c.disconnect(why)
+	}
+	b.sessions.mu.Lock()
+	will := s.will
+	s.will = nil
+	b.sessions.mu.Unlock()
+	if will != nil {
+		b.sendWill(s, will) // the session's end is the end of the delay
+	}
+	s.subMu.Lock()
+	for _, sub := range s.subs {
+		b.router.remove(sub)
+	}
+	clear(s.subs)
+	for _, j := range s.channels {
+		b.hub.Detach(j.attachment)
+	}
+	clear(s.channels)
+	s.subMu.Unlock()
+	b.hub.Release(s.hold)
+}
+
+const sweepEvery = time.Second
+
+// sweep ends sessions whose time is over, and sends wills whose delay is.
+func (b *Broker) sweep(ctx context.Context) {
+	t := time.NewTicker(sweepEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		now := b.now()
+		b.retained.expire(now)
+		type due struct {
+			s    *session
+			will *message
+		}
+		var wills []due
+		var ended []*session
+		ss := b.sessions
+		ss.mu.Lock()
+		for s := range ss.away {
+			if s.will != nil && (now.After(s.willAt) || now.After(s.until)) {
+				wills = append(wills, due{s, s.will})
+				s.will = nil
+			}
+			if now.After(s.until) {
+				delete(ss.away, s)
+				delete(ss.all, s.key)
+				ended = append(ended, s)
+			}
+		}
+		ss.mu.Unlock()
+		for _, w := range wills {
+			b.sendWill(w.s, w.will)
+		}
+		for _, s := range ended {
+			b.discard(s, packets.CodeSuccess)
+		}
+	}
+}

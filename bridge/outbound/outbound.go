@@ -67,22 +67,24 @@ func (w *Writer) Close() { w.once.Do(func() { close(w.closing) }) }
 // Run writes until Close or an error.
 func (w *Writer) Run() error {
 	var beat <-chan time.Time
+	var timer *time.Timer
+	last := time.Now() // when something was written
 	if w.opts.Heartbeat != nil {
-		if err := w.write(w.opts.Heartbeat, time.Now().Add(w.opts.Timeout)); err != nil {
+		if err := w.write(w.opts.Heartbeat, last.Add(w.opts.Timeout)); err != nil {
 			return err
 		}
-		t := time.NewTicker(w.opts.Every)
-		defer t.Stop()
-		beat = t.C
+		timer = time.NewTimer(w.opts.Every)
+		defer timer.Stop()
+		beat = timer.C
 	}
-	silent := true // nothing was written since the last tick
 	for {
-		wrote, err := w.flush(time.Now().Add(w.opts.Timeout))
+		now := time.Now()
+		wrote, err := w.flush(now.Add(w.opts.Timeout))
 		if err != nil {
 			return err
 		}
-		silent = silent && !wrote
 		if wrote {
+			last = now
 			select {
 			case <-w.closing:
 				return w.drain()
@@ -94,13 +96,14 @@ func (w *Writer) Run() error {
 		case <-w.wake:
 		case <-w.closing:
 			return w.drain()
-		case <-beat:
-			if silent {
-				if err := w.write(w.opts.Heartbeat, time.Now().Add(w.opts.Timeout)); err != nil {
+		case now := <-beat:
+			if now.Sub(last) >= w.opts.Every {
+				if err := w.write(w.opts.Heartbeat, now.Add(w.opts.Timeout)); err != nil {
 					return err
 				}
+				last = now
 			}
-			silent = true
+			timer.Reset(w.opts.Every - now.Sub(last))
 		}
 	}
 }

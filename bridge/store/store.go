@@ -1,0 +1,274 @@
+// Package store keeps senders, their tokens and callback memberships on disk,
+// in one bbolt file. It implements bridge.Store.
+//
+// Writes go in groups: one goroutine takes all that is pending and commits it
+// in one transaction, as soon as the disk is idle. So callers never wait for
+// the disk unless they ask to, and ten thousand changes cost few syncs.
+// The package knows nothing of what a record means: bridge owns that.
+package store
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+
+	"watchtower/bridge"
+)
+
+// ErrClosed is what is waited for after Close.
+var ErrClosed = errors.New("the store is closed")
+
+// lockPatience is how long Open waits for another process to let go of the
+// file: a restart may overlap a little.
+const lockPatience = 500 * time.Millisecond
+
+// The buckets: records by sender id (4 bytes, big endian), and small values.
+var (
+	sendersBucket = []byte("senders")
+	metaBucket    = []byte("meta")
+)
+
+// Store is a bridge.Store. Its methods may be called from any goroutine.
+type Store struct {
+	db  *bbolt.DB
+	log *logrus.Logger
+
+	mu       sync.Mutex
+	pending  *group // nil: nothing to write
+	closed   bool
+	wake     chan struct{} // there is something pending, or it is closed
+	done     chan struct{} // the writer has ended
+	failed   changes       // what the last commit could not write; the writer's own
+	closing  sync.Once
+	closeErr error
+}
+
+// changes are the newest record of each sender; nil where it is deleted.
+type changes map[bridge.SenderID]*bridge.Record
+
+// group is what is written in one transaction.
+type group struct {
+	changes changes
+	done    chan struct{}
+	err     error // to be read after done
+}
+
+// Open opens the file, or creates it with mode 0600. Where another process
+// holds it, Open gives up within a second.
+func Open(path string, log *logrus.Logger) (*Store, error) {
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockPatience, FreelistType: bbolt.FreelistMapType})
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return nil, fmt.Errorf("another gateway uses this data directory (%s is locked): stop it, or give this one its own with --data-dir", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		_, errSenders := tx.CreateBucketIfNotExists(sendersBucket)
+		_, errMeta := tx.CreateBucketIfNotExists(metaBucket)
+		return errors.Join(errSenders, errMeta)
+	})
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("prepare %s: %w", path, err), db.Close())
+	}
+	s := &Store{db: db, log: log, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	go s.write()
+	return s, nil
+}
+
+// syncDir makes a new file's name survive a power cut, which bbolt leaves out.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// Close writes what is pending and closes the file. Every later change fails
+// with ErrClosed.
+func (s *Store) Close() error {
+	s.closing.Do(func() {
+		s.mu.Lock()
+		s.closed = true
+		s.mu.Unlock()
+		s.signal()
+		<-s.done
+		s.closeErr = s.db.Close()
+	})
+	return s.closeErr
+}
+
+// Load returns all records. An error names each record that cannot be read.
+func (s *Store) Load() ([]bridge.Record, error) {
+	var records []bridge.Record
+	var damaged []error
+	err := s.db.View(func(tx *bbolt.Tx) error {
+		return tx.Bucket(sendersBucket).ForEach(func(k, v []byte) error {
+			var r bridge.Record
+			err := json.Unmarshal(v, &r)
+			switch {
+			case len(k) != 4:
+				err = errors.New("the key is not an id")
+			case err == nil && r.ID != bridge.SenderID(binary.BigEndian.Uint32(k)):
+				err = fmt.Errorf("it says it is sender %d", r.ID)
+			}
+			if err != nil {
+				damaged = append(damaged, fmt.Errorf("%s: the record of sender %s is damaged: %w", s.db.Path(), keyName(k), err))
+				return nil
+			}
+			records = append(records, r)
+			return nil
+		})
+	})
+	if err = errors.Join(append(damaged, closedError(err))...); err != nil {
+		return nil, err
+	}
+	return records, nil
+}
+
+func keyName(k []byte) string {
+	if len(k) == 4 {
+		return fmt.Sprint(binary.BigEndian.Uint32(k))
+	}
+	return fmt.Sprintf("%x", k)
+}
+
+// Save writes a record in place of an earlier one of the same sender. It keeps
+// r's slices: nobody may change them. See bridge.Store.
+func (s *Store) Save(r bridge.Record) (wait func() error) { return s.change(r.ID, &r) }
+
+// Delete removes a sender's record. See bridge.Store.
+func (s *Store) Delete(id bridge.SenderID) (wait func() error) { return s.change(id, nil) }
+
+func (s *Store) change(id bridge.SenderID, r *bridge.Record) (wait func() error) {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return func() error { return ErrClosed }
+	}
+	if s.pending == nil {
+		s.pending = &group{changes: changes{}, done: make(chan struct{})}
+	}
+	g := s.pending
+	g.changes[id] = r
+	s.mu.Unlock()
+	s.signal()
+	return func() error {
+		<-g.done
+		return g.err
+	}
+}
+
+func (s *Store) signal() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// write commits one group after the other, until the store is closed and
+// nothing is pending.
+func (s *Store) write() {
+	defer close(s.done)
+	for range s.wake {
+		s.mu.Lock()
+		g, closed := s.pending, s.closed
+		s.pending = nil
+		s.mu.Unlock()
+		if g == nil && closed && len(s.failed) > 0 {
+			g = &group{changes: changes{}, done: make(chan struct{})} // one last try
+		}
+		if g != nil {
+			s.commit(g)
+		}
+		if closed {
+			return // nothing can be pending: change refuses
+		}
+	}
+}
+
+// commit writes a group, and with it what an earlier one could not write: a
+// disk that was full for a while loses nothing that is not waited for.
+func (s *Store) commit(g *group) {
+	if len(s.failed) > 0 {
+		merged := s.failed
+		maps.Copy(merged, g.changes)
+		g.changes = merged
+	}
+	s.failed = nil
+	if g.err = s.put(g.changes); g.err != nil {
+		s.failed = g.changes
+		s.log.WithError(g.err).WithField("senders", len(g.changes)).Error("senders not written")
+	}
+	close(g.done)
+}
+
+func (s *Store) put(c changes) error {
+	return s.db.Update(func(tx *bbolt.Tx) error {
+		b := tx.Bucket(sendersBucket)
+		for _, id := range slices.Sorted(maps.Keys(c)) { // in order: fewer pages are touched
+			key := binary.BigEndian.AppendUint32(nil, uint32(id))
+			if c[id] == nil {
+				if err := b.Delete(key); err != nil {
+					return err
+				}
+				continue
+			}
+			value, err := json.Marshal(c[id])
+			if err != nil {
+				return err
+			}
+			if err := b.Put(key, value); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Meta returns the small value of that key. The first time it is what make
+// returns, and on disk before Meta returns it.
+func (s *Store) Meta(key string, make func() []byte) ([]byte, error) {
+	var value []byte
+	err := s.db.View(func(tx *bbolt.Tx) error {
+		value = slices.Clone(tx.Bucket(metaBucket).Get([]byte(key)))
+		return nil
+	})
+	if err != nil || value != nil {
+		return value, closedError(err)
+	}
+	err = s.db.Update(func(tx *bbolt.Tx) error {
+		b := tx.Bucket(metaBucket)
+		if value = slices.Clone(b.Get([]byte(key))); value != nil {
+			return nil // somebody else was faster
+		}
+		value = make()
+		return b.Put([]byte(key), value)
+	})
+	if err != nil {
+		return nil, closedError(err)
+	}
+	return value, nil
+}
+
+func closedError(err error) error {
+	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
+		return ErrClosed
+	}
+	return err
+}

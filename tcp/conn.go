@@ -1,0 +1,245 @@
+package tcp
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"watchtower/bridge"
+	"watchtower/bridge/outbound"
+	"watchtower/bridge/session"
+)
+
+const (
+	// readBuffer is a connection's, in bytes. The longest header of a frame
+	// fits: an S with 255 receivers has 1,034.
+	readBuffer = 4 << 10
+	// A connection that ends with a refusal is read from a little longer: to
+	// close it on unread bytes would take the refusal away from the peer.
+	lingerFor   = time.Second
+	lingerBytes = 1 << 20
+)
+
+// past is a deadline that ends a read at once.
+var past = time.Unix(1, 0)
+
+// errSlow ends a connection whose replies its peer does not read.
+var errSlow = errors.New("tcp: a reply does not fit the queue")
+
+// conn is one connection. As a member it is what the link puts messages into.
+type conn struct {
+	server   *Server
+	conn     *net.TCPConn
+	session  *session.Conn
+	queue    *outbound.Queue
+	writer   *outbound.Writer
+	accepted time.Time
+
+	in       *bufio.Reader
+	begun    bool      // the deadline is that of the frame being read
+	deadline time.Time // for reading; zero: none
+	reply    []byte    // the last one
+
+	touched bool // the link's: it is in Server.touched
+}
+
+func newConn(s *Server, nc *net.TCPConn) *conn {
+	c := &conn{
+		server:   s,
+		conn:     nc,
+		queue:    outbound.NewQueue(s.opts.QueueFrames, s.opts.QueueBytes),
+		accepted: time.Now(),
+		in:       bufio.NewReaderSize(nc, readBuffer),
+	}
+	c.session = session.NewConn(s.hub, s.session(), c)
+	c.writer = outbound.NewWriter(nc, c.queue, outbound.Options{Timeout: s.opts.WriteTimeout})
+	return c
+}
+
+// refusal is an error of what the peer said, not of the connection.
+type refusal struct{ error }
+
+// serve reads until the connection ends, and then writes what still waits.
+func (c *conn) serve() {
+	s := c.server
+	defer s.remove(c)
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		if c.writer.Run() != nil {
+			_ = c.conn.Close() // ends the reader too
+		}
+	}()
+	err := c.read()
+	s.endReading()
+	if err == nil { // Quiesce: it stays a member until the server closes
+		select {
+		case <-s.closing:
+		case <-written:
+		}
+	}
+	c.session.Close()
+	if errors.Is(err, errSlow) {
+		_ = c.conn.Close() // it would not read what waits either
+	}
+	c.writer.Close()
+	<-written
+	s.hub.Counters().Drop(bridge.TCP, bridge.Disconnected, c.queue.Close())
+	if errors.As(err, new(refusal)) {
+		c.linger()
+	}
+	_ = c.conn.Close()
+}
+
+// read executes frames until the connection ends, with the reason, or until
+// Quiesce, with nil.
+func (c *conn) read() error {
+	s := c.server
+	log := s.log.WithField("address", c.conn.RemoteAddr().String())
+	log.Debug("connected")
+	var err error
+	for err == nil && !s.quiescing.Load() {
+		err = c.next()
+	}
+	var refused refusal
+	switch {
+	case errors.As(err, &refused):
+		_ = c.put(c.session.Refuse(refused.error, c.reply[:0]))
+	case err == nil, s.quiescing.Load() && errors.Is(err, os.ErrDeadlineExceeded):
+		return nil
+	}
+	log.WithError(err).Debug("disconnected")
+	return err
+}
+
+// next reads one frame and executes it.
+func (c *conn) next() error {
+	n, err := c.length()
+	if err != nil {
+		return err
+	}
+	if n <= c.in.Size() {
+		frame, err := c.peek(n)
+		if err != nil {
+			return err
+		}
+		err = c.execute(frame)
+		_, _ = c.in.Discard(n) // it is in the buffer: cannot fail
+		return err
+	}
+	frame := make([]byte, n)
+	c.inFrame()
+	if _, err := io.ReadFull(c.in, frame); err != nil {
+		return err
+	}
+	return c.execute(frame)
+}
+
+// length waits for a frame to begin, and returns its length. What stands
+// between frames is skipped.
+func (c *conn) length() (int, error) {
+	for {
+		if c.in.Buffered() == 0 {
+			c.betweenFrames()
+		}
+		b, err := c.in.Peek(1)
+		if err != nil {
+			return 0, err
+		}
+		if b[0] != 0 && b[0] != '\n' && b[0] != '\r' {
+			break
+		}
+		_, _ = c.in.Discard(1)
+	}
+	c.begun = false
+	for need := 1; ; need++ {
+		b, err := c.peek(max(need, c.in.Buffered()))
+		if err != nil {
+			return 0, err
+		}
+		need = len(b)
+		n, err := c.session.Length(b)
+		if err != nil {
+			return 0, refusal{err}
+		}
+		if n != 0 {
+			return n, nil
+		}
+	}
+}
+
+// peek waits for n bytes of a frame.
+func (c *conn) peek(n int) ([]byte, error) {
+	if n > c.in.Buffered() {
+		c.inFrame()
+	}
+	return c.in.Peek(n)
+}
+
+// betweenFrames lets a client take its time, once it has registered.
+func (c *conn) betweenFrames() {
+	var until time.Time
+	if !c.session.Registered() {
+		until = c.accepted.Add(c.server.opts.FrameTimeout)
+	}
+	c.setDeadline(until)
+}
+
+// inFrame gives a frame of which bytes are missing until the frame timeout to
+// be there, counted from its beginning, and not longer than to register.
+func (c *conn) inFrame() {
+	if c.begun {
+		return
+	}
+	c.begun = true
+	until := time.Now()
+	if !c.session.Registered() {
+		until = c.accepted
+	}
+	c.setDeadline(until.Add(c.server.opts.FrameTimeout))
+}
+
+func (c *conn) setDeadline(until time.Time) {
+	if until.Equal(c.deadline) {
+		return
+	}
+	c.deadline = until
+	_ = c.conn.SetReadDeadline(until) // fails on a closed connection, as reading then does
+	if c.server.quiescing.Load() {
+		c.stopReading() // in case that it came between
+	}
+}
+
+// stopReading ends a read that waits. It may be called from any goroutine.
+func (c *conn) stopReading() { _ = c.conn.SetReadDeadline(past) }
+
+func (c *conn) execute(frame []byte) (err error) {
+	c.reply, err = c.session.Handle(frame, c.reply[:0])
+	if err != nil {
+		return refusal{err}
+	}
+	return c.put(c.reply)
+}
+
+// put queues a copy of a reply, if there is one.
+func (c *conn) put(reply []byte) error {
+	if len(reply) == 0 {
+		return nil
+	}
+	if !c.queue.Put(append([]byte(nil), reply...)) {
+		return errSlow
+	}
+	c.writer.Wake()
+	return nil
+}
+
+// linger reads on for a moment, so that the peer can read the refusal.
+func (c *conn) linger() {
+	if c.conn.CloseWrite() != nil || c.conn.SetReadDeadline(time.Now().Add(lingerFor)) != nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, c.conn, lingerBytes)
+}

@@ -1,0 +1,244 @@
+// Package tcp is the bridge between TCP clients and the gateway's verbs: it owns
+// the listener, the connections and what waits to be written to each. What a
+// frame means is left to session, who is a member to bridge.
+//
+// Each connection has a goroutine that reads and executes frames, and one that
+// writes whatever waits in its queue, in as few calls as possible. Replies go
+// through the same queue as messages, so they keep their order. One goroutine
+// more takes messages from the link and puts them into the members' queues: a
+// message is encoded once, and all queues share the bytes. A member whose queue
+// is full loses the message; nothing waits for it.
+package tcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"watchtower/bridge"
+	"watchtower/bridge/session"
+)
+
+// Options of a Server. Zero limits stand for their defaults.
+type Options struct {
+	Listen         string        // host:port; without a host, IPv4 and IPv6
+	Queue          int           // messages that wait in the link
+	Patience       time.Duration // how long a publisher may be held up by a full link
+	Basic          bool          // wire.basic: false ends whoever speaks basic frames
+	Gateway        uint32        // the gateway's number, for W
+	QueueFrames    int           // frames that wait for one connection; 1024
+	QueueBytes     int           // bytes that wait for one connection; 1 MiB
+	WriteTimeout   time.Duration // a write that takes longer ends the connection; 10 s
+	FrameTimeout   time.Duration // to register, and to finish a frame that was begun; 30 s
+	MaxConnections int           // limits.tcp_connections; 10,000
+}
+
+func (o Options) withDefaults() Options {
+	set := func(v *int, to int) {
+		if *v == 0 {
+			*v = to
+		}
+	}
+	set(&o.QueueFrames, 1024)
+	set(&o.QueueBytes, 1<<20)
+	set(&o.MaxConnections, 10_000)
+	if o.WriteTimeout == 0 {
+		o.WriteTimeout = 10 * time.Second
+	}
+	if o.FrameTimeout == 0 {
+		o.FrameTimeout = 30 * time.Second
+	}
+	return o
+}
+
+// keepAlive finds peers that are gone within 75 s, and keeps the path through
+// routers that forget connections after 30 s.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 15 * time.Second, Count: 4}
+
+// acceptRetry is waited after a failed accept, so that a failure that lasts,
+// such as no more files, costs nothing.
+const acceptRetry = 100 * time.Millisecond
+
+// Server serves the wire protocol over TCP.
+type Server struct {
+	hub      *bridge.Hub
+	opts     Options
+	log      *logrus.Entry
+	link     *bridge.Link
+	listener net.Listener
+	touched  []*conn // the link's: connections that got something from a batch
+
+	quiescing atomic.Bool
+	stopping  chan struct{} // no more requests are taken
+	quiet     chan struct{} // the last one is done
+	closing   chan struct{} // connections are to end
+
+	mu      sync.Mutex
+	conns   map[*conn]struct{}
+	readers int  // goroutines that accept or read
+	full    bool // that the limit is reached has been logged
+}
+
+// New returns a server, and adds its link to the hub. It starts nothing.
+func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *Server {
+	return &Server{
+		hub:      hub,
+		opts:     opts.withDefaults(),
+		log:      log.WithField("protocol", bridge.TCP.String()),
+		link:     hub.AddLink(bridge.TCP, opts.Queue, opts.Patience),
+		stopping: make(chan struct{}),
+		quiet:    make(chan struct{}),
+		closing:  make(chan struct{}),
+		conns:    map[*conn]struct{}{},
+	}
+}
+
+// Listen binds the port. Serve closes it.
+func (s *Server) Listen() error {
+	l, err := (&net.ListenConfig{KeepAliveConfig: keepAlive}).Listen(context.Background(), "tcp", s.opts.Listen)
+	if err != nil {
+		return fmt.Errorf("tcp: listen: %w", err)
+	}
+	s.listener = l
+	s.log.WithField("address", l.Addr().String()).Info("listening")
+	return nil
+}
+
+// Addr is where the server listens, after Listen.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Port is the port that it listens on, for W; 0 before Listen.
+func (s *Server) Port() uint16 {
+	if s.listener == nil {
+		return 0
+	}
+	return uint16(s.listener.Addr().(*net.TCPAddr).Port)
+}
+
+// Serve serves until ctx ends. Then it takes no more requests, empties the link
+// into the queues and the queues into the connections, each within the write
+// timeout, closes them, and returns when every goroutine has ended. With a
+// context that has ended it just closes what Listen opened.
+func (s *Server) Serve(ctx context.Context) error {
+	if s.listener == nil {
+		return errors.New("tcp: Serve before Listen")
+	}
+	linkCtx, stopLink := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopLink()
+	var link, running sync.WaitGroup
+	link.Go(func() { s.link.Run(linkCtx, s.deliver) })
+	s.beginReading(nil)
+	running.Go(func() { s.accept(&running) })
+
+	<-ctx.Done()
+	s.stopReading()
+	<-s.quiet // so that what came in last is in the link before it drains
+	stopLink()
+	link.Wait()
+	close(s.closing)
+	running.Wait()
+	s.log.Info("closed")
+	return nil
+}
+
+// Quiesce takes no more connections and requests, and returns when those
+// requests in progress are done, or ctx ends. Messages go on to be delivered
+// until Serve's context ends.
+func (s *Server) Quiesce(ctx context.Context) {
+	s.stopReading()
+	select {
+	case <-s.quiet:
+	case <-ctx.Done():
+	}
+}
+
+func (s *Server) stopReading() {
+	if s.quiescing.Swap(true) {
+		return
+	}
+	close(s.stopping)
+	_ = s.listener.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.stopReading()
+	}
+}
+
+// beginReading counts a goroutine that reads, and admits its connection if it
+// is not nil. It reports false if there is no room or no time for it any more.
+func (s *Server) beginReading(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c != nil {
+		if s.quiescing.Load() {
+			return false
+		}
+		if len(s.conns) >= s.opts.MaxConnections {
+			if !s.full {
+				s.log.WithField("setting", "limits.tcp_connections").WithField("limit", s.opts.MaxConnections).Warn("connections refused")
+			}
+			s.full = true
+			return false
+		}
+		s.conns[c] = struct{}{}
+	}
+	s.readers++
+	return true
+}
+
+// endReading takes back beginReading: nothing is executed there any more.
+func (s *Server) endReading() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.readers--
+	if s.readers == 0 { // the one that accepts counts too: it ends only with all
+		close(s.quiet)
+	}
+}
+
+func (s *Server) remove(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	s.full = s.full && len(s.conns) > s.opts.MaxConnections*9/10 // not logged again for every one that comes
+}
+
+// accept takes connections until the listener is closed. Their goroutines are
+// in running.
+func (s *Server) accept(running *sync.WaitGroup) {
+	defer s.endReading()
+	for {
+		nc, err := s.listener.Accept()
+		switch {
+		case err == nil:
+			c := newConn(s, nc.(*net.TCPConn))
+			if !s.beginReading(c) {
+				_ = nc.Close()
+				continue
+			}
+			running.Go(c.serve)
+		case s.quiescing.Load() || errors.Is(err, net.ErrClosed):
+			return
+		default:
+			s.log.WithError(err).Warn("accept failed")
+			t := time.NewTimer(acceptRetry)
+			select {
+			case <-s.stopping:
+			case <-t.C:
+			}
+			t.Stop()
+		}
+	}
+}
+
+// session returns the options for a connection's frames.
+func (s *Server) session() session.Options {
+	return session.Options{Basic: s.opts.Basic, Gateway: s.opts.Gateway, TCPPort: s.Port}
+}

@@ -1,0 +1,179 @@
+// Package udp is the bridge between UDP clients and the gateway's verbs: one
+// socket, which it owns, and the datagrams in and out of it. What a frame means
+// is left to session, who is a member to bridge.
+//
+// One goroutine reads datagrams in batches, executes them and writes the
+// replies. Another takes messages from the link and writes them to the members,
+// also in batches: a message is encoded once, and all its members share the
+// bytes. Nothing waits for a receiver.
+package udp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"watchtower/bridge"
+	"watchtower/bridge/session"
+)
+
+// Options of a Server.
+type Options struct {
+	Listen      string        // host:port; without a host, IPv4 and IPv6
+	Queue       int           // messages that wait in the link
+	Patience    time.Duration // how long a publisher may be held up by a full link
+	Basic       bool          // wire.basic: false drops every basic frame
+	Gateway     uint32        // the gateway's number, for W
+	TCPPort     func() uint16 // its TCP port, for W; nil: none
+	IdleTimeout time.Duration // wire.idle_timeout; 0: two minutes
+}
+
+const (
+	socketBuffer = 4 << 20 // bytes each way, as far as the system allows
+	sweepEvery   = time.Second
+	readRetry    = 100 * time.Millisecond // after a failed read, so that a failure that lasts costs nothing
+)
+
+// Server serves the wire protocol over UDP.
+type Server struct {
+	hub   *bridge.Hub
+	opts  Options
+	log   *logrus.Entry
+	link  *bridge.Link
+	table *session.Table
+	conn  *net.UDPConn
+	fan   fanOut
+
+	waiting sync.Mutex // a write waits for room in the socket
+
+	stop     sync.Once
+	stopping chan struct{} // no more requests are taken
+	readDone chan struct{} // the last one is done
+}
+
+// New returns a server, and adds its link to the hub. It starts nothing.
+func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *Server {
+	return &Server{
+		hub:  hub,
+		opts: opts,
+		log:  log.WithField("protocol", bridge.UDP.String()),
+		link: hub.AddLink(bridge.UDP, opts.Queue, opts.Patience),
+		table: session.NewTable(hub, session.Options{
+			Basic: opts.Basic, Gateway: opts.Gateway, TCPPort: opts.TCPPort, IdleTimeout: opts.IdleTimeout,
+		}, receiver),
+		stopping: make(chan struct{}),
+		readDone: make(chan struct{}),
+	}
+}
+
+// receiver is what the link knows of a member: where to send.
+func receiver(at netip.AddrPort) any { return net.UDPAddrFromAddrPort(at) }
+
+// Listen binds the socket. Serve closes it.
+func (s *Server) Listen() error {
+	addr, err := net.ResolveUDPAddr("udp", s.opts.Listen)
+	if err != nil {
+		return fmt.Errorf("udp: listen: %w", err)
+	}
+	s.conn, err = net.ListenUDP("udp", addr)
+	if err != nil {
+		return fmt.Errorf("udp: listen: %w", err)
+	}
+	// Best effort: a system that caps its buffers drops sooner in a burst.
+	_ = s.conn.SetReadBuffer(socketBuffer)
+	_ = s.conn.SetWriteBuffer(socketBuffer)
+	s.fan.out = newBatch(s.conn, &s.waiting, s.hub.Counters(), s.log)
+	s.log.WithField("address", s.conn.LocalAddr().String()).Info("listening")
+	return nil
+}
+
+// Addr is where the server listens, after Listen.
+func (s *Server) Addr() net.Addr { return s.conn.LocalAddr() }
+
+// Serve serves until ctx ends. Then it takes no more requests, sends what the
+// link holds, closes the socket, and returns when every goroutine has ended.
+// With a context that has ended it just closes what Listen opened.
+func (s *Server) Serve(ctx context.Context) error {
+	if s.conn == nil {
+		return errors.New("udp: Serve before Listen")
+	}
+	linkCtx, stopLink := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopLink()
+	var running sync.WaitGroup
+	running.Go(s.read)
+	running.Go(func() { s.sweep(ctx) })
+	running.Go(func() { s.link.Run(linkCtx, s.deliver) })
+
+	<-ctx.Done()
+	s.stopReading()
+	<-s.readDone // so that what came in last is in the link before it drains
+	stopLink()
+	running.Wait()
+	s.table.Close()
+	err := s.conn.Close()
+	s.log.Info("closed")
+	return err
+}
+
+// Quiesce stops taking requests and returns when those in progress are done, or
+// ctx ends. Messages go on to be delivered until Serve's context ends.
+func (s *Server) Quiesce(ctx context.Context) {
+	s.stopReading()
+	select {
+	case <-s.readDone:
+	case <-ctx.Done():
+	}
+}
+
+func (s *Server) stopReading() {
+	s.stop.Do(func() {
+		close(s.stopping)
+		_ = s.conn.SetReadDeadline(time.Unix(1, 0)) // ends the read that waits
+	})
+}
+
+// sweep lets silent clients leave.
+func (s *Server) sweep(ctx context.Context) {
+	t := time.NewTicker(sweepEvery)
+	defer t.Stop()
+	for {
+		select {
+		case now := <-t.C:
+			s.table.Sweep(now)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// ended reports whether reading is over after an error. If not, it has logged
+// the error and waited a little.
+func (s *Server) ended(err error) bool {
+	select {
+	case <-s.stopping:
+		return true
+	default:
+	}
+	if errors.Is(err, net.ErrClosed) {
+		return true
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return false
+	}
+	s.log.WithError(err).Warn("read failed")
+	t := time.NewTimer(readRetry)
+	defer t.Stop()
+	select {
+	case <-s.stopping:
+		return true
+	case <-t.C:
+		return false
+	}
+}

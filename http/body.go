@@ -1,0 +1,193 @@
+package http
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net"
+	nethttp "net/http"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"watchtower/bridge"
+)
+
+// The media types that bodies are told apart by.
+const (
+	typeJSON = "application/json"
+	typeForm = "application/x-www-form-urlencoded"
+)
+
+// jsonOverhead is how much a body may have around the largest message. A byte
+// of the message takes up to 6 as JSON (HTTP API, section 1).
+const (
+	jsonOverhead  = 64 << 10
+	jsonExpansion = 6
+)
+
+// tooLargeDrain bounds how much of a body that is too large is read and thrown
+// away, so that the client is still there to read the answer.
+const tooLargeDrain = 8 << 20
+
+// mediaType returns the type of a request's body in small letters, "" if it
+// names none.
+func mediaType(r *nethttp.Request) (string, error) {
+	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+		return "", fault(unsupportedType, "Content-Encoding", "%q is not supported: send the body as it is", e)
+	}
+	header := r.Header.Get("Content-Type")
+	if header == "" {
+		return "", nil
+	}
+	t, _, err := mime.ParseMediaType(header)
+	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
+		return "", fault(unsupportedType, "Content-Type", "%q is not a media type: send application/json", header)
+	}
+	return t, nil
+}
+
+// readBody reads all of a body, up to the limit, within the time for it.
+func (s *Server) readBody(w nethttp.ResponseWriter, r *nethttp.Request) ([]byte, error) {
+	limit := int64(jsonExpansion*s.hub.MessageBytes() + jsonOverhead)
+	if r.ContentLength > limit && r.Header.Get("Expect") != "" {
+		return nil, tooLarge(limit) // it waits for leave to send the body
+	}
+	var b bytes.Buffer
+	b.Grow(int(min(max(r.ContentLength, 0)+bytes.MinRead, jsonOverhead)))
+	_, err := b.ReadFrom(io.LimitReader(r.Body, limit+1))
+	var slow net.Error
+	switch {
+	case errors.As(err, &slow) && slow.Timeout():
+		return nil, hangUp{fault(requestTimeout, "", "the body took longer than %s", s.opts.ReadTimeout)}
+	case err != nil:
+		return nil, hangUp{fault(invalidBody, "body", "could not be read to its end: check Content-Length and Transfer-Encoding")}
+	case int64(b.Len()) > limit:
+		// An error leaves the rest unread, and the connection is closed anyway.
+		_, _ = io.CopyN(io.Discard, r.Body, tooLargeDrain)
+		return nil, tooLarge(limit)
+	}
+	// net/http watches for the client's end from here on, without a deadline.
+	_ = nethttp.NewResponseController(w).SetReadDeadline(time.Time{})
+	return b.Bytes(), nil
+}
+
+func tooLarge(limit int64) error {
+	return hangUp{fault(bodyTooLarge, "body", "has more than %d bytes (limits.message_bytes bounds the message in it)", limit)}
+}
+
+// object is a JSON object whose fields are looked at one by one, in the order
+// of the checks.
+type object map[string]json.RawMessage
+
+// readObject reads a body that has to be a JSON object. An empty one counts as
+// an empty object.
+func (s *Server) readObject(w nethttp.ResponseWriter, r *nethttp.Request) (object, error) {
+	switch t, err := mediaType(r); {
+	case err != nil:
+		return nil, err
+	case t != "" && t != typeJSON && t != typeForm:
+		return nil, fault(unsupportedType, "Content-Type", "%q is not supported here: send application/json", t)
+	}
+	body, err := s.readBody(w, r)
+	if err != nil {
+		return nil, err
+	}
+	return parseObject(body)
+}
+
+func parseObject(body []byte) (object, error) {
+	body = bytes.TrimSpace(body)
+	if len(body) == 0 {
+		return object{}, nil
+	}
+	if !utf8.Valid(body) {
+		return nil, fault(invalidBody, "body", "is not UTF-8: send JSON in UTF-8")
+	}
+	if !json.Valid(body) {
+		return nil, fault(invalidBody, "body", "is not JSON: %v", json.Unmarshal(body, new(json.RawMessage)))
+	}
+	if body[0] != '{' {
+		return nil, fault(invalidBody, "body", "is not a JSON object: send {…}")
+	}
+	var o object
+	if err := json.Unmarshal(body, &o); err != nil {
+		return nil, fault(invalidBody, "body", "is not a JSON object: %v", err)
+	}
+	return o, nil
+}
+
+// only reports the fields that a call does not know, all of them.
+func (o object) only(known ...string) error {
+	return unknown(unknownField, "field", o, known)
+}
+
+// text returns a field that has to be a string.
+func (o object) text(name string) (value string, found bool, err error) {
+	raw, found := o[name]
+	if !found {
+		return "", false, nil
+	}
+	if raw[0] != '"' || json.Unmarshal(raw, &value) != nil {
+		return "", true, fault(invalidField, name, "%s is not a string", shorten(raw))
+	}
+	return value, true, nil
+}
+
+// flag returns a field that has to be true or false.
+func (o object) flag(name string, otherwise bool) (bool, error) {
+	switch raw := string(o[name]); raw {
+	case "":
+		return otherwise, nil
+	case "true", "false":
+		return raw == "true", nil
+	default:
+		return false, fault(invalidField, name, "%s is not true or false", shorten(raw))
+	}
+}
+
+// list returns the elements of a field that has to be an array, as they are
+// written.
+func (o object) list(name string, code bridge.Code) ([]string, error) {
+	raw, found := o[name]
+	if !found {
+		return nil, fault(code, name, "is missing: it is a list of numbers, such as [5, 6]")
+	}
+	var elements []json.RawMessage
+	if raw[0] != '[' || json.Unmarshal(raw, &elements) != nil {
+		return nil, fault(code, name, "%s is not a list of numbers, such as [5, 6]", shorten(raw))
+	}
+	out := make([]string, len(elements))
+	for i, e := range elements {
+		out[i] = string(e)
+	}
+	return out, nil
+}
+
+// sender returns the id that the body speaks for.
+func (o object) sender() (bridge.SenderID, error) {
+	return parseSender(string(o["sender"]))
+}
+
+// content returns the message: a string as its bytes, any other value as
+// compact JSON.
+func (o object) content() (bridge.Content, error) {
+	raw, found := o["message"]
+	if !found {
+		return bridge.Content{}, fault(invalidMessage, "message", "is missing: it is any JSON value")
+	}
+	if raw[0] == '"' {
+		var text string
+		if err := json.Unmarshal(raw, &text); err != nil {
+			return bridge.Content{}, fault(invalidMessage, "message", "is not a string: %v", err)
+		}
+		return bridge.Content{Data: []byte(text), Hint: bridge.Text}, nil
+	}
+	var b bytes.Buffer
+	if err := json.Compact(&b, raw); err != nil {
+		return bridge.Content{}, fault(invalidMessage, "message", "is not JSON: %v", err)
+	}
+	return bridge.Content{Data: b.Bytes(), Hint: bridge.JSON}, nil
+}

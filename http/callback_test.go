@@ -1,0 +1,349 @@
+package http_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	nethttp "net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/net/dns/dnsmessage"
+
+	"watchtower/bridge"
+	"watchtower/http"
+)
+
+// join makes url the callback of a sender on channels.
+func (g *gateway) join(id uint32, url string, channels ...int) {
+	g.t.Helper()
+	a := g.post("/channels/join/async", obj{"sender": id, "channels": channels, "callback_url": url})
+	require.Equal(g.t, 200, a.status, a.body)
+}
+
+func (g *gateway) broadcast(id uint32, message any, channels ...int) answer {
+	g.t.Helper()
+	a := g.post("/broadcast", obj{"sender": id, "channels": channels, "message": message})
+	require.Equal(g.t, 200, a.status, a.body)
+	return a
+}
+
+func TestCallback(t *testing.T) {
+	g := start(t)
+	r := receive(t, nil)
+	id, _ := g.register("name", "lamp")
+	a := g.post("/channels/join/async", obj{"sender": id, "channels": []int{9, 5, 9}, "callback_url": r.URL + "/a?b=c"})
+	require.Equal(t, 200, a.status, a.body)
+	assert.Equal(t, `{"channels":[5,9]}`, strings.TrimSpace(a.body))
+	f := g.follow(fmt.Sprintf("channels=5&sender=%d", id))
+	g.broadcast(id, "<hello>", 5)
+	p := r.next(t)
+	assert.False(t, strings.HasSuffix(p.body, "\n"))
+	assert.Equal(t, "application/json", p.header.Get("Content-Type"))
+	assert.Equal(t, "watchtower", p.header.Get("User-Agent"))
+	assert.Equal(t, "1", p.header.Get("Watchtower-Hops"))
+	f.line()
+	assert.Equal(t, f.line(), p.body, "the same as on a stream")
+}
+
+func TestCallbackWithoutEcho(t *testing.T) {
+	g := start(t)
+	r := receive(t, nil)
+	a, _ := g.register()
+	b, _ := g.register()
+	require.Equal(t, 200, g.post("/channels/join/async", obj{"sender": a, "channels": []int{5}, "callback_url": r.URL, "echo": false}).status)
+	g.join(b, r.URL+"/b", 5)
+	g.broadcast(a, "mine", 5)
+	assert.Equal(t, "mine", r.next(t).json(t)["message"])
+	g.broadcast(b, "theirs", 5)
+	for range 2 {
+		assert.Equal(t, "theirs", r.next(t).json(t)["message"])
+	}
+}
+
+func TestLaterJoinReplacesTheURL(t *testing.T) {
+	g := start(t)
+	first, second := receive(t, nil), receive(t, nil)
+	id, _ := g.register()
+	g.join(id, first.URL, 5, 6)
+	g.join(id, second.URL, 6, 7)
+	g.broadcast(id, "x", 5, 6, 7)
+	assert.EqualValues(t, 5, first.next(t).json(t)["channel"])
+	assert.EqualValues(t, 6, second.next(t).json(t)["channel"])
+	assert.EqualValues(t, 7, second.next(t).json(t)["channel"])
+	assert.Empty(t, first.got)
+}
+
+func TestOrderUnderRetries(t *testing.T) {
+	g := start(t)
+	var n atomic.Int64
+	r := receive(t, func(w nethttp.ResponseWriter, _ string) {
+		if n.Add(1)%3 != 0 {
+			w.WriteHeader(503)
+		}
+	})
+	id, _ := g.register()
+	g.join(id, r.URL, 5)
+	const messages = 50
+	for i := range messages {
+		g.broadcast(id, i, 5)
+	}
+	for i := range messages {
+		for range 3 {
+			assert.EqualValues(t, i, r.next(t).json(t)["message"])
+		}
+	}
+	assert.Zero(t, g.dropped(bridge.Failed))
+}
+
+func TestFailuresAndRedirects(t *testing.T) {
+	g := start(t)
+	elsewhere := receive(t, nil)
+	for _, status := range []int{301, 302, 307, 308, 304, 400, 410, 500} {
+		r := receive(t, func(w nethttp.ResponseWriter, _ string) {
+			w.Header().Set("Location", elsewhere.URL)
+			w.WriteHeader(status)
+		})
+		id, _ := g.register()
+		g.join(id, r.URL, status)
+		before := g.dropped(bridge.Failed)
+		g.broadcast(id, "x", status)
+		for range 4 {
+			r.next(t)
+		}
+		eventually(t, func() bool { return g.dropped(bridge.Failed) == before+1 }, "four attempts, then it is dropped")
+		assert.Empty(t, r.got)
+	}
+	assert.Empty(t, elsewhere.got, "redirects are not followed")
+}
+
+func TestCallbackThatNeverAnswers(t *testing.T) {
+	g := start(t, func(_ *bridge.Options, o *http.Options) {
+		o.Callbacks.Queue, o.Callbacks.Timeout, o.Callbacks.Retries = 1, time.Second, 0
+	})
+	hole, err := net.Listen("tcp", "127.0.0.1:0") // connects, and that is all
+	require.NoError(t, err)
+	defer hole.Close()
+	good := receive(t, nil)
+	a, _ := g.register()
+	b, _ := g.register()
+	g.join(a, "http://"+hole.Addr().String(), 5)
+	g.join(b, good.URL, 5)
+	for i := range 10 {
+		g.broadcast(b, i, 5)
+		assert.EqualValues(t, i, good.next(t).json(t)["message"])
+	}
+	eventually(t, func() bool { return g.dropped(bridge.QueueFull)+g.dropped(bridge.Failed) == 10 }, "all are counted")
+}
+
+func TestLeavingDiscardsWhatWaits(t *testing.T) {
+	for name, leave := range map[string]func(*gateway, uint32){
+		"leave": func(g *gateway, id uint32) {
+			require.Equal(t, 200, g.post("/channels/leave", obj{"sender": id, "channels": []int{5}}).status)
+		},
+		"delete": func(g *gateway, id uint32) {
+			require.Equal(t, 204, g.do("DELETE", fmt.Sprintf("/senders/%d", id), "").status)
+		},
+		"replace": func(g *gateway, id uint32) { g.join(id, "http://127.0.0.1:1/", 5) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := start(t, func(_ *bridge.Options, o *http.Options) { o.Callbacks.RetryGap = time.Hour })
+			r := receive(t, func(w nethttp.ResponseWriter, _ string) { w.WriteHeader(500) })
+			id, _ := g.register()
+			g.join(id, r.URL, 5)
+			for i := range 10 {
+				g.broadcast(id, i, 5)
+			}
+			r.next(t)
+			eventually(t, g.idle, "the fan-out is done")
+			leave(g, id)
+			eventually(t, func() bool { return g.dropped(bridge.Disconnected) == 10 }, "all that waited")
+			assert.Empty(t, r.got)
+		})
+	}
+}
+
+func (g *gateway) idle() bool { return g.hub.Links()[bridge.HTTP].Idle() }
+
+func TestActiveCallbacksAreBounded(t *testing.T) {
+	g := start(t, func(_ *bridge.Options, o *http.Options) { o.Callbacks.MaxActive = 3 })
+	free := make(chan struct{})
+	r := receive(t, func(nethttp.ResponseWriter, string) { <-free })
+	defer sync.OnceFunc(func() { close(free) })()
+	id, _ := g.register()
+	for c := range 5 {
+		g.join(id, fmt.Sprintf("%s/%d", r.URL, c), c+1)
+	}
+	g.broadcast(id, "x", 1, 2, 3, 4, 5)
+	eventually(t, func() bool { return g.dropped(bridge.QueueFull) == 2 }, "the fourth and fifth")
+}
+
+func TestDeliveryReport(t *testing.T) {
+	g := start(t)
+	r := receive(t, nil)
+	a, _ := g.register()
+	b, _ := g.register()
+	f := g.follow(fmt.Sprintf("channels=5,6&sender=%d", a))
+	quiet := g.follow(fmt.Sprintf("channels=5&sender=%d&echo=false", a))
+	defer quiet.close()
+	g.join(b, r.URL+"/b", 5)
+	sent := g.post("/broadcast", obj{"sender": a, "channels": []int{6, 5, 6}, "message": "x", "callback_url": r.URL + "/report"})
+	require.Equal(t, 200, sent.status, sent.body)
+	f.next()
+	got := map[bool]string{}
+	for range 2 {
+		p := r.next(t).body
+		got[strings.Contains(p, "offered")] = p
+	}
+	assert.Equal(t, fmt.Sprintf(`{"id":"%s","channels":[6,5],"sender":%d,"offered":{"http":3},"dropped":{}}`, sent.json(t)["id"], a), got[true])
+
+	path := fmt.Sprintf("/send?channels=6&sender=%d&receivers=%d&callback_url=%s/report", a, a, r.URL)
+	sent = g.do("POST", path, "raw", "Content-Type", "text/plain", "Watchtower-Hops", "3")
+	require.Equal(t, 200, sent.status, sent.body)
+	p := r.next(t)
+	assert.Contains(t, p.body, `"offered":{"http":1},"dropped":{}}`)
+	assert.Equal(t, "4", p.header.Get("Watchtower-Hops"))
+}
+
+func TestLoopsEnd(t *testing.T) {
+	g := start(t)
+	id, _ := g.register()
+	body := obj{"sender": id, "channels": []int{5}, "message": "x"}
+	var count atomic.Int64
+	last := make(chan answer, 1)
+	r := receive(t, nil)
+	r.Config.Handler = nethttp.HandlerFunc(func(w nethttp.ResponseWriter, req *nethttp.Request) {
+		count.Add(1)
+		if a := g.post("/broadcast", body, "Watchtower-Hops", req.Header.Get("Watchtower-Hops")); a.status != 200 {
+			last <- a
+		}
+	})
+	g.join(id, r.URL, 5)
+	require.Equal(t, 200, g.post("/broadcast", body).status)
+	problem(t, <-last, 400, "loop", "Watchtower-Hops")
+	assert.EqualValues(t, 9, count.Load())
+	problem(t, g.post("/broadcast", body, "Watchtower-Hops", "x"), 400, "invalid-field", "Watchtower-Hops")
+}
+
+func TestCallbacksOutliveARestart(t *testing.T) {
+	store := &memory{}
+	r := receive(t, nil)
+	with := func(b *bridge.Options, _ *http.Options) { b.Store = store }
+	g := start(t, with)
+	id, _ := g.register()
+	g.join(id, r.URL, 5, 6)
+	g.stop()
+	g = start(t, with)
+	g.broadcast(id, "x", 5, 6)
+	assert.EqualValues(t, 5, r.next(t).json(t)["channel"])
+	assert.EqualValues(t, 6, r.next(t).json(t)["channel"])
+}
+
+func TestShutdownDrainsCallbacks(t *testing.T) {
+	g := start(t)
+	r := receive(t, func(nethttp.ResponseWriter, string) { time.Sleep(time.Millisecond) })
+	id, _ := g.register()
+	g.join(id, r.URL, 5)
+	for i := range 100 {
+		g.broadcast(id, i, 5)
+	}
+	g.stop()
+	assert.Len(t, r.got, 100)
+}
+
+func TestShutdownGivesUpOnCallbacks(t *testing.T) {
+	g := start(t, func(_ *bridge.Options, o *http.Options) {
+		o.DrainTimeout, o.Callbacks.RetryGap = 50*time.Millisecond, time.Hour
+	})
+	r := receive(t, func(w nethttp.ResponseWriter, _ string) { w.WriteHeader(500) })
+	id, _ := g.register()
+	g.join(id, r.URL, 5)
+	for i := range 7 {
+		g.broadcast(id, i, 5)
+	}
+	g.stop()
+	assert.Equal(t, 7, g.dropped(bridge.Failed))
+}
+
+func TestRefusedAddressNamesTheSetting(t *testing.T) {
+	g := start(t, func(_ *bridge.Options, o *http.Options) { o.Callbacks.Allow = nil })
+	id, _ := g.register()
+	a := g.post("/channels/join/async", obj{"sender": id, "channels": []int{5}, "callback_url": "http://127.0.0.1:9/"})
+	problem(t, a, 400, "invalid-callback-url", "callback_url")
+	assert.Contains(t, a.json(t)["detail"], "start the gateway with --allow-callbacks 127.0.0.1 (callbacks.allow)")
+	assert.Equal(t, 204, g.do("GET", fmt.Sprintf("/channels?sender=%d", id), "").status, "nothing was joined")
+}
+
+// rebinder is a DNS server with one name, whose address changes.
+type rebinder struct {
+	conn net.PacketConn
+	addr atomic.Value // netip.Addr
+	wg   sync.WaitGroup
+}
+
+func newRebinder(t *testing.T, addr string) *rebinder {
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	require.NoError(t, err)
+	d := &rebinder{conn: conn}
+	d.addr.Store(netip.MustParseAddr(addr))
+	d.wg.Go(d.serve)
+	t.Cleanup(func() {
+		_ = conn.Close()
+		d.wg.Wait()
+	})
+	return d
+}
+
+func (d *rebinder) serve() {
+	b := make([]byte, 1500)
+	for {
+		n, from, err := d.conn.ReadFrom(b)
+		if err != nil {
+			return
+		}
+		var m dnsmessage.Message
+		if m.Unpack(b[:n]) != nil {
+			continue
+		}
+		m.Response, m.Additionals = true, nil
+		if q := m.Questions[0]; q.Type == dnsmessage.TypeA {
+			m.Answers = []dnsmessage.Resource{{
+				Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class},
+				Body:   &dnsmessage.AResource{A: d.addr.Load().(netip.Addr).As4()},
+			}}
+		}
+		if out, err := m.Pack(); err == nil {
+			_, _ = d.conn.WriteTo(out, from)
+		}
+	}
+}
+
+func (d *rebinder) resolver() *net.Resolver {
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "udp", d.conn.LocalAddr().String())
+	}}
+}
+
+func TestNameThatMovesIsCheckedAtTheDial(t *testing.T) {
+	dns := newRebinder(t, "192.0.2.1")
+	g := start(t, func(_ *bridge.Options, o *http.Options) {
+		o.Callbacks.Allow, o.Callbacks.Retries = nil, 0
+		o.Callbacks.Resolver = dns.resolver()
+	})
+	r := receive(t, nil)
+	_, port, err := net.SplitHostPort(r.Listener.Addr().String())
+	require.NoError(t, err)
+	id, _ := g.register()
+	g.join(id, "http://rebind.example.:"+port+"/", 5)
+	dns.addr.Store(netip.MustParseAddr("127.0.0.1"))
+	g.broadcast(id, "x", 5)
+	eventually(t, func() bool { return g.dropped(bridge.Failed) == 1 }, "the dial is refused")
+	assert.Empty(t, r.got)
+	problem(t, g.post("/channels/join/async", obj{"sender": id, "channels": []int{6}, "callback_url": "http://rebind.example.:" + port}), 400, "invalid-callback-url", "callback_url")
+}

@@ -1,0 +1,210 @@
+package http
+
+import (
+	"errors"
+	nethttp "net/http"
+	"slices"
+
+	"github.com/gorilla/mux"
+
+	"watchtower/bridge"
+)
+
+// channelList is the answer of the calls that name channels.
+type channelList struct {
+	Channels []bridge.Channel `json:"channels"`
+}
+
+// register answers POST /register (HTTP API, section 1 and "Who may use an
+// id").
+func (s *Server) register(w nethttp.ResponseWriter, r *nethttp.Request) error {
+	body, err := s.readObject(w, r)
+	if err != nil {
+		return err
+	}
+	key, err := s.checkKey(body)
+	if err != nil {
+		return err
+	}
+	if err := body.only("secret_key", "name", "protected"); err != nil {
+		return err
+	}
+	if err := parseQuery(r).only(); err != nil {
+		return err
+	}
+	name, named, err := body.text("name")
+	if err != nil {
+		return err
+	}
+	if named && name == "" {
+		return fault(bridge.InvalidName, "name", "is empty: leave it out, or give 1 to 64 of A–Z a–z 0–9 _ . -")
+	}
+	protected, err := body.flag("protected", false)
+	if err != nil {
+		return err
+	}
+	given, err := s.hub.RegisterWeb(bridge.Web{SecretKey: key, Name: name, Protected: protected, Token: bearer(r)})
+	var refusal *bridge.Error
+	if errors.As(err, &refusal) && refusal.Code == bridge.NameProtected && bearer(r) != "" {
+		return denied{refusal}
+	}
+	if err != nil {
+		return err
+	}
+	return s.answer(w, struct {
+		ID    bridge.SenderID `json:"id"`
+		Token string          `json:"token"`
+	}{given.ID, given.Token})
+}
+
+// checkKey returns the secret key of a registration. An open gateway takes
+// anything in its place.
+func (s *Server) checkKey(body object) (string, error) {
+	if s.hub.Open() {
+		return "", nil
+	}
+	key, _, err := body.text("secret_key")
+	switch {
+	case err != nil:
+		return "", fault(bridge.InvalidSecretKey, "secret_key", "is not a string")
+	case key == "":
+		return "", fault(bridge.InvalidSecretKey, "secret_key", "is missing: the gateway has a secret key, shown at its first start")
+	case !s.hub.CheckKey(key):
+		return "", denied{fault(bridge.InvalidSecretKey, "secret_key", "is not the gateway's secret key, shown at its first start")}
+	}
+	return key, nil
+}
+
+// listChannels answers GET /channels.
+func (s *Server) listChannels(w nethttp.ResponseWriter, r *nethttp.Request) error {
+	if _, _, err := s.asker(r, "sender"); err != nil {
+		return err
+	}
+	list := s.hub.Channels()
+	if len(list) == 0 {
+		w.WriteHeader(nethttp.StatusNoContent)
+		return nil
+	}
+	return s.answer(w, channelList{list})
+}
+
+// asker returns the sender that a request without a body speaks for, and its
+// query, which may have the parameters that are known.
+func (s *Server) asker(r *nethttp.Request, known ...string) (*bridge.Sender, query, error) {
+	q := parseQuery(r)
+	id, err := q.sender()
+	sender, err := s.authorize(r, id, err)
+	if err != nil {
+		return nil, q, err
+	}
+	return sender, q, q.only(known...)
+}
+
+// speaker returns the sender that a request with a JSON body speaks for, and
+// the body, which may have the fields that are known.
+func (s *Server) speaker(w nethttp.ResponseWriter, r *nethttp.Request, known ...string) (*bridge.Sender, object, error) {
+	body, err := s.readObject(w, r)
+	if err != nil {
+		return nil, nil, err
+	}
+	id, err := body.sender()
+	sender, err := s.authorize(r, id, err)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := parseQuery(r).only(); err != nil {
+		return nil, nil, err
+	}
+	return sender, body, body.only(known...)
+}
+
+// joinAsync answers POST /channels/join/async. It returns once the membership
+// is on disk.
+func (s *Server) joinAsync(w nethttp.ResponseWriter, r *nethttp.Request) error {
+	sender, body, err := s.speaker(w, r, "sender", "channels", "callback_url", "echo")
+	if err != nil {
+		return err
+	}
+	channels, err := s.channels(body)
+	if err != nil {
+		return err
+	}
+	echo, err := body.flag("echo", true)
+	if err != nil {
+		return err
+	}
+	address, found, err := body.text("callback_url")
+	if err != nil || !found {
+		return fault(invalidCallbackURL, "callback_url", "is missing or not a string: it is an http or https URL that takes a POST for each message")
+	}
+	if err := s.policy.checkURL(r.Context(), address); err != nil {
+		return err
+	}
+	channels = sorted(channels)
+	attach := func() *bridge.Attachment { return s.callbacks.attachment(sender, address, !echo) }
+	if err := s.hub.JoinCallback(sender, channels, address, !echo, attach); err != nil {
+		return err
+	}
+	return s.answer(w, channelList{channels})
+}
+
+// sorted returns channels ascending, each once.
+func sorted(channels []bridge.Channel) []bridge.Channel {
+	slices.Sort(channels)
+	return slices.Compact(channels)
+}
+
+// leave answers POST /channels/leave.
+func (s *Server) leave(w nethttp.ResponseWriter, r *nethttp.Request) error {
+	sender, body, err := s.speaker(w, r, "sender", "channels")
+	if err != nil {
+		return err
+	}
+	channels, err := s.channels(body)
+	if err != nil {
+		return err
+	}
+	channels = sorted(channels)
+	s.hub.Leave(sender, channels)
+	return s.answer(w, channelList{channels})
+}
+
+// members answers GET /channels/{id}/members.
+func (s *Server) members(w nethttp.ResponseWriter, r *nethttp.Request) error {
+	sender, _, err := s.asker(r, "sender")
+	if err != nil {
+		return err
+	}
+	id := mux.Vars(r)["id"]
+	channel, ok := parseID(id)
+	if !ok {
+		return fault(bridge.InvalidChannel, "path", "%s is not a channel from 1 to 4294967295", shorten(id))
+	}
+	members, ok := s.hub.ChannelMembers(sender, bridge.Channel(channel))
+	if !ok {
+		return fault(bridge.UnjoinedChannel, "path", "sender %d has not joined channel %d", sender.ID(), channel)
+	}
+	return s.answer(w, members)
+}
+
+// deleteSender answers DELETE /senders/{id}.
+func (s *Server) deleteSender(w nethttp.ResponseWriter, r *nethttp.Request) error {
+	id, err := parseSender(mux.Vars(r)["id"])
+	sender, err := s.authorize(r, id, err)
+	if err != nil {
+		return err
+	}
+	if err := parseQuery(r).only(); err != nil {
+		return err
+	}
+	s.hub.Forget(sender)
+	w.WriteHeader(nethttp.StatusNoContent)
+	return nil
+}
+
+// health answers GET /healthz.
+func (s *Server) health(w nethttp.ResponseWriter, _ *nethttp.Request) error {
+	return s.answer(w, struct {
+		Status string `json:"status"`
+	}{"ok"})
+}

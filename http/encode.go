@@ -1,0 +1,96 @@
+package http
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"watchtower/bridge"
+)
+
+// timeFormat is RFC 3339 with milliseconds, of a time in UTC.
+const timeFormat = "2006-01-02T15:04:05.000Z"
+
+// appendMessage appends a message as the one line of JSON that streams and
+// callbacks carry, without a newline (HTTP API, section 1).
+func appendMessage(b []byte, m *bridge.Message) []byte {
+	b = append(b, `{"id":"`...)
+	at := len(b)
+	b = append(b, make([]byte, 26)...)
+	_ = m.ID.MarshalTextTo(b[at:]) // fails only where there is no room for 26 bytes
+	b = append(b, `","time":"`...)
+	b = m.Time.UTC().AppendFormat(b, timeFormat)
+	b = append(b, `","type":"`...)
+	b = append(b, m.Type.String()...)
+	b = append(b, `","channel":`...)
+	b = strconv.AppendUint(b, uint64(m.Channel), 10)
+	b = append(b, `,"sender":`...)
+	b = strconv.AppendUint(b, uint64(m.Sender), 10)
+	if m.Name != "" {
+		b = append(b, `,"name":`...)
+		b = appendString(b, strings.ToValidUTF8(m.Name, "\uFFFD"))
+	}
+	b = append(b, `,"message":`...)
+	return append(appendPayload(b, m.Hint, m.Data), '}')
+}
+
+// appendPayload appends JSON as it is, but compact; what is not JSON as a
+// string; what is not UTF-8 as base64, and says so.
+func appendPayload(b []byte, hint bridge.Hint, data []byte) []byte {
+	if !utf8.Valid(data) {
+		b = append(b, '"')
+		b = base64.StdEncoding.AppendEncode(b, data)
+		return append(b, `","encoding":"base64"`...)
+	}
+	if hint == bridge.JSON {
+		buf := bytes.NewBuffer(b)
+		if json.Compact(buf, data) == nil {
+			return buf.Bytes()
+		}
+	}
+	return appendString(b, data)
+}
+
+const hex = "0123456789abcdef"
+
+// appendString appends valid UTF-8 as a JSON string. It escapes only what JSON
+// demands: clients want to read & < > as they are.
+func appendString[S string | []byte](b []byte, s S) []byte {
+	b = append(b, '"')
+	start := 0 // of what was not appended yet
+	for i := range len(s) {
+		c := s[i]
+		if c >= ' ' && c != '"' && c != '\\' {
+			continue
+		}
+		b = append(b, s[start:i]...)
+		start = i + 1
+		switch c {
+		case '"', '\\':
+			b = append(b, '\\', c)
+		case '\n':
+			b = append(b, '\\', 'n')
+		case '\r':
+			b = append(b, '\\', 'r')
+		case '\t':
+			b = append(b, '\\', 't')
+		default:
+			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		}
+	}
+	b = append(b, s[start:]...)
+	return append(b, '"')
+}
+
+// encodedSize is how much room a message's line is given at first: enough for
+// a payload in which little needs escaping.
+func encodedSize(m *bridge.Message) int { return 192 + len(m.Name) + len(m.Data)*9/8 }
+
+// line encodes a message with its newline.
+func line(m *bridge.Message) []byte {
+	b := make([]byte, 0, encodedSize(m))
+	return append(appendMessage(b, m), '\n')
+}

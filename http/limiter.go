@@ -1,0 +1,209 @@
+package http
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	nethttp "net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"watchtower/bridge"
+)
+
+// failures counts wrong credentials by client address: a bucket of tokens for
+// each, one taken by every failure. An address without a bucket has a full one.
+type failures struct {
+	opts FailureOptions
+	now  func() time.Time
+
+	mu      sync.Mutex
+	buckets map[netip.Prefix]*bucket
+}
+
+type bucket struct {
+	tokens float64
+	at     time.Time // when tokens was right
+}
+
+func newFailures(opts FailureOptions, now func() time.Time) *failures {
+	return &failures{opts: opts, now: now, buckets: map[netip.Prefix]*bucket{}}
+}
+
+// allows reports whether requests from an address are answered, and if not,
+// in how many seconds they will be.
+func (f *failures) allows(from netip.Prefix) (ok bool, wait int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	b := f.buckets[from]
+	if b == nil {
+		return true, 0
+	}
+	tokens := f.refill(b)
+	if tokens >= float64(f.opts.Burst) {
+		delete(f.buckets, from) // a full bucket says nothing
+	}
+	if tokens < 1 {
+		missing := time.Duration((1 - tokens) * float64(f.opts.Every))
+		return false, max(1, int(math.Ceil(missing.Seconds())))
+	}
+	return true, 0
+}
+
+// count counts one failure. It reports false if there were too many already.
+func (f *failures) count(from netip.Prefix) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	b := f.buckets[from]
+	if b == nil {
+		f.makeRoom()
+		b = &bucket{tokens: float64(f.opts.Burst), at: f.now()}
+		f.buckets[from] = b
+	}
+	if f.refill(b) < 1 {
+		return false
+	}
+	b.tokens--
+	return true
+}
+
+func (f *failures) refill(b *bucket) float64 {
+	now := f.now()
+	gained := float64(now.Sub(b.at)) / float64(f.opts.Every)
+	b.tokens = min(float64(f.opts.Burst), b.tokens+max(0, gained))
+	b.at = now
+	return b.tokens
+}
+
+// evictionSample is how many addresses are looked at to forget one.
+const evictionSample = 64
+
+// makeRoom forgets the address of a sample that has failed least.
+func (f *failures) makeRoom() {
+	if len(f.buckets) < f.opts.Addresses {
+		return
+	}
+	var best netip.Prefix
+	most, seen := -1.0, 0
+	for a, b := range f.buckets {
+		if tokens := f.refill(b); tokens > most {
+			best, most = a, tokens
+		}
+		if seen++; seen == evictionSample {
+			break
+		}
+	}
+	delete(f.buckets, best)
+}
+
+// proxies are the addresses whose X-Forwarded-For is believed.
+type proxies []netip.Prefix
+
+func parseProxies(list []string) (proxies, error) {
+	var out proxies
+	for _, text := range list {
+		p, err := parsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("http.trusted_proxies: %q is neither an address nor a CIDR", text)
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// parsePrefix reads a CIDR, or an address as the CIDR of itself alone.
+func parsePrefix(text string) (netip.Prefix, error) {
+	if !strings.Contains(text, "/") {
+		a, err := netip.ParseAddr(text)
+		if err != nil {
+			return netip.Prefix{}, err
+		}
+		a = a.Unmap().WithZone("")
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(text)
+	if err == nil && p.Addr().Is4In6() && p.Bits() >= 96 {
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	return p.Masked(), err
+}
+
+func (ps proxies) trust(a netip.Addr) bool {
+	for _, p := range ps {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// client returns the address that a request counts for: the connection's, or
+// behind trusted proxies the last in X-Forwarded-For that is not one of them.
+// One client commands a /64 of IPv6, so that is what counts.
+func (s *Server) client(r *nethttp.Request) netip.Prefix {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Prefix{} // not a TCP connection: all such count as one
+	}
+	a := peer.Addr().Unmap().WithZone("")
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0 && s.proxies.trust(a); i-- {
+		hop, ok := parseHop(strings.TrimSpace(hops[i]))
+		if !ok {
+			break // nobody to believe before this one
+		}
+		a = hop
+	}
+	bits := a.BitLen()
+	if a.Is6() {
+		bits = 64
+	}
+	return netip.PrefixFrom(a, bits).Masked()
+}
+
+// parseHop reads an address of X-Forwarded-For, with or without a port.
+func parseHop(text string) (netip.Addr, bool) {
+	if ap, err := netip.ParseAddrPort(text); err == nil {
+		return ap.Addr().Unmap().WithZone(""), true
+	}
+	a, err := netip.ParseAddr(strings.Trim(text, "[]"))
+	return a.Unmap().WithZone(""), err == nil
+}
+
+// bearer returns the token that a request carries, or "".
+func bearer(r *nethttp.Request) string {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+// carriesToken reports whether a request carries the token of any sender.
+func (s *Server) carriesToken(r *nethttp.Request) bool {
+	token := bearer(r)
+	if token == "" {
+		return false
+	}
+	_, ok := s.hub.SenderByToken(token)
+	return ok
+}
+
+// authorize returns the sender that a request may act for. An id without the
+// token that it needs is no guess, and does not count as a failure.
+func (s *Server) authorize(r *nethttp.Request, id bridge.SenderID, err error) (*bridge.Sender, error) {
+	if err != nil {
+		return nil, err
+	}
+	sender, err := s.hub.AuthorizeWeb(id, bearer(r))
+	if err == nil {
+		return sender, nil
+	}
+	var refusal *bridge.Error
+	if errors.As(err, &refusal) && (bearer(r) != "" || refusal.Code == bridge.InvalidSender) {
+		return nil, denied{refusal}
+	}
+	return nil, err
+}

@@ -1,0 +1,83 @@
+package http
+
+import (
+	nethttp "net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"watchtower/bridge"
+)
+
+// metrics shows the hub's counters to Prometheus. It reads them when asked and
+// keeps nothing, but the count of refused requests.
+type metrics struct {
+	hub     *bridge.Hub
+	handler nethttp.Handler
+	refused *prometheus.CounterVec
+}
+
+var (
+	messagesIn    = describeMetric("messages_in_total", "Messages taken in, one for each channel and receiver.", "protocol")
+	messagesOut   = describeMetric("messages_out_total", "Messages handed to the receivers' own queues.", "protocol")
+	drops         = describeMetric("drops_total", "Messages, frames and requests that were dropped.", "protocol", "reason")
+	attachments   = describeMetric("members", "What holds senders on channels: streams, callbacks, subscriptions, registrations.", "protocol")
+	sendersKnown  = describeMetric("senders", "Senders that are known.")
+	queueMessages = describeMetric("queue_messages", "Messages that wait for a protocol's fan-out.", "protocol")
+)
+
+func describeMetric(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("watchtower_"+name, help, labels, nil)
+}
+
+func newMetrics(hub *bridge.Hub) *metrics {
+	m := &metrics{hub: hub, refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "watchtower_requests_refused_total",
+		Help: "HTTP requests that were answered with a problem, by status.",
+	}, []string{"status"})}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(m, m.refused, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.handler = promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
+	return m
+}
+
+// Describe is prometheus.Collector's.
+func (m *metrics) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{messagesIn, messagesOut, drops, attachments, sendersKnown, queueMessages} {
+		to <- d
+	}
+}
+
+// Collect is prometheus.Collector's.
+func (m *metrics) Collect(to chan<- prometheus.Metric) {
+	counter := func(d *prometheus.Desc, n uint64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
+	}
+	gauge := func(d *prometheus.Desc, n int, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(n), labels...)
+	}
+	counters, links := m.hub.Counters(), m.hub.Links()
+	members, senders := m.hub.MemberCounts()
+	gauge(sendersKnown, senders)
+	for _, p := range bridge.Protocols {
+		in, out := counters.Messages(p)
+		counter(messagesIn, in, p.String())
+		counter(messagesOut, out, p.String())
+		for _, why := range bridge.Reasons {
+			counter(drops, counters.Dropped(p, why), p.String(), why.String())
+		}
+		gauge(attachments, members[p], p.String())
+		if l := links[p]; l != nil {
+			gauge(queueMessages, l.Queued(), p.String())
+		}
+	}
+}
+
+// showMetrics answers GET /metrics.
+func (s *Server) showMetrics(w nethttp.ResponseWriter, r *nethttp.Request) error {
+	s.deadline(w)
+	s.metrics.handler.ServeHTTP(w, r)
+	return nil
+}

@@ -1,0 +1,312 @@
+package http
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+	"unicode/utf8"
+
+	"watchtower/bridge"
+)
+
+// addressPolicy says where callbacks may go. The same one judges a URL at the
+// join and every address at the dial, since a name may have moved in between.
+type addressPolicy struct {
+	hosts      map[string]struct{} // open by name
+	prefixes   []netip.Prefix      // open by address
+	publicOnly bool
+	own        func() []netip.AddrPort
+	resolver   *net.Resolver
+	resolve    time.Duration
+	urlBytes   int
+}
+
+func newAddressPolicy(opts CallbackOptions) (*addressPolicy, error) {
+	p := &addressPolicy{
+		hosts:      map[string]struct{}{},
+		publicOnly: opts.PublicOnly,
+		own:        opts.Own,
+		resolver:   opts.Resolver,
+		resolve:    opts.Resolve,
+		urlBytes:   opts.URLBytes,
+	}
+	if p.own == nil {
+		p.own = func() []netip.AddrPort { return nil }
+	}
+	if p.resolver == nil {
+		p.resolver = net.DefaultResolver
+	}
+	for _, entry := range opts.Allow {
+		prefix, err := parsePrefix(strings.Trim(entry, "[]"))
+		switch {
+		case err == nil:
+			p.prefixes = append(p.prefixes, prefix)
+		case entry == "" || strings.ContainsAny(entry, "/:@ "):
+			return nil, fmt.Errorf("callbacks.allow: %q is neither a host name, an address nor a CIDR", entry)
+		default:
+			p.hosts[hostKey(entry)] = struct{}{}
+		}
+	}
+	return p, nil
+}
+
+// hostKey is what equal host names have in common.
+func hostKey(host string) string { return strings.TrimSuffix(strings.ToLower(host), ".") }
+
+// checkURL reports why a callback URL is refused, if it is. It resolves the
+// host's name: one address that is open is enough, since the dial takes no
+// other.
+func (p *addressPolicy) checkURL(ctx context.Context, text string) error {
+	u, port, err := p.parseURL(text)
+	if err != nil {
+		return err
+	}
+	host := u.Hostname()
+	if a, err := netip.ParseAddr(host); err == nil {
+		return p.check(host, netip.AddrPortFrom(a, port))
+	}
+	if _, open := p.hosts[hostKey(host)]; open {
+		return nil // also if its name has no address today
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.resolve)
+	defer cancel()
+	addrs, err := p.resolver.LookupNetIP(ctx, "ip", host)
+	if err != nil || len(addrs) == 0 {
+		return fault(invalidCallbackURL, "callback_url", "the host %q has no address: check its name, or give its IP address", shorten(host))
+	}
+	var refused error
+	for _, a := range addrs {
+		err := p.check(host, netip.AddrPortFrom(a, port))
+		if err == nil {
+			return nil
+		}
+		if refused == nil {
+			refused = err
+		}
+	}
+	return refused
+}
+
+// parseURL checks all of a URL but where it leads.
+func (p *addressPolicy) parseURL(text string) (*url.URL, uint16, error) {
+	if len(text) > p.urlBytes {
+		return nil, 0, refuseURL("has %d bytes, the limit is %d", len(text), p.urlBytes)
+	}
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || !utf8.ValidString(text):
+		return nil, 0, refuseURL("%q is not a URL: give one such as http://192.168.1.20:9000/messages", shorten(text))
+	case u.Scheme != "http" && u.Scheme != "https":
+		return nil, 0, refuseURL("%q does not begin with http:// or https://", shorten(text))
+	case u.Hostname() == "":
+		return nil, 0, refuseURL("%q has no host", shorten(text))
+	case u.User != nil:
+		// The URL is not repeated: it holds a password.
+		return nil, 0, refuseURL("holds a user name or password: leave it out, and put a secret into the path or query")
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 {
+		return nil, 0, refuseURL("the port %s is not from 1 to 65535", shorten(port))
+	}
+	return u, uint16(n), nil
+}
+
+func refuseURL(format string, args ...any) *bridge.Error {
+	return fault(invalidCallbackURL, "callback_url", format, args...)
+}
+
+// dial connects to an address whose host was resolved just now, if the policy
+// leaves it open.
+func (p *addressPolicy) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	d := net.Dialer{Resolver: p.resolver, Control: func(_, resolved string, _ syscall.RawConn) error {
+		ap, err := netip.ParseAddrPort(resolved)
+		if err != nil {
+			return err
+		}
+		return p.check(host, ap)
+	}}
+	return d.DialContext(ctx, network, address)
+}
+
+// check reports why an address, to which host was resolved, is closed.
+func (p *addressPolicy) check(host string, ap netip.AddrPort) error {
+	a := ap.Addr().Unmap().WithZone("")
+	if _, open := p.hosts[hostKey(host)]; open || p.opened(a) {
+		return nil
+	}
+	inner := embedded(a)
+	why := p.closed(a)
+	if inner != a && why == "" {
+		if p.opened(inner) {
+			return nil
+		}
+		why = p.closed(inner)
+	}
+	if why == "" && p.isOwn(inner, ap.Port()) {
+		why = "this gateway's own"
+	}
+	if why == "" {
+		return nil
+	}
+	shown := a.String()
+	if hostKey(host) != shown {
+		shown = fmt.Sprintf("%s (%s)", shorten(host), a)
+	}
+	return refuseURL("%s is %s: to allow it, start the gateway with --allow-callbacks %s (callbacks.allow)", shown, why, a)
+}
+
+func (p *addressPolicy) opened(a netip.Addr) bool {
+	for _, prefix := range p.prefixes {
+		if prefix.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// closedRange is a range of addresses with the reason why it is closed.
+type closedRange struct {
+	prefix netip.Prefix
+	why    string
+}
+
+// alwaysClosed are the ranges that are closed unless they are allowed.
+var alwaysClosed = ranges(
+	"169.254.169.254/32", "a cloud metadata address",
+	"168.63.129.16/32", "a cloud metadata address",
+	"fd00:ec2::254/128", "a cloud metadata address",
+	"127.0.0.0/8", "a loopback address",
+	"::1/128", "a loopback address",
+	"0.0.0.0/8", "an unspecified address", // Linux takes 0.0.0.0 for itself
+	"::/128", "an unspecified address",
+	"169.254.0.0/16", "a link-local address",
+	"fe80::/10", "a link-local address",
+	"224.0.0.0/4", "a multicast address",
+	"ff00::/8", "a multicast address",
+	"255.255.255.255/32", "a broadcast address",
+)
+
+// notPublic are the ranges that callbacks.public_only closes besides
+// (the IANA registries of special-purpose addresses).
+var notPublic = ranges(
+	"10.0.0.0/8", "a private address",
+	"172.16.0.0/12", "a private address",
+	"192.168.0.0/16", "a private address",
+	"fc00::/7", "a private address",
+	"fec0::/10", "a private address",
+	"100.64.0.0/10", "a shared address",
+	"192.0.0.0/24", "a reserved address",
+	"192.0.2.0/24", "a documentation address",
+	"198.18.0.0/15", "a benchmarking address",
+	"198.51.100.0/24", "a documentation address",
+	"203.0.113.0/24", "a documentation address",
+	"240.0.0.0/4", "a reserved address",
+	"64:ff9b:1::/48", "a private address",
+	"100::/64", "a discard address",
+	"2001:db8::/32", "a documentation address",
+	"3fff::/20", "a documentation address",
+)
+
+func ranges(pairs ...string) []closedRange {
+	var out []closedRange
+	for i := 0; i < len(pairs); i += 2 {
+		out = append(out, closedRange{netip.MustParsePrefix(pairs[i]), pairs[i+1]})
+	}
+	return out
+}
+
+// closed says what is wrong with an address, "" if nothing is.
+func (p *addressPolicy) closed(a netip.Addr) string {
+	for _, r := range alwaysClosed {
+		if r.prefix.Contains(a) {
+			return r.why
+		}
+	}
+	if !p.publicOnly {
+		return ""
+	}
+	for _, r := range notPublic {
+		if r.prefix.Contains(a) {
+			return r.why + ", and callbacks.public_only is set"
+		}
+	}
+	return ""
+}
+
+// isOwn reports whether one of the gateway's listeners is at an address.
+func (p *addressPolicy) isOwn(a netip.Addr, port uint16) bool {
+	for _, own := range p.own() {
+		if own.Port() != port {
+			continue
+		}
+		switch listens := own.Addr().Unmap().WithZone(""); {
+		case listens == a:
+			return true
+		case listens.IsUnspecified() && isLocal(a):
+			return true
+		}
+	}
+	return false
+}
+
+// isLocal reports whether an address is this machine's. Where that cannot be
+// found out, it is.
+func isLocal(a netip.Addr) bool {
+	addrs, err := net.InterfaceAddrs()
+	for _, local := range addrs {
+		if ipnet, ok := local.(*net.IPNet); ok {
+			if b, ok := netip.AddrFromSlice(ipnet.IP); ok && b.Unmap() == a {
+				return true
+			}
+		}
+	}
+	return err != nil
+}
+
+var (
+	nat64  = netip.MustParsePrefix("64:ff9b::/96")
+	sixTo4 = netip.MustParsePrefix("2002::/16")
+	teredo = netip.MustParsePrefix("2001::/32")
+	compat = netip.MustParsePrefix("::/96")
+)
+
+// embedded returns the IPv4 address that an IPv6 address leads to, or the
+// address itself.
+func embedded(a netip.Addr) netip.Addr {
+	a = a.Unmap()
+	if a.Is4() {
+		return a
+	}
+	b := a.As16()
+	switch {
+	case nat64.Contains(a), compat.Contains(a) && !a.IsUnspecified() && !a.IsLoopback():
+		return netip.AddrFrom4([4]byte(b[12:16]))
+	case sixTo4.Contains(a):
+		return netip.AddrFrom4([4]byte(b[2:6]))
+	case teredo.Contains(a): // the client's address, inverted (RFC 4380, section 4)
+		return netip.AddrFrom4([4]byte{^b[12], ^b[13], ^b[14], ^b[15]})
+	}
+	return a
+}
+
+// refusedByPolicy reports whether an attempt failed because its address is
+// closed.
+func refusedByPolicy(err error) bool {
+	var refusal *bridge.Error
+	return errors.As(err, &refusal)
+}

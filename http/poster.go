@@ -1,0 +1,121 @@
+package http
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	nethttp "net/http"
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// The bounds on what a callback may answer. Nothing of it is looked at or
+// shown but the status.
+const (
+	answerHeaderBytes = 64 << 10
+	answerBodyBytes   = 64 << 10
+)
+
+// keptFor is how long a callback's connection is kept open without a message.
+const keptFor = 30 * time.Second
+
+// poster is the HTTP client of the callbacks. It asks the policy at every
+// dial, follows no redirect and uses no proxy.
+type poster struct {
+	client    nethttp.Client
+	transport *nethttp.Transport
+	timeout   time.Duration
+	conns     sync.WaitGroup // dials in progress and connections open
+}
+
+func newPoster(opts CallbackOptions, policy *addressPolicy) *poster {
+	p := &poster{timeout: opts.Timeout}
+	p.transport = &nethttp.Transport{
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			// The transport does not end a dial with its request.
+			ctx, cancel := context.WithTimeout(ctx, opts.Timeout)
+			defer cancel()
+			p.conns.Add(1)
+			conn, err := policy.dial(ctx, network, address)
+			if err != nil {
+				p.conns.Done()
+				return nil, err
+			}
+			return &countedConn{Conn: conn, closed: p.conns.Done}, nil
+		},
+		TLSHandshakeTimeout:    opts.Timeout,
+		DisableCompression:     true,
+		MaxIdleConns:           opts.MaxIdle,
+		MaxIdleConnsPerHost:    4,
+		IdleConnTimeout:        keptFor,
+		MaxResponseHeaderBytes: answerHeaderBytes,
+	}
+	p.client = nethttp.Client{
+		Transport:     p.transport,
+		CheckRedirect: func(*nethttp.Request, []*nethttp.Request) error { return nethttp.ErrUseLastResponse },
+	}
+	return p
+}
+
+// countedConn says when it is closed.
+type countedConn struct {
+	net.Conn
+	once   sync.Once
+	closed func()
+}
+
+func (c *countedConn) Close() error {
+	defer c.once.Do(c.closed)
+	return c.Conn.Close()
+}
+
+// statusError is an answer that is not a success.
+type statusError int
+
+func (e statusError) Error() string { return fmt.Sprintf("answered %d", int(e)) }
+
+// post makes one attempt at a delivery. Only a status of 2xx is a success.
+func (p *poster) post(ctx context.Context, d delivery) error {
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	defer cancel()
+	req, err := nethttp.NewRequestWithContext(ctx, nethttp.MethodPost, d.to.key.url, bytes.NewReader(d.body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", typeJSON)
+	req.Header.Set("User-Agent", "watchtower")
+	req.Header.Set(hopsHeader, strconv.Itoa(int(d.hops)+1))
+	resp, err := p.client.Do(req)
+	if err != nil {
+		return err
+	}
+	// A connection whose answer was read to its end is used again.
+	_, _ = io.CopyN(io.Discard, resp.Body, answerBodyBytes)
+	if err := resp.Body.Close(); err != nil {
+		return err
+	}
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		return statusError(resp.StatusCode)
+	}
+	return nil
+}
+
+// close ends the connections, once no post is in progress, and waits for them.
+func (p *poster) close() {
+	p.transport.CloseIdleConnections()
+	p.conns.Wait()
+}
+
+// describe says why an attempt failed, without the URL, which may be a secret.
+func describe(err error) string {
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	return err.Error()
+}

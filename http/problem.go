@@ -1,0 +1,147 @@
+package http
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	nethttp "net/http"
+	"strconv"
+	"strings"
+
+	"watchtower/bridge"
+)
+
+// The faults of HTTP itself. Their values are stable, like bridge's.
+const (
+	notFound           bridge.Code = "not-found"
+	methodNotAllowed   bridge.Code = "method-not-allowed"
+	requestTimeout     bridge.Code = "request-timeout"
+	bodyTooLarge       bridge.Code = "body-too-large"
+	unsupportedType    bridge.Code = "unsupported-media-type"
+	tooManyFailures    bridge.Code = "too-many-failures"
+	stopping           bridge.Code = "stopping"
+	internalError      bridge.Code = "internal"
+	invalidBody        bridge.Code = "invalid-body"
+	invalidMessage     bridge.Code = "invalid-message"
+	invalidField       bridge.Code = "invalid-field"
+	unknownField       bridge.Code = "unknown-field"
+	unknownParameter   bridge.Code = "unknown-parameter"
+	invalidCallbackURL bridge.Code = "invalid-callback-url"
+	looping            bridge.Code = "loop"
+)
+
+// kinds gives each fault its status and title. The title is the same in every
+// occurrence (RFC 9457, section 3.1.3).
+var kinds = map[bridge.Code]struct {
+	status int
+	title  string
+}{
+	bridge.InvalidSecretKey: {nethttp.StatusUnauthorized, "Invalid or missing secret key"},
+	bridge.InvalidSender:    {nethttp.StatusUnauthorized, "Invalid or missing sender"},
+	bridge.InvalidToken:     {nethttp.StatusUnauthorized, "Invalid or missing token"},
+	bridge.NameProtected:    {nethttp.StatusUnauthorized, "Name is protected"},
+	bridge.InvalidName:      {nethttp.StatusBadRequest, "Invalid name"},
+	bridge.InvalidChannel:   {nethttp.StatusBadRequest, "Invalid channel"},
+	bridge.UnjoinedChannel:  {nethttp.StatusBadRequest, "Unjoined channel"},
+	bridge.InvalidReceiver:  {nethttp.StatusBadRequest, "Invalid receiver"},
+	bridge.UnjoinedReceiver: {nethttp.StatusBadRequest, "A receiver has not joined the channel"},
+	bridge.MessageTooLarge:  {nethttp.StatusRequestEntityTooLarge, "Message too large"},
+	bridge.BusFailed:        {nethttp.StatusInternalServerError, "Not delivered to everybody"},
+	bridge.StoreFailed:      {nethttp.StatusInternalServerError, "Not stored"},
+	notFound:                {nethttp.StatusNotFound, "Not found"},
+	methodNotAllowed:        {nethttp.StatusMethodNotAllowed, "Method not allowed"},
+	requestTimeout:          {nethttp.StatusRequestTimeout, "Request too slow"},
+	bodyTooLarge:            {nethttp.StatusRequestEntityTooLarge, "Body too large"},
+	unsupportedType:         {nethttp.StatusUnsupportedMediaType, "Unsupported media type"},
+	tooManyFailures:         {nethttp.StatusTooManyRequests, "Too many wrong credentials"},
+	stopping:                {nethttp.StatusServiceUnavailable, "Gateway is stopping"},
+	internalError:           {nethttp.StatusInternalServerError, "Internal error"},
+	invalidBody:             {nethttp.StatusBadRequest, "Invalid body"},
+	invalidMessage:          {nethttp.StatusBadRequest, "Invalid or missing message"},
+	invalidField:            {nethttp.StatusBadRequest, "Invalid field"},
+	unknownField:            {nethttp.StatusBadRequest, "Unknown field"},
+	unknownParameter:        {nethttp.StatusBadRequest, "Unknown query parameter"},
+	invalidCallbackURL:      {nethttp.StatusBadRequest, "Invalid callback URL"},
+	looping:                 {nethttp.StatusBadRequest, "Callbacks in a loop"},
+}
+
+// problemType is the media type of every error.
+const problemType = "application/problem+json"
+
+// fault is an error that may be shown to the client.
+func fault(code bridge.Code, field, format string, args ...any) *bridge.Error {
+	return &bridge.Error{Code: code, Field: field, Detail: fmt.Sprintf(format, args...)}
+}
+
+// denied is a wrong secret key, a wrong token or an unknown sender: it counts
+// against the client's address.
+type denied struct{ refusal *bridge.Error }
+
+func (d denied) Error() string { return d.refusal.Error() }
+func (d denied) Unwrap() error { return d.refusal }
+
+// hangUp is an error after which the rest of the request cannot be read.
+type hangUp struct{ refusal *bridge.Error }
+
+func (h hangUp) Error() string { return h.refusal.Error() }
+func (h hangUp) Unwrap() error { return h.refusal }
+
+// fail answers a request with the problem that err is.
+func (s *Server) fail(w nethttp.ResponseWriter, r *nethttp.Request, err error) {
+	var shown *bridge.Error
+	if !errors.As(err, &shown) {
+		s.log.WithError(err).WithField("path", r.URL.Path).Error("request failed")
+		shown = fault(internalError, "", "the gateway failed in a way that it logged")
+	}
+	if errors.As(err, new(denied)) && !s.failures.count(s.client(r)) && !s.carriesToken(r) {
+		shown = s.tooMany(w, r)
+	}
+	if errors.As(err, new(hangUp)) || shown.Code == stopping {
+		w.Header().Set("Connection", "close")
+	}
+	kind := kinds[shown.Code]
+	if kind.status == nethttp.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	}
+	s.metrics.refused.WithLabelValues(strconv.Itoa(kind.status)).Inc()
+	s.write(w, kind.status, problemType, struct {
+		Type   string `json:"type"`
+		Title  string `json:"title"`
+		Status int    `json:"status"`
+		Detail string `json:"detail"`
+		Field  string `json:"field,omitempty"`
+	}{"urn:watchtower:problem:" + string(shown.Code), kind.title, kind.status, shown.Error(), shown.Field})
+}
+
+// tooMany makes the problem of a client with too many failures, and says when
+// it may come again.
+func (s *Server) tooMany(w nethttp.ResponseWriter, r *nethttp.Request) *bridge.Error {
+	_, wait := s.failures.allows(s.client(r))
+	wait = max(1, wait) // it may be forgiven just now
+	w.Header().Set("Retry-After", strconv.Itoa(wait))
+	return fault(tooManyFailures, "", "too many wrong secret keys, tokens or senders from %s: wait %d s, or carry a valid token (Authorization: Bearer …)", s.client(r).Addr(), wait)
+}
+
+// answer writes a success.
+func (s *Server) answer(w nethttp.ResponseWriter, v any) error {
+	s.write(w, nethttp.StatusOK, "application/json", v)
+	return nil
+}
+
+func (s *Server) write(w nethttp.ResponseWriter, status int, contentType string, v any) {
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil { // plain structs: cannot fail
+		s.log.WithError(err).Error("answer not encoded")
+		status = nethttp.StatusInternalServerError
+	}
+	s.deadline(w)
+	h := w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	// An error means that the client has gone: there is nobody to tell.
+	_, _ = w.Write([]byte(b.String()))
+}

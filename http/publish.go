@@ -1,0 +1,183 @@
+package http
+
+import (
+	"errors"
+	nethttp "net/http"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/oklog/ulid/v2"
+
+	"watchtower/bridge"
+)
+
+// hopsHeader carries how many callbacks a message has been through, so that
+// gateways that post to each other stop.
+const hopsHeader = "Watchtower-Hops"
+
+// maxHops is the most callbacks a message may have been through.
+const maxHops = 8
+
+// spoken is a broadcast or send as it was read: where its parts are, and what
+// it says.
+type spoken struct {
+	sender  *bridge.Sender
+	targets lister // of channels and receivers
+	content bridge.Content
+	report  string // callback_url; empty: none
+}
+
+// publish answers POST /broadcast and POST /send.
+func (s *Server) publish(t bridge.Type) call {
+	return func(w nethttp.ResponseWriter, r *nethttp.Request) error {
+		said, err := s.readSpoken(w, r, t)
+		if err != nil {
+			return err
+		}
+		p := bridge.Publication{Type: t, Content: said.content, Via: bridge.HTTP, Wait: true}
+		if err := s.address(r, said, &p); err != nil {
+			return err
+		}
+		if said.report != "" {
+			p.Report = s.callbacks.reporter(said.sender, said.report, p.Hops)
+		}
+		if !s.gate.enter() {
+			return errStopping()
+		}
+		defer s.gate.leave()
+		id, err := s.hub.Publish(said.sender, p)
+		if err != nil {
+			return s.publishFailed(t, err)
+		}
+		return s.answer(w, struct {
+			ID ulid.ULID `json:"id"`
+		}{id})
+	}
+}
+
+// address fills in where a publication goes and what is left to check of it.
+func (s *Server) address(r *nethttp.Request, said spoken, p *bridge.Publication) (err error) {
+	if n := len(said.content.Data); n > s.hub.MessageBytes() {
+		return fault(bridge.MessageTooLarge, "message", "has %d bytes, the limit is %d (limits.message_bytes)", n, s.hub.MessageBytes())
+	}
+	if p.Hops, err = readHops(r); err != nil {
+		return err
+	}
+	if p.Channels, err = s.channels(said.targets); err != nil {
+		return err
+	}
+	if p.Type == bridge.Send {
+		if p.Receivers, err = s.receivers(said.targets, len(p.Channels)); err != nil {
+			return err
+		}
+	}
+	if said.report != "" {
+		return s.policy.checkURL(r.Context(), said.report)
+	}
+	return nil
+}
+
+// publishFailed says which call it was that failed.
+func (s *Server) publishFailed(t bridge.Type, err error) error {
+	var refusal *bridge.Error
+	if errors.As(err, &refusal) && refusal.Code == bridge.BusFailed {
+		return fault(refusal.Code, refusal.Field, "%s failed: %s", t, refusal.Detail)
+	}
+	return err
+}
+
+// readHops reads how many callbacks a message has been through.
+func readHops(r *nethttp.Request) (uint8, error) {
+	text := r.Header.Get(hopsHeader)
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 32)
+	if err != nil {
+		return 0, fault(invalidField, hopsHeader, "%q is not a whole number", shorten(text))
+	}
+	if n > maxHops {
+		return 0, fault(looping, hopsHeader, "is %d, the limit is %d: a callback posts to a gateway that calls back", n, maxHops)
+	}
+	return uint8(n), nil
+}
+
+// known returns the names of what a call takes.
+func known(t bridge.Type, names ...string) []string {
+	names = append(names, "sender", "channels", "callback_url")
+	if t == bridge.Send {
+		names = append(names, "receivers")
+	}
+	return names
+}
+
+// readSpoken reads a broadcast or send: a JSON body, or the bytes of the
+// message with all else in the query (HTTP API, section 2).
+func (s *Server) readSpoken(w nethttp.ResponseWriter, r *nethttp.Request, t bridge.Type) (spoken, error) {
+	media, err := mediaType(r)
+	if err != nil {
+		return spoken{}, err
+	}
+	q := parseQuery(r)
+	asJSON := media == "" || media == typeJSON
+	switch {
+	case q.Has("channels") && asJSON:
+		return spoken{}, s.refuseMixed(w, r, q)
+	case q.Has("channels"):
+		return s.readRaw(w, r, t, media)
+	case !asJSON && media != typeForm:
+		return spoken{}, fault(unsupportedType, "Content-Type", "%q is taken as the message's bytes only with ?channels=5&sender=72 in the query; else send application/json", shorten(media))
+	}
+	sender, body, err := s.speaker(w, r, known(t, "message")...)
+	if err != nil {
+		return spoken{}, err
+	}
+	said := spoken{sender: sender, targets: body}
+	if said.content, err = body.content(); err != nil {
+		return spoken{}, err
+	}
+	address, found, err := body.text("callback_url")
+	if err != nil || found && address == "" {
+		return spoken{}, fault(invalidCallbackURL, "callback_url", "is not an http or https URL")
+	}
+	said.report = address
+	return said, nil
+}
+
+// refuseMixed answers a JSON body beside channels in the query, which could
+// mean two things. Even here a wrong sender comes first.
+func (s *Server) refuseMixed(w nethttp.ResponseWriter, r *nethttp.Request, q query) error {
+	id, err := q.sender()
+	if !q.Has("sender") {
+		body, broken := s.readObject(w, r)
+		if broken != nil {
+			return broken
+		}
+		id, err = body.sender()
+	}
+	if _, err := s.authorize(r, id, err); err != nil {
+		return err
+	}
+	return fault(invalidField, "channels", "is in the query of a JSON body: put it into the body, or send the message's own bytes with another Content-Type, such as application/octet-stream")
+}
+
+// readRaw reads a message's own bytes.
+func (s *Server) readRaw(w nethttp.ResponseWriter, r *nethttp.Request, t bridge.Type, media string) (spoken, error) {
+	data, err := s.readBody(w, r)
+	if err != nil {
+		return spoken{}, err
+	}
+	sender, q, err := s.asker(r, known(t)...)
+	if err != nil {
+		return spoken{}, err
+	}
+	said := spoken{sender: sender, targets: q, content: bridge.Content{Data: data}, report: q.Get("callback_url")}
+	if strings.HasPrefix(media, "text/") && utf8.Valid(data) {
+		said.content.Hint = bridge.Text
+	}
+	if q.Has("callback_url") && said.report == "" {
+		return spoken{}, fault(invalidCallbackURL, "callback_url", "is empty: leave it out, or give an http or https URL")
+	}
+	return said, nil
+}

@@ -1,0 +1,174 @@
+package http
+
+import (
+	"fmt"
+	"maps"
+	nethttp "net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"watchtower/bridge"
+)
+
+// query is the parameters of a request. They are checked after its sender.
+type query struct {
+	url.Values
+	broken error // of what could not be read
+}
+
+func parseQuery(r *nethttp.Request) query {
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	return query{values, err}
+}
+
+// only reports the parameters that a call does not know, all of them, and any
+// known one but the lists that is given twice.
+func (q query) only(known ...string) error {
+	if q.broken != nil {
+		return fault(unknownParameter, "query", "cannot be read: %v", q.broken)
+	}
+	if err := unknown(unknownParameter, "query parameter", q.Values, known); err != nil {
+		return err
+	}
+	for _, name := range known {
+		if len(q.Values[name]) > 1 && name != "channels" && name != "receivers" {
+			return fault(invalidField, name, "is given %d times", len(q.Values[name]))
+		}
+	}
+	return nil
+}
+
+// unknown names every key of m that is not known.
+func unknown[V any](code bridge.Code, what string, m map[string]V, known []string) error {
+	var odd []string
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		if !slices.Contains(known, name) {
+			odd = append(odd, shorten(name))
+		}
+	}
+	if len(odd) == 0 {
+		return nil
+	}
+	field := strings.Join(odd, ", ")
+	if len(known) == 0 {
+		return fault(code, field, "unknown %s: this call takes none", what)
+	}
+	return fault(code, field, "unknown %s: this call takes %s", what, strings.Join(known, ", "))
+}
+
+// flag returns a parameter that has to be true or false.
+func (q query) flag(name string, otherwise bool) (bool, error) {
+	if !q.Has(name) {
+		return otherwise, nil
+	}
+	switch v := q.Get(name); v {
+	case "true", "false":
+		return v == "true", nil
+	default:
+		return false, fault(invalidField, name, "%q is not true or false", shorten(v))
+	}
+}
+
+// list returns the elements of a parameter that has to be a list of numbers
+// with commas between them.
+func (q query) list(name string, code bridge.Code) ([]string, error) {
+	if !q.Has(name) {
+		return nil, fault(code, name, "is missing: add ?%s=5,6", name)
+	}
+	all := strings.Join(q.Values[name], ",")
+	if all == "" {
+		return nil, nil
+	}
+	return strings.Split(all, ","), nil
+}
+
+// sender returns the id that the query speaks for.
+func (q query) sender() (bridge.SenderID, error) {
+	if len(q.Values["sender"]) > 1 {
+		return 0, fault(bridge.InvalidSender, "sender", "is given %d times", len(q.Values["sender"]))
+	}
+	return parseSender(q.Get("sender"))
+}
+
+// parseSender reads a sender's id as it is written in JSON, a query or a path.
+func parseSender(text string) (bridge.SenderID, error) {
+	if text == "" {
+		return 0, fault(bridge.InvalidSender, "sender", "is missing: it is the id that POST /register gave")
+	}
+	n, ok := parseID(text)
+	if !ok {
+		return 0, fault(bridge.InvalidSender, "sender", "%s is not an id from 1 to 4294967295, as POST /register gave it", shorten(text))
+	}
+	return bridge.SenderID(n), nil
+}
+
+// parseID reads a whole number from 1 to 2^32-1 in decimal digits.
+func parseID(text string) (uint32, bool) {
+	n, err := strconv.ParseUint(text, 10, 32)
+	return uint32(n), err == nil && n > 0
+}
+
+// parseIDs reads a list of ids, which may not be empty. It names the element
+// that is wrong.
+func parseIDs[ID ~uint32](elements []string, name string, code bridge.Code) ([]ID, error) {
+	if len(elements) == 0 {
+		return nil, fault(code, name, "is empty: name at least one")
+	}
+	out := make([]ID, len(elements))
+	for i, text := range elements {
+		n, ok := parseID(text)
+		if !ok {
+			return nil, fault(code, fmt.Sprintf("%s[%d]", name, i), "%s is not a whole number from 1 to 4294967295", shorten(text))
+		}
+		out[i] = ID(n)
+	}
+	return out, nil
+}
+
+// lister is where a list is read from: a body or a query.
+type lister interface {
+	list(name string, code bridge.Code) ([]string, error)
+}
+
+// channels returns the channels of a call, in their order and with repeats.
+func (s *Server) channels(from lister) ([]bridge.Channel, error) {
+	elements, err := from.list("channels", bridge.InvalidChannel)
+	if err != nil {
+		return nil, err
+	}
+	if len(elements) > s.opts.MaxTargets {
+		return nil, fault(bridge.InvalidChannel, "channels", "names %d, one call takes %d: use several", len(elements), s.opts.MaxTargets)
+	}
+	return parseIDs[bridge.Channel](elements, "channels", bridge.InvalidChannel)
+}
+
+// receivers does the same for those of a send to so many channels.
+func (s *Server) receivers(from lister, channels int) ([]bridge.SenderID, error) {
+	elements, err := from.list("receivers", bridge.InvalidReceiver)
+	if err != nil {
+		return nil, err
+	}
+	if len(elements)*channels > s.opts.MaxTargets {
+		return nil, fault(bridge.InvalidReceiver, "receivers", "names %d on %d channels, one call takes %d in all: use several", len(elements), channels, s.opts.MaxTargets)
+	}
+	return parseIDs[bridge.SenderID](elements, "receivers", bridge.InvalidReceiver)
+}
+
+// shownBytes is how much of a wrong value an answer repeats.
+const shownBytes = 80
+
+// shorten returns a value as it may be shown in an answer.
+func shorten[S ~string | ~[]byte](value S) string {
+	text := string(value)
+	if len(text) > shownBytes {
+		cut := shownBytes
+		for cut > 0 && !utf8.RuneStart(text[cut]) {
+			cut--
+		}
+		text = text[:cut] + "…"
+	}
+	return strings.ToValidUTF8(text, "\uFFFD")
+}

@@ -1,0 +1,126 @@
+package http
+
+import (
+	"maps"
+	nethttp "net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gorilla/mux"
+	"github.com/sirupsen/logrus"
+
+	"watchtower/bridge"
+)
+
+// call answers one kind of request, or returns the error to answer it with.
+type call func(nethttp.ResponseWriter, *nethttp.Request) error
+
+// calls are what a path does, by method.
+type calls map[string]call
+
+// The paths that monitoring asks, which no client's failures close.
+const (
+	healthPath  = "/healthz"
+	metricsPath = "/metrics"
+)
+
+func (s *Server) routes() nethttp.Handler {
+	r := mux.NewRouter().SkipClean(true) // a path that is almost right is 404, not a redirect
+	for path, methods := range map[string]calls{
+		"/register":              {nethttp.MethodPost: s.register},
+		"/channels":              {nethttp.MethodGet: s.listChannels},
+		"/channels/join":         {nethttp.MethodGet: s.joinStream},
+		"/channels/join/async":   {nethttp.MethodPost: s.joinAsync},
+		"/channels/leave":        {nethttp.MethodPost: s.leave},
+		"/channels/{id}/members": {nethttp.MethodGet: s.members},
+		"/senders/{id}":          {nethttp.MethodDelete: s.deleteSender},
+		"/broadcast":             {nethttp.MethodPost: s.publish(bridge.Broadcast)},
+		"/send":                  {nethttp.MethodPost: s.publish(bridge.Send)},
+		healthPath:               {nethttp.MethodGet: s.health, nethttp.MethodHead: s.health},
+		metricsPath:              {nethttp.MethodGet: s.showMetrics, nethttp.MethodHead: s.showMetrics},
+	} {
+		r.Handle(path, s.dispatch(methods))
+	}
+	r.NotFoundHandler = s.dispatch(nil)
+	return s.guard(r)
+}
+
+// dispatch answers with the call of a request's method.
+func (s *Server) dispatch(methods calls) nethttp.Handler {
+	allow := strings.Join(slices.Sorted(maps.Keys(methods)), ", ")
+	return nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
+		var err error
+		switch do := methods[r.Method]; {
+		case do != nil:
+			err = do(w, r)
+		case methods == nil:
+			err = fault(notFound, "path", "%s is not part of this API", shorten(r.URL.Path))
+		default:
+			w.Header().Set("Allow", allow)
+			err = fault(methodNotAllowed, "method", "%s is not for %s: use %s", shorten(r.Method), shorten(r.URL.Path), allow)
+		}
+		if err != nil {
+			s.fail(w, r, err)
+		}
+	})
+}
+
+// guard refuses requests before anything is read of them: when the gateway is
+// stopping, and from addresses with too many failures.
+func (s *Server) guard(next nethttp.Handler) nethttp.Handler {
+	return nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
+		if s.log.IsLevelEnabled(logrus.DebugLevel) {
+			watched := &statusWriter{ResponseWriter: w, status: nethttp.StatusOK}
+			w = watched
+			defer s.logAccess(r, watched, time.Now())
+		}
+		if r.ContentLength != 0 {
+			// Whoever does not read the body leaves it to net/http, which would wait for ever.
+			_ = nethttp.NewResponseController(w).SetReadDeadline(time.Now().Add(s.opts.ReadTimeout))
+		}
+		if s.gate.isClosed() {
+			s.fail(w, r, errStopping())
+			return
+		}
+		monitoring := r.URL.Path == healthPath || r.URL.Path == metricsPath
+		if ok, _ := s.failures.allows(s.client(r)); !ok && !monitoring && !s.carriesToken(r) {
+			s.fail(w, r, s.tooMany(w, r))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func errStopping() error {
+	return fault(stopping, "", "the gateway is stopping: try again in a moment")
+}
+
+// deadline bounds the writing of an answer. A writer that has no deadlines
+// needs none.
+func (s *Server) deadline(w nethttp.ResponseWriter) {
+	_ = nethttp.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.opts.WriteTimeout))
+}
+
+// statusWriter remembers the status for the log.
+type statusWriter struct {
+	nethttp.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets http.ResponseController reach what is inside.
+func (w *statusWriter) Unwrap() nethttp.ResponseWriter { return w.ResponseWriter }
+
+// logAccess logs a request without its query, where addresses of callbacks may
+// hold secrets.
+func (s *Server) logAccess(r *nethttp.Request, w *statusWriter, start time.Time) {
+	s.log.WithFields(logrus.Fields{
+		"method": r.Method, "path": r.URL.Path, "status": w.status,
+		"client": s.client(r).Addr().String(), "took": time.Since(start).String(),
+	}).Debug("http request")
+}

@@ -1,0 +1,278 @@
+package http
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"net"
+	nethttp "net/http"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"watchtower/bridge"
+)
+
+// Server is the gateway's HTTP side.
+type Server struct {
+	hub       *bridge.Hub
+	opts      Options
+	log       *logrus.Logger
+	link      *bridge.Link
+	handler   nethttp.Handler
+	server    *nethttp.Server
+	listener  net.Listener
+	proxies   proxies
+	failures  *failures
+	policy    *addressPolicy
+	callbacks *callbacks
+	metrics   *metrics
+	conns     *connections
+	gate      *gate
+
+	mu      sync.Mutex
+	streams map[*stream]struct{}
+	ending  bool // no more streams
+}
+
+// New returns a server for hub, whose HTTP link it makes, and attaches the
+// callbacks that the hub remembers. An error says which option is wrong.
+func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Server, error) {
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	if opts.Clock == nil {
+		opts.Clock = time.Now
+	}
+	trusted, err := parseProxies(opts.TrustedProxies)
+	if err != nil {
+		return nil, err
+	}
+	policy, err := newAddressPolicy(opts.Callbacks)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		hub:       hub,
+		opts:      opts,
+		log:       log,
+		link:      hub.AddLink(bridge.HTTP, opts.Queue, opts.Patience),
+		proxies:   trusted,
+		failures:  newFailures(opts.Failures, opts.Clock),
+		policy:    policy,
+		callbacks: newCallbacks(hub, opts.Callbacks, policy, log),
+		metrics:   newMetrics(hub),
+		conns:     newConnections(),
+		gate:      newGate(),
+		streams:   map[*stream]struct{}{},
+	}
+	s.handler = s.routes()
+	s.server = &nethttp.Server{
+		Handler:                      s.handler,
+		ReadHeaderTimeout:            opts.ReadHeaderTimeout,
+		IdleTimeout:                  opts.IdleTimeout,
+		MaxHeaderBytes:               opts.HeaderBytes,
+		ConnState:                    s.conns.changed,
+		ErrorLog:                     newErrorLog(log),
+		DisableGeneralOptionsHandler: true,
+	}
+	s.callbacks.restore()
+	return s, nil
+}
+
+// Handler returns the API without a listener. Its streams and callbacks get
+// messages only while Serve runs.
+func (s *Server) Handler() nethttp.Handler { return s.handler }
+
+// Listen binds the address, so that a port that is taken is an error before
+// anything is served.
+func (s *Server) Listen() error {
+	l, err := net.Listen("tcp", s.opts.Listen)
+	if err != nil {
+		return fmt.Errorf("http.listen %s: %w", s.opts.Listen, err)
+	}
+	s.listener = l
+	return nil
+}
+
+// Addr returns the address that Listen bound, or nil.
+func (s *Server) Addr() net.Addr {
+	if s.listener == nil {
+		return nil
+	}
+	return s.listener.Addr()
+}
+
+// Serve takes requests until ctx ends; without Listen it only delivers
+// callbacks. Then it drains the link, ends the
+// streams with what waits for them, and posts what waits for callbacks, all
+// within the drain timeout. It returns when every goroutine it started has.
+func (s *Server) Serve(ctx context.Context) error {
+	fanning, stopFanning := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopFanning()
+	var fan, accept sync.WaitGroup
+	fan.Go(func() { s.link.Run(fanning, (&fanOut{s: s}).run) })
+	failed := make(chan error, 1)
+	if s.listener != nil {
+		accept.Go(func() {
+			if err := s.server.Serve(s.listener); !s.gate.isClosed() {
+				failed <- fmt.Errorf("http.listen %s: %w", s.opts.Listen, err)
+			}
+		})
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.DrainTimeout)
+	defer cancel()
+	s.Quiesce(limit)
+	accept.Wait()
+	stopFanning()
+	fan.Wait()
+	s.endStreams()
+	s.callbacks.drain(limit)
+	s.conns.closeFresh()
+	// Shutdown waits for the streams and for answers on their way, Close ends
+	// those that took too long.
+	_ = s.server.Shutdown(limit)
+	_ = s.server.Close()
+	s.conns.wait()
+	return err
+}
+
+// Quiesce takes no more connections, and answers further requests with 503. It
+// returns when the broadcasts and sends in progress are done, or ctx ends.
+// Streams go on.
+func (s *Server) Quiesce(ctx context.Context) {
+	s.gate.close()
+	if s.listener != nil {
+		_ = s.listener.Close() // again, at the end: then it is closed already
+	}
+	s.gate.wait(ctx)
+}
+
+// endStreams makes every stream write what waits for it and end.
+func (s *Server) endStreams() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ending = true
+	for st := range s.streams {
+		st.writer.Close()
+	}
+}
+
+// addStream takes a stream in. It reports false if streams are ending.
+func (s *Server) addStream(st *stream) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending {
+		return false
+	}
+	s.streams[st] = struct{}{}
+	return true
+}
+
+func (s *Server) removeStream(st *stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.streams, st)
+}
+
+// gate lets publishing requests through until it is closed.
+type gate struct {
+	mu     sync.Mutex
+	closed bool
+	inside int
+	empty  chan struct{} // closed when the gate is, and nobody is inside
+}
+
+func newGate() *gate { return &gate{empty: make(chan struct{})} }
+
+func (g *gate) enter() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.closed {
+		g.inside++
+	}
+	return !g.closed
+}
+
+func (g *gate) leave() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.inside--
+	if g.closed && g.inside == 0 {
+		close(g.empty)
+	}
+}
+
+func (g *gate) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.closed && g.inside == 0 {
+		close(g.empty)
+	}
+	g.closed = true
+}
+
+func (g *gate) isClosed() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.closed
+}
+
+func (g *gate) wait(ctx context.Context) {
+	select {
+	case <-g.empty:
+	case <-ctx.Done():
+	}
+}
+
+// connections follows net/http's connections, whose goroutines it would not
+// wait for otherwise.
+type connections struct {
+	open sync.WaitGroup
+
+	mu    sync.Mutex
+	fresh map[net.Conn]struct{} // without a request so far: Shutdown would wait 5 s for them
+}
+
+func newConnections() *connections { return &connections{fresh: map[net.Conn]struct{}{}} }
+
+func (c *connections) changed(conn net.Conn, state nethttp.ConnState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if state == nethttp.StateNew {
+		c.open.Add(1)
+		c.fresh[conn] = struct{}{}
+		return
+	}
+	delete(c.fresh, conn)
+	if state == nethttp.StateClosed {
+		c.open.Done()
+	}
+}
+
+func (c *connections) closeFresh() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for conn := range c.fresh {
+		_ = conn.Close() // its goroutine notices, whatever this says
+	}
+}
+
+func (c *connections) wait() { c.open.Wait() }
+
+// errorLog takes what net/http has to say about connections.
+type errorLog struct{ log *logrus.Logger }
+
+func newErrorLog(l *logrus.Logger) *log.Logger { return log.New(errorLog{l}, "", 0) }
+
+func (e errorLog) Write(b []byte) (int, error) {
+	e.log.WithField("message", string(b)).Warn("http connection failed")
+	return len(b), nil
+}

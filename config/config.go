@@ -1,0 +1,134 @@
+// Package config is what can be set on a gateway: plain data, its defaults, and
+// how it is read from flags, the environment and a YAML file.
+//
+// One table (settings in table.go) holds every setting once. Flags, variables,
+// keys, defaults, help, checks and the printed configuration all come from it.
+// A setting's name is its dotted path in the file (udp.listen); in the
+// environment WATCHTOWER_ and the path in capitals (WATCHTOWER_UDP_LISTEN); as a
+// flag the path with hyphens (--udp-listen). The package imports nothing of the
+// project's, and opens nothing but the file it is told to read.
+package config
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Config is a gateway's configuration. Default, Load and Validate say what its
+// fields may hold; the table in table.go describes each.
+type Config struct {
+	HTTP            HTTP
+	UDP             UDP
+	TCP             TCP
+	MQTT            MQTT
+	SecretKey       string // empty: one is generated, unless Open
+	Open            bool
+	DataDir         string
+	Gateway         Gateway
+	Auth            Auth
+	Senders         Senders
+	Wire            Wire
+	Limits          Limits
+	Callbacks       Callbacks
+	Channels        map[uint32]Channel // by number; only from the file
+	ShutdownTimeout time.Duration
+	Log             Log
+}
+
+// HTTP is the section of the HTTP bridge.
+type HTTP struct {
+	Listen         string // host:port; empty: off
+	Linger         time.Duration
+	Heartbeat      time.Duration
+	TrustedProxies []netip.Prefix
+	ReadTimeout    time.Duration
+	WriteTimeout   time.Duration
+	StreamQueue    int // messages
+}
+
+// UDP is the section of the UDP bridge.
+type UDP struct {
+	Listen string // host:port; empty: off
+}
+
+// TCP is the section of the TCP bridge.
+type TCP struct {
+	Listen       string // host:port; empty: off
+	Queue        int    // messages
+	WriteTimeout time.Duration
+}
+
+// MQTT is the section of the embedded broker.
+type MQTT struct {
+	Listen         string // host:port; empty: off
+	BaseTopic      string
+	MaxPacketBytes int
+	ConnectTimeout time.Duration
+	WriteTimeout   time.Duration
+	SessionQueue   int // messages
+	SessionExpiry  time.Duration
+}
+
+// Gateway says who this gateway is.
+type Gateway struct {
+	Name string // empty: generated once
+}
+
+// Auth is who may use which sender.
+type Auth struct {
+	RequireToken bool
+}
+
+// Senders is how long senders are remembered.
+type Senders struct {
+	ExpireAfter        time.Duration
+	ExpireUnnamedAfter time.Duration
+}
+
+// Wire is what the UDP and TCP bridges share.
+type Wire struct {
+	Basic        bool
+	BasicKey     string
+	IdleTimeout  time.Duration
+	FrameTimeout time.Duration
+}
+
+// Limits bound what strangers can use up.
+type Limits struct {
+	MessageBytes    int
+	TCPConnections  int
+	MQTTConnections int
+}
+
+// Callbacks is how messages are posted to URLs, and to which.
+type Callbacks struct {
+	Allow      []string // hosts, addresses, CIDRs
+	PublicOnly bool
+	Timeout    time.Duration
+	Retries    int
+	RetryGap   time.Duration
+	Queue      int // messages
+}
+
+// Channel describes one channel.
+type Channel struct {
+	Name string // 1 to 64 printable characters
+}
+
+// Log is what is logged, and how.
+type Log struct {
+	Level  string // debug, info, warn, error
+	Format string // text, json
+}
+
+// Default returns the configuration of a gateway for which nothing is set. Its
+// DataDir is empty: Load finds it from the environment.
+func Default() Config {
+	var c Config
+	for _, s := range settings(&c) {
+		if err := s.value.set(s.Default); err != nil {
+			panic("config: default of " + s.Path + ": " + err.Error()) // the table is wrong; every test sees it
+		}
+	}
+	return c
+}

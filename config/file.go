@@ -1,0 +1,250 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	// Goccy's YAML is maintained, and its tree has the position of every key,
+	// which a fault shall name.
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+)
+
+// fileBytes bounds a configuration file, against a device or a wrong path.
+const fileBytes = 1 << 20
+
+// reader reads a file into a Config and gathers what is wrong with it.
+type reader struct {
+	file     string
+	config   *Config
+	settings map[string]setting
+	from     map[string]string // path → file:line
+	faults   Faults
+}
+
+// readFile reads the file into c, notes in from where each value stands, and
+// returns every fault of it.
+func readFile(c *Config, file string, from map[string]string) Faults {
+	r := &reader{file: file, config: c, settings: map[string]setting{}, from: from}
+	for _, s := range settings(c) {
+		r.settings[s.Path] = s
+	}
+	data, err := readBounded(file)
+	if err != nil {
+		return Faults{{Problem: err.Error()}}
+	}
+	r.read(data)
+	return r.faults
+}
+
+func readBounded(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, fileBytes+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > fileBytes {
+		return nil, fmt.Errorf("%s has more than %d bytes: it is no configuration file", file, fileBytes)
+	}
+	return data, nil
+}
+
+func (r *reader) read(data []byte) {
+	tree, err := parser.ParseBytes(data, 0)
+	if err != nil {
+		r.faults = append(r.faults, r.syntaxFault(err))
+		return
+	}
+	documents := 0
+	for _, doc := range tree.Docs {
+		if doc.Body == nil || doc.Body.Type() == ast.CommentType {
+			continue
+		}
+		if documents++; documents > 1 {
+			r.fault("", doc.Body, "only one YAML document is read")
+			return
+		}
+		r.section("", doc.Body)
+	}
+}
+
+func (r *reader) syntaxFault(err error) Fault {
+	f := Fault{Problem: "not YAML: " + err.Error(), Where: r.file}
+	var at yaml.Error
+	if errors.As(err, &at) {
+		f.Problem = "not YAML: " + at.GetMessage()
+		if t := at.GetToken(); t != nil && t.Position != nil {
+			f.Where = fmt.Sprintf("%s:%d", r.file, t.Position.Line)
+		}
+	}
+	f.Problem = strings.Join(strings.Fields(f.Problem), " ")
+	return f
+}
+
+// section reads the mapping at path: a section, or the whole file if path is
+// empty.
+func (r *reader) section(path string, node ast.Node) {
+	if _, empty := node.(*ast.NullNode); empty {
+		return // a section whose keys are all commented out
+	}
+	r.each(path, node, func(key, full string, kv *ast.MappingValueNode) {
+		s, known := r.settings[full]
+		switch {
+		case strings.Contains(key, "."): // one way to write a setting, so none is there twice
+			r.fault(full, kv.Key, "%s", r.unknown(path, key, full))
+		case full == "channels":
+			r.channels(kv.Value)
+		case known:
+			r.value(s, kv)
+		case r.isSection(full):
+			r.section(full, kv.Value)
+		default:
+			r.fault(full, kv.Key, "%s", r.unknown(path, key, full))
+		}
+	})
+}
+
+// each calls f for each key of the mapping at path.
+func (r *reader) each(path string, node ast.Node, f func(key, full string, kv *ast.MappingValueNode)) {
+	m, ok := node.(ast.MapNode)
+	if !ok {
+		r.fault(path, node, "must hold keys and values, each on its line")
+		return
+	}
+	for it := m.MapRange(); it.Next(); {
+		kv := it.KeyValue()
+		plain := kv.Key.Type() == ast.StringType || kv.Key.Type() == ast.IntegerType
+		if !plain || kv.Key.IsMergeKey() {
+			r.fault(path, kv.Key, "the key %s is not plain text", strings.Join(strings.Fields(kv.Key.String()), " "))
+			continue
+		}
+		name := kv.Key.GetToken().Value
+		full := name
+		if path != "" {
+			full = path + "." + name
+		}
+		f(name, full, kv)
+	}
+}
+
+func (r *reader) value(s setting, kv *ast.MappingValueNode) {
+	r.from[s.Path] = r.where(kv.Key)
+	if _, null := kv.Value.(*ast.NullNode); null {
+		r.fault(s.Path, kv.Key, "has no value: give one, or leave the key out (empty is \"\" or [])")
+		return
+	}
+	if err := s.value.read(kv.Value); err != nil {
+		r.fault(s.Path, kv.Key, "%s", err)
+	}
+}
+
+func (r *reader) channels(node ast.Node) {
+	if _, empty := node.(*ast.NullNode); empty {
+		return
+	}
+	r.config.Channels = map[uint32]Channel{}
+	r.each("channels", node, func(_, full string, kv *ast.MappingValueNode) {
+		n, ok := nodeUint(kv.Key)
+		if !ok || n == 0 || n > 1<<32-1 {
+			r.fault(full, kv.Key, "%s", errBadChannel)
+			return
+		}
+		r.channel(uint32(n), kv)
+	})
+}
+
+func (r *reader) channel(n uint32, kv *ast.MappingValueNode) {
+	path := channelPath(n)
+	if _, twice := r.config.Channels[n]; twice {
+		r.fault(path, kv.Key, "is there twice")
+		return
+	}
+	var ch Channel
+	named, before := false, len(r.faults)
+	if _, empty := kv.Value.(*ast.NullNode); !empty {
+		r.each(path, kv.Value, func(key, full string, kv *ast.MappingValueNode) {
+			if key != "name" {
+				r.fault(full, kv.Key, "unknown key%s", meant(nearest(key, []string{"name"})))
+				return
+			}
+			named = true
+			r.from[full] = r.where(kv.Key)
+			var ok bool
+			if ch.Name, ok = nodeText(kv.Value); !ok {
+				r.fault(full, kv.Key, "must be text: put it in quotes")
+			}
+		})
+	}
+	if len(r.faults) > before {
+		return // said already; no more about the same channel
+	}
+	if !named {
+		r.fault(path+".name", kv.Key, "is missing")
+		return
+	}
+	r.config.Channels[n] = ch
+}
+
+func (r *reader) isSection(path string) bool {
+	for p := range r.settings {
+		if strings.HasPrefix(p, path+".") {
+			return true
+		}
+	}
+	return false
+}
+
+// unknown says what may have been meant by a key that is none.
+func (r *reader) unknown(section, key, full string) string {
+	if _, dotted := r.settings[key]; dotted && strings.Contains(key, ".") {
+		first, rest, _ := strings.Cut(key, ".")
+		return fmt.Sprintf("unknown key: write %s: and below it, indented, %s:", first, rest)
+	}
+	var siblings, all []string
+	for _, s := range Settings() {
+		all = append(all, s.Path)
+		if rest, ok := strings.CutPrefix(s.Path, section+"."); ok {
+			siblings = append(siblings, rest)
+		} else if section == "" {
+			first, _, _ := strings.Cut(s.Path, ".")
+			siblings = append(siblings, first)
+		}
+	}
+	if section == "" {
+		siblings = append(siblings, "channels")
+	}
+	near := nearest(key, siblings)
+	if near != "" && section != "" {
+		near = section + "." + near
+	}
+	if near == "" {
+		near = nearest(full, all)
+	}
+	return "unknown key" + meant(near)
+}
+
+func meant(name string) string {
+	if name == "" {
+		return ""
+	}
+	return ", did you mean " + name + "?"
+}
+
+func (r *reader) fault(path string, at ast.Node, format string, args ...any) {
+	r.faults = append(r.faults, Fault{Path: path, Problem: fmt.Sprintf(format, args...), Where: r.where(at)})
+}
+
+func (r *reader) where(node ast.Node) string {
+	if t := node.GetToken(); t != nil && t.Position != nil {
+		return fmt.Sprintf("%s:%d", r.file, t.Position.Line)
+	}
+	return r.file
+}

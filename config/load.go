@@ -1,0 +1,119 @@
+package config
+
+import (
+	"errors"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+const envPrefix = "WATCHTOWER_"
+
+// FileVariable is the environment variable that names the configuration file
+// where no flag does. It is no setting: a file cannot name itself.
+const FileVariable = envPrefix + "CONFIG"
+
+// Warning is a variable in the environment that looks like a setting and is
+// none. Container platforms inject such, so it is no fault.
+type Warning struct {
+	Variable string
+	Nearest  string // the variable that may have been meant, or empty
+}
+
+// Load returns the effective configuration: flags before the environment (as
+// os.Environ has it) before the file before the defaults. Flags may be nil, the
+// file empty. An error holds every fault at once, as Faults.
+func Load(flags *pflag.FlagSet, environ []string, file string) (Config, []Warning, error) {
+	c := Default()
+	from := map[string]string{}
+	var faults Faults
+	if file != "" {
+		faults = readFile(&c, file, from)
+	}
+	env := environment(environ)
+	for _, s := range settings(&c) {
+		if text, ok := env[s.Env]; ok {
+			faults = append(faults, apply(s, text, s.Env, from)...)
+		}
+		if name, text, ok := given(flags, s.Setting); ok {
+			faults = append(faults, apply(s, text, "--"+name, from)...)
+		}
+	}
+	if c.DataDir == "" {
+		dir, err := defaultDataDir(env)
+		if err != nil {
+			faults = append(faults, Fault{Path: "data_dir", Problem: err.Error()})
+			dir = "." // named above; not to be complained about twice
+		}
+		c.DataDir = dir
+	}
+	return c, unknownVariables(env), append(faults, c.faults(from)...).orNil()
+}
+
+// DataDir returns the data directory that a gateway started with this flag
+// value (empty: none) and environment would use, apart from what a file says.
+func DataDir(flag string, environ []string) (string, error) {
+	env := environment(environ)
+	dir := flag
+	if dir == "" {
+		dir = env[envPrefix+"DATA_DIR"]
+	}
+	if dir == "" {
+		return defaultDataDir(env)
+	}
+	return dir, dataDir(dir)
+}
+
+// defaultDataDir is the first of $STATE_DIRECTORY, which systemd sets, else a
+// place in the home directory.
+func defaultDataDir(env map[string]string) (string, error) {
+	if dir, _, _ := strings.Cut(env["STATE_DIRECTORY"], ":"); dir != "" {
+		return dir, nil
+	}
+	if home := env["HOME"]; home != "" {
+		return filepath.Join(home, ".local", "state", "watchtower"), nil
+	}
+	return "", errors.New("is not set, and there is no $HOME to put it in: give --data-dir")
+}
+
+// apply sets a setting from a flag or a variable.
+func apply(s setting, text, source string, from map[string]string) Faults {
+	from[s.Path] = source
+	if err := s.value.set(text); err != nil {
+		return Faults{{Path: s.Path, Problem: err.Error(), Where: source}}
+	}
+	return nil
+}
+
+func environment(environ []string) map[string]string {
+	env := make(map[string]string, len(environ))
+	for _, e := range environ {
+		if name, text, ok := strings.Cut(e, "="); ok {
+			env[name] = text
+		}
+	}
+	return env
+}
+
+func unknownVariables(env map[string]string) []Warning {
+	known := map[string]bool{FileVariable: true}
+	var names []string
+	for _, s := range Settings() {
+		known[s.Env] = true
+		names = append(names, strings.TrimPrefix(s.Env, envPrefix))
+	}
+	var unknown []Warning
+	for name := range env {
+		if rest, ok := strings.CutPrefix(name, envPrefix); ok && !known[name] {
+			w := Warning{Variable: name}
+			if near := nearest(rest, names); near != "" {
+				w.Nearest = envPrefix + near
+			}
+			unknown = append(unknown, w)
+		}
+	}
+	slices.SortFunc(unknown, func(a, b Warning) int { return strings.Compare(a.Variable, b.Variable) })
+	return unknown
+}

@@ -1,0 +1,42 @@
+package config
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// YAML returns the configuration as a file that Load reads again. Secrets are
+// commented out unless they are asked for.
+func (c *Config) YAML(secrets bool) []byte {
+	var b bytes.Buffer
+	section := ""
+	for _, s := range settings(c) {
+		in, key, nested := strings.Cut(s.Path, ".")
+		indent := "  "
+		if !nested {
+			in, key, indent = "", s.Path, ""
+		}
+		if in != section && in != "" {
+			fmt.Fprintf(&b, "%s:\n", in)
+		}
+		section = in
+		fmt.Fprintf(&b, "%s# %s\n", indent, s.Usage)
+		text := s.value.yaml()
+		if s.Secret && !secrets && text != `""` {
+			fmt.Fprintf(&b, "%s# %s: set, not shown\n", indent, key)
+			continue
+		}
+		fmt.Fprintf(&b, "%s%s: %s\n", indent, key, text)
+	}
+	if len(c.Channels) > 0 {
+		fmt.Fprintf(&b, "# the channels' names, for people\nchannels:\n")
+		for _, n := range slices.Sorted(maps.Keys(c.Channels)) {
+			fmt.Fprintf(&b, "  %d: {name: %s}\n", n, strconv.Quote(c.Channels[n].Name))
+		}
+	}
+	return b.Bytes()
+}

@@ -1,0 +1,106 @@
+package config
+
+import "strings"
+
+// Setting describes one setting.
+type Setting struct {
+	Path    string // in the file: udp.listen
+	Env     string // WATCHTOWER_UDP_LISTEN
+	Flag    string // udp-listen
+	Alias   string // a shorter flag, or empty
+	Default string
+	Usage   string // one line
+	Secret  bool   // not to be shown unasked
+}
+
+// Settings lists every setting in the order of the printed configuration.
+// Channels are not among them: they are set in the file only.
+func Settings() []Setting {
+	var c Config
+	var all []Setting
+	for _, s := range settings(&c) {
+		all = append(all, s.Setting)
+	}
+	return all
+}
+
+// setting is a Setting, and its place in one Config.
+type setting struct {
+	Setting
+	value value
+}
+
+// settings is the table: every setting, its place in c, default, rule and
+// usage. A section's settings stand together.
+func settings(c *Config) []setting {
+	return []setting{
+		define("http.listen", ":8080", text(&c.HTTP.Listen, listenAddress), "where HTTP listens, host:port; empty: off").alias("http"),
+		define("http.linger", "30s", duration(&c.HTTP.Linger, 0), "how long a membership outlives its stream"),
+		define("http.heartbeat", "15s", duration(&c.HTTP.Heartbeat, leastTime), "silence on a stream before a heartbeat"),
+		define("http.trusted_proxies", "", prefixes(&c.HTTP.TrustedProxies), "addresses or CIDRs of reverse proxies whose X-Forwarded-For counts"),
+		define("http.read_timeout", "30s", duration(&c.HTTP.ReadTimeout, leastTime), "longest time for a request to arrive"),
+		define("http.write_timeout", "10s", duration(&c.HTTP.WriteTimeout, leastTime), "longest time for one write to a client"),
+		define("http.stream_queue", "1024", number(&c.HTTP.StreamQueue, 1, mostQueued), "messages that wait for one stream"),
+
+		define("udp.listen", ":3033", text(&c.UDP.Listen, listenAddress), "where UDP listens, host:port; empty: off").alias("udp"),
+
+		define("tcp.listen", ":3033", text(&c.TCP.Listen, listenAddress), "where TCP listens, host:port; empty: off").alias("tcp"),
+		define("tcp.queue", "1024", number(&c.TCP.Queue, 1, mostQueued), "messages that wait for one connection"),
+		define("tcp.write_timeout", "10s", duration(&c.TCP.WriteTimeout, leastTime), "longest time for one write to a client"),
+
+		define("mqtt.listen", ":1883", text(&c.MQTT.Listen, listenAddress), "where MQTT listens, host:port; empty: off").alias("mqtt"),
+		define("mqtt.base_topic", "watchtower", text(&c.MQTT.BaseTopic, baseTopic), "topic under which the gateway's topics are"),
+		define("mqtt.max_packet_bytes", "1048576", number(&c.MQTT.MaxPacketBytes, 66_000, 256<<20), "largest MQTT packet in bytes"),
+		define("mqtt.connect_timeout", "10s", duration(&c.MQTT.ConnectTimeout, leastTime), "longest time for CONNECT to arrive"),
+		define("mqtt.write_timeout", "10s", duration(&c.MQTT.WriteTimeout, leastTime), "longest time for one write to a client"),
+		define("mqtt.session_queue", "1000", number(&c.MQTT.SessionQueue, 1, mostQueued), "messages that wait for one session"),
+		define("mqtt.session_expiry", "336h", duration(&c.MQTT.SessionExpiry, 0), "longest time that a session outlives its connection"),
+
+		define("secret_key", "", text(&c.SecretKey, secretKey), "key with which everybody may register; empty: one is generated and kept").secret(),
+		define("open", "false", boolean(&c.Open), "run without a secret key: everybody may register"),
+		define("data_dir", "", text(&c.DataDir, dataDir), "where senders and keys are kept; empty: $STATE_DIRECTORY, else ~/.local/state/watchtower"),
+		define("gateway.name", "", text(&c.Gateway.Name, gatewayName), "this gateway's name, A–Z a–z 0–9 _ . - up to 64; empty: generated once"),
+		define("auth.require_token", "false", boolean(&c.Auth.RequireToken), "over HTTP every sender needs its token"),
+
+		define("senders.expire_after", "400d", duration(&c.Senders.ExpireAfter, leastExpiry), "how long a name is remembered after it was last seen"),
+		define("senders.expire_unnamed_after", "30d", duration(&c.Senders.ExpireUnnamedAfter, leastExpiry), "the same for a registration over HTTP without a name"),
+
+		define("wire.basic", "true", boolean(&c.Wire.Basic), "take basic frames on UDP and TCP"),
+		define("wire.basic_key", "", text(&c.Wire.BasicKey, secretKey), "key of basic frames in place of the secret key; empty: the secret key").secret(),
+		define("wire.idle_timeout", "2m", duration(&c.Wire.IdleTimeout, leastTime), "silence after which a UDP or TCP client is gone"),
+		define("wire.frame_timeout", "30s", duration(&c.Wire.FrameTimeout, leastTime), "longest time for a frame to arrive on TCP"),
+
+		define("limits.message_bytes", "64000", number(&c.Limits.MessageBytes, 1, 64_000), "largest message in bytes"),
+		define("limits.tcp_connections", "10000", number(&c.Limits.TCPConnections, 1, mostConnections), "most TCP connections at a time"),
+		define("limits.mqtt_connections", "10000", number(&c.Limits.MQTTConnections, 1, mostConnections), "most MQTT connections at a time"),
+
+		define("callbacks.allow", "", list(&c.Callbacks.Allow, hostOrCIDR), "hosts, addresses or CIDRs that callbacks may reach besides public and private ones").alias("allow-callbacks"),
+		define("callbacks.public_only", "false", boolean(&c.Callbacks.PublicOnly), "callbacks reach public addresses only"),
+		define("callbacks.timeout", "15s", duration(&c.Callbacks.Timeout, leastTime), "longest time for one delivery to a callback"),
+		define("callbacks.retries", "3", number(&c.Callbacks.Retries, 0, 100), "further tries after a failed delivery"),
+		define("callbacks.retry_gap", "1s", duration(&c.Callbacks.RetryGap, leastTime), "time before the first further try"),
+		define("callbacks.queue", "256", number(&c.Callbacks.Queue, 1, mostQueued), "messages that wait for one callback"),
+
+		define("shutdown_timeout", "10s", duration(&c.ShutdownTimeout, leastTime), "longest time for a clean stop"),
+		define("log.level", "info", text(&c.Log.Level, oneOf("debug", "info", "warn", "error")), "what is logged: debug, info, warn, error"),
+		define("log.format", "text", text(&c.Log.Format, oneOf("text", "json")), "how it is logged: text, json"),
+	}
+}
+
+func define(path, def string, v value, usage string) setting {
+	words := strings.ReplaceAll(path, ".", "_")
+	return setting{
+		Setting: Setting{
+			Path:    path,
+			Env:     envPrefix + strings.ToUpper(words),
+			Flag:    strings.ReplaceAll(words, "_", "-"),
+			Default: def,
+			Usage:   usage,
+		},
+		value: v,
+	}
+}
+
+func (s setting) alias(flag string) setting { s.Alias = flag; return s }
+
+func (s setting) secret() setting { s.Secret = true; return s }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -234,11 +235,7 @@ func (c *client) ended() (reason byte) {
 	for {
 		pk, err := c.next()
 		if err != nil {
-			var timeout net.Error
-			if e, ok := err.(net.Error); ok {
-				timeout = e
-			}
-			require.False(c.t, timeout != nil && timeout.Timeout(), "the connection did not end")
+			require.NotErrorIs(c.t, err, os.ErrDeadlineExceeded, "the connection did not end")
 			return reason
 		}
 		if pk.FixedHeader.Type == packets.Disconnect {

@@ -1,0 +1,53 @@
+# make test sets up what the tests need and runs them all; .ci/run calls it too.
+GO        ?= go
+FUZZTIME  ?= 5s
+LINT       = bin/golangci-lint
+LINTED     = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+.PHONY: test build setup format vet lint unit fuzz examples bench
+
+test: setup format vet lint unit fuzz examples
+
+build:
+	$(GO) build -o bin/watchtower ./cmd/watchtower
+
+# Debian's packages that the tests run: real MQTT clients and curl.
+setup:
+	@missing=""; \
+	command -v mosquitto_sub >/dev/null || missing="$$missing mosquitto-clients"; \
+	command -v curl >/dev/null || missing="$$missing curl"; \
+	if [ -n "$$missing" ]; then \
+	  echo "installing$$missing"; \
+	  sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	  $$sudo apt-get update -qq && $$sudo apt-get install -y -qq $$missing; \
+	fi
+
+format:
+	@bad="$$(gofmt -l $$(git ls-files '*.go'))"; if [ -n "$$bad" ]; then echo "gofmt would change:"; echo "$$bad"; exit 1; fi
+
+vet:
+	$(GO) vet ./...
+
+$(LINT):
+	GOBIN="$(CURDIR)/bin" $(GO) install $(LINTED)
+
+lint: $(LINT)
+	$(LINT) run
+
+unit:
+	$(GO) test -race -shuffle=on -timeout 10m ./...
+
+# Each fuzz target for a few seconds, beyond its seeds.
+fuzz:
+	@set -e; for file in $$(git grep -l '^func Fuzz' -- '*_test.go'); do \
+	  for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' $$file); do \
+	    echo "fuzz $$target ($$(dirname $$file))"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file); \
+	  done; \
+	done
+
+examples:
+	$(GO) build ./examples/...
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./...

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"watchtower/config"
+	"watchtower/gateway"
+)
+
+// banner is what serve tells a person on standard output: where the gateway
+// listens, its key, and what to try. Its commands work when copied.
+type banner struct {
+	at        gateway.Listening
+	name      string
+	dataDir   string // absolute
+	key       string // empty: the gateway is open
+	generated bool   // the key is new
+	ownKey    bool   // the key was configured, not generated
+	baseTopic string
+	program   string // as a shell takes it
+	findsDir  bool   // the client finds the data directory without being told
+}
+
+// The files that a running gateway keeps in its data directory.
+const (
+	secretKeyFile  = "secret.key"  // the generated key
+	runningURLFile = "gateway.url" // while it runs: its HTTP address
+	runningKeyFile = "gateway.key" // while it runs: the key in force
+)
+
+func newBanner(g *gateway.Gateway, cfg config.Config, sys surroundings) banner {
+	key, generated := g.Key()
+	// Another terminal knows nothing of this one's variables.
+	dir, err := config.DataDir("", []string{"HOME=" + sys.getenv("HOME")})
+	told := sys.getenv("WATCHTOWER_DATA_DIR") != "" || sys.getenv("STATE_DIRECTORY") != ""
+	return banner{
+		at: g.Listening(), name: g.Name(), dataDir: cfg.DataDir, key: key, generated: generated, ownKey: cfg.SecretKey != "",
+		baseTopic: cfg.MQTT.BaseTopic, program: thisProgram(), findsDir: err == nil && !told && dir == cfg.DataDir,
+	}
+}
+
+func (b banner) write(w io.Writer) error {
+	var out bytes.Buffer
+	fmt.Fprintf(&out, "Watchtower gateway %s\n\n", b.name)
+	row := func(what, value string) {
+		if value != "" {
+			fmt.Fprintf(&out, "  %-15s %s\n", what, value)
+		}
+	}
+	row("HTTP", withScheme("http://", b.at.HTTP))
+	row("MQTT", withScheme("mqtt://", b.at.MQTT))
+	row("UDP", withScheme("", b.at.UDP))
+	row("TCP", withScheme("", b.at.TCP))
+	row("data directory", b.dataDir)
+	row("secret key", b.keyRow())
+	if try := b.try(); len(try) > 0 {
+		fmt.Fprintf(&out, "\nTry, each in another terminal:\n\n  %s\n\n", strings.Join(try, "\n  "))
+	} else {
+		fmt.Fprintf(&out, "\nHTTP and MQTT are off: there is nothing to try without a client of your own.\n\n")
+	}
+	_, err := w.Write(out.Bytes())
+	return err
+}
+
+func (b banner) keyRow() string {
+	file := filepath.Join(b.dataDir, secretKeyFile)
+	switch {
+	case b.key == "":
+		return "none: the gateway is open, everybody may register"
+	case b.generated:
+		return b.key + "  (generated; kept in " + file + ")"
+	case b.ownKey:
+		return "as configured (secret_key)"
+	}
+	if _, err := os.Stat(file); err != nil {
+		return "not shown"
+	}
+	return "not shown; to see it: cat " + shellQuote(file)
+}
+
+// try lists three commands: two that follow channel 5, and one that says
+// something there. What is off is replaced by what is on.
+func (b banner) try() []string {
+	var commands []string
+	if b.at.MQTT != "" {
+		commands = append(commands, b.mosquitto("mosquitto_sub", "-v -t "+shellQuote(b.baseTopic+"/channels/5/#")))
+	} else if b.at.HTTP != "" {
+		commands = append(commands, b.client("join")+" 5")
+	}
+	if b.at.HTTP != "" {
+		return append(commands, b.curl(), b.client("broadcast")+` 5 "hello"`)
+	}
+	if b.at.MQTT != "" {
+		commands = append(commands, b.mosquitto("mosquitto_pub", "-t "+shellQuote(b.baseTopic+"/channels/5/broadcast")+` -m "hello"`))
+	}
+	return commands
+}
+
+func (b banner) mosquitto(program, what string) string {
+	host, port := reach(b.at.MQTT)
+	login := ""
+	if b.key != "" {
+		login = ` -u watchtower -P "$(cat ` + b.keyFile() + `)"`
+	}
+	return fmt.Sprintf("%s -h %s -p %s%s %s", program, shellQuote(host), port, login, what)
+}
+
+// curl registers, and follows channel 5 by the id that it gets.
+func (b banner) curl() string {
+	base := withScheme("http://", b.at.HTTP)
+	body := "'{}'"
+	if b.key != "" {
+		read := "cat " + b.keyFile()
+		if strings.ContainsAny(b.key, `"\`) {
+			read = `sed 's/[\\"]/\\&/g' ` + b.keyFile() // as a JSON string wants it
+		}
+		body = `"{\"secret_key\":\"$(` + read + `)\"}"`
+	}
+	register := fmt.Sprintf(`curl -s %s -d %s | grep -o '"id":[0-9]*' | cut -d: -f2`, shellQuote(base+"/register"), body)
+	return fmt.Sprintf(`curl -N "%s/channels/join?channels=5&sender=$(%s)"`, base, register)
+}
+
+func (b banner) client(command string) string {
+	if b.findsDir {
+		return b.program + " " + command
+	}
+	return b.program + " " + command + " --data-dir " + shellQuote(b.dataDir)
+}
+
+func (b banner) keyFile() string { return shellQuote(filepath.Join(b.dataDir, runningKeyFile)) }
+
+// reach turns the address of a listener into one to connect to from here.
+func reach(address string) (host, port string) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return address, ""
+	}
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return host, port
+}
+
+func withScheme(scheme, address string) string {
+	if address == "" {
+		return ""
+	}
+	host, port := reach(address)
+	return scheme + net.JoinHostPort(host, port)
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"watchtower/gateway"
+)
+
+var oddWords = []string{"plain", "/a/b-c_1.2", "with space", "it's", `back\slash`, `"double"`, "$HOME", "`id`", "a!b", "*", "~", "", "ü", "new\nline", "'", "!!", "#", "a;b", "[::1]"}
+
+func TestShellQuote(t *testing.T) {
+	for _, shell := range []string{"sh", "bash"} {
+		for _, word := range oddWords {
+			out, err := exec.Command(shell, "-c", "printf %s "+shellQuote(word)).CombinedOutput()
+			require.NoError(t, err)
+			assert.Equal(t, word, string(out))
+			out, err = exec.Command(shell, "-c", `printf %s "$(printf '%s.' `+shellQuote(word)+`)"`).CombinedOutput()
+			require.NoError(t, err)
+			assert.Equal(t, word+".", string(out), "inside of a substitution")
+		}
+	}
+	assert.Equal(t, "/a/b-c_1.2", shellQuote("/a/b-c_1.2"), "what needs no quotes has none")
+}
+
+// The programs that the banner calls, told to print what they were given.
+const (
+	fakeMosquitto = `#!/bin/sh
+for a; do printf '<%s>' "$a"; done`
+	fakeCurl = `#!/bin/sh
+case "$*" in
+*register*) printf '%s\n' "$4" >"$(dirname "$0")/body"; printf '{"id":4294967295,"token":"wt_\\"id\\":1"}' ;;
+*) for a; do printf '<%s>' "$a"; done ;;
+esac`
+)
+
+func TestCommandsWorkWhenCopied(t *testing.T) {
+	for _, key := range []string{"abc", `k"e\y $(id) 'q' !`, ""} {
+		for _, odd := range []string{"plain", "it's an odd $dir!"} {
+			root := t.TempDir()
+			dir := filepath.Join(root, odd)
+			require.NoError(t, os.Mkdir(dir, 0o700))
+			require.NoError(t, os.WriteFile(filepath.Join(dir, runningKeyFile), []byte(key), 0o600))
+			bin := filepath.Join(root, "bin")
+			require.NoError(t, os.Mkdir(bin, 0o700))
+			for name, script := range map[string]string{"curl": fakeCurl, "mosquitto_sub": fakeMosquitto, "my program": fakeMosquitto} {
+				require.NoError(t, os.WriteFile(filepath.Join(bin, name), []byte(script), 0o700))
+			}
+			b := banner{
+				at: gateway.Listening{HTTP: "[::]:9000", MQTT: "127.0.0.1:1884"}, dataDir: dir, key: key,
+				baseTopic: "my home's/wt", program: shellQuote(filepath.Join(bin, "my program")),
+			}
+			shell := func(command string) string {
+				cmd := exec.Command("sh", "-c", command)
+				cmd.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH")}
+				out, err := cmd.CombinedOutput()
+				require.NoError(t, err, "%s: %s", command, out)
+				return string(out)
+			}
+			try := b.try()
+			require.Len(t, try, 3)
+			login := ""
+			body := `{}`
+			if key != "" {
+				login = "<-u><watchtower><-P><" + key + ">"
+				body = `{"secret_key":"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(key) + `"}`
+			}
+			assert.Equal(t, "<-h><127.0.0.1><-p><1884>"+login+"<-v><-t><my home's/wt/channels/5/#>", shell(try[0]))
+			assert.Equal(t, "<-N><http://localhost:9000/channels/join?channels=5&sender=4294967295>", shell(try[1]))
+			sent, err := os.ReadFile(filepath.Join(bin, "body"))
+			require.NoError(t, err)
+			assert.Equal(t, body+"\n", string(sent))
+			assert.Equal(t, "<broadcast><--data-dir><"+dir+"><5><hello>", shell(try[2]))
+			for _, command := range try {
+				assert.NotContains(t, command, "\n")
+			}
+		}
+	}
+}
+
+func TestBanner(t *testing.T) {
+	b := banner{
+		at:   gateway.Listening{HTTP: "[::]:8080", UDP: "192.168.1.5:3033", TCP: "[::1]:3033", MQTT: "0.0.0.0:1883"},
+		name: "attic", dataDir: "/d", key: "abc", generated: true, baseTopic: "watchtower", program: "watchtower", findsDir: true,
+	}
+	var out bytes.Buffer
+	require.NoError(t, b.write(&out))
+	assert.Equal(t, `Watchtower gateway attic
+
+  HTTP            http://localhost:8080
+  MQTT            mqtt://localhost:1883
+  UDP             192.168.1.5:3033
+  TCP             [::1]:3033
+  data directory  /d
+  secret key      abc  (generated; kept in /d/secret.key)
+
+Try, each in another terminal:
+
+  mosquitto_sub -h localhost -p 1883 -u watchtower -P "$(cat /d/gateway.key)" -v -t 'watchtower/channels/5/#'
+  curl -N "http://localhost:8080/channels/join?channels=5&sender=$(curl -s http://localhost:8080/register -d "{\"secret_key\":\"$(cat /d/gateway.key)\"}" | grep -o '"id":[0-9]*' | cut -d: -f2)"
+  watchtower broadcast 5 "hello"
+
+`, out.String())
+}
+
+func TestKeyIsShownOnlyWhenItIsNew(t *testing.T) {
+	dir := t.TempDir()
+	b := banner{dataDir: dir, key: "hunter2"}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, secretKeyFile), nil, 0o600))
+	assert.Equal(t, "not shown; to see it: cat "+dir+"/secret.key", b.keyRow())
+	b.ownKey = true
+	assert.Equal(t, "as configured (secret_key)", b.keyRow())
+	b.key = ""
+	assert.Contains(t, b.keyRow(), "open")
+}
+
+func TestWhatIsOffIsReplaced(t *testing.T) {
+	b := banner{dataDir: "/d", baseTopic: "w", program: "watchtower", findsDir: true}
+	assert.Empty(t, b.try())
+	b.at.MQTT = "[::]:1883"
+	assert.Equal(t, []string{
+		"mosquitto_sub -h localhost -p 1883 -v -t 'w/channels/5/#'",
+		`mosquitto_pub -h localhost -p 1883 -t w/channels/5/broadcast -m "hello"`,
+	}, b.try())
+	b.at = gateway.Listening{HTTP: "[::]:80"}
+	try := b.try()
+	require.Len(t, try, 3)
+	assert.Equal(t, "watchtower join 5", try[0])
+	assert.Equal(t, `watchtower broadcast 5 "hello"`, try[2])
+}

@@ -1,0 +1,230 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"watchtower/config"
+)
+
+// The bounds of the client's requests.
+const (
+	requestTimeout = 30 * time.Second // a broadcast may wait for slow protocols
+	answerBytes    = 1 << 20          // of an answer that is no stream
+)
+
+// client speaks to a gateway over HTTP for a person, as one named sender.
+type client struct {
+	surroundings
+	url, secretKey, dataDir, name string // as the flags give them; empty: to be found
+	json                          bool
+	http                          *http.Client
+	firstGap, longestGap          time.Duration // between tries to reach a gateway again
+}
+
+func newClient(sys surroundings) *client {
+	return &client{
+		surroundings: sys,
+		http: &http.Client{
+			// A redirect would turn a POST into a GET, and might carry the
+			// token elsewhere.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		firstGap:   time.Second,
+		longestGap: 30 * time.Second,
+	}
+}
+
+// target is a gateway, and the key for it.
+type target struct{ url, key string }
+
+// find returns the gateway to talk to: by --url, or the one that runs on this
+// machine. The key of the local one is never sent to another.
+func (c *client) find() (target, error) {
+	key := c.secretKey
+	if key == "" {
+		key = c.getenv("WATCHTOWER_SECRET_KEY")
+	}
+	dir, err := c.dir()
+	if err != nil && c.url == "" {
+		return target{}, fmt.Errorf("data_dir: %w", err)
+	}
+	var local target
+	if err == nil {
+		local, err = readLocal(dir)
+	}
+	if c.url != "" {
+		u, err := cleanURL(c.url)
+		if key == "" && u == local.url {
+			key = local.key
+		}
+		return target{u, key}, err
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return target{}, fmt.Errorf("no gateway runs with the data directory %s: start one (watchtower serve), name its directory (--data-dir), or give --url", dir)
+	}
+	if err != nil {
+		return target{}, err
+	}
+	if key == "" {
+		key = local.key
+	}
+	return target{local.url, key}, nil
+}
+
+func (c *client) dir() (string, error) { return config.DataDir(c.dataDir, c.environ) }
+
+// readLocal reads what a running gateway leaves in its data directory.
+func readLocal(dir string) (target, error) {
+	address, err := os.ReadFile(filepath.Join(dir, runningURLFile))
+	if err != nil {
+		return target{}, err
+	}
+	key, err := os.ReadFile(filepath.Join(dir, runningKeyFile))
+	if err != nil {
+		return target{}, err
+	}
+	u, err := cleanURL(strings.TrimSpace(string(address)))
+	return target{u, strings.TrimRight(string(key), "\r\n")}, err
+}
+
+func cleanURL(s string) (string, error) {
+	if !strings.Contains(s, "://") {
+		s = "http://" + s
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		return "", fmt.Errorf("--url must be like http://gateway.lan:8080, is %q", s)
+	}
+	return strings.TrimRight(u.String(), "/"), nil
+}
+
+// refusal is an answer that is no success.
+type refusal struct {
+	status int
+	detail string
+}
+
+func (r *refusal) Error() string { return r.detail }
+
+func refused(err error, status int) bool {
+	var r *refusal
+	return errors.As(err, &r) && r.status == status
+}
+
+// request is one call of the HTTP API.
+type request struct {
+	method, path string
+	query        url.Values
+	contentType  string
+	body         []byte
+	token        string
+}
+
+// send starts a call. The caller closes the answer's body; what is no success
+// is an error, with the gateway's own words where it has some.
+func (c *client) send(ctx context.Context, t target, r request) (*http.Response, error) {
+	address := t.url + r.path
+	if len(r.query) > 0 {
+		address += "?" + r.query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, r.method, address, bytes.NewReader(r.body))
+	if err != nil {
+		return nil, err
+	}
+	if r.contentType != "" {
+		req.Header.Set("Content-Type", r.contentType)
+	}
+	if r.token != "" {
+		req.Header.Set("Authorization", "Bearer "+r.token)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		var wrapped *url.Error
+		if errors.As(err, &wrapped) {
+			err = wrapped.Err // the URL may be long, and says nothing new
+		}
+		return nil, fmt.Errorf("%s does not answer: %w", t.url, err)
+	}
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		defer resp.Body.Close()
+		return nil, readRefusal(resp)
+	}
+	return resp, nil
+}
+
+// readRefusal reads an answer of application/problem+json (RFC 9457), or does
+// with less.
+func readRefusal(resp *http.Response) error {
+	var problem struct{ Title, Detail string }
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, answerBytes))
+	_ = json.Unmarshal(body, &problem) // a proxy may answer with something else
+	r := &refusal{resp.StatusCode, problem.Detail}
+	if r.detail == "" {
+		r.detail = problem.Title
+	}
+	if r.detail == "" {
+		r.detail = "the gateway answered " + resp.Status
+	}
+	if location := resp.Header.Get("Location"); resp.StatusCode/100 == 3 && location != "" {
+		r.detail = fmt.Sprintf("the gateway is elsewhere: give --url for %q", location)
+	}
+	r.detail = printableText(r.detail)
+	return r
+}
+
+// call does a call and returns the answer's body.
+func (c *client) call(ctx context.Context, t target, r request) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	resp, err := c.send(ctx, t, r)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, answerBytes))
+	if err != nil {
+		return nil, fmt.Errorf("%s broke off its answer: %w", t.url, err)
+	}
+	return body, nil
+}
+
+func jsonRequest(method, path string, body any) (request, error) {
+	b, err := json.Marshal(body)
+	return request{method: method, path: path, contentType: "application/json", body: b}, err
+}
+
+// idList writes ids as a query takes them: 5,6.
+func idList(ids []uint32) string {
+	texts := make([]string, len(ids))
+	for i, id := range ids {
+		texts[i] = strconv.FormatUint(uint64(id), 10)
+	}
+	return strings.Join(texts, ",")
+}
+
+// parseIDs reads ids from arguments such as 5 or 5,6.
+func parseIDs(what string, args ...string) ([]uint32, error) {
+	var ids []uint32
+	for _, arg := range args {
+		for text := range strings.SplitSeq(arg, ",") {
+			n, err := strconv.ParseUint(text, 10, 32)
+			if err != nil || n == 0 {
+				return nil, usagef("%s must be a number from 1 to 4294967295, or several with commas; is %q", what, arg)
+			}
+			ids = append(ids, uint32(n))
+		}
+	}
+	return ids, nil
+}

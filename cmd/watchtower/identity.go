@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// cacheFile is where the client keeps who it is, in the data directory.
+const cacheFile = "cli.json"
+
+// identity is a sender at one gateway.
+type identity struct {
+	ID    uint32 `json:"id"`
+	Token string `json:"token"`
+}
+
+// identities are the client's senders, by the gateway's URL and by name.
+type identities map[string]map[string]identity
+
+// senderName is the name of the client's sender.
+func (c *client) senderName() string {
+	if c.name != "" {
+		return c.name
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return defaultName(host)
+}
+
+// defaultName makes a valid name of a host's: up to 64 of A–Z a–z 0–9 _ . -
+func defaultName(host string) string {
+	name := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_.-", r) {
+			return r
+		}
+		return '-'
+	}, host)
+	name = "cli-" + name
+	return name[:min(len(name), 64)]
+}
+
+// as calls do as the client's sender: by the identity that is kept, or by a new
+// one. An identity that the gateway refuses is replaced once.
+func (c *client) as(ctx context.Context, do func(target, identity) error) error {
+	t, err := c.find()
+	if err != nil {
+		return err
+	}
+	id, known, err := c.cached(t)
+	if err != nil {
+		return err
+	}
+	if !known {
+		if id, err = c.register(ctx, t, "", false); err != nil {
+			return err
+		}
+		return do(t, id)
+	}
+	if err = do(t, id); !refused(err, 401) {
+		return err
+	}
+	// Another command may have registered meanwhile: its token is as good, and
+	// a further registration would stop it.
+	newer, known, err := c.cached(t)
+	if err == nil && known && newer != id {
+		if err = do(t, newer); !refused(err, 401) {
+			return err
+		}
+	}
+	if id, err = c.register(ctx, t, "", false); err != nil {
+		return err
+	}
+	return do(t, id)
+}
+
+// register registers the client's name, and keeps the identity. The token is
+// that of the name if it is protected; else empty.
+func (c *client) register(ctx context.Context, t target, token string, protected bool) (identity, error) {
+	body := struct {
+		SecretKey string `json:"secret_key,omitempty"`
+		Name      string `json:"name"`
+		Protected bool   `json:"protected,omitempty"`
+	}{t.key, c.senderName(), protected}
+	r, err := jsonRequest("POST", "/register", body)
+	if err != nil {
+		return identity{}, err
+	}
+	r.token = token
+	answer, err := c.call(ctx, t, r)
+	if err != nil {
+		if refused(err, 401) && t.key == "" {
+			err = fmt.Errorf("%w (give --secret-key)", err)
+		}
+		return identity{}, fmt.Errorf("register %s: %w", c.senderName(), err)
+	}
+	var id identity
+	if err := json.Unmarshal(answer, &id); err != nil || id.ID == 0 {
+		return identity{}, fmt.Errorf("%s is no gateway: it answered a registration without an id", t.url)
+	}
+	if err := c.keep(t, id); err != nil { // works all the same, and registers each time
+		fmt.Fprintf(c.err, "watchtower: the registration is not kept: %s\n", describe(err))
+	}
+	return id, nil
+}
+
+func (c *client) cached(t target) (identity, bool, error) {
+	dir, err := c.dir()
+	if err != nil {
+		return identity{}, false, nil // nowhere to keep anything, so nothing is kept
+	}
+	all, err := readIdentities(dir)
+	if errors.Is(err, os.ErrPermission) {
+		return identity{}, false, nil // another user's; keep will say so
+	}
+	id, known := all[t.url][c.senderName()]
+	return id, known, err
+}
+
+func (c *client) keep(t target, id identity) error {
+	dir, err := c.dir()
+	if err != nil {
+		return err
+	}
+	all, err := readIdentities(dir)
+	if err != nil {
+		return err
+	}
+	if all[t.url] == nil {
+		all[t.url] = map[string]identity{}
+	}
+	all[t.url][c.senderName()] = id
+	return writeIdentities(dir, all)
+}
+
+func readIdentities(dir string) (identities, error) {
+	path := filepath.Join(dir, cacheFile)
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return identities{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	all := identities{}
+	if err := json.Unmarshal(b, &all); err != nil || all == nil {
+		return nil, fmt.Errorf("%s is damaged: remove it, and the senders in it register anew", path)
+	}
+	return all, nil
+}
+
+// writeIdentities puts the file in place at once, readable by its owner only:
+// a command that reads meanwhile finds the old one or the new one.
+func writeIdentities(dir string, all identities) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	b, err := json.MarshalIndent(all, "", "  ")
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, "."+cacheFile+"-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // gone already where all went well
+	_, err = f.Write(append(b, '\n'))
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), filepath.Join(dir, cacheFile))
+}

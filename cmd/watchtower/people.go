@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// clientCommands are the commands by which a person talks over a gateway.
+func clientCommands(sys surroundings) []*cobra.Command {
+	commands := []*cobra.Command{
+		registerCommand(sys), channelsCommand(sys), joinCommand(sys), broadcastCommand(sys), sendCommand(sys),
+	}
+	for _, cmd := range commands {
+		f := cmd.Flags()
+		f.String("url", "", "the gateway's URL (default: the one on this machine)")
+		f.String("secret-key", "", "the gateway's secret key (default: that of the one on this machine)")
+		f.String("data-dir", "", "the data directory of the gateway on this machine")
+		f.String("name", "", "name to speak by (default: cli- and the host's name)")
+		f.Bool("json", false, "print JSON")
+	}
+	return commands
+}
+
+// clientFor returns a client by a command's flags, and a context that ends at
+// SIGINT or SIGTERM. Stop gives the signals back.
+func clientFor(cmd *cobra.Command, sys surroundings) (c *client, ctx context.Context, stop func()) {
+	c = newClient(sys)
+	text := func(name string) string { return cmd.Flags().Lookup(name).Value.String() }
+	c.url, c.secretKey, c.dataDir, c.name = text("url"), text("secret-key"), text("data-dir"), text("name")
+	c.json = text("json") == "true"
+	ctx, stop = signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	return c, ctx, stop
+}
+
+func registerCommand(sys surroundings) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "register",
+		Short: "Register a sender and print its id and token",
+		Long: "Register a sender and print its id and token. The same name gives the same id\n" +
+			"and a fresh token; the earlier one stops.",
+		Args: cobra.NoArgs,
+	}
+	protected := cmd.Flags().Bool("protected", false, "give the name again only against its token")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, ctx, stop := clientFor(cmd, sys)
+		defer stop()
+		t, err := c.find()
+		if err != nil {
+			return err
+		}
+		before, _, err := c.cached(t)
+		if err != nil {
+			return err
+		}
+		id, err := c.register(ctx, t, before.Token, *protected)
+		if err != nil {
+			return err
+		}
+		if c.json {
+			return json.NewEncoder(c.out).Encode(struct {
+				identity
+				Name string `json:"name"`
+			}{id, c.senderName()})
+		}
+		_, err = fmt.Fprintf(c.out, "id    %d\nname  %s\ntoken %s\n", id.ID, c.senderName(), printableText(id.Token))
+		return err
+	}
+	return cmd
+}
+
+func channelsCommand(sys surroundings) *cobra.Command {
+	return &cobra.Command{
+		Use:   "channels",
+		Short: "List the channels",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, ctx, stop := clientFor(cmd, sys)
+			defer stop()
+			return c.listChannels(ctx)
+		},
+	}
+}
+
+func (c *client) listChannels(ctx context.Context) error {
+	var answer []byte
+	err := c.as(ctx, func(t target, id identity) (err error) {
+		query := url.Values{"sender": {strconv.FormatUint(uint64(id.ID), 10)}}
+		answer, err = c.call(ctx, t, request{method: "GET", path: "/channels", query: query, token: id.Token})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	list := struct {
+		Channels []uint32 `json:"channels"`
+	}{Channels: []uint32{}}
+	if len(answer) > 0 { // else 204: there are none
+		if err := json.Unmarshal(answer, &list); err != nil {
+			return fmt.Errorf("the gateway's list of channels is none: %w", err)
+		}
+	}
+	if c.json {
+		return json.NewEncoder(c.out).Encode(list)
+	}
+	if len(list.Channels) == 0 {
+		fmt.Fprintln(c.err, "watchtower: there are no channels yet")
+	}
+	for _, ch := range list.Channels {
+		fmt.Fprintln(c.out, ch)
+	}
+	return nil
+}
+
+func joinCommand(sys surroundings) *cobra.Command {
+	return &cobra.Command{
+		Use:   "join CHANNEL…",
+		Short: "Join channels and follow what is said there",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			channels, err := parseIDs("a channel", args...)
+			if err != nil {
+				return err
+			}
+			c, ctx, stop := clientFor(cmd, sys)
+			defer stop()
+			return c.follow(ctx, channels)
+		},
+	}
+}
+
+// messageHelp is what broadcast and send say of their last arguments.
+const messageHelp = "Without MESSAGE, or with -, the message is read from standard input, byte for byte.\n" +
+	"Put -- before a message that begins with a hyphen."
+
+func broadcastCommand(sys surroundings) *cobra.Command {
+	return &cobra.Command{
+		Use:     "broadcast CHANNEL[,CHANNEL] MESSAGE…",
+		Short:   "Say something to everybody on channels",
+		Long:    "Say something to everybody on channels.\n" + messageHelp,
+		Example: "  watchtower broadcast 5 hello\n  watchtower broadcast 5,6 < picture.jpg",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			channels, err := parseIDs("a channel", args[0])
+			if err != nil {
+				return err
+			}
+			return sayCommand(cmd, sys, said{channels: channels}, args[1:])
+		},
+	}
+}
+
+func sendCommand(sys surroundings) *cobra.Command {
+	return &cobra.Command{
+		Use:     "send CHANNEL[,…] RECEIVER[,…] MESSAGE…",
+		Short:   "Say something to some members of channels",
+		Long:    "Say something to some members of channels, by their ids.\n" + messageHelp,
+		Example: "  watchtower send 5 72 hello",
+		Args:    cobra.MinimumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			channels, err := parseIDs("a channel", args[0])
+			if err != nil {
+				return err
+			}
+			receivers, err := parseIDs("a receiver", args[1])
+			if err != nil {
+				return err
+			}
+			return sayCommand(cmd, sys, said{channels: channels, receivers: receivers}, args[2:])
+		},
+	}
+}
+
+func sayCommand(cmd *cobra.Command, sys surroundings, s said, message []string) error {
+	c, ctx, stop := clientFor(cmd, sys)
+	defer stop()
+	var err error
+	if s.message, s.raw, err = c.readMessage(message); err != nil {
+		return err
+	}
+	return c.say(ctx, s)
+}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+var block = regexp.MustCompile("(?s)```sh\n(.*?)```")
+
+// readme returns the commands below a mark.
+func readme(t *testing.T, mark string) (commands []string) {
+	b, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	_, rest, ok := strings.Cut(string(b), "<!-- "+mark+" -->")
+	require.True(t, ok, mark)
+	for _, m := range block.FindAllStringSubmatchIndex(rest, -1) {
+		if between := rest[:m[0]]; strings.Contains(strings.TrimSpace(block.ReplaceAllString(between, "")), "\n\n") {
+			break // prose begins
+		}
+		commands = append(commands, rest[m[2]:m[3]])
+	}
+	require.NotEmpty(t, commands)
+	return commands
+}
+
+// The README's commands do what it says, on the ports that it says.
+func TestReadme(t *testing.T) {
+	bin := t.TempDir()
+	for _, path := range []string{"cmd/watchtower", "examples/device", "examples/callback"} {
+		out, err := exec.Command("go", "build", "-o", filepath.Join(bin, filepath.Base(path)), "watchtower/"+path).CombinedOutput()
+		require.NoError(t, err, string(out))
+	}
+	// `go run` builds and then runs: here it has been built.
+	built := func(command string) string {
+		return regexp.MustCompile(`go run \./(?:cmd|examples)/(\w+)`).ReplaceAllString(command, bin+"/$1")
+	}
+	s := serveProgram(t, t.TempDir(), "--allow-callbacks", "127.0.0.1")
+	var listeners []<-chan string
+	for _, c := range readme(t, "listen") {
+		listeners = append(listeners, s.shell(built(c)))
+	}
+	callback := readme(t, "callback")
+	require.Len(t, callback, 2)
+	listeners = append(listeners, s.shell(built(callback[0])))
+	expect(t, s.shell(callback[1]), `{"channels":[5]}`)
+	require.Len(t, listeners, 5)
+
+	say := readme(t, "say")
+	require.Len(t, say, 2)
+	heard := make(chan struct{})
+	go func() { // each hears the first, whoever joined last
+		defer close(heard)
+		for _, l := range listeners {
+			expect(t, l, "all your base")
+		}
+	}()
+	require.Eventually(t, func() bool {
+		for range s.shell(built(say[0])) { // to its end
+		}
+		select {
+		case <-heard:
+			return true
+		case <-time.After(100 * time.Millisecond):
+			return false
+		}
+	}, patient, time.Millisecond)
+	for range s.shell(built(say[1])) {
+	}
+	for _, l := range listeners {
+		expect(t, l, "are belong")
+	}
+	assert.Zero(t, s.end(15), s.log.String())
+}

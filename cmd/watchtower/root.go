@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"watchtower/config"
+	"watchtower/gateway"
+)
+
+// The exit codes. A clean stop is 0.
+const (
+	exitError       = 1
+	exitUsage       = 2
+	exitInterrupted = 130 // a second signal, as a shell reports SIGINT
+)
+
+// surroundings are what a command takes from the system.
+type surroundings struct {
+	in       io.Reader
+	out, err io.Writer
+	environ  []string
+	exit     func(code int) // at once, without a clean stop
+}
+
+func system() surroundings {
+	return surroundings{in: os.Stdin, out: os.Stdout, err: os.Stderr, environ: os.Environ(), exit: os.Exit}
+}
+
+func (s surroundings) getenv(name string) string {
+	for _, e := range s.environ {
+		if key, value, _ := strings.Cut(e, "="); key == name {
+			return value
+		}
+	}
+	return ""
+}
+
+// usageError is a command line that cannot be understood.
+type usageError struct{ text string }
+
+func (e usageError) Error() string { return e.text }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Sprintf(format, args...)} }
+
+// run executes a command line and returns the exit code.
+func run(args []string, sys surroundings) int {
+	understood := false
+	root := rootCommand(sys)
+	root.PersistentPreRun = func(*cobra.Command, []string) { understood = true }
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(context.Background())
+	if err == nil {
+		return 0
+	}
+	var usage usageError
+	if !understood || errors.As(err, &usage) {
+		text := strings.Join(strings.Fields(err.Error()), " ") // cobra's suggestions come on lines of their own
+		fmt.Fprintf(sys.err, "watchtower: %s (%s --help says more)\n", text, cmd.CommandPath())
+		return exitUsage
+	}
+	fmt.Fprintf(sys.err, "watchtower: %s\n", describe(err))
+	return exitError
+}
+
+// describe writes an error on one line, and the faults of a configuration,
+// where there are several, on a line each.
+func describe(err error) string {
+	var faults config.Faults
+	if errors.As(err, &faults) && len(faults) > 1 {
+		return fmt.Sprintf("the configuration has %d faults:\n  %s", len(faults), strings.ReplaceAll(faults.Error(), "\n", "\n  "))
+	}
+	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+}
+
+func rootCommand(sys surroundings) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "watchtower",
+		Short: "A gateway by which devices on UDP, TCP, HTTP and MQTT reach each other",
+		Long: "A gateway by which devices on UDP, TCP, HTTP and MQTT reach each other.\n" +
+			"Without a command it serves.",
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+	}
+	root.SetIn(sys.in)
+	root.SetOut(sys.out)
+	root.SetErr(sys.err)
+	serve := serveCommand(sys)
+	addSettings(root.Flags())
+	showOnly(root.Flags(), "http", "udp", "tcp", "mqtt", "secret-key", "open", "data-dir", "allow-callbacks", "config", "log-level", "log-format")
+	root.RunE = serve.RunE
+	root.Long += " watchtower serve --help lists every setting."
+	root.AddCommand(serve, configCommand(sys), versionCommand())
+	root.AddCommand(clientCommands(sys)...)
+	return root
+}
+
+// addSettings defines the flags of all settings, and the one for the file.
+func addSettings(flags *pflag.FlagSet) {
+	flags.SortFlags = false
+	config.AddFlags(flags)
+	flags.String("config", "", "YAML file with settings")
+}
+
+// showOnly leaves all other flags out of help. They work all the same.
+func showOnly(flags *pflag.FlagSet, names ...string) {
+	shown := map[string]bool{}
+	for _, name := range names {
+		shown[name] = true
+	}
+	flags.VisitAll(func(f *pflag.Flag) { f.Hidden = !shown[f.Name] })
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "watchtower", gateway.Version)
+			return err
+		},
+	}
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// messageLine writes a message of a stream for people:
+//
+//	15:04:05 #5 kitchen (72): text
+//
+// What is no message is shown as it is, without control characters.
+func messageLine(line []byte, zone *time.Location) string {
+	var m struct {
+		Time     time.Time       `json:"time"`
+		Type     string          `json:"type"`
+		Channel  uint32          `json:"channel"`
+		Sender   uint32          `json:"sender"`
+		Name     string          `json:"name"`
+		Message  json.RawMessage `json:"message"`
+		Encoding string          `json:"encoding"`
+	}
+	if err := json.Unmarshal(line, &m); err != nil || m.Message == nil {
+		return printableText(string(line))
+	}
+	sender := strconv.FormatUint(uint64(m.Sender), 10)
+	if m.Name != "" {
+		sender = printableText(m.Name) + " (" + sender + ")"
+	}
+	if m.Type == "send" {
+		sender += " to you"
+	}
+	return fmt.Sprintf("%s #%d %s: %s", m.Time.In(zone).Format(time.TimeOnly), m.Channel, sender, content(m.Message, m.Encoding))
+}
+
+// content writes a message's content: text as text, what is no text with its
+// encoding before it, anything else as JSON.
+func content(message json.RawMessage, encoding string) string {
+	var text string
+	if message[0] != '"' || json.Unmarshal(message, &text) != nil {
+		var compact bytes.Buffer
+		if json.Compact(&compact, message) == nil {
+			message = compact.Bytes()
+		}
+		return printableText(string(message))
+	}
+	if encoding != "" {
+		return "[" + printableText(encoding) + "] " + printableText(text)
+	}
+	return printableText(text)
+}
+
+// printableText escapes everything that a terminal might obey: a message must
+// not move the cursor, nor look like another message's line.
+func printableText(s string) string {
+	var b strings.Builder
+	for len(s) > 0 {
+		r, n := utf8.DecodeRuneInString(s)
+		switch {
+		case r == utf8.RuneError && n == 1:
+			fmt.Fprintf(&b, `\x%02x`, s[0])
+		case unicode.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			quoted := strconv.QuoteRune(r)
+			b.WriteString(quoted[1 : len(quoted)-1])
+		}
+		s = s[n:]
+	}
+	return b.String()
+}
+
+// printJSON prints an answer of the gateway as it is, on a line.
+func (c *client) printJSON(answer []byte) error {
+	_, err := fmt.Fprintf(c.out, "%s\n", bytes.TrimSpace(answer))
+	return err
+}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// lineBytes bounds a line of a stream: a message of 64,000 bytes of which JSON
+// escapes each with six, and what stands around it.
+const lineBytes = 1 << 19
+
+// streamTimeout is the longest time for a stream's first heartbeat, which a
+// gateway sends at once.
+const streamTimeout = 10 * time.Second
+
+// stream is a membership: it lasts while the stream is open.
+type stream struct {
+	lines  *bufio.Scanner
+	body   io.Closer
+	cancel context.CancelFunc
+}
+
+// join opens a stream on channels, and returns once the sender is a member.
+// Linger is off: the membership ends with this stream, and no other stream of
+// the same sender is touched.
+func (c *client) join(ctx context.Context, t target, id identity, channels []uint32, echo bool) (*stream, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	late := time.AfterFunc(streamTimeout, cancel)
+	fail := func(err error) (*stream, error) {
+		timely := late.Stop()
+		cancel()
+		if !timely && errors.Is(err, context.Canceled) {
+			err = fmt.Errorf("%s does not answer: no stream within %s", t.url, streamTimeout)
+		}
+		return nil, err
+	}
+	resp, err := c.send(ctx, t, request{
+		method: "GET", path: "/channels/join", token: id.Token,
+		query: url.Values{
+			"channels": {idList(channels)}, "sender": {strconv.FormatUint(uint64(id.ID), 10)},
+			"echo": {strconv.FormatBool(echo)}, "linger": {"false"},
+		},
+	})
+	if err != nil {
+		return fail(err)
+	}
+	body := bufio.NewReader(resp.Body)
+	if _, err := body.Peek(1); err != nil { // the first heartbeat
+		_ = resp.Body.Close()
+		return fail(fmt.Errorf("%s ended the stream at once: %w", t.url, err))
+	}
+	if !late.Stop() {
+		_ = resp.Body.Close()
+		return fail(context.Canceled)
+	}
+	lines := bufio.NewScanner(body)
+	lines.Buffer(nil, lineBytes)
+	return &stream{lines: lines, body: resp.Body, cancel: cancel}, nil
+}
+
+var errStreamEnded = errors.New("the gateway ended the stream")
+
+// next returns the next message's line, skipping heartbeats. It is good until
+// the next call.
+func (s *stream) next() ([]byte, error) {
+	for s.lines.Scan() {
+		if line := s.lines.Bytes(); len(line) > 0 {
+			return line, nil
+		}
+	}
+	if err := s.lines.Err(); err != nil {
+		return nil, err
+	}
+	return nil, errStreamEnded
+}
+
+func (s *stream) close() {
+	s.cancel()
+	_ = s.body.Close() // of a request that was cancelled: nothing to learn
+}

@@ -1,0 +1,93 @@
+package gateway
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+
+	"watchtower/mqtt"
+)
+
+// Version is the program's version.
+const Version = "0.1.0"
+
+// leaveWord tells others on this machine, the command line's client first,
+// where the gateway is and with which key.
+func (g *Gateway) leaveWord() error {
+	if l := g.Listening(); l.HTTP != "" {
+		if err := writePrivate(filepath.Join(g.cfg.DataDir, runningURLFile), "http://"+reachable(l.HTTP)+"\n"); err != nil {
+			return fmt.Errorf("data_dir: %w", err)
+		}
+	}
+	if err := writePrivate(filepath.Join(g.cfg.DataDir, runningKeyFile), g.secrets.key); err != nil {
+		return fmt.Errorf("data_dir: %w", err)
+	}
+	return nil
+}
+
+// announce tells the bus that the gateway is up.
+func (g *Gateway) announce() error {
+	if err := g.hub.PublishStatus("online"); err != nil {
+		return err
+	}
+	return g.publishInfo()
+}
+
+// retract removes what leaveWord wrote.
+func (g *Gateway) retract() {
+	for _, name := range []string{runningURLFile, runningKeyFile} {
+		if err := os.Remove(filepath.Join(g.cfg.DataDir, name)); err != nil && !os.IsNotExist(err) {
+			g.log.WithError(err).Warn("file not removed")
+		}
+	}
+}
+
+// reachable turns the address of a listener into one to connect to from here.
+func reachable(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// publishInfo writes the retained topic that describes the gateway. It holds no
+// secrets.
+func (g *Gateway) publishInfo() error {
+	_, senders := g.hub.MemberCounts()
+	stats := g.broker.Stats()
+	l := g.Listening()
+	payload, err := json.Marshal(map[string]any{
+		"name":      g.name,
+		"version":   Version,
+		"revision":  revision(),
+		"listeners": map[string]string{"http": l.HTTP, "udp": l.UDP, "tcp": l.TCP, "mqtt": l.MQTT},
+		"channels":  len(g.hub.Channels()),
+		"senders":   senders,
+		"sessions":  stats.Sessions,
+	})
+	if err != nil {
+		return err
+	}
+	return g.broker.PublishRetained(g.hub.Tree().Info(), payload)
+}
+
+func revision() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				return s.Value
+			}
+		}
+	}
+	return ""
+}
+
+// MQTTStats describes the broker's size.
+func (g *Gateway) MQTTStats() mqtt.Stats { return g.broker.Stats() }

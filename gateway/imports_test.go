@@ -1,0 +1,79 @@
+package gateway_test
+
+import (
+	"encoding/json"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// mayImport says which of the project's packages a package may import. The
+// examples stand outside: they are written as a stranger would.
+var mayImport = map[string][]string{
+	"cmd/watchtower":  {"gateway", "config"},
+	"gateway":         {"config", "mqtt", "udp", "tcp", "http", "bridge", "bridge/store"},
+	"mqtt":            {"bridge", "bridge/outbound"},
+	"http":            {"bridge", "bridge/outbound"},
+	"udp":             {"bridge", "bridge/wire", "bridge/session"},
+	"tcp":             {"bridge", "bridge/wire", "bridge/session", "bridge/outbound"},
+	"bridge/session":  {"bridge", "bridge/wire"},
+	"bridge/store":    {"bridge"},
+	"bridge":          {},
+	"bridge/wire":     {},
+	"bridge/outbound": {},
+	"config":          {},
+}
+
+// onlyIn says where a module may be imported by code that is not a test.
+var onlyIn = map[string]string{
+	"github.com/mochi-mqtt/server/v2":     "mqtt",
+	"github.com/gorilla/mux":              "http",
+	"github.com/prometheus/client_golang": "http",
+	"go.etcd.io/bbolt":                    "bridge/store",
+	"github.com/spf13/cobra":              "cmd/watchtower",
+	"github.com/goccy/go-yaml":            "config",
+	"golang.org/x/net":                    "udp",
+	"github.com/eclipse/paho.mqtt.golang": "",
+	"github.com/stretchr/testify":         "",
+}
+
+func TestWhoImportsWhom(t *testing.T) {
+	list := exec.Command("go", "list", "-json=ImportPath,Imports", "watchtower/...")
+	out, err := list.Output()
+	require.NoError(t, err)
+	seen := 0
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		err := d.Decode(&p)
+		if err == io.EOF {
+			break
+		}
+		require.NoError(t, err)
+		name := strings.TrimPrefix(p.ImportPath, "watchtower/")
+		if strings.HasPrefix(name, "examples/") {
+			continue
+		}
+		allowed, known := mayImport[name]
+		require.True(t, known, "%s is not in the table of who may import whom", name)
+		seen++
+		for _, i := range p.Imports {
+			if ours, ok := strings.CutPrefix(i, "watchtower/"); ok {
+				assert.True(t, slices.Contains(allowed, ours), "%s imports %s", name, ours)
+			}
+			for module, place := range onlyIn {
+				if i == module || strings.HasPrefix(i, module+"/") {
+					assert.Equal(t, place, name, "%s imports %s", name, i)
+				}
+			}
+		}
+	}
+	assert.Equal(t, len(mayImport), seen)
+}

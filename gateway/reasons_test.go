@@ -1,0 +1,253 @@
+package gateway_test
+
+import (
+	"fmt"
+	"net"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"watchtower/bridge"
+	"watchtower/config"
+)
+
+// Every reason for a drop has a test that provokes it through a running
+// gateway and finds it in the metrics.
+var reasonTests = map[bridge.Reason]struct {
+	protocol bridge.Protocol
+	provoke  func(*testing.T) *running
+}{
+	bridge.LinkFull:     {bridge.UDP, fillUDP},
+	bridge.QueueFull:    {bridge.HTTP, fillStream},
+	bridge.TooLarge:     {bridge.UDP, tooLargeForUDP},
+	bridge.Malformed:    {bridge.UDP, garbage},
+	bridge.Refused:      {bridge.MQTT, refusedPublish},
+	bridge.Away:         {bridge.HTTP, awayStream},
+	bridge.Disconnected: {bridge.HTTP, leftWithMessages},
+	bridge.Failed:       {bridge.HTTP, failedCallback},
+	bridge.Expired:      {bridge.MQTT, expiredMessage},
+	bridge.Unsendable:   {bridge.UDP, unsendable},
+	bridge.Forgotten:    {bridge.UDP, forgotten},
+}
+
+func TestEveryReasonIsProvoked(t *testing.T) {
+	for _, reason := range bridge.Reasons {
+		test, ok := reasonTests[reason]
+		if !assert.True(t, ok, "nothing provokes %s", reason) {
+			continue
+		}
+		t.Run(reason.String(), func(t *testing.T) {
+			r := test.provoke(t)
+			eventually(t, "it is counted", func() bool { return r.dropped(test.protocol, reason) > 0 })
+			_, metrics := r.call("GET", "/metrics", "", "")
+			row := fmt.Sprintf(`watchtower_drops_total{protocol=%q,reason=%q} `, test.protocol, reason)
+			assert.Contains(t, metrics, row)
+			assert.NotContains(t, metrics, row+"0\n")
+		})
+	}
+}
+
+// fillUDP has one device shout faster than 200 others can be told.
+func fillUDP(t *testing.T) *running {
+	r := start(t, nil)
+	for range 200 {
+		conn, err := net.Dial("udp", r.at.UDP)
+		require.NoError(t, err)
+		t.Cleanup(func() { conn.Close() })
+		joinByHand(t, conn)
+	}
+	loud, err := net.Dial("udp", r.at.UDP)
+	require.NoError(t, err)
+	defer loud.Close()
+	id := joinByHand(t, loud)
+	m := frame("M", id, uint32(5), uint32(1000), make([]byte, 1000))
+	for i := 0; r.dropped(bridge.UDP, bridge.LinkFull) == 0; i++ {
+		require.Less(t, i, 2_000_000, "the link was never full")
+		_, err := loud.Write(m)
+		require.NoError(t, err)
+	}
+	return r
+}
+
+// joinByHand registers a socket and joins channel 5.
+func joinByHand(t *testing.T, conn net.Conn) []byte {
+	t.Helper()
+	b := make([]byte, 1500)
+	ask := func(request []byte) []byte {
+		_, err := conn.Write(request)
+		require.NoError(t, err)
+		_ = conn.SetReadDeadline(time.Now().Add(patient))
+		n, err := conn.Read(b)
+		require.NoError(t, err)
+		require.Equal(t, 5, n)
+		return append([]byte(nil), b[1:5]...)
+	}
+	id := ask(frame("K", byte(len(key)), key))
+	ask(frame("J", id, uint32(5)))
+	return id
+}
+
+func fillStream(t *testing.T) *running {
+	r := start(t, func(c *config.Config) { c.HTTP.StreamQueue = 2 })
+	flood := flooder(r)
+	stuckStream(r)
+	for i := 0; r.dropped(bridge.HTTP, bridge.QueueFull) == 0; i++ {
+		require.Less(t, i, 500)
+		flood()
+	}
+	return r
+}
+
+func tooLargeForUDP(t *testing.T) *running {
+	r := start(t, nil)
+	udp, tcp := r.wire("udp"), r.wire("tcp")
+	tcp.broadcast(5, make([]byte, 1186))
+	tcp.next(t)
+	tcp.broadcast(5, make([]byte, 1185))
+	assert.Len(t, udp.next(t).data, 1185, "what fits is delivered")
+	assert.Equal(t, 1, r.dropped(bridge.UDP, bridge.TooLarge))
+	return r
+}
+
+func garbage(t *testing.T) *running {
+	r := start(t, nil)
+	conn, err := net.Dial("udp", r.at.UDP)
+	require.NoError(t, err)
+	defer conn.Close()
+	frames := []string{"\x00", "A", "E", "A\x01\x00\x00\x00", "RR", "J", "Z", "W", "W\x00\x00\x00\x00\x00\x00\x01", "P\x01\x02\x03\x04\x05",
+		"M\x01\x00\x00\x00\x05\x00\x00\x00\xff\xff\xff\xffx", "r", string(make([]byte, 1201))}
+	for _, f := range frames {
+		_, err := conn.Write([]byte(f))
+		require.NoError(t, err)
+	}
+	eventually(t, "all are counted", func() bool { return r.dropped(bridge.UDP, bridge.Malformed) == len(frames) })
+	_, err = conn.Write([]byte("W\x00\x00\x00\x00\x00\x00\x00"))
+	require.NoError(t, err)
+	b := make([]byte, 100)
+	_ = conn.SetReadDeadline(time.Now().Add(patient))
+	n, err := conn.Read(b)
+	require.NoError(t, err)
+	assert.Equal(t, 8, n, "garbage was answered: %q", b[:n])
+	return r
+}
+
+func refusedPublish(t *testing.T) *running {
+	r := start(t, nil)
+	c, err := r.pahoClient(nil)
+	require.NoError(t, err)
+	require.NoError(t, wait(c.Publish("watchtower/channels/5/send/9", 1, false, "x")), "3.1.1 is acknowledged")
+	require.NoError(t, wait(c.Publish("watchtower/channels/5/send/9", 1, false, "x")))
+	eventually(t, "it is counted", func() bool { return r.dropped(bridge.MQTT, bridge.Refused) == 2 })
+	assert.Contains(t, r.log.String(), "topic=watchtower/channels/5/send/9")
+	return r
+}
+
+func awayStream(t *testing.T) *running {
+	r := start(t, nil)
+	id := r.register("").ID
+	end := r.follow(fmt.Sprintf("channels=5&sender=%d", id), func([]byte) {})
+	d := r.stream()
+	end()
+	for i := 0; r.dropped(bridge.HTTP, bridge.Away) == 0; i++ {
+		require.Less(t, i, 5000)
+		d.broadcast(5, []byte("x"))
+		d.next(t)
+	}
+	return r
+}
+
+func leftWithMessages(t *testing.T) *running {
+	r := start(t, func(c *config.Config) { c.ShutdownTimeout = time.Second })
+	id := uint32(0)
+	say, attempts := badCallback(r, hang)
+	d := r.stream()
+	status, body := r.call("GET", fmt.Sprintf("/channels/5/members?sender=%d", d.id), "", "")
+	require.Equal(t, 200, status)
+	var other uint32
+	_, err := fmt.Sscanf(body, `{"count":2,"members":[{"id":%d,"via":"http"},{"id":%d,`, &id, &other)
+	require.NoError(t, err, body)
+	if id == d.id {
+		id = other
+	}
+	for range 3 {
+		say("x")
+	}
+	eventually(t, "the first is under way", func() bool { return attempts.Load() > 0 })
+	r.post("/channels/leave", fmt.Sprintf(`{"sender":%d,"channels":[5]}`, id), nil)
+	return r
+}
+
+func failedCallback(t *testing.T) *running {
+	r := start(t, func(c *config.Config) { c.Callbacks.RetryGap = time.Millisecond })
+	say, attempts := badCallback(r, refuse)
+	say("x")
+	eventually(t, "it gives up", func() bool { return attempts.Load() == 4 })
+	return r
+}
+
+func expiredMessage(t *testing.T) *running {
+	r := start(t, nil)
+	persistent := func(o *paho.ClientOptions) { o.SetCleanSession(false) }
+	c, err := r.pahoClient(persistent)
+	require.NoError(t, err)
+	require.NoError(t, wait(c.Subscribe("own/#", 1, nil)))
+	c.Disconnect(10)
+	eventually(t, "it is away", func() bool { return r.g.MQTTStats().Connections == 0 })
+	host, port, _ := net.SplitHostPort(r.at.MQTT)
+	run(t, program(t, "mosquitto_pub"), "-V", "mqttv5", "-h", host, "-p", port, "-u", "x", "-P", key, "-q", "1", "-t", "own/x", "-m", "old", "-D", "publish", "message-expiry-interval", "1")
+	time.Sleep(1100 * time.Millisecond) // the interval's unit is the second
+	_, err = r.pahoClient(persistent)
+	require.NoError(t, err)
+	return r
+}
+
+// unsendable asks from port 0, to which the operating system sends nothing. Only
+// a raw socket can.
+func unsendable(t *testing.T) *running {
+	r := start(t, nil)
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_RAW, syscall.IPPROTO_UDP)
+	require.NoError(t, err, "a raw socket needs CAP_NET_RAW: run the tests as root")
+	defer syscall.Close(fd)
+	to, err := net.ResolveUDPAddr("udp", r.at.UDP)
+	require.NoError(t, err)
+	where := "W\x00\x00\x00\x00\x00\x00\x00"
+	datagram := []byte{0, 0, byte(to.Port >> 8), byte(to.Port), 0, byte(8 + len(where)), 0, 0}
+	err = syscall.Sendto(fd, append(datagram, where...), 0, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
+	require.NoError(t, err)
+	return r
+}
+
+// forgotten registers from more addresses than may be unconfirmed.
+func forgotten(t *testing.T) *running {
+	r := start(t, nil)
+	var sockets sync.WaitGroup
+	for worker := range 4 {
+		sockets.Go(func() {
+			for i := range 2600 {
+				from := &net.UDPAddr{IP: net.IPv4(127, 0, byte(worker+1), byte(1+i%250))}
+				to, err := net.ResolveUDPAddr("udp", r.at.UDP)
+				if !assert.NoError(t, err) {
+					return
+				}
+				conn, err := net.DialUDP("udp", from, to)
+				if !assert.NoError(t, err) {
+					return
+				}
+				_, _ = conn.Write(frame("K", byte(len(key)), key))
+				_ = conn.SetReadDeadline(time.Now().Add(patient))
+				_, err = conn.Read(make([]byte, 10))
+				conn.Close()
+				if !assert.NoError(t, err) {
+					return
+				}
+			}
+		})
+	}
+	sockets.Wait()
+	return r
+}

@@ -1,0 +1,609 @@
+package gateway_test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	nethttp "net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"watchtower/bridge"
+	"watchtower/config"
+)
+
+const short = 100 * time.Millisecond
+
+// Every setting has a test that shows, on a running gateway, what it does.
+var settingTests = map[string]func(*testing.T){
+	"http.listen":                  func(t *testing.T) { turnedOff(t, "http") },
+	"udp.listen":                   func(t *testing.T) { turnedOff(t, "udp") },
+	"tcp.listen":                   func(t *testing.T) { turnedOff(t, "tcp") },
+	"mqtt.listen":                  func(t *testing.T) { turnedOff(t, "mqtt") },
+	"http.linger":                  testLinger,
+	"http.heartbeat":               testHeartbeat,
+	"http.trusted_proxies":         testTrustedProxies,
+	"http.read_timeout":            testReadTimeout,
+	"http.write_timeout":           testStuckStreamEnds,
+	"http.stream_queue":            func(t *testing.T) { smallQueue(t, bridge.HTTP, stuckStream) },
+	"tcp.queue":                    func(t *testing.T) { smallQueue(t, bridge.TCP, stuckTCP) },
+	"mqtt.session_queue":           func(t *testing.T) { smallQueue(t, bridge.MQTT, stuckMQTT) },
+	"tcp.write_timeout":            func(t *testing.T) { stuckEnds(t, stuckTCP) },
+	"mqtt.write_timeout":           func(t *testing.T) { stuckEnds(t, stuckMQTT) },
+	"mqtt.base_topic":              testBaseTopic,
+	"mqtt.max_packet_bytes":        testMaxPacket,
+	"mqtt.connect_timeout":         testConnectTimeout,
+	"mqtt.session_expiry":          testSessionExpiry,
+	"secret_key":                   testSecretKey,
+	"open":                         testOpen,
+	"data_dir":                     testDataDir,
+	"gateway.name":                 testGatewayName,
+	"auth.require_token":           testRequireToken,
+	"senders.expire_after":         func(t *testing.T) { testExpiry(t, "named") },
+	"senders.expire_unnamed_after": func(t *testing.T) { testExpiry(t, "") },
+	"wire.basic":                   testBasicOff,
+	"wire.basic_key":               testBasicKey,
+	"wire.idle_timeout":            testIdleTimeout,
+	"wire.frame_timeout":           testFrameTimeout,
+	"limits.message_bytes":         testMessageBytes,
+	"limits.tcp_connections":       func(t *testing.T) { testConnectionLimit(t, "tcp") },
+	"limits.mqtt_connections":      func(t *testing.T) { testConnectionLimit(t, "mqtt") },
+	"callbacks.allow":              testCallbacksAllow,
+	"callbacks.public_only":        testPublicOnly,
+	"callbacks.timeout":            testCallbackTimeout,
+	"callbacks.retries":            func(t *testing.T) { testRetries(t) },
+	"callbacks.retry_gap":          testRetryGap,
+	"callbacks.queue":              testCallbackQueue,
+	"shutdown_timeout":             testShutdownTimeout,
+	"log.level":                    testElsewhere("cmd/watchtower", "TestLogSettings"),
+	"log.format":                   testElsewhere("cmd/watchtower", "TestLogSettings"),
+}
+
+func TestEverySettingIsTested(t *testing.T) {
+	for _, s := range config.Settings() {
+		test, ok := settingTests[s.Path]
+		if !assert.True(t, ok, "no test shows what %s does", s.Path) {
+			continue
+		}
+		t.Run(s.Path, test)
+	}
+	assert.Len(t, settingTests, len(config.Settings()))
+}
+
+// testElsewhere requires that a test of that name is in another package, for
+// what only the command itself can show.
+func testElsewhere(dir, name string) func(*testing.T) {
+	return func(t *testing.T) {
+		files, err := filepath.Glob(filepath.Join("..", dir, "*_test.go"))
+		require.NoError(t, err)
+		for _, f := range files {
+			b, err := os.ReadFile(f)
+			require.NoError(t, err)
+			if bytes.Contains(b, []byte("func "+name+"(")) {
+				return
+			}
+		}
+		require.Fail(t, name+" is gone from "+dir)
+	}
+}
+
+func turnedOff(t *testing.T, protocol string) {
+	r := start(t, func(c *config.Config) {
+		*map[string]*string{"http": &c.HTTP.Listen, "udp": &c.UDP.Listen, "tcp": &c.TCP.Listen, "mqtt": &c.MQTT.Listen}[protocol] = ""
+	})
+	for name, at := range map[string]string{"http": r.at.HTTP, "udp": r.at.UDP, "tcp": r.at.TCP, "mqtt": r.at.MQTT} {
+		assert.Equal(t, name == protocol, at == "", "%s listens on %q", name, at)
+	}
+	if protocol != "http" { // what is left works
+		d := r.stream()
+		d.broadcast(5, []byte("x"))
+		assert.Equal(t, "x", d.next(t).data)
+	}
+}
+
+func (r *running) channels(sender uint32) int {
+	status, _ := r.call("GET", fmt.Sprintf("/channels?sender=%d", sender), "", "")
+	return status
+}
+
+func testLinger(t *testing.T) {
+	for _, linger := range []time.Duration{0, time.Hour} {
+		r := start(t, func(c *config.Config) { c.HTTP.Linger = linger })
+		id, other := r.register("").ID, r.register("").ID
+		end := r.follow(fmt.Sprintf("channels=5&sender=%d", id), func([]byte) {})
+		r.follow(fmt.Sprintf("channels=5&sender=%d", other), func([]byte) {})
+		end()
+		members := func() string {
+			_, body := r.call("GET", fmt.Sprintf("/channels/5/members?sender=%d", other), "", "")
+			return body
+		}
+		if linger == 0 {
+			eventually(t, "it leaves", func() bool { return strings.Contains(members(), `"count":1`) })
+		} else {
+			eventually(t, "the stream has ended", func() bool {
+				r.post("/broadcast", fmt.Sprintf(`{"sender":%d,"channels":[5],"message":"x"}`, other), nil)
+				return r.dropped(bridge.HTTP, bridge.Away) > 0
+			})
+			assert.Contains(t, members(), `"count":2`)
+		}
+	}
+}
+
+func testHeartbeat(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.HTTP.Heartbeat = 10 * time.Millisecond })
+	res, err := web.Get(fmt.Sprintf("http://%s/channels/join?channels=5&sender=%d", r.at.HTTP, r.register("").ID))
+	require.NoError(t, err)
+	defer res.Body.Close()
+	b := make([]byte, 5)
+	_, err = io.ReadFull(res.Body, b)
+	require.NoError(t, err)
+	assert.Equal(t, "\n\n\n\n\n", string(b))
+}
+
+func testTrustedProxies(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.HTTP.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} })
+	from := func(addr string) int {
+		status, _ := r.call("POST", "/register", "", `{"secret_key":"wrong"}`, "X-Forwarded-For", addr)
+		return status
+	}
+	for range 60 {
+		require.Equal(t, 401, from("192.0.2.1"))
+	}
+	assert.Equal(t, 429, from("192.0.2.1"))
+	assert.Equal(t, 401, from("192.0.2.2"))
+}
+
+func testReadTimeout(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.HTTP.ReadTimeout = short })
+	conn, err := net.Dial("tcp", r.at.HTTP)
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = fmt.Fprintf(conn, "POST /register HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
+	require.NoError(t, err)
+	_ = conn.SetReadDeadline(time.Now().Add(patient))
+	b, err := io.ReadAll(conn)
+	require.NoError(t, err, "it is closed")
+	assert.NotContains(t, string(b), " 200 ")
+}
+
+// stuckStream, stuckTCP and stuckMQTT join channel 5 and never read. They
+// return a function that reports whether they were disconnected.
+func stuckStream(r *running) (ended func() bool) {
+	conn := slowConn(r, r.at.HTTP)
+	fmt.Fprintf(conn, "GET /channels/join?channels=5&sender=%d HTTP/1.1\r\nHost: x\r\n\r\n", r.register("").ID)
+	return waitForMember(r, "http")
+}
+
+func stuckTCP(r *running) (ended func() bool) {
+	conn := slowConn(r, r.at.TCP)
+	_, err := conn.Write(frame("K", byte(len(key)), key))
+	require.NoError(r.t, err)
+	b := make([]byte, 5)
+	_, err = io.ReadFull(conn, b)
+	require.NoError(r.t, err)
+	_, err = conn.Write(frame("J", b[1:], uint32(5)))
+	require.NoError(r.t, err)
+	return waitForMember(r, "tcp")
+}
+
+func stuckMQTT(r *running) (ended func() bool) {
+	conn := slowConn(r, r.at.MQTT)
+	connect := frame("\x00\x04MQTT\x04\xc2\x00\x00\x00\x05stuck\x00\x01x", byte(0), byte(len(key)), key)
+	_, err := conn.Write(frame(byte(0x10), byte(len(connect)), connect))
+	require.NoError(r.t, err)
+	topic := "watchtower/channels/5/#"
+	_, err = conn.Write(frame(byte(0x82), byte(5+len(topic)), "\x00\x01\x00", byte(len(topic)), topic, byte(1)))
+	require.NoError(r.t, err)
+	return waitForMember(r, "mqtt")
+}
+
+func slowConn(r *running, addr string) net.Conn {
+	conn, err := net.Dial("tcp", addr)
+	require.NoError(r.t, err)
+	_ = conn.(*net.TCPConn).SetReadBuffer(4096)
+	r.t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+func waitForMember(r *running, via string) (ended func() bool) {
+	protocol := map[string]bridge.Protocol{"http": bridge.HTTP, "tcp": bridge.TCP, "mqtt": bridge.MQTT}[via]
+	count := func() int { n, _ := r.g.Hub().MemberCounts(); return n[protocol] }
+	before := 0
+	if via == "http" { // the stream that floods is one
+		before = 1
+	}
+	eventually(r.t, "it has joined", func() bool { return count() == before+1 })
+	return func() bool { return count() == before }
+}
+
+// flooder joins channel 5 and says large things there.
+func flooder(r *running) func() {
+	d := r.stream()
+	large := make([]byte, 60000)
+	return func() { d.broadcast(5, large); d.next(r.t) }
+}
+
+func smallQueue(t *testing.T, p bridge.Protocol, join func(*running) func() bool) {
+	r := start(t, func(c *config.Config) { c.HTTP.StreamQueue, c.TCP.Queue, c.MQTT.SessionQueue = 4, 4, 4 })
+	flood := flooder(r)
+	join(r)
+	for i := 0; r.dropped(p, bridge.QueueFull) == 0; i++ {
+		flood()
+		require.Less(t, i, 500, "nothing was dropped")
+	}
+}
+
+func stuckEnds(t *testing.T, join func(*running) func() bool) {
+	r := start(t, func(c *config.Config) {
+		c.HTTP.WriteTimeout, c.TCP.WriteTimeout, c.MQTT.WriteTimeout, c.HTTP.Linger = short, short, short, 0
+	})
+	flood := flooder(r)
+	ended := join(r)
+	for i := 0; !ended(); i++ {
+		flood()
+		require.Less(t, i, 3000, "it was not disconnected")
+	}
+}
+
+func testStuckStreamEnds(t *testing.T) { stuckEnds(t, stuckStream) }
+
+func (r *running) pahoClient(change func(*paho.ClientOptions)) (paho.Client, error) {
+	o := paho.NewClientOptions().AddBroker("tcp://" + r.at.MQTT).SetClientID("client").SetUsername("x").SetPassword(key).SetAutoReconnect(false).SetConnectTimeout(patient)
+	if change != nil {
+		change(o)
+	}
+	c := paho.NewClient(o)
+	token := c.Connect()
+	require.True(r.t, token.WaitTimeout(patient))
+	r.t.Cleanup(func() { c.Disconnect(0) })
+	return c, token.Error()
+}
+
+func testBaseTopic(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.MQTT.BaseTopic = "home/tower" })
+	c, err := r.pahoClient(nil)
+	require.NoError(t, err)
+	topics := make(chan string, 10)
+	require.NoError(t, wait(c.Subscribe("home/tower/channels/5/#", 1, func(_ paho.Client, m paho.Message) { topics <- m.Topic() })))
+	d := r.stream()
+	d.broadcast(5, []byte("x"))
+	assert.Equal(t, fmt.Sprintf("home/tower/channels/5/broadcast/%d", d.id), <-topics)
+}
+
+func wait(token paho.Token) error {
+	if !token.WaitTimeout(patient) {
+		return fmt.Errorf("nothing for %s", patient)
+	}
+	return token.Error()
+}
+
+func testMaxPacket(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.MQTT.MaxPacketBytes = 66000 })
+	lost := make(chan error, 1)
+	c, err := r.pahoClient(func(o *paho.ClientOptions) {
+		o.SetConnectionLostHandler(func(_ paho.Client, err error) { lost <- err })
+	})
+	require.NoError(t, err)
+	require.NoError(t, wait(c.Publish("own/x", 1, false, make([]byte, 65000))))
+	c.Publish("own/x", 1, false, make([]byte, 66001))
+	assert.Error(t, <-lost)
+}
+
+// endsBy requires that the other side closes a connection, and that it took at
+// least the time that is set.
+func endsBy(t *testing.T, conn net.Conn, least time.Duration) {
+	t.Helper()
+	start := time.Now()
+	_ = conn.SetReadDeadline(time.Now().Add(patient))
+	_, err := io.Copy(io.Discard, conn)
+	require.NoError(t, err)
+	assert.GreaterOrEqual(t, time.Since(start), least-10*time.Millisecond)
+}
+
+func testConnectTimeout(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.MQTT.ConnectTimeout = short })
+	conn, err := net.Dial("tcp", r.at.MQTT)
+	require.NoError(t, err)
+	defer conn.Close()
+	endsBy(t, conn, short)
+}
+
+func testSessionExpiry(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.MQTT.SessionExpiry = time.Second })
+	c, err := r.pahoClient(func(o *paho.ClientOptions) { o.SetCleanSession(false) })
+	require.NoError(t, err)
+	require.NoError(t, wait(c.Subscribe("watchtower/channels/7/#", 1, nil)))
+	id := r.register("").ID
+	require.Equal(t, 200, r.channels(id))
+	c.Disconnect(10)
+	assert.Equal(t, 200, r.channels(id))
+	eventually(t, "the session expires", func() bool { return r.channels(id) == 204 })
+}
+
+func testSecretKey(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.SecretKey = "another" })
+	status, _ := r.call("POST", "/register", "", `{"secret_key":"another"}`)
+	assert.Equal(t, 200, status)
+	status, _ = r.call("POST", "/register", "", fmt.Sprintf(`{"secret_key":%q}`, key))
+	assert.Equal(t, 401, status)
+	_, err := r.pahoClient(nil)
+	assert.Error(t, err)
+}
+
+func testOpen(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.Open, c.SecretKey = true, "" })
+	for _, body := range []string{"", "{}", `{"secret_key":"any"}`} {
+		status, answer := r.call("POST", "/register", "", body)
+		assert.Equal(t, 200, status, answer)
+	}
+	_, err := r.pahoClient(func(o *paho.ClientOptions) { o.SetPassword("").SetUsername("") })
+	assert.NoError(t, err)
+	k, generated := r.g.Key()
+	assert.Empty(t, k)
+	assert.False(t, generated)
+}
+
+func testDataDir(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "b")
+	r := start(t, func(c *config.Config) { c.DataDir = dir; c.SecretKey = "" })
+	k, generated := r.g.Key()
+	assert.True(t, generated)
+	assert.Len(t, k, 20)
+	for name, mode := range map[string]os.FileMode{"watchtower.db": 0o600, "secret.key": 0o600, "gateway.url": 0o600, "gateway.key": 0o600} {
+		eventually(t, name+" appears", func() bool { _, err := os.Stat(filepath.Join(dir, name)); return err == nil })
+		info, err := os.Stat(filepath.Join(dir, name))
+		require.NoError(t, err)
+		assert.Equal(t, mode, info.Mode().Perm(), name)
+	}
+	name := r.g.Name()
+	r.stop()
+	again := startWith(t, r.cfg)
+	k2, generated := again.g.Key()
+	assert.Equal(t, k, k2)
+	assert.False(t, generated)
+	assert.Equal(t, name, again.g.Name(), "the gateway's name is kept")
+}
+
+func testGatewayName(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.Gateway.Name = "attic" })
+	c, err := r.pahoClient(nil)
+	require.NoError(t, err)
+	status := make(chan string, 1)
+	require.NoError(t, wait(c.Subscribe("watchtower/gateways/attic/status", 1, func(_ paho.Client, m paho.Message) { status <- string(m.Payload()) })))
+	assert.Equal(t, "online", <-status)
+}
+
+func testRequireToken(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.Auth.RequireToken = true })
+	reg := r.register("page")
+	assert.Equal(t, 401, r.channels(reg.ID))
+	status, _ := r.call("GET", fmt.Sprintf("/channels?sender=%d", reg.ID), "", "", "Authorization", "Bearer "+reg.Token)
+	assert.Equal(t, 204, status)
+	body := fmt.Sprintf(`{"secret_key":%q,"name":"page"}`, key)
+	status, _ = r.call("POST", "/register", "", body)
+	assert.Equal(t, 401, status, "the name is given again only against its token")
+	status, _ = r.call("POST", "/register", "", body, "Authorization", "Bearer "+reg.Token)
+	assert.Equal(t, 200, status)
+}
+
+func testExpiry(t *testing.T, name string) {
+	r := start(t, func(c *config.Config) {
+		c.Senders.ExpireAfter, c.Senders.ExpireUnnamedAfter = time.Hour, time.Hour
+		if name != "" {
+			c.Senders.ExpireAfter = time.Second
+		} else {
+			c.Senders.ExpireUnnamedAfter = time.Second
+		}
+	})
+	named, unnamed := r.register("page"), r.register("")
+	goes, stays := named, unnamed
+	if name == "" {
+		goes, stays = unnamed, named
+	}
+	senders := func() int { _, n := r.g.Hub().MemberCounts(); return n }
+	eventually(t, "it is forgotten", func() bool { return senders() == 1 })
+	assert.Equal(t, 401, r.channels(goes.ID))
+	assert.Equal(t, 204, r.channels(stays.ID))
+}
+
+func (r *running) ask(network string, request []byte) (string, error) {
+	addr := map[string]string{"udp": r.at.UDP, "tcp": r.at.TCP}[network]
+	conn, err := net.Dial(network, addr)
+	require.NoError(r.t, err)
+	defer conn.Close()
+	_, err = conn.Write(request)
+	require.NoError(r.t, err)
+	_ = conn.SetReadDeadline(time.Now().Add(patient))
+	b := make([]byte, 1500)
+	n, err := conn.Read(b)
+	return string(b[:n]), err
+}
+
+func testBasicOff(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.Wire.Basic = false })
+	answer, err := r.ask("tcp", frame("K", byte(len(key)), key))
+	require.NoError(t, err)
+	assert.Equal(t, "E", answer)
+	conn, err := net.Dial("udp", r.at.UDP)
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = conn.Write(frame("K", byte(len(key)), key))
+	require.NoError(t, err)
+	eventually(t, "it is dropped", func() bool { return r.dropped(bridge.UDP, bridge.Malformed) == 1 })
+}
+
+func testBasicKey(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.Wire.BasicKey = "devices" })
+	for _, network := range []string{"udp", "tcp"} {
+		answer, err := r.ask(network, frame("K\x07devices"))
+		require.NoError(t, err)
+		assert.Len(t, answer, 5)
+		answer, err = r.ask(network, frame("K", byte(len(key)), key))
+		require.NoError(t, err)
+		assert.Equal(t, "E", answer)
+	}
+	status, _ := r.call("POST", "/register", "", `{"secret_key":"devices"}`)
+	assert.Equal(t, 401, status)
+}
+
+func testIdleTimeout(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.Wire.IdleTimeout = short })
+	r.wire("udp")
+	r.wire("tcp")
+	eventually(t, "the UDP device is forgotten, the TCP one is not", func() bool {
+		n, _ := r.g.Hub().MemberCounts()
+		return n[bridge.UDP] == 0 && n[bridge.TCP] == 1
+	})
+}
+
+func testFrameTimeout(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.Wire.FrameTimeout = short })
+	for _, begin := range []string{"", "K\x05he", string(frame("K", byte(len(key)), key, "M"))} {
+		conn, err := net.Dial("tcp", r.at.TCP)
+		require.NoError(t, err)
+		_, err = io.WriteString(conn, begin)
+		require.NoError(t, err)
+		endsBy(t, conn, short)
+		conn.Close()
+	}
+}
+
+func testMessageBytes(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.Limits.MessageBytes = 10 })
+	d := r.stream()
+	d.broadcast(5, make([]byte, 10))
+	path := fmt.Sprintf("/broadcast?channels=5&sender=%d", d.id)
+	status, body := r.call("POST", path, "text/plain", "12345678901")
+	assert.Equal(t, 413, status)
+	assert.Contains(t, body, "limits.message_bytes")
+}
+
+func testConnectionLimit(t *testing.T, protocol string) {
+	r := start(t, func(c *config.Config) { c.Limits.TCPConnections, c.Limits.MQTTConnections = 1, 1 })
+	addr := map[string]string{"tcp": r.at.TCP, "mqtt": r.at.MQTT}[protocol]
+	first, err := net.Dial("tcp", addr)
+	require.NoError(t, err)
+	defer first.Close()
+	if protocol == "tcp" {
+		_, err = first.Write([]byte("W\x00\x00\x00\x00\x00\x00\x00"))
+		require.NoError(t, err)
+		_, err = io.ReadFull(first, make([]byte, 8))
+		require.NoError(t, err)
+	} else {
+		eventually(t, "it is taken", func() bool { return r.g.MQTTStats().Connections == 1 })
+	}
+	second, err := net.Dial("tcp", addr)
+	require.NoError(t, err)
+	defer second.Close()
+	endsBy(t, second, 0)
+	assert.Contains(t, r.log.String(), "limits."+protocol+"_connections")
+}
+
+func testCallbacksAllow(t *testing.T) {
+	join := func(allow []string) (int, string) {
+		r := start(t, func(c *config.Config) { c.Callbacks.Allow = allow })
+		return r.call("POST", "/channels/join/async", "", fmt.Sprintf(`{"sender":%d,"channels":[5],"callback_url":"http://127.0.0.1:9/"}`, r.register("").ID))
+	}
+	status, body := join(nil)
+	assert.Equal(t, 400, status)
+	assert.Contains(t, body, "--allow-callbacks 127.0.0.1")
+	status, body = join([]string{"127.0.0.0/8"})
+	assert.Equal(t, 200, status, body)
+}
+
+func testPublicOnly(t *testing.T) {
+	for public, want := range map[bool]int{false: 200, true: 400} {
+		r := start(t, func(c *config.Config) { c.Callbacks.PublicOnly = public })
+		status, body := r.call("POST", "/channels/join/async", "", fmt.Sprintf(`{"sender":%d,"channels":[5],"callback_url":"http://192.168.7.7/"}`, r.register("").ID))
+		assert.Equal(t, want, status, body)
+	}
+}
+
+// badCallback joins a callback that answers as answer does, and returns a
+// broadcaster and the number of attempts so far.
+func badCallback(r *running, answer nethttp.HandlerFunc) (say func(string), attempts *atomic.Int32) {
+	attempts = new(atomic.Int32)
+	receiver := httptest.NewServer(nethttp.HandlerFunc(func(w nethttp.ResponseWriter, req *nethttp.Request) {
+		_, _ = io.Copy(io.Discard, req.Body)
+		attempts.Add(1)
+		answer(w, req)
+	}))
+	r.t.Cleanup(func() { r.stop(); receiver.CloseClientConnections(); receiver.Close() })
+	id := r.register("").ID
+	r.post("/channels/join/async", fmt.Sprintf(`{"sender":%d,"channels":[5],"callback_url":%q}`, id, receiver.URL), nil)
+	return func(m string) {
+		r.post("/broadcast", fmt.Sprintf(`{"sender":%d,"channels":[5],"message":%q}`, id, m), nil)
+	}, attempts
+}
+
+func refuse(w nethttp.ResponseWriter, _ *nethttp.Request) { w.WriteHeader(500) }
+
+func hang(_ nethttp.ResponseWriter, req *nethttp.Request) { <-req.Context().Done() }
+
+func testCallbackTimeout(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.Callbacks.Timeout, c.Callbacks.Retries = short, 0 })
+	say, _ := badCallback(r, hang)
+	say("x")
+	eventually(t, "it fails", func() bool { return r.dropped(bridge.HTTP, bridge.Failed) == 1 })
+}
+
+func testRetries(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.Callbacks.Retries, c.Callbacks.RetryGap = 2, time.Millisecond })
+	say, attempts := badCallback(r, refuse)
+	say("x")
+	eventually(t, "it fails", func() bool { return r.dropped(bridge.HTTP, bridge.Failed) == 1 })
+	assert.EqualValues(t, 3, attempts.Load())
+}
+
+func testRetryGap(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.Callbacks.Retries, c.Callbacks.RetryGap = 2, short })
+	say, _ := badCallback(r, refuse)
+	begin := time.Now()
+	say("x")
+	eventually(t, "it fails", func() bool { return r.dropped(bridge.HTTP, bridge.Failed) == 1 })
+	assert.GreaterOrEqual(t, time.Since(begin), 3*short, "100 ms, then 200")
+}
+
+func testCallbackQueue(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.Callbacks.Queue, c.Callbacks.Retries = 2, 0; c.ShutdownTimeout = time.Second })
+	say, _ := badCallback(r, hang)
+	for range 5 {
+		say("x")
+	}
+	eventually(t, "the queue is full", func() bool { return r.dropped(bridge.HTTP, bridge.QueueFull) >= 2 })
+}
+
+func testShutdownTimeout(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.ShutdownTimeout = 500 * time.Millisecond })
+	say, attempts := badCallback(r, hang)
+	say("x")
+	eventually(t, "it hangs", func() bool { return attempts.Load() > 0 })
+	begin := time.Now()
+	r.stop()
+	assert.Less(t, time.Since(begin), 3*time.Second)
+}
+
+func TestStreamsEndWellWhenTheGatewayStops(t *testing.T) {
+	r := start(t, nil)
+	res, err := web.Get(fmt.Sprintf("http://%s/channels/join?channels=5&sender=%d", r.at.HTTP, r.register("").ID))
+	require.NoError(t, err)
+	defer res.Body.Close()
+	in := bufio.NewReader(res.Body)
+	_, err = in.ReadString('\n')
+	require.NoError(t, err)
+	r.stop()
+	_, err = io.ReadAll(in)
+	assert.NoError(t, err, "the stream ends with its terminator")
+}

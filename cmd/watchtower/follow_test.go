@@ -73,6 +73,8 @@ func TestFollowComesBack(t *testing.T) {
 		f.kick()
 	}
 	<-f.opened
+	go f.tell(aMessage)
+	out.line(t) // it has said that it follows
 	assert.Equal(t, 4, f.registered())
 	out.stop()
 	require.NoError(t, <-out.result)

@@ -146,6 +146,7 @@ func TestReceiveMaximumHoldsBackAndNeverStalls(t *testing.T) {
 		ids = append(ids, sub.read(packets.Publish).PacketID)
 	}
 	sub.ping() // nothing but the answer: the window is full
+	assert.Empty(t, sub.early)
 	slices.Reverse(ids)
 	for _, id := range ids {
 		sub.ack(id)

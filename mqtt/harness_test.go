@@ -89,6 +89,7 @@ type client struct {
 	r       *bufio.Reader
 	version byte
 	lastID  uint16
+	early   []packets.Packet
 }
 
 type connect struct {
@@ -221,10 +222,21 @@ func (c *client) next() (packets.Packet, error) {
 	return pk, err
 }
 
+// read reads a packet of a kind. Messages that overtook an answer are kept.
 func (c *client) read(kind byte) packets.Packet {
 	c.t.Helper()
+	if kind == packets.Publish && len(c.early) > 0 {
+		pk := c.early[0]
+		c.early = c.early[1:]
+		return pk
+	}
 	pk, err := c.next()
 	require.NoError(c.t, err)
+	for kind != packets.Publish && pk.FixedHeader.Type == packets.Publish {
+		c.early = append(c.early, pk)
+		pk, err = c.next()
+		require.NoError(c.t, err)
+	}
 	require.Equal(c.t, packets.PacketNames[kind], packets.PacketNames[pk.FixedHeader.Type])
 	return pk
 }
@@ -331,12 +343,16 @@ func (c *client) messages() (topics []string) {
 			if pk.FixedHeader.Type == packets.Pingresp {
 				break
 			}
-			if pk.FixedHeader.Qos > 0 {
-				c.ack(pk.PacketID)
-			}
-			topics = append(topics, pk.TopicName)
+			c.early = append(c.early, pk)
 		}
 	}
+	for _, pk := range c.early {
+		if pk.FixedHeader.Qos > 0 {
+			c.ack(pk.PacketID)
+		}
+		topics = append(topics, pk.TopicName)
+	}
+	c.early = nil
 	return topics
 }
 

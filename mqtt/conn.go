@@ -174,6 +174,10 @@ func (c *conn) readLoop() (err error) {
 			if c.broker.quiet.Load() { // it may have set the deadline that this one replaced
 				return errStopping
 			}
+			_, _ = c.r.Peek(1) // waits; an error comes again below
+		}
+		if c.readAcks() {
+			continue
 		}
 		pk, err := c.readPacket(c.broker.opts.MaxPacketBytes)
 		switch {
@@ -188,6 +192,24 @@ func (c *conn) readLoop() (err error) {
 			return err
 		}
 	}
+}
+
+// readAcks takes the plainest PUBACKs off the stream, as every receiver at QoS 1
+// sends them for each message, without the cost of a packet.
+func (c *conn) readAcks() (any bool) {
+	for c.r.Buffered() >= 4 {
+		b, err := c.r.Peek(4)
+		if err != nil || b[0] != packets.Puback<<4 || b[1] != 2 {
+			return any
+		}
+		if c.closing.Load() {
+			return any
+		}
+		c.session.acked(uint16(b[2])<<8 | uint16(b[3]))
+		_, _ = c.r.Discard(4) // they are buffered
+		any = true
+	}
+	return any
 }
 
 func (c *conn) readDeadline() time.Time {

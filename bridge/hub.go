@@ -31,7 +31,6 @@ type Options struct {
 	ExpireNamed   time.Duration // how long a name is remembered after it was last seen
 	ExpireUnnamed time.Duration // the same for a registration over HTTP without a name
 	ListedFor     time.Duration // how long a channel without members is listed after its last message
-	ChannelNames  map[Channel]string
 	Tree          *Tree
 	Store         Store // nil: nothing is remembered
 	Log           *logrus.Logger

@@ -63,12 +63,17 @@ func (g *Gateway) publishInfo() error {
 	_, senders := g.hub.MemberCounts()
 	stats := g.broker.Stats()
 	l := g.Listening()
+	names := map[uint32]string{}
+	for c, ch := range g.cfg.Channels {
+		names[c] = ch.Name
+	}
 	payload, err := json.Marshal(map[string]any{
 		"name":      g.name,
 		"version":   Version,
 		"revision":  revision(),
 		"listeners": map[string]string{"http": l.HTTP, "udp": l.UDP, "tcp": l.TCP, "mqtt": l.MQTT},
 		"channels":  len(g.hub.Channels()),
+		"names":     names, // of channels, as configured
 		"senders":   senders,
 		"sessions":  stats.Sessions,
 	})

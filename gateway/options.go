@@ -22,10 +22,6 @@ const (
 const listedFor = time.Hour
 
 func (g *Gateway) hubOptions() bridge.Options {
-	names := map[bridge.Channel]string{}
-	for c, ch := range g.cfg.Channels {
-		names[bridge.Channel(c)] = ch.Name
-	}
 	return bridge.Options{
 		SecretKey:     g.secrets.key,
 		BasicKey:      g.cfg.Wire.BasicKey,
@@ -35,7 +31,6 @@ func (g *Gateway) hubOptions() bridge.Options {
 		ExpireNamed:   g.cfg.Senders.ExpireAfter,
 		ExpireUnnamed: g.cfg.Senders.ExpireUnnamedAfter,
 		ListedFor:     listedFor,
-		ChannelNames:  names,
 		Tree:          bridge.NewTree(g.cfg.MQTT.BaseTopic, g.name),
 		Store:         g.store,
 		Log:           g.log,

@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -145,4 +146,18 @@ func TestOneSenderOnTwoProtocols(t *testing.T) {
 	assert.Equal(t, 200, status)
 	status, _ = r.call("POST", fmt.Sprintf("/send?channels=5&sender=%d&receivers=%d", other.id, lamp.id), "text/plain", "x")
 	assert.Equal(t, 400, status, "leaving ended its subscription")
+}
+
+func TestInfoNamesChannels(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.Channels = map[uint32]config.Channel{5: {Name: "Watering"}} })
+	host, port, _ := net.SplitHostPort(r.at.MQTT)
+	out := run(t, program(t, "mosquitto_sub"), "-h", host, "-p", port, "-u", "x", "-P", key, "-t", "watchtower/gateways/+/info", "-C", "1", "-W", "10")
+	var info struct {
+		Name  string
+		Names map[string]string
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &info))
+	assert.Equal(t, r.g.Name(), info.Name)
+	assert.Equal(t, map[string]string{"5": "Watering"}, info.Names)
+	assert.NotContains(t, out, key)
 }

@@ -84,7 +84,7 @@ func start(t testing.TB, change func(*config.Config)) *running {
 	return startWith(t, cfg)
 }
 
-func startWith(t testing.TB, cfg config.Config) *running {
+func startWith(t testing.TB, cfg config.Config, before ...func(*gateway.Gateway)) *running {
 	t.Helper()
 	r := &running{t: t, cfg: cfg, log: &syncBuffer{}}
 	log := logrus.New()
@@ -93,6 +93,9 @@ func startWith(t testing.TB, cfg config.Config) *running {
 	var err error
 	r.g, err = gateway.New(cfg, log)
 	require.NoError(t, err)
+	for _, f := range before {
+		f(r.g)
+	}
 	require.NoError(t, r.g.Listen())
 	r.at = r.g.Listening()
 	ctx, cancel := context.WithCancel(context.Background())

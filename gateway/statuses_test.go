@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"watchtower/gateway"
 )
 
 // asked is a request, and the status that it must get.
@@ -61,14 +63,25 @@ var statusTests = []asked{
 var otherwise = map[string]string{
 	"GET /channels 204":      "gateway TestNoChannelsYet",
 	"GET /channels/join 200": "gateway TestEveryProtocolReachesEveryProtocol",
-	"POST /broadcast 500":    "http TestBusFailureIs500", // a running gateway gives no way to break its bus
-	"POST /send 500":         "http TestBusFailureIs500",
+	"POST /broadcast 500":    "gateway TestABrokenBusIs500",
+	"POST /send 500":         "gateway TestABrokenBusIs500",
 	"429":                    "gateway testTrustedProxies",
 }
 
 func TestNoChannelsYet(t *testing.T) {
 	r := start(t, nil)
 	assert.Equal(t, 204, r.channels(r.register("").ID))
+}
+
+func TestABrokenBusIs500(t *testing.T) {
+	r := startWith(t, testConfig(t), (*gateway.Gateway).BreakBus)
+	d := r.stream()
+	for _, body := range []string{`/broadcast {"sender":ID,"channels":[5],"message":"x"}`, `/send {"sender":ID,"channels":[5],"receivers":[ID],"message":"x"}`} {
+		path, body, _ := strings.Cut(strings.ReplaceAll(body, "ID", fmt.Sprint(d.id)), " ")
+		status, answer := r.call("POST", path, "", body)
+		assert.Equal(t, 500, status)
+		assert.Contains(t, answer, "failed")
+	}
 }
 
 func TestEveryStatus(t *testing.T) {

@@ -15,6 +15,7 @@ const (
 	InvalidName      Code = "invalid-name"
 	InvalidChannel   Code = "invalid-channel"
 	UnjoinedChannel  Code = "unjoined-channel"
+	TooManyChannels  Code = "too-many-channels"
 	InvalidReceiver  Code = "invalid-receiver"
 	UnjoinedReceiver Code = "unjoined-receiver"
 	MessageTooLarge  Code = "message-too-large"

@@ -27,6 +27,7 @@ type Options struct {
 	BasicKey      string        // takes the place of SecretKey for basic frames, if not empty
 	RequireToken  bool          // every sender is protected
 	MessageBytes  int           // largest message
+	JoinedMax     int           // most channels that one sender joins; 0: any number
 	Linger        time.Duration // how long a membership outlives its stream
 	ExpireNamed   time.Duration // how long a name is remembered after it was last seen
 	ExpireUnnamed time.Duration // the same for a registration over HTTP without a name
@@ -43,6 +44,7 @@ type Hub struct {
 	opts     Options
 	bus      Bus
 	links    [numProtocols]*Link
+	patience time.Duration // the longest of the links'
 	counters Counters
 	ids      *idSource
 	now      func() time.Time
@@ -93,10 +95,11 @@ func (h *Hub) SetBus(b Bus) { h.bus = b }
 
 // AddLink makes a protocol's members reachable, once, before its first member.
 // Size is the link's queue in messages; patience bounds how long a publisher
-// that may wait does so while it is full.
+// that may wait does so while it is full, for all links of a call together.
 func (h *Hub) AddLink(p Protocol, size int, patience time.Duration) *Link {
 	l := NewLink(p, &h.counters, size, patience)
 	h.links[p] = l
+	h.patience = max(h.patience, patience)
 	return l
 }
 

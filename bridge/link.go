@@ -30,6 +30,7 @@ type Link struct {
 	jobs     chan Job
 	patience time.Duration
 	busy     atomic.Int64 // jobs queued or being fanned out
+	closed   atomic.Bool  // nobody takes jobs any more
 }
 
 // linkBatch bounds how many jobs a fan-out gets at once.
@@ -45,21 +46,40 @@ func NewLink(p Protocol, c *Counters, size int, patience time.Duration) *Link {
 // stayed full.
 func (l *Link) offer(j Job) bool {
 	l.busy.Add(1)
+	if !l.queue(j) {
+		l.reject(j)
+		return false
+	}
+	if l.closed.Load() { // since it was queued: Run may not have seen it
+		l.rejectQueued()
+		return false
+	}
+	return true
+}
+
+// queue puts a job into the queue, and waits for room if its message may.
+func (l *Link) queue(j Job) bool {
 	select {
 	case l.jobs <- j:
 		return true
 	default:
 	}
-	if j.Message.Wait {
-		t := time.NewTimer(l.patience)
-		defer t.Stop()
-		select {
-		case l.jobs <- j:
-			return true
-		case <-t.C:
-		}
+	left := min(l.patience, time.Until(j.Message.patience))
+	if !j.Message.Wait || left <= 0 || l.closed.Load() {
+		return false
 	}
-	l.busy.Add(-1)
+	t := time.NewTimer(left)
+	defer t.Stop()
+	select {
+	case l.jobs <- j:
+		return true
+	case <-t.C:
+		return false
+	}
+}
+
+// reject counts a job that nobody delivers.
+func (l *Link) reject(j Job) {
 	n := 0
 	for _, a := range j.To {
 		if a.Wants(j.Message) {
@@ -68,39 +88,65 @@ func (l *Link) offer(j Job) bool {
 	}
 	l.counters.Drop(l.protocol, LinkFull, n)
 	j.Done(l.counters, l.protocol, n, n)
-	return false
+	l.busy.Add(-1)
+}
+
+func (l *Link) rejectQueued() {
+	for {
+		select {
+		case j := <-l.jobs:
+			l.reject(j)
+		default:
+			return
+		}
+	}
 }
 
 // Run calls fan with the jobs that wait, a batch at a time and in their order,
 // until ctx ends and the queue is empty. fan calls Done on each job, and must
-// not block on a member.
+// not block on a member. What is offered after that is refused.
 func (l *Link) Run(ctx context.Context, fan func([]Job)) {
 	batch := make([]Job, 0, linkBatch)
 	for {
 		select {
 		case j := <-l.jobs:
-			batch = append(batch[:0], j)
+			l.hand(append(batch, j), fan)
 		case <-ctx.Done():
-			select {
-			case j := <-l.jobs:
-				batch = append(batch[:0], j)
-			default:
-				return
-			}
+			l.Flush(fan)
+			l.closed.Store(true)
+			l.rejectQueued()
+			return
 		}
-	more:
-		for len(batch) < linkBatch {
-			select {
-			case j := <-l.jobs:
-				batch = append(batch, j)
-			default:
-				break more
-			}
-		}
-		fan(batch)
-		l.busy.Add(-int64(len(batch)))
-		clear(batch)
 	}
+}
+
+// Flush calls fan with the jobs that wait now, as Run does, and returns.
+func (l *Link) Flush(fan func([]Job)) {
+	batch := make([]Job, 0, linkBatch)
+	for {
+		select {
+		case j := <-l.jobs:
+			l.hand(append(batch, j), fan)
+		default:
+			return
+		}
+	}
+}
+
+// hand fills a batch with what else waits, and fans it out.
+func (l *Link) hand(batch []Job, fan func([]Job)) {
+	for len(batch) < linkBatch {
+		select {
+		case j := <-l.jobs:
+			batch = append(batch, j)
+			continue
+		default:
+		}
+		break
+	}
+	fan(batch)
+	l.busy.Add(-int64(len(batch)))
+	clear(batch)
 }
 
 // Idle reports whether nothing is queued or being fanned out.

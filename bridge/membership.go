@@ -26,7 +26,7 @@ type Attachment struct {
 // Wants reports whether a message that came by the attachment's channel is for
 // it: it is still there, and the message is not its sender's own echo.
 func (a *Attachment) Wants(m *Message) bool {
-	return !a.dead.Load() && (!a.NoEcho || m.Sender != a.membership.sender.id)
+	return !a.dead.Load() && (!a.NoEcho || m.Type == Send || m.Sender != a.membership.sender.id)
 }
 
 // Sender returns the sender that the attachment belongs to.
@@ -110,6 +110,9 @@ func (h *Hub) attachLocked(s *Sender, c Channel, a *Attachment) error {
 	if s.gone {
 		return fault(InvalidSender, "sender", "%d was deleted", s.id)
 	}
+	if err := h.roomLocked(s, c); err != nil {
+		return err
+	}
 	ch := h.channelLocked(c)
 	m := s.joined[c]
 	if m == nil {
@@ -131,6 +134,20 @@ func (h *Hub) attachLocked(s *Sender, c Channel, a *Attachment) error {
 		}
 	}
 	h.touchLocked(ch)
+	return nil
+}
+
+// roomLocked reports whether a sender may be on these channels as well.
+func (h *Hub) roomLocked(s *Sender, channels ...Channel) error {
+	n := len(s.joined)
+	for _, c := range channels {
+		if s.joined[c] == nil {
+			n++
+		}
+	}
+	if h.opts.JoinedMax > 0 && n > h.opts.JoinedMax && n > len(s.joined) {
+		return fault(TooManyChannels, "channels", "a sender joins at most %d channels (limits.sender_channels): leave some first", h.opts.JoinedMax)
+	}
 	return nil
 }
 

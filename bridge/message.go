@@ -75,7 +75,8 @@ type Message struct {
 	Hops     uint8    // callbacks it has passed through, against loops
 	Wait     bool     // its publisher may be slowed down where a queue is full
 
-	report *report
+	patience time.Time // until when it may be held back, all queues together
+	report   *report
 }
 
 // Content is what a sender says: the bytes, and what they are meant to be.

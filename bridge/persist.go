@@ -57,6 +57,24 @@ func (h *Hub) saveLocked(s *Sender) (wait func() error) {
 	return h.opts.Store.Save(r)
 }
 
+// commitLocked saves a change, and returns what waits until it is on disk. Until
+// then, and where that fails, later calls that change nothing save it again:
+// nobody is told of what a restart would undo.
+func (h *Hub) commitLocked(s *Sender) (wait func() error) {
+	save := h.saveLocked(s)
+	mine := &save
+	s.unsaved = mine
+	return func() error {
+		err := save()
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if err == nil && s.unsaved == mine {
+			s.unsaved = nil
+		}
+		return err
+	}
+}
+
 // saveSeen writes when each sender was last seen, at the end.
 func (h *Hub) saveSeen() {
 	h.mu.Lock()

@@ -25,6 +25,7 @@ type Sender struct {
 	joined    map[Channel]*membership
 	holds     map[*Hold]struct{}
 	gone      bool
+	unsaved   *func() error // the last change that has to be on disk before it is answered
 }
 
 // ID returns the sender's id.
@@ -92,7 +93,7 @@ func (h *Hub) RegisterWeb(r Web) (Registration, error) {
 	s.web = true
 	s.protected = s.protected || r.Protected
 	h.setTokenLocked(s, hashToken(token))
-	wait := h.saveLocked(s)
+	wait := h.commitLocked(s)
 	h.mu.Unlock()
 	h.Seen(s)
 	if err := wait(); err != nil {
@@ -123,9 +124,9 @@ func (h *Hub) RegisterName(name string, end func()) (*Hold, error) {
 	if s == nil {
 		s = h.newSenderLocked(name)
 	}
-	if name != "" && !s.held {
+	if name != "" && (!s.held || s.unsaved != nil) {
 		s.held = true
-		wait = h.saveLocked(s)
+		wait = h.commitLocked(s)
 	}
 	hold := h.holdLocked(s, end)
 	h.mu.Unlock()

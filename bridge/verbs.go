@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/oklog/ulid/v2"
 )
@@ -40,6 +41,7 @@ func (h *Hub) Publish(s *Sender, p Publication) (ulid.ULID, error) {
 	m := Message{
 		ID: h.ids.next(now), Time: now, Type: p.Type, Sender: s.id, Name: s.name,
 		Hint: p.Content.Hint, Data: p.Content.Data, Via: p.Via, Hops: p.Hops, Wait: p.Wait,
+		patience: time.Now().Add(h.patience),
 	}
 	channels := unique(p.Channels)
 	if p.Report != nil {
@@ -78,19 +80,22 @@ func (h *Hub) Admit(s *Sender, a Address, content Content) (*Message, error) {
 	if err := h.checkContent(content); err != nil {
 		return nil, err
 	}
-	if a.Type == Send {
-		h.mu.RLock()
-		ok := h.reachableLocked(a.Receiver, a.Channel)
-		h.mu.RUnlock()
-		if !ok {
-			return nil, fault(UnjoinedReceiver, "topic", "receiver %d has not joined channel %d", a.Receiver, a.Channel)
-		}
+	h.mu.RLock()
+	dead := s.gone
+	ok := a.Type == Broadcast || h.reachableLocked(a.Receiver, a.Channel)
+	h.mu.RUnlock()
+	if dead {
+		return nil, fault(InvalidSender, "topic", "sender %d was deleted", s.id)
+	}
+	if !ok {
+		return nil, fault(UnjoinedReceiver, "topic", "receiver %d has not joined channel %d", a.Receiver, a.Channel)
 	}
 	h.counters.In(MQTT, 1)
 	now := h.now()
 	return &Message{
 		ID: h.ids.next(now), Time: now, Type: a.Type, Channel: a.Channel, Sender: s.id, Name: s.name,
 		Receiver: a.Receiver, Hint: content.Hint, Data: content.Data, Via: MQTT, Wait: true,
+		patience: time.Now().Add(h.patience),
 	}, nil
 }
 
@@ -223,10 +228,15 @@ func (h *Hub) hand(l *Link, m *Message, to []*Attachment) error {
 // earlier one there. New gives the attachment for each channel. It returns once
 // the change is on disk, at once if there is none.
 func (h *Hub) JoinCallback(s *Sender, channels []Channel, url string, noEcho bool, attach func() *Attachment) error {
+	channels = unique(channels)
 	h.mu.Lock()
+	if err := h.roomLocked(s, channels...); err != nil {
+		h.mu.Unlock()
+		return err
+	}
 	changed := false
 	var ended []*Attachment
-	for _, c := range unique(channels) {
+	for _, c := range channels {
 		var old []*Attachment
 		same := false
 		if m := s.joined[c]; m != nil {
@@ -250,8 +260,8 @@ func (h *Hub) JoinCallback(s *Sender, channels []Channel, url string, noEcho boo
 		ended, changed = append(ended, old...), true
 	}
 	wait := func() error { return nil }
-	if changed {
-		wait = h.saveLocked(s)
+	if changed || s.unsaved != nil {
+		wait = h.commitLocked(s)
 	}
 	h.mu.Unlock()
 	endAll(ended)

@@ -96,6 +96,7 @@ type Wire struct {
 // Limits bound what strangers can use up.
 type Limits struct {
 	MessageBytes    int
+	SenderChannels  int
 	TCPConnections  int
 	MQTTConnections int
 }

@@ -67,10 +67,11 @@ func settings(c *Config) []setting {
 
 		define("wire.basic", "true", boolean(&c.Wire.Basic), "take basic frames on UDP and TCP"),
 		define("wire.basic_key", "", text(&c.Wire.BasicKey, secretKey), "key of basic frames in place of the secret key; empty: the secret key").secret(),
-		define("wire.idle_timeout", "2m", duration(&c.Wire.IdleTimeout, leastTime), "silence after which a UDP or TCP client is gone"),
+		define("wire.idle_timeout", "2m", duration(&c.Wire.IdleTimeout, leastTime), "silence after which a UDP client is gone"),
 		define("wire.frame_timeout", "30s", duration(&c.Wire.FrameTimeout, leastTime), "longest time for a frame to arrive on TCP"),
 
 		define("limits.message_bytes", "64000", number(&c.Limits.MessageBytes, 1, 64_000), "largest message in bytes"),
+		define("limits.sender_channels", "10000", number(&c.Limits.SenderChannels, 1, 1<<20), "most channels that one sender joins"),
 		define("limits.tcp_connections", "10000", number(&c.Limits.TCPConnections, 1, mostConnections), "most TCP connections at a time"),
 		define("limits.mqtt_connections", "10000", number(&c.Limits.MQTTConnections, 1, mostConnections), "most MQTT connections at a time"),
 

@@ -27,6 +27,7 @@ func (g *Gateway) hubOptions() bridge.Options {
 		BasicKey:      g.cfg.Wire.BasicKey,
 		RequireToken:  g.cfg.Auth.RequireToken,
 		MessageBytes:  g.cfg.Limits.MessageBytes,
+		JoinedMax:     g.cfg.Limits.SenderChannels,
 		Linger:        g.cfg.HTTP.Linger,
 		ExpireNamed:   g.cfg.Senders.ExpireAfter,
 		ExpireUnnamed: g.cfg.Senders.ExpireUnnamedAfter,

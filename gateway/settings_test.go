@@ -58,6 +58,7 @@ var settingTests = map[string]func(*testing.T){
 	"wire.idle_timeout":            testIdleTimeout,
 	"wire.frame_timeout":           testFrameTimeout,
 	"limits.message_bytes":         testMessageBytes,
+	"limits.sender_channels":       testSenderChannels,
 	"limits.tcp_connections":       func(t *testing.T) { testConnectionLimit(t, "tcp") },
 	"limits.mqtt_connections":      func(t *testing.T) { testConnectionLimit(t, "mqtt") },
 	"callbacks.allow":              testCallbacksAllow,
@@ -488,6 +489,20 @@ func testMessageBytes(t *testing.T) {
 	status, body := r.call("POST", path, "text/plain", "12345678901")
 	assert.Equal(t, 413, status)
 	assert.Contains(t, body, "limits.message_bytes")
+}
+
+func testSenderChannels(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.Limits.SenderChannels = 2 })
+	id := r.register("").ID
+	r.follow(fmt.Sprintf("channels=1,2&sender=%d", id), func([]byte) {})
+	r.follow(fmt.Sprintf("channels=2&sender=%d", id), func([]byte) {}) // again costs nothing
+	status, body := r.call("GET", fmt.Sprintf("/channels/join?channels=2,3&sender=%d", id), "", "")
+	assert.Equal(t, 400, status)
+	assert.Contains(t, body, "limits.sender_channels")
+	status, _ = r.call("POST", "/channels/join/async", "", fmt.Sprintf(`{"sender":%d,"channels":[2,3],"callback_url":"http://127.0.0.1:9/"}`, id))
+	assert.Equal(t, 400, status)
+	_, body = r.call("GET", fmt.Sprintf("/channels?sender=%d", id), "", "")
+	assert.JSONEq(t, `{"channels":[1,2]}`, body, "nothing is half done")
 }
 
 func testConnectionLimit(t *testing.T, protocol string) {

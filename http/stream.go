@@ -50,8 +50,9 @@ func (s *Server) joinStream(w nethttp.ResponseWriter, r *nethttp.Request) error 
 		return errStopping()
 	}
 	defer s.removeStream(st)
-	defer st.end(linger)
+	defer func() { st.end(linger) }()
 	if err := st.attach(sender, sorted(channels), !echo); err != nil {
+		linger = false // nothing is half done
 		return err
 	}
 	st.run(w, r)

@@ -200,33 +200,28 @@ func (b *Broker) hand(r *route, m *message) error {
 		m.topic = r.topic
 	}
 	offered, dropped, out := 0, 0, 0
-	for i := range r.targets {
-		t := &r.targets[i]
-		if t.noLocal && m.origin == t.session {
-			continue
-		}
-		v := t.session.offer(t.delivery(m), true)
+	tally := func(t *target, v verdict) {
+		v.count(b.hub.Counters())
 		if v == taken {
 			out++
 		}
 		if t.member && v != gone {
 			offered++
-			if v == lost {
-				dropped++
-			}
-		}
-	}
-	for _, g := range r.groups {
-		t, v := g.offer(m)
-		if v == taken {
-			out++
-		}
-		if t.member {
-			offered++
 			if v != taken {
 				dropped++
 			}
 		}
+	}
+	for i := range r.targets {
+		t := &r.targets[i]
+		if t.noLocal && m.origin == t.session {
+			continue
+		}
+		v := t.session.offer(t.delivery(m), 0)
+		tally(t, v)
+	}
+	for _, g := range r.groups {
+		tally(g.offer(m))
 	}
 	b.hub.Counters().Out(bridge.MQTT, out)
 	if m.channel == nil {
@@ -241,21 +236,33 @@ func (t *target) delivery(m *message) delivery {
 }
 
 // offer gives a message to one of the group: the next in turn that is
-// connected, else the next that can wait for it.
+// connected, else the next that can wait for it. If nobody takes it, the
+// verdict is that of the one whose turn it was, or of another that is left.
 func (g *group) offer(m *message) (*target, verdict) {
-	first := g.pick()
-	for _, connected := range []bool{true, false} {
-		for i := range g.targets {
-			t := &g.targets[(first+i)%len(g.targets)]
-			if (t.session.connection() != nil) != connected {
-				continue
-			}
-			if v := t.session.offer(t.delivery(m), true); v == taken {
-				return t, v
-			}
+	first := int(g.turn.Add(1)-1) % len(g.targets)
+	var later []*target // not connected, when they were looked at
+	t, v := &g.targets[first], gone
+	try := func(next *target) bool {
+		got := next.session.offer(next.delivery(m), 0)
+		if v == gone || got == taken {
+			t, v = next, got
+		}
+		return got == taken
+	}
+	for i := range g.targets {
+		next := &g.targets[(first+i)%len(g.targets)]
+		if next.session.connection() == nil {
+			later = append(later, next)
+		} else if try(next) {
+			return t, v
 		}
 	}
-	return &g.targets[first], lost
+	for _, next := range later {
+		if try(next) {
+			break
+		}
+	}
+	return t, v
 }
 
 // changeExpiry is a DISCONNECT that says how long the session is to live on.

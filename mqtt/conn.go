@@ -57,9 +57,25 @@ type conn struct {
 }
 
 func newConn(b *Broker, nc net.Conn) *conn {
-	c := &conn{broker: b, nc: nc, r: bufio.NewReaderSize(nc, readBufferBytes), remote: nc.RemoteAddr().String()}
+	c := &conn{broker: b, nc: nc, remote: nc.RemoteAddr().String()}
+	c.r = bufio.NewReaderSize(c, readBufferBytes)
 	c.writer = outbound.NewWriter(nc, c, outbound.Options{Timeout: b.opts.WriteTimeout})
 	return c
+}
+
+// Read reads from the socket under the keep-alive's deadline, which begins anew
+// with each read: while a packet is being executed, the client has no say.
+// CONNECT has one deadline for all of it.
+func (c *conn) Read(p []byte) (int, error) {
+	if c.session != nil {
+		if err := c.nc.SetReadDeadline(c.readDeadline()); err != nil {
+			return 0, err
+		}
+		if c.broker.quiet.Load() { // it may have set the deadline that this one replaced
+			return 0, errStopping
+		}
+	}
+	return c.nc.Read(p)
 }
 
 // Fill gives the writer what waits: answers, then the session's messages, then
@@ -167,15 +183,7 @@ func (c *conn) readLoop() (err error) {
 		if c.broker.quiet.Load() {
 			return errStopping
 		}
-		if c.r.Buffered() == 0 {
-			if err := c.nc.SetReadDeadline(c.readDeadline()); err != nil {
-				return err
-			}
-			if c.broker.quiet.Load() { // it may have set the deadline that this one replaced
-				return errStopping
-			}
-			_, _ = c.r.Peek(1) // waits; an error comes again below
-		}
+		_, _ = c.r.Peek(1) // waits; an error comes again below
 		if c.readAcks() {
 			continue
 		}

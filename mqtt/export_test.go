@@ -1,8 +1,30 @@
 package mqtt
 
-// RoutesCached returns how many topics have a cached route.
-func (b *Broker) RoutesCached() int {
+// RoutesCached returns how many topics have a cached route, and how many bytes
+// they are taken to hold.
+func (b *Broker) RoutesCached() (routes, bytes int) {
 	b.router.routesMu.RLock()
 	defer b.router.routesMu.RUnlock()
-	return len(b.router.routes)
+	return len(b.router.routes), b.router.bytes
+}
+
+// Held returns how many deliveries wait for a client, in flight or not, and
+// their payloads' bytes.
+func (b *Broker) Held(client string) (deliveries, bytes int) {
+	b.sessions.mu.Lock()
+	defer b.sessions.mu.Unlock()
+	for k, s := range b.sessions.all {
+		if k.client != client {
+			continue
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, q := range []*fifo[delivery]{&s.queue, &s.inflight} {
+			for i := range q.len() {
+				deliveries++
+				bytes += len(q.at(i).m.payload)
+			}
+		}
+	}
+	return deliveries, bytes
 }

@@ -44,6 +44,18 @@ const (
 	contentText  = "text/plain; charset=utf-8"
 )
 
+// weight is what a message takes of a queue's bytes.
+func (m *message) weight() int {
+	n := len(m.topic) + len(m.payload)
+	if m.props != nil {
+		n += len(m.props.ContentType) + len(m.props.ResponseTopic) + len(m.props.CorrelationData)
+		for _, u := range m.props.User {
+			n += len(u.Key) + len(u.Val)
+		}
+	}
+	return n
+}
+
 func (m *message) expired(now time.Time) bool { return m.expires != 0 && now.Unix() >= m.expires }
 
 // encode returns the message's encoding for a version and QoS, made once unless

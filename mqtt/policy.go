@@ -54,11 +54,16 @@ func (b *Broker) publish(s *session, topic string, payload []byte, h packets.Fix
 		b.refuse(s, topic, err)
 		return err
 	}
+	b.put(m)
+	return nil
+}
+
+// put keeps a message that is to be retained, and delivers it.
+func (b *Broker) put(m *message) {
 	if m.retain {
 		b.retained.set(m)
 	}
 	_ = b.deliver(m) // a protocol that is behind has counted it
-	return nil
 }
 
 // refuse counts a publish that was refused, and logs it once a minute at most.
@@ -95,9 +100,18 @@ func (c *conn) takeWill(pk *packets.Packet, s *bridge.Sender) packets.Code {
 	return packets.Code{}
 }
 
-// sendWill publishes a will as if its client had.
+// sendWill publishes a will as if its client had, but waits for nobody: there
+// is no client to hold back.
 func (b *Broker) sendWill(s *session, will *message) {
-	_ = b.publish(s, will.topic, will.payload, packets.FixedHeader{Qos: will.qos, Retain: will.retain}, will.props)
+	m, err := b.admit(s, will.topic, will.payload, packets.FixedHeader{Qos: will.qos, Retain: will.retain}, will.props)
+	if err != nil {
+		b.refuse(s, will.topic, err)
+		return
+	}
+	if m.channel != nil {
+		m.channel.Wait = false
+	}
+	b.put(m)
 }
 
 // subscribe puts one filter in force. It joins the channel that the filter
@@ -218,12 +232,12 @@ func (b *Broker) greet(s *session, f packets.Subscription, subID int, existed bo
 			ID   bridge.SenderID `json:"id"`
 			Name string          `json:"name,omitempty"`
 		}{s.sender().ID(), s.sender().Name()}) // plain struct: cannot fail
-		s.offer(delivery{m: &message{topic: filter, payload: payload}, subIDs: ids, qos: min(f.Qos, 1)}, false)
+		s.offer(delivery{m: &message{topic: filter, payload: payload}, subIDs: ids, qos: min(f.Qos, 1)}, 0).count(s.counters)
 	}
 	if f.RetainHandling == 2 || f.RetainHandling == 1 && existed {
 		return
 	}
-	for _, m := range b.retained.match(filter, b.now()) {
-		s.offer(delivery{m: m, subIDs: ids, qos: min(f.Qos, m.qos, 1), retain: true}, false)
-	}
+	b.retained.match(filter, b.now(), func(m *message, of int) {
+		s.offer(delivery{m: m, subIDs: ids, qos: min(f.Qos, m.qos, 1), retain: true}, of).count(s.counters)
+	})
 }

@@ -23,6 +23,9 @@ type node struct {
 // set puts a message in the place of the topic's last; an empty payload
 // removes it.
 func (r *retained) set(m *message) {
+	if m.origin != nil { // what is kept does not keep its publisher's session
+		m = &message{topic: m.topic, payload: m.payload, qos: m.qos, retain: true, props: m.props, expires: m.expires}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(m.payload) == 0 {
@@ -73,18 +76,19 @@ func (r *retained) remove(n *node, topic string) {
 	}
 }
 
-// match returns the messages whose topics match a filter and that have not
-// expired. Wildcards do not match topics that begin with $ (MQTT-4.7.2-1).
-func (r *retained) match(filter string, now time.Time) []*message {
+// match calls found with each message whose topic matches a filter and that
+// has not expired, and with how many there are in all. Wildcards do not match
+// topics that begin with $ (MQTT-4.7.2-1). No message changes meanwhile, so
+// that a newer one is not delivered before an older one is found; found only
+// queues.
+func (r *retained) match(filter string, now time.Time, found func(m *message, of int)) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	var out []*message
 	r.root.match(strings.Split(filter, "/"), true, func(m *message) {
 		if !m.expired(now) {
-			out = append(out, m)
+			found(m, r.n)
 		}
 	})
-	return out
 }
 
 func (n *node) match(levels []string, top bool, found func(*message)) {

@@ -51,12 +51,23 @@ type group struct {
 	turn    atomic.Uint32
 }
 
-// The cache of routes is bounded in number and in bytes of their topics, and
-// starts again when it is full: topics that matter are back at once.
+// The cache of routes is bounded in number and in bytes, and starts again when
+// it is full: topics that matter are back at once.
 const (
 	routesMax     = 1 << 14
-	routeBytesMax = 4 << 20
+	routeBytesMax = 16 << 20
+	routeBytes    = 128 // of one without targets
+	targetBytes   = 64
 )
+
+// weight is about how many bytes a route holds.
+func (rt *route) weight() int {
+	n := routeBytes + len(rt.topic) + targetBytes*len(rt.targets)
+	for _, g := range rt.groups {
+		n += routeBytes + targetBytes*len(g.targets)
+	}
+	return n
+}
 
 // router finds who gets a topic. Matches are cached by topic; each change of a
 // subscription raises the generation and so makes all of them old.
@@ -118,13 +129,15 @@ func (r *router) route(topic []byte) *route {
 	rt = r.match(string(topic), generation)
 	r.routesMu.Lock()
 	defer r.routesMu.Unlock()
-	if _, ok := r.routes[rt.topic]; !ok {
-		if len(r.routes) >= routesMax || r.bytes+len(rt.topic) > routeBytesMax {
-			clear(r.routes)
-			r.bytes = 0
-		}
-		r.bytes += len(rt.topic)
+	if old, ok := r.routes[rt.topic]; ok {
+		r.bytes -= old.weight()
+		delete(r.routes, rt.topic)
 	}
+	if len(r.routes) >= routesMax || r.bytes+rt.weight() > routeBytesMax {
+		clear(r.routes)
+		r.bytes = 0
+	}
+	r.bytes += rt.weight()
 	r.routes[rt.topic] = rt
 	return rt
 }
@@ -185,12 +198,6 @@ func (t *target) merge(sub *subscription) {
 		t.subIDs = append(t.subIDs, sub.subID)
 		slices.Sort(t.subIDs)
 	}
-}
-
-// pick returns the targets of a shared subscription in the order in which they
-// are to be tried.
-func (g *group) pick() (first int) {
-	return int(g.turn.Add(1)-1) % len(g.targets)
 }
 
 const sharePrefix = "$share/"

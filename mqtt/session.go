@@ -39,7 +39,7 @@ type session struct {
 	conn     *conn      // nil: away
 	ended    bool
 	queue    fifo[delivery]
-	bytes    int // payloads in queue
+	bytes    int // weight of queue and inflight
 	inflight fifo[delivery]
 	sent     int // of inflight, on this connection
 	lastID   uint16
@@ -60,31 +60,44 @@ type verdict uint8
 
 const (
 	taken verdict = iota
-	lost          // and counted
+	full          // the queue has no room
+	away          // the client is not connected, and the message does not wait
 	gone          // the session has ended, and its route is about to go
 )
 
+// count counts a delivery that was lost.
+func (v verdict) count(c *bridge.Counters) {
+	switch v {
+	case full:
+		c.Drop(bridge.MQTT, bridge.QueueFull, 1)
+	case away:
+		c.Drop(bridge.MQTT, bridge.Away, 1)
+	}
+}
+
 func (s *session) sender() *bridge.Sender { return s.hold.Sender() }
 
-// offer queues a delivery, within the bounds unless it is a retained message
-// for a new subscription: those are bounded by how many there are.
-func (s *session) offer(d delivery, bounded bool) verdict {
+// offer queues a delivery if there is room. Retained messages for a new
+// subscription have as much more as there are of them: they are shared.
+func (s *session) offer(d delivery, retained int) verdict {
+	weight := d.m.weight()
 	s.mu.Lock()
+	v := taken
 	switch {
 	case s.ended:
-		s.mu.Unlock()
-		return gone
+		v = gone
 	case s.conn == nil && d.qos == 0:
+		v = away
+	case s.queue.len() >= s.limits.messages+retained,
+		retained == 0 && s.bytes > 0 && s.bytes+weight > s.limits.bytes:
+		v = full
+	}
+	if v != taken {
 		s.mu.Unlock()
-		s.counters.Drop(bridge.MQTT, bridge.Away, 1)
-		return lost
-	case bounded && (s.queue.len() >= s.limits.messages || s.queue.len() > 0 && s.bytes+len(d.m.payload) > s.limits.bytes):
-		s.mu.Unlock()
-		s.counters.Drop(bridge.MQTT, bridge.QueueFull, 1)
-		return lost
+		return v
 	}
 	s.queue.push(d)
-	s.bytes += len(d.m.payload)
+	s.bytes += weight
 	c := s.conn
 	s.mu.Unlock()
 	if c != nil {
@@ -118,7 +131,7 @@ func (s *session) detach(c *conn) (was bool) {
 		if d.qos > 0 {
 			keep.push(d)
 		} else {
-			s.bytes -= len(d.m.payload)
+			s.bytes -= d.m.weight()
 		}
 	}
 	s.queue = keep
@@ -159,8 +172,7 @@ func (s *session) fill(c *conn, buf []byte, now time.Time) []byte {
 		if buf, fits = d.appendTo(buf, c.version, again, c.maxSize, now); !fits {
 			s.counters.Drop(bridge.MQTT, bridge.TooLarge, 1)
 			if d.qos > 0 {
-				s.sent--
-				s.inflight.removeAt(s.sent)
+				s.settle(s.sent - 1)
 			}
 		}
 	}
@@ -171,6 +183,9 @@ func (s *session) fill(c *conn, buf []byte, now time.Time) []byte {
 // an acknowledgement.
 func (s *session) next(now time.Time) (d delivery, again, ok bool) {
 	if s.sent < s.inflight.len() {
+		if s.sent >= s.window { // it may be smaller than on the last connection
+			return d, false, false
+		}
 		s.sent++
 		return *s.inflight.at(s.sent - 1), true, true
 	}
@@ -178,11 +193,13 @@ func (s *session) next(now time.Time) (d delivery, again, ok bool) {
 		d = *s.queue.at(0)
 		if d.m.expired(now) {
 			s.counters.Drop(bridge.MQTT, bridge.Expired, 1)
-			s.take()
+			s.queue.pop()
+			s.bytes -= d.m.weight()
 			continue
 		}
 		if d.qos == 0 {
-			s.take()
+			s.queue.pop()
+			s.bytes -= d.m.weight()
 			return d, false, true
 		}
 		id := s.lastID + 1
@@ -194,7 +211,7 @@ func (s *session) next(now time.Time) (d delivery, again, ok bool) {
 			return d, false, false
 		}
 		s.lastID, d.id = id, id
-		s.take()
+		s.queue.pop()
 		s.inflight.push(d)
 		s.sent++
 		return d, false, true
@@ -202,9 +219,11 @@ func (s *session) next(now time.Time) (d delivery, again, ok bool) {
 	return d, false, false
 }
 
-func (s *session) take() {
-	d := s.queue.pop()
-	s.bytes -= len(d.m.payload)
+// settle ends the delivery at i of those that were sent.
+func (s *session) settle(i int) {
+	s.bytes -= s.inflight.at(i).m.weight()
+	s.inflight.removeAt(i)
+	s.sent--
 }
 
 // acked ends the delivery of that packet id. What the window held back may
@@ -213,13 +232,12 @@ func (s *session) acked(id uint16) {
 	s.mu.Lock()
 	for i := range s.sent {
 		if s.inflight.at(i).id == id {
-			s.inflight.removeAt(i)
-			s.sent--
+			s.settle(i)
 			break
 		}
 	}
 	c := s.conn
-	more := s.queue.len() > 0
+	more := s.queue.len() > 0 || s.sent < s.inflight.len()
 	s.mu.Unlock()
 	if c != nil && more {
 		c.writer.Wake()

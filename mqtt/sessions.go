@@ -35,9 +35,7 @@ func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool
 	case present:
 		old = s.connection()
 	case s != nil:
-		ended = s
-		delete(ss.all, who.key)
-		delete(ss.away, s)
+		ended, old = s, ss.remove(s)
 	}
 	if !present {
 		s = &session{
@@ -59,7 +57,7 @@ func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool
 		old.disconnect(packets.ErrSessionTakenOver)
 	}
 	if ended != nil {
-		b.discard(ended, packets.ErrSessionTakenOver)
+		b.discard(ended)
 	}
 	if present {
 		b.hub.Release(who.hold) // the session has its own
@@ -90,11 +88,11 @@ func (b *Broker) left(c *conn) {
 	}
 	ss := b.sessions
 	ss.mu.Lock()
-	mine := s.detach(c) // not if it was taken over
+	mine := s.detach(c) // not if it was taken over, or has ended
 	end := mine && s.keep == 0
 	switch {
 	case end:
-		delete(ss.all, s.key)
+		ss.remove(s)
 	case mine:
 		now := b.now()
 		s.until = now.Add(s.keep)
@@ -111,7 +109,7 @@ func (b *Broker) left(c *conn) {
 		b.sendWill(s, will)
 	}
 	if end {
-		b.discard(s, packets.CodeSuccess)
+		b.discard(s)
 	}
 }
 
@@ -119,21 +117,28 @@ func (b *Broker) left(c *conn) {
 func (b *Broker) end(s *session) {
 	ss := b.sessions
 	ss.mu.Lock()
+	c := ss.remove(s)
+	ss.mu.Unlock()
+	if c != nil {
+		c.disconnect(packets.ErrAdministrativeAction)
+	}
+	b.discard(s)
+}
+
+// remove ends a session and takes it off the table in one step, so that its
+// connection, which may be ending too, finds nothing left to do. The caller
+// holds mu, tells the connection that it returns why, and calls discard.
+func (ss *sessions) remove(s *session) *conn {
 	if ss.all[s.key] == s {
 		delete(ss.all, s.key)
 	}
 	delete(ss.away, s)
-	ss.mu.Unlock()
-	b.discard(s, packets.ErrAdministrativeAction)
+	return s.end()
 }
 
-// discard takes a session that is in no list any more out of everything else:
-// its queue, its subscriptions, its memberships, its hold on the sender. If it
-// has a connection, that is told why.
-func (b *Broker) discard(s *session, why packets.Code) {
-	if c := s.end(); c != nil {
-		c.disconnect(why)
-	}
+// discard takes a session that was removed out of everything else: its
+// subscriptions, its memberships, its hold on the sender.
+func (b *Broker) discard(s *session) {
 	b.sessions.mu.Lock()
 	will := s.will
 	s.will = nil
@@ -182,8 +187,7 @@ func (b *Broker) sweep(ctx context.Context) {
 				s.will = nil
 			}
 			if now.After(s.until) {
-				delete(ss.away, s)
-				delete(ss.all, s.key)
+				ss.remove(s)
 				ended = append(ended, s)
 			}
 		}
@@ -192,7 +196,7 @@ func (b *Broker) sweep(ctx context.Context) {
 			b.sendWill(w.s, w.will)
 		}
 		for _, s := range ended {
-			b.discard(s, packets.CodeSuccess)
+			b.discard(s)
 		}
 	}
 }

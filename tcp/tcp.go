@@ -65,6 +65,10 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interv
 // such as no more files, costs nothing.
 const acceptRetry = 100 * time.Millisecond
 
+// flushTimeout is how long connections may take, at the end, to take what still
+// waits for them.
+const flushTimeout = 2 * time.Second
+
 // Server serves the wire protocol over TCP.
 type Server struct {
 	hub      *bridge.Hub
@@ -142,9 +146,19 @@ func (s *Server) Serve(ctx context.Context) error {
 	stopLink()
 	link.Wait()
 	close(s.closing)
+	last := time.AfterFunc(flushTimeout, s.closeAll) // those that do not take what waits for them
+	defer last.Stop()
 	running.Wait()
 	s.log.Info("closed")
 	return nil
+}
+
+func (s *Server) closeAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		_ = c.conn.Close()
+	}
 }
 
 // Quiesce takes no more connections and requests, and returns when those

@@ -1,7 +1,6 @@
 package session_test
 
 import (
-	"context"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -11,13 +10,6 @@ import (
 	"watchtower/bridge/session"
 	"watchtower/bridge/wire"
 )
-
-// ended is a context with which a link hands over what waits and returns.
-func ended() context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	return ctx
-}
 
 func on(t testing.TB, c *session.Conn) do {
 	return func(r wire.Request) string {
@@ -107,7 +99,7 @@ func TestADeletedSenderOfAConnectionIsUnknown(t *testing.T) {
 	id := one.register(t)
 	one(join(id, 5))
 	one(say(id, 5, "x"))
-	b.link[bridge.TCP].Run(ended(), func(jobs []bridge.Job) { b.hub.Forget(jobs[0].To[0].Sender()) })
+	b.link[bridge.TCP].Flush(func(jobs []bridge.Job) { b.hub.Forget(jobs[0].To[0].Sender()) })
 	assert.Equal(t, errorReply, one(keepAlive(id)))
 	assert.NotEqual(t, id, one.register(t), "registering again gives a new id")
 }

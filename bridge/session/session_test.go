@@ -1,7 +1,6 @@
 package session_test
 
 import (
-	"context"
 	"io"
 	"net/netip"
 	"testing"
@@ -67,9 +66,7 @@ type delivery struct {
 
 // delivered returns what waits in a protocol's link, for those who want it.
 func (b *bench) delivered(p bridge.Protocol) (ds []delivery) {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	b.link[p].Run(ctx, func(jobs []bridge.Job) {
+	b.link[p].Flush(func(jobs []bridge.Job) {
 		for _, j := range jobs {
 			for _, a := range j.To {
 				if a.Wants(j.Message) {

@@ -205,7 +205,7 @@ func TestADeletedSenderIsUnknown(t *testing.T) {
 	b.delivered(bridge.UDP)
 	var sender *bridge.Sender
 	one(say(id, 5, "x"))
-	b.link[bridge.UDP].Run(ended(), func(jobs []bridge.Job) { sender = jobs[0].To[0].Sender() })
+	b.link[bridge.UDP].Flush(func(jobs []bridge.Job) { sender = jobs[0].To[0].Sender() })
 	b.hub.Forget(sender)
 	assert.Equal(t, errorReply, one(keepAlive(id)))
 	ids, _ := table.Len()
@@ -220,7 +220,7 @@ func TestAChannelTheHubEndedCanBeJoinedAgain(t *testing.T) {
 	id := one.register(t)
 	one(join(id, 5))
 	one(say(id, 5, "x"))
-	b.link[bridge.UDP].Run(ended(), func(jobs []bridge.Job) {
+	b.link[bridge.UDP].Flush(func(jobs []bridge.Job) {
 		b.hub.Leave(jobs[0].To[0].Sender(), []bridge.Channel{5})
 	})
 	assert.Equal(t, listing(), one(list(id)))

@@ -1,0 +1,124 @@
+package bridge_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"watchtower/bridge"
+)
+
+// loop is a bus on which everything comes back.
+type loop struct{ h *bridge.Hub }
+
+func (l loop) Publish(m *bridge.Message) error    { return l.h.Deliver(m) }
+func (loop) PublishRetained(string, []byte) error { return nil }
+
+func newHub(t *testing.T, store bridge.Store) *bridge.Hub {
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	h, err := bridge.New(bridge.Options{Store: store, Tree: bridge.NewTree("w", "g"), Log: log, MessageBytes: 100, JoinedMax: 2, ExpireNamed: time.Hour, ExpireUnnamed: time.Hour})
+	require.NoError(t, err)
+	h.SetBus(loop{h})
+	return h
+}
+
+// disk fails as long as it is full.
+type disk struct{ full bool }
+
+func (d *disk) Load() ([]bridge.Record, error) { return nil, nil }
+func (d *disk) Save(bridge.Record) func() error {
+	return func() error {
+		if d.full {
+			return errors.New("disk full")
+		}
+		return nil
+	}
+}
+func (d *disk) Delete(bridge.SenderID) func() error { return d.Save(bridge.Record{}) }
+
+func TestNothingIsAnsweredThatIsNotOnDisk(t *testing.T) {
+	d := &disk{full: true}
+	h := newHub(t, d)
+	join := func() error {
+		reg, err := h.RegisterName("lamp", func() {})
+		if err != nil {
+			return err
+		}
+		defer h.Release(reg)
+		return h.JoinCallback(reg.Sender(), []bridge.Channel{5}, "http://x", false, func() *bridge.Attachment {
+			return &bridge.Attachment{Via: bridge.HTTP, Broadcasts: true, Sends: true, URL: "http://x"}
+		})
+	}
+	for range 3 {
+		assert.Error(t, join(), "not the first time, nor when it is asked again")
+	}
+	d.full = false
+	require.NoError(t, join())
+	d.full = true
+	assert.ErrorContains(t, func() error { _, err := h.RegisterWeb(bridge.Web{Name: "lamp"}); return err }(), "disk")
+	assert.Error(t, join(), "what came last is not there")
+	d.full = false
+	require.NoError(t, join())
+	require.NoError(t, join())
+}
+
+func TestPatienceIsForAllOfACall(t *testing.T) {
+	h := newHub(t, nil)
+	h.AddLink(bridge.TCP, 1, 100*time.Millisecond) // nobody runs it: full at once
+	var ids []bridge.SenderID
+	var first *bridge.Sender
+	for range 20 {
+		first = h.RegisterWire(func() {}).Sender()
+		require.NoError(t, h.Attach(first, 5, &bridge.Attachment{Via: bridge.TCP, Broadcasts: true, Sends: true}))
+		ids = append(ids, first.ID())
+	}
+	begin := time.Now()
+	_, err := h.Publish(first, bridge.Publication{Type: bridge.Send, Channels: []bridge.Channel{5}, Receivers: ids, Via: bridge.TCP, Wait: true})
+	require.Error(t, err)
+	assert.Less(t, time.Since(begin), time.Second)
+	assert.EqualValues(t, 19, h.Counters().Dropped(bridge.TCP, bridge.LinkFull))
+}
+
+func TestALinkThatHasEndedRefuses(t *testing.T) {
+	h := newHub(t, nil)
+	l := h.AddLink(bridge.TCP, 10, time.Hour)
+	s := h.RegisterWire(func() {}).Sender()
+	require.NoError(t, h.Attach(s, 5, &bridge.Attachment{Via: bridge.TCP, Broadcasts: true, Sends: true}))
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	l.Run(ended, func([]bridge.Job) {})
+	reports := make(chan bridge.Report, 1)
+	_, err := h.Publish(s, bridge.Publication{Channels: []bridge.Channel{5}, Via: bridge.TCP, Wait: true, Report: func(r bridge.Report) { reports <- r }})
+	require.Error(t, err)
+	assert.Equal(t, map[string]int{"tcp": 1}, (<-reports).Dropped, "its report completes all the same")
+	assert.True(t, l.Idle())
+}
+
+func TestNoEchoIsOfBroadcastsOnly(t *testing.T) {
+	h := newHub(t, nil)
+	s := h.RegisterWire(func() {}).Sender()
+	a := &bridge.Attachment{Via: bridge.HTTP, Broadcasts: true, Sends: true, NoEcho: true}
+	require.NoError(t, h.Attach(s, 5, a))
+	assert.False(t, a.Wants(&bridge.Message{Sender: s.ID()}))
+	assert.True(t, a.Wants(&bridge.Message{Type: bridge.Send, Sender: s.ID(), Receiver: s.ID()}))
+}
+
+func TestChannelsPerSenderAreBounded(t *testing.T) {
+	h := newHub(t, nil)
+	s := h.RegisterWire(func() {}).Sender()
+	a := map[bridge.Channel]*bridge.Attachment{}
+	for c := range bridge.Channel(4) {
+		a[c+1] = &bridge.Attachment{Via: bridge.UDP, Broadcasts: true}
+		err := h.Attach(s, c+1, a[c+1])
+		assert.Equal(t, c >= 2, err != nil, "channel %d", c+1)
+	}
+	h.Detach(a[1])
+	assert.NoError(t, h.Attach(s, 9, &bridge.Attachment{Via: bridge.UDP, Broadcasts: true}))
+}

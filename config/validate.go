@@ -76,6 +76,9 @@ func (c *Config) faults(from map[string]string) Faults {
 	if c.Open && c.SecretKey != "" {
 		add("open", errors.New("cannot be true while secret_key is set: keep one of them"))
 	}
+	if c.HTTP.Listen == "" && c.UDP.Listen == "" && c.TCP.Listen == "" && c.MQTT.Listen == "" {
+		add("http.listen", errors.New("every protocol is off: turn on HTTP, UDP, TCP or MQTT"))
+	}
 	c.checkClashes(add)
 	for _, n := range slices.Sorted(maps.Keys(c.Channels)) {
 		path := channelPath(n)

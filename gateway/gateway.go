@@ -143,16 +143,21 @@ func (g *Gateway) Key() (key string, generatedNow bool) {
 // Hub returns the gateway's hub, for tests of the whole.
 func (g *Gateway) Hub() *bridge.Hub { return g.hub }
 
-// Listen binds every listener, and leaves word of that in the data directory.
-// After an error Close gives back what was bound.
+// Listen binds every listener, and leaves word of that in the data directory. An
+// error names every one that cannot be bound. After it Close gives back what was bound.
 func (g *Gateway) Listen() error {
+	var taken []error
 	for _, p := range g.parts {
 		if p.listen != "" {
 			if err := p.server.Listen(); err != nil {
-				return listenError(p, err)
+				taken = append(taken, listenError(p, err))
+				continue
 			}
 		}
 		p.ready = true
+	}
+	if err := errors.Join(taken...); err != nil {
+		return err
 	}
 	if a, err := netip.ParseAddrPort(g.Listening().TCP); err == nil {
 		g.tcpPort = a.Port()
@@ -229,13 +234,15 @@ func (g *Gateway) Serve(ctx context.Context) error {
 		})
 	}
 	err := g.announce()
-	if err == nil {
+	if err == nil && ctx.Err() == nil {
+		l := g.Listening()
+		g.log.WithFields(logrus.Fields{"http": l.HTTP, "udp": l.UDP, "tcp": l.TCP, "mqtt": l.MQTT, "gateway": g.name}).Info("serving")
 		select {
 		case <-ctx.Done():
 		case err = <-failed:
 		}
+		g.log.Info("stopping")
 	}
-	g.log.Info("stopping")
 	deadline, cancel := context.WithTimeout(context.Background(), g.cfg.ShutdownTimeout)
 	defer cancel()
 	g.quiesce(deadline)

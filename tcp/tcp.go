@@ -110,7 +110,7 @@ func (s *Server) Listen() error {
 		return fmt.Errorf("tcp: listen: %w", err)
 	}
 	s.listener = l
-	s.log.WithField("address", l.Addr().String()).Info("listening")
+	s.log.WithField("address", l.Addr().String()).Debug("listening")
 	return nil
 }
 
@@ -149,7 +149,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	last := time.AfterFunc(flushTimeout, s.closeAll) // those that do not take what waits for them
 	defer last.Stop()
 	running.Wait()
-	s.log.Info("closed")
+	s.log.Debug("closed")
 	return nil
 }
 

@@ -90,7 +90,7 @@ func (s *Server) Listen() error {
 	_ = s.conn.SetReadBuffer(socketBuffer)
 	_ = s.conn.SetWriteBuffer(socketBuffer)
 	s.fan.out = newBatch(s.conn, &s.waiting, s.hub.Counters(), s.log)
-	s.log.WithField("address", s.conn.LocalAddr().String()).Info("listening")
+	s.log.WithField("address", s.conn.LocalAddr().String()).Debug("listening")
 	return nil
 }
 
@@ -118,7 +118,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	running.Wait()
 	s.table.Close()
 	err := s.conn.Close()
-	s.log.Info("closed")
+	s.log.Debug("closed")
 	return err
 }
 

@@ -5,7 +5,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -29,6 +31,26 @@ func readme(t *testing.T, mark string) (commands []string) {
 	}
 	require.NotEmpty(t, commands)
 	return commands
+}
+
+// A device finds its way back after the gateway was killed.
+func TestTheDeviceExampleOutlivesTheGateway(t *testing.T) {
+	bin := filepath.Join(t.TempDir(), "device")
+	out, err := exec.Command("go", "build", "-o", bin, "watchtower/examples/device").CombinedOutput()
+	require.NoError(t, err, string(out))
+	home := t.TempDir()
+	s := serveProgram(t, home, append(slices.Clone(anyPort), "--open")...)
+	udp := regexp.MustCompile(`(?m)^  UDP +(\S+)$`).FindStringSubmatch(s.banner)[1]
+	device := s.shell(bin + " -ping 100ms -gateway " + udp)
+	expect(t, device, "hello from a device")
+	s.end(syscall.SIGKILL)
+	args := slices.Clone(anyPort)
+	args[3] = udp
+	again := serveProgram(t, home, append(args, "--open")...)
+	expect(t, device, "on channel 5") // I am … on channel 5
+	for range again.shell(again.command().Path + " broadcast 5 'welcome back'") {
+	}
+	expect(t, device, "welcome back")
 }
 
 // The README's commands do what it says, on the ports that it says.

@@ -29,11 +29,21 @@ func main() {
 func receive(w http.ResponseWriter, r *http.Request) {
 	var m struct {
 		Channel, Sender uint32
-		Message         json.RawMessage
+		Message         any
+		Encoding        string         // "base64" where the message is no text
+		Offered         map[string]int // of a delivery report, which has no message
+		Dropped         map[string]int
 	}
 	if err := json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(&m); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	fmt.Printf("%d on channel %d: %s\n", m.Sender, m.Channel, m.Message)
+	switch {
+	case m.Offered != nil:
+		fmt.Printf("delivery report: offered %v, dropped %v\n", m.Offered, m.Dropped)
+	case m.Encoding != "":
+		fmt.Printf("%d on channel %d: [%s] %v\n", m.Sender, m.Channel, m.Encoding, m.Message)
+	default:
+		fmt.Printf("%d on channel %d: %v\n", m.Sender, m.Channel, m.Message)
+	}
 }

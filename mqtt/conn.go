@@ -45,7 +45,7 @@ type conn struct {
 	maxSize    uint32        // largest packet that the client takes; 0: any
 	receiveMax uint16        // most QoS 1 deliveries in flight that it takes
 	aliases    map[uint16]string
-	will       *message
+	will       *publication
 	willDelay  time.Duration
 	willQuiet  bool // it said goodbye: no will
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -19,11 +18,11 @@ type message struct {
 	topic   string
 	payload []byte
 	qos     byte
-	retain  bool                // as published
-	props   *packets.Properties // of a publisher that speaks MQTT 5; nil: none
-	origin  *session            // nil: the gateway
-	expires int64               // Unix seconds; 0: never
-	channel *bridge.Message     // nil: not on a channel
+	retain  bool            // as published
+	extras  *extras         // of a publisher that speaks MQTT 5
+	origin  *session        // nil: the gateway
+	expires int64           // Unix seconds; 0: never
+	channel *bridge.Message // nil: not on a channel
 
 	encodings [4]atomic.Pointer[encoding] // by version and QoS
 }
@@ -36,25 +35,10 @@ type encoding struct {
 	expiryAt int // message expiry interval; 0: none
 }
 
-const (
-	version5     = 5
-	maxExpiry    = 1<<32 - 1
-	contentJSON  = "application/json"
-	contentPlain = "text/plain"
-	contentText  = "text/plain; charset=utf-8"
-)
+const version5 = 5
 
 // weight is what a message takes of a queue's bytes.
-func (m *message) weight() int {
-	n := len(m.topic) + len(m.payload)
-	if m.props != nil {
-		n += len(m.props.ContentType) + len(m.props.ResponseTopic) + len(m.props.CorrelationData)
-		for _, u := range m.props.User {
-			n += len(u.Key) + len(u.Val)
-		}
-	}
-	return n
-}
+func (m *message) weight() int { return len(m.topic) + len(m.payload) + m.extras.weight() }
 
 func (m *message) expired(now time.Time) bool { return m.expires != 0 && now.Unix() >= m.expires }
 
@@ -70,6 +54,15 @@ func (m *message) encode(version, qos byte, subIDs []int) (*encoding, error) {
 			return e, nil
 		}
 	}
+	e, err := m.build(version, qos, subIDs)
+	if err == nil && len(subIDs) == 0 {
+		m.encodings[i].Store(e)
+	}
+	return e, err
+}
+
+// build makes an encoding.
+func (m *message) build(version, qos byte, subIDs []int) (*encoding, error) {
 	pk := packets.Packet{
 		FixedHeader:     packets.FixedHeader{Type: packets.Publish, Qos: qos},
 		ProtocolVersion: version,
@@ -99,18 +92,12 @@ func (m *message) encode(version, qos byte, subIDs []int) (*encoding, error) {
 		}
 		e.expiryAt = at + 1
 	}
-	if len(subIDs) == 0 {
-		m.encodings[i].Store(e)
-	}
 	return e, nil
 }
 
 // properties returns the MQTT 5 properties of a delivery.
 func (m *message) properties() packets.Properties {
-	var p packets.Properties
-	if m.props != nil {
-		p = m.props.Copy(false)
-	}
+	p := m.extras.properties()
 	if m.expires != 0 {
 		p.MessageExpiryInterval = 1 // overwritten in each copy
 	}
@@ -142,24 +129,6 @@ func (m *message) properties() packets.Properties {
 		packets.UserProperty{Key: "id", Val: c.ID.String()},
 	)
 	return p
-}
-
-// hintOf reads the content hint off a publish's properties.
-func hintOf(p *packets.Properties) bridge.Hint {
-	if p == nil {
-		return bridge.Opaque
-	}
-	media, _, _ := strings.Cut(p.ContentType, ";")
-	switch strings.ToLower(strings.TrimSpace(media)) {
-	case contentJSON:
-		return bridge.JSON
-	case contentPlain:
-		return bridge.Text
-	}
-	if p.PayloadFormatFlag && p.PayloadFormat == 1 {
-		return bridge.Text
-	}
-	return bridge.Opaque
 }
 
 // delivery is one message in one session's queue.

@@ -62,11 +62,11 @@ func (c *conn) publish(pk *packets.Packet) error {
 			return c.ack(packets.Pubrec, pk.PacketID, nil)
 		}
 	}
-	var props *packets.Properties
+	p := publication{topic: topic, payload: pk.Payload, qos: pk.FixedHeader.Qos, retain: pk.FixedHeader.Retain}
 	if c.version == version5 {
-		props = &pk.Properties
+		p.extras, p.lifetime = carried(&pk.Properties), pk.Properties.MessageExpiryInterval
 	}
-	refusal := c.broker.publish(c.session, topic, pk.Payload, pk.FixedHeader, props)
+	refusal := c.broker.publish(c.session, p)
 	switch pk.FixedHeader.Qos {
 	case 1:
 		return c.ack(packets.Puback, pk.PacketID, refusal)

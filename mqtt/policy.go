@@ -18,13 +18,24 @@ type joined struct {
 	attachment        *bridge.Attachment
 }
 
+// publication is what a client asks to be published.
+type publication struct {
+	topic    string
+	payload  []byte
+	qos      byte
+	retain   bool
+	extras   *extras
+	lifetime uint32 // message expiry interval in seconds; 0: none
+}
+
 // admit makes the message of a client's publish, ready to be delivered, or says
 // why it is refused. What is under the gateway's base is bridge's to admit;
 // everything else is the clients' own.
-func (b *Broker) admit(s *session, topic string, payload []byte, h packets.FixedHeader, props *packets.Properties) (*message, error) {
-	m := &message{topic: topic, payload: payload, qos: min(h.Qos, 1), retain: h.Retain, props: props, origin: s}
-	if props != nil && props.MessageExpiryInterval > 0 {
-		m.expires = b.now().Unix() + int64(props.MessageExpiryInterval)
+func (b *Broker) admit(s *session, p publication) (*message, error) {
+	topic := p.topic
+	m := &message{topic: topic, payload: p.payload, qos: min(p.qos, 1), retain: p.retain, extras: p.extras, origin: s}
+	if p.lifetime > 0 {
+		m.expires = b.now().Unix() + int64(p.lifetime)
 	}
 	if topic == "" || !mochi.IsValidFilter(topic, true) {
 		return nil, errors.New("topic: names the broker's own, or nothing")
@@ -34,7 +45,7 @@ func (b *Broker) admit(s *session, topic string, payload []byte, h packets.Fixed
 	case bridge.Reserved:
 		return nil, refusal
 	case bridge.OnChannel:
-		content := bridge.Content{Data: payload, Hint: hintOf(props)}
+		content := bridge.Content{Data: p.payload, Hint: p.extras.hint()}
 		cm, err := b.hub.Admit(s.sender(), address, content)
 		if err != nil {
 			return nil, err
@@ -48,10 +59,10 @@ func (b *Broker) admit(s *session, topic string, payload []byte, h packets.Fixed
 }
 
 // publish admits a client's publish and delivers it.
-func (b *Broker) publish(s *session, topic string, payload []byte, h packets.FixedHeader, props *packets.Properties) error {
-	m, err := b.admit(s, topic, payload, h, props)
+func (b *Broker) publish(s *session, p publication) error {
+	m, err := b.admit(s, p)
 	if err != nil {
-		b.refuse(s, topic, err)
+		b.refuse(s, p.topic, err)
 		return err
 	}
 	b.put(m)
@@ -89,21 +100,20 @@ func (c *conn) takeWill(pk *packets.Packet, s *bridge.Sender) packets.Code {
 	if refusal != nil || place == bridge.OnChannel && address.Sender != 0 && address.Sender != s.ID() {
 		return packets.ErrNotAuthorized
 	}
-	p := pk.Connect.WillProperties
-	m := &message{topic: topic, payload: pk.Connect.WillPayload, qos: pk.Connect.WillQos, retain: pk.Connect.WillRetain}
+	will := &publication{topic: topic, payload: pk.Connect.WillPayload, qos: pk.Connect.WillQos, retain: pk.Connect.WillRetain}
 	if c.version == version5 {
-		m.props = &p
+		p := &pk.Connect.WillProperties
+		will.extras, will.lifetime = carried(p), p.MessageExpiryInterval
 		c.willDelay = time.Duration(p.WillDelayInterval) * time.Second
-		p.WillDelayInterval = 0
 	}
-	c.will = m
+	c.will = will
 	return packets.Code{}
 }
 
 // sendWill publishes a will as if its client had, but waits for nobody: there
 // is no client to hold back.
-func (b *Broker) sendWill(s *session, will *message) {
-	m, err := b.admit(s, will.topic, will.payload, packets.FixedHeader{Qos: will.qos, Retain: will.retain}, will.props)
+func (b *Broker) sendWill(s *session, will *publication) {
+	m, err := b.admit(s, *will)
 	if err != nil {
 		b.refuse(s, will.topic, err)
 		return

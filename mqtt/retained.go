@@ -24,7 +24,7 @@ type node struct {
 // removes it.
 func (r *retained) set(m *message) {
 	if m.origin != nil { // what is kept does not keep its publisher's session
-		m = &message{topic: m.topic, payload: m.payload, qos: m.qos, retain: true, props: m.props, expires: m.expires}
+		m = &message{topic: m.topic, payload: m.payload, qos: m.qos, retain: true, extras: m.extras, expires: m.expires}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

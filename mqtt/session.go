@@ -49,7 +49,7 @@ type session struct {
 	// Guarded by sessions.mu:
 	keep   time.Duration // how long it outlives its connection
 	until  time.Time     // when it ends, while it is away
-	will   *message      // waits for willAt, while it is away
+	will   *publication  // waits for willAt, while it is away
 	willAt time.Time
 }
 

@@ -175,7 +175,7 @@ func (b *Broker) sweep(ctx context.Context) {
 		b.retained.expire(now)
 		type due struct {
 			s    *session
-			will *message
+			will *publication
 		}
 		var wills []due
 		var ended []*session

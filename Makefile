@@ -11,16 +11,20 @@ test: setup format vet lint unit fuzz examples
 build:
 	$(GO) build -o bin/watchtower ./cmd/watchtower
 
-# Debian's packages that the tests run: real MQTT clients and curl.
+# What the tests run: real MQTT clients and curl from Debian, and the mqtt
+# package of npm.
 setup:
 	@missing=""; \
 	command -v mosquitto_sub >/dev/null || missing="$$missing mosquitto-clients"; \
 	command -v curl >/dev/null || missing="$$missing curl"; \
+	command -v node >/dev/null || missing="$$missing nodejs"; \
+	command -v npm >/dev/null || missing="$$missing npm"; \
 	if [ -n "$$missing" ]; then \
 	  echo "installing$$missing"; \
 	  sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	  $$sudo apt-get update -qq && $$sudo apt-get install -y -qq $$missing; \
 	fi
+	cd testdata/node && npm ci --no-audit --no-fund --ignore-scripts
 
 format:
 	@bad="$$(gofmt -l $$(git ls-files '*.go'))"; if [ -n "$$bad" ]; then echo "gofmt would change:"; echo "$$bad"; exit 1; fi
@@ -34,8 +38,10 @@ $(LINT):
 lint: $(LINT)
 	$(LINT) run
 
+# The second line has what the race detector cannot be used on.
 unit:
 	$(GO) test -race -shuffle=on -timeout 10m ./...
+	$(GO) test -run TestAHundredKillsUnderLoad -timeout 10m ./gateway
 
 # Each fuzz target for a few seconds, beyond its seeds.
 fuzz:

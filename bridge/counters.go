@@ -15,10 +15,16 @@ const (
 	Refused                    // the sender may not do this, and the protocol has no answer for it
 	Away                       // the receiver's stream had ended and its membership lingered
 	Disconnected               // the receiver left with messages in its queue
-	Failed                     // a callback did not take it, in all its attempts
+	Failed                     // a callback did not take it, or a device not acknowledge it, in all its attempts
 	Expired                    // it waited longer than its message expiry interval
 	Unsendable                 // the operating system refused to send it
 	Forgotten                  // an unconfirmed registration made room for a newer one
+	Limit                      // a client, or what it asked for, over a limit of the configuration
+	Forged                     // a session frame whose tag is wrong
+	Duplicate                  // a session frame whose number was taken already, or is too old
+	Elsewhere                  // a session frame from an address that is not its session's
+	Unknown                    // a k for a session that there is not, or a frame that came as its session ended
+	Truncated                  // a delivery that reached its device cut short
 	numReasons
 )
 
@@ -33,7 +39,8 @@ var Reasons = func() (all [numReasons]Reason) {
 func (r Reason) String() string {
 	return [...]string{
 		"link_full", "queue_full", "too_large", "malformed", "refused", "away",
-		"disconnected", "failed", "expired", "unsendable", "forgotten",
+		"disconnected", "failed", "expired", "unsendable", "forgotten", "limit",
+		"forged", "duplicate", "elsewhere", "unknown", "truncated",
 	}[r]
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -58,6 +59,10 @@ type Hub struct {
 	restored []restoredCallback
 	dirty    map[Channel]struct{} // channels whose members topic is to be written
 	wake     chan struct{}        // there is something in dirty
+
+	registrations uint64 // so far
+
+	order atomic.Uint64 // of the newest message
 }
 
 // New returns a hub with the senders that the store remembers. Nothing may be
@@ -116,6 +121,9 @@ func (h *Hub) Links() map[Protocol]*Link {
 
 // Counters returns the counters of all protocols.
 func (h *Hub) Counters() *Counters { return &h.counters }
+
+// Now is the time by the hub's clock.
+func (h *Hub) Now() time.Time { return h.now() }
 
 // Tree returns the names of the topics.
 func (h *Hub) Tree() *Tree { return h.tree }

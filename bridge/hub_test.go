@@ -69,6 +69,29 @@ func TestNothingIsAnsweredThatIsNotOnDisk(t *testing.T) {
 	require.NoError(t, join())
 }
 
+func TestTheNewestRegistrationSpeaksByTheName(t *testing.T) {
+	h := newHub(t, nil)
+	ended := map[string]int{}
+	hold := func(who string) *bridge.Hold {
+		hd, err := h.RegisterName("lamp", func() { ended[who]++ })
+		require.NoError(t, err)
+		return hd
+	}
+	one, two := hold("one"), hold("two")
+	h.Claim(two, func() { ended["two"]++ })
+	h.Claim(one, func() { ended["one"]++ })
+	assert.Equal(t, map[string]int{"one": 1}, ended, "it is older, however late it says so")
+	h.Renew(one)
+	h.Claim(one, func() { ended["one"]++ })
+	assert.Equal(t, map[string]int{"one": 1, "two": 1}, ended)
+	h.Release(one)
+	h.Claim(one, func() { ended["one"]++ })
+	h.Claim(two, func() { ended["two"]++ })
+	assert.Equal(t, map[string]int{"one": 1, "two": 1}, ended, "a hold that has ended claims nothing")
+	h.Forget(two.Sender())
+	assert.Equal(t, map[string]int{"one": 1, "two": 2}, ended)
+}
+
 func TestPatienceIsForAllOfACall(t *testing.T) {
 	h := newHub(t, nil)
 	h.AddLink(bridge.TCP, 1, 100*time.Millisecond) // nobody runs it: full at once

@@ -31,6 +31,8 @@ type Link struct {
 	patience time.Duration
 	busy     atomic.Int64 // jobs queued or being fanned out
 	closed   atomic.Bool  // nobody takes jobs any more
+
+	everything bool // it gets messages without members too
 }
 
 // linkBatch bounds how many jobs a fan-out gets at once.
@@ -41,6 +43,10 @@ const linkBatch = 64
 func NewLink(p Protocol, c *Counters, size int, patience time.Duration) *Link {
 	return &Link{protocol: p, counters: c, jobs: make(chan Job, size), patience: patience}
 }
+
+// TakeEverything makes the link get every message, also those that no member of
+// its protocol is to have. It is called once, before the first.
+func (l *Link) TakeEverything() { l.everything = true }
 
 // offer queues a job. It reports false, and counts the drops, if the queue
 // stayed full.

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 )
@@ -28,6 +29,39 @@ func (h *Hub) ChannelMembers(s *Sender, c Channel) (ms Members, ok bool) {
 		return ms, false
 	}
 	return h.membersLocked(h.channels[c]), true
+}
+
+// MemberIDs lists the members of a channel by their ids, ascending, from one id
+// on: as many as there is room for, and whether there are more. ok is false
+// unless s is one of them.
+func (h *Hub) MemberIDs(s *Sender, c Channel, from SenderID, room int) (ids []SenderID, more, ok bool) {
+	h.mu.RLock()
+	if m := s.joined[c]; m == nil || !m.member() {
+		h.mu.RUnlock()
+		return nil, false, false
+	}
+	for id, m := range h.channels[c].members {
+		if id >= from && m.member() {
+			ids = append(ids, id)
+		}
+	}
+	h.mu.RUnlock()
+	ids, more = page(ids, from, room)
+	return ids, more, true
+}
+
+// page sorts what it is given and cuts it to what is asked for.
+func page[T cmp.Ordered](all []T, from T, room int) (some []T, more bool) {
+	slices.Sort(all)
+	i, _ := slices.BinarySearch(all, from)
+	all = all[i:]
+	return all[:min(len(all), room)], len(all) > room
+}
+
+// ChannelsFrom is Channels in pages: from one channel on, as many as there is
+// room for, and whether there are more.
+func (h *Hub) ChannelsFrom(from Channel, room int) (channels []Channel, more bool) {
+	return page(h.Channels(), from, room)
 }
 
 func (h *Hub) membersLocked(ch *channel) Members {

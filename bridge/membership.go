@@ -15,18 +15,21 @@ type Attachment struct {
 	Broadcasts bool   // it gets broadcasts, and makes its sender a member
 	Sends      bool   // its sender can be sent to
 	URL        string // of a callback: it is remembered over a restart
+	Replays    bool   // it has been given what was said before, so it takes what is on its way
 	Member     any    // what the protocol knows of the receiver
 	Ended      func() // called once, without locks, if the hub ends it
 
 	membership  *membership
+	after       uint64      // the newest message when it was attached
 	dead        atomic.Bool // out of its lists, which may still hold it
 	lingerUntil time.Time   // not zero: its stream ended, and it gets nothing
 }
 
 // Wants reports whether a message that came by the attachment's channel is for
-// it: it is still there, and the message is not its sender's own echo.
+// it: it is still there, the message came later than it, and is not its sender's
+// own echo.
 func (a *Attachment) Wants(m *Message) bool {
-	return !a.dead.Load() && (!a.NoEcho || m.Type == Send || m.Sender != a.membership.sender.id)
+	return !a.dead.Load() && (a.Replays || m.order == 0 || m.order > a.after) && (!a.NoEcho || m.Type == Send || m.Sender != a.membership.sender.id)
 }
 
 // Sender returns the sender that the attachment belongs to.
@@ -123,7 +126,7 @@ func (h *Hub) attachLocked(s *Sender, c Channel, a *Attachment) error {
 		s.joined[c] = m
 		ch.members[s.id] = m
 	}
-	a.membership = m
+	a.membership, a.after = m, h.order.Load()
 	m.attachments = append(m.attachments, a)
 	if a.Broadcasts && h.links[a.Via] != nil {
 		ch.lists[a.Via].add(a)

@@ -75,9 +75,15 @@ type Message struct {
 	Hops     uint8    // callbacks it has passed through, against loops
 	Wait     bool     // its publisher may be slowed down where a queue is full
 
+	Expires time.Time // when it is worth nothing any more; zero: never
+
+	order    uint64    // of all messages, in which they were taken
 	patience time.Time // until when it may be held back, all queues together
 	report   *report
 }
+
+// Expired reports whether a message has waited longer than it may.
+func (m *Message) Expired(now time.Time) bool { return !m.Expires.IsZero() && !now.Before(m.Expires) }
 
 // Content is what a sender says: the bytes, and what they are meant to be.
 type Content struct {

@@ -24,6 +24,7 @@ type Sender struct {
 	token     [sha256.Size]byte // zero: none
 	joined    map[Channel]*membership
 	holds     map[*Hold]struct{}
+	speaker   *Hold // of those that claimed the name, the newest
 	gone      bool
 	unsaved   *func() error // the last change that has to be on disk before it is answered
 }
@@ -43,8 +44,11 @@ func (s *Sender) remembered() bool { return s.name != "" || s.web }
 // Hold keeps a sender alive while it is connected: a wire registration or an
 // MQTT session. A sender without a name ends with its last hold.
 type Hold struct {
-	sender *Sender
-	end    func()
+	sender    *Sender
+	end       func()
+	displaced func() // set by Claim
+
+	registered uint64 // which registration it is, of all
 }
 
 // Sender returns the sender that is held.
@@ -111,33 +115,6 @@ func (h *Hub) RegisterWire(end func()) *Hold {
 	return h.holdLocked(h.newSenderLocked(""), end)
 }
 
-// RegisterName gives the sender of a name that was shown the secret key over
-// MQTT, or a new one if name is empty. The caller holds it until Release.
-func (h *Hub) RegisterName(name string, end func()) (*Hold, error) {
-	h.mu.Lock()
-	s := h.names[name]
-	if s != nil && (s.protected || h.opts.RequireToken && s.web) {
-		h.mu.Unlock()
-		return nil, fault(NameProtected, "name", "%q is protected: connect with its token", name)
-	}
-	wait := func() error { return nil }
-	if s == nil {
-		s = h.newSenderLocked(name)
-	}
-	if name != "" && (!s.held || s.unsaved != nil) {
-		s.held = true
-		wait = h.commitLocked(s)
-	}
-	hold := h.holdLocked(s, end)
-	h.mu.Unlock()
-	h.Seen(s)
-	if err := wait(); err != nil {
-		h.Release(hold)
-		return nil, fault(StoreFailed, "", "the registration could not be written to disk")
-	}
-	return hold, nil
-}
-
 // HoldSender holds a sender that is known already.
 func (h *Hub) HoldSender(s *Sender, end func()) (*Hold, error) {
 	h.mu.Lock()
@@ -148,8 +125,27 @@ func (h *Hub) HoldSender(s *Sender, end func()) (*Hold, error) {
 	return h.holdLocked(s, end), nil
 }
 
+// RestoreHold holds the sender of a session that outlived a restart. One that is
+// remembered has to be known still; another gets the id back that it had.
+func (h *Hub) RestoreHold(id SenderID, remembered bool, end func()) (*Hold, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.senders[id]
+	switch {
+	case s == nil && remembered:
+		return nil, fault(InvalidSender, "sender", "%d is not known any more", id)
+	case s != nil && !remembered && s.remembered():
+		return nil, fault(InvalidSender, "sender", "%d is another's by now", id)
+	case s == nil:
+		s = &Sender{id: id}
+		h.senders[id] = s
+	}
+	return h.holdLocked(s, end), nil
+}
+
 func (h *Hub) holdLocked(s *Sender, end func()) *Hold {
-	hold := &Hold{sender: s, end: end}
+	h.registrations++
+	hold := &Hold{sender: s, end: end, registered: h.registrations}
 	if s.holds == nil {
 		s.holds = map[*Hold]struct{}{}
 	}
@@ -162,6 +158,9 @@ func (h *Hub) Release(hold *Hold) {
 	h.mu.Lock()
 	s := hold.sender
 	delete(s.holds, hold)
+	if s.speaker == hold {
+		s.speaker = nil
+	}
 	var ended []*Attachment
 	if len(s.holds) == 0 && !s.remembered() && !s.gone {
 		ended = h.forgetLocked(s)

@@ -98,7 +98,7 @@ func (t *Tree) ParsePublish(topic string) (Place, Address, *Error) {
 	l := strings.Split(channel, "/")
 	id, ok := ParseID(l[0])
 	if !ok {
-		return Reserved, Address{}, fault(InvalidChannel, "topic", "the channel %q is not a number from 1 to 4294967295", l[0])
+		return Reserved, Address{}, fault(InvalidChannel, "topic", "the channel %.40q is not a number from 1 to 4294967295", l[0])
 	}
 	a := Address{Channel: Channel(id)}
 	ok = len(l) > 1
@@ -109,7 +109,7 @@ func (t *Tree) ParsePublish(topic string) (Place, Address, *Error) {
 		a.Type = Send
 		var r uint32
 		if r, ok = ParseID(ids[0]); !ok {
-			return Reserved, a, fault(InvalidReceiver, "topic", "the receiver %q is not a number from 1 to 4294967295", ids[0])
+			return Reserved, a, fault(InvalidReceiver, "topic", "the receiver %.40q is not a number from 1 to 4294967295", ids[0])
 		}
 		a.Receiver = SenderID(r)
 		ids = ids[1:]
@@ -119,7 +119,7 @@ func (t *Tree) ParsePublish(topic string) (Place, Address, *Error) {
 	if len(ids) == 1 {
 		s, ok := ParseID(ids[0])
 		if !ok {
-			return Reserved, a, fault(InvalidSender, "topic", "the sender %q is not a number from 1 to 4294967295", ids[0])
+			return Reserved, a, fault(InvalidSender, "topic", "the sender %.40q is not a number from 1 to 4294967295", ids[0])
 		}
 		a.Sender = SenderID(s)
 	}

@@ -17,8 +17,9 @@ type Publication struct {
 	Content   Content
 	Via       Protocol
 	Hops      uint8
-	Wait      bool         // the caller may be slowed down where a protocol is behind
-	Report    func(Report) // called once if it is not nil and the checks have passed
+	TTL       time.Duration // how long it may wait anywhere; 0: as long as it has to
+	Wait      bool          // the caller may be slowed down where a protocol is behind
+	Report    func(Report)  // called once if it is not nil and the checks have passed
 }
 
 // Publish checks a publication and puts it on the bus. All or nothing in the
@@ -43,6 +44,9 @@ func (h *Hub) Publish(s *Sender, p Publication) (ulid.ULID, error) {
 		Hint: p.Content.Hint, Data: p.Content.Data, Via: p.Via, Hops: p.Hops, Wait: p.Wait,
 		patience: time.Now().Add(h.patience),
 	}
+	if p.TTL > 0 {
+		m.Expires = now.Add(p.TTL)
+	}
 	channels := unique(p.Channels)
 	if p.Report != nil {
 		m.report = newReport(Report{ID: m.ID, Channels: channels, Sender: s.id}, p.Report)
@@ -66,7 +70,7 @@ func (h *Hub) Publish(s *Sender, p Publication) (ulid.ULID, error) {
 
 // put publishes a copy of m on one channel, for one receiver if it is not 0.
 func (h *Hub) put(m Message, c Channel, receiver SenderID) error {
-	m.Channel, m.Receiver = c, receiver
+	m.Channel, m.Receiver, m.order = c, receiver, h.order.Add(1)
 	h.counters.In(m.Via, 1)
 	return h.bus.Publish(&m)
 }
@@ -94,7 +98,7 @@ func (h *Hub) Admit(s *Sender, a Address, content Content) (*Message, error) {
 	now := h.now()
 	return &Message{
 		ID: h.ids.next(now), Time: now, Type: a.Type, Channel: a.Channel, Sender: s.id, Name: s.name,
-		Receiver: a.Receiver, Hint: content.Hint, Data: content.Data, Via: MQTT, Wait: true,
+		Receiver: a.Receiver, Hint: content.Hint, Data: content.Data, Via: MQTT, Wait: true, order: h.order.Add(1),
 		patience: time.Now().Add(h.patience),
 	}, nil
 }
@@ -171,7 +175,7 @@ func (h *Hub) Deliver(m *Message) error {
 		if l == nil {
 			continue
 		}
-		if to := ch.lists[p].load(); len(to) > 0 {
+		if to := ch.lists[p].load(); len(to) > 0 || l.everything {
 			failed = cmp.Or(h.hand(l, m, to), failed)
 		}
 	}
@@ -209,11 +213,35 @@ func (h *Hub) deliverSend(m *Message) error {
 	h.mu.RUnlock()
 	var failed error
 	for p, l := range h.links {
-		if l != nil && len(to[p]) > 0 {
+		if l != nil && (len(to[p]) > 0 || l.everything) {
 			failed = cmp.Or(h.hand(l, m, to[p]), failed)
 		}
 	}
 	return failed
+}
+
+// Receivers returns the attachments of one protocol that a message is for now,
+// which may be others than when it was published. Wants says which of them take
+// it.
+func (h *Hub) Receivers(m *Message, p Protocol) []*Attachment {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	ch := h.channels[m.Channel]
+	if ch == nil {
+		return nil
+	}
+	if m.Type == Broadcast {
+		return ch.lists[p].load()
+	}
+	var to []*Attachment
+	if s := h.senders[m.Receiver]; s != nil && s.joined[m.Channel] != nil {
+		for _, a := range s.joined[m.Channel].attachments {
+			if a.Via == p && a.Sends && a.lingerUntil.IsZero() {
+				to = append(to, a)
+			}
+		}
+	}
+	return to
 }
 
 func (h *Hub) hand(l *Link, m *Message, to []*Attachment) error {
@@ -269,6 +297,25 @@ func (h *Hub) JoinCallback(s *Sender, channels []Channel, url string, noEcho boo
 		return fault(StoreFailed, "", "the join could not be written to disk")
 	}
 	return nil
+}
+
+// EndCallback ends a callback of a sender on all its channels: its receiver is gone.
+func (h *Hub) EndCallback(s *Sender, url string) {
+	h.mu.Lock()
+	var ended []*Attachment
+	for _, m := range s.joined {
+		for _, a := range slices.Clone(m.attachments) {
+			if a.URL == url {
+				h.detachLocked(a)
+				ended = append(ended, a)
+			}
+		}
+	}
+	if len(ended) > 0 {
+		h.saveLocked(s)
+	}
+	h.mu.Unlock()
+	endAll(ended)
 }
 
 // Leave ends all attachments of a sender on channels. Leaving what was not

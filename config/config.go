@@ -21,6 +21,7 @@ type Config struct {
 	UDP             UDP
 	TCP             TCP
 	MQTT            MQTT
+	TLS             TLS
 	SecretKey       string // empty: one is generated, unless Open
 	Open            bool
 	DataDir         string
@@ -28,9 +29,11 @@ type Config struct {
 	Auth            Auth
 	Senders         Senders
 	Wire            Wire
+	History         History
 	Limits          Limits
 	Callbacks       Callbacks
 	Channels        map[uint32]Channel // by number; only from the file
+	Users           map[string]User    // by name; only from the file
 	ShutdownTimeout time.Duration
 	Log             Log
 }
@@ -38,12 +41,15 @@ type Config struct {
 // HTTP is the section of the HTTP bridge.
 type HTTP struct {
 	Listen         string // host:port; empty: off
+	TLSListen      string // host:port; off without a certificate
 	Linger         time.Duration
 	Heartbeat      time.Duration
 	TrustedProxies []netip.Prefix
+	CORSOrigins    []string
 	ReadTimeout    time.Duration
 	WriteTimeout   time.Duration
 	StreamQueue    int // messages
+	MailboxTimeout time.Duration
 }
 
 // UDP is the section of the UDP bridge.
@@ -60,14 +66,31 @@ type TCP struct {
 
 // MQTT is the section of the embedded broker.
 type MQTT struct {
-	Listen         string // host:port; empty: off
-	BaseTopic      string
-	MaxPacketBytes int
-	ConnectTimeout time.Duration
-	WriteTimeout   time.Duration
-	SessionQueue   int // messages
-	SessionExpiry  time.Duration
+	Listen            string // host:port; empty: off
+	TLSListen         string // host:port; off without a certificate
+	BaseTopic         string
+	MaxPacketBytes    int
+	ConnectTimeout    time.Duration
+	WriteTimeout      time.Duration
+	MaxKeepAlive      time.Duration // 0: any
+	SessionQueue      int           // messages
+	SessionQueueBytes int
+	SessionExpiry     time.Duration
+	WillGrace         time.Duration
+	SaveInterval      time.Duration
 }
+
+// TLS is what the listeners with TLS share. The files are read again when they
+// change.
+type TLS struct {
+	Certificate              string // file, PEM, with the chain; empty: no TLS
+	Key                      string // file, PEM
+	ClientCA                 string // file, PEM; empty: client certificates are not asked for
+	RequireClientCertificate bool
+}
+
+// On reports whether there is a certificate.
+func (t TLS) On() bool { return t.Certificate != "" }
 
 // Gateway says who this gateway is.
 type Gateway struct {
@@ -91,14 +114,29 @@ type Wire struct {
 	BasicKey     string
 	IdleTimeout  time.Duration
 	FrameTimeout time.Duration
+	SessionQueue int // messages
+	RetryGap     time.Duration
+}
+
+// History is what is kept of each channel for those who were away.
+type History struct {
+	Messages int // of each channel
+	Age      time.Duration
+	Bytes    int // of all channels
 }
 
 // Limits bound what strangers can use up.
 type Limits struct {
-	MessageBytes    int
-	SenderChannels  int
-	TCPConnections  int
-	MQTTConnections int
+	MessageBytes              int
+	SenderChannels            int
+	TCPConnections            int
+	UDPSessions               int
+	MQTTConnections           int
+	MQTTConnectionsPerAddress int
+	MQTTSessions              int
+	MQTTSubscriptions         int // of one session
+	MQTTRetained              int
+	MQTTRetainedBytes         int
 }
 
 // Callbacks is how messages are posted to URLs, and to which.

@@ -96,10 +96,19 @@ func TestEverySettingFromEverySource(t *testing.T) {
 		"string": "other", "bool": "true", "int": "67000", "duration": "77h", "list": "10.1.0.0/16",
 	}
 	special := map[string]string{
-		"http.listen": ":1", "udp.listen": ":1", "tcp.listen": ":1", "mqtt.listen": ":1", "log.level": "warn",
-		"log.format": "json", "limits.message_bytes": "5", "callbacks.retries": "7", "wire.basic": "false",
+		"http.listen": ":1", "udp.listen": ":1", "tcp.listen": ":1", "mqtt.listen": ":1", "http.tls_listen": ":1", "mqtt.tls_listen": ":1", "log.level": "warn",
+		"log.format": "json", "limits.message_bytes": "5", "callbacks.retries": "7", "mqtt.max_keep_alive": "77s", "wire.basic": "false", "http.cors_origins": "https://dash.lan",
 	}
-	before, _, err := load(t, nil, "")
+	together := map[string]string{"tls.certificate": "c.pem", "tls.key": "k.pem", "tls.client_ca": "ca.pem"} // one needs the other
+	environ := func(but string) (env []string) {
+		for path, text := range together {
+			if path != but {
+				env = append(env, "WATCHTOWER_"+strings.ToUpper(strings.ReplaceAll(path, ".", "_"))+"="+text)
+			}
+		}
+		return env
+	}
+	before, _, err := load(t, environ(""), "")
 	require.NoError(t, err)
 	flags := pflag.NewFlagSet("kinds", pflag.ContinueOnError)
 	config.AddFlags(flags)
@@ -109,12 +118,12 @@ func TestEverySettingFromEverySource(t *testing.T) {
 		if special[s.Path] != "" {
 			text = special[s.Path]
 		}
-		byEnv, warnings, err := load(t, []string{s.Env + "=" + text}, "")
+		byEnv, warnings, err := load(t, append(environ(s.Path), s.Env+"="+text), "")
 		require.NoError(t, err, s.Path)
 		assert.Empty(t, warnings)
 		assert.NotEqual(t, before, byEnv, s.Path)
 
-		byFlag, _, err := load(t, nil, "", "--"+s.Flag+"="+text)
+		byFlag, _, err := load(t, environ(s.Path), "", "--"+s.Flag+"="+text)
 		require.NoError(t, err, s.Path)
 		assert.Equal(t, byEnv, byFlag, s.Path)
 
@@ -126,7 +135,7 @@ func TestEverySettingFromEverySource(t *testing.T) {
 		if section, key, nested := strings.Cut(s.Path, "."); nested {
 			yaml = section + ":\n  " + key + ": " + value
 		}
-		byFile, _, err := load(t, nil, write(t, yaml))
+		byFile, _, err := load(t, environ(s.Path), write(t, yaml))
 		require.NoError(t, err, s.Path)
 		assert.Equal(t, byEnv, byFile, s.Path)
 	}
@@ -252,6 +261,7 @@ func reload(t *testing.T, c config.Config) {
 	require.NoError(t, err, string(printed))
 	assert.True(t, bytes.Equal(printed, again.YAML(true)), "%s\nbecame\n%s", printed, again.YAML(true))
 	assert.Equal(t, c.Channels, again.Channels)
+	assert.Equal(t, c.Users, again.Users)
 }
 
 func TestPrintedTextIsReadBack(t *testing.T) {

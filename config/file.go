@@ -102,6 +102,8 @@ func (r *reader) section(path string, node ast.Node) {
 			r.fault(full, kv.Key, "%s", r.unknown(path, key, full))
 		case full == "channels":
 			r.channels(kv.Value)
+		case full == "users":
+			r.users(kv.Value)
 		case known:
 			r.value(s, kv)
 		case r.isSection(full):
@@ -219,7 +221,7 @@ func (r *reader) unknown(section, key, full string) string {
 		}
 	}
 	if section == "" {
-		siblings = append(siblings, "channels")
+		siblings = append(siblings, "channels", "users")
 	}
 	near := nearest(key, siblings)
 	if near != "" && section != "" {

@@ -38,5 +38,16 @@ func (c *Config) YAML(secrets bool) []byte {
 			fmt.Fprintf(&b, "  %d: {name: %s}\n", n, strconv.Quote(c.Channels[n].Name))
 		}
 	}
+	if len(c.Users) > 0 {
+		fmt.Fprintf(&b, "# who may connect over MQTT besides those with the secret key or a token\nusers:\n")
+		for _, name := range slices.Sorted(maps.Keys(c.Users)) {
+			u := c.Users[name]
+			if secrets {
+				fmt.Fprintf(&b, "  %q: %s\n", name, yamlUser(u, strconv.Quote(u.PasswordHash)))
+			} else {
+				fmt.Fprintf(&b, "  # %q: %s\n", name, yamlUser(u, "set, not shown"))
+			}
+		}
+	}
 	return b.Bytes()
 }

@@ -35,12 +35,15 @@ type setting struct {
 func settings(c *Config) []setting {
 	return []setting{
 		define("http.listen", ":8080", text(&c.HTTP.Listen, listenAddress), "where HTTP listens, host:port; empty: off").alias("http"),
+		define("http.tls_listen", ":8443", text(&c.HTTP.TLSListen, listenAddress), "where HTTPS listens if there is a certificate, host:port; empty: off"),
 		define("http.linger", "30s", duration(&c.HTTP.Linger, 0), "how long a membership outlives its stream"),
 		define("http.heartbeat", "15s", duration(&c.HTTP.Heartbeat, leastTime), "silence on a stream before a heartbeat"),
 		define("http.trusted_proxies", "", prefixes(&c.HTTP.TrustedProxies), "addresses or CIDRs of reverse proxies whose X-Forwarded-For counts"),
+		define("http.cors_origins", "", list(&c.HTTP.CORSOrigins, webOrigin), "origins, such as https://dash.lan, whose pages may use the API; *: all"),
 		define("http.read_timeout", "30s", duration(&c.HTTP.ReadTimeout, leastTime), "longest time for a request to arrive"),
 		define("http.write_timeout", "10s", duration(&c.HTTP.WriteTimeout, leastTime), "longest time for one write to a client"),
 		define("http.stream_queue", "1024", number(&c.HTTP.StreamQueue, 1, mostQueued), "messages that wait for one stream"),
+		define("http.mailbox_timeout", "10m", duration(&c.HTTP.MailboxTimeout, leastTime), "after how long a mailbox that nobody reads leaves its channels"),
 
 		define("udp.listen", ":3033", text(&c.UDP.Listen, listenAddress), "where UDP listens, host:port; empty: off").alias("udp"),
 
@@ -49,12 +52,22 @@ func settings(c *Config) []setting {
 		define("tcp.write_timeout", "10s", duration(&c.TCP.WriteTimeout, leastTime), "longest time for one write to a client"),
 
 		define("mqtt.listen", ":1883", text(&c.MQTT.Listen, listenAddress), "where MQTT listens, host:port; empty: off").alias("mqtt"),
+		define("mqtt.tls_listen", ":8883", text(&c.MQTT.TLSListen, listenAddress), "where MQTT over TLS listens if there is a certificate, host:port; empty: off"),
 		define("mqtt.base_topic", "watchtower", text(&c.MQTT.BaseTopic, baseTopic), "topic under which the gateway's topics are"),
 		define("mqtt.max_packet_bytes", "1048576", number(&c.MQTT.MaxPacketBytes, 66_000, 256<<20), "largest MQTT packet in bytes"),
 		define("mqtt.connect_timeout", "10s", duration(&c.MQTT.ConnectTimeout, leastTime), "longest time for CONNECT to arrive"),
 		define("mqtt.write_timeout", "10s", duration(&c.MQTT.WriteTimeout, leastTime), "longest time for one write to a client"),
+		define("mqtt.max_keep_alive", "0s", seconds(&c.MQTT.MaxKeepAlive, mostKeepAlive), "longest keep-alive of a client, in whole seconds; 0s: any, and none"),
 		define("mqtt.session_queue", "1000", number(&c.MQTT.SessionQueue, 1, mostQueued), "messages that wait for one session"),
+		define("mqtt.session_queue_bytes", "4194304", number(&c.MQTT.SessionQueueBytes, 1, 1<<30), "bytes of messages that wait for one session"),
 		define("mqtt.session_expiry", "336h", duration(&c.MQTT.SessionExpiry, 0), "longest time that a session outlives its connection"),
+		define("mqtt.will_grace", "30s", duration(&c.MQTT.WillGrace, 0), "after a start, how long the wills of clients that were connected before wait for them"),
+		define("mqtt.save_interval", "250ms", duration(&c.MQTT.SaveInterval, leastTime), "time between two writes of sessions and retained messages to the disk"),
+
+		define("tls.certificate", "", text(&c.TLS.Certificate, anyText), "file with the certificate and its chain, PEM; empty: no TLS"),
+		define("tls.key", "", text(&c.TLS.Key, anyText), "file with the certificate's key, PEM"),
+		define("tls.client_ca", "", text(&c.TLS.ClientCA, anyText), "file with the authorities of client certificates, PEM; empty: none are asked for"),
+		define("tls.require_client_certificate", "false", boolean(&c.TLS.RequireClientCertificate), "refuse clients without a certificate"),
 
 		define("secret_key", "", text(&c.SecretKey, secretKey), "key with which everybody may register; empty: one is generated and kept").secret(),
 		define("open", "false", boolean(&c.Open), "run without a secret key: everybody may register"),
@@ -69,11 +82,23 @@ func settings(c *Config) []setting {
 		define("wire.basic_key", "", text(&c.Wire.BasicKey, secretKey), "key of basic frames in place of the secret key; empty: the secret key").secret(),
 		define("wire.idle_timeout", "2m", duration(&c.Wire.IdleTimeout, leastTime), "silence after which a UDP client is gone"),
 		define("wire.frame_timeout", "30s", duration(&c.Wire.FrameTimeout, leastTime), "longest time for a frame to arrive on TCP"),
+		define("wire.session_queue", "64", number(&c.Wire.SessionQueue, 1, mostQueued), "messages that wait for one session device"),
+		define("wire.retry_gap", "1s", duration(&c.Wire.RetryGap, leastTime), "time before a delivery over UDP is repeated the first time"),
+
+		define("history.messages", "100", number(&c.History.Messages, 0, 100_000), "last messages of each channel that are kept for those who were away; 0: none"),
+		define("history.age", "1h", duration(&c.History.Age, leastTime), "longest time that they are kept"),
+		define("history.bytes", "16777216", number(&c.History.Bytes, 1, 1<<40), "most memory that they take, all channels together"),
 
 		define("limits.message_bytes", "64000", number(&c.Limits.MessageBytes, 1, 64_000), "largest message in bytes"),
 		define("limits.sender_channels", "10000", number(&c.Limits.SenderChannels, 1, 1<<20), "most channels that one sender joins"),
 		define("limits.tcp_connections", "10000", number(&c.Limits.TCPConnections, 1, mostConnections), "most TCP connections at a time"),
+		define("limits.udp_sessions", "100000", number(&c.Limits.UDPSessions, 1, 1<<20), "most sessions over UDP at a time"),
 		define("limits.mqtt_connections", "10000", number(&c.Limits.MQTTConnections, 1, mostConnections), "most MQTT connections at a time"),
+		define("limits.mqtt_connections_per_address", "1000", number(&c.Limits.MQTTConnectionsPerAddress, 1, mostConnections), "most MQTT connections from one address"),
+		define("limits.mqtt_sessions", "20000", number(&c.Limits.MQTTSessions, 1, 2*mostConnections), "most MQTT sessions, connected or away"),
+		define("limits.mqtt_subscriptions", "10000", number(&c.Limits.MQTTSubscriptions, 1, 1<<20), "most subscriptions of one MQTT session"),
+		define("limits.mqtt_retained", "200000", number(&c.Limits.MQTTRetained, 0, 100_000_000), "most retained messages of clients"),
+		define("limits.mqtt_retained_bytes", "134217728", number(&c.Limits.MQTTRetainedBytes, 0, 1<<40), "most memory that they take, in bytes"),
 
 		define("callbacks.allow", "", list(&c.Callbacks.Allow, hostOrCIDR), "hosts, addresses or CIDRs that callbacks may reach besides public and private ones").alias("allow-callbacks"),
 		define("callbacks.public_only", "false", boolean(&c.Callbacks.PublicOnly), "callbacks reach public addresses only"),

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +19,7 @@ import (
 const (
 	leastTime       = time.Millisecond
 	leastExpiry     = time.Second
+	mostKeepAlive   = 65535 * time.Second // MQTT's own
 	mostQueued      = 1_000_000
 	mostConnections = 1_000_000
 )
@@ -76,10 +78,15 @@ func (c *Config) faults(from map[string]string) Faults {
 	if c.Open && c.SecretKey != "" {
 		add("open", errors.New("cannot be true while secret_key is set: keep one of them"))
 	}
-	if c.HTTP.Listen == "" && c.UDP.Listen == "" && c.TCP.Listen == "" && c.MQTT.Listen == "" {
+	secure := c.TLS.On() && c.HTTP.TLSListen+c.MQTT.TLSListen != ""
+	if c.HTTP.Listen+c.UDP.Listen+c.TCP.Listen+c.MQTT.Listen == "" && !secure {
 		add("http.listen", errors.New("every protocol is off: turn on HTTP, UDP, TCP or MQTT"))
 	}
 	c.checkClashes(add)
+	c.checkTLS(add)
+	for _, name := range slices.Sorted(maps.Keys(c.Users)) {
+		checkUser(name, c.Users[name], add)
+	}
 	for _, n := range slices.Sorted(maps.Keys(c.Channels)) {
 		path := channelPath(n)
 		if n == 0 {
@@ -93,8 +100,10 @@ func (c *Config) faults(from map[string]string) Faults {
 // checkClashes finds two listeners on one TCP port, which the system would
 // refuse with a less helpful error.
 func (c *Config) checkClashes(add func(string, error)) {
-	listeners := []struct{ path, address string }{
-		{"http.listen", c.HTTP.Listen}, {"tcp.listen", c.TCP.Listen}, {"mqtt.listen", c.MQTT.Listen},
+	type listener struct{ path, address string }
+	listeners := []listener{{"http.listen", c.HTTP.Listen}, {"tcp.listen", c.TCP.Listen}, {"mqtt.listen", c.MQTT.Listen}}
+	if c.TLS.On() {
+		listeners = append(listeners, listener{"http.tls_listen", c.HTTP.TLSListen}, listener{"mqtt.tls_listen", c.MQTT.TLSListen})
 	}
 	for i, b := range listeners {
 		for _, a := range listeners[:i] {
@@ -102,6 +111,21 @@ func (c *Config) checkClashes(add func(string, error)) {
 				add(b.path, fmt.Errorf("%s is taken by %s: choose another port, or \"\" for off", b.address, a.path))
 			}
 		}
+	}
+}
+
+// checkTLS finds settings that need each other. Whether the files can be read
+// is found out when they are.
+func (c *Config) checkTLS(add func(string, error)) {
+	switch t := c.TLS; {
+	case t.On() && t.Key == "":
+		add("tls.key", errors.New("is missing: tls.certificate needs it"))
+	case !t.On() && t.Key != "":
+		add("tls.certificate", errors.New("is missing: tls.key needs it"))
+	case !t.On() && t.ClientCA != "":
+		add("tls.certificate", errors.New("is missing: tls.client_ca needs it"))
+	case t.RequireClientCertificate && t.ClientCA == "":
+		add("tls.client_ca", errors.New("is missing: tls.require_client_certificate needs it"))
 	}
 }
 
@@ -158,6 +182,15 @@ func hostOrCIDR(s string) error {
 	return fmt.Errorf("%q is neither a host (without scheme or port), an address nor a CIDR such as 10.0.0.0/8", s)
 }
 
+// webOrigin is what a browser says of a page: scheme, host and port (RFC 6454).
+func webOrigin(s string) error {
+	u, err := url.Parse(s)
+	if s == "*" || err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && s == u.Scheme+"://"+u.Host && s == strings.ToLower(s) {
+		return nil
+	}
+	return fmt.Errorf("%q is neither * nor an origin such as https://dash.lan or http://10.0.0.5:3000, in small letters, without a path", s)
+}
+
 func baseTopic(s string) error {
 	switch {
 	case s == "":
@@ -184,6 +217,13 @@ func secretKey(s string) error {
 	}
 	if !printable(s) {
 		return errors.New("must be UTF-8 text without control characters or line breaks")
+	}
+	return nil
+}
+
+func anyText(s string) error {
+	if strings.ContainsRune(s, 0) {
+		return errors.New("must not contain a zero byte")
 	}
 	return nil
 }

@@ -179,6 +179,23 @@ func formatDuration(d time.Duration) string {
 	return s
 }
 
+// secondsValue is a duration of whole seconds, from none.
+type secondsValue struct {
+	durationValue
+	most time.Duration
+}
+
+func seconds(p *time.Duration, most time.Duration) value {
+	return &secondsValue{durationValue{p: p}, most}
+}
+
+func (v *secondsValue) check() error {
+	if d := *v.p; d < 0 || d > v.most || d%time.Second != 0 {
+		return fmt.Errorf("must be whole seconds from 0s to %s, is %s", formatDuration(v.most), formatDuration(d))
+	}
+	return nil
+}
+
 type listValue struct {
 	p    *[]string
 	rule func(string) error

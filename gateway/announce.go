@@ -62,7 +62,6 @@ func reachable(addr string) string {
 func (g *Gateway) publishInfo() error {
 	_, senders := g.hub.MemberCounts()
 	stats := g.broker.Stats()
-	l := g.Listening()
 	names := map[uint32]string{}
 	for c, ch := range g.cfg.Channels {
 		names[c] = ch.Name
@@ -71,7 +70,7 @@ func (g *Gateway) publishInfo() error {
 		"name":      g.name,
 		"version":   Version,
 		"revision":  revision(),
-		"listeners": map[string]string{"http": l.HTTP, "udp": l.UDP, "tcp": l.TCP, "mqtt": l.MQTT},
+		"listeners": g.Listening().byName(),
 		"channels":  len(g.hub.Channels()),
 		"names":     names, // of channels, as configured
 		"senders":   senders,

@@ -5,44 +5,34 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
 	"watchtower/bridge"
+	"watchtower/bridge/frame"
 	"watchtower/bridge/store"
 	"watchtower/config"
 	"watchtower/http"
 	"watchtower/mqtt"
+	mqttstore "watchtower/mqtt/store"
 	"watchtower/tcp"
 	"watchtower/udp"
 )
 
-// server is the shape that every bridge has. New starts nothing, Listen binds,
+// server is the shape that every bridge has. New starts nothing, its ports bind,
 // Serve returns when every goroutine that it started has ended. Quiesce takes no
 // more requests, while messages still go out.
 type server interface {
-	Listen() error
-	Addr() net.Addr
 	Serve(ctx context.Context) error
 	Quiesce(ctx context.Context)
-}
-
-// part is one protocol of a gateway.
-type part struct {
-	name, setting string // "UDP", "udp"
-	listen        string // host:port as configured; empty: off
-	server        server
-	ready         bool // it is bound, or has nothing to bind
 }
 
 // Gateway is the whole program as one object.
@@ -53,10 +43,15 @@ type Gateway struct {
 	id      uint32
 	name    string
 	store   *store.Store
+	state   *mqttstore.Store
 	hub     *bridge.Hub
 	broker  *mqtt.Broker
 	parts   []*part // in the order in which they start
 	tcpPort uint16  // for devices that look for the gateway; 0: off
+
+	signingKey []byte // of callbacks
+
+	deviceKey func() frame.Key // derived when the first device asks for a session
 }
 
 // New opens the data directory, generates what is missing there, and puts the
@@ -70,9 +65,11 @@ func New(cfg config.Config, log *logrus.Logger) (*Gateway, error) {
 	if g.store, err = store.Open(filepath.Join(cfg.DataDir, "watchtower.db"), log); err != nil {
 		return nil, fmt.Errorf("data_dir: %w", err)
 	}
+	if g.state, err = mqttstore.Open(filepath.Join(cfg.DataDir, "broker.db"), log); err != nil {
+		return nil, errors.Join(fmt.Errorf("data_dir: %w", err), g.store.Close())
+	}
 	if err := g.assemble(); err != nil {
-		_ = g.store.Close()
-		return nil, err
+		return nil, errors.Join(err, g.state.Close(), g.store.Close())
 	}
 	return g, nil
 }
@@ -82,30 +79,57 @@ func (g *Gateway) assemble() error {
 	if g.secrets, err = loadSecrets(g.cfg); err != nil {
 		return err
 	}
+	g.deviceKey = sync.OnceValue(func() frame.Key { return frame.DeviceKey(g.secrets.key) })
 	if err := g.identify(); err != nil {
 		return err
+	}
+	if g.signingKey, err = g.store.Meta("callback_key", newSigningKey); err != nil {
+		return fmt.Errorf("data_dir: %w", err)
 	}
 	if g.hub, err = bridge.New(g.hubOptions()); err != nil {
 		return err
 	}
-	g.broker = mqtt.New(g.hub, g.mqttOptions(), g.log)
-	g.hub.SetBus(g.broker)
-	add := func(name, setting, listen string, s server) {
-		g.parts = append(g.parts, &part{name: name, setting: setting, listen: listen, server: s})
+	var secure *tls.Config
+	if g.cfg.TLS.On() {
+		certs, err := loadCertificates(g.cfg.TLS, g.log)
+		if err != nil {
+			return err
+		}
+		secure = certs.server()
 	}
-	add("MQTT", "mqtt", g.cfg.MQTT.Listen, g.broker)
+	if g.broker, err = mqtt.New(g.hub, g.mqttOptions(secure), g.log); err != nil {
+		return err
+	}
+	g.hub.SetBus(g.broker)
+	bus := &part{setting: "mqtt", server: g.broker}
+	bus.on(port{name: "MQTT", setting: "mqtt.listen", flag: "mqtt", listen: g.cfg.MQTT.Listen, bind: g.broker.Listen, addr: g.broker.Addr})
+	if secure != nil {
+		bus.on(port{name: "MQTT over TLS", setting: "mqtt.tls_listen", flag: "mqtt-tls-listen", listen: g.cfg.MQTT.TLSListen, bind: g.broker.ListenTLS, addr: g.broker.TLSAddr})
+	}
+	g.parts = append(g.parts, bus)
 	if g.cfg.TCP.Listen != "" {
-		add("TCP", "tcp", g.cfg.TCP.Listen, tcp.New(g.hub, g.tcpOptions(), g.log))
+		s := tcp.New(g.hub, g.tcpOptions(), g.log)
+		p := &part{setting: "tcp", server: s}
+		p.on(port{name: "TCP", setting: "tcp.listen", flag: "tcp", listen: g.cfg.TCP.Listen, bind: s.Listen, addr: s.Addr})
+		g.parts = append(g.parts, p)
 	}
 	if g.cfg.UDP.Listen != "" {
-		add("UDP", "udp", g.cfg.UDP.Listen, udp.New(g.hub, g.udpOptions(), g.log))
+		s := udp.New(g.hub, g.udpOptions(), g.log)
+		p := &part{setting: "udp", server: s}
+		p.on(port{name: "UDP", setting: "udp.listen", flag: "udp", listen: g.cfg.UDP.Listen, bind: s.Listen, addr: s.Addr})
+		g.parts = append(g.parts, p)
 	}
 	// HTTP also delivers callbacks, which go on while nobody may register.
-	web, err := http.New(g.hub, g.httpOptions(), g.log)
+	web, err := http.New(g.hub, g.httpOptions(secure), g.log)
 	if err != nil {
 		return err
 	}
-	add("HTTP", "http", g.cfg.HTTP.Listen, web)
+	p := &part{setting: "http", server: web}
+	p.on(port{name: "HTTP", setting: "http.listen", flag: "http", listen: g.cfg.HTTP.Listen, bind: web.Listen, addr: web.Addr})
+	if secure != nil {
+		p.on(port{name: "HTTPS", setting: "http.tls_listen", flag: "http-tls-listen", listen: g.cfg.HTTP.TLSListen, bind: web.ListenTLS, addr: web.TLSAddr})
+	}
+	g.parts = append(g.parts, p)
 	return nil
 }
 
@@ -143,69 +167,6 @@ func (g *Gateway) Key() (key string, generatedNow bool) {
 // Hub returns the gateway's hub, for tests of the whole.
 func (g *Gateway) Hub() *bridge.Hub { return g.hub }
 
-// Listen binds every listener, and leaves word of that in the data directory. An
-// error names every one that cannot be bound. After it Close gives back what was bound.
-func (g *Gateway) Listen() error {
-	var taken []error
-	for _, p := range g.parts {
-		if p.listen != "" {
-			if err := p.server.Listen(); err != nil {
-				taken = append(taken, listenError(p, err))
-				continue
-			}
-		}
-		p.ready = true
-	}
-	if err := errors.Join(taken...); err != nil {
-		return err
-	}
-	if a, err := netip.ParseAddrPort(g.Listening().TCP); err == nil {
-		g.tcpPort = a.Port()
-	}
-	return g.leaveWord()
-}
-
-func listenError(p *part, err error) error {
-	what := err.Error()
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		what = "another program listens there"
-	case errors.Is(err, syscall.EACCES):
-		what = "this user may not listen there (ports below 1024 need a privilege)"
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		what = "this machine has no such address"
-	}
-	return fmt.Errorf("%s.listen: cannot listen on %s: %s. Move %s with --%s HOST:PORT, or turn it off with --%s \"\"",
-		p.setting, p.listen, what, p.name, p.setting, p.setting)
-}
-
-// Listening is where each protocol is bound; empty where it is off.
-type Listening struct{ HTTP, UDP, TCP, MQTT string }
-
-// Listening returns the addresses after Listen.
-func (g *Gateway) Listening() Listening {
-	var l Listening
-	for _, p := range g.parts {
-		if p.listen == "" || !p.ready {
-			continue
-		}
-		*map[string]*string{"http": &l.HTTP, "udp": &l.UDP, "tcp": &l.TCP, "mqtt": &l.MQTT}[p.setting] = p.server.Addr().String()
-	}
-	return l
-}
-
-// own lists the gateway's TCP listeners, which callbacks may not call.
-func (g *Gateway) own() []netip.AddrPort {
-	l := g.Listening()
-	var out []netip.AddrPort
-	for _, s := range []string{l.HTTP, l.TCP, l.MQTT} {
-		if a, err := netip.ParseAddrPort(s); err == nil {
-			out = append(out, a)
-		}
-	}
-	return out
-}
-
 // Close gives back what New and Listen took, for a gateway that was never
 // served.
 func (g *Gateway) Close() error {
@@ -235,8 +196,11 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	}
 	err := g.announce()
 	if err == nil && ctx.Err() == nil {
-		l := g.Listening()
-		g.log.WithFields(logrus.Fields{"http": l.HTTP, "udp": l.UDP, "tcp": l.TCP, "mqtt": l.MQTT, "gateway": g.name}).Info("serving")
+		event := g.log.WithField("gateway", g.name)
+		for name, at := range g.Listening().byName() {
+			event = event.WithField(name, at)
+		}
+		event.Info("serving")
 		select {
 		case <-ctx.Done():
 		case err = <-failed:
@@ -258,12 +222,12 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	if !finished {
 		g.log.Warn("some connections did not end within shutdown_timeout")
 	}
-	return errors.Join(err, g.store.Close())
+	return errors.Join(err, g.state.Close(), g.store.Close())
 }
 
 // ready lists the parts that Listen got to: all of them, unless it failed.
 func (g *Gateway) ready() []*part {
-	return slices.DeleteFunc(slices.Clone(g.parts), func(p *part) bool { return !p.ready })
+	return slices.DeleteFunc(slices.Clone(g.parts), func(p *part) bool { return !p.ready() })
 }
 
 // quiesce makes every part refuse new requests, and waits for those that are

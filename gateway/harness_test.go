@@ -156,7 +156,7 @@ func u32(v ...uint32) (b []byte) {
 	return b
 }
 
-func frame(parts ...any) (b []byte) {
+func basicFrame(parts ...any) (b []byte) {
 	for _, p := range parts {
 		switch p := p.(type) {
 		case byte:
@@ -189,8 +189,8 @@ func (r *running) wire(network string) *device {
 		require.NoError(r.t, err)
 		return b
 	}
-	d.id = binary.LittleEndian.Uint32(ask(frame("K", byte(len(key)), key), 5)[1:])
-	require.Equal(r.t, frame("A", uint32(5)), ask(frame("J", d.id, uint32(5)), 5))
+	d.id = binary.LittleEndian.Uint32(ask(basicFrame("K", byte(len(key)), key), 5)[1:])
+	require.Equal(r.t, basicFrame("A", uint32(5)), ask(basicFrame("J", d.id, uint32(5)), 5))
 	_ = conn.SetReadDeadline(time.Time{})
 	var reading sync.WaitGroup
 	reading.Go(func() {
@@ -208,11 +208,11 @@ func (r *running) wire(network string) *device {
 	})
 	r.t.Cleanup(func() { conn.Close(); reading.Wait() })
 	d.broadcast = func(channel uint32, data []byte) {
-		_, err := conn.Write(frame("M", d.id, channel, uint32(len(data)), data))
+		_, err := conn.Write(basicFrame("M", d.id, channel, uint32(len(data)), data))
 		require.NoError(r.t, err)
 	}
 	d.send = func(channel, to uint32, data []byte) {
-		_, err := conn.Write(frame("S", d.id, channel, byte(1), to, uint32(len(data)), data))
+		_, err := conn.Write(basicFrame("S", d.id, channel, byte(1), to, uint32(len(data)), data))
 		require.NoError(r.t, err)
 	}
 	return d

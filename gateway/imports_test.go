@@ -15,14 +15,19 @@ import (
 // mayImport says which of the project's packages a package may import. The
 // examples stand outside: they are written as a stranger would.
 var mayImport = map[string][]string{
-	"cmd/watchtower":  {"gateway", "config"},
-	"gateway":         {"config", "mqtt", "udp", "tcp", "http", "bridge", "bridge/store"},
+	"cmd/watchtower":  {"gateway", "config", "bridge/frame", "device"},
+	"gateway":         {"config", "mqtt", "udp", "tcp", "http", "bridge", "bridge/frame", "bridge/store", "mqtt/store"},
 	"mqtt":            {"bridge", "bridge/outbound"},
 	"http":            {"bridge", "bridge/outbound"},
-	"udp":             {"bridge", "bridge/wire", "bridge/session"},
-	"tcp":             {"bridge", "bridge/wire", "bridge/session", "bridge/outbound"},
-	"bridge/session":  {"bridge", "bridge/wire"},
-	"bridge/store":    {"bridge"},
+	"udp":             {"bridge", "bridge/wire", "bridge/basic", "bridge/frame", "bridge/session"},
+	"tcp":             {"bridge", "bridge/wire", "bridge/basic", "bridge/frame", "bridge/session", "bridge/outbound"},
+	"bridge/basic":    {"bridge", "bridge/wire"},
+	"bridge/session":  {"bridge", "bridge/wire", "bridge/frame"},
+	"bridge/frame":    {"bridge/wire"},
+	"device":          {"bridge/wire", "bridge/frame"},
+	"bridge/store":    {"bridge", "boltfile"},
+	"mqtt/store":      {"mqtt", "boltfile"},
+	"boltfile":        {},
 	"bridge":          {},
 	"bridge/wire":     {},
 	"bridge/outbound": {},
@@ -30,16 +35,20 @@ var mayImport = map[string][]string{
 }
 
 // onlyIn says where a module may be imported by code that is not a test.
-var onlyIn = map[string]string{
-	"github.com/mochi-mqtt/server/v2":     "mqtt",
-	"github.com/gorilla/mux":              "http",
-	"github.com/prometheus/client_golang": "http",
-	"go.etcd.io/bbolt":                    "bridge/store",
-	"github.com/spf13/cobra":              "cmd/watchtower",
-	"github.com/goccy/go-yaml":            "config",
-	"golang.org/x/net":                    "udp",
-	"github.com/eclipse/paho.mqtt.golang": "",
-	"github.com/stretchr/testify":         "",
+var onlyIn = map[string][]string{
+	"github.com/mochi-mqtt/server/v2":     {"mqtt"},
+	"github.com/gorilla/mux":              {"http"},
+	"github.com/prometheus/client_golang": {"http"},
+	"github.com/rs/cors":                  {"http"},
+	"go.etcd.io/bbolt":                    {"boltfile", "bridge/store", "mqtt/store"},
+	"github.com/spf13/cobra":              {"cmd/watchtower"},
+	"github.com/dchest/siphash":           {"bridge/frame"},
+	"github.com/goccy/go-yaml":            {"config"},
+	"golang.org/x/net":                    {"udp"},
+	"github.com/eclipse/paho.mqtt.golang": nil,
+	"github.com/stretchr/testify":         nil,
+
+	"github.com/standard-webhooks/standard-webhooks": nil,
 }
 
 func TestWhoImportsWhom(t *testing.T) {
@@ -68,9 +77,9 @@ func TestWhoImportsWhom(t *testing.T) {
 			if ours, ok := strings.CutPrefix(i, "watchtower/"); ok {
 				assert.True(t, slices.Contains(allowed, ours), "%s imports %s", name, ours)
 			}
-			for module, place := range onlyIn {
+			for module, places := range onlyIn {
 				if i == module || strings.HasPrefix(i, module+"/") {
-					assert.Equal(t, place, name, "%s imports %s", name, i)
+					assert.Contains(t, places, name, "%s imports %s", name, i)
 				}
 			}
 		}

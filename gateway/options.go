@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"crypto/tls"
 	"time"
 
 	"watchtower/bridge"
@@ -38,17 +39,43 @@ func (g *Gateway) hubOptions() bridge.Options {
 	}
 }
 
-func (g *Gateway) mqttOptions() mqtt.Options {
+func (g *Gateway) mqttOptions(secure *tls.Config) mqtt.Options {
 	o := mqtt.DefaultOptions()
 	o.Listen = g.cfg.MQTT.Listen
+	o.TLSListen, o.TLS = g.cfg.MQTT.TLSListen, secure
+	o.Users = g.users()
 	o.Reserved = append(o.Reserved, "watchtower-"+g.name)
 	o.MaxPacketBytes = g.cfg.MQTT.MaxPacketBytes
 	o.ConnectTimeout = g.cfg.MQTT.ConnectTimeout
 	o.WriteTimeout = g.cfg.MQTT.WriteTimeout
-	o.QueueMessages = g.cfg.MQTT.SessionQueue
+	o.MaxKeepAlive = g.cfg.MQTT.MaxKeepAlive
+	o.QueueMessages, o.QueueBytes = g.cfg.MQTT.SessionQueue, g.cfg.MQTT.SessionQueueBytes
 	o.SessionExpiry = g.cfg.MQTT.SessionExpiry
-	o.MaxConnections = g.cfg.Limits.MQTTConnections
+	o.MaxConnections, o.MaxConnectionsPerAddress = g.cfg.Limits.MQTTConnections, g.cfg.Limits.MQTTConnectionsPerAddress
+	o.MaxSessions, o.MaxSubscriptions = g.cfg.Limits.MQTTSessions, g.cfg.Limits.MQTTSubscriptions
+	o.MaxRetained, o.MaxRetainedBytes = g.cfg.Limits.MQTTRetained, g.cfg.Limits.MQTTRetainedBytes
+	o.WillGrace = g.cfg.MQTT.WillGrace
+	o.Store, o.SaveEvery = g.state, g.cfg.MQTT.SaveInterval
 	return o
+}
+
+// users are the configuration's, as the broker has them.
+func (g *Gateway) users() map[string]mqtt.User {
+	users := map[string]mqtt.User{}
+	for name, u := range g.cfg.Users {
+		user := mqtt.User{Hash: []byte(u.PasswordHash)}
+		if u.ACL != nil {
+			user.Rules = []mqtt.Rule{} // none is nothing, not everything
+		}
+		for _, r := range u.ACL {
+			user.Rules = append(user.Rules, mqtt.Rule{
+				Read: r.Access == "read" || r.Access == "readwrite", Write: r.Access == "write" || r.Access == "readwrite",
+				Pattern: r.Topic,
+			})
+		}
+		users[name] = user
+	}
+	return users
 }
 
 func (g *Gateway) udpOptions() udp.Options {
@@ -60,6 +87,11 @@ func (g *Gateway) udpOptions() udp.Options {
 		Gateway:     g.id,
 		TCPPort:     func() uint16 { return g.tcpPort },
 		IdleTimeout: g.cfg.Wire.IdleTimeout,
+
+		Key:          g.deviceKey,
+		Sessions:     g.cfg.Limits.UDPSessions,
+		SessionQueue: g.cfg.Wire.SessionQueue,
+		RetryGap:     g.cfg.Wire.RetryGap,
 	}
 }
 
@@ -74,24 +106,33 @@ func (g *Gateway) tcpOptions() tcp.Options {
 		WriteTimeout:   g.cfg.TCP.WriteTimeout,
 		FrameTimeout:   g.cfg.Wire.FrameTimeout,
 		MaxConnections: g.cfg.Limits.TCPConnections,
+
+		Key:          g.deviceKey,
+		SessionQueue: g.cfg.Wire.SessionQueue,
 	}
 }
 
-func (g *Gateway) httpOptions() http.Options {
+func (g *Gateway) httpOptions(secure *tls.Config) http.Options {
 	o := http.DefaultOptions()
 	o.Listen = g.cfg.HTTP.Listen
+	o.TLSListen, o.TLS = g.cfg.HTTP.TLSListen, secure
+	o.ServeMQTT = g.broker.ServeConn
 	o.Queue, o.Patience = linkQueue, linkPatience
+	o.CORSOrigins = g.cfg.HTTP.CORSOrigins
 	o.Heartbeat = g.cfg.HTTP.Heartbeat
+	o.MailboxTimeout = g.cfg.HTTP.MailboxTimeout
 	o.StreamQueue = g.cfg.HTTP.StreamQueue
 	o.ReadTimeout, o.WriteTimeout = g.cfg.HTTP.ReadTimeout, g.cfg.HTTP.WriteTimeout
 	o.DrainTimeout = g.cfg.ShutdownTimeout / 2
 	for _, p := range g.cfg.HTTP.TrustedProxies {
 		o.TrustedProxies = append(o.TrustedProxies, p.String())
 	}
+	o.History = http.HistoryOptions{Messages: g.cfg.History.Messages, Age: g.cfg.History.Age, Bytes: g.cfg.History.Bytes}
 	o.Callbacks.Allow, o.Callbacks.PublicOnly = g.cfg.Callbacks.Allow, g.cfg.Callbacks.PublicOnly
 	o.Callbacks.Timeout = g.cfg.Callbacks.Timeout
 	o.Callbacks.Retries, o.Callbacks.RetryGap = g.cfg.Callbacks.Retries, g.cfg.Callbacks.RetryGap
 	o.Callbacks.Queue = g.cfg.Callbacks.Queue
 	o.Callbacks.Own = g.own
+	o.Callbacks.SigningKey = g.signingKey
 	return o
 }

@@ -33,6 +33,12 @@ var reasonTests = map[bridge.Reason]struct {
 	bridge.Expired:      {bridge.MQTT, expiredMessage},
 	bridge.Unsendable:   {bridge.UDP, unsendable},
 	bridge.Forgotten:    {bridge.UDP, forgotten},
+	bridge.Limit:        {bridge.MQTT, tooManyRetained},
+	bridge.Forged:       {bridge.UDP, forgedFrame},
+	bridge.Duplicate:    {bridge.UDP, doubledFrames},
+	bridge.Elsewhere:    {bridge.UDP, movedDevice},
+	bridge.Unknown:      {bridge.UDP, lateDelivered},
+	bridge.Truncated:    {bridge.UDP, tooLargeForASession},
 }
 
 func TestEveryReasonIsProvoked(t *testing.T) {
@@ -65,7 +71,7 @@ func fillUDP(t *testing.T) *running {
 	require.NoError(t, err)
 	defer loud.Close()
 	id := joinByHand(t, loud)
-	m := frame("M", id, uint32(5), uint32(1000), make([]byte, 1000))
+	m := basicFrame("M", id, uint32(5), uint32(1000), make([]byte, 1000))
 	for i := 0; r.dropped(bridge.UDP, bridge.LinkFull) == 0; i++ {
 		require.Less(t, i, 2_000_000, "the link was never full")
 		_, err := loud.Write(m)
@@ -87,8 +93,8 @@ func joinByHand(t *testing.T, conn net.Conn) []byte {
 		require.Equal(t, 5, n)
 		return append([]byte(nil), b[1:5]...)
 	}
-	id := ask(frame("K", byte(len(key)), key))
-	ask(frame("J", id, uint32(5)))
+	id := ask(basicFrame("K", byte(len(key)), key))
+	ask(basicFrame("J", id, uint32(5)))
 	return id
 }
 
@@ -147,6 +153,14 @@ func refusedPublish(t *testing.T) *running {
 	return r
 }
 
+func tooManyRetained(t *testing.T) *running {
+	r := start(t, func(c *config.Config) { c.Limits.MQTTRetained = 0 })
+	c, err := r.pahoClient(nil)
+	require.NoError(t, err)
+	require.NoError(t, wait(c.Publish("own/x", 1, true, "x")), "3.1.1 is acknowledged")
+	return r
+}
+
 func awayStream(t *testing.T) *running {
 	r := start(t, nil)
 	id := r.register("").ID
@@ -177,7 +191,10 @@ func leftWithMessages(t *testing.T) *running {
 	for range 3 {
 		say("x")
 	}
-	eventually(t, "the first is under way", func() bool { return attempts.Load() > 0 })
+	eventually(t, "the first is under way, the others wait", func() bool {
+		_, out := r.g.Hub().Counters().Messages(bridge.HTTP)
+		return attempts.Load() > 0 && out >= 6 // to the callback and the stream
+	})
 	r.post("/channels/leave", fmt.Sprintf(`{"sender":%d,"channels":[5]}`, id), nil)
 	return r
 }
@@ -238,7 +255,7 @@ func forgotten(t *testing.T) *running {
 				if !assert.NoError(t, err) {
 					return
 				}
-				_, _ = conn.Write(frame("K", byte(len(key)), key))
+				_, _ = conn.Write(basicFrame("K", byte(len(key)), key))
 				_ = conn.SetReadDeadline(time.Now().Add(patient))
 				_, err = conn.Read(make([]byte, 10))
 				conn.Close()

@@ -62,6 +62,13 @@ func generateKey() string {
 	return strings.ToLower(base32.StdEncoding.EncodeToString(b[:]))[:20]
 }
 
+// newSigningKey returns the key from which the secrets of callbacks are made.
+func newSigningKey() []byte {
+	b := make([]byte, 32)
+	_, _ = rand.Read(b) // never fails: it ends the program instead
+	return b
+}
+
 // writePrivate puts a file that only its owner may read in place at once: it is
 // whole or not there, also after a power cut.
 func writePrivate(path, content string) error {

@@ -28,48 +28,71 @@ const short = 100 * time.Millisecond
 
 // Every setting has a test that shows, on a running gateway, what it does.
 var settingTests = map[string]func(*testing.T){
-	"http.listen":                  func(t *testing.T) { turnedOff(t, "http") },
-	"udp.listen":                   func(t *testing.T) { turnedOff(t, "udp") },
-	"tcp.listen":                   func(t *testing.T) { turnedOff(t, "tcp") },
-	"mqtt.listen":                  func(t *testing.T) { turnedOff(t, "mqtt") },
-	"http.linger":                  testLinger,
-	"http.heartbeat":               testHeartbeat,
-	"http.trusted_proxies":         testTrustedProxies,
-	"http.read_timeout":            testReadTimeout,
-	"http.write_timeout":           testStuckStreamEnds,
-	"http.stream_queue":            func(t *testing.T) { smallQueue(t, bridge.HTTP, stuckStream) },
-	"tcp.queue":                    func(t *testing.T) { smallQueue(t, bridge.TCP, stuckTCP) },
-	"mqtt.session_queue":           func(t *testing.T) { smallQueue(t, bridge.MQTT, stuckMQTT) },
-	"tcp.write_timeout":            func(t *testing.T) { stuckEnds(t, stuckTCP) },
-	"mqtt.write_timeout":           func(t *testing.T) { stuckEnds(t, stuckMQTT) },
-	"mqtt.base_topic":              testBaseTopic,
-	"mqtt.max_packet_bytes":        testMaxPacket,
-	"mqtt.connect_timeout":         testConnectTimeout,
-	"mqtt.session_expiry":          testSessionExpiry,
-	"secret_key":                   testSecretKey,
-	"open":                         testOpen,
-	"data_dir":                     testDataDir,
-	"gateway.name":                 testGatewayName,
-	"auth.require_token":           testRequireToken,
-	"senders.expire_after":         func(t *testing.T) { testExpiry(t, "named") },
-	"senders.expire_unnamed_after": func(t *testing.T) { testExpiry(t, "") },
-	"wire.basic":                   testBasicOff,
-	"wire.basic_key":               testBasicKey,
-	"wire.idle_timeout":            testIdleTimeout,
-	"wire.frame_timeout":           testFrameTimeout,
-	"limits.message_bytes":         testMessageBytes,
-	"limits.sender_channels":       testSenderChannels,
-	"limits.tcp_connections":       func(t *testing.T) { testConnectionLimit(t, "tcp") },
-	"limits.mqtt_connections":      func(t *testing.T) { testConnectionLimit(t, "mqtt") },
-	"callbacks.allow":              testCallbacksAllow,
-	"callbacks.public_only":        testPublicOnly,
-	"callbacks.timeout":            testCallbackTimeout,
-	"callbacks.retries":            func(t *testing.T) { testRetries(t) },
-	"callbacks.retry_gap":          testRetryGap,
-	"callbacks.queue":              testCallbackQueue,
-	"shutdown_timeout":             testShutdownTimeout,
-	"log.level":                    testElsewhere("cmd/watchtower", "TestLogSettings"),
-	"log.format":                   testElsewhere("cmd/watchtower", "TestLogSettings"),
+	"http.listen":                         func(t *testing.T) { turnedOff(t, "http") },
+	"udp.listen":                          func(t *testing.T) { turnedOff(t, "udp") },
+	"tcp.listen":                          func(t *testing.T) { turnedOff(t, "tcp") },
+	"mqtt.listen":                         func(t *testing.T) { turnedOff(t, "mqtt") },
+	"http.linger":                         testLinger,
+	"http.heartbeat":                      testHeartbeat,
+	"http.trusted_proxies":                testTrustedProxies,
+	"http.read_timeout":                   testReadTimeout,
+	"http.write_timeout":                  testStuckStreamEnds,
+	"http.stream_queue":                   func(t *testing.T) { smallQueue(t, bridge.HTTP, stuckStream) },
+	"tcp.queue":                           func(t *testing.T) { smallQueue(t, bridge.TCP, stuckTCP) },
+	"mqtt.session_queue":                  func(t *testing.T) { smallQueue(t, bridge.MQTT, stuckMQTT) },
+	"tcp.write_timeout":                   func(t *testing.T) { stuckEnds(t, stuckTCP) },
+	"mqtt.write_timeout":                  func(t *testing.T) { stuckEnds(t, stuckMQTT) },
+	"http.tls_listen":                     func(t *testing.T) { tlsTurnedOff(t, "http") },
+	"mqtt.tls_listen":                     func(t *testing.T) { tlsTurnedOff(t, "mqtt") },
+	"tls.certificate":                     testCertificate,
+	"tls.key":                             testCertificate,
+	"tls.client_ca":                       testClientCertificates,
+	"tls.require_client_certificate":      testClientCertificates,
+	"mqtt.max_keep_alive":                 testMaxKeepAlive,
+	"mqtt.session_queue_bytes":            testSessionQueueBytes,
+	"mqtt.will_grace":                     testWillGrace,
+	"mqtt.save_interval":                  testSaveInterval,
+	"limits.mqtt_connections_per_address": testConnectionsPerAddress,
+	"limits.mqtt_sessions":                testSessionLimit,
+	"limits.mqtt_subscriptions":           testSubscriptionLimit,
+	"limits.mqtt_retained":                testRetainedLimit,
+	"limits.mqtt_retained_bytes":          testRetainedBytes,
+	"mqtt.base_topic":                     testBaseTopic,
+	"mqtt.max_packet_bytes":               testMaxPacket,
+	"mqtt.connect_timeout":                testConnectTimeout,
+	"mqtt.session_expiry":                 testSessionExpiry,
+	"secret_key":                          testSecretKey,
+	"open":                                testOpen,
+	"data_dir":                            testDataDir,
+	"gateway.name":                        testGatewayName,
+	"auth.require_token":                  testRequireToken,
+	"senders.expire_after":                func(t *testing.T) { testExpiry(t, "named") },
+	"senders.expire_unnamed_after":        func(t *testing.T) { testExpiry(t, "") },
+	"wire.basic":                          testBasicOff,
+	"wire.basic_key":                      testBasicKey,
+	"wire.idle_timeout":                   testIdleTimeout,
+	"wire.frame_timeout":                  testFrameTimeout,
+	"wire.session_queue":                  testSessionQueue,
+	"wire.retry_gap":                      testWireRetryGap,
+	"limits.udp_sessions":                 testUDPSessions,
+	"http.cors_origins":                   testCORSOrigins,
+	"http.mailbox_timeout":                testMailboxTimeout,
+	"history.messages":                    testHistoryMessages,
+	"history.age":                         testHistoryAge,
+	"history.bytes":                       testHistoryBytes,
+	"limits.message_bytes":                testMessageBytes,
+	"limits.sender_channels":              testSenderChannels,
+	"limits.tcp_connections":              func(t *testing.T) { testConnectionLimit(t, "tcp") },
+	"limits.mqtt_connections":             func(t *testing.T) { testConnectionLimit(t, "mqtt") },
+	"callbacks.allow":                     testCallbacksAllow,
+	"callbacks.public_only":               testPublicOnly,
+	"callbacks.timeout":                   testCallbackTimeout,
+	"callbacks.retries":                   func(t *testing.T) { testRetries(t) },
+	"callbacks.retry_gap":                 testRetryGap,
+	"callbacks.queue":                     testCallbackQueue,
+	"shutdown_timeout":                    testShutdownTimeout,
+	"log.level":                           testElsewhere("cmd/watchtower", "TestLogSettings"),
+	"log.format":                          testElsewhere("cmd/watchtower", "TestLogSettings"),
 }
 
 func TestEverySettingIsTested(t *testing.T) {
@@ -189,23 +212,23 @@ func stuckStream(r *running) (ended func() bool) {
 
 func stuckTCP(r *running) (ended func() bool) {
 	conn := slowConn(r, r.at.TCP)
-	_, err := conn.Write(frame("K", byte(len(key)), key))
+	_, err := conn.Write(basicFrame("K", byte(len(key)), key))
 	require.NoError(r.t, err)
 	b := make([]byte, 5)
 	_, err = io.ReadFull(conn, b)
 	require.NoError(r.t, err)
-	_, err = conn.Write(frame("J", b[1:], uint32(5)))
+	_, err = conn.Write(basicFrame("J", b[1:], uint32(5)))
 	require.NoError(r.t, err)
 	return waitForMember(r, "tcp")
 }
 
 func stuckMQTT(r *running) (ended func() bool) {
 	conn := slowConn(r, r.at.MQTT)
-	connect := frame("\x00\x04MQTT\x04\xc2\x00\x00\x00\x05stuck\x00\x01x", byte(0), byte(len(key)), key)
-	_, err := conn.Write(frame(byte(0x10), byte(len(connect)), connect))
+	connect := basicFrame("\x00\x04MQTT\x04\xc2\x00\x00\x00\x05stuck\x00\x01x", byte(0), byte(len(key)), key)
+	_, err := conn.Write(basicFrame(byte(0x10), byte(len(connect)), connect))
 	require.NoError(r.t, err)
 	topic := "watchtower/channels/5/#"
-	_, err = conn.Write(frame(byte(0x82), byte(5+len(topic)), "\x00\x01\x00", byte(len(topic)), topic, byte(1)))
+	_, err = conn.Write(basicFrame(byte(0x82), byte(5+len(topic)), "\x00\x01\x00", byte(len(topic)), topic, byte(1)))
 	require.NoError(r.t, err)
 	return waitForMember(r, "mqtt")
 }
@@ -300,6 +323,7 @@ func testMaxPacket(t *testing.T) {
 	require.NoError(t, wait(c.Publish("own/x", 1, false, make([]byte, 65000))))
 	c.Publish("own/x", 1, false, make([]byte, 66001))
 	assert.Error(t, <-lost)
+	r.overLimit("mqtt.max_packet_bytes")
 }
 
 // endsBy requires that the other side closes a connection, and that it took at
@@ -434,13 +458,13 @@ func (r *running) ask(network string, request []byte) (string, error) {
 
 func testBasicOff(t *testing.T) {
 	r := start(t, func(c *config.Config) { c.Wire.Basic = false })
-	answer, err := r.ask("tcp", frame("K", byte(len(key)), key))
+	answer, err := r.ask("tcp", basicFrame("K", byte(len(key)), key))
 	require.NoError(t, err)
 	assert.Equal(t, "E", answer)
 	conn, err := net.Dial("udp", r.at.UDP)
 	require.NoError(t, err)
 	defer conn.Close()
-	_, err = conn.Write(frame("K", byte(len(key)), key))
+	_, err = conn.Write(basicFrame("K", byte(len(key)), key))
 	require.NoError(t, err)
 	eventually(t, "it is dropped", func() bool { return r.dropped(bridge.UDP, bridge.Malformed) == 1 })
 }
@@ -448,10 +472,10 @@ func testBasicOff(t *testing.T) {
 func testBasicKey(t *testing.T) {
 	r := start(t, func(c *config.Config) { c.Wire.BasicKey = "devices" })
 	for _, network := range []string{"udp", "tcp"} {
-		answer, err := r.ask(network, frame("K\x07devices"))
+		answer, err := r.ask(network, basicFrame("K\x07devices"))
 		require.NoError(t, err)
 		assert.Len(t, answer, 5)
-		answer, err = r.ask(network, frame("K", byte(len(key)), key))
+		answer, err = r.ask(network, basicFrame("K", byte(len(key)), key))
 		require.NoError(t, err)
 		assert.Equal(t, "E", answer)
 	}
@@ -471,7 +495,7 @@ func testIdleTimeout(t *testing.T) {
 
 func testFrameTimeout(t *testing.T) {
 	r := start(t, func(c *config.Config) { c.Wire.FrameTimeout = short })
-	for _, begin := range []string{"", "K\x05he", string(frame("K", byte(len(key)), key, "M"))} {
+	for _, begin := range []string{"", "K\x05he", string(basicFrame("K", byte(len(key)), key, "M"))} {
 		conn, err := net.Dial("tcp", r.at.TCP)
 		require.NoError(t, err)
 		_, err = io.WriteString(conn, begin)
@@ -524,6 +548,13 @@ func testConnectionLimit(t *testing.T, protocol string) {
 	defer second.Close()
 	endsBy(t, second, 0)
 	assert.Contains(t, r.log.String(), "limits."+protocol+"_connections")
+	if protocol == "mqtt" {
+		assert.Equal(t, 1, r.dropped(bridge.MQTT, bridge.Limit))
+		first.Close()
+		eventually(t, "there is room again", func() bool { return r.g.MQTTStats().Connections == 0 })
+		_, err = r.pahoClient(nil)
+		assert.NoError(t, err)
+	}
 }
 
 func testCallbacksAllow(t *testing.T) {

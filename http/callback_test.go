@@ -40,7 +40,7 @@ func TestCallback(t *testing.T) {
 	id, _ := g.register("name", "lamp")
 	a := g.post("/channels/join/async", obj{"sender": id, "channels": []int{9, 5, 9}, "callback_url": r.URL + "/a?b=c"})
 	require.Equal(t, 200, a.status, a.body)
-	assert.Equal(t, `{"channels":[5,9]}`, strings.TrimSpace(a.body))
+	assert.Equal(t, []any{5.0, 9.0}, a.json(t)["channels"])
 	f := g.follow(fmt.Sprintf("channels=5&sender=%d", id))
 	g.broadcast(id, "<hello>", 5)
 	p := r.next(t)
@@ -105,7 +105,7 @@ func TestOrderUnderRetries(t *testing.T) {
 func TestFailuresAndRedirects(t *testing.T) {
 	g := start(t)
 	elsewhere := receive(t, nil)
-	for _, status := range []int{301, 302, 307, 308, 304, 400, 410, 500} {
+	for _, status := range []int{301, 302, 307, 308, 304, 400, 500} {
 		r := receive(t, func(w nethttp.ResponseWriter, _ string) {
 			w.Header().Set("Location", elsewhere.URL)
 			w.WriteHeader(status)

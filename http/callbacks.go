@@ -3,6 +3,9 @@ package http
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"math/rand/v2"
+	nethttp "net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -47,6 +50,9 @@ type delivery struct {
 	to   *callback
 	body []byte // shared, not to be changed
 	hops uint8  // callbacks the message had been through before
+
+	id      string          // the same in every attempt
+	message *bridge.Message // nil: a delivery report
 }
 
 // callback is the member that a callback's attachment is for, or whoever gets
@@ -170,6 +176,9 @@ func (c *callbacks) deliver(d delivery) {
 		case d.to.hasEnded():
 			c.drop(bridge.Disconnected, 1)
 			return
+		case d.message != nil && d.message.Expired(c.hub.Now()):
+			c.drop(bridge.Expired, 1)
+			return
 		}
 		err := c.poster.post(c.ctx, d)
 		if err == nil {
@@ -177,14 +186,25 @@ func (c *callbacks) deliver(d delivery) {
 			return
 		}
 		c.logFailure(d, attempt, err)
+		var answered statusError
+		if errors.As(err, &answered) && answered.code == nethttp.StatusGone {
+			c.log.WithField("sender", d.to.key.sender.ID()).Warn("callback ended: its receiver answered 410")
+			c.drop(bridge.Failed, 1)
+			c.hub.EndCallback(d.to.key.sender, d.to.key.url)
+			return
+		}
 		if attempt >= c.opts.Retries {
 			c.drop(bridge.Failed, 1)
 			return
 		}
-		c.pause(d.to, gap)
+		c.pause(d.to, max(jitter(gap), answered.after))
 		gap *= 2
 	}
 }
+
+// jitter makes a gap up to a quarter longer, so that receivers that were down do
+// not get everything at once.
+func jitter(gap time.Duration) time.Duration { return gap + rand.N(gap/4+1) }
 
 // pause waits before a retry, unless there is nothing to retry any more.
 func (c *callbacks) pause(to *callback, gap time.Duration) {
@@ -235,6 +255,6 @@ func (c *callbacks) reporter(s *bridge.Sender, url string, hops uint8) func(brid
 			c.log.WithError(err).Error("delivery report not encoded")
 			return
 		}
-		c.put(delivery{to: to, body: body, hops: hops})
+		c.put(delivery{to: to, body: body, hops: hops, id: "report-" + r.ID.String()})
 	}
 }

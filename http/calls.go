@@ -121,15 +121,7 @@ func (s *Server) speaker(w nethttp.ResponseWriter, r *nethttp.Request, known ...
 // joinAsync answers POST /channels/join/async. It returns once the membership
 // is on disk.
 func (s *Server) joinAsync(w nethttp.ResponseWriter, r *nethttp.Request) error {
-	sender, body, err := s.speaker(w, r, "sender", "channels", "callback_url", "echo")
-	if err != nil {
-		return err
-	}
-	channels, err := s.channels(body)
-	if err != nil {
-		return err
-	}
-	echo, err := body.flag("echo", true)
+	sender, body, channels, echo, err := s.joiner(w, r, "callback_url")
 	if err != nil {
 		return err
 	}
@@ -140,12 +132,27 @@ func (s *Server) joinAsync(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	if err := s.policy.checkURL(r.Context(), address); err != nil {
 		return err
 	}
-	channels = sorted(channels)
 	attach := func() *bridge.Attachment { return s.callbacks.attachment(sender, address, !echo) }
 	if err := s.hub.JoinCallback(sender, channels, address, !echo, attach); err != nil {
 		return err
 	}
-	return s.answer(w, channelList{channels})
+	return s.answer(w, struct {
+		channelList
+		Secret string `json:"secret"`
+	}{channelList{channels}, s.callbacks.poster.signer.shown(sender.ID(), address)})
+}
+
+// joiner reads a join with a JSON body: who joins which channels, ascending, and
+// whether he hears himself. The body may have one field more.
+func (s *Server) joiner(w nethttp.ResponseWriter, r *nethttp.Request, besides string) (sender *bridge.Sender, body object, channels []bridge.Channel, echo bool, err error) {
+	if sender, body, err = s.speaker(w, r, "sender", "channels", "echo", besides); err != nil {
+		return nil, nil, nil, false, err
+	}
+	if channels, err = s.channels(body); err != nil {
+		return nil, nil, nil, false, err
+	}
+	echo, err = body.flag("echo", true)
+	return sender, body, sorted(channels), echo, err
 }
 
 // sorted returns channels ascending, each once.

@@ -174,7 +174,7 @@ func queryRefusals(id uint32) []refusal {
 		{"join odd", "GET", join + "&channels=5&odd=1", "", 400, "unknown-parameter", "odd"},
 		{"join twice", "GET", join + "&channels=5&echo=true&echo=false", "", 400, "invalid-field", "echo"},
 		{"join broken", "GET", join + "&channels=%zz", "", 400, "unknown-parameter", "query"},
-		{"join post", "POST", join, "", 405, "method-not-allowed", "method"},
+		{"join post", "POST", join, "", 401, "invalid-sender", "sender"},
 		{"list odd", "GET", fmt.Sprintf("/channels?sender=%d&odd=1", id), "", 400, "unknown-parameter", "odd"},
 		{"members unjoined", "GET", fmt.Sprintf("/channels/7/members?sender=%d", id), "", 400, "unjoined-channel", "path"},
 		{"members odd", "GET", fmt.Sprintf("/channels/5/members?sender=%d&odd=1", id), "", 400, "unknown-parameter", "odd"},
@@ -192,7 +192,7 @@ func queryRefusals(id uint32) []refusal {
 func TestMethodsAreNamed(t *testing.T) {
 	g := start(t)
 	for path, allow := range map[string]string{
-		"/register": "POST", "/channels": "GET", "/channels/join": "GET", "/channels/join/async": "POST",
+		"/register": "POST", "/channels": "GET", "/channels/join": "GET, POST", "/channels/join/async": "POST", "/messages": "GET",
 		"/channels/leave": "POST", "/channels/5/members": "GET", "/senders/5": "DELETE", "/broadcast": "POST",
 		"/send": "POST", "/healthz": "GET, HEAD", "/metrics": "GET, HEAD",
 	} {

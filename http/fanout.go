@@ -6,7 +6,8 @@ import "watchtower/bridge"
 // link's goroutine, and never waits for a member.
 type fanOut struct {
 	s       *Server
-	touched []*stream // with something new in the queue
+	encoded [numKinds][]byte // the message at hand, as far as somebody wanted it
+	touched []*stream        // with something new in the queue
 }
 
 // run hands out a batch, and wakes each stream once for all of it.
@@ -22,29 +23,40 @@ func (f *fanOut) run(batch []bridge.Job) {
 	f.touched = f.touched[:0]
 }
 
-// hand gives one message to the members it is for. They share one encoding.
+// hand gives one message to the history and to those who are members now: not
+// when it was published, because somebody may have joined in between and been
+// given the history without it.
 func (f *fanOut) hand(job bridge.Job) {
-	var encoded []byte
+	m, h := job.Message, f.s.history
+	clear(f.encoded[:])
 	offered, dropped := 0, 0
-	for _, a := range job.To {
-		if !a.Wants(job.Message) {
+	h.mu.Lock()
+	h.addLocked(m)
+	for _, a := range f.s.hub.Receivers(m, bridge.HTTP) {
+		if !a.Wants(m) {
 			continue
 		}
-		if encoded == nil {
-			encoded = line(job.Message)
-		}
 		offered++
-		if !f.give(a, job.Message, encoded) {
+		if !f.give(a, m) {
 			dropped++
 		}
 	}
+	h.mu.Unlock()
 	job.Done(f.s.hub.Counters(), bridge.HTTP, offered, dropped)
 }
 
-func (f *fanOut) give(a *bridge.Attachment, m *bridge.Message, encoded []byte) bool {
+// as returns the message at hand as one kind of member gets it.
+func (f *fanOut) as(k kind, m *bridge.Message) []byte {
+	if f.encoded[k] == nil {
+		f.encoded[k] = k.encode(m)
+	}
+	return f.encoded[k]
+}
+
+func (f *fanOut) give(a *bridge.Attachment, m *bridge.Message) bool {
 	switch member := a.Member.(type) {
 	case *stream:
-		if !member.put(encoded) {
+		if !member.put(f.as(member.kind, m)) {
 			return false
 		}
 		if !member.touched {
@@ -52,8 +64,11 @@ func (f *fanOut) give(a *bridge.Attachment, m *bridge.Message, encoded []byte) b
 			f.touched = append(f.touched, member)
 		}
 		return true
+	case *mailbox:
+		return member.put(m)
 	case *callback:
-		return f.s.callbacks.put(delivery{to: member, body: encoded[:len(encoded)-1], hops: m.Hops})
+		encoded := f.as(lines, m)
+		return f.s.callbacks.put(delivery{to: member, body: encoded[:len(encoded)-1], hops: m.Hops, id: webhookIDOf(m), message: m})
 	}
 	return false // no other member is attached here
 }

@@ -1,6 +1,7 @@
 package http
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -11,14 +12,22 @@ import (
 // Options are all the times, sizes and limits of a Server. Start from
 // DefaultOptions: every limit has to be above 0.
 type Options struct {
-	Listen string // host:port; port 0 picks one
+	Listen    string      // host:port; port 0 picks one; empty: none
+	TLSListen string      // the same for HTTPS
+	TLS       *tls.Config // for TLSListen
+
+	// ServeMQTT serves one client of MQTT over WebSocket until its connection
+	// has ended. Nil: there is no MQTT.
+	ServeMQTT func(net.Conn)
 
 	Queue    int           // messages that wait for the fan-out to all streams and callbacks
 	Patience time.Duration // how long a publisher that may wait does so while that queue is full
 
-	Heartbeat    time.Duration // silence on a stream before it gets an empty line
-	StreamQueue  int           // messages that wait for one stream
-	StreamBytes  int           // bytes that wait for one stream
+	Heartbeat      time.Duration // silence on a stream before it gets an empty line
+	StreamQueue    int           // messages that wait for one stream
+	StreamBytes    int           // bytes that wait for one stream
+	MailboxTimeout time.Duration // a mailbox that nobody reads for so long leaves
+
 	WriteTimeout time.Duration // a write to a client that takes longer ends its connection
 
 	ReadHeaderTimeout time.Duration // for the header of a request
@@ -35,10 +44,13 @@ type Options struct {
 
 	// TrustedProxies are addresses and CIDRs whose X-Forwarded-For is believed.
 	TrustedProxies []string
-	Failures       FailureOptions
-	Callbacks      CallbackOptions
+	// CORSOrigins are the origins whose pages may use the API, or *.
+	CORSOrigins []string
+	Failures    FailureOptions
+	Callbacks   CallbackOptions
+	History     HistoryOptions
 
-	Clock func() time.Time // for the limit on failures; nil: time.Now
+	Clock func() time.Time // for the limit on failures and the history; nil: time.Now
 }
 
 // FailureOptions limit wrong secret keys, wrong tokens and unknown senders by
@@ -63,6 +75,7 @@ type CallbackOptions struct {
 	URLBytes   int           // longest callback_url
 	Allow      []string      // hosts, addresses and CIDRs that are open whatever they are
 	PublicOnly bool          // private ranges are closed too
+	SigningKey []byte        // from which the callbacks' secrets are made; empty: random
 
 	// Own gives the gateway's own listeners, which are closed to callbacks. An
 	// unspecified address means any of this machine's. Nil: none.
@@ -81,6 +94,7 @@ func DefaultOptions() Options {
 		Heartbeat:         15 * time.Second,
 		StreamQueue:       1024,
 		StreamBytes:       1 << 20,
+		MailboxTimeout:    10 * time.Minute,
 		WriteTimeout:      10 * time.Second,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second,
@@ -89,6 +103,7 @@ func DefaultOptions() Options {
 		MaxTargets:        1 << 16,
 		DrainTimeout:      5 * time.Second,
 		Failures:          FailureOptions{Burst: 60, Every: time.Second, Addresses: 10_000},
+		History:           HistoryOptions{Messages: 100, Age: time.Hour, Bytes: 16 << 20},
 		Callbacks: CallbackOptions{
 			Queue:     256,
 			Bytes:     1 << 20,
@@ -111,7 +126,7 @@ func (o Options) validate() error {
 		value int64
 	}{
 		{"Queue", int64(o.Queue)}, {"Patience", int64(o.Patience)},
-		{"Heartbeat", int64(o.Heartbeat)}, {"StreamQueue", int64(o.StreamQueue)},
+		{"Heartbeat", int64(o.Heartbeat)}, {"MailboxTimeout", int64(o.MailboxTimeout)}, {"StreamQueue", int64(o.StreamQueue)},
 		{"StreamBytes", int64(o.StreamBytes)}, {"WriteTimeout", int64(o.WriteTimeout)},
 		{"ReadHeaderTimeout", int64(o.ReadHeaderTimeout)}, {"ReadTimeout", int64(o.ReadTimeout)},
 		{"IdleTimeout", int64(o.IdleTimeout)}, {"HeaderBytes", int64(o.HeaderBytes)},
@@ -126,6 +141,9 @@ func (o Options) validate() error {
 		if limit.value <= 0 {
 			faults = append(faults, fmt.Errorf("http: %s is %d, it must be above 0", limit.name, limit.value))
 		}
+	}
+	if h := o.History; h.Messages < 0 || h.Messages > 0 && (h.Age <= 0 || h.Bytes <= 0) {
+		faults = append(faults, fmt.Errorf("http: History is %+v: Messages must not be negative, and with some the others must be above 0", h))
 	}
 	if o.Callbacks.Retries < 0 {
 		faults = append(faults, fmt.Errorf("http: Callbacks.Retries is %d, it must not be negative", o.Callbacks.Retries))

@@ -30,11 +30,12 @@ type poster struct {
 	client    nethttp.Client
 	transport *nethttp.Transport
 	timeout   time.Duration
+	signer    signer
 	conns     sync.WaitGroup // dials in progress and connections open
 }
 
 func newPoster(opts CallbackOptions, policy *addressPolicy) *poster {
-	p := &poster{timeout: opts.Timeout}
+	p := &poster{timeout: opts.Timeout, signer: newSigner(opts.SigningKey)}
 	p.transport = &nethttp.Transport{
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			// The transport does not end a dial with its request.
@@ -75,9 +76,26 @@ func (c *countedConn) Close() error {
 }
 
 // statusError is an answer that is not a success.
-type statusError int
+type statusError struct {
+	code  int
+	after time.Duration // not before that again, as the receiver asked; 0: whenever
+}
 
-func (e statusError) Error() string { return fmt.Sprintf("answered %d", int(e)) }
+func (e statusError) Error() string { return fmt.Sprintf("answered %d", e.code) }
+
+// longestRetryAfter bounds how long a receiver can put a delivery off.
+const longestRetryAfter = 10 * time.Minute
+
+// retryAfter reads a header of seconds or a date (RFC 9110, section 10.2.3).
+func retryAfter(text string, now time.Time) time.Duration {
+	if n, err := strconv.ParseUint(text, 10, 32); err == nil {
+		return min(time.Duration(n)*time.Second, longestRetryAfter)
+	}
+	if at, err := nethttp.ParseTime(text); err == nil {
+		return min(max(0, at.Sub(now)), longestRetryAfter)
+	}
+	return 0
+}
 
 // post makes one attempt at a delivery. Only a status of 2xx is a success.
 func (p *poster) post(ctx context.Context, d delivery) error {
@@ -89,6 +107,7 @@ func (p *poster) post(ctx context.Context, d delivery) error {
 	}
 	req.Header.Set("Content-Type", typeJSON)
 	req.Header.Set("User-Agent", "watchtower")
+	p.signer.sign(req.Header, d, time.Now())
 	req.Header.Set(hopsHeader, strconv.Itoa(int(d.hops)+1))
 	resp, err := p.client.Do(req)
 	if err != nil {
@@ -100,7 +119,7 @@ func (p *poster) post(ctx context.Context, d delivery) error {
 		return err
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return statusError(resp.StatusCode)
+		return statusError{resp.StatusCode, retryAfter(resp.Header.Get("Retry-After"), time.Now())}
 	}
 	return nil
 }

@@ -28,6 +28,7 @@ const (
 	unknownParameter   bridge.Code = "unknown-parameter"
 	invalidCallbackURL bridge.Code = "invalid-callback-url"
 	looping            bridge.Code = "loop"
+	foreignOrigin      bridge.Code = "foreign-origin"
 )
 
 // kinds gives each fault its status and title. The title is the same in every
@@ -64,6 +65,7 @@ var kinds = map[bridge.Code]struct {
 	unknownParameter:        {nethttp.StatusBadRequest, "Unknown query parameter"},
 	invalidCallbackURL:      {nethttp.StatusBadRequest, "Invalid callback URL"},
 	looping:                 {nethttp.StatusBadRequest, "Callbacks in a loop"},
+	foreignOrigin:           {nethttp.StatusForbidden, "Foreign origin"},
 }
 
 // problemType is the media type of every error.
@@ -87,31 +89,41 @@ type hangUp struct{ refusal *bridge.Error }
 func (h hangUp) Error() string { return h.refusal.Error() }
 func (h hangUp) Unwrap() error { return h.refusal }
 
-// fail answers a request with the problem that err is.
-func (s *Server) fail(w nethttp.ResponseWriter, r *nethttp.Request, err error) {
+// problem is an error as clients see it (RFC 9457).
+type problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
+	Field  string `json:"field,omitempty"`
+}
+
+// problem returns what clients are told of an error, and logs what they are not.
+func (s *Server) problem(err error) problem {
 	var shown *bridge.Error
 	if !errors.As(err, &shown) {
-		s.log.WithError(err).WithField("path", r.URL.Path).Error("request failed")
+		s.log.WithError(err).Error("request failed")
 		shown = fault(internalError, "", "the gateway failed in a way that it logged")
 	}
+	kind := kinds[shown.Code]
+	return problem{"urn:watchtower:problem:" + string(shown.Code), kind.title, kind.status, shown.Error(), shown.Field}
+}
+
+// fail answers a request with the problem that err is.
+func (s *Server) fail(w nethttp.ResponseWriter, r *nethttp.Request, err error) {
+	hangsUp := errors.As(err, new(hangUp))
 	if errors.As(err, new(denied)) && !s.failures.count(s.client(r)) && !s.carriesToken(r) {
-		shown = s.tooMany(w, r)
+		err = s.tooMany(w, r)
 	}
-	if errors.As(err, new(hangUp)) || shown.Code == stopping {
+	shown := s.problem(err)
+	if hangsUp || shown.Status == nethttp.StatusServiceUnavailable {
 		w.Header().Set("Connection", "close")
 	}
-	kind := kinds[shown.Code]
-	if kind.status == nethttp.StatusUnauthorized {
+	if shown.Status == nethttp.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}
-	s.metrics.refused.WithLabelValues(strconv.Itoa(kind.status)).Inc()
-	s.write(w, kind.status, problemType, struct {
-		Type   string `json:"type"`
-		Title  string `json:"title"`
-		Status int    `json:"status"`
-		Detail string `json:"detail"`
-		Field  string `json:"field,omitempty"`
-	}{"urn:watchtower:problem:" + string(shown.Code), kind.title, kind.status, shown.Error(), shown.Field})
+	s.metrics.refused.WithLabelValues(strconv.Itoa(shown.Status)).Inc()
+	s.write(w, shown.Status, problemType, shown)
 }
 
 // tooMany makes the problem of a client with too many failures, and says when

@@ -5,6 +5,7 @@ import (
 	nethttp "net/http"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/oklog/ulid/v2"
@@ -26,6 +27,7 @@ type spoken struct {
 	targets lister // of channels and receivers
 	content bridge.Content
 	report  string // callback_url; empty: none
+	ttl     time.Duration
 }
 
 // publish answers POST /broadcast and POST /send.
@@ -35,7 +37,7 @@ func (s *Server) publish(t bridge.Type) call {
 		if err != nil {
 			return err
 		}
-		p := bridge.Publication{Type: t, Content: said.content, Via: bridge.HTTP, Wait: true}
+		p := bridge.Publication{Type: t, Content: said.content, Via: bridge.HTTP, Wait: true, TTL: said.ttl}
 		if err := s.address(r, said, &p); err != nil {
 			return err
 		}
@@ -64,6 +66,17 @@ func (s *Server) address(r *nethttp.Request, said spoken, p *bridge.Publication)
 	if p.Hops, err = readHops(r); err != nil {
 		return err
 	}
+	if err := s.targets(said, p); err != nil {
+		return err
+	}
+	if said.report != "" {
+		return s.policy.checkURL(r.Context(), said.report)
+	}
+	return nil
+}
+
+// targets fills in the channels and receivers.
+func (s *Server) targets(said spoken, p *bridge.Publication) (err error) {
 	if p.Channels, err = s.channels(said.targets); err != nil {
 		return err
 	}
@@ -71,9 +84,6 @@ func (s *Server) address(r *nethttp.Request, said spoken, p *bridge.Publication)
 		if p.Receivers, err = s.receivers(said.targets, len(p.Channels)); err != nil {
 			return err
 		}
-	}
-	if said.report != "" {
-		return s.policy.checkURL(r.Context(), said.report)
 	}
 	return nil
 }
@@ -105,7 +115,7 @@ func readHops(r *nethttp.Request) (uint8, error) {
 
 // known returns the names of what a call takes.
 func known(t bridge.Type, names ...string) []string {
-	names = append(names, "sender", "channels", "callback_url")
+	names = append(names, "sender", "channels", "callback_url", "ttl")
 	if t == bridge.Send {
 		names = append(names, "receivers")
 	}
@@ -133,8 +143,8 @@ func (s *Server) readSpoken(w nethttp.ResponseWriter, r *nethttp.Request, t brid
 	if err != nil {
 		return spoken{}, err
 	}
-	said := spoken{sender: sender, targets: body}
-	if said.content, err = body.content(); err != nil {
+	said, err := spokenIn(sender, body)
+	if err != nil {
 		return spoken{}, err
 	}
 	address, found, err := body.text("callback_url")
@@ -143,6 +153,18 @@ func (s *Server) readSpoken(w nethttp.ResponseWriter, r *nethttp.Request, t brid
 	}
 	said.report = address
 	return said, nil
+}
+
+// spokenIn reads what a JSON object says, and how long that may wait.
+func spokenIn(sender *bridge.Sender, body object) (said spoken, err error) {
+	said = spoken{sender: sender, targets: body}
+	if said.content, err = body.content(); err != nil {
+		return spoken{}, err
+	}
+	if raw, found := body["ttl"]; found {
+		said.ttl, err = parseTTL(string(raw))
+	}
+	return said, err
 }
 
 // refuseMixed answers a JSON body beside channels in the query, which could
@@ -162,6 +184,15 @@ func (s *Server) refuseMixed(w nethttp.ResponseWriter, r *nethttp.Request, q que
 	return fault(invalidField, "channels", "is in the query of a JSON body: put it into the body, or send the message's own bytes with another Content-Type, such as application/octet-stream")
 }
 
+// parseTTL reads how long a message may wait, in seconds.
+func parseTTL(text string) (time.Duration, error) {
+	n, ok := parseID(text)
+	if !ok {
+		return 0, fault(invalidField, "ttl", "%s is not a whole number of seconds from 1 to 4294967295", shorten(text))
+	}
+	return time.Duration(n) * time.Second, nil
+}
+
 // readRaw reads a message's own bytes.
 func (s *Server) readRaw(w nethttp.ResponseWriter, r *nethttp.Request, t bridge.Type, media string) (spoken, error) {
 	data, err := s.readBody(w, r)
@@ -179,5 +210,8 @@ func (s *Server) readRaw(w nethttp.ResponseWriter, r *nethttp.Request, t bridge.
 	if q.Has("callback_url") && said.report == "" {
 		return spoken{}, fault(invalidCallbackURL, "callback_url", "is empty: leave it out, or give an http or https URL")
 	}
-	return said, nil
+	if q.Has("ttl") {
+		said.ttl, err = parseTTL(q.Get("ttl"))
+	}
+	return said, err
 }

@@ -1,7 +1,9 @@
 package http
 
 import (
+	"bufio"
 	"maps"
+	"net"
 	nethttp "net/http"
 	"slices"
 	"strings"
@@ -30,19 +32,24 @@ func (s *Server) routes() nethttp.Handler {
 	for path, methods := range map[string]calls{
 		"/register":              {nethttp.MethodPost: s.register},
 		"/channels":              {nethttp.MethodGet: s.listChannels},
-		"/channels/join":         {nethttp.MethodGet: s.joinStream},
+		"/channels/join":         {nethttp.MethodGet: s.joinStream, nethttp.MethodPost: s.joinMailbox},
+		"/messages":              {nethttp.MethodGet: s.messages},
 		"/channels/join/async":   {nethttp.MethodPost: s.joinAsync},
 		"/channels/leave":        {nethttp.MethodPost: s.leave},
 		"/channels/{id}/members": {nethttp.MethodGet: s.members},
 		"/senders/{id}":          {nethttp.MethodDelete: s.deleteSender},
 		"/broadcast":             {nethttp.MethodPost: s.publish(bridge.Broadcast)},
 		"/send":                  {nethttp.MethodPost: s.publish(bridge.Send)},
+		"/mqtt":                  {nethttp.MethodGet: s.joinMQTT},
 		healthPath:               {nethttp.MethodGet: s.health, nethttp.MethodHead: s.health},
 		metricsPath:              {nethttp.MethodGet: s.showMetrics, nethttp.MethodHead: s.showMetrics},
 	} {
 		r.Handle(path, s.dispatch(methods))
 	}
 	r.NotFoundHandler = s.dispatch(nil)
+	if s.cors != nil {
+		return s.cors.Handler(s.guard(r))
+	}
 	return s.guard(r)
 }
 
@@ -111,6 +118,12 @@ type statusWriter struct {
 func (w *statusWriter) WriteHeader(status int) {
 	w.status = status
 	w.ResponseWriter.WriteHeader(status)
+}
+
+// Hijack lets a WebSocket take the connection over.
+func (w *statusWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	w.status = nethttp.StatusSwitchingProtocols
+	return nethttp.NewResponseController(w.ResponseWriter).Hijack()
 }
 
 // Unwrap lets http.ResponseController reach what is inside.

@@ -2,6 +2,7 @@ package http
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rs/cors"
 	"github.com/sirupsen/logrus"
 
 	"watchtower/bridge"
@@ -22,18 +24,25 @@ type Server struct {
 	link      *bridge.Link
 	handler   nethttp.Handler
 	server    *nethttp.Server
-	listener  net.Listener
+	plain     net.Listener // nil: not bound
+	secure    net.Listener
 	proxies   proxies
 	failures  *failures
 	policy    *addressPolicy
 	callbacks *callbacks
+	history   *history
 	metrics   *metrics
 	conns     *connections
+	sockets   sync.WaitGroup // WebSockets, which net/http does not wait for
 	gate      *gate
+	cors      *cors.Cors // nil: no page of another origin may ask
 
-	mu      sync.Mutex
-	streams map[*stream]struct{}
-	ending  bool // no more streams
+	quiet chan struct{} // closed when nobody is to wait for messages any more
+
+	mu        sync.Mutex
+	streams   map[*stream]struct{}
+	mailboxes map[*bridge.Sender]*mailbox
+	ending    bool // no more streams
 }
 
 // New returns a server for hub, whose HTTP link it makes, and attaches the
@@ -65,7 +74,14 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Server, error) {
 		metrics:   newMetrics(hub),
 		conns:     newConnections(),
 		gate:      newGate(),
+		cors:      newCORS(opts.CORSOrigins),
 		streams:   map[*stream]struct{}{},
+		mailboxes: map[*bridge.Sender]*mailbox{},
+		quiet:     make(chan struct{}),
+	}
+	s.history = newHistory(opts.History, opts.Clock)
+	if opts.History.Messages > 0 {
+		s.link.TakeEverything()
 	}
 	s.handler = s.routes()
 	s.server = &nethttp.Server{
@@ -92,16 +108,41 @@ func (s *Server) Listen() error {
 	if err != nil {
 		return fmt.Errorf("http.listen %s: %w", s.opts.Listen, err)
 	}
-	s.listener = l
+	s.plain = l
+	return nil
+}
+
+// ListenTLS does the same for HTTPS.
+func (s *Server) ListenTLS() error {
+	l, err := net.Listen("tcp", s.opts.TLSListen)
+	if err != nil {
+		return fmt.Errorf("http.tls_listen %s: %w", s.opts.TLSListen, err)
+	}
+	s.secure = tls.NewListener(l, s.opts.TLS)
 	return nil
 }
 
 // Addr returns the address that Listen bound, or nil.
-func (s *Server) Addr() net.Addr {
-	if s.listener == nil {
+func (s *Server) Addr() net.Addr { return address(s.plain) }
+
+// TLSAddr returns the address that ListenTLS bound, or nil.
+func (s *Server) TLSAddr() net.Addr { return address(s.secure) }
+
+func address(l net.Listener) net.Addr {
+	if l == nil {
 		return nil
 	}
-	return s.listener.Addr()
+	return l.Addr()
+}
+
+// listeners are those that are bound.
+func (s *Server) listeners() (bound []net.Listener) {
+	for _, l := range []net.Listener{s.plain, s.secure} {
+		if l != nil {
+			bound = append(bound, l)
+		}
+	}
+	return bound
 }
 
 // Serve takes requests until ctx ends; without Listen it only delivers
@@ -113,11 +154,11 @@ func (s *Server) Serve(ctx context.Context) error {
 	defer stopFanning()
 	var fan, accept sync.WaitGroup
 	fan.Go(func() { s.link.Run(fanning, (&fanOut{s: s}).run) })
-	failed := make(chan error, 1)
-	if s.listener != nil {
+	failed := make(chan error, 2)
+	for _, l := range s.listeners() {
 		accept.Go(func() {
-			if err := s.server.Serve(s.listener); !s.gate.isClosed() {
-				failed <- fmt.Errorf("http.listen %s: %w", s.opts.Listen, err)
+			if err := s.server.Serve(l); !s.gate.isClosed() {
+				failed <- fmt.Errorf("http on %s: %w", l.Addr(), err)
 			}
 		})
 	}
@@ -134,6 +175,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	stopFanning()
 	fan.Wait()
 	s.endStreams()
+	s.endMailboxes()
 	s.callbacks.drain(limit)
 	s.conns.closeFresh()
 	// Shutdown waits for the streams and for answers on their way, Close ends
@@ -141,6 +183,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	_ = s.server.Shutdown(limit)
 	_ = s.server.Close()
 	s.conns.wait()
+	s.sockets.Wait()
 	return err
 }
 
@@ -149,10 +192,22 @@ func (s *Server) Serve(ctx context.Context) error {
 // Streams go on.
 func (s *Server) Quiesce(ctx context.Context) {
 	s.gate.close()
-	if s.listener != nil {
-		_ = s.listener.Close() // again, at the end: then it is closed already
+	s.quieten()
+	for _, l := range s.listeners() {
+		_ = l.Close() // again, at the end: then it is closed already
 	}
 	s.gate.wait(ctx)
+}
+
+// quieten ends the waiting for messages.
+func (s *Server) quieten() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.quiet:
+	default:
+		close(s.quiet)
+	}
 }
 
 // endStreams makes every stream write what waits for it and end.
@@ -252,7 +307,7 @@ func (c *connections) changed(conn net.Conn, state nethttp.ConnState) {
 		return
 	}
 	delete(c.fresh, conn)
-	if state == nethttp.StateClosed {
+	if state == nethttp.StateClosed || state == nethttp.StateHijacked { // the broker waits for those
 		c.open.Done()
 	}
 }

@@ -14,6 +14,9 @@ import (
 // queue, and the goroutine of its request writes them.
 type stream struct {
 	server      *Server
+	kind        kind
+	conn        target
+	missed      replay // written first
 	queue       *outbound.Queue
 	writer      *outbound.Writer
 	attachments []*bridge.Attachment
@@ -23,13 +26,10 @@ type stream struct {
 	touched bool // belongs to the fan-out: there is something new in the queue
 }
 
-// heartbeat is the empty line that says that a stream is alive.
-var heartbeat = []byte("\n")
-
 // joinStream answers GET /channels/join. The sender has joined all channels
 // before the client sees the status.
 func (s *Server) joinStream(w nethttp.ResponseWriter, r *nethttp.Request) error {
-	sender, q, err := s.asker(r, "sender", "channels", "echo", "linger")
+	sender, q, err := s.asker(r, "sender", "channels", "echo", "linger", "since")
 	if err != nil {
 		return err
 	}
@@ -45,36 +45,53 @@ func (s *Server) joinStream(w nethttp.ResponseWriter, r *nethttp.Request) error 
 	if err != nil {
 		return err
 	}
-	st := s.newStream(w)
+	from, err := readSince(r, q)
+	if err != nil {
+		return err
+	}
+	st := s.newStream(w, kindOf(r))
 	if !s.addStream(st) {
 		return errStopping()
 	}
 	defer s.removeStream(st)
 	defer func() { st.end(linger) }()
-	if err := st.attach(sender, sorted(channels), !echo); err != nil {
+	if err := st.attach(sender, sorted(channels), !echo, from); err != nil {
 		linger = false // nothing is half done
 		return err
 	}
-	st.run(w, r)
+	if st.kind != frames {
+		st.run(w, r)
+		return nil
+	}
+	if err := st.runSocket(w, r, sender); err != nil {
+		linger = false
+		return err
+	}
 	return nil
 }
 
-func (s *Server) newStream(w nethttp.ResponseWriter) *stream {
-	st := &stream{server: s, queue: outbound.NewQueue(s.opts.StreamQueue, s.opts.StreamBytes)}
-	conn := flushingConn{w, nethttp.NewResponseController(w)}
-	st.writer = outbound.NewWriter(conn, st.queue, outbound.Options{
-		Timeout: s.opts.WriteTimeout, Heartbeat: heartbeat, Every: s.opts.Heartbeat,
+func (s *Server) newStream(w nethttp.ResponseWriter, k kind) *stream {
+	st := &stream{server: s, kind: k, queue: outbound.NewQueue(s.opts.StreamQueue, s.opts.StreamBytes)}
+	st.conn.Conn = flushingConn{w, nethttp.NewResponseController(w)}
+	st.writer = outbound.NewWriter(&st.conn, st.queue, outbound.Options{
+		Timeout: s.opts.WriteTimeout, Heartbeat: k.heartbeat(), Every: s.opts.Heartbeat,
 	})
 	return st
 }
 
-// attach joins the channels. The stream ends when it was made to leave the
-// last of them.
-func (st *stream) attach(sender *bridge.Sender, channels []bridge.Channel, noEcho bool) error {
+// attach joins the channels, and finds out what was missed there if that is
+// wanted. The stream ends when it was made to leave the last of them.
+func (st *stream) attach(sender *bridge.Sender, channels []bridge.Channel, noEcho bool, from *since) error {
+	if from != nil {
+		h := st.server.history
+		h.mu.Lock() // so that the fan-out stands still
+		defer h.mu.Unlock()
+		st.missed = h.missedLocked(*from, channels, sender, noEcho)
+	}
 	st.left.Store(int64(len(channels)))
 	for _, c := range channels {
 		a := &bridge.Attachment{
-			Via: bridge.HTTP, Broadcasts: true, Sends: true, NoEcho: noEcho, Member: st,
+			Via: bridge.HTTP, Broadcasts: true, Sends: true, NoEcho: noEcho, Member: st, Replays: from != nil,
 			Ended: func() {
 				if st.left.Add(-1) == 0 {
 					st.writer.Close()
@@ -103,17 +120,52 @@ func (st *stream) run(w nethttp.ResponseWriter, r *nethttp.Request) {
 		}
 	}()
 	h := w.Header()
-	h.Set("Content-Type", "application/x-ndjson")
+	h.Set("Content-Type", st.kind.contentType())
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no")
 	h.Set("X-Content-Type-Options", "nosniff")
 	_ = nethttp.NewResponseController(w).SetReadDeadline(time.Time{}) // of a body, if there was one
 	w.WriteHeader(nethttp.StatusOK)
-	if err := st.writer.Run(); err != nil {
+	err := st.catchUp()
+	if err == nil {
+		err = st.writer.Run()
+	}
+	if err != nil {
 		st.server.log.WithError(err).Debug("http stream ended")
 		return
 	}
 	st.server.deadline(w) // for the end of the body, which net/http writes
+}
+
+// catchUpBytes is how much of what was missed is written at once.
+const catchUpBytes = 64 << 10
+
+// catchUp writes what was missed. What is said meanwhile waits in the queue.
+func (st *stream) catchUp() error {
+	var b []byte
+	write := func() error {
+		if err := st.conn.SetWriteDeadline(time.Now().Add(st.server.opts.WriteTimeout)); err != nil {
+			return err
+		}
+		_, err := st.conn.Write(b)
+		b = b[:0]
+		return err
+	}
+	for _, c := range st.missed.gaps {
+		b = append(b, st.kind.gap(c)...)
+	}
+	for _, m := range st.missed.messages {
+		if b = append(b, st.kind.encode(m)...); len(b) >= catchUpBytes {
+			if err := write(); err != nil {
+				return err
+			}
+		}
+	}
+	st.missed = replay{}
+	if len(b) == 0 {
+		return nil
+	}
+	return write()
 }
 
 // end takes the stream off its channels and counts what it did not write.
@@ -146,6 +198,10 @@ func (st *stream) put(line []byte) bool {
 	st.server.hub.Counters().Drop(bridge.HTTP, why, 1)
 	return false
 }
+
+// target is where a stream is written to. For a WebSocket that is known only when
+// it has joined.
+type target struct{ outbound.Conn }
 
 // flushingConn is the connection under an answer, as outbound.Writer wants it.
 type flushingConn struct {

@@ -1,17 +1,18 @@
 package mqtt
 
 import (
+	"bytes"
 	"errors"
 	"math"
 	"net"
+	"os"
 	"slices"
-	"sync"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 	"github.com/rs/xid"
-
-	"watchtower/bridge"
 )
 
 // ServeConn serves one client on nc, whatever carries it, and returns when the
@@ -22,8 +23,9 @@ func (b *Broker) ServeConn(nc net.Conn) {
 		_ = nc.Close()
 		return
 	}
+	defer b.serving.Done()
 	defer b.untrack(c)
-	if err := c.connect(); err != nil {
+	if err := aside(c.connect); err != nil {
 		b.reads.Done()
 		c.drop(err)
 		b.log.WithField("remote", c.remote).WithError(err).Debug("MQTT connection refused")
@@ -42,8 +44,9 @@ func (b *Broker) ServeConn(nc net.Conn) {
 	b.reads.Done()
 	c.drop(err)
 	if errors.Is(err, errStopping) {
-		<-b.ending         // messages still go out until then
-		c.willQuiet = true // there is nobody left to tell
+		<-b.ending // messages still go out until then
+		c.suspended = true
+		c.willQuiet = c.willQuiet || b.keeper == nil // there is nobody left to tell
 	}
 	c.finish(err)
 	<-written
@@ -59,14 +62,20 @@ func (c *conn) connect() (err error) {
 			err = packets.ErrMalformedPacket
 		}
 	}()
-	if err := c.nc.SetReadDeadline(time.Now().Add(c.broker.opts.ConnectTimeout)); err != nil {
+	if err := c.nc.SetDeadline(time.Now().Add(c.broker.opts.ConnectTimeout)); err != nil {
 		return err
 	}
 	if c.broker.quiet.Load() { // it may have set the deadline that this one replaced
 		return errStopping
 	}
 	pk, err := c.readPacket(beforeConnectBytes)
-	if err != nil {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded) && !c.broker.quiet.Load():
+		c.broker.limited(c, c.host(), errNoConnect)
+		return err
+	case errors.Is(err, errTooLarge):
+		return packets.ErrPacketTooLarge // whatever is configured
+	case err != nil:
 		return err
 	}
 	if pk.FixedHeader.Type != packets.Connect {
@@ -84,16 +93,19 @@ func (c *conn) connect() (err error) {
 	if slices.Contains(c.broker.opts.Reserved, c.clientID) {
 		return c.refuse(packets.ErrClientIdentifierNotValid)
 	}
-	who, bad := c.broker.identify(c, pk.Connect.Password, assigned)
+	who, bad := c.broker.identify(c, string(pk.Connect.Username), pk.Connect.Password, assigned)
 	if bad.Code != 0 {
 		return c.refuse(bad)
 	}
-	if bad := c.takeWill(&pk, who.hold.Sender()); bad.Code != 0 {
+	if bad := c.takeWill(&pk, who); bad.Code != 0 {
 		c.broker.hub.Release(who.hold)
 		return c.refuse(bad)
 	}
 	c.limits(&pk)
-	c.broker.attach(c, who, &pk, assigned)
+	if bad := c.broker.attach(c, who, &pk, assigned); bad.Code != 0 {
+		c.broker.hub.Release(who.hold)
+		return c.refuse(bad)
+	}
 	return nil
 }
 
@@ -118,6 +130,11 @@ func validateConnect(pk packets.Packet) packets.Code {
 		return packets.ErrClientIdentifierNotValid // MQTT-3.1.3-8
 	case pk.Properties.AuthenticationMethod != "":
 		return packets.ErrBadAuthenticationMethod
+	case len(pk.Properties.AuthenticationData) > 0, // without a method
+		!pk.Connect.WillFlag && pk.Connect.WillQos > 0,                                   // MQTT-3.1.2-11
+		!utf8.Valid(pk.Connect.Username) || bytes.IndexByte(pk.Connect.Username, 0) >= 0, // MQTT-3.1.3-12
+		strings.ContainsAny(pk.Connect.WillProperties.ResponseTopic, "+#"):
+		return packets.ErrProtocolViolation
 	}
 	return packets.Code{}
 }
@@ -127,6 +144,9 @@ func validateConnect(pk packets.Packet) packets.Code {
 func (c *conn) refuse(why packets.Code) error {
 	ack := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connack}, ReasonCode: why.Code}
 	version := min(c.version, version5) // a version to come understands 5 best
+	if version < version5 && (why.Code == packets.ErrMalformedPacket.Code || why.Code == packets.ErrProtocolViolation.Code) {
+		return why // 3.1.1 has no answer to it (MQTT-3.1.4-1)
+	}
 	if version == version5 {
 		ack.Properties.ReasonString = why.Reason
 	} else {
@@ -151,7 +171,7 @@ func connack3(why packets.Code) byte {
 		return 1
 	case packets.ErrClientIdentifierNotValid.Code:
 		return 2
-	case packets.ErrServerUnavailable.Code, packets.ErrServerBusy.Code:
+	case packets.ErrServerUnavailable.Code, packets.ErrServerBusy.Code, packets.ErrQuotaExceeded.Code:
 		return 3
 	case packets.ErrBadUsernameOrPassword.Code:
 		return 4
@@ -162,84 +182,17 @@ func connack3(why packets.Code) byte {
 // limits notes what the client can take.
 func (c *conn) limits(pk *packets.Packet) {
 	c.keepAlive = time.Duration(pk.Connect.Keepalive) * time.Second
+	if most := c.broker.opts.MaxKeepAlive; most > 0 && (c.keepAlive == 0 || c.keepAlive > most) {
+		c.keepAlive, c.keepAliveSet = most, true
+	}
 	c.receiveMax = math.MaxUint16
 	if c.version == version5 {
 		c.maxSize = pk.Properties.MaximumPacketSize
+		c.terse = pk.Properties.RequestProblemInfoFlag && pk.Properties.RequestProblemInfo == 0
 		if pk.Properties.ReceiveMaximum > 0 {
 			c.receiveMax = pk.Properties.ReceiveMaximum
 		}
 	}
-}
-
-// identity is who a client turned out to be.
-type identity struct {
-	hold  *bridge.Hold
-	owner *owner
-	key   sessionKey
-}
-
-// owner ends whatever session a hold came to belong to.
-type owner struct {
-	mu    sync.Mutex
-	ended bool
-	end   func()
-}
-
-func (o *owner) deleted() {
-	o.mu.Lock()
-	o.ended = true
-	end := o.end
-	o.mu.Unlock()
-	if end != nil {
-		end()
-	}
-}
-
-// adopt says what ends with the sender; it is called at once if that is over.
-func (o *owner) adopt(end func()) {
-	o.mu.Lock()
-	o.end = end
-	ended := o.ended
-	o.mu.Unlock()
-	if ended {
-		end()
-	}
-}
-
-// identify finds the sender of a client: by its token, or by the secret key and
-// its client id (topic tree, "Identity").
-func (b *Broker) identify(c *conn, password []byte, assigned bool) (identity, packets.Code) {
-	id := identity{owner: &owner{}, key: sessionKey{client: c.clientID}}
-	var err error
-	if s, ok := b.hub.SenderByToken(string(password)); ok && len(password) > 0 {
-		id.hold, err = b.hub.HoldSender(s, id.owner.deleted)
-		id.key.sender = s.ID()
-	} else if b.hub.CheckKey(string(password)) {
-		name := c.clientID
-		if assigned || !bridge.ValidName(name) {
-			name = ""
-		}
-		id.hold, err = b.hub.RegisterName(name, id.owner.deleted)
-		if err == nil && name != "" {
-			id.key.sender = id.hold.Sender().ID()
-		}
-	} else {
-		b.warn("refused "+c.host(), "MQTT client refused: its password is neither the secret key nor a token", c)
-		return id, packets.ErrBadUsernameOrPassword
-	}
-	if err != nil {
-		b.warn("refused "+c.clientID, "MQTT client refused: "+err.Error(), c)
-		return id, packets.ErrNotAuthorized
-	}
-	return id, packets.Code{}
-}
-
-func (c *conn) host() string {
-	host, _, err := net.SplitHostPort(c.remote)
-	if err != nil {
-		return c.remote
-	}
-	return host
 }
 
 // acknowledge queues CONNACK. Nothing else is on the connection before it.
@@ -249,9 +202,12 @@ func (c *conn) acknowledge(present, assigned bool, pk *packets.Packet) {
 		p := &ack.Properties
 		p.ReceiveMaximum = receivedMax
 		p.TopicAliasMaximum = aliasMax
-		p.MaximumPacketSize = uint32(c.broker.opts.MaxPacketBytes) + 5
+		p.MaximumPacketSize = uint32(c.broker.opts.MaxPacketBytes)
 		if assigned {
 			p.AssignedClientID = c.clientID
+		}
+		if c.keepAliveSet {
+			p.ServerKeepAlive, p.ServerKeepAliveFlag = uint16(c.keepAlive/time.Second), true
 		}
 		if most := uint32(c.broker.opts.SessionExpiry / time.Second); pk.Properties.SessionExpiryInterval > most {
 			p.SessionExpiryInterval, p.SessionExpiryIntervalFlag = most, true

@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -15,59 +16,90 @@ import (
 
 // Options of a Broker. DefaultOptions gives all but Listen.
 type Options struct {
-	Listen         string        // host:port; empty: no TCP listener
-	Reserved       []string      // client ids that are refused
-	MaxPacketBytes int           // largest packet after CONNECT; before it is 64 KiB
-	ConnectTimeout time.Duration // from the connection to CONNECT
-	WriteTimeout   time.Duration // a client that takes nothing for so long is disconnected
-	QueueMessages  int           // most messages that wait for one session
-	QueueBytes     int           // most bytes of them
-	SessionExpiry  time.Duration // most that a session outlives its connection
-	MaxConnections int
-	Now            func() time.Time
+	Listen         string          // host:port; empty: no TCP listener
+	TLSListen      string          // host:port; empty: no TLS listener
+	TLS            *tls.Config     // for TLSListen
+	Reserved       []string        // client ids that are refused
+	Users          map[string]User // by user name; names have no dot
+	MaxPacketBytes int             // largest packet after CONNECT; before it is 64 KiB
+	ConnectTimeout time.Duration   // from the connection to CONNECT
+	WriteTimeout   time.Duration   // a client that takes nothing for so long is disconnected
+	MaxKeepAlive   time.Duration   // longest keep-alive, in whole seconds; 0: any, and none
+	QueueMessages  int             // most messages that wait for one session
+	QueueBytes     int             // most bytes of them
+	SessionExpiry  time.Duration   // most that a session outlives its connection
+	WillGrace      time.Duration   // after a start: how long wills of clients that were connected before are held back
+
+	MaxConnections           int
+	MaxConnectionsPerAddress int
+	MaxSessions              int // connected or away
+	MaxSubscriptions         int // of one session
+	MaxRetained              int // of the clients' own
+	MaxRetainedBytes         int // about what they take of memory
+
+	Store     Store         // nil: nothing outlives the process
+	SaveEvery time.Duration // between two groups of writes to the store
+	Now       func() time.Time
 }
 
 // DefaultOptions are what a home needs.
 func DefaultOptions() Options {
 	return Options{
 		Reserved: []string{"inline"}, MaxPacketBytes: 1 << 20, ConnectTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
-		QueueMessages: 1000, QueueBytes: 4 << 20, SessionExpiry: 14 * 24 * time.Hour, MaxConnections: 10000, Now: time.Now,
+		QueueMessages: 1000, QueueBytes: 4 << 20, SessionExpiry: 14 * 24 * time.Hour, WillGrace: 30 * time.Second,
+		MaxConnections: 10_000, MaxConnectionsPerAddress: 1000, MaxSessions: 20_000, MaxSubscriptions: 10_000,
+		MaxRetained: 200_000, MaxRetainedBytes: 128 << 20,
+		SaveEvery: 250 * time.Millisecond, Now: time.Now,
 	}
 }
 
 // Broker is the embedded MQTT broker, and so the bus.
 type Broker struct {
-	hub      *bridge.Hub
-	tree     *bridge.Tree
-	opts     Options
-	log      *logrus.Logger
-	now      func() time.Time
-	router   *router
-	sessions *sessions
-	retained *retained
-	noisy    *throttle
+	hub       *bridge.Hub
+	tree      *bridge.Tree
+	opts      Options
+	log       *logrus.Logger
+	now       func() time.Time
+	router    *router
+	sessions  *sessions
+	retained  *retained
+	passwords *passwords
+	keeper    *keeper // nil: nothing outlives the process
+	noisy     *throttle
 
-	listener net.Listener
-	quiet    atomic.Bool   // takes no more requests
-	ending   chan struct{} // closed when connections are to end
-	serving  sync.WaitGroup
+	plain, secure net.Listener
+	quiet         atomic.Bool    // takes no more requests
+	ending        chan struct{}  // closed when connections are to end
+	serving       sync.WaitGroup // connections
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
+	hosts map[string]int // connections by address
 	reads sync.WaitGroup // connections that still take requests
 }
 
-// New returns a broker that listens to nobody yet. It works as the hub's bus
-// from the start.
-func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *Broker {
+// New returns a broker that listens to nobody yet, with the sessions and
+// retained messages of its store. It works as the hub's bus from the start.
+func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Broker, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	return &Broker{
+	b := &Broker{
 		hub: hub, tree: hub.Tree(), opts: opts, log: log, now: opts.Now,
-		router: newRouter(hub.Tree()), sessions: newSessions(), retained: &retained{}, noisy: newThrottle(time.Minute),
-		ending: make(chan struct{}), conns: map[*conn]struct{}{},
+		router: newRouter(hub.Tree()), sessions: newSessions(), noisy: newThrottle(time.Minute),
+		retained:  &retained{most: opts.MaxRetained, mostBytes: opts.MaxRetainedBytes},
+		passwords: newPasswords(opts.ConnectTimeout),
+		ending:    make(chan struct{}), conns: map[*conn]struct{}{}, hosts: map[string]int{},
 	}
+	if opts.Store == nil {
+		return b, nil
+	}
+	b.keeper = newKeeper(b, opts.Store, opts.SaveEvery, log)
+	if err := b.keeper.restore(); err != nil {
+		return nil, err
+	}
+	b.retained.keep = true
+	return b, nil
 }
 
 // Listen binds the TCP listener, if there is to be one.
@@ -76,16 +108,43 @@ func (b *Broker) Listen() error {
 		return nil
 	}
 	var err error
-	b.listener, err = net.Listen("tcp", b.opts.Listen)
+	b.plain, err = net.Listen("tcp", b.opts.Listen)
 	return err
 }
 
-// Addr is what the listener is bound to, or nil.
-func (b *Broker) Addr() net.Addr {
-	if b.listener == nil {
+// ListenTLS binds the TLS listener, if there is to be one.
+func (b *Broker) ListenTLS() error {
+	if b.opts.TLSListen == "" {
 		return nil
 	}
-	return b.listener.Addr()
+	l, err := net.Listen("tcp", b.opts.TLSListen)
+	if err == nil {
+		b.secure = tls.NewListener(l, b.opts.TLS)
+	}
+	return err
+}
+
+// Addr is what the TCP listener is bound to, or nil.
+func (b *Broker) Addr() net.Addr { return address(b.plain) }
+
+// TLSAddr is what the TLS listener is bound to, or nil.
+func (b *Broker) TLSAddr() net.Addr { return address(b.secure) }
+
+func address(l net.Listener) net.Addr {
+	if l == nil {
+		return nil
+	}
+	return l.Addr()
+}
+
+// listeners are those that are bound.
+func (b *Broker) listeners() (bound []net.Listener) {
+	for _, l := range []net.Listener{b.plain, b.secure} {
+		if l != nil {
+			bound = append(bound, l)
+		}
+	}
+	return bound
 }
 
 // Serve takes connections until ctx ends, then tells every client goodbye and
@@ -93,8 +152,11 @@ func (b *Broker) Addr() net.Addr {
 func (b *Broker) Serve(ctx context.Context) error {
 	var own sync.WaitGroup
 	own.Go(func() { b.sweep(ctx) })
-	if b.listener != nil {
-		own.Go(b.accept)
+	if b.keeper != nil {
+		own.Go(func() { b.keeper.run(ctx) })
+	}
+	for _, l := range b.listeners() {
+		own.Go(func() { b.accept(l) })
 	}
 	<-ctx.Done()
 	b.stopReading()
@@ -103,6 +165,9 @@ func (b *Broker) Serve(ctx context.Context) error {
 	last := time.AfterFunc(flushTimeout, b.closeAll) // those that do not take their goodbye
 	defer last.Stop()
 	b.serving.Wait()
+	if b.keeper != nil {
+		b.keeper.save(true)
+	}
 	return nil
 }
 
@@ -131,8 +196,8 @@ func (b *Broker) Quiesce(ctx context.Context) {
 
 func (b *Broker) stopReading() {
 	b.quiet.Store(true)
-	if b.listener != nil {
-		_ = b.listener.Close()
+	for _, l := range b.listeners() {
+		_ = l.Close()
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -141,9 +206,9 @@ func (b *Broker) stopReading() {
 	}
 }
 
-func (b *Broker) accept() {
+func (b *Broker) accept(l net.Listener) {
 	for {
-		nc, err := b.listener.Accept()
+		nc, err := l.Accept()
 		if err != nil {
 			if b.quiet.Load() {
 				return
@@ -152,42 +217,29 @@ func (b *Broker) accept() {
 			time.Sleep(50 * time.Millisecond) // out of descriptors, most likely: let some go
 			continue
 		}
-		b.serving.Go(func() { b.ServeConn(nc) })
+		go b.ServeConn(nc) // Serve waits for it
 	}
-}
-
-func (b *Broker) track(c *conn) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.quiet.Load() {
-		return false
-	}
-	if len(b.conns) >= b.opts.MaxConnections {
-		b.warn("connections", "MQTT connection refused: too many (limits.mqtt_connections)", c)
-		return false
-	}
-	b.conns[c] = struct{}{}
-	b.reads.Add(1)
-	return true
-}
-
-func (b *Broker) untrack(c *conn) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	delete(b.conns, c)
 }
 
 // Publish puts a message of another protocol on the bus.
 func (b *Broker) Publish(m *bridge.Message) error {
 	var room [128]byte
 	topic := b.tree.AppendTopic(room[:0], m)
-	return b.hand(b.router.route(topic), &message{payload: m.Data, qos: 1, channel: m})
+	return b.hand(b.router.route(topic), &message{payload: m.Data, qos: 1, channel: m, expires: expires(m)})
+}
+
+// expires is when a message expires in whole seconds, as MQTT has it; 0: never.
+func expires(m *bridge.Message) int64 {
+	if m.Expires.IsZero() {
+		return 0
+	}
+	return m.Expires.Add(time.Second - 1).Unix()
 }
 
 // PublishRetained publishes a retained message of the gateway's own.
 func (b *Broker) PublishRetained(topic string, payload []byte) error {
 	m := &message{topic: topic, payload: payload, qos: 1, retain: true}
-	b.retained.set(m)
+	_ = b.retained.set(m, own) // cannot fail
 	return b.deliver(m)
 }
 
@@ -202,7 +254,9 @@ func (b *Broker) hand(r *route, m *message) error {
 	offered, dropped, out := 0, 0, 0
 	tally := func(t *target, v verdict) {
 		v.count(b.hub.Counters())
-		if v == taken {
+		if v != taken {
+			b.overflowed(t.session, v)
+		} else {
 			out++
 		}
 		if t.member && v != gone {
@@ -273,6 +327,10 @@ func (b *Broker) changeExpiry(s *session, seconds uint32) error {
 		return packets.ErrProtocolViolationZeroNonZeroExpiry
 	}
 	s.keep = min(time.Duration(seconds)*time.Second, b.opts.SessionExpiry)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.durable = s.keep > 0
+	s.changed(true)
 	return nil
 }
 

@@ -30,13 +30,17 @@ func decode(pk *packets.Packet, body []byte) error {
 	case packets.Pingreq:
 	case packets.Disconnect:
 		err = pk.DisconnectDecode(body)
-	case packets.Auth:
-		err = pk.AuthDecode(body)
-	default:
+		if len(body) == 1 {
+			pk.ReasonCode = body[0] // MQTT 5, 3.14.2.2.1: no properties, and no length of them
+		}
+	default: // AUTH as well: no method was agreed on (MQTT-4.12.0-7)
 		return packets.ErrProtocolViolation // a packet that only a server sends
 	}
 	if err != nil && !isMalformed(err) {
 		return fmt.Errorf("%w: %w", packets.ErrMalformedPacket, err)
+	}
+	if err == nil && pk.ProtocolVersion == version5 {
+		err = checkProperties(pk, body)
 	}
 	return err
 }
@@ -45,7 +49,15 @@ func decode(pk *packets.Packet, body []byte) error {
 // are left out where the packet would be too large for the client.
 func encodeControl(pk packets.Packet, version byte, maxSize uint32) ([]byte, error) {
 	pk.ProtocolVersion = version
-	pk.Mods.MaxSize = maxSize
+	b, err := encode(pk)
+	if maxSize > 0 && len(b) > int(maxSize) && pk.Properties.ReasonString != "" {
+		pk.Properties.ReasonString = ""
+		return encode(pk)
+	}
+	return b, err
+}
+
+func encode(pk packets.Packet) ([]byte, error) {
 	var buf bytes.Buffer
 	var err error
 	switch pk.FixedHeader.Type {

@@ -3,7 +3,6 @@ package mqtt
 import (
 	"bufio"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -18,14 +17,13 @@ import (
 )
 
 const (
-	beforeConnectBytes = 64 << 10  // largest packet of a stranger
-	controlBytes       = 256 << 10 // answers that may wait for a client that does not read
-	readBufferBytes    = 2 << 10
+	beforeConnectBytes = 64 << 10        // largest packet of a stranger
+	controlBytes       = 256 << 10       // answers that may wait for a client that does not read
 	flushTimeout       = 2 * time.Second // for the last packets of a connection that the broker closes
 )
 
 var (
-	errTooLarge = errors.New("packet too large (mqtt.max_packet_bytes)")
+	errTooLarge = overLimit{"packet too large", "mqtt.max_packet_bytes"}
 	errStopping = errors.New("the gateway is stopping")
 )
 
@@ -37,17 +35,22 @@ type conn struct {
 	r      *bufio.Reader
 	writer *outbound.Writer
 	remote string
+	filled bool // the last read would have taken more
 
-	session    *session
-	version    byte
-	clientID   string
-	keepAlive  time.Duration // 0: none
-	maxSize    uint32        // largest packet that the client takes; 0: any
-	receiveMax uint16        // most QoS 1 deliveries in flight that it takes
-	aliases    map[uint16]string
-	will       *publication
-	willDelay  time.Duration
-	willQuiet  bool // it said goodbye: no will
+	session   *session
+	version   byte
+	clientID  string
+	keepAlive time.Duration // 0: none
+	// keepAliveSet: it is the broker's, not the client's (MQTT 5, 3.2.2.3.14).
+	keepAliveSet bool
+	maxSize      uint32 // largest packet that the client takes; 0: any
+	terse        bool   // it wants no reason strings with answers (MQTT-3.1.2-29)
+	receiveMax   uint16 // most QoS 1 deliveries in flight that it takes
+	aliases      map[uint16]string
+	will         *publication
+	willDelay    time.Duration
+	willQuiet    bool // it said goodbye: no will
+	suspended    bool // the gateway is stopping: the session goes on when it starts again
 
 	closing  atomic.Bool // nothing that the client sends counts any more
 	mu       sync.Mutex
@@ -58,7 +61,7 @@ type conn struct {
 
 func newConn(b *Broker, nc net.Conn) *conn {
 	c := &conn{broker: b, nc: nc, remote: nc.RemoteAddr().String()}
-	c.r = bufio.NewReaderSize(c, readBufferBytes)
+	c.r = bufio.NewReaderSize(c, idleBufferBytes)
 	c.writer = outbound.NewWriter(nc, c, outbound.Options{Timeout: b.opts.WriteTimeout})
 	return c
 }
@@ -75,7 +78,9 @@ func (c *conn) Read(p []byte) (int, error) {
 			return 0, errStopping
 		}
 	}
-	return c.nc.Read(p)
+	n, err := c.nc.Read(p)
+	c.filled = n == len(p)
+	return n, err
 }
 
 // Fill gives the writer what waits: answers, then the session's messages, then
@@ -120,111 +125,14 @@ func (c *conn) answer(b ...byte) error {
 
 // answerPacket queues a control packet that the codec encodes.
 func (c *conn) answerPacket(pk packets.Packet) error {
+	if c.terse && pk.FixedHeader.Type != packets.Connack {
+		pk.Properties.ReasonString = ""
+	}
 	b, err := encodeControl(pk, c.version, c.maxSize)
 	if err != nil {
 		return err
 	}
 	return c.answer(b...)
-}
-
-// readPacket reads one packet, at most limit bytes long, before any memory is
-// taken for it.
-func (c *conn) readPacket(limit int) (packets.Packet, error) {
-	var pk packets.Packet
-	first, err := c.r.ReadByte()
-	if err != nil {
-		return pk, err
-	}
-	if err := pk.FixedHeader.Decode(first); err != nil {
-		return pk, err
-	}
-	length, err := c.readLength()
-	if err != nil {
-		return pk, err
-	}
-	if length > limit {
-		return pk, errTooLarge
-	}
-	pk.FixedHeader.Remaining = length
-	pk.ProtocolVersion = c.version
-	body := make([]byte, length)
-	if _, err := io.ReadFull(c.r, body); err != nil {
-		return pk, err
-	}
-	return pk, decode(&pk, body)
-}
-
-// readLength reads a remaining length of one to four bytes (MQTT 5, 1.5.5).
-func (c *conn) readLength() (int, error) {
-	n := 0
-	for shift := 0; shift < 28; shift += 7 {
-		b, err := c.r.ReadByte()
-		if err != nil {
-			return 0, err
-		}
-		n |= int(b&0x7f) << shift
-		if b < 0x80 {
-			return n, nil
-		}
-	}
-	return 0, packets.ErrMalformedVariableByteInteger
-}
-
-// readLoop executes what the client sends until it ends. A packet on which the
-// codec panics is a malformed packet, and the program goes on.
-func (c *conn) readLoop() (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			c.broker.log.WithField("client", c.clientID).WithField("panic", fmt.Sprint(r)).Warn("malformed packet")
-			err = packets.ErrMalformedPacket
-		}
-	}()
-	for {
-		if c.broker.quiet.Load() {
-			return errStopping
-		}
-		_, _ = c.r.Peek(1) // waits; an error comes again below
-		if c.readAcks() {
-			continue
-		}
-		pk, err := c.readPacket(c.broker.opts.MaxPacketBytes)
-		switch {
-		case c.closing.Load():
-			return net.ErrClosed
-		case err != nil && c.broker.quiet.Load():
-			return errStopping
-		case err != nil:
-			return err
-		}
-		if done, err := c.handle(&pk); done || err != nil {
-			return err
-		}
-	}
-}
-
-// readAcks takes the plainest PUBACKs off the stream, as every receiver at QoS 1
-// sends them for each message, without the cost of a packet.
-func (c *conn) readAcks() (any bool) {
-	for c.r.Buffered() >= 4 {
-		b, err := c.r.Peek(4)
-		if err != nil || b[0] != packets.Puback<<4 || b[1] != 2 {
-			return any
-		}
-		if c.closing.Load() {
-			return any
-		}
-		c.session.acked(uint16(b[2])<<8 | uint16(b[3]))
-		_, _ = c.r.Discard(4) // they are buffered
-		any = true
-	}
-	return any
-}
-
-func (c *conn) readDeadline() time.Time {
-	if c.keepAlive == 0 {
-		return time.Time{}
-	}
-	return time.Now().Add(c.keepAlive + c.keepAlive/2) // MQTT-3.1.2-22
 }
 
 // code is what a client of MQTT 5 is told about why its connection ends.
@@ -279,7 +187,7 @@ func (c *conn) disconnect(why packets.Code) {
 // isMalformed reports whether an error is the client's bad packet.
 func isMalformed(err error) bool {
 	var known packets.Code
-	return errors.As(err, &known) || errors.Is(err, errTooLarge)
+	return errors.As(err, &known)
 }
 
 func isReset(err error) bool {
@@ -287,9 +195,12 @@ func isReset(err error) bool {
 	return errors.As(err, &op) && !op.Timeout()
 }
 
-// drop counts a packet that is not one.
+// drop counts a packet that ended the connection.
 func (c *conn) drop(err error) {
-	if isMalformed(err) {
+	switch {
+	case errors.Is(err, errTooLarge):
+		c.broker.limited(c, "packet "+c.host(), errTooLarge)
+	case isMalformed(err):
 		c.broker.hub.Counters().Drop(bridge.MQTT, bridge.Malformed, 1)
 	}
 }

@@ -223,79 +223,6 @@ func TestRetained(t *testing.T) {
 	assert.Equal(t, 5, h.broker.Stats().Retained)
 }
 
-func TestSubscriptionOptions(t *testing.T) {
-	h := build(t, nil)
-	c := h.join(connect{id: "c", version: 5})
-	t.Run("no local", func(t *testing.T) {
-		c.subscribeTo(packets.Properties{}, packets.Subscription{Filter: "own/#", Qos: 1, NoLocal: true})
-		c.publish(1, "own/x", "mine")
-		assert.Empty(t, c.messages())
-		h.join(connect{id: "other"}).publish(1, "own/x", "another's")
-		assert.Len(t, c.messages(), 1)
-		c.unsubscribe("own/#")
-	})
-	t.Run("overlapping filters deliver once, with all identifiers", func(t *testing.T) {
-		for i, f := range []string{"over/#", "over/+", "over/x"} {
-			c.subscribeTo(packets.Properties{SubscriptionIdentifier: []int{i + 1}}, packets.Subscription{Filter: f, Qos: byte(i % 2)})
-		}
-		c.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 0}, TopicName: "over/x"})
-		assert.Equal(t, []int{1, 2, 3}, c.message().Properties.SubscriptionIdentifier)
-		assert.Empty(t, c.messages())
-		assert.Equal(t, []byte{0, 0, 0x11}, c.unsubscribe("over/#", "over/+", "over/nothing"))
-	})
-	t.Run("a shared subscription gives each message to one", func(t *testing.T) {
-		var group []*client
-		for i := range 3 {
-			m := h.join(connect{id: fmt.Sprintf("worker%d", i)})
-			m.subscribe(1, "$share/workers/jobs/#")
-			group = append(group, m)
-		}
-		for range 30 {
-			c.publish(1, "jobs/x", "work")
-		}
-		total := 0
-		for _, m := range group {
-			n := len(m.messages())
-			assert.Equal(t, 10, n)
-			total += n
-		}
-		assert.Equal(t, 30, total)
-	})
-	t.Run("topic aliases", func(t *testing.T) {
-		c.subscribe(1, "alias/#")
-		c.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish}, TopicName: "alias/x", Properties: packets.Properties{TopicAlias: 3, TopicAliasFlag: true}})
-		c.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish}, Properties: packets.Properties{TopicAlias: 3, TopicAliasFlag: true}})
-		for range 2 {
-			pk := c.message()
-			assert.Equal(t, "alias/x", pk.TopicName)
-			assert.False(t, pk.Properties.TopicAliasFlag)
-		}
-	})
-	t.Run("a message larger than the client takes is dropped, and counted", func(t *testing.T) {
-		small := h.join(connect{id: "small", version: 5, props: packets.Properties{MaximumPacketSize: 100}})
-		small.subscribe(1, "size/#")
-		c.publish(1, "size/x", string(make([]byte, 200)))
-		c.publish(1, "size/x", "fits")
-		assert.Equal(t, "fits", string(small.message().Payload))
-		assert.Equal(t, 1, h.dropped(bridge.TooLarge))
-	})
-	t.Run("a message expires while it waits", func(t *testing.T) {
-		away := h.join(connect{id: "away", dirty: true})
-		away.subscribe(1, "ttl/#")
-		before := h.broker.Stats().Connections
-		away.nc.Close()
-		require.Eventually(t, func() bool { return h.broker.Stats().Connections < before }, 5*time.Second, time.Millisecond)
-		for payload, expiry := range map[string]uint32{"old": 1, "lasts": 100} {
-			c.publishPacket(packets.Packet{FixedHeader: packets.FixedHeader{Qos: 1}, TopicName: "ttl/x", Payload: []byte(payload), Properties: packets.Properties{MessageExpiryInterval: expiry}})
-		}
-		time.Sleep(1100 * time.Millisecond) // the protocol's own unit is the second
-		back, _ := h.dial(connect{id: "away", dirty: true})
-		assert.Equal(t, "lasts", string(back.message().Payload))
-		assert.Empty(t, back.messages())
-		assert.Positive(t, h.dropped(bridge.Expired))
-	})
-}
-
 func TestWills(t *testing.T) {
 	h := build(t, nil)
 	sub := h.join(connect{id: "sub", version: 5})
@@ -303,21 +230,6 @@ func TestWills(t *testing.T) {
 	will := func(topic string) *packets.ConnectParams {
 		return &packets.ConnectParams{WillTopic: topic, WillPayload: []byte("bye"), WillQos: 1}
 	}
-	t.Run("after a connection that broke", func(t *testing.T) {
-		h.join(connect{id: "a", will: will("gone/a")}).nc.Close()
-		assert.Equal(t, "gone/a", sub.message().TopicName)
-	})
-	t.Run("not after goodbye", func(t *testing.T) {
-		c := h.join(connect{id: "a", version: 5, will: will("gone/a")})
-		c.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Disconnect}})
-		c.ended()
-		assert.Empty(t, sub.messages())
-	})
-	t.Run("after a goodbye that asks for it", func(t *testing.T) {
-		c := h.join(connect{id: "a", version: 5, will: will("gone/a")})
-		c.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Disconnect}, ReasonCode: 4})
-		assert.Equal(t, "gone/a", sub.message().TopicName)
-	})
 	t.Run("on a channel it is its client's broadcast", func(t *testing.T) {
 		c := h.join(connect{id: "a", will: will("watchtower/channels/5/broadcast")})
 		id, _ := c.me()
@@ -333,20 +245,6 @@ func TestWills(t *testing.T) {
 			_, ack = h.dial(connect{id: "a", will: will(topic)})
 			assert.NotZero(t, ack.ReasonCode, topic)
 		}
-	})
-	t.Run("delayed, and called off", func(t *testing.T) {
-		o := connect{id: "d", version: 5, dirty: true, will: will("gone/d"), props: packets.Properties{SessionExpiryInterval: 60, SessionExpiryIntervalFlag: true}}
-		o.will.WillProperties.WillDelayInterval = 2
-		h.join(o).nc.Close()
-		back, _ := h.dial(connect{id: "d", version: 5, dirty: true, props: o.props})
-		back.ping()
-		h.join(connect{id: "e", version: 5, dirty: true, will: will("gone/e"), props: o.props}).nc.Close()
-		assert.Equal(t, "gone/e", sub.message().TopicName)
-		o.id, o.will.WillTopic = "f", "gone/f"
-		start := time.Now()
-		h.join(o).nc.Close()
-		assert.Equal(t, "gone/f", sub.message().TopicName)
-		assert.Greater(t, time.Since(start), time.Second)
 	})
 	t.Run("an empty will is one", func(t *testing.T) {
 		w := will("gone/empty")

@@ -35,10 +35,16 @@ type house struct {
 
 func build(t testing.TB, change func(*mqtt.Options)) *house {
 	t.Helper()
+	return buildWith(t, nil, change)
+}
+
+// buildWith has a hub that remembers its senders.
+func buildWith(t testing.TB, senders bridge.Store, change func(*mqtt.Options)) *house {
+	t.Helper()
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	hub, err := bridge.New(bridge.Options{
-		SecretKey: key, MessageBytes: 64000, Linger: time.Second,
+		SecretKey: key, MessageBytes: 64000, Linger: time.Second, Store: senders,
 		ExpireNamed: time.Hour, ExpireUnnamed: time.Hour, ListedFor: time.Hour,
 		Tree: bridge.NewTree("watchtower", "gw"), Log: log,
 	})
@@ -48,7 +54,8 @@ func build(t testing.TB, change func(*mqtt.Options)) *house {
 	if change != nil {
 		change(&opts)
 	}
-	broker := mqtt.New(hub, opts, log)
+	broker, err := mqtt.New(hub, opts, log)
+	require.NoError(t, err)
 	hub.SetBus(broker)
 	require.NoError(t, broker.Listen())
 	ctx, cancel := context.WithCancel(context.Background())

@@ -23,6 +23,7 @@ type message struct {
 	origin  *session        // nil: the gateway
 	expires int64           // Unix seconds; 0: never
 	channel *bridge.Message // nil: not on a channel
+	saved   savedBody       // the keeper's
 
 	encodings [4]atomic.Pointer[encoding] // by version and QoS
 }
@@ -134,10 +135,12 @@ func (m *message) properties() packets.Properties {
 // delivery is one message in one session's queue.
 type delivery struct {
 	m      *message
-	subIDs []int // shared with the route
-	id     uint16
+	subIDs []int  // shared with the route
+	seq    uint64 // at QoS 1: its number in the session
+	id     uint16 // packet identifier; 0: not sent yet
 	qos    byte
 	retain bool
+	again  bool // it may have been sent before the gateway ended
 }
 
 // appendTo appends the PUBLISH. It reports false, and appends nothing, if that

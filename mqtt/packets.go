@@ -39,6 +39,9 @@ func (c *conn) publish(pk *packets.Packet) error {
 	if bad := pk.PublishValidate(aliasMax); bad.Code != 0 {
 		return bad
 	}
+	if strings.ContainsAny(pk.Properties.ResponseTopic, "+#") {
+		return packets.ErrProtocolViolation // MQTT-3.3.2-14
+	}
 	topic := pk.TopicName
 	if pk.Properties.TopicAliasFlag {
 		if topic == "" {
@@ -79,6 +82,17 @@ func (c *conn) publish(pk *packets.Packet) error {
 	return nil
 }
 
+// shownBytes is how much of a topic is shown where the rest does not matter.
+const shownBytes = 200
+
+// shorten makes a topic fit into a reason string or a log.
+func shorten(topic string) string {
+	if len(topic) <= shownBytes {
+		return topic
+	}
+	return strings.ToValidUTF8(topic[:shownBytes], "") + "…"
+}
+
 // ack acknowledges a publish. A refusal is said where the version allows it:
 // a client of 3.1.1 is acknowledged, and its message is dropped.
 func (c *conn) ack(kind byte, id uint16, refusal error) error {
@@ -88,7 +102,7 @@ func (c *conn) ack(kind byte, id uint16, refusal error) error {
 	return c.answerPacket(packets.Packet{
 		FixedHeader: packets.FixedHeader{Type: kind},
 		PacketID:    id,
-		ReasonCode:  packets.ErrNotAuthorized.Code,
+		ReasonCode:  reasonOf(refusal).Code,
 		Properties:  packets.Properties{ReasonString: refusal.Error()},
 	})
 }
@@ -125,13 +139,13 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 			return packets.ErrProtocolViolation
 		}
 		if !validFilter(f.Filter) {
-			codes[i], reason = packets.ErrTopicFilterInvalid.Code, "not a topic filter: "+f.Filter
+			codes[i], reason = packets.ErrTopicFilterInvalid.Code, "not a topic filter: "+shorten(f.Filter)
 			continue
 		}
 		var err error
 		if existed[i], err = c.broker.subscribe(c.session, f, subID); err != nil {
-			codes[i], reason = packets.ErrNotAuthorized.Code, err.Error()
-			c.broker.warn("subscribe "+c.clientID+" "+f.Filter, "subscription refused: "+err.Error(), c)
+			codes[i], reason = reasonOf(err).Code, err.Error()
+			c.broker.refuseSubscription(c, f.Filter, err)
 			continue
 		}
 		codes[i] = min(f.Qos, 1)
@@ -178,7 +192,8 @@ func (c *conn) unsubscribe(pk *packets.Packet) error {
 	return c.answerPacket(ack)
 }
 
-// goodbye is a DISCONNECT: no will, unless the client asks for it.
+// goodbye is a DISCONNECT: no will, unless it says that something went wrong or
+// asks for it.
 func (c *conn) goodbye(pk *packets.Packet) error {
 	if c.version == version5 {
 		if pk.Properties.SessionExpiryIntervalFlag {
@@ -186,10 +201,7 @@ func (c *conn) goodbye(pk *packets.Packet) error {
 				return err
 			}
 		}
-		if pk.ReasonCode == packets.CodeDisconnectWillMessage.Code {
-			return nil
-		}
 	}
-	c.willQuiet = true
+	c.willQuiet = c.version != version5 || pk.ReasonCode == 0 // MQTT-3.1.2-8
 	return nil
 }

@@ -32,30 +32,61 @@ type publication struct {
 // why it is refused. What is under the gateway's base is bridge's to admit;
 // everything else is the clients' own.
 func (b *Broker) admit(s *session, p publication) (*message, error) {
-	topic := p.topic
-	m := &message{topic: topic, payload: p.payload, qos: min(p.qos, 1), retain: p.retain, extras: p.extras, origin: s}
+	m := &message{topic: p.topic, payload: p.payload, qos: min(p.qos, 1), retain: p.retain, extras: p.extras, origin: s}
 	if p.lifetime > 0 {
 		m.expires = b.now().Unix() + int64(p.lifetime)
 	}
-	if topic == "" || !mochi.IsValidFilter(topic, true) {
-		return nil, errors.New("topic: names the broker's own, or nothing")
+	onChannel, address, err := b.mayPublish(p.topic, s.sender(), s.access)
+	if err != nil {
+		return nil, err
 	}
-	place, address, refusal := b.tree.ParsePublish(topic)
-	switch place {
-	case bridge.Reserved:
-		return nil, refusal
-	case bridge.OnChannel:
+	if onChannel {
 		content := bridge.Content{Data: p.payload, Hint: p.extras.hint()}
 		cm, err := b.hub.Admit(s.sender(), address, content)
 		if err != nil {
 			return nil, err
 		}
+		if p.lifetime > 0 {
+			cm.Expires = cm.Time.Add(time.Duration(p.lifetime) * time.Second)
+		}
 		m.channel, m.retain = cm, false
 		m.topic = string(b.tree.AppendTopic(nil, cm))
-	default:
-		b.hub.Counters().In(bridge.MQTT, 1)
+		return m, nil
 	}
+	b.hub.Counters().In(bridge.MQTT, 1)
 	return m, nil
+}
+
+var (
+	errTopic  = errors.New("topic: names the broker's own, or nothing")
+	errDenied = errors.New("topic: the user's access list does not allow it")
+)
+
+// mayPublish finds out what a topic means, and whether somebody may publish to
+// it: the gateway's own tree comes first, then what the user may do. Of a topic
+// on a channel that is the whole topic, with the sender.
+func (b *Broker) mayPublish(topic string, s *bridge.Sender, may *access) (onChannel bool, a bridge.Address, err error) {
+	if strings.Count(topic, "/") >= topicLevels {
+		return false, a, errLevels
+	}
+	if topic == "" || !mochi.IsValidFilter(topic, true) {
+		return false, a, errTopic
+	}
+	place, a, refusal := b.tree.ParsePublish(topic)
+	if refusal != nil {
+		return false, a, refusal
+	}
+	onChannel = place == bridge.OnChannel
+	if may == nil {
+		return onChannel, a, nil
+	}
+	if onChannel {
+		topic = string(b.tree.AppendTopic(nil, &bridge.Message{Type: a.Type, Channel: a.Channel, Receiver: a.Receiver, Sender: s.ID()}))
+	}
+	if !may.mayWrite(topic) {
+		return onChannel, a, errDenied
+	}
+	return onChannel, a, nil
 }
 
 // publish admits a client's publish and delivers it.
@@ -65,39 +96,57 @@ func (b *Broker) publish(s *session, p publication) error {
 		b.refuse(s, p.topic, err)
 		return err
 	}
-	b.put(m)
+	if err := b.put(m); err != nil {
+		b.refuse(s, p.topic, err)
+		return err
+	}
 	return nil
 }
 
-// put keeps a message that is to be retained, and delivers it.
-func (b *Broker) put(m *message) {
+// put keeps a message that is to be retained, and delivers it; neither, if it
+// cannot be kept.
+func (b *Broker) put(m *message) error {
 	if m.retain {
-		b.retained.set(m)
+		if err := b.retained.set(m, published); err != nil {
+			return err
+		}
 	}
 	_ = b.deliver(m) // a protocol that is behind has counted it
+	return nil
 }
 
 // refuse counts a publish that was refused, and logs it once a minute at most.
 func (b *Broker) refuse(s *session, topic string, why error) {
-	b.hub.Counters().Drop(bridge.MQTT, bridge.Refused, 1)
-	if b.noisy.quiet("publish "+s.key.client+" "+topic, b.now()) {
-		b.log.WithField("client", s.key.client).WithField("sender", s.sender().ID()).WithField("topic", topic).
+	b.hub.Counters().Drop(bridge.MQTT, dropReason(why), 1)
+	if b.noisy.quiet("publish "+s.key.client+" "+shorten(topic), b.now()) {
+		b.log.WithField("client", s.key.client).WithField("sender", s.sender().ID()).WithField("topic", shorten(topic)).
 			WithError(why).Warn("publish refused")
 	}
 }
 
+// refuseSubscription does the same for a subscription.
+func (b *Broker) refuseSubscription(c *conn, filter string, why error) {
+	var limit overLimit
+	if errors.As(why, &limit) {
+		b.limited(c, c.clientID, limit)
+		return
+	}
+	b.warn("subscribe "+c.clientID+" "+shorten(filter), "subscription refused: "+why.Error(), c)
+}
+
 // takeWill checks a client's will before it connects: it may be on no topic
 // that the client could not publish to (never in another's name).
-func (c *conn) takeWill(pk *packets.Packet, s *bridge.Sender) packets.Code {
+func (c *conn) takeWill(pk *packets.Packet, who identity) packets.Code {
 	if !pk.Connect.WillFlag {
 		return packets.Code{}
 	}
 	topic := pk.Connect.WillTopic
-	if strings.ContainsAny(topic, "+#") || !mochi.IsValidFilter(topic, true) {
+	sender := who.hold.Sender()
+	onChannel, address, err := c.broker.mayPublish(topic, sender, who.access)
+	switch {
+	case errors.Is(err, errTopic), errors.Is(err, errLevels):
 		return packets.ErrTopicNameInvalid
-	}
-	place, address, refusal := c.broker.tree.ParsePublish(topic)
-	if refusal != nil || place == bridge.OnChannel && address.Sender != 0 && address.Sender != s.ID() {
+	case err != nil, onChannel && address.Sender != 0 && address.Sender != sender.ID():
 		return packets.ErrNotAuthorized
 	}
 	will := &publication{topic: topic, payload: pk.Connect.WillPayload, qos: pk.Connect.WillQos, retain: pk.Connect.WillRetain}
@@ -121,7 +170,9 @@ func (b *Broker) sendWill(s *session, will *publication) {
 	if m.channel != nil {
 		m.channel.Wait = false
 	}
-	b.put(m)
+	if err := b.put(m); err != nil {
+		b.refuse(s, will.topic, err)
+	}
 }
 
 // subscribe puts one filter in force. It joins the channel that the filter
@@ -131,6 +182,9 @@ func (b *Broker) subscribe(s *session, f packets.Subscription, subID int) (exist
 	means, refusal := b.tree.ParseFilter(filter)
 	if refusal != nil {
 		return false, refusal
+	}
+	if !s.access.maySubscribe(filter) && filter != b.tree.Me() {
+		return false, errDenied
 	}
 	sub := &subscription{
 		session: s, filter: strings.Clone(f.Filter), shared: shared, qos: min(f.Qos, 1),
@@ -146,11 +200,15 @@ func (b *Broker) subscribe(s *session, f packets.Subscription, subID int) (exist
 	}
 	old := s.subs[sub.filter]
 	if old == nil { // else the same filter means the same
+		if len(s.subs) >= b.opts.MaxSubscriptions {
+			return false, errSubscriptions
+		}
 		if err := b.join(s, sub, 1); err != nil {
 			return false, err
 		}
 	}
 	s.subs[sub.filter] = sub
+	s.recordChanged()
 	b.router.add(sub, old)
 	return old != nil, nil
 }
@@ -165,6 +223,7 @@ func (b *Broker) unsubscribe(s *session, filter string) (existed bool) {
 		return false
 	}
 	delete(s.subs, filter)
+	s.recordChanged()
 	b.router.remove(sub)
 	_ = b.join(s, sub, -1) // leaving cannot be refused
 	return true
@@ -218,6 +277,7 @@ func (b *Broker) sentAway(s *session, c bridge.Channel, a *bridge.Attachment) {
 		return
 	}
 	delete(s.channels, c)
+	s.recordChanged()
 	for filter, sub := range s.subs {
 		if sub.means.Channel == c {
 			delete(s.subs, filter)
@@ -248,6 +308,9 @@ func (b *Broker) greet(s *session, f packets.Subscription, subID int, existed bo
 		return
 	}
 	b.retained.match(filter, b.now(), func(m *message, of int) {
+		if !s.access.mayRead(m.topic) {
+			return
+		}
 		s.offer(delivery{m: m, subIDs: ids, qos: min(f.Qos, m.qos, 1), retain: true}, of).count(s.counters)
 	})
 }

@@ -9,28 +9,60 @@ import (
 // retained keeps the last retained message of each topic, in a tree by level so
 // that a wildcard looks only where it matches.
 type retained struct {
+	most, mostBytes int // of what is the clients'; bytes as footprint has them
+
 	mu       sync.RWMutex
 	root     node
-	n        int
+	n        int                   // all
+	clients  int                   // of them the clients' own
+	bytes    int                   // footprint of those
 	expiring map[*message]struct{} // those that have a message expiry interval
+	keep     bool                  // for takeChanged
+	changed  map[string]*message   // clients' topics, since takeChanged; an empty payload: removed
 }
 
 type node struct {
 	children map[string]*node
 	m        *message
+	own      bool // it is the gateway's
+}
+
+// Where a retained message comes from.
+type source byte
+
+const (
+	published source = iota // by a client: within the limits, and written to disk
+	own                     // by the gateway, which writes it anew at each start
+	restored                // from disk
+)
+
+// levelBytes is about what a level of a topic takes in the tree.
+const levelBytes = 100
+
+// footprint is about what a retained message takes of memory.
+func footprint(m *message) int {
+	return m.weight() + levelBytes*(1+strings.Count(m.topic, "/"))
 }
 
 // set puts a message in the place of the topic's last; an empty payload
-// removes it.
-func (r *retained) set(m *message) {
+// removes it. What would go over a limit is refused.
+func (r *retained) set(m *message, from source) error {
 	if m.origin != nil { // what is kept does not keep its publisher's session
 		m = &message{topic: m.topic, payload: m.payload, qos: m.qos, retain: true, extras: m.extras, expires: m.expires}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if len(m.payload) > 0 && from == published {
+		if err := r.admit(m); err != nil {
+			return err
+		}
+	}
+	if from == published {
+		r.note(m)
+	}
 	if len(m.payload) == 0 {
 		r.remove(&r.root, m.topic)
-		return
+		return nil
 	}
 	n := &r.root
 	for level := range strings.SplitSeq(m.topic, "/") {
@@ -44,17 +76,60 @@ func (r *retained) set(m *message) {
 		}
 		n = child
 	}
-	if n.m == nil {
-		r.n++
+	r.clear(n)
+	n.m, n.own = m, from == own
+	r.n++
+	if !n.own {
+		r.clients++
+		r.bytes += footprint(m)
 	}
-	delete(r.expiring, n.m)
-	n.m = m
 	if m.expires != 0 {
 		if r.expiring == nil {
 			r.expiring = map[*message]struct{}{}
 		}
 		r.expiring[m] = struct{}{}
 	}
+	return nil
+}
+
+// admit reports whether a client's message is within the limits. The caller
+// holds mu.
+func (r *retained) admit(m *message) error {
+	old, grows := r.root.find(m.topic), footprint(m)
+	if old != nil {
+		grows -= footprint(old)
+	}
+	switch {
+	case old == nil && r.clients >= r.most:
+		return errRetained
+	case grows > 0 && r.bytes+grows > r.mostBytes:
+		return errRetainedBytes
+	}
+	return nil
+}
+
+// find returns the message of a topic, or nil.
+func (n *node) find(topic string) *message {
+	for level := range strings.SplitSeq(topic, "/") {
+		if n = n.children[level]; n == nil {
+			return nil
+		}
+	}
+	return n.m
+}
+
+// clear takes a node's message away. The caller holds mu.
+func (r *retained) clear(n *node) {
+	if n.m == nil {
+		return
+	}
+	delete(r.expiring, n.m)
+	r.n--
+	if !n.own {
+		r.clients--
+		r.bytes -= footprint(n.m)
+	}
+	n.m = nil
 }
 
 // remove removes a topic's message, and the branches that this leaves bare.
@@ -66,14 +141,32 @@ func (r *retained) remove(n *node, topic string) {
 		return
 	case more:
 		r.remove(child, rest)
-	case child.m != nil:
-		delete(r.expiring, child.m)
-		child.m = nil
-		r.n--
+	default:
+		r.clear(child)
 	}
 	if child.m == nil && len(child.children) == 0 {
 		delete(n.children, level)
 	}
+}
+
+// note remembers a change for the keeper. The caller holds mu.
+func (r *retained) note(m *message) {
+	if !r.keep {
+		return
+	}
+	if r.changed == nil {
+		r.changed = map[string]*message{}
+	}
+	r.changed[m.topic] = m
+}
+
+// takeChanged returns the last change of each topic since it was last called.
+func (r *retained) takeChanged() map[string]*message {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	changed := r.changed
+	r.changed = nil
+	return changed
 }
 
 // match calls found with each message whose topic matches a filter and that
@@ -133,6 +226,7 @@ func (r *retained) expire(now time.Time) {
 	for m := range r.expiring {
 		if m.expired(now) {
 			r.remove(&r.root, m.topic)
+			r.note(&message{topic: m.topic})
 		}
 	}
 }

@@ -104,13 +104,27 @@ func (r *router) add(sub, old *subscription) {
 	r.subs[sub.id] = sub
 	r.subsMu.Unlock()
 	if old == nil {
-		r.index.Subscribe(sub.id, packets.Subscription{Filter: sub.filter})
+		for _, f := range indexed(sub.filter) {
+			r.index.Subscribe(sub.id, packets.Subscription{Filter: f})
+		}
 	}
 	r.generation.Add(1)
 }
 
+// indexed lists the filters under which a subscription is in mochi's index.
+// There "a/#" matches "a", but "+/#" does not match "a", as it should
+// (MQTT 5, 4.7.1.2): the level above stands for itself.
+func indexed(filter string) []string {
+	if above, ok := strings.CutSuffix(filter, "+/#"); ok && (above == "" || above[len(above)-1] == '/') {
+		return []string{filter, above + "+"}
+	}
+	return []string{filter}
+}
+
 func (r *router) remove(sub *subscription) {
-	r.index.Unsubscribe(sub.filter, sub.id)
+	for _, f := range indexed(sub.filter) {
+		r.index.Unsubscribe(f, sub.id)
+	}
 	r.subsMu.Lock()
 	delete(r.subs, sub.id)
 	r.subsMu.Unlock()
@@ -155,6 +169,9 @@ func (r *router) match(topic string, generation uint64) *route {
 		if sub == nil || send && sub.session.sender().ID() != address.Receiver {
 			continue // nobody gets what was sent to another, whatever it subscribed to
 		}
+		if !sub.session.access.mayRead(topic) {
+			continue
+		}
 		i, ok := bySession[sub.session]
 		if !ok {
 			i = len(rt.targets)
@@ -164,18 +181,23 @@ func (r *router) match(topic string, generation uint64) *route {
 		}
 		rt.targets[i].merge(sub)
 	}
-	if send || topic[0] == '$' {
-		return rt // sends are not for sharing; wildcards do not match $ topics
+	if send {
+		return rt // not for sharing
 	}
+	groups := map[string]*group{} // by filter
 	for _, candidates := range found.Shared {
-		g := &group{}
 		for id := range candidates {
-			if sub := r.subs[id]; sub != nil {
-				g.targets = append(g.targets, sub.target())
+			sub := r.subs[id]
+			if sub == nil || !sub.session.access.mayRead(topic) || topic[0] == '$' && beginsWild(sub.filter) {
+				continue
 			}
-		}
-		if len(g.targets) > 0 {
-			rt.groups = append(rt.groups, g)
+			g := groups[sub.filter]
+			if g == nil {
+				g = &group{}
+				groups[sub.filter] = g
+				rt.groups = append(rt.groups, g)
+			}
+			g.targets = append(g.targets, sub.target())
 		}
 	}
 	return rt
@@ -200,6 +222,13 @@ func (t *target) merge(sub *subscription) {
 	}
 }
 
+// beginsWild reports whether a shared filter begins with a wildcard, which does
+// not match $ topics (MQTT-4.7.2-1). Of other filters mochi knows it.
+func beginsWild(filter string) bool {
+	rest, _ := cutShare(filter)
+	return rest[0] == '+' || rest[0] == '#'
+}
+
 const sharePrefix = "$share/"
 
 // cutShare splits a filter into its share name and the filter itself.
@@ -215,7 +244,7 @@ func cutShare(filter string) (rest string, shared bool) {
 // validFilter reports whether a topic filter is one (MQTT 5, 4.7 and 4.8.2).
 // mochi lets wildcards stand within a level, and takes $SHARE for $share.
 func validFilter(filter string) bool {
-	if len(filter) > 65535 || !mochi.IsValidFilter(filter, false) {
+	if len(filter) > 65535 || strings.Count(filter, "/") >= topicLevels+2 || !mochi.IsValidFilter(filter, false) {
 		return false
 	}
 	if mochi.IsSharedFilter(filter) && !strings.HasPrefix(filter, sharePrefix) {
@@ -223,6 +252,9 @@ func validFilter(filter string) bool {
 	}
 	rest, shared := cutShare(filter)
 	if rest == "" || shared && strings.HasPrefix(filter, sharePrefix+"/") {
+		return false
+	}
+	if strings.Count(rest, "/") >= topicLevels {
 		return false
 	}
 	for level := range strings.SplitSeq(rest, "/") {

@@ -2,16 +2,18 @@ package mqtt
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"watchtower/bridge"
 )
 
-// sessionKey identifies a session: the sender and the client id together.
+// sessionKey identifies a session: the sender, the client id and the user together.
 // A sender without a name is known by its client id alone.
 type sessionKey struct {
 	sender bridge.SenderID
 	client string
+	user   string // of the configuration; empty: somebody with the secret key or a token
 }
 
 // window bounds how many QoS 1 deliveries a client may leave unacknowledged,
@@ -30,6 +32,11 @@ type session struct {
 	owner    *owner
 	counters *bridge.Counters
 	limits   queueLimits
+	access   *access      // nil: everything
+	overflow atomic.Int64 // Unix seconds when a full queue was last logged
+
+	keeper *keeper // nil: nothing is kept on disk
+	number uint64  // on disk
 
 	subMu    sync.Mutex // guards what it subscribed to; taken before any other lock
 	subs     map[string]*subscription
@@ -46,6 +53,16 @@ type session struct {
 	window   int
 	received map[uint16]struct{} // QoS 2 publishes whose PUBREL is due
 
+	durable   bool   // it outlives its connection: keep > 0
+	lastSeq   uint64 // of the last delivery at QoS 1
+	lastSaved uint64 // lastSeq, when the keeper last looked
+	noted     bool   // it is on the keeper's list
+	stale     bool   // and its record has to be written, not only its queue
+
+	// The keeper's own:
+	savedRows  []savedRow // what is on disk, in order
+	savedGroup uint64     // when its record was first written; 0: it was not
+
 	// Guarded by sessions.mu:
 	keep   time.Duration // how long it outlives its connection
 	until  time.Time     // when it ends, while it is away
@@ -61,6 +78,7 @@ type verdict uint8
 const (
 	taken verdict = iota
 	full          // the queue has no room
+	heavy         // the queue has no room for so many bytes
 	away          // the client is not connected, and the message does not wait
 	gone          // the session has ended, and its route is about to go
 )
@@ -68,11 +86,32 @@ const (
 // count counts a delivery that was lost.
 func (v verdict) count(c *bridge.Counters) {
 	switch v {
-	case full:
+	case full, heavy:
 		c.Drop(bridge.MQTT, bridge.QueueFull, 1)
 	case away:
 		c.Drop(bridge.MQTT, bridge.Away, 1)
 	}
+}
+
+// changed tells the keeper that the queue changed, or the session's record as
+// well. The caller holds mu.
+func (s *session) changed(record bool) {
+	if s.keeper == nil || !record && !s.durable {
+		return
+	}
+	s.stale = s.stale || record
+	if !s.noted {
+		s.noted = true
+		s.keeper.note(s)
+	}
+}
+
+// recordChanged tells the keeper that what the session subscribed to, or how
+// long it lives, has changed.
+func (s *session) recordChanged() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.changed(true)
 }
 
 func (s *session) sender() *bridge.Sender { return s.hold.Sender() }
@@ -88,13 +127,19 @@ func (s *session) offer(d delivery, retained int) verdict {
 		v = gone
 	case s.conn == nil && d.qos == 0:
 		v = away
-	case s.queue.len() >= s.limits.messages+retained,
-		retained == 0 && s.bytes > 0 && s.bytes+weight > s.limits.bytes:
+	case s.queue.len() >= s.limits.messages+retained:
 		v = full
+	case retained == 0 && s.bytes > 0 && s.bytes+weight > s.limits.bytes:
+		v = heavy
 	}
 	if v != taken {
 		s.mu.Unlock()
 		return v
+	}
+	if d.qos > 0 {
+		s.lastSeq++
+		d.seq = s.lastSeq
+		s.changed(false)
 	}
 	s.queue.push(d)
 	s.bytes += weight
@@ -108,10 +153,13 @@ func (s *session) offer(d delivery, retained int) verdict {
 
 // attach makes c the session's connection. What was sent and not acknowledged
 // is sent again first, in its order and with the DUP flag (MQTT-4.4.0-1).
+// The caller holds sessions.mu.
 func (s *session) attach(c *conn) {
 	s.mu.Lock()
 	s.conn, s.sent = c, 0
 	s.window = min(window, int(c.receiveMax))
+	s.durable = s.keep > 0
+	s.changed(true)
 	s.mu.Unlock()
 }
 
@@ -124,6 +172,7 @@ func (s *session) detach(c *conn) (was bool) {
 		return false
 	}
 	s.conn = nil
+	s.changed(true)
 	var keep fifo[delivery]
 	n := s.queue.len()
 	for s.queue.len() > 0 {
@@ -147,6 +196,7 @@ func (s *session) end() *conn {
 		return nil
 	}
 	s.ended = true
+	s.changed(true)
 	s.counters.Drop(bridge.MQTT, bridge.Disconnected, s.queue.len()+s.inflight.len())
 	s.queue, s.inflight, s.bytes = fifo[delivery]{}, fifo[delivery]{}, 0
 	c := s.conn
@@ -193,6 +243,7 @@ func (s *session) next(now time.Time) (d delivery, again, ok bool) {
 		d = *s.queue.at(0)
 		if d.m.expired(now) {
 			s.counters.Drop(bridge.MQTT, bridge.Expired, 1)
+			s.changed(false)
 			s.queue.pop()
 			s.bytes -= d.m.weight()
 			continue
@@ -214,7 +265,7 @@ func (s *session) next(now time.Time) (d delivery, again, ok bool) {
 		s.queue.pop()
 		s.inflight.push(d)
 		s.sent++
-		return d, false, true
+		return d, d.again, true
 	}
 	return d, false, false
 }
@@ -224,6 +275,7 @@ func (s *session) settle(i int) {
 	s.bytes -= s.inflight.at(i).m.weight()
 	s.inflight.removeAt(i)
 	s.sent--
+	s.changed(false)
 }
 
 // acked ends the delivery of that packet id. What the window held back may

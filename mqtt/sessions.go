@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
-
-	"watchtower/bridge"
 )
 
 // sessions knows every session by its key, connected or away.
@@ -17,6 +15,13 @@ type sessions struct {
 	away map[*session]struct{}
 }
 
+// nameless reports whether a client id has a session whose sender has no name.
+func (ss *sessions) nameless(client, user string) bool {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	return ss.all[sessionKey{client: client, user: user}] != nil
+}
+
 func newSessions() *sessions {
 	return &sessions{all: map[sessionKey]*session{}, away: map[*session]struct{}{}}
 }
@@ -24,11 +29,19 @@ func newSessions() *sessions {
 // attach gives a connection its session: the one of its key, taken over from
 // whatever connection has it, or a new one. Then it queues CONNACK, and only
 // after that anything of the session's.
-func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool) {
+func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool) packets.Code {
 	ss := b.sessions
 	ss.mu.Lock()
 	s := ss.all[who.key]
-	present := s != nil && !pk.Connect.Clean
+	if s == nil && len(ss.all) >= b.opts.MaxSessions {
+		ss.mu.Unlock()
+		b.limited(c, "", errSessions)
+		return packets.ErrQuotaExceeded
+	}
+	if who.speaks && s != nil {
+		b.hub.Renew(s.hold)
+	}
+	present := s != nil && !pk.Connect.Clean && s.keep > 0 // else it ends with its connection, or only its will is left
 	var old *conn
 	var ended *session
 	switch {
@@ -38,16 +51,12 @@ func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool
 		ended, old = s, ss.remove(s)
 	}
 	if !present {
-		s = &session{
-			key: who.key, hold: who.hold, owner: who.owner, counters: b.hub.Counters(),
-			limits: queueLimits{b.opts.QueueMessages, b.opts.QueueBytes},
-			subs:   map[string]*subscription{}, channels: map[bridge.Channel]*joined{},
-		}
+		s = b.newSession(who, 0)
 		ss.all[who.key] = s
 	}
 	s.keep = b.keep(pk)
 	delete(ss.away, s)
-	s.will = nil // a delayed will is off once the client is back (MQTT-3.1.3-9)
+	s.will, s.willAt = nil, time.Time{} // a delayed will is off once the client is back (MQTT-3.1.3-9)
 	c.session = s
 	c.acknowledge(present, assigned, pk)
 	s.attach(c)
@@ -64,7 +73,22 @@ func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool
 	} else {
 		who.owner.adopt(func() { b.end(s) })
 	}
+	if who.speaks {
+		b.hub.Claim(s.hold, func() { b.displace(s) })
+	}
 	c.writer.Wake()
+	return packets.Code{}
+}
+
+// displace ends a session's connection, because a device registered under the
+// client's name. The session stays, as after any other disconnect.
+func (b *Broker) displace(s *session) {
+	b.sessions.mu.Lock()
+	c := s.connection()
+	b.sessions.mu.Unlock()
+	if c != nil {
+		c.disconnect(packets.ErrSessionTakenOver)
+	}
 }
 
 // keep is how long a client's session outlives its connection.
@@ -88,6 +112,13 @@ func (b *Broker) left(c *conn) {
 	}
 	ss := b.sessions
 	ss.mu.Lock()
+	if c.suspended && b.keeper != nil {
+		if s.detach(c) { // it goes on after the restart, and so does its will
+			s.until, s.will, s.willAt = b.now().Add(s.keep), will, time.Time{}
+		}
+		ss.mu.Unlock()
+		return
+	}
 	mine := s.detach(c) // not if it was taken over, or has ended
 	end := mine && s.keep == 0
 	switch {
@@ -185,6 +216,7 @@ func (b *Broker) sweep(ctx context.Context) {
 			if s.will != nil && (now.After(s.willAt) || now.After(s.until)) {
 				wills = append(wills, due{s, s.will})
 				s.will = nil
+				s.recordChanged()
 			}
 			if now.After(s.until) {
 				ss.remove(s)

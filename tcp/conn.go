@@ -5,10 +5,13 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"time"
 
 	"watchtower/bridge"
+	"watchtower/bridge/basic"
+	"watchtower/bridge/frame"
 	"watchtower/bridge/outbound"
 	"watchtower/bridge/session"
 )
@@ -33,10 +36,11 @@ var errSlow = errors.New("tcp: a reply does not fit the queue")
 type conn struct {
 	server   *Server
 	conn     *net.TCPConn
+	basic    *basic.Conn
 	session  *session.Conn
 	queue    *outbound.Queue
 	writer   *outbound.Writer
-	accepted time.Time
+	stranger time.Time // since when it is not registered
 
 	in       *bufio.Reader
 	begun    bool      // the deadline is that of the frame being read
@@ -51,10 +55,12 @@ func newConn(s *Server, nc *net.TCPConn) *conn {
 		server:   s,
 		conn:     nc,
 		queue:    outbound.NewQueue(s.opts.QueueFrames, s.opts.QueueBytes),
-		accepted: time.Now(),
+		stranger: time.Now(),
 		in:       bufio.NewReaderSize(nc, readBuffer),
 	}
-	c.session = session.NewConn(s.hub, s.session(), c)
+	c.basic = basic.NewConn(s.hub, s.basic(), c)
+	c.session = session.NewConn(s.hub, s.sessions, session.Options{Queue: s.opts.SessionQueue}, c)
+	c.queue.SetStamp(c.session.Stamp)
 	c.writer = outbound.NewWriter(nc, c.queue, outbound.Options{Timeout: s.opts.WriteTimeout})
 	return c
 }
@@ -81,6 +87,7 @@ func (c *conn) serve() {
 		case <-written:
 		}
 	}
+	c.basic.Close()
 	c.session.Close()
 	if errors.Is(err, errSlow) {
 		_ = c.conn.Close() // it would not read what waits either
@@ -107,7 +114,7 @@ func (c *conn) read() error {
 	var refused refusal
 	switch {
 	case errors.As(err, &refused):
-		_ = c.put(c.session.Refuse(refused.error, c.reply[:0]))
+		_ = c.put(c.basic.Refuse(refused.error, c.reply[:0]))
 	case err == nil, s.quiescing.Load() && errors.Is(err, os.ErrDeadlineExceeded):
 		return nil
 	}
@@ -122,20 +129,20 @@ func (c *conn) next() error {
 		return err
 	}
 	if n <= c.in.Size() {
-		frame, err := c.peek(n)
+		b, err := c.peek(n)
 		if err != nil {
 			return err
 		}
-		err = c.execute(frame)
+		err = c.execute(b)
 		_, _ = c.in.Discard(n) // it is in the buffer: cannot fail
 		return err
 	}
-	frame := make([]byte, n)
+	large := make([]byte, n)
 	c.inFrame()
-	if _, err := io.ReadFull(c.in, frame); err != nil {
+	if _, err := io.ReadFull(c.in, large); err != nil {
 		return err
 	}
-	return c.execute(frame)
+	return c.execute(large)
 }
 
 // length waits for a frame to begin, and returns its length. What stands
@@ -161,7 +168,7 @@ func (c *conn) length() (int, error) {
 			return 0, err
 		}
 		need = len(b)
-		n, err := c.session.Length(b)
+		n, err := c.frameLength(b)
 		if err != nil {
 			return 0, refusal{err}
 		}
@@ -169,6 +176,15 @@ func (c *conn) length() (int, error) {
 			return n, nil
 		}
 	}
+}
+
+// frameLength tells how long the frame is that begins with b, or 0 while more
+// bytes are needed to know.
+func (c *conn) frameLength(b []byte) (int, error) {
+	if frame.Is(b) {
+		return frame.Length(b), nil
+	}
+	return c.basic.Length(b)
 }
 
 // peek waits for n bytes of a frame.
@@ -179,11 +195,12 @@ func (c *conn) peek(n int) ([]byte, error) {
 	return c.in.Peek(n)
 }
 
-// betweenFrames lets a client take its time, once it has registered.
+// betweenFrames lets a client take its time, once it has registered: a session
+// as long as it lives.
 func (c *conn) betweenFrames() {
-	var until time.Time
-	if !c.session.Registered() {
-		until = c.accepted.Add(c.server.opts.FrameTimeout)
+	until := c.session.Expires()
+	if !c.registered() {
+		until = c.stranger.Add(c.server.opts.FrameTimeout)
 	}
 	c.setDeadline(until)
 }
@@ -196,11 +213,13 @@ func (c *conn) inFrame() {
 	}
 	c.begun = true
 	until := time.Now()
-	if !c.session.Registered() {
-		until = c.accepted
+	if !c.registered() {
+		until = c.stranger
 	}
 	c.setDeadline(until.Add(c.server.opts.FrameTimeout))
 }
+
+func (c *conn) registered() bool { return c.basic.Registered() || c.session.Registered() }
 
 func (c *conn) setDeadline(until time.Time) {
 	if until.Equal(c.deadline) {
@@ -216,13 +235,36 @@ func (c *conn) setDeadline(until time.Time) {
 // stopReading ends a read that waits. It may be called from any goroutine.
 func (c *conn) stopReading() { _ = c.conn.SetReadDeadline(past) }
 
-func (c *conn) execute(frame []byte) (err error) {
-	c.reply, err = c.session.Handle(frame, c.reply[:0])
-	if err != nil {
-		return refusal{err}
+func (c *conn) execute(b []byte) (err error) {
+	if !frame.Is(b) {
+		c.reply, err = c.basic.Handle(b, c.reply[:0])
+		if err != nil {
+			return refusal{err}
+		}
+		return c.put(c.reply)
 	}
+	known := c.registered()
+	c.reply = c.session.Handle(b, c.reply[:0])
+	if known && !c.registered() {
+		c.stranger = time.Now()
+	}
+	c.writer.Wake() // the session may have put something
 	return c.put(c.reply)
 }
+
+// From, Put and Displaced are what a session wants of its connection.
+
+// From is where the connection comes from.
+func (c *conn) From() netip.AddrPort {
+	at := c.conn.RemoteAddr().(*net.TCPAddr).AddrPort()
+	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+}
+
+// Put queues a frame. The writer is woken by whoever made the session put it.
+func (c *conn) Put(b []byte, mark uint64) bool { return c.queue.PutMarked(b, mark) }
+
+// Displaced ends the connection, whose device could not know otherwise.
+func (c *conn) Displaced() { _ = c.conn.Close() }
 
 // put queues a copy of a reply, if there is one.
 func (c *conn) put(reply []byte) error {

@@ -112,7 +112,7 @@ func (g *gateway) joined(t testing.TB, channel uint32) *client {
 	return c
 }
 
-func frame(t testing.TB, r wire.Request) []byte {
+func basicFrame(t testing.TB, r wire.Request) []byte {
 	t.Helper()
 	b, err := wire.AppendRequest(nil, r)
 	require.NoError(t, err)
@@ -126,7 +126,7 @@ func (c *client) write(b []byte) {
 	require.NoError(c, err)
 }
 
-func (c *client) send(r wire.Request) { c.Helper(); c.write(frame(c, r)) }
+func (c *client) send(r wire.Request) { c.Helper(); c.write(basicFrame(c, r)) }
 
 // read returns the next frame. Listed says that it answers an L.
 func (c *client) read(listed ...bool) []byte {

@@ -1,6 +1,6 @@
 // Package tcp is the bridge between TCP clients and the gateway's verbs: it owns
 // the listener, the connections and what waits to be written to each. What a
-// frame means is left to session, who is a member to bridge.
+// frame means is left to basic and session, who is a member to bridge.
 //
 // Each connection has a goroutine that reads and executes frames, and one that
 // writes whatever waits in its queue, in as few calls as possible. Replies go
@@ -22,6 +22,8 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"watchtower/bridge"
+	"watchtower/bridge/basic"
+	"watchtower/bridge/frame"
 	"watchtower/bridge/session"
 )
 
@@ -37,6 +39,9 @@ type Options struct {
 	WriteTimeout   time.Duration // a write that takes longer ends the connection; 10 s
 	FrameTimeout   time.Duration // to register, and to finish a frame that was begun; 30 s
 	MaxConnections int           // limits.tcp_connections; 10,000
+
+	Key          func() frame.Key // the devices' pre-shared key; called at the first registration
+	SessionQueue int              // wire.session_queue; 64
 }
 
 func (o Options) withDefaults() Options {
@@ -76,6 +81,7 @@ type Server struct {
 	log      *logrus.Entry
 	link     *bridge.Link
 	listener net.Listener
+	sessions *session.Registrar
 	touched  []*conn // the link's: connections that got something from a batch
 
 	quiescing atomic.Bool
@@ -96,6 +102,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *Server {
 		opts:     opts.withDefaults(),
 		log:      log.WithField("protocol", bridge.TCP.String()),
 		link:     hub.AddLink(bridge.TCP, opts.Queue, opts.Patience),
+		sessions: session.NewRegistrar(hub, bridge.TCP, opts.Key),
 		stopping: make(chan struct{}),
 		quiet:    make(chan struct{}),
 		closing:  make(chan struct{}),
@@ -252,7 +259,7 @@ func (s *Server) accept(running *sync.WaitGroup) {
 	}
 }
 
-// session returns the options for a connection's frames.
-func (s *Server) session() session.Options {
-	return session.Options{Basic: s.opts.Basic, Gateway: s.opts.Gateway, TCPPort: s.Port}
+// basic returns the options for a connection's basic frames.
+func (s *Server) basic() basic.Options {
+	return basic.Options{Basic: s.opts.Basic, Gateway: s.opts.Gateway, TCPPort: s.Port}
 }

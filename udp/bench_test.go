@@ -1,23 +1,34 @@
 package udp_test
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
+	"watchtower/bridge/frame"
 )
 
 // BenchmarkFanOut measures one message to all members of a channel, as far as
 // the system's sockets. An operation is one message. Nobody reads: the kernel
 // drops what does not fit the receivers' buffers.
 func BenchmarkFanOut(b *testing.B) {
+	fanOut(b, func(g *gateway, b *testing.B) { g.joined(b, 7) })
+}
+
+// BenchmarkSessionFanOut is the same for devices of session frames, each of which
+// gets a number and a tag of its own.
+func BenchmarkSessionFanOut(b *testing.B) { fanOut(b, joinSession) }
+
+func fanOut(b *testing.B, join func(*gateway, *testing.B)) {
 	for _, members := range []int{1, 50, 500} {
 		b.Run(fmt.Sprint(members), func(b *testing.B) {
 			g := start(b, bridge.Options{}, nil)
 			for range members {
-				g.joined(b, 7)
+				join(g, b)
 			}
 			hold := g.hub.RegisterWire(func() {})
 			defer g.hub.Release(hold)
@@ -46,4 +57,24 @@ func BenchmarkFanOut(b *testing.B) {
 			require.Zero(b, g.dropped(bridge.Unsendable))
 		})
 	}
+}
+
+// joinSession registers a device of session frames, and joins channel 7.
+func joinSession(g *gateway, b *testing.B) {
+	c := g.dial(b)
+	reg := frame.Registration{Version: 1, KeepAlive: 3600, MaxDatagram: 1200}
+	binary.LittleEndian.PutUint64(reg.CNonce[:], rand.Uint64())
+	ask := func(raw []byte) frame.Frame {
+		c.write(raw)
+		f, err := frame.Parse(c.read())
+		require.NoError(b, err)
+		return f
+	}
+	var err error
+	_, reg.Cookie, err = frame.ParseCookie(ask(frame.AppendRegister(nil, reg, frame.Key{})).Body)
+	require.NoError(b, err)
+	id := ask(frame.AppendRegister(nil, reg, frame.Key{})).ID
+	key := frame.Key{}.SessionKey(reg.CNonce, reg.Cookie, id)
+	join := ask(frame.Append(nil, frame.Frame{Op: frame.Join, ID: id, Seq: 1, Body: []byte{7, 0, 0, 0}}, key))
+	require.Equal(b, frame.Answer, join.Op)
 }

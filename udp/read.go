@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/net/ipv4"
 
+	"watchtower/bridge/frame"
 	"watchtower/bridge/wire"
 )
 
@@ -20,7 +21,7 @@ func (s *Server) read() {
 	}
 	// Named ipv4, but it only moves batches: the socket may be IPv6's.
 	conn := ipv4.NewPacketConn(s.conn)
-	r := replies{out: newBatch(s.conn, &s.waiting, s.hub.Counters(), s.log)}
+	r := replies{out: s.outgoing()}
 	for {
 		n, err := conn.ReadBatch(in, 0)
 		if err != nil {
@@ -42,22 +43,38 @@ func (s *Server) request(datagram []byte, from net.Addr, r *replies) {
 	if !ok {
 		return // the kernel gave no address: nobody to answer
 	}
-	if len(datagram) > 0 && (datagram[0] == wire.OpMessage || datagram[0] == wire.OpSend) {
+	if publishes(datagram) {
 		r.flush() // the answer to a join goes before the first message that it brings
 	}
 	at := addr.AddrPort()
 	at = netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+	if frame.Is(datagram) {
+		s.sessions.Handle(at, datagram, &r.out.sessions)
+		return
+	}
 	begin := len(r.bytes)
 	r.bytes = s.table.Handle(at, datagram, r.bytes)
 	if reply := r.bytes[begin:]; len(reply) > 0 {
-		r.out.add(reply, addr, 0)
+		r.out.batch.add(reply, addr, 0)
 	}
+}
+
+// publishes reports whether a request is to bring somebody a message.
+func publishes(datagram []byte) bool {
+	if len(datagram) == 0 {
+		return false
+	}
+	switch datagram[0] {
+	case wire.OpMessage, wire.OpSend, byte(frame.Broadcast), byte(frame.Send):
+		return true
+	}
+	return false
 }
 
 // replies are those to one batch of datagrams.
 type replies struct {
-	out   *batch
-	bytes []byte
+	out   outgoing
+	bytes []byte // those to basic frames
 }
 
 func (r *replies) flush() {

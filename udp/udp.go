@@ -1,6 +1,6 @@
 // Package udp is the bridge between UDP clients and the gateway's verbs: one
 // socket, which it owns, and the datagrams in and out of it. What a frame means
-// is left to session, who is a member to bridge.
+// is left to basic and session, who is a member to bridge.
 //
 // One goroutine reads datagrams in batches, executes them and writes the
 // replies. Another takes messages from the link and writes them to the members,
@@ -21,6 +21,8 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"watchtower/bridge"
+	"watchtower/bridge/basic"
+	"watchtower/bridge/frame"
 	"watchtower/bridge/session"
 )
 
@@ -33,23 +35,33 @@ type Options struct {
 	Gateway     uint32        // the gateway's number, for W
 	TCPPort     func() uint16 // its TCP port, for W; nil: none
 	IdleTimeout time.Duration // wire.idle_timeout; 0: two minutes
+
+	Key          func() frame.Key // the devices' pre-shared key; called at the first registration
+	Sessions     int              // limits.udp_sessions; 0: 100,000
+	SessionQueue int              // wire.session_queue; 0: 64
+	RetryGap     time.Duration    // wire.retry_gap; 0: 1 s
 }
 
 const (
 	socketBuffer = 4 << 20 // bytes each way, as far as the system allows
 	sweepEvery   = time.Second
+	laterQueue   = 1024                   // registrations that wait for the disk
 	readRetry    = 100 * time.Millisecond // after a failed read, so that a failure that lasts costs nothing
 )
 
 // Server serves the wire protocol over UDP.
 type Server struct {
-	hub   *bridge.Hub
-	opts  Options
-	log   *logrus.Entry
-	link  *bridge.Link
-	table *session.Table
-	conn  *net.UDPConn
-	fan   fanOut
+	hub      *bridge.Hub
+	opts     Options
+	log      *logrus.Entry
+	link     *bridge.Link
+	table    *basic.Table
+	sessions *session.Table
+	conn     *net.UDPConn
+	fan      fanOut
+
+	due   chan struct{}           // something is due earlier than the sessions said
+	later chan func(*session.Out) // what waits for the disk
 
 	waiting sync.Mutex // a write waits for room in the socket
 
@@ -60,17 +72,23 @@ type Server struct {
 
 // New returns a server, and adds its link to the hub. It starts nothing.
 func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *Server {
-	return &Server{
+	s := &Server{
 		hub:  hub,
 		opts: opts,
 		log:  log.WithField("protocol", bridge.UDP.String()),
 		link: hub.AddLink(bridge.UDP, opts.Queue, opts.Patience),
-		table: session.NewTable(hub, session.Options{
+		table: basic.NewTable(hub, basic.Options{
 			Basic: opts.Basic, Gateway: opts.Gateway, TCPPort: opts.TCPPort, IdleTimeout: opts.IdleTimeout,
 		}, receiver),
+		due:      make(chan struct{}, 1),
+		later:    make(chan func(*session.Out), laterQueue),
 		stopping: make(chan struct{}),
 		readDone: make(chan struct{}),
 	}
+	s.sessions = session.NewTable(hub, opts.Key, session.Options{
+		Sessions: opts.Sessions, Queue: opts.SessionQueue, RetryGap: opts.RetryGap, Wake: s.wake, Later: s.putOff,
+	})
+	return s
 }
 
 // receiver is what the link knows of a member: where to send.
@@ -89,7 +107,7 @@ func (s *Server) Listen() error {
 	// Best effort: a system that caps its buffers drops sooner in a burst.
 	_ = s.conn.SetReadBuffer(socketBuffer)
 	_ = s.conn.SetWriteBuffer(socketBuffer)
-	s.fan.out = newBatch(s.conn, &s.waiting, s.hub.Counters(), s.log)
+	s.fan.out = s.outgoing()
 	s.log.WithField("address", s.conn.LocalAddr().String()).Debug("listening")
 	return nil
 }
@@ -109,6 +127,8 @@ func (s *Server) Serve(ctx context.Context) error {
 	var running sync.WaitGroup
 	running.Go(s.read)
 	running.Go(func() { s.sweep(ctx) })
+	running.Go(func() { s.advance(linkCtx) })
+	running.Go(func() { s.register(linkCtx) })
 	running.Go(func() { s.link.Run(linkCtx, s.deliver) })
 
 	<-ctx.Done()
@@ -117,6 +137,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	stopLink()
 	running.Wait()
 	s.table.Close()
+	s.sessions.Close()
 	err := s.conn.Close()
 	s.log.Debug("closed")
 	return err
@@ -147,6 +168,63 @@ func (s *Server) sweep(ctx context.Context) {
 		select {
 		case now := <-t.C:
 			s.table.Sweep(now)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (s *Server) outgoing() outgoing {
+	return outgoing{batch: newBatch(s.conn, &s.waiting, s.hub.Counters(), s.log)}
+}
+
+func (s *Server) wake() {
+	select {
+	case s.due <- struct{}{}:
+	default:
+	}
+}
+
+// advance sends what sessions have to send without being asked.
+func (s *Server) advance(ctx context.Context) {
+	out := s.outgoing()
+	t := time.NewTimer(0)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+		case <-s.due:
+		case <-ctx.Done():
+			return
+		}
+		next := s.sessions.Advance(&out.sessions)
+		out.flush()
+		if next < 0 {
+			t.Stop()
+			continue
+		}
+		t.Reset(next)
+	}
+}
+
+// putOff lets register do something that waits for the disk.
+func (s *Server) putOff(do func(*session.Out)) bool {
+	select {
+	case s.later <- do:
+		return true
+	default:
+		return false
+	}
+}
+
+// register answers the registrations that had to wait for the disk.
+func (s *Server) register(ctx context.Context) {
+	out := s.outgoing()
+	for {
+		select {
+		case do := <-s.later:
+			do(&out.sessions)
+			out.flush()
 		case <-ctx.Done():
 			return
 		}

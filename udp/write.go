@@ -3,6 +3,7 @@ package udp
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"syscall"
@@ -13,7 +14,6 @@ import (
 
 	"watchtower/bridge"
 	"watchtower/bridge/session"
-	"watchtower/bridge/wire"
 )
 
 // batchSize is how many datagrams a system call moves.
@@ -32,6 +32,7 @@ type batch struct {
 
 	messages []ipv4.Message // with room for one buffer each
 	tags     []int          // whose each datagram is
+	to       []net.UDPAddr  // of datagrams that were added with an AddrPort
 	n        int
 	lost     func(tag int) // told of each datagram that could not be sent; may be nil
 }
@@ -39,7 +40,7 @@ type batch struct {
 func newBatch(conn *net.UDPConn, waiting *sync.Mutex, counters *bridge.Counters, log *logrus.Entry) *batch {
 	b := &batch{
 		conn: conn, packets: ipv4.NewPacketConn(conn), waiting: waiting, counters: counters, log: log,
-		messages: make([]ipv4.Message, batchSize), tags: make([]int, batchSize),
+		messages: make([]ipv4.Message, batchSize), tags: make([]int, batchSize), to: make([]net.UDPAddr, batchSize),
 	}
 	for i := range b.messages {
 		b.messages[i].Buffers = make([][]byte, 1)
@@ -56,6 +57,26 @@ func (b *batch) add(datagram []byte, to *net.UDPAddr, tag int) {
 	if b.n++; b.n == len(b.messages) {
 		b.flush()
 	}
+}
+
+// nobodys tags a datagram that is told of to nobody if it could not be sent: a
+// session may have more than one of a message, and repeat it.
+const nobodys = -1
+
+// addTo is add for what sessions send, whose addresses nobody keeps as a UDPAddr.
+func (b *batch) addTo(datagram []byte, to netip.AddrPort) {
+	a := &b.to[b.n]
+	if addr := to.Addr(); addr.Is4() {
+		ip := addr.As4()
+		a.IP = append(a.IP[:0], ip[:]...)
+		a.Zone = ""
+	} else {
+		ip := addr.As16()
+		a.IP = append(a.IP[:0], ip[:]...)
+		a.Zone = addr.Zone()
+	}
+	a.Port = int(to.Port())
+	b.add(datagram, a, nobodys)
 }
 
 // flush writes the batch. A datagram that the system refuses is counted, and
@@ -107,65 +128,37 @@ func isFull(err error) bool {
 func (b *batch) refuse(first, n int, err error) {
 	b.counters.Drop(bridge.UDP, bridge.Unsendable, n)
 	for i := first; b.lost != nil && i < first+n; i++ {
-		b.lost(b.tags[i])
+		if b.tags[i] != nobodys {
+			b.lost(b.tags[i])
+		}
 	}
 	if b.log.Logger.IsLevelEnabled(logrus.DebugLevel) {
 		b.log.WithError(err).WithField("address", b.messages[first].Addr).WithField("datagrams", n).Debug("not sent")
 	}
 }
 
-// fanOut is what the link's goroutine needs for a batch of messages. It is kept
-// from batch to batch, so that fan-out makes no garbage.
-type fanOut struct {
-	out              *batch
-	frames           []byte
-	offered, dropped []int // by job
+// outgoing is a batch, and what sessions want to be put into it. It is one
+// goroutine's.
+type outgoing struct {
+	batch    *batch
+	sessions session.Out
 }
 
-// deliver sends messages to their members.
-func (s *Server) deliver(jobs []bridge.Job) {
-	f := &s.fan
-	f.reset(len(jobs))
-	for i, j := range jobs {
-		frame := f.encode(j.Message)
-		for _, a := range j.To {
-			if !a.Wants(j.Message) {
-				continue
-			}
-			f.offered[i]++
-			if frame == nil {
-				s.hub.Counters().Drop(bridge.UDP, bridge.TooLarge, 1)
-				f.dropped[i]++
-				continue
-			}
-			f.out.add(frame, a.Member.(*net.UDPAddr), i)
-		}
-	}
-	f.out.flush()
-	for i, j := range jobs {
-		j.Done(s.hub.Counters(), bridge.UDP, f.offered[i], f.dropped[i])
-	}
+// flush writes all there is.
+func (o *outgoing) flush() {
+	o.pass()
+	o.batch.flush()
+	o.sessions.Reset()
 }
 
-func (f *fanOut) reset(jobs int) {
-	if f.out.lost == nil {
-		f.out.lost = func(tag int) { f.dropped[tag]++ }
-	}
-	f.frames = f.frames[:0]
-	f.offered, f.dropped = f.offered[:0], f.dropped[:0]
-	for range jobs {
-		f.offered, f.dropped = append(f.offered, 0), append(f.dropped, 0)
-	}
-}
+// outFull is how many bytes of sessions' datagrams are gathered before they are
+// written.
+const outFull = 64 << 10
 
-// encode makes a message's delivery, or nil if it fits no datagram.
-func (f *fanOut) encode(m *bridge.Message) []byte {
-	if wire.DeliveryHeader+len(m.Data) > wire.MaxDatagram {
-		return nil
+// pass puts what sessions have into the batch. It is not to change before flush.
+func (o *outgoing) pass() {
+	for i := range o.sessions.Len() {
+		to, datagram := o.sessions.At(i)
+		o.batch.addTo(datagram, to)
 	}
-	begin := len(f.frames)
-	f.frames = wire.AppendDelivery(f.frames, wire.Delivery{
-		Sender: uint32(m.Sender), Channel: uint32(m.Channel), Type: session.DeliveryType(m), Data: m.Data,
-	})
-	return f.frames[begin:]
 }

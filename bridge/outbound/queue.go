@@ -7,12 +7,23 @@ import "sync"
 // goroutine.
 type Queue struct {
 	maxFrames, maxBytes int
+	stamp               Stamp
 
 	mu     sync.Mutex
-	frames [][]byte
+	frames []marked
 	head   int // frames before it were taken
 	bytes  int
 	closed bool
+}
+
+// Stamp appends a frame to buf as this queue's receiver is to get it. It is told
+// the mark that the frame was put with. It is called with the queue's lock held.
+type Stamp func(buf, frame []byte, mark uint64) []byte
+
+// marked is a frame, and what Stamp has to know of it; 0: it is copied as it is.
+type marked struct {
+	frame []byte
+	mark  uint64
 }
 
 // NewQueue returns a queue for at most so many frames and bytes.
@@ -20,16 +31,23 @@ func NewQueue(maxFrames, maxBytes int) *Queue {
 	return &Queue{maxFrames: maxFrames, maxBytes: maxBytes}
 }
 
+// SetStamp says what is done with frames that have a mark, once, before the
+// first of them.
+func (q *Queue) SetStamp(s Stamp) { q.stamp = s }
+
 // Put adds a frame. It reports false, and adds nothing, if the queue is full or
 // closed. A frame larger than all the room goes into an empty queue.
-func (q *Queue) Put(frame []byte) bool {
+func (q *Queue) Put(frame []byte) bool { return q.PutMarked(frame, 0) }
+
+// PutMarked is Put for a frame that is not copied as it is, but by Stamp.
+func (q *Queue) PutMarked(frame []byte, mark uint64) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n := len(q.frames) - q.head
 	if q.closed || n >= q.maxFrames || (n > 0 && q.bytes+len(frame) > q.maxBytes) {
 		return false
 	}
-	q.frames = append(q.frames, frame)
+	q.frames = append(q.frames, marked{frame, mark})
 	q.bytes += len(frame)
 	return true
 }
@@ -40,13 +58,17 @@ func (q *Queue) Fill(buf []byte) []byte {
 	defer q.mu.Unlock()
 	for q.head < len(q.frames) {
 		f := q.frames[q.head]
-		if len(buf) > 0 && len(buf)+len(f) > batchBytes {
+		if len(buf) > 0 && len(buf)+len(f.frame) > batchBytes {
 			break
 		}
-		buf = append(buf, f...)
-		q.frames[q.head] = nil
+		if f.mark == 0 {
+			buf = append(buf, f.frame...)
+		} else {
+			buf = q.stamp(buf, f.frame, f.mark)
+		}
+		q.frames[q.head] = marked{}
 		q.head++
-		q.bytes -= len(f)
+		q.bytes -= len(f.frame)
 	}
 	switch {
 	case q.head == len(q.frames) && cap(q.frames) > 64:

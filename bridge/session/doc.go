@@ -1,71 +1,66 @@
-// Package session executes the frames of the wire protocol: it turns them into
-// the verbs of bridge, answers them, and knows which client has which id and
-// until when. It moves no bytes: udp and tcp hand it frames and send what it
-// answers. It has no socket, no goroutine and no timer, and reads the clock it
-// was given.
+// Package session executes session frames, the authenticated family of the wire
+// protocol: registration with a cookie, tags, numbers that are executed at most
+// once, answers that are repeated, deliveries that are acknowledged, sleep, and
+// sessions that move to another address.
 //
-// The family of basic frames differs by transport in who owns an id. Table is
-// for UDP, where an address and port do, for as long as it is heard of. Conn is
-// for TCP, where a connection does.
+// It has no socket, no goroutine and no timer, and reads the clock it was given.
+// Table is for UDP: it is handed datagrams and messages, and what it wants sent
+// it puts into an Out. Advance does what is due, and says when something will
+// be next. Conn is for TCP, where a connection takes over much of that.
+//
+//	registrar.go  r and c, what is kept of them    table.go  UDP: who is where, life and death
+//	verbs.go      requests as verbs of bridge      take.go   UDP: one datagram
+//	window.go     numbers and answers              give.go   UDP: what goes to one device, and when
+//	outbox.go     deliveries that wait             wheel.go  UDP: who is due when
+//	core.go       what both transports share       conn.go   TCP
+//	out.go        datagrams to be sent
 package session
 
 import (
 	"cmp"
 	"time"
-
-	"watchtower/bridge"
-	"watchtower/bridge/wire"
 )
 
-// The limits of unconfirmed ids, those that were registered over UDP and have
-// not been used yet (section 1, rule 3).
-const (
-	UnconfirmedFor   = 10 * time.Second
-	UnconfirmedLimit = 10_000
-)
-
-// DefaultIdleTimeout is how long a UDP client may be silent (section 1, rule 4).
-const DefaultIdleTimeout = 2 * time.Minute
-
-// Options are the rules for basic frames. Zero durations and limits stand for
-// their defaults.
+// Options are the rules for session frames. Zero values stand for their
+// defaults.
 type Options struct {
-	Basic            bool          // wire.basic: false drops every basic frame
-	Gateway          uint32        // the gateway's number, for W
-	TCPPort          func() uint16 // its TCP port, for W; nil or 0: none
-	IdleTimeout      time.Duration
-	UnconfirmedFor   time.Duration
-	UnconfirmedLimit int
-	Now              func() time.Time // nil: time.Now
+	Sessions int              // most of them at a time; 100,000
+	Queue    int              // messages that wait for one device, outstanding ones included; 64
+	RetryGap time.Duration    // before the first retry of a delivery, doubling up to eight times; 1 s
+	Retries  int              // 10
+	Now      func() time.Time // nil: time.Now
+
+	// Wake is told that something is due earlier than Advance said. It is called
+	// with locks held, and neither blocks nor calls back. Nil: nobody is told.
+	Wake func()
+	// Later is given what has to wait for the disk, and calls it elsewhere. It
+	// returns false if it has no room. Nil: it is called at once.
+	Later func(func(*Out)) bool
 }
 
+const (
+	retryDoublings = 3 // and then every eight gaps
+	lifeFactor     = 7 // halves of a keep-alive: 3.5
+	leastKeepAlive = 5 // seconds
+	mostKeepAlive  = 3600
+	challengeEvery = 1000 // milliseconds between two q of a session
+	pingsWaiting   = 8    // answers to p that wait for deliveries
+	lateAnswers    = 8    // answers that wait because of a device's pace
+	listedOverTCP  = 15_000
+	tcpDatagram    = 65_535 // what a registration over TCP is told
+	lastSeq        = 1<<32 - 1
+)
+
 func (o Options) withDefaults() Options {
-	o.IdleTimeout = cmp.Or(o.IdleTimeout, DefaultIdleTimeout)
-	o.UnconfirmedFor = cmp.Or(o.UnconfirmedFor, UnconfirmedFor)
-	o.UnconfirmedLimit = cmp.Or(o.UnconfirmedLimit, UnconfirmedLimit)
-	if o.TCPPort == nil {
-		o.TCPPort = func() uint16 { return 0 }
-	}
+	o.Sessions = cmp.Or(o.Sessions, 100_000)
+	o.Queue = cmp.Or(o.Queue, 64)
+	o.RetryGap = cmp.Or(o.RetryGap, time.Second)
+	o.Retries = cmp.Or(o.Retries, 10)
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Wake == nil {
+		o.Wake = func() {}
+	}
 	return o
 }
-
-// where is the answer to W.
-func (o Options) where() wire.Where {
-	return wire.Where{Version: wire.Version, TCPPort: o.TCPPort(), Gateway: o.Gateway}
-}
-
-// mayRegister reports whether an R or K gets an id: R only where no key is
-// needed, K with the right one.
-func mayRegister(hub *bridge.Hub, r wire.Request) bool {
-	if r.Op == wire.OpRegister {
-		return hub.BasicOpen()
-	}
-	return hub.CheckBasicKey(r.Key)
-}
-
-// DeliveryType is the type of a delivery: the message's in the low byte, its
-// content hint in the high one.
-func DeliveryType(m *bridge.Message) uint16 { return uint16(m.Type) | uint16(m.Hint)<<8 }

@@ -6,231 +6,249 @@ import (
 	"time"
 
 	"watchtower/bridge"
-	"watchtower/bridge/wire"
+	"watchtower/bridge/frame"
 )
 
-// Table executes basic frames that come in datagrams, and owns the ids that it
-// gives: each is pinned to an address and port (section 1, rules 1 to 4). Its
-// methods may be called from any goroutine.
+// Table holds the sessions that speak datagrams. Its methods may be called from
+// any goroutine; what one device sends is executed in the order of the calls.
 type Table struct {
-	hub    *bridge.Hub
-	opts   Options
-	member func(netip.AddrPort) any
+	hub       *bridge.Hub
+	opts      Options
+	registrar *Registrar
+	verbs     verbs
+	begun     time.Time // milliseconds are counted from here
 
-	mu          sync.Mutex // guards all below; may be taken before the hub's lock
-	byID        map[uint32]*entry
-	byAddress   map[netip.AddrPort]*entry
-	unconfirmed list // by the time of registration
-	confirmed   list // by the time of the last frame
+	mu        sync.Mutex // guards all below, and the sessions; may be taken before the hub's lock
+	byID      map[uint32]*Session
+	byAddress map[netip.AddrPort]*Session
+	wheel     wheel
+	next      int64 // what Advance said last, or what was told to Wake since
 }
 
-// entry is one id. The table's lock guards it.
-type entry struct {
-	client     *client
-	from       netip.AddrPort
-	confirmed  bool
-	since      time.Time // registered, or last heard of once it is confirmed
-	prev, next *entry
+// Session is one device, and what the link knows of it: Attachment.Member. The
+// table's lock guards it.
+type Session struct {
+	core
+	at         netip.AddrPort
+	pace       int64 // milliseconds between two datagrams
+	clear      int64 // when the next one may be sent
+	challenged int64 // when the last q was sent
+	late       [][]byte
+	filed      filed
 }
 
-// NewTable returns an empty table. member makes what the link is to know of the
-// receiver at an address; it becomes Attachment.Member.
-func NewTable(hub *bridge.Hub, opts Options, member func(netip.AddrPort) any) *Table {
-	return &Table{
-		hub:       hub,
-		opts:      opts.withDefaults(),
-		member:    member,
-		byID:      map[uint32]*entry{},
-		byAddress: map[netip.AddrPort]*entry{},
+// NewTable returns an empty table. Key is the pre-shared key; it is called at
+// the first registration.
+func NewTable(hub *bridge.Hub, key func() frame.Key, opts Options) *Table {
+	t := &Table{
+		hub: hub, opts: opts.withDefaults(),
+		registrar: NewRegistrar(hub, bridge.UDP, key),
+		verbs:     verbs{hub: hub, via: bridge.UDP},
+		byID:      map[uint32]*Session{},
+		byAddress: map[netip.AddrPort]*Session{},
+		next:      never,
 	}
+	t.begun = t.opts.Now()
+	return t
 }
 
-// Handle executes one datagram and appends the reply to it, at most one
-// datagram, or nothing. From is an unmapped address. What is no request is
-// counted and not answered.
-func (t *Table) Handle(from netip.AddrPort, datagram, reply []byte) []byte {
-	r, err := wire.Parse(datagram)
-	if err != nil || len(datagram) > wire.MaxDatagram || !t.opts.Basic {
-		t.hub.Counters().Drop(bridge.UDP, bridge.Malformed, 1)
-		return reply
-	}
-	switch r.Op {
-	case wire.OpWhere:
-		return wire.AppendWhere(reply, t.opts.where())
-	case wire.OpRegister, wire.OpKey:
-		if !mayRegister(t.hub, r) {
-			return wire.AppendError(reply)
-		}
-		return wire.AppendAnswer(reply, t.register(from))
-	}
-	c := t.heard(from, r.ID)
-	if c == nil {
-		return wire.AppendError(reply)
-	}
-	return c.execute(r, reply)
+// now is the time, and the same in the table's milliseconds: from 1 on, so that
+// 0 is never.
+func (t *Table) now() (time.Time, int64) {
+	now := t.opts.Now()
+	return now, now.Sub(t.begun).Milliseconds() + 1
 }
 
-// Sweep forgets the ids whose time is over. Its cost is in what it forgets.
-func (t *Table) Sweep(now time.Time) {
-	t.mu.Lock()
-	over := t.expireLocked(now, nil)
-	t.mu.Unlock()
-	closeAll(over)
-}
-
-// Len returns how many ids live, and how many of them are unconfirmed.
-func (t *Table) Len() (ids, unconfirmed int) {
+// Len returns how many sessions there are.
+func (t *Table) Len() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.byID), t.unconfirmed.len
+	return len(t.byID)
 }
 
-// Close forgets all ids: their senders leave.
+// Close ends all sessions.
 func (t *Table) Close() {
 	t.mu.Lock()
-	all := make([]*client, 0, len(t.byID))
-	for _, e := range t.byID {
-		all = append(all, e.client)
-		t.removeLocked(e)
+	all := make([]*Session, 0, len(t.byID))
+	for _, s := range t.byID {
+		all = append(all, s)
 	}
 	t.mu.Unlock()
-	closeAll(all)
-}
-
-func closeAll(clients []*client) {
-	for _, c := range clients {
-		c.close()
+	for _, s := range all {
+		t.end(s)
 	}
 }
 
-// register returns the id of an address: the one it has, or a new one.
-func (t *Table) register(from netip.AddrPort) uint32 {
-	now := t.opts.Now()
+// outFull is how much Advance puts into an Out before it returns, and advanced
+// how many sessions it looks at.
+const (
+	outFull  = 64 << 10
+	advanced = 1024
+)
+
+// Advance does what is due: retries, answers that waited, sessions that end. It
+// returns how long until something is due again, 0 if there was more than goes
+// into out at once, or a negative duration if nothing is.
+func (t *Table) Advance(out *Out) time.Duration {
+	_, now := t.now()
+	var over []*Session
 	t.mu.Lock()
-	over := t.expireLocked(now, nil)
-	e := t.byAddress[from]
+	next := now // if there is more
+	for range advanced {
+		s := t.wheel.take(now)
+		if s == nil {
+			next = t.wheel.next()
+			break
+		}
+		if now >= s.expires {
+			t.removeLocked(s)
+			over = append(over, s)
+			continue
+		}
+		t.pumpLocked(s, now, out)
+		if len(out.bytes) >= outFull {
+			break
+		}
+	}
+	t.next = next
+	t.mu.Unlock()
+	for _, s := range over {
+		s.device.Close()
+	}
+	if next == never {
+		return -1
+	}
+	return time.Duration(next-now) * time.Millisecond
+}
+
+// fileLocked makes sure that a session is looked at in time.
+func (t *Table) fileLocked(s *Session, due, now int64) {
+	if at := t.wheel.file(s, due, now); at < t.next {
+		t.next = at
+		t.opts.Wake()
+	}
+}
+
+// register answers an r.
+func (t *Table) register(from netip.AddrPort, f frame.Frame, raw []byte, out *Out) {
+	now, _ := t.now()
+	begin := len(out.bytes)
+	var o *opened
+	o, out.bytes = t.registrar.open(now, from, f, raw, out.bytes)
 	switch {
-	case e == nil:
-		if t.unconfirmed.len >= t.opts.UnconfirmedLimit {
-			oldest := t.unconfirmed.first
-			t.removeLocked(oldest)
-			over = append(over, oldest.client)
-			t.hub.Counters().Drop(bridge.UDP, bridge.Forgotten, 1)
+	case o == nil:
+	case o.earlier != nil:
+		if o.earlier.ended.Load() {
+			t.drop(bridge.Duplicate)
+			break
 		}
-		e = t.addLocked(from, now)
-	case e.confirmed: // an unconfirmed id lives no longer for being asked for again
-		t.touchLocked(e, now)
+		out.bytes = o.earlier.registered(out.bytes, o.CNonce)
+	default:
+		t.open(from, o, out)
+		return
 	}
-	id := e.client.id()
-	t.mu.Unlock()
-	closeAll(over)
-	return id
+	out.commit(from, begin)
 }
 
-// heard returns the client with an id, and notes that it lives. It returns nil
-// if the id is unknown or belongs to another address.
-func (t *Table) heard(from netip.AddrPort, id uint32) *client {
-	now := t.opts.Now()
+// open begins a session, at once or when its name is on disk.
+func (t *Table) open(from netip.AddrPort, o *opened, out *Out) {
+	s := &Session{at: from, pace: int64(o.Pace)}
+	s.device = bridge.NewDevice(t.hub, bridge.UDP, o.Options&frame.NoEcho != 0, s)
+	wait, err := o.hold(s.device, func() { t.end(s) })
+	if err != nil {
+		t.refuse(s, o, codeOf(err), out)
+		return
+	}
+	begin := func(out *Out) {
+		if wait != nil {
+			if err := wait(); err != nil {
+				t.refuse(s, o, codeOf(err), out)
+				return
+			}
+		}
+		t.begin(s, o, out)
+	}
+	if wait == nil || t.opts.Later == nil {
+		begin(out)
+		return
+	}
+	o.Name = nil // it points into the datagram
+	if !t.opts.Later(begin) {
+		t.drop(bridge.QueueFull)
+		t.refuse(s, o, frame.SlowDown, out)
+	}
+}
+
+// refuse answers a registration, and gives its sender back.
+func (t *Table) refuse(s *Session, o *opened, code frame.Code, out *Out) {
+	s.device.Close()
+	begin := len(out.bytes)
+	out.bytes = t.registrar.refuse(o, code, out.bytes)
+	out.commit(s.at, begin)
+}
+
+// begin puts a session in place of those that it ends, and answers.
+func (t *Table) begin(s *Session, o *opened, out *Out) {
+	_, now := t.now()
+	s.device.Claim(func() { t.end(s) })
 	t.mu.Lock()
-	over := t.expireLocked(now, nil)
-	e := t.byID[id]
-	if e != nil && e.from == from {
-		t.touchLocked(e, now)
-	} else {
-		e = nil
+	if s.ended.Load() { // deleted, or displaced already
+		t.mu.Unlock()
+		t.registrar.done(o, &s.core)
+		return
 	}
-	t.mu.Unlock()
-	closeAll(over)
-	if e == nil {
-		return nil
-	}
-	return e.client
-}
-
-func (t *Table) addLocked(from netip.AddrPort, now time.Time) *entry {
-	e := &entry{from: from, since: now, client: &client{
-		hub: t.hub, via: bridge.UDP, listed: wire.MaxListed, member: t.member(from),
-	}}
-	e.client.register(func() { t.deleted(e) })
-	t.byID[e.client.id()] = e
-	t.byAddress[from] = e
-	t.unconfirmed.push(e)
-	return e
-}
-
-// touchLocked confirms an id and makes it the last to fall silent.
-func (t *Table) touchLocked(e *entry, now time.Time) {
-	t.listOf(e).remove(e)
-	e.confirmed, e.since = true, now
-	t.confirmed.push(e)
-}
-
-// expireLocked takes out what has lived too long or been silent too long, and
-// appends it to over, to be closed without the table's lock.
-func (t *Table) expireLocked(now time.Time, over []*client) []*client {
-	expire := func(l *list, after time.Duration) {
-		for e := l.first; e != nil && now.Sub(e.since) >= after; e = l.first {
-			t.removeLocked(e)
-			over = append(over, e.client)
+	s.settle(o, min(max(o.MaxDatagram, frame.LeastDatagram), frame.MaxDatagram))
+	var over []*Session
+	for _, old := range []*Session{t.byAddress[s.at], t.byID[s.id]} {
+		if old != nil && !old.ended.Load() {
+			t.removeLocked(old)
+			over = append(over, old)
 		}
 	}
-	expire(&t.unconfirmed, t.opts.UnconfirmedFor)
-	expire(&t.confirmed, t.opts.IdleTimeout)
-	return over
-}
-
-func (t *Table) removeLocked(e *entry) {
-	t.listOf(e).remove(e)
-	delete(t.byID, e.client.id())
-	delete(t.byAddress, e.from)
-}
-
-// deleted forgets an id whose sender the hub deleted.
-func (t *Table) deleted(e *entry) {
-	t.mu.Lock()
-	if t.byID[e.client.id()] == e {
-		t.removeLocked(e)
+	full := len(t.byID) >= t.opts.Sessions
+	if !full {
+		t.byID[s.id], t.byAddress[s.at] = s, s
+		s.expires = now + s.life()
+		begin := len(out.bytes)
+		out.bytes = s.registered(out.bytes, o.CNonce)
+		t.shipLocked(s, now, out, begin)
+		t.pumpLocked(s, now, out)
 	}
 	t.mu.Unlock()
-	e.client.close()
+	for _, old := range over {
+		old.device.Close()
+	}
+	if full {
+		t.drop(bridge.Limit)
+		t.refuse(s, o, frame.Full, out)
+		return
+	}
+	t.registrar.done(o, &s.core)
 }
 
-func (t *Table) listOf(e *entry) *list {
-	if e.confirmed {
-		return &t.confirmed
+// end ends a session: it has expired, was deleted or displaced. It may be called
+// again.
+func (t *Table) end(s *Session) {
+	t.mu.Lock()
+	if !s.ended.Load() {
+		t.removeLocked(s)
 	}
-	return &t.unconfirmed
+	t.mu.Unlock()
+	s.device.Close()
 }
 
-// list holds entries by time, the oldest first. Its links are in the entries,
-// so that a frame moves its entry to the end without searching or allocating.
-type list struct {
-	first, last *entry
-	len         int
+// removeLocked takes a session out. The caller closes its device without the lock.
+func (t *Table) removeLocked(s *Session) {
+	s.ended.Store(true)
+	if t.byID[s.id] == s {
+		delete(t.byID, s.id)
+	}
+	if t.byAddress[s.at] == s {
+		delete(t.byAddress, s.at)
+	}
+	t.wheel.remove(s)
+	t.hub.Counters().Drop(bridge.UDP, bridge.Disconnected, len(s.box.entries))
+	s.box, s.late = outbox{}, nil
 }
 
-func (l *list) push(e *entry) {
-	e.prev, e.next = l.last, nil
-	if l.last == nil {
-		l.first = e
-	} else {
-		l.last.next = e
-	}
-	l.last = e
-	l.len++
-}
-
-func (l *list) remove(e *entry) {
-	if e.prev == nil {
-		l.first = e.next
-	} else {
-		e.prev.next = e.next
-	}
-	if e.next == nil {
-		l.last = e.prev
-	} else {
-		e.next.prev = e.prev
-	}
-	e.prev, e.next = nil, nil
-	l.len--
-}
+func (t *Table) drop(why bridge.Reason) { t.hub.Counters().Drop(bridge.UDP, why, 1) }

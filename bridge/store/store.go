@@ -13,25 +13,19 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/sirupsen/logrus"
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 
+	"watchtower/boltfile"
 	"watchtower/bridge"
 )
 
 // ErrClosed is what is waited for after Close.
 var ErrClosed = errors.New("the store is closed")
-
-// lockPatience is how long Open waits for another process to let go of the
-// file: a restart may overlap a little.
-const lockPatience = 500 * time.Millisecond
 
 // The buckets: records by sender id (4 bytes, big endian), and small values.
 var (
@@ -64,39 +58,18 @@ type group struct {
 	err     error // to be read after done
 }
 
-// Open opens the file, or creates it with mode 0600. Where another process
-// holds it, Open gives up within a second.
+// Open opens the file, or creates it (boltfile.Open).
 func Open(path string, log *logrus.Logger) (*Store, error) {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockPatience, FreelistType: bbolt.FreelistMapType})
-	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, fmt.Errorf("another gateway uses this data directory (%s is locked): stop it, or give this one its own with --data-dir", path)
+	db, err := boltfile.Open(path, sendersBucket, metaBucket)
+	if errors.Is(err, boltfile.ErrDamaged) {
+		return nil, fmt.Errorf("%w. Put back a copy of it, or move it away: then every device registers anew and gets another id", err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
-	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		_, errSenders := tx.CreateBucketIfNotExists(sendersBucket)
-		_, errMeta := tx.CreateBucketIfNotExists(metaBucket)
-		return errors.Join(errSenders, errMeta)
-	})
-	if err == nil {
-		err = syncDir(filepath.Dir(path))
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("prepare %s: %w", path, err), db.Close())
+		return nil, err
 	}
 	s := &Store{db: db, log: log, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	go s.write()
 	return s, nil
-}
-
-// syncDir makes a new file's name survive a power cut, which bbolt leaves out.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // Close writes what is pending and closes the file. Every later change fails

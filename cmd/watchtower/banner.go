@@ -55,7 +55,9 @@ func (b banner) write(w io.Writer) error {
 		}
 	}
 	row("HTTP", withScheme("http://", b.at.HTTP))
+	row("HTTPS", withScheme("https://", b.at.HTTPS))
 	row("MQTT", withScheme("mqtt://", b.at.MQTT))
+	row("MQTT over TLS", withScheme("mqtts://", b.at.MQTTS))
 	row("UDP", withScheme("", b.at.UDP))
 	row("TCP", withScheme("", b.at.TCP))
 	row("data directory", b.dataDir)

@@ -17,6 +17,7 @@ import (
 func clientCommands(sys surroundings) []*cobra.Command {
 	commands := []*cobra.Command{
 		registerCommand(sys), channelsCommand(sys), joinCommand(sys), broadcastCommand(sys), sendCommand(sys),
+		deviceKeyCommand(sys),
 	}
 	for _, cmd := range commands {
 		f := cmd.Flags()
@@ -120,21 +121,36 @@ func (c *client) listChannels(ctx context.Context) error {
 }
 
 func joinCommand(sys surroundings) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "join CHANNEL…",
 		Short: "Join channels and follow what is said there",
-		Args:  cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			channels, err := parseIDs("a channel", args...)
-			if err != nil {
-				return err
-			}
-			c, ctx, stop := clientFor(cmd, sys)
-			defer stop()
-			return c.follow(ctx, channels)
-		},
+		Long: "Join channels and follow what is said there, over HTTP. With --udp it is a device\n" +
+			"that speaks session frames, without a name unless --name gives one.",
+		Example: "  watchtower join 5,6\n  watchtower join --udp 5\n  watchtower join --udp=gateway.lan:3033 --secret-key KEY 5",
+		Args:    cobra.MinimumNArgs(1),
 	}
+	udp := cmd.Flags().String("udp", "", "join over UDP, at host:port (default: the gateway's host, port "+wirePort+")")
+	cmd.Flags().Lookup("udp").NoOptDefVal = usualAddress
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		channels, err := parseIDs("a channel", args...)
+		if err != nil {
+			return err
+		}
+		c, ctx, stop := clientFor(cmd, sys)
+		defer stop()
+		switch *udp {
+		case "":
+			return c.follow(ctx, channels)
+		case usualAddress:
+			return c.followUDP(ctx, "", channels)
+		}
+		return c.followUDP(ctx, *udp, channels)
+	}
+	return cmd
 }
+
+// usualAddress is what --udp says without an address.
+const usualAddress = "usual"
 
 // messageHelp is what broadcast and send say of their last arguments.
 const messageHelp = "Without MESSAGE, or with -, the message is read from standard input, byte for byte.\n" +

@@ -72,7 +72,7 @@ func TestReadme(t *testing.T) {
 	callback := readme(t, "callback")
 	require.Len(t, callback, 2)
 	listeners = append(listeners, s.shell(built(callback[0])))
-	expect(t, s.shell(callback[1]), `{"channels":[5]}`)
+	expect(t, s.shell(callback[1]), `{"channels":[5],"secret":"whsec_`)
 	require.Len(t, listeners, 5)
 
 	say := readme(t, "say")

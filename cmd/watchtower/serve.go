@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/sirupsen/logrus"
@@ -46,7 +47,15 @@ func serveCommand(sys surroundings) *cobra.Command {
 	return cmd
 }
 
+// heapGrowth is by how many percent the heap grows between two collections.
+// Go's own is 100: half of that is a quarter less memory, and since a delivery
+// makes next to no garbage, it costs nothing that can be measured.
+const heapGrowth = 50
+
 func serve(ctx context.Context, cfg config.Config, log *logrus.Logger, sys surroundings) error {
+	if sys.getenv("GOGC") == "" {
+		debug.SetGCPercent(heapGrowth)
+	}
 	g, err := gateway.New(cfg, log)
 	if err != nil {
 		return err

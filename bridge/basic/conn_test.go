@@ -1,4 +1,4 @@
-package session_test
+package basic_test
 
 import (
 	"testing"
@@ -7,11 +7,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
-	"watchtower/bridge/session"
+	"watchtower/bridge/basic"
 	"watchtower/bridge/wire"
 )
 
-func on(t testing.TB, c *session.Conn) do {
+func on(t testing.TB, c *basic.Conn) do {
 	return func(r wire.Request) string {
 		t.Helper()
 		frame := request(t, r)
@@ -26,7 +26,7 @@ func on(t testing.TB, c *session.Conn) do {
 
 func TestVerbsOverTCP(t *testing.T) {
 	b := newBench(t, bridge.Options{})
-	one, two := session.NewConn(b.hub, b.opts, 1), session.NewConn(b.hub, b.opts, 2)
+	one, two := basic.NewConn(b.hub, b.opts, 1), basic.NewConn(b.hub, b.opts, 2)
 	assert.False(t, one.Registered())
 	verbs(b, bridge.TCP, on(t, one), on(t, two))
 	assert.True(t, one.Registered())
@@ -38,7 +38,7 @@ func TestVerbsOverTCP(t *testing.T) {
 
 func TestAnUnregisteredConnectionHasNoID(t *testing.T) {
 	b := newBench(t, bridge.Options{SecretKey: "s3"})
-	c := session.NewConn(b.hub, b.opts, nil)
+	c := basic.NewConn(b.hub, b.opts, nil)
 	defer c.Close()
 	one := on(t, c)
 	assert.Len(t, one(whereIs), 8)
@@ -67,7 +67,7 @@ func TestWhatEndsAConnection(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, bridge.Options{})
 			b.opts.Basic = name != "basic turned off"
-			conn := session.NewConn(b.hub, b.opts, nil)
+			conn := basic.NewConn(b.hub, b.opts, nil)
 			n, err := conn.Length([]byte(c.begin))
 			if err == nil {
 				require.Equal(t, len(c.begin), n)
@@ -82,7 +82,7 @@ func TestWhatEndsAConnection(t *testing.T) {
 
 func TestTheLimitItselfIsAllowed(t *testing.T) {
 	b := newBench(t, bridge.Options{})
-	c := session.NewConn(b.hub, b.opts, nil)
+	c := basic.NewConn(b.hub, b.opts, nil)
 	defer c.Close()
 	one := on(t, c)
 	id := one.register(t)
@@ -93,7 +93,7 @@ func TestTheLimitItselfIsAllowed(t *testing.T) {
 
 func TestADeletedSenderOfAConnectionIsUnknown(t *testing.T) {
 	b := newBench(t, bridge.Options{})
-	c := session.NewConn(b.hub, b.opts, nil)
+	c := basic.NewConn(b.hub, b.opts, nil)
 	defer c.Close()
 	one := on(t, c)
 	id := one.register(t)
@@ -106,7 +106,7 @@ func TestADeletedSenderOfAConnectionIsUnknown(t *testing.T) {
 
 func TestTCPListsEverything(t *testing.T) {
 	b := newBench(t, bridge.Options{})
-	c := session.NewConn(b.hub, b.opts, nil)
+	c := basic.NewConn(b.hub, b.opts, nil)
 	defer c.Close()
 	one := on(t, c)
 	id := one.register(t)

@@ -1,4 +1,4 @@
-package session_test
+package basic_test
 
 import (
 	"io"
@@ -12,7 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"watchtower/bridge"
-	"watchtower/bridge/session"
+	"watchtower/bridge/basic"
 	"watchtower/bridge/wire"
 )
 
@@ -30,7 +30,7 @@ type bench struct {
 	hub  *bridge.Hub
 	link map[bridge.Protocol]*bridge.Link
 	now  time.Time
-	opts session.Options
+	opts basic.Options
 }
 
 func newBench(t *testing.T, opts bridge.Options) *bench {
@@ -47,7 +47,7 @@ func newBench(t *testing.T, opts bridge.Options) *bench {
 		bridge.UDP: b.hub.AddLink(bridge.UDP, 1024, 0),
 		bridge.TCP: b.hub.AddLink(bridge.TCP, 1024, 0),
 	}
-	b.opts = session.Options{
+	b.opts = basic.Options{
 		Basic: true, Gateway: 0xa1b2c3d4, Now: opts.Now,
 		TCPPort: func() uint16 { return 3033 },
 	}
@@ -152,7 +152,7 @@ func verbs(b *bench, p bridge.Protocol, one, two do) {
 	heard := b.delivered(p)
 	require.Len(t, heard, 1, "the sender hears its own message, once")
 	assert.Equal(t, "hello", string(heard[0].message.Data))
-	assert.EqualValues(t, 0, session.DeliveryType(heard[0].message))
+	assert.EqualValues(t, 0, basic.Delivery(heard[0].message).Type)
 	assert.Equal(t, p, heard[0].message.Via)
 	assert.Equal(t, p == bridge.TCP, heard[0].message.Wait)
 	assert.Equal(t, errorReply, two(say(o, 7, "x")), "not joined")
@@ -168,7 +168,7 @@ func verbs(b *bench, p bridge.Protocol, one, two do) {
 	assert.Equal(t, "", one(send(a, 7, "psst", o, o)))
 	heard = b.delivered(p)
 	require.Len(t, heard, 1, "a receiver named twice gets it once")
-	assert.EqualValues(t, 1, session.DeliveryType(heard[0].message))
+	assert.EqualValues(t, 1, basic.Delivery(heard[0].message).Type)
 
 	assert.Equal(t, answer(7), one(quit(a, 7)))
 	assert.Equal(t, answer(7), one(quit(a, 7)), "also what was not joined")

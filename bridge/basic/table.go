@@ -1,0 +1,237 @@
+package basic
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	"watchtower/bridge"
+	"watchtower/bridge/wire"
+)
+
+// Table executes basic frames that come in datagrams, and owns the ids that it
+// gives: each is pinned to an address and port (section 1, rules 1 to 4). Its
+// methods may be called from any goroutine.
+type Table struct {
+	hub    *bridge.Hub
+	opts   Options
+	member func(netip.AddrPort) any
+
+	mu          sync.Mutex // guards all below; may be taken before the hub's lock
+	byID        map[uint32]*entry
+	byAddress   map[netip.AddrPort]*entry
+	unconfirmed list // by the time of registration
+	confirmed   list // by the time of the last frame
+}
+
+// entry is one id. The table's lock guards it.
+type entry struct {
+	client     *client
+	from       netip.AddrPort
+	confirmed  bool
+	since      time.Time // registered, or last heard of once it is confirmed
+	prev, next *entry
+}
+
+// NewTable returns an empty table. member makes what the link is to know of the
+// receiver at an address; it becomes Attachment.Member.
+func NewTable(hub *bridge.Hub, opts Options, member func(netip.AddrPort) any) *Table {
+	return &Table{
+		hub:       hub,
+		opts:      opts.withDefaults(),
+		member:    member,
+		byID:      map[uint32]*entry{},
+		byAddress: map[netip.AddrPort]*entry{},
+	}
+}
+
+// Handle executes one datagram and appends the reply to it, at most one
+// datagram, or nothing. From is an unmapped address. What is no request is
+// counted and not answered.
+func (t *Table) Handle(from netip.AddrPort, datagram, reply []byte) []byte {
+	r, err := wire.Parse(datagram)
+	if err != nil || len(datagram) > wire.MaxDatagram || !t.opts.Basic {
+		t.hub.Counters().Drop(bridge.UDP, bridge.Malformed, 1)
+		return reply
+	}
+	switch r.Op {
+	case wire.OpWhere:
+		return wire.AppendWhere(reply, t.opts.where())
+	case wire.OpRegister, wire.OpKey:
+		if !mayRegister(t.hub, r) {
+			return wire.AppendError(reply)
+		}
+		return wire.AppendAnswer(reply, t.register(from))
+	}
+	c := t.heard(from, r.ID)
+	if c == nil {
+		return wire.AppendError(reply)
+	}
+	return c.execute(r, reply)
+}
+
+// Sweep forgets the ids whose time is over. Its cost is in what it forgets.
+func (t *Table) Sweep(now time.Time) {
+	t.mu.Lock()
+	over := t.expireLocked(now, nil)
+	t.mu.Unlock()
+	closeAll(over)
+}
+
+// Len returns how many ids live, and how many of them are unconfirmed.
+func (t *Table) Len() (ids, unconfirmed int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.byID), t.unconfirmed.len
+}
+
+// Close forgets all ids: their senders leave.
+func (t *Table) Close() {
+	t.mu.Lock()
+	all := make([]*client, 0, len(t.byID))
+	for _, e := range t.byID {
+		all = append(all, e.client)
+		t.removeLocked(e)
+	}
+	t.mu.Unlock()
+	closeAll(all)
+}
+
+func closeAll(clients []*client) {
+	for _, c := range clients {
+		c.Close()
+	}
+}
+
+// register returns the id of an address: the one it has, or a new one.
+func (t *Table) register(from netip.AddrPort) uint32 {
+	now := t.opts.Now()
+	t.mu.Lock()
+	over := t.expireLocked(now, nil)
+	e := t.byAddress[from]
+	switch {
+	case e == nil:
+		if t.unconfirmed.len >= t.opts.UnconfirmedLimit {
+			oldest := t.unconfirmed.first
+			t.removeLocked(oldest)
+			over = append(over, oldest.client)
+			t.hub.Counters().Drop(bridge.UDP, bridge.Forgotten, 1)
+		}
+		e = t.addLocked(from, now)
+	case e.confirmed: // an unconfirmed id lives no longer for being asked for again
+		t.touchLocked(e, now)
+	}
+	id := e.client.id()
+	t.mu.Unlock()
+	closeAll(over)
+	return id
+}
+
+// heard returns the client with an id, and notes that it lives. It returns nil
+// if the id is unknown or belongs to another address.
+func (t *Table) heard(from netip.AddrPort, id uint32) *client {
+	now := t.opts.Now()
+	t.mu.Lock()
+	over := t.expireLocked(now, nil)
+	e := t.byID[id]
+	if e != nil && e.from == from {
+		t.touchLocked(e, now)
+	} else {
+		e = nil
+	}
+	t.mu.Unlock()
+	closeAll(over)
+	if e == nil {
+		return nil
+	}
+	return e.client
+}
+
+func (t *Table) addLocked(from netip.AddrPort, now time.Time) *entry {
+	e := &entry{from: from, since: now, client: &client{
+		Device: bridge.NewDevice(t.hub, bridge.UDP, false, t.member(from)),
+		hub:    t.hub, via: bridge.UDP, listed: wire.MaxListed,
+	}}
+	e.client.Register(func() { t.deleted(e) })
+	t.byID[e.client.id()] = e
+	t.byAddress[from] = e
+	t.unconfirmed.push(e)
+	return e
+}
+
+// touchLocked confirms an id and makes it the last to fall silent.
+func (t *Table) touchLocked(e *entry, now time.Time) {
+	t.listOf(e).remove(e)
+	e.confirmed, e.since = true, now
+	t.confirmed.push(e)
+}
+
+// expireLocked takes out what has lived too long or been silent too long, and
+// appends it to over, to be closed without the table's lock.
+func (t *Table) expireLocked(now time.Time, over []*client) []*client {
+	expire := func(l *list, after time.Duration) {
+		for e := l.first; e != nil && now.Sub(e.since) >= after; e = l.first {
+			t.removeLocked(e)
+			over = append(over, e.client)
+		}
+	}
+	expire(&t.unconfirmed, t.opts.UnconfirmedFor)
+	expire(&t.confirmed, t.opts.IdleTimeout)
+	return over
+}
+
+func (t *Table) removeLocked(e *entry) {
+	t.listOf(e).remove(e)
+	delete(t.byID, e.client.id())
+	delete(t.byAddress, e.from)
+}
+
+// deleted forgets an id whose sender the hub deleted.
+func (t *Table) deleted(e *entry) {
+	t.mu.Lock()
+	if t.byID[e.client.id()] == e {
+		t.removeLocked(e)
+	}
+	t.mu.Unlock()
+	e.client.Close()
+}
+
+func (t *Table) listOf(e *entry) *list {
+	if e.confirmed {
+		return &t.confirmed
+	}
+	return &t.unconfirmed
+}
+
+// list holds entries by time, the oldest first. Its links are in the entries,
+// so that a frame moves its entry to the end without searching or allocating.
+type list struct {
+	first, last *entry
+	len         int
+}
+
+func (l *list) push(e *entry) {
+	e.prev, e.next = l.last, nil
+	if l.last == nil {
+		l.first = e
+	} else {
+		l.last.next = e
+	}
+	l.last = e
+	l.len++
+}
+
+func (l *list) remove(e *entry) {
+	if e.prev == nil {
+		l.first = e.next
+	} else {
+		e.prev.next = e.next
+	}
+	if e.next == nil {
+		l.last = e.prev
+	} else {
+		e.next.prev = e.prev
+	}
+	e.prev, e.next = nil, nil
+	l.len--
+}

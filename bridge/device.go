@@ -1,0 +1,122 @@
+package bridge
+
+import "sync"
+
+// Device is what one registration on the wire holds: its sender, and one
+// attachment for each channel that it joined. Its lock may be taken before the
+// hub's, never after: the hub calls back without locks.
+type Device struct {
+	hub    *Hub
+	via    Protocol
+	noEcho bool
+	member any // becomes Attachment.Member
+	hold   *Hold
+
+	mu     sync.Mutex
+	joined map[Channel]*Attachment
+	gone   bool
+}
+
+// NewDevice returns a device that has no sender yet.
+func NewDevice(hub *Hub, via Protocol, noEcho bool, member any) *Device {
+	return &Device{hub: hub, via: via, noEcho: noEcho, member: member}
+}
+
+// Register gives the device a sender of its own, without a name. End is called,
+// without locks, if the hub deletes it.
+func (d *Device) Register(end func()) {
+	d.mu.Lock() // end closes the device, which waits until there is a hold
+	defer d.mu.Unlock()
+	d.hold = d.hub.RegisterWire(end)
+}
+
+// RegisterName gives the device the sender of a name (Hub.HoldName). The caller
+// waits for what it returns, if that is not nil.
+func (d *Device) RegisterName(name string, end func()) (wait func() error, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.hold, wait, err = d.hub.HoldName(name, end)
+	return wait, err
+}
+
+// Claim makes the device the one that speaks by its sender's name (Hub.Claim).
+func (d *Device) Claim(displaced func()) { d.hub.Claim(d.hold, displaced) }
+
+// Gone reports whether the device was closed.
+func (d *Device) Gone() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.gone
+}
+
+// Sender returns the device's sender, once it is registered.
+func (d *Device) Sender() *Sender { return d.hold.Sender() }
+
+// Close leaves all channels and gives the sender back, if it has one. It may be
+// called again.
+func (d *Device) Close() {
+	d.mu.Lock()
+	d.gone = true
+	for _, a := range d.joined {
+		d.hub.Detach(a)
+	}
+	d.joined = nil
+	hold := d.hold
+	d.mu.Unlock()
+	if hold != nil {
+		d.hub.Release(hold)
+	}
+}
+
+// Join attaches the device to channels, each once however often it is asked:
+// to all of them or, with an error, to none that it was not on before.
+func (d *Device) Join(channels ...Channel) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.gone {
+		return fault(InvalidSender, "sender", "%d was deleted", d.Sender().ID())
+	}
+	var fresh []Channel
+	for _, c := range channels {
+		if d.joined[c] != nil {
+			continue
+		}
+		a := &Attachment{Via: d.via, Broadcasts: true, Sends: true, NoEcho: d.noEcho, Member: d.member}
+		a.Ended = func() { d.ended(c, a) }
+		if err := d.hub.Attach(d.Sender(), c, a); err != nil {
+			d.leaveLocked(fresh)
+			return err
+		}
+		if d.joined == nil {
+			d.joined = map[Channel]*Attachment{}
+		}
+		d.joined[c] = a
+		fresh = append(fresh, c)
+	}
+	return nil
+}
+
+// ended notes that the hub ended an attachment.
+func (d *Device) ended(c Channel, a *Attachment) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.joined[c] == a {
+		delete(d.joined, c)
+	}
+}
+
+// Leave ends the device's attachments to channels, joined or not.
+func (d *Device) Leave(channels ...Channel) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.leaveLocked(channels)
+}
+
+func (d *Device) leaveLocked(channels []Channel) {
+	for _, c := range channels {
+		if a := d.joined[c]; a != nil {
+			delete(d.joined, c)
+			d.hub.Detach(a)
+		}
+	}
+}

@@ -1,0 +1,128 @@
+package session
+
+import (
+	"slices"
+	"time"
+)
+
+// outbox holds the deliveries to one device that are outstanding, sent and not
+// acknowledged, and behind them those that were not sent yet.
+type outbox struct {
+	entries []entry // in the order of their messages
+	flying  int     // how many of them are outstanding
+	last    uint32  // the ordinal of the newest message
+	seq     uint32  // the number of the newest delivery
+	pings   []ping  // in the order of their arrival
+}
+
+// entry is one delivery.
+type entry struct {
+	frame   []byte // shared with other receivers
+	expires int64  // when it is worth nothing any more; 0: never
+	ordinal uint32
+	seq     uint32 // 0: not sent yet
+	sends   int
+	due     int64 // when it is to be sent again
+	counted bool  // if it is cut short, that was counted
+}
+
+// ping is a p that is answered after the deliveries that came before it.
+type ping struct{ seq, after uint32 }
+
+// empty reports whether nothing waits and nothing is outstanding.
+func (b *outbox) empty() bool { return len(b.entries) == 0 }
+
+// waiting is how many were not sent yet.
+func (b *outbox) waiting() int { return len(b.entries) - b.flying }
+
+// push adds a delivery. It reports whether the oldest one that waits had to make
+// room for it.
+func (b *outbox) push(frame []byte, expires int64, room int) (dropped bool) {
+	if len(b.entries) >= room {
+		i := min(b.flying, len(b.entries)-1)
+		b.remove(i)
+		dropped = true
+	}
+	b.last++
+	b.entries = append(b.entries, entry{frame: frame, expires: expires, ordinal: b.last})
+	return dropped
+}
+
+// dropExpired takes out the deliveries that have waited too long.
+func (b *outbox) dropExpired(now int64) (n int) {
+	for i := 0; i < len(b.entries); i++ {
+		if e := b.entries[i]; e.expires != 0 && now >= e.expires {
+			b.remove(i)
+			i--
+			n++
+		}
+	}
+	return n
+}
+
+// next numbers the first delivery that was not sent yet, and makes it outstanding.
+func (b *outbox) next() *entry {
+	e := &b.entries[b.flying]
+	b.flying++
+	b.seq++
+	e.seq = b.seq
+	return e
+}
+
+// remove takes out a delivery. What it held is free at once.
+func (b *outbox) remove(i int) {
+	if i < b.flying {
+		b.flying--
+	}
+	b.entries = slices.Delete(b.entries, i, i+1)
+	if len(b.entries) == 0 {
+		b.entries = nil
+	}
+}
+
+// acknowledged takes out the outstanding delivery with a number. It reports
+// false if there is none.
+func (b *outbox) acknowledged(seq uint32) bool {
+	for i, e := range b.entries[:b.flying] {
+		if e.seq == seq {
+			b.remove(i)
+			return true
+		}
+	}
+	return false
+}
+
+// retryAll makes every outstanding delivery due now, as if it was sent never before.
+func (b *outbox) retryAll(now int64) {
+	for i := range b.entries[:b.flying] {
+		b.entries[i].sends, b.entries[i].due = 0, now
+	}
+}
+
+// answerable takes out the first p whose answer need not wait any more: what
+// came before it is delivered, given up, or was sent at least twice.
+func (b *outbox) answerable() (seq uint32, ok bool) {
+	if len(b.pings) == 0 {
+		return 0, false
+	}
+	p := b.pings[0]
+	for _, e := range b.entries {
+		if int32(e.ordinal-p.after) > 0 {
+			break
+		}
+		if e.sends < 2 {
+			return 0, false
+		}
+	}
+	b.pings = slices.Delete(b.pings, 0, 1)
+	if len(b.pings) == 0 {
+		b.pings = nil
+	}
+	return p.seq, true
+}
+
+// retryAfter is how long after the n-th sending of a delivery the next one comes:
+// 1, 2, 4, 8, 8, … gaps.
+func retryAfter(gap time.Duration, n int) int64 {
+	return max(1, gap.Milliseconds()) << min(n-1, retryDoublings)
+}

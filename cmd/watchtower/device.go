@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"watchtower/bridge/frame"
+	"watchtower/device"
+)
+
+func deviceKeyCommand(sys surroundings) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "device-key",
+		Short: "Print the key for devices that speak session frames",
+		Long: "Print the key for devices that speak session frames: in hexadecimal, and as C.\n" +
+			"It is derived from the secret key of the gateway on this machine, or from\n" +
+			"--secret-key. Who has it can be any device.",
+		Args: cobra.NoArgs,
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, _, stop := clientFor(cmd, sys)
+		defer stop()
+		key := c.secretKey
+		if key == "" {
+			t, err := c.find()
+			if err != nil {
+				return err
+			}
+			key = t.key
+		}
+		return c.printDeviceKey(frame.DeviceKey(key), key == "")
+	}
+	return cmd
+}
+
+func (c *client) printDeviceKey(k frame.Key, open bool) error {
+	text := fmt.Sprintf("%x", k[:])
+	if c.json {
+		return json.NewEncoder(c.out).Encode(map[string]string{"device_key": text})
+	}
+	if open {
+		fmt.Fprintln(c.err, "watchtower: the gateway is open: its device key protects nothing")
+	}
+	bytes := make([]string, len(k))
+	for i, b := range k {
+		bytes[i] = fmt.Sprintf("0x%02x", b)
+	}
+	_, err := fmt.Fprintf(c.out, "%s\nconst unsigned char device_key[16] = {%s};\n", text, strings.Join(bytes, ", "))
+	return err
+}
+
+const wirePort = "3033"
+
+// deviceTimeout is how long a gateway may take to answer a first registration.
+const deviceTimeout = 10 * time.Second
+
+// followUDP prints what is said on channels, as follow does, but as a device of
+// session frames: it is what an Arduino would hear.
+func (c *client) followUDP(ctx context.Context, address string, channels []uint32) error {
+	key, address, err := c.findUDP(address)
+	if err != nil {
+		return err
+	}
+	opts := device.Options{Secret: key, Name: c.name, Acknowledge: true, Window: 4}
+	opts.OnSession = func(id uint32) {
+		fmt.Fprintf(c.err, "watchtower: registered again, as %d\n", id)
+	}
+	begun, cancel := context.WithTimeout(ctx, deviceTimeout)
+	defer cancel()
+	d, err := device.Dial(begun, "udp", address, opts)
+	if err == nil {
+		defer c.leave(d)
+		err = d.Join(begun, channels...)
+	}
+	if err != nil {
+		if begun.Err() != nil && ctx.Err() == nil {
+			return fmt.Errorf("%s does not answer over UDP: it does not run there, or the secret key is another (--udp HOST:PORT, --secret-key)", address)
+		}
+		return err
+	}
+	fmt.Fprintf(c.err, "watchtower: following channel %s at udp %s as %d, Ctrl-C ends\n", idList(channels), address, d.ID())
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case m := <-d.Messages():
+			line, err := json.Marshal(shown(m, time.Now()))
+			if err != nil {
+				return err
+			}
+			if !c.json {
+				line = []byte(messageLine(line, time.Local))
+			}
+			if _, err := c.out.Write(append(line, '\n')); err != nil {
+				return outputError{err}
+			}
+		}
+	}
+}
+
+// leave ends the session, and does not wait long for it.
+func (c *client) leave(d *device.Client) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = d.Close(ctx) // the gateway forgets it anyway
+}
+
+// findUDP returns the secret key of a gateway, and where it listens for devices:
+// at the address given, or at the usual port of the host that find returns.
+func (c *client) findUDP(address string) (key, at string, err error) {
+	if address != "" && c.secretKey != "" {
+		return c.secretKey, address, nil
+	}
+	t, err := c.find()
+	if err != nil {
+		return "", "", err
+	}
+	if address == "" {
+		u, err := url.Parse(t.url)
+		if err != nil {
+			return "", "", err
+		}
+		address = net.JoinHostPort(u.Hostname(), wirePort)
+	}
+	return t.key, address, nil
+}
+
+// shownMessage is a message as a stream over HTTP has it, as far as a device knows.
+type shownMessage struct {
+	Time      time.Time `json:"time"` // when it came
+	Type      string    `json:"type"`
+	Channel   uint32    `json:"channel"`
+	Sender    uint32    `json:"sender"`
+	Message   any       `json:"message"`
+	Encoding  string    `json:"encoding,omitempty"`
+	Truncated bool      `json:"truncated,omitempty"`
+}
+
+func shown(m device.Message, now time.Time) shownMessage {
+	s := shownMessage{Time: now, Type: "broadcast", Channel: m.Channel, Sender: m.Sender, Truncated: m.Truncated}
+	if m.Targeted {
+		s.Type = "send"
+	}
+	switch {
+	case m.Hint == device.JSON && json.Valid(m.Data):
+		s.Message = json.RawMessage(m.Data)
+	case utf8.Valid(m.Data):
+		s.Message = string(m.Data)
+	default:
+		s.Message, s.Encoding = base64.StdEncoding.EncodeToString(m.Data), "base64"
+	}
+	return s
+}

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"encoding/json"
+	"regexp"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"watchtower/device"
+)
+
+const keyOfTheVectors = "319155101a72601f8164b4cfe93c20a2"
+
+func TestDeviceKey(t *testing.T) {
+	code, out, _ := program(t, "device-key", "--secret-key", "correct horse battery staple")
+	assert.Zero(t, code)
+	assert.Regexp(t, "^"+keyOfTheVectors+`\nconst unsigned char device_key\[16\] = \{0x31, 0x91, .*, 0xa2\};\n$`, out)
+	_, out, _ = program(t, "device-key", "--json", "--secret-key", "correct horse battery staple")
+	assert.JSONEq(t, `{"device_key":"`+keyOfTheVectors+`"}`, out)
+	code, _, err := program(t, "device-key")
+	assert.Equal(t, exitError, code)
+	assert.Contains(t, err, "no gateway runs")
+}
+
+func TestJoinOverUDP(t *testing.T) {
+	s := serveProgram(t, t.TempDir(), slices.Clone(anyPort)...)
+	udp := regexp.MustCompile(`(?m)^  UDP +(\S+)$`).FindStringSubmatch(s.banner)[1]
+	bin := s.command().Path
+	out := s.shell(bin + " join --udp=" + udp + " 5 2>&1")
+	expect(t, out, "following channel 5 at udp "+udp)
+	raw := s.shell(bin + " join --json --name lamp --udp=" + udp + " 5 2>&1")
+	expect(t, raw, "following")
+	for range s.shell(bin + " broadcast 5 'all your base'") {
+	}
+	expect(t, out, "all your base")
+	expect(t, raw, `"channel":5,`)
+	expect(t, s.shell(bin+" join --udp="+udp+" 5 --secret-key wrong 2>&1"), "does not answer over UDP")
+	expect(t, s.shell(bin+" join --udp="+udp+" 0 2>&1"), "a channel must be")
+	expect(t, s.shell(bin+" join --name 'not a name' --udp="+udp+" 5 2>&1"), "malformed")
+	s.end(syscall.SIGTERM)
+}
+
+func TestWhatADeviceHearsIsShown(t *testing.T) {
+	for want, m := range map[string]device.Message{
+		`"text"`:      {Hint: device.Text, Data: []byte("text")},
+		`{"on":true}`: {Hint: device.JSON, Data: []byte(`{"on":true}`)},
+		`"{"`:         {Hint: device.JSON, Data: []byte(`{`)},
+		`"/w=="`:      {Data: []byte{255}},
+	} {
+		b, err := json.Marshal(shown(m, time.Unix(0, 0)))
+		require.NoError(t, err)
+		assert.Contains(t, string(b), `"message":`+want)
+	}
+}

@@ -1,0 +1,202 @@
+package device
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"watchtower/bridge/frame"
+	"watchtower/bridge/wire"
+)
+
+// Client is a device. Its methods may be called from any goroutine.
+type Client struct {
+	opts             Options
+	network, address string
+
+	messages     chan Message
+	dropped      atomic.Uint64
+	registration chan []byte   // frames for the goroutine that registers
+	wanted       chan struct{} // a registration is
+	closed       chan struct{}
+	closing      sync.Once
+	running      sync.WaitGroup
+
+	mu         sync.Mutex
+	conn       *conn
+	live       *live
+	changed    chan struct{} // closed at the next session that is ready
+	freed      chan struct{} // closed when the next request is over
+	channels   map[uint32]struct{}
+	asleep     bool
+	heard      time.Time // something authentic
+	wrote      time.Time
+	registered time.Time // when a session was last asked for
+	began      time.Time // when the last one was got
+}
+
+// Dial registers a device with the gateway at an address, over "udp" or "tcp".
+// Ctx bounds the registration only. Close ends the client.
+func Dial(ctx context.Context, network, address string, opts Options) (*Client, error) {
+	c := &Client{
+		opts: opts.withDefaults(), network: network, address: address,
+		registration: make(chan []byte, 8), freed: make(chan struct{}),
+		wanted: make(chan struct{}, 1), closed: make(chan struct{}),
+		changed: make(chan struct{}), channels: map[uint32]struct{}{},
+	}
+	c.messages = make(chan Message, c.opts.Queue)
+	if err := c.connect(ctx); err != nil {
+		return nil, err
+	}
+	s, err := c.register(ctx)
+	if err != nil {
+		c.stop()
+		return nil, err
+	}
+	c.begin(s)
+	c.announce(s)
+	c.running.Go(c.keep)
+	return c, nil
+}
+
+// ID is the client's sender id, as the last registration gave it.
+func (c *Client) ID() uint32 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.live.id
+}
+
+// Messages are what the client hears, in the order in which they came. It is
+// never closed.
+func (c *Client) Messages() <-chan Message { return c.messages }
+
+// Dropped is how often a message came while Messages was full. One that the
+// gateway repeats may be counted more than once, and not be lost.
+func (c *Client) Dropped() uint64 { return c.dropped.Load() }
+
+// Close ends the session, if ctx gives it the time, and the client.
+func (c *Client) Close(ctx context.Context) error {
+	_, err := c.request(ctx, frame.Bye, 0, []byte{0, 0})
+	c.stop()
+	return err
+}
+
+// stop ends the client and leaves the session as it is.
+func (c *Client) stop() {
+	c.closing.Do(func() { close(c.closed) })
+	c.mu.Lock()
+	conn := c.conn
+	c.mu.Unlock()
+	_ = conn.Close()
+	c.running.Wait()
+}
+
+// Join joins channels, also in sessions to come.
+func (c *Client) Join(ctx context.Context, channels ...uint32) error {
+	_, err := c.request(ctx, frame.Join, 0, wire.AppendIDs(nil, channels...))
+	if err == nil {
+		c.mu.Lock()
+		for _, ch := range channels {
+			c.channels[ch] = struct{}{}
+		}
+		c.mu.Unlock()
+	}
+	return err
+}
+
+// Leave leaves channels.
+func (c *Client) Leave(ctx context.Context, channels ...uint32) error {
+	c.mu.Lock()
+	for _, ch := range channels {
+		delete(c.channels, ch)
+	}
+	c.mu.Unlock()
+	_, err := c.request(ctx, frame.Leave, 0, wire.AppendIDs(nil, channels...))
+	return err
+}
+
+// Channels lists all channels of the gateway.
+func (c *Client) Channels(ctx context.Context) ([]uint32, error) {
+	return c.list(ctx, frame.Channels)
+}
+
+// Members lists the members of a channel that the client is on.
+func (c *Client) Members(ctx context.Context, channel uint32) ([]uint32, error) {
+	return c.list(ctx, frame.Members, channel)
+}
+
+func (c *Client) list(ctx context.Context, op frame.Op, of ...uint32) (all []uint32, err error) {
+	for start := uint32(0); ; {
+		result, err := c.request(ctx, op, 0, wire.AppendIDs(wire.AppendIDs(nil, of...), start))
+		if err != nil {
+			return nil, err
+		}
+		more, ids, err := frame.ParseList(result)
+		if err != nil {
+			return nil, err
+		}
+		for i := range ids.Len() {
+			all = append(all, ids.At(i))
+		}
+		if !more || ids.Len() == 0 || all[len(all)-1] == 1<<32-1 {
+			return all, nil
+		}
+		start = all[len(all)-1] + 1
+	}
+}
+
+// Broadcast says something to all members of channels, and waits until the
+// gateway has it.
+func (c *Client) Broadcast(ctx context.Context, hint Hint, data []byte, channels ...uint32) error {
+	_, err := c.request(ctx, frame.Broadcast, frame.AckWanted|frame.HintFlags(byte(hint)), broadcastBody(data, channels))
+	return err
+}
+
+// Tell is Broadcast without waiting, and without knowing.
+func (c *Client) Tell(ctx context.Context, hint Hint, data []byte, channels ...uint32) error {
+	body := broadcastBody(data, channels)
+	if len(body)+frame.Overhead > c.room() {
+		return Refused{Op: frame.Broadcast, Code: frame.BadRequest}
+	}
+	s, err := c.session(ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.turnLocked(ctx, s, numbersKnown); err != nil {
+		return err
+	}
+	raw := s.next(frame.Broadcast, frame.HintFlags(byte(hint)), body)
+	c.asleep = false
+	c.mu.Unlock()
+	c.write(raw)
+	return nil
+}
+
+func broadcastBody(data []byte, channels []uint32) []byte {
+	return append(wire.AppendIDs([]byte{byte(len(channels))}, channels...), data...)
+}
+
+// Send says something to some members of channels, and waits until the gateway
+// has it.
+func (c *Client) Send(ctx context.Context, hint Hint, data []byte, receivers []uint32, channels ...uint32) error {
+	body := wire.AppendIDs([]byte{byte(len(channels))}, channels...)
+	body = wire.AppendIDs(append(body, byte(len(receivers))), receivers...)
+	_, err := c.request(ctx, frame.Send, frame.AckWanted|frame.HintFlags(byte(hint)), append(body, data...))
+	return err
+}
+
+// Ping returns when the gateway has answered, after all that it had for the
+// client. It wakes a client that sleeps.
+func (c *Client) Ping(ctx context.Context) error {
+	_, err := c.request(ctx, frame.Ping, 0, nil)
+	return err
+}
+
+// Sleep lets messages wait at the gateway until the next request, for a time in
+// whole seconds, 1 s to 18 h.
+func (c *Client) Sleep(ctx context.Context, d time.Duration) error {
+	n := uint16(min(max(d/time.Second, 1), 1<<16-1))
+	_, err := c.request(ctx, frame.Bye, 0, []byte{byte(n), byte(n >> 8)})
+	return err
+}

@@ -1,0 +1,56 @@
+package device
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"time"
+
+	"watchtower/bridge/frame"
+)
+
+// conn moves frames.
+type conn struct {
+	net.Conn
+	in *bufio.Reader // of a stream; nil: datagrams
+}
+
+func dial(ctx context.Context, network, address string) (*conn, error) {
+	nc, err := new(net.Dialer).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	c := &conn{Conn: nc}
+	if _, ok := nc.(*net.UDPConn); !ok {
+		c.in = bufio.NewReader(nc)
+	}
+	return c, nil
+}
+
+// stream reports whether nothing gets lost on the way.
+func (c *conn) stream() bool { return c.in != nil }
+
+// read returns the next frame. It is good until the next read into buf.
+func (c *conn) read(buf []byte) ([]byte, error) {
+	if c.in == nil {
+		for {
+			n, err := c.Read(buf)
+			if err == nil {
+				return buf[:n], nil
+			}
+			if errors.Is(err, net.ErrClosed) {
+				return nil, err
+			}
+			time.Sleep(10 * time.Millisecond) // nobody listens there, for now
+		}
+	}
+	if _, err := io.ReadFull(c.in, buf[:4]); err != nil {
+		return nil, err
+	}
+	n := frame.Overhead + int(binary.LittleEndian.Uint16(buf[2:]))
+	_, err := io.ReadFull(c.in, buf[4:n])
+	return buf[:n], err
+}

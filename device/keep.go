@@ -1,0 +1,139 @@
+package device
+
+import (
+	"context"
+	"time"
+
+	"watchtower/bridge/frame"
+)
+
+// connect opens a connection, in place of the one there is, and reads from it.
+func (c *Client) connect(ctx context.Context) error {
+	conn, err := dial(ctx, c.network, c.address)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	old := c.conn
+	c.conn = conn
+	c.mu.Unlock()
+	if old != nil {
+		_ = old.Close()
+	}
+	select {
+	case <-c.closed:
+		_ = conn.Close() // stop has looked already
+	default:
+	}
+	c.running.Go(func() {
+		_ = c.read(conn)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.conn == conn && conn.stream() { // the session ended with it
+			c.registerLocked(false)
+		}
+	})
+	return nil
+}
+
+// Rebind goes on from another port, as after a change of networks: the session
+// stays.
+func (c *Client) Rebind(ctx context.Context) error { return c.connect(ctx) }
+
+// keep keeps the session alive and gets new ones, until the client is closed.
+func (c *Client) keep() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	c.running.Go(func() {
+		select {
+		case <-c.closed:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	tick := c.opts.KeepAlive / 8
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	for {
+		select {
+		case <-c.closed:
+			return
+		case <-c.wanted:
+			c.renew(ctx)
+		case now := <-t.C:
+			c.tick(ctx, now)
+		}
+	}
+}
+
+// tick sends a keep-alive when it is time, and gives up a session of which
+// nothing was heard.
+func (c *Client) tick(ctx context.Context, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.asleep:
+		c.heard = now
+	case now.Sub(c.heard) > c.opts.KeepAlive*7/2:
+		c.registerLocked(false)
+	case now.Sub(c.wrote) >= c.opts.KeepAlive/2:
+		c.running.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, c.opts.KeepAlive)
+			defer cancel()
+			_, _ = c.request(ctx, frame.Ping, 0, nil) // if it fails, the silence shows
+		})
+	}
+}
+
+// renew gets a new session, and joins the client's channels there.
+func (c *Client) renew(ctx context.Context) {
+	for n := 0; ctx.Err() == nil; n++ {
+		if n > 0 || c.network != "udp" {
+			if !pause(ctx, c.gapBefore(n)) {
+				return
+			}
+			if c.connect(ctx) != nil {
+				continue
+			}
+		}
+		attempt, cancel := context.WithTimeout(ctx, 10*time.Second)
+		s, err := c.register(attempt)
+		if err == nil {
+			c.begin(s)
+			err = c.rejoin(attempt, s)
+		}
+		cancel()
+		if err != nil {
+			continue
+		}
+		c.announce(s)
+		if c.opts.OnSession != nil {
+			c.opts.OnSession(s.id)
+		}
+		return
+	}
+}
+
+// gapBefore is how long to wait before the nth attempt at a new connection. The
+// first comes at once, unless the session has only just begun: two clients of
+// one name would take it from each other as fast as they can.
+func (c *Client) gapBefore(n int) time.Duration {
+	if n > 0 {
+		return c.opts.RetryGap << min(n-1, 3)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.opts.RetryGap - time.Since(c.began)
+}
+
+// pause reports false if ctx ended before the time was over.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

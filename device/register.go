@@ -1,0 +1,151 @@
+package device
+
+import (
+	"context"
+	"time"
+
+	"watchtower/bridge/frame"
+	"watchtower/bridge/wire"
+)
+
+// sameNonce is how often a registration is repeated before it begins anew: the
+// gateway drops the repetition of one whose session has ended.
+const sameNonce = 5
+
+// registerLocked asks for a new session. After a hint it does so only now and
+// then. The one there is goes on until the answer comes.
+func (c *Client) registerLocked(hint bool) {
+	now := time.Now()
+	if hint && now.Sub(c.registered) < c.opts.RegisterEvery {
+		return
+	}
+	c.registered = now
+	select {
+	case c.wanted <- struct{}{}:
+	default:
+	}
+}
+
+// register gets a new session, however long it takes.
+func (c *Client) register(ctx context.Context) (*live, error) {
+	for {
+		s, err := c.registerOnce(ctx)
+		if s != nil || err != nil {
+			return s, err
+		}
+	}
+}
+
+// registerOnce tries with one nonce. It returns nil and no error if a new one is
+// to be tried.
+func (c *Client) registerOnce(ctx context.Context) (*live, error) {
+	r := c.opts.registration()
+	raw := frame.AppendRegister(nil, r, *c.opts.Key)
+	for n := 0; n < sameNonce; n++ {
+		c.write(raw)
+		t := time.NewTimer(c.gap(n))
+	waiting:
+		for {
+			select {
+			case <-ctx.Done():
+				t.Stop()
+				return nil, ctx.Err()
+			case <-c.closed:
+				t.Stop()
+				return nil, ErrClosed
+			case <-t.C:
+				break waiting
+			case got := <-c.registration:
+				s, cookie, err := c.registeredBy(r, got)
+				if s != nil || err != nil {
+					t.Stop()
+					return s, err
+				}
+				if cookie != nil && *cookie != r.Cookie {
+					r.Cookie = *cookie
+					raw = frame.AppendRegister(nil, r, *c.opts.Key)
+					n = 0
+					c.write(raw)
+				}
+			}
+		}
+	}
+	return nil, nil
+}
+
+// registeredBy reads what came in answer to a registration: a session, a cookie,
+// a refusal, or nothing.
+func (c *Client) registeredBy(r frame.Registration, raw []byte) (*live, *[8]byte, error) {
+	f, err := frame.Parse(raw)
+	if err != nil {
+		return nil, nil, nil
+	}
+	switch f.Op {
+	case frame.Cookie:
+		nonce, cookie, err := frame.ParseCookie(f.Body)
+		if err == nil && nonce == r.CNonce && c.opts.Key.Verify(raw) {
+			return nil, &cookie, nil
+		}
+	case frame.Error:
+		if c.opts.Key.Verify(raw) {
+			return nil, nil, Refused{Op: frame.Register, Code: f.Code()}
+		}
+	case frame.Answer:
+		got, err := frame.ParseRegistered(f.Body)
+		key := c.opts.Key.SessionKey(r.CNonce, r.Cookie, f.ID)
+		if err != nil || got.CNonce != r.CNonce || !key.Verify(raw) {
+			break
+		}
+		return &live{
+			key: key, id: f.ID, maxDatagram: int(got.MaxDatagram), pending: map[uint32]*pending{},
+			ready: make(chan struct{}), over: make(chan struct{}),
+		}, nil, nil
+	}
+	return nil, nil, nil
+}
+
+// begin puts a session in place of the one before.
+func (c *Client) begin(s *live) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.live != nil {
+		c.live.finish()
+	}
+	c.live = s
+	now := time.Now()
+	c.heard, c.began, c.registered = now, now, now
+	select {
+	case <-c.wanted: // by the one before
+	default:
+	}
+}
+
+// announce lets requests use a session.
+func (c *Client) announce(s *live) {
+	close(s.ready)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+// joinedAtOnce is how many channels a frame names when they are joined again.
+const joinedAtOnce = 200
+
+// rejoin joins the channels that the client is on, in a new session.
+func (c *Client) rejoin(ctx context.Context, s *live) error {
+	c.mu.Lock()
+	all := make([]uint32, 0, len(c.channels))
+	for ch := range c.channels {
+		all = append(all, ch)
+	}
+	c.mu.Unlock()
+	for len(all) > 0 {
+		n := min(len(all), joinedAtOnce)
+		if _, err := c.requestIn(ctx, s, frame.Join, 0, wire.AppendIDs(nil, all[:n]...)); err != nil {
+			return err
+		}
+		all = all[n:]
+	}
+	return nil
+}

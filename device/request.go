@@ -1,0 +1,198 @@
+package device
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"watchtower/bridge/frame"
+)
+
+// live is one session. The client's lock guards it.
+type live struct {
+	key         frame.Key
+	id          uint32
+	maxDatagram int
+	seq         uint32
+	heard       window
+	pending     map[uint32]*pending
+	ready       chan struct{} // closed when its channels are joined
+	over        chan struct{} // closed when it has ended, or the client
+	end         sync.Once
+}
+
+func (s *live) finish() { s.end.Do(func() { close(s.over) }) }
+
+// pending is a request that waits for its answer.
+type pending struct {
+	raw    []byte
+	answer chan answer // has room for one
+}
+
+// answered passes the answer on, the first time.
+func (p *pending) answered(a answer) {
+	select {
+	case p.answer <- a:
+	default:
+	}
+}
+
+type answer struct {
+	code   frame.Code
+	result []byte
+}
+
+// The gateway keeps its last eight answers, and knows of the last 64 numbers which
+// it has taken. So no request may be further ahead of the oldest that is not
+// answered: its answer, if it got lost, could not be had again.
+const (
+	answersKept  = 8
+	numbersKnown = 60
+)
+
+// request sends a request until it is answered. If the session ends before, it
+// is tried in the next one, unless it is a message: then it is ErrLost.
+func (c *Client) request(ctx context.Context, op frame.Op, flags byte, body []byte) ([]byte, error) {
+	for {
+		s, err := c.session(ctx)
+		if err != nil {
+			return nil, err
+		}
+		result, err := c.requestIn(ctx, s, op, flags, body)
+		if !errors.Is(err, ErrLost) || op == frame.Broadcast || op == frame.Send {
+			return result, err
+		}
+	}
+}
+
+// session waits for a session whose channels are joined.
+func (c *Client) session(ctx context.Context) (*live, error) {
+	for {
+		c.mu.Lock()
+		s, changed := c.live, c.changed
+		c.mu.Unlock()
+		if s != nil {
+			select {
+			case <-s.over:
+			case <-s.ready:
+				return s, nil
+			default:
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-c.closed:
+			return nil, ErrClosed
+		}
+	}
+}
+
+// requestIn does the same within one session.
+func (c *Client) requestIn(ctx context.Context, s *live, op frame.Op, flags byte, body []byte) ([]byte, error) {
+	if len(body)+frame.Overhead > c.room() {
+		return nil, Refused{Op: op, Code: frame.BadRequest}
+	}
+	p := &pending{answer: make(chan answer, 1)}
+	if err := c.turnLocked(ctx, s, answersKept); err != nil {
+		return nil, err
+	}
+	p.raw = s.next(op, flags, body)
+	seq := s.seq
+	s.pending[seq] = p
+	c.asleep = op == frame.Bye
+	c.mu.Unlock()
+	defer c.forget(s, seq)
+	for n := 0; ; n++ {
+		c.write(p.raw)
+		t := time.NewTimer(c.gap(n))
+		select {
+		case a := <-p.answer:
+			t.Stop()
+			if a.code != frame.OK {
+				return nil, Refused{Op: op, Code: a.code}
+			}
+			return a.result, nil
+		case <-s.over:
+			t.Stop()
+			return nil, ErrLost
+		case <-ctx.Done():
+			t.Stop()
+			return nil, ctx.Err()
+		case <-c.closed:
+			t.Stop()
+			return nil, ErrClosed
+		case <-t.C:
+		}
+	}
+}
+
+// turnLocked takes the lock when the next number may be used.
+func (c *Client) turnLocked(ctx context.Context, s *live, ahead uint32) error {
+	for {
+		c.mu.Lock()
+		oldest := s.seq + 1
+		for seq := range s.pending {
+			oldest = min(oldest, seq)
+		}
+		if s.seq+1-oldest < ahead {
+			return nil
+		}
+		freed := c.freed
+		c.mu.Unlock()
+		select {
+		case <-freed:
+		case <-s.over:
+			return ErrLost
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-c.closed:
+			return ErrClosed
+		}
+	}
+}
+
+// forget takes out a request that is over.
+func (c *Client) forget(s *live, seq uint32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(s.pending, seq)
+	close(c.freed)
+	c.freed = make(chan struct{})
+}
+
+// next makes the session's next frame.
+func (s *live) next(op frame.Op, flags byte, body []byte) []byte {
+	s.seq++
+	return frame.Append(nil, frame.Frame{Op: op, Flags: flags, ID: s.id, Seq: s.seq, Body: body}, s.key)
+}
+
+// gap is how long after the n-th sending, counted from 0, comes the next.
+func (c *Client) gap(n int) time.Duration {
+	if c.network != "udp" {
+		return time.Hour // the stream repeats
+	}
+	return c.opts.RetryGap << min(n, 3)
+}
+
+// room is the largest frame that can be sent.
+func (c *Client) room() int {
+	if c.network != "udp" {
+		return frame.MaxBody + frame.Overhead
+	}
+	return frame.MaxDatagram
+}
+
+// write sends a frame. What fails is repeated, or the connection has ended and
+// its reader knows.
+func (c *Client) write(raw []byte) {
+	c.mu.Lock()
+	conn := c.conn
+	c.wrote = time.Now()
+	c.mu.Unlock()
+	if conn != nil {
+		_, _ = conn.Write(raw)
+	}
+}

@@ -1,0 +1,208 @@
+package gateway_test
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"watchtower/bridge"
+	"watchtower/config"
+)
+
+// overLimit requires that a refusal was counted, and logged with its setting.
+func (r *running) overLimit(setting string) {
+	r.t.Helper()
+	eventually(r.t, "it is counted", func() bool { return r.dropped(bridge.MQTT, bridge.Limit) > 0 })
+	eventually(r.t, "it is logged", func() bool { return strings.Contains(r.log.String(), "("+setting+")") })
+}
+
+// mqttConnect is a CONNECT of MQTT 3.1.1 with the secret key.
+func mqttConnect(id string, keepAlive byte) []byte {
+	body := basicFrame("\x00\x04MQTT\x04\xc2\x00", keepAlive, byte(0), byte(len(id)), id, "\x00\x01x", byte(0), byte(len(key)), key)
+	return basicFrame(byte(0x10), byte(len(body)), body)
+}
+
+func testMaxKeepAlive(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.MQTT.MaxKeepAlive = time.Second })
+	for _, asked := range []byte{0, 60} {
+		conn, err := net.Dial("tcp", r.at.MQTT)
+		require.NoError(t, err)
+		defer conn.Close()
+		_, err = conn.Write(mqttConnect(fmt.Sprint("keep", asked), asked))
+		require.NoError(t, err)
+		began := time.Now()
+		endsBy(t, conn, 1500*time.Millisecond)
+		assert.Less(t, time.Since(began), 2500*time.Millisecond)
+	}
+}
+
+func testSessionQueueBytes(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.MQTT.SessionQueueBytes = 200_000 })
+	flood := flooder(r)
+	stuckMQTT(r)
+	for i := 0; r.dropped(bridge.MQTT, bridge.QueueFull) == 0; i++ {
+		flood()
+		require.Less(t, i, 500, "nothing was dropped")
+	}
+	assert.Contains(t, r.log.String(), "(mqtt.session_queue_bytes)")
+}
+
+// A gateway that ends takes nobody's will for true, until its clients had the
+// time to come back.
+func testWillGrace(t *testing.T) {
+	for _, grace := range []time.Duration{0, time.Hour} {
+		cfg := testConfig(t)
+		cfg.MQTT.WillGrace = grace
+		r := startWith(t, cfg)
+		_, err := r.pahoClient(func(o *paho.ClientOptions) {
+			o.SetClientID("lamp").SetCleanSession(false).SetWill("lamp/state", "gone", 1, true)
+		})
+		require.NoError(t, err)
+		r.stop()
+
+		r = startWith(t, cfg)
+		seen := make(chan string, 1)
+		c, err := r.pahoClient(nil)
+		require.NoError(t, err)
+		require.NoError(t, wait(c.Subscribe("lamp/state", 1, func(_ paho.Client, m paho.Message) { seen <- string(m.Payload()) })))
+		select {
+		case got := <-seen:
+			assert.Equal(t, "gone", got)
+			assert.Zero(t, grace)
+		case <-time.After(3 * time.Second):
+			assert.NotZero(t, grace, "the will was not sent")
+		}
+		r.stop()
+	}
+}
+
+func testSaveInterval(t *testing.T) {
+	for _, every := range []time.Duration{short, time.Hour} {
+		r := start(t, func(c *config.Config) { c.MQTT.SaveInterval = every })
+		onDisk := func() bool {
+			b, err := os.ReadFile(filepath.Join(r.cfg.DataDir, "broker.db"))
+			require.NoError(t, err)
+			return strings.Contains(string(b), "kept/on/disk")
+		}
+		c, err := r.pahoClient(nil)
+		require.NoError(t, err)
+		require.NoError(t, wait(c.Publish("kept/on/disk", 1, true, "x")))
+		if every == short {
+			eventually(t, "it is on disk", onDisk)
+			continue
+		}
+		time.Sleep(5 * short)
+		assert.False(t, onDisk())
+		r.stop()
+		assert.True(t, onDisk(), "at the end it is")
+	}
+}
+
+func testConnectionsPerAddress(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.Limits.MQTTConnectionsPerAddress = 2 })
+	first, err := r.pahoClient(func(o *paho.ClientOptions) { o.SetClientID("1") })
+	require.NoError(t, err)
+	_, err = r.pahoClient(func(o *paho.ClientOptions) { o.SetClientID("2") })
+	require.NoError(t, err)
+	_, err = r.pahoClient(func(o *paho.ClientOptions) { o.SetClientID("3") })
+	require.Error(t, err)
+	r.overLimit("limits.mqtt_connections_per_address")
+	other := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+	conn, err := other.Dial("tcp", r.at.MQTT)
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = conn.Write(mqttConnect("4", 60))
+	require.NoError(t, err)
+	_, err = conn.Read(make([]byte, 4))
+	require.NoError(t, err, "another address has its own")
+	first.Disconnect(0)
+	eventually(t, "there is room again", func() bool {
+		_, err := r.pahoClient(func(o *paho.ClientOptions) { o.SetClientID("5") })
+		return err == nil
+	})
+}
+
+func testSessionLimit(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.Limits.MQTTSessions = 2 })
+	lasting := func(o *paho.ClientOptions) { o.SetClientID("lasting").SetCleanSession(false) }
+	c, err := r.pahoClient(lasting)
+	require.NoError(t, err)
+	c.Disconnect(100)
+	second, err := r.pahoClient(func(o *paho.ClientOptions) { o.SetClientID("2") })
+	require.NoError(t, err)
+	_, err = r.pahoClient(func(o *paho.ClientOptions) { o.SetClientID("3") })
+	require.Error(t, err)
+	r.overLimit("limits.mqtt_sessions")
+	_, err = r.pahoClient(lasting)
+	require.NoError(t, err, "who has a session gets it")
+	second.Disconnect(100)
+	eventually(t, "there is room again", func() bool {
+		_, err := r.pahoClient(func(o *paho.ClientOptions) { o.SetClientID("3") })
+		return err == nil
+	})
+}
+
+func testSubscriptionLimit(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.Limits.MQTTSubscriptions = 2 })
+	c, err := r.pahoClient(nil)
+	require.NoError(t, err)
+	require.NoError(t, wait(c.Subscribe("a", 1, nil)))
+	require.NoError(t, wait(c.Subscribe("watchtower/channels/6/#", 1, nil)))
+	over := c.Subscribe("watchtower/channels/5/#", 1, nil).(*paho.SubscribeToken)
+	require.NoError(t, wait(over))
+	assert.Equal(t, map[string]byte{"watchtower/channels/5/#": 0x80}, over.Result())
+	_, listed := r.call("GET", fmt.Sprintf("/channels?sender=%d", r.register("client").ID), "", "")
+	assert.NotContains(t, listed, `"channel":5`, "nor has it joined")
+	r.overLimit("limits.mqtt_subscriptions")
+	require.NoError(t, wait(c.Subscribe("a", 0, nil)), "the same filter again is none more")
+	require.NoError(t, wait(c.Unsubscribe("a")))
+	require.NoError(t, wait(c.Subscribe("b", 1, nil)))
+}
+
+func testRetainedLimit(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.Limits.MQTTRetained = 2 })
+	r.retains("limits.mqtt_retained", "x")
+}
+
+func testRetainedBytes(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.Limits.MQTTRetainedBytes = 2500 })
+	r.retains("limits.mqtt_retained_bytes", strings.Repeat("x", 1000))
+}
+
+// retains publishes until two messages are kept, and no third: it is refused
+// whole. A removal makes room.
+func (r *running) retains(setting, payload string) {
+	t := r.t
+	c, err := r.pahoClient(nil)
+	require.NoError(t, err)
+	live := make(chan string, 10)
+	require.NoError(t, wait(c.Subscribe("kept/#", 1, func(_ paho.Client, m paho.Message) { live <- m.Topic() })))
+	for _, topic := range []string{"kept/1", "kept/2", "kept/3", "kept/2"} {
+		require.NoError(t, wait(c.Publish(topic, 1, true, payload)))
+	}
+	r.overLimit(setting)
+	require.NoError(t, wait(c.Publish("kept/1", 1, true, "")))
+	require.NoError(t, wait(c.Publish("kept/3", 1, true, payload)))
+	var got []string
+	for range 5 {
+		got = append(got, <-live)
+	}
+	assert.Equal(t, []string{"kept/1", "kept/2", "kept/2", "kept/1", "kept/3"}, got)
+	kept := run(t, program(t, "mosquitto_sub"), r.mosquittoArgs("-t", "kept/#", "-C", "2", "-F", "%t")...)
+	assert.ElementsMatch(t, []string{"kept/2", "kept/3"}, strings.Fields(kept))
+}
+
+// mosquittoArgs are what mosquitto's clients need to connect here.
+func (r *running) mosquittoArgs(more ...string) []string {
+	host, port, err := net.SplitHostPort(r.at.MQTT)
+	require.NoError(r.t, err)
+	return append([]string{"-h", host, "-p", port, "-u", "x", "-P", key, "-W", "15"}, more...)
+}

@@ -1,0 +1,141 @@
+//go:build !race
+
+package gateway_test
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+const (
+	kills = 100
+	// promised is what may be lost: what was acknowledged in the last second.
+	promised = time.Second
+)
+
+// ledger is what was acknowledged to publishers, and when the program was
+// killed. It is kept outside the program.
+type ledger struct {
+	mu    sync.Mutex
+	acked map[string][]time.Time // by publisher; message n is at n
+	kills []kill
+}
+
+// kill is when the program was killed, and when the next one answered. What is
+// noted between was on its way when it was killed.
+type kill struct{ at, answered time.Time }
+
+func (l *ledger) note(publisher string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.acked[publisher] = append(l.acked[publisher], time.Now())
+}
+
+func (l *ledger) killed() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.kills = append(l.kills, kill{at: time.Now()})
+}
+
+func (l *ledger) answered() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.kills[len(l.kills)-1].answered = time.Now()
+}
+
+// excused reports whether the program was killed within the promise after that time.
+func (l *ledger) excused(acked time.Time) bool {
+	return slices.ContainsFunc(l.kills, func(k kill) bool { return k.at.Sub(acked) < promised && k.answered.After(acked) })
+}
+
+// receiver is a persistent session somewhere, and what it got.
+type receiver struct {
+	name string
+	mu   sync.Mutex
+	seen map[string]map[int]bool
+	last map[string]int
+	back int // first deliveries that came after a later one
+}
+
+func (s *siege) receiver(name string) *receiver {
+	r := &receiver{name: name, seen: map[string]map[int]bool{}, last: map[string]int{}}
+	s.receivers = append(s.receivers, r)
+	return r
+}
+
+// got notes message n of the publisher that the topic names.
+func (r *receiver) got(topic, payload string) {
+	publisher := topic[strings.LastIndexByte(topic, '/')+1:]
+	n, err := strconv.Atoi(payload)
+	if err != nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.seen[publisher] == nil {
+		r.seen[publisher] = map[int]bool{}
+		r.last[publisher] = -1
+	}
+	if r.seen[publisher][n] {
+		return // again, as at QoS 1 it may
+	}
+	r.seen[publisher][n] = true
+	if n < r.last[publisher] {
+		r.back++
+	}
+	r.last[publisher] = max(r.last[publisher], n)
+}
+
+// verify waits for what is still on its way, and compares what arrived with
+// what was acknowledged.
+func (s *siege) verify() {
+	s.ledger.mu.Lock()
+	defer s.ledger.mu.Unlock()
+	deadline := time.Now().Add(2 * patient)
+	for _, r := range s.receivers {
+		lost := s.missing(r)
+		for len(lost) > 0 && time.Now().Before(deadline) {
+			time.Sleep(50 * time.Millisecond)
+			lost = s.missing(r)
+		}
+		assert.Empty(s.t, lost, "%s did not get what was older than %s at each kill", r.name, promised)
+		assert.Zero(s.t, r.back, "%s got messages out of order", r.name)
+	}
+	total := 0
+	for publisher, acked := range s.ledger.acked {
+		assert.Greater(s.t, len(acked), kills, "%s published too little to prove anything", publisher)
+		total += len(acked)
+	}
+	s.t.Logf("%d messages acknowledged, %d kills", total, len(s.ledger.kills))
+	for _, r := range s.receivers {
+		n := 0
+		for publisher, acked := range s.ledger.acked {
+			for i := range acked {
+				if !r.seen[publisher][i] {
+					n++
+				}
+			}
+		}
+		s.t.Logf("%s: %d lost of the last second before a kill", r.name, n)
+	}
+}
+
+// missing lists messages that a receiver should have, and does not.
+func (s *siege) missing(r *receiver) (lost []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for publisher, acked := range s.ledger.acked {
+		for n, at := range acked {
+			if !r.seen[publisher][n] && !s.ledger.excused(at) && len(lost) < 10 {
+				lost = append(lost, fmt.Sprintf("%s %d, acknowledged %s", publisher, n, at))
+			}
+		}
+	}
+	return lost
+}

@@ -1,0 +1,99 @@
+package gateway_test
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	nethttp "net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// process is the real program in a process of its own, which can be killed.
+type process struct {
+	t          testing.TB
+	path       string
+	dir        string
+	args       []string // besides
+	http, mqtt string
+	cmd        *exec.Cmd
+	out        *syncBuffer
+	started    time.Duration // how long the last start took, to the first answer
+}
+
+var buildOnce = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "watchtower-test")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "watchtower")
+	out, err := exec.Command("go", "build", "-o", path, "../cmd/watchtower").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return path, nil
+})
+
+// newProcess finds two free ports, which stay the same over every start.
+func newProcess(t testing.TB) *process {
+	t.Helper()
+	path, err := buildOnce()
+	require.NoError(t, err)
+	p := &process{t: t, path: path, dir: t.TempDir()}
+	for _, at := range []*string{&p.http, &p.mqtt} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		*at = l.Addr().String()
+		defer l.Close()
+	}
+	t.Cleanup(p.kill)
+	return p
+}
+
+// start starts the program, and returns once it answers.
+func (p *process) start() {
+	p.t.Helper()
+	p.out = &syncBuffer{}
+	args := []string{"--data-dir", p.dir, "--http", p.http, "--mqtt", p.mqtt, "--udp", "", "--tcp", "", "--secret-key", key}
+	p.cmd = exec.Command(p.path, append(args, p.args...)...)
+	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
+	began := time.Now()
+	require.NoError(p.t, p.cmd.Start())
+	for {
+		resp, err := nethttp.Get("http://" + p.http + "/healthz")
+		if err == nil {
+			resp.Body.Close()
+			p.started = time.Since(began)
+			return
+		}
+		require.Less(p.t, time.Since(began), patient, "it does not answer: %s", p.out)
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// kill ends it by SIGKILL.
+func (p *process) kill() {
+	if p.cmd != nil {
+		_ = p.cmd.Process.Kill()
+		_ = p.cmd.Wait()
+		p.cmd = nil
+	}
+}
+
+// cpu is the processor time that the process has used.
+func (p *process) cpu() time.Duration {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	require.NoError(p.t, err)
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	var user, system int64
+	_, err = fmt.Sscan(fields[11]+" "+fields[12], &user, &system)
+	require.NoError(p.t, err)
+	return time.Duration(user+system) * 10 * time.Millisecond // a tick is 1/100 s
+}

@@ -1,0 +1,120 @@
+package gateway_test
+
+import (
+	"context"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"watchtower/bridge"
+	"watchtower/bridge/frame"
+	"watchtower/config"
+	session "watchtower/device"
+)
+
+// datagram sends one datagram from a socket of its own.
+func (r *running) datagram(b []byte) {
+	r.t.Helper()
+	conn, err := net.Dial("udp", r.at.UDP)
+	require.NoError(r.t, err)
+	defer conn.Close()
+	_, err = conn.Write(b)
+	require.NoError(r.t, err)
+}
+
+func soon(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), patient)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func forgedFrame(t *testing.T) *running {
+	r := start(t, nil)
+	d := r.session("udp")
+	r.datagram(frameOf(frame.Frame{Op: frame.Bye, ID: d.id, Seq: 9, Body: []byte{0, 0}}))
+	return r
+}
+
+// frameOf tags a frame with a key that is nobody's.
+func frameOf(f frame.Frame) []byte { return frame.Append(nil, f, frame.Key{1, 2, 3}) }
+
+func doubledFrames(t *testing.T) *running {
+	r := start(t, nil)
+	twice := newRelay(t, r.at.UDP, 0)
+	twice.double, twice.late = 1, 0
+	c, err := session.Dial(soon(t), "udp", twice.address(), session.Options{Secret: key})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.Close(soon(t)) })
+	require.NoError(t, c.Join(soon(t), 5))
+	require.NoError(t, c.Tell(soon(t), session.Text, []byte("x"), 5))
+	return r
+}
+
+func movedDevice(t *testing.T) *running {
+	r := start(t, nil)
+	_, c := r.sessionDevice("udp", session.Options{})
+	require.NoError(t, c.Rebind(soon(t)))
+	require.NoError(t, c.Ping(soon(t)))
+	return r
+}
+
+func lateDelivered(t *testing.T) *running {
+	r := start(t, nil)
+	r.datagram(frameOf(frame.Frame{Op: frame.Delivered, ID: 9, Seq: 9}))
+	return r
+}
+
+func tooLargeForASession(t *testing.T) *running {
+	r := start(t, nil)
+	d, _ := r.sessionDevice("udp", session.Options{MaxDatagram: 64})
+	r.stream().broadcast(5, make([]byte, 100))
+	assert.Len(t, d.next(t).data, 64-30)
+	return r
+}
+
+func testSessionQueue(t *testing.T) {
+	for _, network := range []string{"udp", "tcp"} {
+		r := start(t, func(c *config.Config) { c.Wire.SessionQueue = 2 })
+		d, c := r.sessionDevice(network, session.Options{})
+		require.NoError(t, c.Sleep(soon(t), time.Minute))
+		speaker := r.stream()
+		for _, s := range []string{"1", "2", "3", "4", "5"} {
+			speaker.broadcast(5, []byte(s))
+		}
+		protocol := map[string]bridge.Protocol{"udp": bridge.UDP, "tcp": bridge.TCP}[network]
+		eventually(t, "three are dropped", func() bool { return r.dropped(protocol, bridge.QueueFull) == 3 })
+		require.NoError(t, c.Ping(soon(t)))
+		assert.Equal(t, "4", d.next(t).data)
+		assert.Equal(t, "5", d.next(t).data)
+	}
+}
+
+func testWireRetryGap(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.Wire.RetryGap = 2 * time.Millisecond })
+	dead := newRelay(t, r.at.UDP, 0)
+	c, err := session.Dial(soon(t), "udp", dead.address(), session.Options{Secret: key, Acknowledge: true})
+	require.NoError(t, err)
+	require.NoError(t, c.Join(soon(t), 5))
+	dead.mu.Lock()
+	dead.loss = 1
+	dead.mu.Unlock()
+	began := time.Now()
+	r.stream().broadcast(5, []byte("x"))
+	eventually(t, "it is given up", func() bool { return r.dropped(bridge.UDP, bridge.Failed) == 1 })
+	assert.Less(t, time.Since(began), 5*time.Second, "and not after 71 seconds")
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = c.Close(ended)
+}
+
+func testUDPSessions(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.Limits.UDPSessions = 1 })
+	r.session("udp")
+	_, err := session.Dial(soon(t), "udp", r.at.UDP, session.Options{Secret: key})
+	assert.Equal(t, session.Refused{Op: frame.Register, Code: frame.Full}, err)
+	assert.Equal(t, 1, r.dropped(bridge.UDP, bridge.Limit))
+	r.session("tcp")
+}

@@ -1,0 +1,318 @@
+package gateway_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"watchtower/bridge"
+	"watchtower/config"
+	session "watchtower/device"
+)
+
+// sessionDevice is a device of session frames, joined to channel 5.
+func (r *running) sessionDevice(network string, opts session.Options) (*device, *session.Client) {
+	r.t.Helper()
+	opts.Secret = key
+	ctx, cancel := context.WithTimeout(context.Background(), patient)
+	defer cancel()
+	addr := map[string]string{"udp": r.at.UDP, "tcp": r.at.TCP}[network]
+	c, err := session.Dial(ctx, network, addr, opts)
+	require.NoError(r.t, err)
+	require.NoError(r.t, c.Join(ctx, 5))
+	d := &device{name: "session over " + network, id: c.ID(), inbox: make(chan received, 10000)}
+	end := make(chan struct{})
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		for {
+			select {
+			case m := <-c.Messages():
+				d.inbox <- received{m.Sender, m.Channel, m.Targeted, string(m.Data)}
+			case <-end:
+				return
+			}
+		}
+	})
+	r.t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = c.Close(ctx)
+		close(end)
+		reading.Wait()
+	})
+	d.broadcast = func(channel uint32, data []byte) {
+		ctx, cancel := context.WithTimeout(context.Background(), patient)
+		defer cancel()
+		require.NoError(r.t, c.Broadcast(ctx, session.Opaque, data, channel))
+	}
+	d.send = func(channel, to uint32, data []byte) {
+		ctx, cancel := context.WithTimeout(context.Background(), patient)
+		defer cancel()
+		require.NoError(r.t, c.Send(ctx, session.Opaque, data, []uint32{to}, channel))
+	}
+	return d, c
+}
+
+func (r *running) session(network string) *device {
+	d, _ := r.sessionDevice(network, session.Options{Acknowledge: true, RetryGap: 50 * time.Millisecond})
+	return d
+}
+
+// relay is a bad radio: it loses, doubles and reorders what it carries between
+// devices and the gateway, each way.
+type relay struct {
+	loss, double, late float64
+	conn               *net.UDPConn // the devices' side
+	to                 string
+	mu                 sync.Mutex
+	random             *rand.Rand
+	closed             bool
+	running            sync.WaitGroup
+	ways               map[string]*net.UDPConn // to the gateway, by device
+}
+
+func newRelay(t *testing.T, to string, loss float64) *relay {
+	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(t, err)
+	l := &relay{loss: loss, double: 0.2, late: 0.3, conn: conn, to: to, random: rand.New(rand.NewPCG(1, 2)), ways: map[string]*net.UDPConn{}}
+	l.running.Go(l.devices)
+	t.Cleanup(func() {
+		l.mu.Lock()
+		l.closed = true
+		conn.Close()
+		for _, w := range l.ways {
+			w.Close()
+		}
+		l.mu.Unlock()
+		l.running.Wait()
+	})
+	return l
+}
+
+func (l *relay) address() string { return l.conn.LocalAddr().String() }
+
+// devices carries what devices send.
+func (l *relay) devices() {
+	b := make([]byte, 2000)
+	for {
+		n, from, err := l.conn.ReadFromUDP(b)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if way := l.way(from); err == nil && way != nil {
+			l.carry(b[:n], func(b []byte) { _, _ = way.Write(b) })
+		}
+	}
+}
+
+// way is a device's socket towards the gateway.
+func (l *relay) way(from *net.UDPAddr) *net.UDPConn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	way := l.ways[from.String()]
+	if way != nil || l.closed {
+		return way
+	}
+	conn, err := net.Dial("udp", l.to)
+	if err != nil {
+		return nil
+	}
+	way = conn.(*net.UDPConn)
+	l.ways[from.String()] = way
+	l.running.Go(func() {
+		b := make([]byte, 2000)
+		for {
+			n, err := way.Read(b)
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if err == nil {
+				l.carry(b[:n], func(b []byte) { _, _ = l.conn.WriteToUDP(b, from) })
+			}
+		}
+	})
+	return way
+}
+
+func (l *relay) carry(b []byte, write func([]byte)) {
+	l.mu.Lock()
+	lost, times := l.random.Float64() < l.loss, 1
+	if l.random.Float64() < l.double {
+		times = 2
+	}
+	var waits []time.Duration
+	for range times {
+		wait := time.Duration(0)
+		if l.random.Float64() < l.late {
+			wait = time.Duration(l.random.IntN(10)) * time.Millisecond
+		}
+		waits = append(waits, wait)
+	}
+	l.mu.Unlock()
+	if lost {
+		return
+	}
+	for _, wait := range waits {
+		if wait == 0 {
+			write(b)
+			continue
+		}
+		copied := append([]byte(nil), b...)
+		l.running.Go(func() {
+			time.Sleep(wait)
+			write(copied)
+		})
+	}
+}
+
+// A device on a radio that loses 30 % each way does a thousand commands. What is
+// acknowledged was executed exactly once, and what is said to the device arrives
+// once, in order.
+func TestAThousandCommandsAtThirtyPercentLoss(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.Wire.RetryGap = 10 * time.Millisecond })
+	bad := newRelay(t, r.at.UDP, 0.3)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	dial := func(address string, opts session.Options) *session.Client {
+		opts.Secret, opts.Acknowledge, opts.RetryGap, opts.Queue = key, true, 10*time.Millisecond, 10_000
+		c, err := session.Dial(ctx, "udp", address, opts)
+		require.NoError(t, err)
+		t.Cleanup(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			defer cancel()
+			_ = c.Close(ctx)
+		})
+		require.NoError(t, c.Join(ctx, 5))
+		return c
+	}
+	field := dial(bad.address(), session.Options{NoEcho: true})
+	house := dial(r.at.UDP, session.Options{NoEcho: true})
+	const commands = 1000
+	var sent sync.WaitGroup
+	sent.Go(func() { // the house speaks as fast as the device hears
+		for i := range commands {
+			if !assert.NoError(t, house.Broadcast(ctx, session.Text, fmt.Appendf(nil, "to %d", i), 5)) {
+				return
+			}
+			if i%20 == 19 && !assert.NoError(t, field.Ping(ctx)) { // it is answered when all before it is there
+				return
+			}
+		}
+	})
+	for i := range commands {
+		require.NoError(t, field.Broadcast(ctx, session.Text, fmt.Appendf(nil, "from %d", i), 5))
+	}
+	sent.Wait()
+	require.NoError(t, field.Ping(ctx))
+	require.NoError(t, house.Ping(ctx))
+	require.Len(t, house.Messages(), commands, "each command once")
+	for i := range commands {
+		require.Equal(t, fmt.Sprintf("from %d", i), string((<-house.Messages()).Data))
+	}
+	assert.Zero(t, r.dropped(bridge.UDP, bridge.QueueFull))
+	givenUp := r.dropped(bridge.UDP, bridge.Failed) // after eleven times: one in 1,600
+	heard := len(field.Messages())
+	assert.GreaterOrEqual(t, heard, commands-givenUp, "one that is given up may have arrived, and all its k be lost")
+	assert.Less(t, givenUp, 10)
+	last := -1
+	for range heard {
+		n, err := strconv.Atoi(strings.TrimPrefix(string((<-field.Messages()).Data), "to "))
+		require.NoError(t, err)
+		require.Greater(t, n, last, "in order, each once")
+		last = n
+	}
+	assert.NotZero(t, r.dropped(bridge.UDP, bridge.Duplicate))
+}
+
+// Without acknowledgement nothing is repeated, and nothing executed twice.
+func TestAtMostOnce(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.Wire.RetryGap = 10 * time.Millisecond })
+	bad := newRelay(t, r.at.UDP, 0.3)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	listener := r.stream()
+	c, err := session.Dial(ctx, "udp", bad.address(), session.Options{Secret: key, RetryGap: 10 * time.Millisecond})
+	require.NoError(t, err)
+	defer c.Close(ctx)
+	require.NoError(t, c.Join(ctx, 5))
+	for i := range 1000 {
+		require.NoError(t, c.Tell(ctx, session.Text, fmt.Append(nil, i), 5))
+		if i%10 == 0 {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	require.NoError(t, c.Ping(ctx))
+	listener.broadcast(5, []byte("the end"))
+	heard := map[string]int{}
+	for m := listener.next(t); m.data != "the end"; m = listener.next(t) {
+		heard[m.data]++
+		require.Equal(t, 1, heard[m.data], m.data)
+	}
+	assert.InDelta(t, 700, len(heard), 100)
+}
+
+// What a device does when the gateway forgets it, and when its own address
+// changes.
+func TestADeviceComesBack(t *testing.T) {
+	cfg := testConfig(t)
+	r := startWith(t, cfg)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	again := make(chan uint32, 10)
+	d, c := r.sessionDevice("udp", session.Options{
+		Name: "lamp", Acknowledge: true, RetryGap: 20 * time.Millisecond, RegisterEvery: 50 * time.Millisecond,
+		OnSession: func(id uint32) { again <- id },
+	})
+	other := r.stream()
+	require.NoError(t, c.Rebind(ctx))
+	require.NoError(t, c.Broadcast(ctx, session.Text, []byte("moved"), 5))
+	assert.Equal(t, "moved", other.next(t).data)
+	assert.Equal(t, "moved", d.next(t).data)
+	assert.NotZero(t, r.dropped(bridge.UDP, bridge.Elsewhere))
+
+	r.stop()
+	cfg.UDP.Listen = r.at.UDP
+	startWith(t, cfg)
+	err := c.Broadcast(ctx, session.Text, []byte("lost"), 5)
+	require.ErrorIs(t, err, session.ErrLost)
+	select {
+	case id := <-again:
+		assert.Equal(t, d.id, id, "the name's")
+	case <-ctx.Done():
+		require.Fail(t, "it did not register again")
+	}
+	require.NoError(t, c.Broadcast(ctx, session.Text, []byte("back"), 5))
+	assert.Equal(t, "back", d.next(t).data)
+}
+
+// Among the wire and MQTT with the secret key the newest of a name wins.
+func TestTheNewestOfAName(t *testing.T) {
+	r := start(t, nil)
+	mqttOne := r.paho("lamp")
+	udp, _ := r.sessionDevice("udp", session.Options{Name: "lamp"})
+	assert.Equal(t, mqttOne.id, udp.id)
+	eventually(t, "MQTT is disconnected", func() bool {
+		n, _ := r.g.Hub().MemberCounts()
+		return n[bridge.MQTT] == 0 && n[bridge.UDP] == 1
+	})
+	tcp, _ := r.sessionDevice("tcp", session.Options{Name: "lamp", NoEcho: true})
+	assert.Equal(t, udp.id, tcp.id)
+	eventually(t, "UDP has left", func() bool {
+		n, _ := r.g.Hub().MemberCounts()
+		return n[bridge.UDP] == 0 && n[bridge.TCP] == 1
+	})
+	r.register("lamp")
+	stream := r.stream()
+	stream.broadcast(5, []byte("x"))
+	assert.Equal(t, "x", tcp.next(t).data, "registering over HTTP ends nothing")
+}

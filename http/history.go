@@ -1,0 +1,200 @@
+package http
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"watchtower/bridge"
+)
+
+// history keeps the last messages of each channel, bounded in number, age and
+// bytes. The fan-out adds each message and hands it to the members of the same
+// moment, all under one lock; who joins under that lock gets everything once:
+// what is here by replay, what comes later live.
+type history struct {
+	opts HistoryOptions
+	now  func() time.Time
+
+	mu       sync.Mutex
+	begun    time.Time
+	channels map[bridge.Channel]*past
+	oldest   record // the head of a ring of all records, in their order
+	bytes    int
+	position uint64 // of the newest record
+	lost     loss   // of channels of which nothing else is known any more
+}
+
+// HistoryOptions bound what is kept for those who were away. With Messages 0
+// nothing is.
+type HistoryOptions struct {
+	Messages int           // of each channel
+	Age      time.Duration // of each message
+	Bytes    int           // of all together
+}
+
+// past is what is kept of one channel.
+type past struct {
+	channel bridge.Channel
+	records []*record // in their order
+	lost    loss
+}
+
+// record is one message. Its links are in the ring of all.
+type record struct {
+	message    *bridge.Message
+	position   uint64
+	past       *past
+	prev, next *record
+}
+
+// loss is the newest record that is not kept any more.
+type loss struct {
+	id       ulid.ULID
+	position uint64 // 0: nothing was lost
+	at       time.Time
+}
+
+// recordBytes is what a message takes besides its data.
+const recordBytes = 300
+
+// channelsKept bounds of how many channels it is known what was lost.
+const channelsKept = 1 << 14
+
+func newHistory(opts HistoryOptions, now func() time.Time) *history {
+	h := &history{opts: opts, now: now, begun: now(), channels: map[bridge.Channel]*past{}}
+	h.oldest.prev, h.oldest.next = &h.oldest, &h.oldest
+	return h
+}
+
+// addLocked keeps a message, and drops what is over the bounds.
+func (h *history) addLocked(m *bridge.Message) {
+	if h.opts.Messages == 0 {
+		return
+	}
+	h.position++
+	p := h.channels[m.Channel]
+	if p == nil {
+		p = &past{channel: m.Channel}
+		h.channels[m.Channel] = p
+	}
+	r := &record{message: m, position: h.position, past: p, prev: h.oldest.prev, next: &h.oldest}
+	r.prev.next, h.oldest.prev = r, r
+	p.records = append(p.records, r)
+	h.bytes += size(m)
+	if len(p.records) > h.opts.Messages {
+		h.dropLocked(p.records[0])
+	}
+	cutoff := h.now().Add(-h.opts.Age)
+	for old := h.oldest.next; old != &h.oldest && (h.bytes > h.opts.Bytes || old.message.Time.Before(cutoff)); old = h.oldest.next {
+		h.dropLocked(old)
+	}
+	if len(h.channels) > channelsKept {
+		h.forgetLocked()
+	}
+}
+
+func size(m *bridge.Message) int { return recordBytes + len(m.Data) + len(m.Name) }
+
+// dropLocked drops the oldest record of a channel.
+func (h *history) dropLocked(r *record) {
+	r.prev.next, r.next.prev = r.next, r.prev
+	h.bytes -= size(r.message)
+	r.past.lost = loss{r.message.ID, r.position, r.message.Time}
+	r.past.records[0] = nil
+	r.past.records = r.past.records[1:]
+}
+
+// forgetLocked forgets the channels of which nothing is kept.
+func (h *history) forgetLocked() {
+	for c, p := range h.channels {
+		if len(p.records) > 0 {
+			continue
+		}
+		if p.lost.position > h.lost.position {
+			h.lost = p.lost
+		}
+		delete(h.channels, c)
+	}
+}
+
+// since says from where on somebody wants to hear what was said.
+type since struct {
+	all bool
+	id  ulid.ULID     // the last message that he has; zero: none
+	age time.Duration // if there is neither all nor an id
+}
+
+// replay is what somebody has missed.
+type replay struct {
+	gaps     []bridge.Channel // where more was said than is known
+	messages []*bridge.Message
+}
+
+// missedLocked returns what was said on channels since. Who it is for decides
+// which sends are among it.
+func (h *history) missedLocked(s since, channels []bridge.Channel, sender *bridge.Sender, noEcho bool) (missed replay) {
+	now := h.now()
+	oldest := now.Add(-h.opts.Age)
+	if s.age > 0 && now.Add(-s.age).After(oldest) {
+		oldest = now.Add(-s.age)
+	}
+	known, at := h.positionLocked(s.id, channels)
+	var found []*record
+	for _, c := range channels {
+		p := h.channels[c]
+		if p == nil {
+			p = &past{channel: c, lost: h.lost}
+		}
+		from := uint64(0)
+		switch {
+		case s.all:
+		case s.id != ulid.ULID{}:
+			from = p.after(s.id, at)
+			if !known || p.lost.position > from {
+				missed.gaps = append(missed.gaps, c)
+			}
+		case now.Add(-s.age).Before(h.begun), p.lost.position > 0 && !p.lost.at.Before(now.Add(-s.age)):
+			missed.gaps = append(missed.gaps, c)
+		}
+		for _, r := range p.records {
+			m := r.message
+			echo := noEcho && m.Type == bridge.Broadcast && m.Sender == sender.ID()
+			private := m.Type == bridge.Send && m.Receiver != sender.ID()
+			if r.position > from && !m.Time.Before(oldest) && !m.Expired(now) && !echo && !private {
+				found = append(found, r)
+			}
+		}
+	}
+	slices.SortFunc(found, func(a, b *record) int { return int(int64(a.position - b.position)) })
+	for _, r := range found {
+		missed.messages = append(missed.messages, r.message)
+	}
+	return missed
+}
+
+// positionLocked finds a message on channels: on the last of them, if it was said
+// on several.
+func (h *history) positionLocked(id ulid.ULID, channels []bridge.Channel) (known bool, at uint64) {
+	for _, c := range channels {
+		if p := h.channels[c]; p != nil {
+			at = max(at, p.after(id, 0))
+		}
+	}
+	return at > 0, at
+}
+
+// after returns the position of a message on this channel, or otherwise.
+func (p *past) after(id ulid.ULID, otherwise uint64) uint64 {
+	if p.lost.id == id && p.lost.position > 0 {
+		return p.lost.position
+	}
+	for _, r := range p.records {
+		if r.message.ID == id {
+			return r.position
+		}
+	}
+	return otherwise
+}

@@ -1,0 +1,310 @@
+package http
+
+import (
+	"maps"
+	nethttp "net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"watchtower/bridge"
+)
+
+// mailbox holds what is said on channels for one sender, until it asks. It is for
+// clients that can do no more than ask; one that has not asked for too long
+// leaves its channels.
+type mailbox struct {
+	server *Server
+	sender *bridge.Sender
+	wake   chan struct{} // there is something
+	expiry *time.Timer
+
+	mu       sync.Mutex // may be taken before the hub's lock
+	joined   map[bridge.Channel]*bridge.Attachment
+	gaps     []bridge.Channel // told before the messages
+	messages []*bridge.Message
+	bytes    int
+	readers  int
+	ended    bool
+}
+
+// joinMailbox answers POST /channels/join.
+func (s *Server) joinMailbox(w nethttp.ResponseWriter, r *nethttp.Request) error {
+	sender, body, channels, echo, err := s.joiner(w, r, "since")
+	if err != nil {
+		return err
+	}
+	var from *since
+	if text, found, err := body.text("since"); err != nil {
+		return err
+	} else if found {
+		if from, err = parseSince("since", text); err != nil {
+			return err
+		}
+	}
+	if err := s.openMailbox(sender, channels, !echo, from); err != nil {
+		return err
+	}
+	return s.answer(w, channelList{channels})
+}
+
+// openMailbox joins channels by the sender's mailbox, and makes one if there is
+// none.
+func (s *Server) openMailbox(sender *bridge.Sender, channels []bridge.Channel, noEcho bool, from *since) error {
+	for {
+		s.mu.Lock()
+		box := s.mailboxes[sender]
+		if box == nil {
+			if s.ending {
+				s.mu.Unlock()
+				return errStopping()
+			}
+			box = &mailbox{server: s, sender: sender, wake: make(chan struct{}, 1), joined: map[bridge.Channel]*bridge.Attachment{}}
+			box.expiry = time.AfterFunc(s.opts.MailboxTimeout, box.expire)
+			s.mailboxes[sender] = box
+		}
+		s.mu.Unlock()
+		if again, err := box.join(channels, noEcho, from); !again {
+			return err
+		}
+	}
+}
+
+// join attaches the mailbox to channels that it is not on: to all or, with an
+// error, to none. It reports true if the mailbox has ended meanwhile.
+func (b *mailbox) join(channels []bridge.Channel, noEcho bool, from *since) (again bool, err error) {
+	h := b.server.history
+	h.mu.Lock() // so that the fan-out stands still
+	defer h.mu.Unlock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ended {
+		return true, nil
+	}
+	var fresh []bridge.Channel
+	for _, c := range channels {
+		if b.joined[c] != nil {
+			continue
+		}
+		a := &bridge.Attachment{Via: bridge.HTTP, Broadcasts: true, Sends: true, NoEcho: noEcho, Member: b, Replays: from != nil}
+		a.Ended = func() { b.left(c, a) }
+		if err := b.server.hub.Attach(b.sender, c, a); err != nil {
+			b.detachLocked(fresh)
+			if len(b.joined) == 0 {
+				b.endLocked()
+			}
+			return false, err
+		}
+		b.joined[c] = a
+		fresh = append(fresh, c)
+	}
+	if from != nil {
+		missed := h.missedLocked(*from, fresh, b.sender, noEcho)
+		b.gaps = append(b.gaps, missed.gaps...)
+		for _, m := range missed.messages {
+			b.addLocked(m)
+		}
+		b.wakeUp()
+	}
+	return false, nil
+}
+
+func (b *mailbox) detachLocked(channels []bridge.Channel) {
+	for _, c := range channels {
+		b.server.hub.Detach(b.joined[c])
+		delete(b.joined, c)
+	}
+}
+
+// left notes that the sender was made to leave a channel.
+func (b *mailbox) left(c bridge.Channel, a *bridge.Attachment) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.joined[c] != a {
+		return
+	}
+	delete(b.joined, c)
+	if len(b.joined) == 0 {
+		b.endLocked()
+	}
+}
+
+// expire ends a mailbox that nobody reads.
+func (b *mailbox) expire() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.readers == 0 && !b.ended {
+		b.endLocked()
+	}
+}
+
+// endLocked leaves all channels and drops what waits.
+func (b *mailbox) endLocked() {
+	b.ended = true
+	b.expiry.Stop()
+	for _, a := range b.joined {
+		b.server.hub.Detach(a)
+	}
+	b.server.hub.Counters().Drop(bridge.HTTP, bridge.Disconnected, len(b.messages))
+	b.joined, b.messages = nil, nil
+	b.server.forgetMailbox(b)
+	b.wakeUp()
+}
+
+func (s *Server) forgetMailbox(b *mailbox) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mailboxes[b.sender] == b {
+		delete(s.mailboxes, b.sender)
+	}
+}
+
+func (b *mailbox) wakeUp() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// put adds a message. The oldest makes room, and leaves a gap.
+func (b *mailbox) put(m *bridge.Message) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ended {
+		b.server.hub.Counters().Drop(bridge.HTTP, bridge.Disconnected, 1)
+		return false
+	}
+	b.addLocked(m)
+	b.wakeUp()
+	return true
+}
+
+func (b *mailbox) addLocked(m *bridge.Message) {
+	b.messages = append(b.messages, m)
+	b.bytes += size(m)
+	for len(b.messages) > 1 && (len(b.messages) > b.server.opts.StreamQueue || b.bytes > b.server.opts.StreamBytes) {
+		old := b.messages[0]
+		b.messages[0] = nil
+		b.messages = b.messages[1:]
+		b.bytes -= size(old)
+		b.server.hub.Counters().Drop(bridge.HTTP, bridge.QueueFull, 1)
+		b.gaps = append(b.gaps, old.Channel)
+	}
+	b.gaps = sorted(b.gaps)
+}
+
+// take empties the mailbox: into the elements of an array in JSON.
+func (b *mailbox) take(now time.Time) (text []byte, ended bool) {
+	b.mu.Lock()
+	gaps, messages := b.gaps, b.messages
+	b.gaps, b.messages, b.bytes = nil, nil, 0
+	ended = b.ended
+	b.mu.Unlock()
+	element := func() {
+		if len(text) > 0 {
+			text = append(text, ',')
+		}
+	}
+	for _, c := range gaps {
+		element()
+		text = appendGap(text, c)
+	}
+	for _, m := range messages {
+		if m.Expired(now) {
+			b.server.hub.Counters().Drop(bridge.HTTP, bridge.Expired, 1)
+			continue
+		}
+		element()
+		text = appendMessage(text, m)
+	}
+	return text, ended
+}
+
+// mostWait is how long GET /messages may be asked to wait, in seconds.
+const mostWait = 300
+
+// messages answers GET /messages: with what is there, or with the first that
+// comes in the time that the client waits.
+func (s *Server) messages(w nethttp.ResponseWriter, r *nethttp.Request) error {
+	sender, q, err := s.asker(r, "sender", "wait")
+	if err != nil {
+		return err
+	}
+	wait := uint64(0)
+	if q.Has("wait") {
+		if wait, err = strconv.ParseUint(q.Get("wait"), 10, 32); err != nil || wait > mostWait {
+			return fault(invalidField, "wait", "%s is not a number of seconds from 0 to %d", shorten(q.Get("wait")), mostWait)
+		}
+	}
+	s.mu.Lock()
+	box := s.mailboxes[sender]
+	s.mu.Unlock()
+	if box == nil || !box.beginReading() {
+		return fault(notFound, "sender", "%d has no mailbox: POST /channels/join makes one", sender.ID())
+	}
+	defer box.endReading()
+	late := time.NewTimer(time.Duration(wait) * time.Second)
+	defer late.Stop()
+	for waiting := wait > 0; ; {
+		text, ended := box.take(s.hub.Now())
+		if len(text) > 0 || !waiting || ended {
+			s.writeMessages(w, text)
+			return nil
+		}
+		select {
+		case <-box.wake:
+		case <-late.C:
+			waiting = false
+		case <-s.quiet:
+			waiting = false
+		case <-r.Context().Done():
+			return nil // nothing was taken
+		}
+	}
+}
+
+func (s *Server) writeMessages(w nethttp.ResponseWriter, elements []byte) {
+	s.deadline(w)
+	h := w.Header()
+	h.Set("Content-Type", typeJSON)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	// An error means that the client has gone: there is nobody to tell.
+	_, _ = w.Write(append(append([]byte(`{"messages":[`), elements...), "]}\n"...))
+}
+
+func (b *mailbox) beginReading() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.readers++
+	return !b.ended
+}
+
+func (b *mailbox) endReading() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.readers--
+	if !b.ended {
+		b.expiry.Reset(b.server.opts.MailboxTimeout)
+	}
+}
+
+// endMailboxes leaves the channels of all mailboxes.
+func (s *Server) endMailboxes() {
+	for _, b := range s.allMailboxes() {
+		b.mu.Lock()
+		if !b.ended {
+			b.endLocked()
+		}
+		b.mu.Unlock()
+	}
+}
+
+// allMailboxes lists them. A mailbox's lock is taken before the server's, so
+// theirs is not held.
+func (s *Server) allMailboxes() []*mailbox {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.mailboxes))
+}

@@ -1,0 +1,124 @@
+package http_test
+
+import (
+	"context"
+	"fmt"
+	nethttp "net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"watchtower/bridge"
+	"watchtower/http"
+)
+
+// poll empties a mailbox, and returns what its messages say.
+func (g *gateway) poll(sender uint32, wait int) (all []string) {
+	g.t.Helper()
+	a := g.do("GET", fmt.Sprintf("/messages?sender=%d&wait=%d", sender, wait), "")
+	require.Equal(g.t, 200, a.status, a.body)
+	for _, m := range a.json(g.t)["messages"].([]any) {
+		m := m.(obj)
+		if m["type"] == "gap" {
+			all = append(all, fmt.Sprint("gap ", m["channel"]))
+		} else {
+			all = append(all, fmt.Sprint(m["message"]))
+		}
+	}
+	return all
+}
+
+func TestMailbox(t *testing.T) {
+	g := start(t)
+	a, _ := g.register()
+	b, _ := g.register()
+	problem(t, g.do("GET", fmt.Sprintf("/messages?sender=%d", a), ""), 404, "not-found", "sender")
+	join := obj{"sender": a, "channels": []int{6, 5}}
+	for range 2 { // again is the same
+		assert.Equal(t, `{"channels":[5,6]}`+"\n", g.post("/channels/join", join).body)
+	}
+	defer g.follow(fmt.Sprintf("channels=5&sender=%d", b)).close()
+	assert.Empty(t, g.poll(a, 0))
+	g.say(b, "1", 5)
+	assert.Equal(t, []string{"1"}, g.poll(a, 5))
+	assert.Empty(t, g.poll(a, 0), "it was emptied")
+	go func() {
+		for g.server.Readers() == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		g.say(a, "mine", 6)
+	}()
+	began := time.Now()
+	assert.Equal(t, []string{"mine"}, g.poll(a, 20), "as soon as it comes")
+	assert.Less(t, time.Since(began), 5*time.Second)
+	began = time.Now()
+	assert.Empty(t, g.poll(a, 1))
+	assert.Greater(t, time.Since(began), time.Second)
+
+	require.Equal(t, 200, g.post("/channels/leave", join).status)
+	problem(t, g.do("GET", fmt.Sprintf("/messages?sender=%d", a), ""), 404, "not-found", "sender")
+	require.Equal(t, 200, g.post("/channels/join", obj{"sender": a, "channels": []int{5}, "since": "all", "echo": false}).status)
+	g.say(a, "not heard", 5)
+	g.say(b, "2", 5)
+	assert.Equal(t, []string{"1", "2"}, append(g.poll(a, 5), g.poll(a, 0)...))
+	for field, wrong := range map[string]obj{
+		"since": {"sender": a, "channels": []int{5}, "since": "yesterday"},
+		"echo":  {"sender": a, "channels": []int{5}, "echo": 1},
+		"wait":  {"sender": a, "channels": []int{5}, "wait": 1},
+	} {
+		p := g.post("/channels/join", wrong)
+		assert.Equal(t, 400, p.status, p.body)
+		assert.Equal(t, field, p.json(t)["field"])
+	}
+	for _, wait := range []string{"-1", "301", "x", "1.5"} {
+		problem(t, g.do("GET", fmt.Sprintf("/messages?sender=%d&wait=%s", a, wait), ""), 400, "invalid-field", "wait")
+	}
+}
+
+func TestAFullMailboxSaysWhatItLost(t *testing.T) {
+	g := start(t, func(_ *bridge.Options, o *http.Options) { o.StreamQueue = 3 })
+	id, _ := g.register()
+	require.Equal(t, 200, g.post("/channels/join", obj{"sender": id, "channels": []int{5, 6}}).status)
+	for i := range 5 {
+		g.say(id, i, 5)
+	}
+	eventually(t, func() bool { return g.dropped(bridge.QueueFull) == 2 }, "the oldest are dropped")
+	assert.Equal(t, []string{"gap 5", "2", "3", "4"}, g.poll(id, 0))
+	g.say(id, "next", 5)
+	assert.Equal(t, []string{"next"}, g.poll(id, 5))
+}
+
+func TestWaitingEndsWithTheGateway(t *testing.T) {
+	g := start(t)
+	id, _ := g.register()
+	require.Equal(t, 200, g.post("/channels/join", obj{"sender": id, "channels": []int{5}}).status)
+	done := make(chan answer, 1)
+	go func() { done <- g.do("GET", fmt.Sprintf("/messages?sender=%d&wait=300", id), "") }()
+	eventually(t, func() bool { return g.server.Readers() == 1 }, "it waits")
+	began := time.Now()
+	g.stop()
+	assert.Less(t, time.Since(began), 5*time.Second)
+	assert.Equal(t, `{"messages":[]}`+"\n", (<-done).body)
+}
+
+func TestAClientThatGoesTakesNothing(t *testing.T) {
+	g := start(t)
+	id, _ := g.register()
+	require.Equal(t, 200, g.post("/channels/join", obj{"sender": id, "channels": []int{5}}).status)
+	ctx, goes := context.WithCancel(context.Background())
+	req, err := nethttp.NewRequestWithContext(ctx, "GET", fmt.Sprintf("%s/messages?sender=%d&wait=60", g.url, id), nil)
+	require.NoError(t, err)
+	done := make(chan error, 1)
+	go func() {
+		_, err := g.client.Do(req)
+		done <- err
+	}()
+	eventually(t, func() bool { return g.server.Readers() == 1 }, "it waits")
+	goes()
+	require.Error(t, <-done)
+	eventually(t, func() bool { return g.server.Readers() == 0 }, "it is gone")
+	g.say(id, "kept", 5)
+	assert.Equal(t, []string{"kept"}, g.poll(id, 5))
+}

@@ -1,0 +1,96 @@
+package http
+
+import (
+	"errors"
+	"io"
+	"net"
+	nethttp "net/http"
+	"slices"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// mqttProtocol is the sub-protocol of MQTT over WebSocket (MQTT 5, section 6).
+const mqttProtocol = "mqtt"
+
+// closePatience bounds the goodbye of a WebSocket to a client that takes nothing.
+const closePatience = 100 * time.Millisecond
+
+// joinMQTT answers GET /mqtt: from the upgrade on, the broker serves the
+// connection. A page from anywhere may connect, as a device may: what counts is
+// the password.
+func (s *Server) joinMQTT(w nethttp.ResponseWriter, r *nethttp.Request) error {
+	switch {
+	case s.opts.ServeMQTT == nil:
+		return fault(notFound, "path", "MQTT is off")
+	case !websocket.IsWebSocketUpgrade(r):
+		return fault(invalidField, "Upgrade", "this path speaks MQTT over WebSocket: connect to it with ws:// or wss://")
+	case !slices.Contains(websocket.Subprotocols(r), mqttProtocol):
+		return fault(invalidField, "Sec-WebSocket-Protocol", "must offer %s", mqttProtocol)
+	}
+	conn, err := s.upgrade(w, r, websocket.Upgrader{
+		Subprotocols: []string{mqttProtocol}, CheckOrigin: func(*nethttp.Request) bool { return true },
+	})
+	if conn == nil {
+		return err
+	}
+	s.opts.ServeMQTT(&socket{Conn: conn, remote: &net.TCPAddr{IP: s.client(r).Addr().AsSlice()}})
+	return nil
+}
+
+// socket makes a stream of a WebSocket's binary messages, whose borders mean
+// nothing (MQTT-6.0.0-2).
+type socket struct {
+	*websocket.Conn
+	remote  net.Addr
+	message io.Reader // what is left of one; nil: none
+}
+
+var errText = errors.New("a text message, where MQTT is binary")
+
+func (c *socket) Read(p []byte) (int, error) {
+	for {
+		if c.message == nil {
+			kind, r, err := c.NextReader()
+			var closed *websocket.CloseError
+			switch {
+			case errors.As(err, &closed):
+				return 0, io.EOF
+			case err != nil:
+				return 0, err
+			case kind != websocket.BinaryMessage:
+				return 0, errText // MQTT-6.0.0-1
+			}
+			c.message = r
+		}
+		n, err := c.message.Read(p)
+		if err == io.EOF {
+			c.message, err = nil, nil
+		}
+		if n > 0 || err != nil {
+			return n, err
+		}
+	}
+}
+
+func (c *socket) Write(p []byte) (int, error) {
+	if err := c.WriteMessage(websocket.BinaryMessage, p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+func (c *socket) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
+// RemoteAddr is the client's address, as its proxy has it where that is trusted.
+func (c *socket) RemoteAddr() net.Addr { return c.remote }
+
+// Close says goodbye, if the client takes it at once.
+func (c *socket) Close() error {
+	goodbye := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")
+	_ = c.WriteControl(websocket.CloseMessage, goodbye, time.Now().Add(closePatience))
+	return c.Conn.Close()
+}

@@ -1,0 +1,197 @@
+package http
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	nethttp "net/http"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/oklog/ulid/v2"
+
+	"watchtower/bridge"
+)
+
+// The first bytes of WebSocket frames (RFC 6455, section 5.2). A gateway's are
+// not masked, so that one encoding serves all sockets.
+const (
+	frameText  = 0x81
+	frameClose = 0x88
+	framePing  = 0x89
+	framePong  = 0x8a
+)
+
+// appendFrame appends a WebSocket frame.
+func appendFrame(b []byte, kind byte, payload []byte) []byte {
+	b = append(b, kind)
+	switch n := len(payload); {
+	case n < 126:
+		b = append(b, byte(n))
+	case n < 1<<16:
+		b = binary.BigEndian.AppendUint16(append(b, 126), uint16(n))
+	default:
+		b = binary.BigEndian.AppendUint64(append(b, 127), uint64(n))
+	}
+	return append(b, payload...)
+}
+
+// runSocket makes a WebSocket of the request and writes the stream there, while
+// the client may broadcast and send on it, until it goes or the stream is closed.
+func (st *stream) runSocket(w nethttp.ResponseWriter, r *nethttp.Request, sender *bridge.Sender) error {
+	s := st.server
+	conn, err := s.upgrade(w, r, websocket.Upgrader{CheckOrigin: s.originAllowed})
+	if conn == nil {
+		return err
+	}
+	s.sockets.Add(1) // while the request is there, so Serve is not over
+	defer s.sockets.Done()
+	st.conn.Conn = conn.NetConn()
+	conn.SetReadLimit(int64(jsonExpansion*s.hub.MessageBytes() + jsonOverhead))
+	_ = conn.SetReadDeadline(time.Time{})
+	// Frames are written by the stream's writer alone.
+	conn.SetPingHandler(func(data string) error { st.frame(framePong, []byte(data)); return nil })
+	conn.SetCloseHandler(func(int, string) error { return nil })
+	goodbye := make(chan int, 2) // the first who ends it says why
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		goodbye <- st.listen(conn, sender)
+		st.discard() // there is nobody to write it to
+		st.writer.Close()
+	}()
+	if err = st.catchUp(); err == nil {
+		err = st.writer.Run()
+	}
+	if err == nil {
+		goodbye <- websocket.CloseGoingAway // the gateway ends it, or it made the client leave
+		_ = conn.SetWriteDeadline(time.Now().Add(closePatience))
+		_, _ = conn.NetConn().Write(closeFrame(<-goodbye)) // the client may have gone
+	}
+	_ = conn.Close()
+	<-read
+	return nil
+}
+
+// socketBuffers are the write buffers of all sockets: an idle one holds none.
+var socketBuffers sync.Pool
+
+// upgrade makes a WebSocket of a request. It returns nil and why not, or nil
+// twice if the client has gone.
+func (s *Server) upgrade(w nethttp.ResponseWriter, r *nethttp.Request, up websocket.Upgrader) (*websocket.Conn, error) {
+	var refused error
+	up.HandshakeTimeout = s.opts.WriteTimeout
+	up.ReadBufferSize, up.WriteBufferSize, up.WriteBufferPool = 1024, 4096, &socketBuffers
+	up.Error = func(_ nethttp.ResponseWriter, _ *nethttp.Request, status int, reason error) {
+		refused = fault(invalidField, "Upgrade", "%s", reason)
+		if status == nethttp.StatusForbidden {
+			refused = fault(foreignOrigin, "Origin", "%q is not this gateway's: a page from there may not open a WebSocket here (http.cors_origins)", shorten(r.Header.Get("Origin")))
+		}
+	}
+	conn, err := up.Upgrade(w, r, nil)
+	if err != nil {
+		return nil, refused
+	}
+	return conn, nil
+}
+
+func closeFrame(code int) []byte {
+	return appendFrame(nil, frameClose, websocket.FormatCloseMessage(code, ""))
+}
+
+// listen executes what the client says, until it goes. It returns the code to
+// say goodbye with.
+func (st *stream) listen(conn *websocket.Conn, sender *bridge.Sender) int {
+	for {
+		kind, b, err := conn.ReadMessage()
+		switch {
+		case errors.Is(err, websocket.ErrReadLimit):
+			return websocket.CloseMessageTooBig
+		case err != nil:
+			return websocket.CloseNormalClosure
+		case kind != websocket.TextMessage:
+			return websocket.CloseUnsupportedData
+		}
+		st.said(sender, b)
+	}
+}
+
+// said executes one broadcast or send. Its success is told only to those who
+// gave it a ref; its failure to everybody.
+func (st *stream) said(sender *bridge.Sender, b []byte) {
+	body, err := parseObject(b)
+	ref := body["ref"]
+	var id ulid.ULID
+	if err == nil {
+		id, err = st.server.publishSaid(sender, body)
+	}
+	var answer any
+	switch {
+	case err != nil:
+		answer = struct {
+			Type  string          `json:"type"`
+			Ref   json.RawMessage `json:"ref,omitempty"`
+			Error problem         `json:"error"`
+		}{"error", ref, st.server.problem(err)}
+	case ref != nil:
+		answer = struct {
+			Type string          `json:"type"`
+			Ref  json.RawMessage `json:"ref"`
+			ID   ulid.ULID       `json:"id"`
+		}{"accepted", ref, id}
+	default:
+		return
+	}
+	text, err := json.Marshal(answer)
+	if err != nil {
+		st.server.log.WithError(err).Error("answer not encoded")
+		return
+	}
+	st.frame(frameText, text)
+}
+
+// publishSaid publishes what was said on a WebSocket.
+func (s *Server) publishSaid(sender *bridge.Sender, body object) (ulid.ULID, error) {
+	what, _, err := body.text("type")
+	p := bridge.Publication{Via: bridge.HTTP, Wait: true}
+	switch {
+	case err != nil:
+		return ulid.ULID{}, err
+	case what == bridge.Send.String():
+		p.Type = bridge.Send
+	case what != bridge.Broadcast.String():
+		return ulid.ULID{}, fault(invalidField, "type", "%q is neither broadcast nor send", shorten(what))
+	}
+	fields := []string{"type", "ref", "channels", "message", "ttl"}
+	if p.Type == bridge.Send {
+		fields = append(fields, "receivers")
+	}
+	if err := body.only(fields...); err != nil {
+		return ulid.ULID{}, err
+	}
+	said, err := spokenIn(sender, body)
+	if err != nil {
+		return ulid.ULID{}, err
+	}
+	p.Content, p.TTL = said.content, said.ttl
+	if err := s.targets(said, &p); err != nil {
+		return ulid.ULID{}, err
+	}
+	if !s.gate.enter() {
+		return ulid.ULID{}, errStopping()
+	}
+	defer s.gate.leave()
+	id, err := s.hub.Publish(sender, p)
+	if err != nil {
+		return id, s.publishFailed(p.Type, err)
+	}
+	return id, nil
+}
+
+// frame queues a frame of the stream's own.
+func (st *stream) frame(kind byte, payload []byte) {
+	if st.put(appendFrame(nil, kind, payload)) {
+		st.writer.Wake()
+	}
+}

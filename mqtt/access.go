@@ -1,0 +1,117 @@
+package mqtt
+
+import (
+	"slices"
+	"strings"
+)
+
+// User is somebody who connects with a user name and a password of their own,
+// in place of the secret key or a token.
+type User struct {
+	Hash []byte // bcrypt
+	// Rules is what the user may read and write; nil: everything. What the
+	// gateway's own tree forbids stays forbidden (topic tree, "Access").
+	Rules []Rule
+}
+
+// Rule is one line of an access list. A topic may be read, or written, if a
+// rule for that matches it and no rule that denies does, wherever it stands.
+type Rule struct {
+	Read, Write bool // neither: deny
+	// Pattern is a topic filter. %u stands for the user name, %c for the client id.
+	Pattern string
+}
+
+// access is what one session may do. A nil pointer allows everything.
+type access struct {
+	read, write, deny [][]string // patterns, by level
+}
+
+// newAccess fills in the rules for one client.
+func newAccess(rules []Rule, user, client string) *access {
+	if rules == nil {
+		return nil
+	}
+	a := &access{}
+	fill := strings.NewReplacer("%u", user, "%c", client)
+	for _, r := range rules {
+		levels := strings.Split(fill.Replace(r.Pattern), "/")
+		if r.Read {
+			a.read = append(a.read, levels)
+		}
+		if r.Write {
+			a.write = append(a.write, levels)
+		}
+		if !r.Read && !r.Write {
+			a.deny = append(a.deny, levels)
+		}
+	}
+	return a
+}
+
+// namesClient reports whether a rule has the client id in it. Such a client id
+// must be one level without wildcards.
+func namesClient(rules []Rule) bool {
+	return slices.ContainsFunc(rules, func(r Rule) bool { return strings.Contains(r.Pattern, "%c") })
+}
+
+func (a *access) mayRead(topic string) bool  { return a == nil || a.allows(a.read, topic) }
+func (a *access) mayWrite(topic string) bool { return a == nil || a.allows(a.write, topic) }
+
+func (a *access) allows(by [][]string, topic string) bool {
+	levels := strings.Split(topic, "/")
+	return anyCovers(by, levels) && !anyCovers(a.deny, levels)
+}
+
+// maySubscribe reports whether a filter can match a topic that may be read.
+// What else it matches is not delivered.
+func (a *access) maySubscribe(filter string) bool {
+	if a == nil {
+		return true
+	}
+	levels := strings.Split(filter, "/")
+	return slices.ContainsFunc(a.read, func(p []string) bool { return overlap(p, levels) }) && !anyCovers(a.deny, levels)
+}
+
+func anyCovers(patterns [][]string, levels []string) bool {
+	return slices.ContainsFunc(patterns, func(p []string) bool { return covers(p, levels) })
+}
+
+// covers reports whether a pattern matches everything that a filter does; a
+// topic is a filter that matches itself. Wildcards at the front do not match
+// topics that begin with $ (MQTT-4.7.2-1).
+func covers(pattern, filter []string) bool {
+	if len(filter[0]) > 0 && filter[0][0] == '$' && (pattern[0] == "+" || pattern[0] == "#") {
+		return false
+	}
+	for i, p := range pattern {
+		switch {
+		case p == "#":
+			return true
+		case i >= len(filter):
+			return false
+		case filter[i] == "#", p != "+" && p != filter[i]:
+			return false
+		}
+	}
+	return len(pattern) == len(filter)
+}
+
+// overlap reports whether some topic matches both filters.
+func overlap(a, b []string) bool {
+	dollar := func(s string) bool { return len(s) > 0 && s[0] == '$' }
+	wild := func(s string) bool { return s == "+" || s == "#" }
+	if dollar(a[0]) && wild(b[0]) || dollar(b[0]) && wild(a[0]) {
+		return false
+	}
+	for i := 0; ; i++ {
+		switch {
+		case i < len(a) && a[i] == "#", i < len(b) && b[i] == "#":
+			return true // "a/#" matches "a", and the other had as many levels as this
+		case i >= len(a) || i >= len(b):
+			return len(a) == len(b)
+		case a[i] != "+" && b[i] != "+" && a[i] != b[i]:
+			return false
+		}
+	}
+}

@@ -1,0 +1,282 @@
+package mqtt
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+// keeper writes what changed to the store, in groups, and in nobody's way: who
+// changes a session or a retained message only notes that it did.
+//
+// What is acknowledged soon is never written: a delivery is written once it
+// has waited from one group to the next. So a second at most is lost, and a
+// receiver that keeps up costs the disk nothing.
+type keeper struct {
+	broker *Broker
+	store  Store
+	every  time.Duration
+	log    *logrus.Logger
+
+	lastSession atomic.Uint64
+
+	mu      sync.Mutex
+	changed []*session // each once
+
+	// The saving goroutine's own:
+	group    uint64 // the number of the next to be written
+	lastBody uint64
+	rows     map[string][]byte // changes that are not on disk yet, by table and key
+	now      []delivery        // scratch
+}
+
+// savedBody is a message in the table of bodies, shared by the sessions that it
+// waits for. It is the keeper's.
+type savedBody struct {
+	number, group uint64
+	rows          int // that refer to it
+}
+
+// savedRow is a delivery in the table of queues.
+type savedRow struct {
+	seq, group uint64
+	id         uint16
+	m          *message
+}
+
+func newKeeper(b *Broker, store Store, every time.Duration, log *logrus.Logger) *keeper {
+	return &keeper{broker: b, store: store, every: every, log: log, group: 1, rows: map[string][]byte{}}
+}
+
+// note puts a session on the list of those that changed. The caller holds its
+// lock, and sees to it that it is there once.
+func (k *keeper) note(s *session) {
+	k.mu.Lock()
+	k.changed = append(k.changed, s)
+	k.mu.Unlock()
+}
+
+// run saves from time to time until ctx ends.
+func (k *keeper) run(ctx context.Context) {
+	t := time.NewTicker(k.every)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			k.save(false)
+		}
+	}
+}
+
+// save writes one group: what changed since the last, and what the last could
+// not write. At the end it writes everything.
+func (k *keeper) save(atEnd bool) {
+	for _, m := range k.broker.retained.takeChanged() {
+		k.saveRetained(m)
+	}
+	k.mu.Lock()
+	changed := k.changed
+	k.changed = nil
+	k.mu.Unlock()
+	for _, s := range changed {
+		k.saveSession(s, atEnd)
+	}
+	if len(k.rows) == 0 {
+		return
+	}
+	rows := make([]Row, 0, len(k.rows))
+	for key, value := range k.rows {
+		rows = append(rows, Row{Table: Table(key[0]), Key: []byte(key[1:]), Value: value})
+	}
+	slices.SortFunc(rows, func(a, b Row) int {
+		return cmp.Or(cmp.Compare(a.Table, b.Table), slices.Compare(a.Key, b.Key))
+	})
+	start := time.Now()
+	if err := k.store.Commit(rows); err != nil {
+		k.log.WithError(err).WithField("rows", len(rows)).Error("MQTT state not written: trying again")
+		return // k.rows keeps them, and merges what comes
+	}
+	clear(k.rows)
+	k.group++
+	if took := time.Since(start); took > time.Second {
+		k.log.WithField("took", took.String()).WithField("rows", len(rows)).Warn("the disk is slow: more than a second of MQTT state would be lost with the power")
+	}
+}
+
+func (k *keeper) put(t Table, key, value []byte) { k.rows[string(byte(t))+string(key)] = value }
+
+func (k *keeper) remove(t Table, key []byte) { k.put(t, key, nil) }
+
+// removeNumbered deletes a row whose number is never used again, and that was
+// first put in that group. If the group is not on disk, nothing has to be
+// deleted there: a disk that fails for a year fills no memory.
+func (k *keeper) removeNumbered(t Table, key []byte, group uint64) {
+	if group == k.group {
+		delete(k.rows, string(byte(t))+string(key))
+		return
+	}
+	k.remove(t, key)
+}
+
+func (k *keeper) saveRetained(m *message) {
+	if len(m.payload) == 0 {
+		k.remove(Retained, topicKey(m.topic))
+		return
+	}
+	b, err := encodeMessage(m)
+	if err != nil {
+		k.log.WithError(err).WithField("topic", m.topic).Error("retained message not written")
+		return
+	}
+	k.put(Retained, topicKey(m.topic), b)
+}
+
+// saveSession writes what changed of a session.
+func (k *keeper) saveSession(s *session, atEnd bool) {
+	record, stale := k.takeRecord(s)
+	switch {
+	case record != nil:
+		if s.savedGroup == 0 {
+			s.savedGroup = k.group
+		}
+		b, _ := json.Marshal(record) // plain struct: cannot fail
+		k.put(Sessions, numberKey(s.number), b)
+	case stale && s.savedGroup != 0:
+		k.removeNumbered(Sessions, numberKey(s.number), s.savedGroup)
+		s.savedGroup = 0
+	}
+	k.saveQueue(s, atEnd)
+}
+
+// takeRecord returns the session's record if it has to be written: nil if there
+// is nothing to keep of it.
+func (k *keeper) takeRecord(s *session) (record *sessionRecord, stale bool) {
+	s.subMu.Lock()
+	defer s.subMu.Unlock()
+	ss := k.broker.sessions
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.noted = false
+	if !s.stale {
+		return nil, false
+	}
+	s.stale = false
+	will, delay := s.will, time.Duration(0)
+	if s.conn != nil { // it matters if the gateway ends before the client
+		will, delay = s.conn.will, s.conn.willDelay
+	}
+	if s.ended || s.keep == 0 && will == nil {
+		return nil, true
+	}
+	record = &sessionRecord{
+		Client: s.key.client, User: s.key.user, Sender: s.sender().ID(), Named: s.key.sender != 0,
+		Keep: int64(s.keep / time.Second), Connected: s.conn != nil,
+		Will: newWillRecord(will, delay, s.willAt),
+	}
+	if s.conn == nil {
+		record.Until = s.until.Unix()
+	}
+	if s.keep > 0 {
+		for _, sub := range s.subs {
+			record.Subs = append(record.Subs, subscriptionRecord{sub.filter, sub.qos, sub.noLocal, sub.asIs, sub.subID})
+		}
+		slices.SortFunc(record.Subs, func(a, b subscriptionRecord) int { return strings.Compare(a.Filter, b.Filter) })
+	}
+	return record, true
+}
+
+// saveQueue makes the rows of a session's queue what waits for it now.
+func (k *keeper) saveQueue(s *session, atEnd bool) {
+	waiting, connected := k.takeQueue(s, atEnd)
+	old := s.savedRows
+	rows := make([]savedRow, 0, len(waiting))
+	for i := range waiting {
+		d := &waiting[i]
+		for len(old) > 0 && old[0].seq < d.seq {
+			k.removeRow(s, old[0])
+			old = old[1:]
+		}
+		if len(old) > 0 && old[0].seq == d.seq {
+			row := old[0]
+			old = old[1:]
+			if !connected && row.id != d.id { // it was sent since
+				row.id = d.id
+				k.put(Queued, numberKey(s.number, d.seq), encodeQueued(d.m.saved.number, d))
+			}
+			rows = append(rows, row)
+			continue
+		}
+		if k.saveBody(d.m) {
+			k.put(Queued, numberKey(s.number, d.seq), encodeQueued(d.m.saved.number, d))
+			rows = append(rows, savedRow{d.seq, k.group, d.id, d.m})
+		}
+	}
+	for _, row := range old {
+		k.removeRow(s, row)
+	}
+	s.savedRows = rows
+	clear(waiting) // the scratch keeps no message
+}
+
+// takeQueue returns what waits for a session, and has since the last time.
+func (k *keeper) takeQueue(s *session, all bool) (waiting []delivery, connected bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	connected = s.conn != nil
+	if s.ended || !s.durable {
+		return nil, connected
+	}
+	waiting = k.now[:0]
+	take := func(q *fifo[delivery]) {
+		for i := range q.len() {
+			d := *q.at(i)
+			switch {
+			case d.qos == 0:
+			case all || !connected || d.seq <= s.lastSaved:
+				waiting = append(waiting, d)
+			default:
+				s.changed(false) // young: the next time
+			}
+		}
+	}
+	take(&s.inflight)
+	take(&s.queue)
+	s.lastSaved = s.lastSeq
+	k.now = waiting
+	return waiting, connected
+}
+
+// saveBody counts a row that refers to a message, which it writes with the first.
+func (k *keeper) saveBody(m *message) bool {
+	if m.saved.rows == 0 {
+		b, err := encodeMessage(m)
+		if err != nil {
+			k.log.WithError(err).WithField("topic", m.topic).Error("message not written")
+			return false
+		}
+		k.lastBody++
+		m.saved.number, m.saved.group = k.lastBody, k.group
+		k.put(Bodies, numberKey(m.saved.number), b)
+	}
+	m.saved.rows++
+	return true
+}
+
+// removeRow takes a delivery off the disk, and with the last its message.
+func (k *keeper) removeRow(s *session, row savedRow) {
+	k.removeNumbered(Queued, numberKey(s.number, row.seq), row.group)
+	if row.m.saved.rows--; row.m.saved.rows == 0 {
+		k.removeNumbered(Bodies, numberKey(row.m.saved.number), row.m.saved.group)
+	}
+}

@@ -1,0 +1,106 @@
+package mqtt
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"watchtower/bridge"
+)
+
+// overLimit is a request that goes over a limit of the configuration. It is
+// counted as limit, and logged with the setting's name.
+type overLimit struct{ what, setting string }
+
+func (e overLimit) Error() string { return fmt.Sprintf("%s (%s)", e.what, e.setting) }
+
+var (
+	errConnections   = overLimit{"too many MQTT connections", "limits.mqtt_connections"}
+	errFromAddress   = overLimit{"too many MQTT connections from this address", "limits.mqtt_connections_per_address"}
+	errSessions      = overLimit{"too many MQTT sessions", "limits.mqtt_sessions"}
+	errSubscriptions = overLimit{"too many subscriptions", "limits.mqtt_subscriptions"}
+	errRetained      = overLimit{"too many retained messages", "limits.mqtt_retained"}
+	errRetainedBytes = overLimit{"retained messages take too much memory", "limits.mqtt_retained_bytes"}
+	errNoConnect     = overLimit{"no CONNECT in time", "mqtt.connect_timeout"}
+)
+
+// topicLevels bounds the levels of a topic or a filter, and so what a tree of
+// them costs.
+const topicLevels = 200
+
+var errLevels = fmt.Errorf("topic: has more than %d levels", topicLevels)
+
+// reasonOf is the MQTT 5 reason code of a refused publish or subscription.
+func reasonOf(refusal error) packets.Code {
+	var limit overLimit
+	if errors.As(refusal, &limit) {
+		return packets.ErrQuotaExceeded
+	}
+	return packets.ErrNotAuthorized
+}
+
+// dropReason is what a refused publish is counted as.
+func dropReason(refusal error) bridge.Reason {
+	var limit overLimit
+	if errors.As(refusal, &limit) {
+		return bridge.Limit
+	}
+	return bridge.Refused
+}
+
+// limited counts a refusal, and logs it with its setting once a minute at most.
+func (b *Broker) limited(c *conn, key string, why overLimit) {
+	b.hub.Counters().Drop(bridge.MQTT, bridge.Limit, 1)
+	b.warn(why.setting+" "+key, why.Error(), c)
+}
+
+// track takes a connection in, unless there are too many.
+func (b *Broker) track(c *conn) bool {
+	host := c.host()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.quiet.Load():
+		return false
+	case len(b.conns) >= b.opts.MaxConnections:
+		b.limited(c, "", errConnections)
+		return false
+	case b.hosts[host] >= b.opts.MaxConnectionsPerAddress:
+		b.limited(c, host, errFromAddress)
+		return false
+	}
+	b.conns[c] = struct{}{}
+	b.hosts[host]++
+	b.reads.Add(1)
+	b.serving.Add(1)
+	return true
+}
+
+func (b *Broker) untrack(c *conn) {
+	host := c.host()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.conns, c)
+	if b.hosts[host]--; b.hosts[host] == 0 {
+		delete(b.hosts, host)
+	}
+}
+
+// fullEvery is how often a session whose queue is full is logged at most.
+const fullEvery = time.Minute
+
+// overflowed logs which bound of a session's queue a message went over.
+func (b *Broker) overflowed(s *session, v verdict) {
+	now := b.now().Unix()
+	last := s.overflow.Load()
+	if v != full && v != heavy || last != 0 && now-last < int64(fullEvery/time.Second) || !s.overflow.CompareAndSwap(last, now) {
+		return
+	}
+	setting := "mqtt.session_queue"
+	if v == heavy {
+		setting = "mqtt.session_queue_bytes"
+	}
+	b.log.WithField("client", s.key.client).Warn("messages dropped: the client's queue is full (" + setting + ")")
+}

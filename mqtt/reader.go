@@ -1,0 +1,165 @@
+package mqtt
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+)
+
+// The read buffer of a connection that says little, and of one that has said
+// more than that at a time.
+const (
+	idleBufferBytes = 512
+	busyBufferBytes = 4 << 10
+)
+
+// readPacket reads one packet of at most limit bytes in all, which it finds out
+// before any memory is taken for it.
+func (c *conn) readPacket(limit int) (packets.Packet, error) {
+	var pk packets.Packet
+	first, err := c.r.ReadByte()
+	if err != nil {
+		return pk, err
+	}
+	if first>>4 == packets.Publish && first&6 == 6 {
+		return pk, packets.ErrMalformedPacket // MQTT-3.3.1-4
+	}
+	if err := pk.FixedHeader.Decode(first); err != nil {
+		return pk, err
+	}
+	length, used, err := c.readLength()
+	if err != nil {
+		return pk, err
+	}
+	if 1+used+length > limit {
+		return pk, errTooLarge
+	}
+	pk.FixedHeader.Remaining = length
+	pk.ProtocolVersion = c.version
+	body := make([]byte, length)
+	if _, err := io.ReadFull(c.r, body); err != nil {
+		return pk, err
+	}
+	return pk, decode(&pk, body)
+}
+
+// readLength reads a remaining length of one to four bytes (MQTT 5, 1.5.5).
+func (c *conn) readLength() (length, used int, _ error) {
+	for used < 4 {
+		b, err := c.r.ReadByte()
+		if err != nil {
+			return 0, 0, err
+		}
+		length |= int(b&0x7f) << (7 * used)
+		used++
+		if b < 0x80 {
+			return length, used, nil
+		}
+	}
+	return 0, 0, packets.ErrMalformedVariableByteInteger
+}
+
+// readLoop executes what the client sends until it ends. Its own frame is small,
+// since most connections are idle most of the time, and keep their stack.
+func (c *conn) readLoop() error {
+	for {
+		if c.broker.quiet.Load() {
+			return errStopping
+		}
+		if c.filled && c.r.Buffered() == 0 && c.r.Size() < busyBufferBytes {
+			c.r = bufio.NewReaderSize(c, busyBufferBytes)
+		}
+		_, err := c.r.Peek(1) // waits; what it says, it says once
+		if err == nil && c.readPlain() {
+			continue
+		}
+		done := false
+		if err == nil {
+			done, err = c.readOne()
+		}
+		switch {
+		case c.closing.Load():
+			return net.ErrClosed
+		case err != nil && c.broker.quiet.Load():
+			return errStopping
+		case done || err != nil:
+			return err
+		}
+	}
+}
+
+// readOne reads and executes one packet. Those that come once in a while and go
+// deep are executed aside.
+func (c *conn) readOne() (done bool, err error) {
+	first, err := c.r.Peek(1)
+	if err != nil {
+		return false, err
+	}
+	switch first[0] >> 4 {
+	case packets.Subscribe, packets.Unsubscribe:
+		err = aside(func() error { done, err = c.execute(); return err })
+	default:
+		done, err = c.execute()
+	}
+	return done, err
+}
+
+// execute does the work of readOne. A packet on which the codec panics is a
+// malformed packet, and the program goes on.
+func (c *conn) execute() (done bool, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			c.broker.log.WithField("client", c.clientID).WithField("panic", fmt.Sprint(r)).Warn("malformed packet")
+			err = packets.ErrMalformedPacket
+		}
+	}()
+	pk, err := c.readPacket(c.broker.opts.MaxPacketBytes)
+	if err != nil || c.closing.Load() {
+		return false, err
+	}
+	return c.handle(&pk)
+}
+
+// aside runs f on a goroutine of its own and waits for it. Go does not give a
+// stack that has grown back for a long time; this one goes with its goroutine.
+func aside(f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	return <-done
+}
+
+// readPlain takes the plainest packets off the stream without the cost of a
+// packet: PUBACK, as every receiver at QoS 1 sends it for each message, and
+// PINGREQ.
+func (c *conn) readPlain() (any bool) {
+	for c.r.Buffered() >= 2 && !c.closing.Load() {
+		b, err := c.r.Peek(min(4, c.r.Buffered()))
+		switch {
+		case err != nil:
+			return any
+		case b[0] == packets.Pingreq<<4 && b[1] == 0:
+			if c.answer(packets.Pingresp<<4, 0) != nil {
+				return any // the connection is closed: the next read says so
+			}
+			_, _ = c.r.Discard(2) // they are buffered
+		case b[0] == packets.Puback<<4 && b[1] == 2 && len(b) == 4:
+			c.session.acked(uint16(b[2])<<8 | uint16(b[3]))
+			_, _ = c.r.Discard(4)
+		default:
+			return any
+		}
+		any = true
+	}
+	return any
+}
+
+func (c *conn) readDeadline() time.Time {
+	if c.keepAlive == 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(c.keepAlive + c.keepAlive/2) // MQTT-3.1.2-22
+}

@@ -1,0 +1,206 @@
+package mqtt
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+	"github.com/sirupsen/logrus"
+
+	"watchtower/bridge"
+)
+
+// restoring is the state of reading the store, once, before anybody connects.
+type restoring struct {
+	*keeper
+	bodies   map[uint64]*message
+	sessions map[uint64]*session
+	again    map[*session]bool // was connected: what waits for it may have been sent
+	damaged  int
+}
+
+// restore reads what the store has. A row that makes no sense is logged and
+// removed; only a store that cannot be read is an error.
+func (k *keeper) restore() error {
+	r := &restoring{
+		keeper: k, bodies: map[uint64]*message{}, sessions: map[uint64]*session{}, again: map[*session]bool{},
+	}
+	err := k.store.Load(func(t Table, key, value []byte) error {
+		if err := r.row(t, key, value); err != nil {
+			r.damaged++
+			k.remove(t, key)
+			k.log.WithError(err).WithFields(logrus.Fields{"table": t, "key": string(key)}).Debug("MQTT state dropped")
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	waiting := 0
+	for _, m := range r.bodies {
+		waiting += m.saved.rows
+		if m.saved.rows == 0 {
+			k.remove(Bodies, numberKey(m.saved.number))
+		}
+	}
+	st := k.broker.Stats()
+	event := k.log.WithFields(logrus.Fields{"retained": st.Retained, "sessions": st.Sessions, "waiting": waiting})
+	if r.damaged > 0 {
+		event.WithField("dropped", r.damaged).Warn("MQTT state read; some of it belonged to nobody any more, or was damaged")
+	} else if st.Retained+st.Sessions > 0 {
+		event.Info("MQTT state read")
+	}
+	return nil
+}
+
+func (r *restoring) row(t Table, key, value []byte) error {
+	switch t {
+	case Bodies:
+		if len(key) != 8 {
+			return errDamaged
+		}
+		m, err := decodeMessage(value)
+		if err != nil {
+			return err
+		}
+		m.saved.number = binary.BigEndian.Uint64(key)
+		r.lastBody = max(r.lastBody, m.saved.number)
+		r.bodies[m.saved.number] = m
+	case Sessions:
+		return r.session(key, value)
+	case Queued:
+		return r.queued(key, value)
+	case Retained:
+		m, err := decodeMessage(value)
+		if err != nil {
+			return err
+		}
+		return r.broker.retained.restore(m)
+	}
+	return nil
+}
+
+// session makes a session from its record: with its hold on the sender, its
+// subscriptions and so its memberships.
+func (r *restoring) session(key, value []byte) error {
+	if len(key) != 8 {
+		return errDamaged
+	}
+	number := binary.BigEndian.Uint64(key)
+	r.lastSession.Store(max(r.lastSession.Load(), number))
+	record, err := decodeSession(value)
+	if err != nil {
+		return err
+	}
+	b := r.broker
+	user, ok := b.opts.Users[record.User]
+	if record.User != "" && !ok {
+		return fmt.Errorf("the configuration has no user %s any more", record.User)
+	}
+	own := &owner{}
+	hold, err := b.hub.RestoreHold(record.Sender, record.Named, own.deleted)
+	if err != nil {
+		return err
+	}
+	id := identity{hold: hold, owner: own, key: sessionKey{client: record.Client, user: record.User}}
+	if record.User != "" {
+		id.access = newAccess(user.Rules, record.User, record.Client)
+	}
+	if record.Named {
+		id.key.sender = record.Sender
+	}
+	if b.sessions.all[id.key] != nil {
+		b.hub.Release(hold)
+		return fmt.Errorf("client %s has two sessions", record.Client)
+	}
+	s := b.newSession(id, number)
+	s.savedGroup = r.group - 1 // it is on disk
+	s.keep = min(time.Duration(record.Keep)*time.Second, b.opts.SessionExpiry)
+	s.durable = s.keep > 0
+	now := b.now()
+	s.until = now.Add(s.keep)
+	if !record.Connected && time.Unix(record.Until, 0).Before(s.until) {
+		s.until = time.Unix(record.Until, 0)
+	}
+	if record.Will != nil {
+		if s.will, err = record.Will.will(); err != nil {
+			r.log.WithError(err).WithField("client", record.Client).Warn("will lost")
+		}
+		s.willAt = now.Add(max(time.Duration(record.Will.Delay)*time.Second, b.opts.WillGrace))
+		if at := time.Unix(record.Will.At, 0); record.Will.At != 0 && at.After(s.willAt) {
+			s.willAt = at
+		}
+		if s.willAt.After(s.until) {
+			s.until = s.willAt
+		}
+	}
+	b.sessions.all[id.key] = s
+	b.sessions.away[s] = struct{}{}
+	own.adopt(func() { b.end(s) })
+	for _, sub := range record.Subs {
+		f := packets.Subscription{Filter: sub.Filter, Qos: sub.QoS, NoLocal: sub.NoLocal, RetainAsPublished: sub.AsIs}
+		if _, err := b.subscribe(s, f, sub.ID); err != nil {
+			r.log.WithError(err).WithFields(logrus.Fields{"client": record.Client, "filter": sub.Filter}).Warn("subscription lost")
+		}
+	}
+	r.sessions[number] = s
+	r.again[s] = record.Connected
+	return nil
+}
+
+// queued puts a delivery back into its session's queue: among those in flight
+// if it and all before it were sent.
+func (r *restoring) queued(key, value []byte) error {
+	if len(key) != 16 {
+		return errDamaged
+	}
+	s := r.sessions[binary.BigEndian.Uint64(key)]
+	number, d, err := decodeQueued(value)
+	if err != nil {
+		return err
+	}
+	d.m = r.bodies[number]
+	if s == nil || d.m == nil || !s.durable {
+		return errDamaged
+	}
+	if !s.access.mayRead(d.m.topic) {
+		return errDenied
+	}
+	d.seq = binary.BigEndian.Uint64(key[8:])
+	d.again = d.id != 0 || r.again[s]
+	s.lastSeq, s.lastSaved = d.seq, d.seq
+	s.bytes += d.m.weight()
+	d.m.saved.rows++
+	s.savedRows = append(s.savedRows, savedRow{seq: d.seq, id: d.id, m: d.m})
+	if d.id != 0 && s.queue.len() == 0 {
+		s.lastID = d.id
+		s.inflight.push(d)
+		return nil
+	}
+	d.id = 0
+	s.queue.push(d)
+	return nil
+}
+
+// restore puts a retained message back.
+func (r *retained) restore(m *message) error {
+	if len(m.payload) == 0 || m.topic == "" {
+		return errDamaged
+	}
+	return r.set(m, restored)
+}
+
+// newSession makes a session that has nothing yet. Number is 0 for one that is
+// not on disk yet.
+func (b *Broker) newSession(id identity, number uint64) *session {
+	if number == 0 && b.keeper != nil {
+		number = b.keeper.lastSession.Add(1)
+	}
+	return &session{
+		key: id.key, hold: id.hold, owner: id.owner, counters: b.hub.Counters(),
+		keeper: b.keeper, number: number,
+		limits: queueLimits{b.opts.QueueMessages, b.opts.QueueBytes}, access: id.access,
+		subs: map[string]*subscription{}, channels: map[bridge.Channel]*joined{},
+	}
+}

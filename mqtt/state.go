@@ -1,0 +1,217 @@
+package mqtt
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"watchtower/bridge"
+)
+
+// Store keeps what outlives the process. Its methods are called by one
+// goroutine at a time.
+type Store interface {
+	// Load calls each for every row, table by table in the order of the
+	// constants, and within a table in the order of the keys. The slices are
+	// each's to keep.
+	Load(each func(t Table, key, value []byte) error) error
+	// Commit writes a group, all of it or nothing, and returns when it is on
+	// disk. The rows are in order, and no two have the same key.
+	Commit(rows []Row) error
+}
+
+// Table is one kind of row.
+type Table byte
+
+// The tables, in the order in which they are loaded. Their numbers are on disk.
+const (
+	Bodies   Table = 1 + iota // messages that wait, by number
+	Sessions                  // by number
+	Queued                    // what waits for a session, by its number and the delivery's
+	Retained                  // by topic
+)
+
+// Row is a change of one row. A nil value deletes it.
+type Row struct {
+	Table      Table
+	Key, Value []byte
+}
+
+// A message on disk is a byte of flags, when it expires (8 bytes, Unix seconds;
+// 0: never) and the PUBLISH that a client of MQTT 5 would get, at QoS 1.
+const (
+	flagQoS1     = 1 << 0
+	flagRetain   = 1 << 1
+	messageExtra = 9
+)
+
+var errDamaged = errors.New("damaged")
+
+// encodeMessage makes the row of a message.
+func encodeMessage(m *message) ([]byte, error) {
+	e, err := m.build(version5, 1, nil)
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, messageExtra, messageExtra+len(e.b))
+	if m.qos > 0 {
+		b[0] |= flagQoS1
+	}
+	if m.retain {
+		b[0] |= flagRetain
+	}
+	binary.BigEndian.PutUint64(b[1:], uint64(m.expires))
+	return append(b, e.b...), nil
+}
+
+// decodeMessage reads a row, which the message goes on using.
+func decodeMessage(b []byte) (m *message, err error) {
+	defer func() {
+		if r := recover(); r != nil { // in the codec
+			m, err = nil, errDamaged
+		}
+	}()
+	if len(b) < messageExtra+2 || b[messageExtra]>>4 != packets.Publish {
+		return nil, errDamaged
+	}
+	body := b[messageExtra+1:]
+	body = body[varintLen(body):]
+	pk := packets.Packet{ProtocolVersion: version5, FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 1, Remaining: len(body)}}
+	if err := pk.PublishDecode(body); err != nil {
+		return nil, err
+	}
+	m = &message{
+		topic: pk.TopicName, payload: pk.Payload, extras: carried(&pk.Properties),
+		retain: b[0]&flagRetain != 0, expires: int64(binary.BigEndian.Uint64(b[1:])),
+	}
+	if b[0]&flagQoS1 != 0 {
+		m.qos = 1
+	}
+	return m, nil
+}
+
+// topicKey is the key of a retained message. A store's keys are shorter than
+// topics may be: a long topic is known by its digest.
+func topicKey(topic string) []byte {
+	if len(topic) <= 1024 {
+		return []byte(topic)
+	}
+	sum := sha256.Sum256([]byte(topic))
+	return append([]byte{0}, sum[:]...) // no topic has a zero byte
+}
+
+// numberKey is the key of a body or a session, or with two numbers of a row of
+// the queue.
+func numberKey(numbers ...uint64) []byte {
+	var b []byte
+	for _, n := range numbers {
+		b = binary.BigEndian.AppendUint64(b, n)
+	}
+	return b
+}
+
+// sessionRecord is a session on disk, as JSON.
+type sessionRecord struct {
+	Client string          `json:"client"`
+	User   string          `json:"user,omitempty"`
+	Sender bridge.SenderID `json:"sender"`
+	Named  bool            `json:"named"` // it belongs to a remembered sender
+	// Keep is how long it outlives its connection, in seconds; 0: it is here
+	// for its will only.
+	Keep      int64                `json:"keep"`
+	Until     int64                `json:"until,omitempty"` // Unix seconds
+	Connected bool                 `json:"connected,omitempty"`
+	Subs      []subscriptionRecord `json:"subs,omitempty"`
+	Will      *willRecord          `json:"will,omitempty"`
+}
+
+type subscriptionRecord struct {
+	Filter  string `json:"filter"`
+	QoS     byte   `json:"qos,omitempty"`
+	NoLocal bool   `json:"no_local,omitempty"`
+	AsIs    bool   `json:"retain_as_published,omitempty"`
+	ID      int    `json:"id,omitempty"`
+}
+
+type willRecord struct {
+	Message  []byte `json:"message"` // as in the table of bodies
+	QoS      byte   `json:"qos,omitempty"`
+	Lifetime uint32 `json:"lifetime,omitempty"` // seconds
+	Delay    int64  `json:"delay,omitempty"`    // seconds, of a client that was connected
+	At       int64  `json:"at,omitempty"`       // Unix seconds, of one that was not
+}
+
+func newWillRecord(w *publication, delay time.Duration, at time.Time) *willRecord {
+	if w == nil {
+		return nil
+	}
+	m := message{topic: w.topic, payload: w.payload, retain: w.retain, extras: w.extras}
+	b, err := encodeMessage(&m)
+	if err != nil {
+		return nil // it came off the wire: it can be put on it
+	}
+	r := &willRecord{Message: b, QoS: w.qos, Lifetime: w.lifetime, Delay: int64(delay / time.Second)}
+	if !at.IsZero() {
+		r.At = at.Unix()
+	}
+	return r
+}
+
+func (r *willRecord) will() (*publication, error) {
+	m, err := decodeMessage(r.Message)
+	if err != nil {
+		return nil, err
+	}
+	return &publication{topic: m.topic, payload: m.payload, qos: r.QoS, retain: m.retain, extras: m.extras, lifetime: r.Lifetime}, nil
+}
+
+func decodeSession(b []byte) (sessionRecord, error) {
+	var r sessionRecord
+	d := json.NewDecoder(bytes.NewReader(b))
+	if err := d.Decode(&r); err != nil {
+		return r, fmt.Errorf("session: %w", err)
+	}
+	if r.Client == "" || r.Sender == 0 {
+		return r, errDamaged
+	}
+	return r, nil
+}
+
+// encodeQueued makes a row of the queue: the body's number, the packet id if it
+// was sent (else 0), a byte of flags, and subscription identifiers.
+func encodeQueued(body uint64, d *delivery) []byte {
+	b := binary.BigEndian.AppendUint64(nil, body)
+	b = binary.BigEndian.AppendUint16(b, d.id)
+	var flags byte
+	if d.retain {
+		flags |= flagRetain
+	}
+	b = append(b, flags)
+	for _, id := range d.subIDs {
+		b = binary.AppendUvarint(b, uint64(id))
+	}
+	return b
+}
+
+func decodeQueued(b []byte) (body uint64, d delivery, err error) {
+	if len(b) < 11 {
+		return 0, d, errDamaged
+	}
+	body = binary.BigEndian.Uint64(b)
+	d.id, d.qos, d.retain = binary.BigEndian.Uint16(b[8:]), 1, b[10]&flagRetain != 0
+	for b = b[11:]; len(b) > 0; {
+		id, n := binary.Uvarint(b)
+		if n <= 0 {
+			return 0, d, errDamaged
+		}
+		d.subIDs = append(d.subIDs, int(id))
+		b = b[n:]
+	}
+	return body, d, nil
+}

@@ -1,0 +1,102 @@
+package udp
+
+import (
+	"net"
+
+	"watchtower/bridge"
+	"watchtower/bridge/basic"
+	"watchtower/bridge/frame"
+	"watchtower/bridge/session"
+	"watchtower/bridge/wire"
+)
+
+// fanOut is what the link's goroutine needs for a batch of messages. It is kept
+// from batch to batch, so that fan-out makes no garbage.
+type fanOut struct {
+	out              outgoing
+	frames           []byte
+	offered, dropped []int // by job
+}
+
+// deliver sends messages to their members.
+func (s *Server) deliver(jobs []bridge.Job) {
+	f := &s.fan
+	f.reset(len(jobs))
+	for i, j := range jobs {
+		e := encoded{out: f}
+		for _, a := range j.To {
+			if !a.Wants(j.Message) {
+				continue
+			}
+			f.offered[i]++
+			if !s.offer(a, j.Message, &e, i) {
+				f.dropped[i]++
+			}
+		}
+	}
+	f.out.flush()
+	for i, j := range jobs {
+		j.Done(s.hub.Counters(), bridge.UDP, f.offered[i], f.dropped[i])
+	}
+}
+
+// offer sends a message to one member. It reports false, and has counted it, if
+// that is not possible.
+func (s *Server) offer(a *bridge.Attachment, m *bridge.Message, e *encoded, job int) bool {
+	switch to := a.Member.(type) {
+	case *net.UDPAddr:
+		delivery := e.basic(m)
+		if delivery == nil {
+			s.hub.Counters().Drop(bridge.UDP, bridge.TooLarge, 1)
+			return false
+		}
+		s.fan.out.batch.add(delivery, to, job)
+	case *session.Session:
+		ok := s.sessions.Deliver(to, m, e.session(m), &s.fan.out.sessions)
+		if s.fan.out.sessions.Bytes() >= outFull {
+			s.fan.out.flush()
+		}
+		return ok
+	}
+	return true
+}
+
+func (f *fanOut) reset(jobs int) {
+	if f.out.batch.lost == nil {
+		f.out.batch.lost = func(tag int) { f.dropped[tag]++ }
+	}
+	f.frames = f.frames[:0]
+	f.offered, f.dropped = f.offered[:0], f.dropped[:0]
+	for range jobs {
+		f.offered, f.dropped = append(f.offered, 0), append(f.dropped, 0)
+	}
+}
+
+// encoded is one message as its members get it: made once, by the first that
+// wants it.
+type encoded struct {
+	out             *fanOut
+	plain, sessions []byte
+	tooLarge        bool
+}
+
+// basic returns the delivery for basic members, or nil if it fits no datagram.
+func (e *encoded) basic(m *bridge.Message) []byte {
+	if e.plain == nil && !e.tooLarge {
+		if e.tooLarge = wire.DeliveryHeader+len(m.Data) > wire.MaxDatagram; e.tooLarge {
+			return nil
+		}
+		begin := len(e.out.frames)
+		e.out.frames = wire.AppendDelivery(e.out.frames, basic.Delivery(m))
+		e.plain = e.out.frames[begin:]
+	}
+	return e.plain
+}
+
+// session returns the delivery for sessions, which may keep it.
+func (e *encoded) session(m *bridge.Message) []byte {
+	if e.sessions == nil {
+		e.sessions = frame.AppendDelivery(make([]byte, 0, frame.Overhead+frame.DeliveryFixed+len(m.Data)), basic.Delivery(m))
+	}
+	return e.sessions
+}

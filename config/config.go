@@ -21,6 +21,7 @@ type Config struct {
 	UDP             UDP
 	TCP             TCP
 	MQTT            MQTT
+	HomeAssistant   HomeAssistant
 	TLS             TLS
 	SecretKey       string // empty: one is generated, unless Open
 	Open            bool
@@ -80,6 +81,14 @@ type MQTT struct {
 	SaveInterval      time.Duration
 }
 
+// HomeAssistant is how Home Assistant is told of the channels that ask for it.
+type HomeAssistant struct {
+	Enabled         bool
+	DiscoveryPrefix string
+	BirthTopic      string
+	BirthDelay      time.Duration // longest
+}
+
 // TLS is what the listeners with TLS share. The files are read again when they
 // change.
 type TLS struct {
@@ -137,6 +146,7 @@ type Limits struct {
 	MQTTSubscriptions         int // of one session
 	MQTTRetained              int
 	MQTTRetainedBytes         int
+	HomeAssistantDevices      int // that describe themselves
 }
 
 // Callbacks is how messages are posted to URLs, and to which.
@@ -151,7 +161,8 @@ type Callbacks struct {
 
 // Channel describes one channel.
 type Channel struct {
-	Name string // 1 to 64 printable characters
+	Name          string // 1 to 64 printable characters
+	HomeAssistant bool   // Home Assistant is told of it
 }
 
 // Log is what is logged, and how.

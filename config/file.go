@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	// Goccy's YAML is maintained, and its tree has the position of every key,
@@ -170,18 +172,19 @@ func (r *reader) channel(n uint32, kv *ast.MappingValueNode) {
 		return
 	}
 	var ch Channel
+	keys := map[string]value{"name": text(&ch.Name, anyText), "homeassistant": boolean(&ch.HomeAssistant)}
 	named, before := false, len(r.faults)
 	if _, empty := kv.Value.(*ast.NullNode); !empty {
 		r.each(path, kv.Value, func(key, full string, kv *ast.MappingValueNode) {
-			if key != "name" {
-				r.fault(full, kv.Key, "unknown key%s", meant(nearest(key, []string{"name"})))
+			v, known := keys[key]
+			if !known {
+				r.fault(full, kv.Key, "unknown key%s", meant(nearest(key, slices.Sorted(maps.Keys(keys)))))
 				return
 			}
-			named = true
+			named = named || key == "name"
 			r.from[full] = r.where(kv.Key)
-			var ok bool
-			if ch.Name, ok = nodeText(kv.Value); !ok {
-				r.fault(full, kv.Key, "must be text: put it in quotes")
+			if err := v.read(kv.Value); err != nil {
+				r.fault(full, kv.Key, "%s", err)
 			}
 		})
 	}

@@ -33,9 +33,13 @@ func (c *Config) YAML(secrets bool) []byte {
 		fmt.Fprintf(&b, "%s%s: %s\n", indent, key, text)
 	}
 	if len(c.Channels) > 0 {
-		fmt.Fprintf(&b, "# the channels' names, for people\nchannels:\n")
+		fmt.Fprintf(&b, "# the channels' names, for people, and which of them Home Assistant is told of\nchannels:\n")
 		for _, n := range slices.Sorted(maps.Keys(c.Channels)) {
-			fmt.Fprintf(&b, "  %d: {name: %s}\n", n, strconv.Quote(c.Channels[n].Name))
+			asked := ""
+			if c.Channels[n].HomeAssistant {
+				asked = ", homeassistant: true"
+			}
+			fmt.Fprintf(&b, "  %d: {name: %s%s}\n", n, strconv.Quote(c.Channels[n].Name), asked)
 		}
 	}
 	if len(c.Users) > 0 {

@@ -64,6 +64,11 @@ func settings(c *Config) []setting {
 		define("mqtt.will_grace", "30s", duration(&c.MQTT.WillGrace, 0), "after a start, how long the wills of clients that were connected before wait for them"),
 		define("mqtt.save_interval", "250ms", duration(&c.MQTT.SaveInterval, leastTime), "time between two writes of sessions and retained messages to the disk"),
 
+		define("homeassistant.enabled", "true", boolean(&c.HomeAssistant.Enabled), "tell Home Assistant of the channels with homeassistant: true; false: and take back what it was told"),
+		define("homeassistant.discovery_prefix", "homeassistant", text(&c.HomeAssistant.DiscoveryPrefix, baseTopic), "topic under which Home Assistant looks for devices"),
+		define("homeassistant.birth_topic", "homeassistant/status", text(&c.HomeAssistant.BirthTopic, baseTopic), "topic on which Home Assistant says online"),
+		define("homeassistant.birth_delay", "5s", duration(&c.HomeAssistant.BirthDelay, 0), "longest wait before it is answered, chosen at random"),
+
 		define("tls.certificate", "", text(&c.TLS.Certificate, anyText), "file with the certificate and its chain, PEM; empty: no TLS"),
 		define("tls.key", "", text(&c.TLS.Key, anyText), "file with the certificate's key, PEM"),
 		define("tls.client_ca", "", text(&c.TLS.ClientCA, anyText), "file with the authorities of client certificates, PEM; empty: none are asked for"),
@@ -99,6 +104,7 @@ func settings(c *Config) []setting {
 		define("limits.mqtt_subscriptions", "10000", number(&c.Limits.MQTTSubscriptions, 1, 1<<20), "most subscriptions of one MQTT session"),
 		define("limits.mqtt_retained", "200000", number(&c.Limits.MQTTRetained, 0, 100_000_000), "most retained messages of clients"),
 		define("limits.mqtt_retained_bytes", "134217728", number(&c.Limits.MQTTRetainedBytes, 0, 1<<40), "most memory that they take, in bytes"),
+		define("limits.homeassistant_devices", "256", number(&c.Limits.HomeAssistantDevices, 0, 10_000), "most devices that describe themselves to Home Assistant"),
 
 		define("callbacks.allow", "", list(&c.Callbacks.Allow, hostOrCIDR), "hosts, addresses or CIDRs that callbacks may reach besides public and private ones").alias("allow-callbacks"),
 		define("callbacks.public_only", "false", boolean(&c.Callbacks.PublicOnly), "callbacks reach public addresses only"),

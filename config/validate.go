@@ -82,6 +82,13 @@ func (c *Config) faults(from map[string]string) Faults {
 	if c.HTTP.Listen+c.UDP.Listen+c.TCP.Listen+c.MQTT.Listen == "" && !secure {
 		add("http.listen", errors.New("every protocol is off: turn on HTTP, UDP, TCP or MQTT"))
 	}
+	for _, t := range []struct{ path, topic string }{
+		{"homeassistant.discovery_prefix", c.HomeAssistant.DiscoveryPrefix}, {"homeassistant.birth_topic", c.HomeAssistant.BirthTopic},
+	} {
+		if t.topic == c.MQTT.BaseTopic || strings.HasPrefix(t.topic, c.MQTT.BaseTopic+"/") {
+			add(t.path, fmt.Errorf("must not be under mqtt.base_topic, is %q", t.topic))
+		}
+	}
 	c.checkClashes(add)
 	c.checkTLS(add)
 	for _, name := range slices.Sorted(maps.Keys(c.Users)) {

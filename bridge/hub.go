@@ -45,6 +45,7 @@ type Hub struct {
 	opts     Options
 	bus      Bus
 	links    [numProtocols]*Link
+	taps     []*Link
 	patience time.Duration // the longest of the links'
 	counters Counters
 	ids      *idSource
@@ -59,6 +60,7 @@ type Hub struct {
 	restored []restoredCallback
 	dirty    map[Channel]struct{} // channels whose members topic is to be written
 	wake     chan struct{}        // there is something in dirty
+	departed chan struct{}        // a sender with a name was forgotten
 
 	registrations uint64 // so far
 
@@ -82,6 +84,7 @@ func New(opts Options) (*Hub, error) {
 		channels: map[Channel]*channel{},
 		dirty:    map[Channel]struct{}{},
 		wake:     make(chan struct{}, 1),
+		departed: make(chan struct{}, 1),
 	}
 	if opts.Store != nil {
 		records, err := opts.Store.Load()
@@ -164,6 +167,9 @@ func (h *Hub) Drain(ctx context.Context) {
 		idle := true
 		for _, l := range h.links {
 			idle = idle && (l == nil || l.Idle())
+		}
+		for _, l := range h.taps {
+			idle = idle && l.Idle()
 		}
 		if idle {
 			return

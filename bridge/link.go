@@ -33,6 +33,8 @@ type Link struct {
 	closed   atomic.Bool  // nobody takes jobs any more
 
 	everything bool // it gets messages without members too
+
+	wants func(*Message) bool // of a tap: which messages it takes; else nil
 }
 
 // linkBatch bounds how many jobs a fan-out gets at once.
@@ -47,6 +49,28 @@ func NewLink(p Protocol, c *Counters, size int, patience time.Duration) *Link {
 // TakeEverything makes the link get every message, also those that no member of
 // its protocol is to have. It is called once, before the first.
 func (l *Link) TakeEverything() { l.everything = true }
+
+// AddTap gives a part of the gateway that is no member each broadcast that it
+// wants, once, before the first message. Publishers never wait for a tap: what
+// does not fit into its queue of size messages is counted as a drop of p. Wants
+// is called in the publisher's goroutine, so it decides at once and changes
+// nothing. The tap's jobs are for nobody.
+func (h *Hub) AddTap(p Protocol, size int, wants func(*Message) bool) *Link {
+	l := NewLink(p, &h.counters, size, 0)
+	l.wants = wants
+	h.taps = append(h.taps, l)
+	return l
+}
+
+// tap offers a broadcast to the taps. They are not part of its delivery report.
+func (h *Hub) tap(m *Message) {
+	for _, l := range h.taps {
+		if l.wants(m) {
+			m.retain()
+			l.offer(Job{Message: m})
+		}
+	}
+}
 
 // offer queues a job. It reports false, and counts the drops, if the queue
 // stayed full.
@@ -91,6 +115,9 @@ func (l *Link) reject(j Job) {
 		if a.Wants(j.Message) {
 			n++
 		}
+	}
+	if l.wants != nil {
+		l.counters.Drop(l.protocol, LinkFull, 1)
 	}
 	l.counters.Drop(l.protocol, LinkFull, n)
 	j.Done(l.counters, l.protocol, n, n)

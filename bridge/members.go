@@ -98,9 +98,16 @@ func (h *Hub) MemberCounts() (attachments map[Protocol]int, senders int) {
 	return attachments, len(h.senders)
 }
 
+// RepeatMembers has the members topic of a channel written anew, changed or not.
+func (h *Hub) RepeatMembers(c Channel) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.touchLocked(c)
+}
+
 // touchLocked notes that a channel's members topic is to be written.
-func (h *Hub) touchLocked(ch *channel) {
-	h.dirty[ch.id] = struct{}{}
+func (h *Hub) touchLocked(c Channel) {
+	h.dirty[c] = struct{}{}
 	select {
 	case h.wake <- struct{}{}:
 	default:

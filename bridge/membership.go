@@ -136,7 +136,7 @@ func (h *Hub) attachLocked(s *Sender, c Channel, a *Attachment) error {
 			h.detachLocked(old)
 		}
 	}
-	h.touchLocked(ch)
+	h.touchLocked(c)
 	return nil
 }
 
@@ -186,7 +186,7 @@ func (h *Hub) DetachLingering(a *Attachment) {
 	ghost.membership = m
 	m.attachments = append(m.attachments, ghost)
 	m.channel.lingering.Add(1)
-	h.touchLocked(m.channel)
+	h.touchLocked(m.channel.id)
 }
 
 func (h *Hub) detachLocked(a *Attachment) {
@@ -211,7 +211,7 @@ func (h *Hub) detachLocked(a *Attachment) {
 		delete(m.sender.joined, m.channel.id)
 		delete(m.channel.members, m.sender.id)
 	}
-	h.touchLocked(m.channel)
+	h.touchLocked(m.channel.id)
 }
 
 // leaveLocked ends a membership, and returns the attachments whose owners are

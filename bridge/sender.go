@@ -169,6 +169,17 @@ func (h *Hub) Release(hold *Hold) {
 	endAll(ended)
 }
 
+// Departed says that senders with names have been forgotten, however many since
+// it last said so. Known tells which. It is for one reader.
+func (h *Hub) Departed() <-chan struct{} { return h.departed }
+
+// Known reports whether there is a sender of that id.
+func (h *Hub) Known(id SenderID) bool {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.senders[id] != nil
+}
+
 // SenderByToken returns the sender that a token belongs to.
 func (h *Hub) SenderByToken(token string) (*Sender, bool) {
 	h.mu.RLock()
@@ -226,6 +237,10 @@ func (h *Hub) forgetLocked(s *Sender) []*Attachment {
 	delete(h.senders, s.id)
 	if s.name != "" {
 		delete(h.names, s.name)
+		select {
+		case h.departed <- struct{}{}:
+		default:
+		}
 	}
 	delete(h.tokens, s.token)
 	if s.remembered() && h.opts.Store != nil {

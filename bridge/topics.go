@@ -47,6 +47,29 @@ func (t *Tree) Info() string { return t.base + "/" + levelGateways + "/" + t.gat
 // Me is the topic on which whoever subscribes is told who it is.
 func (t *Tree) Me() string { return t.base + "/" + levelMe }
 
+// HomeAssistant is a topic of this gateway's that is kept for Home Assistant.
+func (t *Tree) HomeAssistant(c Channel, rest string) string {
+	return t.base + "/" + levelHomeAssistant + "/" + t.gateway + "/" + strconv.FormatUint(uint64(c), 10) + "/" + rest
+}
+
+// Say is the topic to which a client publishes a broadcast.
+func (t *Tree) Say(c Channel) string {
+	return t.base + "/" + levelChannels + "/" + strconv.FormatUint(uint64(c), 10) + "/broadcast"
+}
+
+// Said is the topic on which a sender's broadcasts are.
+func (t *Tree) Said(c Channel, s SenderID) string {
+	return string(t.AppendTopic(nil, &Message{Type: Broadcast, Channel: c, Sender: s}))
+}
+
+// Tell is the topic to which a client publishes what is for one receiver.
+func (t *Tree) Tell(c Channel, receiver SenderID) string {
+	return t.base + "/" + levelChannels + "/" + strconv.FormatUint(uint64(c), 10) + "/send/" + strconv.FormatUint(uint64(receiver), 10)
+}
+
+// Gateway is this gateway's name.
+func (t *Tree) Gateway() string { return t.gateway }
+
 // Channels is the filter of every message.
 func (t *Tree) Channels() string { return t.base + "/" + levelChannels + "/#" }
 

@@ -169,6 +169,7 @@ func (h *Hub) Deliver(m *Message) error {
 	if m.Type == Send {
 		return h.deliverSend(m)
 	}
+	h.tap(m)
 	h.counters.Drop(HTTP, Away, int(ch.lingering.Load()))
 	var failed error
 	for p, l := range h.links {

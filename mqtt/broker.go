@@ -243,6 +243,18 @@ func (b *Broker) PublishRetained(topic string, payload []byte) error {
 	return b.deliver(m)
 }
 
+// PublishKept is PublishRetained for what is to outlive the process.
+func (b *Broker) PublishKept(topic string, payload []byte) error {
+	m := &message{topic: topic, payload: payload, qos: 1, retain: true}
+	_ = b.retained.set(m, kept) // cannot fail
+	return b.deliver(m)
+}
+
+// PublishOwn publishes a message of the gateway's own that is not retained.
+func (b *Broker) PublishOwn(topic string, payload []byte) error {
+	return b.deliver(&message{topic: topic, payload: payload, qos: 1})
+}
+
 func (b *Broker) deliver(m *message) error { return b.hand(b.router.route([]byte(m.topic)), m) }
 
 // hand gives a message to everybody on its route, and to the gateway's own
@@ -276,6 +288,9 @@ func (b *Broker) hand(r *route, m *message) error {
 	}
 	for _, g := range r.groups {
 		tally(g.offer(m))
+	}
+	for _, watch := range r.watches {
+		watch(m.topic, m.payload)
 	}
 	b.hub.Counters().Out(bridge.MQTT, out)
 	if m.channel == nil {

@@ -33,6 +33,7 @@ type source byte
 const (
 	published source = iota // by a client: within the limits, and written to disk
 	own                     // by the gateway, which writes it anew at each start
+	kept                    // by the gateway, and written to disk
 	restored                // from disk
 )
 
@@ -57,7 +58,7 @@ func (r *retained) set(m *message, from source) error {
 			return err
 		}
 	}
-	if from == published {
+	if from == published || from == kept {
 		r.note(m)
 	}
 	if len(m.payload) == 0 {
@@ -77,7 +78,7 @@ func (r *retained) set(m *message, from source) error {
 		n = child
 	}
 	r.clear(n)
-	n.m, n.own = m, from == own
+	n.m, n.own = m, from == own || from == kept
 	r.n++
 	if !n.own {
 		r.clients++

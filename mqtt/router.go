@@ -25,6 +25,7 @@ type subscription struct {
 	asIs    bool // retain as published
 	subID   int  // subscription identifier; 0: none
 	means   bridge.Filter
+	watch   func(topic string, payload []byte) // of the gateway's own, which has no session; else nil
 }
 
 // target is a session that gets a topic, by however many of its filters.
@@ -43,6 +44,7 @@ type route struct {
 	topic      string
 	targets    []target
 	groups     []*group
+	watches    []func(topic string, payload []byte)
 }
 
 // group is a shared subscription: one of its targets gets a message.
@@ -166,6 +168,10 @@ func (r *router) match(topic string, generation uint64) *route {
 	bySession := map[*session]int{}
 	for id := range found.Subscriptions {
 		sub := r.subs[id]
+		if sub != nil && sub.watch != nil {
+			rt.watches = append(rt.watches, sub.watch)
+			continue
+		}
 		if sub == nil || send && sub.session.sender().ID() != address.Receiver {
 			continue // nobody gets what was sent to another, whatever it subscribed to
 		}

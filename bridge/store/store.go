@@ -239,6 +239,29 @@ func (s *Store) Meta(key string, make func() []byte) ([]byte, error) {
 	return value, nil
 }
 
+// Document is a value of any size in the store, read and written as a whole.
+type Document struct {
+	store *Store
+	key   []byte
+}
+
+// Document returns the document of that key. It shares its keys with Meta.
+func (s *Store) Document(key string) Document { return Document{s, []byte(key)} }
+
+// Load returns the document, or nil where nothing was saved yet.
+func (d Document) Load() (value []byte, err error) {
+	err = d.store.db.View(func(tx *bbolt.Tx) error {
+		value = slices.Clone(tx.Bucket(metaBucket).Get(d.key))
+		return nil
+	})
+	return value, closedError(err)
+}
+
+// Save writes the document. It returns once it is on disk.
+func (d Document) Save(value []byte) error {
+	return closedError(d.store.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(d.key, value) }))
+}
+
 func closedError(err error) error {
 	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
 		return ErrClosed

@@ -3,11 +3,15 @@ package gateway
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"sync"
+	"time"
 
+	"watchtower/bridge"
 	"watchtower/mqtt"
 )
 
@@ -75,11 +79,42 @@ func (g *Gateway) publishInfo() error {
 		"names":     names, // of channels, as configured
 		"senders":   senders,
 		"sessions":  stats.Sessions,
+
+		"messages_per_minute": g.rate.perMinute(g.messagesIn(), g.hub.Now()),
 	})
 	if err != nil {
 		return err
 	}
 	return g.broker.PublishRetained(g.hub.Tree().Info(), payload)
+}
+
+// messagesIn counts what came in since the start, by all protocols.
+func (g *Gateway) messagesIn() (n uint64) {
+	for _, p := range bridge.Protocols {
+		in, _ := g.hub.Counters().Messages(p)
+		n += in
+	}
+	return n
+}
+
+// rate makes a count that rises messages a minute.
+type rate struct {
+	mu    sync.Mutex
+	count uint64
+	at    time.Time
+}
+
+// perMinute is how fast the count rose since it was last asked; 0 the first time.
+func (r *rate) perMinute(count uint64, now time.Time) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n, passed := count-r.count, now.Sub(r.at)
+	first := r.at.IsZero()
+	r.count, r.at = count, now
+	if first || passed <= 0 {
+		return 0
+	}
+	return int(math.Round(float64(n) / passed.Minutes()))
 }
 
 func revision() string {

@@ -22,6 +22,7 @@ import (
 	"watchtower/config"
 	"watchtower/http"
 	"watchtower/mqtt"
+	"watchtower/mqtt/homeassistant"
 	mqttstore "watchtower/mqtt/store"
 	"watchtower/tcp"
 	"watchtower/udp"
@@ -46,18 +47,26 @@ type Gateway struct {
 	state   *mqttstore.Store
 	hub     *bridge.Hub
 	broker  *mqtt.Broker
-	parts   []*part // in the order in which they start
-	tcpPort uint16  // for devices that look for the gateway; 0: off
+	parts   []*part               // in the order in which they start
+	tcpPort uint16                // for devices that look for the gateway; 0: off
+	pace    homeassistant.Options // what no setting changes
+	rate    rate
 
 	signingKey []byte // of callbacks
 
 	deviceKey func() frame.Key // derived when the first device asks for a session
 }
 
+// Option changes what no setting does.
+type Option func(*Gateway)
+
 // New opens the data directory, generates what is missing there, and puts the
 // parts together. It binds nothing and starts nothing but the store.
-func New(cfg config.Config, log *logrus.Logger) (*Gateway, error) {
-	g := &Gateway{cfg: cfg, log: log}
+func New(cfg config.Config, log *logrus.Logger, with ...Option) (*Gateway, error) {
+	g := &Gateway{cfg: cfg, log: log, pace: homeassistant.DefaultOptions()}
+	for _, option := range with {
+		option(g)
+	}
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("data_dir: %w", err)
 	}
@@ -107,6 +116,11 @@ func (g *Gateway) assemble() error {
 		bus.on(port{name: "MQTT over TLS", setting: "mqtt.tls_listen", flag: "mqtt-tls-listen", listen: g.cfg.MQTT.TLSListen, bind: g.broker.ListenTLS, addr: g.broker.TLSAddr})
 	}
 	g.parts = append(g.parts, bus)
+	house, err := homeassistant.New(g.hub, g.broker, g.store.Document("homeassistant"), g.homeAssistantOptions(), g.log)
+	if err != nil {
+		return fmt.Errorf("data_dir: %w", err)
+	}
+	g.parts = append(g.parts, &part{setting: "homeassistant", server: house})
 	if g.cfg.TCP.Listen != "" {
 		s := tcp.New(g.hub, g.tcpOptions(), g.log)
 		p := &part{setting: "tcp", server: s}

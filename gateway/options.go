@@ -7,6 +7,7 @@ import (
 	"watchtower/bridge"
 	"watchtower/http"
 	"watchtower/mqtt"
+	"watchtower/mqtt/homeassistant"
 	"watchtower/tcp"
 	"watchtower/udp"
 )
@@ -56,6 +57,19 @@ func (g *Gateway) mqttOptions(secure *tls.Config) mqtt.Options {
 	o.MaxRetained, o.MaxRetainedBytes = g.cfg.Limits.MQTTRetained, g.cfg.Limits.MQTTRetainedBytes
 	o.WillGrace = g.cfg.MQTT.WillGrace
 	o.Store, o.SaveEvery = g.state, g.cfg.MQTT.SaveInterval
+	return o
+}
+
+func (g *Gateway) homeAssistantOptions() homeassistant.Options {
+	o := g.pace
+	o.Prefix, o.BirthTopic, o.BirthDelay = g.cfg.HomeAssistant.DiscoveryPrefix, g.cfg.HomeAssistant.BirthTopic, g.cfg.HomeAssistant.BirthDelay
+	o.Devices, o.Version = g.cfg.Limits.HomeAssistantDevices, Version
+	o.Channels = map[bridge.Channel]string{}
+	for n, c := range g.cfg.Channels {
+		if c.HomeAssistant && g.cfg.HomeAssistant.Enabled {
+			o.Channels[bridge.Channel(n)] = c.Name
+		}
+	}
 	return o
 }
 

@@ -1,0 +1,156 @@
+package homeassistant
+
+import (
+	"context"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// follow keeps discovery true until ctx ends, one round after the other.
+func (s *Service) follow(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.births:
+			s.greet(ctx)
+		case <-s.changed:
+			s.reconcile(ctx)
+		case <-s.hub.Departed():
+			s.forget()
+			s.reconcile(ctx)
+		}
+		if !pause(ctx, s.opts.Every) {
+			return
+		}
+	}
+}
+
+// pause waits, and reports false if ctx ended meanwhile.
+func pause(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// reconcile publishes what has changed since Home Assistant was last told.
+func (s *Service) reconcile(ctx context.Context) {
+	before := s.known.Topics
+	want, gone := s.compare()
+	s.remember()
+	s.clearRetained()
+	changed := map[string]discovery{}
+	for topic, d := range want {
+		if old, ok := before[topic]; !ok || !old.equal(d) {
+			changed[topic] = d
+		}
+	}
+	s.tell(ctx, changed, gone)
+}
+
+// tell takes away what is gone, and publishes the rest after that: removing and
+// adding at once would leave a second entity beside the first.
+func (s *Service) tell(ctx context.Context, changed, gone map[string]discovery) {
+	if len(gone) > 0 {
+		s.takeAway(gone)
+		if !pause(ctx, s.opts.RemovalWait) {
+			return
+		}
+	}
+	for _, topic := range slices.Sorted(maps.Keys(changed)) {
+		s.publish(topic, changed[topic].payload())
+	}
+}
+
+// takeAway is the step of a removal that Home Assistant acts on: of a device that
+// stays the components without their keys, of another an empty payload.
+func (s *Service) takeAway(gone map[string]discovery) {
+	for topic, left := range gone {
+		if stays, ok := s.known.Topics[topic]; ok {
+			s.publish(topic, stays.with(left.without()).payload())
+		} else {
+			s.publish(topic, nil)
+		}
+	}
+}
+
+func (s *Service) publish(topic string, payload []byte) {
+	s.failed("discovery not published", s.bus.PublishRetained(topic, payload))
+}
+
+// greet answers a birth message: after a short wait, so that not everything in
+// the house speaks at once, discovery, then availability, then states.
+func (s *Service) greet(ctx context.Context) {
+	if s.opts.BirthDelay > 0 && !pause(ctx, rand.N(s.opts.BirthDelay)) {
+		return
+	}
+	select {
+	case <-s.births: // the same start, or a newer one that this is in time for
+	default:
+	}
+	if !s.layGhosts(ctx) {
+		return
+	}
+	for i, topic := range slices.Sorted(maps.Keys(s.known.Topics)) {
+		if i > 0 && !pause(ctx, s.opts.Spread) {
+			return
+		}
+		s.publish(topic, s.known.Topics[topic].payload())
+	}
+	s.repeat(s.bus.PublishRetained, s.tree.Status(), s.tree.Info())
+	for _, c := range s.channels() {
+		s.hub.RepeatMembers(c)
+	}
+	s.repeat(s.bus.PublishKept, s.retained(s.known.Devices)...)
+}
+
+// layGhosts removes what was removed while Home Assistant may have been away.
+// What it has never seen in this life of its own, it does not remove: so it is
+// shown the thing once more, and then its end.
+func (s *Service) layGhosts(ctx context.Context) bool {
+	ghosts := s.known.Ghosts
+	if len(ghosts) == 0 {
+		return true
+	}
+	for topic, ghost := range ghosts {
+		whole := ghost
+		if stays, ok := s.known.Topics[topic]; ok {
+			whole = stays.with(ghost.Components)
+		}
+		s.publish(topic, whole.payload())
+	}
+	if !pause(ctx, s.opts.RemovalWait) {
+		return false
+	}
+	s.takeAway(ghosts)
+	if !pause(ctx, s.opts.RemovalWait) {
+		return false
+	}
+	if len(s.births) == 0 { // else it began anew meanwhile, and may not have seen all of it
+		s.known.Ghosts = map[string]discovery{}
+		s.remember()
+	}
+	return true
+}
+
+// repeat publishes retained messages anew. None is repeated after Quiesce: the
+// last status is the gateway's farewell.
+func (s *Service) repeat(publish func(string, []byte) error, topics ...string) {
+	for _, topic := range topics {
+		s.mu.Lock()
+		if payload := s.bus.Retained(topic); len(payload) > 0 && !s.quiet && s.due[topic] == nil {
+			s.failed("state not repeated", publish(topic, payload))
+		}
+		s.mu.Unlock()
+	}
+}

@@ -1,0 +1,172 @@
+package homeassistant
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+
+	"watchtower/bridge"
+)
+
+// discovery is what Home Assistant is told of one device. Other root keys than
+// those allowed make it reject the whole.
+type discovery struct {
+	Device       map[string]any       `json:"device"`
+	Origin       map[string]any       `json:"origin"`
+	Availability string               `json:"availability_topic"`
+	QoS          int                  `json:"qos"`
+	Components   map[string]component `json:"components"`
+}
+
+// component is one entity, by the keys of its platform.
+type component map[string]any
+
+// payload is the discovery as it is published.
+func (d discovery) payload() []byte { return encode(d) }
+
+func (d discovery) equal(o discovery) bool { return bytes.Equal(d.payload(), o.payload()) }
+
+// with returns d with further components; those of d stay.
+func (d discovery) with(more map[string]component) discovery {
+	all := maps.Clone(more)
+	maps.Copy(all, d.Components)
+	d.Components = all
+	return d
+}
+
+// missing returns d with those components only that o does not have.
+func (d discovery) missing(o discovery) discovery {
+	left := map[string]component{}
+	for key, c := range d.Components {
+		if _, ok := o.Components[key]; !ok {
+			left[key] = c
+		}
+	}
+	d.Components = left
+	return d
+}
+
+// without returns the components as Home Assistant removes them: all but their
+// platform left out.
+func (d discovery) without() map[string]component {
+	stubs := map[string]component{}
+	for key, c := range d.Components {
+		stubs[key] = component{"platform": c["platform"]}
+	}
+	return stubs
+}
+
+// encode is JSON without the escapes for HTML, which nobody here needs. What is
+// encoded has only maps, slices, texts and numbers, so it cannot fail.
+func encode(v any) []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(v)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
+
+// wanted is all that Home Assistant is to know, by topic. The caller holds mu.
+func (s *Service) wantedLocked() map[string]discovery {
+	want := map[string]discovery{}
+	if len(s.opts.Channels) == 0 {
+		return want
+	}
+	want[s.topic(s.gatewayID())] = s.gateway()
+	for _, d := range s.devices {
+		want[s.topic(s.deviceID(d.sender))] = s.described(d)
+	}
+	return want
+}
+
+// frame is a discovery without components.
+func (s *Service) frame(id string, device map[string]any) discovery {
+	device["identifiers"] = []any{id}
+	return discovery{
+		Device:       device,
+		Origin:       map[string]any{"name": "Watchtower", "sw_version": s.opts.Version},
+		Availability: s.tree.Status(), QoS: 1, Components: map[string]component{},
+	}
+}
+
+// add puts an entity into a device, with what all of them have.
+func (d discovery) add(id, key, platform, name string, c component) {
+	c["platform"], c["name"], c["unique_id"] = platform, name, id+"_"+key
+	c["default_entity_id"] = platform + "." + slug(id+"_"+key)
+	d.Components[key] = c
+}
+
+// gateway is the gateway's own device, with the channels.
+func (s *Service) gateway() discovery {
+	id := s.gatewayID()
+	d := s.frame(id, map[string]any{
+		"name": "Watchtower " + s.tree.Gateway(), "manufacturer": "Watchtower", "model": "Gateway", "sw_version": s.opts.Version,
+	})
+	count := func(key, name, icon string) {
+		d.add(id, key, "sensor", name, component{
+			"state_topic": s.tree.Info(), "value_template": "{{ value_json." + key + " }}",
+			"state_class": "measurement", "entity_category": "diagnostic", "icon": icon,
+		})
+	}
+	count("senders", "Senders", "mdi:account-multiple")
+	count("channels", "Channels", "mdi:pound")
+	count("messages_per_minute", "Messages a minute", "mdi:message-flash")
+	d.add(id, "version", "sensor", "Version", component{
+		"state_topic": s.tree.Info(), "value_template": "{{ value_json.version }}", "entity_category": "diagnostic", "icon": "mdi:tag",
+	})
+	for _, c := range s.channels() {
+		s.addChannel(d, id, c)
+	}
+	return d
+}
+
+// addChannel gives the gateway's device the entities of a channel. The templates
+// live through the empty payload of a members topic that is removed.
+func (s *Service) addChannel(d discovery, id string, c bridge.Channel) {
+	key, name := fmt.Sprintf("channel_%d", c), s.opts.Channels[c]
+	d.add(id, key, "event", name, component{
+		"state_topic": s.eventTopic(c), "event_types": []any{eventType}, "icon": "mdi:message-text",
+	})
+	d.add(id, key+"_last", "sensor", name+" last message", component{
+		"state_topic": s.lastTopic(c), "value_template": "{{ value_json.state }}",
+		"json_attributes_topic": s.lastTopic(c), "json_attributes_template": "{{ value_json.attributes | tojson }}",
+		"icon": "mdi:message-text-clock",
+	})
+	d.add(id, key+"_members", "sensor", name+" members", component{
+		"state_topic": s.tree.Members(c), "value_template": "{{ value_json.count if value_json is defined else 0 }}",
+		"json_attributes_topic":    s.tree.Members(c),
+		"json_attributes_template": "{{ {'members': value_json.members if value_json is defined else []} | tojson }}",
+		"state_class":              "measurement", "icon": "mdi:account-group",
+	})
+	d.add(id, key+"_say", "notify", name, component{"command_topic": s.tree.Say(c), "icon": "mdi:bullhorn"})
+}
+
+// described is a device that described itself.
+func (s *Service) described(d *device) discovery {
+	id := s.deviceID(d.sender)
+	about := map[string]any{"name": d.name, "via_device": s.gatewayID()}
+	for key, text := range d.description.about {
+		about[key] = text
+	}
+	out := s.frame(id, about)
+	for key, sensor := range d.description.sensors {
+		c := component{"state_topic": s.stateTopic(d.channel, d.sender), "value_template": sensor.value}
+		if sensor.expireAfter > 0 {
+			// A retained state would come back to life: these hear the sender itself.
+			c["state_topic"], c["expire_after"] = s.tree.Said(d.channel, d.sender), sensor.expireAfter
+		}
+		for key, text := range map[string]string{"unit_of_measurement": sensor.unit, "device_class": sensor.deviceClass, "state_class": sensor.stateClass} {
+			if text != "" {
+				c[key] = text
+			}
+		}
+		out.add(id, "sensor_"+key, "sensor", sensor.name, c)
+	}
+	for _, word := range d.description.commands {
+		out.add(id, "button_"+escape(word), "button", word, component{
+			"command_topic": s.tree.Tell(d.channel, d.sender), "payload_press": word,
+		})
+	}
+	return out
+}

@@ -1,0 +1,166 @@
+package homeassistant
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"watchtower/bridge"
+)
+
+// Bus is what the package needs of the broker. Its publishes put into bounded
+// queues and return.
+type Bus interface {
+	// PublishOwn publishes a message that is not retained.
+	PublishOwn(topic string, payload []byte) error
+	// PublishRetained publishes a retained message that the next start writes
+	// anew; an empty payload removes it.
+	PublishRetained(topic string, payload []byte) error
+	// PublishKept does the same with one that outlives the process.
+	PublishKept(topic string, payload []byte) error
+	// Retained returns a topic's retained message, or nil.
+	Retained(topic string) []byte
+	// Watch calls f, in the publisher's goroutine, with each message on a topic.
+	Watch(filter string, f func(topic string, payload []byte)) (end func())
+}
+
+// Memory keeps one document over restarts.
+type Memory interface {
+	Load() ([]byte, error)
+	Save([]byte) error
+}
+
+// Options of a Service. DefaultOptions gives what is not the user's to choose.
+type Options struct {
+	Channels   map[bridge.Channel]string // names of those that ask for it; empty: all is taken back
+	Prefix     string                    // of discovery topics
+	BirthTopic string                    // where Home Assistant says online
+	BirthDelay time.Duration             // longest wait before it is answered
+	Devices    int                       // most that describe themselves
+	Version    string                    // of the program
+
+	Queue       int           // messages that wait to be mirrored
+	Every       time.Duration // least time between two writes of one retained topic, and between two rounds of discovery
+	RemovalWait time.Duration // between the steps of a removal, for Home Assistant to follow
+	Spread      time.Duration // between two discovery messages after a birth
+}
+
+// DefaultOptions are those that no setting changes.
+func DefaultOptions() Options {
+	return Options{Queue: 4096, Every: time.Second, RemovalWait: 2 * time.Second, Spread: 20 * time.Millisecond}
+}
+
+// Service keeps Home Assistant informed. New starts nothing.
+type Service struct {
+	hub    *bridge.Hub
+	tree   *bridge.Tree
+	bus    Bus
+	memory Memory
+	opts   Options
+	log    *logrus.Logger
+	tap    *bridge.Link // nil: no channel asks
+	noisy  *throttle    // of the tap's goroutine
+
+	births  chan struct{} // Home Assistant said online
+	changed chan struct{} // a device came, changed or went
+
+	known known  // what Home Assistant may know; the announcer's own
+	saved []byte // as it is on disk
+
+	mu      sync.Mutex // guards all below, and the order of retained messages
+	quiet   bool       // nothing is repeated any more
+	devices map[bridge.SenderID]*device
+	due     map[string][]byte // retained topics to be written
+	wake    chan struct{}     // there is something due
+}
+
+// New returns a service with the devices that the memory knows. It is called
+// before the first message.
+func New(hub *bridge.Hub, bus Bus, memory Memory, opts Options, log *logrus.Logger) (*Service, error) {
+	s := &Service{
+		hub: hub, tree: hub.Tree(), bus: bus, memory: memory, opts: opts, log: log, noisy: newThrottle(),
+		births: make(chan struct{}, 1), changed: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+		devices: map[bridge.SenderID]*device{}, due: map[string][]byte{},
+	}
+	var err error
+	if s.known, err = s.load(); err != nil {
+		return nil, err
+	}
+	for _, r := range s.known.Devices {
+		s.restore(r)
+	}
+	if len(opts.Channels) > 0 {
+		s.tap = hub.AddTap(bridge.MQTT, opts.Queue, s.wants)
+	}
+	return s, nil
+}
+
+// wants runs in the publishers' goroutines.
+func (s *Service) wants(m *bridge.Message) bool {
+	_, asked := s.opts.Channels[m.Channel]
+	return asked
+}
+
+// Serve works until ctx ends, and returns when all that it started has ended.
+func (s *Service) Serve(ctx context.Context) error {
+	var own sync.WaitGroup
+	stop := s.bus.Watch(s.opts.BirthTopic, s.born)
+	s.forget()
+	all, gone := s.compare()
+	s.remember()
+	s.clearRetained()
+	if s.tap != nil {
+		own.Go(func() { s.tap.Run(ctx, s.hear) })
+		own.Go(func() { s.write(ctx) })
+	}
+	own.Go(func() {
+		s.tell(ctx, all, gone)
+		s.follow(ctx)
+	})
+	own.Wait()
+	stop()
+	return nil
+}
+
+// Quiesce ends the repeating of retained topics: the status that follows is the
+// last. What is said meanwhile is mirrored still, and nothing waits any more.
+func (s *Service) Quiesce(context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.quiet = true
+	s.writeLocked()
+}
+
+// born is called by the broker with what is said on the birth topic.
+func (s *Service) born(_ string, payload []byte) {
+	if string(payload) == "online" {
+		signal(s.births)
+	}
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// channels lists those that ask, ascending.
+func (s *Service) channels() []bridge.Channel {
+	all := make([]bridge.Channel, 0, len(s.opts.Channels))
+	for c := range s.opts.Channels {
+		all = append(all, c)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// failed logs what the bus or the memory did not take.
+func (s *Service) failed(what string, err error) {
+	if err != nil {
+		s.log.WithError(err).Warn("Home Assistant: " + what)
+	}
+}

@@ -1,0 +1,126 @@
+package homeassistant
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"slices"
+
+	"watchtower/bridge"
+)
+
+// known is what Home Assistant may know, as it is kept on disk. It is written
+// before what it tells of is published.
+type known struct {
+	Topics   map[string]discovery `json:"topics"`   // last published, by topic
+	Ghosts   map[string]discovery `json:"ghosts"`   // with what was removed, until Home Assistant has surely seen that
+	Retained []string             `json:"retained"` // topics that may have a message that outlives the process
+	Devices  []remembered         `json:"devices"`
+}
+
+// remembered is a device that described itself.
+type remembered struct {
+	Sender      bridge.SenderID `json:"sender"`
+	Name        string          `json:"name"`
+	Channel     bridge.Channel  `json:"channel"`
+	Description string          `json:"description"`
+}
+
+// load reads the memory. One that cannot be read is left behind: devices describe
+// themselves again.
+func (s *Service) load() (known, error) {
+	k := known{Topics: map[string]discovery{}, Ghosts: map[string]discovery{}}
+	data, err := s.memory.Load()
+	if err != nil || data == nil {
+		return k, err
+	}
+	s.saved = data
+	read := k
+	if err := json.Unmarshal(data, &read); err != nil {
+		s.log.WithError(err).Error("what Home Assistant knows cannot be read: what is not wanted any more stays there")
+		return known{Topics: map[string]discovery{}, Ghosts: map[string]discovery{}}, nil
+	}
+	return read, nil
+}
+
+// compare makes known what is to be known from now on. It returns all that is
+// wanted, by topic, and what has to be taken away first.
+func (s *Service) compare() (want, gone map[string]discovery) {
+	s.mu.Lock()
+	want = s.wantedLocked()
+	s.known.Devices = s.known.Devices[:0]
+	for _, id := range slices.Sorted(maps.Keys(s.devices)) {
+		d := s.devices[id]
+		s.known.Devices = append(s.known.Devices, remembered{d.sender, d.name, d.channel, string(d.raw)})
+	}
+	s.mu.Unlock()
+	gone = map[string]discovery{}
+	for topic, old := range s.known.Topics {
+		if left := old.missing(want[topic]); len(left.Components) > 0 {
+			gone[topic] = left
+			s.known.Ghosts[topic] = left.with(s.known.Ghosts[topic].Components)
+		}
+	}
+	for topic, ghost := range s.known.Ghosts {
+		if ghost = ghost.missing(want[topic]); len(ghost.Components) > 0 {
+			s.known.Ghosts[topic] = ghost
+		} else {
+			delete(s.known.Ghosts, topic) // all of it is back
+		}
+	}
+	s.known.Topics = want
+	return want, gone
+}
+
+// remember writes the memory, if it has changed. What cannot be written is
+// published all the same: a full disk shall not keep the house from being seen.
+func (s *Service) remember() {
+	topics := s.retained(s.known.Devices)
+	for _, topic := range s.known.Retained { // those of before too, until they are cleared
+		if !slices.Contains(topics, topic) {
+			topics = append(topics, topic)
+		}
+	}
+	s.known.Retained = topics
+	document := encode(s.known)
+	if bytes.Equal(document, s.saved) || s.saved == nil && s.known.empty() {
+		return
+	}
+	if err := s.memory.Save(document); err != nil {
+		s.log.WithError(err).Error("what Home Assistant knows is not on disk: it may keep ghosts after a restart")
+	} else {
+		s.saved = document
+	}
+	s.allowStates(s.known.Devices)
+}
+
+func (k known) empty() bool { return len(k.Topics)+len(k.Ghosts)+len(k.Retained)+len(k.Devices) == 0 }
+
+// retained lists the topics that may be kept for what is wanted.
+func (s *Service) retained(devices []remembered) (topics []string) {
+	for _, c := range s.channels() {
+		topics = append(topics, s.lastTopic(c))
+	}
+	for _, d := range devices {
+		topics = append(topics, s.stateTopic(d.Channel, d.Sender))
+	}
+	return topics
+}
+
+// clearRetained removes the retained messages for which nobody asks any more.
+func (s *Service) clearRetained() {
+	wanted := s.retained(s.known.Devices)
+	cleared := false
+	s.mu.Lock()
+	for _, topic := range s.known.Retained {
+		if !slices.Contains(wanted, topic) {
+			delete(s.due, topic)
+			s.failed("state not removed", s.bus.PublishKept(topic, nil))
+			cleared = true
+		}
+	}
+	s.mu.Unlock()
+	if cleared {
+		s.known.Retained = wanted
+	}
+}

@@ -1,0 +1,396 @@
+"""A client that behaves as Home Assistant's MQTT integration does.
+
+Written from Home Assistant's documentation and the behaviour of its core, not
+from what the gateway sends. It connects as it does (MQTT 5 or 3.1.1, last will),
+discovers devices, keeps a registry of entities by unique id in a file, computes
+states with Jinja2, and says online on the birth topic. It is driven by JSON
+lines on stdin, and answers on stdout:
+
+    {"do": "states"}                                → {"is": "states", …}
+    {"do": "press", "entity": "button.x"}
+    {"do": "notify", "entity": "notify.x", "message": "…"}
+    {"do": "stop"}                                  a clean stop, with offline
+
+The one argument is JSON: host, port, client, password, version (4 or 5), prefix,
+birth, registry (a file).
+"""
+
+import json
+import os
+import re
+import sys
+import threading
+import time
+
+import jinja2
+import jinja2.sandbox
+import paho.mqtt.client as mqtt
+
+# Any other root key makes Home Assistant reject the whole payload.
+ROOT = {
+    "device", "origin", "components", "availability", "availability_topic", "availability_mode",
+    "availability_template", "payload_available", "payload_not_available", "state_topic",
+    "command_topic", "qos", "encoding", "message_expiry_interval",
+}
+REQUIRED = {"event": ["event_types", "state_topic"], "notify": ["command_topic"], "button": ["command_topic"], "sensor": ["state_topic"]}
+BLOCKED = {
+    "assumed_state", "available", "device_class", "device_info", "entity_category", "entity_picture",
+    "entity_registry_enabled_default", "extra_state_attributes", "force_update", "friendly_name", "icon",
+    "should_poll", "state", "supported_features", "unique_id", "unit_of_measurement",
+}
+NOT_NUMERIC = {"date", "enum", "timestamp"}
+DEFAULT = object()  # PayloadSentinel.DEFAULT
+
+
+def forgiving(kind):
+    """Home Assistant's float and int fail without a default."""
+    def convert(value, default=DEFAULT):
+        try:
+            return kind(float(value)) if kind is int else kind(value)
+        except (TypeError, ValueError):
+            if default is DEFAULT:
+                raise jinja2.TemplateError(f"{kind.__name__} got invalid input {value!r}")
+            return default
+    return convert
+
+
+TEMPLATES = jinja2.sandbox.ImmutableSandboxedEnvironment()
+TEMPLATES.filters["float"] = forgiving(float)
+TEMPLATES.filters["int"] = forgiving(int)
+TEMPLATES.filters["to_json"] = json.dumps
+
+
+def loads(text):
+    """Home Assistant's parser knows neither NaN nor half surrogates."""
+    def refuse(word):
+        raise ValueError(word)
+    value = json.loads(text, parse_constant=refuse)
+    json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    return value
+
+
+def render(template, payload):
+    if template is None:
+        return payload
+    variables = {"value": payload}
+    try:
+        variables["value_json"] = loads(payload)
+    except ValueError:
+        pass
+    try:
+        return TEMPLATES.from_string(template).render(variables).strip()
+    except (jinja2.TemplateError, TypeError, ValueError) as problem:
+        HOUSE.error(f"template {template!r} with {payload[:80]!r}: {problem}")
+        return DEFAULT
+
+
+def slug(text):
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+
+
+class Entity:
+    def __init__(self, house, key, unique_id):
+        self.house, self.key, self.unique_id = house, key, unique_id
+        self.config = None
+        self.state, self.attributes = "unknown", {}
+        self.online, self.expires = False, None
+
+    def configure(self, config):
+        self.config = config
+        if config.get("expire_after") and self.expires is None:
+            self.expires = 0
+
+    def topics(self):
+        c = self.config
+        return {t for t in (c.get("state_topic"), c.get("json_attributes_topic"), c.get("availability_topic")) if t}
+
+    def available(self):
+        if not self.house.connected:
+            return False
+        if "availability_topic" in self.config and not self.online:
+            return False
+        return self.expires is None or time.monotonic() < self.expires
+
+    def numeric(self):
+        c = self.config
+        return c.get("device_class") not in NOT_NUMERIC and any(c.get(k) for k in ("device_class", "state_class", "unit_of_measurement"))
+
+    def receive(self, topic, raw, retained):
+        c = self.config
+        try:
+            payload = raw.decode(c.get("encoding", "utf-8"))
+        except UnicodeDecodeError:
+            self.house.error(f"{topic}: payload is not UTF-8")
+            return
+        if topic == c.get("availability_topic"):
+            said = render(c.get("availability_template"), payload)
+            if said == c.get("payload_available", "online"):
+                self.online = True
+            elif said == c.get("payload_not_available", "offline"):
+                self.online = False
+        if topic == c.get("json_attributes_topic"):
+            self.receive_attributes(payload)
+        if topic == c.get("state_topic"):
+            if c["platform"] == "sensor":
+                self.receive_sensor(payload)
+            elif c["platform"] == "event":
+                self.receive_event(payload, retained)
+
+    def receive_attributes(self, payload):
+        said = render(self.config.get("json_attributes_template"), payload)
+        if said is DEFAULT:
+            return
+        try:
+            attributes = loads(said)
+        except ValueError:
+            self.house.error(f"{self.unique_id}: attributes are not JSON: {said[:80]!r}")
+            return
+        if not isinstance(attributes, dict):
+            self.house.error(f"{self.unique_id}: attributes are not an object")
+            return
+        self.attributes = {k: v for k, v in attributes.items() if k not in BLOCKED}
+
+    def receive_sensor(self, payload):
+        c = self.config
+        if c.get("expire_after"):
+            self.expires = time.monotonic() + c["expire_after"]
+        said = render(c.get("value_template"), payload)
+        if said is DEFAULT or said == "" and self.numeric():
+            return
+        if said == "None":
+            self.state = "unknown"
+            return
+        if len(said) > 255:
+            self.state = "unknown"
+            self.house.error(f"{self.unique_id}: state of {len(said)} characters")
+            return
+        if self.numeric():
+            try:
+                float(said)
+            except ValueError:
+                self.house.error(f"{self.unique_id}: {said!r} is no number")
+                return
+        self.state = said
+
+    def receive_event(self, payload, retained):
+        if retained:
+            return
+        said = render(self.config.get("value_template"), payload)
+        if said is DEFAULT or said in ("", "None", "{}"):
+            return
+        try:
+            attributes = loads(said)
+            kind = str(attributes.pop("event_type"))
+        except (ValueError, KeyError, AttributeError):
+            self.house.error(f"{self.unique_id}: no event: {said[:80]!r}")
+            return
+        if kind not in self.config["event_types"]:
+            self.house.error(f"{self.unique_id}: event type {kind!r}")
+            return
+        self.state = str(time.time())
+        self.attributes = dict(attributes, event_type=kind)
+        self.house.say({"is": "fired", "entity": self.entity_id(), "attributes": self.attributes})
+
+    def entity_id(self):
+        return self.house.registry[self.unique_id]["entity_id"]
+
+
+class House:
+    def __init__(self, options):
+        self.options = options
+        self.lock = threading.RLock()
+        self.out = threading.Lock()
+        self.errors, self.connected, self.births = [], False, 0
+        self.discovered = {}  # topic → {component key: Entity}, of this life
+        self.updates = {}     # topic → how many payloads
+        self.registry = {}    # unique id → what outlives a restart
+        if os.path.exists(options["registry"]):
+            with open(options["registry"], encoding="utf-8") as f:
+                self.registry = json.load(f)
+        version = mqtt.MQTTv5 if options["version"] == 5 else mqtt.MQTTv311
+        first = [mqtt.CallbackAPIVersion.VERSION1] if hasattr(mqtt, "CallbackAPIVersion") else []
+        self.client = mqtt.Client(*first, client_id=options["client"], protocol=version)
+        self.client.username_pw_set("homeassistant", options["password"])
+        self.client.will_set(options["birth"], "offline", qos=0, retain=False)
+        self.client.reconnect_delay_set(1, 1)
+        self.client.on_connect = self.on_connect
+        self.client.on_disconnect = self.on_disconnect
+        self.client.on_subscribe = self.on_subscribe
+        self.client.on_message = self.on_message
+        self.discovery_mid = None
+
+    def say(self, line):
+        with self.out:
+            print(json.dumps(line), flush=True)
+
+    def error(self, text):
+        self.errors.append(text)
+
+    def save(self):
+        with open(self.options["registry"], "w", encoding="utf-8") as f:
+            json.dump(self.registry, f)
+
+    # The connection.
+
+    def on_connect(self, client, userdata, flags, reason, properties=None):
+        with self.lock:
+            self.connected = True
+            for topic in {t for e in self.entities() for t in e.topics()}:
+                client.subscribe(topic, 1)
+            _, self.discovery_mid = client.subscribe([(self.options["prefix"] + "/+/+/config", 0), (self.options["prefix"] + "/+/+/+/config", 0)])
+
+    def on_disconnect(self, client, userdata, reason, properties=None):
+        with self.lock:
+            self.connected = False
+            for e in self.entities():
+                e.online = False
+
+    def on_subscribe(self, client, userdata, mid, granted, properties=None):
+        with self.lock:
+            if mid == self.discovery_mid:
+                client.publish(self.options["birth"], "online", qos=0, retain=False)
+                self.births += 1
+                self.say({"is": "connected"})
+
+    def on_message(self, client, userdata, m):
+        with self.lock:
+            try:
+                match = re.fullmatch(re.escape(self.options["prefix"]) + r"/device/([a-zA-Z0-9_-]+)/config", m.topic)
+                if match:
+                    self.discover(m.topic, m.payload)
+                for e in list(self.entities()):
+                    if m.topic in e.topics():
+                        e.receive(m.topic, m.payload, m.retain)
+            except Exception as problem:  # a client that dies in silence fails no test
+                self.error(f"{m.topic}: {problem!r}")
+
+    def entities(self):
+        return [e for found in self.discovered.values() for e in found.values()]
+
+    # Discovery.
+
+    def discover(self, topic, payload):
+        self.updates[topic] = self.updates.get(topic, 0) + 1
+        if not payload:
+            for e in self.discovered.pop(topic, {}).values():
+                self.remove(e)
+            return
+        try:
+            config = loads(payload.decode())
+        except ValueError:
+            self.error(f"{topic}: not JSON")
+            return
+        if set(config) - ROOT or not {"device", "origin", "components"} <= set(config):
+            self.error(f"{topic}: root keys {sorted(config)}")
+            return
+        device = config["device"]
+        if not device.get("identifiers") and not device.get("connections") or not config["origin"].get("name"):
+            self.error(f"{topic}: device or origin")
+            return
+        shared = {k: v for k, v in config.items() if k not in ("device", "origin", "components")}
+        for key, component in config["components"].items():
+            self.discover_component(topic, key, component, shared, device)
+
+    def discover_component(self, topic, key, component, shared, device):
+        found = self.discovered.setdefault(topic, {})
+        known = found.get(key)
+        if set(component) == {"platform"}:
+            if known:
+                del found[key]
+                self.remove(known)
+            return
+        missing = [k for k in ["unique_id"] + REQUIRED[component["platform"]] if k not in component]
+        if missing:
+            self.error(f"{topic}: {key} has no {missing}")
+            return
+        config = {**shared, **component, "device": device}
+        if known is None:
+            if any(e.unique_id == component["unique_id"] for e in self.entities()):
+                self.error(f"{topic}: {key}: {component['unique_id']} exists already")
+                return
+            known = found[key] = Entity(self, key, component["unique_id"])
+        elif known.config == config:
+            return
+        before = known.topics() if known.config else set()
+        known.configure(config)
+        self.register(known, component, device)
+        for t in known.topics() - before:
+            self.client.subscribe(t, component.get("qos", shared.get("qos", 0)))
+        self.unsubscribe(before)
+
+    def register(self, e, component, device):
+        r = self.registry.setdefault(e.unique_id, {})
+        if "entity_id" not in r:
+            wish = component.get("default_entity_id") or component["platform"] + "." + slug(device.get("name", "") + " " + component.get("name", ""))
+            if not re.fullmatch(component["platform"] + r"\.[a-z0-9_]+", wish):
+                self.error(f"{e.unique_id}: entity id {wish}")
+            taken = {o.get("entity_id") for o in self.registry.values()}
+            n, r["entity_id"] = 2, wish
+            while r["entity_id"] in taken:
+                r["entity_id"], n = f"{wish}_{n}", n + 1
+        r["name"], r["device"], r["device_id"] = component.get("name"), device.get("name"), device["identifiers"][0]
+        r["via"] = device.get("via_device")
+        self.save()
+
+    def remove(self, e):
+        self.registry.pop(e.unique_id, None)
+        self.save()
+        self.unsubscribe(e.topics())
+
+    def unsubscribe(self, topics):
+        for t in topics - {t for e in self.entities() for t in e.topics()}:
+            self.client.unsubscribe(t)
+
+    # What a user does.
+
+    def states(self):
+        live = {e.unique_id: e for e in self.entities()}
+        out = {}
+        for unique_id, r in self.registry.items():
+            e = live.get(unique_id)
+            state, attributes = "unavailable", {"restored": True}
+            if e and e.available():
+                state, attributes = e.state, e.attributes
+            elif e:
+                attributes = {}
+            out[r["entity_id"]] = {
+                "state": state, "attributes": attributes, "unique_id": unique_id, "name": r["name"],
+                "device": r["device"], "device_id": r["device_id"], "via": r["via"], "found": e is not None,
+            }
+        return {"is": "states", "states": out, "errors": self.errors, "births": self.births, "updates": self.updates}
+
+    def config(self, entity):
+        for e in self.entities():
+            if e.entity_id() == entity:
+                return e.config
+        raise KeyError(entity)
+
+    def do(self, command):
+        with self.lock:
+            if command["do"] == "states":
+                self.say(self.states())
+            elif command["do"] == "press":
+                c = self.config(command["entity"])
+                self.client.publish(c["command_topic"], c["payload_press"], c.get("qos", 0), c.get("retain", False))
+            elif command["do"] == "notify":
+                c = self.config(command["entity"])
+                self.client.publish(c["command_topic"], command["message"], c.get("qos", 0), c.get("retain", False))
+
+
+HOUSE = House(json.loads(sys.argv[1]))
+
+
+def main():
+    HOUSE.client.connect(HOUSE.options["host"], HOUSE.options["port"], keepalive=60)
+    HOUSE.client.loop_start()
+    for line in sys.stdin:
+        command = json.loads(line)
+        if command["do"] == "stop":
+            break
+        HOUSE.do(command)
+    HOUSE.client.publish(HOUSE.options["birth"], "offline").wait_for_publish(5)
+    HOUSE.client.disconnect()
+    HOUSE.client.loop_stop()
+
+
+main()

@@ -9,8 +9,11 @@ import (
 
 // Hasten shortens the waits of what Home Assistant is told.
 func Hasten(g *Gateway) {
-	g.pace.Every, g.pace.RemovalWait, g.pace.Spread = 20*time.Millisecond, 200*time.Millisecond, time.Millisecond
+	g.pace.Every, g.pace.Settle, g.pace.Spread = 20*time.Millisecond, 200*time.Millisecond, time.Millisecond
 }
+
+// Retained returns a topic's retained message.
+func (g *Gateway) Retained(topic string) []byte { return g.broker.Retained(topic) }
 
 // BreakBus makes the bus refuse every message, before the gateway is served.
 func (g *Gateway) BreakBus() { g.hub.SetBus(brokenBus{g.broker}) }

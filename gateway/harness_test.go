@@ -86,12 +86,17 @@ func start(t testing.TB, change func(*config.Config)) *running {
 
 func startWith(t testing.TB, cfg config.Config, before ...func(*gateway.Gateway)) *running {
 	t.Helper()
+	return startWithOptions(t, cfg, nil, before...)
+}
+
+func startWithOptions(t testing.TB, cfg config.Config, options []gateway.Option, before ...func(*gateway.Gateway)) *running {
+	t.Helper()
 	r := &running{t: t, cfg: cfg, log: &syncBuffer{}}
 	log := logrus.New()
 	log.SetOutput(r.log)
 	log.SetLevel(logrus.DebugLevel)
 	var err error
-	r.g, err = gateway.New(cfg, log)
+	r.g, err = gateway.New(cfg, log, options...)
 	require.NoError(t, err)
 	for _, f := range before {
 		f(r.g)

@@ -63,7 +63,7 @@ func (s *Service) reconcile(ctx context.Context) {
 func (s *Service) tell(ctx context.Context, changed, gone map[string]discovery) {
 	if len(gone) > 0 {
 		s.takeAway(gone)
-		if !pause(ctx, s.opts.RemovalWait) {
+		if !pause(ctx, s.opts.Settle) {
 			return
 		}
 	}
@@ -107,6 +107,9 @@ func (s *Service) greet(ctx context.Context) {
 		}
 		s.publish(topic, s.known.Topics[topic].payload())
 	}
+	if !pause(ctx, s.opts.Settle) { // it has to subscribe first
+		return
+	}
 	s.repeat(s.bus.PublishRetained, s.tree.Status(), s.tree.Info())
 	for _, c := range s.channels() {
 		s.hub.RepeatMembers(c)
@@ -129,11 +132,11 @@ func (s *Service) layGhosts(ctx context.Context) bool {
 		}
 		s.publish(topic, whole.payload())
 	}
-	if !pause(ctx, s.opts.RemovalWait) {
+	if !pause(ctx, s.opts.Settle) {
 		return false
 	}
 	s.takeAway(ghosts)
-	if !pause(ctx, s.opts.RemovalWait) {
+	if !pause(ctx, s.opts.Settle) {
 		return false
 	}
 	if len(s.births) == 0 { // else it began anew meanwhile, and may not have seen all of it

@@ -29,7 +29,8 @@ func (d discovery) equal(o discovery) bool { return bytes.Equal(d.payload(), o.p
 
 // with returns d with further components; those of d stay.
 func (d discovery) with(more map[string]component) discovery {
-	all := maps.Clone(more)
+	all := map[string]component{}
+	maps.Copy(all, more)
 	maps.Copy(all, d.Components)
 	d.Components = all
 	return d

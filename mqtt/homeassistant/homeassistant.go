@@ -42,15 +42,15 @@ type Options struct {
 	Devices    int                       // most that describe themselves
 	Version    string                    // of the program
 
-	Queue       int           // messages that wait to be mirrored
-	Every       time.Duration // least time between two writes of one retained topic, and between two rounds of discovery
-	RemovalWait time.Duration // between the steps of a removal, for Home Assistant to follow
-	Spread      time.Duration // between two discovery messages after a birth
+	Queue  int           // messages that wait to be mirrored
+	Every  time.Duration // least time between two writes of one retained topic, and between two rounds of discovery
+	Settle time.Duration // how long Home Assistant may take to do what discovery says, before the next step
+	Spread time.Duration // between two discovery messages after a birth
 }
 
 // DefaultOptions are those that no setting changes.
 func DefaultOptions() Options {
-	return Options{Queue: 4096, Every: time.Second, RemovalWait: 2 * time.Second, Spread: 20 * time.Millisecond}
+	return Options{Queue: 4096, Every: time.Second, Settle: 2 * time.Second, Spread: 20 * time.Millisecond}
 }
 
 // Service keeps Home Assistant informed. New starts nothing.

@@ -388,7 +388,8 @@ def main():
         if command["do"] == "stop":
             break
         HOUSE.do(command)
-    HOUSE.client.publish(HOUSE.options["birth"], "offline").wait_for_publish(5)
+    if HOUSE.connected:
+        HOUSE.client.publish(HOUSE.options["birth"], "offline").wait_for_publish(5)
     HOUSE.client.disconnect()
     HOUSE.client.loop_stop()
 

@@ -190,8 +190,10 @@ func (h *house) until(what string, f func(houseStates) bool) houseStates {
 			return s
 		}
 		if time.Now().After(late) {
-			b, _ := json.MarshalIndent(s, "", " ")
-			require.Fail(h.t, what, "%s", b)
+			for id, e := range s.States {
+				h.t.Logf("%s = %s found %t", id, e.State, e.Found)
+			}
+			require.Fail(h.t, what, "%s", s.Errors)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -267,3 +269,9 @@ func channelEntities(n int) []string {
 }
 
 func entities(lists ...[]string) []string { return slices.Concat(lists...) }
+
+// settled waits until its birth has been answered.
+func (h *house) settled() {
+	h.t.Helper()
+	h.until("its birth is answered", func(s houseStates) bool { return s.Updates["homeassistant/device/watchtower_home/config"] > 1 })
+}

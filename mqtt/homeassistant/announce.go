@@ -48,7 +48,6 @@ func (s *Service) reconcile(ctx context.Context) {
 	before := s.known.Topics
 	want, gone := s.compare()
 	s.remember()
-	s.clearRetained()
 	changed := map[string]discovery{}
 	for topic, d := range want {
 		if old, ok := before[topic]; !ok || !old.equal(d) {
@@ -67,6 +66,7 @@ func (s *Service) tell(ctx context.Context, changed, gone map[string]discovery) 
 			return
 		}
 	}
+	s.clearRetained()
 	for _, topic := range slices.Sorted(maps.Keys(changed)) {
 		s.publish(topic, changed[topic].payload())
 	}

@@ -111,7 +111,6 @@ func (s *Service) Serve(ctx context.Context) error {
 	s.forget()
 	all, gone := s.compare()
 	s.remember()
-	s.clearRetained()
 	if s.tap != nil {
 		own.Go(func() { s.tap.Run(ctx, s.hear) })
 		own.Go(func() { s.write(ctx) })

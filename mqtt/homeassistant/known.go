@@ -82,6 +82,7 @@ func (s *Service) remember() {
 		}
 	}
 	s.known.Retained = topics
+	defer s.allowStates(s.known.Devices)
 	document := encode(s.known)
 	if bytes.Equal(document, s.saved) || s.saved == nil && s.known.empty() {
 		return
@@ -91,7 +92,6 @@ func (s *Service) remember() {
 	} else {
 		s.saved = document
 	}
-	s.allowStates(s.known.Devices)
 }
 
 func (k known) empty() bool { return len(k.Topics)+len(k.Ghosts)+len(k.Retained)+len(k.Devices) == 0 }

@@ -108,12 +108,11 @@ func (s *Service) restore(r remembered) {
 	s.devices[d.sender] = d
 }
 
-// dropLocked forgets a device, and its state. The caller holds mu.
+// dropLocked forgets a device. Its state is cleared once Home Assistant has been
+// told, whose templates would stumble over the empty payload. The caller holds mu.
 func (s *Service) dropLocked(d *device) {
 	delete(s.devices, d.sender)
-	topic := s.stateTopic(d.channel, d.sender)
-	delete(s.due, topic)
-	s.failed("state not removed", s.bus.PublishKept(topic, nil))
+	delete(s.due, s.stateTopic(d.channel, d.sender))
 }
 
 // forget drops the devices whose senders are gone.

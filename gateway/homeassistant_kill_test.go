@@ -1,0 +1,73 @@
+package gateway_test
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// The program is killed at every step, and nothing is lost but what is to go.
+func TestHomeAssistantThroughKills(t *testing.T) {
+	p := newProcess(t)
+	file := filepath.Join(t.TempDir(), "w.yaml")
+	configure := func(yaml string) { require.NoError(t, os.WriteFile(file, []byte(yaml), 0o600)) }
+	configure("gateway: {name: home}\nchannels: {5: {name: Watering, homeassistant: true}}\n")
+	p.args = []string{"--config", file, "--homeassistant-birth-delay", "10ms"}
+	p.start()
+	h := newHouse(t, p.mqtt, 5).start()
+	host, port, err := net.SplitHostPort(p.mqtt)
+	require.NoError(t, err)
+	say := func(text string) {
+		run(t, program(t, "mosquitto_pub"), "-h", host, "-p", port, "-u", "x", "-P", key, "-i", "balcony", "-q", "1", "-t", "watchtower/channels/5/broadcast", "-m", text)
+	}
+	say(balcony)
+	moisture := ""
+	s := h.until("the device is there", func(s houseStates) bool {
+		for id := range s.States {
+			if strings.HasSuffix(id, "sensor_moisture") {
+				moisture = id
+			}
+		}
+		return s.States[moisture].Found
+	})
+	all := []string{}
+	for id := range s.States {
+		all = append(all, id)
+	}
+	require.Len(t, all, 12)
+	say(`{"m":41}`)
+	h.shows(moisture, "41")
+	eventually(t, "what was said is on the disk", func() bool { // a second at most
+		b, err := os.ReadFile(filepath.Join(p.dir, "broker.db"))
+		return err == nil && strings.Contains(string(b), `{"m":41}`)
+	})
+
+	p.kill()
+	p.start()
+	h.connected()
+	h.has(all...)
+	h.shows(moisture, "41")
+
+	h.kill()
+	p.kill()
+	p.start()
+	h.start()
+	h.has(all...)
+	h.shows(moisture, "41")
+
+	// The channel is asked for no more, and the program dies before anybody hears of it.
+	h.stop()
+	p.kill()
+	configure("gateway: {name: home}\nchannels: {5: {name: Watering}}\n")
+	p.start()
+	p.kill()
+	p.start()
+	h.start()
+	h.has()
+	assert.Empty(t, h.now().Errors)
+}

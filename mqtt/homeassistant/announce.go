@@ -8,13 +8,22 @@ import (
 	"time"
 )
 
-// follow keeps discovery true until ctx ends, one round after the other.
+// follow keeps discovery true until ctx ends, one round after the other. A birth
+// is answered after a short wait, so that not everything in the house speaks at
+// once; another one meanwhile is answered with it.
 func (s *Service) follow(ctx context.Context) {
+	var answer <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.births:
+			if answer == nil {
+				answer = time.After(s.birthDelay())
+			}
+			continue
+		case <-answer:
+			answer = nil
 			s.greet(ctx)
 		case <-s.changed:
 			s.reconcile(ctx)
@@ -26,6 +35,13 @@ func (s *Service) follow(ctx context.Context) {
 			return
 		}
 	}
+}
+
+func (s *Service) birthDelay() time.Duration {
+	if s.opts.BirthDelay <= 0 {
+		return 0
+	}
+	return rand.N(s.opts.BirthDelay)
 }
 
 // pause waits, and reports false if ctx ended meanwhile.
@@ -88,16 +104,8 @@ func (s *Service) publish(topic string, payload []byte) {
 	s.failed("discovery not published", s.bus.PublishRetained(topic, payload))
 }
 
-// greet answers a birth message: after a short wait, so that not everything in
-// the house speaks at once, discovery, then availability, then states.
+// greet answers a birth message: discovery, then availability, then states.
 func (s *Service) greet(ctx context.Context) {
-	if s.opts.BirthDelay > 0 && !pause(ctx, rand.N(s.opts.BirthDelay)) {
-		return
-	}
-	select {
-	case <-s.births: // the same start, or a newer one that this is in time for
-	default:
-	}
 	if !s.layGhosts(ctx) {
 		return
 	}

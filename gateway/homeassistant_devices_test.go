@@ -37,9 +37,9 @@ func (r *running) named(protocol, name string) *device {
 	return d
 }
 
-func balconyEntities(d *device) []string {
-	id := fmt.Sprintf(".watchtower_home_%d_", d.id)
-	return []string{"sensor" + id + "sensor_moisture", "sensor" + id + "sensor_battery", "button" + id + "button_open", "button" + id + "button_close"}
+// Its entities, if it is named balcony.
+func balconyEntities() []string {
+	return []string{"sensor.balcony_moisture", "sensor.balcony_battery", "button.balcony_open", "button.balcony_close"}
 }
 
 func TestADeviceDescribesItself(t *testing.T) {
@@ -49,8 +49,8 @@ func TestADeviceDescribesItself(t *testing.T) {
 			h := newHouse(t, r.at.MQTT, 4+i%2).start()
 			d := r.named(protocol, "balcony")
 			d.broadcast(5, []byte(balcony))
-			s := h.has(entities(gatewayEntities, channelEntities(5), balconyEntities(d))...)
-			e := balconyEntities(d)
+			s := h.has(entities(gatewayEntities, channelEntities(5), balconyEntities())...)
+			e := balconyEntities()
 			moisture, battery, open := e[0], e[1], e[2]
 			assert.Equal(t, "Balcony", s.States[moisture].Device)
 			assert.Equal(t, "Moisture", s.States[moisture].Name)
@@ -91,21 +91,21 @@ func TestADescriptionChanges(t *testing.T) {
 	topic := fmt.Sprintf("homeassistant/device/watchtower_home_%d/config", d.id)
 	rest := entities(gatewayEntities, channelEntities(5))
 	d.broadcast(5, []byte(balcony))
-	before := h.has(entities(rest, balconyEntities(d))...).Updates[topic]
+	before := h.has(entities(rest, balconyEntities())...).Updates[topic]
 	for range 100 {
 		d.broadcast(5, []byte(balcony))
 	}
 	d.broadcast(5, []byte(`{"m":41}`))
-	h.shows(balconyEntities(d)[0], "41")
+	h.shows(balconyEntities()[0], "41")
 	assert.Equal(t, before, h.now().Updates[topic], "the same description costs nothing")
 
 	d.broadcast(5, []byte(strings.ReplaceAll(strings.ReplaceAll(balcony, `"open",`, ""), "Balcony", "Terrace")))
-	s := h.has(entities(rest, balconyEntities(d)[:2], balconyEntities(d)[3:])...)
-	h.until("it has the new name", func(s houseStates) bool { return s.States[balconyEntities(d)[0]].Device == "Terrace" })
-	assert.Equal(t, "41", s.States[balconyEntities(d)[0]].State)
+	s := h.has(entities(rest, balconyEntities()[:2], balconyEntities()[3:])...)
+	h.until("it has the new name", func(s houseStates) bool { return s.States[balconyEntities()[0]].Device == "Terrace" })
+	assert.Equal(t, "41", s.States[balconyEntities()[0]].State)
 	h.restart()
-	h.has(entities(rest, balconyEntities(d)[:2], balconyEntities(d)[3:])...)
-	h.shows(balconyEntities(d)[0], "41")
+	h.has(entities(rest, balconyEntities()[:2], balconyEntities()[3:])...)
+	h.shows(balconyEntities()[0], "41")
 
 	d.broadcast(5, []byte(`{"sensors":{},"commands":[]}`))
 	h.has(rest...)
@@ -122,7 +122,7 @@ func TestASensorThatExpires(t *testing.T) {
 	h := newHouse(t, r.at.MQTT, 5).start()
 	d := r.named("mqtt", "balcony")
 	d.broadcast(5, []byte(`{"sensors":{"wind":{"unit":"m/s","device_class":"wind_speed","expire_after":2},"rain":{"unit":"mm"}}}`))
-	wind, rain := fmt.Sprintf("sensor.watchtower_home_%d_sensor_wind", d.id), fmt.Sprintf("sensor.watchtower_home_%d_sensor_rain", d.id)
+	const wind, rain = "sensor.balcony_wind", "sensor.balcony_rain"
 	h.until("they are there", func(s houseStates) bool { return s.States[wind].Found && s.States[rain].State == "unknown" })
 	d.broadcast(5, []byte(`{"wind":3,"rain":1}`))
 	h.shows(wind, "3")
@@ -145,8 +145,8 @@ func TestADeviceGoes(t *testing.T) {
 			d := r.named("http", "balcony")
 			d.broadcast(5, []byte(balcony))
 			d.broadcast(5, []byte(`{"m":41}`))
-			h.has(entities(rest, balconyEntities(d))...)
-			h.shows(balconyEntities(d)[0], "41")
+			h.has(entities(rest, balconyEntities())...)
+			h.shows(balconyEntities()[0], "41")
 			if away {
 				h.stop()
 			}
@@ -168,7 +168,7 @@ func TestADeviceGoes(t *testing.T) {
 		h := newHouse(t, r.at.MQTT, 5).start()
 		d := r.named("http", "balcony")
 		d.broadcast(5, []byte(balcony))
-		h.has(entities(rest, balconyEntities(d))...)
+		h.has(entities(rest, balconyEntities())...)
 		r = startAgain(t, r, &cfg, func(c *config.Config) {
 			c.Channels = map[uint32]config.Channel{7: {Name: "Attic", HomeAssistant: true}}
 		})
@@ -184,11 +184,11 @@ func TestDescriptionsWithFaults(t *testing.T) {
 	rest := entities(gatewayEntities, channelEntities(5))
 	h.has(rest...)
 	for path, description := range map[string]string{
-		"sensors.moisture.unit":                  `{"sensors":{"moisture":{"device_class":"moisture","unit":"kg"}}}`,
-		"sensors.moisture.colour":                `{"sensors":{"moisture":{"colour":"red"}}}`,
-		"commands[1]":                            `{"sensors":{"moisture":{}},"commands":["open","with space"]}`,
-		"sensors.m.value: must not use states":   `{"sensors":{"m":{"value":"{{ states('lock.door') }}"}}}`,
-		"description: has 3024 bytes, the limit": `{"sensors":{},"name":"` + strings.Repeat("x", 3000) + `"}`,
+		"sensors.moisture.unit":                          `{"sensors":{"moisture":{"device_class":"moisture","unit":"kg"}}}`,
+		"sensors.moisture.colour":                        `{"sensors":{"moisture":{"colour":"red"}}}`,
+		"commands[1]":                                    `{"sensors":{"moisture":{}},"commands":["open","with space"]}`,
+		"sensors.m.value: must not use states as a name": `{"sensors":{"m":{"value":"{{ states('lock.door') }}"}}}`,
+		"description: has 3024 bytes, the limit":         `{"sensors":{},"name":"` + strings.Repeat("x", 3000) + `"}`,
 	} {
 		d := r.named("http", "faulty-"+strings.Map(func(c rune) rune {
 			if c >= 'a' && c <= 'z' {
@@ -217,9 +217,9 @@ func TestDescriptionsSurvive(t *testing.T) {
 		d := r.named("http", "balcony")
 		d.broadcast(5, []byte(balcony))
 		d.broadcast(5, []byte(`{"m":41,"battery":3.7}`))
-		all := entities(gatewayEntities, channelEntities(5), balconyEntities(d))
+		all := entities(gatewayEntities, channelEntities(5), balconyEntities())
 		h.has(all...)
-		moisture, battery := balconyEntities(d)[0], balconyEntities(d)[1]
+		moisture, battery := balconyEntities()[0], balconyEntities()[1]
 		h.shows(moisture, "41")
 		h.kill()
 		r.stop()

@@ -26,15 +26,8 @@ func TestHomeAssistantThroughKills(t *testing.T) {
 		run(t, program(t, "mosquitto_pub"), "-h", host, "-p", port, "-u", "x", "-P", key, "-i", "balcony", "-q", "1", "-t", "watchtower/channels/5/broadcast", "-m", text)
 	}
 	say(balcony)
-	moisture := ""
-	s := h.until("the device is there", func(s houseStates) bool {
-		for id := range s.States {
-			if strings.HasSuffix(id, "sensor_moisture") {
-				moisture = id
-			}
-		}
-		return s.States[moisture].Found
-	})
+	const moisture = "sensor.balcony_moisture"
+	s := h.until("the device is there", func(s houseStates) bool { return s.States[moisture].Found })
 	all := []string{}
 	for id := range s.States {
 		all = append(all, id)

@@ -52,7 +52,7 @@ func testBirthDelay(t *testing.T) {
 	h.has(entities(gatewayEntities, channelEntities(5))...)
 	d := r.named("http", "balcony")
 	d.broadcast(5, []byte(balcony))
-	s := h.until("the device is told of", func(s houseStates) bool { return s.States[balconyEntities(d)[0]].Found })
+	s := h.until("the device is told of", func(s houseStates) bool { return s.States[balconyEntities()[0]].Found })
 	assert.Equal(t, 1, s.Updates[homeDiscovery])
 }
 
@@ -61,13 +61,13 @@ func testHomeAssistantDevices(t *testing.T) {
 	h := newHouse(t, r.at.MQTT, 5).start()
 	first, second := r.named("http", "balcony"), r.named("http", "terrace")
 	first.broadcast(5, []byte(balcony))
-	h.until("the first is there", func(s houseStates) bool { return s.States[balconyEntities(first)[0]].Found })
+	h.until("the first is there", func(s houseStates) bool { return s.States["sensor.balcony_moisture"].Found })
 	second.broadcast(5, []byte(balcony))
 	eventually(t, "the second is counted", func() bool { return r.dropped(bridge.HTTP, bridge.Limit) == 1 })
 	eventually(t, "and the log says why", func() bool { return strings.Contains(r.log.String(), "limits.homeassistant_devices") })
 	first.broadcast(5, []byte(`{"sensors":{}}`))
 	second.broadcast(5, []byte(balcony))
 	h.until("the second has the place", func(s houseStates) bool {
-		return s.States[balconyEntities(second)[0]].Found && len(s.States) == 12
+		return s.States["sensor.terrace_moisture"].Found && len(s.States) == 12
 	})
 }

@@ -91,10 +91,12 @@ func (s *Service) frame(id string, device map[string]any) discovery {
 	}
 }
 
-// add puts an entity into a device, with what all of them have.
-func (d discovery) add(id, key, platform, name string, c component) {
+// add puts an entity into a device, with what all of them have. Short is what it
+// is to be called in entity ids, which people write into automations.
+func (d discovery) add(key, short, platform, name string, c component) {
+	id := d.Device["identifiers"].([]any)[0].(string)
 	c["platform"], c["name"], c["unique_id"] = platform, name, id+"_"+key
-	c["default_entity_id"] = platform + "." + slug(id+"_"+key)
+	c["default_entity_id"] = platform + "." + slug(short)
 	d.Components[key] = c
 }
 
@@ -104,8 +106,9 @@ func (s *Service) gateway() discovery {
 	d := s.frame(id, map[string]any{
 		"name": "Watchtower " + s.tree.Gateway(), "manufacturer": "Watchtower", "model": "Gateway", "sw_version": s.opts.Version,
 	})
+	short := "watchtower_" + s.tree.Gateway() + "_"
 	count := func(key, name, icon string) {
-		d.add(id, key, "sensor", name, component{
+		d.add(key, short+key, "sensor", name, component{
 			"state_topic": s.tree.Info(), "value_template": "{{ value_json." + key + " }}",
 			"state_class": "measurement", "entity_category": "diagnostic", "icon": icon,
 		})
@@ -113,34 +116,35 @@ func (s *Service) gateway() discovery {
 	count("senders", "Senders", "mdi:account-multiple")
 	count("channels", "Channels", "mdi:pound")
 	count("messages_per_minute", "Messages a minute", "mdi:message-flash")
-	d.add(id, "version", "sensor", "Version", component{
+	d.add("version", short+"version", "sensor", "Version", component{
 		"state_topic": s.tree.Info(), "value_template": "{{ value_json.version }}", "entity_category": "diagnostic", "icon": "mdi:tag",
 	})
 	for _, c := range s.channels() {
-		s.addChannel(d, id, c)
+		s.addChannel(d, c)
 	}
 	return d
 }
 
 // addChannel gives the gateway's device the entities of a channel. The templates
 // live through the empty payload of a members topic that is removed.
-func (s *Service) addChannel(d discovery, id string, c bridge.Channel) {
+func (s *Service) addChannel(d discovery, c bridge.Channel) {
 	key, name := fmt.Sprintf("channel_%d", c), s.opts.Channels[c]
-	d.add(id, key, "event", name, component{
+	short := "watchtower_" + s.tree.Gateway() + "_" + key
+	d.add(key, short, "event", name, component{
 		"state_topic": s.eventTopic(c), "event_types": []any{eventType}, "icon": "mdi:message-text",
 	})
-	d.add(id, key+"_last", "sensor", name+" last message", component{
+	d.add(key+"_last", short+"_last", "sensor", name+" last message", component{
 		"state_topic": s.lastTopic(c), "value_template": "{{ value_json.state }}",
 		"json_attributes_topic": s.lastTopic(c), "json_attributes_template": "{{ value_json.attributes | tojson }}",
 		"icon": "mdi:message-text-clock",
 	})
-	d.add(id, key+"_members", "sensor", name+" members", component{
+	d.add(key+"_members", short+"_members", "sensor", name+" members", component{
 		"state_topic": s.tree.Members(c), "value_template": "{{ value_json.count if value_json is defined else 0 }}",
 		"json_attributes_topic":    s.tree.Members(c),
 		"json_attributes_template": "{{ {'members': value_json.members if value_json is defined else []} | tojson }}",
 		"state_class":              "measurement", "icon": "mdi:account-group",
 	})
-	d.add(id, key+"_say", "notify", name, component{"command_topic": s.tree.Say(c), "icon": "mdi:bullhorn"})
+	d.add(key+"_say", short+"_say", "notify", name, component{"command_topic": s.tree.Say(c), "icon": "mdi:bullhorn"})
 }
 
 // described is a device that described itself.
@@ -162,10 +166,10 @@ func (s *Service) described(d *device) discovery {
 				c[key] = text
 			}
 		}
-		out.add(id, "sensor_"+key, "sensor", sensor.name, c)
+		out.add("sensor_"+key, d.name+"_"+key, "sensor", sensor.name, c)
 	}
 	for _, word := range d.description.commands {
-		out.add(id, "button_"+escape(word), "button", word, component{
+		out.add("button_"+escape(word), d.name+"_"+word, "button", word, component{
 			"command_topic": s.tree.Tell(d.channel, d.sender), "payload_press": word,
 		})
 	}

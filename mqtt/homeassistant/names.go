@@ -16,13 +16,13 @@ func escape(name string) string {
 
 // slug makes a proposal for an entity's id, which is lower case and where
 // collisions do no harm.
-func slug(id string) string {
+func slug(name string) string {
 	return strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
 			return r
 		}
 		return '_'
-	}, strings.ToLower(id))
+	}, strings.ToLower(name))
 }
 
 // gatewayID is the gateway's as a device.

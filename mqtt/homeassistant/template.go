@@ -13,23 +13,22 @@ const templateBytes = 256
 // compute with its own message and nothing else: no statements, no functions, no
 // states of the house, and nothing that makes long texts out of short ones.
 var (
-	templateNames = []string{
-		"value", "value_json", "if", "else", "and", "or", "not", "in", "is", "true", "false", "none", "True", "False", "None",
-		"defined", "undefined", "number", "string", "mapping", "sequence", "boolean",
+	templateValues  = []string{"value", "value_json", "true", "false", "none", "True", "False", "None"}
+	templateTests   = []string{"defined", "undefined", "number", "string", "mapping", "sequence", "boolean", "none"}
+	templateMethods = []string{"split", "strip", "lstrip", "rstrip", "lower", "upper", "startswith", "endswith", "get"}
+	templateFilters = []string{
 		"float", "int", "round", "abs", "bool", "default", "lower", "upper", "trim", "replace", "length", "first", "last", "min", "max",
 	}
-	templateMethods = []string{"split", "strip", "lstrip", "rstrip", "lower", "upper", "startswith", "endswith", "get"}
+	reserved = []string{"if", "else", "and", "or", "not", "in", "is"}
 
 	token = regexp.MustCompile(`^(\s+|[A-Za-z_][A-Za-z0-9_]*|[0-9]+(\.[0-9]+)?|'[^'\\]*'|"[^"\\]*"|\*\*|//|==|!=|<=|>=|[-+*/~<>()\[\]{}|.,:])`)
-	whole = regexp.MustCompile(`^[^{}]*(\{\{(.+?)\}\}[^{}]*)+$`)
+	whole = regexp.MustCompile(`^[^{}]*(\{\{.+?\}\}[^{}]*)+$`)
 	parts = regexp.MustCompile(`\{\{(.+?)\}\}`)
 )
 
 // checkTemplate says what is wrong with a value template, or "".
 func checkTemplate(template string) string {
 	switch {
-	case len(template) > templateBytes:
-		return "has too many bytes"
 	case strings.Contains(template, "{%") || strings.Contains(template, "{#"):
 		return "must be an expression in {{ }}: no statements, no comments"
 	case !whole.MatchString(template):
@@ -44,7 +43,7 @@ func checkTemplate(template string) string {
 }
 
 func checkExpression(text string) string {
-	var tokens []string
+	e := &expression{}
 	for text != "" {
 		t := token.FindString(text)
 		if t == "" {
@@ -52,39 +51,221 @@ func checkExpression(text string) string {
 		}
 		text = text[len(t):]
 		if t = strings.TrimSpace(t); t != "" {
-			tokens = append(tokens, t)
+			e.tokens = append(e.tokens, t)
 		}
 	}
-	at := func(i int) string {
-		if i < 0 || i >= len(tokens) {
-			return ""
-		}
-		return tokens[i]
+	e.choice()
+	if e.problem == "" && len(e.tokens) > 0 {
+		return "cannot be read at " + shorten(strings.Join(e.tokens, " "))
 	}
-	for i, t := range tokens {
+	return e.problem
+}
+
+// expression is what is left to be read of one. Each method reads one level of
+// the grammar, those that bind loosely first. The first problem ends it.
+type expression struct {
+	tokens  []string
+	problem string
+}
+
+// take takes the next token if it is one of these.
+func (e *expression) take(these ...string) bool {
+	if e.problem != "" || len(e.tokens) == 0 || !slices.Contains(these, e.tokens[0]) {
+		return false
+	}
+	e.tokens = e.tokens[1:]
+	return true
+}
+
+// need takes the next token, which has to be this.
+func (e *expression) need(this string) {
+	if !e.take(this) {
+		e.fail("has no " + this + " where one is needed")
+	}
+}
+
+// word takes a word, which has to be one of these.
+func (e *expression) word(what string, these []string) {
+	if e.problem == "" && len(e.tokens) > 0 && slices.Contains(these, e.tokens[0]) {
+		e.tokens = e.tokens[1:]
+		return
+	}
+	next := "the end"
+	if len(e.tokens) > 0 {
+		next = e.tokens[0]
+	}
+	e.fail("must not use " + shorten(next) + " as a " + what + ": there are " + strings.Join(these, ", "))
+}
+
+func (e *expression) fail(problem string) {
+	if e.problem == "" {
+		e.problem = problem
+	}
+}
+
+func (e *expression) choice() {
+	e.logic()
+	for e.take("if") {
+		e.logic()
+		if e.take("else") {
+			e.choice()
+		}
+	}
+}
+
+func (e *expression) logic() {
+	for {
+		for e.take("not") {
+			continue
+		}
+		e.comparison()
+		if !e.take("and", "or") {
+			return
+		}
+	}
+}
+
+func (e *expression) comparison() {
+	e.sum()
+	for {
+		if e.take("not") {
+			e.need("in")
+		} else if !e.take("==", "!=", "<", ">", "<=", ">=", "in") {
+			return
+		}
+		e.sum()
+	}
+}
+
+func (e *expression) sum() {
+	e.product()
+	for e.take("+", "-", "~") {
+		e.product()
+	}
+}
+
+// product allows * where a number with a point is on one side, or a quotient:
+// then a text beside it is an error, and never a text a million times as long.
+func (e *expression) product() {
+	fraction := e.sign()
+	for {
 		switch {
-		case t == "**":
-			return "must not have **"
-		case t == "*" && !fraction(at(i-1), at(i-2)) && !fraction(at(i+1), at(i+2)):
-			return "one side of * must be a number with a point, such as 0.1"
-		case !word(t):
-		case at(i-1) == "." && t[0] == '_':
-			return "must not use " + t
-		case at(i-1) == "." && at(i+1) == "(" && !slices.Contains(templateMethods, t):
-			return "must not call " + t
-		case at(i-1) != "." && !slices.Contains(templateNames, t):
-			return "must not use " + t + ": there are value, value_json and filters that compute"
+		case e.take("/", "//"):
+			e.sign()
+			fraction = true
+		case e.take("*"):
+			if right := e.sign(); !fraction && !right {
+				e.fail("one side of * must be a number with a point, such as 0.1")
+			}
+			fraction = true
+		default:
+			return
 		}
 	}
-	return ""
 }
 
-func word(t string) bool {
+// sign reads a value and what hangs on it. It reports whether that is nothing but
+// a number with a point.
+func (e *expression) sign() (fraction bool) {
+	for e.take("-", "+") {
+		continue
+	}
+	if len(e.tokens) > 0 && e.tokens[0][0] >= '0' && e.tokens[0][0] <= '9' {
+		fraction = strings.Contains(e.tokens[0], ".")
+	}
+	e.primary()
+	for {
+		switch {
+		case e.take("."):
+			e.attribute()
+		case e.take("["):
+			e.subscript()
+		case e.take("|"):
+			e.word("filter", templateFilters)
+			e.arguments()
+		case e.take("is"):
+			e.take("not")
+			e.word("test", templateTests)
+		default:
+			return fraction
+		}
+		fraction = false
+	}
+}
+
+func (e *expression) primary() {
+	if len(e.tokens) == 0 {
+		e.fail("ends too soon")
+		return
+	}
+	switch t := e.tokens[0]; {
+	case e.problem != "":
+	case isWord(t):
+		e.word("name", templateValues)
+	case t[0] >= '0' && t[0] <= '9', t[0] == '\'', t[0] == '"':
+		e.tokens = e.tokens[1:]
+	case e.take("("):
+		e.choice()
+		e.need(")")
+	case e.take("["):
+		e.list("]")
+	case e.take("{"): // only the empty one: for default({})
+		e.need("}")
+	default:
+		e.fail("cannot be read at " + shorten(strings.Join(e.tokens, " ")))
+	}
+}
+
+func (e *expression) attribute() {
+	if len(e.tokens) == 0 || !isWord(e.tokens[0]) || e.tokens[0][0] == '_' || slices.Contains(reserved, e.tokens[0]) {
+		e.fail("has no key after a point")
+		return
+	}
+	name := e.tokens[0]
+	e.tokens = e.tokens[1:]
+	if len(e.tokens) > 0 && e.tokens[0] == "(" {
+		if !slices.Contains(templateMethods, name) {
+			e.fail("must not call " + shorten(name) + ": there are " + strings.Join(templateMethods, ", "))
+			return
+		}
+		e.arguments()
+	}
+}
+
+func (e *expression) subscript() {
+	if !e.take(":") {
+		e.choice()
+		if e.take("]") {
+			return
+		}
+		e.need(":")
+	}
+	if !e.take("]") {
+		e.choice()
+		e.need("]")
+	}
+}
+
+// arguments reads them, if there are any.
+func (e *expression) arguments() {
+	if e.take("(") {
+		e.list(")")
+	}
+}
+
+func (e *expression) list(end string) {
+	if e.take(end) {
+		return
+	}
+	for {
+		e.choice()
+		if !e.take(",") {
+			break
+		}
+	}
+	e.need(end)
+}
+
+func isWord(t string) bool {
 	return t[0] == '_' || t[0] >= 'a' && t[0] <= 'z' || t[0] >= 'A' && t[0] <= 'Z'
-}
-
-// fraction reports whether a token is a number with a point that no filter or
-// attribute beside it makes something else.
-func fraction(t, beside string) bool {
-	return t != "" && t[0] >= '0' && t[0] <= '9' && strings.Contains(t, ".") && beside != "|" && beside != "."
 }

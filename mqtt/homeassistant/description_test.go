@@ -1,0 +1,167 @@
+package homeassistant
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func sensorOf(fields string) string { return `{"sensors":{"m":` + fields + `}}` }
+
+func TestWhatIsMeantAsADescription(t *testing.T) {
+	for text, want := range map[string]bool{
+		`{"sensors":{}}`:                 true,
+		` {"commands":[]}`:               true,
+		`{"sensors":5}`:                  true, // and a fault
+		`{"sensors":{},"battery":3}`:     false,
+		`{"name":"x","model":"y"}`:       false,
+		`[{"sensors":{}}]`:               false,
+		`{"sensors":{}`:                  false,
+		`{"sensors":{}}{}`:               false,
+		"":                               false,
+		"sensors":                        false,
+		"{\"sensors\":{},\"\xff\":\"\"}": false,
+	} {
+		_, meant, _ := parse([]byte(text))
+		assert.Equal(t, want, meant, text)
+	}
+}
+
+func TestFaultsOfDescriptions(t *testing.T) {
+	many := func(n int, format string) string {
+		all := make([]string, n)
+		for i := range all {
+			all[i] = fmt.Sprintf(format, i)
+		}
+		return strings.Join(all, ",")
+	}
+	for text, want := range map[string]string{
+		`{"sensors":[]}`:         "sensors: must be an object",
+		`{"sensors":null}`:       "sensors: must be an object",
+		`{"commands":{}}`:        "commands: must be a list",
+		`{"commands":null}`:      "commands: must be a list",
+		`{"commands":["a","a"]}`: "commands[1]: is there twice",
+		`{"commands":["a",5]}`:   "commands[1]: must be a word",
+		`{"commands":[""]}`:      "commands[0]: must be a word",
+		`{"commands":["` + strings.Repeat("x", 33) + `"]}`:                             "commands[0]: must be a word",
+		`{"commands":[` + many(21, `"c%d"`) + `]}`:                                     "commands: has 21, the limit is 20",
+		`{"sensors":{` + many(21, `"s%d":{}`) + `}}`:                                   "sensors: has 21, the limit is 20",
+		`{"sensors":{"A":{}}}`:                                                         "sensors.A: the key must be",
+		`{"sensors":{"":{}}}`:                                                          "sensors.: the key must be",
+		`{"sensors":{"m":5}}`:                                                          "sensors.m: must be an object",
+		`{"name":5,"sensors":{}}`:                                                      "name: must be text",
+		`{"name":"","sensors":{}}`:                                                     "name: must be text",
+		`{"name":null,"sensors":{}}`:                                                   "name: must be text",
+		`{"model":"a\u0007","sensors":{}}`:                                             "model: must be text",
+		`{"model":"\ud800","sensors":{}}`:                                              "model: must be text",
+		`{"name":"` + strings.Repeat("ä", 65) + `","sensors":{}}`:                      "name: must be text of 1 to 64",
+		sensorOf(`{"expire_after":0}`):                                                 "sensors.m.expire_after: must be",
+		sensorOf(`{"expire_after":1.5}`):                                               "sensors.m.expire_after: must be",
+		sensorOf(`{"expire_after":"60"}`):                                              "sensors.m.expire_after: must be",
+		sensorOf(`{"expire_after":1e9}`):                                               "sensors.m.expire_after: must be",
+		sensorOf(`{"icon":"mdi:x"}`):                                                   "sensors.m.icon: unknown key",
+		sensorOf(`{"state_class":"measure"}`):                                          "sensors.m.state_class: must be one of",
+		sensorOf(`{"device_class":"enum"}`):                                            "sensors.m.device_class: is none",
+		sensorOf(`{"device_class":"temperature"}`):                                     "sensors.m.unit: must be one of °C °F K for temperature",
+		sensorOf(`{"device_class":"timestamp","unit":"s"}`):                            "sensors.m.unit: timestamp has none",
+		sensorOf(`{"device_class":"timestamp","state_class":"total"}`):                 "sensors.m.state_class: timestamp cannot have total",
+		sensorOf(`{"device_class":"energy","unit":"kWh","state_class":"measurement"}`): "sensors.m.state_class: energy cannot have measurement",
+		sensorOf(`{"state_class":"measurement_angle","unit":"m"}`):                     "sensors.m.unit: must be °",
+		sensorOf(`{"unit":"` + strings.Repeat("x", 17) + `"}`):                         "sensors.m.unit: must be text of 1 to 16",
+		sensorOf(`{"value":"{{ ` + strings.Repeat("1", 256) + ` }}"}`):                 "sensors.m.value: must be text of 1 to 256",
+		sensorOf(`{"value":"5"}`):                                                      "sensors.m.value: must have an expression",
+	} {
+		d, meant, err := parse([]byte(text))
+		assert.True(t, meant, text)
+		if assert.Error(t, err, text) {
+			assert.True(t, strings.HasPrefix(err.Error(), want), "%s\n%s\n%s", text, err, want)
+		}
+		_ = d
+	}
+}
+
+func TestGoodDescriptions(t *testing.T) {
+	for _, text := range []string{
+		`{"name":"Balcony","model":"ESP8266","sensors":{"moisture":{"unit":"%","device_class":"moisture","value":"{{ value_json.m }}"}},"commands":["open","close"]}`,
+		sensorOf(`{"device_class":"power_factor"}`), sensorOf(`{"device_class":"wind_direction","unit":"°","state_class":"measurement_angle"}`),
+		sensorOf(`{"device_class":"weight","unit":"μg"}`), sensorOf(`{"device_class":"weight","unit":"µg"}`), // the two signs for micro
+		sensorOf(`{"unit":"Umdrehungen"}`), sensorOf(`{"expire_after":604800}`), `{"sensors":{"0":{}}}`,
+	} {
+		d, meant, err := parse([]byte(text))
+		require.NoError(t, err, text)
+		assert.True(t, meant)
+		assert.False(t, d.empty())
+	}
+	d, _, err := parse([]byte(`{"sensors":{},"commands":[]}`))
+	require.NoError(t, err)
+	assert.True(t, d.empty())
+}
+
+func TestTemplates(t *testing.T) {
+	for _, good := range []string{
+		"{{ value }}", "{{value_json.m}}", "{{ value_json['a b'].c[0] }}", "{{ value.split(',')[1] | trim | float(0) | round(1) }}",
+		"{{ value_json.t * 0.1 }}", "{{ (value_json.t | float - 32) / 1.8 }}", "{{ value_json.a / 10 * 3 }}", "{{ -value_json.a + 1 }}",
+		"{{ 'on' if value_json.s == 1 else 'off' }}", "{{ value_json.m if value_json is defined and value_json.m is not none else None }}",
+		"{{ (value_json | default({})).m | default }}", "{{ value_json.a }}/{{ value_json.b }}", "{{ value[2:5] }}", "{{ value[:5] }}", "{{ value[1:] }}",
+		"{{ [value_json.a, value_json.b] | max }}", "{{ value_json.a not in [1, 2] }}", "{{ value_json.items }}", "{{ value ~ 'x' }}",
+	} {
+		assert.Empty(t, checkTemplate(good), good)
+	}
+	for _, bad := range []string{
+		"", "value", "{{ }}", "{{}}", "{% for i in value %}{% endfor %}", "{{ value }}{# x #}", "{{ states('lock.door') }}", "{{ now() }}",
+		"{{ range(9) | length }}", "{{ value.__class__ }}", "{{ value_json._x }}", "{{ value.format(1) }}", "{{ value | tojson }}", "{{ value }",
+		"{{ 9 ** 9 ** 9 }}", "{{ value * 9999999 }}", "{{ 'x' * 9999999 }}", "{{ 9 * value * 0.1 }}", "{{ value * 2.0|int }}", "{{ value | }}",
+		"{{ value_json. }}", "{{ (value }}", "{{ value) }}", "{{ value value }}", "{{ value if }}", "{{ value is }}", "{{ value[ }}", "{{ value['\\n'] }}",
+		"{{ '%9999d' % 1 }}", "{{ value | replace('a' }}", "{{ value == }}", "{{ 1 + }}", "{{ value_json.if }}", "{{ {'a': value} }}", "{{ value; }}",
+		"{{ cycler() }}", "{{ self }}", "{{ value.split }}{{", "{{ not }}",
+	} {
+		assert.NotEmpty(t, checkTemplate(bad), bad)
+	}
+}
+
+// No two names get one id, with whatever is put behind it.
+func TestIdsDoNotCollide(t *testing.T) {
+	seen := map[string]string{}
+	names := []string{"a", "a_", "a.", "a-", "a_5", "a.5", "a__5", "a_-5", "a-5", "A", "_a", ".a", "a_5_sensor_x", "5", "_", ".", "-", "a._b", "a_.b"}
+	for _, name := range names {
+		id := "watchtower_" + escape(name)
+		assert.Regexp(t, `^[a-zA-Z0-9_-]+$`, id)
+		for _, behind := range []string{"", "_5", "_55", "_senders", "_channel_5", "_5_sensor_x", "_5_sensor__x", "_5_button_" + escape("a.b"), "_5_button_" + escape("a_b")} {
+			from := name + " and " + behind
+			assert.Empty(t, seen[id+behind], "%s: %s", id+behind, from)
+			seen[id+behind] = from
+		}
+	}
+}
+
+func TestCut(t *testing.T) {
+	for text, want := range map[string]int{"": 0, "a": 1, strings.Repeat("ä", 255): 255, strings.Repeat("😀", 256): 255, strings.Repeat("x", 64000): 255} {
+		assert.Len(t, []rune(cut(text)), want)
+	}
+}
+
+// Whatever is accepted is bounded, and JSON that every parser takes.
+func FuzzDescription(f *testing.F) {
+	f.Add([]byte(`{"name":"Balcony","sensors":{"moisture":{"unit":"%","device_class":"moisture","value":"{{ value_json.m * 0.1 }}","expire_after":5}},"commands":["open"]}`))
+	f.Add([]byte(`{"a":1e999,"b":[{"c":"\ud800"}]}`))
+	f.Add([]byte(sensorOf(`{"value":"{{ (value_json | default({}))['m'][1:2] if value is not defined else -1.5 }}"}`)))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		d, meant, err := parse(data)
+		if err == nil && meant {
+			assert.LessOrEqual(t, len(data), descriptionBytes)
+			assert.LessOrEqual(t, len(d.sensors), sensorsMost)
+			assert.LessOrEqual(t, len(d.commands), commandsMost)
+			for _, s := range d.sensors {
+				assert.Empty(t, checkTemplate(strings.ReplaceAll(s.value, " | default }}", " }}")), s.value)
+			}
+		}
+		if said := fields(data); said != nil {
+			var again map[string]any
+			require.NoError(t, json.Unmarshal(encode(said), &again), "%s", encode(said))
+		}
+	})
+}

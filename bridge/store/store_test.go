@@ -277,3 +277,22 @@ func BenchmarkSave(b *testing.B) {
 		s.Save(bridge.Record{ID: id, Name: "sender", Seen: 1})
 	}
 }
+
+func TestADocument(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "w.db")
+	s := open(t, path)
+	d := s.Document("house")
+	value, err := d.Load()
+	require.NoError(t, err)
+	assert.Nil(t, value)
+	large := make([]byte, 1<<20)
+	require.NoError(t, d.Save([]byte("small")))
+	require.NoError(t, d.Save(large))
+	require.NoError(t, s.Close())
+	assert.ErrorIs(t, d.Save(nil), ErrClosed)
+	_, err = d.Load()
+	assert.ErrorIs(t, err, ErrClosed)
+	value, err = open(t, path).Document("house").Load()
+	require.NoError(t, err)
+	assert.Equal(t, large, value)
+}

@@ -11,7 +11,7 @@ const (
 	LinkFull     Reason = iota // the protocol as a whole was behind
 	QueueFull                  // the receiver's own queue was full
 	TooLarge                   // the receiver cannot take a message of this size
-	Malformed                  // not a frame or packet of the protocol
+	Malformed                  // not a frame or packet of the protocol, or a self-description with a fault
 	Refused                    // the sender may not do this, and the protocol has no answer for it
 	Away                       // the receiver's stream had ended and its membership lingered
 	Disconnected               // the receiver left with messages in its queue

@@ -169,7 +169,7 @@ func TestADeviceGoes(t *testing.T) {
 		d := r.named("http", "balcony")
 		d.broadcast(5, []byte(balcony))
 		h.has(entities(rest, balconyEntities())...)
-		r = startAgain(t, r, &cfg, func(c *config.Config) {
+		startAgain(t, r, &cfg, func(c *config.Config) {
 			c.Channels = map[uint32]config.Channel{7: {Name: "Attic", HomeAssistant: true}}
 		})
 		h.connected()

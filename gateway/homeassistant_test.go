@@ -140,7 +140,7 @@ func TestRestartsLeaveNothingUnavailable(t *testing.T) {
 
 		h.kill()
 		r.stop()
-		r = startHomely(t, cfg)
+		startHomely(t, cfg)
 		h.start()
 		h.has(all...)
 		h.shows(last, "before")

@@ -12,6 +12,7 @@
 //	broker.go  life, listener, Bus             policy.go    what a client may publish and join
 //	keeper.go  what is written to the disk     restore.go   what is read from it, in state.go's rows
 //	access.go  users' access lists             limits.go    what is refused, and with which setting
+//	watch.go   what the gateway itself hears
 //
 // The rules of senders and channels are bridge's: every publish on a channel is
 // admitted there, and every subscription to one joins there. The gateway's own

@@ -35,10 +35,15 @@ func TestHomeAssistantThroughKills(t *testing.T) {
 	require.Len(t, all, 12)
 	say(`{"m":41}`)
 	h.shows(moisture, "41")
-	eventually(t, "what was said is on the disk", func() bool { // a second at most
-		b, err := os.ReadFile(filepath.Join(p.dir, "broker.db"))
-		return err == nil && strings.Contains(string(b), `{"m":41}`)
-	})
+	onDisk := func(state string) {
+		eventually(t, state+" is on the disk", func() bool { // a second at most
+			b, err := os.ReadFile(filepath.Join(p.dir, "broker.db"))
+			return err == nil && strings.Contains(string(b), state)
+		})
+	}
+	onDisk(`{"m":41}`)
+	say(`{"n":1}`) // once this is being written, what was before it is there for good
+	onDisk(`{"m":41,"n":1}`)
 
 	p.kill()
 	p.start()

@@ -88,7 +88,7 @@ func TestADescriptionChanges(t *testing.T) {
 	h := newHouse(t, r.at.MQTT, 5).start()
 	h.settled()
 	d := r.named("mqtt", "balcony")
-	topic := fmt.Sprintf("homeassistant/device/watchtower_home_%d/config", d.id)
+	const topic = "homeassistant/device/watchtower_home_balcony/config"
 	rest := entities(gatewayEntities, channelEntities(5))
 	d.broadcast(5, []byte(balcony))
 	before := h.has(entities(rest, balconyEntities())...).Updates[topic]
@@ -162,6 +162,26 @@ func TestADeviceGoes(t *testing.T) {
 			assert.Empty(t, h.has(rest...).Errors)
 		})
 	}
+	// Its sender is deleted and registers again, with Home Assistant away: the same
+	// entities, none of them a second one.
+	t.Run("and comes back", func(t *testing.T) {
+		r := startHomely(t, homely(t, nil))
+		h := newHouse(t, r.at.MQTT, 5).start()
+		d := r.named("http", "balcony")
+		d.broadcast(5, []byte(balcony))
+		h.has(entities(rest, balconyEntities())...)
+		h.stop()
+		status, answer := r.call(http.MethodDelete, fmt.Sprintf("/senders/%d", d.id), "", "")
+		require.Less(t, status, 300, answer)
+		again := r.named("http", "balcony")
+		require.NotEqual(t, d.id, again.id)
+		again.broadcast(5, []byte(balcony))
+		again.broadcast(5, []byte(`{"m":43}`))
+		h.start()
+		h.shows("sensor.balcony_moisture", "43")
+		h.settled()
+		assert.Empty(t, h.has(entities(rest, balconyEntities())...).Errors)
+	})
 	t.Run("forgotten while the gateway was down, with the channel", func(t *testing.T) {
 		cfg := homely(t, nil)
 		r := startHomely(t, cfg)

@@ -149,6 +149,13 @@ func TestRestartsLeaveNothingUnavailable(t *testing.T) {
 	})
 }
 
+func renamed(entities []string) (all []string) {
+	for _, e := range entities {
+		all = append(all, strings.Replace(e, "_home_", "_attic_", 1))
+	}
+	return all
+}
+
 // startAgain starts a gateway with another configuration on the same data.
 func startAgain(t *testing.T, r *running, cfg *config.Config, change func(*config.Config)) *running {
 	t.Helper()
@@ -213,7 +220,7 @@ func TestConfigurationLeavesNoGhosts(t *testing.T) {
 				s = h.has(change.after...)
 				assert.Empty(t, s.Errors)
 				_, there := s.States["sensor.watchtower_home_channel_5_last"]
-				asked := cfg.Channels[5].HomeAssistant && cfg.HomeAssistant.Enabled
+				asked := cfg.Gateway.Name == "home" && cfg.Channels[5].HomeAssistant && cfg.HomeAssistant.Enabled
 				assert.Equal(t, asked, len(r.g.Retained("watchtower/homeassistant/home/5/last")) > 0, "nor a retained message")
 				assert.True(t, asked || !there)
 			})

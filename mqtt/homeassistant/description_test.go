@@ -123,17 +123,24 @@ func TestTemplates(t *testing.T) {
 	}
 }
 
-// No two names get one id, with whatever is put behind it.
+// No two gateways, devices and keys get one id.
 func TestIdsDoNotCollide(t *testing.T) {
 	seen := map[string]string{}
-	names := []string{"a", "a_", "a.", "a-", "a_5", "a.5", "a__5", "a_-5", "a-5", "A", "_a", ".a", "a_5_sensor_x", "5", "_", ".", "-", "a._b", "a_.b"}
-	for _, name := range names {
-		id := "watchtower_" + escape(name)
+	note := func(id, from string) {
 		assert.Regexp(t, `^[a-zA-Z0-9_-]+$`, id)
-		for _, behind := range []string{"", "_5", "_55", "_senders", "_channel_5", "_5_sensor_x", "_5_sensor__x", "_5_button_" + escape("a.b"), "_5_button_" + escape("a_b")} {
-			from := name + " and " + behind
-			assert.Empty(t, seen[id+behind], "%s: %s", id+behind, from)
-			seen[id+behind] = from
+		assert.Empty(t, seen[id], "%s: %s", id, from)
+		seen[id] = from
+	}
+	names := []string{"a", "a_", "a.", "a-", "a_5", "a.5", "a-u5", "a-5", "A", "_a", ".a", "-a", "a_sensor_x", "5", "_", ".", "-", "--", "-u", "a._b", "a_.b", "channel", "u", "d"}
+	for _, gateway := range names {
+		id := "watchtower_" + escape(gateway)
+		for _, key := range []string{"senders", "channel_5", "channel_5_last"} {
+			note(id+"_"+key, gateway+" and "+key)
+		}
+		for _, device := range names {
+			for _, key := range []string{"sensor_x", "sensor__x", "sensor_a_sensor_x", "button_" + escape("a.b"), "button_" + escape("a_b")} {
+				note(id+"_"+escape(device)+"_"+key, gateway+" and "+device+" and "+key)
+			}
 		}
 	}
 }

@@ -76,7 +76,7 @@ func (s *Service) wantedLocked() map[string]discovery {
 	}
 	want[s.topic(s.gatewayID())] = s.gateway()
 	for _, d := range s.devices {
-		want[s.topic(s.deviceID(d.sender))] = s.described(d)
+		want[s.topic(s.deviceID(d.name))] = s.described(d)
 	}
 	return want
 }
@@ -149,7 +149,7 @@ func (s *Service) addChannel(d discovery, c bridge.Channel) {
 
 // described is a device that described itself.
 func (s *Service) described(d *device) discovery {
-	id := s.deviceID(d.sender)
+	id := s.deviceID(d.name)
 	about := map[string]any{"name": d.name, "via_device": s.gatewayID()}
 	for key, text := range d.description.about {
 		about[key] = text

@@ -7,11 +7,11 @@ import (
 	"watchtower/bridge"
 )
 
-// escape turns a name (A–Z a–z 0–9 _ . -) into an id of Home Assistant's, which
-// has no dot, so that no two names become the same: _ is doubled, and a dot is
-// _-. Nothing that is put behind an id with one _ begins with _ or -.
+// escape turns a name (A–Z a–z 0–9 _ . -) into a part of an id of Home
+// Assistant's, which has no dot. No two names become the same, and none has a _
+// any more, which stands between the parts.
 func escape(name string) string {
-	return strings.NewReplacer("_", "__", ".", "_-").Replace(name)
+	return strings.NewReplacer("-", "--", "_", "-u", ".", "-d").Replace(name)
 }
 
 // slug makes a proposal for an entity's id, which is lower case and where
@@ -28,10 +28,10 @@ func slug(name string) string {
 // gatewayID is the gateway's as a device.
 func (s *Service) gatewayID() string { return "watchtower_" + escape(s.tree.Gateway()) }
 
-// deviceID is that of a device that described itself.
-func (s *Service) deviceID(sender bridge.SenderID) string {
-	return s.gatewayID() + "_" + strconv.FormatUint(uint64(sender), 10)
-}
+// deviceID is that of a device that described itself. It is made of the name: a
+// sender that is deleted and registers again is the same device to people, and
+// has to be the same in Home Assistant's registry.
+func (s *Service) deviceID(name string) string { return s.gatewayID() + "_" + escape(name) }
 
 // topic is where a device's discovery is.
 func (s *Service) topic(id string) string { return s.opts.Prefix + "/device/" + id + "/config" }

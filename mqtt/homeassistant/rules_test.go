@@ -173,9 +173,9 @@ func TestDiscoveryKeepsTheRules(t *testing.T) {
 				wait(t, 20)
 			}
 			h.stop()
-			topic := "homeassistant/device/watchtower_attic_-home__1/config"
+			topic := "homeassistant/device/watchtower_attic-dhome-u1/config"
 			if description != "" {
-				topic = fmt.Sprintf("homeassistant/device/watchtower_attic_-home__1_%d/config", id)
+				topic = "homeassistant/device/watchtower_attic-dhome-u1_balcony/config"
 			}
 			all := h.bus.take(isDiscovery)
 			require.NotEmpty(t, all)

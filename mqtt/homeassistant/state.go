@@ -81,6 +81,11 @@ func (s *Service) accept(m *bridge.Message, what description) error {
 		}
 		return nil
 	}
+	for _, other := range s.devices { // a sender of that name that was deleted just now
+		if other.name == m.Name && other.sender != m.Sender {
+			s.dropLocked(other)
+		}
+	}
 	if old == nil && len(s.devices) >= s.opts.Devices {
 		return errTooMany
 	}

@@ -40,6 +40,9 @@ func (s *Service) load() (known, error) {
 		s.log.WithError(err).Error("what Home Assistant knows cannot be read: what is not wanted any more stays there")
 		return known{Topics: map[string]discovery{}, Ghosts: map[string]discovery{}}, nil
 	}
+	if read.Topics == nil || read.Ghosts == nil {
+		read.Topics, read.Ghosts = k.Topics, k.Ghosts
+	}
 	return read, nil
 }
 
@@ -58,7 +61,7 @@ func (s *Service) compare() (want, gone map[string]discovery) {
 	for topic, old := range s.known.Topics {
 		if left := old.missing(want[topic]); len(left.Components) > 0 {
 			gone[topic] = left
-			s.known.Ghosts[topic] = left.with(s.known.Ghosts[topic].Components)
+			s.known.haunt(topic, left)
 		}
 	}
 	for topic, ghost := range s.known.Ghosts {
@@ -70,6 +73,28 @@ func (s *Service) compare() (want, gone map[string]discovery) {
 	}
 	s.known.Topics = want
 	return want, gone
+}
+
+// The bounds of ghosts: components of one topic, and topics. Somebody who comes and
+// goes for days must not fill the memory. What goes over is most likely known to
+// be gone: Home Assistant was told when it went.
+const (
+	ghostsMost = 256
+	hauntsMost = 1024
+)
+
+// haunt adds to a topic's ghosts.
+func (k known) haunt(topic string, left discovery) {
+	if all := left.with(k.Ghosts[topic].Components); len(all.Components) <= ghostsMost {
+		left = all
+	}
+	if _, haunted := k.Ghosts[topic]; !haunted && len(k.Ghosts) >= hauntsMost {
+		for other := range k.Ghosts { // any
+			delete(k.Ghosts, other)
+			break
+		}
+	}
+	k.Ghosts[topic] = left
 }
 
 // remember writes the memory, if it has changed. What cannot be written is

@@ -218,14 +218,44 @@ func TestGathering(t *testing.T) {
 	})
 }
 
+// A device that describes itself in another way each second fills nothing.
+func TestGhostsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHome(t, "home")
+		h.start()
+		_, say := h.sender("balcony")
+		for i := range 60 {
+			sensors := map[string]any{}
+			for k := range 20 {
+				sensors[fmt.Sprintf("s%d_%d", i, k)] = struct{}{}
+			}
+			b, err := json.Marshal(map[string]any{"sensors": sensors})
+			require.NoError(t, err)
+			say(string(b))
+			wait(t, 5)
+		}
+		assert.Less(t, len(h.memory.document), 200_000)
+		h.bus.take(only(""))
+		h.birth()
+		wait(t, 30)
+		const topic = "homeassistant/device/watchtower_home_balcony/config"
+		steps := shown(t, h.bus.take(only(topic)))
+		require.Len(t, steps, 3)
+		assert.Equal(t, "20-0", steps[2])
+		h.stop()
+	})
+}
+
 // A memory that cannot be read does not keep the gateway from starting.
 func TestADamagedMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHome(t, "home")
-		h.memory.document = []byte("{")
-		h.start()
-		assert.Equal(t, []string{"8-0"}, shown(t, h.bus.take(only(gatewayTopic))))
-		h.stop()
+		for _, damaged := range []string{"{", "null", "{}", `{"topics":null}`, `{"topics":5}`} {
+			h.memory.document = []byte(damaged)
+			h.start()
+			assert.Equal(t, []string{"8-0"}, shown(t, h.bus.take(only(gatewayTopic))), damaged)
+			h.stop()
+		}
 	})
 }
 

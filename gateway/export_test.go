@@ -21,3 +21,9 @@ func (g *Gateway) BreakBus() { g.hub.SetBus(brokenBus{g.broker}) }
 type brokenBus struct{ bridge.Bus }
 
 func (brokenBus) Publish(*bridge.Message) error { return errors.New("the bus is broken") }
+
+// Rate is how messages a minute are counted.
+type Rate = rate
+
+// PerMinute is perMinute.
+func (r *rate) PerMinute(count uint64, now time.Time) int { return r.perMinute(count, now) }

@@ -182,6 +182,7 @@ func TestConfigurationLeavesNoGhosts(t *testing.T) {
 			entities(gatewayEntities, channelEntities(7)), ""},
 		"channel that asks no more": {func(c *config.Config) { c.Channels = map[uint32]config.Channel{5: {Name: "Watering"}} }, nil, ""},
 		"switched off":              {func(c *config.Config) { c.HomeAssistant.Enabled = false }, nil, ""},
+		"renamed gateway":           {func(c *config.Config) { c.Gateway.Name = "attic" }, renamed(entities(gatewayEntities, channelEntities(5))), ""},
 		"changed prefix":            {func(c *config.Config) { c.HomeAssistant.DiscoveryPrefix = "discover/me" }, nil, ""},
 		"changed prefix on both sides": {func(c *config.Config) { c.HomeAssistant.DiscoveryPrefix = "discover/me" },
 			entities(gatewayEntities, channelEntities(5)), "discover/me"},

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/config"
+	"watchtower/gateway"
 )
 
 // everybody is one device of each kind, all on channel 5.
@@ -168,4 +169,17 @@ func TestInfoNamesChannels(t *testing.T) {
 	assert.Equal(t, r.g.Name(), info.Name)
 	assert.Equal(t, map[string]string{"5": "Watering"}, info.Names)
 	assert.NotContains(t, out, key)
+	assert.Contains(t, out, `"messages_per_minute":0`)
+}
+
+func TestMessagesAMinute(t *testing.T) {
+	var r gateway.Rate
+	began := time.Now()
+	for _, c := range []struct {
+		count uint64
+		after time.Duration
+		want  int
+	}{{1000, 0, 0}, {1120, time.Minute, 120}, {1130, 90 * time.Second, 20}, {1130, 150 * time.Second, 0}, {1131, 150 * time.Second, 0}} {
+		assert.Equal(t, c.want, r.PerMinute(c.count, began.Add(c.after)))
+	}
 }

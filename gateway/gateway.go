@@ -49,7 +49,8 @@ type Gateway struct {
 	parts   []*part // in the order in which they start
 	tcpPort uint16  // for devices that look for the gateway; 0: off
 
-	signingKey []byte // of callbacks
+	signingKey    []byte // of callbacks
+	callbackTable *store.Table
 
 	deviceKey func() frame.Key // derived when the first device asks for a session
 }
@@ -84,6 +85,9 @@ func (g *Gateway) assemble() error {
 		return err
 	}
 	if g.signingKey, err = g.store.Meta("callback_key", newSigningKey); err != nil {
+		return fmt.Errorf("data_dir: %w", err)
+	}
+	if g.callbackTable, err = g.store.Table("callbacks"); err != nil {
 		return fmt.Errorf("data_dir: %w", err)
 	}
 	if g.hub, err = bridge.New(g.hubOptions()); err != nil {

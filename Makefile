@@ -11,14 +11,16 @@ test: setup format vet lint unit fuzz examples
 build:
 	$(GO) build -o bin/watchtower ./cmd/watchtower
 
-# What the tests run: real MQTT clients, curl and two of Python's packages from
-# Debian, and the mqtt package of npm.
+# What the tests run: real MQTT clients, curl, a browser, a reverse proxy and two of
+# Python's packages from Debian, and clients of npm.
 setup:
 	@missing=""; \
 	command -v mosquitto_sub >/dev/null || missing="$$missing mosquitto-clients"; \
 	command -v curl >/dev/null || missing="$$missing curl"; \
 	command -v node >/dev/null || missing="$$missing nodejs"; \
 	command -v npm >/dev/null || missing="$$missing npm"; \
+	command -v nginx >/dev/null || missing="$$missing nginx-light"; \
+	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	/usr/bin/python3 -c 'import paho.mqtt.client' 2>/dev/null || missing="$$missing python3-paho-mqtt"; \
 	/usr/bin/python3 -c 'import jinja2' 2>/dev/null || missing="$$missing python3-jinja2"; \
 	if [ -n "$$missing" ]; then \

@@ -49,6 +49,7 @@ func (r Reason) String() string {
 type Counters struct {
 	in, out [numProtocols]atomic.Uint64
 	drops   [numProtocols][numReasons]atomic.Uint64
+	latency [numProtocols]latency
 }
 
 // In counts n messages taken in: one for each channel and receiver.

@@ -18,6 +18,9 @@ type Job struct {
 // It is called once for each job.
 func (j Job) Done(c *Counters, p Protocol, offered, dropped int) {
 	c.Out(p, offered-dropped)
+	if offered > dropped {
+		c.latency[p].observe(time.Since(j.Message.Time))
+	}
 	j.Message.Report(p, offered, dropped)
 	j.Message.release()
 }

@@ -210,6 +210,14 @@ func (h *Hub) AuthorizeWeb(id SenderID, token string) (*Sender, error) {
 	return nil, fault(InvalidToken, "sender", "%d needs its token: Authorization: Bearer …, as POST /register returned it", id)
 }
 
+// SenderByID returns the sender with that id.
+func (h *Hub) SenderByID(id SenderID) (*Sender, bool) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	s, ok := h.senders[id]
+	return s, ok
+}
+
 // Forget deletes a sender: its attachments and holds end, its token stops, its
 // name is free.
 func (h *Hub) Forget(s *Sender) {

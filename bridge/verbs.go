@@ -256,9 +256,13 @@ func (h *Hub) hand(l *Link, m *Message, to []*Attachment) error {
 // JoinCallback makes url the callback of a sender on channels, in place of an
 // earlier one there. New gives the attachment for each channel. It returns once
 // the change is on disk, at once if there is none.
-func (h *Hub) JoinCallback(s *Sender, channels []Channel, url string, noEcho bool, attach func() *Attachment) error {
+func (h *Hub) JoinCallback(s *Sender, channels []Channel, url string, noEcho bool, attach func(Channel) *Attachment) error {
 	channels = unique(channels)
 	h.mu.Lock()
+	if s.gone {
+		h.mu.Unlock()
+		return fault(InvalidSender, "sender", "%d was deleted", s.id)
+	}
 	if err := h.roomLocked(s, channels...); err != nil {
 		h.mu.Unlock()
 		return err
@@ -279,7 +283,7 @@ func (h *Hub) JoinCallback(s *Sender, channels []Channel, url string, noEcho boo
 		if same {
 			continue
 		}
-		if err := h.attachLocked(s, c, attach()); err != nil {
+		if err := h.attachLocked(s, c, attach(c)); err != nil {
 			h.mu.Unlock()
 			return err
 		}

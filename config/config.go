@@ -138,6 +138,11 @@ type History struct {
 type Limits struct {
 	MessageBytes              int
 	SenderChannels            int
+	SenderStreams             int
+	SenderCallbacks           int
+	SenderRequests            int // a second
+	Failures                  int
+	FailureInterval           time.Duration
 	TCPConnections            int
 	UDPSessions               int
 	MQTTConnections           int
@@ -156,7 +161,13 @@ type Callbacks struct {
 	Timeout    time.Duration
 	Retries    int
 	RetryGap   time.Duration
+	MaxGap     time.Duration
 	Queue      int // messages
+	Kept       int // messages
+
+	DisableAfter    time.Duration
+	RotationOverlap time.Duration
+	SaveInterval    time.Duration
 }
 
 // Channel describes one channel.

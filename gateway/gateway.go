@@ -52,7 +52,8 @@ type Gateway struct {
 	pace    homeassistant.Options // what no setting changes
 	rate    rate
 
-	signingKey []byte // of callbacks
+	signingKey    []byte // of callbacks
+	callbackTable *store.Table
 
 	deviceKey func() frame.Key // derived when the first device asks for a session
 }
@@ -93,6 +94,9 @@ func (g *Gateway) assemble() error {
 		return err
 	}
 	if g.signingKey, err = g.store.Meta("callback_key", newSigningKey); err != nil {
+		return fmt.Errorf("data_dir: %w", err)
+	}
+	if g.callbackTable, err = g.store.Table("callbacks"); err != nil {
 		return fmt.Errorf("data_dir: %w", err)
 	}
 	if g.hub, err = bridge.New(g.hubOptions()); err != nil {

@@ -28,6 +28,8 @@ import (
 	"watchtower/bridge"
 	"watchtower/config"
 	"watchtower/gateway"
+	"watchtower/http"
+	"watchtower/http/contract"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -113,7 +115,7 @@ func startWithOptions(t testing.TB, cfg config.Config, options []gateway.Option,
 			require.NoError(t, <-done)
 		})
 	}
-	t.Cleanup(r.stop)
+	t.Cleanup(func() { r.stop(); isAsDescribed(t) })
 	return r
 }
 
@@ -242,8 +244,40 @@ func (r *running) call(method, path, contentType, body string, header ...string)
 	return res.StatusCode, string(b)
 }
 
+// described is what every request and answer over HTTP is held against.
+var described = func() *contract.Contract {
+	c, err := contract.New(http.OpenAPI)
+	if err != nil {
+		panic(err)
+	}
+	return c
+}()
+
+// undescribed is what was not as described, until a test that ends is blamed.
+var undescribed = make(chan error, 100)
+
 // web keeps no connection open, so that none outlives its test.
-var web = &nethttp.Client{Transport: &nethttp.Transport{DisableKeepAlives: true}, Timeout: 2 * patient}
+var web = &nethttp.Client{
+	Transport: described.Transport(&nethttp.Transport{DisableKeepAlives: true}, func(err error) {
+		select {
+		case undescribed <- err:
+		default: // a hundred are enough
+		}
+	}),
+	Timeout: 2 * patient,
+}
+
+// isAsDescribed fails the test if something was not.
+func isAsDescribed(t testing.TB) {
+	for {
+		select {
+		case err := <-undescribed:
+			t.Error(err)
+		default:
+			return
+		}
+	}
+}
 
 // post posts JSON and requires 200.
 func (r *running) post(path, body string, into any) {
@@ -292,6 +326,7 @@ func line(t testing.TB, b []byte) received {
 		Encoding        string
 	}
 	require.NoError(t, json.Unmarshal(b, &m), string(b))
+	require.NoError(t, described.Check("Heard", b))
 	text, _ := m.Message.(string)
 	if m.Encoding == "base64" {
 		raw, err := base64.StdEncoding.DecodeString(text)

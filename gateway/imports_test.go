@@ -19,6 +19,7 @@ var mayImport = map[string][]string{
 	"gateway":            {"config", "mqtt", "mqtt/homeassistant", "udp", "tcp", "http", "bridge", "bridge/frame", "bridge/store", "mqtt/store"},
 	"mqtt":               {"bridge", "bridge/outbound"},
 	"http":               {"bridge", "bridge/outbound"},
+	"http/contract":      {},
 	"udp":                {"bridge", "bridge/wire", "bridge/basic", "bridge/frame", "bridge/session"},
 	"tcp":                {"bridge", "bridge/wire", "bridge/basic", "bridge/frame", "bridge/session", "bridge/outbound"},
 	"bridge/basic":       {"bridge", "bridge/wire"},
@@ -49,7 +50,9 @@ var onlyIn = map[string][]string{
 	"github.com/eclipse/paho.mqtt.golang": nil,
 	"github.com/stretchr/testify":         nil,
 
-	"github.com/standard-webhooks/standard-webhooks": nil,
+	"github.com/standard-webhooks/standard-webhooks": {"examples/callback"},
+	"github.com/pb33f/libopenapi":                    {"http/contract"},
+	"github.com/pb33f/libopenapi-validator":          {"http/contract"},
 }
 
 func TestWhoImportsWhom(t *testing.T) {

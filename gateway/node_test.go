@@ -44,11 +44,17 @@ type node struct {
 
 func startNode(t testing.TB, o nodeOptions, filters ...string) *node {
 	t.Helper()
-	_, err := os.Stat(nodeClient + "/node_modules/mqtt")
-	require.NoError(t, err, "make setup installs it")
 	options, err := json.Marshal(o)
 	require.NoError(t, err)
-	cmd := exec.Command(program(t, "node"), append([]string{nodeClient + "/client.js", string(options)}, filters...)...)
+	return nodeProgram(t, append([]string{nodeClient + "/client.js", string(options)}, filters...)...)
+}
+
+// nodeProgram runs a script with the packages of npm.
+func nodeProgram(t testing.TB, args ...string) *node {
+	t.Helper()
+	_, err := os.Stat(nodeClient + "/node_modules/mqtt")
+	require.NoError(t, err, "make setup installs it")
+	cmd := exec.Command(program(t, "node"), args...)
 	in, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	out, err := cmd.StdoutPipe()

@@ -146,6 +146,14 @@ func (g *Gateway) httpOptions(secure *tls.Config) http.Options {
 	o.Callbacks.Timeout = g.cfg.Callbacks.Timeout
 	o.Callbacks.Retries, o.Callbacks.RetryGap = g.cfg.Callbacks.Retries, g.cfg.Callbacks.RetryGap
 	o.Callbacks.Queue = g.cfg.Callbacks.Queue
+	o.Callbacks.MaxGap, o.Callbacks.Kept = g.cfg.Callbacks.MaxGap, g.cfg.Callbacks.Kept
+	o.Callbacks.DisableAfter, o.Callbacks.RotationOverlap = g.cfg.Callbacks.DisableAfter, g.cfg.Callbacks.RotationOverlap
+	o.Callbacks.Store, o.Callbacks.SaveEvery = g.callbackTable, g.cfg.Callbacks.SaveInterval
+	o.Callbacks.PerSender = g.cfg.Limits.SenderCallbacks
+	o.SenderStreams = g.cfg.Limits.SenderStreams
+	o.Requests.Burst, o.Requests.Every = g.cfg.Limits.SenderRequests, time.Second/time.Duration(g.cfg.Limits.SenderRequests)
+	o.Failures.Burst, o.Failures.Every = g.cfg.Limits.Failures, g.cfg.Limits.FailureInterval
+	o.Ready = g.store.Healthy
 	o.Callbacks.Own = g.own
 	o.Callbacks.SigningKey = g.signingKey
 	return o

@@ -203,7 +203,7 @@ func failedCallback(t *testing.T) *running {
 	r := start(t, func(c *config.Config) { c.Callbacks.RetryGap = time.Millisecond })
 	say, attempts := badCallback(r, refuse)
 	say("x")
-	eventually(t, "it gives up", func() bool { return attempts.Load() == 4 })
+	eventually(t, "it gives up", func() bool { return attempts.Load() == 9 })
 	return r
 }
 

@@ -6,13 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net"
-	nethttp "net/http"
-	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -95,6 +92,16 @@ var settingTests = map[string]func(*testing.T){
 	"callbacks.retries":                   func(t *testing.T) { testRetries(t) },
 	"callbacks.retry_gap":                 testRetryGap,
 	"callbacks.queue":                     testCallbackQueue,
+	"callbacks.max_gap":                   testMaxGap,
+	"callbacks.disable_after":             testDisableAfter,
+	"callbacks.rotation_overlap":          testRotationOverlap,
+	"callbacks.kept":                      testCallbacksKept,
+	"callbacks.save_interval":             testCallbackSaveInterval,
+	"limits.sender_streams":               testSenderStreams,
+	"limits.sender_callbacks":             testSenderCallbacks,
+	"limits.sender_requests":              testSenderRequests,
+	"limits.failures":                     testFailures,
+	"limits.failure_interval":             testFailures,
 	"shutdown_timeout":                    testShutdownTimeout,
 	"log.level":                           testElsewhere("cmd/watchtower", "TestLogSettings"),
 	"log.format":                          testElsewhere("cmd/watchtower", "TestLogSettings"),
@@ -560,80 +567,6 @@ func testConnectionLimit(t *testing.T, protocol string) {
 		_, err = r.pahoClient(nil)
 		assert.NoError(t, err)
 	}
-}
-
-func testCallbacksAllow(t *testing.T) {
-	join := func(allow []string) (int, string) {
-		r := start(t, func(c *config.Config) { c.Callbacks.Allow = allow })
-		return r.call("POST", "/channels/join/async", "", fmt.Sprintf(`{"sender":%d,"channels":[5],"callback_url":"http://127.0.0.1:9/"}`, r.register("").ID))
-	}
-	status, body := join(nil)
-	assert.Equal(t, 400, status)
-	assert.Contains(t, body, "--allow-callbacks 127.0.0.1")
-	status, body = join([]string{"127.0.0.0/8"})
-	assert.Equal(t, 200, status, body)
-}
-
-func testPublicOnly(t *testing.T) {
-	for public, want := range map[bool]int{false: 200, true: 400} {
-		r := start(t, func(c *config.Config) { c.Callbacks.PublicOnly = public })
-		status, body := r.call("POST", "/channels/join/async", "", fmt.Sprintf(`{"sender":%d,"channels":[5],"callback_url":"http://192.168.7.7/"}`, r.register("").ID))
-		assert.Equal(t, want, status, body)
-	}
-}
-
-// badCallback joins a callback that answers as answer does, and returns a
-// broadcaster and the number of attempts so far.
-func badCallback(r *running, answer nethttp.HandlerFunc) (say func(string), attempts *atomic.Int32) {
-	attempts = new(atomic.Int32)
-	receiver := httptest.NewServer(nethttp.HandlerFunc(func(w nethttp.ResponseWriter, req *nethttp.Request) {
-		_, _ = io.Copy(io.Discard, req.Body)
-		attempts.Add(1)
-		answer(w, req)
-	}))
-	r.t.Cleanup(func() { r.stop(); receiver.CloseClientConnections(); receiver.Close() })
-	id := r.register("").ID
-	r.post("/channels/join/async", fmt.Sprintf(`{"sender":%d,"channels":[5],"callback_url":%q}`, id, receiver.URL), nil)
-	return func(m string) {
-		r.post("/broadcast", fmt.Sprintf(`{"sender":%d,"channels":[5],"message":%q}`, id, m), nil)
-	}, attempts
-}
-
-func refuse(w nethttp.ResponseWriter, _ *nethttp.Request) { w.WriteHeader(500) }
-
-func hang(_ nethttp.ResponseWriter, req *nethttp.Request) { <-req.Context().Done() }
-
-func testCallbackTimeout(t *testing.T) {
-	r := start(t, func(c *config.Config) { c.Callbacks.Timeout, c.Callbacks.Retries = short, 0 })
-	say, _ := badCallback(r, hang)
-	say("x")
-	eventually(t, "it fails", func() bool { return r.dropped(bridge.HTTP, bridge.Failed) == 1 })
-}
-
-func testRetries(t *testing.T) {
-	r := start(t, func(c *config.Config) { c.Callbacks.Retries, c.Callbacks.RetryGap = 2, time.Millisecond })
-	say, attempts := badCallback(r, refuse)
-	say("x")
-	eventually(t, "it fails", func() bool { return r.dropped(bridge.HTTP, bridge.Failed) == 1 })
-	assert.EqualValues(t, 3, attempts.Load())
-}
-
-func testRetryGap(t *testing.T) {
-	r := start(t, func(c *config.Config) { c.Callbacks.Retries, c.Callbacks.RetryGap = 2, short })
-	say, _ := badCallback(r, refuse)
-	begin := time.Now()
-	say("x")
-	eventually(t, "it fails", func() bool { return r.dropped(bridge.HTTP, bridge.Failed) == 1 })
-	assert.GreaterOrEqual(t, time.Since(begin), 3*short, "100 ms, then 200")
-}
-
-func testCallbackQueue(t *testing.T) {
-	r := start(t, func(c *config.Config) { c.Callbacks.Queue, c.Callbacks.Retries = 2, 0; c.ShutdownTimeout = time.Second })
-	say, _ := badCallback(r, hang)
-	for range 5 {
-		say("x")
-	}
-	eventually(t, "the queue is full", func() bool { return r.dropped(bridge.HTTP, bridge.QueueFull) >= 2 })
 }
 
 func testShutdownTimeout(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net"
 	nethttp "net/http"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -134,6 +135,19 @@ func (o object) text(name string) (value string, found bool, err error) {
 		return "", true, fault(invalidField, name, "%s is not a string", shorten(raw))
 	}
 	return value, true, nil
+}
+
+// texts returns a field that has to be a list of strings, which may not be empty.
+func (o object) texts(name string) ([]string, error) {
+	var all []*string
+	if err := json.Unmarshal(o[name], &all); err != nil || len(all) == 0 || slices.Contains(all, nil) {
+		return nil, fault(invalidField, name, "is not a list of strings with at least one")
+	}
+	out := make([]string, len(all))
+	for i, text := range all {
+		out[i] = *text
+	}
+	return out, nil
 }
 
 // flag returns a field that has to be true or false.

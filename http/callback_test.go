@@ -103,7 +103,7 @@ func TestOrderUnderRetries(t *testing.T) {
 }
 
 func TestFailuresAndRedirects(t *testing.T) {
-	g := start(t)
+	g := start(t, func(_ *bridge.Options, o *http.Options) { o.Callbacks.Retries = 3 })
 	elsewhere := receive(t, nil)
 	for _, status := range []int{301, 302, 307, 308, 304, 400, 500} {
 		r := receive(t, func(w nethttp.ResponseWriter, _ string) {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	nethttp "net/http"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,188 +16,178 @@ import (
 	"watchtower/bridge"
 )
 
-// callbacks posts messages and delivery reports. What waits for one URL of one
-// sender is an endpoint: it exists, and has a goroutine, only while something
-// does.
+// callbacks posts messages and delivery reports. What there is to know of one URL
+// of one sender is an endpoint; it has a goroutine only while something waits
+// for it.
 type callbacks struct {
 	hub    *bridge.Hub
 	opts   CallbackOptions
 	log    *logrus.Logger
+	now    func() time.Time
 	poster *poster
+	signer signer
+	keeper *callbackKeeper // nil: nothing outlives the process
 	ctx    context.Context // ends the attempts in progress
 	cancel context.CancelFunc
 
+	outcomes [numOutcomes]atomic.Uint64
+
 	mu        sync.Mutex
 	endpoints map[endpointKey]*endpoint
+	of        map[*bridge.Sender]int // endpoints that callbacks have
+	active    int                    // endpoints with a goroutine
+	serving   bool                   // goroutines may be started
 	closed    bool
 	workers   sync.WaitGroup
 }
 
-type endpointKey struct {
-	sender *bridge.Sender
-	url    string
-}
+// outcome is how one attempt at a delivery, or a delivery, ended.
+type outcome int
 
-// endpoint is what waits for one URL, in its order. Guarded by callbacks.mu.
-type endpoint struct {
-	waiting []delivery
-	bytes   int
-}
+const (
+	delivered outcome = iota // the receiver took it
+	retried                  // an attempt failed, and another follows
+	givenUp                  // no other follows
+	tooLate                  // it expired first
+	disabled                 // a callback was switched off
+	numOutcomes
+)
 
-// delivery is one body on its way.
-type delivery struct {
-	to   *callback
-	body []byte // shared, not to be changed
-	hops uint8  // callbacks the message had been through before
-
-	id      string          // the same in every attempt
-	message *bridge.Message // nil: a delivery report
-}
-
-// callback is the member that a callback's attachment is for, or whoever gets
-// a delivery report.
-type callback struct {
-	key   endpointKey
-	ended chan struct{} // closed when the attachment has; nil: never
-}
-
-func (c *callback) hasEnded() bool {
-	select {
-	case <-c.ended:
-		return true
-	default:
-		return false
-	}
+func (o outcome) String() string {
+	return [...]string{"delivered", "retried", "failed", "expired", "disabled"}[o]
 }
 
 func newCallbacks(hub *bridge.Hub, opts CallbackOptions, policy *addressPolicy, log *logrus.Logger) *callbacks {
-	c := &callbacks{hub: hub, opts: opts, log: log, poster: newPoster(opts, policy), endpoints: map[endpointKey]*endpoint{}}
+	c := &callbacks{
+		hub: hub, opts: opts, log: log, now: hub.Now, poster: newPoster(opts, policy), signer: newSigner(opts.SigningKey),
+		endpoints: map[endpointKey]*endpoint{}, of: map[*bridge.Sender]int{},
+	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	if opts.Store != nil {
+		c.keeper = newCallbackKeeper(c, opts.Store, opts.SaveEvery)
+	}
 	return c
 }
 
-// attachment makes a callback for one channel.
-func (c *callbacks) attachment(s *bridge.Sender, url string, noEcho bool) *bridge.Attachment {
-	to := &callback{key: endpointKey{s, url}, ended: make(chan struct{})}
-	return &bridge.Attachment{
-		Via: bridge.HTTP, Broadcasts: true, Sends: true, NoEcho: noEcho, URL: url,
-		Member: to, Ended: func() { c.end(to) },
+// start begins to post what waited before a restart, and to write what changes.
+func (c *callbacks) start() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.serving = true
+	for _, e := range c.endpoints {
+		c.workLocked(e)
 	}
-}
-
-// restore attaches the callbacks that the hub remembers.
-func (c *callbacks) restore() {
-	c.hub.RestoreCallbacks(func(s *bridge.Sender, m bridge.CallbackMembership) {
-		// Not JoinCallback: that would write what was just read, one by one.
-		if err := c.hub.Attach(s, m.Channel, c.attachment(s, m.URL, m.NoEcho)); err != nil {
-			c.log.WithError(err).WithFields(logrus.Fields{"sender": s.ID(), "channel": m.Channel}).Warn("callback not restored")
-		}
-	})
+	if c.keeper != nil {
+		c.keeper.start()
+	}
 }
 
 // put queues a delivery. It reports false, and counts the drop, if there is no
 // room.
-func (c *callbacks) put(d delivery) bool {
+func (c *callbacks) put(to *callback, d *delivery) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch e := c.endpoints[d.to.key]; {
+	d.to = to
+	why, full := bridge.QueueFull, false
+	e := c.endpoints[to.key]
+	switch {
 	case c.closed:
-		c.drop(bridge.Failed, 1)
-		return false
-	case d.to.hasEnded():
-		c.drop(bridge.Disconnected, 1)
-		return false
-	case e == nil && len(c.endpoints) >= c.opts.MaxActive:
-		c.drop(bridge.QueueFull, 1)
-		return false
-	case e == nil:
-		e = &endpoint{waiting: []delivery{d}, bytes: len(d.body)}
-		c.endpoints[d.to.key] = e
-		c.workers.Go(func() { c.work(d.to.key, e) })
-		return true
-	case len(e.waiting) >= c.opts.Queue, len(e.waiting) > 0 && e.bytes+len(d.body) > c.opts.Bytes:
-		c.drop(bridge.QueueFull, 1)
-		return false
+		why, full = bridge.Failed, true
+	case to.hasEnded():
+		why, full = bridge.Disconnected, true
+	case (e == nil || !e.working) && c.active >= c.opts.MaxActive:
+		full = true
+	case e == nil: // for a delivery report
+		e = c.newEndpointLocked(to.key)
 	default:
-		e.waiting = append(e.waiting, d)
-		e.bytes += len(d.body)
-		return true
+		full = !e.hasRoom(d, c.opts)
 	}
+	if full {
+		c.drop(why, 1)
+		return false
+	}
+	e.push(d)
+	c.workLocked(e)
+	c.changedLocked(e)
+	return true
 }
 
 func (c *callbacks) drop(why bridge.Reason, n int) { c.hub.Counters().Drop(bridge.HTTP, why, n) }
 
-// end discards what waits for a callback whose attachment has ended.
-func (c *callbacks) end(to *callback) {
-	close(to.ended)
+func (c *callbacks) count(o outcome, n int) { c.outcomes[o].Add(uint64(n)) }
+
+// queued returns how many deliveries wait or are being tried.
+func (c *callbacks) queued() (n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e := c.endpoints[to.key]
-	if e == nil {
+	for _, e := range c.endpoints {
+		n += len(e.waiting)
+		if e.current != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// workLocked gives an endpoint a goroutine, if something waits and it has none.
+func (c *callbacks) workLocked(e *endpoint) {
+	if !c.serving || e.working || len(e.waiting) == 0 {
 		return
 	}
-	n := len(e.waiting)
-	e.waiting = slices.DeleteFunc(e.waiting, func(d delivery) bool {
-		if d.to == to {
-			e.bytes -= len(d.body)
-		}
-		return d.to == to
-	})
-	c.drop(bridge.Disconnected, n-len(e.waiting))
+	e.working = true
+	c.active++
+	c.workers.Go(func() { c.work(e) })
 }
 
 // work posts what waits for an endpoint until nothing does.
-func (c *callbacks) work(key endpointKey, e *endpoint) {
+func (c *callbacks) work(e *endpoint) {
 	for {
 		c.mu.Lock()
-		if len(e.waiting) == 0 {
-			delete(c.endpoints, key)
+		if len(e.waiting) == 0 || c.ctx.Err() != nil {
+			c.leaveLocked(e)
 			c.mu.Unlock()
 			return
 		}
-		d := e.waiting[0]
-		e.waiting[0] = delivery{}
-		e.waiting = e.waiting[1:]
-		e.bytes -= len(d.body)
+		d := e.begin()
 		c.mu.Unlock()
-		c.deliver(d)
+		c.deliver(e, d)
 	}
 }
 
 // deliver posts one body, and again after a while if that fails.
-func (c *callbacks) deliver(d delivery) {
+func (c *callbacks) deliver(e *endpoint, d *delivery) {
 	gap := c.opts.RetryGap
 	for attempt := 0; ; attempt++ {
 		switch {
 		case c.ctx.Err() != nil:
-			c.drop(bridge.Failed, 1)
-			return
+			return // it stays the current one
 		case d.to.hasEnded():
-			c.drop(bridge.Disconnected, 1)
+			c.finish(e, d, bridge.Disconnected)
 			return
-		case d.message != nil && d.message.Expired(c.hub.Now()):
-			c.drop(bridge.Expired, 1)
+		case d.expired(c.now()):
+			c.count(tooLate, 1)
+			c.finish(e, d, bridge.Expired)
 			return
 		}
-		err := c.poster.post(c.ctx, d)
+		err := c.poster.post(c.ctx, d, c.secrets(e))
 		if err == nil {
-			c.hub.Seen(d.to.key.sender)
+			c.succeeded(e, d)
 			return
 		}
 		c.logFailure(d, attempt, err)
 		var answered statusError
-		if errors.As(err, &answered) && answered.code == nethttp.StatusGone {
-			c.log.WithField("sender", d.to.key.sender.ID()).Warn("callback ended: its receiver answered 410")
-			c.drop(bridge.Failed, 1)
-			c.hub.EndCallback(d.to.key.sender, d.to.key.url)
+		errors.As(err, &answered)
+		last := attempt >= c.opts.Retries
+		switch c.failed(e, d, err, answered.code == nethttp.StatusGone, last) {
+		case retried:
+			c.pause(d.to, max(jitter(gap), answered.after))
+			gap = min(2*gap, c.opts.MaxGap)
+		case disabled:
+			c.hub.EndCallback(e.key.sender, e.key.url)
+			return
+		default:
 			return
 		}
-		if attempt >= c.opts.Retries {
-			c.drop(bridge.Failed, 1)
-			return
-		}
-		c.pause(d.to, max(jitter(gap), answered.after))
-		gap *= 2
 	}
 }
 
@@ -217,14 +206,15 @@ func (c *callbacks) pause(to *callback, gap time.Duration) {
 	}
 }
 
-func (c *callbacks) logFailure(d delivery, attempt int, err error) {
+func (c *callbacks) logFailure(d *delivery, attempt int, err error) {
 	// Not the URL: its path or query may be a secret.
 	c.log.WithFields(logrus.Fields{
 		"sender": d.to.key.sender.ID(), "attempt": attempt + 1, "refused": refusedByPolicy(err), "why": describe(err),
 	}).Debug("callback failed")
 }
 
-// drain lets the workers finish until ctx ends. What waits then has failed.
+// drain lets the workers finish until ctx ends. What waits then is written to
+// disk, or has failed where there is none.
 func (c *callbacks) drain(ctx context.Context) {
 	c.mu.Lock()
 	c.closed = true
@@ -233,6 +223,9 @@ func (c *callbacks) drain(ctx context.Context) {
 	c.workers.Wait()
 	stop()
 	c.cancel()
+	if c.keeper != nil {
+		c.keeper.stop()
+	}
 	c.poster.close()
 }
 
@@ -255,6 +248,6 @@ func (c *callbacks) reporter(s *bridge.Sender, url string, hops uint8) func(brid
 			c.log.WithError(err).Error("delivery report not encoded")
 			return
 		}
-		c.put(delivery{to: to, body: body, hops: hops, id: "report-" + r.ID.String()})
+		c.put(to, &delivery{body: body, hops: hops, id: "report-" + r.ID.String()})
 	}
 }

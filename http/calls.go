@@ -132,14 +132,17 @@ func (s *Server) joinAsync(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	if err := s.policy.checkURL(r.Context(), address); err != nil {
 		return err
 	}
-	attach := func() *bridge.Attachment { return s.callbacks.attachment(sender, address, !echo) }
+	if err := s.callbacks.room(sender, address); err != nil {
+		return err
+	}
+	attach := func(c bridge.Channel) *bridge.Attachment { return s.callbacks.attachment(sender, c, address, !echo) }
 	if err := s.hub.JoinCallback(sender, channels, address, !echo, attach); err != nil {
 		return err
 	}
 	return s.answer(w, struct {
 		channelList
 		Secret string `json:"secret"`
-	}{channelList{channels}, s.callbacks.poster.signer.shown(sender.ID(), address)})
+	}{channelList{channels}, s.callbacks.secret(sender, address)})
 }
 
 // joiner reads a join with a JSON body: who joins which channels, ascending, and
@@ -214,4 +217,16 @@ func (s *Server) health(w nethttp.ResponseWriter, _ *nethttp.Request) error {
 	return s.answer(w, struct {
 		Status string `json:"status"`
 	}{"ok"})
+}
+
+// ready answers GET /readyz: whether requests are worth making.
+func (s *Server) ready(w nethttp.ResponseWriter, _ *nethttp.Request) error {
+	if s.opts.Ready != nil {
+		if err := s.opts.Ready(); err != nil {
+			return fault(notReady, "", "%s", err)
+		}
+	}
+	return s.answer(w, struct {
+		Status string `json:"status"`
+	}{"ready"})
 }

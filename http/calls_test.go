@@ -30,6 +30,12 @@ func (m *memory) fail(err error) {
 	m.err = err
 }
 
+func (m *memory) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.saved = nil
+}
+
 func (m *memory) Load() ([]bridge.Record, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

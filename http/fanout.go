@@ -68,7 +68,9 @@ func (f *fanOut) give(a *bridge.Attachment, m *bridge.Message) bool {
 		return member.put(m)
 	case *callback:
 		encoded := f.as(lines, m)
-		return f.s.callbacks.put(delivery{to: member, body: encoded[:len(encoded)-1], hops: m.Hops, id: webhookIDOf(m), message: m})
+		return f.s.callbacks.put(member, &delivery{
+			body: encoded[:len(encoded)-1], hops: m.Hops, id: webhookIDOf(m), channel: m.Channel, expires: m.Expires, said: m.Time,
+		})
 	}
 	return false // no other member is attached here
 }

@@ -21,9 +21,19 @@ import (
 
 	"watchtower/bridge"
 	"watchtower/http"
+	"watchtower/http/contract"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// described is what every request and answer of the tests is held against.
+var described = func() *contract.Contract {
+	c, err := contract.New(http.OpenAPI)
+	if err != nil {
+		panic(err)
+	}
+	return c
+}()
 
 const secretKey = "s3cret & <more>"
 
@@ -89,7 +99,8 @@ func start(t testing.TB, settings ...setting) *gateway {
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx) }()
 	g := &gateway{t: t, hub: hub, bus: bus, server: s, url: "http://" + s.Addr().String()}
-	g.client = &nethttp.Client{Transport: &nethttp.Transport{MaxIdleConnsPerHost: 4}, Timeout: time.Minute}
+	holds := described.Transport(&nethttp.Transport{MaxIdleConnsPerHost: 4}, func(err error) { t.Error(err) })
+	g.client = &nethttp.Client{Transport: holds, Timeout: time.Minute}
 	g.stop = sync.OnceFunc(func() {
 		cancel()
 		assert.NoError(t, <-done)
@@ -210,6 +221,7 @@ func (f *follower) next() obj {
 		}
 		var v obj
 		require.NoError(f.t, json.Unmarshal([]byte(text), &v), text)
+		require.NoError(f.t, described.Check("Heard", []byte(text)))
 		return v
 	}
 }
@@ -252,6 +264,11 @@ func (r *receiver) next(t testing.TB) posted {
 	t.Helper()
 	select {
 	case p := <-r.got:
+		schema := "HeardMessage"
+		if strings.HasPrefix(p.header.Get("webhook-id"), "report-") {
+			schema = "Report"
+		}
+		require.NoError(t, described.Check(schema, []byte(p.body)))
 		return p
 	case <-time.After(30 * time.Second):
 		require.FailNow(t, "no callback came")

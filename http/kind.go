@@ -94,3 +94,14 @@ func (k kind) gap(c bridge.Channel) []byte {
 	}
 	return append(append([]byte("data: "), b...), "\n\n"...)
 }
+
+// end says why the gateway ends a stream, where messages would come. A WebSocket
+// has its close frame for that.
+func (k kind) end(why farewell) []byte {
+	b := append(append([]byte(`{"type":"end","reason":"`), why.reason()...), `","detail":"`...)
+	b = append(append(b, why.detail()...), `"}`...)
+	if k == events {
+		return append(append([]byte("data: "), b...), "\n\n"...)
+	}
+	return append(b, '\n')
+}

@@ -13,14 +13,14 @@ import (
 	"watchtower/bridge"
 )
 
-// failures counts wrong credentials by client address: a bucket of tokens for
-// each, one taken by every failure. An address without a bucket has a full one.
-type failures struct {
-	opts FailureOptions
+// limiter bounds how often something happens, by whom it is done: a bucket of
+// tokens for each, one taken every time. Who has no bucket has a full one.
+type limiter[Who comparable] struct {
+	opts LimitOptions
 	now  func() time.Time
 
 	mu      sync.Mutex
-	buckets map[netip.Prefix]*bucket
+	buckets map[Who]*bucket
 }
 
 type bucket struct {
@@ -28,74 +28,74 @@ type bucket struct {
 	at     time.Time // when tokens was right
 }
 
-func newFailures(opts FailureOptions, now func() time.Time) *failures {
-	return &failures{opts: opts, now: now, buckets: map[netip.Prefix]*bucket{}}
+func newLimiter[Who comparable](opts LimitOptions, now func() time.Time) *limiter[Who] {
+	return &limiter[Who]{opts: opts, now: now, buckets: map[Who]*bucket{}}
 }
 
-// allows reports whether requests from an address are answered, and if not,
-// in how many seconds they will be.
-func (f *failures) allows(from netip.Prefix) (ok bool, wait int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	b := f.buckets[from]
+// allows reports whether there is a token, and if not, in how many seconds there
+// will be.
+func (l *limiter[Who]) allows(who Who) (ok bool, wait int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := l.buckets[who]
 	if b == nil {
 		return true, 0
 	}
-	tokens := f.refill(b)
-	if tokens >= float64(f.opts.Burst) {
-		delete(f.buckets, from) // a full bucket says nothing
+	tokens := l.refill(b)
+	if tokens >= float64(l.opts.Burst) {
+		delete(l.buckets, who) // a full bucket says nothing
 	}
 	if tokens < 1 {
-		missing := time.Duration((1 - tokens) * float64(f.opts.Every))
+		missing := time.Duration((1 - tokens) * float64(l.opts.Every))
 		return false, max(1, int(math.Ceil(missing.Seconds())))
 	}
 	return true, 0
 }
 
-// count counts one failure. It reports false if there were too many already.
-func (f *failures) count(from netip.Prefix) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	b := f.buckets[from]
+// take takes a token. It reports false if there is none.
+func (l *limiter[Who]) take(who Who) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := l.buckets[who]
 	if b == nil {
-		f.makeRoom()
-		b = &bucket{tokens: float64(f.opts.Burst), at: f.now()}
-		f.buckets[from] = b
+		l.makeRoom()
+		b = &bucket{tokens: float64(l.opts.Burst), at: l.now()}
+		l.buckets[who] = b
 	}
-	if f.refill(b) < 1 {
+	if l.refill(b) < 1 {
 		return false
 	}
 	b.tokens--
 	return true
 }
 
-func (f *failures) refill(b *bucket) float64 {
-	now := f.now()
-	gained := float64(now.Sub(b.at)) / float64(f.opts.Every)
-	b.tokens = min(float64(f.opts.Burst), b.tokens+max(0, gained))
+func (l *limiter[Who]) refill(b *bucket) float64 {
+	now := l.now()
+	gained := float64(now.Sub(b.at)) / float64(l.opts.Every)
+	b.tokens = min(float64(l.opts.Burst), b.tokens+max(0, gained))
 	b.at = now
 	return b.tokens
 }
 
-// evictionSample is how many addresses are looked at to forget one.
+// evictionSample is how many are looked at to forget one.
 const evictionSample = 64
 
-// makeRoom forgets the address of a sample that has failed least.
-func (f *failures) makeRoom() {
-	if len(f.buckets) < f.opts.Addresses {
+// makeRoom forgets the one of a sample that has taken least.
+func (l *limiter[Who]) makeRoom() {
+	if len(l.buckets) < l.opts.Most {
 		return
 	}
-	var best netip.Prefix
+	var best Who
 	most, seen := -1.0, 0
-	for a, b := range f.buckets {
-		if tokens := f.refill(b); tokens > most {
-			best, most = a, tokens
+	for who, b := range l.buckets {
+		if tokens := l.refill(b); tokens > most {
+			best, most = who, tokens
 		}
 		if seen++; seen == evictionSample {
 			break
 		}
 	}
-	delete(f.buckets, best)
+	delete(l.buckets, best)
 }
 
 // proxies are the addresses whose X-Forwarded-For is believed.
@@ -199,11 +199,19 @@ func (s *Server) authorize(r *nethttp.Request, id bridge.SenderID, err error) (*
 	}
 	sender, err := s.hub.AuthorizeWeb(id, bearer(r))
 	if err == nil {
-		return sender, nil
+		return sender, s.mayAsk(sender)
 	}
 	var refusal *bridge.Error
 	if errors.As(err, &refusal) && (bearer(r) != "" || refusal.Code == bridge.InvalidSender) {
 		return nil, denied{refusal}
 	}
 	return nil, err
+}
+
+// mayAsk counts a request of a sender, and refuses it if there were too many.
+func (s *Server) mayAsk(sender *bridge.Sender) error {
+	if s.requests.take(sender.ID()) {
+		return nil
+	}
+	return fault(tooManyRequests, "sender", "%d asks too often: at most %d requests a second (limits.sender_requests)", sender.ID(), s.opts.Requests.Burst)
 }

@@ -55,7 +55,7 @@ func TestWrongCredentialsAreLimited(t *testing.T) {
 func TestLimitIsByClientAddress(t *testing.T) {
 	var c clock
 	g := start(t, func(_ *bridge.Options, o *http.Options) {
-		o.Clock, o.Failures.Burst, o.Failures.Addresses = c.now, 1, 2
+		o.Clock, o.Failures.Burst, o.Failures.Most = c.now, 1, 2
 		o.TrustedProxies = []string{"127.0.0.1", "10.0.0.0/8"}
 	})
 	try := func(forwarded string) int {

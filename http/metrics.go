@@ -10,12 +10,15 @@ import (
 	"watchtower/bridge"
 )
 
-// metrics shows the hub's counters to Prometheus. It reads them when asked and
-// keeps nothing, but the count of refused requests.
+// metrics shows the counters of the hub, the streams and the callbacks to
+// Prometheus. It reads them when asked and keeps nothing, but the count of refused
+// requests.
 type metrics struct {
-	hub     *bridge.Hub
-	handler nethttp.Handler
-	refused *prometheus.CounterVec
+	hub       *bridge.Hub
+	streams   *streams
+	callbacks *callbacks
+	handler   nethttp.Handler
+	refused   *prometheus.CounterVec
 }
 
 var (
@@ -25,14 +28,24 @@ var (
 	attachments   = describeMetric("members", "What holds senders on channels: streams, callbacks, subscriptions, registrations.", "protocol")
 	sendersKnown  = describeMetric("senders", "Senders that are known.")
 	queueMessages = describeMetric("queue_messages", "Messages that wait for a protocol's fan-out.", "protocol")
+	busSeconds    = describeMetric("bus_seconds", "Time from the taking of a message to the queues of a protocol's members.", "protocol")
+	streamsOpen   = describeMetric("streams", "Streams that are open.", "kind")
+	streamWaiting = describeMetric("stream_queue_messages", "Messages that wait for streams.")
+	callbackTries = describeMetric("callbacks_total", "Deliveries to callbacks, and attempts that were followed by another.", "outcome")
+	callbackQueue = describeMetric("callback_queue_messages", "Messages that wait for callbacks.")
+
+	described = []*prometheus.Desc{
+		messagesIn, messagesOut, drops, attachments, sendersKnown, queueMessages, busSeconds,
+		streamsOpen, streamWaiting, callbackTries, callbackQueue,
+	}
 )
 
 func describeMetric(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("watchtower_"+name, help, labels, nil)
 }
 
-func newMetrics(hub *bridge.Hub) *metrics {
-	m := &metrics{hub: hub, refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+func newMetrics(hub *bridge.Hub, streams *streams, callbacks *callbacks) *metrics {
+	m := &metrics{hub: hub, streams: streams, callbacks: callbacks, refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "watchtower_requests_refused_total",
 		Help: "HTTP requests that were answered with a problem, by status.",
 	}, []string{"status"})}
@@ -45,7 +58,7 @@ func newMetrics(hub *bridge.Hub) *metrics {
 
 // Describe is prometheus.Collector's.
 func (m *metrics) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{messagesIn, messagesOut, drops, attachments, sendersKnown, queueMessages} {
+	for _, d := range described {
 		to <- d
 	}
 }
@@ -71,8 +84,27 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 		gauge(attachments, members[p], p.String())
 		if l := links[p]; l != nil {
 			gauge(queueMessages, l.Queued(), p.String())
+			to <- latencyOf(counters, p)
 		}
 	}
+	of, waiting := m.streams.count()
+	for k, n := range of {
+		gauge(streamsOpen, n, kind(k).String())
+	}
+	gauge(streamWaiting, waiting)
+	gauge(callbackQueue, m.callbacks.queued())
+	for o := range numOutcomes {
+		counter(callbackTries, m.callbacks.outcomes[o].Load(), o.String())
+	}
+}
+
+func latencyOf(c *bridge.Counters, p bridge.Protocol) prometheus.Metric {
+	n, sum, atMost := c.Latency(p)
+	buckets := map[float64]uint64{}
+	for i, bound := range bridge.LatencyBounds {
+		buckets[bound.Seconds()] = atMost[i]
+	}
+	return prometheus.MustNewConstHistogram(busSeconds, n, sum.Seconds(), buckets, p.String())
 }
 
 // showMetrics answers GET /metrics.

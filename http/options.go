@@ -20,12 +20,16 @@ type Options struct {
 	// has ended. Nil: there is no MQTT.
 	ServeMQTT func(net.Conn)
 
+	// Ready says why the gateway cannot do its work just now; nil: it always can.
+	Ready func() error
+
 	Queue    int           // messages that wait for the fan-out to all streams and callbacks
 	Patience time.Duration // how long a publisher that may wait does so while that queue is full
 
 	Heartbeat      time.Duration // silence on a stream before it gets an empty line
 	StreamQueue    int           // messages that wait for one stream
 	StreamBytes    int           // bytes that wait for one stream
+	SenderStreams  int           // streams of one sender at a time
 	MailboxTimeout time.Duration // a mailbox that nobody reads for so long leaves
 
 	WriteTimeout time.Duration // a write to a client that takes longer ends its connection
@@ -46,19 +50,19 @@ type Options struct {
 	TrustedProxies []string
 	// CORSOrigins are the origins whose pages may use the API, or *.
 	CORSOrigins []string
-	Failures    FailureOptions
+	Failures    LimitOptions // wrong secret keys, tokens and senders, by client address
+	Requests    LimitOptions // requests by sender
 	Callbacks   CallbackOptions
 	History     HistoryOptions
 
 	Clock func() time.Time // for the limit on failures and the history; nil: time.Now
 }
 
-// FailureOptions limit wrong secret keys, wrong tokens and unknown senders by
-// client address (HTTP API, "Who may use an id").
-type FailureOptions struct {
-	Burst     int           // failures before requests are refused
-	Every     time.Duration // one more is forgiven after each
-	Addresses int           // addresses that are remembered at most
+// LimitOptions bound how often something may happen.
+type LimitOptions struct {
+	Burst int           // so often at once
+	Every time.Duration // once more after each
+	Most  int           // addresses or senders that are remembered
 }
 
 // CallbackOptions are the rules by which callbacks and delivery reports are
@@ -69,6 +73,9 @@ type CallbackOptions struct {
 	Timeout    time.Duration // for one attempt, from the dial to the answer
 	Retries    int           // attempts after the first; 0: none
 	RetryGap   time.Duration // before the first retry; doubles with each
+	MaxGap     time.Duration // but not over this
+	Kept       int           // deliveries of one callback that were given up and can be replayed; 0: none
+	PerSender  int           // URLs of one sender's callbacks
 	MaxActive  int           // callbacks with something waiting, each with one goroutine
 	MaxIdle    int           // connections that are kept open
 	Resolve    time.Duration // for the resolution of a name at the join
@@ -76,6 +83,12 @@ type CallbackOptions struct {
 	Allow      []string      // hosts, addresses and CIDRs that are open whatever they are
 	PublicOnly bool          // private ranges are closed too
 	SigningKey []byte        // from which the callbacks' secrets are made; empty: random
+
+	DisableAfter    time.Duration // a callback whose attempts all failed for so long is switched off
+	RotationOverlap time.Duration // how long a secret still signs that was rotated
+
+	Store     CallbackStore // nil: what waits does not outlive the process
+	SaveEvery time.Duration // between two groups of writes to it
 
 	// Own gives the gateway's own listeners, which are closed to callbacks. An
 	// unspecified address means any of this machine's. Nil: none.
@@ -102,18 +115,27 @@ func DefaultOptions() Options {
 		HeaderBytes:       64 << 10,
 		MaxTargets:        1 << 16,
 		DrainTimeout:      5 * time.Second,
-		Failures:          FailureOptions{Burst: 60, Every: time.Second, Addresses: 10_000},
+		SenderStreams:     10_000,
+		Failures:          LimitOptions{Burst: 60, Every: time.Second, Most: 10_000},
+		Requests:          LimitOptions{Burst: 20_000, Every: time.Second / 20_000, Most: 10_000},
 		History:           HistoryOptions{Messages: 100, Age: time.Hour, Bytes: 16 << 20},
 		Callbacks: CallbackOptions{
 			Queue:     256,
 			Bytes:     1 << 20,
 			Timeout:   15 * time.Second,
-			Retries:   3,
+			Retries:   8,
 			RetryGap:  time.Second,
+			MaxGap:    5 * time.Minute,
+			Kept:      100,
+			PerSender: 100,
 			MaxActive: 1000,
 			MaxIdle:   100,
 			Resolve:   5 * time.Second,
 			URLBytes:  2048,
+
+			DisableAfter:    5 * 24 * time.Hour,
+			RotationOverlap: 24 * time.Hour,
+			SaveEvery:       250 * time.Millisecond,
 		},
 	}
 }
@@ -132,10 +154,13 @@ func (o Options) validate() error {
 		{"IdleTimeout", int64(o.IdleTimeout)}, {"HeaderBytes", int64(o.HeaderBytes)},
 		{"MaxTargets", int64(o.MaxTargets)}, {"DrainTimeout", int64(o.DrainTimeout)},
 		{"Failures.Burst", int64(o.Failures.Burst)}, {"Failures.Every", int64(o.Failures.Every)},
-		{"Failures.Addresses", int64(o.Failures.Addresses)},
+		{"Failures.Most", int64(o.Failures.Most)}, {"SenderStreams", int64(o.SenderStreams)},
+		{"Requests.Burst", int64(o.Requests.Burst)}, {"Requests.Every", int64(o.Requests.Every)}, {"Requests.Most", int64(o.Requests.Most)},
 		{"Callbacks.Queue", int64(o.Callbacks.Queue)}, {"Callbacks.Bytes", int64(o.Callbacks.Bytes)},
 		{"Callbacks.Timeout", int64(o.Callbacks.Timeout)}, {"Callbacks.RetryGap", int64(o.Callbacks.RetryGap)},
 		{"Callbacks.MaxActive", int64(o.Callbacks.MaxActive)}, {"Callbacks.MaxIdle", int64(o.Callbacks.MaxIdle)},
+		{"Callbacks.MaxGap", int64(o.Callbacks.MaxGap)}, {"Callbacks.PerSender", int64(o.Callbacks.PerSender)},
+		{"Callbacks.DisableAfter", int64(o.Callbacks.DisableAfter)}, {"Callbacks.SaveEvery", int64(o.Callbacks.SaveEvery)},
 		{"Callbacks.Resolve", int64(o.Callbacks.Resolve)}, {"Callbacks.URLBytes", int64(o.Callbacks.URLBytes)},
 	} {
 		if limit.value <= 0 {
@@ -145,8 +170,12 @@ func (o Options) validate() error {
 	if h := o.History; h.Messages < 0 || h.Messages > 0 && (h.Age <= 0 || h.Bytes <= 0) {
 		faults = append(faults, fmt.Errorf("http: History is %+v: Messages must not be negative, and with some the others must be above 0", h))
 	}
-	if o.Callbacks.Retries < 0 {
-		faults = append(faults, fmt.Errorf("http: Callbacks.Retries is %d, it must not be negative", o.Callbacks.Retries))
+	for name, n := range map[string]int64{
+		"Retries": int64(o.Callbacks.Retries), "Kept": int64(o.Callbacks.Kept), "RotationOverlap": int64(o.Callbacks.RotationOverlap),
+	} {
+		if n < 0 {
+			faults = append(faults, fmt.Errorf("http: Callbacks.%s is %d, it must not be negative", name, n))
+		}
 	}
 	return errors.Join(faults...)
 }

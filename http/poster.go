@@ -30,12 +30,11 @@ type poster struct {
 	client    nethttp.Client
 	transport *nethttp.Transport
 	timeout   time.Duration
-	signer    signer
 	conns     sync.WaitGroup // dials in progress and connections open
 }
 
 func newPoster(opts CallbackOptions, policy *addressPolicy) *poster {
-	p := &poster{timeout: opts.Timeout, signer: newSigner(opts.SigningKey)}
+	p := &poster{timeout: opts.Timeout}
 	p.transport = &nethttp.Transport{
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			// The transport does not end a dial with its request.
@@ -98,7 +97,7 @@ func retryAfter(text string, now time.Time) time.Duration {
 }
 
 // post makes one attempt at a delivery. Only a status of 2xx is a success.
-func (p *poster) post(ctx context.Context, d delivery) error {
+func (p *poster) post(ctx context.Context, d *delivery, secrets [][]byte) error {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	req, err := nethttp.NewRequestWithContext(ctx, nethttp.MethodPost, d.to.key.url, bytes.NewReader(d.body))
@@ -107,7 +106,7 @@ func (p *poster) post(ctx context.Context, d delivery) error {
 	}
 	req.Header.Set("Content-Type", typeJSON)
 	req.Header.Set("User-Agent", "watchtower")
-	p.signer.sign(req.Header, d, time.Now())
+	sign(req.Header, d, secrets, time.Now())
 	req.Header.Set(hopsHeader, strconv.Itoa(int(d.hops)+1))
 	resp, err := p.client.Do(req)
 	if err != nil {

@@ -19,7 +19,11 @@ const (
 	bodyTooLarge       bridge.Code = "body-too-large"
 	unsupportedType    bridge.Code = "unsupported-media-type"
 	tooManyFailures    bridge.Code = "too-many-failures"
+	tooManyRequests    bridge.Code = "too-many-requests"
+	tooManyStreams     bridge.Code = "too-many-streams"
+	tooManyCallbacks   bridge.Code = "too-many-callbacks"
 	stopping           bridge.Code = "stopping"
+	notReady           bridge.Code = "not-ready"
 	internalError      bridge.Code = "internal"
 	invalidBody        bridge.Code = "invalid-body"
 	invalidMessage     bridge.Code = "invalid-message"
@@ -56,7 +60,11 @@ var kinds = map[bridge.Code]struct {
 	bodyTooLarge:            {nethttp.StatusRequestEntityTooLarge, "Body too large"},
 	unsupportedType:         {nethttp.StatusUnsupportedMediaType, "Unsupported media type"},
 	tooManyFailures:         {nethttp.StatusTooManyRequests, "Too many wrong credentials"},
+	tooManyRequests:         {nethttp.StatusTooManyRequests, "Too many requests"},
+	tooManyStreams:          {nethttp.StatusTooManyRequests, "Too many streams"},
+	tooManyCallbacks:        {nethttp.StatusBadRequest, "Too many callbacks"},
 	stopping:                {nethttp.StatusServiceUnavailable, "Gateway is stopping"},
+	notReady:                {nethttp.StatusServiceUnavailable, "Gateway is not ready"},
 	internalError:           {nethttp.StatusInternalServerError, "Internal error"},
 	invalidBody:             {nethttp.StatusBadRequest, "Invalid body"},
 	invalidMessage:          {nethttp.StatusBadRequest, "Invalid or missing message"},
@@ -112,7 +120,7 @@ func (s *Server) problem(err error) problem {
 // fail answers a request with the problem that err is.
 func (s *Server) fail(w nethttp.ResponseWriter, r *nethttp.Request, err error) {
 	hangsUp := errors.As(err, new(hangUp))
-	if errors.As(err, new(denied)) && !s.failures.count(s.client(r)) && !s.carriesToken(r) {
+	if errors.As(err, new(denied)) && !s.failures.take(s.client(r)) && !s.carriesToken(r) {
 		err = s.tooMany(w, r)
 	}
 	shown := s.problem(err)
@@ -121,6 +129,9 @@ func (s *Server) fail(w nethttp.ResponseWriter, r *nethttp.Request, err error) {
 	}
 	if shown.Status == nethttp.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", "Bearer")
+	}
+	if shown.Status == nethttp.StatusTooManyRequests && w.Header().Get("Retry-After") == "" {
+		w.Header().Set("Retry-After", "1")
 	}
 	s.metrics.refused.WithLabelValues(strconv.Itoa(shown.Status)).Inc()
 	s.write(w, shown.Status, problemType, shown)

@@ -24,6 +24,7 @@ type calls map[string]call
 // The paths that monitoring asks, which no client's failures close.
 const (
 	healthPath  = "/healthz"
+	readyPath   = "/readyz"
 	metricsPath = "/metrics"
 )
 
@@ -35,6 +36,9 @@ func (s *Server) routes() nethttp.Handler {
 		"/channels/join":         {nethttp.MethodGet: s.joinStream, nethttp.MethodPost: s.joinMailbox},
 		"/messages":              {nethttp.MethodGet: s.messages},
 		"/channels/join/async":   {nethttp.MethodPost: s.joinAsync},
+		"/callbacks":             {nethttp.MethodGet: s.listCallbacks},
+		"/callbacks/rotate":      {nethttp.MethodPost: s.rotateSecret},
+		"/callbacks/replay":      {nethttp.MethodPost: s.replayFailed},
 		"/channels/leave":        {nethttp.MethodPost: s.leave},
 		"/channels/{id}/members": {nethttp.MethodGet: s.members},
 		"/senders/{id}":          {nethttp.MethodDelete: s.deleteSender},
@@ -42,6 +46,8 @@ func (s *Server) routes() nethttp.Handler {
 		"/send":                  {nethttp.MethodPost: s.publish(bridge.Send)},
 		"/mqtt":                  {nethttp.MethodGet: s.joinMQTT},
 		healthPath:               {nethttp.MethodGet: s.health, nethttp.MethodHead: s.health},
+		readyPath:                {nethttp.MethodGet: s.ready, nethttp.MethodHead: s.ready},
+		"/openapi.yaml":          {nethttp.MethodGet: s.showOpenAPI, nethttp.MethodHead: s.showOpenAPI},
 		metricsPath:              {nethttp.MethodGet: s.showMetrics, nethttp.MethodHead: s.showMetrics},
 	} {
 		r.Handle(path, s.dispatch(methods))
@@ -90,7 +96,7 @@ func (s *Server) guard(next nethttp.Handler) nethttp.Handler {
 			s.fail(w, r, errStopping())
 			return
 		}
-		monitoring := r.URL.Path == healthPath || r.URL.Path == metricsPath
+		monitoring := r.URL.Path == healthPath || r.URL.Path == readyPath || r.URL.Path == metricsPath
 		if ok, _ := s.failures.allows(s.client(r)); !ok && !monitoring && !s.carriesToken(r) {
 			s.fail(w, r, s.tooMany(w, r))
 			return

@@ -7,6 +7,7 @@ import (
 	"log"
 	"net"
 	nethttp "net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -27,7 +28,9 @@ type Server struct {
 	plain     net.Listener // nil: not bound
 	secure    net.Listener
 	proxies   proxies
-	failures  *failures
+	failures  *limiter[netip.Prefix]    // wrong credentials by address
+	requests  *limiter[bridge.SenderID] // requests by sender
+	streams   *streams
 	policy    *addressPolicy
 	callbacks *callbacks
 	history   *history
@@ -40,9 +43,8 @@ type Server struct {
 	quiet chan struct{} // closed when nobody is to wait for messages any more
 
 	mu        sync.Mutex
-	streams   map[*stream]struct{}
 	mailboxes map[*bridge.Sender]*mailbox
-	ending    bool // no more streams
+	ending    bool // no more mailboxes
 }
 
 // New returns a server for hub, whose HTTP link it makes, and attaches the
@@ -68,17 +70,18 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Server, error) {
 		log:       log,
 		link:      hub.AddLink(bridge.HTTP, opts.Queue, opts.Patience),
 		proxies:   trusted,
-		failures:  newFailures(opts.Failures, opts.Clock),
+		failures:  newLimiter[netip.Prefix](opts.Failures, opts.Clock),
+		requests:  newLimiter[bridge.SenderID](opts.Requests, opts.Clock),
+		streams:   newStreams(opts.SenderStreams),
 		policy:    policy,
 		callbacks: newCallbacks(hub, opts.Callbacks, policy, log),
-		metrics:   newMetrics(hub),
 		conns:     newConnections(),
 		gate:      newGate(),
 		cors:      newCORS(opts.CORSOrigins),
-		streams:   map[*stream]struct{}{},
 		mailboxes: map[*bridge.Sender]*mailbox{},
 		quiet:     make(chan struct{}),
 	}
+	s.metrics = newMetrics(hub, s.streams, s.callbacks)
 	s.history = newHistory(opts.History, opts.Clock)
 	if opts.History.Messages > 0 {
 		s.link.TakeEverything()
@@ -93,7 +96,9 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Server, error) {
 		ErrorLog:                     newErrorLog(log),
 		DisableGeneralOptionsHandler: true,
 	}
-	s.callbacks.restore()
+	if err := s.callbacks.restore(); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -152,6 +157,7 @@ func (s *Server) listeners() (bound []net.Listener) {
 func (s *Server) Serve(ctx context.Context) error {
 	fanning, stopFanning := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopFanning()
+	s.callbacks.start()
 	var fan, accept sync.WaitGroup
 	fan.Go(func() { s.link.Run(fanning, (&fanOut{s: s}).run) })
 	failed := make(chan error, 2)
@@ -174,7 +180,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	accept.Wait()
 	stopFanning()
 	fan.Wait()
-	s.endStreams()
+	s.streams.end()
 	s.endMailboxes()
 	s.callbacks.drain(limit)
 	s.conns.closeFresh()
@@ -208,33 +214,6 @@ func (s *Server) quieten() {
 	default:
 		close(s.quiet)
 	}
-}
-
-// endStreams makes every stream write what waits for it and end.
-func (s *Server) endStreams() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ending = true
-	for st := range s.streams {
-		st.writer.Close()
-	}
-}
-
-// addStream takes a stream in. It reports false if streams are ending.
-func (s *Server) addStream(st *stream) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ending {
-		return false
-	}
-	s.streams[st] = struct{}{}
-	return true
-}
-
-func (s *Server) removeStream(st *stream) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.streams, st)
 }
 
 // gate lets publishing requests through until it is closed.

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	nethttp "net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"watchtower/bridge"
@@ -33,29 +34,47 @@ func newSigner(key []byte) signer {
 	return signer{key}
 }
 
-// secret is what a callback's receiver checks signatures with.
-func (s signer) secret(sender bridge.SenderID, url string) []byte {
+// secret is what a callback's receiver checks signatures with, after so many
+// rotations.
+func (s signer) secret(key endpointKey, rotations uint32) []byte {
 	mac := hmac.New(sha256.New, s.key)
-	_ = binary.Write(mac, binary.BigEndian, uint32(sender)) // a hash takes everything
-	mac.Write([]byte(url))
+	_ = binary.Write(mac, binary.BigEndian, uint32(key.sender.ID())) // a hash takes everything
+	mac.Write([]byte(key.url))
+	if rotations > 0 { // no URL has a zero byte
+		_ = binary.Write(mac, binary.BigEndian, uint64(rotations))
+	}
 	return mac.Sum(nil)
 }
 
-// shown is the secret as Standard Webhooks writes it.
-func (s signer) shown(sender bridge.SenderID, url string) string {
-	return "whsec_" + base64.StdEncoding.EncodeToString(s.secret(sender, url))
-}
+// shown is a secret as Standard Webhooks writes it.
+func shown(secret []byte) string { return "whsec_" + base64.StdEncoding.EncodeToString(secret) }
 
-// sign adds the headers of one attempt at a delivery. The id is the same in
-// every attempt.
-func (s signer) sign(h nethttp.Header, d delivery, now time.Time) {
+// sign adds the headers of one attempt at a delivery, with a signature for each
+// secret. The id is the same in every attempt.
+func sign(h nethttp.Header, d *delivery, secrets [][]byte, now time.Time) {
 	timestamp := strconv.FormatInt(now.Unix(), 10)
-	mac := hmac.New(sha256.New, s.secret(d.to.key.sender.ID(), d.to.key.url))
-	mac.Write([]byte(d.id + "." + timestamp + "."))
-	mac.Write(d.body)
+	var signatures []string
+	for _, secret := range secrets {
+		mac := hmac.New(sha256.New, secret)
+		mac.Write([]byte(d.id + "." + timestamp + "."))
+		mac.Write(d.body)
+		signatures = append(signatures, "v1,"+base64.StdEncoding.EncodeToString(mac.Sum(nil)))
+	}
 	h.Set(webhookID, d.id)
 	h.Set(webhookTimestamp, timestamp)
-	h.Set(webhookSignature, "v1,"+base64.StdEncoding.EncodeToString(mac.Sum(nil)))
+	h.Set(webhookSignature, strings.Join(signatures, " "))
+}
+
+// secrets are those to sign with: the one in force, and for a while the one
+// before it.
+func (c *callbacks) secrets(e *endpoint) [][]byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := [][]byte{c.signer.secret(e.key, e.state.Secret)}
+	if n := e.state.Secret; n > 0 && c.now().Sub(e.state.Rotated) < c.opts.RotationOverlap {
+		all = append(all, c.signer.secret(e.key, n-1))
+	}
+	return all
 }
 
 // webhookIDOf names a message for one channel: a call has one id for all.

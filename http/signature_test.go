@@ -86,6 +86,10 @@ func TestAReceiverThatIsGone(t *testing.T) {
 	gone.next(t)
 	eventually(t, func() bool { n, _ := g.hub.MemberCounts(); return n[bridge.HTTP] == 0 }, "it has left all channels")
 	assert.Equal(t, 1, g.dropped(bridge.Failed))
+	list := g.callbacks(id, "")
+	require.Len(t, list, 1)
+	assert.Equal(t, "disabled", list[0]["state"])
+	assert.Equal(t, "its receiver answered 410 Gone", list[0]["reason"])
 	problem(t, g.post("/broadcast", obj{"sender": id, "channels": []int{5}, "message": "x"}), 400, "unjoined-channel", "channels[0]")
 }
 

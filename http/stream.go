@@ -14,6 +14,7 @@ import (
 // queue, and the goroutine of its request writes them.
 type stream struct {
 	server      *Server
+	sender      *bridge.Sender
 	kind        kind
 	conn        target
 	missed      replay // written first
@@ -21,9 +22,31 @@ type stream struct {
 	writer      *outbound.Writer
 	attachments []*bridge.Attachment
 	left        atomic.Int64 // channels that it was not made to leave
+	parting     atomic.Int32 // a farewell
 	ended       atomic.Bool  // its queue is closed
 
 	touched bool // belongs to the fan-out: there is something new in the queue
+}
+
+// farewell is why the gateway ends a stream.
+type farewell int32
+
+const (
+	staying farewell = iota
+	outOf            // it was made to leave its last channel
+	stopped          // the gateway stops
+	tooSlow          // its queue was full
+)
+
+// reason is what the client is told of a farewell.
+func (f farewell) reason() string { return [...]string{"", "left", "stopping", "too_slow"}[f] }
+
+// detail says it to a person.
+func (f farewell) detail() string {
+	return [...]string{
+		"", "the sender left the channels", "the gateway is stopping",
+		"more messages waited than http.stream_queue allows: come back with since",
+	}[f]
 }
 
 // joinStream answers GET /channels/join. The sender has joined all channels
@@ -49,13 +72,13 @@ func (s *Server) joinStream(w nethttp.ResponseWriter, r *nethttp.Request) error 
 	if err != nil {
 		return err
 	}
-	st := s.newStream(w, kindOf(r))
-	if !s.addStream(st) {
-		return errStopping()
+	st := s.newStream(w, sender, kindOf(r))
+	if err := s.streams.add(st); err != nil {
+		return err
 	}
-	defer s.removeStream(st)
+	defer s.streams.remove(st)
 	defer func() { st.end(linger) }()
-	if err := st.attach(sender, sorted(channels), !echo, from); err != nil {
+	if err := st.attach(sorted(channels), !echo, from); err != nil {
 		linger = false // nothing is half done
 		return err
 	}
@@ -63,15 +86,15 @@ func (s *Server) joinStream(w nethttp.ResponseWriter, r *nethttp.Request) error 
 		st.run(w, r)
 		return nil
 	}
-	if err := st.runSocket(w, r, sender); err != nil {
+	if err := st.runSocket(w, r); err != nil {
 		linger = false
 		return err
 	}
 	return nil
 }
 
-func (s *Server) newStream(w nethttp.ResponseWriter, k kind) *stream {
-	st := &stream{server: s, kind: k, queue: outbound.NewQueue(s.opts.StreamQueue, s.opts.StreamBytes)}
+func (s *Server) newStream(w nethttp.ResponseWriter, sender *bridge.Sender, k kind) *stream {
+	st := &stream{server: s, sender: sender, kind: k, queue: outbound.NewQueue(s.opts.StreamQueue, s.opts.StreamBytes)}
 	st.conn.Conn = flushingConn{w, nethttp.NewResponseController(w)}
 	st.writer = outbound.NewWriter(&st.conn, st.queue, outbound.Options{
 		Timeout: s.opts.WriteTimeout, Heartbeat: k.heartbeat(), Every: s.opts.Heartbeat,
@@ -81,12 +104,12 @@ func (s *Server) newStream(w nethttp.ResponseWriter, k kind) *stream {
 
 // attach joins the channels, and finds out what was missed there if that is
 // wanted. The stream ends when it was made to leave the last of them.
-func (st *stream) attach(sender *bridge.Sender, channels []bridge.Channel, noEcho bool, from *since) error {
+func (st *stream) attach(channels []bridge.Channel, noEcho bool, from *since) error {
 	if from != nil {
 		h := st.server.history
 		h.mu.Lock() // so that the fan-out stands still
 		defer h.mu.Unlock()
-		st.missed = h.missedLocked(*from, channels, sender, noEcho)
+		st.missed = h.missedLocked(*from, channels, st.sender, noEcho)
 	}
 	st.left.Store(int64(len(channels)))
 	for _, c := range channels {
@@ -94,11 +117,11 @@ func (st *stream) attach(sender *bridge.Sender, channels []bridge.Channel, noEch
 			Via: bridge.HTTP, Broadcasts: true, Sends: true, NoEcho: noEcho, Member: st, Replays: from != nil,
 			Ended: func() {
 				if st.left.Add(-1) == 0 {
-					st.writer.Close()
+					st.part(outOf)
 				}
 			},
 		}
-		if err := st.server.hub.Attach(sender, c, a); err != nil {
+		if err := st.server.hub.Attach(st.sender, c, a); err != nil {
 			return err
 		}
 		st.attachments = append(st.attachments, a)
@@ -135,6 +158,9 @@ func (st *stream) run(w nethttp.ResponseWriter, r *nethttp.Request) {
 		return
 	}
 	st.server.deadline(w) // for the end of the body, which net/http writes
+	if farewell(st.parting.Load()) == tooSlow {
+		_, _ = w.Write(st.kind.end(tooSlow)) // it may not read this either
+	}
 }
 
 // catchUpBytes is how much of what was missed is written at once.
@@ -186,17 +212,27 @@ func (st *stream) discard() {
 }
 
 // put queues a line. It reports false, and counts the drop, if there is no
-// room.
+// room: then the stream ends with what waits, so that its client knows what it
+// missed and can come back for it.
 func (st *stream) put(line []byte) bool {
-	if st.queue.Put(line) {
-		return true
-	}
-	why := bridge.QueueFull
-	if st.ended.Load() {
-		why = bridge.Disconnected
+	why := bridge.Disconnected
+	if farewell(st.parting.Load()) == staying {
+		if st.queue.Put(line) {
+			return true
+		}
+		if !st.ended.Load() {
+			why = bridge.QueueFull
+			st.part(tooSlow)
+		}
 	}
 	st.server.hub.Counters().Drop(bridge.HTTP, why, 1)
 	return false
+}
+
+// part makes the stream write what waits, and end. The first reason counts.
+func (st *stream) part(why farewell) {
+	st.parting.CompareAndSwap(int32(staying), int32(why))
+	st.writer.Close()
 }
 
 // target is where a stream is written to. For a WebSocket that is known only when

@@ -39,7 +39,7 @@ func appendFrame(b []byte, kind byte, payload []byte) []byte {
 
 // runSocket makes a WebSocket of the request and writes the stream there, while
 // the client may broadcast and send on it, until it goes or the stream is closed.
-func (st *stream) runSocket(w nethttp.ResponseWriter, r *nethttp.Request, sender *bridge.Sender) error {
+func (st *stream) runSocket(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	s := st.server
 	conn, err := s.upgrade(w, r, websocket.Upgrader{CheckOrigin: s.originAllowed})
 	if conn == nil {
@@ -53,11 +53,11 @@ func (st *stream) runSocket(w nethttp.ResponseWriter, r *nethttp.Request, sender
 	// Frames are written by the stream's writer alone.
 	conn.SetPingHandler(func(data string) error { st.frame(framePong, []byte(data)); return nil })
 	conn.SetCloseHandler(func(int, string) error { return nil })
-	goodbye := make(chan int, 2) // the first who ends it says why
+	goodbye := make(chan []byte, 2) // the first who ends it says why
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
-		goodbye <- st.listen(conn, sender)
+		goodbye <- closeFrame(st.listen(conn), "")
 		st.discard() // there is nobody to write it to
 		st.writer.Close()
 	}()
@@ -65,9 +65,13 @@ func (st *stream) runSocket(w nethttp.ResponseWriter, r *nethttp.Request, sender
 		err = st.writer.Run()
 	}
 	if err == nil {
-		goodbye <- websocket.CloseGoingAway // the gateway ends it, or it made the client leave
+		why, code := farewell(st.parting.Load()), websocket.CloseGoingAway
+		if why == tooSlow {
+			code = websocket.CloseTryAgainLater
+		}
+		goodbye <- closeFrame(code, why.detail())
 		_ = conn.SetWriteDeadline(time.Now().Add(closePatience))
-		_, _ = conn.NetConn().Write(closeFrame(<-goodbye)) // the client may have gone
+		_, _ = conn.NetConn().Write(<-goodbye) // the client may have gone
 	}
 	_ = conn.Close()
 	<-read
@@ -96,13 +100,13 @@ func (s *Server) upgrade(w nethttp.ResponseWriter, r *nethttp.Request, up websoc
 	return conn, nil
 }
 
-func closeFrame(code int) []byte {
-	return appendFrame(nil, frameClose, websocket.FormatCloseMessage(code, ""))
+func closeFrame(code int, reason string) []byte {
+	return appendFrame(nil, frameClose, websocket.FormatCloseMessage(code, reason))
 }
 
 // listen executes what the client says, until it goes. It returns the code to
 // say goodbye with.
-func (st *stream) listen(conn *websocket.Conn, sender *bridge.Sender) int {
+func (st *stream) listen(conn *websocket.Conn) int {
 	for {
 		kind, b, err := conn.ReadMessage()
 		switch {
@@ -113,18 +117,18 @@ func (st *stream) listen(conn *websocket.Conn, sender *bridge.Sender) int {
 		case kind != websocket.TextMessage:
 			return websocket.CloseUnsupportedData
 		}
-		st.said(sender, b)
+		st.said(b)
 	}
 }
 
 // said executes one broadcast or send. Its success is told only to those who
 // gave it a ref; its failure to everybody.
-func (st *stream) said(sender *bridge.Sender, b []byte) {
+func (st *stream) said(b []byte) {
 	body, err := parseObject(b)
 	ref := body["ref"]
 	var id ulid.ULID
 	if err == nil {
-		id, err = st.server.publishSaid(sender, body)
+		id, err = st.server.publishSaid(st.sender, body)
 	}
 	var answer any
 	switch {
@@ -153,6 +157,9 @@ func (st *stream) said(sender *bridge.Sender, b []byte) {
 
 // publishSaid publishes what was said on a WebSocket.
 func (s *Server) publishSaid(sender *bridge.Sender, body object) (ulid.ULID, error) {
+	if err := s.mayAsk(sender); err != nil {
+		return ulid.ULID{}, err
+	}
 	what, _, err := body.text("type")
 	p := bridge.Publication{Via: bridge.HTTP, Wait: true}
 	switch {

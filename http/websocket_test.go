@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
-	nethttp "net/http"
 	"runtime"
 	"strings"
 	"testing"
@@ -41,11 +40,13 @@ func (l *live) next() obj {
 	assert.Equal(l.t, websocket.TextMessage, kind)
 	var v obj
 	require.NoError(l.t, json.Unmarshal(b, &v), string(b))
+	require.NoError(l.t, described.Check("Heard", b))
 	return v
 }
 
 func (l *live) say(v any) {
 	l.t.Helper()
+	require.NoError(l.t, described.Check("Said", []byte(encode(v))))
 	require.NoError(l.t, l.WriteJSON(v))
 }
 
@@ -181,7 +182,7 @@ func TestConnectsLeaveNothingBehind(t *testing.T) {
 			conn.Close()
 		}
 	}
-	g.client.Transport.(*nethttp.Transport).CloseIdleConnections()
+	g.client.CloseIdleConnections()
 	eventually(t, func() bool {
 		n, _ := g.hub.MemberCounts()
 		return n[bridge.HTTP] == 0 && runtime.NumGoroutine() <= before+5

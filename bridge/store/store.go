@@ -44,6 +44,7 @@ type Store struct {
 	wake     chan struct{} // there is something pending, or it is closed
 	done     chan struct{} // the writer has ended
 	failed   changes       // what the last commit could not write; the writer's own
+	broken   error         // why that was
 	closing  sync.Once
 	closeErr error
 }
@@ -184,11 +185,25 @@ func (s *Store) commit(g *group) {
 		g.changes = merged
 	}
 	s.failed = nil
-	if g.err = s.put(g.changes); g.err != nil {
+	g.err = s.put(g.changes)
+	s.mu.Lock()
+	s.broken = g.err
+	s.mu.Unlock()
+	if g.err != nil {
 		s.failed = g.changes
 		s.log.WithError(g.err).WithField("senders", len(g.changes)).Error("senders not written")
 	}
 	close(g.done)
+}
+
+// Healthy says why the last commit failed, if it did.
+func (s *Store) Healthy() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.broken != nil {
+		return fmt.Errorf("senders cannot be written to disk: %w", s.broken)
+	}
+	return nil
 }
 
 func (s *Store) put(c changes) error {

@@ -1,49 +1,93 @@
-// Callback is the smallest receiver of callbacks: it prints each message that
-// the gateway posts to it.
+// Callback is the smallest receiver of callbacks: it registers, joins channel 5 by
+// a callback, and prints each message that the gateway posts to it. The library
+// of the Standard Webhooks specification checks that it is the gateway who does.
 //
-//	go run ./examples/callback -listen 127.0.0.1:9000
+//	go run ./examples/callback -key SECRET_KEY
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"time"
+
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
 func main() {
-	listen := flag.String("listen", "127.0.0.1:9000", "host:port to listen on")
+	gateway := flag.String("gateway", "http://127.0.0.1:8080", "the gateway's URL")
+	key := flag.String("key", "", "the gateway's secret key")
+	listen := flag.String("listen", "127.0.0.1:9000", "host:port to listen on, as the gateway reaches it")
+	channel := flag.Uint("channel", 5, "the channel to join")
 	flag.Parse()
-	server := &http.Server{
-		Addr:              *listen,
-		ReadHeaderTimeout: 10 * time.Second,
-		Handler:           http.HandlerFunc(receive),
+	listener, err := net.Listen("tcp", *listen)
+	if err != nil {
+		log.Fatal(err)
 	}
-	log.Fatal(server.ListenAndServe())
+	var me struct{ ID uint32 }
+	call(*gateway+"/register", map[string]any{"secret_key": *key, "name": "callback-example"}, &me)
+	var joined struct{ Secret string }
+	call(*gateway+"/channels/join/async", map[string]any{
+		"sender": me.ID, "channels": []uint{*channel}, "callback_url": "http://" + listener.Addr().String() + "/",
+	}, &joined)
+	webhook, err := standardwebhooks.NewWebhook(joined.Secret)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("I am %d, and hear channel %d at %s\n", me.ID, *channel, listener.Addr())
+	server := &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: receiver{webhook}}
+	log.Fatal(server.Serve(listener))
 }
 
-// receive takes one message. Any 2xx tells the gateway that it arrived.
-func receive(w http.ResponseWriter, r *http.Request) {
+// call posts JSON, and reads what is answered.
+func call(url string, body, into any) {
+	b, err := json.Marshal(body)
+	if err != nil {
+		log.Fatal(err)
+	}
+	resp, err := http.Post(url, "application/json", bytes.NewReader(b))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		log.Fatalf("%s: %s %v", url, answer, err)
+	}
+	if err := json.Unmarshal(answer, into); err != nil {
+		log.Fatal(err)
+	}
+}
+
+type receiver struct{ webhook *standardwebhooks.Webhook }
+
+// ServeHTTP takes one message. Any 2xx tells the gateway that it arrived.
+func (rc receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+	if err != nil {
+		return // the gateway tries again
+	}
+	if err := rc.webhook.Verify(body, r.Header); err != nil {
+		http.Error(w, err.Error(), http.StatusUnauthorized)
+		return
+	}
 	var m struct {
 		Channel, Sender uint32
 		Message         any
-		Encoding        string         // "base64" where the message is no text
-		Offered         map[string]int // of a delivery report, which has no message
-		Dropped         map[string]int
+		Encoding        string // "base64" where the message is no text
 	}
-	if err := json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(&m); err != nil {
+	if err := json.Unmarshal(body, &m); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	switch {
-	case m.Offered != nil:
-		fmt.Printf("delivery report: offered %v, dropped %v\n", m.Offered, m.Dropped)
-	case m.Encoding != "":
+	if m.Encoding != "" {
 		fmt.Printf("%d on channel %d: [%s] %v\n", m.Sender, m.Channel, m.Encoding, m.Message)
-	default:
-		fmt.Printf("%d on channel %d: %v\n", m.Sender, m.Channel, m.Message)
+		return
 	}
+	fmt.Printf("%d on channel %d: %v\n", m.Sender, m.Channel, m.Message)
 }

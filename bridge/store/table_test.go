@@ -1,0 +1,43 @@
+package store
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"watchtower/bridge"
+)
+
+func TestTablesSurviveReopening(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "w.db")
+	rows := func(s *Store, name string) map[string]string {
+		table, err := s.Table(name)
+		require.NoError(t, err)
+		all := map[string]string{}
+		require.NoError(t, table.Load(func(k string, v []byte) error { all[k] = string(v); return nil }))
+		return all
+	}
+	s := open(t, path)
+	one, err := s.Table("one")
+	require.NoError(t, err)
+	require.NoError(t, one.Commit(map[string][]byte{"a": []byte("1"), "b": []byte("2"), "c": {}}))
+	require.NoError(t, one.Commit(map[string][]byte{"a": nil, "b": []byte("3"), "none": nil}))
+	assert.Error(t, one.Commit(map[string][]byte{"d": []byte("4"), "": []byte("a key that bbolt refuses")}))
+	require.NoError(t, s.Close())
+	assert.ErrorIs(t, one.Commit(map[string][]byte{"d": []byte("4")}), ErrClosed)
+	s = open(t, path)
+	assert.Equal(t, map[string]string{"b": "3", "c": ""}, rows(s, "one"), "all or nothing")
+	assert.Empty(t, rows(s, "two"))
+}
+
+func TestADiskThatFailsIsTold(t *testing.T) {
+	s, err := Open(filepath.Join(t.TempDir(), "w.db"), silent())
+	require.NoError(t, err)
+	require.NoError(t, s.Healthy())
+	require.NoError(t, s.db.Close()) // as a disk that is gone
+	require.Error(t, s.Save(bridge.Record{ID: 1})())
+	assert.ErrorContains(t, s.Healthy(), "senders cannot be written to disk")
+	assert.NoError(t, s.Close())
+}

@@ -1,0 +1,322 @@
+package gateway_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	nethttp "net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"watchtower/bridge"
+	"watchtower/config"
+)
+
+// cable is a TCP connection that can be cut, between a proxy and the gateway.
+type cable struct {
+	listener net.Listener
+	to       string
+
+	mu    sync.Mutex
+	cut   bool
+	conns map[net.Conn]struct{}
+	wires sync.WaitGroup
+}
+
+func newCable(t testing.TB, to string) *cable {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	c := &cable{listener: l, to: to, conns: map[net.Conn]struct{}{}}
+	c.wires.Go(c.accept)
+	t.Cleanup(func() {
+		_ = l.Close()
+		c.set(true)
+		c.wires.Wait()
+	})
+	return c
+}
+
+func (c *cable) accept() {
+	for {
+		near, err := c.listener.Accept()
+		if err != nil {
+			return
+		}
+		far, err := net.Dial("tcp", c.to)
+		if err != nil || !c.plug(near, far) {
+			_ = near.Close()
+			continue
+		}
+		for _, ends := range [][2]net.Conn{{near, far}, {far, near}} {
+			c.wires.Go(func() {
+				_, _ = io.Copy(ends[0], ends[1])
+				_ = ends[0].Close()
+				_ = ends[1].Close()
+			})
+		}
+	}
+}
+
+func (c *cable) plug(ends ...net.Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range ends {
+		if c.cut {
+			_ = e.Close()
+		}
+		c.conns[e] = struct{}{}
+	}
+	return !c.cut
+}
+
+// set cuts the cable, or mends it.
+func (c *cable) set(cut bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cut = cut
+	for conn := range c.conns {
+		_ = conn.Close()
+		delete(c.conns, conn)
+	}
+}
+
+// freePort is one that nobody listens on, just now.
+func freePort(t testing.TB) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// nginx serves examples/web with its own configuration, changed, and returns its
+// address.
+func nginx(t testing.TB, gateway string, change func(string) string) string {
+	t.Helper()
+	b, err := os.ReadFile("../examples/web/nginx.conf")
+	require.NoError(t, err)
+	root, err := filepath.Abs("../examples/web")
+	require.NoError(t, err)
+	dir, at := t.TempDir(), freePort(t)
+	conf := strings.NewReplacer(
+		"127.0.0.1:8000", at, "127.0.0.1:8080", gateway, "root .;", "root "+root+";", "/tmp/", dir+"/",
+	).Replace(string(b))
+	if os.Getuid() == 0 {
+		conf = "user root;\n" + conf // its workers have to reach the page
+	}
+	if change != nil {
+		conf = change(conf)
+	}
+	file := filepath.Join(dir, "nginx.conf")
+	require.NoError(t, os.WriteFile(file, []byte(conf), 0o600))
+	cmd := exec.Command(program(t, "nginx"), "-p", dir, "-c", file, "-g", "daemon off;")
+	cmd.Stderr = os.Stderr
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() { _ = cmd.Process.Signal(os.Interrupt); _ = cmd.Wait() })
+	eventually(t, "nginx listens", func() bool {
+		conn, err := net.Dial("tcp", at)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+	return at
+}
+
+// withoutSockets leaves nginx nothing but its defaults.
+func withoutSockets(conf string) string {
+	return regexp.MustCompile(`(?s)    # A WebSocket.*?\n    }\n`).ReplaceAllString(conf, "")
+}
+
+// browser opens a page in headless Chromium.
+func browser(t testing.TB, url string) context.Context {
+	t.Helper()
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program(t, "chromium")),
+		chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir()), chromedp.Flag("disable-quic", true))
+	alloc, cancel := chromedp.NewExecAllocator(context.Background(), options...)
+	t.Cleanup(cancel)
+	ctx, cancel := chromedp.NewContext(alloc)
+	t.Cleanup(func() { _ = chromedp.Cancel(ctx); cancel() })
+	require.NoError(t, chromedp.Do(ctx, chromedp.Navigate(url)))
+	return ctx
+}
+
+func evaluate[T any](t testing.TB, page context.Context, script string) T {
+	t.Helper()
+	v, err := chromedp.Run(page, chromedp.Evaluate[T](script))
+	require.NoError(t, err)
+	return v
+}
+
+// The example's page, through nginx as the example configures it, misses nothing
+// when the network is cut, and says so when the gateway was restarted.
+func TestAPageMissesNothing(t *testing.T) {
+	for name, change := range map[string]func(string) string{"the example": nil, "the defaults": withoutSockets} {
+		t.Run(name, func(t *testing.T) {
+			cfg := testConfig(t)
+			r := startWith(t, cfg)
+			cable := newCable(t, r.at.HTTP)
+			at := nginx(t, cable.listener.Addr().String(), change)
+			page := browser(t, "http://"+at+"/#"+strings.ReplaceAll(key, " ", "%20"))
+			shown := func() []string {
+				return evaluate[[]string](t, page, `[...document.querySelectorAll("li")].map(li => li.textContent.replace(/^\d+: /, ""))`)
+			}
+			eventually(t, "the page has joined", func() bool { n, _ := r.g.Hub().MemberCounts(); return n[bridge.HTTP] == 1 })
+			d := r.stream()
+			var want []string
+			say := func() {
+				want = append(want, fmt.Sprint("message ", len(want)))
+				r.say(d.id, want[len(want)-1])
+			}
+			for range 3 {
+				say()
+				eventually(t, "the page hears", func() bool { return len(shown()) == len(want) })
+				cable.set(true)
+				for range 5 {
+					say()
+				}
+				cable.set(false)
+				say()
+				eventually(t, "the page comes back", func() bool { return len(shown()) >= len(want) })
+				assert.Equal(t, want, shown(), "everything, once, in order")
+			}
+			require.NoError(t, chromedp.Do(page, chromedp.SendKeys("input", "from the page\n")))
+			for d.next(t).data != "from the page" {
+			}
+			want = append(want, "from the page")
+			eventually(t, "and hears itself", func() bool { return len(shown()) == len(want) })
+
+			r.stop()
+			cfg.HTTP.Listen = r.at.HTTP
+			r = startWith(t, cfg)
+			d = r.stream()
+			r.say(d.id, "after the restart")
+			want = append(want, "… something was missed", "after the restart")
+			eventually(t, "it is told that something may be missing", func() bool { return len(shown()) >= len(want) })
+			assert.Equal(t, want, shown())
+		})
+	}
+}
+
+// streamClient is a stream's client of npm.
+func streamClient(t testing.TB, kind, url string) *node {
+	t.Helper()
+	return nodeProgram(t, nodeClient+"/stream.js", kind, url)
+}
+
+func (n *node) heard(t testing.TB) map[string]any {
+	t.Helper()
+	for {
+		text := strings.Join(<-n.lines, " ")
+		require.NotEmpty(t, text, "node ended")
+		if text[0] != '{' {
+			continue
+		}
+		require.NoError(t, described.Check("Heard", []byte(text)))
+		var v map[string]any
+		require.NoError(t, json.Unmarshal([]byte(text), &v))
+		return v
+	}
+}
+
+// npm's EventSource and WebSocket, directly and through nginx.
+func TestStreamsOfNode(t *testing.T) {
+	r := start(t, nil)
+	cable := newCable(t, r.at.HTTP)
+	proxied := nginx(t, cable.listener.Addr().String(), nil) + "/watchtower"
+	for _, at := range []string{cable.listener.Addr().String(), proxied} {
+		id := r.register("").ID
+		query := fmt.Sprintf("/channels/join?channels=7&sender=%d", id)
+		sse := streamClient(t, "sse", "http://"+at+query)
+		sse.next("open")
+		ws := streamClient(t, "ws", "ws://"+at+query)
+		ws.next("open")
+		fmt.Fprintln(ws.in, `{"type":"broadcast","channels":[7],"message":{"on":true},"ref":1}`)
+		first := sse.heard(t)
+		assert.Equal(t, map[string]any{"on": true}, first["message"])
+		one, other := ws.heard(t), ws.heard(t)
+		if one["type"] == "accepted" { // they may come in either order
+			one, other = other, one
+		}
+		assert.Equal(t, first, one)
+		assert.Equal(t, "accepted", other["type"])
+
+		cable.set(true) // for a moment: it comes back by itself, with Last-Event-ID
+		ws.next("closed")
+		for i := range 3 {
+			r.post("/broadcast", fmt.Sprintf(`{"sender":%d,"channels":[7],"message":%d}`, id, i), nil)
+		}
+		cable.set(false)
+		if at == proxied {
+			continue // nginx may have said 502, after which an EventSource gives up
+		}
+		for i := range 3 {
+			assert.EqualValues(t, i, sse.heard(t)["message"])
+		}
+	}
+	ws := streamClient(t, "ws", fmt.Sprintf("ws://%s/channels/join?channels=7&sender=%d", r.at.HTTP, r.register("").ID))
+	ws.next("open")
+	r.stop()
+	assert.Equal(t, []string{"closed", "1001", "the", "gateway", "is", "stopping"}, ws.next("closed"))
+}
+
+// Ten thousand who come and go leave neither goroutines nor descriptors.
+func TestTenThousandConnects(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.HTTP.Linger = 0 })
+	id := r.register("").ID
+	transport := &nethttp.Transport{DisableKeepAlives: true}
+	connect := func(n int) {
+		query := fmt.Sprintf("http://%s/channels/join?channels=5&sender=%d", r.at.HTTP, id)
+		ctx, cancel := context.WithTimeout(context.Background(), patient)
+		defer cancel()
+		req, err := nethttp.NewRequestWithContext(ctx, "GET", query, nil)
+		require.NoError(t, err)
+		if n%2 == 0 {
+			req.Header.Set("Accept", "text/event-stream")
+		}
+		res, err := transport.RoundTrip(req)
+		require.NoError(t, err)
+		if n%3 == 0 { // some read, some do not
+			_, err = res.Body.Read(make([]byte, 1))
+			require.NoError(t, err)
+		}
+		res.Body.Close()
+	}
+	connect(0)
+	before := usage(t)
+	var workers sync.WaitGroup
+	for range 20 {
+		workers.Go(func() {
+			for n := range 500 {
+				connect(n)
+			}
+		})
+	}
+	workers.Wait()
+	eventually(t, "all have left", func() bool { n, _ := r.g.Hub().MemberCounts(); return n[bridge.HTTP] == 0 })
+	eventually(t, "nothing is left behind", func() bool {
+		now := usage(t)
+		return now.goroutines <= before.goroutines+5 && now.descriptors <= before.descriptors+5
+	})
+	_, metrics := r.call("GET", "/metrics", "", "")
+	assert.Contains(t, metrics, `watchtower_streams{kind="sse"} 0`)
+}
+
+type used struct{ goroutines, descriptors int }
+
+func usage(t testing.TB) used {
+	files, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	return used{runtime.NumGoroutine(), len(files)}
+}

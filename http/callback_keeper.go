@@ -1,0 +1,302 @@
+package http
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"watchtower/bridge"
+)
+
+// CallbackStore keeps what waits for callbacks over a restart. Its methods are
+// called by one goroutine at a time.
+type CallbackStore interface {
+	// Load calls each for every row, in the order of the keys.
+	Load(each func(key string, value []byte) error) error
+	// Commit writes rows, all or none, and returns when they are on disk. A nil
+	// value deletes its row.
+	Commit(rows map[string][]byte) error
+}
+
+// callbackKeeper writes what changed to the store, in groups, and in nobody's
+// way. What is delivered before the next group is never written, so a receiver
+// that keeps up costs the disk nothing; and a kill loses a group at most.
+type callbackKeeper struct {
+	callbacks *callbacks
+	store     CallbackStore
+	every     time.Duration
+	dirty     map[*endpoint]struct{} // guarded by callbacks.mu
+	running   sync.WaitGroup
+	ending    chan struct{}
+
+	saving sync.Mutex        // one group at a time
+	rows   map[string][]byte // changes that are not on disk yet
+}
+
+// sweepEvery is how often endpoints of forgotten senders are looked for.
+const sweepEvery = time.Minute
+
+func newCallbackKeeper(c *callbacks, store CallbackStore, every time.Duration) *callbackKeeper {
+	return &callbackKeeper{
+		callbacks: c, store: store, every: every,
+		dirty: map[*endpoint]struct{}{}, ending: make(chan struct{}), rows: map[string][]byte{},
+	}
+}
+
+func (k *callbackKeeper) noteLocked(e *endpoint) { k.dirty[e] = struct{}{} }
+
+func (k *callbackKeeper) start() { k.running.Go(k.run) }
+
+func (k *callbackKeeper) run() {
+	t := time.NewTicker(k.every)
+	defer t.Stop()
+	sweep := time.NewTicker(sweepEvery)
+	defer sweep.Stop()
+	for {
+		select {
+		case <-k.ending:
+			return
+		case <-sweep.C:
+			k.callbacks.sweep()
+		case <-t.C:
+			if err := k.save(); err != nil {
+				k.callbacks.log.WithError(err).Error("callbacks not written: trying again")
+			}
+		}
+	}
+}
+
+// stop writes all that is left.
+func (k *callbackKeeper) stop() {
+	close(k.ending)
+	k.running.Wait()
+	if err := k.save(); err != nil {
+		k.callbacks.log.WithError(err).Error("callbacks not written")
+	}
+}
+
+// save writes one group.
+func (k *callbackKeeper) save() error {
+	k.saving.Lock()
+	defer k.saving.Unlock()
+	c := k.callbacks
+	c.mu.Lock()
+	var written []pendingRow
+	for e := range k.dirty {
+		delete(k.dirty, e)
+		written = append(written, k.changesLocked(e)...)
+	}
+	c.mu.Unlock()
+	for _, w := range written { // bodies are shared and do not change: no lock is needed to copy them
+		k.rows[w.key] = w.encode()
+	}
+	if len(k.rows) == 0 {
+		return nil
+	}
+	if err := k.store.Commit(k.rows); err != nil {
+		return err // k.rows keeps them, and merges what comes
+	}
+	clear(k.rows)
+	return nil
+}
+
+// pendingRow is a row that is to be written.
+type pendingRow struct {
+	key    string
+	header any    // nil: the row is deleted
+	body   []byte // behind the header's line
+}
+
+func (r pendingRow) encode() []byte {
+	if r.header == nil {
+		return nil
+	}
+	b, err := json.Marshal(r.header)
+	if err != nil { // plain structs: cannot fail
+		return nil
+	}
+	return append(append(b, '\n'), r.body...)
+}
+
+// storedEndpoint and storedDelivery are what rows hold.
+type storedEndpoint struct {
+	Sender bridge.SenderID `json:"sender"`
+	URL    string          `json:"url"`
+	endpointState
+}
+
+type storedDelivery struct {
+	ID      string         `json:"id"`
+	Channel bridge.Channel `json:"channel"`
+	Said    time.Time      `json:"said"`
+	Expires time.Time      `json:"expires,omitzero"`
+	Hops    uint8          `json:"hops,omitempty"`
+	Why     string         `json:"why,omitempty"` // it was given up
+}
+
+// The keys: an endpoint's is its sender and a hash of its URL; a delivery's goes
+// on with its number.
+const endpointKeyBytes = 4 + sha256.Size
+
+func rowKey(key endpointKey) string {
+	hash := sha256.Sum256([]byte(key.url))
+	return string(append(binary.BigEndian.AppendUint32(nil, uint32(key.sender.ID())), hash[:]...))
+}
+
+func deliveryKey(endpoint string, seq uint64) string {
+	return string(binary.BigEndian.AppendUint64([]byte(endpoint), seq))
+}
+
+// changesLocked returns how an endpoint differs from what is on disk.
+func (k *callbackKeeper) changesLocked(e *endpoint) (rows []pendingRow) {
+	key := rowKey(e.key)
+	present := map[uint64]struct{}{}
+	keep := func(d *delivery) {
+		if d == nil || d.report() {
+			return
+		}
+		present[d.seq] = struct{}{}
+		if changes, saved := e.saved[d.seq]; saved && changes == d.changes {
+			return
+		}
+		e.saved[d.seq] = d.changes
+		rows = append(rows, pendingRow{deliveryKey(key, d.seq), storedDelivery{d.id, d.channel, d.said, d.expires, d.hops, d.why}, d.body})
+	}
+	known := k.callbacks.endpoints[e.key] == e
+	if known {
+		keep(e.current)
+		for _, d := range e.waiting {
+			keep(d)
+		}
+		for _, d := range e.failed {
+			keep(d)
+		}
+	}
+	for seq := range e.saved {
+		if _, there := present[seq]; !there {
+			delete(e.saved, seq)
+			rows = append(rows, pendingRow{key: deliveryKey(key, seq)})
+		}
+	}
+	return append(rows, k.endpointRowLocked(e, key, known)...)
+}
+
+// endpointRowLocked returns the row of the endpoint itself, if that has to change.
+// There is one where there is something to remember.
+func (k *callbackKeeper) endpointRowLocked(e *endpoint, key string, known bool) []pendingRow {
+	switch needed := known && (len(e.saved) > 0 || e.state != endpointState{}); {
+	case needed && (!e.stored || e.state != e.storedState):
+		e.stored, e.storedState = true, e.state
+		return []pendingRow{{key: key, header: storedEndpoint{e.key.sender.ID(), e.key.url, e.state}}}
+	case !needed && e.stored:
+		e.stored = false
+		if k.callbacks.endpoints[e.key] == nil || known { // else another has its place
+			return []pendingRow{{key: key}}
+		}
+	}
+	return nil
+}
+
+// restore brings back what the store has, once, after the callbacks were
+// attached. What belongs to nobody any more is deleted.
+func (k *callbackKeeper) restore() error {
+	c := k.callbacks
+	var e *endpoint
+	var at string // the key of e, or of one that nobody has
+	err := k.store.Load(func(key string, value []byte) error {
+		header, body, _ := bytes.Cut(value, []byte{'\n'})
+		var err error
+		switch {
+		case len(key) == endpointKeyBytes:
+			at = key
+			e, err = k.restoreEndpoint(header)
+		case len(key) == endpointKeyBytes+8 && key[:endpointKeyBytes] == at && e != nil:
+			err = c.restoreDelivery(e, binary.BigEndian.Uint64([]byte(key[endpointKeyBytes:])), header, body)
+		default:
+			err = errNobody
+		}
+		if err != nil {
+			k.rows[key] = nil
+			if !errors.Is(err, errNobody) {
+				c.log.WithError(err).Error("a callback's record is damaged and was dropped")
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("callbacks: %w", err)
+	}
+	return nil
+}
+
+var errNobody = errors.New("nobody's")
+
+func (k *callbackKeeper) restoreEndpoint(header []byte) (*endpoint, error) {
+	c := k.callbacks
+	var stored storedEndpoint
+	if err := json.Unmarshal(header, &stored); err != nil {
+		return nil, err
+	}
+	sender, known := c.hub.SenderByID(stored.Sender)
+	if !known {
+		return nil, errNobody
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := endpointKey{sender, stored.URL}
+	e := c.endpoints[key]
+	if e == nil {
+		e = c.newEndpointLocked(key)
+		c.listLocked(e)
+	}
+	e.state, e.stored, e.storedState = stored.endpointState, true, stored.endpointState
+	if len(e.attached) > 0 { // the file of the senders was later
+		e.state.Disabled = time.Time{}
+	}
+	return e, nil
+}
+
+// restoreDelivery puts a delivery back where it was. The bytes are the caller's
+// no more.
+func (c *callbacks) restoreDelivery(e *endpoint, seq uint64, header, body []byte) error {
+	var stored storedDelivery
+	if err := json.Unmarshal(header, &stored); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	d := &delivery{
+		to: e.attached[stored.Channel], body: body, hops: stored.Hops, id: stored.ID, channel: stored.Channel,
+		expires: stored.Expires, said: stored.Said, seq: seq,
+	}
+	if d.to == nil {
+		if stored.Why == "" || !e.disabled() {
+			c.drop(bridge.Disconnected, 1)
+			return errNobody
+		}
+		d.to = &callback{key: e.key, channel: stored.Channel, ended: closedChannel}
+	}
+	e.lastSeq = max(e.lastSeq, seq)
+	e.saved[seq] = d.changes
+	if stored.Why != "" {
+		d.why = stored.Why
+		e.failed = append(e.failed, d)
+		e.kept += len(body)
+		return nil
+	}
+	e.waiting = append(e.waiting, d)
+	e.bytes += len(body)
+	return nil
+}
+
+// closedChannel is what has ended.
+var closedChannel = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()

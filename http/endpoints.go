@@ -1,0 +1,253 @@
+package http
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"watchtower/bridge"
+)
+
+// attachment makes a callback for one channel.
+func (c *callbacks) attachment(s *bridge.Sender, ch bridge.Channel, url string, noEcho bool) *bridge.Attachment {
+	to := &callback{key: endpointKey{s, url}, channel: ch, ended: make(chan struct{})}
+	c.mu.Lock()
+	e := c.endpoints[to.key]
+	if e == nil {
+		e = c.newEndpointLocked(to.key)
+	}
+	c.listLocked(e)
+	if e.disabled() { // a join switches it on again
+		e.state.Disabled, e.state.FailingSince, e.state.Reason = time.Time{}, time.Time{}, ""
+	}
+	e.attached[ch] = to
+	c.changedLocked(e)
+	c.mu.Unlock()
+	return &bridge.Attachment{
+		Via: bridge.HTTP, Broadcasts: true, Sends: true, NoEcho: noEcho, URL: url,
+		Member: to, Ended: func() { c.end(to) },
+	}
+}
+
+// room reports whether a sender may have a callback with this URL. A callback
+// that is not attached any more makes room, an enabled one before all others.
+func (c *callbacks) room(s *bridge.Sender, url string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e := c.endpoints[endpointKey{s, url}]; e != nil && e.listed || c.of[s] < c.opts.PerSender {
+		return nil
+	}
+	var oldest *endpoint
+	for key, e := range c.endpoints {
+		if key.sender == s && e.listed && len(e.attached) == 0 && !e.working &&
+			(oldest == nil || e.state.LastErrorAt.Before(oldest.state.LastErrorAt)) {
+			oldest = e
+		}
+	}
+	if oldest == nil {
+		return fault(tooManyCallbacks, "callback_url", "%d has callbacks to %d URLs, and may have no more (limits.sender_callbacks): leave some channels first", s.ID(), c.of[s])
+	}
+	c.forgetLocked(oldest)
+	return nil
+}
+
+func (c *callbacks) newEndpointLocked(key endpointKey) *endpoint {
+	e := &endpoint{key: key, attached: map[bridge.Channel]*callback{}, saved: map[uint64]uint64{}}
+	c.endpoints[key] = e
+	return e
+}
+
+func (c *callbacks) listLocked(e *endpoint) {
+	if !e.listed {
+		e.listed = true
+		c.of[e.key.sender]++
+	}
+}
+
+// end takes a callback off its channel, and discards what waits for it. What
+// failed stays where the callback was disabled: it can be replayed when it is
+// joined again.
+func (c *callbacks) end(to *callback) {
+	close(to.ended)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.endpoints[to.key]
+	if e == nil {
+		return
+	}
+	c.drop(bridge.Disconnected, e.discard(to))
+	if !e.disabled() {
+		e.takeFailed(func(d *delivery) bool { return d.to == to })
+	}
+	if e.attached[to.channel] == to {
+		delete(e.attached, to.channel)
+	}
+	c.changedLocked(e)
+	c.forgetIdleLocked(e)
+}
+
+// forgetIdleLocked forgets an endpoint of which there is nothing more to know.
+func (c *callbacks) forgetIdleLocked(e *endpoint) {
+	known := len(e.attached) > 0 || e.working || len(e.waiting)+len(e.failed) > 0
+	if e.listed && (e.state.Secret > 0 || e.disabled()) {
+		known = true // until the sender is forgotten: see sweep
+	}
+	if !known && c.endpoints[e.key] == e {
+		c.forgetLocked(e)
+	}
+}
+
+func (c *callbacks) forgetLocked(e *endpoint) {
+	delete(c.endpoints, e.key)
+	if e.listed {
+		if c.of[e.key.sender]--; c.of[e.key.sender] == 0 {
+			delete(c.of, e.key.sender)
+		}
+	}
+	e.bytes, e.kept, e.waiting, e.failed = 0, 0, nil, nil
+	c.changedLocked(e)
+}
+
+func (c *callbacks) changedLocked(e *endpoint) {
+	if c.keeper != nil && e.listed {
+		c.keeper.noteLocked(e)
+	}
+}
+
+// doneLocked notes that a delivery is not being posted any more.
+func (c *callbacks) doneLocked(e *endpoint, d *delivery) {
+	e.current = nil
+	e.bytes -= len(d.body)
+	c.changedLocked(e)
+}
+
+// finish drops the delivery at hand.
+func (c *callbacks) finish(e *endpoint, d *delivery, why bridge.Reason) {
+	c.drop(why, 1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.doneLocked(e, d)
+}
+
+// leaveLocked ends an endpoint's goroutine. What it did not come to is left for
+// the next start, or has failed where nothing outlives the process.
+func (c *callbacks) leaveLocked(e *endpoint) {
+	e.working = false
+	c.active--
+	if e.current != nil {
+		e.waiting = append([]*delivery{e.current}, e.waiting...)
+		e.current = nil
+	}
+	stays := func(d *delivery) bool { return c.keeper != nil && e.listed && !d.report() }
+	e.waiting = slices.DeleteFunc(e.waiting, func(d *delivery) bool {
+		if stays(d) {
+			return false
+		}
+		e.bytes -= len(d.body)
+		c.drop(bridge.Failed, 1)
+		return true
+	})
+	c.changedLocked(e)
+	c.forgetIdleLocked(e)
+}
+
+// sweep forgets endpoints whose senders were forgotten.
+func (c *callbacks) sweep() {
+	var idle []*endpoint
+	c.mu.Lock()
+	for _, e := range c.endpoints {
+		if len(e.attached) == 0 && !e.working {
+			idle = append(idle, e)
+		}
+	}
+	c.mu.Unlock() // the hub's lock is taken before this one
+	for _, e := range idle {
+		if c.hub.Known(e.key.sender.ID()) {
+			continue
+		}
+		c.mu.Lock()
+		if c.endpoints[e.key] == e {
+			c.forgetLocked(e)
+		}
+		c.mu.Unlock()
+	}
+}
+
+func (c *callbacks) succeeded(e *endpoint, d *delivery) {
+	c.count(delivered, 1)
+	c.hub.Seen(e.key.sender)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e.state.FailingSince, e.lastTaken = time.Time{}, c.now()
+	c.doneLocked(e, d)
+}
+
+// failed notes an attempt that failed, and says what comes of it.
+func (c *callbacks) failed(e *endpoint, d *delivery, err error, gone, last bool) outcome {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ctx.Err() != nil {
+		return retried // the attempt was cut short: it says nothing
+	}
+	now := c.now().Round(0) // as it comes back from the disk
+	e.state.LastError, e.state.LastErrorAt = describe(err), now
+	if e.state.FailingSince.IsZero() {
+		e.state.FailingSince = now
+	}
+	c.changedLocked(e)
+	if !d.report() && !d.to.hasEnded() {
+		switch failing := now.Sub(e.state.FailingSince); {
+		case gone:
+			c.disableLocked(e, d, "its receiver answered 410 Gone")
+			return disabled
+		case failing > c.opts.DisableAfter:
+			c.disableLocked(e, d, fmt.Sprintf("every attempt has failed since %s (callbacks.disable_after)", e.state.FailingSince.UTC().Format("2006-01-02 15:04")))
+			return disabled
+		}
+	}
+	if !last && !gone {
+		c.count(retried, 1)
+		return retried
+	}
+	e.current = nil
+	c.giveUpLocked(e, d)
+	return givenUp
+}
+
+// giveUpLocked counts a delivery that is not tried any more, and keeps it.
+func (c *callbacks) giveUpLocked(e *endpoint, d *delivery) {
+	c.count(givenUp, 1)
+	c.drop(bridge.Failed, 1)
+	e.bytes -= len(d.body)
+	if !d.report() && !d.to.hasEnded() {
+		e.keepFailed(d, e.state.LastError, c.opts)
+	}
+}
+
+// disableLocked switches a callback off. Whoever calls it ends the membership.
+func (c *callbacks) disableLocked(e *endpoint, d *delivery, reason string) {
+	e.state.Disabled, e.state.Reason = c.now().Round(0), reason
+	c.count(disabled, 1)
+	c.log.WithFields(logrus.Fields{"sender": e.key.sender.ID(), "reason": reason}).Warn("callback disabled")
+	all := append([]*delivery{d}, e.waiting...)
+	e.current, e.waiting = nil, nil
+	for _, d := range all {
+		c.giveUpLocked(e, d)
+	}
+}
+
+// restore attaches the callbacks that the hub remembers, with what waited.
+func (c *callbacks) restore() error {
+	c.hub.RestoreCallbacks(func(s *bridge.Sender, m bridge.CallbackMembership) {
+		// Not JoinCallback: that would write what was just read, one by one.
+		if err := c.hub.Attach(s, m.Channel, c.attachment(s, m.Channel, m.URL, m.NoEcho)); err != nil {
+			c.log.WithError(err).WithFields(logrus.Fields{"sender": s.ID(), "channel": m.Channel}).Warn("callback not restored")
+		}
+	})
+	if c.keeper == nil {
+		return nil
+	}
+	return c.keeper.restore()
+}

@@ -1,0 +1,66 @@
+package http
+
+import (
+	"sync"
+
+	"watchtower/bridge"
+)
+
+// streams are those that are open, and how many of each sender.
+type streams struct {
+	most int // of one sender
+
+	mu     sync.Mutex
+	open   map[*stream]struct{}
+	of     map[*bridge.Sender]int
+	ending bool // no more
+}
+
+func newStreams(most int) *streams {
+	return &streams{most: most, open: map[*stream]struct{}{}, of: map[*bridge.Sender]int{}}
+}
+
+// add takes a stream in, unless its sender has too many or streams are ending.
+func (s *streams) add(st *stream) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending {
+		return errStopping()
+	}
+	if n := s.of[st.sender]; n >= s.most {
+		return fault(tooManyStreams, "sender", "%d has %d streams open, and may have no more (limits.sender_streams): end one first", st.sender.ID(), n)
+	}
+	s.open[st] = struct{}{}
+	s.of[st.sender]++
+	return nil
+}
+
+func (s *streams) remove(st *stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, st)
+	if s.of[st.sender]--; s.of[st.sender] == 0 {
+		delete(s.of, st.sender)
+	}
+}
+
+// end makes every stream write what waits for it and end.
+func (s *streams) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ending = true
+	for st := range s.open {
+		st.part(stopped)
+	}
+}
+
+// count returns how many streams of each kind are open, and what waits for them.
+func (s *streams) count() (of [numKinds]int, waiting int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for st := range s.open {
+		of[st.kind]++
+		waiting += st.queue.Len()
+	}
+	return of, waiting
+}

@@ -15,9 +15,11 @@ import (
 type kind int
 
 const (
-	lines  kind = iota // a JSON message per line
-	events             // server-sent events
-	frames             // a JSON message per text frame of a WebSocket
+	lines       kind = iota // a JSON message per line, in a chunk of its own
+	events                  // server-sent events, likewise
+	frames                  // a JSON message per text frame of a WebSocket
+	plainLines              // for HTTP/1.0, which has no chunks, and for callbacks
+	plainEvents             // for HTTP/1.0
 	numKinds
 )
 
@@ -27,12 +29,22 @@ const (
 	typeEvents = "text/event-stream"
 )
 
-// kindOf chooses by Upgrade and Accept: lines, unless only events will do, or are
-// named first.
+// kindOf chooses by Upgrade, Accept and the version of HTTP: lines, unless only
+// events will do, or are named first.
 func kindOf(r *nethttp.Request) kind {
-	if websocket.IsWebSocketUpgrade(r) {
+	k := accepted(r)
+	switch {
+	case websocket.IsWebSocketUpgrade(r):
 		return frames
+	case r.ProtoAtLeast(1, 1):
+		return k
+	case k == lines:
+		return plainLines
 	}
+	return plainEvents
+}
+
+func accepted(r *nethttp.Request) kind {
 	for _, accept := range r.Header.Values("Accept") {
 		for media := range strings.SplitSeq(accept, ",") {
 			media, _, _ = strings.Cut(media, ";")
@@ -47,35 +59,64 @@ func kindOf(r *nethttp.Request) kind {
 	return lines
 }
 
-func (k kind) contentType() string { return [...]string{typeLines, typeEvents, ""}[k] }
+func (k kind) chunked() bool { return k == lines || k == events }
 
-func (k kind) String() string { return [...]string{"ndjson", "sse", "websocket"}[k] }
+func (k kind) ofEvents() bool { return k == events || k == plainEvents }
+
+func (k kind) contentType() string {
+	if k.ofEvents() {
+		return typeEvents
+	}
+	return typeLines
+}
+
+func (k kind) String() string {
+	return [...]string{"ndjson", "sse", "websocket", "ndjson", "sse"}[k]
+}
+
+// chunk makes what is written at once of a text: a chunk (RFC 9112, section 7.1)
+// where the kind has them.
+func (k kind) chunk(text []byte) []byte {
+	if !k.chunked() {
+		return text
+	}
+	b := strconv.AppendUint(make([]byte, 0, len(text)+20), uint64(len(text)), 16)
+	return append(append(append(b, "\r\n"...), text...), "\r\n"...)
+}
+
+// terminator is what ends a stream in good order.
+func (k kind) terminator() []byte {
+	if k.chunked() {
+		return []byte("0\r\n\r\n")
+	}
+	return nil
+}
 
 // heartbeat is what says that a stream is alive.
 func (k kind) heartbeat() []byte {
-	switch k {
-	case events:
-		return []byte(":\n\n")
-	case frames:
+	switch {
+	case k == frames:
 		return appendFrame(nil, framePing, nil)
+	case k.ofEvents():
+		return k.chunk([]byte(":\n\n"))
 	}
-	return []byte("\n")
+	return k.chunk([]byte("\n"))
 }
 
 // encode writes a message.
 func (k kind) encode(m *bridge.Message) []byte {
-	switch k {
-	case lines:
-		return line(m)
-	case frames:
+	switch {
+	case k == frames:
 		text := appendMessage(make([]byte, 0, encodedSize(m)), m)
 		return appendFrame(make([]byte, 0, len(text)+10), frameText, text)
+	case k.ofEvents():
+		b := make([]byte, 0, encodedSize(m)+48)
+		b = append(b, "id: "...)
+		b = append(b, m.ID.String()...)
+		b = append(b, "\ndata: "...)
+		return k.chunk(append(appendMessage(b, m), "\n\n"...))
 	}
-	b := make([]byte, 0, encodedSize(m)+48)
-	b = append(b, "id: "...)
-	b = append(b, m.ID.String()...)
-	b = append(b, "\ndata: "...)
-	return append(appendMessage(b, m), "\n\n"...)
+	return k.chunk(line(m))
 }
 
 // appendGap appends what gap writes, as JSON.
@@ -84,24 +125,22 @@ func appendGap(b []byte, c bridge.Channel) []byte {
 }
 
 // gap says that more was said on a channel than is known.
-func (k kind) gap(c bridge.Channel) []byte {
-	b := appendGap(nil, c)
-	switch k {
-	case lines:
-		return append(b, '\n')
-	case frames:
-		return appendFrame(nil, frameText, b)
-	}
-	return append(append([]byte("data: "), b...), "\n\n"...)
-}
+func (k kind) gap(c bridge.Channel) []byte { return k.mark(appendGap(nil, c)) }
 
-// end says why the gateway ends a stream, where messages would come. A WebSocket
+// end says why the gateway ends the stream, where messages would come. A WebSocket
 // has its close frame for that.
 func (k kind) end(why farewell) []byte {
 	b := append(append([]byte(`{"type":"end","reason":"`), why.reason()...), `","detail":"`...)
-	b = append(append(b, why.detail()...), `"}`...)
-	if k == events {
-		return append(append([]byte("data: "), b...), "\n\n"...)
+	return k.mark(append(append(b, why.detail()...), `"}`...))
+}
+
+// mark writes JSON that is no message: an event without an id.
+func (k kind) mark(text []byte) []byte {
+	switch {
+	case k == frames:
+		return appendFrame(nil, frameText, text)
+	case k.ofEvents():
+		return k.chunk(append(append([]byte("data: "), text...), "\n\n"...))
 	}
-	return append(b, '\n')
+	return k.chunk(append(text, '\n'))
 }

@@ -88,8 +88,8 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 		}
 	}
 	of, waiting := m.streams.count()
-	for k, n := range of {
-		gauge(streamsOpen, n, kind(k).String())
+	for kind, n := range of {
+		gauge(streamsOpen, n, kind)
 	}
 	gauge(streamWaiting, waiting)
 	gauge(callbackQueue, m.callbacks.queued())

@@ -36,7 +36,7 @@ type Server struct {
 	history   *history
 	metrics   *metrics
 	conns     *connections
-	sockets   sync.WaitGroup // WebSockets, which net/http does not wait for
+	sockets   sync.WaitGroup // streams and WebSockets, which net/http does not wait for
 	gate      *gate
 	cors      *cors.Cors // nil: no page of another origin may ask
 
@@ -189,6 +189,8 @@ func (s *Server) Serve(ctx context.Context) error {
 	_ = s.server.Shutdown(limit)
 	_ = s.server.Close()
 	s.conns.wait()
+	stop := context.AfterFunc(limit, s.streams.cutAll)
+	defer stop()
 	s.sockets.Wait()
 	return err
 }

@@ -1,7 +1,8 @@
 package http
 
 import (
-	"context"
+	"bytes"
+	"net"
 	nethttp "net/http"
 	"sync/atomic"
 	"time"
@@ -11,13 +12,15 @@ import (
 )
 
 // stream follows channels for one client. Its attachments put lines into its
-// queue, and the goroutine of its request writes them.
+// queue, and a goroutine writes them to its connection, which net/http has given
+// up.
 type stream struct {
 	server      *Server
 	sender      *bridge.Sender
 	kind        kind
-	conn        target
-	missed      replay // written first
+	conn        net.Conn // guarded by streams.mu while it may be nil
+	linger      bool     // its membership outlives it
+	missed      replay   // written first
 	queue       *outbound.Queue
 	writer      *outbound.Writer
 	attachments []*bridge.Attachment
@@ -72,31 +75,28 @@ func (s *Server) joinStream(w nethttp.ResponseWriter, r *nethttp.Request) error 
 	if err != nil {
 		return err
 	}
-	st := s.newStream(w, sender, kindOf(r))
+	st := s.newStream(sender, kindOf(r), linger)
 	if err := s.streams.add(st); err != nil {
 		return err
 	}
-	defer s.streams.remove(st)
-	defer func() { st.end(linger) }()
-	if err := st.attach(sorted(channels), !echo, from); err != nil {
-		linger = false // nothing is half done
-		return err
+	err = st.attach(sorted(channels), !echo, from)
+	if err == nil && st.kind == frames {
+		err = st.runSocket(w, r)
+	} else if err == nil {
+		err = st.takeOver(w)
 	}
-	if st.kind != frames {
-		st.run(w, r)
-		return nil
+	if err != nil {
+		st.linger = false // nothing is half done
 	}
-	if err := st.runSocket(w, r); err != nil {
-		linger = false
-		return err
+	if err != nil || st.kind == frames {
+		st.end()
 	}
-	return nil
+	return err
 }
 
-func (s *Server) newStream(w nethttp.ResponseWriter, sender *bridge.Sender, k kind) *stream {
-	st := &stream{server: s, sender: sender, kind: k, queue: outbound.NewQueue(s.opts.StreamQueue, s.opts.StreamBytes)}
-	st.conn.Conn = flushingConn{w, nethttp.NewResponseController(w)}
-	st.writer = outbound.NewWriter(&st.conn, st.queue, outbound.Options{
+func (s *Server) newStream(sender *bridge.Sender, k kind, linger bool) *stream {
+	st := &stream{server: s, sender: sender, kind: k, linger: linger, queue: outbound.NewQueue(s.opts.StreamQueue, s.opts.StreamBytes)}
+	st.writer = outbound.NewWriter(connection{st}, st.queue, outbound.Options{
 		Timeout: s.opts.WriteTimeout, Heartbeat: k.heartbeat(), Every: s.opts.Heartbeat,
 	})
 	return st
@@ -129,38 +129,87 @@ func (st *stream) attach(channels []bridge.Channel, noEcho bool, from *since) er
 	return nil
 }
 
-// run writes the stream until the client goes, or the stream is closed.
-func (st *stream) run(w nethttp.ResponseWriter, r *nethttp.Request) {
-	gone := make(chan struct{})
-	stop := context.AfterFunc(r.Context(), func() {
-		defer close(gone)
-		st.discard() // there is nobody to write it to
-		st.writer.Close()
-	})
-	defer func() {
-		if !stop() {
-			<-gone
-		}
-	}()
-	h := w.Header()
+// takeOver answers a request with a stream, and leaves its connection to
+// goroutines of the stream's own: net/http's, with their buffers and deep stacks,
+// would be most of what an idle stream costs.
+func (st *stream) takeOver(w nethttp.ResponseWriter) error {
+	h := w.Header() // it may hold what CORS wants
+	conn, _, err := nethttp.NewResponseController(w).Hijack()
+	if err != nil {
+		return err
+	}
+	if watched, ok := w.(*statusWriter); ok {
+		watched.status = nethttp.StatusOK
+	}
 	h.Set("Content-Type", st.kind.contentType())
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no")
 	h.Set("X-Content-Type-Options", "nosniff")
-	_ = nethttp.NewResponseController(w).SetReadDeadline(time.Time{}) // of a body, if there was one
-	w.WriteHeader(nethttp.StatusOK)
-	err := st.catchUp()
+	h.Set("Date", time.Now().UTC().Format(nethttp.TimeFormat))
+	h.Set("Connection", "close")
+	if st.kind.chunked() {
+		h.Set("Transfer-Encoding", "chunked")
+	}
+	var head bytes.Buffer
+	head.WriteString(map[bool]string{false: "HTTP/1.0", true: "HTTP/1.1"}[st.kind.chunked()] + " 200 OK\r\n")
+	_ = h.Write(&head) // a buffer takes everything
+	head.WriteString("\r\n")
+	st.server.streams.connect(st, conn)
+	st.server.sockets.Go(func() { st.serve(conn, head.Bytes()) })
+	return nil
+}
+
+// serve writes the stream until the client goes, or the stream is closed.
+func (st *stream) serve(conn net.Conn, head []byte) {
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		watch(conn)
+		st.discard() // there is nobody to write it to
+		st.writer.Close()
+	}()
+	err := st.write(head)
+	if err == nil {
+		err = st.catchUp()
+	}
 	if err == nil {
 		err = st.writer.Run()
 	}
+	if err == nil {
+		last := st.kind.terminator()
+		if farewell(st.parting.Load()) == tooSlow {
+			last = append(st.kind.end(tooSlow), last...)
+		}
+		err = st.write(last) // it may not read this either
+	}
 	if err != nil {
 		st.server.log.WithError(err).Debug("http stream ended")
-		return
 	}
-	st.server.deadline(w) // for the end of the body, which net/http writes
-	if farewell(st.parting.Load()) == tooSlow {
-		_, _ = w.Write(st.kind.end(tooSlow)) // it may not read this either
+	_ = conn.Close()
+	<-watched
+	st.end()
+}
+
+// watch returns when the client has gone. What it says is of no interest.
+func watch(conn net.Conn) {
+	var b [64]byte
+	for {
+		if _, err := conn.Read(b[:]); err != nil {
+			return
+		}
 	}
+}
+
+// write writes within the write timeout.
+func (st *stream) write(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	if err := st.conn.SetWriteDeadline(time.Now().Add(st.server.opts.WriteTimeout)); err != nil {
+		return err
+	}
+	_, err := st.conn.Write(b)
+	return err
 }
 
 // catchUpBytes is how much of what was missed is written at once.
@@ -169,35 +218,26 @@ const catchUpBytes = 64 << 10
 // catchUp writes what was missed. What is said meanwhile waits in the queue.
 func (st *stream) catchUp() error {
 	var b []byte
-	write := func() error {
-		if err := st.conn.SetWriteDeadline(time.Now().Add(st.server.opts.WriteTimeout)); err != nil {
-			return err
-		}
-		_, err := st.conn.Write(b)
-		b = b[:0]
-		return err
-	}
 	for _, c := range st.missed.gaps {
 		b = append(b, st.kind.gap(c)...)
 	}
 	for _, m := range st.missed.messages {
 		if b = append(b, st.kind.encode(m)...); len(b) >= catchUpBytes {
-			if err := write(); err != nil {
+			if err := st.write(b); err != nil {
 				return err
 			}
+			b = b[:0]
 		}
 	}
 	st.missed = replay{}
-	if len(b) == 0 {
-		return nil
-	}
-	return write()
+	return st.write(b)
 }
 
 // end takes the stream off its channels and counts what it did not write.
-func (st *stream) end(linger bool) {
+func (st *stream) end() {
+	st.server.streams.remove(st)
 	for _, a := range st.attachments {
-		if linger {
+		if st.linger {
 			st.server.hub.DetachLingering(a)
 		} else {
 			st.server.hub.Detach(a)
@@ -235,22 +275,8 @@ func (st *stream) part(why farewell) {
 	st.writer.Close()
 }
 
-// target is where a stream is written to. For a WebSocket that is known only when
-// it has joined.
-type target struct{ outbound.Conn }
+// connection is where a stream's writer writes to.
+type connection struct{ st *stream }
 
-// flushingConn is the connection under an answer, as outbound.Writer wants it.
-type flushingConn struct {
-	w  nethttp.ResponseWriter
-	rc *nethttp.ResponseController
-}
-
-func (c flushingConn) Write(b []byte) (int, error) {
-	n, err := c.w.Write(b)
-	if err != nil {
-		return n, err
-	}
-	return n, c.rc.Flush()
-}
-
-func (c flushingConn) SetWriteDeadline(t time.Time) error { return c.rc.SetWriteDeadline(t) }
+func (c connection) Write(b []byte) (int, error)        { return c.st.conn.Write(b) }
+func (c connection) SetWriteDeadline(t time.Time) error { return c.st.conn.SetWriteDeadline(t) }

@@ -1,6 +1,7 @@
 package http
 
 import (
+	"net"
 	"sync"
 
 	"watchtower/bridge"
@@ -14,6 +15,7 @@ type streams struct {
 	open   map[*stream]struct{}
 	of     map[*bridge.Sender]int
 	ending bool // no more
+	cut    bool // their connections are closed
 }
 
 func newStreams(most int) *streams {
@@ -54,12 +56,39 @@ func (s *streams) end() {
 	}
 }
 
-// count returns how many streams of each kind are open, and what waits for them.
-func (s *streams) count() (of [numKinds]int, waiting int) {
+// connect gives a stream its connection.
+func (s *streams) connect(st *stream, conn net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st.conn = conn
+	if s.cut {
+		_ = conn.Close()
+	}
+}
+
+// cutAll closes the connections of those that took too long to end.
+func (s *streams) cutAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cut = true
+	for st := range s.open {
+		if st.conn != nil {
+			_ = st.conn.Close()
+		}
+	}
+}
+
+// count returns how many streams of each name of a kind are open, and what waits
+// for them.
+func (s *streams) count() (of map[string]int, waiting int) {
+	of = map[string]int{}
+	for k := range numKinds {
+		of[k.String()] = 0
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for st := range s.open {
-		of[st.kind]++
+		of[st.kind.String()]++
 		waiting += st.queue.Len()
 	}
 	return of, waiting

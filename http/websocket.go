@@ -47,7 +47,7 @@ func (st *stream) runSocket(w nethttp.ResponseWriter, r *nethttp.Request) error 
 	}
 	s.sockets.Add(1) // while the request is there, so Serve is not over
 	defer s.sockets.Done()
-	st.conn.Conn = conn.NetConn()
+	s.streams.connect(st, conn.NetConn())
 	conn.SetReadLimit(int64(jsonExpansion*s.hub.MessageBytes() + jsonOverhead))
 	_ = conn.SetReadDeadline(time.Time{})
 	// Frames are written by the stream's writer alone.

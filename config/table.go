@@ -98,7 +98,7 @@ func settings(c *Config) []setting {
 		define("limits.sender_channels", "10000", number(&c.Limits.SenderChannels, 1, 1<<20), "most channels that one sender joins"),
 		define("limits.sender_streams", "10000", number(&c.Limits.SenderStreams, 1, mostConnections), "most streams that one sender has open"),
 		define("limits.sender_callbacks", "100", number(&c.Limits.SenderCallbacks, 1, 100_000), "most URLs that one sender's callbacks have"),
-		define("limits.sender_requests", "20000", number(&c.Limits.SenderRequests, 1, 1_000_000), "most requests of one sender over HTTP, a second and at once"),
+		define("limits.sender_requests", "100000", number(&c.Limits.SenderRequests, 1, 1_000_000), "most requests of one sender over HTTP, a second and at once"),
 		define("limits.failures", "60", number(&c.Limits.Failures, 1, 1_000_000), "wrong keys, tokens and senders of one address over HTTP before it is refused"),
 		define("limits.failure_interval", "1s", duration(&c.Limits.FailureInterval, leastTime), "time after which one of them is forgiven"),
 		define("limits.tcp_connections", "10000", number(&c.Limits.TCPConnections, 1, mostConnections), "most TCP connections at a time"),

@@ -117,7 +117,7 @@ func DefaultOptions() Options {
 		DrainTimeout:      5 * time.Second,
 		SenderStreams:     10_000,
 		Failures:          LimitOptions{Burst: 60, Every: time.Second, Most: 10_000},
-		Requests:          LimitOptions{Burst: 20_000, Every: time.Second / 20_000, Most: 10_000},
+		Requests:          LimitOptions{Burst: 100_000, Every: time.Second / 100_000, Most: 10_000},
 		History:           HistoryOptions{Messages: 100, Age: time.Hour, Bytes: 16 << 20},
 		Callbacks: CallbackOptions{
 			Queue:     256,

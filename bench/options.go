@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -63,7 +64,7 @@ type Options struct {
 	// Topic and Filter are templates of MQTT: {channel} stands for the channel.
 	// Without a URL they begin with bench/, else they are the gateway's.
 	Topic, Filter string
-	FirstChannel  uint32 // 1,000,001: far from those that people use
+	FirstChannel  uint32 // one at random, far from those that people and other runs use
 
 	PID int // the server's process; 0: looked for by its port, -1: not looked for
 
@@ -84,7 +85,8 @@ func (o Options) WithDefaults() Options {
 	o.Publishers, o.Receivers, o.Channels = cmp.Or(o.Publishers, 4), cmp.Or(o.Receivers, 50), cmp.Or(o.Channels, 1)
 	o.Size, o.Window = cmp.Or(o.Size, 64), cmp.Or(o.Window, 64)
 	o.WarmUp, o.Duration, o.Timeout = cmp.Or(o.WarmUp, time.Second), cmp.Or(o.Duration, 5*time.Second), cmp.Or(o.Timeout, 2*time.Second)
-	o.User, o.FirstChannel = cmp.Or(o.User, "bench"), cmp.Or(o.FirstChannel, 1_000_001)
+	o.User = cmp.Or(o.User, "bench")
+	o.FirstChannel = cmp.Or(o.FirstChannel, 1<<31+rand.Uint32N(1<<30))
 	if o.URL == "" {
 		o.Topic, o.Filter = cmp.Or(o.Topic, anyTopic), cmp.Or(o.Filter, anyTopic)
 	} else {

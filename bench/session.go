@@ -131,5 +131,12 @@ func (c *sessionConn) add(channel uint32, payload []byte) error {
 	return c.out.add(c.scratch)
 }
 
+// close ends the session.
+func (c *sessionConn) close() error {
+	_ = c.out.add(frame.Append(nil, frame.Frame{Op: frame.Bye, ID: c.id, Seq: c.next(), Body: []byte{0, 0}}, c.key))
+	_ = c.out.flush() // if it is lost, the session ends by itself
+	return c.udpSocket.close()
+}
+
 func (c *sessionConn) number() uint32 { return c.id }
 func (c *sessionConn) keep() error    { return nil }

@@ -98,6 +98,7 @@ func (s *udpSocket) port() int { return s.nc.LocalAddr().(*net.UDPAddr).Port }
 type udpConn struct {
 	basicFrames
 	udpSocket
+	joined  []uint32
 	scratch []byte
 }
 
@@ -131,7 +132,22 @@ func (c *udpConn) request(r wire.Request) (got uint32, err error) {
 	return got, err
 }
 
-func (c *udpConn) join(channels []uint32) error { return c.joinBy(c.request, channels) }
+func (c *udpConn) join(channels []uint32) error {
+	c.joined = append(c.joined, channels...)
+	return c.joinBy(c.request, channels)
+}
+
+// close quits the channels: the server cannot know that nobody is there.
+func (c *udpConn) close() error {
+	for _, channel := range c.joined {
+		c.scratch, _ = wire.AppendRequest(c.scratch[:0], wire.Request{Op: wire.OpQuit, ID: c.id, Channel: channel})
+		if c.out.add(c.scratch) != nil {
+			break // it is closed already
+		}
+	}
+	_ = c.out.flush() // as far as it goes: in two minutes the server forgets
+	return c.udpSocket.close()
+}
 
 func (c *udpConn) listen(e *ear) error {
 	return c.each(e, func(b []byte) {

@@ -91,7 +91,7 @@ func addBenchFlags(flags *pflag.FlagSet, f *benchFlags) {
 	flags.StringVar(&o.User, "user", d.User, "user name for MQTT")
 	flags.StringVar(&o.Topic, "topic", "", "topic to publish to over MQTT, with {channel}")
 	flags.StringVar(&o.Filter, "filter", "", "filter to subscribe to over MQTT, with {channel}")
-	flags.Uint32Var(&o.FirstChannel, "first-channel", d.FirstChannel, "the first channel's number")
+	flags.Uint32Var(&o.FirstChannel, "first-channel", 0, "the first channel's number (default: at random)")
 	flags.IntVar(&o.PID, "pid", 0, "the server's process (default: the one that listens there); -1: none")
 	flags.BoolVar(&f.idle, "idle", false, "measure the memory of receivers that hear nothing")
 	flags.BoolVar(&f.json, "json", false, "print JSON")

@@ -77,7 +77,7 @@ func (s *server) dialTCP() (conn, error) {
 	}
 	c := &tcpConn{basicFrames: basicFrames{server: s}, nc: nc, in: newInbox(wire.DeliveryHeader + s.opts.Size)}
 	if err := patiently(nc, func() error { return c.begin(c.ask) }); err != nil {
-		nc.Close()
+		_ = nc.Close()
 		return nil, err
 	}
 	return c, nil
@@ -161,5 +161,5 @@ func (c *tcpConn) flush() error {
 	return err
 }
 
-func (c *tcpConn) keep() error  { return nil }
-func (c *tcpConn) close() error { return c.nc.Close() }
+func (c *tcpConn) keep() error { return nil }
+func (c *tcpConn) close()      { _ = c.nc.Close() }

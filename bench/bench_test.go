@@ -176,7 +176,7 @@ func TestAServerThatEnds(t *testing.T) {
 	})
 	cancel()
 	o := brief(bench.TCP, bench.TCP)
-	o.TCPAddr = l.Addr().String()
+	o.Publishers, o.Receivers, o.TCPAddr = 1, 1, l.Addr().String()
 	_, err := bench.Run(t.Context(), o)
 	require.Error(t, err)
 	l.Close()
@@ -219,7 +219,7 @@ func TestJSON(t *testing.T) {
 	require.NoError(t, err)
 	var got struct {
 		Publish, Receive string
-		Rate             float64 `json:"deliveries_per_second"`
+		Rate             float64               `json:"deliveries_per_second"`
 		Latency          struct{ P99 float64 } `json:"latency_us"`
 		Expected         uint64
 		Delivered        uint64

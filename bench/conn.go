@@ -30,7 +30,7 @@ type conn interface {
 	number() uint32
 	// keep tells the server that the client is still there, if it has to.
 	keep() error
-	close() error
+	close()
 }
 
 // server is what is measured, and what clients need to know to speak to it.

@@ -183,7 +183,7 @@ func (p *poster) flush() error        { return nil }
 func (p *poster) number() uint32      { return 0 }
 func (p *poster) keep() error         { return nil }
 
-func (p *poster) close() error {
+func (p *poster) close() {
 	p.once.Do(func() { close(p.closed) })
-	return p.nc.Close()
+	_ = p.nc.Close()
 }

@@ -44,7 +44,7 @@ func (s *server) dialMQTT(n int) (conn, error) {
 	}
 	c := &mqttConn{server: s, nc: nc, in: newInbox(s.opts.Size + len(s.opts.Topic) + 64), topics: map[uint32][]byte{}}
 	if err := patiently(nc, func() error { return c.connect(fmt.Sprintf("bench:%08x:%d", s.run, n)) }); err != nil {
-		nc.Close()
+		_ = nc.Close()
 		return nil, fmt.Errorf("connecting: %w", err)
 	}
 	return c, nil
@@ -241,4 +241,4 @@ func (c *mqttConn) flush() error {
 
 func (c *mqttConn) number() uint32 { return 0 }
 func (c *mqttConn) keep() error    { return nil }
-func (c *mqttConn) close() error   { return c.nc.Close() }
+func (c *mqttConn) close()         { _ = c.nc.Close() }

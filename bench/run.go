@@ -255,7 +255,7 @@ func (r *run) conns() (all []conn) {
 // hangUp closes all connections, and waits for what listens.
 func (r *run) hangUp() {
 	for _, c := range r.conns() {
-		_ = c.close() // the run is over
+		c.close()
 	}
 	r.listening.Wait()
 }

@@ -132,10 +132,10 @@ func (c *sessionConn) add(channel uint32, payload []byte) error {
 }
 
 // close ends the session.
-func (c *sessionConn) close() error {
+func (c *sessionConn) close() {
 	_ = c.out.add(frame.Append(nil, frame.Frame{Op: frame.Bye, ID: c.id, Seq: c.next(), Body: []byte{0, 0}}, c.key))
 	_ = c.out.flush() // if it is lost, the session ends by itself
-	return c.udpSocket.close()
+	c.udpSocket.close()
 }
 
 func (c *sessionConn) number() uint32 { return c.id }

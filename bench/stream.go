@@ -184,4 +184,4 @@ func (c *streamConn) add(uint32, []byte) error { return errors.New("a stream doe
 func (c *streamConn) flush() error             { return nil }
 func (c *streamConn) number() uint32           { return c.identity.ID }
 func (c *streamConn) keep() error              { return nil }
-func (c *streamConn) close() error             { return c.nc.Close() }
+func (c *streamConn) close()                   { _ = c.nc.Close() }

@@ -36,7 +36,7 @@ func dialUDP(address string, datagram int) (udpSocket, error) {
 	_ = nc.SetReadBuffer(receiveBuffer) // as far as the system allows; what gets lost is seen
 	in, err := newReceiver(nc, datagram)
 	if err != nil {
-		nc.Close()
+		_ = nc.Close()
 		return udpSocket{}, err
 	}
 	out, err := newTransmitter(nc)
@@ -89,7 +89,7 @@ func (s *udpSocket) each(e *ear, give func([]byte)) error {
 }
 
 func (s *udpSocket) flush() error { return s.out.flush() }
-func (s *udpSocket) close() error { return s.nc.Close() }
+func (s *udpSocket) close()       { _ = s.nc.Close() }
 
 // port is where the client's datagrams come from.
 func (s *udpSocket) port() int { return s.nc.LocalAddr().(*net.UDPAddr).Port }
@@ -138,7 +138,7 @@ func (c *udpConn) join(channels []uint32) error {
 }
 
 // close quits the channels: the server cannot know that nobody is there.
-func (c *udpConn) close() error {
+func (c *udpConn) close() {
 	for _, channel := range c.joined {
 		c.scratch, _ = wire.AppendRequest(c.scratch[:0], wire.Request{Op: wire.OpQuit, ID: c.id, Channel: channel})
 		if c.out.add(c.scratch) != nil {
@@ -146,7 +146,7 @@ func (c *udpConn) close() error {
 		}
 	}
 	_ = c.out.flush() // as far as it goes: in two minutes the server forgets
-	return c.udpSocket.close()
+	c.udpSocket.close()
 }
 
 func (c *udpConn) listen(e *ear) error {

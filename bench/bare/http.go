@@ -36,7 +36,7 @@ func (h *HTTP) Serve(ctx context.Context, l net.Listener) error {
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)
-		server.Close() // its error would be the listener's, which has ended anyway
+		_ = server.Close() // its error would be the listener's, which has ended anyway
 		h.end()
 	})
 	err := server.Serve(l)

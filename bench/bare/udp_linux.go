@@ -52,8 +52,8 @@ func (d *datagrams) set(i int, b []byte) {
 
 // Serve serves a socket of IPv4 until ctx ends, and closes it.
 func (u *UDP) Serve(ctx context.Context, c *net.UDPConn) (err error) {
-	defer c.Close()
-	stop := context.AfterFunc(ctx, func() { c.Close() })
+	defer func() { _ = c.Close() }()
+	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	defer stop()
 	u.members = newMembers[netip.AddrPort]()
 	_, _ = c.SetReadBuffer(socketBuffer), c.SetWriteBuffer(socketBuffer) // as far as the system allows

@@ -136,7 +136,7 @@ func (f *benchFlags) run(ctx context.Context, sys surroundings) error {
 	clear := func() {}
 	if out, ok := sys.err.(*os.File); ok && term.IsTerminal(int(out.Fd())) {
 		f.opts.Progress = func(part float64) { showProgress(out, part) }
-		clear = func() { fmt.Fprint(out, "\r\x1b[K") }
+		clear = func() { fmt.Fprintf(out, "\r\x1b[K") }
 	}
 	var got measured
 	var faults []string

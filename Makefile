@@ -40,10 +40,11 @@ $(LINT):
 lint: $(LINT)
 	$(LINT) run
 
-# The second line has what the race detector cannot be used on.
+# The other lines have what the race detector cannot be used on.
 unit:
 	$(GO) test -race -shuffle=on -timeout 10m ./...
 	$(GO) test -run TestAHundredKillsUnderLoad -timeout 10m ./gateway
+	$(GO) test -run 'Allocations$$' ./...
 
 # Each fuzz target for a few seconds, beyond its seeds.
 fuzz:

@@ -26,6 +26,7 @@ var mayImport = map[string][]string{
 	"bridge/frame":    {"bridge/wire"},
 	"device":          {"bridge/wire", "bridge/frame"},
 	"bench":           {"bridge/wire", "bridge/frame"},
+	"bench/bare":      {"bridge/wire"},
 	"bridge/store":    {"bridge", "boltfile"},
 	"mqtt/store":      {"mqtt", "boltfile"},
 	"boltfile":        {},
@@ -46,6 +47,7 @@ var onlyIn = map[string][]string{
 	"github.com/dchest/siphash":           {"bridge/frame"},
 	"github.com/goccy/go-yaml":            {"config"},
 	"golang.org/x/net":                    {"udp"},
+	"golang.org/x/sys":                    {"bench", "bench/bare"},
 	"github.com/eclipse/paho.mqtt.golang": nil,
 	"github.com/stretchr/testify":         nil,
 

@@ -71,6 +71,6 @@ bench-peers:
 	  $$sudo apt-get update -qq && $$sudo apt-get install -y -qq mosquitto; \
 	  if command -v systemctl >/dev/null; then $$sudo systemctl disable --now mosquitto || true; fi; \
 	fi
-	$(GO) -C bench/peers vet ./...
+	$(GO) -C bench/peers test ./...
 	$(GO) -C bench/peers build -o "$(CURDIR)/bin/peers" .
 	bin/peers -root . -rounds $(ROUNDS) -seconds $(SECONDS)

@@ -142,16 +142,29 @@ func costRows(gw func(string) measurement) []row {
 	}
 }
 
-// measurements are those that the rows need, each once.
+// measurements are those that the rows need, each once. What a row compares with
+// another measurement of the same server comes right after that.
 func measurements(rows []row) (all []measurement) {
 	seen := map[string]bool{}
-	for _, r := range rows {
-		for _, m := range []measurement{r.of, r.against} {
-			if m.server != "" && !seen[m.key()] {
-				seen[m.key()] = true
-				all = append(all, m)
+	var add func(m measurement)
+	add = func(m measurement) {
+		if m.server == "" || seen[m.key()] {
+			return
+		}
+		seen[m.key()] = true
+		all = append(all, m)
+		for _, r := range rows {
+			if r.against == m && r.of.server == m.server {
+				add(r.of)
 			}
 		}
+	}
+	for _, r := range rows {
+		if r.against.server == r.of.server {
+			add(r.against)
+		}
+		add(r.of)
+		add(r.against)
 	}
 	return all
 }

@@ -119,8 +119,9 @@ func (t *transmitter) try(fd uintptr) bool {
 	return errno != syscall.EAGAIN && errno != syscall.EINTR
 }
 
-// flush writes what waits.
+// flush writes what waits, or forgets it with an error.
 func (t *transmitter) flush() error {
+	defer func() { t.n = 0 }()
 	for t.sent = 0; t.sent < t.n; {
 		if err := t.raw.Write(t.attempt); err != nil {
 			return err
@@ -129,6 +130,5 @@ func (t *transmitter) flush() error {
 			return t.errno
 		}
 	}
-	t.n = 0
 	return nil
 }

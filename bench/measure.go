@@ -146,10 +146,10 @@ func (r *run) pid() int {
 	return 0
 }
 
-// ports are those of this run's own UDP sockets.
+// ports are those of the UDP sockets that hear.
 func (r *run) ports() (all []int) {
-	for _, c := range r.conns() {
-		if u, ok := c.(interface{ port() int }); ok {
+	for _, m := range r.members {
+		if u, ok := m.conn.(interface{ port() int }); ok {
 			all = append(all, u.port())
 		}
 	}

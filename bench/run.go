@@ -263,7 +263,10 @@ func (r *run) hangUp() {
 // close leaves nothing behind, here and at the gateway.
 func (r *run) close() {
 	r.hangUp()
-	all := []identity{r.sender}
+	var all []identity
+	if r.holder == nil { // else it is the holder's
+		all = append(all, r.sender)
+	}
 	for _, c := range r.conns() {
 		if s, ok := c.(*streamConn); ok {
 			all = append(all, s.identity)

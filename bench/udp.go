@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"syscall"
 	"time"
 
 	"watchtower/bridge/wire"
@@ -47,7 +48,8 @@ func dialUDP(address string, datagram int) (udpSocket, error) {
 func (s *udpSocket) ask(request []byte, answer func(reply []byte) (bool, error)) error {
 	defer func() { _ = s.nc.SetReadDeadline(time.Time{}) }()
 	for range tries {
-		if _, err := s.nc.Write(request); err != nil {
+		// Nobody may have listened when it was asked before.
+		if _, err := s.nc.Write(request); err != nil && !errors.Is(err, syscall.ECONNREFUSED) {
 			return err
 		}
 		if err := s.nc.SetReadDeadline(time.Now().Add(patience / tries)); err != nil {

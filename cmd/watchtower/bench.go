@@ -150,6 +150,9 @@ func (f *benchFlags) run(ctx context.Context, sys surroundings) error {
 		}
 	}
 	clear()
+	if ctx.Err() != nil {
+		return errors.New("interrupted")
+	}
 	if err != nil {
 		return err
 	}

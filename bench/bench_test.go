@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bench"
+	"watchtower/bench/bare"
 	"watchtower/config"
 )
 
@@ -161,6 +162,24 @@ func TestAStalledReceiver(t *testing.T) {
 		o.Stalled = 1
 		faultless(t, measure(t, o))
 	}
+}
+
+// A server that ends in the middle of a run is a fault, told once.
+func TestAServerThatEndsMeanwhile(t *testing.T) {
+	l := listen(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	run(t, func(context.Context) error { return new(bare.TCP).Serve(ctx, l) })
+	o := brief(bench.TCP, bench.TCP)
+	o.TCPAddr, o.Duration, o.Timeout = l.Addr().String(), 300*time.Millisecond, 100*time.Millisecond
+	o.Progress = func(part float64) {
+		if part > 0.3 {
+			cancel()
+		}
+	}
+	r := measure(t, o)
+	assert.Contains(t, strings.Join(r.Faults, "\n"), "the server closed the connection")
+	assert.LessOrEqual(t, len(r.Failures), 6)
+	assert.Nil(t, r.Deliveries)
 }
 
 func TestAServerThatEnds(t *testing.T) {

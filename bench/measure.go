@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -195,6 +196,8 @@ func (r *run) result(from, to moment) *Result {
 	for _, err := range r.failures {
 		res.Failures = append(res.Failures, err.Error())
 	}
+	slices.Sort(res.Failures)
+	res.Failures = slices.Compact(res.Failures) // a server that ends fails them all alike
 	return res
 }
 

@@ -1,10 +1,12 @@
 # make test sets up what the tests need and runs them all; .ci/run calls it too.
 GO        ?= go
 FUZZTIME  ?= 5s
+ROUNDS    ?= 3
+SECONDS   ?= 2
 LINT       = bin/golangci-lint
 LINTED     = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: test build setup format vet lint unit fuzz examples bench
+.PHONY: test build setup format vet lint unit fuzz examples bench bench-peers
 
 test: setup format vet lint unit fuzz examples
 
@@ -35,6 +37,7 @@ format:
 
 vet:
 	$(GO) vet ./...
+	GOARCH=arm $(GO) build -o /dev/null ./cmd/watchtower
 
 $(LINT):
 	GOBIN="$(CURDIR)/bin" $(GO) install $(LINTED)
@@ -42,10 +45,11 @@ $(LINT):
 lint: $(LINT)
 	$(LINT) run
 
-# The second line has what the race detector cannot be used on.
+# The other lines have what the race detector cannot be used on.
 unit:
 	$(GO) test -race -shuffle=on -timeout 10m ./...
 	$(GO) test -run TestAHundredKillsUnderLoad -timeout 10m ./gateway
+	$(GO) test -run 'Allocations$$' ./...
 
 # Each fuzz target for a few seconds, beyond its seeds.
 fuzz:
@@ -61,3 +65,17 @@ examples:
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+# Measures the gateway beside bare sockets, mosquitto, nats-server and mochi, in
+# a quarter of an hour at most, and writes docs/performance.md. Debian starts
+# mosquitto as a service once it is installed: here only its program is wanted.
+bench-peers:
+	@if ! command -v mosquitto >/dev/null && [ ! -x /usr/sbin/mosquitto ]; then \
+	  echo "installing mosquitto"; \
+	  sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	  $$sudo apt-get update -qq && $$sudo apt-get install -y -qq mosquitto; \
+	  if command -v systemctl >/dev/null; then $$sudo systemctl disable --now mosquitto || true; fi; \
+	fi
+	$(GO) -C bench/peers test ./...
+	$(GO) -C bench/peers build -o "$(CURDIR)/bin/peers" .
+	bin/peers -root . -rounds $(ROUNDS) -seconds $(SECONDS)

@@ -20,7 +20,7 @@ type loop struct{ h *bridge.Hub }
 func (l loop) Publish(m *bridge.Message) error    { return l.h.Deliver(m) }
 func (loop) PublishRetained(string, []byte) error { return nil }
 
-func newHub(t *testing.T, store bridge.Store) *bridge.Hub {
+func newHub(t testing.TB, store bridge.Store) *bridge.Hub {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	h, err := bridge.New(bridge.Options{Store: store, Tree: bridge.NewTree("w", "g"), Log: log, MessageBytes: 100, JoinedMax: 2, ExpireNamed: time.Hour, ExpireUnnamed: time.Hour})

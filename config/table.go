@@ -92,7 +92,7 @@ func settings(c *Config) []setting {
 
 		define("history.messages", "100", number(&c.History.Messages, 0, 100_000), "last messages of each channel that are kept for those who were away; 0: none"),
 		define("history.age", "1h", duration(&c.History.Age, leastTime), "longest time that they are kept"),
-		define("history.bytes", "16777216", number(&c.History.Bytes, 1, 1<<40), "most memory that they take, all channels together"),
+		define("history.bytes", "16777216", number(&c.History.Bytes, 1, mostBytes), "most memory that they take, all channels together"),
 
 		define("limits.message_bytes", "64000", number(&c.Limits.MessageBytes, 1, 64_000), "largest message in bytes"),
 		define("limits.sender_channels", "10000", number(&c.Limits.SenderChannels, 1, 1<<20), "most channels that one sender joins"),
@@ -108,7 +108,7 @@ func settings(c *Config) []setting {
 		define("limits.mqtt_sessions", "20000", number(&c.Limits.MQTTSessions, 1, 2*mostConnections), "most MQTT sessions, connected or away"),
 		define("limits.mqtt_subscriptions", "10000", number(&c.Limits.MQTTSubscriptions, 1, 1<<20), "most subscriptions of one MQTT session"),
 		define("limits.mqtt_retained", "200000", number(&c.Limits.MQTTRetained, 0, 100_000_000), "most retained messages of clients"),
-		define("limits.mqtt_retained_bytes", "134217728", number(&c.Limits.MQTTRetainedBytes, 0, 1<<40), "most memory that they take, in bytes"),
+		define("limits.mqtt_retained_bytes", "134217728", number(&c.Limits.MQTTRetainedBytes, 0, mostBytes), "most memory that they take, in bytes"),
 		define("limits.homeassistant_devices", "256", number(&c.Limits.HomeAssistantDevices, 0, 10_000), "most devices that describe themselves to Home Assistant"),
 
 		define("callbacks.allow", "", list(&c.Callbacks.Allow, hostOrCIDR), "hosts, addresses or CIDRs that callbacks may reach besides public and private ones").alias("allow-callbacks"),

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net"
 	"net/netip"
 	"net/url"
@@ -21,6 +22,7 @@ const (
 	leastExpiry     = time.Second
 	mostKeepAlive   = 65535 * time.Second // MQTT's own
 	mostQueued      = 1_000_000
+	mostBytes       = math.MaxInt32 // an int has no more on a small Raspberry Pi
 	mostConnections = 1_000_000
 )
 

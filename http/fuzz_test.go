@@ -14,7 +14,7 @@ import (
 )
 
 func FuzzBodies(f *testing.F) {
-	g := start(f, func(_ *bridge.Options, o *http.Options) { o.Failures.Burst = 1 << 40 })
+	g := start(f, func(_ *bridge.Options, o *http.Options) { o.Failures.Burst = 1 << 30 })
 	id, _ := g.register()
 	stream := g.follow(fmt.Sprintf("channels=5&sender=%d", id))
 	go func() { _, _ = stream.rest() }()

@@ -306,7 +306,7 @@ func TestCountersNeverWrap(t *testing.T) {
 	d := b.register(alice, nil)
 	d.seq = math.MaxUint32 - 1
 	d.must(frame.Join, ids(7))
-	assert.EqualValues(t, math.MaxUint32, d.seq)
+	assert.EqualValues(t, uint32(math.MaxUint32), d.seq)
 	assert.Zero(t, b.table.Len())
 	assert.Equal(t, frame.UnknownID, d.tell(frame.Ping, 0, nil)[0].Code())
 }

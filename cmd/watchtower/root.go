@@ -98,7 +98,7 @@ func rootCommand(sys surroundings) *cobra.Command {
 	showOnly(root.Flags(), "http", "udp", "tcp", "mqtt", "secret-key", "open", "data-dir", "allow-callbacks", "config", "log-level", "log-format")
 	root.RunE = serve.RunE
 	root.Long += " watchtower serve --help lists every setting."
-	root.AddCommand(serve, configCommand(sys), passwdCommand(sys), versionCommand())
+	root.AddCommand(serve, configCommand(sys), passwdCommand(sys), benchCommand(sys), versionCommand())
 	root.AddCommand(clientCommands(sys)...)
 	return root
 }

@@ -1,0 +1,67 @@
+package bare
+
+import (
+	"net"
+	"sync"
+)
+
+// most is how many bytes may wait for a connection; what does not fit is
+// dropped. A receiver that reads never has so many in the generator's window.
+const most = 1 << 20
+
+// writer writes whatever waits for a connection in one call.
+type writer struct {
+	conn    net.Conn
+	mu      sync.Mutex
+	waiting []byte
+	closed  bool
+	wake    chan struct{}
+}
+
+func newWriter(c net.Conn) *writer { return &writer{conn: c, wake: make(chan struct{}, 1)} }
+
+func (w *writer) put(b []byte) {
+	w.mu.Lock()
+	was := len(w.waiting)
+	if !w.closed && was+len(b) <= most {
+		w.waiting = append(w.waiting, b...)
+	}
+	w.mu.Unlock()
+	if was == 0 {
+		w.signal()
+	}
+}
+
+func (w *writer) signal() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// close lets run return.
+func (w *writer) close() {
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	w.signal()
+}
+
+// run writes until close, or until the connection breaks.
+func (w *writer) run() {
+	var b []byte
+	for range w.wake {
+		w.mu.Lock()
+		b, w.waiting = w.waiting, b[:0]
+		closed := w.closed
+		w.mu.Unlock()
+		if len(b) > 0 {
+			if _, err := w.conn.Write(b); err != nil {
+				return
+			}
+		}
+		if closed {
+			return
+		}
+	}
+}

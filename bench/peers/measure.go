@@ -1,0 +1,106 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// bench does measurements, and keeps what comes of them.
+type bench struct {
+	dir     string // for data
+	program string // the gateway
+	self    string // this program
+	seconds float64
+	samples map[string][]sample // by measurement
+
+	prepared string // data directory with remembered senders
+}
+
+// sample is what watchtower bench says, as far as it is used here.
+type sample struct {
+	Deliveries float64                              `json:"deliveries_per_second"`
+	Latency    struct{ P50, P90, P99, Max float64 } `json:"latency_us"`
+	Server     *struct {
+		Cost     float64 `json:"cpu_us_per_delivery"`
+		Resident uint64  `json:"resident_bytes"`
+	} `json:"server"`
+	Each float64 `json:"bytes_each"` // of --idle
+
+	startMillis float64
+	err         error
+}
+
+func (s sample) cost() float64 {
+	if s.Server == nil {
+		return 0
+	}
+	return s.Server.Cost
+}
+
+func (s sample) String() string {
+	switch {
+	case s.err != nil:
+		return "FAILED: " + s.err.Error()
+	case s.startMillis > 0:
+		return fmt.Sprintf("%.0f ms", s.startMillis)
+	case s.Deliveries == 0:
+		return fmt.Sprintf("%.2f KiB each", s.Each/1024)
+	}
+	return fmt.Sprintf("%.0f/s, p99 %.2f ms, %.2f µs", s.Deliveries, s.Latency.P99/1000, s.cost())
+}
+
+// measure does one measurement. A failure is in the sample.
+func (b *bench) measure(ctx context.Context, m measurement) sample {
+	dir, err := os.MkdirTemp(b.dir, "data")
+	if err != nil {
+		return sample{err: err}
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	if m.args == startUp {
+		return b.startTime(ctx)
+	}
+	p, err := b.start(ctx, m.server, dir)
+	if err != nil {
+		return sample{err: err}
+	}
+	defer p.end()
+	return b.generate(ctx, p, m)
+}
+
+// generate runs the generator against a server.
+func (b *bench) generate(ctx context.Context, p *process, m measurement) sample {
+	// Opening ten thousand connections takes its time, and so does one that hangs.
+	ctx, cancel := context.WithTimeout(ctx, time.Minute+time.Duration(b.seconds*float64(time.Second)))
+	defer cancel()
+	args := []string{"bench", "--json", "--pid", fmt.Sprint(p.cmd.Process.Pid),
+		"--warm-up", "500ms", "--duration", fmt.Sprintf("%gs", b.seconds)}
+	if p.http != "" {
+		args = append(args, "--url", "http://"+p.http)
+	} else {
+		args = append(args, "--url", "none")
+	}
+	if m.server == gatewayServer {
+		args = append(args, "--secret-key", secretKey)
+	}
+	args = append(args, "--udp", p.udp, "--tcp", p.tcp, "--mqtt", p.mqtt)
+	cmd := exec.CommandContext(ctx, b.program, append(args, strings.Fields(m.args)...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var out, problems bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &problems
+	if err := cmd.Run(); err != nil {
+		return sample{err: errors.New(strings.TrimSpace(problems.String()))}
+	}
+	var s sample
+	if err := json.Unmarshal(out.Bytes(), &s); err != nil {
+		return sample{err: err}
+	}
+	return s
+}

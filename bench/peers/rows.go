@@ -1,0 +1,170 @@
+package main
+
+import "fmt"
+
+// measurement is one run of the generator, or something else that is measured,
+// against one server.
+type measurement struct {
+	server string
+	args   string // of watchtower bench; or startUp
+}
+
+func (m measurement) key() string { return m.server + " " + m.args }
+
+// The servers.
+const (
+	gatewayServer = "gateway"
+	bareHTTP      = "bare http"
+	bareUDP       = "bare udp"
+	bareTCP       = "bare tcp"
+	nats          = "nats"
+	mosquitto     = "mosquitto"
+	bareMochi     = "mochi"
+)
+
+// quantity is what of a sample a row is about.
+type quantity struct {
+	name string
+	unit string
+	of   func(sample) float64
+	less bool // less is better
+}
+
+var (
+	rate  = quantity{"deliveries", "/s", func(s sample) float64 { return s.Deliveries }, false}
+	p99   = quantity{"p99", "ms", func(s sample) float64 { return s.Latency.P99 / 1000 }, true}
+	cost  = quantity{"CPU per delivery", "µs", func(s sample) float64 { return s.cost() }, true}
+	each  = quantity{"resident, each", "KiB", func(s sample) float64 { return s.Each / 1024 }, true}
+	start = quantity{"start", "ms", func(s sample) float64 { return s.startMillis }, true}
+)
+
+// row is one line of the table: a measurement against another, or against a
+// number where there is none.
+type row struct {
+	path    string
+	q       quantity
+	of      measurement
+	against measurement // server empty: target is in q's unit
+	target  float64     // 0: none, it is for comparison
+}
+
+// flat is the load of the rows of rates: the generator's default of 4 publishers
+// with 64 messages out each, 64 bytes.
+func flat(proto string, n int, more string) string {
+	return fmt.Sprintf("--proto %s --receivers %d%s", proto, n, more)
+}
+
+// everyRow are the targets of the project, in an order in which what is compared
+// is measured one after the other.
+func everyRow() (all []row) {
+	add := func(path string, q quantity, of, against measurement, target float64) {
+		all = append(all, row{path, q, of, against, target})
+	}
+	gw := func(args string) measurement { return measurement{gatewayServer, args} }
+	for _, n := range []int{50, 500} {
+		args := flat("http", n, "")
+		add(fmt.Sprintf("one HTTP broadcast → %d ndjson streams", n), rate, gw(args), measurement{bareHTTP, args}, 0.9)
+		args = flat("udp", n, "")
+		add(fmt.Sprintf("one UDP message → %d basic members", n), rate, gw(args), measurement{bareUDP, args}, 0.85)
+		add(fmt.Sprintf("one UDP message → %d session members (tagged)", n), rate, gw(flat("udp-session", n, "")), measurement{bareUDP, args}, 0.6)
+		args = flat("tcp", n, "")
+		add(fmt.Sprintf("one TCP message → %d TCP members", n), rate, gw(args), measurement{bareTCP, args}, 0.8)
+		args = flat("mqtt", n, "")
+		path := fmt.Sprintf("one MQTT publish → %d subscribers, QoS 0", n)
+		add(path, rate, gw(args), measurement{nats, args}, map[int]float64{50: 1.5, 500: 2}[n])
+		add(path, rate, gw(args), measurement{mosquitto, args}, 15)
+		add(path, rate, gw(args), measurement{bareMochi, args}, 0)
+	}
+	args := flat("mqtt", 50, " --qos 1")
+	path := "one MQTT publish → 50 subscribers, QoS 1"
+	add(path, rate, gw(args), measurement{nats, args}, 4)
+	add(path, rate, gw(args), measurement{mosquitto, args}, 0)
+	add(path, rate, gw(args), measurement{bareMochi, args}, 0)
+	all = append(all, manyToOne(gw)...)
+	all = append(all, latencyRows(gw)...)
+	all = append(all, stalledRows(gw)...)
+	all = append(all, costRows(gw)...)
+	return all
+}
+
+func manyToOne(gw func(string) measurement) []row {
+	// The same 256 messages are out as with 4 publishers.
+	args := func(proto, more string) string { return flat(proto, 1, " --publishers 50 --window 5"+more) }
+	const path = "50 publishers → 1 receiver, "
+	return []row{
+		{path + "UDP", rate, gw(args("udp", " --send")), measurement{bareUDP, args("udp", " --send")}, 0.8},
+		{path + "MQTT", rate, gw(args("mqtt", "")), measurement{nats, args("mqtt", "")}, 1},
+		{path + "MQTT", rate, gw(args("mqtt", "")), measurement{mosquitto, args("mqtt", "")}, 0},
+		{path + "MQTT", rate, gw(args("mqtt", "")), measurement{bareMochi, args("mqtt", "")}, 0},
+		{path + "HTTP", rate, gw(args("http", "")), measurement{bareHTTP, args("http", "")}, 0.85},
+	}
+}
+
+func latencyRows(gw func(string) measurement) []row {
+	args := func(proto string) string { return flat(proto, 500, " --rate 20") }
+	const path = "p99 at 10,000 deliveries a second, 500 receivers, "
+	return []row{
+		{path + "HTTP", p99, gw(args("http")), measurement{bareHTTP, args("http")}, 1.3},
+		{path + "UDP", p99, gw(args("udp")), measurement{bareUDP, args("udp")}, 1.3},
+		{path + "UDP sessions", p99, gw(args("udp-session")), measurement{bareUDP, args("udp")}, 1.3},
+		{path + "TCP", p99, gw(args("tcp")), measurement{bareTCP, args("tcp")}, 1.3},
+		{path + "MQTT, to bare TCP", p99, gw(args("mqtt")), measurement{bareTCP, args("tcp")}, 1.3},
+	}
+}
+
+func stalledRows(gw func(string) measurement) (all []row) {
+	for _, proto := range []string{"http", "udp", "udp-session", "tcp", "mqtt"} {
+		with, without := gw(flat(proto, 50, " --stalled 1")), gw(flat(proto, 50, ""))
+		path := "one receiver that does not read, " + proto + ", 50 others"
+		all = append(all, row{path, rate, with, without, 0.9}, row{path, p99, with, without, 1.3})
+	}
+	return all
+}
+
+func costRows(gw func(string) measurement) []row {
+	idle := func(proto string) string { return flat(proto, 2000, " --idle") }
+	udp := func(n, window int) measurement { return gw(flat("udp", n, fmt.Sprintf(" --window %d", window))) }
+	channels := func(n int, args string) measurement {
+		return gw(fmt.Sprintf("%s --receivers 10 --join-all --channels %d", args, n))
+	}
+	return []row{
+		{"idle memory of 2,000 HTTP streams", each, gw(idle("http")), measurement{}, 16},
+		{"idle memory of 2,000 TCP members", each, gw(idle("tcp")), measurement{bareTCP, idle("tcp")}, 1},
+		{"idle memory of 2,000 MQTT subscribers", each, gw(idle("mqtt")), measurement{}, 16},
+		{"idle memory of 2,000 UDP sessions", each, gw(idle("udp-session")), measurement{}, 0.5},
+		// As many deliveries are out as the receivers' buffers take.
+		{"cost from 10 to 1,000 UDP members", cost, udp(1000, 16), udp(10, 64), 1.15},
+		{"cost from 10 to 10,000 UDP members", cost, udp(10_000, 2), udp(10, 64), 1.15},
+		{"cost from 1 to 10,000 channels, MQTT", cost, channels(10_000, "--proto mqtt"), channels(1, "--proto mqtt"), 1.15},
+		{"cost from 1 to 10,000 channels, MQTT to UDP sessions", cost,
+			channels(10_000, "--publish mqtt --receive udp-session"), channels(1, "--publish mqtt --receive udp-session"), 1.15},
+		{"start to the first message accepted, 10,000 remembered senders", start, gw(startUp), measurement{}, 100},
+	}
+}
+
+// measurements are those that the rows need, each once. What a row compares with
+// another measurement of the same server comes right after that.
+func measurements(rows []row) (all []measurement) {
+	seen := map[string]bool{}
+	var add func(m measurement)
+	add = func(m measurement) {
+		if m.server == "" || seen[m.key()] {
+			return
+		}
+		seen[m.key()] = true
+		all = append(all, m)
+		for _, r := range rows {
+			if r.against == m && r.of.server == m.server {
+				add(r.of)
+			}
+		}
+	}
+	for _, r := range rows {
+		if r.against.server == r.of.server {
+			add(r.against)
+		}
+		add(r.of)
+		add(r.against)
+	}
+	return all
+}

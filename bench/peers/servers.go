@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+const (
+	secretKey = "peers"
+	patience  = 15 * time.Second // for a start, and for an end
+)
+
+// process is a server that runs.
+type process struct {
+	cmd                  *exec.Cmd
+	http, udp, tcp, mqtt string // where it listens
+	log                  string // file
+}
+
+// freePort finds a port that nobody has, of TCP and of UDP.
+func freePort() (string, error) {
+	for {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return "", err
+		}
+		u, err := net.ListenPacket("udp", l.Addr().String())
+		l.Close()
+		if err != nil {
+			continue // another has it on UDP
+		}
+		_ = u.Close()
+		return l.Addr().String(), nil
+	}
+}
+
+// start starts a server with its data in a directory, and returns once it
+// listens.
+func (b *bench) start(ctx context.Context, server, dir string) (*process, error) {
+	p, err := b.launch(server, dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.ready(ctx); err != nil {
+		p.end()
+		text, _ := os.ReadFile(p.log) // the error says that it is not there
+		return nil, fmt.Errorf("%s: %w: %s", server, err, text)
+	}
+	return p, nil
+}
+
+func (b *bench) launch(server, dir string) (*process, error) {
+	p := &process{log: filepath.Join(dir, "log")}
+	var ports [3]string
+	for i := range ports {
+		var err error
+		if ports[i], err = freePort(); err != nil {
+			return nil, err
+		}
+	}
+	switch server {
+	case gatewayServer:
+		p.http, p.udp, p.tcp, p.mqtt = ports[0], ports[1], ports[1], ports[2]
+		p.cmd = exec.Command(b.program, "serve", "--http", p.http, "--udp", p.udp, "--tcp", p.tcp, "--mqtt", p.mqtt,
+			"--data-dir", filepath.Join(dir, "data"), "--secret-key", secretKey,
+			"--limits-mqtt-connections-per-address", "10000", "--log-level", "warn")
+	case mosquitto:
+		p.mqtt = ports[0]
+		conf, err := mosquittoConf(dir, p.mqtt)
+		if err != nil {
+			return nil, err
+		}
+		p.cmd = exec.Command(mosquittoPath(), "-c", conf)
+	case bareHTTP:
+		p.http = ports[0]
+		p.cmd = exec.Command(b.self, serveCommand, server, ports[0])
+	case bareUDP:
+		p.udp = ports[0]
+		p.cmd = exec.Command(b.self, serveCommand, server, ports[0])
+	case bareTCP:
+		p.tcp = ports[0]
+		p.cmd = exec.Command(b.self, serveCommand, server, ports[0])
+	default:
+		p.mqtt = ports[0]
+		p.cmd = exec.Command(b.self, serveCommand, server, ports[0])
+	}
+	return p, p.run(dir)
+}
+
+func (p *process) run(dir string) error {
+	log, err := os.Create(p.log)
+	if err != nil {
+		return err
+	}
+	defer log.Close() // the child has its own
+	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, log, log
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return p.cmd.Start()
+}
+
+// ready waits until the server listens. UDP says nothing by itself: who asks
+// there asks again.
+func (p *process) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for _, address := range []string{p.http, p.tcp, p.mqtt} {
+		for address != "" {
+			c, err := net.DialTimeout("tcp", address, time.Second)
+			if err == nil {
+				c.Close()
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("does not listen: %w", err)
+			case <-time.After(2 * time.Millisecond):
+			}
+		}
+	}
+	return nil
+}
+
+// end ends the server, by force if it does not end by itself.
+func (p *process) end() {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // fails if it has ended
+	kill := time.AfterFunc(patience, func() { _ = p.cmd.Process.Kill() })
+	defer kill.Stop()
+	_ = p.cmd.Wait() // how it ended says nothing here
+}
+
+func mosquittoPath() string {
+	if path, err := exec.LookPath("mosquitto"); err == nil {
+		return path
+	}
+	return "/usr/sbin/mosquitto" // where Debian has it, which is not in everybody's path
+}
+
+// mosquittoConf lets it be reached, and has it keep what waits: by default it
+// loses some of what comes at QoS 1 when a run begins. All else is at its default:
+// set_tcp_nodelay, which is off, would halve its rate.
+func mosquittoConf(dir, address string) (string, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "mosquitto.conf")
+	text := fmt.Sprintf("listener %s %s\nallow_anonymous true\nmax_queued_messages 0\n", port, host)
+	if os.Getuid() == 0 {
+		text += "user root\n" // else it becomes somebody who may not read this
+	}
+	return path, os.WriteFile(path, []byte(text), 0o600)
+}

@@ -1,0 +1,141 @@
+package bench
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// What /proc says (proc(5)). On a system without it there is nothing to say.
+
+// ticksPerSecond is what times in /proc/PID/stat are counted in. It is 100 on
+// every architecture that Go runs on.
+const ticksPerSecond = 100
+
+// processor is the processor time that a process has had.
+func processor(pid int) (time.Duration, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	// The name, in brackets, may hold anything.
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	if len(fields) < 13 {
+		return 0, errors.New("/proc: a stat that is none")
+	}
+	user, err1 := strconv.ParseInt(fields[11], 10, 64)
+	system, err2 := strconv.ParseInt(fields[12], 10, 64)
+	return time.Duration(user+system) * time.Second / ticksPerSecond, errors.Join(err1, err2)
+}
+
+// resident is the memory that a process has, in bytes.
+func resident(pid int) (uint64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(b)) {
+		var kib uint64
+		if _, err := fmt.Sscanf(line, "VmRSS: %d kB", &kib); err == nil {
+			return kib << 10, nil
+		}
+	}
+	return 0, errors.New("/proc: no VmRSS")
+}
+
+// socket is a line of /proc/net/tcp or udp.
+type socket struct {
+	port  int
+	state string
+	inode string
+	drops uint64 // of udp: datagrams for which there was no room
+}
+
+const listening = "0A"
+
+func sockets(network string) (all []socket) {
+	for _, file := range []string{"/proc/net/" + network, "/proc/net/" + network + "6"} {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(b)) {
+			f := strings.Fields(line)
+			if len(f) < 10 {
+				continue
+			}
+			_, hex, _ := strings.Cut(f[1], ":")
+			port, err := strconv.ParseUint(hex, 16, 16)
+			if err != nil {
+				continue
+			}
+			s := socket{port: int(port), state: f[3], inode: f[9]}
+			if len(f) == 13 {
+				s.drops, _ = strconv.ParseUint(f[12], 10, 64)
+			}
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// udpDrops is how many datagrams found no room in the sockets of this machine
+// that are bound to each port.
+func udpDrops() map[int]uint64 {
+	all := map[int]uint64{}
+	for _, s := range sockets("udp") {
+		all[s.port] += s.drops
+	}
+	return all
+}
+
+// findPID looks for the process on this machine that listens at an address. It
+// returns 0 if there is none that it may see.
+func findPID(network, address string) int {
+	host, text, err := net.SplitHostPort(address)
+	port, err2 := strconv.Atoi(text)
+	if err != nil || err2 != nil || !local(host) {
+		return 0
+	}
+	for _, s := range sockets(network) {
+		if s.port == port && (network == "udp" || s.state == listening) {
+			if pid := owner(s.inode); pid != 0 && pid != os.Getpid() {
+				return pid
+			}
+		}
+	}
+	return 0
+}
+
+// local reports whether a host is this machine.
+func local(host string) bool {
+	ips, err := net.LookupIP(host)
+	if err != nil || len(ips) == 0 {
+		return false
+	}
+	own, _ := net.InterfaceAddrs() // without them, only loopback is known
+	for _, a := range own {
+		if n, ok := a.(*net.IPNet); ok && n.IP.Equal(ips[0]) {
+			return true
+		}
+	}
+	return ips[0].IsLoopback()
+}
+
+func owner(inode string) int {
+	want := "socket:[" + inode + "]"
+	links, _ := filepath.Glob("/proc/[0-9]*/fd/*") // the pattern is right
+	for _, link := range links {
+		if to, err := os.Readlink(link); err == nil && to == want {
+			pid, _ := strconv.Atoi(strings.Split(link, "/")[2])
+			return pid
+		}
+	}
+	return 0
+}

@@ -1,0 +1,136 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// writtenAtOnce is how many messages a publisher writes in one call, if so many
+// may be out.
+const writtenAtOnce = 64
+
+// publisher says one message after the other until its context ends.
+type publisher struct {
+	number  int
+	conn    conn
+	flight  *flight
+	plan    plan
+	opts    Options
+	run     uint32
+	seq     uint32
+	payload []byte
+	busy    int64 // until when the last write took, by clock
+}
+
+func (p *publisher) publish(ctx context.Context) error {
+	// What is lost is given up a little late, so that nobody has to keep time
+	// for each message.
+	tick := time.NewTicker(p.opts.Timeout / 4)
+	defer tick.Stop()
+	var err error
+	if p.opts.Rate > 0 {
+		err = p.paced(ctx, tick.C)
+	} else {
+		err = p.flatOut(ctx, tick.C)
+	}
+	if err != nil {
+		return fmt.Errorf("publisher %d: %w", p.number, err)
+	}
+	return nil
+}
+
+// flatOut publishes as soon as there is room in the window.
+func (p *publisher) flatOut(ctx context.Context, tick <-chan time.Time) error {
+	atOnce := writtenAtOnce
+	if p.opts.Publish.web() {
+		atOnce = 1 // a request at a time
+	}
+	for p.token(ctx, tick) {
+		n := 1
+		for n < atOnce && len(p.flight.tokens) > 0 {
+			<-p.flight.tokens // nobody else takes any
+			n++
+		}
+		now := clock()
+		for range n {
+			if over, err := p.say(ctx, now, tick); over || err != nil {
+				return err
+			}
+		}
+		if err := p.conn.flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// paced publishes at a rate, whatever becomes of the messages. A message that
+// is late because the one before it was held up counts from when it was due.
+func (p *publisher) paced(ctx context.Context, tick <-chan time.Time) error {
+	gap := float64(time.Second) * float64(p.opts.Publishers) / p.opts.Rate
+	begin := clock() + int64(gap*float64(p.number)/float64(p.opts.Publishers))
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		due := begin + int64(gap*float64(p.seq))
+		timer.Reset(time.Duration(due - clock()))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		}
+		if !p.token(ctx, tick) {
+			return nil
+		}
+		at := clock()
+		if due < p.busy {
+			at = due
+		}
+		if over, err := p.say(ctx, at, tick); over || err != nil {
+			return err
+		}
+		if err := p.conn.flush(); err != nil {
+			return err
+		}
+		p.busy = clock()
+	}
+}
+
+// token waits for room for one message. It reports false when the run is over.
+func (p *publisher) token(ctx context.Context, tick <-chan time.Time) bool {
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		default:
+		}
+		select {
+		case <-p.flight.tokens:
+			return true
+		case <-tick:
+			p.giveUp()
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+func (p *publisher) giveUp() { p.flight.giveUp(clock() - int64(p.opts.Timeout)) }
+
+// say adds the next message. It reports whether the run is over before that.
+func (p *publisher) say(ctx context.Context, at int64, tick <-chan time.Time) (over bool, err error) {
+	channel := p.plan.channel(uint16(p.number), p.seq)
+	for !p.flight.depart(p.seq, p.plan.fanOut(channel), at) {
+		select {
+		case <-tick:
+			p.giveUp()
+		case <-ctx.Done():
+			p.flight.tokens <- struct{}{}
+			return true, nil
+		}
+	}
+	p.payload = appendPayload(p.payload[:0], stamp{run: p.run, publisher: uint16(p.number), seq: p.seq, at: at}, p.opts.Size)
+	p.seq++
+	return false, p.conn.add(p.opts.FirstChannel+uint32(channel), p.payload)
+}

@@ -1,0 +1,94 @@
+package bench
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// Result is what a run measured. Counts are of the whole run, warm-up included;
+// rates, latencies and costs of the time after it.
+type Result struct {
+	Publish    Protocol `json:"publish"`
+	Receive    Protocol `json:"receive"`
+	Publishers int      `json:"publishers"`
+	Receivers  int      `json:"receivers"`
+	Channels   int      `json:"channels"`
+	Stalled    int      `json:"stalled,omitempty"`
+	Size       int      `json:"size"`
+	QoS        byte     `json:"qos"`
+	Rate       float64  `json:"rate"` // asked for, publishes per second; 0: flat out
+	Window     int      `json:"window,omitempty"`
+	Seconds    float64  `json:"seconds"` // measured
+
+	// The rates are nil where something is wrong that nothing explains.
+	Publishes  *float64 `json:"publishes_per_second"`
+	Deliveries *float64 `json:"deliveries_per_second"`
+
+	Published   uint64            `json:"published"`
+	Expected    uint64            `json:"expected"` // deliveries
+	Delivered   uint64            `json:"delivered"`
+	Lost        uint64            `json:"lost"`
+	Reasons     map[string]uint64 `json:"reasons"`     // what was dropped, by the server's and the system's counts
+	Unexplained uint64            `json:"unexplained"` // of what was lost
+
+	Reordered  uint64 `json:"reordered"`
+	Duplicates uint64 `json:"duplicates"`
+	Corrupt    uint64 `json:"corrupt"`
+	Foreign    uint64 `json:"foreign"` // of another run
+	Refused    uint64 `json:"refused"` // publishes that were answered by an error
+
+	Latency  Latency  `json:"latency_us"`
+	Server   *Costs   `json:"server,omitempty"` // nil where its process is not known
+	Failures []string `json:"failures,omitempty"`
+	Faults   []string `json:"faults,omitempty"` // why there is no rate
+
+	measuredPublishes, measuredDeliveries uint64
+}
+
+// Latency is the time from before the publish was written until the delivery
+// was read, in microseconds.
+type Latency struct {
+	P50 float64 `json:"p50"`
+	P90 float64 `json:"p90"`
+	P99 float64 `json:"p99"`
+	Max float64 `json:"max"`
+}
+
+// Costs are what the server's process took.
+type Costs struct {
+	PID         int     `json:"pid"`
+	PerDelivery float64 `json:"cpu_us_per_delivery"`
+	Processors  float64 `json:"cpus"` // that it kept busy
+	Resident    uint64  `json:"resident_bytes"`
+}
+
+// judge finds what is wrong, and gives the rates if that is nothing.
+func (r *Result) judge() {
+	fault := func(n uint64, format string) {
+		if n > 0 {
+			r.Faults = append(r.Faults, fmt.Sprintf(format, n))
+		}
+	}
+	fault(r.Unexplained, "%d deliveries are lost without a reason")
+	fault(r.Duplicates, "%d deliveries came twice")
+	fault(r.Reordered, "%d deliveries came after later ones")
+	fault(r.Corrupt, "%d deliveries were not as they were sent")
+	fault(r.Foreign, "%d deliveries were of another run or channel")
+	fault(r.Refused, "%d times the server answered with an error")
+	r.Faults = append(r.Faults, r.Failures...)
+	if r.measuredDeliveries == 0 && len(r.Faults) == 0 {
+		r.Faults = append(r.Faults, "nothing was delivered while it was measured")
+	}
+	if len(r.Faults) > 0 {
+		return
+	}
+	publishes := float64(r.measuredPublishes) / r.Seconds
+	deliveries := float64(r.measuredDeliveries) / r.Seconds
+	r.Publishes, r.Deliveries = &publishes, &deliveries
+}
+
+// JSON is the result as one line.
+func (r *Result) JSON() ([]byte, error) {
+	b, err := json.Marshal(r)
+	return append(b, '\n'), err
+}

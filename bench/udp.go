@@ -1,0 +1,175 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"watchtower/bridge/wire"
+)
+
+// receiveBuffer is what a UDP client asks of the system, so that it is not the
+// client that loses what comes in a burst.
+const receiveBuffer = 4 << 20
+
+// tries is how often a request over UDP is repeated before its answer is given up.
+const tries = 10
+
+// udpSocket is what clients over UDP have in common.
+type udpSocket struct {
+	nc  *net.UDPConn
+	in  *receiver
+	out *transmitter
+}
+
+func dialUDP(address string, datagram int) (udpSocket, error) {
+	addr, err := net.ResolveUDPAddr("udp", address)
+	if err != nil {
+		return udpSocket{}, err
+	}
+	nc, err := net.DialUDP("udp", nil, addr)
+	if err != nil {
+		return udpSocket{}, err
+	}
+	_ = nc.SetReadBuffer(receiveBuffer) // as far as the system allows; what gets lost is seen
+	in, err := newReceiver(nc, datagram)
+	if err != nil {
+		_ = nc.Close()
+		return udpSocket{}, err
+	}
+	out, err := newTransmitter(nc)
+	return udpSocket{nc, in, out}, err
+}
+
+// ask sends a request, again if need be, until a reply is an answer.
+func (s *udpSocket) ask(request []byte, answer func(reply []byte) (bool, error)) error {
+	defer func() { _ = s.nc.SetReadDeadline(time.Time{}) }()
+	for range tries {
+		// Nobody may have listened when it was asked before.
+		if _, err := s.nc.Write(request); err != nil && !errors.Is(err, syscall.ECONNREFUSED) {
+			return err
+		}
+		if err := s.nc.SetReadDeadline(time.Now().Add(patience / tries)); err != nil {
+			return err
+		}
+		for {
+			n, err := s.in.read()
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				break
+			}
+			if err != nil {
+				return err
+			}
+			for i := range n {
+				if done, err := answer(s.in.at(i)); done || err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return fmt.Errorf("%s does not answer over UDP: %w", s.nc.RemoteAddr(), os.ErrDeadlineExceeded)
+}
+
+// each gives every datagram to a function until the socket is closed.
+func (s *udpSocket) each(e *ear, give func([]byte)) error {
+	for {
+		n, err := s.in.read()
+		if err != nil {
+			return ended(err)
+		}
+		e.begin()
+		for i := range n {
+			if b := s.in.at(i); len(b) > 0 {
+				give(b)
+			}
+		}
+		e.end()
+	}
+}
+
+func (s *udpSocket) flush() error { return s.out.flush() }
+func (s *udpSocket) close()       { _ = s.nc.Close() }
+
+// port is where the client's datagrams come from.
+func (s *udpSocket) port() int { return s.nc.LocalAddr().(*net.UDPAddr).Port }
+
+// udpConn is a client of basic frames over UDP.
+type udpConn struct {
+	basicFrames
+	udpSocket
+	joined  []uint32
+	scratch []byte
+}
+
+func (s *server) dialUDP() (conn, error) {
+	socket, err := dialUDP(s.opts.UDPAddr, wire.DeliveryHeader+s.opts.Size)
+	if err != nil {
+		return nil, err
+	}
+	c := &udpConn{basicFrames: basicFrames{server: s}, udpSocket: socket}
+	if err := c.begin(c.request); err != nil {
+		socket.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *udpConn) request(r wire.Request) (got uint32, err error) {
+	b, err := wire.AppendRequest(nil, r)
+	if err != nil {
+		return 0, err
+	}
+	err = c.ask(b, func(reply []byte) (bool, error) {
+		if len(reply) == 1 && reply[0] == wire.OpError {
+			return false, errRefused
+		}
+		var err error
+		got, err = wire.ParseAnswer(reply)
+		late := r.Op == wire.OpJoin && got != r.Channel // the answer to what was asked before, once more
+		return err == nil && !late, nil
+	})
+	return got, err
+}
+
+func (c *udpConn) join(channels []uint32) error {
+	c.joined = append(c.joined, channels...)
+	return c.joinBy(c.request, channels)
+}
+
+// close quits the channels: the server cannot know that nobody is there.
+func (c *udpConn) close() {
+	for _, channel := range c.joined {
+		c.scratch, _ = wire.AppendRequest(c.scratch[:0], wire.Request{Op: wire.OpQuit, ID: c.id, Channel: channel})
+		if c.out.add(c.scratch) != nil {
+			break // it is closed already
+		}
+	}
+	_ = c.out.flush() // as far as it goes: in two minutes the server forgets
+	c.udpSocket.close()
+}
+
+func (c *udpConn) listen(e *ear) error {
+	return c.each(e, func(b []byte) {
+		if b[0] != wire.OpMessage || len(b) >= wire.DeliveryHeader {
+			delivered(e, b)
+		}
+	})
+}
+
+func (c *udpConn) add(channel uint32, payload []byte) (err error) {
+	if c.scratch, err = c.message(c.scratch[:0], channel, payload); err != nil {
+		return err
+	}
+	return c.out.add(c.scratch)
+}
+
+func (c *udpConn) keep() error {
+	b, err := wire.AppendRequest(nil, wire.Request{Op: wire.OpKeepAlive, ID: c.id})
+	if err == nil {
+		_, err = c.nc.Write(b)
+	}
+	return err
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"encoding/json"
+	"net"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// listeners are where the banner says that a gateway listens.
+func (s *served) listener(protocol string) string {
+	m := regexp.MustCompile(`(?m)^  ` + protocol + ` +(?:mqtt://)?(\S+)$`).FindStringSubmatch(s.banner)
+	require.NotNil(s.t, m, s.banner)
+	return m[1]
+}
+
+// bench runs watchtower bench against the gateway, which it finds by itself.
+func (s *served) bench(args ...string) (code int, out, problems string) {
+	args = append([]string{"bench", "--warm-up", "10ms", "--duration", "200ms", "--receivers", "5", "--publishers", "2",
+		"--udp", s.listener("UDP"), "--tcp", s.listener("TCP"), "--mqtt", s.listener("MQTT")}, args...)
+	cmd := s.command(args...)
+	var o, e strings.Builder
+	cmd.Stdout, cmd.Stderr = &o, &e
+	_ = cmd.Run() // the exit code says it
+	return cmd.ProcessState.ExitCode(), o.String(), e.String()
+}
+
+func TestBench(t *testing.T) {
+	s := serveProgram(t, t.TempDir(), anyPort...)
+	for _, proto := range []string{"udp", "udp-session", "tcp", "mqtt", "http", "sse"} {
+		code, out, problems := s.bench("--proto", proto, "--json")
+		require.Zero(t, code, problems)
+		assert.Empty(t, problems, "no progress where there is no terminal")
+		var got struct {
+			Receive    string
+			Deliveries float64 `json:"deliveries_per_second"`
+			Lost       int
+			Latency    struct{ P50 float64 } `json:"latency_us"`
+			Server     struct {
+				PID      int
+				Cost     float64 `json:"cpu_us_per_delivery"`
+				Resident int     `json:"resident_bytes"`
+			}
+		}
+		require.NoError(t, json.Unmarshal([]byte(out), &got), out)
+		assert.Equal(t, proto, got.Receive)
+		assert.Positive(t, got.Deliveries)
+		assert.Positive(t, got.Latency.P50)
+		assert.Zero(t, got.Lost)
+		assert.Equal(t, s.cmd.Process.Pid, got.Server.PID, "found by its port")
+		assert.Greater(t, got.Server.Resident, 1<<20)
+	}
+	code, out, problems := s.bench("--publish", "mqtt", "--receive", "tcp")
+	require.Zero(t, code, problems)
+	for _, row := range []string{"2 × mqtt → 5 × tcp", "publishes ", "deliveries ", "latency ", "p99", "lost ", "order ", "µs CPU per delivery"} {
+		assert.Contains(t, out, row)
+	}
+}
+
+func TestBenchIdle(t *testing.T) {
+	s := serveProgram(t, t.TempDir(), anyPort...)
+	code, out, problems := s.bench("--receive", "mqtt", "--receivers", "200", "--idle", "--json")
+	require.Zero(t, code, problems)
+	var got struct {
+		Connections int
+		Each        float64 `json:"bytes_each"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &got), out)
+	assert.Equal(t, 200, got.Connections)
+	code, out, _ = s.bench("--receive", "tcp", "--idle")
+	require.Zero(t, code)
+	assert.Contains(t, out, "KiB each")
+}
+
+// MQTT works without a gateway, by topics alone.
+func TestBenchOfAnotherBroker(t *testing.T) {
+	s := serveProgram(t, t.TempDir(), append(anyPort[:len(anyPort):len(anyPort)], "--open")...)
+	code, out, problems := s.bench("--url", "none", "--proto", "mqtt", "--qos", "1", "--topic", "a/{channel}", "--filter", "a/#")
+	require.Zero(t, code, problems)
+	assert.Contains(t, out, "QoS 1")
+	code, out, problems = s.bench("--url", "none", "--proto", "http")
+	assert.Equal(t, exitUsage, code)
+	assert.Empty(t, out)
+	assert.Contains(t, problems, "http needs --url")
+}
+
+func TestBenchFails(t *testing.T) {
+	s := serveProgram(t, t.TempDir(), anyPort...)
+	code, _, problems := s.bench("--proto", "tcp", "--secret-key", "wrong")
+	assert.Equal(t, exitError, code)
+	assert.Contains(t, problems, "--secret-key may be wrong")
+	code, _, problems = s.bench("--proto", "pigeon", "--qos", "7")
+	assert.Equal(t, exitUsage, code)
+	assert.Contains(t, problems, "--publish: must be one of udp,")
+	assert.Contains(t, problems, "--qos: must be 0 or 1, is 7")
+}
+
+// A loss that nothing explains leaves no rate, and fails the command.
+func TestBenchWithUnexplainedLoss(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	done := make(chan struct{})
+	go func() { defer close(done); forgetfulServer(l) }()
+	code, out, problems := program(t, "bench", "--proto", "tcp", "--url", "none", "--tcp", l.Addr().String(), "--pid", "-1",
+		"--publishers", "1", "--receivers", "1", "--warm-up", "1ms", "--duration", "100ms", "--timeout", "50ms", "--json")
+	assert.Equal(t, exitError, code)
+	assert.Contains(t, out, `"deliveries_per_second":null`)
+	assert.Contains(t, problems, "lost without a reason")
+	l.Close()
+	<-done
+}
+
+// forgetfulServer answers basic frames, and brings nobody any message.
+func forgetfulServer(l net.Listener) {
+	c, err := l.Accept()
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := c.Read(buf)
+		if err != nil {
+			return
+		}
+		switch buf[0] {
+		case 'R':
+			_, err = c.Write([]byte{'A', 1, 0, 0, 0})
+		case 'J':
+			_, err = c.Write(append([]byte{'A'}, buf[5:9]...))
+		}
+		if err != nil || n == 0 {
+			return
+		}
+	}
+}

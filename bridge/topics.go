@@ -118,7 +118,8 @@ func (t *Tree) ParsePublish(topic string) (Place, Address, *Error) {
 	if !ok {
 		return Reserved, Address{}, fault(InvalidChannel, "topic", "nothing but %s/channels/… under %s may be published to", t.base, t.base)
 	}
-	l := strings.Split(channel, "/")
+	var room [5]string
+	l := split(room[:0], channel)
 	id, ok := ParseID(l[0])
 	if !ok {
 		return Reserved, Address{}, fault(InvalidChannel, "topic", "the channel %.40q is not a number from 1 to 4294967295", l[0])
@@ -147,6 +148,20 @@ func (t *Tree) ParsePublish(topic string) (Place, Address, *Error) {
 		a.Sender = SenderID(s)
 	}
 	return OnChannel, a, nil
+}
+
+// split appends the levels of a topic to l, which has room for one more than any
+// topic of the tree has: what is left is in the last.
+func split(l []string, topic string) []string {
+	for len(l) < cap(l)-1 {
+		level, rest, more := strings.Cut(topic, "/")
+		l = append(l, level)
+		if !more {
+			return l
+		}
+		topic = rest
+	}
+	return append(l, topic)
 }
 
 // below cuts the base off a topic.

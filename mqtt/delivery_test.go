@@ -300,6 +300,6 @@ func TestManyTopicsLeaveTheCacheBounded(t *testing.T) {
 		h.hub.Detach(a)
 	}
 	routes, bytes := h.broker.RoutesCached()
-	assert.LessOrEqual(t, routes, 1<<14)
+	assert.LessOrEqual(t, routes, 1<<16)
 	assert.LessOrEqual(t, bytes, 16<<20)
 }

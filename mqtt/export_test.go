@@ -1,5 +1,7 @@
 package mqtt
 
+import "watchtower/bridge/outbound"
+
 // RoutesCached returns how many topics have a cached route, and how many bytes
 // they are taken to hold.
 func (b *Broker) RoutesCached() (routes, bytes int) {
@@ -19,10 +21,10 @@ func (b *Broker) Held(client string) (deliveries, bytes int) {
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		for _, q := range []*fifo[delivery]{&s.queue, &s.inflight} {
-			for i := range q.len() {
+		for _, q := range []*outbound.Fifo[delivery]{&s.queue, &s.inflight} {
+			for i := range q.Len() {
 				deliveries++
-				bytes += len(q.at(i).m.payload)
+				bytes += len(q.At(i).m.payload)
 			}
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+
+	"watchtower/bridge/outbound"
 )
 
 // keeper writes what changed to the store, in groups, and in nobody's way: who
@@ -238,9 +240,9 @@ func (k *keeper) takeQueue(s *session, all bool) (waiting []delivery, connected 
 		return nil, connected
 	}
 	waiting = k.now[:0]
-	take := func(q *fifo[delivery]) {
-		for i := range q.len() {
-			d := *q.at(i)
+	take := func(q *outbound.Fifo[delivery]) {
+		for i := range q.Len() {
+			d := *q.At(i)
 			switch {
 			case d.qos == 0:
 			case all || !connected || d.seq <= s.lastSaved:

@@ -64,6 +64,9 @@ func (m *message) encode(version, qos byte, subIDs []int) (*encoding, error) {
 
 // build makes an encoding.
 func (m *message) build(version, qos byte, subIDs []int) (*encoding, error) {
+	if version != version5 && len(m.topic) > 0 {
+		return m.buildPlain(qos), nil
+	}
 	pk := packets.Packet{
 		FixedHeader:     packets.FixedHeader{Type: packets.Publish, Qos: qos},
 		ProtocolVersion: version,
@@ -94,6 +97,24 @@ func (m *message) build(version, qos byte, subIDs []int) (*encoding, error) {
 		e.expiryAt = at + 1
 	}
 	return e, nil
+}
+
+// buildPlain makes an encoding for a version without properties (MQTT 3.1.1,
+// section 3.3), in one piece of memory.
+func (m *message) buildPlain(qos byte) *encoding {
+	length := 2 + len(m.topic) + len(m.payload)
+	if qos > 0 {
+		length += 2
+	}
+	e := &encoding{b: make([]byte, 0, length+5)}
+	e.b = binary.AppendUvarint(append(e.b, packets.Publish<<4|qos<<1), uint64(length))
+	e.b = append(binary.BigEndian.AppendUint16(e.b, uint16(len(m.topic))), m.topic...)
+	if qos > 0 {
+		e.idAt = len(e.b)
+		e.b = append(e.b, 0, 0) // overwritten in each copy
+	}
+	e.b = append(e.b, m.payload...)
+	return e
 }
 
 // properties returns the MQTT 5 properties of a delivery.

@@ -49,8 +49,7 @@ func (b *Broker) admit(s *session, p publication) (*message, error) {
 		if p.lifetime > 0 {
 			cm.Expires = cm.Time.Add(time.Duration(p.lifetime) * time.Second)
 		}
-		m.channel, m.retain = cm, false
-		m.topic = string(b.tree.AppendTopic(nil, cm))
+		m.channel, m.retain, m.topic = cm, false, "" // the route has the whole topic
 		return m, nil
 	}
 	b.hub.Counters().In(bridge.MQTT, 1)
@@ -111,7 +110,12 @@ func (b *Broker) put(m *message) error {
 			return err
 		}
 	}
-	_ = b.deliver(m) // a protocol that is behind has counted it
+	if m.channel != nil {
+		var room [128]byte
+		_ = b.hand(b.router.route(b.tree.AppendTopic(room[:0], m.channel)), m)
+		return nil // a protocol that is behind has counted it
+	}
+	_ = b.deliver(m)
 	return nil
 }
 

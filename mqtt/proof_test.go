@@ -171,6 +171,6 @@ func TestAMillionTopicsLeaveMemoryFlat(t *testing.T) {
 	in, _ := h.hub.Counters().Messages(bridge.MQTT)
 	assert.EqualValues(t, 1_000_000, in)
 	routes, bytes := h.broker.RoutesCached()
-	assert.LessOrEqual(t, routes, 1<<14)
+	assert.LessOrEqual(t, routes, 1<<16)
 	assert.LessOrEqual(t, bytes, 16<<20)
 }

@@ -173,13 +173,13 @@ func (r *restoring) queued(key, value []byte) error {
 	s.bytes += d.m.weight()
 	d.m.saved.rows++
 	s.savedRows = append(s.savedRows, savedRow{seq: d.seq, id: d.id, m: d.m})
-	if d.id != 0 && s.queue.len() == 0 {
+	if d.id != 0 && s.queue.Len() == 0 {
 		s.lastID = d.id
-		s.inflight.push(d)
+		s.inflight.Push(d)
 		return nil
 	}
 	d.id = 0
-	s.queue.push(d)
+	s.queue.Push(d)
 	return nil
 }
 
@@ -198,6 +198,7 @@ func (b *Broker) newSession(id identity, number uint64) *session {
 		number = b.keeper.lastSession.Add(1)
 	}
 	return &session{
+		queue: newQueue(), inflight: newQueue(),
 		key: id.key, hold: id.hold, owner: id.owner, counters: b.hub.Counters(),
 		keeper: b.keeper, number: number,
 		limits: queueLimits{b.opts.QueueMessages, b.opts.QueueBytes}, access: id.access,

@@ -56,8 +56,8 @@ type group struct {
 // The cache of routes is bounded in number and in bytes, and starts again when
 // it is full: topics that matter are back at once.
 const (
-	routesMax     = 1 << 14
-	routeBytesMax = 16 << 20
+	routesMax     = 1 << 16
+	routeBytesMax = 32 << 20
 	routeBytes    = 128 // of one without targets
 	targetBytes   = 64
 )

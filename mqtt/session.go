@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"watchtower/bridge"
+	"watchtower/bridge/outbound"
 )
 
 // sessionKey identifies a session: the sender, the client id and the user together.
@@ -45,9 +46,9 @@ type session struct {
 	mu       sync.Mutex // guards all below
 	conn     *conn      // nil: away
 	ended    bool
-	queue    fifo[delivery]
+	queue    outbound.Fifo[delivery]
 	bytes    int // weight of queue and inflight
-	inflight fifo[delivery]
+	inflight outbound.Fifo[delivery]
 	sent     int // of inflight, on this connection
 	lastID   uint16
 	window   int
@@ -69,6 +70,10 @@ type session struct {
 	will   *publication  // waits for willAt, while it is away
 	willAt time.Time
 }
+
+var deliveries outbound.Pool[delivery]
+
+func newQueue() outbound.Fifo[delivery] { return outbound.Fifo[delivery]{From: &deliveries} }
 
 type queueLimits struct{ messages, bytes int }
 
@@ -127,7 +132,7 @@ func (s *session) offer(d delivery, retained int) verdict {
 		v = gone
 	case s.conn == nil && d.qos == 0:
 		v = away
-	case s.queue.len() >= s.limits.messages+retained:
+	case s.queue.Len() >= s.limits.messages+retained:
 		v = full
 	case retained == 0 && s.bytes > 0 && s.bytes+weight > s.limits.bytes:
 		v = heavy
@@ -141,7 +146,7 @@ func (s *session) offer(d delivery, retained int) verdict {
 		d.seq = s.lastSeq
 		s.changed(false)
 	}
-	s.queue.push(d)
+	s.queue.Push(d)
 	s.bytes += weight
 	c := s.conn
 	s.mu.Unlock()
@@ -173,18 +178,18 @@ func (s *session) detach(c *conn) (was bool) {
 	}
 	s.conn = nil
 	s.changed(true)
-	var keep fifo[delivery]
-	n := s.queue.len()
-	for s.queue.len() > 0 {
-		d := s.queue.pop()
+	keep := newQueue()
+	n := s.queue.Len()
+	for s.queue.Len() > 0 {
+		d := s.queue.Pop()
 		if d.qos > 0 {
-			keep.push(d)
+			keep.Push(d)
 		} else {
 			s.bytes -= d.m.weight()
 		}
 	}
 	s.queue = keep
-	s.counters.Drop(bridge.MQTT, bridge.Disconnected, n-keep.len())
+	s.counters.Drop(bridge.MQTT, bridge.Disconnected, n-keep.Len())
 	return true
 }
 
@@ -197,8 +202,10 @@ func (s *session) end() *conn {
 	}
 	s.ended = true
 	s.changed(true)
-	s.counters.Drop(bridge.MQTT, bridge.Disconnected, s.queue.len()+s.inflight.len())
-	s.queue, s.inflight, s.bytes = fifo[delivery]{}, fifo[delivery]{}, 0
+	s.counters.Drop(bridge.MQTT, bridge.Disconnected, s.queue.Len()+s.inflight.Len())
+	s.queue.Clear()
+	s.inflight.Clear()
+	s.bytes = 0
 	c := s.conn
 	s.conn = nil
 	return c
@@ -232,24 +239,24 @@ func (s *session) fill(c *conn, buf []byte, now time.Time) []byte {
 // next returns the delivery to send, moved to the in-flight window if it wants
 // an acknowledgement.
 func (s *session) next(now time.Time) (d delivery, again, ok bool) {
-	if s.sent < s.inflight.len() {
+	if s.sent < s.inflight.Len() {
 		if s.sent >= s.window { // it may be smaller than on the last connection
 			return d, false, false
 		}
 		s.sent++
-		return *s.inflight.at(s.sent - 1), true, true
+		return *s.inflight.At(s.sent - 1), true, true
 	}
-	for s.queue.len() > 0 {
-		d = *s.queue.at(0)
+	for s.queue.Len() > 0 {
+		d = *s.queue.At(0)
 		if d.m.expired(now) {
 			s.counters.Drop(bridge.MQTT, bridge.Expired, 1)
 			s.changed(false)
-			s.queue.pop()
+			s.queue.Pop()
 			s.bytes -= d.m.weight()
 			continue
 		}
 		if d.qos == 0 {
-			s.queue.pop()
+			s.queue.Pop()
 			s.bytes -= d.m.weight()
 			return d, false, true
 		}
@@ -258,12 +265,12 @@ func (s *session) next(now time.Time) (d delivery, again, ok bool) {
 			id = 1
 		}
 		// Ids rise, so the next one can only be in use by the oldest in flight.
-		if n := s.inflight.len(); n >= s.window || n > 0 && s.inflight.at(0).id == id {
+		if n := s.inflight.Len(); n >= s.window || n > 0 && s.inflight.At(0).id == id {
 			return d, false, false
 		}
 		s.lastID, d.id = id, id
-		s.queue.pop()
-		s.inflight.push(d)
+		s.queue.Pop()
+		s.inflight.Push(d)
 		s.sent++
 		return d, d.again, true
 	}
@@ -272,8 +279,8 @@ func (s *session) next(now time.Time) (d delivery, again, ok bool) {
 
 // settle ends the delivery at i of those that were sent.
 func (s *session) settle(i int) {
-	s.bytes -= s.inflight.at(i).m.weight()
-	s.inflight.removeAt(i)
+	s.bytes -= s.inflight.At(i).m.weight()
+	s.inflight.RemoveAt(i)
 	s.sent--
 	s.changed(false)
 }
@@ -283,13 +290,13 @@ func (s *session) settle(i int) {
 func (s *session) acked(id uint16) {
 	s.mu.Lock()
 	for i := range s.sent {
-		if s.inflight.at(i).id == id {
+		if s.inflight.At(i).id == id {
 			s.settle(i)
 			break
 		}
 	}
 	c := s.conn
-	more := s.queue.len() > 0 || s.sent < s.inflight.len()
+	more := s.queue.Len() > 0 || s.sent < s.inflight.Len()
 	s.mu.Unlock()
 	if c != nil && more {
 		c.writer.Wake()

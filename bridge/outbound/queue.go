@@ -10,8 +10,7 @@ type Queue struct {
 	stamp               Stamp
 
 	mu     sync.Mutex
-	frames []marked
-	head   int // frames before it were taken
+	frames Fifo[marked]
 	bytes  int
 	closed bool
 }
@@ -28,8 +27,10 @@ type marked struct {
 
 // NewQueue returns a queue for at most so many frames and bytes.
 func NewQueue(maxFrames, maxBytes int) *Queue {
-	return &Queue{maxFrames: maxFrames, maxBytes: maxBytes}
+	return &Queue{maxFrames: maxFrames, maxBytes: maxBytes, frames: Fifo[marked]{From: &framePool}}
 }
+
+var framePool Pool[marked]
 
 // SetStamp says what is done with frames that have a mark, once, before the
 // first of them.
@@ -43,11 +44,11 @@ func (q *Queue) Put(frame []byte) bool { return q.PutMarked(frame, 0) }
 func (q *Queue) PutMarked(frame []byte, mark uint64) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n := len(q.frames) - q.head
+	n := q.frames.Len()
 	if q.closed || n >= q.maxFrames || (n > 0 && q.bytes+len(frame) > q.maxBytes) {
 		return false
 	}
-	q.frames = append(q.frames, marked{frame, mark})
+	q.frames.Push(marked{frame, mark})
 	q.bytes += len(frame)
 	return true
 }
@@ -56,8 +57,8 @@ func (q *Queue) PutMarked(frame []byte, mark uint64) bool {
 func (q *Queue) Fill(buf []byte) []byte {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for q.head < len(q.frames) {
-		f := q.frames[q.head]
+	for q.frames.Len() > 0 {
+		f := q.frames.At(0)
 		if len(buf) > 0 && len(buf)+len(f.frame) > batchBytes {
 			break
 		}
@@ -66,19 +67,8 @@ func (q *Queue) Fill(buf []byte) []byte {
 		} else {
 			buf = q.stamp(buf, f.frame, f.mark)
 		}
-		q.frames[q.head] = marked{}
-		q.head++
 		q.bytes -= len(f.frame)
-	}
-	switch {
-	case q.head == len(q.frames) && cap(q.frames) > 64:
-		q.frames, q.head = nil, 0 // an idle connection keeps no room for its busiest day
-	case q.head == len(q.frames):
-		q.frames, q.head = q.frames[:0], 0
-	case q.head > 1024 && q.head*2 > len(q.frames):
-		n := copy(q.frames, q.frames[q.head:])
-		clear(q.frames[n:])
-		q.frames, q.head = q.frames[:n], 0
+		q.frames.RemoveAt(0)
 	}
 	return buf
 }
@@ -87,7 +77,7 @@ func (q *Queue) Fill(buf []byte) []byte {
 func (q *Queue) Len() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.frames) - q.head
+	return q.frames.Len()
 }
 
 // Close makes the queue refuse frames, and returns how many were never taken.
@@ -95,7 +85,8 @@ func (q *Queue) Len() int {
 func (q *Queue) Close() (left int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	left = len(q.frames) - q.head
-	q.closed, q.frames, q.head, q.bytes = true, nil, 0, 0
+	left = q.frames.Len()
+	q.frames.Clear()
+	q.closed, q.bytes = true, 0
 	return left
 }

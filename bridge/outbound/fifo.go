@@ -1,0 +1,95 @@
+package outbound
+
+import "sync"
+
+// pooled is the most elements of a backing array that goes back to its pool.
+const pooled = 1 << 13
+
+// Pool holds the backing arrays of fifos that are empty, so that one that fills
+// and empties all the time makes no garbage, and one that is idle holds nothing.
+type Pool[T any] struct{ arrays sync.Pool }
+
+func (p *Pool[T]) get() *[]T {
+	if a, ok := p.arrays.Get().(*[]T); ok {
+		return a
+	}
+	a := make([]T, 0, 8)
+	return &a
+}
+
+// put takes an array back. Its elements are zero.
+func (p *Pool[T]) put(a *[]T) {
+	if cap(*a) <= pooled {
+		p.arrays.Put(a)
+	}
+}
+
+// Fifo is a queue without a lock. Its zero value is empty and, with From set to a
+// pool that others share, ready to use.
+type Fifo[T any] struct {
+	From  *Pool[T]
+	array *[]T // nil: there was nothing to hold
+	head  int  // elements before it were taken
+}
+
+// Len returns how many elements there are.
+func (q *Fifo[T]) Len() int {
+	if q.array == nil {
+		return 0
+	}
+	return len(*q.array) - q.head
+}
+
+// At returns the i-th element, from the oldest on.
+func (q *Fifo[T]) At(i int) *T { return &(*q.array)[q.head+i] }
+
+// Push adds an element.
+func (q *Fifo[T]) Push(v T) {
+	if q.array == nil {
+		q.array = q.From.get()
+	}
+	*q.array = append(*q.array, v)
+}
+
+// Pop takes the oldest element.
+func (q *Fifo[T]) Pop() T {
+	v := *q.At(0)
+	q.RemoveAt(0)
+	return v
+}
+
+// RemoveAt removes the i-th element; the oldest is cheap.
+func (q *Fifo[T]) RemoveAt(i int) {
+	var zero T
+	a := *q.array
+	if i > 0 {
+		copy(a[q.head+i:], a[q.head+i+1:])
+		a[len(a)-1] = zero
+		*q.array = a[:len(a)-1]
+		return
+	}
+	a[q.head] = zero
+	q.head++
+	switch {
+	case q.head == len(a):
+		q.release()
+	case q.head > 1024 && q.head*2 > len(a):
+		n := copy(a, a[q.head:])
+		clear(a[n:])
+		*q.array, q.head = a[:n], 0
+	}
+}
+
+// Clear removes all elements.
+func (q *Fifo[T]) Clear() {
+	if q.array != nil {
+		clear((*q.array)[q.head:])
+		q.release()
+	}
+}
+
+func (q *Fifo[T]) release() {
+	*q.array = (*q.array)[:0]
+	q.From.put(q.array)
+	q.array, q.head = nil, 0
+}

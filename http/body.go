@@ -107,15 +107,13 @@ func parseObject(body []byte) (object, error) {
 	if !utf8.Valid(body) {
 		return nil, fault(invalidBody, "body", "is not UTF-8: send JSON in UTF-8")
 	}
-	if !json.Valid(body) {
-		return nil, fault(invalidBody, "body", "is not JSON: %v", json.Unmarshal(body, new(json.RawMessage)))
-	}
-	if body[0] != '{' {
-		return nil, fault(invalidBody, "body", "is not a JSON object: send {…}")
-	}
 	var o object
-	if err := json.Unmarshal(body, &o); err != nil {
-		return nil, fault(invalidBody, "body", "is not a JSON object: %v", err)
+	var malformed *json.SyntaxError
+	switch err := json.Unmarshal(body, &o); {
+	case errors.As(err, &malformed):
+		return nil, fault(invalidBody, "body", "is not JSON: %v", err)
+	case err != nil || body[0] != '{':
+		return nil, fault(invalidBody, "body", "is not a JSON object: send {…}")
 	}
 	return o, nil
 }

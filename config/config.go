@@ -165,6 +165,9 @@ type Callbacks struct {
 	Queue      int // messages
 	Kept       int // messages
 
+	Bytes       int // of all together
+	Concurrency int // attempts
+
 	DisableAfter    time.Duration
 	RotationOverlap time.Duration
 	SaveInterval    time.Duration

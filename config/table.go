@@ -120,6 +120,8 @@ func settings(c *Config) []setting {
 		define("callbacks.disable_after", "5d", duration(&c.Callbacks.DisableAfter, leastTime), "after how long without a success a callback is switched off"),
 		define("callbacks.rotation_overlap", "1d", duration(&c.Callbacks.RotationOverlap, 0), "how long a callback's old secret signs too after it was rotated"),
 		define("callbacks.kept", "100", number(&c.Callbacks.Kept, 0, mostQueued), "messages of one callback that were given up and can be replayed"),
+		define("callbacks.bytes", "67108864", number(&c.Callbacks.Bytes, 1, mostBytes), "most bytes of messages that wait for all callbacks together, or are kept"),
+		define("callbacks.concurrency", "1000", number(&c.Callbacks.Concurrency, 1, 100_000), "most deliveries to callbacks at a time"),
 		define("callbacks.save_interval", "250ms", duration(&c.Callbacks.SaveInterval, leastTime), "time between two writes of what waits for callbacks to the disk"),
 		define("callbacks.queue", "256", number(&c.Callbacks.Queue, 1, mostQueued), "messages that wait for one callback"),
 

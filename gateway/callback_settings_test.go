@@ -107,6 +107,23 @@ func testMaxGap(t *testing.T) {
 	assert.Less(t, time.Since(begin), 5*time.Second, "doubled each time it were 82 s")
 }
 
+func testCallbackBytes(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.Callbacks.Bytes, c.ShutdownTimeout = 500, time.Second })
+	say, _ := badCallback(r, hang)
+	for range 10 {
+		say("a message of more than fifty bytes, with all that is around it in its JSON")
+	}
+	eventually(t, "there is no more room", func() bool { return r.dropped(bridge.HTTP, bridge.QueueFull) >= 6 })
+}
+
+func testConcurrency(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.Callbacks.Concurrency, c.ShutdownTimeout = 1, time.Second })
+	one, attempts := badCallback(r, hang)
+	_, others := badCallback(r, hang)
+	one("x") // to both
+	eventually(t, "one hangs", func() bool { return attempts.Load()+others.Load() == 1 })
+}
+
 // view is the first callback of a sender, as GET /callbacks shows it.
 func (r *running) view(id uint32) (v struct {
 	URL     string `json:"callback_url"`
@@ -138,7 +155,7 @@ func (r *running) say(id uint32, message string) {
 
 func testDisableAfter(t *testing.T) {
 	r := start(t, func(c *config.Config) {
-		c.Callbacks.Retries, c.Callbacks.RetryGap, c.Callbacks.MaxGap, c.Callbacks.DisableAfter = 100, short, short, 3*short
+		c.Callbacks.Retries, c.Callbacks.RetryGap, c.Callbacks.MaxGap, c.Callbacks.DisableAfter = 4, short, short, 3*short
 	})
 	failing := httptest.NewServer(nethttp.HandlerFunc(refuse))
 	defer failing.Close()
@@ -154,8 +171,12 @@ func testRotationOverlap(t *testing.T) {
 		got := make(chan string, 10)
 		receiver := httptest.NewServer(nethttp.HandlerFunc(func(_ nethttp.ResponseWriter, req *nethttp.Request) { got <- req.Header.Get("webhook-signature") }))
 		defer receiver.Close()
-		id, _ := r.callbackTo(receiver.URL)
-		r.post("/callbacks/rotate", fmt.Sprintf(`{"sender":%d,"callback_url":%q}`, id, receiver.URL), nil)
+		reg := r.register("rotates")
+		id := reg.ID
+		r.post("/channels/join/async", fmt.Sprintf(`{"sender":%d,"channels":[5],"callback_url":%q}`, id, receiver.URL), nil)
+		rotate := fmt.Sprintf(`{"sender":%d,"callback_url":%q}`, id, receiver.URL)
+		status, body := r.call("POST", "/callbacks/rotate", "", rotate, "Authorization", "Bearer "+reg.Token)
+		require.Equal(t, 200, status, body)
 		r.say(id, "x")
 		assert.Len(t, strings.Fields(<-got), signatures)
 		r.stop()

@@ -149,6 +149,7 @@ func (g *Gateway) httpOptions(secure *tls.Config) http.Options {
 	o.Callbacks.MaxGap, o.Callbacks.Kept = g.cfg.Callbacks.MaxGap, g.cfg.Callbacks.Kept
 	o.Callbacks.DisableAfter, o.Callbacks.RotationOverlap = g.cfg.Callbacks.DisableAfter, g.cfg.Callbacks.RotationOverlap
 	o.Callbacks.Store, o.Callbacks.SaveEvery = g.callbackTable, g.cfg.Callbacks.SaveInterval
+	o.Callbacks.TotalBytes, o.Callbacks.Concurrency = g.cfg.Callbacks.Bytes, g.cfg.Callbacks.Concurrency
 	o.Callbacks.PerSender = g.cfg.Limits.SenderCallbacks
 	o.SenderStreams = g.cfg.Limits.SenderStreams
 	o.Requests.Burst, o.Requests.Every = g.cfg.Limits.SenderRequests, time.Second/time.Duration(g.cfg.Limits.SenderRequests)

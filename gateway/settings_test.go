@@ -96,6 +96,8 @@ var settingTests = map[string]func(*testing.T){
 	"callbacks.disable_after":             testDisableAfter,
 	"callbacks.rotation_overlap":          testRotationOverlap,
 	"callbacks.kept":                      testCallbacksKept,
+	"callbacks.bytes":                     testCallbackBytes,
+	"callbacks.concurrency":               testConcurrency,
 	"callbacks.save_interval":             testCallbackSaveInterval,
 	"limits.sender_streams":               testSenderStreams,
 	"limits.sender_callbacks":             testSenderCallbacks,

@@ -44,8 +44,7 @@ var statusTests = []asked{
 	{"POST /channels/join/async", "", "", `{"sender":9,"channels":[6],"callback_url":"gopher://x/"}`, 401},
 	{"GET /callbacks", "?sender=OTHER", "", "", 200},
 	{"GET /callbacks", "?sender=9", "", "", 401},
-	{"POST /callbacks/rotate", "", "", `{"sender":OTHER,"callback_url":"http://127.0.0.1:9/"}`, 200},
-	{"POST /callbacks/rotate", "", "", `{"sender":OTHER,"callback_url":"http://127.0.0.1:9"}`, 400},
+	{"POST /callbacks/rotate", "", "", `{"sender":OTHER,"callback_url":"http://127.0.0.1:9/"}`, 401},
 	{"POST /callbacks/rotate", "", "", `{"sender":9,"callback_url":"http://127.0.0.1:9/"}`, 401},
 	{"POST /callbacks/replay", "", "", `{"sender":OTHER,"callback_url":"http://127.0.0.1:9/"}`, 200},
 	{"POST /callbacks/replay", "", "", `{"sender":OTHER,"callback_url":"http://127.0.0.1:9/","ids":["x"]}`, 400},
@@ -79,14 +78,16 @@ var statusTests = []asked{
 
 // otherwise are statuses of the table that other tests provoke.
 var otherwise = map[string]string{
-	"GET /channels 204":      "gateway TestNoChannelsYet",
-	"GET /channels/join 200": "gateway TestEveryProtocolReachesEveryProtocol",
-	"GET /channels/join 403": "http TestAWebSocketThatIsRefused",
-	"GET /channels/join 429": "gateway testSenderStreams",
-	"GET /readyz 503":        "http TestReady",
-	"POST /broadcast 500":    "gateway TestABrokenBusIs500",
-	"POST /send 500":         "gateway TestABrokenBusIs500",
-	"429":                    "gateway testTrustedProxies",
+	"GET /channels 204":          "gateway TestNoChannelsYet",
+	"GET /channels/join 200":     "gateway TestEveryProtocolReachesEveryProtocol",
+	"GET /channels/join 403":     "http TestAWebSocketThatIsRefused",
+	"GET /channels/join 429":     "gateway testSenderStreams",
+	"POST /callbacks/rotate 200": "http TestSecretsAreRotated",
+	"POST /callbacks/rotate 400": "http TestSecretsAreRotated",
+	"GET /readyz 503":            "http TestReady",
+	"POST /broadcast 500":        "gateway TestABrokenBusIs500",
+	"POST /send 500":             "gateway TestABrokenBusIs500",
+	"429":                        "gateway testTrustedProxies",
 }
 
 func TestNoChannelsYet(t *testing.T) {

@@ -70,9 +70,8 @@ func (c *callbacks) list(s *bridge.Sender) []callbackView {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	views := []callbackView{}
-	for key, e := range c.endpoints {
-		shown := len(e.attached) > 0 || e.disabled() || len(e.failed) > 0
-		if key.sender == s && e.listed && shown {
+	for e := range c.of[s] {
+		if e.shown() {
 			views = append(views, e.view())
 		}
 	}
@@ -120,11 +119,15 @@ func (s *Server) owner(w nethttp.ResponseWriter, r *nethttp.Request, besides ...
 	return sender, address, body, nil
 }
 
-// rotateSecret answers POST /callbacks/rotate, once the new secret is on disk.
+// rotateSecret answers POST /callbacks/rotate, once the new secret is on disk. Who
+// knows an id alone may not take a receiver its secret.
 func (s *Server) rotateSecret(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	sender, address, _, err := s.owner(w, r)
 	if err != nil {
 		return err
+	}
+	if bearer(r) == "" {
+		return fault(bridge.InvalidToken, "Authorization", "is missing: a secret is rotated only with the token of sender %d (Authorization: Bearer …), as POST /register returned it", sender.ID())
 	}
 	c := s.callbacks
 	c.mu.Lock()

@@ -2,7 +2,6 @@ package http
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -34,8 +33,10 @@ type callbackKeeper struct {
 	running   sync.WaitGroup
 	ending    chan struct{}
 
-	saving sync.Mutex        // one group at a time
-	rows   map[string][]byte // changes that are not on disk yet
+	saving sync.Mutex          // one group at a time; it guards all below
+	rows   map[string][]byte   // changes that are not on disk yet
+	disk   map[string]struct{} // keys of the rows that are
+	failed bool                // the last group could not be written
 }
 
 // sweepEvery is how often endpoints of forgotten senders are looked for.
@@ -44,7 +45,7 @@ const sweepEvery = time.Minute
 func newCallbackKeeper(c *callbacks, store CallbackStore, every time.Duration) *callbackKeeper {
 	return &callbackKeeper{
 		callbacks: c, store: store, every: every,
-		dirty: map[*endpoint]struct{}{}, ending: make(chan struct{}), rows: map[string][]byte{},
+		dirty: map[*endpoint]struct{}{}, ending: make(chan struct{}), rows: map[string][]byte{}, disk: map[string]struct{}{},
 	}
 }
 
@@ -64,9 +65,7 @@ func (k *callbackKeeper) run() {
 		case <-sweep.C:
 			k.callbacks.sweep()
 		case <-t.C:
-			if err := k.save(); err != nil {
-				k.callbacks.log.WithError(err).Error("callbacks not written: trying again")
-			}
+			k.saveLogged()
 		}
 	}
 }
@@ -75,10 +74,17 @@ func (k *callbackKeeper) run() {
 func (k *callbackKeeper) stop() {
 	close(k.ending)
 	k.running.Wait()
-	if err := k.save(); err != nil {
-		k.callbacks.log.WithError(err).Error("callbacks not written")
+	k.saveLogged()
+}
+
+// saveLogged writes one group. That it cannot is logged when it begins.
+func (k *callbackKeeper) saveLogged() {
+	if err := k.save(); err != nil && !errors.Is(err, errStillFailing) {
+		k.callbacks.log.WithError(err).Error("what waits for callbacks is not written: trying again")
 	}
 }
+
+var errStillFailing = errors.New("still not written")
 
 // save writes one group.
 func (k *callbackKeeper) save() error {
@@ -93,13 +99,30 @@ func (k *callbackKeeper) save() error {
 	}
 	c.mu.Unlock()
 	for _, w := range written { // bodies are shared and do not change: no lock is needed to copy them
+		if _, there := k.disk[w.key]; w.header == nil && !there {
+			delete(k.rows, w.key) // it was never written: a disk that fails for a year fills no memory
+			continue
+		}
 		k.rows[w.key] = w.encode()
 	}
 	if len(k.rows) == 0 {
 		return nil
 	}
-	if err := k.store.Commit(k.rows); err != nil {
-		return err // k.rows keeps them, and merges what comes
+	err := k.store.Commit(k.rows) // on an error k.rows keeps them, and merges what comes
+	again := err != nil && k.failed
+	k.failed = err != nil
+	if again {
+		return fmt.Errorf("%w: %w", errStillFailing, err)
+	}
+	if err != nil {
+		return err
+	}
+	for key, value := range k.rows {
+		if value == nil {
+			delete(k.disk, key)
+		} else {
+			k.disk[key] = struct{}{}
+		}
 	}
 	clear(k.rows)
 	return nil
@@ -139,14 +162,11 @@ type storedDelivery struct {
 	Why     string         `json:"why,omitempty"` // it was given up
 }
 
-// The keys: an endpoint's is its sender and a hash of its URL; a delivery's goes
-// on with its number.
-const endpointKeyBytes = 4 + sha256.Size
+// The keys: an endpoint's is its number, so that one that takes the place of
+// another shares nothing with it; a delivery's goes on with its own.
+const endpointKeyBytes = 8
 
-func rowKey(key endpointKey) string {
-	hash := sha256.Sum256([]byte(key.url))
-	return string(append(binary.BigEndian.AppendUint32(nil, uint32(key.sender.ID())), hash[:]...))
-}
+func (e *endpoint) rowKey() string { return string(binary.BigEndian.AppendUint64(nil, e.number)) }
 
 func deliveryKey(endpoint string, seq uint64) string {
 	return string(binary.BigEndian.AppendUint64([]byte(endpoint), seq))
@@ -154,7 +174,7 @@ func deliveryKey(endpoint string, seq uint64) string {
 
 // changesLocked returns how an endpoint differs from what is on disk.
 func (k *callbackKeeper) changesLocked(e *endpoint) (rows []pendingRow) {
-	key := rowKey(e.key)
+	key := e.rowKey()
 	present := map[uint64]struct{}{}
 	keep := func(d *delivery) {
 		if d == nil || d.report() {
@@ -195,9 +215,7 @@ func (k *callbackKeeper) endpointRowLocked(e *endpoint, key string, known bool) 
 		return []pendingRow{{key: key, header: storedEndpoint{e.key.sender.ID(), e.key.url, e.state}}}
 	case !needed && e.stored:
 		e.stored = false
-		if k.callbacks.endpoints[e.key] == nil || known { // else another has its place
-			return []pendingRow{{key: key}}
-		}
+		return []pendingRow{{key: key}}
 	}
 	return nil
 }
@@ -209,12 +227,13 @@ func (k *callbackKeeper) restore() error {
 	var e *endpoint
 	var at string // the key of e, or of one that nobody has
 	err := k.store.Load(func(key string, value []byte) error {
+		k.disk[key] = struct{}{}
 		header, body, _ := bytes.Cut(value, []byte{'\n'})
 		var err error
 		switch {
 		case len(key) == endpointKeyBytes:
 			at = key
-			e, err = k.restoreEndpoint(header)
+			e, err = k.restoreEndpoint(binary.BigEndian.Uint64([]byte(key)), header)
 		case len(key) == endpointKeyBytes+8 && key[:endpointKeyBytes] == at && e != nil:
 			err = c.restoreDelivery(e, binary.BigEndian.Uint64([]byte(key[endpointKeyBytes:])), header, body)
 		default:
@@ -231,12 +250,20 @@ func (k *callbackKeeper) restore() error {
 	if err != nil {
 		return fmt.Errorf("callbacks: %w", err)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.endpoints {
+		if !e.stored { // the numbers that are on disk are known only now
+			c.numbers++
+			e.number = c.numbers
+		}
+	}
 	return nil
 }
 
 var errNobody = errors.New("nobody's")
 
-func (k *callbackKeeper) restoreEndpoint(header []byte) (*endpoint, error) {
+func (k *callbackKeeper) restoreEndpoint(number uint64, header []byte) (*endpoint, error) {
 	c := k.callbacks
 	var stored storedEndpoint
 	if err := json.Unmarshal(header, &stored); err != nil {
@@ -252,8 +279,9 @@ func (k *callbackKeeper) restoreEndpoint(header []byte) (*endpoint, error) {
 	e := c.endpoints[key]
 	if e == nil {
 		e = c.newEndpointLocked(key)
-		c.listLocked(e)
 	}
+	e.listed, e.number = true, number
+	c.numbers = max(c.numbers, number)
 	e.state, e.stored, e.storedState = stored.endpointState, true, stored.endpointState
 	if len(e.attached) > 0 { // the file of the senders was later
 		e.state.Disabled = time.Time{}
@@ -275,8 +303,10 @@ func (c *callbacks) restoreDelivery(e *endpoint, seq uint64, header, body []byte
 		expires: stored.Expires, said: stored.Said, seq: seq,
 	}
 	if d.to == nil {
-		if stored.Why == "" || !e.disabled() {
+		if stored.Why == "" {
 			c.drop(bridge.Disconnected, 1)
+		}
+		if stored.Why == "" || !e.disabled() {
 			return errNobody
 		}
 		d.to = &callback{key: e.key, channel: stored.Channel, ended: closedChannel}
@@ -285,12 +315,11 @@ func (c *callbacks) restoreDelivery(e *endpoint, seq uint64, header, body []byte
 	e.saved[seq] = d.changes
 	if stored.Why != "" {
 		d.why = stored.Why
-		e.failed = append(e.failed, d)
-		e.kept += len(body)
+		e.restoreFailed(d)
 		return nil
 	}
 	e.waiting = append(e.waiting, d)
-	e.bytes += len(body)
+	e.hold(d, 1)
 	return nil
 }
 

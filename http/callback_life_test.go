@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	nethttp "net/http"
 	"slices"
 	"strings"
@@ -167,7 +168,9 @@ func TestSecretsAreRotated(t *testing.T) {
 	}
 	old := secret()
 	rotate := obj{"sender": id, "callback_url": r.URL}
-	a := g.post("/callbacks/rotate", rotate)
+	problem(t, g.post("/callbacks/rotate", rotate), 401, "invalid-token", "Authorization")
+	mine := []string{"Authorization", "Bearer " + token}
+	a := g.post("/callbacks/rotate", rotate, mine...)
 	require.Equal(t, 200, a.status, a.body)
 	fresh := a.json(t)["secret"].(string)
 	assert.NotEqual(t, old, fresh)
@@ -186,10 +189,10 @@ func TestSecretsAreRotated(t *testing.T) {
 	require.Equal(t, 200, g.post("/channels/leave", obj{"sender": id, "channels": []int{5}}).status)
 	assert.Empty(t, g.callbacks(id, token))
 	assert.Equal(t, fresh, secret(), "and after a leave")
-	problem(t, g.post("/callbacks/rotate", obj{"sender": id, "callback_url": "http://127.0.0.1:9/"}), 400, "invalid-callback-url", "callback_url")
+	problem(t, g.post("/callbacks/rotate", obj{"sender": id, "callback_url": "http://127.0.0.1:9/"}, mine...), 400, "invalid-callback-url", "callback_url")
 	problem(t, g.post("/callbacks/rotate", obj{"sender": id}), 400, "invalid-callback-url", "callback_url")
 	store.fail(errors.New("disk full"))
-	problem(t, g.post("/callbacks/rotate", rotate), 500, "store-failed", "")
+	problem(t, g.post("/callbacks/rotate", rotate, mine...), 500, "store-failed", "")
 	store.fail(nil)
 	require.Equal(t, 204, g.do("DELETE", fmt.Sprintf("/senders/%d", id), "").status)
 }
@@ -313,9 +316,131 @@ func TestURLsOfASenderAreBounded(t *testing.T) {
 	require.Equal(t, 200, join(3).status, "there is room again")
 	problem(t, join(4), 400, "too-many-callbacks", "callback_url")
 	for _, n := range []int{2, 3} {
-		require.Equal(t, 200, g.post("/callbacks/rotate", obj{"sender": id, "callback_url": fmt.Sprintf("http://127.0.0.1:9/%d", n)}).status)
+		require.Equal(t, 200, g.post("/callbacks/rotate", obj{"sender": id, "callback_url": fmt.Sprintf("http://127.0.0.1:9/%d", n)}, "Authorization", "Bearer "+token).status)
 	}
 	require.Equal(t, 200, g.post("/channels/leave", obj{"sender": id, "channels": []int{2}}).status)
 	require.Equal(t, 200, join(4).status, "one that was left makes room, though its secret is remembered")
 	assert.Len(t, g.callbacks(id, token), 2)
+}
+
+// Who leaves and comes back at once finds nothing of what was, and loses nothing
+// of what is said then.
+func TestRejoiningBetweenTwoWrites(t *testing.T) {
+	store, senders := &rows{}, &memory{}
+	with := func(b *bridge.Options, o *http.Options) {
+		b.Store = senders
+		o.Callbacks.Store, o.Callbacks.SaveEvery, o.Callbacks.RetryGap = store, 20*time.Millisecond, time.Hour
+	}
+	g := start(t, with)
+	var failing atomic.Bool
+	failing.Store(true)
+	r := receive(t, func(w nethttp.ResponseWriter, _ string) {
+		if failing.Load() {
+			w.WriteHeader(503)
+		}
+	})
+	id, _ := g.register()
+	for round := range 30 {
+		g.join(id, r.URL, 5)
+		g.say(id, fmt.Sprint("gone ", round), 5)
+		r.next(t)
+		if round%3 > 0 {
+			eventually(t, func() bool { n, _ := store.count(); return n >= 2 }, "it is on disk")
+		}
+		require.Equal(t, 200, g.post("/channels/leave", obj{"sender": id, "channels": []int{5}}).status)
+	}
+	g.join(id, r.URL, 5)
+	g.say(id, "kept", 5)
+	r.next(t)
+	g.stop()
+	n, _ := store.count()
+	assert.Equal(t, 2, n, "a callback and what waits for it")
+	failing.Store(false)
+	g = start(t, with)
+	assert.Equal(t, "kept", r.next(t).json(t)["message"])
+	eventually(t, func() bool { return g.callbacks(id, "")[0]["state"] == "ok" }, "")
+	assert.Empty(t, r.got)
+}
+
+// A receiver that is down holds up no stop: what waits for it is on disk.
+func TestAStopDoesNotWaitForAReceiverThatIsDown(t *testing.T) {
+	store, senders := &rows{}, &memory{}
+	g := start(t, func(b *bridge.Options, o *http.Options) {
+		b.Store, o.Callbacks.Store, o.Callbacks.RetryGap, o.DrainTimeout = senders, store, time.Hour, time.Minute
+	})
+	r := receive(t, func(w nethttp.ResponseWriter, _ string) { w.WriteHeader(503) })
+	id, _ := g.register()
+	g.join(id, r.URL, 5)
+	g.say(id, "x", 5)
+	r.next(t)
+	began := time.Now()
+	g.stop()
+	assert.Less(t, time.Since(began), 10*time.Second)
+	n, _ := store.count()
+	assert.Equal(t, 2, n)
+}
+
+// A disk that fails takes no memory for what comes and goes meanwhile.
+func TestADiskThatFailsForLong(t *testing.T) {
+	store, senders := &rows{}, &memory{}
+	store.fail(errors.New("disk full"))
+	g := start(t, func(b *bridge.Options, o *http.Options) {
+		b.Store, o.Callbacks.Store, o.Callbacks.SaveEvery = senders, store, time.Millisecond
+	})
+	slow := make(chan struct{})
+	r := receive(t, func(nethttp.ResponseWriter, string) { <-slow })
+	id, _ := g.register()
+	g.join(id, r.URL, 5)
+	for i := range 50 {
+		g.say(id, fmt.Sprint(i), 5)
+		eventually(t, func() bool { return g.server.PendingRows() > 0 }, "it is to be written")
+		slow <- struct{}{}
+		r.next(t)
+	}
+	eventually(t, func() bool { return g.server.PendingRows() == 0 }, "nothing is to be written any more, and nothing was")
+	close(slow)
+}
+
+// What is wrong with an answer is not quoted: it may be another service's secret.
+func TestAnswersAreNotReadOut(t *testing.T) {
+	g := start(t, func(_ *bridge.Options, o *http.Options) { o.Callbacks.Retries = 0 })
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	go func() { // ends with the listener
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Write([]byte("HTTP/1.1 secret-of-another\r\n\r\n"))
+			conn.Close()
+		}
+	}()
+	id, token := g.register()
+	g.join(id, "http://"+l.Addr().String(), 5)
+	g.say(id, "x", 5)
+	eventually(t, func() bool { return len(failedIDs(g.callbacks(id, token)[0])) == 1 }, "it is given up")
+	assert.NotContains(t, fmt.Sprint(g.callbacks(id, token)), "secret-of-another")
+	assert.Equal(t, "what came was no answer of HTTP", g.callbacks(id, token)[0]["last_error"].(obj)["detail"])
+}
+
+func TestARotatedSecretDoesNotComeBack(t *testing.T) {
+	g := start(t, func(_ *bridge.Options, o *http.Options) { o.Callbacks.PerSender = 2 })
+	id, token := g.register()
+	join := func(n int) string {
+		a := g.post("/channels/join/async", obj{"sender": id, "channels": []int{n}, "callback_url": fmt.Sprintf("http://127.0.0.1:9/%d", n)})
+		require.Equal(t, 200, a.status, a.body)
+		return a.json(t)["secret"].(string)
+	}
+	leave := func(n int) {
+		require.Equal(t, 200, g.post("/channels/leave", obj{"sender": id, "channels": []int{n}}).status)
+	}
+	leaked := join(1)
+	require.Equal(t, 200, g.post("/callbacks/rotate", obj{"sender": id, "callback_url": "http://127.0.0.1:9/1"}, "Authorization", "Bearer "+token).status)
+	leave(1)
+	join(2)
+	join(3)
+	leave(3)
+	assert.NotEqual(t, leaked, join(1))
 }

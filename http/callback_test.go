@@ -171,17 +171,74 @@ func TestLeavingDiscardsWhatWaits(t *testing.T) {
 
 func (g *gateway) idle() bool { return g.hub.Links()[bridge.HTTP].Idle() }
 
-func TestActiveCallbacksAreBounded(t *testing.T) {
-	g := start(t, func(_ *bridge.Options, o *http.Options) { o.Callbacks.MaxActive = 3 })
-	free := make(chan struct{})
-	r := receive(t, func(nethttp.ResponseWriter, string) { <-free })
-	defer sync.OnceFunc(func() { close(free) })()
+// Many callbacks share the attempts that may be made at a time, and all get theirs.
+func TestAttemptsAreBounded(t *testing.T) {
+	g := start(t, func(_ *bridge.Options, o *http.Options) { o.Callbacks.Concurrency = 3 })
+	var now, most atomic.Int64
+	r := receive(t, func(nethttp.ResponseWriter, string) {
+		n := now.Add(1)
+		for {
+			if old := most.Load(); n <= old || most.CompareAndSwap(old, n) {
+				break
+			}
+		}
+		time.Sleep(5 * time.Millisecond) // so that they meet
+		now.Add(-1)
+	})
 	id, _ := g.register()
-	for c := range 5 {
+	for c := range 20 {
 		g.join(id, fmt.Sprintf("%s/%d", r.URL, c), c+1)
 	}
-	g.broadcast(id, "x", 1, 2, 3, 4, 5)
-	eventually(t, func() bool { return g.dropped(bridge.QueueFull) == 2 }, "the fourth and fifth")
+	channels := make([]int, 20)
+	for c := range channels {
+		channels[c] = c + 1
+	}
+	g.broadcast(id, "x", channels...)
+	for range 20 {
+		r.next(t)
+	}
+	assert.EqualValues(t, 3, most.Load())
+	assert.Zero(t, g.dropped(bridge.QueueFull))
+}
+
+// Somebody whose reports go nowhere takes nothing from the callbacks of others.
+func TestReportsStarveNobody(t *testing.T) {
+	g := start(t, func(_ *bridge.Options, o *http.Options) {
+		o.Callbacks.PerSender, o.Callbacks.RetryGap = 5, time.Hour
+	})
+	r := receive(t, nil)
+	victim, _ := g.register()
+	g.join(victim, r.URL, 5)
+	loud, _ := g.register()
+	g.follow(fmt.Sprintf("channels=6&sender=%d", loud))
+	for i := range 20 {
+		a := g.post("/broadcast", obj{"sender": loud, "channels": []int{6}, "message": i, "callback_url": fmt.Sprintf("http://127.0.0.1:9/%d", i)})
+		require.Equal(t, 200, a.status, a.body)
+	}
+	eventually(t, func() bool { return g.dropped(bridge.QueueFull) == 15 }, "five addresses are enough")
+	g.broadcast(victim, "x", 5)
+	r.next(t)
+}
+
+func TestAllCallbacksTogetherAreBounded(t *testing.T) {
+	g := start(t, func(_ *bridge.Options, o *http.Options) {
+		o.Callbacks.TotalBytes, o.Callbacks.RetryGap = 100_000, time.Hour
+	})
+	r := receive(t, func(w nethttp.ResponseWriter, _ string) { w.WriteHeader(500) })
+	id, _ := g.register()
+	var channels []int
+	for c := range 10 {
+		g.join(id, fmt.Sprintf("%s/%d", r.URL, c), c+1)
+		channels = append(channels, c+1)
+	}
+	g.broadcast(id, strings.Repeat("x", 20_000), channels...)
+	eventually(t, func() bool { return g.dropped(bridge.QueueFull) == 6 }, "four are all that there is room for")
+	require.Equal(t, 200, g.post("/channels/leave", obj{"sender": id, "channels": channels}).status)
+	eventually(t, func() bool { return g.dropped(bridge.Disconnected) == 4 }, "they are gone")
+	g.join(id, r.URL, 1)
+	g.broadcast(id, strings.Repeat("x", 60_000), 1)
+	eventually(t, g.idle, "there is room again")
+	assert.Equal(t, 6, g.dropped(bridge.QueueFull))
 }
 
 func TestDeliveryReport(t *testing.T) {

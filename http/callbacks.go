@@ -34,11 +34,15 @@ type callbacks struct {
 
 	mu        sync.Mutex
 	endpoints map[endpointKey]*endpoint
-	of        map[*bridge.Sender]int // endpoints that callbacks have
-	active    int                    // endpoints with a goroutine
-	serving   bool                   // goroutines may be started
+	of        map[*bridge.Sender]map[*endpoint]struct{}
+	numbers   uint64 // of the newest endpoint
+	bytes     int    // of all deliveries
+	serving   bool   // goroutines may be started
 	closed    bool
 	workers   sync.WaitGroup
+
+	slots    chan struct{} // one for each attempt in progress
+	stopping chan struct{} // what fails now is left for the next start
 }
 
 // outcome is how one attempt at a delivery, or a delivery, ended.
@@ -60,7 +64,8 @@ func (o outcome) String() string {
 func newCallbacks(hub *bridge.Hub, opts CallbackOptions, policy *addressPolicy, log *logrus.Logger) *callbacks {
 	c := &callbacks{
 		hub: hub, opts: opts, log: log, now: hub.Now, poster: newPoster(opts, policy), signer: newSigner(opts.SigningKey),
-		endpoints: map[endpointKey]*endpoint{}, of: map[*bridge.Sender]int{},
+		endpoints: map[endpointKey]*endpoint{}, of: map[*bridge.Sender]map[*endpoint]struct{}{},
+		slots: make(chan struct{}, opts.Concurrency), stopping: make(chan struct{}),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	if opts.Store != nil {
@@ -95,15 +100,21 @@ func (c *callbacks) put(to *callback, d *delivery) bool {
 		why, full = bridge.Failed, true
 	case to.hasEnded():
 		why, full = bridge.Disconnected, true
-	case (e == nil || !e.working) && c.active >= c.opts.MaxActive:
-		full = true
 	case e == nil: // for a delivery report
-		e = c.newEndpointLocked(to.key)
-	default:
+		if full = c.reportsLocked(to.key.sender) >= c.opts.PerSender; !full {
+			e = c.newEndpointLocked(to.key)
+			full = !e.hasRoom(d, c.opts)
+		}
+	case !e.hasRoom(d, c.opts):
+		now := c.now()
+		c.drop(bridge.Expired, e.discard(func(d *delivery) bool { return d.expired(now) }))
 		full = !e.hasRoom(d, c.opts)
 	}
 	if full {
 		c.drop(why, 1)
+		if e != nil {
+			c.forgetIdleLocked(e)
+		}
 		return false
 	}
 	e.push(d)
@@ -135,7 +146,6 @@ func (c *callbacks) workLocked(e *endpoint) {
 		return
 	}
 	e.working = true
-	c.active++
 	c.workers.Go(func() { c.work(e) })
 }
 
@@ -150,29 +160,39 @@ func (c *callbacks) work(e *endpoint) {
 		}
 		d := e.begin()
 		c.mu.Unlock()
-		c.deliver(e, d)
+		if !c.deliver(e, d) {
+			c.mu.Lock()
+			c.leaveLocked(e)
+			c.mu.Unlock()
+			return
+		}
 	}
 }
 
-// deliver posts one body, and again after a while if that fails.
-func (c *callbacks) deliver(e *endpoint, d *delivery) {
+// deliver posts one body, and again after a while if that fails. It reports false
+// if that is to wait for the next start.
+func (c *callbacks) deliver(e *endpoint, d *delivery) bool {
 	gap := c.opts.RetryGap
 	for attempt := 0; ; attempt++ {
 		switch {
 		case c.ctx.Err() != nil:
-			return // it stays the current one
+			return false
 		case d.to.hasEnded():
 			c.finish(e, d, bridge.Disconnected)
-			return
+			return true
 		case d.expired(c.now()):
 			c.count(tooLate, 1)
 			c.finish(e, d, bridge.Expired)
-			return
+			return true
+		}
+		if !c.takeSlot(d.to) {
+			continue
 		}
 		err := c.poster.post(c.ctx, d, c.secrets(e))
+		<-c.slots
 		if err == nil {
 			c.succeeded(e, d)
-			return
+			return true
 		}
 		c.logFailure(d, attempt, err)
 		var answered statusError
@@ -180,13 +200,18 @@ func (c *callbacks) deliver(e *endpoint, d *delivery) {
 		last := attempt >= c.opts.Retries
 		switch c.failed(e, d, err, answered.code == nethttp.StatusGone, last) {
 		case retried:
-			c.pause(d.to, max(jitter(gap), answered.after))
+			if !c.pause(d.to, max(jitter(gap), answered.after)) {
+				return false
+			}
 			gap = min(2*gap, c.opts.MaxGap)
 		case disabled:
+			if c.keeper != nil {
+				c.keeper.saveLogged() // the reason is on disk before the membership is gone there
+			}
 			c.hub.EndCallback(e.key.sender, e.key.url)
-			return
+			return true
 		default:
-			return
+			return true
 		}
 	}
 }
@@ -195,15 +220,31 @@ func (c *callbacks) deliver(e *endpoint, d *delivery) {
 // not get everything at once.
 func jitter(gap time.Duration) time.Duration { return gap + rand.N(gap/4+1) }
 
-// pause waits before a retry, unless there is nothing to retry any more.
-func (c *callbacks) pause(to *callback, gap time.Duration) {
+// takeSlot waits until an attempt may begin. It reports false if there may be
+// nothing to try any more.
+func (c *callbacks) takeSlot(to *callback) bool {
+	select {
+	case c.slots <- struct{}{}:
+		return true
+	case <-to.ended:
+	case <-c.ctx.Done():
+	}
+	return false
+}
+
+// pause waits before a retry, unless there is nothing to retry any more. It
+// reports false if the next start is to do it.
+func (c *callbacks) pause(to *callback, gap time.Duration) bool {
 	t := time.NewTimer(gap)
 	defer t.Stop()
 	select {
 	case <-t.C:
 	case <-to.ended:
 	case <-c.ctx.Done():
+	case <-c.stopping:
+		return false
 	}
+	return true
 }
 
 func (c *callbacks) logFailure(d *delivery, attempt int, err error) {
@@ -219,6 +260,9 @@ func (c *callbacks) drain(ctx context.Context) {
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()
+	if c.keeper != nil {
+		close(c.stopping) // nobody waits for a receiver that is down
+	}
 	stop := context.AfterFunc(ctx, c.cancel)
 	c.workers.Wait()
 	stop()

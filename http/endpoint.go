@@ -16,6 +16,8 @@ type endpointKey struct {
 // but for its key.
 type endpoint struct {
 	key      endpointKey
+	number   uint64 // of all endpoints there have been, over restarts too
+	total    *int   // bytes of the deliveries of all endpoints
 	attached map[bridge.Channel]*callback
 	waiting  []*delivery // in their order
 	current  *delivery   // the one that is being posted; nil: none
@@ -81,15 +83,24 @@ func (c *callback) hasEnded() bool {
 	}
 }
 
+// hasRoom reports whether a delivery may wait. What waits and has expired makes
+// room first.
 func (e *endpoint) hasRoom(d *delivery, opts CallbackOptions) bool {
-	return len(e.waiting) == 0 || len(e.waiting) < opts.Queue && e.bytes+len(d.body) <= opts.Bytes
+	return *e.total+len(d.body) <= opts.TotalBytes &&
+		(len(e.waiting) == 0 || len(e.waiting) < opts.Queue && e.bytes+len(d.body) <= opts.Bytes)
 }
 
 func (e *endpoint) push(d *delivery) {
 	e.lastSeq++
 	d.seq = e.lastSeq
 	e.waiting = append(e.waiting, d)
-	e.bytes += len(d.body)
+	e.hold(d, 1)
+}
+
+// hold counts the bytes of what waits in, or out.
+func (e *endpoint) hold(d *delivery, by int) {
+	e.bytes += by * len(d.body)
+	*e.total += by * len(d.body)
 }
 
 // begin takes the first that waits.
@@ -101,14 +112,15 @@ func (e *endpoint) begin() *delivery {
 	return d
 }
 
-// discard forgets what waits for a callback, and returns how much that was.
-func (e *endpoint) discard(to *callback) int {
+// discard forgets what waits and f chooses, and returns how much that was.
+func (e *endpoint) discard(f func(*delivery) bool) int {
 	n := len(e.waiting)
 	e.waiting = slices.DeleteFunc(e.waiting, func(d *delivery) bool {
-		if d.to == to {
-			e.bytes -= len(d.body)
+		if !f(d) {
+			return false
 		}
-		return d.to == to
+		e.hold(d, -1)
+		return true
 	})
 	return n - len(e.waiting)
 }
@@ -118,12 +130,17 @@ func (e *endpoint) discard(to *callback) int {
 func (e *endpoint) keepFailed(d *delivery, why string, opts CallbackOptions) {
 	d.why = why
 	d.changes++
+	e.restoreFailed(d)
+	for len(e.failed) > opts.Kept || len(e.failed) > 0 && (e.kept > opts.Bytes || *e.total > opts.TotalBytes) {
+		oldest := e.failed[0]
+		e.takeFailed(func(d *delivery) bool { return d == oldest })
+	}
+}
+
+func (e *endpoint) restoreFailed(d *delivery) {
 	e.failed = append(e.failed, d)
 	e.kept += len(d.body)
-	for len(e.failed) > opts.Kept || len(e.failed) > 1 && e.kept > opts.Bytes {
-		e.kept -= len(e.failed[0].body)
-		e.failed = slices.Delete(e.failed, 0, 1)
-	}
+	*e.total += len(d.body)
 }
 
 // takeFailed takes out what was given up and f chooses.
@@ -133,10 +150,17 @@ func (e *endpoint) takeFailed(f func(*delivery) bool) (taken []*delivery) {
 			return false
 		}
 		e.kept -= len(d.body)
+		*e.total -= len(d.body)
 		taken = append(taken, d)
 		return true
 	})
 	return taken
+}
+
+// shown reports whether its sender is told of it, and it counts as one of his
+// callbacks.
+func (e *endpoint) shown() bool {
+	return e.listed && (len(e.attached) > 0 || e.disabled() || len(e.failed) > 0)
 }
 
 func (e *endpoint) disabled() bool { return !e.state.Disabled.IsZero() }

@@ -2,7 +2,6 @@ package http
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -10,15 +9,16 @@ import (
 	"watchtower/bridge"
 )
 
-// attachment makes a callback for one channel.
+// attachment makes a callback for one channel. It is called with the hub's lock.
 func (c *callbacks) attachment(s *bridge.Sender, ch bridge.Channel, url string, noEcho bool) *bridge.Attachment {
 	to := &callback{key: endpointKey{s, url}, channel: ch, ended: make(chan struct{})}
 	c.mu.Lock()
 	e := c.endpoints[to.key]
 	if e == nil {
+		c.makeRoomLocked(s)
 		e = c.newEndpointLocked(to.key)
 	}
-	c.listLocked(e)
+	e.listed = true
 	if e.disabled() { // a join switches it on again
 		e.state.Disabled, e.state.FailingSince, e.state.Reason = time.Time{}, time.Time{}, ""
 	}
@@ -31,39 +31,78 @@ func (c *callbacks) attachment(s *bridge.Sender, ch bridge.Channel, url string, 
 	}
 }
 
-// room reports whether a sender may have a callback with this URL. A callback
-// that is not attached any more makes room, an enabled one before all others.
+// room reports whether a sender may have a callback with this URL: it has one, or
+// not too many, or one that is not attached any more and can make room.
 func (c *callbacks) room(s *bridge.Sender, url string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e := c.endpoints[endpointKey{s, url}]; e != nil && e.listed || c.of[s] < c.opts.PerSender {
+	if e := c.endpoints[endpointKey{s, url}]; e != nil && e.shown() {
 		return nil
 	}
-	var oldest *endpoint
-	for key, e := range c.endpoints {
-		if key.sender == s && e.listed && len(e.attached) == 0 && !e.working &&
-			(oldest == nil || e.state.LastErrorAt.Before(oldest.state.LastErrorAt)) {
-			oldest = e
-		}
+	if n, oldest := c.shownLocked(s); n >= c.opts.PerSender && oldest == nil {
+		return fault(tooManyCallbacks, "callback_url", "%d has callbacks to %d URLs, and may have no more (limits.sender_callbacks): leave some channels first", s.ID(), n)
 	}
-	if oldest == nil {
-		return fault(tooManyCallbacks, "callback_url", "%d has callbacks to %d URLs, and may have no more (limits.sender_callbacks): leave some channels first", s.ID(), c.of[s])
-	}
-	c.forgetLocked(oldest)
 	return nil
 }
 
-func (c *callbacks) newEndpointLocked(key endpointKey) *endpoint {
-	e := &endpoint{key: key, attached: map[bridge.Channel]*callback{}, saved: map[uint64]uint64{}}
-	c.endpoints[key] = e
-	return e
+// secretsKept is how many secrets that were rotated are remembered of one sender,
+// for URLs of which there is no callback any more.
+const secretsKept = 1000
+
+// makeRoomLocked forgets the callback that makes room for another one, and
+// rotated secrets that are too many.
+func (c *callbacks) makeRoomLocked(s *bridge.Sender) {
+	if n, oldest := c.shownLocked(s); n >= c.opts.PerSender && oldest != nil {
+		c.forgetLocked(oldest)
+	}
+	if len(c.of[s]) < secretsKept+c.opts.PerSender {
+		return
+	}
+	var oldest *endpoint
+	for e := range c.of[s] {
+		if e.listed && !e.shown() && !e.working && (oldest == nil || e.state.Rotated.Before(oldest.state.Rotated)) {
+			oldest = e
+		}
+	}
+	if oldest != nil {
+		c.forgetLocked(oldest)
+	}
 }
 
-func (c *callbacks) listLocked(e *endpoint) {
-	if !e.listed {
-		e.listed = true
-		c.of[e.key.sender]++
+// shownLocked counts a sender's callbacks, and finds the oldest of those that are
+// not attached any more.
+func (c *callbacks) shownLocked(s *bridge.Sender) (n int, oldest *endpoint) {
+	for e := range c.of[s] {
+		if !e.shown() {
+			continue
+		}
+		n++
+		if len(e.attached) == 0 && !e.working && (oldest == nil || e.state.LastErrorAt.Before(oldest.state.LastErrorAt)) {
+			oldest = e
+		}
 	}
+	return n, oldest
+}
+
+// reportsLocked counts the endpoints that a sender has for delivery reports alone.
+func (c *callbacks) reportsLocked(s *bridge.Sender) (n int) {
+	for e := range c.of[s] {
+		if !e.listed {
+			n++
+		}
+	}
+	return n
+}
+
+func (c *callbacks) newEndpointLocked(key endpointKey) *endpoint {
+	c.numbers++
+	e := &endpoint{key: key, number: c.numbers, total: &c.bytes, attached: map[bridge.Channel]*callback{}, saved: map[uint64]uint64{}}
+	c.endpoints[key] = e
+	if c.of[key.sender] == nil {
+		c.of[key.sender] = map[*endpoint]struct{}{}
+	}
+	c.of[key.sender][e] = struct{}{}
+	return e
 }
 
 // end takes a callback off its channel, and discards what waits for it. What
@@ -77,12 +116,12 @@ func (c *callbacks) end(to *callback) {
 	if e == nil {
 		return
 	}
-	c.drop(bridge.Disconnected, e.discard(to))
-	if !e.disabled() {
-		e.takeFailed(func(d *delivery) bool { return d.to == to })
-	}
-	if e.attached[to.channel] == to {
+	c.drop(bridge.Disconnected, e.discard(func(d *delivery) bool { return d.to == to }))
+	if e.attached[to.channel] == to { // else another has taken its place
 		delete(e.attached, to.channel)
+		if !e.disabled() {
+			e.takeFailed(func(d *delivery) bool { return d.channel == to.channel })
+		}
 	}
 	c.changedLocked(e)
 	c.forgetIdleLocked(e)
@@ -101,12 +140,12 @@ func (c *callbacks) forgetIdleLocked(e *endpoint) {
 
 func (c *callbacks) forgetLocked(e *endpoint) {
 	delete(c.endpoints, e.key)
-	if e.listed {
-		if c.of[e.key.sender]--; c.of[e.key.sender] == 0 {
-			delete(c.of, e.key.sender)
-		}
+	delete(c.of[e.key.sender], e)
+	if len(c.of[e.key.sender]) == 0 {
+		delete(c.of, e.key.sender)
 	}
-	e.bytes, e.kept, e.waiting, e.failed = 0, 0, nil, nil
+	e.discard(func(*delivery) bool { return true })
+	e.takeFailed(func(*delivery) bool { return true })
 	c.changedLocked(e)
 }
 
@@ -119,7 +158,7 @@ func (c *callbacks) changedLocked(e *endpoint) {
 // doneLocked notes that a delivery is not being posted any more.
 func (c *callbacks) doneLocked(e *endpoint, d *delivery) {
 	e.current = nil
-	e.bytes -= len(d.body)
+	e.hold(d, -1)
 	c.changedLocked(e)
 }
 
@@ -135,20 +174,12 @@ func (c *callbacks) finish(e *endpoint, d *delivery, why bridge.Reason) {
 // the next start, or has failed where nothing outlives the process.
 func (c *callbacks) leaveLocked(e *endpoint) {
 	e.working = false
-	c.active--
 	if e.current != nil {
 		e.waiting = append([]*delivery{e.current}, e.waiting...)
 		e.current = nil
 	}
 	stays := func(d *delivery) bool { return c.keeper != nil && e.listed && !d.report() }
-	e.waiting = slices.DeleteFunc(e.waiting, func(d *delivery) bool {
-		if stays(d) {
-			return false
-		}
-		e.bytes -= len(d.body)
-		c.drop(bridge.Failed, 1)
-		return true
-	})
+	c.drop(bridge.Failed, e.discard(func(d *delivery) bool { return !stays(d) }))
 	c.changedLocked(e)
 	c.forgetIdleLocked(e)
 }
@@ -191,8 +222,8 @@ func (c *callbacks) failed(e *endpoint, d *delivery, err error, gone, last bool)
 	if c.ctx.Err() != nil {
 		return retried // the attempt was cut short: it says nothing
 	}
-	now := c.now().Round(0) // as it comes back from the disk
-	e.state.LastError, e.state.LastErrorAt = describe(err), now
+	now := c.now()
+	e.state.LastError, e.state.LastErrorAt = describe(err), now.Round(0)
 	if e.state.FailingSince.IsZero() {
 		e.state.FailingSince = now
 	}
@@ -202,7 +233,7 @@ func (c *callbacks) failed(e *endpoint, d *delivery, err error, gone, last bool)
 		case gone:
 			c.disableLocked(e, d, "its receiver answered 410 Gone")
 			return disabled
-		case failing > c.opts.DisableAfter:
+		case last && failing > c.opts.DisableAfter:
 			c.disableLocked(e, d, fmt.Sprintf("every attempt has failed since %s (callbacks.disable_after)", e.state.FailingSince.UTC().Format("2006-01-02 15:04")))
 			return disabled
 		}
@@ -220,7 +251,7 @@ func (c *callbacks) failed(e *endpoint, d *delivery, err error, gone, last bool)
 func (c *callbacks) giveUpLocked(e *endpoint, d *delivery) {
 	c.count(givenUp, 1)
 	c.drop(bridge.Failed, 1)
-	e.bytes -= len(d.body)
+	e.hold(d, -1)
 	if !d.report() && !d.to.hasEnded() {
 		e.keepFailed(d, e.state.LastError, c.opts)
 	}
@@ -249,5 +280,13 @@ func (c *callbacks) restore() error {
 	if c.keeper == nil {
 		return nil
 	}
-	return c.keeper.restore()
+	if err := c.keeper.restore(); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.endpoints {
+		c.forgetIdleLocked(e)
+	}
+	return nil
 }

@@ -2,6 +2,8 @@ package http
 
 import (
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -124,8 +126,29 @@ func (h *history) forgetLocked() {
 type since struct {
 	all bool
 	id  ulid.ULID     // the last message that he has; zero: none
-	age time.Duration // if there is neither all nor an id
+	at  *position     // where his stream began
+	age time.Duration // if there is none of the others
 }
+
+// position is a place in the history: where a stream began of which no message has
+// come yet. What a gateway knows of places ends with it.
+type position struct {
+	run, number uint64
+}
+
+func (p position) String() string {
+	return strconv.FormatUint(p.run, 36) + "-" + strconv.FormatUint(p.number, 36)
+}
+
+func parsePosition(text string) (position, bool) {
+	run, number, found := strings.Cut(text, "-")
+	r, err1 := strconv.ParseUint(run, 36, 64)
+	n, err2 := strconv.ParseUint(number, 36, 64)
+	return position{r, n}, found && err1 == nil && err2 == nil
+}
+
+// hereLocked is the place behind all that was said.
+func (h *history) hereLocked() position { return position{uint64(h.begun.UnixNano()), h.position} }
 
 // replay is what somebody has missed.
 type replay struct {
@@ -151,6 +174,14 @@ func (h *history) missedLocked(s since, channels []bridge.Channel, sender *bridg
 		from := uint64(0)
 		switch {
 		case s.all:
+		case s.at != nil:
+			ours := s.at.run == h.hereLocked().run
+			if ours {
+				from = s.at.number
+			}
+			if !ours || p.lost.position > from {
+				missed.gaps = append(missed.gaps, c)
+			}
 		case s.id != ulid.ULID{}:
 			from = p.after(s.id, at)
 			if !known || p.lost.position > from {

@@ -239,3 +239,45 @@ func TestEvents(t *testing.T) {
 		f.close()
 	}
 }
+
+// A stream of events that is cut before its first message misses nothing either:
+// it was told where it began.
+func TestAStreamIsCutBeforeItsFirstMessage(t *testing.T) {
+	senders := &memory{}
+	with := func(b *bridge.Options, _ *http.Options) { b.Store = senders }
+	g := start(t, with)
+	id, _ := g.register()
+	query := fmt.Sprintf("channels=5&sender=%d", id)
+	open := func(headers ...string) (f *follower, place string) {
+		f = g.follow(query, append(headers, "Accept", "text/event-stream")...)
+		for {
+			line := f.line()
+			require.NotContains(t, line, "gap")
+			if rest, ok := strings.CutPrefix(line, "id: "); ok {
+				return f, rest
+			}
+		}
+	}
+	f, place := open()
+	f.close()
+	g.say(id, "missed", 5)
+	f, said := open("Last-Event-ID", place)
+	assert.Len(t, said, 26, "the message")
+	assert.Contains(t, f.line(), `"message":"missed"`)
+	for !strings.HasPrefix(f.line(), "id: ") { // where it is now
+	}
+	f.close()
+	f, again := open("Last-Event-ID", said)
+	assert.NotEqual(t, place, again)
+	f.close()
+	g.stop()
+
+	g = start(t, with)
+	f = g.follow(query, "Accept", "text/event-stream", "Last-Event-ID", again)
+	for line := ""; !strings.HasPrefix(line, "data: "); {
+		line = f.line()
+		if strings.HasPrefix(line, "data: ") {
+			assert.Equal(t, `data: {"type":"gap","channel":5}`, line, "after a restart nobody knows")
+		}
+	}
+}

@@ -134,6 +134,11 @@ func (k kind) end(why farewell) []byte {
 	return k.mark(append(append(b, why.detail()...), `"}`...))
 }
 
+// place tells an EventSource where its stream begins: an id without data, which it
+// keeps and says when it comes back, also if no message came meanwhile (HTML, 9.2.6).
+// A comment comes first, as at the beginning of every stream.
+func (k kind) place(id string) []byte { return k.chunk([]byte(":\n\nid: " + id + "\n\n")) }
+
 // mark writes JSON that is no message: an event without an id.
 func (k kind) mark(text []byte) []byte {
 	switch {

@@ -76,13 +76,15 @@ type CallbackOptions struct {
 	MaxGap     time.Duration // but not over this
 	Kept       int           // deliveries of one callback that were given up and can be replayed; 0: none
 	PerSender  int           // URLs of one sender's callbacks
-	MaxActive  int           // callbacks with something waiting, each with one goroutine
-	MaxIdle    int           // connections that are kept open
-	Resolve    time.Duration // for the resolution of a name at the join
-	URLBytes   int           // longest callback_url
-	Allow      []string      // hosts, addresses and CIDRs that are open whatever they are
-	PublicOnly bool          // private ranges are closed too
-	SigningKey []byte        // from which the callbacks' secrets are made; empty: random
+	TotalBytes int           // bytes of all that waits for callbacks, and of what was given up and is kept
+
+	Concurrency int           // attempts at a time
+	MaxIdle     int           // connections that are kept open
+	Resolve     time.Duration // for the resolution of a name at the join
+	URLBytes    int           // longest callback_url
+	Allow       []string      // hosts, addresses and CIDRs that are open whatever they are
+	PublicOnly  bool          // private ranges are closed too
+	SigningKey  []byte        // from which the callbacks' secrets are made; empty: random
 
 	DisableAfter    time.Duration // a callback whose attempts all failed for so long is switched off
 	RotationOverlap time.Duration // how long a secret still signs that was rotated
@@ -120,18 +122,21 @@ func DefaultOptions() Options {
 		Requests:          LimitOptions{Burst: 100_000, Every: time.Second / 100_000, Most: 10_000},
 		History:           HistoryOptions{Messages: 100, Age: time.Hour, Bytes: 16 << 20},
 		Callbacks: CallbackOptions{
-			Queue:     256,
-			Bytes:     1 << 20,
-			Timeout:   15 * time.Second,
-			Retries:   8,
-			RetryGap:  time.Second,
-			MaxGap:    5 * time.Minute,
-			Kept:      100,
-			PerSender: 100,
-			MaxActive: 1000,
-			MaxIdle:   100,
-			Resolve:   5 * time.Second,
-			URLBytes:  2048,
+			Queue:      256,
+			Bytes:      1 << 20,
+			Timeout:    15 * time.Second,
+			Retries:    8,
+			RetryGap:   time.Second,
+			MaxGap:     5 * time.Minute,
+			Kept:       100,
+			PerSender:  100,
+			TotalBytes: 64 << 20,
+
+			Concurrency: 1000,
+
+			MaxIdle:  100,
+			Resolve:  5 * time.Second,
+			URLBytes: 2048,
 
 			DisableAfter:    5 * 24 * time.Hour,
 			RotationOverlap: 24 * time.Hour,
@@ -158,7 +163,7 @@ func (o Options) validate() error {
 		{"Requests.Burst", int64(o.Requests.Burst)}, {"Requests.Every", int64(o.Requests.Every)}, {"Requests.Most", int64(o.Requests.Most)},
 		{"Callbacks.Queue", int64(o.Callbacks.Queue)}, {"Callbacks.Bytes", int64(o.Callbacks.Bytes)},
 		{"Callbacks.Timeout", int64(o.Callbacks.Timeout)}, {"Callbacks.RetryGap", int64(o.Callbacks.RetryGap)},
-		{"Callbacks.MaxActive", int64(o.Callbacks.MaxActive)}, {"Callbacks.MaxIdle", int64(o.Callbacks.MaxIdle)},
+		{"Callbacks.TotalBytes", int64(o.Callbacks.TotalBytes)}, {"Callbacks.Concurrency", int64(o.Callbacks.Concurrency)}, {"Callbacks.MaxIdle", int64(o.Callbacks.MaxIdle)},
 		{"Callbacks.MaxGap", int64(o.Callbacks.MaxGap)}, {"Callbacks.PerSender", int64(o.Callbacks.PerSender)},
 		{"Callbacks.DisableAfter", int64(o.Callbacks.DisableAfter)}, {"Callbacks.SaveEvery", int64(o.Callbacks.SaveEvery)},
 		{"Callbacks.Resolve", int64(o.Callbacks.Resolve)}, {"Callbacks.URLBytes", int64(o.Callbacks.URLBytes)},

@@ -3,15 +3,18 @@ package http
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	nethttp "net/http"
-	"net/url"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
+
+	"watchtower/bridge"
 )
 
 // The bounds on what a callback may answer. Nothing of it is looked at or
@@ -129,11 +132,32 @@ func (p *poster) close() {
 	p.conns.Wait()
 }
 
-// describe says why an attempt failed, without the URL, which may be a secret.
+// describe says why an attempt failed, in words of our own: what is wrong with an
+// answer may quote it, and an address in the house is not to be read out by its
+// errors. Nor is the URL shown, which may be a secret.
 func describe(err error) string {
-	var u *url.Error
-	if errors.As(err, &u) {
-		err = u.Err
+	var answered statusError
+	var refusal *bridge.Error
+	var timeout net.Error
+	var name *net.DNSError
+	var certificate *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &answered):
+		return answered.Error()
+	case errors.As(err, &refusal):
+		return "the address is closed to callbacks"
+	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
+		return "no answer in time (callbacks.timeout)"
+	case errors.As(err, &name):
+		return "the host's name has no address"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "the connection was refused"
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return "the host cannot be reached"
+	case errors.As(err, &certificate):
+		return "the certificate is not to be trusted"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+		return "the connection ended without an answer"
 	}
-	return err.Error()
+	return "what came was no answer of HTTP"
 }

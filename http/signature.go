@@ -77,7 +77,12 @@ func (c *callbacks) secrets(e *endpoint) [][]byte {
 	return all
 }
 
-// webhookIDOf names a message for one channel: a call has one id for all.
+// webhookIDOf names a message for one channel, and of a send for one receiver: a
+// call has one id for all, and several may have the same URL.
 func webhookIDOf(m *bridge.Message) string {
-	return m.ID.String() + "-" + strconv.FormatUint(uint64(m.Channel), 10)
+	id := m.ID.String() + "-" + strconv.FormatUint(uint64(m.Channel), 10)
+	if m.Type == bridge.Send {
+		id += "-" + strconv.FormatUint(uint64(m.Receiver), 10)
+	}
+	return id
 }

@@ -27,6 +27,9 @@ func parseSince(field, text string) (*since, error) {
 	if id, err := ulid.ParseStrict(text); err == nil && id != (ulid.ULID{}) {
 		return &since{id: id}, nil
 	}
+	if at, ok := parsePosition(text); ok {
+		return &since{at: &at}, nil
+	}
 	if age, err := time.ParseDuration(text); err == nil && age > 0 {
 		return &since{age: age}, nil
 	}

@@ -21,6 +21,7 @@ type stream struct {
 	conn        net.Conn // guarded by streams.mu while it may be nil
 	linger      bool     // its membership outlives it
 	missed      replay   // written first
+	from        string   // of events: where the stream begins, behind what was missed
 	queue       *outbound.Queue
 	writer      *outbound.Writer
 	attachments []*bridge.Attachment
@@ -105,11 +106,13 @@ func (s *Server) newStream(sender *bridge.Sender, k kind, linger bool) *stream {
 // attach joins the channels, and finds out what was missed there if that is
 // wanted. The stream ends when it was made to leave the last of them.
 func (st *stream) attach(channels []bridge.Channel, noEcho bool, from *since) error {
-	if from != nil {
-		h := st.server.history
+	if h := st.server.history; from != nil || st.kind.ofEvents() {
 		h.mu.Lock() // so that the fan-out stands still
 		defer h.mu.Unlock()
-		st.missed = h.missedLocked(*from, channels, st.sender, noEcho)
+		st.from = h.hereLocked().String()
+		if from != nil {
+			st.missed = h.missedLocked(*from, channels, st.sender, noEcho)
+		}
 	}
 	st.left.Store(int64(len(channels)))
 	for _, c := range channels {
@@ -230,6 +233,9 @@ func (st *stream) catchUp() error {
 		}
 	}
 	st.missed = replay{}
+	if st.kind.ofEvents() {
+		b = append(b, st.kind.place(st.from)...)
+	}
 	return st.write(b)
 }
 

@@ -70,8 +70,8 @@ func (st *stream) runSocket(w nethttp.ResponseWriter, r *nethttp.Request) error 
 			code = websocket.CloseTryAgainLater
 		}
 		goodbye <- closeFrame(code, why.detail())
-		_ = conn.SetWriteDeadline(time.Now().Add(closePatience))
-		_, _ = conn.NetConn().Write(<-goodbye) // the client may have gone
+		_ = conn.NetConn().SetWriteDeadline(time.Now().Add(closePatience)) // not gorilla's own, which this write passes by
+		_, _ = conn.NetConn().Write(<-goodbye)                             // the client may have gone
 	}
 	_ = conn.Close()
 	<-read

@@ -2,6 +2,8 @@
 // a callback, and prints each message that the gateway posts to it. The library
 // of the Standard Webhooks specification checks that it is the gateway who does.
 //
+// On the gateway's own machine it has to be allowed: --allow-callbacks 127.0.0.1.
+//
 //	go run ./examples/callback -key SECRET_KEY
 package main
 

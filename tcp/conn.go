@@ -47,7 +47,8 @@ type conn struct {
 	deadline time.Time // for reading; zero: none
 	reply    []byte    // the last one
 
-	touched bool // the link's: it is in Server.touched
+	touched bool   // the link's: it is in Server.touched
+	woken   uint64 // the link's: the round in which it was woken
 }
 
 func newConn(s *Server, nc *net.TCPConn) *conn {

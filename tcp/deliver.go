@@ -1,6 +1,8 @@
 package tcp
 
 import (
+	"math/bits"
+
 	"watchtower/bridge"
 	"watchtower/bridge/basic"
 	"watchtower/bridge/frame"
@@ -8,21 +10,21 @@ import (
 	"watchtower/bridge/wire"
 )
 
-// deliver puts messages into their members' queues.
+// atOnce is how many messages a member is given at a time: as many as a mask has
+// bits.
+const atOnce = 64
+
+// deliver puts messages into their members' queues. Those that go to the same
+// members do so together: each queue's lock is taken once for all of them.
 func (s *Server) deliver(jobs []bridge.Job) {
-	for _, j := range jobs {
-		e := encoded{message: j.Message}
-		offered, dropped := 0, 0
-		for _, a := range j.To {
-			if !a.Wants(j.Message) {
-				continue
-			}
-			offered++
-			if !s.offer(a, &e) {
-				dropped++
-			}
+	s.round++
+	for len(jobs) > 0 {
+		n := 1
+		for n < min(len(jobs), atOnce) && same(jobs[0].To, jobs[n].To) {
+			n++
 		}
-		j.Done(s.hub.Counters(), bridge.TCP, offered, dropped)
+		s.fan(jobs[:n])
+		jobs = jobs[n:]
 	}
 	for i, c := range s.touched {
 		c.touched, s.touched[i] = false, nil
@@ -31,27 +33,83 @@ func (s *Server) deliver(jobs []bridge.Job) {
 	s.touched = s.touched[:0]
 }
 
-// offer queues a message for one connection. Its writer is woken by the first of
-// a batch, to make room while the rest is queued, and by the last, so that it
-// misses none; not by each, which would cost more than to queue it. What does not
-// fit is counted.
-func (s *Server) offer(a *bridge.Attachment, e *encoded) bool {
+// same reports whether two lists of members are one.
+func same(a, b []*bridge.Attachment) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}
+
+// fan gives messages to the members that they share.
+func (s *Server) fan(jobs []bridge.Job) {
+	var offered, dropped [atOnce]int
+	for i, j := range jobs {
+		s.batch[i] = encoded{message: j.Message}
+	}
+	for _, a := range jobs[0].To {
+		wants := uint64(0)
+		for i, j := range jobs {
+			if a.Wants(j.Message) {
+				wants |= 1 << i
+				offered[i]++
+			}
+		}
+		if wants == 0 {
+			continue
+		}
+		for lost := s.offer(a, wants); lost != 0; lost &= lost - 1 {
+			dropped[bits.TrailingZeros64(lost)]++
+		}
+	}
+	for i, j := range jobs {
+		j.Done(s.hub.Counters(), bridge.TCP, offered[i], dropped[i])
+		s.batch[i], s.frames[i] = encoded{}, nil
+	}
+}
+
+// offer queues messages of the batch for one connection, and returns which of them
+// do not fit. They are counted. Its writer is woken by the first of a batch, to make
+// room while the rest is queued, and by the last, so that it misses none; not by
+// each, which would cost more than to queue it.
+func (s *Server) offer(a *bridge.Attachment, wants uint64) (lost uint64) {
 	var c *conn
-	ok := false
 	switch to := a.Member.(type) {
 	case *conn:
-		if c, ok = to, to.queue.Put(e.basic()); !ok {
-			s.hub.Counters().Drop(bridge.TCP, bridge.QueueFull, 1)
-		}
+		c = to
+		lost = to.queue.PutAll(s.plain(wants), wants)
+		s.hub.Counters().Drop(bridge.TCP, bridge.QueueFull, bits.OnesCount64(lost))
 	case *session.Stream:
-		c, ok = to.Owner().(*conn), to.Deliver(e.message, e.session())
+		c = to.Owner().(*conn)
+		for left := wants; left != 0; left &= left - 1 {
+			i := bits.TrailingZeros64(left)
+			if e := &s.batch[i]; !to.Deliver(e.message, e.session()) {
+				lost |= 1 << i
+			}
+		}
+	default:
+		return wants
 	}
-	if ok && !c.touched {
-		c.touched = true
+	switch {
+	case lost == wants:
+	case c.woken == s.round:
+		if !c.touched {
+			c.touched = true
+			s.touched = append(s.touched, c)
+		}
+	default:
+		c.woken = s.round
 		c.writer.Wake()
-		s.touched = append(s.touched, c)
 	}
-	return ok
+	return lost
+}
+
+// plain returns the batch as basic members get it, where it is wanted.
+func (s *Server) plain(wants uint64) *[atOnce][]byte {
+	for left := wants; left != 0; left &= left - 1 {
+		i := bits.TrailingZeros64(left)
+		if s.frames[i] == nil {
+			s.frames[i] = s.batch[i].basic()
+		}
+	}
+	return &s.frames
 }
 
 // encoded is one message as its members get it: made once, by the first that

@@ -82,7 +82,12 @@ type Server struct {
 	link     *bridge.Link
 	listener net.Listener
 	sessions *session.Registrar
-	touched  []*conn // the link's: connections that got something from a batch
+
+	// The link's own:
+	batch   [atOnce]encoded
+	frames  [atOnce][]byte // as basic members get them
+	touched []*conn        // that got something after they were woken
+	round   uint64         // of fan-outs
 
 	quiescing atomic.Bool
 	stopping  chan struct{} // no more requests are taken

@@ -1,6 +1,9 @@
 package outbound
 
-import "sync"
+import (
+	"math/bits"
+	"sync"
+)
 
 // Queue is a Source of frames in their order, bounded in number and bytes.
 // Frames are shared: nobody changes them. Its methods may be called from any
@@ -40,10 +43,28 @@ func (q *Queue) SetStamp(s Stamp) { q.stamp = s }
 // closed. A frame larger than all the room goes into an empty queue.
 func (q *Queue) Put(frame []byte) bool { return q.PutMarked(frame, 0) }
 
+// PutAll does what Put does for each frame whose bit is set in wanted, and returns
+// the bits of those that have no room.
+func (q *Queue) PutAll(frames *[64][]byte, wanted uint64) (lost uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for left := wanted; left != 0; left &= left - 1 {
+		i := bits.TrailingZeros64(left)
+		if !q.putLocked(frames[i], 0) {
+			lost |= 1 << i
+		}
+	}
+	return lost
+}
+
 // PutMarked is Put for a frame that is not copied as it is, but by Stamp.
 func (q *Queue) PutMarked(frame []byte, mark uint64) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	return q.putLocked(frame, mark)
+}
+
+func (q *Queue) putLocked(frame []byte, mark uint64) bool {
 	n := q.frames.Len()
 	if q.closed || n >= q.maxFrames || (n > 0 && q.bytes+len(frame) > q.maxBytes) {
 		return false

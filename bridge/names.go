@@ -1,5 +1,7 @@
 package bridge
 
+import "slices"
+
 // RegisterName gives the sender of a name that was shown the secret key on the
 // wire or over MQTT, or a new one if name is empty. The caller holds it until
 // Release. It returns once a new name is on disk.
@@ -59,7 +61,7 @@ func (h *Hub) Claim(hold *Hold, displaced func()) {
 	}
 	h.mu.Lock()
 	old := s.speaker
-	if _, held := s.holds[hold]; !held || old == hold {
+	if !slices.Contains(s.holds, hold) || old == hold {
 		h.mu.Unlock()
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -23,8 +24,8 @@ type Sender struct {
 	protected bool
 	token     [sha256.Size]byte // zero: none
 	joined    map[Channel]*membership
-	holds     map[*Hold]struct{}
-	speaker   *Hold // of those that claimed the name, the newest
+	holds     []*Hold // few: a map for each sender would be a tenth of its memory
+	speaker   *Hold   // of those that claimed the name, the newest
 	gone      bool
 	unsaved   *func() error // the last change that has to be on disk before it is answered
 }
@@ -146,10 +147,7 @@ func (h *Hub) RestoreHold(id SenderID, remembered bool, end func()) (*Hold, erro
 func (h *Hub) holdLocked(s *Sender, end func()) *Hold {
 	h.registrations++
 	hold := &Hold{sender: s, end: end, registered: h.registrations}
-	if s.holds == nil {
-		s.holds = map[*Hold]struct{}{}
-	}
-	s.holds[hold] = struct{}{}
+	s.holds = append(s.holds, hold)
 	return hold
 }
 
@@ -157,7 +155,7 @@ func (h *Hub) holdLocked(s *Sender, end func()) *Hold {
 func (h *Hub) Release(hold *Hold) {
 	h.mu.Lock()
 	s := hold.sender
-	delete(s.holds, hold)
+	s.holds = slices.DeleteFunc(s.holds, func(h *Hold) bool { return h == hold })
 	if s.speaker == hold {
 		s.speaker = nil
 	}
@@ -231,7 +229,7 @@ func (h *Hub) Forget(s *Sender) {
 	ended := h.forgetLocked(s)
 	h.mu.Unlock()
 	endAll(ended)
-	for hold := range holds {
+	for _, hold := range holds {
 		hold.end()
 	}
 }

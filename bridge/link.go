@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"runtime"
 	"sync/atomic"
 	"time"
 )
@@ -171,18 +172,26 @@ func (l *Link) Flush(fan func([]Job)) {
 
 // hand fills a batch with what else waits, and fans it out.
 func (l *Link) hand(batch []Job, fan func([]Job)) {
-	for len(batch) < linkBatch {
-		select {
-		case j := <-l.jobs:
-			batch = append(batch, j)
-			continue
-		default:
-		}
-		break
+	batch = l.fill(batch)
+	if len(batch) < linkBatch/4 {
+		runtime.Gosched() // those who publish just now are let in: one system call then serves them all
+		batch = l.fill(batch)
 	}
 	fan(batch)
 	l.busy.Add(-int64(len(batch)))
 	clear(batch)
+}
+
+func (l *Link) fill(batch []Job) []Job {
+	for len(batch) < linkBatch {
+		select {
+		case j := <-l.jobs:
+			batch = append(batch, j)
+		default:
+			return batch
+		}
+	}
+	return batch
 }
 
 // Idle reports whether nothing is queued or being fanned out.

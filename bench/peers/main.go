@@ -91,8 +91,8 @@ func compare(ctx context.Context, root string, rounds int, seconds float64, only
 		return ctx.Err()
 	}
 	text := b.report(root, rows, all, rounds)
+	fmt.Print(text)
 	if only != "" {
-		fmt.Print(text)
 		return nil
 	}
 	return os.WriteFile(filepath.Join(root, "docs/performance.md"), []byte(text), 0o644)

@@ -38,7 +38,9 @@ type Link struct {
 
 	everything bool // it gets messages without members too
 
-	wants func(*Message) bool // of a tap: which messages it takes; else nil
+	wants     func(*Message) bool // of a tap: which messages it takes; else nil
+	bytesMost int64               // of a tap: bytes of messages that wait
+	bytes     atomic.Int64
 }
 
 // linkBatch bounds how many jobs a fan-out gets at once.
@@ -56,12 +58,12 @@ func (l *Link) TakeEverything() { l.everything = true }
 
 // AddTap gives a part of the gateway that is no member each broadcast that it
 // wants, once, before the first message. Publishers never wait for a tap: what
-// does not fit into its queue of size messages is counted as a drop of p. Wants
+// does not fit into its queue of size messages and bytes is counted as a drop of p. Wants
 // is called in the publisher's goroutine, so it decides at once and changes
 // nothing. The tap's jobs are for nobody.
-func (h *Hub) AddTap(p Protocol, size int, wants func(*Message) bool) *Link {
+func (h *Hub) AddTap(p Protocol, size, bytes int, wants func(*Message) bool) *Link {
 	l := NewLink(p, &h.counters, size, 0)
-	l.wants = wants
+	l.wants, l.bytesMost = wants, int64(bytes)
 	h.taps = append(h.taps, l)
 	return l
 }
@@ -69,9 +71,18 @@ func (h *Hub) AddTap(p Protocol, size int, wants func(*Message) bool) *Link {
 // tap offers a broadcast to the taps. They are not part of its delivery report.
 func (h *Hub) tap(m *Message) {
 	for _, l := range h.taps {
-		if l.wants(m) {
-			m.retain()
-			l.offer(Job{Message: m})
+		if !l.wants(m) {
+			continue
+		}
+		m.retain()
+		if l.bytes.Add(int64(len(m.Data))) > l.bytesMost {
+			l.bytes.Add(-int64(len(m.Data)))
+			l.busy.Add(1)
+			l.reject(Job{Message: m})
+			continue
+		}
+		if !l.offer(Job{Message: m}) {
+			l.bytes.Add(-int64(len(m.Data)))
 		}
 	}
 }
@@ -177,7 +188,14 @@ func (l *Link) hand(batch []Job, fan func([]Job)) {
 		runtime.Gosched() // those who publish just now are let in: one system call then serves them all
 		batch = l.fill(batch)
 	}
+	held := 0
+	if l.wants != nil {
+		for _, j := range batch {
+			held += len(j.Message.Data)
+		}
+	}
 	fan(batch)
+	l.bytes.Add(-int64(held))
 	l.busy.Add(-int64(len(batch)))
 	clear(batch)
 }

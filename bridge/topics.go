@@ -57,11 +57,6 @@ func (t *Tree) Say(c Channel) string {
 	return t.base + "/" + levelChannels + "/" + strconv.FormatUint(uint64(c), 10) + "/broadcast"
 }
 
-// Said is the topic on which a sender's broadcasts are.
-func (t *Tree) Said(c Channel, s SenderID) string {
-	return string(t.AppendTopic(nil, &Message{Type: Broadcast, Channel: c, Sender: s}))
-}
-
 // Tell is the topic to which a client publishes what is for one receiver.
 func (t *Tree) Tell(c Channel, receiver SenderID) string {
 	return t.base + "/" + levelChannels + "/" + strconv.FormatUint(uint64(c), 10) + "/send/" + strconv.FormatUint(uint64(receiver), 10)

@@ -267,6 +267,7 @@ func testFailures(t *testing.T) {
 		assert.Equal(t, 401, wrong())
 	}
 	assert.Equal(t, 429, wrong())
+	assert.Contains(t, r.log.String(), "setting=limits.failures", "the owner can find out who it is")
 	eventually(t, "one is forgiven", func() bool { return wrong() == 401 })
 	assert.Equal(t, 429, wrong(), "and no more")
 }

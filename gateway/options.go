@@ -46,6 +46,9 @@ func (g *Gateway) mqttOptions(secure *tls.Config) mqtt.Options {
 	o.TLSListen, o.TLS = g.cfg.MQTT.TLSListen, secure
 	o.Users = g.users()
 	o.Reserved = append(o.Reserved, "watchtower-"+g.name)
+	// Its own discovery: nobody else is to take the house's view of it over.
+	discovery := g.cfg.HomeAssistant.DiscoveryPrefix + "/device/" + homeassistant.GatewayID(g.name)
+	o.OwnTopics = []string{discovery + "/", discovery + "_"}
 	o.MaxPacketBytes = g.cfg.MQTT.MaxPacketBytes
 	o.ConnectTimeout = g.cfg.MQTT.ConnectTimeout
 	o.WriteTimeout = g.cfg.MQTT.WriteTimeout

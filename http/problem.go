@@ -7,6 +7,7 @@ import (
 	nethttp "net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"watchtower/bridge"
 )
@@ -137,9 +138,24 @@ func (s *Server) fail(w nethttp.ResponseWriter, r *nethttp.Request, err error) {
 	s.write(w, shown.Status, problemType, shown)
 }
 
+// logFailures tells the owner who is shut out, once a minute for all: else nobody
+// in the house would know why nothing works.
+func (s *Server) logFailures(r *nethttp.Request) {
+	now, last := time.Now().Unix(), s.shutOut.Load()
+	if now-last < 60 || !s.shutOut.CompareAndSwap(last, now) {
+		return
+	}
+	event := s.log.WithField("client", s.client(r).Addr().String()).WithField("setting", "limits.failures")
+	if r.Header.Get("X-Forwarded-For") != "" {
+		event = event.WithField("hint", "it comes through a proxy: is that in http.trusted_proxies?")
+	}
+	event.Warn("too many wrong secret keys, tokens or senders: requests from there are refused for a while")
+}
+
 // tooMany makes the problem of a client with too many failures, and says when
 // it may come again.
 func (s *Server) tooMany(w nethttp.ResponseWriter, r *nethttp.Request) *bridge.Error {
+	s.logFailures(r)
 	_, wait := s.failures.allows(s.client(r))
 	wait = max(1, wait) // it may be forgiven just now
 	w.Header().Set("Retry-After", strconv.Itoa(wait))

@@ -9,6 +9,7 @@ import (
 	nethttp "net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/cors"
@@ -38,7 +39,8 @@ type Server struct {
 	conns     *connections
 	sockets   sync.WaitGroup // streams and WebSockets, which net/http does not wait for
 	gate      *gate
-	cors      *cors.Cors // nil: no page of another origin may ask
+	shutOut   atomic.Int64 // Unix seconds when it was last logged that somebody is
+	cors      *cors.Cors   // nil: no page of another origin may ask
 
 	quiet chan struct{} // closed when nobody is to wait for messages any more
 

@@ -20,6 +20,7 @@ type Options struct {
 	TLSListen      string          // host:port; empty: no TLS listener
 	TLS            *tls.Config     // for TLSListen
 	Reserved       []string        // client ids that are refused
+	OwnTopics      []string        // beginnings of topics to which no client may publish
 	Users          map[string]User // by user name; names have no dot
 	MaxPacketBytes int             // largest packet after CONNECT; before it is 64 KiB
 	ConnectTimeout time.Duration   // from the connection to CONNECT

@@ -59,6 +59,7 @@ func (b *Broker) admit(s *session, p publication) (*message, error) {
 var (
 	errTopic  = errors.New("topic: names the broker's own, or nothing")
 	errDenied = errors.New("topic: the user's access list does not allow it")
+	errOwn    = errors.New("topic: the gateway alone publishes there")
 )
 
 // mayPublish finds out what a topic means, and whether somebody may publish to
@@ -70,6 +71,11 @@ func (b *Broker) mayPublish(topic string, s *bridge.Sender, may *access) (onChan
 	}
 	if topic == "" || !mochi.IsValidFilter(topic, true) {
 		return false, a, errTopic
+	}
+	for _, beginning := range b.opts.OwnTopics {
+		if strings.HasPrefix(topic, beginning) {
+			return false, a, errOwn
+		}
 	}
 	place, a, refusal := b.tree.ParsePublish(topic)
 	if refusal != nil {

@@ -58,8 +58,11 @@ func (r *retained) set(m *message, from source) error {
 			return err
 		}
 	}
-	if from == published || from == kept {
+	switch old := r.root.child(m.topic); {
+	case from == published, from == kept:
 		r.note(m)
+	case from == own && old != nil && old.m != nil && !old.own:
+		r.note(&message{topic: m.topic}) // a client's is not to come back with the next start
 	}
 	if len(m.payload) == 0 {
 		r.remove(&r.root, m.topic)
@@ -111,12 +114,20 @@ func (r *retained) admit(m *message) error {
 
 // find returns the message of a topic, or nil.
 func (n *node) find(topic string) *message {
+	if n = n.child(topic); n == nil {
+		return nil
+	}
+	return n.m
+}
+
+// child returns the node of a topic, or nil.
+func (n *node) child(topic string) *node {
 	for level := range strings.SplitSeq(topic, "/") {
 		if n = n.children[level]; n == nil {
 			return nil
 		}
 	}
-	return n.m
+	return n
 }
 
 // clear takes a node's message away. The caller holds mu.

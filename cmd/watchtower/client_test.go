@@ -104,8 +104,8 @@ func TestRefusedForGoodEndsAfterOneMoreRegistration(t *testing.T) {
 		err := c.as(t.Context(), func(target, identity) error { calls++; return &refusal{401, "no"} })
 		require.EqualError(t, err, "no")
 	}
-	assert.Equal(t, 3, calls)
-	assert.Equal(t, 2, f.registered())
+	assert.Equal(t, 4, calls)
+	assert.Equal(t, 3, f.registered())
 }
 
 func TestRegister(t *testing.T) {

@@ -2,25 +2,31 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 )
 
 // follow prints what is said on channels until ctx ends. After a stream that
-// stood is lost, it tries again until the gateway refuses it.
+// stood is lost, it tries again until the gateway refuses it, and prints what was
+// said meanwhile.
 func (c *client) follow(ctx context.Context, channels []uint32) error {
 	gap, stood := c.firstGap, false
+	var heard until
 	for {
 		err := c.as(ctx, func(t target, id identity) error {
-			s, err := c.join(ctx, t, id, channels, true)
+			s, err := c.join(ctx, t, id, channels, true, heard.since(time.Now()))
 			if err != nil {
 				return err
 			}
 			defer s.close()
 			gap, stood = c.firstGap, true
+			if heard.began.IsZero() {
+				heard.began = time.Now()
+			}
 			fmt.Fprintf(c.err, "watchtower: following channel %s at %s as %s (%d), Ctrl-C ends\n", idList(channels), t.url, c.senderName(), id.ID)
-			return c.copyMessages(s)
+			return c.copyMessages(s, &heard)
 		})
 		if ctx.Err() != nil {
 			return nil
@@ -38,14 +44,45 @@ func (c *client) follow(ctx context.Context, channels []uint32) error {
 	}
 }
 
+// until is how far somebody has heard.
+type until struct {
+	began time.Time // the first stream
+	last  string    // message's id
+}
+
+// since is what a join has to say to hear the rest.
+func (p until) since(now time.Time) string {
+	switch {
+	case p.last != "":
+		return p.last
+	case p.began.IsZero():
+		return ""
+	}
+	return fmt.Sprintf("%ds", int(now.Sub(p.began).Seconds())+1)
+}
+
 // copyMessages prints a stream's messages until it ends. It never returns nil.
-func (c *client) copyMessages(s *stream) error {
+func (c *client) copyMessages(s *stream, heard *until) error {
 	for {
 		line, err := s.next()
 		if err != nil {
 			return err
 		}
+		var what struct {
+			ID, Type, Detail string
+			Channel          uint32
+		}
+		if json.Unmarshal(line, &what) == nil && what.ID != "" {
+			heard.last = what.ID
+		}
 		if !c.json {
+			switch what.Type {
+			case "gap":
+				fmt.Fprintf(c.err, "watchtower: channel %d: something was said that is not known any more\n", what.Channel)
+				continue
+			case "end":
+				return errors.New(what.Detail)
+			}
 			line = []byte(messageLine(line, time.Local))
 		}
 		if _, err := c.out.Write(append(line, '\n')); err != nil {

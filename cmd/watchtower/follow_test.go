@@ -65,20 +65,22 @@ func TestFollowComesBack(t *testing.T) {
 	f, p := newFake(t, "key"), newPlace(t)
 	p.announce(t, f)
 	out := follow(t, p, false)
-	for range 3 {
-		<-f.opened
+	for n := range 3 {
+		assert.Equal(t, n > 0, strings.Contains(<-f.opened, "since=01J"), "what was said meanwhile is wanted")
 		go f.tell(aMessage)
 		assert.Contains(t, out.line(t), " #5 kitchen (72): hi")
 		f.forget() // its data is gone, too
 		f.kick()
 	}
 	<-f.opened
+	f.tell(`{"type":"gap","channel":5}`)
 	go f.tell(aMessage)
 	out.line(t) // it has said that it follows
 	assert.Equal(t, 4, f.registered())
 	out.stop()
 	require.NoError(t, <-out.result)
 	said := p.err.String()
+	assert.Contains(t, said, "watchtower: channel 5: something was said that is not known any more\n")
 	assert.Equal(t, 3, strings.Count(said, "watchtower: connection lost: the gateway ended the stream; trying again in 1ms\n"))
 	assert.Equal(t, 4, strings.Count(said, "watchtower: following channel 5 at "+f.URL+" as cli-"))
 }
@@ -117,4 +119,12 @@ func TestStreamThatEndsAtOnce(t *testing.T) {
 	code, _, err := p.run("broadcast", "5", "x", "--url", s.URL)
 	assert.Equal(t, exitError, code)
 	assert.Contains(t, err, "ended the stream at once")
+}
+
+// Who was cut off before the first message wants what is not older than that.
+func TestHowFarSomebodyHasHeard(t *testing.T) {
+	now := time.Now()
+	assert.Empty(t, until{}.since(now))
+	assert.Equal(t, "4s", until{began: now.Add(-3500 * time.Millisecond)}.since(now))
+	assert.Equal(t, "01J", until{began: now, last: "01J"}.since(now))
 }

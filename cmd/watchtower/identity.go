@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // cacheFile is where the client keeps who it is, in the data directory.
@@ -47,7 +49,7 @@ func defaultName(host string) string {
 }
 
 // as calls do as the client's sender: by the identity that is kept, or by a new
-// one. An identity that the gateway refuses is replaced once.
+// one. An identity that the gateway refuses is replaced.
 func (c *client) as(ctx context.Context, do func(target, identity) error) error {
 	t, err := c.find()
 	if err != nil {
@@ -57,27 +59,50 @@ func (c *client) as(ctx context.Context, do func(target, identity) error) error 
 	if err != nil {
 		return err
 	}
+	more := 1 // registrations after the identity that it began with
 	if !known {
-		if id, err = c.register(ctx, t, "", false); err != nil {
+		more = 2
+	}
+	for attempt := 0; ; attempt++ {
+		if !known {
+			if more == 0 {
+				return err // it is not that: the gateway does not want the sender
+			}
+			more--
+			if id, err = c.register(ctx, t, "", false); err != nil {
+				return err
+			}
+		}
+		if err = do(t, id); !refused(err, 401) || attempt == attemptsMost {
 			return err
 		}
-		return do(t, id)
-	}
-	if err = do(t, id); !refused(err, 401) {
-		return err
-	}
-	// Another command may have registered meanwhile: its token is as good, and
-	// a further registration would stop it.
-	newer, known, err := c.cached(t)
-	if err == nil && known && newer != id {
-		if err = do(t, newer); !refused(err, 401) {
+		// Another command may have registered meanwhile: its token is as good, and
+		// a further registration would stop it. It is kept in a moment.
+		if !pauseFor(ctx, rand.N(takeTurns)) {
 			return err
 		}
+		newer, found, failed := c.cached(t)
+		known = failed == nil && found && newer != id
+		if known {
+			id = newer
+		}
 	}
-	if id, err = c.register(ctx, t, "", false); err != nil {
-		return err
+}
+
+// Commands that start together and have no token yet take turns: each registers
+// the name, and only the last token counts.
+const (
+	attemptsMost = 5
+	takeTurns    = 50 * time.Millisecond
+)
+
+func pauseFor(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
 	}
-	return do(t, id)
 }
 
 // register registers the client's name, and keeps the identity. The token is

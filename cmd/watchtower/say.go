@@ -42,7 +42,7 @@ func (c *client) readMessage(args []string) (message []byte, raw bool, err error
 func (c *client) say(ctx context.Context, s said) error {
 	var answer []byte
 	err := c.as(ctx, func(t target, id identity) error {
-		membership, err := c.join(ctx, t, id, s.channels, false)
+		membership, err := c.join(ctx, t, id, s.channels, false, "")
 		if err != nil {
 			return err
 		}

@@ -28,8 +28,8 @@ type stream struct {
 
 // join opens a stream on channels, and returns once the sender is a member.
 // Linger is off: the membership ends with this stream, and no other stream of
-// the same sender is touched.
-func (c *client) join(ctx context.Context, t target, id identity, channels []uint32, echo bool) (*stream, error) {
+// the same sender is touched. With since, what was missed comes first.
+func (c *client) join(ctx context.Context, t target, id identity, channels []uint32, echo bool, since string) (*stream, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	late := time.AfterFunc(streamTimeout, cancel)
 	fail := func(err error) (*stream, error) {
@@ -40,13 +40,14 @@ func (c *client) join(ctx context.Context, t target, id identity, channels []uin
 		}
 		return nil, err
 	}
-	resp, err := c.send(ctx, t, request{
-		method: "GET", path: "/channels/join", token: id.Token,
-		query: url.Values{
-			"channels": {idList(channels)}, "sender": {strconv.FormatUint(uint64(id.ID), 10)},
-			"echo": {strconv.FormatBool(echo)}, "linger": {"false"},
-		},
-	})
+	query := url.Values{
+		"channels": {idList(channels)}, "sender": {strconv.FormatUint(uint64(id.ID), 10)},
+		"echo": {strconv.FormatBool(echo)}, "linger": {"false"},
+	}
+	if since != "" {
+		query.Set("since", since)
+	}
+	resp, err := c.send(ctx, t, request{method: "GET", path: "/channels/join", token: id.Token, query: query})
 	if err != nil {
 		return fail(err)
 	}

@@ -77,28 +77,39 @@ func (s *Service) reconcile(ctx context.Context) {
 // adding at once would leave a second entity beside the first.
 func (s *Service) tell(ctx context.Context, changed, gone map[string]discovery) {
 	if len(gone) > 0 {
-		s.takeAway(gone)
-		if !pause(ctx, s.opts.Settle) {
+		if !s.takeAway(ctx, gone) || !pause(ctx, s.opts.Settle) {
 			return
 		}
 	}
-	s.clearRetained()
 	for _, topic := range slices.Sorted(maps.Keys(changed)) {
 		s.publish(topic, changed[topic].payload())
 	}
+	// Templates would stumble over an empty state: nobody may read it any more.
+	if len(changed) > 0 && s.leftovers() && !pause(ctx, s.opts.Settle) {
+		return
+	}
+	s.clearRetained()
 }
 
 // takeAway is the step of a removal that Home Assistant acts on: of a device that
 // stays the components without their keys, of another an empty payload.
-func (s *Service) takeAway(gone map[string]discovery) {
-	for topic, left := range gone {
+func (s *Service) takeAway(ctx context.Context, gone map[string]discovery) bool {
+	for i, topic := range slices.Sorted(maps.Keys(gone)) {
+		left := gone[topic]
+		if i > 0 && !s.breathe(ctx) {
+			return false
+		}
 		if stays, ok := s.known.Topics[topic]; ok {
 			s.publish(topic, stays.with(left.without()).payload())
 		} else {
 			s.publish(topic, nil)
 		}
 	}
+	return true
 }
+
+// breathe lies between two topics of many, so that no client's queue overflows.
+func (s *Service) breathe(ctx context.Context) bool { return pause(ctx, s.opts.Spread) }
 
 func (s *Service) publish(topic string, payload []byte) {
 	s.failed("discovery not published", s.bus.PublishRetained(topic, payload))
@@ -110,7 +121,7 @@ func (s *Service) greet(ctx context.Context) {
 		return
 	}
 	for i, topic := range slices.Sorted(maps.Keys(s.known.Topics)) {
-		if i > 0 && !pause(ctx, s.opts.Spread) {
+		if i > 0 && !s.breathe(ctx) {
 			return
 		}
 		s.publish(topic, s.known.Topics[topic].payload())
@@ -133,7 +144,11 @@ func (s *Service) layGhosts(ctx context.Context) bool {
 	if len(ghosts) == 0 {
 		return true
 	}
-	for topic, ghost := range ghosts {
+	for i, topic := range slices.Sorted(maps.Keys(ghosts)) {
+		ghost := ghosts[topic]
+		if i > 0 && !s.breathe(ctx) {
+			return false
+		}
 		whole := ghost
 		if stays, ok := s.known.Topics[topic]; ok {
 			whole = stays.with(ghost.Components)
@@ -143,8 +158,7 @@ func (s *Service) layGhosts(ctx context.Context) bool {
 	if !pause(ctx, s.opts.Settle) {
 		return false
 	}
-	s.takeAway(ghosts)
-	if !pause(ctx, s.opts.Settle) {
+	if !s.takeAway(ctx, ghosts) || !pause(ctx, s.opts.Settle) {
 		return false
 	}
 	if len(s.births) == 0 { // else it began anew meanwhile, and may not have seen all of it

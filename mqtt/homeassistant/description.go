@@ -99,6 +99,28 @@ func (d description) feeds() bool {
 	return false
 }
 
+// live reports whether some sensor hears each message as it comes.
+func (d description) live() bool {
+	for _, s := range d.sensors {
+		if s.expireAfter > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+var wordValue = regexp.MustCompile(`\bvalue\b`)
+
+// hearsText reports whether some sensor reads messages that are not JSON.
+func (d description) hearsText() bool {
+	for _, s := range d.sensors {
+		if wordValue.MatchString(s.value) {
+			return true
+		}
+	}
+	return false
+}
+
 // read reads the keys in a fixed order, so that the same description always has
 // the same first fault.
 func read(root map[string]json.RawMessage) (d description, err error) {

@@ -103,7 +103,7 @@ func TestGoodDescriptions(t *testing.T) {
 
 func TestTemplates(t *testing.T) {
 	for _, good := range []string{
-		"{{ value }}", "{{value_json.m}}", "{{ value_json['a b'].c[0] }}", "{{ value.split(',')[1] | trim | float(0) | round(1) }}",
+		"{{ value }}", "{{value_json.m}}", "{{ value_json['a b'].c[0] }}", "{{ value.split(',')[1] | trim | float(0) | round(1) }}", "{{ value | float | round }}", "{{ value_json.a // 10 + 1 }}",
 		"{{ value_json.t * 0.1 }}", "{{ (value_json.t | float - 32) / 1.8 }}", "{{ value_json.a / 10 * 3 }}", "{{ -value_json.a + 1 }}",
 		"{{ 'on' if value_json.s == 1 else 'off' }}", "{{ value_json.m if value_json is defined and value_json.m is not none else None }}",
 		"{{ (value_json | default({})).m | default }}", "{{ value_json.a }}/{{ value_json.b }}", "{{ value[2:5] }}", "{{ value[:5] }}", "{{ value[1:] }}",
@@ -116,7 +116,8 @@ func TestTemplates(t *testing.T) {
 		"{{ range(9) | length }}", "{{ value.__class__ }}", "{{ value_json._x }}", "{{ value.format(1) }}", "{{ value | tojson }}", "{{ value }",
 		"{{ 9 ** 9 ** 9 }}", "{{ value * 9999999 }}", "{{ 'x' * 9999999 }}", "{{ 9 * value * 0.1 }}", "{{ value * 2.0|int }}", "{{ value | }}",
 		"{{ value_json. }}", "{{ (value }}", "{{ value) }}", "{{ value value }}", "{{ value if }}", "{{ value is }}", "{{ value[ }}", "{{ value['\\n'] }}",
-		"{{ '%9999d' % 1 }}", "{{ value | replace('a' }}", "{{ value == }}", "{{ 1 + }}", "{{ value_json.if }}", "{{ {'a': value} }}", "{{ value; }}",
+		"{{ '%9999d' % 1 }}", "{{ value | replace('a', '') }}", "{{ 1|round(99999999999) }}", "{{ value_json.m | round(value_json.p) }}", "{{ 1 | round(-1) }}",
+		"{{ value_json.n // 1 * value }}", "{{ 9999999999//1*'a' }}", "{{ value | round( }}", "{{ value == }}", "{{ 1 + }}", "{{ value_json.if }}", "{{ {'a': value} }}", "{{ value; }}",
 		"{{ cycler() }}", "{{ self }}", "{{ value.split }}{{", "{{ not }}",
 	} {
 		assert.NotEmpty(t, checkTemplate(bad), bad)

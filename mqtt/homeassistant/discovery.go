@@ -158,8 +158,8 @@ func (s *Service) described(d *device) discovery {
 	for key, sensor := range d.description.sensors {
 		c := component{"state_topic": s.stateTopic(d.channel, d.sender), "value_template": sensor.value}
 		if sensor.expireAfter > 0 {
-			// A retained state would come back to life: these hear the sender itself.
-			c["state_topic"], c["expire_after"] = s.tree.Said(d.channel, d.sender), sensor.expireAfter
+			// A retained state would come back to life: these hear what is not retained.
+			c["state_topic"], c["expire_after"] = s.liveTopic(d.channel, d.sender), sensor.expireAfter
 		}
 		for key, text := range map[string]string{"unit_of_measurement": sensor.unit, "device_class": sensor.deviceClass, "state_class": sensor.stateClass} {
 			if text != "" {

@@ -43,6 +43,7 @@ type Options struct {
 	Version    string                    // of the program
 
 	Queue  int           // messages that wait to be mirrored
+	Bytes  int           // of them
 	Every  time.Duration // least time between two writes of one retained topic, and between two rounds of discovery
 	Settle time.Duration // how long Home Assistant may take to do what discovery says, before the next step
 	Spread time.Duration // between two discovery messages after a birth
@@ -50,7 +51,7 @@ type Options struct {
 
 // DefaultOptions are those that no setting changes.
 func DefaultOptions() Options {
-	return Options{Queue: 4096, Every: time.Second, Settle: 2 * time.Second, Spread: 20 * time.Millisecond}
+	return Options{Queue: 1024, Bytes: 4 << 20, Every: time.Second, Settle: 2 * time.Second, Spread: 20 * time.Millisecond}
 }
 
 // Service keeps Home Assistant informed. New starts nothing.
@@ -93,7 +94,7 @@ func New(hub *bridge.Hub, bus Bus, memory Memory, opts Options, log *logrus.Logg
 		s.restore(r)
 	}
 	if len(opts.Channels) > 0 {
-		s.tap = hub.AddTap(bridge.MQTT, opts.Queue, s.wants)
+		s.tap = hub.AddTap(bridge.MQTT, opts.Queue, opts.Bytes, s.wants)
 	}
 	return s, nil
 }

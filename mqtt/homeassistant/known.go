@@ -81,6 +81,7 @@ func (s *Service) compare() (want, gone map[string]discovery) {
 const (
 	ghostsMost = 256
 	hauntsMost = 1024
+	allGhosts  = 2048 // components of all topics: about a megabyte
 )
 
 // haunt adds to a topic's ghosts.
@@ -88,13 +89,20 @@ func (k known) haunt(topic string, left discovery) {
 	if all := left.with(k.Ghosts[topic].Components); len(all.Components) <= ghostsMost {
 		left = all
 	}
-	if _, haunted := k.Ghosts[topic]; !haunted && len(k.Ghosts) >= hauntsMost {
-		for other := range k.Ghosts { // any
-			delete(k.Ghosts, other)
+	k.Ghosts[topic] = left
+	n := 0
+	for _, ghost := range k.Ghosts {
+		n += len(ghost.Components)
+	}
+	for other, ghost := range k.Ghosts { // any
+		if len(k.Ghosts) <= hauntsMost && n <= allGhosts {
 			break
 		}
+		if other != topic {
+			n -= len(ghost.Components)
+			delete(k.Ghosts, other)
+		}
 	}
-	k.Ghosts[topic] = left
 }
 
 // remember writes the memory, if it has changed. What cannot be written is
@@ -130,6 +138,13 @@ func (s *Service) retained(devices []remembered) (topics []string) {
 		topics = append(topics, s.stateTopic(d.Channel, d.Sender))
 	}
 	return topics
+}
+
+// leftovers reports whether there are retained messages for which nobody asks any
+// more.
+func (s *Service) leftovers() bool {
+	wanted := s.retained(s.known.Devices)
+	return slices.ContainsFunc(s.known.Retained, func(topic string) bool { return !slices.Contains(wanted, topic) })
 }
 
 // clearRetained removes the retained messages for which nobody asks any more.

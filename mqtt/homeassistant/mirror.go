@@ -13,6 +13,10 @@ import (
 const (
 	eventType = "message"
 
+	// fieldsBytes is the most that a message may have to be taken apart. Home
+	// Assistant keeps no attributes of such a size anyway.
+	fieldsBytes = 16 << 10
+
 	// stateMost is the most characters that a state may have in Home Assistant.
 	stateMost = 255
 )
@@ -21,16 +25,22 @@ const (
 func (s *Service) hear(jobs []bridge.Job) {
 	for _, j := range jobs {
 		m := j.Message
-		if !s.describe(m) {
-			s.mirror(m)
+		switch what := s.describe(m); what {
+		case taken: // it fires nothing
+		default:
+			s.mirror(m, what == message)
 		}
 		j.Done(s.hub.Counters(), bridge.MQTT, 0, 0)
 	}
 }
 
-// mirror publishes a message as Home Assistant can read it.
-func (s *Service) mirror(m *bridge.Message) {
-	said := fields(m.Data)
+// mirror publishes a message as Home Assistant can read it, and feeds its sender's
+// state with it.
+func (s *Service) mirror(m *bridge.Message, feeds bool) {
+	var said map[string]any
+	if len(m.Data) <= fieldsBytes {
+		said = fields(m.Data)
+	}
 	about := aboutMessage(m)
 	event := map[string]any{}
 	maps.Copy(event, said)
@@ -43,7 +53,9 @@ func (s *Service) mirror(m *bridge.Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.putLocked(s.lastTopic(m.Channel), encode(map[string]any{"state": cut(text), "attributes": about}))
-	s.feedLocked(m, said)
+	if feeds {
+		s.feedLocked(m, said)
+	}
 }
 
 // aboutMessage is what is said of every message.

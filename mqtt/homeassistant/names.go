@@ -25,8 +25,11 @@ func slug(name string) string {
 	}, strings.ToLower(name))
 }
 
-// gatewayID is the gateway's as a device.
-func (s *Service) gatewayID() string { return "watchtower_" + escape(s.tree.Gateway()) }
+// GatewayID is a gateway's id as a device. Those of devices that describe themselves
+// begin with it and a _.
+func GatewayID(gateway string) string { return "watchtower_" + escape(gateway) }
+
+func (s *Service) gatewayID() string { return GatewayID(s.tree.Gateway()) }
 
 // deviceID is that of a device that described itself. It is made of the name: a
 // sender that is deleted and registers again is the same device to people, and
@@ -38,6 +41,11 @@ func (s *Service) topic(id string) string { return s.opts.Prefix + "/device/" + 
 
 func (s *Service) eventTopic(c bridge.Channel) string { return s.tree.HomeAssistant(c, "event") }
 func (s *Service) lastTopic(c bridge.Channel) string  { return s.tree.HomeAssistant(c, "last") }
+
+// liveTopic carries the same for sensors that expire, and is not retained.
+func (s *Service) liveTopic(c bridge.Channel, sender bridge.SenderID) string {
+	return s.tree.HomeAssistant(c, "live/"+strconv.FormatUint(uint64(sender), 10))
+}
 
 func (s *Service) stateTopic(c bridge.Channel, sender bridge.SenderID) string {
 	return s.tree.HomeAssistant(c, "state/"+strconv.FormatUint(uint64(sender), 10))

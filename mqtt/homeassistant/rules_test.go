@@ -132,7 +132,7 @@ func brokenComponent(key string, c map[string]any) (all []string) {
 			bad("%s %q", k, text)
 		}
 	}
-	if c["expire_after"] != nil && !strings.Contains(c["state_topic"].(string), "/broadcast/") {
+	if c["expire_after"] != nil && !strings.Contains(c["state_topic"].(string), "/live/") {
 		bad("expire_after on a topic that is retained")
 	}
 	return all

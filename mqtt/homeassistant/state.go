@@ -31,20 +31,27 @@ type device struct {
 	known    bool           // it is on disk, so its state may be too
 }
 
-// describe takes a message as a description, if it is one. It reports false if
-// the message is to be mirrored: descriptions with a fault are, for somebody
-// may look for them there.
-func (s *Service) describe(m *bridge.Message) bool {
+// said is what a message turned out to be.
+type said int
+
+const (
+	message said = iota // and no description
+	faulty              // a description with a fault, which is mirrored: somebody may look for it there
+	taken               // a description
+)
+
+// describe takes a message as a description, if it is one.
+func (s *Service) describe(m *bridge.Message) said {
 	s.mu.Lock()
 	d := s.devices[m.Sender]
 	same := d != nil && d.channel == m.Channel && bytes.Equal(d.raw, m.Data)
 	s.mu.Unlock()
 	if same {
-		return true
+		return taken
 	}
 	description, meant, err := parse(m.Data)
 	if !meant {
-		return false
+		return message
 	}
 	if err == nil && m.Name == "" {
 		err = wrong("sender", "has no name: only senders with a name can be devices")
@@ -53,7 +60,7 @@ func (s *Service) describe(m *bridge.Message) bool {
 		err = s.accept(m, description)
 	}
 	if err == nil {
-		return true
+		return taken
 	}
 	reason := bridge.Malformed
 	if errors.Is(err, errTooMany) {
@@ -64,7 +71,7 @@ func (s *Service) describe(m *bridge.Message) bool {
 		s.log.WithField("sender", m.Sender).WithField("name", m.Name).WithField("channel", m.Channel).
 			WithField("fault", oneLine(err)).Warn("self-description refused")
 	}
-	return false
+	return faulty
 }
 
 var errTooMany = errors.New("too many devices describe themselves (limits.homeassistant_devices)")
@@ -138,10 +145,24 @@ func (s *Service) feedLocked(m *bridge.Message, said map[string]any) {
 	if d == nil || d.channel != m.Channel || len(m.Data) == 0 || !utf8.Valid(m.Data) {
 		return
 	}
-	d.state = m.Data
+	state := m.Data
 	if said != nil {
-		d.state = d.gather(said)
+		state = d.gather(said)
 	}
+	if said == nil && !d.description.hearsText() {
+		return // nobody can read it
+	}
+	if d.known && d.description.live() {
+		s.failed("state not published", s.bus.PublishOwn(s.liveTopic(d.channel, d.sender), state))
+	}
+	if said == nil && d.gathered != nil {
+		// What was gathered stays: it would be unknown after the next restart.
+		if d.known && d.description.feeds() {
+			s.failed("state not published", s.bus.PublishOwn(s.stateTopic(d.channel, d.sender), state))
+		}
+		return
+	}
+	d.state = state
 	if d.known && d.description.feeds() {
 		s.putLocked(s.stateTopic(d.channel, d.sender), d.state)
 	}

@@ -11,13 +11,15 @@ const templateBytes = 256
 
 // The words of a template. A device's template runs in Home Assistant, so it may
 // compute with its own message and nothing else: no statements, no functions, no
-// states of the house, and nothing that makes long texts out of short ones.
+// states of the house, and nothing that makes long texts out of short ones, or takes
+// Home Assistant long: it would hang at each of its starts, since discovery is
+// retained.
 var (
 	templateValues  = []string{"value", "value_json", "true", "false", "none", "True", "False", "None"}
 	templateTests   = []string{"defined", "undefined", "number", "string", "mapping", "sequence", "boolean", "none"}
 	templateMethods = []string{"split", "strip", "lstrip", "rstrip", "lower", "upper", "startswith", "endswith", "get"}
 	templateFilters = []string{
-		"float", "int", "round", "abs", "bool", "default", "lower", "upper", "trim", "replace", "length", "first", "last", "min", "max",
+		"float", "int", "round", "abs", "bool", "default", "lower", "upper", "trim", "length", "first", "last", "min", "max",
 	}
 	reserved = []string{"if", "else", "and", "or", "not", "in", "is"}
 
@@ -144,15 +146,19 @@ func (e *expression) sum() {
 	}
 }
 
-// product allows * where a number with a point is on one side, or a quotient:
-// then a text beside it is an error, and never a text a million times as long.
+// product allows * where a number with a point is on one side, or a quotient by /,
+// which has a point too (that by // may have none): then a text beside it is an
+// error, and never a text a million times as long.
 func (e *expression) product() {
 	fraction := e.sign()
 	for {
 		switch {
-		case e.take("/", "//"):
+		case e.take("/"):
 			e.sign()
 			fraction = true
+		case e.take("//"):
+			e.sign()
+			fraction = false
 		case e.take("*"):
 			if right := e.sign(); !fraction && !right {
 				e.fail("one side of * must be a number with a point, such as 0.1")
@@ -181,8 +187,7 @@ func (e *expression) sign() (fraction bool) {
 		case e.take("["):
 			e.subscript()
 		case e.take("|"):
-			e.word("filter", templateFilters)
-			e.arguments()
+			e.filter()
 		case e.take("is"):
 			e.take("not")
 			e.word("test", templateTests)
@@ -191,6 +196,24 @@ func (e *expression) sign() (fraction bool) {
 		}
 		fraction = false
 	}
+}
+
+// filter reads a filter. The digits that round keeps are written out: it computes
+// with ten to the power of them.
+func (e *expression) filter() {
+	rounds := len(e.tokens) > 0 && e.tokens[0] == "round"
+	e.word("filter", templateFilters)
+	if !rounds || len(e.tokens) == 0 || e.tokens[0] != "(" {
+		e.arguments()
+		return
+	}
+	e.tokens = e.tokens[1:]
+	if len(e.tokens) == 0 || len(e.tokens[0]) != 1 || e.tokens[0][0] < '0' || e.tokens[0][0] > '9' {
+		e.fail("must say how many digits round keeps, from 0 to 9")
+		return
+	}
+	e.tokens = e.tokens[1:]
+	e.need(")")
 }
 
 func (e *expression) primary() {

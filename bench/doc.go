@@ -14,7 +14,7 @@
 //	payload.go    what a message carries      flight.go     messages that are out
 //	ear.go        a receiver's checks         histogram.go  latencies
 //	basic.go, session.go, mqtt.go, http.go, stream.go       the protocols
-//	datagrams*.go batches of datagrams        process.go    the server's costs
-//	metrics.go    the gateway's own counts    idle.go       memory of idle connections
-//	result.go     what came out               table.go      as people read it
+//	process.go    the server's costs          metrics.go    the gateway's own counts
+//	idle.go       memory of idle connections  result.go     what came out
+//	table.go      as people read it
 package bench

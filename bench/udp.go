@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"syscall"
 	"time"
 
 	"watchtower/bridge/wire"
+	"watchtower/datagram"
 )
 
 // receiveBuffer is what a UDP client asks of the system, so that it is not the
@@ -20,12 +22,19 @@ const tries = 10
 
 // udpSocket is what clients over UDP have in common.
 type udpSocket struct {
-	nc  *net.UDPConn
-	in  *receiver
-	out *transmitter
+	nc     *net.UDPConn
+	socket *datagram.Socket
+	in     *datagram.Reader
+	out    *datagram.Writer // from the first put on: receivers are many, and need none
+	room   []byte           // what is in out
 }
 
-func dialUDP(address string, datagram int) (udpSocket, error) {
+// inBatch is how many datagrams are read at once. Receivers are many, so it is small.
+const inBatch = 16
+
+// dialUDP opens a socket for datagrams of up to so many bytes: what is longer is
+// cut, and so found out.
+func dialUDP(address string, most int) (udpSocket, error) {
 	addr, err := net.ResolveUDPAddr("udp", address)
 	if err != nil {
 		return udpSocket{}, err
@@ -35,13 +44,12 @@ func dialUDP(address string, datagram int) (udpSocket, error) {
 		return udpSocket{}, err
 	}
 	_ = nc.SetReadBuffer(receiveBuffer) // as far as the system allows; what gets lost is seen
-	in, err := newReceiver(nc, datagram)
+	socket, err := datagram.Of(nc)
 	if err != nil {
 		_ = nc.Close()
 		return udpSocket{}, err
 	}
-	out, err := newTransmitter(nc)
-	return udpSocket{nc, in, out}, err
+	return udpSocket{nc: nc, socket: socket, in: socket.Reader(inBatch, most+1)}, nil
 }
 
 // ask sends a request, again if need be, until a reply is an answer.
@@ -56,7 +64,7 @@ func (s *udpSocket) ask(request []byte, answer func(reply []byte) (bool, error))
 			return err
 		}
 		for {
-			n, err := s.in.read()
+			n, err := s.read()
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				break
 			}
@@ -64,7 +72,7 @@ func (s *udpSocket) ask(request []byte, answer func(reply []byte) (bool, error))
 				return err
 			}
 			for i := range n {
-				if done, err := answer(s.in.at(i)); done || err != nil {
+				if done, err := answer(s.at(i)); done || err != nil {
 					return err
 				}
 			}
@@ -76,13 +84,13 @@ func (s *udpSocket) ask(request []byte, answer func(reply []byte) (bool, error))
 // each gives every datagram to a function until the socket is closed.
 func (s *udpSocket) each(e *ear, give func([]byte)) error {
 	for {
-		n, err := s.in.read()
+		n, err := s.read()
 		if err != nil {
 			return ended(err)
 		}
 		e.begin()
 		for i := range n {
-			if b := s.in.at(i); len(b) > 0 {
+			if b := s.at(i); len(b) > 0 {
 				give(b)
 			}
 		}
@@ -90,8 +98,49 @@ func (s *udpSocket) each(e *ear, give func([]byte)) error {
 	}
 }
 
-func (s *udpSocket) flush() error { return s.out.flush() }
-func (s *udpSocket) close()       { _ = s.nc.Close() }
+// read waits for datagrams and returns how many came. That nobody listened when
+// something was sent before is no reason to stop.
+func (s *udpSocket) read() (n int, err error) {
+	for {
+		if n, err = s.in.Read(); !errors.Is(err, syscall.ECONNREFUSED) {
+			return n, err
+		}
+	}
+}
+
+// at is a datagram of the last read.
+func (s *udpSocket) at(i int) []byte {
+	b, _ := s.in.At(i)
+	return b
+}
+
+// put adds a copy of a datagram to those that flush writes.
+func (s *udpSocket) put(b []byte) error {
+	if s.out == nil {
+		s.out = s.socket.Writer(true)
+	}
+	begin := len(s.room)
+	s.room = append(s.room, b...)
+	if s.out.Add(s.room[begin:], netip.AddrPort{}) {
+		return s.flush()
+	}
+	return nil
+}
+
+// flush writes what waits, or forgets it with an error.
+func (s *udpSocket) flush() (err error) {
+	if s.out == nil {
+		return nil
+	}
+	for err == nil && s.out.Waiting() > 0 {
+		_, err = s.out.Write(true)
+	}
+	s.out.Reset()
+	s.room = s.room[:0]
+	return err
+}
+
+func (s *udpSocket) close() { _ = s.nc.Close() }
 
 // port is where the client's datagrams come from.
 func (s *udpSocket) port() int { return s.nc.LocalAddr().(*net.UDPAddr).Port }
@@ -143,11 +192,11 @@ func (c *udpConn) join(channels []uint32) error {
 func (c *udpConn) close() {
 	for _, channel := range c.joined {
 		c.scratch, _ = wire.AppendRequest(c.scratch[:0], wire.Request{Op: wire.OpQuit, ID: c.id, Channel: channel})
-		if c.out.add(c.scratch) != nil {
+		if c.put(c.scratch) != nil {
 			break // it is closed already
 		}
 	}
-	_ = c.out.flush() // as far as it goes: in two minutes the server forgets
+	_ = c.flush() // as far as it goes: in two minutes the server forgets
 	c.udpSocket.close()
 }
 
@@ -163,7 +212,7 @@ func (c *udpConn) add(channel uint32, payload []byte) (err error) {
 	if c.scratch, err = c.message(c.scratch[:0], channel, payload); err != nil {
 		return err
 	}
-	return c.out.add(c.scratch)
+	return c.put(c.scratch)
 }
 
 func (c *udpConn) keep() error {

@@ -55,7 +55,8 @@ type HTTP struct {
 
 // UDP is the section of the UDP bridge.
 type UDP struct {
-	Listen string // host:port; empty: off
+	Listen              string // host:port; empty: off
+	SegmentationOffload bool   // datagrams to one receiver go together, where the system can
 }
 
 // TCP is the section of the TCP bridge.

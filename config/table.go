@@ -46,6 +46,7 @@ func settings(c *Config) []setting {
 		define("http.mailbox_timeout", "10m", duration(&c.HTTP.MailboxTimeout, leastTime), "after how long a mailbox that nobody reads leaves its channels"),
 
 		define("udp.listen", ":3033", text(&c.UDP.Listen, listenAddress), "where UDP listens, host:port; empty: off").alias("udp"),
+		define("udp.segmentation_offload", "true", boolean(&c.UDP.SegmentationOffload), "have the system cut datagrams to one receiver apart (Linux); false: for network devices that do it wrong"),
 
 		define("tcp.listen", ":3033", text(&c.TCP.Listen, listenAddress), "where TCP listens, host:port; empty: off").alias("tcp"),
 		define("tcp.queue", "1024", number(&c.TCP.Queue, 1, mostQueued), "messages that wait for one connection"),

@@ -98,6 +98,7 @@ func (g *Gateway) users() map[string]mqtt.User {
 func (g *Gateway) udpOptions() udp.Options {
 	return udp.Options{
 		Listen:      g.cfg.UDP.Listen,
+		Merge:       g.cfg.UDP.SegmentationOffload,
 		Queue:       linkQueue,
 		Patience:    linkPatience,
 		Basic:       g.cfg.Wire.Basic,

@@ -26,6 +26,7 @@ const short = 100 * time.Millisecond
 // Every setting has a test that shows, on a running gateway, what it does.
 var settingTests = map[string]func(*testing.T){
 	"http.listen":                         func(t *testing.T) { turnedOff(t, "http") },
+	"udp.segmentation_offload":            testSegmentationOffload,
 	"udp.listen":                          func(t *testing.T) { turnedOff(t, "udp") },
 	"tcp.listen":                          func(t *testing.T) { turnedOff(t, "tcp") },
 	"mqtt.listen":                         func(t *testing.T) { turnedOff(t, "mqtt") },

@@ -1,7 +1,7 @@
 package udp
 
 import (
-	"net"
+	"net/netip"
 
 	"watchtower/bridge"
 	"watchtower/bridge/basic"
@@ -15,24 +15,17 @@ import (
 type fanOut struct {
 	out              outgoing
 	frames           []byte
-	offered, dropped []int // by job
+	encoded          []encoded // by job
+	offered, dropped []int     // by job
 }
 
 // deliver sends messages to their members.
 func (s *Server) deliver(jobs []bridge.Job) {
 	f := &s.fan
 	f.reset(len(jobs))
-	for i, j := range jobs {
-		e := encoded{out: f}
-		for _, a := range j.To {
-			if !a.Wants(j.Message) {
-				continue
-			}
-			f.offered[i]++
-			if !s.offer(a, j.Message, &e, i) {
-				f.dropped[i]++
-			}
-		}
+	for begin, end := 0, 0; begin < len(jobs); begin = end {
+		end = begin + sameMembers(jobs[begin:])
+		s.toMembers(jobs, begin, end)
 	}
 	f.out.flush()
 	for i, j := range jobs {
@@ -40,11 +33,38 @@ func (s *Server) deliver(jobs []bridge.Job) {
 	}
 }
 
+// sameMembers is how many jobs, from the first on, are for the very same members:
+// they were said on one channel, and nobody came or went between them.
+func sameMembers(jobs []bridge.Job) int {
+	to := jobs[0].To
+	n := 1
+	for len(to) > 0 && n < len(jobs) && len(jobs[n].To) == len(to) && &jobs[n].To[0] == &to[0] {
+		n++
+	}
+	return n
+}
+
+// toMembers sends jobs to the members that they share: to one member after the
+// other, so that what goes to one goes together.
+func (s *Server) toMembers(jobs []bridge.Job, begin, end int) {
+	f := &s.fan
+	for _, a := range jobs[begin].To {
+		for i := begin; i < end; i++ {
+			if m := jobs[i].Message; a.Wants(m) {
+				f.offered[i]++
+				if !s.offer(a, m, &f.encoded[i], i) {
+					f.dropped[i]++
+				}
+			}
+		}
+	}
+}
+
 // offer sends a message to one member. It reports false, and has counted it, if
 // that is not possible.
 func (s *Server) offer(a *bridge.Attachment, m *bridge.Message, e *encoded, job int) bool {
 	switch to := a.Member.(type) {
-	case *net.UDPAddr:
+	case netip.AddrPort:
 		delivery := e.basic(m)
 		if delivery == nil {
 			s.hub.Counters().Drop(bridge.UDP, bridge.TooLarge, 1)
@@ -66,8 +86,9 @@ func (f *fanOut) reset(jobs int) {
 		f.out.batch.lost = func(tag int) { f.dropped[tag]++ }
 	}
 	f.frames = f.frames[:0]
-	f.offered, f.dropped = f.offered[:0], f.dropped[:0]
+	f.encoded, f.offered, f.dropped = f.encoded[:0], f.offered[:0], f.dropped[:0]
 	for range jobs {
+		f.encoded = append(f.encoded, encoded{out: f})
 		f.offered, f.dropped = append(f.offered, 0), append(f.dropped, 0)
 	}
 }

@@ -24,6 +24,7 @@ import (
 	"watchtower/bridge/basic"
 	"watchtower/bridge/frame"
 	"watchtower/bridge/session"
+	"watchtower/datagram"
 )
 
 // Options of a Server.
@@ -31,6 +32,7 @@ type Options struct {
 	Listen      string        // host:port; without a host, IPv4 and IPv6
 	Queue       int           // messages that wait in the link
 	Patience    time.Duration // how long a publisher may be held up by a full link
+	Merge       bool          // udp.segmentation_offload: datagrams to one receiver go together
 	Basic       bool          // wire.basic: false drops every basic frame
 	Gateway     uint32        // the gateway's number, for W
 	TCPPort     func() uint16 // its TCP port, for W; nil: none
@@ -58,6 +60,7 @@ type Server struct {
 	table    *basic.Table
 	sessions *session.Table
 	conn     *net.UDPConn
+	socket   *datagram.Socket
 	fan      fanOut
 
 	due   chan struct{}           // something is due earlier than the sessions said
@@ -92,7 +95,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *Server {
 }
 
 // receiver is what the link knows of a member: where to send.
-func receiver(at netip.AddrPort) any { return net.UDPAddrFromAddrPort(at) }
+func receiver(at netip.AddrPort) any { return at }
 
 // Listen binds the socket. Serve closes it.
 func (s *Server) Listen() error {
@@ -107,6 +110,9 @@ func (s *Server) Listen() error {
 	// Best effort: a system that caps its buffers drops sooner in a burst.
 	_ = s.conn.SetReadBuffer(socketBuffer)
 	_ = s.conn.SetWriteBuffer(socketBuffer)
+	if s.socket, err = datagram.Of(s.conn); err != nil {
+		return fmt.Errorf("udp: listen: %w", err)
+	}
 	s.fan.out = s.outgoing()
 	s.log.WithField("address", s.conn.LocalAddr().String()).Debug("listening")
 	return nil
@@ -175,7 +181,9 @@ func (s *Server) sweep(ctx context.Context) {
 }
 
 func (s *Server) outgoing() outgoing {
-	return outgoing{batch: newBatch(s.conn, &s.waiting, s.hub.Counters(), s.log)}
+	return outgoing{batch: &batch{
+		conn: s.conn, out: s.socket.Writer(s.opts.Merge), waiting: &s.waiting, counters: s.hub.Counters(), log: s.log,
+	}}
 }
 
 func (s *Server) wake() {

@@ -3,6 +3,7 @@ package udp
 import (
 	"io"
 	"net"
+	"net/netip"
 	"strconv"
 	"sync"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
+	"watchtower/datagram"
 )
 
 func socket(t testing.TB, address string) *net.UDPConn {
@@ -24,25 +26,31 @@ func socket(t testing.TB, address string) *net.UDPConn {
 	return c
 }
 
-func testBatch(conn *net.UDPConn) (*batch, *bridge.Counters, map[int]int) {
+func addressOf(c *net.UDPConn) netip.AddrPort { return c.LocalAddr().(*net.UDPAddr).AddrPort() }
+
+func testBatch(t testing.TB, conn *net.UDPConn) (*batch, *bridge.Counters, map[int]int) {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	log.SetLevel(logrus.DebugLevel)
 	counters, lost := &bridge.Counters{}, map[int]int{}
-	b := newBatch(conn, &sync.Mutex{}, counters, log.WithField("protocol", "udp"))
-	b.lost = func(tag int) { lost[tag]++ }
+	socket, err := datagram.Of(conn)
+	require.NoError(t, err)
+	b := &batch{
+		conn: conn, out: socket.Writer(true), waiting: &sync.Mutex{}, counters: counters, log: log.WithField("protocol", "udp"),
+		lost: func(tag int) { lost[tag]++ },
+	}
 	return b, counters, lost
 }
 
 func TestABadDestinationCostsNobodyElseTheirs(t *testing.T) {
 	for _, listen := range []string{"127.0.0.1:0", ":0"} {
 		t.Run(listen, func(t *testing.T) {
-			b, counters, lost := testBatch(socket(t, listen))
+			b, counters, lost := testBatch(t, socket(t, listen))
 			receiver := socket(t, "127.0.0.1:0")
-			good := receiver.LocalAddr().(*net.UDPAddr)
-			bad := &net.UDPAddr{IP: good.IP} // port 0: the system refuses it
+			good := addressOf(receiver)
+			bad := netip.AddrPortFrom(good.Addr(), 0) // port 0: the system refuses it
 			sent := 0
-			for i := range 3 * batchSize {
+			for i := range 3 * 64 {
 				to := good
 				if i%3 == 0 || i > 180 {
 					to = bad
@@ -53,8 +61,8 @@ func TestABadDestinationCostsNobodyElseTheirs(t *testing.T) {
 			}
 			b.flush()
 			b.flush()
-			assert.EqualValues(t, 3*batchSize-sent, counters.Dropped(bridge.UDP, bridge.Unsendable))
-			assert.Equal(t, 3*batchSize-sent, lost[0]+lost[1])
+			assert.EqualValues(t, 3*64-sent, counters.Dropped(bridge.UDP, bridge.Unsendable))
+			assert.Equal(t, 3*64-sent, lost[0]+lost[1])
 			assert.NotZero(t, lost[0])
 			assert.NotZero(t, lost[1])
 			last := -1
@@ -73,11 +81,11 @@ func TestABadDestinationCostsNobodyElseTheirs(t *testing.T) {
 
 func TestADeadlineThatHasPassedLosesNothing(t *testing.T) {
 	conn := socket(t, "127.0.0.1:0")
-	b, counters, _ := testBatch(conn)
+	b, counters, _ := testBatch(t, conn)
 	receiver := socket(t, "127.0.0.1:0")
 	for i := range 10 {
 		require.NoError(t, conn.SetWriteDeadline(time.Unix(1, 0)), "as one set by another write")
-		b.add([]byte{byte(i)}, receiver.LocalAddr().(*net.UDPAddr), 0)
+		b.add([]byte{byte(i)}, addressOf(receiver), 0)
 		b.flush()
 	}
 	assert.Zero(t, counters.Dropped(bridge.UDP, bridge.Unsendable))
@@ -92,8 +100,8 @@ func TestADeadlineThatHasPassedLosesNothing(t *testing.T) {
 
 func TestAClosedSocketLosesTheBatchAndNoTime(t *testing.T) {
 	conn := socket(t, "127.0.0.1:0")
-	b, counters, lost := testBatch(conn)
-	to := conn.LocalAddr().(*net.UDPAddr)
+	b, counters, lost := testBatch(t, conn)
+	to := addressOf(conn)
 	conn.Close()
 	for range 100 {
 		b.add([]byte("x"), to, 7)
@@ -110,10 +118,10 @@ func BenchmarkBareBatches(b *testing.B) {
 		b.Run(strconv.Itoa(members), func(b *testing.B) {
 			conn := socket(b, "127.0.0.1:0")
 			require.NoError(b, conn.SetWriteBuffer(socketBuffer))
-			out, _, _ := testBatch(conn)
-			to := make([]*net.UDPAddr, members)
+			out, _, _ := testBatch(b, conn)
+			to := make([]netip.AddrPort, members)
 			for i := range to {
-				to[i] = socket(b, "127.0.0.1:0").LocalAddr().(*net.UDPAddr)
+				to[i] = addressOf(socket(b, "127.0.0.1:0"))
 			}
 			frame := make([]byte, 79)
 			b.ResetTimer()

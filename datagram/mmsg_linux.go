@@ -1,0 +1,250 @@
+package datagram
+
+import (
+	"net/netip"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Reader reads datagrams from a socket, a batch at a time. It is one goroutine's.
+type Reader struct {
+	raw     syscall.RawConn
+	headers []mmsghdr
+	vectors []unix.Iovec
+	names   []name
+	room    []byte
+	size    int
+	n       int
+	errno   syscall.Errno
+	attempt func(fd uintptr) bool
+}
+
+// Reader returns a reader of at most so many datagrams at once, of each of which
+// it keeps the first size bytes: one more than the longest that is allowed tells
+// those that are too long.
+func (s *Socket) Reader(most, size int) *Reader {
+	r := &Reader{
+		raw: s.raw, headers: make([]mmsghdr, most), vectors: make([]unix.Iovec, most),
+		names: make([]name, most), room: make([]byte, most*size), size: size,
+	}
+	for i := range r.headers {
+		r.vectors[i].Base = &r.room[i*size]
+		r.vectors[i].SetLen(size)
+		h := &r.headers[i].header
+		h.Iov, h.Name = &r.vectors[i], (*byte)(unsafe.Pointer(&r.names[i]))
+		h.Namelen = unix.SizeofSockaddrInet6
+		h.SetIovlen(1)
+	}
+	r.attempt = r.try
+	return r
+}
+
+// Read waits for datagrams, as long as the socket's read deadline allows, and
+// returns how many came.
+func (r *Reader) Read() (int, error) {
+	for i := range r.headers[:r.n] { // the last read left the lengths of what it found
+		r.headers[i].header.Namelen = unix.SizeofSockaddrInet6
+	}
+	r.n = 0
+	if err := r.raw.Read(r.attempt); err != nil {
+		return 0, err
+	}
+	if r.errno != 0 {
+		return 0, r.errno
+	}
+	return r.n, nil
+}
+
+func (r *Reader) try(fd uintptr) bool {
+	n, errno := call(unix.SYS_RECVMMSG, fd, r.headers)
+	r.n, r.errno = n, errno
+	return errno != syscall.EAGAIN
+}
+
+// At is a datagram of the last batch, and where it came from. The bytes are good
+// until the next Read.
+func (r *Reader) At(i int) ([]byte, netip.AddrPort) {
+	return r.room[i*r.size:][:r.headers[i].n], get(&r.names[i])
+}
+
+// call moves messages, as many as there are or there is room for.
+func call(number, fd uintptr, messages []mmsghdr) (int, syscall.Errno) {
+	for {
+		n, _, errno := syscall.Syscall6(number, fd, uintptr(unsafe.Pointer(&messages[0])), uintptr(len(messages)), unix.MSG_DONTWAIT, 0, 0)
+		if errno == 0 {
+			return int(n), 0
+		}
+		if errno != syscall.EINTR {
+			return 0, errno
+		}
+	}
+}
+
+// Writer writes datagrams to a socket, a batch at a time. It is one goroutine's.
+type Writer struct {
+	batch
+	socket  *Socket
+	merges  bool
+	runs    [maxRuns]run
+	headers [maxRuns]mmsghdr
+	names   [maxRuns]name
+	control [maxRuns]segments
+	vectors [maxParts]unix.Iovec
+	n       int  // runs
+	next    int  // the first run that was not written
+	apart   bool // its datagrams are written one by one: together they were refused
+	one     [1]mmsghdr
+
+	wait    bool
+	wrote   int
+	errno   syscall.Errno
+	attempt func(fd uintptr) bool
+}
+
+// run is datagrams to one destination that go as one message: all of one size, but
+// for the last, which may be shorter.
+type run struct {
+	to          netip.AddrPort
+	first, n    int // of the batch's datagrams
+	size, bytes int
+	short       bool // the last one is shorter: nothing can follow it
+}
+
+// Writer returns a writer with an empty batch. Without merge every datagram is a
+// message of its own; with it they are merged where the system can do that.
+func (s *Socket) Writer(merge bool) *Writer {
+	w := &Writer{socket: s, merges: merge && s.merges}
+	w.attempt = w.try
+	return w
+}
+
+// Add puts a datagram into the batch, which keeps the bytes until Reset: it is
+// not empty, and not to change. Without a valid address it goes where the socket
+// is connected to. Add reports whether the batch is full: it is to be written
+// and reset before anything is added again.
+func (w *Writer) Add(b []byte, to netip.AddrPort) (full bool) {
+	v := &w.vectors[w.count]
+	v.Base = &b[0]
+	v.SetLen(len(b))
+	if !w.join(len(b), to) {
+		w.begin(v, len(b), to)
+	}
+	w.count++
+	return w.n == maxRuns || w.count == maxParts
+}
+
+// join adds the datagram to the last run, if it can.
+func (w *Writer) join(size int, to netip.AddrPort) bool {
+	if w.n == 0 || !w.merges {
+		return false
+	}
+	r := &w.runs[w.n-1]
+	if r.short || size > r.size || r.n == maxRun || r.bytes+size > maxRunBytes || r.to != to {
+		return false
+	}
+	r.n, r.bytes, r.short = r.n+1, r.bytes+size, size < r.size
+	h := &w.headers[w.n-1].header
+	h.SetIovlen(r.n)
+	if r.n == 2 {
+		c := &w.control[w.n-1]
+		c.set(r.size)
+		h.Control = (*byte)(unsafe.Pointer(c))
+		h.SetControllen(unix.CmsgSpace(2))
+	}
+	return true
+}
+
+func (w *Writer) begin(v *unix.Iovec, size int, to netip.AddrPort) {
+	w.runs[w.n] = run{to: to, first: w.count, n: 1, size: size, bytes: size}
+	h := &w.headers[w.n].header
+	*h = unix.Msghdr{Iov: v}
+	h.SetIovlen(1)
+	if to.IsValid() {
+		h.Name, h.Namelen = (*byte)(unsafe.Pointer(&w.names[w.n])), w.socket.set(&w.names[w.n], to)
+	}
+	w.n++
+}
+
+// Write writes what waits, or the first part of it, and returns how many
+// datagrams that were. While the socket is full it waits for room, if it is to,
+// as long as the write deadline allows. With an error nothing was written; it
+// concerns the first datagram that waits, and those that Skip takes with it.
+func (w *Writer) Write(wait bool) (n int, err error) {
+	w.wait = wait
+	for {
+		if err := w.socket.raw.Write(w.attempt); err != nil {
+			return 0, err
+		}
+		switch {
+		case w.errno == 0:
+			return w.advance(), nil
+		case w.runs[w.next].n > 1 && !w.apart && asMerged(w.errno):
+			w.apart = true
+		default:
+			return 0, w.errno
+		}
+	}
+}
+
+// asMerged reports whether a message may have been refused because it stands for
+// many: a device on the way there cannot make checksums, or take it apart.
+func asMerged(errno syscall.Errno) bool {
+	return errno == syscall.EIO || errno == syscall.EINVAL || errno == syscall.EMSGSIZE
+}
+
+func (w *Writer) try(fd uintptr) bool {
+	messages := w.headers[w.next:w.n]
+	if w.apart {
+		h := &w.one[0].header
+		*h = w.headers[w.next].header
+		h.Iov, h.Control = &w.vectors[w.done], nil
+		h.SetIovlen(1)
+		h.SetControllen(0)
+		messages = w.one[:]
+	}
+	w.wrote, w.errno = call(unix.SYS_SENDMMSG, fd, messages)
+	return w.errno != syscall.EAGAIN || !w.wait
+}
+
+// advance counts what was written.
+func (w *Writer) advance() int {
+	if w.apart { // so it was the merging that was refused, and would be again
+		w.merges = false
+		w.pass(1)
+		return 1
+	}
+	n := 0
+	for range w.wrote {
+		n += w.runs[w.next].n
+		w.next++
+	}
+	w.done += n
+	return n
+}
+
+// pass counts datagrams of a run whose datagrams go one by one.
+func (w *Writer) pass(n int) {
+	w.done += n
+	if r := w.runs[w.next]; w.done == r.first+r.n {
+		w.next++
+		w.apart = false
+	}
+}
+
+// Skip gives up the datagram that Write could not write, and those that were
+// refused together with it. It returns how many: those from Done on, as it was.
+func (w *Writer) Skip() (n int) {
+	n = 1
+	if !w.apart {
+		n = w.runs[w.next].n
+	}
+	w.pass(n)
+	return n
+}
+
+// Reset empties the batch.
+func (w *Writer) Reset() {
+	w.batch, w.n, w.next, w.apart = batch{}, 0, 0, false
+}

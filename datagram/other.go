@@ -1,0 +1,90 @@
+//go:build !linux
+
+package datagram
+
+import (
+	"net"
+	"net/netip"
+)
+
+// Socket is a UDP socket.
+type Socket struct{ conn *net.UDPConn }
+
+// Of returns a socket, which stays its owner's.
+func Of(c *net.UDPConn) (*Socket, error) { return &Socket{c}, nil }
+
+// Reader reads datagrams from a socket. It is one goroutine's.
+type Reader struct {
+	conn *net.UDPConn
+	room []byte
+	n    int
+	from netip.AddrPort
+}
+
+// Reader returns a reader of one datagram at once, of which it keeps the first
+// size bytes: one more than the longest that is allowed tells those that are too
+// long.
+func (s *Socket) Reader(_, size int) *Reader {
+	return &Reader{conn: s.conn, room: make([]byte, size)}
+}
+
+// Read waits for a datagram, as long as the socket's read deadline allows.
+func (r *Reader) Read() (int, error) {
+	n, from, err := r.conn.ReadFromUDPAddrPort(r.room)
+	if err != nil {
+		return 0, err
+	}
+	r.n, r.from = n, netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+	return 1, nil
+}
+
+// At is the datagram, and where it came from. The bytes are good until the next
+// Read.
+func (r *Reader) At(int) ([]byte, netip.AddrPort) { return r.room[:r.n], r.from }
+
+// Writer writes datagrams to a socket. It is one goroutine's.
+type Writer struct {
+	batch
+	conn *net.UDPConn
+	data [maxRuns][]byte
+	to   [maxRuns]netip.AddrPort
+}
+
+// Writer returns a writer with an empty batch. Nothing is merged here.
+func (s *Socket) Writer(bool) *Writer { return &Writer{conn: s.conn} }
+
+// Add puts a datagram into the batch, which keeps the bytes until Reset: it is
+// not empty, and not to change. Without a valid address it goes where the socket
+// is connected to. Add reports whether the batch is full: it is to be written
+// and reset before anything is added again.
+func (w *Writer) Add(b []byte, to netip.AddrPort) (full bool) {
+	w.data[w.count], w.to[w.count] = b, to
+	w.count++
+	return w.count == maxRuns
+}
+
+// Write writes the first datagram that waits. While the socket is full it waits
+// for room, as long as the write deadline allows.
+func (w *Writer) Write(bool) (n int, err error) {
+	b, to := w.data[w.done], w.to[w.done]
+	if to.IsValid() {
+		_, err = w.conn.WriteToUDPAddrPort(b, to)
+	} else {
+		_, err = w.conn.Write(b)
+	}
+	if err != nil {
+		return 0, err
+	}
+	w.done++
+	return 1, nil
+}
+
+// Skip gives up the datagram that Write could not write. It returns how many
+// that are.
+func (w *Writer) Skip() int {
+	w.done++
+	return 1
+}
+
+// Reset empties the batch.
+func (w *Writer) Reset() { w.batch = batch{} }

@@ -52,9 +52,11 @@ func TestNothingIsAnsweredThatIsNotOnDisk(t *testing.T) {
 			return err
 		}
 		defer h.Release(reg)
-		return h.JoinCallback(reg.Sender(), []bridge.Channel{5}, "http://x", false, func(bridge.Channel) *bridge.Attachment {
+		wait, err := h.JoinCallback(reg.Sender(), []bridge.Channel{5}, "http://x", false, func(bridge.Channel) *bridge.Attachment {
 			return &bridge.Attachment{Via: bridge.HTTP, Broadcasts: true, Sends: true, URL: "http://x"}
 		})
+		require.NoError(t, err)
+		return wait()
 	}
 	for range 3 {
 		assert.Error(t, join(), "not the first time, nor when it is asked again")

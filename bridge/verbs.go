@@ -254,18 +254,18 @@ func (h *Hub) hand(l *Link, m *Message, to []*Attachment) error {
 }
 
 // JoinCallback makes url the callback of a sender on channels, in place of an
-// earlier one there. New gives the attachment for each channel. It returns once
-// the change is on disk, at once if there is none.
-func (h *Hub) JoinCallback(s *Sender, channels []Channel, url string, noEcho bool, attach func(Channel) *Attachment) error {
+// earlier one there. Attach gives the attachment for each channel. The caller
+// waits for what it returns, without locks: until the change is on disk.
+func (h *Hub) JoinCallback(s *Sender, channels []Channel, url string, noEcho bool, attach func(Channel) *Attachment) (wait func() error, err error) {
 	channels = unique(channels)
 	h.mu.Lock()
 	if s.gone {
 		h.mu.Unlock()
-		return fault(InvalidSender, "sender", "%d was deleted", s.id)
+		return nil, fault(InvalidSender, "sender", "%d was deleted", s.id)
 	}
 	if err := h.roomLocked(s, channels...); err != nil {
 		h.mu.Unlock()
-		return err
+		return nil, err
 	}
 	changed := false
 	var ended []*Attachment
@@ -285,23 +285,25 @@ func (h *Hub) JoinCallback(s *Sender, channels []Channel, url string, noEcho boo
 		}
 		if err := h.attachLocked(s, c, attach(c)); err != nil {
 			h.mu.Unlock()
-			return err
+			return nil, err
 		}
 		for _, a := range old {
 			h.detachLocked(a)
 		}
 		ended, changed = append(ended, old...), true
 	}
-	wait := func() error { return nil }
+	saved := func() error { return nil }
 	if changed || s.unsaved != nil {
-		wait = h.commitLocked(s)
+		saved = h.commitLocked(s)
 	}
 	h.mu.Unlock()
 	endAll(ended)
-	if err := wait(); err != nil {
-		return fault(StoreFailed, "", "the join could not be written to disk")
-	}
-	return nil
+	return func() error {
+		if err := saved(); err != nil {
+			return fault(StoreFailed, "", "the join could not be written to disk")
+		}
+		return nil
+	}, nil
 }
 
 // EndCallback ends a callback of a sender on all its channels: its receiver is gone.

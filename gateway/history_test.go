@@ -49,6 +49,21 @@ func testHistoryMessages(t *testing.T) {
 	r = start(t, func(c *config.Config) { c.History.Messages = 0 })
 	r.stream().broadcast(5, []byte("1"))
 	assert.Empty(t, r.missed())
+	r.leavesTheList()
+}
+
+// leavesTheList says something on a channel, leaves it, and waits until it is not
+// listed any more: that has a member or a history.
+func (r *running) leavesTheList() {
+	id := r.register("").ID
+	end := r.follow(fmt.Sprintf("channels=6&linger=false&sender=%d", id), func([]byte) {})
+	status, _ := r.call("POST", fmt.Sprintf("/broadcast?channels=6&sender=%d", id), "text/plain", "x")
+	assert.Equal(r.t, 200, status)
+	end()
+	eventually(r.t, "the channel is not listed", func() bool {
+		_, listed := r.call("GET", fmt.Sprintf("/channels?sender=%d", id), "", "")
+		return !strings.Contains(listed, "6")
+	})
 }
 
 func testHistoryAge(t *testing.T) {
@@ -56,6 +71,7 @@ func testHistoryAge(t *testing.T) {
 	r.stream().broadcast(5, []byte("1"))
 	time.Sleep(2 * short)
 	assert.Empty(t, r.missed())
+	r.leavesTheList()
 }
 
 func testHistoryBytes(t *testing.T) {

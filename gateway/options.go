@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"watchtower/bridge"
+	"watchtower/config"
 	"watchtower/http"
 	"watchtower/mqtt"
 	"watchtower/mqtt/homeassistant"
@@ -19,9 +20,14 @@ const (
 	linkPatience = 5 * time.Second
 )
 
-// listedFor is how long a channel that everybody has left stays in the list
-// after its last message: as long as messages are of interest.
-const listedFor = time.Hour
+// listedFor is how long a channel that everybody has left stays in the list after
+// its last message: as long as it has a history.
+func listedFor(h config.History) time.Duration {
+	if h.Messages == 0 {
+		return 0
+	}
+	return h.Age
+}
 
 func (g *Gateway) hubOptions() bridge.Options {
 	return bridge.Options{
@@ -33,7 +39,7 @@ func (g *Gateway) hubOptions() bridge.Options {
 		Linger:        g.cfg.HTTP.Linger,
 		ExpireNamed:   g.cfg.Senders.ExpireAfter,
 		ExpireUnnamed: g.cfg.Senders.ExpireUnnamedAfter,
-		ListedFor:     listedFor,
+		ListedFor:     listedFor(g.cfg.History),
 		Tree:          bridge.NewTree(g.cfg.MQTT.BaseTopic, g.name),
 		Store:         g.store,
 		Log:           g.log,
@@ -141,6 +147,7 @@ func (g *Gateway) httpOptions(secure *tls.Config) http.Options {
 	o.MailboxTimeout = g.cfg.HTTP.MailboxTimeout
 	o.StreamQueue = g.cfg.HTTP.StreamQueue
 	o.ReadTimeout, o.WriteTimeout = g.cfg.HTTP.ReadTimeout, g.cfg.HTTP.WriteTimeout
+	o.ReadHeaderTimeout = min(o.ReadHeaderTimeout, o.ReadTimeout)
 	o.DrainTimeout = g.cfg.ShutdownTimeout / 2
 	for _, p := range g.cfg.HTTP.TrustedProxies {
 		o.TrustedProxies = append(o.TrustedProxies, p.String())

@@ -215,6 +215,13 @@ func testReadTimeout(t *testing.T) {
 	b, err := io.ReadAll(conn)
 	require.NoError(t, err, "it is closed")
 	assert.NotContains(t, string(b), " 200 ")
+
+	conn, err = net.Dial("tcp", r.at.HTTP)
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = fmt.Fprintf(conn, "GET /healthz HTTP/1.1\r\nHost:")
+	require.NoError(t, err)
+	endsBy(t, conn, short)
 }
 
 // stuckStream, stuckTCP and stuckMQTT join channel 5 and never read. They

@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net"
 	nethttp "net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -160,6 +161,18 @@ func (o object) flag(name string, otherwise bool) (bool, error) {
 	}
 }
 
+// callbackURL returns the URL that has to be there, and is what is said of it.
+func (o object) callbackURL(what string) (string, error) {
+	address, found, err := o.text("callback_url")
+	switch {
+	case err != nil:
+		return "", fault(invalidCallbackURL, "callback_url", "%s is not a string: %s", shorten(o["callback_url"]), what)
+	case !found:
+		return "", fault(invalidCallbackURL, "callback_url", "is missing: %s", what)
+	}
+	return address, nil
+}
+
 // list returns the elements of a field that has to be an array, as they are
 // written.
 func (o object) list(name string, code bridge.Code) ([]string, error) {
@@ -183,6 +196,10 @@ func (o object) sender() (bridge.SenderID, error) {
 	return parseSender(string(o["sender"]))
 }
 
+// replacement is what a string has that means U+FFFD. In any other, encoding/json
+// has put it in the place of what is no character.
+var replacement = regexp.MustCompile(`(?i)\x{FFFD}|\\ufffd`)
+
 // content returns the message: a string as its bytes, any other value as
 // compact JSON.
 func (o object) content() (bridge.Content, error) {
@@ -194,6 +211,9 @@ func (o object) content() (bridge.Content, error) {
 		var text string
 		if err := json.Unmarshal(raw, &text); err != nil {
 			return bridge.Content{}, fault(invalidMessage, "message", "is not a string: %v", err)
+		}
+		if n := strings.Count(text, "\uFFFD"); n > 0 && n > len(replacement.FindAllIndex(raw, n)) {
+			return bridge.Content{}, fault(invalidMessage, "message", "has half of a surrogate pair (\\ud800 to \\udfff), which no text can have")
 		}
 		return bridge.Content{Data: []byte(text), Hint: bridge.Text}, nil
 	}

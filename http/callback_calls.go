@@ -112,11 +112,8 @@ func (s *Server) owner(w nethttp.ResponseWriter, r *nethttp.Request, besides ...
 	if err != nil {
 		return nil, "", nil, err
 	}
-	address, found, err := body.text("callback_url")
-	if err != nil || !found {
-		return nil, "", nil, fault(invalidCallbackURL, "callback_url", "is missing or not a string: it is the URL of the join")
-	}
-	return sender, address, body, nil
+	address, err := body.callbackURL("it is the URL of the join")
+	return sender, address, body, err
 }
 
 // rotateSecret answers POST /callbacks/rotate, once the new secret is on disk. Who

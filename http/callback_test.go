@@ -67,6 +67,50 @@ func TestCallbackWithoutEcho(t *testing.T) {
 	}
 }
 
+func TestACallbackCatchesUp(t *testing.T) {
+	g := start(t)
+	down := make(chan struct{})
+	r := receive(t, func(w nethttp.ResponseWriter, body string) {
+		if strings.Contains(body, `"held"`) {
+			<-down
+		}
+	})
+	a, _ := g.register()
+	b, _ := g.register()
+	defer g.follow(fmt.Sprintf("channels=5&sender=%d", b)).close()
+	first := g.say(b, "1", 5)
+	g.say(b, "2", 5)
+	eventually(t, func() bool { return g.idle() }, "it is in the history")
+	join := obj{"sender": a, "channels": []int{5}, "callback_url": r.URL, "since": first}
+	require.Equal(t, 200, g.post("/channels/join/async", join).status)
+	g.say(b, "held", 5)
+	g.say(b, "3", 5)
+	g.say(a, "mine", 5)
+	eventually(t, func() bool { return g.idle() }, "they wait for the receiver")
+	// Again: what waits comes once, what was heard comes again.
+	require.Equal(t, 200, g.post("/channels/join/async", join).status)
+	join["since"] = "01J00000000000000000000000"
+	join["channels"] = []int{5, 6}
+	join["echo"] = false
+	close(down)
+	var got []string
+	for range 5 {
+		got = append(got, fmt.Sprint(r.next(t).json(t)["message"]))
+	}
+	assert.Equal(t, []string{"2", "held", "3", "mine", "2"}, got)
+	require.Equal(t, 200, g.post("/channels/join/async", join).status)
+	got = nil
+	for range 6 {
+		m := r.next(t)
+		text := m.json(t)
+		assert.NotEmpty(t, m.header.Get("webhook-id"))
+		got = append(got, fmt.Sprint(text["type"], text["channel"], text["message"]))
+	}
+	assert.Equal(t, []string{"gap5 <nil>", "gap6 <nil>", "broadcast51", "broadcast52", "broadcast5held", "broadcast53"}, got, "and not one's own")
+	join["since"] = "yesterday"
+	problem(t, g.post("/channels/join/async", join), 400, "invalid-field", "since")
+}
+
 func TestLaterJoinReplacesTheURL(t *testing.T) {
 	g := start(t)
 	first, second := receive(t, nil), receive(t, nil)

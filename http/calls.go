@@ -36,8 +36,8 @@ func (s *Server) register(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	if err != nil {
 		return err
 	}
-	if named && name == "" {
-		return fault(bridge.InvalidName, "name", "is empty: leave it out, or give 1 to 64 of A–Z a–z 0–9 _ . -")
+	if named && !bridge.ValidName(name) {
+		return fault(bridge.InvalidName, "name", "%q is no name: leave it out, or give 1 to 64 of A–Z a–z 0–9 _ . -", shorten(name))
 	}
 	protected, err := body.flag("protected", false)
 	if err != nil {
@@ -121,41 +121,56 @@ func (s *Server) speaker(w nethttp.ResponseWriter, r *nethttp.Request, known ...
 // joinAsync answers POST /channels/join/async. It returns once the membership
 // is on disk.
 func (s *Server) joinAsync(w nethttp.ResponseWriter, r *nethttp.Request) error {
-	sender, body, channels, echo, err := s.joiner(w, r, "callback_url")
+	j, body, err := s.joiner(w, r, "callback_url")
 	if err != nil {
 		return err
 	}
-	address, found, err := body.text("callback_url")
-	if err != nil || !found {
-		return fault(invalidCallbackURL, "callback_url", "is missing or not a string: it is an http or https URL that takes a POST for each message")
+	address, err := body.callbackURL("it is an http or https URL that takes a POST for each message")
+	if err != nil {
+		return err
 	}
 	if err := s.policy.checkURL(r.Context(), address); err != nil {
 		return err
 	}
-	if err := s.callbacks.room(sender, address); err != nil {
+	if err := s.callbacks.room(j.sender, address); err != nil {
 		return err
 	}
-	attach := func(c bridge.Channel) *bridge.Attachment { return s.callbacks.attachment(sender, c, address, !echo) }
-	if err := s.hub.JoinCallback(sender, channels, address, !echo, attach); err != nil {
+	if err := s.joinCallback(j, address); err != nil {
 		return err
 	}
 	return s.answer(w, struct {
 		channelList
 		Secret string `json:"secret"`
-	}{channelList{channels}, s.callbacks.secret(sender, address)})
+	}{channelList{j.channels}, s.callbacks.secret(j.sender, address)})
 }
 
-// joiner reads a join with a JSON body: who joins which channels, ascending, and
-// whether he hears himself. The body may have one field more.
-func (s *Server) joiner(w nethttp.ResponseWriter, r *nethttp.Request, besides string) (sender *bridge.Sender, body object, channels []bridge.Channel, echo bool, err error) {
-	if sender, body, err = s.speaker(w, r, "sender", "channels", "echo", besides); err != nil {
-		return nil, nil, nil, false, err
+// join is a join with a JSON body: who joins which channels, ascending.
+type join struct {
+	sender   *bridge.Sender
+	channels []bridge.Channel
+	noEcho   bool
+	since    *since // nil: only what comes from now on
+}
+
+// joiner reads a join. The body may have one field more.
+func (s *Server) joiner(w nethttp.ResponseWriter, r *nethttp.Request, besides ...string) (j join, body object, err error) {
+	if j.sender, body, err = s.speaker(w, r, append([]string{"sender", "channels", "echo", "since"}, besides...)...); err != nil {
+		return j, nil, err
 	}
-	if channels, err = s.channels(body); err != nil {
-		return nil, nil, nil, false, err
+	if j.channels, err = s.channels(body); err != nil {
+		return j, nil, err
 	}
-	echo, err = body.flag("echo", true)
-	return sender, body, sorted(channels), echo, err
+	j.channels = sorted(j.channels)
+	echo, err := body.flag("echo", true)
+	if err != nil {
+		return j, nil, err
+	}
+	j.noEcho = !echo
+	text, found, err := body.text("since")
+	if err == nil && found {
+		j.since, err = parseSince("since", text)
+	}
+	return j, body, err
 }
 
 // sorted returns channels ascending, each once.

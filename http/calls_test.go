@@ -283,3 +283,45 @@ func TestTakenPortFailsTheStart(t *testing.T) {
 	require.NoError(t, err)
 	assert.ErrorContains(t, s.Listen(), "http.listen "+o.Listen)
 }
+
+// What is wrong is named, with its value.
+func TestWhatIsSaidOfBadInput(t *testing.T) {
+	g := start(t)
+	id, _ := g.register()
+	detail := func(a answer) string { return a.json(t)["detail"].(string) }
+	assert.Contains(t, detail(g.post("/register", obj{"secret_key": secretKey, "name": "a b"})), `"a b"`)
+	assert.Contains(t, detail(g.post("/channels/join/async", obj{"sender": id, "channels": []int{5}, "callback_url": 5})), "5 is not a string")
+	assert.Contains(t, detail(g.post("/channels/join/async", obj{"sender": id, "channels": []int{5}, "callback_url": nil})), "null is not a string")
+	unreadable := g.do("GET", fmt.Sprintf("/channels?sender=%d;x=1", id), "")
+	problem(t, unreadable, 401, "invalid-sender", "query")
+	assert.Contains(t, detail(unreadable), "semicolon")
+}
+
+// Half a surrogate pair is no character: what stands in its place would be another
+// message.
+func TestTextThatIsNone(t *testing.T) {
+	g := start(t)
+	id, _ := g.register()
+	defer g.follow(fmt.Sprintf("channels=5&sender=%d", id)).close()
+	say := func(message string) answer {
+		return g.do("POST", "/broadcast", fmt.Sprintf(`{"sender":%d,"channels":[5],"message":%s}`, id, message))
+	}
+	for _, message := range []string{`"\ud800"`, `"\uDFFFx"`, `"\ufffd\ud800"`, "\"\ufffd\\ud800\""} {
+		problem(t, say(message), 400, "invalid-message", "message")
+	}
+	for _, message := range []string{`"\ud83d\ude00"`, `"\ufffd"`, `"\uFFFD"`, "\"\ufffd\"", `["\ud800"]`} {
+		assert.Equal(t, 200, say(message).status, message)
+	}
+}
+
+func TestAsManyChannelsAsASenderMayJoin(t *testing.T) {
+	g := start(t)
+	id, _ := g.register()
+	all := make([]string, 10_000)
+	for i := range all {
+		all[i] = fmt.Sprint(4_000_000_000 + i)
+	}
+	f := g.follow(fmt.Sprintf("channels=%s&sender=%d", strings.Join(all, ","), id))
+	defer f.close()
+	assert.Equal(t, 200, g.post("/broadcast", obj{"sender": id, "channels": []int{4_000_009_999}, "message": "x"}).status)
+}

@@ -2,12 +2,68 @@ package http
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
+	"github.com/oklog/ulid/v2"
 	"github.com/sirupsen/logrus"
 
 	"watchtower/bridge"
 )
+
+// joinCallback makes a URL the callback of channels, and gives it what was missed.
+// It returns once the membership is on disk.
+func (s *Server) joinCallback(j join, address string) error {
+	attach := func(c bridge.Channel) *bridge.Attachment {
+		a := s.callbacks.attachment(j.sender, c, address, j.noEcho)
+		a.Replays = j.since != nil
+		return a
+	}
+	s.history.mu.Lock() // so that the fan-out stands still
+	wait, err := s.hub.JoinCallback(j.sender, j.channels, address, j.noEcho, attach)
+	if err == nil && j.since != nil {
+		s.callbacks.catchUp(endpointKey{j.sender, address}, s.history.missedLocked(*j.since, j.channels, j.sender, j.noEcho))
+	}
+	s.history.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return wait()
+}
+
+// catchUp queues what a callback has missed and does not wait already: first the
+// gaps, then the messages.
+func (c *callbacks) catchUp(key endpointKey, missed replay) {
+	c.mu.Lock()
+	waits, attached := map[string]bool{}, map[bridge.Channel]*callback{}
+	if e := c.endpoints[key]; e != nil {
+		for _, d := range e.waiting {
+			waits[d.id] = true
+		}
+		if e.current != nil {
+			waits[e.current.id] = true
+		}
+		attached = maps.Clone(e.attached)
+	}
+	c.mu.Unlock()
+	give := func(d *delivery) {
+		if to := attached[d.channel]; to != nil && !waits[d.id] { // nil: left meanwhile
+			c.put(to, d)
+		}
+	}
+	now := c.now()
+	for _, ch := range missed.gaps {
+		give(&delivery{body: appendGap(nil, ch), id: fmt.Sprintf("gap-%s-%d", ulid.Make(), ch), channel: ch, said: now})
+	}
+	for _, m := range missed.messages {
+		give(deliveryOf(m, line(m)))
+	}
+}
+
+// deliveryOf is a message on its way, as a line.
+func deliveryOf(m *bridge.Message, line []byte) *delivery {
+	return &delivery{body: line[:len(line)-1], hops: m.Hops, id: webhookIDOf(m), channel: m.Channel, expires: m.Expires, said: m.Time}
+}
 
 // attachment makes a callback for one channel. It is called with the hub's lock.
 func (c *callbacks) attachment(s *bridge.Sender, ch bridge.Channel, url string, noEcho bool) *bridge.Attachment {

@@ -67,10 +67,7 @@ func (f *fanOut) give(a *bridge.Attachment, m *bridge.Message) bool {
 	case *mailbox:
 		return member.put(m)
 	case *callback:
-		encoded := f.as(plainLines, m)
-		return f.s.callbacks.put(member, &delivery{
-			body: encoded[:len(encoded)-1], hops: m.Hops, id: webhookIDOf(m), channel: m.Channel, expires: m.Expires, said: m.Time,
-		})
+		return f.s.callbacks.put(member, deliveryOf(m, f.as(plainLines, m)))
 	}
 	return false // no other member is attached here
 }

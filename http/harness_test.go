@@ -3,6 +3,7 @@ package http_test
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -264,10 +265,8 @@ func (r *receiver) next(t testing.TB) posted {
 	t.Helper()
 	select {
 	case p := <-r.got:
-		schema := "HeardMessage"
-		if strings.HasPrefix(p.header.Get("webhook-id"), "report-") {
-			schema = "Report"
-		}
+		kind, _, _ := strings.Cut(p.header.Get("webhook-id"), "-")
+		schema := cmp.Or(map[string]string{"report": "Report", "gap": "Gap"}[kind], "HeardMessage")
 		require.NoError(t, described.Check(schema, []byte(p.body)))
 		return p
 	case <-time.After(30 * time.Second):

@@ -31,49 +31,43 @@ type mailbox struct {
 
 // joinMailbox answers POST /channels/join.
 func (s *Server) joinMailbox(w nethttp.ResponseWriter, r *nethttp.Request) error {
-	sender, body, channels, echo, err := s.joiner(w, r, "since")
+	j, _, err := s.joiner(w, r)
 	if err != nil {
 		return err
 	}
-	var from *since
-	if text, found, err := body.text("since"); err != nil {
-		return err
-	} else if found {
-		if from, err = parseSince("since", text); err != nil {
-			return err
-		}
-	}
-	if err := s.openMailbox(sender, channels, !echo, from); err != nil {
+	if err := s.openMailbox(j); err != nil {
 		return err
 	}
-	return s.answer(w, channelList{channels})
+	return s.answer(w, channelList{j.channels})
 }
 
 // openMailbox joins channels by the sender's mailbox, and makes one if there is
 // none.
-func (s *Server) openMailbox(sender *bridge.Sender, channels []bridge.Channel, noEcho bool, from *since) error {
+func (s *Server) openMailbox(j join) error {
 	for {
 		s.mu.Lock()
-		box := s.mailboxes[sender]
+		box := s.mailboxes[j.sender]
 		if box == nil {
 			if s.ending {
 				s.mu.Unlock()
 				return errStopping()
 			}
-			box = &mailbox{server: s, sender: sender, wake: make(chan struct{}, 1), joined: map[bridge.Channel]*bridge.Attachment{}}
+			box = &mailbox{server: s, sender: j.sender, wake: make(chan struct{}, 1), joined: map[bridge.Channel]*bridge.Attachment{}}
 			box.expiry = time.AfterFunc(s.opts.MailboxTimeout, box.expire)
-			s.mailboxes[sender] = box
+			s.mailboxes[j.sender] = box
 		}
 		s.mu.Unlock()
-		if again, err := box.join(channels, noEcho, from); !again {
+		if again, err := box.join(j); !again {
 			return err
 		}
 	}
 }
 
-// join attaches the mailbox to channels that it is not on: to all or, with an
-// error, to none. It reports true if the mailbox has ended meanwhile.
-func (b *mailbox) join(channels []bridge.Channel, noEcho bool, from *since) (again bool, err error) {
+// join attaches the mailbox to channels, anew where it is there with another
+// echo: to all or, with an error, to none that it was not on before. What is asked
+// for with since comes before what waits. It reports true if the mailbox has ended
+// meanwhile.
+func (b *mailbox) join(j join) (again bool, err error) {
 	h := b.server.history
 	h.mu.Lock() // so that the fan-out stands still
 	defer h.mu.Unlock()
@@ -83,11 +77,13 @@ func (b *mailbox) join(channels []bridge.Channel, noEcho bool, from *since) (aga
 		return true, nil
 	}
 	var fresh []bridge.Channel
-	for _, c := range channels {
-		if b.joined[c] != nil {
+	for _, c := range j.channels {
+		old := b.joined[c]
+		if old != nil && old.NoEcho == j.noEcho {
 			continue
 		}
-		a := &bridge.Attachment{Via: bridge.HTTP, Broadcasts: true, Sends: true, NoEcho: noEcho, Member: b, Replays: from != nil}
+		// What is on its way is for it also where it takes the place of another.
+		a := &bridge.Attachment{Via: bridge.HTTP, Broadcasts: true, Sends: true, NoEcho: j.noEcho, Member: b, Replays: j.since != nil || old != nil}
 		a.Ended = func() { b.left(c, a) }
 		if err := b.server.hub.Attach(b.sender, c, a); err != nil {
 			b.detachLocked(fresh)
@@ -97,17 +93,36 @@ func (b *mailbox) join(channels []bridge.Channel, noEcho bool, from *since) (aga
 			return false, err
 		}
 		b.joined[c] = a
-		fresh = append(fresh, c)
-	}
-	if from != nil {
-		missed := h.missedLocked(*from, fresh, b.sender, noEcho)
-		b.gaps = append(b.gaps, missed.gaps...)
-		for _, m := range missed.messages {
-			b.addLocked(m)
+		if old != nil {
+			b.server.hub.Detach(old)
+		} else {
+			fresh = append(fresh, c)
 		}
-		b.wakeUp()
+	}
+	if j.since != nil {
+		b.fillLocked(h.missedLocked(*j.since, j.channels, b.sender, j.noEcho))
 	}
 	return false, nil
+}
+
+// fillLocked puts what was missed before what waits, each message once.
+func (b *mailbox) fillLocked(missed replay) {
+	waits := make(map[*bridge.Message]bool, len(b.messages))
+	for _, m := range b.messages {
+		waits[m] = true
+	}
+	waiting := b.messages
+	b.messages, b.bytes = nil, 0
+	b.gaps = sorted(append(b.gaps, missed.gaps...))
+	for _, m := range missed.messages {
+		if !waits[m] {
+			b.addLocked(m)
+		}
+	}
+	for _, m := range waiting {
+		b.addLocked(m)
+	}
+	b.wakeUp()
 }
 
 func (b *mailbox) detachLocked(channels []bridge.Channel) {
@@ -234,7 +249,7 @@ func (s *Server) messages(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	wait := uint64(0)
 	if q.Has("wait") {
 		if wait, err = strconv.ParseUint(q.Get("wait"), 10, 32); err != nil || wait > mostWait {
-			return fault(invalidField, "wait", "%s is not a number of seconds from 0 to %d", shorten(q.Get("wait")), mostWait)
+			return fault(invalidField, "wait", "%s is not a whole number of seconds from 0 to %d", shorten(q.Get("wait")), mostWait)
 		}
 	}
 	s.mu.Lock()

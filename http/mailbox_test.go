@@ -77,6 +77,55 @@ func TestMailbox(t *testing.T) {
 	}
 }
 
+// An answer that was lost on its way took its messages with it: joining again with
+// since brings them back, before what waits, each once.
+func TestAMailboxIsFilledAgain(t *testing.T) {
+	g := start(t)
+	a, _ := g.register()
+	b, _ := g.register()
+	join := obj{"sender": a, "channels": []int{5}}
+	require.Equal(t, 200, g.post("/channels/join", join).status)
+	defer g.follow(fmt.Sprintf("channels=5,6&sender=%d", b)).close()
+	first := g.say(b, "0", 5)
+	g.say(b, "1", 5)
+	g.say(b, "2", 5)
+	eventually(t, func() bool { return len(g.poll(a, 1)) == 0 }, "the answers are lost")
+	g.say(b, "3", 5)
+	eventually(t, func() bool { return g.idle() }, "one waits")
+	join["since"] = first
+	require.Equal(t, 200, g.post("/channels/join", join).status)
+	assert.Equal(t, []string{"1", "2", "3"}, g.poll(a, 5))
+	assert.Empty(t, g.poll(a, 0))
+	g.say(b, "4", 5)
+	join["since"] = "01J00000000000000000000000"
+	join["channels"] = []int{5, 6}
+	eventually(t, func() bool { return g.idle() }, "one waits")
+	require.Equal(t, 200, g.post("/channels/join", join).status)
+	assert.Equal(t, []string{"gap 5", "gap 6", "0", "1", "2", "3", "4"}, g.poll(a, 5))
+}
+
+// Joining again with another echo is in force from then on, and loses nothing.
+func TestAMailboxChangesItsEcho(t *testing.T) {
+	g := start(t)
+	a, _ := g.register()
+	for i, echo := range []any{false, true, false, nil} {
+		join := obj{"sender": a, "channels": []int{5}}
+		if echo != nil {
+			join["echo"] = echo
+		}
+		require.Equal(t, 200, g.post("/channels/join", join).status)
+		text := fmt.Sprint(i)
+		g.say(a, text, 5)
+		require.Equal(t, 200, g.post("/send", obj{"sender": a, "channels": []int{5}, "receivers": []uint32{a}, "message": "to myself"}).status)
+		want := []string{text, "to myself"}
+		if echo == false {
+			want = want[1:]
+		}
+		eventually(t, func() bool { return g.idle() }, "it was handed out")
+		assert.Equal(t, want, g.poll(a, 5), "echo: %v", echo)
+	}
+}
+
 func TestAFullMailboxSaysWhatItLost(t *testing.T) {
 	g := start(t, func(_ *bridge.Options, o *http.Options) { o.StreamQueue = 3 })
 	id, _ := g.register()

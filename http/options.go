@@ -114,7 +114,7 @@ func DefaultOptions() Options {
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
-		HeaderBytes:       64 << 10,
+		HeaderBytes:       160 << 10, // room for 10,000 channels (limits.sender_channels) in a query
 		MaxTargets:        1 << 16,
 		DrainTimeout:      5 * time.Second,
 		SenderStreams:     10_000,

@@ -189,7 +189,10 @@ type closedRange struct {
 var alwaysClosed = ranges(
 	"169.254.169.254/32", "a cloud metadata address",
 	"168.63.129.16/32", "a cloud metadata address",
+	"100.100.100.200/32", "a cloud metadata address",
+	"192.0.0.192/32", "a cloud metadata address",
 	"fd00:ec2::254/128", "a cloud metadata address",
+	"64:ff9b:1::/48", "an address that a translator makes another of", // which, only it knows (RFC 8215)
 	"127.0.0.0/8", "a loopback address",
 	"::1/128", "a loopback address",
 	"0.0.0.0/8", "an unspecified address", // Linux takes 0.0.0.0 for itself
@@ -216,7 +219,6 @@ var notPublic = ranges(
 	"198.51.100.0/24", "a documentation address",
 	"203.0.113.0/24", "a documentation address",
 	"240.0.0.0/4", "a reserved address",
-	"64:ff9b:1::/48", "a private address",
 	"100::/64", "a discard address",
 	"2001:db8::/32", "a documentation address",
 	"3fff::/20", "a documentation address",
@@ -283,6 +285,7 @@ var (
 	sixTo4 = netip.MustParsePrefix("2002::/16")
 	teredo = netip.MustParsePrefix("2001::/32")
 	compat = netip.MustParsePrefix("::/96")
+	siit   = netip.MustParsePrefix("::ffff:0:0:0/96") // RFC 7915
 )
 
 // embedded returns the IPv4 address that an IPv6 address leads to, or the
@@ -294,7 +297,7 @@ func embedded(a netip.Addr) netip.Addr {
 	}
 	b := a.As16()
 	switch {
-	case nat64.Contains(a), compat.Contains(a) && !a.IsUnspecified() && !a.IsLoopback():
+	case nat64.Contains(a), siit.Contains(a), compat.Contains(a) && !a.IsUnspecified() && !a.IsLoopback():
 		return netip.AddrFrom4([4]byte(b[12:16]))
 	case sixTo4.Contains(a):
 		return netip.AddrFrom4([4]byte(b[2:6]))

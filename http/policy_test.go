@@ -34,7 +34,11 @@ func TestAddressesThatAreClosed(t *testing.T) {
 		"169.254.1.1":              {},
 		"169.254.169.254":          {},
 		"168.63.129.16":            {},
+		"100.100.100.200":          {},
+		"192.0.0.192":              {},
 		"fd00:ec2::254":            {},
+		"64:ff9b:1::a00:1":         {},
+		"::ffff:0:127.0.0.1":       {},
 		"fe80::1%eth0":             {},
 		"224.0.0.1":                {},
 		"239.255.255.255":          {},
@@ -62,6 +66,8 @@ func TestAddressesThatAreClosed(t *testing.T) {
 		"172.32.0.1":               {true, true},
 		"2606:4700::1111":          {true, true},
 		"64:ff9b::101:101":         {true, true},
+		"::ffff:0:1.1.1.1":         {true, true},
+		"::ffff:0:10.0.0.1":        {byDefault: true},
 	} {
 		ap := netip.AddrPortFrom(netip.MustParseAddr(address), 80)
 		assert.Equal(t, open.byDefault, p.check(address, ap) == nil, address)

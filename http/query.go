@@ -90,6 +90,9 @@ func (q query) sender() (bridge.SenderID, error) {
 	if len(q.Values["sender"]) > 1 {
 		return 0, fault(bridge.InvalidSender, "sender", "is given %d times", len(q.Values["sender"]))
 	}
+	if q.broken != nil && !q.Has("sender") {
+		return 0, fault(bridge.InvalidSender, "query", "cannot be read: %v", q.broken)
+	}
 	return parseSender(q.Get("sender"))
 }
 

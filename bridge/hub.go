@@ -183,8 +183,11 @@ func (h *Hub) Drain(ctx context.Context) {
 }
 
 // membersEvery is the least time between two updates of a members topic, and
-// how often lingering memberships are looked at.
-const membersEvery = time.Second
+// lingerEvery how often lingering memberships are looked at.
+const (
+	membersEvery = time.Second
+	lingerEvery  = time.Second
+)
 
 // Run writes the members topics, ends lingering memberships and forgets senders
 // that have not been seen for too long, until ctx ends.
@@ -192,8 +195,10 @@ func (h *Hub) Run(ctx context.Context) {
 	sweepEvery := min(time.Hour, max(time.Second, min(h.opts.ExpireNamed, h.opts.ExpireUnnamed)/4))
 	sweep := time.NewTicker(sweepEvery)
 	defer sweep.Stop()
-	tick := time.NewTicker(membersEvery)
+	tick := time.NewTicker(lingerEvery)
 	defer tick.Stop()
+	again := time.NewTimer(0) // when the members topics may be written again
+	defer again.Stop()
 	wake := h.wake
 	for {
 		select {
@@ -202,9 +207,11 @@ func (h *Hub) Run(ctx context.Context) {
 			return
 		case <-wake:
 			h.publishMembers()
-			wake = nil // not again before the next tick
-		case <-tick.C:
+			wake = nil
+			again.Reset(membersEvery)
+		case <-again.C:
 			wake = h.wake
+		case <-tick.C:
 			h.endLingering()
 		case <-sweep.C:
 			h.sweep()

@@ -201,7 +201,12 @@ func (t *Tree) parseBelow(l []string) (Filter, *Error) {
 		return Filter{}, fault(InvalidChannel, "filter", "nothing is published to %s itself", t.base)
 	}
 	switch l[0] {
-	case "#", levelMembers, levelGateways, levelMe, levelHomeAssistant:
+	case "#":
+		return Filter{}, nil
+	case levelMembers, levelGateways, levelMe, levelHomeAssistant:
+		if !ownFilter(l[0], l[1:]) {
+			return Filter{}, fault(InvalidChannel, "filter", "nothing is published there under %s/%s", t.base, l[0])
+		}
 		return Filter{}, nil
 	case "+":
 		f, _ := channelFilter(l[1:]) // matches the other topics of the tree as well
@@ -214,6 +219,41 @@ func (t *Tree) parseBelow(l []string) (Filter, *Error) {
 		return f, nil
 	}
 	return Filter{}, fault(InvalidChannel, "filter", "there is nothing of that name under %s", t.base)
+}
+
+// ownFilter reports whether a filter can match one of the gateways' own topics. Of
+// those for Home Assistant it looks at the gateway and the channel.
+func ownFilter(kind string, l []string) bool {
+	channel := func(s string) bool { _, ok := ParseID(s); return ok }
+	about := func(s string) bool { return s == "status" || s == "info" }
+	switch kind {
+	case levelMembers:
+		return matchLevels(l, channel, ValidName)
+	case levelGateways:
+		return matchLevels(l, ValidName, about)
+	case levelHomeAssistant:
+		more := l[min(2, len(l)):]
+		return matchLevels(l[:len(l)-len(more)], ValidName, channel) && (len(more) > 0 || l[len(l)-1] == "#")
+	}
+	return matchLevels(l)
+}
+
+// matchLevels reports whether filter levels can match topics of as many levels,
+// each as one of the functions wants it.
+func matchLevels(l []string, is ...func(string) bool) bool {
+	for _, is := range is {
+		if len(l) == 0 {
+			return false
+		}
+		if l[0] == "#" {
+			return true
+		}
+		if l[0] != "+" && !is(l[0]) {
+			return false
+		}
+		l = l[1:]
+	}
+	return len(l) == 0 || len(l) == 1 && l[0] == "#"
 }
 
 // channelFilter reads what follows <base>/channels. It reports false if no

@@ -69,6 +69,15 @@ func TestParseFilter(t *testing.T) {
 		"watchtower/members/+/+":               {},
 		"watchtower/gateways/#":                {},
 		"watchtower/homeassistant/#":           {},
+		"watchtower/homeassistant/gw/#":        {},
+		"watchtower/homeassistant/+/5/event":   {},
+		"watchtower/homeassistant/gw/5/#":      {},
+		"watchtower/me/#":                      {},
+		"watchtower/members/5/gw":              {},
+		"watchtower/members/5/#":               {},
+		"watchtower/gateways/gw/+":             {},
+		"watchtower/gateways/+/status":         {},
+		"watchtower/gateways/gw/info/#":        {},
 		"zigbee2mqtt/+/set":                    {},
 		"watchtower2/channels/0/broadcast/+":   {},
 	} {
@@ -81,6 +90,10 @@ func TestParseFilter(t *testing.T) {
 		"watchtower/channels/4294967296/#", "watchtower/channels/five/broadcast/+", "watchtower/channels/5/broadcast",
 		"watchtower/channels/5/send", "watchtower/channels/5/send/52", "watchtower/channels/5/shout/+",
 		"watchtower/channels/5/broadcast/x", "watchtower/whatever", "watchtower/whatever/#",
+		"watchtower/members", "watchtower/members/+", "watchtower/members/x/gw", "watchtower/members/0/gw", "watchtower/members/5/gw/x",
+		"watchtower/gateways", "watchtower/gateways/gw", "watchtower/gateways/gw/foo", "watchtower/gateways/gw/status/x",
+		"watchtower/gateways/a b/status", "watchtower/homeassistant/gw/5", "watchtower/homeassistant/gw/x/event",
+		"watchtower/homeassistant", "watchtower/me/x", "watchtower/me/+",
 	} {
 		_, err := tree.ParseFilter(filter)
 		assert.NotNil(t, err, filter)

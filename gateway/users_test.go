@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"os/exec"
 	"strings"
@@ -31,8 +32,10 @@ func family(t *testing.T) config.Config {
 			{Access: "readwrite", Topic: "guests/%u/%c/#"},
 			{Access: "readwrite", Topic: "watchtower/channels/5/#"},
 		}},
-		"sensor": {PasswordHash: hashed(t, "sensor-pass"), ACL: []config.Rule{{Access: "write", Topic: "home/+/temperature"}}},
-		"nobody": {PasswordHash: hashed(t, "nobody-pass"), ACL: []config.Rule{}},
+		"sensor":    {PasswordHash: hashed(t, "sensor-pass"), ACL: []config.Rule{{Access: "write", Topic: "home/+/temperature"}}},
+		"listener":  {PasswordHash: hashed(t, "listener-pass"), ACL: []config.Rule{{Access: "read", Topic: "watchtower/channels/5/broadcast/+"}}},
+		"addressee": {PasswordHash: hashed(t, "addressee-pass"), ACL: []config.Rule{{Access: "read", Topic: "watchtower/channels/5/send/+/+"}}},
+		"nobody":    {PasswordHash: hashed(t, "nobody-pass"), ACL: []config.Rule{}},
 	}
 	return cfg
 }
@@ -226,4 +229,29 @@ func TestAccessListsThatChanged(t *testing.T) {
 	assert.Zero(t, members[bridge.MQTT], "nobody is on channel 5 any more")
 	assert.Contains(t, r.log.String(), "has no user other any more")
 	assert.Contains(t, r.log.String(), "subscription lost")
+}
+
+// Who may not read a channel's broadcasts is no member of it, and who may not read
+// what is sent to him cannot be sent to: nothing is accepted that nobody gets.
+func TestAccessListsDecideWhatAFilterJoins(t *testing.T) {
+	r := startWith(t, family(t))
+	ids := map[string]uint32{}
+	for _, user := range []string{"listener", "addressee"} {
+		c, inbox, err := r.as(user, user+"-pass", "c")
+		require.NoError(t, err)
+		require.True(t, granted(t, c, "watchtower/channels/5/#"))
+		require.True(t, granted(t, c, "watchtower/me"))
+		var me struct{ ID uint32 }
+		require.NoError(t, json.Unmarshal([]byte(strings.TrimPrefix(<-inbox, "watchtower/me ")), &me))
+		ids[user] = me.ID
+	}
+	web := r.register("").ID
+	defer r.follow(fmt.Sprintf("channels=5&linger=false&sender=%d", web), func([]byte) {})()
+	_, members := r.call("GET", fmt.Sprintf("/channels/5/members?sender=%d", web), "", "")
+	assert.Contains(t, members, "listener.c")
+	assert.NotContains(t, members, "addressee.c")
+	for user, want := range map[string]int{"listener": 400, "addressee": 200} {
+		status, body := r.call("POST", fmt.Sprintf("/send?channels=5&sender=%d&receivers=%d", web, ids[user]), "text/plain", "x")
+		assert.Equal(t, want, status, "%s: %s", user, body)
+	}
 }

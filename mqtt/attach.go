@@ -3,6 +3,7 @@ package mqtt
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"math"
 	"net"
 	"os"
@@ -81,9 +82,12 @@ func (c *conn) connect() (err error) {
 	if pk.FixedHeader.Type != packets.Connect {
 		return packets.ErrProtocolViolationRequireFirstConnect // MQTT-3.1.0-1
 	}
+	if v := pk.ProtocolVersion; v == 3|bridgeBit || v == 4|bridgeBit {
+		pk.ProtocolVersion, c.bridge = v&^bridgeBit, true
+	}
 	c.version = pk.ProtocolVersion
 	if bad := validateConnect(pk); bad.Code != 0 {
-		return c.refuse(bad)
+		return c.turnAway(bad)
 	}
 	assigned := pk.Connect.ClientIdentifier == ""
 	if assigned {
@@ -91,7 +95,7 @@ func (c *conn) connect() (err error) {
 	}
 	c.clientID = pk.Connect.ClientIdentifier
 	if slices.Contains(c.broker.opts.Reserved, c.clientID) {
-		return c.refuse(packets.ErrClientIdentifierNotValid)
+		return c.turnAway(packets.ErrClientIdentifierNotValid)
 	}
 	who, bad := c.broker.identify(c, string(pk.Connect.Username), pk.Connect.Password, assigned)
 	if bad.Code != 0 {
@@ -99,6 +103,7 @@ func (c *conn) connect() (err error) {
 	}
 	if bad := c.takeWill(&pk, who); bad.Code != 0 {
 		c.broker.hub.Release(who.hold)
+		c.broker.warn(c.host(), fmt.Sprintf("MQTT client refused: it may not have a will on %q", shorten(pk.Connect.WillTopic)), c)
 		return c.refuse(bad)
 	}
 	c.limits(&pk)
@@ -138,6 +143,17 @@ func validateConnect(pk packets.Packet) packets.Code {
 	}
 	return packets.Code{}
 }
+
+// turnAway is refuse for what nothing else logs.
+func (c *conn) turnAway(why packets.Code) error {
+	c.broker.warn(c.host(), "MQTT client refused: "+why.Reason, c)
+	return c.refuse(why)
+}
+
+// bridgeBit is set in the protocol level by a client that is a broker's bridge, as
+// mosquitto does with MQTT 3.1 and 3.1.1: what it published is not for it, and what
+// it gets is retained as it was published.
+const bridgeBit = 0x80
 
 // refuse answers CONNECT with an error, written at once: the connection has no
 // writer yet.

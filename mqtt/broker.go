@@ -229,12 +229,12 @@ func (b *Broker) Publish(m *bridge.Message) error {
 	return b.hand(b.router.route(topic), &message{payload: m.Data, qos: 1, channel: m, expires: expires(m)})
 }
 
-// expires is when a message expires in whole seconds, as MQTT has it; 0: never.
+// expires is when a message expires in Unix milliseconds; 0: never.
 func expires(m *bridge.Message) int64 {
 	if m.Expires.IsZero() {
 		return 0
 	}
-	return m.Expires.Add(time.Second - 1).Unix()
+	return m.Expires.UnixMilli()
 }
 
 // PublishRetained publishes a retained message of the gateway's own.
@@ -350,9 +350,10 @@ func (b *Broker) changeExpiry(s *session, seconds uint32) error {
 	return nil
 }
 
-func (b *Broker) warn(key, event string, c *conn) {
-	if b.noisy.quiet(key, b.now()) {
-		b.log.WithField("client", c.clientID).WithField("remote", c.remote).Warn(event)
+// warn logs an event, once a minute at most of who causes it.
+func (b *Broker) warn(who, event string, c *conn) {
+	if b.noisy.quiet(who, event, b.now()) {
+		b.log.WithField("client", shorten(c.clientID)).WithField("remote", c.remote).Warn(event)
 	}
 }
 

@@ -28,6 +28,9 @@ func decode(pk *packets.Packet, body []byte) error {
 	case packets.Unsubscribe:
 		err = pk.UnsubscribeDecode(body)
 	case packets.Pingreq:
+		if len(body) > 0 {
+			return packets.ErrMalformedPacket
+		}
 	case packets.Disconnect:
 		err = pk.DisconnectDecode(body)
 		if len(body) == 1 {

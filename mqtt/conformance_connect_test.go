@@ -255,3 +255,30 @@ func TestTheServersKeepAlive(t *testing.T) { // MQTT-3.1.2-21, MQTT-3.2.2-21 and
 		})
 	}
 }
+
+// A broker's bridge says so by the highest bit of the protocol level, as mosquitto
+// does by default: what it published does not come back to it, and what it gets is
+// retained as it was published.
+func TestABridgeHearsNoEcho(t *testing.T) {
+	h := build(t, nil)
+	c, _ := h.plain()
+	c.version = 4
+	hello := []byte{0x10, 0, 0, 4, 'M', 'Q', 'T', 'T', 0x84, 0xc2, 0, 60, 0, 1, 'b', 0, 1, 'u', 0, byte(len(key))}
+	hello = append(hello, key...)
+	hello[1] = byte(len(hello) - 2)
+	c.raw(hello)
+	require.Zero(t, c.read(packets.Connack).ReasonCode)
+	require.Equal(t, []byte{1, 1}, c.subscribe(1, "home/#", "$share/g/home/#"))
+	require.Equal(t, byte(0), c.publish(1, "home/mine", "x"))
+	other := h.join(connect{id: "other"})
+	other.publishPacket(packets.Packet{FixedHeader: packets.FixedHeader{Qos: 1, Retain: true}, TopicName: "home/theirs", Payload: []byte("y")})
+	got := c.message()
+	for got.TopicName == "home/mine" { // the shared subscription's
+		got = c.message()
+	}
+	assert.Equal(t, "home/theirs", got.TopicName)
+	assert.True(t, got.FixedHeader.Retain)
+	_, ack, ok := h.greet(4, []byte{0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 0x86, 2, 0, 0, 0, 1, 'b'})
+	require.True(t, ok)
+	assert.NotZero(t, ack.ReasonCode, "of no version that there is")
+}

@@ -122,6 +122,25 @@ func TestAMessageExpires(t *testing.T) { // MQTT-3.3.2-5 and -6
 	})
 }
 
+// What is said over another protocol with a time to live has no more of it here.
+func TestATimeToLiveIsAMessageExpiry(t *testing.T) {
+	h := build(t, nil)
+	sub := h.join(connect{id: "sub", version: 5})
+	sub.subscribe(1, "watchtower/channels/5/#")
+	web := h.web("web")
+	require.NoError(t, h.hub.Attach(web, 5, &bridge.Attachment{Via: bridge.HTTP, Broadcasts: true}))
+	for range 10 { // at any part of a second
+		for _, ttl := range []uint32{1, 60, 3600} {
+			_, err := h.hub.Publish(web, bridge.Publication{Channels: []bridge.Channel{5}, Via: bridge.HTTP, TTL: time.Duration(ttl) * time.Second})
+			require.NoError(t, err)
+			got := sub.message().Properties.MessageExpiryInterval
+			assert.LessOrEqual(t, got, ttl)
+			assert.GreaterOrEqual(t, got, max(1, ttl-1))
+		}
+		time.Sleep(70 * time.Millisecond)
+	}
+}
+
 func TestTopicAliases(t *testing.T) { // MQTT-3.3.2-7 to -12, MQTT-3.1.2-26 and -27
 	h := build(t, nil)
 	sub := h.join(connect{id: "sub", version: 5})

@@ -39,6 +39,7 @@ type conn struct {
 
 	session   *session
 	version   byte
+	bridge    bool // see bridgeBit
 	clientID  string
 	keepAlive time.Duration // 0: none
 	// keepAliveSet: it is the broker's, not the client's (MQTT 5, 3.2.2.3.14).

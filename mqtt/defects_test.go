@@ -143,6 +143,7 @@ func TestBeforeConnect(t *testing.T) {
 	_, ack := h.dial(connect{id: "future", version: 6})
 	assert.Equal(t, packets.ErrUnsupportedProtocolVersion.Code, ack.ReasonCode)
 	h.join(connect{id: "old", version: 3}).ping()
+
 }
 
 func TestProtocolErrorsEndTheConnection(t *testing.T) {
@@ -165,6 +166,7 @@ func TestProtocolErrorsEndTheConnection(t *testing.T) {
 		"PUBLISH with a wrong property":  {0x30, 6, 0, 1, 'a', 2, 17, 0},
 		"a topic longer than the packet": {0x30, 3, 0xff, 0xff, 'a'},
 		"AUTH":                           {0xf0, 2, 0, 0},
+		"PINGREQ with a body":            {0xc0, 1, 0},
 		"a subscription identifier of 0": {0x82, 9, 0, 1, 2, 11, 0, 0, 1, 'a', 0},
 		"No Local on a shared one":       append([]byte{0x82, 17, 0, 1, 0, 0, 11}, "$share/g/ab\x04"...),
 	} {

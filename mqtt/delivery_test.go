@@ -239,12 +239,19 @@ func TestWills(t *testing.T) {
 		assert.Equal(t, []string{"a"}, user(pk.Properties, "sender-name"))
 	})
 	t.Run("never on another's topic", func(t *testing.T) {
-		for _, topic := range []string{"watchtower/channels/5/broadcast/1", "watchtower/gateways/gw/status", "$SYS/x"} {
+		for _, topic := range []string{"watchtower/channels/5/broadcast/1", "watchtower/gateways/gw/status"} {
 			_, ack := h.dial(connect{id: "a", version: 5, will: will(topic)})
 			assert.GreaterOrEqual(t, ack.ReasonCode, byte(0x80), topic)
 			_, ack = h.dial(connect{id: "a", will: will(topic)})
 			assert.NotZero(t, ack.ReasonCode, topic)
 		}
+	})
+	t.Run("every bridge of mosquitto has one on $SYS: it connects", func(t *testing.T) {
+		all := h.join(connect{id: "all", version: 5})
+		all.subscribe(1, "$SYS/#")
+		h.join(connect{id: "a", version: 5, will: will("$SYS/broker/connection/a/state")}).nc.Close()
+		h.join(connect{id: "a", will: will("$SYS/broker/connection/a/state")}).nc.Close()
+		assert.Empty(t, all.messages())
 	})
 	t.Run("an empty will is one", func(t *testing.T) {
 		w := will("gone/empty")

@@ -59,11 +59,11 @@ func (b *Broker) identify(c *conn, userName string, password []byte, assigned bo
 	name := c.clientID // as a sender
 	if user, ok := b.opts.Users[userName]; ok {
 		if !b.passwords.right(userName, user.Hash, password) {
-			b.warn("refused "+c.host(), "MQTT client refused: wrong password of user "+userName, c)
+			b.warn(c.host(), "MQTT client refused: wrong password of user "+userName, c)
 			return id, packets.ErrBadUsernameOrPassword
 		}
 		if namesClient(user.Rules) && !bridge.ValidName(c.clientID) {
-			b.warn("refused "+c.host(), "MQTT client refused: its access list has %c in it, and its client id may be A–Z a–z 0–9 _ . - only", c)
+			b.warn(c.host(), "MQTT client refused: its access list has %c in it, and its client id may be A–Z a–z 0–9 _ . - only", c)
 			return id, packets.ErrClientIdentifierNotValid
 		}
 		id.key.user, id.access = userName, newAccess(user.Rules, userName, c.clientID)
@@ -74,7 +74,7 @@ func (b *Broker) identify(c *conn, userName string, password []byte, assigned bo
 		id.hold, err = b.hub.HoldSender(s, id.owner.deleted)
 		return id, b.refusedIdentity(c, err)
 	} else if !b.hub.CheckKey(string(password)) {
-		b.warn("refused "+c.host(), "MQTT client refused: its password is neither the secret key nor a token, and its user name is no configured user's", c)
+		b.warn(c.host(), "MQTT client refused: its password is neither the secret key nor a token, and its user name is no configured user's", c)
 		return id, packets.ErrBadUsernameOrPassword
 	}
 	if assigned || !bridge.ValidName(name) || b.sessions.nameless(c.clientID, id.key.user) {
@@ -93,7 +93,7 @@ func (b *Broker) refusedIdentity(c *conn, err error) packets.Code {
 	if err == nil {
 		return packets.Code{}
 	}
-	b.warn("refused "+c.clientID, "MQTT client refused: "+err.Error(), c)
+	b.warn(c.host(), "MQTT client refused: "+err.Error(), c)
 	return packets.ErrNotAuthorized
 }
 

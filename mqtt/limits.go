@@ -35,8 +35,11 @@ var errLevels = fmt.Errorf("topic: has more than %d levels", topicLevels)
 // reasonOf is the MQTT 5 reason code of a refused publish or subscription.
 func reasonOf(refusal error) packets.Code {
 	var limit overLimit
-	if errors.As(refusal, &limit) {
+	switch {
+	case errors.As(refusal, &limit):
 		return packets.ErrQuotaExceeded
+	case errors.Is(refusal, errLevels):
+		return packets.ErrTopicNameInvalid
 	}
 	return packets.ErrNotAuthorized
 }
@@ -51,9 +54,9 @@ func dropReason(refusal error) bridge.Reason {
 }
 
 // limited counts a refusal, and logs it with its setting once a minute at most.
-func (b *Broker) limited(c *conn, key string, why overLimit) {
+func (b *Broker) limited(c *conn, who string, why overLimit) {
 	b.hub.Counters().Drop(bridge.MQTT, bridge.Limit, 1)
-	b.warn(why.setting+" "+key, why.Error(), c)
+	b.warn(who, why.Error(), c)
 }
 
 // track takes a connection in, unless there are too many.

@@ -21,7 +21,7 @@ type message struct {
 	retain  bool            // as published
 	extras  *extras         // of a publisher that speaks MQTT 5
 	origin  *session        // nil: the gateway
-	expires int64           // Unix seconds; 0: never
+	expires int64           // Unix milliseconds; 0: never
 	channel *bridge.Message // nil: not on a channel
 	saved   savedBody       // the keeper's
 
@@ -41,7 +41,10 @@ const version5 = 5
 // weight is what a message takes of a queue's bytes.
 func (m *message) weight() int { return len(m.topic) + len(m.payload) + m.extras.weight() }
 
-func (m *message) expired(now time.Time) bool { return m.expires != 0 && now.Unix() >= m.expires }
+func (m *message) expired(now time.Time) bool { return m.expires != 0 && now.UnixMilli() >= m.expires }
+
+// seconds rounds milliseconds up to what MQTT says.
+func seconds(ms int64) int64 { return (ms + 999) / 1000 }
 
 // encode returns the message's encoding for a version and QoS, made once unless
 // it carries subscription identifiers.
@@ -185,7 +188,7 @@ func (d *delivery) appendTo(buf []byte, version byte, dup bool, maxSize uint32, 
 		binary.BigEndian.PutUint16(out[e.idAt:], d.id)
 	}
 	if e.expiryAt > 0 {
-		binary.BigEndian.PutUint32(out[e.expiryAt:], uint32(max(1, d.m.expires-now.Unix())))
+		binary.BigEndian.PutUint32(out[e.expiryAt:], uint32(max(1, seconds(d.m.expires-now.UnixMilli()))))
 	}
 	return buf, true
 }

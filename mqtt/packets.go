@@ -142,6 +142,11 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 			codes[i], reason = packets.ErrTopicFilterInvalid.Code, "not a topic filter: "+shorten(f.Filter)
 			continue
 		}
+		if c.bridge {
+			f.RetainAsPublished = true
+			_, shared := cutShare(f.Filter)
+			f.NoLocal = !shared
+		}
 		var err error
 		if existed[i], err = c.broker.subscribe(c.session, f, subID); err != nil {
 			codes[i], reason = reasonOf(err).Code, err.Error()

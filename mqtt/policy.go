@@ -3,6 +3,7 @@ package mqtt
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -34,7 +35,7 @@ type publication struct {
 func (b *Broker) admit(s *session, p publication) (*message, error) {
 	m := &message{topic: p.topic, payload: p.payload, qos: min(p.qos, 1), retain: p.retain, extras: p.extras, origin: s}
 	if p.lifetime > 0 {
-		m.expires = b.now().Unix() + int64(p.lifetime)
+		m.expires = b.now().UnixMilli() + int64(p.lifetime)*1000
 	}
 	onChannel, address, err := b.mayPublish(p.topic, s.sender(), s.access)
 	if err != nil {
@@ -128,8 +129,8 @@ func (b *Broker) put(m *message) error {
 // refuse counts a publish that was refused, and logs it once a minute at most.
 func (b *Broker) refuse(s *session, topic string, why error) {
 	b.hub.Counters().Drop(bridge.MQTT, dropReason(why), 1)
-	if b.noisy.quiet("publish "+s.key.client+" "+shorten(topic), b.now()) {
-		b.log.WithField("client", s.key.client).WithField("sender", s.sender().ID()).WithField("topic", shorten(topic)).
+	if b.noisy.quiet(s.key.client, "publish to "+shorten(topic), b.now()) {
+		b.log.WithField("client", shorten(s.key.client)).WithField("sender", s.sender().ID()).WithField("topic", shorten(topic)).
 			WithError(why).Warn("publish refused")
 	}
 }
@@ -141,7 +142,7 @@ func (b *Broker) refuseSubscription(c *conn, filter string, why error) {
 		b.limited(c, c.clientID, limit)
 		return
 	}
-	b.warn("subscribe "+c.clientID+" "+shorten(filter), "subscription refused: "+why.Error(), c)
+	b.warn(c.clientID, fmt.Sprintf("subscription to %q refused: %v", shorten(filter), why), c)
 }
 
 // takeWill checks a client's will before it connects: it may be on no topic
@@ -151,6 +152,10 @@ func (c *conn) takeWill(pk *packets.Packet, who identity) packets.Code {
 		return packets.Code{}
 	}
 	topic := pk.Connect.WillTopic
+	if strings.HasPrefix(topic, "$SYS/") { // every mosquitto that is a bridge has one: it is to connect
+		c.broker.warn(c.host(), fmt.Sprintf("will ignored: nobody publishes to %q", shorten(topic)), c)
+		return packets.Code{}
+	}
 	sender := who.hold.Sender()
 	onChannel, address, err := c.broker.mayPublish(topic, sender, who.access)
 	switch {
@@ -202,6 +207,10 @@ func (b *Broker) subscribe(s *session, f packets.Subscription, subID int) (exist
 	}
 	if shared || means.Receiver != 0 && means.Receiver != s.sender().ID() {
 		sub.means.Sends = false
+	}
+	if s.access != nil && means.Channel != 0 { // what is never let through is no reason to be there
+		sub.means.Broadcasts = means.Broadcasts && s.access.maySubscribe(b.tree.Say(means.Channel)+"/+")
+		sub.means.Sends = sub.means.Sends && s.access.maySubscribe(b.tree.Tell(means.Channel, s.sender().ID())+"/+")
 	}
 	s.subMu.Lock()
 	defer s.subMu.Unlock()

@@ -43,7 +43,7 @@ type Row struct {
 	Key, Value []byte
 }
 
-// A message on disk is a byte of flags, when it expires (8 bytes, Unix seconds;
+// A message on disk is a byte of flags, when it expires (8 bytes, Unix milliseconds;
 // 0: never) and the PUBLISH that a client of MQTT 5 would get, at QoS 1.
 const (
 	flagQoS1     = 1 << 0

@@ -5,38 +5,62 @@ import (
 	"time"
 )
 
-// throttle lets an event through once in a while, by key. It remembers a
-// bounded number of keys.
+// throttle lets an event through once in a while, by who causes it and what it is.
+// Nobody causes more than a few, so that nobody fills it for the others.
 type throttle struct {
 	every time.Duration
 	mu    sync.Mutex
-	last  map[string]time.Time
+	last  map[event]time.Time
+	of    map[string]int // how many events in last are whose
 }
 
-const throttleKeys = 1024
+type event struct{ who, what string }
+
+// The bounds of what a throttle remembers, and so of what is let through.
+const (
+	throttleEvents = 4096
+	throttleOfOne  = 16
+)
 
 func newThrottle(every time.Duration) *throttle {
-	return &throttle{every: every, last: map[string]time.Time{}}
+	return &throttle{every: every, last: map[event]time.Time{}, of: map[string]int{}}
 }
 
-// quiet reports whether the key has been quiet for long enough, and notes that
-// it no longer is.
-func (t *throttle) quiet(key string, now time.Time) bool {
+// quiet reports whether the event is to be let through, and notes that it was.
+func (t *throttle) quiet(who, what string, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if last, ok := t.last[key]; ok && now.Sub(last) < t.every {
+	e := event{who, what}
+	if last, ok := t.last[e]; ok && now.Sub(last) < t.every {
 		return false
+	} else if ok {
+		t.last[e] = now
+		return true
 	}
-	if len(t.last) >= throttleKeys {
-		for k, last := range t.last {
-			if now.Sub(last) >= t.every {
-				delete(t.last, k)
-			}
-		}
-		if len(t.last) >= throttleKeys {
+	if t.fullLocked(who) {
+		t.forgetLocked(now)
+		if t.fullLocked(who) {
 			return false
 		}
 	}
-	t.last[key] = now
+	t.last[e] = now
+	t.of[who]++
 	return true
+}
+
+func (t *throttle) fullLocked(who string) bool {
+	return len(t.last) >= throttleEvents || t.of[who] >= throttleOfOne
+}
+
+// forgetLocked forgets what is long ago.
+func (t *throttle) forgetLocked(now time.Time) {
+	for e, last := range t.last {
+		if now.Sub(last) < t.every {
+			continue
+		}
+		delete(t.last, e)
+		if t.of[e.who]--; t.of[e.who] == 0 {
+			delete(t.of, e.who)
+		}
+	}
 }

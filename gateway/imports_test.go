@@ -47,6 +47,7 @@ var onlyIn = map[string][]string{
 	"github.com/rs/cors":                  {"http"},
 	"go.etcd.io/bbolt":                    {"boltfile", "bridge/store", "mqtt/store"},
 	"github.com/spf13/cobra":              {"cmd/watchtower"},
+	"github.com/tidwall/gjson":            {"http"},
 	"github.com/dchest/siphash":           {"bridge/frame"},
 	"github.com/goccy/go-yaml":            {"config"},
 	"golang.org/x/sys":                    {"datagram", "bench/bare"},

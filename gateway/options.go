@@ -147,7 +147,6 @@ func (g *Gateway) httpOptions(secure *tls.Config) http.Options {
 	o.MailboxTimeout = g.cfg.HTTP.MailboxTimeout
 	o.StreamQueue = g.cfg.HTTP.StreamQueue
 	o.ReadTimeout, o.WriteTimeout = g.cfg.HTTP.ReadTimeout, g.cfg.HTTP.WriteTimeout
-	o.ReadHeaderTimeout = min(o.ReadHeaderTimeout, o.ReadTimeout)
 	o.DrainTimeout = g.cfg.ShutdownTimeout / 2
 	for _, p := range g.cfg.HTTP.TrustedProxies {
 		o.TrustedProxies = append(o.TrustedProxies, p.String())

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/assert"
@@ -175,6 +176,11 @@ func TestAPageMissesNothing(t *testing.T) {
 			eventually(t, "the page has joined", func() bool { n, _ := r.g.Hub().MemberCounts(); return n[bridge.HTTP] == 1 })
 			d := r.stream()
 			var want []string
+			hears := func(what string) {
+				t.Helper()
+				assert.Eventually(t, func() bool { return len(shown()) >= len(want) }, patient, 5*time.Millisecond, what)
+				require.Equal(t, want, shown(), "everything, once, in order")
+			}
 			say := func() {
 				want = append(want, fmt.Sprint("message ", len(want)))
 				r.say(d.id, want[len(want)-1])
@@ -182,7 +188,7 @@ func TestAPageMissesNothing(t *testing.T) {
 			for round := range 4 {
 				if round > 0 { // the first time it is cut before it has heard anything
 					say()
-					eventually(t, "the page hears", func() bool { return len(shown()) == len(want) })
+					hears("the page hears")
 				}
 				cable.set(true)
 				for range 5 {
@@ -190,14 +196,13 @@ func TestAPageMissesNothing(t *testing.T) {
 				}
 				cable.set(false)
 				say()
-				eventually(t, "the page comes back", func() bool { return len(shown()) >= len(want) })
-				assert.Equal(t, want, shown(), "everything, once, in order")
+				hears("the page comes back")
 			}
 			require.NoError(t, chromedp.Do(page, chromedp.SendKeys("input", "from the page\n")))
 			for d.next(t).data != "from the page" {
 			}
 			want = append(want, "from the page")
-			eventually(t, "and hears itself", func() bool { return len(shown()) == len(want) })
+			hears("and hears itself")
 
 			r.stop()
 			cfg.HTTP.Listen = r.at.HTTP

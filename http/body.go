@@ -11,8 +11,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
+
+	"github.com/tidwall/gjson"
 
 	"watchtower/bridge"
 )
@@ -52,7 +53,7 @@ func mediaType(r *nethttp.Request) (string, error) {
 }
 
 // readBody reads all of a body, up to the limit, within the time for it.
-func (s *Server) readBody(w nethttp.ResponseWriter, r *nethttp.Request) ([]byte, error) {
+func (s *Server) readBody(r *nethttp.Request) ([]byte, error) {
 	limit := int64(jsonExpansion*s.hub.MessageBytes() + jsonOverhead)
 	if r.ContentLength > limit && r.Header.Get("Expect") != "" {
 		return nil, tooLarge(limit) // it waits for leave to send the body
@@ -71,8 +72,6 @@ func (s *Server) readBody(w nethttp.ResponseWriter, r *nethttp.Request) ([]byte,
 		_, _ = io.CopyN(io.Discard, r.Body, tooLargeDrain)
 		return nil, tooLarge(limit)
 	}
-	// net/http watches for the client's end from here on, without a deadline.
-	_ = nethttp.NewResponseController(w).SetReadDeadline(time.Time{})
 	return b.Bytes(), nil
 }
 
@@ -81,19 +80,19 @@ func tooLarge(limit int64) error {
 }
 
 // object is a JSON object whose fields are looked at one by one, in the order
-// of the checks.
-type object map[string]json.RawMessage
+// of the checks: each as it was written, which is valid.
+type object map[string]string
 
 // readObject reads a body that has to be a JSON object. An empty one counts as
 // an empty object.
-func (s *Server) readObject(w nethttp.ResponseWriter, r *nethttp.Request) (object, error) {
+func (s *Server) readObject(r *nethttp.Request) (object, error) {
 	switch t, err := mediaType(r); {
 	case err != nil:
 		return nil, err
 	case t != "" && t != typeJSON && t != typeForm:
 		return nil, fault(unsupportedType, "Content-Type", "%q is not supported here: send application/json", t)
 	}
-	body, err := s.readBody(w, r)
+	body, err := s.readBody(r)
 	if err != nil {
 		return nil, err
 	}
@@ -108,14 +107,18 @@ func parseObject(body []byte) (object, error) {
 	if !utf8.Valid(body) {
 		return nil, fault(invalidBody, "body", "is not UTF-8: send JSON in UTF-8")
 	}
-	var o object
-	var malformed *json.SyntaxError
-	switch err := json.Unmarshal(body, &o); {
-	case errors.As(err, &malformed):
-		return nil, fault(invalidBody, "body", "is not JSON: %v", err)
-	case err != nil || body[0] != '{':
+	if !json.Valid(body) {
+		var any json.RawMessage
+		return nil, fault(invalidBody, "body", "is not JSON: %v", json.Unmarshal(body, &any))
+	}
+	if body[0] != '{' {
 		return nil, fault(invalidBody, "body", "is not a JSON object: send {…}")
 	}
+	o := object{}
+	gjson.ParseBytes(body).ForEach(func(name, value gjson.Result) bool {
+		o[name.String()] = value.Raw
+		return true
+	})
 	return o, nil
 }
 
@@ -130,16 +133,16 @@ func (o object) text(name string) (value string, found bool, err error) {
 	if !found {
 		return "", false, nil
 	}
-	if raw[0] != '"' || json.Unmarshal(raw, &value) != nil {
+	if raw[0] != '"' {
 		return "", true, fault(invalidField, name, "%s is not a string", shorten(raw))
 	}
-	return value, true, nil
+	return gjson.Parse(raw).String(), true, nil
 }
 
 // texts returns a field that has to be a list of strings, which may not be empty.
 func (o object) texts(name string) ([]string, error) {
 	var all []*string
-	if err := json.Unmarshal(o[name], &all); err != nil || len(all) == 0 || slices.Contains(all, nil) {
+	if err := json.Unmarshal([]byte(o[name]), &all); err != nil || len(all) == 0 || slices.Contains(all, nil) {
 		return nil, fault(invalidField, name, "is not a list of strings with at least one")
 	}
 	out := make([]string, len(all))
@@ -151,7 +154,7 @@ func (o object) texts(name string) ([]string, error) {
 
 // flag returns a field that has to be true or false.
 func (o object) flag(name string, otherwise bool) (bool, error) {
-	switch raw := string(o[name]); raw {
+	switch raw := o[name]; raw {
 	case "":
 		return otherwise, nil
 	case "true", "false":
@@ -180,20 +183,20 @@ func (o object) list(name string, code bridge.Code) ([]string, error) {
 	if !found {
 		return nil, fault(code, name, "is missing: it is a list of numbers, such as [5, 6]")
 	}
-	var elements []json.RawMessage
-	if raw[0] != '[' || json.Unmarshal(raw, &elements) != nil {
+	if raw[0] != '[' {
 		return nil, fault(code, name, "%s is not a list of numbers, such as [5, 6]", shorten(raw))
 	}
-	out := make([]string, len(elements))
-	for i, e := range elements {
-		out[i] = string(e)
-	}
+	out := []string{}
+	gjson.Parse(raw).ForEach(func(_, element gjson.Result) bool {
+		out = append(out, element.Raw)
+		return true
+	})
 	return out, nil
 }
 
 // sender returns the id that the body speaks for.
 func (o object) sender() (bridge.SenderID, error) {
-	return parseSender(string(o["sender"]))
+	return parseSender(o["sender"])
 }
 
 // replacement is what a string has that means U+FFFD. In any other, encoding/json
@@ -208,17 +211,14 @@ func (o object) content() (bridge.Content, error) {
 		return bridge.Content{}, fault(invalidMessage, "message", "is missing: it is any JSON value")
 	}
 	if raw[0] == '"' {
-		var text string
-		if err := json.Unmarshal(raw, &text); err != nil {
-			return bridge.Content{}, fault(invalidMessage, "message", "is not a string: %v", err)
-		}
-		if n := strings.Count(text, "\uFFFD"); n > 0 && n > len(replacement.FindAllIndex(raw, n)) {
+		text := gjson.Parse(raw).String()
+		if n := strings.Count(text, "\uFFFD"); n > 0 && n > len(replacement.FindAllStringIndex(raw, n)) {
 			return bridge.Content{}, fault(invalidMessage, "message", "has half of a surrogate pair (\\ud800 to \\udfff), which no text can have")
 		}
 		return bridge.Content{Data: []byte(text), Hint: bridge.Text}, nil
 	}
 	var b bytes.Buffer
-	if err := json.Compact(&b, raw); err != nil {
+	if err := json.Compact(&b, []byte(raw)); err != nil {
 		return bridge.Content{}, fault(invalidMessage, "message", "is not JSON: %v", err)
 	}
 	return bridge.Content{Data: b.Bytes(), Hint: bridge.JSON}, nil

@@ -107,8 +107,8 @@ func shownTime(t time.Time) *time.Time {
 }
 
 // owner reads a call about one callback: whose it is, and its URL.
-func (s *Server) owner(w nethttp.ResponseWriter, r *nethttp.Request, besides ...string) (*bridge.Sender, string, object, error) {
-	sender, body, err := s.speaker(w, r, append([]string{"sender", "callback_url"}, besides...)...)
+func (s *Server) owner(r *nethttp.Request, besides ...string) (*bridge.Sender, string, object, error) {
+	sender, body, err := s.speaker(r, append([]string{"sender", "callback_url"}, besides...)...)
 	if err != nil {
 		return nil, "", nil, err
 	}
@@ -119,7 +119,7 @@ func (s *Server) owner(w nethttp.ResponseWriter, r *nethttp.Request, besides ...
 // rotateSecret answers POST /callbacks/rotate, once the new secret is on disk. Who
 // knows an id alone may not take a receiver its secret.
 func (s *Server) rotateSecret(w nethttp.ResponseWriter, r *nethttp.Request) error {
-	sender, address, _, err := s.owner(w, r)
+	sender, address, _, err := s.owner(r)
 	if err != nil {
 		return err
 	}
@@ -167,7 +167,7 @@ func (c *callbacks) secret(s *bridge.Sender, address string) string {
 // replayFailed answers POST /callbacks/replay: deliveries that were given up wait
 // again, in their order, behind what waits already.
 func (s *Server) replayFailed(w nethttp.ResponseWriter, r *nethttp.Request) error {
-	sender, address, body, err := s.owner(w, r, "ids")
+	sender, address, body, err := s.owner(r, "ids")
 	if err != nil {
 		return err
 	}

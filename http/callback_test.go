@@ -69,9 +69,13 @@ func TestCallbackWithoutEcho(t *testing.T) {
 
 func TestACallbackCatchesUp(t *testing.T) {
 	g := start(t)
-	down := make(chan struct{})
+	holds, down := make(chan struct{}, 1), make(chan struct{})
 	r := receive(t, func(w nethttp.ResponseWriter, body string) {
 		if strings.Contains(body, `"held"`) {
+			select {
+			case holds <- struct{}{}:
+			default:
+			}
 			<-down
 		}
 	})
@@ -87,6 +91,7 @@ func TestACallbackCatchesUp(t *testing.T) {
 	g.say(b, "3", 5)
 	g.say(a, "mine", 5)
 	eventually(t, func() bool { return g.idle() }, "they wait for the receiver")
+	<-holds // so the one before it is done with
 	// Again: what waits comes once, what was heard comes again.
 	require.Equal(t, 200, g.post("/channels/join/async", join).status)
 	join["since"] = "01J00000000000000000000000"

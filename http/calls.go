@@ -18,7 +18,7 @@ type channelList struct {
 // register answers POST /register (HTTP API, section 1 and "Who may use an
 // id").
 func (s *Server) register(w nethttp.ResponseWriter, r *nethttp.Request) error {
-	body, err := s.readObject(w, r)
+	body, err := s.readObject(r)
 	if err != nil {
 		return err
 	}
@@ -102,8 +102,8 @@ func (s *Server) asker(r *nethttp.Request, known ...string) (*bridge.Sender, que
 
 // speaker returns the sender that a request with a JSON body speaks for, and
 // the body, which may have the fields that are known.
-func (s *Server) speaker(w nethttp.ResponseWriter, r *nethttp.Request, known ...string) (*bridge.Sender, object, error) {
-	body, err := s.readObject(w, r)
+func (s *Server) speaker(r *nethttp.Request, known ...string) (*bridge.Sender, object, error) {
+	body, err := s.readObject(r)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -121,7 +121,7 @@ func (s *Server) speaker(w nethttp.ResponseWriter, r *nethttp.Request, known ...
 // joinAsync answers POST /channels/join/async. It returns once the membership
 // is on disk.
 func (s *Server) joinAsync(w nethttp.ResponseWriter, r *nethttp.Request) error {
-	j, body, err := s.joiner(w, r, "callback_url")
+	j, body, err := s.joiner(r, "callback_url")
 	if err != nil {
 		return err
 	}
@@ -153,8 +153,8 @@ type join struct {
 }
 
 // joiner reads a join. The body may have one field more.
-func (s *Server) joiner(w nethttp.ResponseWriter, r *nethttp.Request, besides ...string) (j join, body object, err error) {
-	if j.sender, body, err = s.speaker(w, r, append([]string{"sender", "channels", "echo", "since"}, besides...)...); err != nil {
+func (s *Server) joiner(r *nethttp.Request, besides ...string) (j join, body object, err error) {
+	if j.sender, body, err = s.speaker(r, append([]string{"sender", "channels", "echo", "since"}, besides...)...); err != nil {
 		return j, nil, err
 	}
 	if j.channels, err = s.channels(body); err != nil {
@@ -181,7 +181,7 @@ func sorted(channels []bridge.Channel) []bridge.Channel {
 
 // leave answers POST /channels/leave.
 func (s *Server) leave(w nethttp.ResponseWriter, r *nethttp.Request) error {
-	sender, body, err := s.speaker(w, r, "sender", "channels")
+	sender, body, err := s.speaker(r, "sender", "channels")
 	if err != nil {
 		return err
 	}

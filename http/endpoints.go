@@ -40,8 +40,8 @@ func (c *callbacks) catchUp(key endpointKey, missed replay) {
 		for _, d := range e.waiting {
 			waits[d.id] = true
 		}
-		if e.current != nil {
-			waits[e.current.id] = true
+		if d := e.current; d != nil && !d.to.hasEnded() { // else it is not tried again
+			waits[d.id] = true
 		}
 		attached = maps.Clone(e.attached)
 	}

@@ -148,6 +148,9 @@ func (s *Server) client(r *nethttp.Request) netip.Prefix {
 		return netip.Prefix{} // not a TCP connection: all such count as one
 	}
 	a := peer.Addr().Unmap().WithZone("")
+	if !s.proxies.trust(a) {
+		return subnet(a)
+	}
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for i := len(hops) - 1; i >= 0 && s.proxies.trust(a); i-- {
 		hop, ok := parseHop(strings.TrimSpace(hops[i]))
@@ -156,6 +159,12 @@ func (s *Server) client(r *nethttp.Request) netip.Prefix {
 		}
 		a = hop
 	}
+	return subnet(a)
+}
+
+// subnet is what a client is known by: its address, or of IPv6 what one of them is
+// given.
+func subnet(a netip.Addr) netip.Prefix {
 	bits := a.BitLen()
 	if a.Is6() {
 		bits = 64

@@ -31,7 +31,7 @@ type mailbox struct {
 
 // joinMailbox answers POST /channels/join.
 func (s *Server) joinMailbox(w nethttp.ResponseWriter, r *nethttp.Request) error {
-	j, _, err := s.joiner(w, r)
+	j, _, err := s.joiner(r)
 	if err != nil {
 		return err
 	}
@@ -259,6 +259,8 @@ func (s *Server) messages(w nethttp.ResponseWriter, r *nethttp.Request) error {
 		return fault(notFound, "sender", "%d has no mailbox: POST /channels/join makes one", sender.ID())
 	}
 	defer box.endReading()
+	// net/http watches for the client's end from here on, without a deadline.
+	_ = nethttp.NewResponseController(w).SetReadDeadline(time.Time{})
 	late := time.NewTimer(time.Duration(wait) * time.Second)
 	defer late.Stop()
 	for waiting := wait > 0; ; {

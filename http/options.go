@@ -34,8 +34,7 @@ type Options struct {
 
 	WriteTimeout time.Duration // a write to a client that takes longer ends its connection
 
-	ReadHeaderTimeout time.Duration // for the header of a request
-	ReadTimeout       time.Duration // for the body of a request
+	ReadTimeout       time.Duration // for a request to arrive
 	IdleTimeout       time.Duration // a connection without a request is closed after it
 	HeaderBytes       int           // largest header of a request
 
@@ -111,7 +110,6 @@ func DefaultOptions() Options {
 		StreamBytes:       1 << 20,
 		MailboxTimeout:    10 * time.Minute,
 		WriteTimeout:      10 * time.Second,
-		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		HeaderBytes:       160 << 10, // room for 10,000 channels (limits.sender_channels) in a query
@@ -155,7 +153,7 @@ func (o Options) validate() error {
 		{"Queue", int64(o.Queue)}, {"Patience", int64(o.Patience)},
 		{"Heartbeat", int64(o.Heartbeat)}, {"MailboxTimeout", int64(o.MailboxTimeout)}, {"StreamQueue", int64(o.StreamQueue)},
 		{"StreamBytes", int64(o.StreamBytes)}, {"WriteTimeout", int64(o.WriteTimeout)},
-		{"ReadHeaderTimeout", int64(o.ReadHeaderTimeout)}, {"ReadTimeout", int64(o.ReadTimeout)},
+		{"ReadTimeout", int64(o.ReadTimeout)},
 		{"IdleTimeout", int64(o.IdleTimeout)}, {"HeaderBytes", int64(o.HeaderBytes)},
 		{"MaxTargets", int64(o.MaxTargets)}, {"DrainTimeout", int64(o.DrainTimeout)},
 		{"Failures.Burst", int64(o.Failures.Burst)}, {"Failures.Every", int64(o.Failures.Every)},

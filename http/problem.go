@@ -1,12 +1,12 @@
 package http
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	nethttp "net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"watchtower/bridge"
@@ -169,7 +169,7 @@ func (s *Server) answer(w nethttp.ResponseWriter, v any) error {
 }
 
 func (s *Server) write(w nethttp.ResponseWriter, status int, contentType string, v any) {
-	var b strings.Builder
+	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil { // plain structs: cannot fail
@@ -183,5 +183,5 @@ func (s *Server) write(w nethttp.ResponseWriter, status int, contentType string,
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
 	// An error means that the client has gone: there is nobody to tell.
-	_, _ = w.Write([]byte(b.String()))
+	_, _ = w.Write(b.Bytes())
 }

@@ -33,7 +33,7 @@ type spoken struct {
 // publish answers POST /broadcast and POST /send.
 func (s *Server) publish(t bridge.Type) call {
 	return func(w nethttp.ResponseWriter, r *nethttp.Request) error {
-		said, err := s.readSpoken(w, r, t)
+		said, err := s.readSpoken(r, t)
 		if err != nil {
 			return err
 		}
@@ -124,7 +124,7 @@ func known(t bridge.Type, names ...string) []string {
 
 // readSpoken reads a broadcast or send: a JSON body, or the bytes of the
 // message with all else in the query (HTTP API, section 2).
-func (s *Server) readSpoken(w nethttp.ResponseWriter, r *nethttp.Request, t bridge.Type) (spoken, error) {
+func (s *Server) readSpoken(r *nethttp.Request, t bridge.Type) (spoken, error) {
 	media, err := mediaType(r)
 	if err != nil {
 		return spoken{}, err
@@ -133,13 +133,13 @@ func (s *Server) readSpoken(w nethttp.ResponseWriter, r *nethttp.Request, t brid
 	asJSON := media == "" || media == typeJSON
 	switch {
 	case q.Has("channels") && asJSON:
-		return spoken{}, s.refuseMixed(w, r, q)
+		return spoken{}, s.refuseMixed(r, q)
 	case q.Has("channels"):
-		return s.readRaw(w, r, t, media)
+		return s.readRaw(r, t, media)
 	case !asJSON && media != typeForm:
 		return spoken{}, fault(unsupportedType, "Content-Type", "%q is taken as the message's bytes only with ?channels=5&sender=72 in the query; else send application/json", shorten(media))
 	}
-	sender, body, err := s.speaker(w, r, known(t, "message")...)
+	sender, body, err := s.speaker(r, known(t, "message")...)
 	if err != nil {
 		return spoken{}, err
 	}
@@ -169,10 +169,10 @@ func spokenIn(sender *bridge.Sender, body object) (said spoken, err error) {
 
 // refuseMixed answers a JSON body beside channels in the query, which could
 // mean two things. Even here a wrong sender comes first.
-func (s *Server) refuseMixed(w nethttp.ResponseWriter, r *nethttp.Request, q query) error {
+func (s *Server) refuseMixed(r *nethttp.Request, q query) error {
 	id, err := q.sender()
 	if !q.Has("sender") {
-		body, broken := s.readObject(w, r)
+		body, broken := s.readObject(r)
 		if broken != nil {
 			return broken
 		}
@@ -194,8 +194,8 @@ func parseTTL(text string) (time.Duration, error) {
 }
 
 // readRaw reads a message's own bytes.
-func (s *Server) readRaw(w nethttp.ResponseWriter, r *nethttp.Request, t bridge.Type, media string) (spoken, error) {
-	data, err := s.readBody(w, r)
+func (s *Server) readRaw(r *nethttp.Request, t bridge.Type, media string) (spoken, error) {
+	data, err := s.readBody(r)
 	if err != nil {
 		return spoken{}, err
 	}

@@ -88,10 +88,6 @@ func (s *Server) guard(next nethttp.Handler) nethttp.Handler {
 			w = watched
 			defer s.logAccess(r, watched, time.Now())
 		}
-		if r.ContentLength != 0 {
-			// Whoever does not read the body leaves it to net/http, which would wait for ever.
-			_ = nethttp.NewResponseController(w).SetReadDeadline(time.Now().Add(s.opts.ReadTimeout))
-		}
 		if s.gate.isClosed() {
 			s.fail(w, r, errStopping())
 			return

@@ -91,7 +91,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Server, error) {
 	s.handler = s.routes()
 	s.server = &nethttp.Server{
 		Handler:                      s.handler,
-		ReadHeaderTimeout:            opts.ReadHeaderTimeout,
+		ReadTimeout:                  opts.ReadTimeout,
 		IdleTimeout:                  opts.IdleTimeout,
 		MaxHeaderBytes:               opts.HeaderBytes,
 		ConnState:                    s.conns.changed,

@@ -171,10 +171,7 @@ func (st *stream) serve(conn net.Conn, head []byte) {
 		st.discard() // there is nobody to write it to
 		st.writer.Close()
 	}()
-	err := st.write(head)
-	if err == nil {
-		err = st.catchUp()
-	}
+	err := st.catchUp(head)
 	if err == nil {
 		err = st.writer.Run()
 	}
@@ -218,9 +215,10 @@ func (st *stream) write(b []byte) error {
 // catchUpBytes is how much of what was missed is written at once.
 const catchUpBytes = 64 << 10
 
-// catchUp writes what was missed. What is said meanwhile waits in the queue.
-func (st *stream) catchUp() error {
-	var b []byte
+// catchUp writes how the stream begins and what was missed, at once if it is not
+// too much: who has heard that it began knows where. What is said meanwhile waits
+// in the queue.
+func (st *stream) catchUp(b []byte) error {
 	for _, c := range st.missed.gaps {
 		b = append(b, st.kind.gap(c)...)
 	}

@@ -61,7 +61,7 @@ func (st *stream) runSocket(w nethttp.ResponseWriter, r *nethttp.Request) error 
 		st.discard() // there is nobody to write it to
 		st.writer.Close()
 	}()
-	if err = st.catchUp(); err == nil {
+	if err = st.catchUp(nil); err == nil {
 		err = st.writer.Run()
 	}
 	if err == nil {
@@ -125,7 +125,7 @@ func (st *stream) listen(conn *websocket.Conn) int {
 // gave it a ref; its failure to everybody.
 func (st *stream) said(b []byte) {
 	body, err := parseObject(b)
-	ref := body["ref"]
+	ref := json.RawMessage(body["ref"])
 	var id ulid.ULID
 	if err == nil {
 		id, err = st.server.publishSaid(st.sender, body)
@@ -138,7 +138,7 @@ func (st *stream) said(b []byte) {
 			Ref   json.RawMessage `json:"ref,omitempty"`
 			Error problem         `json:"error"`
 		}{"error", ref, st.server.problem(err)}
-	case ref != nil:
+	case len(ref) > 0:
 		answer = struct {
 			Type string          `json:"type"`
 			Ref  json.RawMessage `json:"ref"`

@@ -38,6 +38,8 @@ format:
 vet:
 	$(GO) vet ./...
 	GOARCH=arm $(GO) build -o /dev/null ./cmd/watchtower
+	GOOS=darwin $(GO) build -o /dev/null ./cmd/watchtower
+	GOOS=windows $(GO) build -o /dev/null ./cmd/watchtower
 
 $(LINT):
 	GOBIN="$(CURDIR)/bin" $(GO) install $(LINTED)

@@ -13,7 +13,7 @@ type Device struct {
 	hold   *Hold
 
 	mu     sync.Mutex
-	joined map[Channel]*Attachment
+	joined byChannel[*Attachment]
 	gone   bool
 }
 
@@ -57,8 +57,8 @@ func (d *Device) Sender() *Sender { return d.hold.Sender() }
 func (d *Device) Close() {
 	d.mu.Lock()
 	d.gone = true
-	for _, a := range d.joined {
-		d.hub.Detach(a)
+	for _, on := range d.joined {
+		d.hub.Detach(on.v)
 	}
 	d.joined = nil
 	hold := d.hold
@@ -78,7 +78,7 @@ func (d *Device) Join(channels ...Channel) error {
 	}
 	var fresh []Channel
 	for _, c := range channels {
-		if d.joined[c] != nil {
+		if d.joined.get(c) != nil {
 			continue
 		}
 		a := &Attachment{Via: d.via, Broadcasts: true, Sends: true, NoEcho: d.noEcho, Member: d.member}
@@ -87,10 +87,7 @@ func (d *Device) Join(channels ...Channel) error {
 			d.leaveLocked(fresh)
 			return err
 		}
-		if d.joined == nil {
-			d.joined = map[Channel]*Attachment{}
-		}
-		d.joined[c] = a
+		d.joined.set(c, a)
 		fresh = append(fresh, c)
 	}
 	return nil
@@ -100,8 +97,8 @@ func (d *Device) Join(channels ...Channel) error {
 func (d *Device) ended(c Channel, a *Attachment) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.joined[c] == a {
-		delete(d.joined, c)
+	if d.joined.get(c) == a {
+		d.joined.remove(c)
 	}
 }
 
@@ -114,8 +111,8 @@ func (d *Device) Leave(channels ...Channel) {
 
 func (d *Device) leaveLocked(channels []Channel) {
 	for _, c := range channels {
-		if a := d.joined[c]; a != nil {
-			delete(d.joined, c)
+		if a := d.joined.get(c); a != nil {
+			d.joined.remove(c)
 			d.hub.Detach(a)
 		}
 	}

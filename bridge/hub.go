@@ -50,6 +50,7 @@ type Hub struct {
 	counters Counters
 	ids      *idSource
 	now      func() time.Time
+	begun    time.Time
 	tree     *Tree
 
 	mu       sync.RWMutex // guards all below, and what senders and channels hold
@@ -77,6 +78,7 @@ func New(opts Options) (*Hub, error) {
 		opts:     opts,
 		ids:      newIDSource(),
 		now:      opts.Now,
+		begun:    opts.Now(),
 		tree:     opts.Tree,
 		senders:  map[SenderID]*Sender{},
 		names:    map[string]*Sender{},

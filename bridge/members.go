@@ -25,7 +25,7 @@ const membersListed = 256
 func (h *Hub) ChannelMembers(s *Sender, c Channel) (ms Members, ok bool) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	if m := s.joined[c]; m == nil || !m.member() {
+	if m := s.joined.get(c); m == nil || !m.member() {
 		return ms, false
 	}
 	return h.membersLocked(h.channels[c]), true
@@ -36,7 +36,7 @@ func (h *Hub) ChannelMembers(s *Sender, c Channel) (ms Members, ok bool) {
 // unless s is one of them.
 func (h *Hub) MemberIDs(s *Sender, c Channel, from SenderID, room int) (ids []SenderID, more, ok bool) {
 	h.mu.RLock()
-	if m := s.joined[c]; m == nil || !m.member() {
+	if m := s.joined.get(c); m == nil || !m.member() {
 		h.mu.RUnlock()
 		return nil, false, false
 	}

@@ -11,18 +11,19 @@ import (
 // what is said there. The exported fields are set before Attach and not after.
 type Attachment struct {
 	Via        Protocol
-	NoEcho     bool   // its sender's own broadcasts are not for it
-	Broadcasts bool   // it gets broadcasts, and makes its sender a member
-	Sends      bool   // its sender can be sent to
-	URL        string // of a callback: it is remembered over a restart
-	Replays    bool   // it has been given what was said before, so it takes what is on its way
-	Member     any    // what the protocol knows of the receiver
-	Ended      func() // called once, without locks, if the hub ends it
+	NoEcho     bool        // its sender's own broadcasts are not for it
+	Broadcasts bool        // it gets broadcasts, and makes its sender a member
+	Sends      bool        // its sender can be sent to
+	Replays    bool        // it has been given what was said before, so it takes what is on its way
+	dead       atomic.Bool // out of its lists, which may still hold it
 
-	membership  *membership
-	after       uint64      // the newest message when it was attached
-	dead        atomic.Bool // out of its lists, which may still hold it
-	lingerUntil time.Time   // not zero: its stream ended, and it gets nothing
+	URL    string // of a callback: it is remembered over a restart
+	Member any    // what the protocol knows of the receiver
+	Ended  func() // called once, without locks, if the hub ends it
+
+	membership *membership
+	after      uint64        // the newest message when it was attached
+	lingers    time.Duration // until when after the hub began; not 0: its stream ended, and it gets nothing
 }
 
 // Wants reports whether a message that came by the attachment's channel is for
@@ -117,13 +118,10 @@ func (h *Hub) attachLocked(s *Sender, c Channel, a *Attachment) error {
 		return err
 	}
 	ch := h.channelLocked(c)
-	m := s.joined[c]
+	m := s.joined.get(c)
 	if m == nil {
 		m = &membership{sender: s, channel: ch}
-		if s.joined == nil {
-			s.joined = map[Channel]*membership{}
-		}
-		s.joined[c] = m
+		s.joined.set(c, m)
 		ch.members[s.id] = m
 	}
 	a.membership, a.after = m, h.order.Load()
@@ -132,7 +130,7 @@ func (h *Hub) attachLocked(s *Sender, c Channel, a *Attachment) error {
 		ch.lists[a.Via].add(a)
 	}
 	for _, old := range slices.Clone(m.attachments) {
-		if !old.lingerUntil.IsZero() && a.Via == HTTP {
+		if old.lingers != 0 && a.Via == HTTP {
 			h.detachLocked(old)
 		}
 	}
@@ -144,7 +142,7 @@ func (h *Hub) attachLocked(s *Sender, c Channel, a *Attachment) error {
 func (h *Hub) roomLocked(s *Sender, channels ...Channel) error {
 	n := len(s.joined)
 	for _, c := range channels {
-		if s.joined[c] == nil {
+		if s.joined.get(c) == nil {
 			n++
 		}
 	}
@@ -176,11 +174,11 @@ func (h *Hub) DetachLingering(a *Attachment) {
 	if m.has(func(o *Attachment) bool { return o.Via == HTTP }) {
 		return // another stream or callback holds it anyway
 	}
-	ghost := &Attachment{Via: a.Via, NoEcho: a.NoEcho, Broadcasts: true, Sends: true, lingerUntil: h.now().Add(h.opts.Linger)}
+	ghost := &Attachment{Via: a.Via, NoEcho: a.NoEcho, Broadcasts: true, Sends: true, lingers: h.now().Sub(h.begun) + h.opts.Linger}
 	ghost.dead.Store(true)
-	if m.sender.joined[m.channel.id] == nil { // it was the last: the membership starts again
+	if m.sender.joined.get(m.channel.id) == nil { // it was the last: the membership starts again
 		m = &membership{sender: m.sender, channel: h.channelLocked(m.channel.id)}
-		m.sender.joined[m.channel.id] = m
+		m.sender.joined.set(m.channel.id, m)
 		m.channel.members[m.sender.id] = m
 	}
 	ghost.membership = m
@@ -200,7 +198,7 @@ func (h *Hub) detachLocked(a *Attachment) {
 	}
 	m.attachments = slices.Delete(m.attachments, i, i+1)
 	switch {
-	case !a.lingerUntil.IsZero():
+	case a.lingers != 0:
 		m.channel.lingering.Add(-1)
 	case a.Broadcasts && h.links[a.Via] != nil:
 		m.channel.lists[a.Via].remove(a)
@@ -208,7 +206,7 @@ func (h *Hub) detachLocked(a *Attachment) {
 		a.dead.Store(true)
 	}
 	if len(m.attachments) == 0 {
-		delete(m.sender.joined, m.channel.id)
+		m.sender.joined.remove(m.channel.id)
 		delete(m.channel.members, m.sender.id)
 	}
 	h.touchLocked(m.channel.id)
@@ -241,7 +239,7 @@ func (h *Hub) listedLocked(ch *channel, now time.Time) bool {
 
 // endLingering ends memberships that have lingered long enough.
 func (h *Hub) endLingering() {
-	now := h.now()
+	now := h.now().Sub(h.begun)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, ch := range h.channels {
@@ -250,7 +248,7 @@ func (h *Hub) endLingering() {
 		}
 		for _, m := range ch.members {
 			for _, a := range slices.Clone(m.attachments) {
-				if !a.lingerUntil.IsZero() && now.After(a.lingerUntil) {
+				if a.lingers != 0 && now > a.lingers {
 					h.detachLocked(a)
 				}
 			}

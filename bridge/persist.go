@@ -47,10 +47,10 @@ func (h *Hub) saveLocked(s *Sender) (wait func() error) {
 	if s.token != none {
 		r.Token = append([]byte(nil), s.token[:]...)
 	}
-	for c, m := range s.joined {
-		for _, a := range m.attachments {
+	for _, on := range s.joined {
+		for _, a := range on.v.attachments {
 			if a.URL != "" {
-				r.Callbacks = append(r.Callbacks, CallbackMembership{Channel: c, URL: a.URL, NoEcho: a.NoEcho})
+				r.Callbacks = append(r.Callbacks, CallbackMembership{Channel: on.channel, URL: a.URL, NoEcho: a.NoEcho})
 			}
 		}
 	}

@@ -23,7 +23,7 @@ type Sender struct {
 	held      bool // its name was held on the wire or over MQTT
 	protected bool
 	token     [sha256.Size]byte // zero: none
-	joined    map[Channel]*membership
+	joined    byChannel[*membership]
 	holds     []*Hold // few: a map for each sender would be a tenth of its memory
 	speaker   *Hold   // of those that claimed the name, the newest
 	gone      bool
@@ -236,8 +236,8 @@ func (h *Hub) Forget(s *Sender) {
 
 func (h *Hub) forgetLocked(s *Sender) []*Attachment {
 	var ended []*Attachment
-	for _, m := range s.joined {
-		ended = append(ended, h.leaveLocked(m)...)
+	for _, on := range slices.Clone(s.joined) {
+		ended = append(ended, h.leaveLocked(on.v)...)
 	}
 	s.gone = true
 	delete(h.senders, s.id)
@@ -340,9 +340,9 @@ func (h *Hub) liveLocked(s *Sender) bool {
 	if len(s.holds) > 0 {
 		return true
 	}
-	for _, m := range s.joined {
-		for _, a := range m.attachments {
-			if a.URL == "" && a.lingerUntil.IsZero() {
+	for _, on := range s.joined {
+		for _, a := range on.v.attachments {
+			if a.URL == "" && a.lingers == 0 {
 				return true
 			}
 		}

@@ -117,7 +117,7 @@ func (h *Hub) checkJoined(s *Sender, p Publication) error {
 		return fault(InvalidSender, "sender", "%d was deleted", s.id)
 	}
 	for i, c := range p.Channels {
-		if m := s.joined[c]; m == nil || !m.member() {
+		if m := s.joined.get(c); m == nil || !m.member() {
 			return fault(UnjoinedChannel, field("channels", i), "sender %d has not joined channel %d", s.id, c)
 		}
 	}
@@ -133,7 +133,7 @@ func (h *Hub) checkJoined(s *Sender, p Publication) error {
 
 func (h *Hub) reachableLocked(r SenderID, c Channel) bool {
 	s := h.senders[r]
-	return s != nil && s.joined[c] != nil && s.joined[c].reachable()
+	return s != nil && s.joined.get(c) != nil && s.joined.get(c).reachable()
 }
 
 func field(name string, i int) string { return fmt.Sprintf("%s[%d]", name, i) }
@@ -201,10 +201,10 @@ func (h *Hub) newlyHeard(c Channel) *channel {
 func (h *Hub) deliverSend(m *Message) error {
 	var to [numProtocols][]*Attachment
 	h.mu.RLock()
-	if s := h.senders[m.Receiver]; s != nil && s.joined[m.Channel] != nil {
-		for _, a := range s.joined[m.Channel].attachments {
+	if s := h.senders[m.Receiver]; s != nil && s.joined.get(m.Channel) != nil {
+		for _, a := range s.joined.get(m.Channel).attachments {
 			switch {
-			case !a.lingerUntil.IsZero():
+			case a.lingers != 0:
 				h.counters.Drop(HTTP, Away, 1)
 			case a.Sends:
 				to[a.Via] = append(to[a.Via], a)
@@ -235,9 +235,9 @@ func (h *Hub) Receivers(m *Message, p Protocol) []*Attachment {
 		return ch.lists[p].load()
 	}
 	var to []*Attachment
-	if s := h.senders[m.Receiver]; s != nil && s.joined[m.Channel] != nil {
-		for _, a := range s.joined[m.Channel].attachments {
-			if a.Via == p && a.Sends && a.lingerUntil.IsZero() {
+	if s := h.senders[m.Receiver]; s != nil && s.joined.get(m.Channel) != nil {
+		for _, a := range s.joined.get(m.Channel).attachments {
+			if a.Via == p && a.Sends && a.lingers == 0 {
 				to = append(to, a)
 			}
 		}
@@ -272,7 +272,7 @@ func (h *Hub) JoinCallback(s *Sender, channels []Channel, url string, noEcho boo
 	for _, c := range channels {
 		var old []*Attachment
 		same := false
-		if m := s.joined[c]; m != nil {
+		if m := s.joined.get(c); m != nil {
 			for _, a := range m.attachments {
 				same = same || a.URL == url && a.NoEcho == noEcho
 				if a.URL != "" {
@@ -310,8 +310,8 @@ func (h *Hub) JoinCallback(s *Sender, channels []Channel, url string, noEcho boo
 func (h *Hub) EndCallback(s *Sender, url string) {
 	h.mu.Lock()
 	var ended []*Attachment
-	for _, m := range s.joined {
-		for _, a := range slices.Clone(m.attachments) {
+	for _, on := range slices.Clone(s.joined) {
+		for _, a := range slices.Clone(on.v.attachments) {
 			if a.URL == url {
 				h.detachLocked(a)
 				ended = append(ended, a)
@@ -332,7 +332,7 @@ func (h *Hub) Leave(s *Sender, channels []Channel) {
 	var ended []*Attachment
 	save := false
 	for _, c := range channels {
-		if m := s.joined[c]; m != nil {
+		if m := s.joined.get(c); m != nil {
 			save = save || m.has(func(a *Attachment) bool { return a.URL != "" })
 			ended = append(ended, h.leaveLocked(m)...)
 		}
@@ -348,13 +348,12 @@ func (h *Hub) Leave(s *Sender, channels []Channel) {
 func (h *Hub) Joined(s *Sender) []Channel {
 	h.mu.RLock()
 	out := make([]Channel, 0, len(s.joined))
-	for c, m := range s.joined {
-		if m.member() {
-			out = append(out, c)
+	for _, on := range s.joined {
+		if on.v.member() {
+			out = append(out, on.channel)
 		}
 	}
 	h.mu.RUnlock()
-	slices.Sort(out)
 	return out
 }
 

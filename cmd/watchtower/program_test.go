@@ -35,6 +35,8 @@ func TestExitCodes(t *testing.T) {
 		err  string
 	}{
 		{[]string{"version"}, 0, ""},
+		{[]string{"--version"}, 0, ""},
+		{[]string{"broadcast", "5"}, exitUsage, "nothing to say"},
 		{[]string{"--help"}, 0, ""},
 		{[]string{"serve", "--help"}, 0, ""},
 		{[]string{"config", "print"}, 0, ""},

@@ -86,10 +86,12 @@ func rootCommand(sys surroundings) *cobra.Command {
 		Short: "A gateway by which devices on UDP, TCP, HTTP and MQTT reach each other",
 		Long: "A gateway by which devices on UDP, TCP, HTTP and MQTT reach each other.\n" +
 			"Without a command it serves.",
+		Version:           gateway.Version,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
+	root.SetVersionTemplate("watchtower {{.Version}}\n")
 	root.SetIn(sys.in)
 	root.SetOut(sys.out)
 	root.SetErr(sys.err)

@@ -35,6 +35,9 @@ func (c *client) readMessage(args []string) (message []byte, raw bool, err error
 	if err != nil {
 		return nil, false, fmt.Errorf("read the message: %w", err)
 	}
+	if len(message) == 0 {
+		return nil, false, usagef(`nothing to say: the input is empty; say "" to send an empty message`)
+	}
 	return message, true, nil
 }
 

@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"hash/maphash"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,11 +41,12 @@ type target struct {
 
 // route is who gets a topic, as long as the subscriptions stay as they are.
 type route struct {
-	generation uint64
-	topic      string
-	targets    []target
-	groups     []*group
-	watches    []func(topic string, payload []byte)
+	topic   string
+	changes *atomic.Uint64 // router.changes of what the topic begins with
+	seen    uint64         // what router.now said of it before it was matched
+	targets []target
+	groups  []*group
+	watches []func(topic string, payload []byte)
 }
 
 // group is a shared subscription: one of its targets gets a message.
@@ -71,14 +73,20 @@ func (rt *route) weight() int {
 	return n
 }
 
-// router finds who gets a topic. Matches are cached by topic; each change of a
-// subscription raises the generation and so makes all of them old.
+// router finds who gets a topic. Matches are cached by topic. A change of a
+// subscription makes those old that it may concern: of topics that begin as its
+// filter does, up to the level of the channel, or of all if the filter has a
+// wildcard so early. So one client that comes and goes does not cost all others
+// their routes.
 type router struct {
 	tree  *bridge.Tree
 	index *mochi.TopicsIndex
 
-	generation atomic.Uint64
-	lastID     atomic.Uint64
+	depth   int                       // levels that are looked at
+	seed    maphash.Seed              // of their hash
+	changes [beginnings]atomic.Uint64 // by that
+	changed atomic.Uint64             // of the others
+	lastID  atomic.Uint64
 
 	subsMu sync.RWMutex
 	subs   map[string]*subscription // by id
@@ -88,10 +96,14 @@ type router struct {
 	bytes    int
 }
 
+// beginnings is by how many kinds of beginnings changes are told apart.
+const beginnings = 1 << 12
+
 func newRouter(tree *bridge.Tree) *router {
 	return &router{
-		tree: tree, index: mochi.NewTopicsIndex(),
-		subs: map[string]*subscription{}, routes: map[string]*route{},
+		tree: tree, index: mochi.NewTopicsIndex(), seed: maphash.MakeSeed(),
+		depth: strings.Count(tree.Say(1), "/"), // all but the last: the channel's is the last of these
+		subs:  map[string]*subscription{}, routes: map[string]*route{},
 	}
 }
 
@@ -110,8 +122,39 @@ func (r *router) add(sub, old *subscription) {
 			r.index.Subscribe(sub.id, packets.Subscription{Filter: f})
 		}
 	}
-	r.generation.Add(1)
+	r.change(sub)
 }
+
+// change makes the routes old that a subscription may concern.
+func (r *router) change(sub *subscription) {
+	filter, _ := cutShare(sub.filter)
+	begin := r.beginning(filter)
+	if strings.ContainsAny(begin, "+#") {
+		r.changed.Add(1)
+		return
+	}
+	r.changesOf(begin).Add(1)
+}
+
+// beginning is the first levels of a topic or filter, without what is behind them.
+func (r *router) beginning(topic string) string {
+	end := 0
+	for range r.depth {
+		i := strings.IndexByte(topic[end:], '/')
+		if i < 0 {
+			return topic
+		}
+		end += i + 1
+	}
+	return topic[:end-1]
+}
+
+func (r *router) changesOf(beginning string) *atomic.Uint64 {
+	return &r.changes[maphash.String(r.seed, beginning)%beginnings]
+}
+
+// now grows with each change that may concern topics of a beginning.
+func (r *router) now(changes *atomic.Uint64) uint64 { return r.changed.Load() + changes.Load() }
 
 // indexed lists the filters under which a subscription is in mochi's index.
 // There "a/#" matches "a", but "+/#" does not match "a", as it should
@@ -130,19 +173,18 @@ func (r *router) remove(sub *subscription) {
 	r.subsMu.Lock()
 	delete(r.subs, sub.id)
 	r.subsMu.Unlock()
-	r.generation.Add(1)
+	r.change(sub)
 }
 
 // route returns who gets a topic. The topic's bytes may be reused.
 func (r *router) route(topic []byte) *route {
-	generation := r.generation.Load() // before matching: a change meanwhile makes the result old
 	r.routesMu.RLock()
 	rt := r.routes[string(topic)]
 	r.routesMu.RUnlock()
-	if rt != nil && rt.generation == generation {
+	if rt != nil && rt.seen == r.now(rt.changes) {
 		return rt
 	}
-	rt = r.match(string(topic), generation)
+	rt = r.match(string(topic))
 	r.routesMu.Lock()
 	defer r.routesMu.Unlock()
 	if old, ok := r.routes[rt.topic]; ok {
@@ -158,8 +200,9 @@ func (r *router) route(topic []byte) *route {
 	return rt
 }
 
-func (r *router) match(topic string, generation uint64) *route {
-	rt := &route{generation: generation, topic: topic}
+func (r *router) match(topic string) *route {
+	rt := &route{topic: topic, changes: r.changesOf(r.beginning(topic))}
+	rt.seen = r.now(rt.changes) // before matching: a change meanwhile makes the result old
 	found := r.index.Subscribers(topic)
 	_, address, _ := r.tree.ParsePublish(topic)
 	send := address.Type == bridge.Send

@@ -1,6 +1,9 @@
 package bridge
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // Device is what one registration on the wire holds: its sender, and one
 // attachment for each channel that it joined. Its lock may be taken before the
@@ -57,7 +60,7 @@ func (d *Device) Sender() *Sender { return d.hold.Sender() }
 func (d *Device) Close() {
 	d.mu.Lock()
 	d.gone = true
-	for _, on := range d.joined {
+	for _, on := range slices.Backward(d.joined) {
 		d.hub.Detach(on.v)
 	}
 	d.joined = nil

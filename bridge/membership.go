@@ -58,7 +58,7 @@ type channel struct {
 	members     map[SenderID]*membership // guarded by Hub.mu
 	lists       [numProtocols]list       // who gets broadcasts, read without a lock
 	lingering   atomic.Int32             // memberships whose stream has ended
-	lastMessage atomic.Int64             // Unix seconds; 0: none yet
+	lastMessage atomic.Int64             // Unix milliseconds; 0: none yet
 }
 
 // list is a slice that is read without a lock while it changes. To append
@@ -234,7 +234,7 @@ func (h *Hub) channelLocked(c Channel) *channel {
 // listedLocked reports whether a channel has a member, or had a message lately.
 func (h *Hub) listedLocked(ch *channel, now time.Time) bool {
 	last := ch.lastMessage.Load()
-	return len(ch.members) > 0 || last != 0 && now.Sub(time.Unix(last, 0)) < h.opts.ListedFor
+	return len(ch.members) > 0 || last != 0 && now.Sub(time.UnixMilli(last)) < h.opts.ListedFor
 }
 
 // endLingering ends memberships that have lingered long enough.

@@ -236,8 +236,8 @@ func (h *Hub) Forget(s *Sender) {
 
 func (h *Hub) forgetLocked(s *Sender) []*Attachment {
 	var ended []*Attachment
-	for _, on := range slices.Clone(s.joined) {
-		ended = append(ended, h.leaveLocked(on.v)...)
+	for len(s.joined) > 0 { // from the end: the others stay where they are
+		ended = append(ended, h.leaveLocked(s.joined[len(s.joined)-1].v)...)
 	}
 	s.gone = true
 	delete(h.senders, s.id)

@@ -165,7 +165,7 @@ func (h *Hub) Deliver(m *Message) error {
 			return nil
 		}
 	}
-	ch.lastMessage.Store(m.Time.Unix())
+	ch.lastMessage.Store(m.Time.UnixMilli())
 	if m.Type == Send {
 		return h.deliverSend(m)
 	}
@@ -310,7 +310,7 @@ func (h *Hub) JoinCallback(s *Sender, channels []Channel, url string, noEcho boo
 func (h *Hub) EndCallback(s *Sender, url string) {
 	h.mu.Lock()
 	var ended []*Attachment
-	for _, on := range slices.Clone(s.joined) {
+	for _, on := range slices.Backward(slices.Clone(s.joined)) {
 		for _, a := range slices.Clone(on.v.attachments) {
 			if a.URL == url {
 				h.detachLocked(a)

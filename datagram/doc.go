@@ -18,6 +18,7 @@ const (
 	maxRun   = 64  // datagrams in one of them: older systems take no more
 
 	maxRunBytes = 65_000 // of one message: what IP can carry, and a little less
+	everywhere  = 1200   // bytes of a datagram that is too long for no way worth merging for
 )
 
 // batch is what a Writer holds, in the order of Add: the part that is the same

@@ -125,6 +125,9 @@ func (s *Socket) Writer(merge bool) *Writer {
 // is connected to. Add reports whether the batch is full: it is to be written
 // and reset before anything is added again.
 func (w *Writer) Add(b []byte, to netip.AddrPort) (full bool) {
+	if w.count > 0 && w.Waiting() == 0 {
+		w.Reset()
+	}
 	v := &w.vectors[w.count]
 	v.Base = &b[0]
 	v.SetLen(len(b))
@@ -210,8 +213,10 @@ func (w *Writer) try(fd uintptr) bool {
 
 // advance counts what was written.
 func (w *Writer) advance() int {
-	if w.apart { // so it was the merging that was refused, and would be again
-		w.merges = false
+	if w.apart { // so it was the merging that was refused
+		if w.runs[w.next].size <= everywhere { // and would be again
+			w.merges = false
+		}
 		w.pass(1)
 		return 1
 	}

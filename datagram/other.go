@@ -58,6 +58,9 @@ func (s *Socket) Writer(bool) *Writer { return &Writer{conn: s.conn} }
 // is connected to. Add reports whether the batch is full: it is to be written
 // and reset before anything is added again.
 func (w *Writer) Add(b []byte, to netip.AddrPort) (full bool) {
+	if w.count > 0 && w.Waiting() == 0 {
+		w.Reset()
+	}
 	w.data[w.count], w.to[w.count] = b, to
 	w.count++
 	return w.count == maxRuns

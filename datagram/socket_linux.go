@@ -1,8 +1,8 @@
 package datagram
 
 import (
-	"errors"
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
 	"strconv"

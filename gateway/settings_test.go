@@ -175,6 +175,7 @@ func testLinger(t *testing.T) {
 				r.post("/broadcast", fmt.Sprintf(`{"sender":%d,"channels":[5],"message":"x"}`, other), nil)
 				return r.dropped(bridge.HTTP, bridge.Away) > 0
 			})
+			time.Sleep(1500 * time.Millisecond) // it was looked at since
 			assert.Contains(t, members(), `"count":2`)
 		}
 	}

@@ -8,9 +8,10 @@ import (
 	"mime"
 	"net"
 	nethttp "net/http"
-	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/tidwall/gjson"
@@ -136,6 +137,9 @@ func (o object) text(name string) (value string, found bool, err error) {
 	if raw[0] != '"' {
 		return "", true, fault(invalidField, name, "%s is not a string", shorten(raw))
 	}
+	if halfCharacter(raw) {
+		return "", true, fault(invalidField, name, "%s has half of a surrogate pair, which no text can have", shorten(raw))
+	}
 	return gjson.Parse(raw).String(), true, nil
 }
 
@@ -199,9 +203,38 @@ func (o object) sender() (bridge.SenderID, error) {
 	return parseSender(o["sender"])
 }
 
-// replacement is what a string has that means U+FFFD. In any other, encoding/json
-// has put it in the place of what is no character.
-var replacement = regexp.MustCompile(`(?i)\x{FFFD}|\\ufffd`)
+// halfCharacter reports whether a string, as it is written in JSON, has half of a
+// surrogate pair, which is no character (RFC 8259, section 8.2).
+func halfCharacter(raw string) bool {
+	for {
+		i := strings.IndexByte(raw, '\\')
+		if i < 0 {
+			return false
+		}
+		r, rest := escaped(raw[i:])
+		if utf16.IsSurrogate(r) {
+			low, after := escaped(rest)
+			if utf16.DecodeRune(r, low) == utf8.RuneError {
+				return true
+			}
+			rest = after
+		}
+		raw = rest
+	}
+}
+
+// escaped returns the UTF-16 unit that a text begins with, if it begins with \u, and
+// what is behind that escape.
+func escaped(text string) (rune, string) {
+	switch {
+	case len(text) < 2 || text[0] != '\\':
+		return 0, text
+	case text[1] != 'u' || len(text) < 6:
+		return 0, text[2:]
+	}
+	n, _ := strconv.ParseUint(text[2:6], 16, 16) // it is valid JSON
+	return rune(n), text[6:]
+}
 
 // content returns the message: a string as its bytes, any other value as
 // compact JSON.
@@ -212,7 +245,7 @@ func (o object) content() (bridge.Content, error) {
 	}
 	if raw[0] == '"' {
 		text := gjson.Parse(raw).String()
-		if n := strings.Count(text, "\uFFFD"); n > 0 && n > len(replacement.FindAllStringIndex(raw, n)) {
+		if halfCharacter(raw) {
 			return bridge.Content{}, fault(invalidMessage, "message", "has half of a surrogate pair (\\ud800 to \\udfff), which no text can have")
 		}
 		return bridge.Content{Data: []byte(text), Hint: bridge.Text}, nil

@@ -116,6 +116,27 @@ func TestACallbackCatchesUp(t *testing.T) {
 	problem(t, g.post("/channels/join/async", join), 400, "invalid-field", "since")
 }
 
+// What is too much for the queue is a gap, not a hole.
+func TestACallbackThatMissedTooMuch(t *testing.T) {
+	g := start(t, func(_ *bridge.Options, o *http.Options) { o.Callbacks.Queue = 5 })
+	r := receive(t, nil)
+	a, _ := g.register()
+	b, _ := g.register()
+	defer g.follow(fmt.Sprintf("channels=5,6&sender=%d", b)).close()
+	for i := range 10 {
+		g.say(b, fmt.Sprint(i), 5+i%2)
+	}
+	eventually(t, g.idle, "they are in the history")
+	require.Equal(t, 200, g.post("/channels/join/async", obj{"sender": a, "channels": []int{5, 6}, "callback_url": r.URL, "since": "all"}).status)
+	var got []string
+	for range 5 {
+		text := r.next(t).json(t)
+		got = append(got, fmt.Sprint(text["type"], text["channel"], text["message"]))
+	}
+	assert.Equal(t, []string{"gap5 <nil>", "gap6 <nil>", "broadcast67", "broadcast58", "broadcast69"}, got)
+	assert.Equal(t, 7, g.dropped(bridge.QueueFull))
+}
+
 func TestLaterJoinReplacesTheURL(t *testing.T) {
 	g := start(t)
 	first, second := receive(t, nil), receive(t, nil)

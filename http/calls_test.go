@@ -306,10 +306,12 @@ func TestTextThatIsNone(t *testing.T) {
 	say := func(message string) answer {
 		return g.do("POST", "/broadcast", fmt.Sprintf(`{"sender":%d,"channels":[5],"message":%s}`, id, message))
 	}
-	for _, message := range []string{`"\ud800"`, `"\uDFFFx"`, `"\ufffd\ud800"`, "\"\ufffd\\ud800\""} {
+	for _, message := range []string{
+		`"\ud800"`, `"\uDFFFx"`, `"\ufffd\ud800"`, "\"\ufffd\\ud800\"", `"\ud800\\ufffd"`, `"\ud800\u0041"`, `"\ud83d\n\ude00"`, `"\\\ude00"`,
+	} {
 		problem(t, say(message), 400, "invalid-message", "message")
 	}
-	for _, message := range []string{`"\ud83d\ude00"`, `"\ufffd"`, `"\uFFFD"`, "\"\ufffd\"", `["\ud800"]`} {
+	for _, message := range []string{`"\ud83d\ude00"`, `"\\ud800"`, `"x\\\\ud800\u0041"`, `"\ufffd"`, `"\uFFFD"`, "\"\ufffd\"", `["\ud800"]`} {
 		assert.Equal(t, 200, say(message).status, message)
 	}
 }

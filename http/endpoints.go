@@ -3,6 +3,7 @@ package http
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -32,10 +33,12 @@ func (s *Server) joinCallback(j join, address string) error {
 }
 
 // catchUp queues what a callback has missed and does not wait already: first the
-// gaps, then the messages.
+// gaps, then the messages. Of what does not fit into its queue the oldest is
+// dropped and counted, and leaves a gap.
 func (c *callbacks) catchUp(key endpointKey, missed replay) {
 	c.mu.Lock()
 	waits, attached := map[string]bool{}, map[bridge.Channel]*callback{}
+	room, bytes := c.opts.Queue, c.opts.Bytes
 	if e := c.endpoints[key]; e != nil {
 		for _, d := range e.waiting {
 			waits[d.id] = true
@@ -44,19 +47,32 @@ func (c *callbacks) catchUp(key endpointKey, missed replay) {
 			waits[d.id] = true
 		}
 		attached = maps.Clone(e.attached)
+		room, bytes = room-len(e.waiting)-len(attached), bytes-e.bytes
 	}
 	c.mu.Unlock()
-	give := func(d *delivery) {
-		if to := attached[d.channel]; to != nil && !waits[d.id] { // nil: left meanwhile
-			c.put(to, d)
+	var fit []*delivery // the newest first
+	gaps := missed.gaps
+	for _, m := range slices.Backward(missed.messages) {
+		d := deliveryOf(m, line(m))
+		to := attached[m.Channel]
+		if to == nil || waits[d.id] { // nil: left meanwhile
+			continue
 		}
+		if bytes -= len(d.body); len(fit) >= room || bytes < 0 {
+			room, gaps = 0, append(gaps, m.Channel)
+			c.drop(bridge.QueueFull, 1)
+			continue
+		}
+		fit = append(fit, d)
 	}
 	now := c.now()
-	for _, ch := range missed.gaps {
-		give(&delivery{body: appendGap(nil, ch), id: fmt.Sprintf("gap-%s-%d", ulid.Make(), ch), channel: ch, said: now})
+	for _, ch := range sorted(gaps) {
+		if to := attached[ch]; to != nil {
+			c.put(to, &delivery{body: appendGap(nil, ch), id: fmt.Sprintf("gap-%s-%d", ulid.Make(), ch), channel: ch, said: now})
+		}
 	}
-	for _, m := range missed.messages {
-		give(deliveryOf(m, line(m)))
+	for _, d := range slices.Backward(fit) {
+		c.put(attached[d.channel], d)
 	}
 }
 

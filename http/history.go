@@ -206,6 +206,22 @@ func (h *history) missedLocked(s since, channels []bridge.Channel, sender *bridg
 	return missed
 }
 
+// placesLocked says where messages are, of those that are kept.
+func (h *history) placesLocked(messages []*bridge.Message) map[*bridge.Message]uint64 {
+	places, seen := map[*bridge.Message]uint64{}, map[*past]bool{}
+	for _, m := range messages {
+		p := h.channels[m.Channel]
+		if p == nil || seen[p] {
+			continue
+		}
+		seen[p] = true
+		for _, r := range p.records {
+			places[r.message] = r.position
+		}
+	}
+	return places
+}
+
 // positionLocked finds a message on channels: on the last of them, if it was said
 // on several.
 func (h *history) positionLocked(id ulid.ULID, channels []bridge.Channel) (known bool, at uint64) {

@@ -1,6 +1,7 @@
 package http
 
 import (
+	"cmp"
 	"maps"
 	nethttp "net/http"
 	"slices"
@@ -65,7 +66,7 @@ func (s *Server) openMailbox(j join) error {
 
 // join attaches the mailbox to channels, anew where it is there with another
 // echo: to all or, with an error, to none that it was not on before. What is asked
-// for with since comes before what waits. It reports true if the mailbox has ended
+// for with since comes among what waits. It reports true if the mailbox has ended
 // meanwhile.
 func (b *mailbox) join(j join) (again bool, err error) {
 	h := b.server.history
@@ -79,7 +80,7 @@ func (b *mailbox) join(j join) (again bool, err error) {
 	var fresh []bridge.Channel
 	for _, c := range j.channels {
 		old := b.joined[c]
-		if old != nil && old.NoEcho == j.noEcho {
+		if old != nil && old.NoEcho == j.noEcho && (j.since == nil || old.Replays) {
 			continue
 		}
 		// What is on its way is for it also where it takes the place of another.
@@ -105,21 +106,24 @@ func (b *mailbox) join(j join) (again bool, err error) {
 	return false, nil
 }
 
-// fillLocked puts what was missed before what waits, each message once.
+// fillLocked puts what was missed among what waits, in the order in which it was
+// said, each message once. The caller holds the history's lock.
 func (b *mailbox) fillLocked(missed replay) {
-	waits := make(map[*bridge.Message]bool, len(b.messages))
-	for _, m := range b.messages {
+	all := b.messages
+	waits := make(map[*bridge.Message]bool, len(all))
+	for _, m := range all {
 		waits[m] = true
 	}
-	waiting := b.messages
-	b.messages, b.bytes = nil, 0
-	b.gaps = sorted(append(b.gaps, missed.gaps...))
 	for _, m := range missed.messages {
 		if !waits[m] {
-			b.addLocked(m)
+			all = append(all, m)
 		}
 	}
-	for _, m := range waiting {
+	places := b.server.history.placesLocked(all) // what is not kept any more is older
+	slices.SortStableFunc(all, func(m, n *bridge.Message) int { return cmp.Compare(places[m], places[n]) })
+	b.messages, b.bytes = nil, 0
+	b.gaps = sorted(append(b.gaps, missed.gaps...))
+	for _, m := range all {
 		b.addLocked(m)
 	}
 	b.wakeUp()
@@ -259,8 +263,6 @@ func (s *Server) messages(w nethttp.ResponseWriter, r *nethttp.Request) error {
 		return fault(notFound, "sender", "%d has no mailbox: POST /channels/join makes one", sender.ID())
 	}
 	defer box.endReading()
-	// net/http watches for the client's end from here on, without a deadline.
-	_ = nethttp.NewResponseController(w).SetReadDeadline(time.Time{})
 	late := time.NewTimer(time.Duration(wait) * time.Second)
 	defer late.Stop()
 	for waiting := wait > 0; ; {

@@ -3,7 +3,10 @@ package http_test
 import (
 	"context"
 	"fmt"
+	"io"
+	"net"
 	nethttp "net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -102,6 +105,40 @@ func TestAMailboxIsFilledAgain(t *testing.T) {
 	eventually(t, func() bool { return g.idle() }, "one waits")
 	require.Equal(t, 200, g.post("/channels/join", join).status)
 	assert.Equal(t, []string{"gap 5", "gap 6", "0", "1", "2", "3", "4"}, g.poll(a, 5))
+}
+
+// What comes back with since stands where it was said, also among what waits.
+func TestAMailboxKeepsTheOrderWhenItIsFilled(t *testing.T) {
+	g := start(t)
+	a, _ := g.register()
+	b, _ := g.register()
+	defer g.follow(fmt.Sprintf("channels=5,6&sender=%d", b)).close()
+	require.Equal(t, 200, g.post("/channels/join", obj{"sender": a, "channels": []int{5}, "echo": false}).status)
+	g.say(b, "1", 5)
+	g.say(a, "2 mine", 5)
+	g.say(b, "3", 6)
+	g.say(b, "4", 5)
+	eventually(t, g.idle, "they are handed out")
+	require.Equal(t, 200, g.post("/channels/join", obj{"sender": a, "channels": []int{5, 6}, "since": "all"}).status)
+	assert.Equal(t, []string{"1", "2 mine", "3", "4"}, g.poll(a, 5))
+}
+
+// A body that never comes is waited for as long as any request.
+func TestAPollWithAHalfBodyEnds(t *testing.T) {
+	g := start(t, func(_ *bridge.Options, o *http.Options) { o.ReadTimeout = 200 * time.Millisecond })
+	a, _ := g.register()
+	require.Equal(t, 200, g.post("/channels/join", obj{"sender": a, "channels": []int{5}}).status)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(g.url, "http://"))
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = fmt.Fprintf(conn, "GET /messages?sender=%d HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n", a)
+	require.NoError(t, err)
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(20*time.Second)))
+	_, err = io.Copy(io.Discard, conn)
+	require.NoError(t, err, "it ends")
+	began := time.Now()
+	assert.Empty(t, g.poll(a, 1), "and a poll may wait for longer than a request may arrive")
+	assert.Greater(t, time.Since(began), time.Second)
 }
 
 // Joining again with another echo is in force from then on, and loses nothing.

@@ -34,9 +34,9 @@ type Options struct {
 
 	WriteTimeout time.Duration // a write to a client that takes longer ends its connection
 
-	ReadTimeout       time.Duration // for a request to arrive
-	IdleTimeout       time.Duration // a connection without a request is closed after it
-	HeaderBytes       int           // largest header of a request
+	ReadTimeout time.Duration // for a request to arrive
+	IdleTimeout time.Duration // a connection without a request is closed after it
+	HeaderBytes int           // largest header of a request
 
 	// MaxTargets bounds channels × receivers of one call.
 	MaxTargets int
@@ -102,23 +102,23 @@ type CallbackOptions struct {
 // nothing.
 func DefaultOptions() Options {
 	return Options{
-		Listen:            ":8080",
-		Queue:             4096,
-		Patience:          5 * time.Second,
-		Heartbeat:         15 * time.Second,
-		StreamQueue:       1024,
-		StreamBytes:       1 << 20,
-		MailboxTimeout:    10 * time.Minute,
-		WriteTimeout:      10 * time.Second,
-		ReadTimeout:       30 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		HeaderBytes:       160 << 10, // room for 10,000 channels (limits.sender_channels) in a query
-		MaxTargets:        1 << 16,
-		DrainTimeout:      5 * time.Second,
-		SenderStreams:     10_000,
-		Failures:          LimitOptions{Burst: 60, Every: time.Second, Most: 10_000},
-		Requests:          LimitOptions{Burst: 100_000, Every: time.Second / 100_000, Most: 10_000},
-		History:           HistoryOptions{Messages: 100, Age: time.Hour, Bytes: 16 << 20},
+		Listen:         ":8080",
+		Queue:          4096,
+		Patience:       5 * time.Second,
+		Heartbeat:      15 * time.Second,
+		StreamQueue:    1024,
+		StreamBytes:    1 << 20,
+		MailboxTimeout: 10 * time.Minute,
+		WriteTimeout:   10 * time.Second,
+		ReadTimeout:    30 * time.Second,
+		IdleTimeout:    2 * time.Minute,
+		HeaderBytes:    160 << 10, // room for 10,000 channels (limits.sender_channels) in a query
+		MaxTargets:     1 << 16,
+		DrainTimeout:   5 * time.Second,
+		SenderStreams:  10_000,
+		Failures:       LimitOptions{Burst: 60, Every: time.Second, Most: 10_000},
+		Requests:       LimitOptions{Burst: 100_000, Every: time.Second / 100_000, Most: 10_000},
+		History:        HistoryOptions{Messages: 100, Age: time.Hour, Bytes: 16 << 20},
 		Callbacks: CallbackOptions{
 			Queue:      256,
 			Bytes:      1 << 20,

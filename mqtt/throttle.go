@@ -11,6 +11,7 @@ type throttle struct {
 	every time.Duration
 	mu    sync.Mutex
 	last  map[event]time.Time
+	swept time.Time      // when what is long ago was forgotten
 	of    map[string]int // how many events in last are whose
 }
 
@@ -52,8 +53,12 @@ func (t *throttle) fullLocked(who string) bool {
 	return len(t.last) >= throttleEvents || t.of[who] >= throttleOfOne
 }
 
-// forgetLocked forgets what is long ago.
+// forgetLocked forgets what is long ago, once in a while.
 func (t *throttle) forgetLocked(now time.Time) {
+	if now.Sub(t.swept) < t.every/60 {
+		return
+	}
+	t.swept = now
 	for e, last := range t.last {
 		if now.Sub(last) < t.every {
 			continue

@@ -18,7 +18,7 @@ const (
 	maxRun   = 64  // datagrams in one of them: older systems take no more
 
 	maxRunBytes = 65_000 // of one message: what IP can carry, and a little less
-	everywhere  = 1200   // bytes of a datagram that is too long for no way worth merging for
+	everywhere  = 1200   // bytes of a datagram that fit every way: if these are refused, it is for the merging
 )
 
 // batch is what a Writer holds, in the order of Add: the part that is the same
@@ -28,10 +28,8 @@ type batch struct {
 	done  int // of these: written or skipped
 }
 
-// Len is how many datagrams were added since Reset.
-func (b *batch) Len() int { return b.count }
-
-// Done is how many of them were written or skipped: the next one has this number.
+// Done is how many of the datagrams that were added were written or skipped: the
+// next one has this number.
 func (b *batch) Done() int { return b.done }
 
 // Waiting is how many of them are still to be written.

@@ -2,6 +2,8 @@ module watchtower
 
 go 1.26.0
 
+toolchain go1.27.4
+
 require (
 	github.com/chromedp/chromedp v0.23.0
 	github.com/dchest/siphash v1.2.3

@@ -31,6 +31,7 @@ func (d *Device) Register(end func()) {
 	d.mu.Lock() // end closes the device, which waits until there is a hold
 	defer d.mu.Unlock()
 	d.hold = d.hub.RegisterWire(end)
+	d.hold.Present(d.via)
 }
 
 // RegisterName gives the device the sender of a name (Hub.HoldName). The caller
@@ -38,7 +39,9 @@ func (d *Device) Register(end func()) {
 func (d *Device) RegisterName(name string, end func()) (wait func() error, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.hold, wait, err = d.hub.HoldName(name, end)
+	if d.hold, wait, err = d.hub.HoldName(name, end); err == nil {
+		d.hold.Present(d.via)
+	}
 	return wait, err
 }
 

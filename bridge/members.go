@@ -77,7 +77,7 @@ func (h *Hub) membersLocked(ch *channel) Members {
 	for _, id := range ids[:min(len(ids), membersListed)] {
 		m := ch.members[id]
 		i := slices.IndexFunc(m.attachments, func(a *Attachment) bool { return a.Broadcasts })
-		out.Members = append(out.Members, Member{ID: id, Name: m.sender.name, Via: m.attachments[i].Via.String()})
+		out.Members = append(out.Members, Member{ID: id, Name: m.sender.Name(), Via: m.attachments[i].Via.String()})
 	}
 	return out
 }

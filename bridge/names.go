@@ -56,7 +56,7 @@ func (h *Hub) written(hold *Hold, commit func() error) func() error {
 // is a newer one already. Senders without a name have nothing to claim.
 func (h *Hub) Claim(hold *Hold, displaced func()) {
 	s := hold.sender
-	if s.name == "" {
+	if s.Name() == "" {
 		return
 	}
 	h.mu.Lock()

@@ -8,11 +8,11 @@ type restoredCallback struct {
 
 // restore makes a sender from what the store remembers.
 func (h *Hub) restore(r Record) {
-	s := &Sender{id: r.ID, name: r.Name, web: r.Web, held: r.Held, protected: r.Protected}
+	s := &Sender{id: r.ID, web: r.Web, held: r.Held, protected: r.Protected}
 	s.seen.Store(r.Seen)
 	h.senders[s.id] = s
-	if s.name != "" {
-		h.names[s.name] = s
+	if r.Name != "" {
+		h.setNameLocked(s, r.Name)
 	}
 	if len(r.Token) == len(s.token) {
 		copy(s.token[:], r.Token)
@@ -39,7 +39,7 @@ func (h *Hub) saveLocked(s *Sender) (wait func() error) {
 	if h.opts.Store == nil || s.gone || !s.remembered() {
 		return func() error { return nil }
 	}
-	r := Record{ID: s.id, Name: s.name, Web: s.web, Held: s.held, Protected: s.protected, Seen: s.seen.Load()}
+	r := Record{ID: s.id, Name: s.Name(), Web: s.web, Held: s.held, Protected: s.protected, Seen: s.seen.Load()}
 	if r.Seen == 0 {
 		r.Seen = h.now().Unix()
 	}

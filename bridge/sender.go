@@ -15,8 +15,8 @@ import (
 // verb refuses it.
 type Sender struct {
 	id   SenderID
-	name string       // empty: none
-	seen atomic.Int64 // Unix seconds
+	name atomic.Pointer[string] // nil: none; written under Hub.mu
+	seen atomic.Int64           // Unix seconds
 
 	// Guarded by Hub.mu:
 	web       bool // registered over HTTP
@@ -34,13 +34,24 @@ type Sender struct {
 func (s *Sender) ID() SenderID { return s.id }
 
 // Name returns the sender's name, or "".
-func (s *Sender) Name() string { return s.name }
+func (s *Sender) Name() string {
+	if name := s.name.Load(); name != nil {
+		return *name
+	}
+	return ""
+}
+
+// setNameLocked gives the sender a name that nobody has.
+func (h *Hub) setNameLocked(s *Sender, name string) {
+	s.name.Store(&name)
+	h.names[name] = s
+}
 
 // Seen notes that the sender was heard of, or reached, just now.
 func (h *Hub) Seen(s *Sender) { s.seen.Store(h.now().Unix()) }
 
 // remembered reports whether the sender outlives what holds it.
-func (s *Sender) remembered() bool { return s.name != "" || s.web }
+func (s *Sender) remembered() bool { return s.Name() != "" || s.web }
 
 // Hold keeps a sender alive while it is connected: a wire registration or an
 // MQTT session. A sender without a name ends with its last hold.
@@ -50,6 +61,9 @@ type Hold struct {
 	displaced func() // set by Claim
 
 	registered uint64 // which registration it is, of all
+
+	via  atomic.Int32 // the protocol and one, see Present; 0: nobody said
+	away atomic.Bool
 }
 
 // Sender returns the sender that is held.
@@ -217,21 +231,25 @@ func (h *Hub) SenderByID(id SenderID) (*Sender, bool) {
 }
 
 // Forget deletes a sender: its attachments and holds end, its token stops, its
-// name is free.
-func (h *Hub) Forget(s *Sender) {
+// name is free. It returns once that is on disk.
+func (h *Hub) Forget(s *Sender) error {
 	h.mu.Lock()
-	if s.gone {
-		h.mu.Unlock()
-		return
-	}
 	holds := s.holds
 	s.holds = nil
-	ended := h.forgetLocked(s)
+	var ended []*Attachment
+	if !s.gone {
+		ended = h.forgetLocked(s)
+	}
+	wait := s.unsaved // somebody else may have deleted it, and wait as well
 	h.mu.Unlock()
 	endAll(ended)
 	for _, hold := range holds {
 		hold.end()
 	}
+	if wait != nil && (*wait)() != nil {
+		return fault(StoreFailed, "", "that the sender is forgotten could not be written to disk")
+	}
+	return nil
 }
 
 func (h *Hub) forgetLocked(s *Sender) []*Attachment {
@@ -241,8 +259,8 @@ func (h *Hub) forgetLocked(s *Sender) []*Attachment {
 	}
 	s.gone = true
 	delete(h.senders, s.id)
-	if s.name != "" {
-		delete(h.names, s.name)
+	if s.Name() != "" {
+		delete(h.names, s.Name())
 		select {
 		case h.departed <- struct{}{}:
 		default:
@@ -250,7 +268,8 @@ func (h *Hub) forgetLocked(s *Sender) []*Attachment {
 	}
 	delete(h.tokens, s.token)
 	if s.remembered() && h.opts.Store != nil {
-		h.opts.Store.Delete(s.id)
+		deleted := h.opts.Store.Delete(s.id)
+		s.unsaved = &deleted
 	}
 	return ended
 }
@@ -264,10 +283,10 @@ func endAll(as []*Attachment) {
 }
 
 func (h *Hub) newSenderLocked(name string) *Sender {
-	s := &Sender{id: h.freeIDLocked(), name: name}
+	s := &Sender{id: h.freeIDLocked()}
 	h.senders[s.id] = s
 	if name != "" {
-		h.names[name] = s
+		h.setNameLocked(s, name)
 	}
 	return s
 }
@@ -316,7 +335,7 @@ func (h *Hub) sweep() {
 			s.seen.Store(now.Unix())
 		}
 		keep := h.opts.ExpireNamed
-		if s.name == "" {
+		if s.Name() == "" {
 			keep = h.opts.ExpireUnnamed
 		}
 		if now.Sub(time.Unix(s.seen.Load(), 0)) > keep {

@@ -40,7 +40,7 @@ func (h *Hub) Publish(s *Sender, p Publication) (ulid.ULID, error) {
 	}
 	now := h.now()
 	m := Message{
-		ID: h.ids.next(now), Time: now, Type: p.Type, Sender: s.id, Name: s.name,
+		ID: h.ids.next(now), Time: now, Type: p.Type, Sender: s.id, Name: s.Name(),
 		Hint: p.Content.Hint, Data: p.Content.Data, Via: p.Via, Hops: p.Hops, Wait: p.Wait,
 		patience: time.Now().Add(h.patience),
 	}
@@ -97,7 +97,7 @@ func (h *Hub) Admit(s *Sender, a Address, content Content) (*Message, error) {
 	h.counters.In(MQTT, 1)
 	now := h.now()
 	return &Message{
-		ID: h.ids.next(now), Time: now, Type: a.Type, Channel: a.Channel, Sender: s.id, Name: s.name,
+		ID: h.ids.next(now), Time: now, Type: a.Type, Channel: a.Channel, Sender: s.id, Name: s.Name(),
 		Receiver: a.Receiver, Hint: content.Hint, Data: content.Data, Via: MQTT, Wait: true, order: h.order.Add(1),
 		patience: time.Now().Add(h.patience),
 	}, nil

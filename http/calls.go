@@ -222,7 +222,9 @@ func (s *Server) deleteSender(w nethttp.ResponseWriter, r *nethttp.Request) erro
 	if err := parseQuery(r).only(); err != nil {
 		return err
 	}
-	s.hub.Forget(sender)
+	if err := s.hub.Forget(sender); err != nil {
+		return err
+	}
 	w.WriteHeader(nethttp.StatusNoContent)
 	return nil
 }

@@ -115,6 +115,7 @@ func (r *restoring) session(key, value []byte) error {
 		return fmt.Errorf("client %s has two sessions", record.Client)
 	}
 	s := b.newSession(id, number)
+	s.hold.Away(bridge.MQTT)
 	s.savedGroup = r.group - 1 // it is on disk
 	s.keep = min(time.Duration(record.Keep)*time.Second, b.opts.SessionExpiry)
 	s.durable = s.keep > 0

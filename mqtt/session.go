@@ -162,6 +162,7 @@ func (s *session) offer(d delivery, retained int) verdict {
 func (s *session) attach(c *conn) {
 	s.mu.Lock()
 	s.conn, s.sent = c, 0
+	s.hold.Present(bridge.MQTT)
 	s.window = min(window, int(c.receiveMax))
 	s.durable = s.keep > 0
 	s.changed(true)
@@ -177,6 +178,7 @@ func (s *session) detach(c *conn) (was bool) {
 		return false
 	}
 	s.conn = nil
+	s.hold.Away(bridge.MQTT)
 	s.changed(true)
 	keep := newQueue()
 	n := s.queue.Len()

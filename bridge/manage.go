@@ -1,0 +1,220 @@
+package bridge
+
+import (
+	"crypto/sha256"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// What an operator sees of senders, and does to them.
+
+// The faults of managing senders.
+const (
+	UnknownSender Code = "unknown-sender"
+	NameTaken     Code = "name-taken"
+	NoToken       Code = "no-token"
+)
+
+// Present notes by which protocol a hold came, and that its client is connected.
+func (hd *Hold) Present(via Protocol) {
+	hd.via.Store(int32(via) + 1)
+	hd.away.Store(false)
+}
+
+// Away notes that the client of a hold by this protocol is not connected, while
+// its session goes on.
+func (hd *Hold) Away(via Protocol) {
+	hd.away.Store(true)
+	hd.via.Store(int32(via) + 1)
+}
+
+// SenderInfo is a sender as an operator sees it.
+type SenderInfo struct {
+	ID        SenderID
+	Name      string
+	Via       []Protocol // by which it is connected, or reached when it is away; ascending
+	Here      bool       // it is connected
+	Seen      time.Time  // when it was last heard of, or reached; zero: never
+	Channels  int        // that it has joined
+	Protected bool
+	Held      bool // its name was held on the wire or over MQTT
+}
+
+// SenderFilter chooses senders. Its zero value chooses all.
+type SenderFilter struct {
+	Find string    // is in the name or the id, whatever the case
+	Via  *Protocol // one of those by which it is connected or reached
+	Here *bool
+}
+
+func (f SenderFilter) wants(s SenderInfo) bool {
+	switch {
+	case f.Find != "" && !strings.Contains(strings.ToLower(s.Name), strings.ToLower(f.Find)) &&
+		!strings.Contains(strconv.FormatUint(uint64(s.ID), 10), f.Find):
+		return false
+	case f.Via != nil && !slices.Contains(s.Via, *f.Via):
+		return false
+	}
+	return f.Here == nil || *f.Here == s.Here
+}
+
+// manageSteps is how much is looked at under the hub's lock in one go: senders
+// and what each of them has joined. It is some tens of microseconds.
+const manageSteps = 256
+
+// Senders lists the senders that a filter chooses by their ids, ascending, from
+// one id on: as many as there is room for, and where there are more the id of the
+// next. The hub is not held up: who comes or goes meanwhile may be missing.
+func (h *Hub) Senders(f SenderFilter, from SenderID, room int) (list []SenderInfo, next SenderID) {
+	steps := 0
+	h.mu.RLock()
+	for id, s := range h.senders { // others may change the map whenever the lock is free
+		if id >= from {
+			if info := h.infoLocked(s); f.wants(info) {
+				list = append(list, info)
+			}
+		}
+		if steps += 1 + len(s.joined); steps >= manageSteps {
+			steps = 0
+			h.mu.RUnlock()
+			if len(list) > 4*room+manageSteps {
+				list = first(list, room+1)
+			}
+			h.mu.RLock()
+		}
+	}
+	h.mu.RUnlock()
+	if list = first(list, room+1); len(list) > room {
+		next, list = list[room].ID, list[:room]
+	}
+	return list, next
+}
+
+// first returns those with the least ids, in their order.
+func first(list []SenderInfo, n int) []SenderInfo {
+	slices.SortFunc(list, func(a, b SenderInfo) int { return int(int64(a.ID) - int64(b.ID)) })
+	return list[:min(n, len(list))]
+}
+
+// SenderInfo returns what an operator sees of one sender.
+func (h *Hub) SenderInfo(id SenderID) (SenderInfo, error) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	s, err := h.managedLocked(id)
+	if err != nil {
+		return SenderInfo{}, err
+	}
+	return h.infoLocked(s), nil
+}
+
+func (h *Hub) managedLocked(id SenderID) (*Sender, error) {
+	if s := h.senders[id]; s != nil {
+		return s, nil
+	}
+	return nil, fault(UnknownSender, "sender", "%d is unknown", id)
+}
+
+func (h *Hub) infoLocked(s *Sender) SenderInfo {
+	info := SenderInfo{ID: s.id, Name: s.Name(), Channels: len(s.joined), Protected: s.protected, Held: s.held}
+	var via [numProtocols]bool
+	for _, hold := range s.holds {
+		if at := hold.via.Load(); at > 0 {
+			via[at-1] = true
+		}
+		info.Here = info.Here || !hold.away.Load()
+	}
+	for _, on := range s.joined {
+		for _, a := range on.v.attachments {
+			via[a.Via] = true
+			// A callback does not count, only what it accepts does; nor does a
+			// stream that has ended. What is held says more of the others.
+			info.Here = info.Here || a.Via == HTTP && a.URL == "" && a.lingers == 0
+		}
+	}
+	for _, p := range Protocols {
+		if via[p] {
+			info.Via = append(info.Via, p)
+		}
+	}
+	if info.Here {
+		info.Seen = h.now()
+	} else if seen := s.seen.Load(); seen != 0 {
+		info.Seen = time.Unix(seen, 0)
+	}
+	return info
+}
+
+// Rename gives a sender another name. The old one is free, for whoever registers
+// it next. It returns once that is on disk.
+func (h *Hub) Rename(id SenderID, name string) error {
+	if !ValidName(name) {
+		return fault(InvalidName, "name", "must be 1 to 64 of A–Z a–z 0–9 _ . -")
+	}
+	return h.manage(id, func(s *Sender) error {
+		switch taken := h.names[name]; {
+		case taken == s:
+			return nil
+		case taken != nil:
+			return fault(NameTaken, "name", "%q is the name of sender %d: forget or rename that first", name, taken.id)
+		}
+		if old := s.Name(); old != "" {
+			delete(h.names, old)
+		}
+		s.speaker = nil // of the old name
+		h.setNameLocked(s, name)
+		for _, on := range s.joined {
+			h.touchLocked(on.channel)
+		}
+		return nil
+	})
+}
+
+// Protect has a sender's name given again only against its token, or as before.
+// It returns once that is on disk.
+func (h *Hub) Protect(id SenderID, protected bool) error {
+	return h.manage(id, func(s *Sender) error {
+		switch {
+		case protected && s.Name() == "":
+			return fault(InvalidName, "protected", "needs a name: only a name can be given again")
+		case protected && s.token == [sha256.Size]byte{}:
+			return fault(NoToken, "protected", "sender %d has no token, and nobody could ever use its name: give it one first", id)
+		}
+		s.protected = protected
+		return nil
+	})
+}
+
+// FreshToken gives a sender a new token; the earlier one stops. It returns once
+// that is on disk.
+func (h *Hub) FreshToken(id SenderID) (token string, err error) {
+	token = newToken()
+	err = h.manage(id, func(s *Sender) error {
+		h.setTokenLocked(s, hashToken(token))
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	return token, nil
+}
+
+// manage changes a sender, and returns once that is on disk.
+func (h *Hub) manage(id SenderID, change func(*Sender) error) error {
+	h.mu.Lock()
+	s, err := h.managedLocked(id)
+	if err == nil {
+		err = change(s)
+	}
+	if err != nil {
+		h.mu.Unlock()
+		return err
+	}
+	wait := h.commitLocked(s)
+	h.mu.Unlock()
+	if wait() != nil {
+		return fault(StoreFailed, "", "the change could not be written to disk")
+	}
+	return nil
+}

@@ -1,0 +1,164 @@
+package bridge_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"watchtower/bridge"
+)
+
+func codeOf(err error) bridge.Code {
+	if e, ok := err.(*bridge.Error); ok {
+		return e.Code
+	}
+	return ""
+}
+
+func TestSendersAreListedInPages(t *testing.T) {
+	h := newHub(t, nil)
+	for i := range 1000 {
+		h.RegisterWeb(bridge.Web{Name: fmt.Sprintf("Lamp%d", i)})
+	}
+	seen := map[string]bool{}
+	last := bridge.SenderID(0)
+	for from, pages := bridge.SenderID(1), 0; from != 0; pages++ {
+		require.Less(t, pages, 150)
+		list, next := h.Senders(bridge.SenderFilter{}, from, 7)
+		for _, s := range list {
+			assert.Greater(t, s.ID, last)
+			last = s.ID
+			seen[s.Name] = true
+		}
+		from = next
+	}
+	assert.Len(t, seen, 1000)
+	list, next := h.Senders(bridge.SenderFilter{Find: "lamp99"}, 0, 100)
+	assert.Len(t, list, 11, "99 and 990 to 999")
+	assert.Zero(t, next)
+	list, _ = h.Senders(bridge.SenderFilter{Find: fmt.Sprint(last)}, 0, 100)
+	require.NotEmpty(t, list)
+	assert.Equal(t, last, list[len(list)-1].ID)
+}
+
+func TestWhoIsHere(t *testing.T) {
+	h := newHub(t, nil)
+	web, err := h.RegisterWeb(bridge.Web{Name: "page"})
+	require.NoError(t, err)
+	page, _ := h.SenderByID(web.ID)
+	device := bridge.NewDevice(h, bridge.UDP, false, nil)
+	device.Register(func() {})
+	away, err := h.RegisterName("tablet", func() {})
+	require.NoError(t, err)
+	away.Away(bridge.MQTT)
+	names := func(f bridge.SenderFilter) (ids []bridge.SenderID) {
+		list, _ := h.Senders(f, 0, 10)
+		for _, s := range list {
+			ids = append(ids, s.ID)
+		}
+		return ids
+	}
+	yes, no, udp, mqtt := true, false, bridge.UDP, bridge.MQTT
+	assert.Equal(t, []bridge.SenderID{device.Sender().ID()}, names(bridge.SenderFilter{Here: &yes}))
+	assert.ElementsMatch(t, []bridge.SenderID{web.ID, away.Sender().ID()}, names(bridge.SenderFilter{Here: &no}))
+	assert.Equal(t, []bridge.SenderID{device.Sender().ID()}, names(bridge.SenderFilter{Via: &udp}))
+	assert.Equal(t, []bridge.SenderID{away.Sender().ID()}, names(bridge.SenderFilter{Via: &mqtt}))
+	stream := &bridge.Attachment{Via: bridge.HTTP, Broadcasts: true}
+	require.NoError(t, h.Attach(page, 5, stream))
+	info, err := h.SenderInfo(web.ID)
+	require.NoError(t, err)
+	assert.True(t, info.Here)
+	assert.Equal(t, 1, info.Channels)
+	h.Detach(stream)
+	away.Present(bridge.MQTT)
+	assert.ElementsMatch(t, []bridge.SenderID{device.Sender().ID(), away.Sender().ID()}, names(bridge.SenderFilter{Here: &yes}))
+}
+
+func TestManagingSenders(t *testing.T) {
+	h := newHub(t, nil)
+	lamp, err := h.RegisterWeb(bridge.Web{Name: "lamp"})
+	require.NoError(t, err)
+	door, err := h.RegisterName("door", func() {})
+	require.NoError(t, err)
+	assert.Equal(t, bridge.NameTaken, codeOf(h.Rename(lamp.ID, "door")))
+	assert.Equal(t, bridge.InvalidName, codeOf(h.Rename(lamp.ID, "a b")))
+	assert.Equal(t, bridge.UnknownSender, codeOf(h.Rename(1, "x")))
+	require.NoError(t, h.Rename(lamp.ID, "lamp"), "to its own")
+	require.NoError(t, h.Rename(lamp.ID, "light"))
+	again, err := h.RegisterWeb(bridge.Web{Name: "light"})
+	require.NoError(t, err)
+	assert.Equal(t, lamp.ID, again.ID)
+	other, err := h.RegisterWeb(bridge.Web{Name: "lamp"})
+	require.NoError(t, err)
+	assert.NotEqual(t, lamp.ID, other.ID, "the old name is free")
+
+	assert.Equal(t, bridge.NoToken, codeOf(h.Protect(door.Sender().ID(), true)))
+	require.NoError(t, h.Protect(lamp.ID, true))
+	_, err = h.RegisterWeb(bridge.Web{Name: "light"})
+	assert.Equal(t, bridge.NameProtected, codeOf(err))
+	token, err := h.FreshToken(lamp.ID)
+	require.NoError(t, err)
+	_, known := h.SenderByToken(again.Token)
+	assert.False(t, known, "the earlier one stops")
+	s, known := h.SenderByToken(token)
+	require.True(t, known)
+	assert.Equal(t, "light", s.Name())
+	require.NoError(t, h.Protect(lamp.ID, false))
+	_, err = h.RegisterWeb(bridge.Web{Name: "light"})
+	require.NoError(t, err)
+}
+
+func TestWhatIsManagedIsOnDisk(t *testing.T) {
+	d := &disk{}
+	h := newHub(t, d)
+	lamp, err := h.RegisterWeb(bridge.Web{Name: "lamp"})
+	require.NoError(t, err)
+	d.full = true
+	assert.Equal(t, bridge.StoreFailed, codeOf(h.Rename(lamp.ID, "light")))
+	assert.Equal(t, bridge.StoreFailed, codeOf(h.Protect(lamp.ID, true)))
+	_, err = h.FreshToken(lamp.ID)
+	assert.Equal(t, bridge.StoreFailed, codeOf(err))
+	s, _ := h.SenderByID(lamp.ID)
+	assert.Equal(t, bridge.StoreFailed, codeOf(h.Forget(s)))
+}
+
+// A page of a hundred thousand senders holds up nobody: whoever registers
+// meanwhile waits no longer than for a few hundred of them.
+func TestAListHoldsUpNobody(t *testing.T) {
+	h := newHub(t, nil)
+	for i := range 100_000 {
+		_, err := h.RegisterName(fmt.Sprintf("s%d", i), func() {})
+		require.NoError(t, err)
+	}
+	stop := make(chan struct{})
+	var listing sync.WaitGroup
+	listing.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				h.Senders(bridge.SenderFilter{Find: "s9"}, 0, 500)
+			}
+		}
+	})
+	var waits []time.Duration
+	for range 2000 {
+		began := time.Now()
+		h.Release(h.RegisterWire(func() {}))
+		waits = append(waits, time.Since(began))
+	}
+	close(stop)
+	listing.Wait()
+	over := 0
+	for _, w := range waits {
+		if w > time.Millisecond {
+			over++
+		}
+	}
+	assert.Less(t, over, len(waits)/20, "the machine may be busy, but not each time")
+}

@@ -39,7 +39,7 @@ func (d *Device) Register(end func()) {
 func (d *Device) RegisterName(name string, end func()) (wait func() error, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.hold, wait, err = d.hub.HoldName(name, end); err == nil {
+	if d.hold, wait, err = d.hub.HoldName(Naming{Name: name, Lasting: true, Via: d.via}, end); err == nil {
 		d.hold.Present(d.via)
 	}
 	return wait, err

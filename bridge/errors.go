@@ -16,6 +16,7 @@ const (
 	InvalidChannel   Code = "invalid-channel"
 	UnjoinedChannel  Code = "unjoined-channel"
 	TooManyChannels  Code = "too-many-channels"
+	TooManySenders   Code = "too-many-senders"
 	InvalidReceiver  Code = "invalid-receiver"
 	UnjoinedReceiver Code = "unjoined-receiver"
 	MessageTooLarge  Code = "message-too-large"

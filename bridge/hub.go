@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"sync"
@@ -25,6 +26,10 @@ type Bus interface {
 // Options are the rules by which a Hub works.
 type Options struct {
 	SecretKey     string        // with it, everybody may register; empty: the gateway is open
+	Generation    uint64        // of the secret key: how often it was changed
+	Users         []string      // of the configuration: names that begin with one and a dot are theirs
+	IDKey         []byte        // from which the ids of names are made; empty: random
+	SendersMax    int           // most senders that are remembered; 0: any number
 	BasicKey      string        // takes the place of SecretKey for basic frames, if not empty
 	RequireToken  bool          // every sender is protected
 	MessageBytes  int           // largest message
@@ -55,6 +60,8 @@ type Hub struct {
 
 	mu       sync.RWMutex // guards all below, and what senders and channels hold
 	senders  map[SenderID]*Sender
+	kept     []*Sender // those that are remembered
+	users    map[string]struct{}
 	names    map[string]*Sender
 	tokens   map[[sha256.Size]byte]*Sender
 	channels map[Channel]*channel
@@ -74,6 +81,10 @@ func New(opts Options) (*Hub, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
+	if len(opts.IDKey) == 0 {
+		opts.IDKey = make([]byte, sha256.Size)
+		_, _ = rand.Read(opts.IDKey) // never fails: it ends the program instead
+	}
 	h := &Hub{
 		opts:     opts,
 		ids:      newIDSource(),
@@ -81,6 +92,7 @@ func New(opts Options) (*Hub, error) {
 		begun:    opts.Now(),
 		tree:     opts.Tree,
 		senders:  map[SenderID]*Sender{},
+		users:    userSet(opts.Users),
 		names:    map[string]*Sender{},
 		tokens:   map[[sha256.Size]byte]*Sender{},
 		channels: map[Channel]*channel{},
@@ -216,7 +228,7 @@ func (h *Hub) Run(ctx context.Context) {
 		case <-tick.C:
 			h.endLingering()
 		case <-sweep.C:
-			h.sweep()
+			h.sweep(ctx)
 		}
 	}
 }

@@ -47,7 +47,7 @@ func TestNothingIsAnsweredThatIsNotOnDisk(t *testing.T) {
 	d := &disk{full: true}
 	h := newHub(t, d)
 	join := func() error {
-		reg, err := h.RegisterName("lamp", func() {})
+		reg, err := h.RegisterName(bridge.Naming{Name: "lamp", Lasting: true}, func() {})
 		if err != nil {
 			return err
 		}
@@ -75,7 +75,7 @@ func TestTheNewestRegistrationSpeaksByTheName(t *testing.T) {
 	h := newHub(t, nil)
 	ended := map[string]int{}
 	hold := func(who string) *bridge.Hold {
-		hd, err := h.RegisterName("lamp", func() { ended[who]++ })
+		hd, err := h.RegisterName(bridge.Naming{Name: "lamp", Lasting: true}, func() { ended[who]++ })
 		require.NoError(t, err)
 		return hd
 	}

@@ -150,9 +150,15 @@ func (h *Hub) infoLocked(s *Sender) SenderInfo {
 // it next. It returns once that is on disk.
 func (h *Hub) Rename(id SenderID, name string) error {
 	if !ValidName(name) {
-		return fault(InvalidName, "name", "must be 1 to 64 of A–Z a–z 0–9 _ . -")
+		return fault(InvalidName, "name", "must be 1 to 64 of A–Z a–z 0–9 _ . : -")
 	}
 	return h.manage(id, func(s *Sender) error {
+		if err := h.mayNameLocked(name, s.user); err != nil {
+			return err
+		}
+		if h.userOfLocked(name) != s.user && s.user != "" {
+			return fault(NameProtected, "name", "sender %d belongs to the user %s of the configuration: its name begins with %s.", s.id, s.user, s.user)
+		}
 		switch taken := h.names[name]; {
 		case taken == s:
 			return nil
@@ -204,6 +210,9 @@ func (h *Hub) FreshToken(id SenderID) (token string, err error) {
 func (h *Hub) manage(id SenderID, change func(*Sender) error) error {
 	h.mu.Lock()
 	s, err := h.managedLocked(id)
+	if err == nil && !h.keepLocked(s, HTTP) { // what is done to it is remembered
+		err = tooManySenders(h.opts.SendersMax)
+	}
 	if err == nil {
 		err = change(s)
 	}

@@ -52,7 +52,7 @@ func TestWhoIsHere(t *testing.T) {
 	page, _ := h.SenderByID(web.ID)
 	device := bridge.NewDevice(h, bridge.UDP, false, nil)
 	device.Register(func() {})
-	away, err := h.RegisterName("tablet", func() {})
+	away, err := h.RegisterName(bridge.Naming{Name: "tablet", Lasting: true}, func() {})
 	require.NoError(t, err)
 	away.Away(bridge.MQTT)
 	names := func(f bridge.SenderFilter) (ids []bridge.SenderID) {
@@ -82,7 +82,7 @@ func TestManagingSenders(t *testing.T) {
 	h := newHub(t, nil)
 	lamp, err := h.RegisterWeb(bridge.Web{Name: "lamp"})
 	require.NoError(t, err)
-	door, err := h.RegisterName("door", func() {})
+	door, err := h.RegisterName(bridge.Naming{Name: "door", Lasting: true}, func() {})
 	require.NoError(t, err)
 	assert.Equal(t, bridge.NameTaken, codeOf(h.Rename(lamp.ID, "door")))
 	assert.Equal(t, bridge.InvalidName, codeOf(h.Rename(lamp.ID, "a b")))
@@ -131,7 +131,7 @@ func TestWhatIsManagedIsOnDisk(t *testing.T) {
 func TestAListHoldsUpNobody(t *testing.T) {
 	h := newHub(t, nil)
 	for i := range 100_000 {
-		_, err := h.RegisterName(fmt.Sprintf("s%d", i), func() {})
+		_, err := h.RegisterName(bridge.Naming{Name: fmt.Sprintf("s%d", i), Lasting: true}, func() {})
 		require.NoError(t, err)
 	}
 	stop := make(chan struct{})

@@ -125,6 +125,9 @@ func (h *Hub) attachLocked(s *Sender, c Channel, a *Attachment) error {
 		ch.members[s.id] = m
 	}
 	a.membership, a.after = m, h.order.Load()
+	if a.Broadcasts && s.Name() != "" && !s.remembered() && h.keepLocked(s, a.Via) {
+		h.saveLocked(s) // nobody waits: the same name gets the same id anyway
+	}
 	m.attachments = append(m.attachments, a)
 	if a.Broadcasts && h.links[a.Via] != nil {
 		ch.lists[a.Via].add(a)

@@ -2,11 +2,19 @@ package bridge
 
 import "slices"
 
-// RegisterName gives the sender of a name that was shown the secret key on the
-// wire or over MQTT, or a new one if name is empty. The caller holds it until
-// Release. It returns once a new name is on disk.
-func (h *Hub) RegisterName(name string, end func()) (*Hold, error) {
-	hold, wait, err := h.HoldName(name, end)
+// Naming is by which name somebody registers on the wire or over MQTT.
+type Naming struct {
+	Name    string // empty: none
+	User    string // of the configuration, whose password was right; empty: the secret key was
+	Lasting bool   // the name is remembered from now on, also if it joins nothing
+	Via     Protocol
+}
+
+// RegisterName gives the sender of a name, or a new one if that is empty. The
+// caller holds it until Release. It returns once what has to be remembered is
+// on disk.
+func (h *Hub) RegisterName(n Naming, end func()) (*Hold, error) {
+	hold, wait, err := h.HoldName(n, end)
 	if err == nil && wait != nil {
 		err = wait()
 	}
@@ -19,24 +27,45 @@ func (h *Hub) RegisterName(name string, end func()) (*Hold, error) {
 // HoldName is RegisterName for those who may not wait. If wait is not nil it is
 // to be called before the registration is answered: it returns once the name is
 // on disk, or releases the hold and returns why it is not.
-func (h *Hub) HoldName(name string, end func()) (hold *Hold, wait func() error, err error) {
+func (h *Hub) HoldName(n Naming, end func()) (hold *Hold, wait func() error, err error) {
 	h.mu.Lock()
-	s := h.names[name]
+	defer h.mu.Unlock()
+	s := h.names[n.Name]
+	if err := h.mayNameLocked(n.Name, n.User); err != nil {
+		return nil, nil, err
+	}
 	if s != nil && (s.protected || h.opts.RequireToken && s.web) {
-		h.mu.Unlock()
-		return nil, nil, fault(NameProtected, "name", "%q is protected: connect with its token", name)
+		return nil, nil, fault(NameProtected, "name", "%q is protected: connect with its token", n.Name)
 	}
 	if s == nil {
-		s = h.newSenderLocked(name)
+		s = h.newSenderLocked(n.Name)
+		s.user = n.User
+		s.voucher = h.voucherOf(s.user)
 	}
 	hold = h.holdLocked(s, end)
-	if name != "" && (!s.held || s.unsaved != nil) {
-		s.held = true
-		wait = h.written(hold, h.commitLocked(s))
+	fresh := !s.remembered()
+	if n.Name != "" && n.Lasting && !h.keepLocked(s, n.Via) {
+		if s.holds = s.holds[:len(s.holds)-1]; len(s.holds) == 0 {
+			h.forgetLocked(s)
+		}
+		return nil, nil, tooManySenders(h.opts.SendersMax)
 	}
-	h.mu.Unlock()
 	h.Seen(s)
-	return hold, wait, nil
+	return hold, h.heldLocked(hold, fresh), nil
+}
+
+// heldLocked notes that a sender, which may be remembered only now, is held on the
+// wire or over MQTT. If what it returns is not nil, it waits until that is on disk.
+func (h *Hub) heldLocked(hold *Hold, fresh bool) (wait func() error) {
+	s := hold.sender
+	if s.held && s.unsaved == nil && !fresh {
+		return nil
+	}
+	s.held = true
+	if !s.remembered() {
+		return nil
+	}
+	return h.written(hold, h.commitLocked(s))
 }
 
 // written waits for a hold's sender to be on disk.

@@ -6,13 +6,28 @@ type restoredCallback struct {
 	callback CallbackMembership
 }
 
-// restore makes a sender from what the store remembers.
+// restore makes a sender from what the store remembers. What was given to it by
+// what vouches for it no more is not restored; without a name nothing is left.
 func (h *Hub) restore(r Record) {
-	s := &Sender{id: r.ID, web: r.Web, held: r.Held, protected: r.Protected}
+	s := &Sender{id: r.ID, web: r.Web, held: r.Held, protected: r.Protected, voucher: r.Voucher}
+	s.user = h.userOfLocked(r.Name)
+	vouched := r.Voucher == h.voucherOf(s.user)
+	if !vouched && r.Name == "" {
+		h.opts.Store.Delete(s.id)
+		return
+	}
 	s.seen.Store(r.Seen)
+	s.saved = r.Seen
 	h.senders[s.id] = s
+	h.kept = append(h.kept, s)
+	s.place = len(h.kept)
 	if r.Name != "" {
 		h.setNameLocked(s, r.Name)
+	}
+	if !vouched {
+		h.disownLocked(s)
+		h.saveLocked(s)
+		return
 	}
 	if len(r.Token) == len(s.token) {
 		copy(s.token[:], r.Token)
@@ -39,10 +54,13 @@ func (h *Hub) saveLocked(s *Sender) (wait func() error) {
 	if h.opts.Store == nil || s.gone || !s.remembered() {
 		return func() error { return nil }
 	}
-	r := Record{ID: s.id, Name: s.Name(), Web: s.web, Held: s.held, Protected: s.protected, Seen: s.seen.Load()}
+	r := Record{
+		ID: s.id, Name: s.Name(), Web: s.web, Held: s.held, Protected: s.protected, Voucher: s.voucher, Seen: s.seen.Load(),
+	}
 	if r.Seen == 0 {
 		r.Seen = h.now().Unix()
 	}
+	s.saved = r.Seen
 	var none [len(s.token)]byte
 	if s.token != none {
 		r.Token = append([]byte(nil), s.token[:]...)
@@ -75,16 +93,17 @@ func (h *Hub) commitLocked(s *Sender) (wait func() error) {
 	}
 }
 
-// saveSeen writes when each sender was last seen, at the end.
+// saveSeen writes when each sender was last seen, where that has changed, at the
+// end.
 func (h *Hub) saveSeen() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	wait := func() error { return nil }
-	for _, s := range h.senders {
+	for _, s := range h.kept {
 		if h.liveLocked(s) {
 			s.seen.Store(h.now().Unix())
 		}
-		if s.remembered() {
+		if s.seen.Load() != s.saved {
 			wait = h.saveLocked(s)
 		}
 	}

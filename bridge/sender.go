@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"slices"
 	"sync/atomic"
-	"time"
 )
 
 // Sender is somebody with an id. The pointer is the identity: what holds it
@@ -19,8 +18,12 @@ type Sender struct {
 	seen atomic.Int64           // Unix seconds
 
 	// Guarded by Hub.mu:
-	web       bool // registered over HTTP
-	held      bool // its name was held on the wire or over MQTT
+	user      string // of the configuration, that it belongs to; empty: none
+	voucher   string // what vouched for it (vouch.go)
+	place     int    // in Hub.kept, from 1; 0: it is not remembered
+	saved     int64  // when it was last seen, as it is on disk
+	web       bool   // registered over HTTP
+	held      bool   // its name was held on the wire or over MQTT
 	protected bool
 	token     [sha256.Size]byte // zero: none
 	joined    byChannel[*membership]
@@ -50,8 +53,9 @@ func (h *Hub) setNameLocked(s *Sender, name string) {
 // Seen notes that the sender was heard of, or reached, just now.
 func (h *Hub) Seen(s *Sender) { s.seen.Store(h.now().Unix()) }
 
-// remembered reports whether the sender outlives what holds it.
-func (s *Sender) remembered() bool { return s.Name() != "" || s.web }
+// remembered reports whether the sender outlives what holds it: it registered,
+// or its name has joined a channel or has a session that outlives connections.
+func (s *Sender) remembered() bool { return s.place > 0 }
 
 // Hold keeps a sender alive while it is connected: a wire registration or an
 // MQTT session. A sender without a name ends with its last hold.
@@ -92,22 +96,17 @@ func (h *Hub) RegisterWeb(r Web) (Registration, error) {
 		return Registration{}, fault(InvalidSecretKey, "secret_key", "is not the gateway's secret key")
 	}
 	if r.Name != "" && !ValidName(r.Name) {
-		return Registration{}, fault(InvalidName, "name", "must be 1 to 64 of A–Z a–z 0–9 _ . -")
+		return Registration{}, fault(InvalidName, "name", "must be 1 to 64 of A–Z a–z 0–9 _ . : -")
 	}
 	if r.Protected && r.Name == "" {
 		return Registration{}, fault(InvalidName, "protected", "needs a name: only a name can be given again")
 	}
 	token := newToken()
 	h.mu.Lock()
-	s := h.names[r.Name]
-	switch {
-	case s == nil:
-		s = h.newSenderLocked(r.Name)
-	case s.protected || h.opts.RequireToken && s.token != [sha256.Size]byte{}:
-		if h.tokens[hashToken(r.Token)] != s {
-			h.mu.Unlock()
-			return Registration{}, fault(NameProtected, "name", "%q is protected: it is given again only against its token (Authorization: Bearer …)", r.Name)
-		}
+	s, err := h.webSenderLocked(r)
+	if err != nil {
+		h.mu.Unlock()
+		return Registration{}, err
 	}
 	s.web = true
 	s.protected = s.protected || r.Protected
@@ -121,6 +120,28 @@ func (h *Hub) RegisterWeb(r Web) (Registration, error) {
 	return Registration{ID: s.id, Token: token}, nil
 }
 
+// webSenderLocked returns the sender of a registration, which is remembered.
+func (h *Hub) webSenderLocked(r Web) (*Sender, error) {
+	s := h.names[r.Name]
+	byToken := s != nil && r.Token != "" && h.tokens[hashToken(r.Token)] == s
+	if err := h.mayNameLocked(r.Name, ""); err != nil && !byToken {
+		return nil, err
+	}
+	if s != nil && (s.protected || h.opts.RequireToken && s.token != [sha256.Size]byte{}) && !byToken {
+		return nil, fault(NameProtected, "name", "%q is protected: it is given again only against its token (Authorization: Bearer …)", r.Name)
+	}
+	if s == nil {
+		s = h.newSenderLocked(r.Name)
+	}
+	if !h.keepLocked(s, HTTP) {
+		if len(s.holds) == 0 {
+			h.forgetLocked(s)
+		}
+		return nil, tooManySenders(h.opts.SendersMax)
+	}
+	return s, nil
+}
+
 // RegisterWire gives an id for a registration by a basic frame, held by the
 // hold that it returns until Release. End is called, without locks, when the
 // sender is deleted.
@@ -130,29 +151,54 @@ func (h *Hub) RegisterWire(end func()) *Hold {
 	return h.holdLocked(h.newSenderLocked(""), end)
 }
 
-// HoldSender holds a sender that is known already.
+// HoldSender holds a sender whose token was shown. From then on its id alone
+// opens nothing. It returns once that is on disk.
 func (h *Hub) HoldSender(s *Sender, end func()) (*Hold, error) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	if s.gone {
+		h.mu.Unlock()
 		return nil, fault(InvalidSender, "sender", "%d was deleted", s.id)
 	}
-	return h.holdLocked(s, end), nil
+	hold := h.holdLocked(s, end)
+	wait := h.heldLocked(hold, false)
+	h.mu.Unlock()
+	if wait != nil {
+		if err := wait(); err != nil {
+			return nil, err
+		}
+	}
+	return hold, nil
 }
 
-// RestoreHold holds the sender of a session that outlived a restart. One that is
-// remembered has to be known still; another gets the id back that it had.
-func (h *Hub) RestoreHold(id SenderID, remembered bool, end func()) (*Hold, error) {
+// Restored is a session that outlived a restart.
+type Restored struct {
+	ID      SenderID
+	Named   bool   // its sender has a name
+	Lasting bool   // it was to outlive its connection, so its name was remembered
+	User    string // whose password opened it; empty: the secret key or a token did
+	Voucher string // what vouched for its sender when it was opened (Hub.Voucher)
+}
+
+// RestoreHold holds the sender of a session that outlived a restart. What vouched
+// for it has to be the same still. A name that was remembered has to be known;
+// another sender gets the id back that it had.
+func (h *Hub) RestoreHold(r Restored, end func()) (*Hold, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	id := r.ID
+	if r.User != "" {
+		r.Voucher = vouchedByUser(r.User)
+	}
 	s := h.senders[id]
 	switch {
-	case s == nil && remembered:
+	case s == nil && r.Voucher != h.voucherOf(r.User), s != nil && r.Voucher != s.voucher:
+		return nil, fault(InvalidSender, "sender", "%d was registered with what counts no more", id)
+	case s == nil && r.Named && r.Lasting:
 		return nil, fault(InvalidSender, "sender", "%d is not known any more", id)
-	case s != nil && !remembered && s.remembered():
+	case s != nil && !r.Named && s.remembered():
 		return nil, fault(InvalidSender, "sender", "%d is another's by now", id)
 	case s == nil:
-		s = &Sender{id: id}
+		s = &Sender{id: id, user: r.User, voucher: r.Voucher}
 		h.senders[id] = s
 	}
 	return h.holdLocked(s, end), nil
@@ -253,14 +299,11 @@ func (h *Hub) Forget(s *Sender) error {
 }
 
 func (h *Hub) forgetLocked(s *Sender) []*Attachment {
-	var ended []*Attachment
-	for len(s.joined) > 0 { // from the end: the others stay where they are
-		ended = append(ended, h.leaveLocked(s.joined[len(s.joined)-1].v)...)
-	}
+	ended := h.leaveAllLocked(s)
 	s.gone = true
 	delete(h.senders, s.id)
-	if s.Name() != "" {
-		delete(h.names, s.Name())
+	if name := s.Name(); name != "" {
+		delete(h.names, name)
 		select {
 		case h.departed <- struct{}{}:
 		default:
@@ -270,6 +313,16 @@ func (h *Hub) forgetLocked(s *Sender) []*Attachment {
 	if s.remembered() && h.opts.Store != nil {
 		deleted := h.opts.Store.Delete(s.id)
 		s.unsaved = &deleted
+	}
+	h.letGoLocked(s)
+	return ended
+}
+
+// leaveAllLocked ends all memberships of a sender, and returns the attachments
+// whose owners are to be told.
+func (h *Hub) leaveAllLocked(s *Sender) (ended []*Attachment) {
+	for len(s.joined) > 0 { // from the end: the others stay where they are
+		ended = append(ended, h.leaveLocked(s.joined[len(s.joined)-1].v)...)
 	}
 	return ended
 }
@@ -283,7 +336,8 @@ func endAll(as []*Attachment) {
 }
 
 func (h *Hub) newSenderLocked(name string) *Sender {
-	s := &Sender{id: h.freeIDLocked()}
+	s := &Sender{id: h.idForLocked(name), user: h.userOfLocked(name)}
+	s.voucher = h.voucherOf(s.user)
 	h.senders[s.id] = s
 	if name != "" {
 		h.setNameLocked(s, name)
@@ -319,38 +373,6 @@ func (h *Hub) setTokenLocked(s *Sender, hash [sha256.Size]byte) {
 	delete(h.tokens, s.token)
 	s.token = hash
 	h.tokens[hash] = s
-}
-
-// sweep forgets what has not been seen for too long. Whoever is connected
-// counts as seen.
-func (h *Hub) sweep() {
-	now := h.now()
-	h.mu.Lock()
-	var ended []*Attachment
-	for _, s := range h.senders {
-		if !s.remembered() {
-			continue
-		}
-		if h.liveLocked(s) {
-			s.seen.Store(now.Unix())
-		}
-		keep := h.opts.ExpireNamed
-		if s.Name() == "" {
-			keep = h.opts.ExpireUnnamed
-		}
-		if now.Sub(time.Unix(s.seen.Load(), 0)) > keep {
-			ended = append(ended, h.forgetLocked(s)...)
-			continue
-		}
-		h.saveLocked(s)
-	}
-	for c, ch := range h.channels {
-		if !h.listedLocked(ch, now) {
-			delete(h.channels, c)
-		}
-	}
-	h.mu.Unlock()
-	endAll(ended)
 }
 
 // liveLocked reports whether the sender is connected. A callback does not

@@ -8,6 +8,7 @@ type Record struct {
 	Held      bool                 `json:"held,omitempty"`      // its name was held on the wire or over MQTT
 	Protected bool                 `json:"protected,omitempty"` // its name is given again only against its token
 	Token     []byte               `json:"token,omitempty"`     // SHA-256 of its token
+	Voucher   string               `json:"voucher,omitempty"`   // what vouched for it: "key N" by generation, "user NAME"; empty: the first key
 	Seen      int64                `json:"seen"`                // Unix seconds
 	Callbacks []CallbackMembership `json:"callbacks,omitempty"`
 }

@@ -55,7 +55,7 @@ func TestATap(t *testing.T) {
 
 func TestTheDeparted(t *testing.T) {
 	h := newHub(t, nil)
-	named, err := h.RegisterName("lamp", func() {})
+	named, err := h.RegisterName(bridge.Naming{Name: "lamp", Lasting: true}, func() {})
 	require.NoError(t, err)
 	unnamed := h.RegisterWire(func() {})
 	assert.True(t, h.Known(named.Sender().ID()))

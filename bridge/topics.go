@@ -316,14 +316,14 @@ func ParseID(s string) (uint32, bool) {
 }
 
 // ValidName reports whether s can be a sender's or gateway's name: 1 to 64 of
-// A–Z a–z 0–9 _ . -
+// A–Z a–z 0–9 _ . : -
 func ValidName(s string) bool {
 	if s == "" || len(s) > 64 {
 		return false
 	}
 	for i := range len(s) {
 		c := s[i]
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' && c != '.' && c != '-' {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' && c != '.' && c != ':' && c != '-' {
 			return false
 		}
 	}

@@ -138,6 +138,7 @@ type History struct {
 // Limits bound what strangers can use up.
 type Limits struct {
 	MessageBytes              int
+	Senders                   int // that are remembered
 	SenderChannels            int
 	SenderStreams             int
 	SenderCallbacks           int

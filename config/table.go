@@ -96,6 +96,7 @@ func settings(c *Config) []setting {
 		define("history.bytes", "16777216", number(&c.History.Bytes, 1, mostBytes), "most memory that they take, all channels together"),
 
 		define("limits.message_bytes", "64000", number(&c.Limits.MessageBytes, 1, 64_000), "largest message in bytes"),
+		define("limits.senders", "100000", number(&c.Limits.Senders, 1, 1<<24), "most senders that are remembered: names, and registrations over HTTP"),
 		define("limits.sender_channels", "10000", number(&c.Limits.SenderChannels, 1, 1<<20), "most channels that one sender joins"),
 		define("limits.sender_streams", "10000", number(&c.Limits.SenderStreams, 1, mostConnections), "most streams that one sender has open"),
 		define("limits.sender_callbacks", "100", number(&c.Limits.SenderCallbacks, 1, 100_000), "most URLs that one sender's callbacks have"),

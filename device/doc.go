@@ -32,7 +32,7 @@ import (
 type Options struct {
 	Secret string     // the gateway's secret key
 	Key    *frame.Key // takes the place of Secret, for those who derived it before
-	Name   string     // up to 32 of A–Z a–z 0–9 _ . -; empty: none
+	Name   string     // up to 32 of A–Z a–z 0–9 _ . : -; empty: none
 
 	KeepAlive   time.Duration // longest silence, in whole seconds, 5 s to 1 h; 1 min
 	MaxDatagram int           // the largest that the client can take, 64 to 1,200; 1,200

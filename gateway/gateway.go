@@ -89,11 +89,14 @@ func (g *Gateway) assemble() error {
 	if g.secrets, err = loadSecrets(g.cfg); err != nil {
 		return err
 	}
+	if err := g.secrets.settle(g.store); err != nil {
+		return fmt.Errorf("data_dir: %w", err)
+	}
 	g.deviceKey = sync.OnceValue(func() frame.Key { return frame.DeviceKey(g.secrets.key) })
 	if err := g.identify(); err != nil {
 		return err
 	}
-	if g.signingKey, err = g.store.Meta("callback_key", newSigningKey); err != nil {
+	if g.signingKey, err = g.store.Meta("callback_key", randomKey); err != nil {
 		return fmt.Errorf("data_dir: %w", err)
 	}
 	if g.callbackTable, err = g.store.Table("callbacks"); err != nil {

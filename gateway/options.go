@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"crypto/tls"
+	"maps"
+	"slices"
 	"time"
 
 	"watchtower/bridge"
@@ -32,6 +34,10 @@ func listedFor(h config.History) time.Duration {
 func (g *Gateway) hubOptions() bridge.Options {
 	return bridge.Options{
 		SecretKey:     g.secrets.key,
+		Generation:    g.secrets.generation,
+		Users:         slices.Collect(maps.Keys(g.cfg.Users)),
+		IDKey:         g.secrets.idKey,
+		SendersMax:    g.cfg.Limits.Senders,
 		BasicKey:      g.cfg.Wire.BasicKey,
 		RequireToken:  g.cfg.Auth.RequireToken,
 		MessageBytes:  g.cfg.Limits.MessageBytes,

@@ -24,6 +24,8 @@ const (
 type secrets struct {
 	key          string // empty: the gateway is open
 	generatedNow bool
+	generation   uint64 // how often the key was changed
+	idKey        []byte // from which the ids of names are made
 }
 
 // loadSecrets finds the secret key: as configured, none if the gateway is open,
@@ -62,8 +64,8 @@ func generateKey() string {
 	return strings.ToLower(base32.StdEncoding.EncodeToString(b[:]))[:20]
 }
 
-// newSigningKey returns the key from which the secrets of callbacks are made.
-func newSigningKey() []byte {
+// randomKey returns 256 random bits, from which other secrets are made.
+func randomKey() []byte {
 	b := make([]byte, 32)
 	_, _ = rand.Read(b) // never fails: it ends the program instead
 	return b

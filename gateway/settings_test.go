@@ -84,6 +84,7 @@ var settingTests = map[string]func(*testing.T){
 	"history.age":                         testHistoryAge,
 	"history.bytes":                       testHistoryBytes,
 	"limits.message_bytes":                testMessageBytes,
+	"limits.senders":                      testSenders,
 	"limits.sender_channels":              testSenderChannels,
 	"limits.tcp_connections":              func(t *testing.T) { testConnectionLimit(t, "tcp") },
 	"limits.mqtt_connections":             func(t *testing.T) { testConnectionLimit(t, "mqtt") },

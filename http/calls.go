@@ -37,7 +37,7 @@ func (s *Server) register(w nethttp.ResponseWriter, r *nethttp.Request) error {
 		return err
 	}
 	if named && !bridge.ValidName(name) {
-		return fault(bridge.InvalidName, "name", "%q is no name: leave it out, or give 1 to 64 of A–Z a–z 0–9 _ . -", shorten(name))
+		return fault(bridge.InvalidName, "name", "%q is no name: leave it out, or give 1 to 64 of A–Z a–z 0–9 _ . : -", shorten(name))
 	}
 	protected, err := body.flag("protected", false)
 	if err != nil {

@@ -50,6 +50,7 @@ var kinds = map[bridge.Code]struct {
 	bridge.InvalidChannel:   {nethttp.StatusBadRequest, "Invalid channel"},
 	bridge.UnjoinedChannel:  {nethttp.StatusBadRequest, "Unjoined channel"},
 	bridge.TooManyChannels:  {nethttp.StatusBadRequest, "Too many channels"},
+	bridge.TooManySenders:   {nethttp.StatusServiceUnavailable, "Too many senders"},
 	bridge.InvalidReceiver:  {nethttp.StatusBadRequest, "Invalid receiver"},
 	bridge.UnjoinedReceiver: {nethttp.StatusBadRequest, "A receiver has not joined the channel"},
 	bridge.MessageTooLarge:  {nethttp.StatusRequestEntityTooLarge, "Message too large"},

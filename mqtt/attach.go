@@ -14,6 +14,8 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 	"github.com/rs/xid"
+
+	"watchtower/bridge"
 )
 
 // ServeConn serves one client on nc, whatever carries it, and returns when the
@@ -107,11 +109,36 @@ func (c *conn) connect() (err error) {
 		return c.refuse(bad)
 	}
 	c.limits(&pk)
+	if bad := c.remember(who, &pk); bad.Code != 0 {
+		c.broker.hub.Release(who.hold)
+		return c.refuse(bad)
+	}
 	if bad := c.broker.attach(c, who, &pk, assigned); bad.Code != 0 {
 		c.broker.hub.Release(who.hold)
 		return c.refuse(bad)
 	}
 	return nil
+}
+
+// remember has the name of a client remembered whose session is to outlive its
+// connection. Others are remembered once they join a channel.
+func (c *conn) remember(who identity, pk *packets.Packet) packets.Code {
+	if c.broker.keep(pk) == 0 {
+		return packets.Code{}
+	}
+	wait, err := c.broker.hub.Keep(who.hold, bridge.MQTT)
+	if err == nil {
+		err = wait()
+	}
+	var refusal *bridge.Error
+	switch {
+	case err == nil:
+		return packets.Code{}
+	case errors.As(err, &refusal):
+		c.broker.warn(c.host(), "MQTT client refused: "+err.Error(), c)
+		return packets.ErrQuotaExceeded
+	}
+	return packets.ErrServerUnavailable // the disk: it is logged there
 }
 
 // validateConnect adds to mochi's validation what it lacks, and takes what it

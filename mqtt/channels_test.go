@@ -59,7 +59,7 @@ func TestIdentity(t *testing.T) {
 		assert.Equal(t, reg.ID, got)
 		assert.Equal(t, "browser", name)
 		_, err = h.hub.AuthorizeWeb(reg.ID, "")
-		assert.NoError(t, err, "a token holds no name")
+		assert.Error(t, err, "what MQTT holds is not open to its id alone")
 	})
 	t.Run("a name that MQTT has held wants its token over HTTP", func(t *testing.T) {
 		_, err := h.hub.AuthorizeWeb(id, "")
@@ -100,7 +100,7 @@ func TestJoinAndLeaveBySubscribing(t *testing.T) {
 	c := h.join(connect{id: "lamp"})
 	id, _ := c.me()
 	lamp := func() (member, reachable bool) {
-		s, err := h.hub.RegisterName("lamp", func() {})
+		s, err := h.hub.RegisterName(bridge.Naming{Name: "lamp", Lasting: true}, func() {})
 		require.NoError(t, err)
 		defer h.hub.Release(s)
 		web := h.web("web")
@@ -154,7 +154,7 @@ func TestJoinAndLeaveBySubscribing(t *testing.T) {
 	t.Run("leaving by another protocol ends the subscription", func(t *testing.T) {
 		c := h.join(connect{id: "lamp"})
 		c.subscribe(1, "watchtower/channels/5/#", "other/#")
-		hold, err := h.hub.RegisterName("lamp", func() {})
+		hold, err := h.hub.RegisterName(bridge.Naming{Name: "lamp", Lasting: true}, func() {})
 		require.NoError(t, err)
 		h.hub.Leave(hold.Sender(), []bridge.Channel{5})
 		h.hub.Release(hold)

@@ -63,7 +63,7 @@ func (b *Broker) identify(c *conn, userName string, password []byte, assigned bo
 			return id, packets.ErrBadUsernameOrPassword
 		}
 		if namesClient(user.Rules) && !bridge.ValidName(c.clientID) {
-			b.warn(c.host(), "MQTT client refused: its access list has %c in it, and its client id may be A–Z a–z 0–9 _ . - only", c)
+			b.warn(c.host(), "MQTT client refused: its access list has %c in it, and its client id may be A–Z a–z 0–9 _ . : - only", c)
 			return id, packets.ErrClientIdentifierNotValid
 		}
 		id.key.user, id.access = userName, newAccess(user.Rules, userName, c.clientID)
@@ -82,7 +82,7 @@ func (b *Broker) identify(c *conn, userName string, password []byte, assigned bo
 	}
 	var err error
 	id.speaks = id.key.user == ""
-	id.hold, err = b.hub.RegisterName(name, id.owner.deleted)
+	id.hold, err = b.hub.RegisterName(bridge.Naming{Name: name, User: id.key.user, Via: bridge.MQTT}, id.owner.deleted)
 	if err == nil && name != "" {
 		id.key.sender = id.hold.Sender().ID()
 	}

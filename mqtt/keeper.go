@@ -182,7 +182,7 @@ func (k *keeper) takeRecord(s *session) (record *sessionRecord, stale bool) {
 		return nil, true
 	}
 	record = &sessionRecord{
-		Client: s.key.client, User: s.key.user, Sender: s.sender().ID(), Named: s.key.sender != 0,
+		Client: s.key.client, User: s.key.user, Sender: s.sender().ID(), Named: s.key.sender != 0, Voucher: s.voucher,
 		Keep: int64(s.keep / time.Second), Connected: s.conn != nil,
 		Will: newWillRecord(will, delay, s.willAt),
 	}

@@ -99,7 +99,9 @@ func (r *restoring) session(key, value []byte) error {
 		return fmt.Errorf("the configuration has no user %s any more", record.User)
 	}
 	own := &owner{}
-	hold, err := b.hub.RestoreHold(record.Sender, record.Named, own.deleted)
+	hold, err := b.hub.RestoreHold(bridge.Restored{
+		ID: record.Sender, Named: record.Named, Lasting: record.Keep > 0, User: record.User, Voucher: record.Voucher,
+	}, own.deleted)
 	if err != nil {
 		return err
 	}
@@ -200,7 +202,7 @@ func (b *Broker) newSession(id identity, number uint64) *session {
 	}
 	return &session{
 		queue: newQueue(), inflight: newQueue(),
-		key: id.key, hold: id.hold, owner: id.owner, counters: b.hub.Counters(),
+		key: id.key, hold: id.hold, voucher: b.hub.Voucher(id.hold.Sender()), owner: id.owner, counters: b.hub.Counters(),
 		keeper: b.keeper, number: number,
 		limits: queueLimits{b.opts.QueueMessages, b.opts.QueueBytes}, access: id.access,
 		subs: map[string]*subscription{}, channels: map[bridge.Channel]*joined{},

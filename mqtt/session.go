@@ -30,6 +30,7 @@ const (
 type session struct {
 	key      sessionKey
 	hold     *bridge.Hold
+	voucher  string // of its sender when it began
 	owner    *owner
 	counters *bridge.Counters
 	limits   queueLimits

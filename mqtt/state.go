@@ -122,6 +122,8 @@ type sessionRecord struct {
 	User   string          `json:"user,omitempty"`
 	Sender bridge.SenderID `json:"sender"`
 	Named  bool            `json:"named"` // it belongs to a remembered sender
+	// Voucher is what vouched for the sender when the session began.
+	Voucher string `json:"voucher,omitempty"`
 	// Keep is how long it outlives its connection, in seconds; 0: it is here
 	// for its will only.
 	Keep      int64                `json:"keep"`

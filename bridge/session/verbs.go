@@ -129,7 +129,7 @@ func codeOf(err error) frame.Code {
 		return frame.NotJoined
 	case bridge.UnjoinedReceiver:
 		return frame.NotOnChannel
-	case bridge.TooManyChannels:
+	case bridge.TooManyChannels, bridge.TooManySenders:
 		return frame.Full
 	case bridge.NameProtected:
 		return frame.NotSupported

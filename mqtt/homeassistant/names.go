@@ -7,11 +7,11 @@ import (
 	"watchtower/bridge"
 )
 
-// escape turns a name (A–Z a–z 0–9 _ . -) into a part of an id of Home
+// escape turns a name (A–Z a–z 0–9 _ . : -) into a part of an id of Home
 // Assistant's, which has no dot. No two names become the same, and none has a _
 // any more, which stands between the parts.
 func escape(name string) string {
-	return strings.NewReplacer("-", "--", "_", "-u", ".", "-d").Replace(name)
+	return strings.NewReplacer("-", "--", "_", "-u", ".", "-d", ":", "-c").Replace(name)
 }
 
 // slug makes a proposal for an entity's id, which is lower case and where

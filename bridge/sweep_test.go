@@ -1,0 +1,50 @@
+package bridge_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"watchtower/bridge"
+)
+
+// Whoever asks while many senders are swept finds some of them gone and some
+// not: the sweep lets others in between.
+func TestTheSweepLetsOthersIn(t *testing.T) {
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	var later atomic.Int64
+	h, err := bridge.New(bridge.Options{
+		Tree: bridge.NewTree("w", "g"), Log: log, ExpireNamed: time.Second, ExpireUnnamed: time.Second,
+		Now: func() time.Time { return time.Now().Add(time.Duration(later.Load())) },
+	})
+	require.NoError(t, err)
+	h.SetBus(loop{h})
+	const all = 10_000
+	for i := range all {
+		_, err := h.RegisterWeb(bridge.Web{Name: fmt.Sprint("n", i)})
+		require.NoError(t, err)
+	}
+	later.Store(int64(time.Hour))
+	ctx, cancel := context.WithCancel(t.Context())
+	ran := make(chan struct{})
+	go func() { defer close(ran); h.Run(ctx) }()
+	seen := map[int]struct{}{}
+	for {
+		_, n := h.MemberCounts()
+		if n == 0 {
+			break
+		}
+		seen[n] = struct{}{}
+	}
+	cancel()
+	<-ran
+	assert.Greater(t, len(seen), 5)
+}

@@ -1,0 +1,66 @@
+package gateway
+
+import (
+	"crypto/pbkdf2"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/json"
+	"fmt"
+
+	"watchtower/bridge/store"
+)
+
+// keyRounds is how often the secret key is hashed before it is compared with the
+// one of the last start: some milliseconds on a small machine, so that what is
+// on disk does not give a weak key away at once.
+const keyRounds = 10_000
+
+// keyRecord is what is kept of the secret key, to know whether it was changed.
+type keyRecord struct {
+	Generation uint64 `json:"generation"`
+	Salt       []byte `json:"salt"`
+	Hash       []byte `json:"hash"` // PBKDF2-HMAC-SHA256 of the key
+}
+
+// settle finds the generation of the secret key, which is one more than at the
+// last start if the key is another, and the key of the ids. Both are on disk when
+// it returns: a crash cannot bring back what an older key vouched for.
+func (s *secrets) settle(kept *store.Store) error {
+	var err error
+	if s.idKey, err = kept.Meta("id_key", randomKey); err != nil {
+		return err
+	}
+	document := kept.Document("secret_key")
+	b, err := document.Load()
+	if err != nil {
+		return err
+	}
+	var r keyRecord
+	if b != nil {
+		if err := json.Unmarshal(b, &r); err != nil {
+			return fmt.Errorf("what is kept of the secret key is damaged: %w", err)
+		}
+		hash, err := hashKey(s.key, r.Salt)
+		if err != nil {
+			return err
+		}
+		if subtle.ConstantTimeCompare(hash, r.Hash) == 1 {
+			s.generation = r.Generation
+			return nil
+		}
+		r.Generation++
+	}
+	r.Salt = randomKey()
+	if r.Hash, err = hashKey(s.key, r.Salt); err != nil {
+		return err
+	}
+	if b, err = json.Marshal(r); err != nil {
+		return err
+	}
+	s.generation = r.Generation
+	return document.Save(b)
+}
+
+func hashKey(key string, salt []byte) ([]byte, error) {
+	return pbkdf2.Key(sha256.New, key, salt, keyRounds, sha256.Size)
+}

@@ -11,7 +11,7 @@ SECONDS   ?= 2
 LINT       = bin/golangci-lint
 LINTED     = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: test build setup format vet lint unit fuzz examples bench bench-peers
+.PHONY: test build setup format vet lint unit fuzz examples bench bench-peers attack
 
 test: setup format vet lint unit fuzz examples
 
@@ -87,3 +87,9 @@ bench-peers:
 	$(GO) -C bench/peers test ./...
 	$(GO) -C bench/peers build -o "$(CURDIR)/bin/peers" .
 	bin/peers -root . -rounds $(ROUNDS) -seconds $(SECONDS)
+
+# Attacks a gateway at its default limits in every way at once, for two minutes at
+# most, and fails if it takes more than 400 MiB or a device waits half as long again.
+attack: build
+	$(GO) build -o bin/attack ./bench/attack
+	bin/attack -gateway bin/watchtower

@@ -43,7 +43,7 @@ func (s *server) dialMQTT(n int) (conn, error) {
 		return nil, err
 	}
 	c := &mqttConn{server: s, nc: nc, in: newInbox(s.opts.Size + len(s.opts.Topic) + 64), topics: map[uint32][]byte{}}
-	if err := patiently(nc, func() error { return c.connect(fmt.Sprintf("bench:%08x:%d", s.run, n)) }); err != nil {
+	if err := patiently(nc, func() error { return c.connect(fmt.Sprintf("bench/%08x/%d", s.run, n)) }); err != nil {
 		_ = nc.Close()
 		return nil, fmt.Errorf("connecting: %w", err)
 	}
@@ -51,7 +51,7 @@ func (s *server) dialMQTT(n int) (conn, error) {
 }
 
 // connect does CONNECT and CONNACK (sections 3.1 and 3.2). A gateway remembers
-// clients whose id is a name, which one with a colon is not.
+// clients whose id is a name, which one with a slash is not.
 func (c *mqttConn) connect(id string) error {
 	o := c.server.opts
 	flags := byte(2) // a clean session

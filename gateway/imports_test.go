@@ -27,6 +27,7 @@ var mayImport = map[string][]string{
 	"bridge/frame":       {"bridge/wire"},
 	"device":             {"bridge/wire", "bridge/frame"},
 	"bench":              {"bridge/wire", "bridge/frame", "datagram"},
+	"bench/attack":       {"device"},
 	"bench/bare":         {"bridge/wire"},
 	"bridge/store":       {"bridge", "boltfile"},
 	"mqtt/store":         {"mqtt", "boltfile"},
@@ -51,7 +52,7 @@ var onlyIn = map[string][]string{
 	"github.com/dchest/siphash":           {"bridge/frame"},
 	"github.com/goccy/go-yaml":            {"config"},
 	"golang.org/x/sys":                    {"datagram", "bench/bare"},
-	"github.com/eclipse/paho.mqtt.golang": nil,
+	"github.com/eclipse/paho.mqtt.golang": {"bench/attack"},
 	"github.com/stretchr/testify":         nil,
 
 	"github.com/standard-webhooks/standard-webhooks": {"examples/callback"},

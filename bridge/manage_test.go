@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -13,7 +14,8 @@ import (
 )
 
 func codeOf(err error) bridge.Code {
-	if e, ok := err.(*bridge.Error); ok {
+	var e *bridge.Error
+	if errors.As(err, &e) {
 		return e.Code
 	}
 	return ""

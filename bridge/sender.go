@@ -173,6 +173,7 @@ func (h *Hub) HoldSender(s *Sender, end func()) (*Hold, error) {
 // Restored is a session that outlived a restart.
 type Restored struct {
 	ID      SenderID
+	Name    string // of its sender; empty: none, or it is not known
 	Named   bool   // its sender has a name
 	Lasting bool   // it was to outlive its connection, so its name was remembered
 	User    string // whose password opened it; empty: the secret key or a token did
@@ -200,6 +201,9 @@ func (h *Hub) RestoreHold(r Restored, end func()) (*Hold, error) {
 	case s == nil:
 		s = &Sender{id: id, user: r.User, voucher: r.Voucher}
 		h.senders[id] = s
+		if r.Name != "" && h.names[r.Name] == nil {
+			h.setNameLocked(s, r.Name)
+		}
 	}
 	return h.holdLocked(s, end), nil
 }

@@ -43,7 +43,9 @@ func (b *Broker) ServeConn(nc net.Conn) {
 		}
 		_ = nc.Close()
 	}()
+	c.reading.Store(true)
 	err := c.readLoop()
+	close(c.stopped)
 	b.reads.Done()
 	c.drop(err)
 	if errors.Is(err, errStopping) {
@@ -53,7 +55,7 @@ func (b *Broker) ServeConn(nc net.Conn) {
 	}
 	c.finish(err)
 	<-written
-	b.left(c)
+	c.leave()
 	b.log.WithField("client", c.clientID).WithField("remote", c.remote).WithError(err).Debug("MQTT client left")
 }
 

@@ -53,7 +53,10 @@ type conn struct {
 	willQuiet    bool // it said goodbye: no will
 	suspended    bool // the gateway is stopping: the session goes on when it starts again
 
-	closing  atomic.Bool // nothing that the client sends counts any more
+	closing  atomic.Bool   // nothing that the client sends counts any more
+	reading  atomic.Bool   // its read loop has begun
+	stopped  chan struct{} // closed when the read loop has ended: nothing is executed any more
+	leave    func()        // takes it off its session, once
 	mu       sync.Mutex
 	control  []byte // encoded answers, written before messages
 	farewell []byte // DISCONNECT, written after them
@@ -61,7 +64,8 @@ type conn struct {
 }
 
 func newConn(b *Broker, nc net.Conn) *conn {
-	c := &conn{broker: b, nc: nc, remote: nc.RemoteAddr().String()}
+	c := &conn{broker: b, nc: nc, remote: nc.RemoteAddr().String(), stopped: make(chan struct{})}
+	c.leave = sync.OnceFunc(func() { b.left(c) })
 	c.r = bufio.NewReaderSize(c, idleBufferBytes)
 	c.writer = outbound.NewWriter(nc, c, outbound.Options{Timeout: b.opts.WriteTimeout})
 	return c
@@ -75,8 +79,11 @@ func (c *conn) Read(p []byte) (int, error) {
 		if err := c.nc.SetReadDeadline(c.readDeadline()); err != nil {
 			return 0, err
 		}
-		if c.broker.quiet.Load() { // it may have set the deadline that this one replaced
+		switch { // it may have set the deadline that this one replaced
+		case c.broker.quiet.Load():
 			return 0, errStopping
+		case c.closing.Load():
+			return 0, net.ErrClosed
 		}
 	}
 	n, err := c.nc.Read(p)
@@ -183,6 +190,33 @@ func (c *conn) disconnect(why packets.Code) {
 		}
 	}
 	c.writer.Close()
+}
+
+// haltPatience bounds the wait for a packet that is being executed: its publisher
+// may be held back by a protocol that is behind.
+//
+// displacePatience does, where the goroutine that waits has others to serve.
+const (
+	haltPatience     = 6 * time.Second
+	displacePatience = time.Second
+)
+
+// halt ends a connection, and returns when it can do nothing any more: what it
+// was executing is done, it is off its session, and its will is sent or waits.
+// What was to be written to it may still be.
+func (c *conn) halt(why packets.Code, patience time.Duration) {
+	c.disconnect(why)
+	if c.reading.Load() {
+		_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // fails on a closed connection, as reading then does
+		late := time.NewTimer(patience)
+		defer late.Stop()
+		select {
+		case <-c.stopped:
+		case <-late.C:
+			c.broker.log.WithField("client", shorten(c.clientID)).Warn("a connection that was to end is still executing a packet")
+		}
+	}
+	c.leave()
 }
 
 // isMalformed reports whether an error is the client's bad packet.

@@ -46,6 +46,13 @@ type savedBody struct {
 	rows          int // that refer to it
 }
 
+// onDisk is the group of what the store had at the start, and firstGroup the first
+// that is written after it. 0 is that of what is not on disk.
+const (
+	onDisk     = 1
+	firstGroup = 2
+)
+
 // savedRow is a delivery in the table of queues.
 type savedRow struct {
 	seq, group uint64
@@ -54,7 +61,7 @@ type savedRow struct {
 }
 
 func newKeeper(b *Broker, store Store, every time.Duration, log *logrus.Logger) *keeper {
-	return &keeper{broker: b, store: store, every: every, log: log, group: 1, rows: map[string][]byte{}}
+	return &keeper{broker: b, store: store, every: every, log: log, group: firstGroup, rows: map[string][]byte{}}
 }
 
 // note puts a session on the list of those that changed. The caller holds its
@@ -182,7 +189,7 @@ func (k *keeper) takeRecord(s *session) (record *sessionRecord, stale bool) {
 		return nil, true
 	}
 	record = &sessionRecord{
-		Client: s.key.client, User: s.key.user, Sender: s.sender().ID(), Named: s.key.sender != 0, Voucher: s.voucher,
+		Client: s.key.client, User: s.key.user, Sender: s.sender().ID(), Named: s.key.sender != 0, Name: s.sender().Name(), Voucher: s.voucher,
 		Keep: int64(s.keep / time.Second), Connected: s.conn != nil,
 		Will: newWillRecord(will, delay, s.willAt),
 	}

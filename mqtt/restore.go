@@ -100,7 +100,7 @@ func (r *restoring) session(key, value []byte) error {
 	}
 	own := &owner{}
 	hold, err := b.hub.RestoreHold(bridge.Restored{
-		ID: record.Sender, Named: record.Named, Lasting: record.Keep > 0, User: record.User, Voucher: record.Voucher,
+		ID: record.Sender, Name: record.Name, Named: record.Named, Lasting: record.Keep > 0, User: record.User, Voucher: record.Voucher,
 	}, own.deleted)
 	if err != nil {
 		return err
@@ -118,7 +118,7 @@ func (r *restoring) session(key, value []byte) error {
 	}
 	s := b.newSession(id, number)
 	s.hold.Away(bridge.MQTT)
-	s.savedGroup = r.group - 1 // it is on disk
+	s.savedGroup = onDisk
 	s.keep = min(time.Duration(record.Keep)*time.Second, b.opts.SessionExpiry)
 	s.durable = s.keep > 0
 	now := b.now()
@@ -133,6 +133,9 @@ func (r *restoring) session(key, value []byte) error {
 		s.willAt = now.Add(max(time.Duration(record.Will.Delay)*time.Second, b.opts.WillGrace))
 		if at := time.Unix(record.Will.At, 0); record.Will.At != 0 && at.After(s.willAt) {
 			s.willAt = at
+		}
+		if s.will != nil && record.Will.At == 0 {
+			b.grace(s)
 		}
 		if s.willAt.After(s.until) {
 			s.until = s.willAt

@@ -70,6 +70,7 @@ type session struct {
 	until  time.Time     // when it ends, while it is away
 	will   *publication  // waits for willAt, while it is away
 	willAt time.Time
+	graced *grace // not nil: the gateway ended before its client did
 }
 
 var deliveries outbound.Pool[delivery]

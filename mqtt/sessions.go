@@ -13,6 +13,8 @@ type sessions struct {
 	mu   sync.Mutex
 	all  map[sessionKey]*session
 	away map[*session]struct{}
+
+	coming map[sessionKey]chan struct{} // who is about to get one; closed when it has it
 }
 
 // nameless reports whether a client id has a session whose sender has no name.
@@ -23,16 +25,17 @@ func (ss *sessions) nameless(client, user string) bool {
 }
 
 func newSessions() *sessions {
-	return &sessions{all: map[sessionKey]*session{}, away: map[*session]struct{}{}}
+	return &sessions{all: map[sessionKey]*session{}, away: map[*session]struct{}{}, coming: map[sessionKey]chan struct{}{}}
 }
 
-// attach gives a connection its session: the one of its key, taken over from
-// whatever connection has it, or a new one. Then it queues CONNACK, and only
-// after that anything of the session's.
+// attach gives a connection its session: the one of its key, or a new one. The
+// connection that has it is ended first, and can do nothing any more when the
+// new one is told yes (doc.go, "The life of a session"). Then it queues CONNACK,
+// and only after that anything of the session's.
 func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool) packets.Code {
 	ss := b.sessions
-	ss.mu.Lock()
-	s := ss.all[who.key]
+	defer ss.turn(who.key)()
+	s := b.vacant(who.key) // and ss.mu is held
 	if s == nil && len(ss.all) >= b.opts.MaxSessions {
 		ss.mu.Unlock()
 		b.limited(c, "", errSessions)
@@ -41,14 +44,14 @@ func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool
 	if who.speaks && s != nil {
 		b.hub.Renew(s.hold)
 	}
-	present := s != nil && !pk.Connect.Clean && s.keep > 0 // else it ends with its connection, or only its will is left
-	var old *conn
+	present := s != nil && !pk.Connect.Clean && s.keep > 0 // else only its will is left
 	var ended *session
-	switch {
-	case present:
-		old = s.connection()
-	case s != nil:
-		ended, old = s, ss.remove(s)
+	if s != nil && !present {
+		if s.graced != nil {
+			s.will = nil // it is back in time
+		}
+		ended = s
+		ss.remove(s)
 	}
 	if !present {
 		s = b.newSession(who, 0)
@@ -58,13 +61,21 @@ func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool
 	delete(ss.away, s)
 	s.will, s.willAt = nil, time.Time{} // a delayed will is off once the client is back (MQTT-3.1.3-9)
 	c.session = s
+	var will *publication
+	if ended != nil {
+		will, ended.will = ended.will, nil
+	}
+	ss.mu.Unlock()
+
+	if will != nil {
+		b.sendWill(ended, will) // before the client is told yes: what it says next is newer
+	}
+	ss.mu.Lock()
 	c.acknowledge(present, assigned, pk)
 	s.attach(c)
 	ss.mu.Unlock()
 
-	if old != nil {
-		old.disconnect(packets.ErrSessionTakenOver)
-	}
+	b.graceOver(s)
 	if ended != nil {
 		b.discard(ended)
 	}
@@ -80,14 +91,54 @@ func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool
 	return packets.Code{}
 }
 
+// turn waits until nobody else is about to get the session of a key, and returns
+// what lets the next one.
+func (ss *sessions) turn(key sessionKey) (next func()) {
+	mine := make(chan struct{})
+	for {
+		ss.mu.Lock()
+		before := ss.coming[key]
+		if before == nil {
+			ss.coming[key] = mine
+		}
+		ss.mu.Unlock()
+		if before == nil {
+			break
+		}
+		<-before
+	}
+	return func() {
+		ss.mu.Lock()
+		delete(ss.coming, key)
+		ss.mu.Unlock()
+		close(mine)
+	}
+}
+
+// vacant returns the session of a key, or nil, with no connection on it and the
+// sessions' lock held.
+func (b *Broker) vacant(key sessionKey) *session {
+	ss := b.sessions
+	for {
+		ss.mu.Lock()
+		s := ss.all[key]
+		if s == nil {
+			return nil
+		}
+		old := s.connection()
+		if old == nil {
+			return s
+		}
+		ss.mu.Unlock()
+		old.halt(packets.ErrSessionTakenOver, haltPatience)
+	}
+}
+
 // displace ends a session's connection, because a device registered under the
 // client's name. The session stays, as after any other disconnect.
 func (b *Broker) displace(s *session) {
-	b.sessions.mu.Lock()
-	c := s.connection()
-	b.sessions.mu.Unlock()
-	if c != nil {
-		c.disconnect(packets.ErrSessionTakenOver)
+	if c := s.connection(); c != nil {
+		c.halt(packets.ErrSessionTakenOver, displacePatience)
 	}
 }
 
@@ -151,7 +202,7 @@ func (b *Broker) end(s *session) {
 	c := ss.remove(s)
 	ss.mu.Unlock()
 	if c != nil {
-		c.disconnect(packets.ErrAdministrativeAction)
+		c.halt(packets.ErrAdministrativeAction, haltPatience)
 	}
 	b.discard(s)
 }
@@ -174,6 +225,9 @@ func (b *Broker) discard(s *session) {
 	will := s.will
 	s.will = nil
 	b.sessions.mu.Unlock()
+	if b.graceOver(s) {
+		will = nil
+	}
 	if will != nil {
 		b.sendWill(s, will) // the session's end is the end of the delay
 	}
@@ -225,7 +279,9 @@ func (b *Broker) sweep(ctx context.Context) {
 		}
 		ss.mu.Unlock()
 		for _, w := range wills {
-			b.sendWill(w.s, w.will)
+			if !b.graceOver(w.s) {
+				b.sendWill(w.s, w.will)
+			}
 		}
 		for _, s := range ended {
 			b.discard(s)

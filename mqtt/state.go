@@ -121,7 +121,8 @@ type sessionRecord struct {
 	Client string          `json:"client"`
 	User   string          `json:"user,omitempty"`
 	Sender bridge.SenderID `json:"sender"`
-	Named  bool            `json:"named"` // it belongs to a remembered sender
+	Named  bool            `json:"named"`          // it belongs to a remembered sender
+	Name   string          `json:"name,omitempty"` // of the sender
 	// Voucher is what vouched for the sender when the session began.
 	Voucher string `json:"voucher,omitempty"`
 	// Keep is how long it outlives its connection, in seconds; 0: it is here

@@ -41,7 +41,7 @@ func measureUDP(ctx context.Context, g *target, d time.Duration) result {
 	if err != nil {
 		return result{err: fmt.Errorf("a device cannot register over UDP: %w", err)}
 	}
-	defer c.Close(ctx)
+	defer func() { _ = c.Close(ctx) }()
 	if err := c.Join(ctx, 77); err != nil {
 		return result{err: fmt.Errorf("a device cannot join over UDP: %w", err)}
 	}

@@ -137,23 +137,28 @@ type History struct {
 
 // Limits bound what strangers can use up.
 type Limits struct {
-	MessageBytes              int
-	Senders                   int // that are remembered
-	SenderChannels            int
-	SenderStreams             int
-	SenderCallbacks           int
-	SenderRequests            int // a second
-	Failures                  int
-	FailureInterval           time.Duration
-	TCPConnections            int
-	UDPSessions               int
-	MQTTConnections           int
-	MQTTConnectionsPerAddress int
-	MQTTSessions              int
-	MQTTSubscriptions         int // of one session
-	MQTTRetained              int
-	MQTTRetainedBytes         int
-	HomeAssistantDevices      int // that describe themselves
+	MessageBytes          int
+	Senders               int // that are remembered
+	SenderChannels        int
+	SenderStreams         int
+	SenderCallbacks       int
+	SenderRequests        int // a second
+	Failures              int
+	FailureInterval       time.Duration
+	StrangersBytes        int
+	UnfinishedBytes       int
+	RegisterTimeout       time.Duration
+	ConnectionsPerAddress int
+	TCPConnections        int
+	HTTPConnections       int
+	UDPBasic              int
+	UDPSessions           int
+	MQTTConnections       int
+	MQTTSessions          int
+	MQTTSubscriptions     int // of one session
+	MQTTRetained          int
+	MQTTRetainedBytes     int
+	HomeAssistantDevices  int // that describe themselves
 }
 
 // Callbacks is how messages are posted to URLs, and to which.

@@ -213,6 +213,9 @@ func (r *reader) unknown(section, key, full string) string {
 		first, rest, _ := strings.Cut(key, ".")
 		return fmt.Sprintf("unknown key: write %s: and below it, indented, %s:", first, rest)
 	}
+	if now := renamed[full]; now != "" {
+		return "is called " + now + " now"
+	}
 	var siblings, all []string
 	for _, s := range Settings() {
 		all = append(all, s.Path)

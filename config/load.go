@@ -99,16 +99,22 @@ func environment(environ []string) map[string]string {
 
 func unknownVariables(env map[string]string) []Warning {
 	known := map[string]bool{FileVariable: true}
+	renames := map[string]string{}
 	var names []string
 	for _, s := range Settings() {
 		known[s.Env] = true
 		names = append(names, strings.TrimPrefix(s.Env, envPrefix))
 	}
+	for old, now := range renamed {
+		renames[variable(old)] = variable(now)
+	}
 	var unknown []Warning
 	for name := range env {
 		if rest, ok := strings.CutPrefix(name, envPrefix); ok && !known[name] {
 			w := Warning{Variable: name}
-			if near := nearest(rest, names); near != "" {
+			if now := renames[name]; now != "" {
+				w.Nearest = now
+			} else if near := nearest(rest, names); near != "" {
 				w.Nearest = envPrefix + near
 			}
 			unknown = append(unknown, w)

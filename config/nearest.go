@@ -2,6 +2,11 @@ package config
 
 import "strings"
 
+// renamed are settings that have another name now.
+var renamed = map[string]string{
+	"limits.mqtt_connections_per_address": "limits.connections_per_address",
+}
+
 // nearest returns the candidate that a mistyped name is most like, or "" if it
 // is like none.
 func nearest(name string, candidates []string) string {

@@ -103,10 +103,15 @@ func settings(c *Config) []setting {
 		define("limits.sender_requests", "100000", number(&c.Limits.SenderRequests, 1, 1_000_000), "most requests of one sender over HTTP, a second and at once"),
 		define("limits.failures", "60", number(&c.Limits.Failures, 1, 1_000_000), "wrong keys, tokens and senders of one address over HTTP before it is refused"),
 		define("limits.failure_interval", "1s", duration(&c.Limits.FailureInterval, leastTime), "time after which one of them is forgiven"),
+		define("limits.strangers_bytes", "8388608", number(&c.Limits.StrangersBytes, 1<<16, mostBytes), "most memory of all connections that have not registered yet, on all protocols together, in bytes"),
+		define("limits.unfinished_bytes", "67108864", number(&c.Limits.UnfinishedBytes, 1<<16, mostBytes), "most memory of all messages of known senders that have begun and not ended, in bytes"),
+		define("limits.register_timeout", "10s", duration(&c.Limits.RegisterTimeout, leastTime), "a TCP, MQTT or HTTP connection that has not registered for longer is the first to go where a limit is reached"),
+		define("limits.connections_per_address", "1000", number(&c.Limits.ConnectionsPerAddress, 1, mostConnections), "most connections from one address to each of TCP, MQTT and HTTP, and most of its basic ids over UDP"),
 		define("limits.tcp_connections", "10000", number(&c.Limits.TCPConnections, 1, mostConnections), "most TCP connections at a time"),
+		define("limits.http_connections", "10000", number(&c.Limits.HTTPConnections, 1, mostConnections), "most HTTP connections at a time, streams and WebSockets included"),
+		define("limits.udp_basic", "20000", number(&c.Limits.UDPBasic, 1, 1<<20), "most ids of basic frames over UDP at a time"),
 		define("limits.udp_sessions", "100000", number(&c.Limits.UDPSessions, 1, 1<<20), "most sessions over UDP at a time"),
 		define("limits.mqtt_connections", "10000", number(&c.Limits.MQTTConnections, 1, mostConnections), "most MQTT connections at a time"),
-		define("limits.mqtt_connections_per_address", "1000", number(&c.Limits.MQTTConnectionsPerAddress, 1, mostConnections), "most MQTT connections from one address"),
 		define("limits.mqtt_sessions", "20000", number(&c.Limits.MQTTSessions, 1, 2*mostConnections), "most MQTT sessions, connected or away"),
 		define("limits.mqtt_subscriptions", "10000", number(&c.Limits.MQTTSubscriptions, 1, 1<<20), "most subscriptions of one MQTT session"),
 		define("limits.mqtt_retained", "200000", number(&c.Limits.MQTTRetained, 0, 100_000_000), "most retained messages of clients"),
@@ -134,17 +139,21 @@ func settings(c *Config) []setting {
 }
 
 func define(path, def string, v value, usage string) setting {
-	words := strings.ReplaceAll(path, ".", "_")
 	return setting{
 		Setting: Setting{
 			Path:    path,
-			Env:     envPrefix + strings.ToUpper(words),
-			Flag:    strings.ReplaceAll(words, "_", "-"),
+			Env:     variable(path),
+			Flag:    strings.ReplaceAll(strings.ReplaceAll(path, ".", "_"), "_", "-"),
 			Default: def,
 			Usage:   usage,
 		},
 		value: v,
 	}
+}
+
+// variable is the environment variable of a path.
+func variable(path string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(path, ".", "_"))
 }
 
 func (s setting) alias(flag string) setting { s.Alias = flag; return s }

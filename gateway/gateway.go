@@ -21,6 +21,7 @@ import (
 	"watchtower/bridge/store"
 	"watchtower/config"
 	"watchtower/http"
+	"watchtower/intake"
 	"watchtower/mqtt"
 	"watchtower/mqtt/homeassistant"
 	mqttstore "watchtower/mqtt/store"
@@ -46,6 +47,7 @@ type Gateway struct {
 	store   *store.Store
 	state   *mqttstore.Store
 	hub     *bridge.Hub
+	intake  *intake.Intake
 	broker  *mqtt.Broker
 	parts   []*part               // in the order in which they start
 	tcpPort uint16                // for devices that look for the gateway; 0: off
@@ -105,6 +107,7 @@ func (g *Gateway) assemble() error {
 	if g.hub, err = bridge.New(g.hubOptions()); err != nil {
 		return err
 	}
+	g.intake = intake.New(g.intakeOptions())
 	var secure *tls.Config
 	if g.cfg.TLS.On() {
 		certs, err := loadCertificates(g.cfg.TLS, g.log)

@@ -9,6 +9,7 @@ import (
 	"watchtower/bridge"
 	"watchtower/config"
 	"watchtower/http"
+	"watchtower/intake"
 	"watchtower/mqtt"
 	"watchtower/mqtt/homeassistant"
 	"watchtower/tcp"
@@ -29,6 +30,19 @@ func listedFor(h config.History) time.Duration {
 		return 0
 	}
 	return h.Age
+}
+
+// intakeOptions are the bounds on strangers and on what is not complete.
+func (g *Gateway) intakeOptions() intake.Options {
+	return intake.Options{
+		Strangers:       g.cfg.Limits.StrangersBytes,
+		Unfinished:      g.cfg.Limits.UnfinishedBytes,
+		Largest:         max(g.cfg.MQTT.MaxPacketBytes, http.LargestBody(g.cfg.Limits.MessageBytes)),
+		PerAddress:      g.cfg.Limits.ConnectionsPerAddress,
+		RegisterTimeout: g.cfg.Limits.RegisterTimeout,
+		Counters:        g.hub.Counters(),
+		Log:             g.log,
+	}
 }
 
 func (g *Gateway) hubOptions() bridge.Options {
@@ -67,7 +81,7 @@ func (g *Gateway) mqttOptions(secure *tls.Config) mqtt.Options {
 	o.MaxKeepAlive = g.cfg.MQTT.MaxKeepAlive
 	o.QueueMessages, o.QueueBytes = g.cfg.MQTT.SessionQueue, g.cfg.MQTT.SessionQueueBytes
 	o.SessionExpiry = g.cfg.MQTT.SessionExpiry
-	o.MaxConnections, o.MaxConnectionsPerAddress = g.cfg.Limits.MQTTConnections, g.cfg.Limits.MQTTConnectionsPerAddress
+	o.MaxConnections, o.Intake = g.cfg.Limits.MQTTConnections, g.intake
 	o.MaxSessions, o.MaxSubscriptions = g.cfg.Limits.MQTTSessions, g.cfg.Limits.MQTTSubscriptions
 	o.MaxRetained, o.MaxRetainedBytes = g.cfg.Limits.MQTTRetained, g.cfg.Limits.MQTTRetainedBytes
 	o.WillGrace = g.cfg.MQTT.WillGrace
@@ -118,6 +132,9 @@ func (g *Gateway) udpOptions() udp.Options {
 		TCPPort:     func() uint16 { return g.tcpPort },
 		IdleTimeout: g.cfg.Wire.IdleTimeout,
 
+		BasicIDs:        g.cfg.Limits.UDPBasic,
+		BasicPerAddress: g.cfg.Limits.ConnectionsPerAddress,
+
 		Key:          g.deviceKey,
 		Sessions:     g.cfg.Limits.UDPSessions,
 		SessionQueue: g.cfg.Wire.SessionQueue,
@@ -136,6 +153,7 @@ func (g *Gateway) tcpOptions() tcp.Options {
 		WriteTimeout:   g.cfg.TCP.WriteTimeout,
 		FrameTimeout:   g.cfg.Wire.FrameTimeout,
 		MaxConnections: g.cfg.Limits.TCPConnections,
+		Intake:         g.intake,
 
 		Key:          g.deviceKey,
 		SessionQueue: g.cfg.Wire.SessionQueue,
@@ -167,6 +185,7 @@ func (g *Gateway) httpOptions(secure *tls.Config) http.Options {
 	o.Callbacks.Store, o.Callbacks.SaveEvery = g.callbackTable, g.cfg.Callbacks.SaveInterval
 	o.Callbacks.TotalBytes, o.Callbacks.Concurrency = g.cfg.Callbacks.Bytes, g.cfg.Callbacks.Concurrency
 	o.Callbacks.PerSender = g.cfg.Limits.SenderCallbacks
+	o.MaxConnections, o.Intake = g.cfg.Limits.HTTPConnections, g.intake
 	o.SenderStreams = g.cfg.Limits.SenderStreams
 	o.Requests.Burst, o.Requests.Every = g.cfg.Limits.SenderRequests, time.Second/time.Duration(g.cfg.Limits.SenderRequests)
 	o.Failures.Burst, o.Failures.Every = g.cfg.Limits.Failures, g.cfg.Limits.FailureInterval

@@ -17,6 +17,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"watchtower/bridge"
+	"watchtower/intake"
 )
 
 // The media types that bodies are told apart by.
@@ -53,30 +54,134 @@ func mediaType(r *nethttp.Request) (string, error) {
 	return t, nil
 }
 
-// readBody reads all of a body, up to the limit, within the time for it.
-func (s *Server) readBody(r *nethttp.Request) ([]byte, error) {
-	limit := int64(jsonExpansion*s.hub.MessageBytes() + jsonOverhead)
-	if r.ContentLength > limit && r.Header.Get("Expect") != "" {
-		return nil, tooLarge(limit) // it waits for leave to send the body
-	}
-	var b bytes.Buffer
-	b.Grow(int(min(max(r.ContentLength, 0)+bytes.MinRead, jsonOverhead)))
-	_, err := b.ReadFrom(io.LimitReader(r.Body, limit+1))
-	var slow net.Error
-	switch {
-	case errors.As(err, &slow) && slow.Timeout():
-		return nil, hangUp{fault(requestTimeout, "", "the body took longer than %s", s.opts.ReadTimeout)}
-	case err != nil:
-		return nil, hangUp{fault(invalidBody, "body", "could not be read to its end: check Content-Length and Transfer-Encoding")}
-	case int64(b.Len()) > limit:
-		// An error leaves the rest unread, and the connection is closed anyway.
-		_, _ = io.CopyN(io.Discard, r.Body, tooLargeDrain)
-		return nil, tooLarge(limit)
-	}
-	return b.Bytes(), nil
+// LargestBody is the largest body of a request, in bytes, where a message has up to so
+// many.
+func LargestBody(message int) int { return jsonExpansion*message + jsonOverhead }
+
+func (s *Server) largestBody() int { return LargestBody(s.hub.MessageBytes()) }
+
+// body is how a body is read: beyond the first kilobytes only for a sender that is
+// known, or at the cost of all strangers.
+type body struct {
+	limit  int
+	lender *bridge.Sender // who is known to speak; nil: it is looked for in the body
+	sender *bridge.Sender // who was found there, and may
+	bytes  []byte
 }
 
-func tooLarge(limit int64) error {
+// readBody reads all of a body, up to the limit, within the time for it.
+func (s *Server) readBody(r *nethttp.Request, in *body) ([]byte, error) {
+	if r.ContentLength > int64(in.limit) && (r.Header.Get("Expect") != "" || in.limit <= intake.Free) {
+		return nil, s.tooLarge(in.limit) // it may wait for leave to send the body
+	}
+	if in.lender == nil && bearer(r) != "" {
+		in.lender, _ = s.hub.SenderByToken(bearer(r))
+	}
+	err := s.fill(r, in)
+	var slow net.Error
+	var refusal *bridge.Error
+	switch {
+	case errors.Is(err, io.EOF) && len(in.bytes) <= in.limit:
+		return in.bytes, nil
+	case errors.As(err, &slow) && slow.Timeout():
+		return nil, hangUp{fault(requestTimeout, "", "the body took longer than %s", s.opts.ReadTimeout)}
+	case errors.As(err, &refusal):
+		return nil, err
+	case err != nil && !errors.Is(err, io.EOF):
+		return nil, hangUp{fault(invalidBody, "body", "could not be read to its end: check Content-Length and Transfer-Encoding")}
+	}
+	if in.limit > intake.Free {
+		// An error leaves the rest unread, and the connection is closed anyway.
+		_, _ = io.CopyN(io.Discard, r.Body, tooLargeDrain)
+	}
+	return nil, s.tooLarge(in.limit)
+}
+
+// unsaidBytes is room for a body whose length is not known beforehand.
+const unsaidBytes = 512
+
+// fill reads a body until it ends, with io.EOF, or has more than the limit.
+func (s *Server) fill(r *nethttp.Request, in *body) (err error) {
+	var none intake.Loan
+	first := unsaidBytes
+	if r.ContentLength > 0 {
+		first = int(min(r.ContentLength, intake.Free))
+	}
+	if in.bytes, err = intake.Read(r.Body, nil, first, intake.Free, &none); err != nil {
+		return err
+	}
+	if in.limit <= intake.Free {
+		var more [1]byte
+		if n, err := io.ReadFull(r.Body, more[:]); n == 0 {
+			return err
+		}
+		in.bytes = append(in.bytes, more[0])
+		return nil
+	}
+	stranger, release := s.lendUnknown(r), func() {}
+	defer func() { release() }()
+	release = stranger.Close
+	for len(in.bytes) <= in.limit && in.lender == nil {
+		if err := s.findSender(r, in); err != nil {
+			return err
+		}
+		if in.lender != nil {
+			break
+		}
+		next := min(4*len(in.bytes), in.limit+1) // so that it is not looked through too often
+		if in.bytes, err = intake.Read(r.Body, in.bytes, 0, next, &stranger); err != nil {
+			return s.unfinished(err, stranger.Setting())
+		}
+	}
+	if len(in.bytes) > in.limit {
+		return nil
+	}
+	loan := s.bodyLoan(r, in.lender)
+	if held := cap(in.bytes) - intake.Free; held > 0 && !loan.Take(held) {
+		return s.unfinished(intake.ErrFull, loan.Setting())
+	}
+	stranger.Close()
+	in.bytes, err = intake.Read(r.Body, in.bytes, 0, in.limit+1, loan)
+	return s.unfinished(err, loan.Setting())
+}
+
+// findSender looks for the sender in the beginning of a JSON body, and finds out
+// whether it may speak.
+func (s *Server) findSender(r *nethttp.Request, in *body) error {
+	found := gjson.GetBytes(in.bytes, "sender")
+	if !found.Exists() || found.Index == 0 || found.Index+len(found.Raw) >= len(in.bytes) {
+		return nil // or it is cut off
+	}
+	id, err := parseSender(found.Raw)
+	in.sender, err = s.authorize(r, id, err)
+	in.lender = in.sender
+	return err
+}
+
+// speakerOf returns who speaks in a body that was read.
+func (s *Server) speakerOf(r *nethttp.Request, in *body, said object) (*bridge.Sender, error) {
+	id, err := said.sender()
+	if err == nil && in.sender != nil && in.sender.ID() == id {
+		return in.sender, nil
+	}
+	return s.authorize(r, id, err)
+}
+
+// unfinished says why a body is not read on, where that is for lack of room.
+func (s *Server) unfinished(err error, setting string) error {
+	switch {
+	case !errors.Is(err, intake.ErrFull):
+		return err
+	case setting == intake.StrangersSetting:
+		return hangUp{fault(busy, "body", "too many bodies of unknown senders are not complete (%s): put \"sender\" first, or carry a token (Authorization: Bearer …)", setting)}
+	}
+	return hangUp{fault(busy, "body", "too many bodies are not complete (%s): try again in a moment", setting)}
+}
+
+func (s *Server) tooLarge(limit int) error {
+	if limit <= intake.Free {
+		return hangUp{fault(bodyTooLarge, "body", "has more than %d bytes, the limit of this call", limit)}
+	}
 	return hangUp{fault(bodyTooLarge, "body", "has more than %d bytes (limits.message_bytes bounds the message in it)", limit)}
 }
 
@@ -86,14 +191,14 @@ type object map[string]string
 
 // readObject reads a body that has to be a JSON object. An empty one counts as
 // an empty object.
-func (s *Server) readObject(r *nethttp.Request) (object, error) {
+func (s *Server) readObject(r *nethttp.Request, in *body) (object, error) {
 	switch t, err := mediaType(r); {
 	case err != nil:
 		return nil, err
 	case t != "" && t != typeJSON && t != typeForm:
 		return nil, fault(unsupportedType, "Content-Type", "%q is not supported here: send application/json", t)
 	}
-	body, err := s.readBody(r)
+	body, err := s.readBody(r, in)
 	if err != nil {
 		return nil, err
 	}

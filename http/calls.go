@@ -8,6 +8,7 @@ import (
 	"github.com/gorilla/mux"
 
 	"watchtower/bridge"
+	"watchtower/intake"
 )
 
 // channelList is the answer of the calls that name channels.
@@ -18,7 +19,7 @@ type channelList struct {
 // register answers POST /register (HTTP API, section 1 and "Who may use an
 // id").
 func (s *Server) register(w nethttp.ResponseWriter, r *nethttp.Request) error {
-	body, err := s.readObject(r)
+	body, err := s.readObject(r, &body{limit: intake.Free}) // a name and a key
 	if err != nil {
 		return err
 	}
@@ -51,6 +52,7 @@ func (s *Server) register(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	if err != nil {
 		return err
 	}
+	know(r)
 	return s.answer(w, struct {
 		ID    bridge.SenderID `json:"id"`
 		Token string          `json:"token"`
@@ -103,12 +105,12 @@ func (s *Server) asker(r *nethttp.Request, known ...string) (*bridge.Sender, que
 // speaker returns the sender that a request with a JSON body speaks for, and
 // the body, which may have the fields that are known.
 func (s *Server) speaker(r *nethttp.Request, known ...string) (*bridge.Sender, object, error) {
-	body, err := s.readObject(r)
+	in := &body{limit: s.largestBody()}
+	body, err := s.readObject(r, in)
 	if err != nil {
 		return nil, nil, err
 	}
-	id, err := body.sender()
-	sender, err := s.authorize(r, id, err)
+	sender, err := s.speakerOf(r, in, body)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -208,6 +208,7 @@ func (s *Server) authorize(r *nethttp.Request, id bridge.SenderID, err error) (*
 	}
 	sender, err := s.hub.AuthorizeWeb(id, bearer(r))
 	if err == nil {
+		know(r)
 		return sender, s.mayAsk(sender)
 	}
 	var refusal *bridge.Error

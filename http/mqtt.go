@@ -29,13 +29,16 @@ func (s *Server) joinMQTT(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	case !slices.Contains(websocket.Subprotocols(r), mqttProtocol):
 		return fault(invalidField, "Sec-WebSocket-Protocol", "must offer %s", mqttProtocol)
 	}
+	if err := s.count(r); err != nil {
+		return err
+	}
 	conn, err := s.upgrade(w, r, websocket.Upgrader{
 		Subprotocols: []string{mqttProtocol}, CheckOrigin: func(*nethttp.Request) bool { return true },
 	})
 	if conn == nil {
 		return err
 	}
-	s.opts.ServeMQTT(&socket{Conn: conn, remote: &net.TCPAddr{IP: s.client(r).Addr().AsSlice()}})
+	s.opts.ServeMQTT(&socket{Conn: conn, remote: &net.TCPAddr{IP: s.client(r).Addr().AsSlice()}, visitor: visitorOfRequest(r)})
 	return nil
 }
 
@@ -44,6 +47,7 @@ func (s *Server) joinMQTT(w nethttp.ResponseWriter, r *nethttp.Request) error {
 type socket struct {
 	*websocket.Conn
 	remote  net.Addr
+	visitor *visitor  // nil: the connection is none of a listener's
 	message io.Reader // what is left of one; nil: none
 }
 
@@ -83,6 +87,13 @@ func (c *socket) Write(p []byte) (int, error) {
 
 func (c *socket) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
+// Know says that the broker knows who it is.
+func (c *socket) Know() {
+	if c.visitor != nil {
+		c.visitor.guest.Know()
+	}
 }
 
 // RemoteAddr is the client's address, as its proxy has it where that is trusted.

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"time"
+
+	"watchtower/intake"
 )
 
 // Options are all the times, sizes and limits of a Server. Start from
@@ -40,6 +42,9 @@ type Options struct {
 
 	// MaxTargets bounds channels × receivers of one call.
 	MaxTargets int
+
+	MaxConnections int            // streams and WebSockets included
+	Intake         *intake.Intake // bounds strangers and unfinished bodies; nil: nothing does
 
 	// DrainTimeout bounds what happens when Serve's context ends: what waits
 	// for streams and callbacks after it is dropped.
@@ -114,6 +119,7 @@ func DefaultOptions() Options {
 		IdleTimeout:    2 * time.Minute,
 		HeaderBytes:    160 << 10, // room for 10,000 channels (limits.sender_channels) in a query
 		MaxTargets:     1 << 16,
+		MaxConnections: 10_000,
 		DrainTimeout:   5 * time.Second,
 		SenderStreams:  10_000,
 		Failures:       LimitOptions{Burst: 60, Every: time.Second, Most: 10_000},
@@ -155,7 +161,7 @@ func (o Options) validate() error {
 		{"StreamBytes", int64(o.StreamBytes)}, {"WriteTimeout", int64(o.WriteTimeout)},
 		{"ReadTimeout", int64(o.ReadTimeout)},
 		{"IdleTimeout", int64(o.IdleTimeout)}, {"HeaderBytes", int64(o.HeaderBytes)},
-		{"MaxTargets", int64(o.MaxTargets)}, {"DrainTimeout", int64(o.DrainTimeout)},
+		{"MaxTargets", int64(o.MaxTargets)}, {"MaxConnections", int64(o.MaxConnections)}, {"DrainTimeout", int64(o.DrainTimeout)},
 		{"Failures.Burst", int64(o.Failures.Burst)}, {"Failures.Every", int64(o.Failures.Every)},
 		{"Failures.Most", int64(o.Failures.Most)}, {"SenderStreams", int64(o.SenderStreams)},
 		{"Requests.Burst", int64(o.Requests.Burst)}, {"Requests.Every", int64(o.Requests.Every)}, {"Requests.Most", int64(o.Requests.Most)},

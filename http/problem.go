@@ -23,6 +23,7 @@ const (
 	tooManyRequests    bridge.Code = "too-many-requests"
 	tooManyStreams     bridge.Code = "too-many-streams"
 	tooManyCallbacks   bridge.Code = "too-many-callbacks"
+	busy               bridge.Code = "busy"
 	stopping           bridge.Code = "stopping"
 	notReady           bridge.Code = "not-ready"
 	internalError      bridge.Code = "internal"
@@ -65,6 +66,7 @@ var kinds = map[bridge.Code]struct {
 	tooManyRequests:         {nethttp.StatusTooManyRequests, "Too many requests"},
 	tooManyStreams:          {nethttp.StatusTooManyRequests, "Too many streams"},
 	tooManyCallbacks:        {nethttp.StatusBadRequest, "Too many callbacks"},
+	busy:                    {nethttp.StatusServiceUnavailable, "Too much at once"},
 	stopping:                {nethttp.StatusServiceUnavailable, "Gateway is stopping"},
 	notReady:                {nethttp.StatusServiceUnavailable, "Gateway is not ready"},
 	internalError:           {nethttp.StatusInternalServerError, "Internal error"},
@@ -132,7 +134,7 @@ func (s *Server) fail(w nethttp.ResponseWriter, r *nethttp.Request, err error) {
 	if shown.Status == nethttp.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}
-	if shown.Status == nethttp.StatusTooManyRequests && w.Header().Get("Retry-After") == "" {
+	if (shown.Status == nethttp.StatusTooManyRequests || shown.Status == nethttp.StatusServiceUnavailable) && w.Header().Get("Retry-After") == "" {
 		w.Header().Set("Retry-After", "1")
 	}
 	s.metrics.refused.WithLabelValues(strconv.Itoa(shown.Status)).Inc()

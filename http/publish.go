@@ -170,16 +170,20 @@ func spokenIn(sender *bridge.Sender, body object) (said spoken, err error) {
 // refuseMixed answers a JSON body beside channels in the query, which could
 // mean two things. Even here a wrong sender comes first.
 func (s *Server) refuseMixed(r *nethttp.Request, q query) error {
-	id, err := q.sender()
-	if !q.Has("sender") {
-		body, broken := s.readObject(r)
-		if broken != nil {
-			return broken
+	if q.Has("sender") {
+		id, err := q.sender()
+		if _, err := s.authorize(r, id, err); err != nil {
+			return err
 		}
-		id, err = body.sender()
-	}
-	if _, err := s.authorize(r, id, err); err != nil {
-		return err
+	} else {
+		in := &body{limit: s.largestBody()}
+		said, err := s.readObject(r, in)
+		if err != nil {
+			return err
+		}
+		if _, err := s.speakerOf(r, in, said); err != nil {
+			return err
+		}
 	}
 	return fault(invalidField, "channels", "is in the query of a JSON body: put it into the body, or send the message's own bytes with another Content-Type, such as application/octet-stream")
 }
@@ -195,11 +199,11 @@ func parseTTL(text string) (time.Duration, error) {
 
 // readRaw reads a message's own bytes.
 func (s *Server) readRaw(r *nethttp.Request, t bridge.Type, media string) (spoken, error) {
-	data, err := s.readBody(r)
+	sender, q, err := s.asker(r, known(t)...)
 	if err != nil {
 		return spoken{}, err
 	}
-	sender, q, err := s.asker(r, known(t)...)
+	data, err := s.readBody(r, &body{limit: s.largestBody(), lender: sender})
 	if err != nil {
 		return spoken{}, err
 	}

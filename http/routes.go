@@ -83,6 +83,10 @@ func (s *Server) dispatch(methods calls) nethttp.Handler {
 // stopping, and from addresses with too many failures.
 func (s *Server) guard(next nethttp.Handler) nethttp.Handler {
 	return nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
+		if v := visitorOfRequest(r); v != nil {
+			v.enter()
+			defer v.leave()
+		}
 		if s.log.IsLevelEnabled(logrus.DebugLevel) {
 			watched := &statusWriter{ResponseWriter: w, status: nethttp.StatusOK}
 			w = watched

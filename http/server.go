@@ -16,6 +16,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"watchtower/bridge"
+	"watchtower/intake"
 )
 
 // Server is the gateway's HTTP side.
@@ -39,6 +40,7 @@ type Server struct {
 	conns     *connections
 	sockets   sync.WaitGroup // streams and WebSockets, which net/http does not wait for
 	gate      *gate
+	door      *intake.Door
 	shutOut   atomic.Int64 // Unix seconds when it was last logged that somebody is
 	cors      *cors.Cors   // nil: no page of another origin may ask
 
@@ -57,6 +59,9 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Server, error) {
 	}
 	if opts.Clock == nil {
 		opts.Clock = time.Now
+	}
+	if opts.Intake == nil {
+		opts.Intake = intake.New(intake.Options{Counters: hub.Counters(), Log: log})
 	}
 	trusted, err := parseProxies(opts.TrustedProxies)
 	if err != nil {
@@ -79,6 +84,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Server, error) {
 		callbacks: newCallbacks(hub, opts.Callbacks, policy, log),
 		conns:     newConnections(),
 		gate:      newGate(),
+		door:      opts.Intake.Door(bridge.HTTP, "limits.http_connections", opts.MaxConnections),
 		cors:      newCORS(opts.CORSOrigins),
 		mailboxes: map[*bridge.Sender]*mailbox{},
 		quiet:     make(chan struct{}),
@@ -95,6 +101,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Server, error) {
 		IdleTimeout:                  opts.IdleTimeout,
 		MaxHeaderBytes:               opts.HeaderBytes,
 		ConnState:                    s.conns.changed,
+		ConnContext:                  withVisitor,
 		ErrorLog:                     newErrorLog(log),
 		DisableGeneralOptionsHandler: true,
 	}
@@ -115,7 +122,7 @@ func (s *Server) Listen() error {
 	if err != nil {
 		return fmt.Errorf("http.listen %s: %w", s.opts.Listen, err)
 	}
-	s.plain = l
+	s.plain = visitors{l, s, false}
 	return nil
 }
 
@@ -125,7 +132,7 @@ func (s *Server) ListenTLS() error {
 	if err != nil {
 		return fmt.Errorf("http.tls_listen %s: %w", s.opts.TLSListen, err)
 	}
-	s.secure = tls.NewListener(l, s.opts.TLS)
+	s.secure = tls.NewListener(visitors{l, s, true}, s.opts.TLS)
 	return nil
 }
 
@@ -282,6 +289,9 @@ type connections struct {
 func newConnections() *connections { return &connections{fresh: map[net.Conn]struct{}{}} }
 
 func (c *connections) changed(conn net.Conn, state nethttp.ConnState) {
+	if v := visitorOf(conn); v != nil && state == nethttp.StateIdle {
+		v.wait()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if state == nethttp.StateNew {

@@ -76,6 +76,9 @@ func (s *Server) joinStream(w nethttp.ResponseWriter, r *nethttp.Request) error 
 	if err != nil {
 		return err
 	}
+	if err := s.count(r); err != nil {
+		return err
+	}
 	st := s.newStream(sender, kindOf(r), linger)
 	if err := s.streams.add(st); err != nil {
 		return err

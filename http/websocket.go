@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"io"
 	nethttp "net/http"
+	"os"
 	"sync"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"watchtower/bridge"
+	"watchtower/intake"
 )
 
 // The first bytes of WebSocket frames (RFC 6455, section 5.2). A gateway's are
@@ -48,7 +51,7 @@ func (st *stream) runSocket(w nethttp.ResponseWriter, r *nethttp.Request) error 
 	s.sockets.Add(1) // while the request is there, so Serve is not over
 	defer s.sockets.Done()
 	s.streams.connect(st, conn.NetConn())
-	conn.SetReadLimit(int64(jsonExpansion*s.hub.MessageBytes() + jsonOverhead))
+	conn.SetReadLimit(int64(s.largestBody()))
 	_ = conn.SetReadDeadline(time.Time{})
 	// Frames are written by the stream's writer alone.
 	conn.SetPingHandler(func(data string) error { st.frame(framePong, []byte(data)); return nil })
@@ -57,7 +60,7 @@ func (st *stream) runSocket(w nethttp.ResponseWriter, r *nethttp.Request) error 
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
-		goodbye <- closeFrame(st.listen(conn), "")
+		goodbye <- st.listen(conn)
 		st.discard() // there is nobody to write it to
 		st.writer.Close()
 	}()
@@ -104,21 +107,51 @@ func closeFrame(code int, reason string) []byte {
 	return appendFrame(nil, frameClose, websocket.FormatCloseMessage(code, reason))
 }
 
-// listen executes what the client says, until it goes. It returns the code to
+// listen executes what the client says, until it goes. It returns the Close frame to
 // say goodbye with.
-func (st *stream) listen(conn *websocket.Conn) int {
+func (st *stream) listen(conn *websocket.Conn) []byte {
+	loan := st.server.lend(st.sender)
+	defer loan.Close()
 	for {
-		kind, b, err := conn.ReadMessage()
+		b, err := st.hear(conn, &loan)
 		switch {
+		case err == nil:
+			st.said(b)
+			loan.Close()
+			continue
 		case errors.Is(err, websocket.ErrReadLimit):
-			return websocket.CloseMessageTooBig
-		case err != nil:
-			return websocket.CloseNormalClosure
-		case kind != websocket.TextMessage:
-			return websocket.CloseUnsupportedData
+			return closeFrame(websocket.CloseMessageTooBig, "")
+		case errors.Is(err, intake.ErrFull):
+			return closeFrame(websocket.CloseTryAgainLater, "too many messages are not complete ("+loan.Setting()+")")
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return closeFrame(websocket.ClosePolicyViolation, "the message took longer than http.read_timeout")
+		case errors.Is(err, errBinary):
+			return closeFrame(websocket.CloseUnsupportedData, "")
 		}
-		st.said(b)
+		return closeFrame(websocket.CloseNormalClosure, "")
 	}
+}
+
+var errBinary = errors.New("a binary message, where the API has text")
+
+// hear reads one message, which has the read timeout from its first frame on.
+func (st *stream) hear(conn *websocket.Conn, loan *intake.Loan) ([]byte, error) {
+	kind, r, err := conn.NextReader()
+	switch {
+	case err != nil:
+		return nil, err
+	case kind != websocket.TextMessage:
+		return nil, errBinary
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(st.server.opts.ReadTimeout)) // fails on a closed connection, as reading then does
+	b, err := intake.Read(r, nil, unsaidBytes, st.server.largestBody()+1, loan)
+	switch {
+	case err == nil:
+		return nil, websocket.ErrReadLimit
+	case !errors.Is(err, io.EOF):
+		return nil, err
+	}
+	return b, conn.SetReadDeadline(time.Time{})
 }
 
 // said executes one broadcast or send. Its success is told only to those who

@@ -16,6 +16,7 @@ import (
 	"github.com/rs/xid"
 
 	"watchtower/bridge"
+	"watchtower/intake"
 )
 
 // ServeConn serves one client on nc, whatever carries it, and returns when the
@@ -73,7 +74,9 @@ func (c *conn) connect() (err error) {
 	if c.broker.quiet.Load() { // it may have set the deadline that this one replaced
 		return errStopping
 	}
-	pk, err := c.readPacket(beforeConnectBytes)
+	loan := c.guest.Lend(intake.From(c.nc.RemoteAddr()))
+	defer loan.Close()
+	pk, err := c.readPacket(beforeConnectBytes, &loan)
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded) && !c.broker.quiet.Load():
 		c.broker.limited(c, c.host(), errNoConnect)
@@ -119,6 +122,7 @@ func (c *conn) connect() (err error) {
 		c.broker.hub.Release(who.hold)
 		return c.refuse(bad)
 	}
+	c.know()
 	return nil
 }
 

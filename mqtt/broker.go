@@ -12,6 +12,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"watchtower/bridge"
+	"watchtower/intake"
 )
 
 // Options of a Broker. DefaultOptions gives all but Listen.
@@ -24,6 +25,7 @@ type Options struct {
 	Users          map[string]User // by user name; names have no dot
 	MaxPacketBytes int             // largest packet after CONNECT; before it is 64 KiB
 	ConnectTimeout time.Duration   // from the connection to CONNECT
+	PacketTimeout  time.Duration   // for a packet that has begun; longer for a large one
 	WriteTimeout   time.Duration   // a client that takes nothing for so long is disconnected
 	MaxKeepAlive   time.Duration   // longest keep-alive, in whole seconds; 0: any, and none
 	QueueMessages  int             // most messages that wait for one session
@@ -31,12 +33,13 @@ type Options struct {
 	SessionExpiry  time.Duration   // most that a session outlives its connection
 	WillGrace      time.Duration   // after a start: how long wills of clients that were connected before are held back
 
-	MaxConnections           int
-	MaxConnectionsPerAddress int
-	MaxSessions              int // connected or away
-	MaxSubscriptions         int // of one session
-	MaxRetained              int // of the clients' own
-	MaxRetainedBytes         int // about what they take of memory
+	MaxConnections   int
+	MaxSessions      int // connected or away
+	MaxSubscriptions int // of one session
+	MaxRetained      int // of the clients' own
+	MaxRetainedBytes int // about what they take of memory
+
+	Intake *intake.Intake // bounds strangers and unfinished packets; nil: nothing does
 
 	Store     Store         // nil: nothing outlives the process
 	SaveEvery time.Duration // between two groups of writes to the store
@@ -46,9 +49,9 @@ type Options struct {
 // DefaultOptions are what a home needs.
 func DefaultOptions() Options {
 	return Options{
-		Reserved: []string{"inline"}, MaxPacketBytes: 1 << 20, ConnectTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
+		Reserved: []string{"inline"}, MaxPacketBytes: 1 << 20, ConnectTimeout: 10 * time.Second, PacketTimeout: 30 * time.Second, WriteTimeout: 10 * time.Second,
 		QueueMessages: 1000, QueueBytes: 4 << 20, SessionExpiry: 14 * 24 * time.Hour, WillGrace: 30 * time.Second,
-		MaxConnections: 10_000, MaxConnectionsPerAddress: 1000, MaxSessions: 20_000, MaxSubscriptions: 10_000,
+		MaxConnections: 10_000, MaxSessions: 20_000, MaxSubscriptions: 10_000,
 		MaxRetained: 200_000, MaxRetainedBytes: 128 << 20,
 		SaveEvery: 250 * time.Millisecond, Now: time.Now,
 	}
@@ -67,6 +70,7 @@ type Broker struct {
 	passwords *passwords
 	keeper    *keeper // nil: nothing outlives the process
 	noisy     *throttle
+	door      *intake.Door
 
 	plain, secure net.Listener
 	quiet         atomic.Bool    // takes no more requests
@@ -75,7 +79,6 @@ type Broker struct {
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
-	hosts map[string]int // connections by address
 	reads sync.WaitGroup // connections that still take requests
 }
 
@@ -90,8 +93,12 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Broker, error) {
 		router: newRouter(hub.Tree()), sessions: newSessions(), noisy: newThrottle(time.Minute),
 		retained:  &retained{most: opts.MaxRetained, mostBytes: opts.MaxRetainedBytes},
 		passwords: newPasswords(opts.ConnectTimeout),
-		ending:    make(chan struct{}), conns: map[*conn]struct{}{}, hosts: map[string]int{},
+		ending:    make(chan struct{}), conns: map[*conn]struct{}{},
 	}
+	if opts.Intake == nil {
+		b.opts.Intake = intake.New(intake.Options{Counters: hub.Counters(), Log: log})
+	}
+	b.door = b.opts.Intake.Door(bridge.MQTT, "limits.mqtt_connections", opts.MaxConnections)
 	if opts.Store == nil {
 		return b, nil
 	}

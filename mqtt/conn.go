@@ -14,6 +14,7 @@ import (
 
 	"watchtower/bridge"
 	"watchtower/bridge/outbound"
+	"watchtower/intake"
 )
 
 const (
@@ -23,8 +24,9 @@ const (
 )
 
 var (
-	errTooLarge = overLimit{"packet too large", "mqtt.max_packet_bytes"}
-	errStopping = errors.New("the gateway is stopping")
+	errTooLarge   = overLimit{"packet too large", "mqtt.max_packet_bytes"}
+	errUnfinished = packets.Code{Code: packets.ErrQuotaExceeded.Code, Reason: "too many packets are not complete (" + intake.UnfinishedSetting + ")"}
+	errStopping   = errors.New("the gateway is stopping")
 )
 
 // conn is one client's connection. Its reader runs in the goroutine of
@@ -35,7 +37,10 @@ type conn struct {
 	r      *bufio.Reader
 	writer *outbound.Writer
 	remote string
-	filled bool // the last read would have taken more
+	guest  intake.Guest
+	filled bool  // the last read would have taken more
+	begun  bool  // a packet has begun
+	late   int64 // when it has to be complete, in Unix nanoseconds; 0: nobody has waited for it so far
 
 	session   *session
 	version   byte
@@ -72,8 +77,8 @@ func newConn(b *Broker, nc net.Conn) *conn {
 }
 
 // Read reads from the socket under the keep-alive's deadline, which begins anew
-// with each read: while a packet is being executed, the client has no say.
-// CONNECT has one deadline for all of it.
+// with each read: while a packet is being executed, the client has no say. A packet
+// that has begun has a deadline for all of it besides, as CONNECT has.
 func (c *conn) Read(p []byte) (int, error) {
 	if c.session != nil {
 		if err := c.nc.SetReadDeadline(c.readDeadline()); err != nil {
@@ -151,6 +156,8 @@ func code(err error) packets.Code {
 		return known
 	case errors.Is(err, errTooLarge):
 		return packets.ErrPacketTooLarge
+	case errors.Is(err, intake.ErrFull):
+		return errUnfinished
 	case errors.Is(err, errStopping):
 		return packets.ErrServerShuttingDown
 	case errors.Is(err, os.ErrDeadlineExceeded):

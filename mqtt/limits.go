@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"watchtower/bridge"
+	"watchtower/intake"
 )
 
 // overLimit is a request that goes over a limit of the configuration. It is
@@ -17,8 +19,6 @@ type overLimit struct{ what, setting string }
 func (e overLimit) Error() string { return fmt.Sprintf("%s (%s)", e.what, e.setting) }
 
 var (
-	errConnections   = overLimit{"too many MQTT connections", "limits.mqtt_connections"}
-	errFromAddress   = overLimit{"too many MQTT connections from this address", "limits.mqtt_connections_per_address"}
 	errSessions      = overLimit{"too many MQTT sessions", "limits.mqtt_sessions"}
 	errSubscriptions = overLimit{"too many subscriptions", "limits.mqtt_subscriptions"}
 	errRetained      = overLimit{"too many retained messages", "limits.mqtt_retained"}
@@ -59,35 +59,47 @@ func (b *Broker) limited(c *conn, who string, why overLimit) {
 	b.warn(who, why.Error(), c)
 }
 
+// What a connection is charged before its CONNECT was accepted, in bytes: for its
+// buffers, and for those of TLS.
+const (
+	strangerBytes = 4 << 10
+	tlsBytes      = 12 << 10
+)
+
 // track takes a connection in, unless there are too many.
 func (b *Broker) track(c *conn) bool {
-	host := c.host()
+	v := intake.Visit{At: intake.From(c.nc.RemoteAddr()), Bytes: strangerBytes, Closer: c.nc}
+	if secure, ok := c.nc.(*tls.Conn); ok {
+		v.Bytes += tlsBytes
+		v.Closer = secure.NetConn() // at once, without a goodbye
+	}
+	if !b.door.Enter(&c.guest, v) {
+		return false
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	switch {
-	case b.quiet.Load():
-		return false
-	case len(b.conns) >= b.opts.MaxConnections:
-		b.limited(c, "", errConnections)
-		return false
-	case b.hosts[host] >= b.opts.MaxConnectionsPerAddress:
-		b.limited(c, host, errFromAddress)
+	if b.quiet.Load() {
+		c.guest.Leave()
 		return false
 	}
 	b.conns[c] = struct{}{}
-	b.hosts[host]++
 	b.reads.Add(1)
 	b.serving.Add(1)
 	return true
 }
 
 func (b *Broker) untrack(c *conn) {
-	host := c.host()
+	c.guest.Leave()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.conns, c)
-	if b.hosts[host]--; b.hosts[host] == 0 {
-		delete(b.hosts, host)
+}
+
+// know says that the client has proved who it is, to whatever carries it as well.
+func (c *conn) know() {
+	c.guest.Know()
+	if carrier, ok := c.nc.(interface{ Know() }); ok {
+		carrier.Know()
 	}
 }
 

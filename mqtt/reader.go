@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"watchtower/bridge"
+	"watchtower/intake"
 )
 
 // The read buffer of a connection that says little, and of one that has said
@@ -17,9 +20,14 @@ const (
 	busyBufferBytes = 4 << 10
 )
 
+// leastRate is how many bytes a second of a packet that has begun have to arrive
+// beyond the time that every packet has.
+const leastRate = 4 << 10
+
 // readPacket reads one packet of at most limit bytes in all, which it finds out
-// before any memory is taken for it.
-func (c *conn) readPacket(limit int) (packets.Packet, error) {
+// before any memory is taken for it. What it takes then grows with what arrives, and
+// is lent.
+func (c *conn) readPacket(limit int, loan *intake.Loan) (packets.Packet, error) {
 	var pk packets.Packet
 	first, err := c.r.ReadByte()
 	if err != nil {
@@ -40,11 +48,36 @@ func (c *conn) readPacket(limit int) (packets.Packet, error) {
 	}
 	pk.FixedHeader.Remaining = length
 	pk.ProtocolVersion = c.version
-	body := make([]byte, length)
-	if _, err := io.ReadFull(c.r, body); err != nil {
+	if length > intake.Free || c.late != 0 {
+		c.latest(time.Now())
+		c.late += int64(length) * int64(time.Second) / leastRate
+	}
+	body, err := c.readBody(length, loan)
+	if err != nil {
 		return pk, err
 	}
 	return pk, decode(&pk, body)
+}
+
+// latest sets when a packet that has begun has to be complete.
+func (c *conn) latest(now time.Time) {
+	if c.late == 0 {
+		c.late = now.Add(c.broker.opts.PacketTimeout).UnixNano()
+	}
+}
+
+func (c *conn) readBody(length int, loan *intake.Loan) ([]byte, error) {
+	first := min(length, intake.Free)
+	if c.session == nil {
+		first = idleBufferBytes
+	} else if length > intake.Free {
+		*loan = c.broker.opts.Intake.Lend(bridge.MQTT, c.session)
+	}
+	body, err := intake.Read(c.r, nil, first, length, loan)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return body, err
 }
 
 // readLength reads a remaining length of one to four bytes (MQTT 5, 1.5.5).
@@ -73,7 +106,9 @@ func (c *conn) readLoop() error {
 		if c.filled && c.r.Buffered() == 0 && c.r.Size() < busyBufferBytes {
 			c.r = bufio.NewReaderSize(c, busyBufferBytes)
 		}
+		c.begun, c.late = false, 0
 		_, err := c.r.Peek(1) // waits; what it says, it says once
+		c.begun = true
 		if err == nil && c.readPlain() {
 			continue
 		}
@@ -117,7 +152,9 @@ func (c *conn) execute() (done bool, err error) {
 			err = packets.ErrMalformedPacket
 		}
 	}()
-	pk, err := c.readPacket(c.broker.opts.MaxPacketBytes)
+	var loan intake.Loan
+	defer loan.Close()
+	pk, err := c.readPacket(c.broker.opts.MaxPacketBytes, &loan)
 	if err != nil || c.closing.Load() {
 		return false, err
 	}
@@ -157,9 +194,19 @@ func (c *conn) readPlain() (any bool) {
 	return any
 }
 
-func (c *conn) readDeadline() time.Time {
-	if c.keepAlive == 0 {
-		return time.Time{}
+// readDeadline is when the next bytes have to be there: by the keep-alive, and of a
+// packet that has begun by the time for all of it.
+func (c *conn) readDeadline() (until time.Time) {
+	now := time.Now()
+	if c.keepAlive > 0 {
+		until = now.Add(c.keepAlive + c.keepAlive/2) // MQTT-3.1.2-22
 	}
-	return time.Now().Add(c.keepAlive + c.keepAlive/2) // MQTT-3.1.2-22
+	if !c.begun {
+		return until
+	}
+	c.latest(now)
+	if late := time.Unix(0, c.late); until.IsZero() || late.Before(until) {
+		return late
+	}
+	return until
 }

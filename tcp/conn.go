@@ -14,12 +14,21 @@ import (
 	"watchtower/bridge/frame"
 	"watchtower/bridge/outbound"
 	"watchtower/bridge/session"
+	"watchtower/bridge/wire"
+	"watchtower/intake"
 )
 
 const (
-	// readBuffer is a connection's, in bytes. The longest header of a frame
-	// fits: an S with 255 receivers has 1,034.
-	readBuffer = 4 << 10
+	// The read buffer of a connection that says little, and of one that has
+	// registered and said more than that at a time, in bytes. The longest header of
+	// a frame fits: an S with 255 receivers has 1,034.
+	idleBuffer = 1152
+	busyBuffer = 4 << 10
+	// strangerBytes is what a connection that has not registered is charged.
+	strangerBytes = 4 << 10
+	// strangerFrame is the longest frame that registers, with room: a K has up to
+	// 257 bytes, an r 299.
+	strangerFrame = 300
 	// A connection that ends with a refusal is read from a little longer: to
 	// close it on unread bytes would take the refusal away from the peer.
 	lingerFor   = time.Second
@@ -40,9 +49,12 @@ type conn struct {
 	session  *session.Conn
 	queue    *outbound.Queue
 	writer   *outbound.Writer
+	guest    intake.Guest
 	stranger time.Time // since when it is not registered
 
 	in       *bufio.Reader
+	known    bool      // registered, as far as the guest was told
+	filled   bool      // the last read would have taken more
 	begun    bool      // the deadline is that of the frame being read
 	deadline time.Time // for reading; zero: none
 	reply    []byte    // the last one
@@ -57,8 +69,8 @@ func newConn(s *Server, nc *net.TCPConn) *conn {
 		conn:     nc,
 		queue:    outbound.NewQueue(s.opts.QueueFrames, s.opts.QueueBytes),
 		stranger: time.Now(),
-		in:       bufio.NewReaderSize(nc, readBuffer),
 	}
+	c.in = bufio.NewReaderSize(c, idleBuffer)
 	c.basic = basic.NewConn(s.hub, s.basic(), c)
 	c.session = session.NewConn(s.hub, s.sessions, session.Options{Queue: s.opts.SessionQueue}, c)
 	c.queue.SetStamp(c.session.Stamp)
@@ -66,8 +78,18 @@ func newConn(s *Server, nc *net.TCPConn) *conn {
 	return c
 }
 
+// Read reads from the socket, for the buffer.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.conn.Read(p)
+	c.filled = n == len(p)
+	return n, err
+}
+
 // refusal is an error of what the peer said, not of the connection.
-type refusal struct{ error }
+type refusal struct {
+	error
+	told bool // the peer knows already
+}
 
 // serve reads until the connection ends, and then writes what still waits.
 func (c *conn) serve() {
@@ -114,7 +136,7 @@ func (c *conn) read() error {
 	}
 	var refused refusal
 	switch {
-	case errors.As(err, &refused):
+	case errors.As(err, &refused) && !refused.told:
 		_ = c.put(c.basic.Refuse(refused.error, c.reply[:0]))
 	case err == nil, s.quiescing.Load() && errors.Is(err, os.ErrDeadlineExceeded):
 		return nil
@@ -125,25 +147,86 @@ func (c *conn) read() error {
 
 // next reads one frame and executes it.
 func (c *conn) next() error {
+	if c.filled && c.known && c.in.Buffered() == 0 && c.in.Size() < busyBuffer {
+		c.in = bufio.NewReaderSize(c, busyBuffer)
+	}
 	n, err := c.length()
+	switch {
+	case err != nil:
+		return err
+	case n > strangerFrame && !c.registered():
+		return c.pass(n)
+	case n > c.in.Size():
+		return c.large(n)
+	}
+	b, err := c.peek(n)
 	if err != nil {
 		return err
 	}
-	if n <= c.in.Size() {
-		b, err := c.peek(n)
-		if err != nil {
+	err = c.execute(b)
+	_, _ = c.in.Discard(n) // it is in the buffer: cannot fail
+	return err
+}
+
+// large reads a frame that does not fit the buffer, and executes it. Its memory
+// grows with what has arrived.
+func (c *conn) large(n int) error {
+	c.inFrame()
+	loan := c.server.opts.Intake.Lend(bridge.TCP, c)
+	defer loan.Close()
+	b, err := intake.Read(c.in, nil, intake.Free, n, &loan)
+	switch {
+	case errors.Is(err, intake.ErrFull):
+		return c.busy(b)
+	case errors.Is(err, io.EOF):
+		return io.ErrUnexpectedEOF
+	case err != nil:
+		return err
+	}
+	return c.execute(b)
+}
+
+// busy ends the connection over a frame for which there is no room, of which b is
+// the beginning.
+func (c *conn) busy(b []byte) error {
+	if frame.Is(b) {
+		c.reply = c.session.Busy(b, c.reply[:0])
+	} else {
+		c.reply = wire.AppendError(c.reply[:0])
+	}
+	if err := c.put(c.reply); err != nil {
+		return err
+	}
+	return refusal{intake.ErrFull, true}
+}
+
+// pass answers a frame of a stranger that is longer than any that registers, by its
+// header, and reads past it: it is for an id that this connection does not have.
+func (c *conn) pass(n int) error {
+	c.inFrame()
+	head, err := c.in.Peek(frame.HeaderSize)
+	if err != nil {
+		return err
+	}
+	if !frame.Is(head) {
+		c.reply = wire.AppendError(c.reply[:0])
+		if err := c.put(c.reply); err != nil {
 			return err
 		}
-		err = c.execute(b)
-		_, _ = c.in.Discard(n) // it is in the buffer: cannot fail
+		_, err = c.in.Discard(n)
 		return err
 	}
-	large := make([]byte, n)
-	c.inFrame()
-	if _, err := io.ReadFull(c.in, large); err != nil {
+	short := append(make([]byte, 0, frame.Overhead), head...)
+	if _, err := c.in.Discard(n - frame.TagSize); err != nil {
 		return err
 	}
-	return c.execute(large)
+	tag, err := c.in.Peek(frame.TagSize)
+	if err != nil {
+		return err
+	}
+	c.reply = c.session.Passed(append(short, tag...), c.reply[:0])
+	_, _ = c.in.Discard(frame.TagSize) // it is in the buffer: cannot fail
+	return c.put(c.reply)
 }
 
 // length waits for a frame to begin, and returns its length. What stands
@@ -171,7 +254,7 @@ func (c *conn) length() (int, error) {
 		need = len(b)
 		n, err := c.frameLength(b)
 		if err != nil {
-			return 0, refusal{err}
+			return 0, refusal{error: err}
 		}
 		if n != 0 {
 			return n, nil
@@ -240,17 +323,28 @@ func (c *conn) execute(b []byte) (err error) {
 	if !frame.Is(b) {
 		c.reply, err = c.basic.Handle(b, c.reply[:0])
 		if err != nil {
-			return refusal{err}
+			return refusal{error: err}
 		}
-		return c.put(c.reply)
+	} else {
+		c.reply = c.session.Handle(b, c.reply[:0])
+		c.writer.Wake() // the session may have put something
 	}
-	known := c.registered()
-	c.reply = c.session.Handle(b, c.reply[:0])
-	if known && !c.registered() {
-		c.stranger = time.Now()
+	if now := c.registered(); now != c.known && !c.turned(now) {
+		return net.ErrClosed
 	}
-	c.writer.Wake() // the session may have put something
 	return c.put(c.reply)
+}
+
+// turned notes that the connection has registered, or is a stranger again. It
+// reports false if there is no room for one.
+func (c *conn) turned(known bool) bool {
+	c.known = known
+	if known {
+		c.guest.Know()
+		return true
+	}
+	c.stranger = time.Now()
+	return c.guest.Estrange(strangerBytes, c.conn)
 }
 
 // From, Put and Displaced are what a session wants of its connection.

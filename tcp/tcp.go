@@ -25,6 +25,7 @@ import (
 	"watchtower/bridge/basic"
 	"watchtower/bridge/frame"
 	"watchtower/bridge/session"
+	"watchtower/intake"
 )
 
 // Options of a Server. Zero limits stand for their defaults.
@@ -39,6 +40,8 @@ type Options struct {
 	WriteTimeout   time.Duration // a write that takes longer ends the connection; 10 s
 	FrameTimeout   time.Duration // to register, and to finish a frame that was begun; 30 s
 	MaxConnections int           // limits.tcp_connections; 10,000
+
+	Intake *intake.Intake // bounds strangers and unfinished frames; nil: nothing does
 
 	Key          func() frame.Key // the devices' pre-shared key; called at the first registration
 	SessionQueue int              // wire.session_queue; 64
@@ -82,6 +85,7 @@ type Server struct {
 	link     *bridge.Link
 	listener net.Listener
 	sessions *session.Registrar
+	door     *intake.Door
 
 	// The link's own:
 	batch   [atOnce]encoded
@@ -96,15 +100,19 @@ type Server struct {
 
 	mu      sync.Mutex
 	conns   map[*conn]struct{}
-	readers int  // goroutines that accept or read
-	full    bool // that the limit is reached has been logged
+	readers int // goroutines that accept or read
 }
 
 // New returns a server, and adds its link to the hub. It starts nothing.
 func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *Server {
+	opts = opts.withDefaults()
+	if opts.Intake == nil {
+		opts.Intake = intake.New(intake.Options{Counters: hub.Counters(), Log: log})
+	}
 	return &Server{
 		hub:      hub,
-		opts:     opts.withDefaults(),
+		opts:     opts,
+		door:     opts.Intake.Door(bridge.TCP, "limits.tcp_connections", opts.MaxConnections),
 		log:      log.WithField("protocol", bridge.TCP.String()),
 		link:     hub.AddLink(bridge.TCP, opts.Queue, opts.Patience),
 		sessions: session.NewRegistrar(hub, bridge.TCP, opts.Key),
@@ -198,19 +206,12 @@ func (s *Server) stopReading() {
 }
 
 // beginReading counts a goroutine that reads, and admits its connection if it
-// is not nil. It reports false if there is no room or no time for it any more.
+// is not nil. It reports false if there is no time for it any more.
 func (s *Server) beginReading(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c != nil {
 		if s.quiescing.Load() {
-			return false
-		}
-		if len(s.conns) >= s.opts.MaxConnections {
-			if !s.full {
-				s.log.WithField("setting", "limits.tcp_connections").WithField("limit", s.opts.MaxConnections).Warn("connections refused")
-			}
-			s.full = true
 			return false
 		}
 		s.conns[c] = struct{}{}
@@ -230,10 +231,10 @@ func (s *Server) endReading() {
 }
 
 func (s *Server) remove(c *conn) {
+	c.guest.Leave()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
-	s.full = s.full && len(s.conns) > s.opts.MaxConnections*9/10 // not logged again for every one that comes
 }
 
 // accept takes connections until the listener is closed. Their goroutines are
@@ -245,11 +246,15 @@ func (s *Server) accept(running *sync.WaitGroup) {
 		switch {
 		case err == nil:
 			c := newConn(s, nc.(*net.TCPConn))
-			if !s.beginReading(c) {
+			switch {
+			case !s.door.Enter(&c.guest, intake.Visit{At: intake.From(nc.RemoteAddr()), Bytes: strangerBytes, Closer: nc}):
 				_ = nc.Close()
-				continue
+			case !s.beginReading(c):
+				c.guest.Leave()
+				_ = nc.Close()
+			default:
+				running.Go(c.serve)
 			}
-			running.Go(c.serve)
 		case s.quiescing.Load() || errors.Is(err, net.ErrClosed):
 			return
 		default:

@@ -25,6 +25,7 @@ import (
 	"watchtower/bridge/frame"
 	"watchtower/bridge/session"
 	"watchtower/datagram"
+	"watchtower/intake"
 )
 
 // Options of a Server.
@@ -37,6 +38,9 @@ type Options struct {
 	Gateway     uint32        // the gateway's number, for W
 	TCPPort     func() uint16 // its TCP port, for W; nil: none
 	IdleTimeout time.Duration // wire.idle_timeout; 0: two minutes
+
+	BasicIDs        int // limits.udp_basic; 0: any number
+	BasicPerAddress int // of them, from one address; 0: any number
 
 	Key          func() frame.Key // the devices' pre-shared key; called at the first registration
 	Sessions     int              // limits.udp_sessions; 0: 100,000
@@ -82,6 +86,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *Server {
 		link: hub.AddLink(bridge.UDP, opts.Queue, opts.Patience),
 		table: basic.NewTable(hub, basic.Options{
 			Basic: opts.Basic, Gateway: opts.Gateway, TCPPort: opts.TCPPort, IdleTimeout: opts.IdleTimeout,
+			IDs: opts.BasicIDs, PerSource: opts.BasicPerAddress, Source: intake.Of,
 		}, receiver),
 		due:      make(chan struct{}, 1),
 		later:    make(chan func(*session.Out), laterQueue),

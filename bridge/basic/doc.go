@@ -11,6 +11,7 @@ package basic
 
 import (
 	"cmp"
+	"net/netip"
 	"time"
 
 	"watchtower/bridge"
@@ -36,7 +37,10 @@ type Options struct {
 	IdleTimeout      time.Duration
 	UnconfirmedFor   time.Duration
 	UnconfirmedLimit int
-	Now              func() time.Time // nil: time.Now
+	IDs              int                           // over UDP, confirmed ones too; 0: any number
+	PerSource        int                           // of them from one source; 0: any number
+	Source           func(netip.Addr) netip.Prefix // what an address is counted by; nil: itself
+	Now              func() time.Time              // nil: time.Now
 }
 
 func (o Options) withDefaults() Options {
@@ -45,6 +49,9 @@ func (o Options) withDefaults() Options {
 	o.UnconfirmedLimit = cmp.Or(o.UnconfirmedLimit, UnconfirmedLimit)
 	if o.TCPPort == nil {
 		o.TCPPort = func() uint16 { return 0 }
+	}
+	if o.Source == nil {
+		o.Source = func(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 	}
 	if o.Now == nil {
 		o.Now = time.Now

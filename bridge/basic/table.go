@@ -20,18 +20,27 @@ type Table struct {
 	mu          sync.Mutex // guards all below; may be taken before the hub's lock
 	byID        map[uint32]*entry
 	byAddress   map[netip.AddrPort]*entry
+	sources     map[netip.Prefix]*source
 	unconfirmed list // by the time of registration
 	confirmed   list // by the time of the last frame
 }
 
+// source is all ids of one address.
+type source struct {
+	ids         int
+	unconfirmed list // by the time of registration
+}
+
 // entry is one id. The table's lock guards it.
 type entry struct {
-	client     *client
-	from       netip.AddrPort
-	confirmed  bool
-	since      time.Time // registered, or last heard of once it is confirmed
-	prev, next *entry
+	client    *client
+	from      netip.AddrPort
+	confirmed bool
+	since     time.Time // registered, or last heard of once it is confirmed
+	links     [2]links  // in one of the table's lists, and in its source's
 }
+
+type links struct{ prev, next *entry }
 
 // NewTable returns an empty table. member makes what the link is to know of the
 // receiver at an address; it becomes Attachment.Member.
@@ -42,6 +51,7 @@ func NewTable(hub *bridge.Hub, opts Options, member func(netip.AddrPort) any) *T
 		member:    member,
 		byID:      map[uint32]*entry{},
 		byAddress: map[netip.AddrPort]*entry{},
+		sources:   map[netip.Prefix]*source{},
 	}
 }
 
@@ -61,7 +71,11 @@ func (t *Table) Handle(from netip.AddrPort, datagram, reply []byte) []byte {
 		if !mayRegister(t.hub, r) {
 			return wire.AppendError(reply)
 		}
-		return wire.AppendAnswer(reply, t.register(from))
+		id, ok := t.register(from)
+		if !ok {
+			return wire.AppendError(reply)
+		}
+		return wire.AppendAnswer(reply, id)
 	}
 	c := t.heard(from, r.ID)
 	if c == nil {
@@ -103,28 +117,48 @@ func closeAll(clients []*client) {
 	}
 }
 
-// register returns the id of an address: the one it has, or a new one.
-func (t *Table) register(from netip.AddrPort) uint32 {
+// register returns the id of an address: the one it has, or a new one. It reports
+// false if there is no room for one.
+func (t *Table) register(from netip.AddrPort) (id uint32, ok bool) {
 	now := t.opts.Now()
 	t.mu.Lock()
 	over := t.expireLocked(now, nil)
 	e := t.byAddress[from]
-	switch {
-	case e == nil:
-		if t.unconfirmed.len >= t.opts.UnconfirmedLimit {
-			oldest := t.unconfirmed.first
-			t.removeLocked(oldest)
-			over = append(over, oldest.client)
-			t.hub.Counters().Drop(bridge.UDP, bridge.Forgotten, 1)
+	if e == nil {
+		if over, ok = t.roomLocked(t.opts.Source(from.Addr()), over); ok {
+			e = t.addLocked(from, now)
 		}
-		e = t.addLocked(from, now)
-	case e.confirmed: // an unconfirmed id lives no longer for being asked for again
+	} else if e.confirmed { // an unconfirmed id lives no longer for being asked for again
 		t.touchLocked(e, now)
 	}
-	id := e.client.id()
+	if e != nil {
+		id, ok = e.client.id(), true
+	}
 	t.mu.Unlock()
 	closeAll(over)
-	return id
+	return id, ok
+}
+
+// roomLocked makes room for an id from a source: the oldest unconfirmed one goes, of
+// the source or of all. One that has been used never does. It reports false if there
+// is none to go.
+func (t *Table) roomLocked(at netip.Prefix, over []*client) ([]*client, bool) {
+	forget := func(oldest *entry, why bridge.Reason) bool {
+		t.hub.Counters().Drop(bridge.UDP, why, 1)
+		if oldest == nil {
+			return false
+		}
+		t.removeLocked(oldest)
+		over = append(over, oldest.client)
+		return true
+	}
+	if s := t.sources[at]; s != nil && t.opts.PerSource > 0 && s.ids >= t.opts.PerSource && !forget(s.unconfirmed.first, bridge.Limit) {
+		return over, false
+	}
+	if t.opts.IDs > 0 && len(t.byID) >= t.opts.IDs && !forget(t.unconfirmed.first, bridge.Limit) {
+		return over, false
+	}
+	return over, t.unconfirmed.len < t.opts.UnconfirmedLimit || forget(t.unconfirmed.first, bridge.Forgotten)
 }
 
 // heard returns the client with an id, and notes that it lives. It returns nil
@@ -156,12 +190,23 @@ func (t *Table) addLocked(from netip.AddrPort, now time.Time) *entry {
 	t.byID[e.client.id()] = e
 	t.byAddress[from] = e
 	t.unconfirmed.push(e)
+	at := t.opts.Source(from.Addr())
+	s := t.sources[at]
+	if s == nil {
+		s = &source{unconfirmed: list{which: 1}}
+		t.sources[at] = s
+	}
+	s.ids++
+	s.unconfirmed.push(e)
 	return e
 }
 
 // touchLocked confirms an id and makes it the last to fall silent.
 func (t *Table) touchLocked(e *entry, now time.Time) {
 	t.listOf(e).remove(e)
+	if !e.confirmed {
+		t.sources[t.opts.Source(e.from.Addr())].unconfirmed.remove(e)
+	}
 	e.confirmed, e.since = true, now
 	t.confirmed.push(e)
 }
@@ -182,6 +227,14 @@ func (t *Table) expireLocked(now time.Time, over []*client) []*client {
 
 func (t *Table) removeLocked(e *entry) {
 	t.listOf(e).remove(e)
+	at := t.opts.Source(e.from.Addr())
+	s := t.sources[at]
+	if !e.confirmed {
+		s.unconfirmed.remove(e)
+	}
+	if s.ids--; s.ids == 0 {
+		delete(t.sources, at)
+	}
 	delete(t.byID, e.client.id())
 	delete(t.byAddress, e.from)
 }
@@ -206,32 +259,34 @@ func (t *Table) listOf(e *entry) *list {
 // list holds entries by time, the oldest first. Its links are in the entries,
 // so that a frame moves its entry to the end without searching or allocating.
 type list struct {
+	which       int // of an entry's links
 	first, last *entry
 	len         int
 }
 
 func (l *list) push(e *entry) {
-	e.prev, e.next = l.last, nil
+	e.links[l.which] = links{prev: l.last}
 	if l.last == nil {
 		l.first = e
 	} else {
-		l.last.next = e
+		l.last.links[l.which].next = e
 	}
 	l.last = e
 	l.len++
 }
 
 func (l *list) remove(e *entry) {
-	if e.prev == nil {
-		l.first = e.next
+	at := e.links[l.which]
+	if at.prev == nil {
+		l.first = at.next
 	} else {
-		e.prev.next = e.next
+		at.prev.links[l.which].next = at.next
 	}
-	if e.next == nil {
-		l.last = e.prev
+	if at.next == nil {
+		l.last = at.prev
 	} else {
-		e.next.prev = e.prev
+		at.next.links[l.which].prev = at.prev
 	}
-	e.prev, e.next = nil, nil
+	e.links[l.which] = links{}
 	l.len--
 }

@@ -57,6 +57,11 @@ func Parse(b []byte) (Frame, error) {
 	return Frame{Op: Op(b[0]), Flags: b[1], ID: le.Uint32(b[4:]), Seq: le.Uint32(b[8:]), Body: b[HeaderSize : len(b)-TagSize]}, nil
 }
 
+// Header reads the first HeaderSize bytes of a frame, of which there is no more.
+func Header(b []byte) Frame {
+	return Frame{Op: Op(b[0]), Flags: b[1], ID: le.Uint32(b[4:]), Seq: le.Uint32(b[8:])}
+}
+
 // Begin appends a header. The body follows, then Seal.
 func Begin(b []byte, op Op, flags byte, id, seq uint32) []byte {
 	b = append(b, byte(op), flags, 0, 0)

@@ -116,6 +116,26 @@ func (c *Conn) Handle(raw, reply []byte) []byte {
 	return frame.AppendUnknown(reply, raw)
 }
 
+// Passed answers a frame of a connection without a session that was too long to be
+// read: raw is its header and its tag.
+func (c *Conn) Passed(raw, reply []byte) []byte {
+	if op := frame.Op(raw[0]); op == frame.Register || op == frame.Delivered || op.FromGateway() {
+		c.drop(bridge.Malformed)
+		return reply
+	}
+	return frame.AppendUnknown(reply, raw)
+}
+
+// Busy answers a frame of the session for which there is no memory, by its header.
+// The connection is to end.
+func (c *Conn) Busy(head, reply []byte) []byte {
+	s, f := c.session(), frame.Header(head)
+	if s == nil || s.id != f.ID {
+		return reply
+	}
+	return answer{seq: f.Seq, op: f.Op, code: frame.SlowDown}.append(reply, &s.core, nil)
+}
+
 // register answers an r.
 func (c *Conn) register(f frame.Frame, raw, reply []byte) []byte {
 	now, _ := c.now()

@@ -1,0 +1,184 @@
+package http
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	nethttp "net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"watchtower/bridge"
+	"watchtower/intake"
+)
+
+// What a connection is charged while nobody has proved who he is on it, in bytes:
+// for net/http's two buffers and a body that is read before that, and for TLS.
+const (
+	strangerBytes = 12 << 10
+	tlsBytes      = 12 << 10
+)
+
+// headerCost is what a byte of a long header takes: it is read into one buffer and
+// copied to another.
+const headerCost = 2
+
+// visitor is a connection to a listener. Until the handler runs it counts what a
+// request's header takes, which net/http reads without asking anybody.
+type visitor struct {
+	net.Conn
+	guest  intake.Guest
+	at     netip.Prefix // the peer's, which may be a proxy
+	secure bool
+
+	mu      sync.Mutex  // net/http reads in the background while a handler runs
+	inside  bool        // a handler runs, or the connection is not net/http's any more
+	header  int         // bytes of the request that is coming in
+	lending intake.Loan // for the header
+	body    intake.Loan // the handler's
+}
+
+// visitors is a listener whose connections are counted.
+type visitors struct {
+	net.Listener
+	server *Server
+	secure bool
+}
+
+func (l visitors) Accept() (net.Conn, error) {
+	for {
+		nc, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		v := &visitor{Conn: nc, at: intake.From(nc.RemoteAddr()), secure: l.secure}
+		visit := intake.Visit{At: v.at, Bytes: strangerBytes, Exempt: l.server.proxies.trust(v.at.Addr()), Closer: nc}
+		if l.secure {
+			visit.Bytes += tlsBytes
+		}
+		if l.server.door.Enter(&v.guest, visit) {
+			v.lending = v.guest.Lend(v.at)
+			return v, nil
+		}
+		_ = nc.Close()
+	}
+}
+
+// Read reads, and ends the connection if the header takes more than there is.
+func (v *visitor) Read(p []byte) (int, error) {
+	n, err := v.Conn.Read(p)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.inside {
+		return n, err
+	}
+	before := max(v.header, intake.Free)
+	v.header += n
+	if more := v.header - before; more > 0 && !v.lending.Take(headerCost*more) {
+		if !v.secure {
+			v.refuse()
+		}
+		return 0, &net.OpError{Op: "read", Net: "tcp", Err: intake.ErrFull}
+	}
+	return n, err
+}
+
+// refuse answers a header for which there is no room: net/http would not.
+func (v *visitor) refuse() {
+	const answer = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
+	_ = v.SetWriteDeadline(time.Now().Add(closePatience))
+	_, _ = v.Write([]byte(answer)) // it may have gone
+}
+
+// Close ends the visit. A body that a handler reads is the handler's to give back.
+func (v *visitor) Close() error {
+	v.enter()
+	v.guest.Leave()
+	return v.Conn.Close()
+}
+
+// enter says that a handler runs: the header is known, and is net/http's no more.
+func (v *visitor) enter() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.inside = true
+	v.lending.Close()
+}
+
+// leave says that the handler is done.
+func (v *visitor) leave() { v.body.Close() }
+
+// wait says that the next request may come.
+func (v *visitor) wait() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.inside, v.header = false, 0
+}
+
+type visitorKey struct{}
+
+// visitorOf returns the connection of net/http's.
+func visitorOf(c net.Conn) *visitor {
+	if secure, ok := c.(*tls.Conn); ok {
+		c = secure.NetConn()
+	}
+	v, _ := c.(*visitor)
+	return v
+}
+
+// withVisitor lets requests find their connection.
+func withVisitor(ctx context.Context, c net.Conn) context.Context {
+	if v := visitorOf(c); v != nil {
+		return context.WithValue(ctx, visitorKey{}, v)
+	}
+	return ctx
+}
+
+// visitorOfRequest returns the connection of a request, or nil where something else than a
+// listener brought it.
+func visitorOfRequest(r *nethttp.Request) *visitor {
+	v, _ := r.Context().Value(visitorKey{}).(*visitor)
+	return v
+}
+
+// know says that who asks has proved who he is.
+func know(r *nethttp.Request) {
+	if v := visitorOfRequest(r); v != nil {
+		v.guest.Know()
+	}
+}
+
+// count counts a connection that is to last for its client, not for a proxy.
+func (s *Server) count(r *nethttp.Request) error {
+	v := visitorOfRequest(r)
+	if v == nil || v.guest.Count(intake.Of(s.client(r).Addr())) {
+		return nil
+	}
+	return fault(tooManyStreams, "", "too many connections come from %s (%s): end one first", s.client(r).Addr(), intake.AddressSetting)
+}
+
+// lendUnknown lends a request bytes of the strangers' for its body.
+func (s *Server) lendUnknown(r *nethttp.Request) intake.Loan {
+	if v := visitorOfRequest(r); v != nil {
+		return v.guest.Lend(intake.Of(s.client(r).Addr()))
+	}
+	return intake.Loan{}
+}
+
+// lend lends bytes for what a known sender has begun to say.
+func (s *Server) lend(sender *bridge.Sender) intake.Loan {
+	return s.opts.Intake.Lend(bridge.HTTP, sender)
+}
+
+// bodyLoan is the loan for a known sender's body, which ends with the request.
+func (s *Server) bodyLoan(r *nethttp.Request, sender *bridge.Sender) *intake.Loan {
+	loan := s.lend(sender)
+	v := visitorOfRequest(r)
+	if v == nil {
+		return &intake.Loan{} // nobody would end it
+	}
+	v.body.Close()
+	v.body = loan
+	return &v.body
+}

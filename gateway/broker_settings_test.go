@@ -106,30 +106,6 @@ func testSaveInterval(t *testing.T) {
 	}
 }
 
-func testConnectionsPerAddress(t *testing.T) {
-	r := start(t, func(c *config.Config) { c.Limits.MQTTConnectionsPerAddress = 2 })
-	first, err := r.pahoClient(func(o *paho.ClientOptions) { o.SetClientID("1") })
-	require.NoError(t, err)
-	_, err = r.pahoClient(func(o *paho.ClientOptions) { o.SetClientID("2") })
-	require.NoError(t, err)
-	_, err = r.pahoClient(func(o *paho.ClientOptions) { o.SetClientID("3") })
-	require.Error(t, err)
-	r.overLimit("limits.mqtt_connections_per_address")
-	other := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
-	conn, err := other.Dial("tcp", r.at.MQTT)
-	require.NoError(t, err)
-	defer conn.Close()
-	_, err = conn.Write(mqttConnect("4", 60))
-	require.NoError(t, err)
-	_, err = conn.Read(make([]byte, 4))
-	require.NoError(t, err, "another address has its own")
-	first.Disconnect(0)
-	eventually(t, "there is room again", func() bool {
-		_, err := r.pahoClient(func(o *paho.ClientOptions) { o.SetClientID("5") })
-		return err == nil
-	})
-}
-
 func testSessionLimit(t *testing.T) {
 	r := start(t, func(c *config.Config) { c.Limits.MQTTSessions = 2 })
 	lasting := func(o *paho.ClientOptions) { o.SetClientID("lasting").SetCleanSession(false) }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"watchtower/bridge"
+	"watchtower/intake"
 )
 
 // Hasten shortens the waits of what Home Assistant is told.
@@ -27,3 +28,6 @@ type Rate = rate
 
 // PerMinute is perMinute.
 func (r *rate) PerMinute(count uint64, now time.Time) int { return r.perMinute(count, now) }
+
+// Intake is what bounds strangers and unfinished input.
+func (g *Gateway) Intake() *intake.Intake { return g.intake }

@@ -64,8 +64,9 @@ func (s *Server) largestBody() int { return LargestBody(s.hub.MessageBytes()) }
 // known, or at the cost of all strangers.
 type body struct {
 	limit  int
-	lender *bridge.Sender // who is known to speak; nil: it is looked for in the body
-	sender *bridge.Sender // who was found there, and may
+	query  *query         // where the sender stands; nil: in the body, which is JSON
+	lender *bridge.Sender // who is known to speak; nil: nobody so far
+	sender *bridge.Sender // who was found, and may
 	bytes  []byte
 }
 
@@ -145,24 +146,32 @@ func (s *Server) fill(r *nethttp.Request, in *body) (err error) {
 	return s.unfinished(err, loan.Setting())
 }
 
-// findSender looks for the sender in the beginning of a JSON body, and finds out
-// whether it may speak.
-func (s *Server) findSender(r *nethttp.Request, in *body) error {
-	found := gjson.GetBytes(in.bytes, "sender")
-	if !found.Exists() || found.Index == 0 || found.Index+len(found.Raw) >= len(in.bytes) {
-		return nil // or it is cut off
+// findSender looks for the sender of a long body, in the query or the beginning of the
+// JSON, and finds out whether it may speak.
+func (s *Server) findSender(r *nethttp.Request, in *body) (err error) {
+	if in.query != nil {
+		in.sender, err = s.speakerIn(r, in, *in.query)
+	} else {
+		found := gjson.GetBytes(in.bytes, "sender")
+		if !found.Exists() || found.Index == 0 || found.Index+len(found.Raw) >= len(in.bytes) {
+			return nil // or it is cut off
+		}
+		in.sender, err = s.speakerIn(r, in, object{"sender": found.Raw})
 	}
-	id, err := parseSender(found.Raw)
-	in.sender, err = s.authorize(r, id, err)
+	if err != nil {
+		return unread{err}
+	}
 	in.lender = in.sender
-	return err
+	return nil
 }
 
-// speakerOf returns who speaks in a body that was read.
-func (s *Server) speakerOf(r *nethttp.Request, in *body, said object) (*bridge.Sender, error) {
-	id, err := said.sender()
+// speakerIn returns the sender that a body or a query speaks for.
+func (s *Server) speakerIn(r *nethttp.Request, in *body, from interface {
+	sender() (bridge.SenderID, error)
+}) (*bridge.Sender, error) {
+	id, err := from.sender()
 	if err == nil && in.sender != nil && in.sender.ID() == id {
-		return in.sender, nil
+		return in.sender, nil // it was asked for
 	}
 	return s.authorize(r, id, err)
 }

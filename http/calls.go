@@ -110,7 +110,7 @@ func (s *Server) speaker(r *nethttp.Request, known ...string) (*bridge.Sender, o
 	if err != nil {
 		return nil, nil, err
 	}
-	sender, err := s.speakerOf(r, in, body)
+	sender, err := s.speakerIn(r, in, body)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -101,6 +101,11 @@ type hangUp struct{ refusal *bridge.Error }
 func (h hangUp) Error() string { return h.refusal.Error() }
 func (h hangUp) Unwrap() error { return h.refusal }
 
+// unread is an error that is answered before the rest of the body has come.
+type unread struct{ error }
+
+func (u unread) Unwrap() error { return u.error }
+
 // problem is an error as clients see it (RFC 9457).
 type problem struct {
 	Type   string `json:"type"`
@@ -123,7 +128,7 @@ func (s *Server) problem(err error) problem {
 
 // fail answers a request with the problem that err is.
 func (s *Server) fail(w nethttp.ResponseWriter, r *nethttp.Request, err error) {
-	hangsUp := errors.As(err, new(hangUp))
+	hangsUp := errors.As(err, new(hangUp)) || errors.As(err, new(unread))
 	if errors.As(err, new(denied)) && !s.failures.take(s.client(r)) && !s.carriesToken(r) {
 		err = s.tooMany(w, r)
 	}

@@ -181,7 +181,7 @@ func (s *Server) refuseMixed(r *nethttp.Request, q query) error {
 		if err != nil {
 			return err
 		}
-		if _, err := s.speakerOf(r, in, said); err != nil {
+		if _, err := s.speakerIn(r, in, said); err != nil {
 			return err
 		}
 	}
@@ -199,12 +199,17 @@ func parseTTL(text string) (time.Duration, error) {
 
 // readRaw reads a message's own bytes.
 func (s *Server) readRaw(r *nethttp.Request, t bridge.Type, media string) (spoken, error) {
-	sender, q, err := s.asker(r, known(t)...)
+	q := parseQuery(r)
+	in := &body{limit: s.largestBody(), query: &q}
+	data, err := s.readBody(r, in)
 	if err != nil {
 		return spoken{}, err
 	}
-	data, err := s.readBody(r, &body{limit: s.largestBody(), lender: sender})
+	sender, err := s.speakerIn(r, in, q)
 	if err != nil {
+		return spoken{}, err
+	}
+	if err := q.only(known(t)...); err != nil {
 		return spoken{}, err
 	}
 	said := spoken{sender: sender, targets: q, content: bridge.Content{Data: data}, report: q.Get("callback_url")}

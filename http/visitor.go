@@ -14,9 +14,9 @@ import (
 )
 
 // What a connection is charged while nobody has proved who he is on it, in bytes:
-// for net/http's two buffers and a body that is read before that, and for TLS.
+// for net/http's two buffers, and for TLS.
 const (
-	strangerBytes = 12 << 10
+	strangerBytes = 8 << 10
 	tlsBytes      = 12 << 10
 )
 

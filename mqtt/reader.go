@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -74,7 +75,7 @@ func (c *conn) readBody(length int, loan *intake.Loan) ([]byte, error) {
 		*loan = c.broker.opts.Intake.Lend(bridge.MQTT, c.session)
 	}
 	body, err := intake.Read(c.r, nil, first, length, loan)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
 	return body, err

@@ -70,7 +70,7 @@ func (c *callbacks) list(s *bridge.Sender) []callbackView {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	views := []callbackView{}
-	for e := range c.of[s] {
+	for _, e := range c.shares.endpoints(s) {
 		if e.shown() {
 			views = append(views, e.view())
 		}

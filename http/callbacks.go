@@ -3,9 +3,8 @@ package http
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"math/rand/v2"
-	nethttp "net/http"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,8 +16,8 @@ import (
 )
 
 // callbacks posts messages and delivery reports. What there is to know of one URL
-// of one sender is an endpoint; it has a goroutine only while something waits
-// for it.
+// of one sender is an endpoint; it has a goroutine only while an attempt is in
+// progress (turns). Memory is shared out by who holds how much (shares).
 type callbacks struct {
 	hub    *bridge.Hub
 	opts   CallbackOptions
@@ -34,15 +33,16 @@ type callbacks struct {
 
 	mu        sync.Mutex
 	endpoints map[endpointKey]*endpoint
-	of        map[*bridge.Sender]map[*endpoint]struct{}
+	shares    *shares
+	turns     *turns
 	numbers   uint64 // of the newest endpoint
-	bytes     int    // of all deliveries
-	serving   bool   // goroutines may be started
-	closed    bool
+	busy      int    // endpoints with a delivery at hand
+	serving   bool   // attempts may be made
+	closed    bool   // nothing new is taken
+	stopping  bool   // what fails now is left for the next start
+	warned    time.Time
+	settled   chan struct{} // closed once it is closed and no endpoint is busy
 	workers   sync.WaitGroup
-
-	slots    chan struct{} // one for each attempt in progress
-	stopping chan struct{} // what fails now is left for the next start
 }
 
 // outcome is how one attempt at a delivery, or a delivery, ended.
@@ -54,18 +54,18 @@ const (
 	givenUp                  // no other follows
 	tooLate                  // it expired first
 	disabled                 // a callback was switched off
+	gaveWay                  // an attempt was cut short to make room, and is made again
 	numOutcomes
 )
 
 func (o outcome) String() string {
-	return [...]string{"delivered", "retried", "failed", "expired", "disabled"}[o]
+	return [...]string{"delivered", "retried", "failed", "expired", "disabled", "gave_way"}[o]
 }
 
 func newCallbacks(hub *bridge.Hub, opts CallbackOptions, policy *addressPolicy, log *logrus.Logger) *callbacks {
 	c := &callbacks{
 		hub: hub, opts: opts, log: log, now: hub.Now, poster: newPoster(opts, policy), signer: newSigner(opts.SigningKey),
-		endpoints: map[endpointKey]*endpoint{}, of: map[*bridge.Sender]map[*endpoint]struct{}{},
-		slots: make(chan struct{}, opts.Concurrency), stopping: make(chan struct{}),
+		endpoints: map[endpointKey]*endpoint{}, shares: newShares(), turns: newTurns(opts.Concurrency), settled: make(chan struct{}),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	if opts.Store != nil {
@@ -93,24 +93,11 @@ func (c *callbacks) put(to *callback, d *delivery) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	d.to = to
-	why, full := bridge.QueueFull, false
 	e := c.endpoints[to.key]
-	switch {
-	case c.closed:
-		why, full = bridge.Failed, true
-	case to.hasEnded():
-		why, full = bridge.Disconnected, true
-	case e == nil: // for a delivery report
-		if full = c.reportsLocked(to.key.sender) >= c.opts.PerSender; !full {
-			e = c.newEndpointLocked(to.key)
-			full = !e.hasRoom(d, c.opts)
-		}
-	case !e.hasRoom(d, c.opts):
-		now := c.now()
-		c.drop(bridge.Expired, e.discard(func(d *delivery) bool { return d.expired(now) }))
-		full = !e.hasRoom(d, c.opts)
+	if e == nil && c.reportsLocked(to.key.sender) < c.opts.PerSender {
+		e = c.newEndpointLocked(to.key) // for a delivery report
 	}
-	if full {
+	if why, ok := c.takesLocked(e, d); !ok {
 		c.drop(why, 1)
 		if e != nil {
 			c.forgetIdleLocked(e)
@@ -121,6 +108,27 @@ func (c *callbacks) put(to *callback, d *delivery) bool {
 	c.workLocked(e)
 	c.changedLocked(e)
 	return true
+}
+
+// takesLocked reports whether an endpoint, nil for none, takes a delivery, or why
+// not. What has expired makes room first.
+func (c *callbacks) takesLocked(e *endpoint, d *delivery) (why bridge.Reason, ok bool) {
+	switch {
+	case c.closed:
+		return bridge.Failed, false
+	case d.to.hasEnded():
+		return bridge.Disconnected, false
+	case e == nil:
+		return bridge.QueueFull, false
+	}
+	if !e.hasRoom(d, c.opts) {
+		now := c.now()
+		c.drop(bridge.Expired, e.discard(func(d *delivery) bool { return d.expired(now) }))
+		if !e.hasRoom(d, c.opts) {
+			return bridge.QueueFull, false
+		}
+	}
+	return bridge.QueueFull, c.findRoomLocked(e, d)
 }
 
 func (c *callbacks) drop(why bridge.Reason, n int) { c.hub.Counters().Drop(bridge.HTTP, why, n) }
@@ -140,137 +148,51 @@ func (c *callbacks) queued() (n int) {
 	return n
 }
 
-// workLocked gives an endpoint a goroutine, if something waits and it has none.
-func (c *callbacks) workLocked(e *endpoint) {
-	if !c.serving || e.working || len(e.waiting) == 0 {
-		return
-	}
-	e.working = true
-	c.workers.Go(func() { c.work(e) })
-}
-
-// work posts what waits for an endpoint until nothing does.
-func (c *callbacks) work(e *endpoint) {
-	for {
-		c.mu.Lock()
-		if len(e.waiting) == 0 || c.ctx.Err() != nil {
-			c.leaveLocked(e)
-			c.mu.Unlock()
-			return
-		}
-		d := e.begin()
-		c.mu.Unlock()
-		if !c.deliver(e, d) {
-			c.mu.Lock()
-			c.leaveLocked(e)
-			c.mu.Unlock()
-			return
-		}
-	}
-}
-
-// deliver posts one body, and again after a while if that fails. It reports false
-// if that is to wait for the next start.
-func (c *callbacks) deliver(e *endpoint, d *delivery) bool {
-	gap := c.opts.RetryGap
-	for attempt := 0; ; attempt++ {
-		switch {
-		case c.ctx.Err() != nil:
-			return false
-		case d.to.hasEnded():
-			c.finish(e, d, bridge.Disconnected)
-			return true
-		case d.expired(c.now()):
-			c.count(tooLate, 1)
-			c.finish(e, d, bridge.Expired)
-			return true
-		}
-		if !c.takeSlot(d.to) {
-			continue
-		}
-		err := c.poster.post(c.ctx, d, c.secrets(e))
-		<-c.slots
-		if err == nil {
-			c.succeeded(e, d)
-			return true
-		}
-		c.logFailure(d, attempt, err)
-		var answered statusError
-		errors.As(err, &answered)
-		last := attempt >= c.opts.Retries
-		switch c.failed(e, d, err, answered.code == nethttp.StatusGone, last) {
-		case retried:
-			if !c.pause(d.to, max(jitter(gap), answered.after)) {
-				return false
-			}
-			gap = min(2*gap, c.opts.MaxGap)
-		case disabled:
-			if c.keeper != nil {
-				c.keeper.saveLogged() // the reason is on disk before the membership is gone there
-			}
-			c.hub.EndCallback(e.key.sender, e.key.url)
-			return true
-		default:
-			return true
-		}
-	}
-}
-
-// jitter makes a gap up to a quarter longer, so that receivers that were down do
-// not get everything at once.
-func jitter(gap time.Duration) time.Duration { return gap + rand.N(gap/4+1) }
-
-// takeSlot waits until an attempt may begin. It reports false if there may be
-// nothing to try any more.
-func (c *callbacks) takeSlot(to *callback) bool {
-	select {
-	case c.slots <- struct{}{}:
-		return true
-	case <-to.ended:
-	case <-c.ctx.Done():
-	}
-	return false
-}
-
-// pause waits before a retry, unless there is nothing to retry any more. It
-// reports false if the next start is to do it.
-func (c *callbacks) pause(to *callback, gap time.Duration) bool {
-	t := time.NewTimer(gap)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-to.ended:
-	case <-c.ctx.Done():
-	case <-c.stopping:
-		return false
-	}
-	return true
-}
-
-func (c *callbacks) logFailure(d *delivery, attempt int, err error) {
-	// Not the URL: its path or query may be a secret.
-	c.log.WithFields(logrus.Fields{
-		"sender": d.to.key.sender.ID(), "attempt": attempt + 1, "refused": refusedByPolicy(err), "why": describe(err),
-	}).Debug("callback failed")
-}
-
-// drain lets the workers finish until ctx ends. What waits then is written to
-// disk, or has failed where there is none.
+// drain delivers what waits until ctx ends. What is left then, and what fails
+// meanwhile, is written to disk, or has failed where there is none.
 func (c *callbacks) drain(ctx context.Context) {
 	c.mu.Lock()
 	c.closed = true
-	c.mu.Unlock()
-	if c.keeper != nil {
-		close(c.stopping) // nobody waits for a receiver that is down
+	if c.keeper != nil { // nobody waits for a receiver that is down
+		c.stopping = true
+		c.leaveAllLocked(pausing)
 	}
-	stop := context.AfterFunc(ctx, c.cancel)
-	c.workers.Wait()
-	stop()
+	c.settleLocked()
+	c.mu.Unlock()
+	select {
+	case <-c.settled:
+	case <-ctx.Done():
+	}
 	c.cancel()
+	c.mu.Lock()
+	c.leaveAllLocked(pausing, lined)
+	c.mu.Unlock()
+	<-c.settled
+	c.workers.Wait()
 	if c.keeper != nil {
 		c.keeper.stop()
 	}
 	c.poster.close()
+}
+
+// leaveAllLocked makes the endpoints in some phases leave what they have at hand.
+func (c *callbacks) leaveAllLocked(phases ...phase) {
+	for _, e := range slices.Collect(maps.Values(c.endpoints)) {
+		if slices.Contains(phases, e.phase) {
+			c.leaveLocked(e)
+		}
+	}
+}
+
+// settleLocked notes that nothing is delivered any more.
+func (c *callbacks) settleLocked() {
+	select {
+	case <-c.settled:
+	default:
+		if c.closed && c.busy == 0 {
+			close(c.settled)
+		}
+	}
 }
 
 // reporter returns what posts the delivery report of one publication.

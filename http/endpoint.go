@@ -17,16 +17,23 @@ type endpointKey struct {
 type endpoint struct {
 	key      endpointKey
 	number   uint64 // of all endpoints there have been, over restarts too
-	total    *int   // bytes of the deliveries of all endpoints
+	share    *share // its sender's
+	byBytes  int    // its place there
 	attached map[bridge.Channel]*callback
 	waiting  []*delivery // in their order
-	current  *delivery   // the one that is being posted; nil: none
+	current  *delivery   // the one that is being delivered; nil: none
 	bytes    int         // of those
 	failed   []*delivery // given up, the newest last; they can be replayed
 	kept     int         // bytes of them
-	working  bool        // a goroutine posts
 	listed   bool        // a callback has it, or had; else it is for delivery reports
 	state    endpointState
+
+	phase   phase
+	tries   int           // of current, that counted
+	gap     time.Duration // before the next try, if this one fails
+	lined   uint64        // its number among those that wait for a turn
+	attempt *attempt      // the last one
+	retry   *time.Timer   // while it is pausing
 
 	lastTaken time.Time // when the receiver last took something
 
@@ -35,6 +42,16 @@ type endpoint struct {
 	stored      bool              // it is on disk, with storedState
 	storedState endpointState
 }
+
+// phase is what an endpoint does about its current delivery.
+type phase int
+
+const (
+	idle    phase = iota // there is none
+	lined                // it waits for its turn
+	posting              // an attempt is in progress
+	pausing              // it waits before the next one
+)
 
 // endpointState is what outlives the callback's goroutine, and a restart.
 type endpointState struct {
@@ -62,6 +79,11 @@ type delivery struct {
 	changes uint64 // of what stands on disk
 }
 
+// deliveryBytes is what a delivery takes besides its body.
+const deliveryBytes = 256
+
+func (d *delivery) size() int { return deliveryBytes + len(d.body) }
+
 func (d *delivery) report() bool { return d.said.IsZero() }
 
 func (d *delivery) expired(now time.Time) bool { return !d.expires.IsZero() && !now.Before(d.expires) }
@@ -83,12 +105,13 @@ func (c *callback) hasEnded() bool {
 	}
 }
 
-// hasRoom reports whether a delivery may wait. What waits and has expired makes
-// room first.
+// hasRoom reports whether its own queue takes a delivery more.
 func (e *endpoint) hasRoom(d *delivery, opts CallbackOptions) bool {
-	return *e.total+len(d.body) <= opts.TotalBytes &&
-		(len(e.waiting) == 0 || len(e.waiting) < opts.Queue && e.bytes+len(d.body) <= opts.Bytes)
+	return len(e.waiting) == 0 || len(e.waiting) < opts.Queue && e.bytes+d.size() <= opts.Bytes
 }
+
+// held is how many bytes it holds, waiting and kept.
+func (e *endpoint) held() int { return e.bytes + e.kept }
 
 func (e *endpoint) push(d *delivery) {
 	e.lastSeq++
@@ -99,8 +122,8 @@ func (e *endpoint) push(d *delivery) {
 
 // hold counts the bytes of what waits in, or out.
 func (e *endpoint) hold(d *delivery, by int) {
-	e.bytes += by * len(d.body)
-	*e.total += by * len(d.body)
+	e.bytes += by * d.size()
+	e.share.hold(e, by*d.size())
 }
 
 // begin takes the first that waits.
@@ -131,16 +154,20 @@ func (e *endpoint) keepFailed(d *delivery, why string, opts CallbackOptions) {
 	d.why = why
 	d.changes++
 	e.restoreFailed(d)
-	for len(e.failed) > opts.Kept || len(e.failed) > 0 && (e.kept > opts.Bytes || *e.total > opts.TotalBytes) {
-		oldest := e.failed[0]
-		e.takeFailed(func(d *delivery) bool { return d == oldest })
+	for len(e.failed) > opts.Kept || len(e.failed) > 0 && (e.kept > opts.Bytes || e.share.pool.bytes > opts.forAll()) {
+		e.takeOldestFailed()
 	}
 }
 
 func (e *endpoint) restoreFailed(d *delivery) {
 	e.failed = append(e.failed, d)
-	e.kept += len(d.body)
-	*e.total += len(d.body)
+	e.kept += d.size()
+	e.share.hold(e, d.size())
+}
+
+func (e *endpoint) takeOldestFailed() {
+	oldest := e.failed[0]
+	e.takeFailed(func(d *delivery) bool { return d == oldest })
 }
 
 // takeFailed takes out what was given up and f chooses.
@@ -149,8 +176,8 @@ func (e *endpoint) takeFailed(f func(*delivery) bool) (taken []*delivery) {
 		if !f(d) {
 			return false
 		}
-		e.kept -= len(d.body)
-		*e.total -= len(d.body)
+		e.kept -= d.size()
+		e.share.hold(e, -d.size())
 		taken = append(taken, d)
 		return true
 	})

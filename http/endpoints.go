@@ -58,7 +58,7 @@ func (c *callbacks) catchUp(key endpointKey, missed replay) {
 		if to == nil || waits[d.id] { // nil: left meanwhile
 			continue
 		}
-		if bytes -= len(d.body); len(fit) >= room || bytes < 0 {
+		if bytes -= d.size(); len(fit) >= room || bytes < 0 {
 			room, gaps = 0, append(gaps, m.Channel)
 			c.drop(bridge.QueueFull, 1)
 			continue
@@ -127,12 +127,12 @@ func (c *callbacks) makeRoomLocked(s *bridge.Sender) {
 	if n, oldest := c.shownLocked(s); n >= c.opts.PerSender && oldest != nil {
 		c.forgetLocked(oldest)
 	}
-	if len(c.of[s]) < secretsKept+c.opts.PerSender {
+	if len(c.shares.endpoints(s)) < secretsKept+c.opts.PerSender {
 		return
 	}
 	var oldest *endpoint
-	for e := range c.of[s] {
-		if e.listed && !e.shown() && !e.working && (oldest == nil || e.state.Rotated.Before(oldest.state.Rotated)) {
+	for _, e := range c.shares.endpoints(s) {
+		if e.listed && !e.shown() && e.phase == idle && (oldest == nil || e.state.Rotated.Before(oldest.state.Rotated)) {
 			oldest = e
 		}
 	}
@@ -144,12 +144,12 @@ func (c *callbacks) makeRoomLocked(s *bridge.Sender) {
 // shownLocked counts a sender's callbacks, and finds the oldest of those that are
 // not attached any more.
 func (c *callbacks) shownLocked(s *bridge.Sender) (n int, oldest *endpoint) {
-	for e := range c.of[s] {
+	for _, e := range c.shares.endpoints(s) {
 		if !e.shown() {
 			continue
 		}
 		n++
-		if len(e.attached) == 0 && !e.working && (oldest == nil || e.state.LastErrorAt.Before(oldest.state.LastErrorAt)) {
+		if len(e.attached) == 0 && e.phase == idle && (oldest == nil || e.state.LastErrorAt.Before(oldest.state.LastErrorAt)) {
 			oldest = e
 		}
 	}
@@ -158,7 +158,7 @@ func (c *callbacks) shownLocked(s *bridge.Sender) (n int, oldest *endpoint) {
 
 // reportsLocked counts the endpoints that a sender has for delivery reports alone.
 func (c *callbacks) reportsLocked(s *bridge.Sender) (n int) {
-	for e := range c.of[s] {
+	for _, e := range c.shares.endpoints(s) {
 		if !e.listed {
 			n++
 		}
@@ -168,12 +168,9 @@ func (c *callbacks) reportsLocked(s *bridge.Sender) (n int) {
 
 func (c *callbacks) newEndpointLocked(key endpointKey) *endpoint {
 	c.numbers++
-	e := &endpoint{key: key, number: c.numbers, total: &c.bytes, attached: map[bridge.Channel]*callback{}, saved: map[uint64]uint64{}}
+	e := &endpoint{key: key, number: c.numbers, attached: map[bridge.Channel]*callback{}, saved: map[uint64]uint64{}}
 	c.endpoints[key] = e
-	if c.of[key.sender] == nil {
-		c.of[key.sender] = map[*endpoint]struct{}{}
-	}
-	c.of[key.sender][e] = struct{}{}
+	c.shares.add(e)
 	return e
 }
 
@@ -189,6 +186,9 @@ func (c *callbacks) end(to *callback) {
 		return
 	}
 	c.drop(bridge.Disconnected, e.discard(func(d *delivery) bool { return d.to == to }))
+	if d := e.current; d != nil && d.to == to && e.phase != posting { // an attempt ends by itself
+		c.dropCurrentLocked(e, bridge.Disconnected)
+	}
 	if e.attached[to.channel] == to { // else another has taken its place
 		delete(e.attached, to.channel)
 		if !e.disabled() {
@@ -201,7 +201,7 @@ func (c *callbacks) end(to *callback) {
 
 // forgetIdleLocked forgets an endpoint of which there is nothing more to know.
 func (c *callbacks) forgetIdleLocked(e *endpoint) {
-	known := len(e.attached) > 0 || e.working || len(e.waiting)+len(e.failed) > 0
+	known := len(e.attached) > 0 || e.phase != idle || len(e.waiting)+len(e.failed) > 0
 	if e.listed && (e.state.Secret > 0 || e.disabled()) {
 		known = true // until the sender is forgotten: see sweep
 	}
@@ -211,13 +211,10 @@ func (c *callbacks) forgetIdleLocked(e *endpoint) {
 }
 
 func (c *callbacks) forgetLocked(e *endpoint) {
-	delete(c.endpoints, e.key)
-	delete(c.of[e.key.sender], e)
-	if len(c.of[e.key.sender]) == 0 {
-		delete(c.of, e.key.sender)
-	}
 	e.discard(func(*delivery) bool { return true })
 	e.takeFailed(func(*delivery) bool { return true })
+	delete(c.endpoints, e.key)
+	c.shares.remove(e)
 	c.changedLocked(e)
 }
 
@@ -227,46 +224,17 @@ func (c *callbacks) changedLocked(e *endpoint) {
 	}
 }
 
-// doneLocked notes that a delivery is not being posted any more.
-func (c *callbacks) doneLocked(e *endpoint, d *delivery) {
-	e.current = nil
-	e.hold(d, -1)
-	c.changedLocked(e)
-}
-
-// finish drops the delivery at hand.
-func (c *callbacks) finish(e *endpoint, d *delivery, why bridge.Reason) {
-	c.drop(why, 1)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.doneLocked(e, d)
-}
-
-// leaveLocked ends an endpoint's goroutine. What it did not come to is left for
-// the next start, or has failed where nothing outlives the process.
-func (c *callbacks) leaveLocked(e *endpoint) {
-	e.working = false
-	if e.current != nil {
-		e.waiting = append([]*delivery{e.current}, e.waiting...)
-		e.current = nil
-	}
-	stays := func(d *delivery) bool { return c.keeper != nil && e.listed && !d.report() }
-	c.drop(bridge.Failed, e.discard(func(d *delivery) bool { return !stays(d) }))
-	c.changedLocked(e)
-	c.forgetIdleLocked(e)
-}
-
 // sweep forgets endpoints whose senders were forgotten.
 func (c *callbacks) sweep() {
-	var idle []*endpoint
+	var unused []*endpoint
 	c.mu.Lock()
 	for _, e := range c.endpoints {
-		if len(e.attached) == 0 && !e.working {
-			idle = append(idle, e)
+		if len(e.attached) == 0 && e.phase == idle {
+			unused = append(unused, e)
 		}
 	}
 	c.mu.Unlock() // the hub's lock is taken before this one
-	for _, e := range idle {
+	for _, e := range unused {
 		if c.hub.Known(e.key.sender.ID()) {
 			continue
 		}
@@ -275,69 +243,6 @@ func (c *callbacks) sweep() {
 			c.forgetLocked(e)
 		}
 		c.mu.Unlock()
-	}
-}
-
-func (c *callbacks) succeeded(e *endpoint, d *delivery) {
-	c.count(delivered, 1)
-	c.hub.Seen(e.key.sender)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	e.state.FailingSince, e.lastTaken = time.Time{}, c.now()
-	c.doneLocked(e, d)
-}
-
-// failed notes an attempt that failed, and says what comes of it.
-func (c *callbacks) failed(e *endpoint, d *delivery, err error, gone, last bool) outcome {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ctx.Err() != nil {
-		return retried // the attempt was cut short: it says nothing
-	}
-	now := c.now()
-	e.state.LastError, e.state.LastErrorAt = describe(err), now.Round(0)
-	if e.state.FailingSince.IsZero() {
-		e.state.FailingSince = now
-	}
-	c.changedLocked(e)
-	if !d.report() && !d.to.hasEnded() {
-		switch failing := now.Sub(e.state.FailingSince); {
-		case gone:
-			c.disableLocked(e, d, "its receiver answered 410 Gone")
-			return disabled
-		case last && failing > c.opts.DisableAfter:
-			c.disableLocked(e, d, fmt.Sprintf("every attempt has failed since %s (callbacks.disable_after)", e.state.FailingSince.UTC().Format("2006-01-02 15:04")))
-			return disabled
-		}
-	}
-	if !last && !gone {
-		c.count(retried, 1)
-		return retried
-	}
-	e.current = nil
-	c.giveUpLocked(e, d)
-	return givenUp
-}
-
-// giveUpLocked counts a delivery that is not tried any more, and keeps it.
-func (c *callbacks) giveUpLocked(e *endpoint, d *delivery) {
-	c.count(givenUp, 1)
-	c.drop(bridge.Failed, 1)
-	e.hold(d, -1)
-	if !d.report() && !d.to.hasEnded() {
-		e.keepFailed(d, e.state.LastError, c.opts)
-	}
-}
-
-// disableLocked switches a callback off. Whoever calls it ends the membership.
-func (c *callbacks) disableLocked(e *endpoint, d *delivery, reason string) {
-	e.state.Disabled, e.state.Reason = c.now().Round(0), reason
-	c.count(disabled, 1)
-	c.log.WithFields(logrus.Fields{"sender": e.key.sender.ID(), "reason": reason}).Warn("callback disabled")
-	all := append([]*delivery{d}, e.waiting...)
-	e.current, e.waiting = nil, nil
-	for _, d := range all {
-		c.giveUpLocked(e, d)
 	}
 }
 

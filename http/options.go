@@ -103,6 +103,10 @@ type CallbackOptions struct {
 	Resolver *net.Resolver
 }
 
+// forAll is how many bytes all senders' callbacks share. An eighth of the rest is
+// for callbacks with nothing waiting.
+func (o CallbackOptions) forAll() int { return o.TotalBytes - o.TotalBytes/8 }
+
 // DefaultOptions returns the options of a gateway that was configured with
 // nothing.
 func DefaultOptions() Options {

@@ -40,9 +40,13 @@ func newPoster(opts CallbackOptions, policy *addressPolicy) *poster {
 	p := &poster{timeout: opts.Timeout}
 	p.transport = &nethttp.Transport{
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			// The transport does not end a dial with its request.
+			// The transport does not end a dial with its request: one that was cut
+			// short is not to hold a socket.
 			ctx, cancel := context.WithTimeout(ctx, opts.Timeout)
 			defer cancel()
+			if attempt, ok := ctx.Value(attemptKey{}).(context.Context); ok {
+				defer context.AfterFunc(attempt, cancel)()
+			}
 			p.conns.Add(1)
 			conn, err := policy.dial(ctx, network, address)
 			if err != nil {
@@ -64,6 +68,9 @@ func newPoster(opts CallbackOptions, policy *addressPolicy) *poster {
 	}
 	return p
 }
+
+// attemptKey is under what a request's context has the attempt's.
+type attemptKey struct{}
 
 // countedConn says when it is closed.
 type countedConn struct {
@@ -101,7 +108,7 @@ func retryAfter(text string, now time.Time) time.Duration {
 
 // post makes one attempt at a delivery. Only a status of 2xx is a success.
 func (p *poster) post(ctx context.Context, d *delivery, secrets [][]byte) error {
-	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	ctx, cancel := context.WithTimeout(context.WithValue(ctx, attemptKey{}, ctx), p.timeout)
 	defer cancel()
 	req, err := nethttp.NewRequestWithContext(ctx, nethttp.MethodPost, d.to.key.url, bytes.NewReader(d.body))
 	if err != nil {

@@ -65,11 +65,9 @@ func sign(h nethttp.Header, d *delivery, secrets [][]byte, now time.Time) {
 	h.Set(webhookSignature, strings.Join(signatures, " "))
 }
 
-// secrets are those to sign with: the one in force, and for a while the one
+// secretsLocked are those to sign with: the one in force, and for a while the one
 // before it.
-func (c *callbacks) secrets(e *endpoint) [][]byte {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (c *callbacks) secretsLocked(e *endpoint) [][]byte {
 	all := [][]byte{c.signer.secret(e.key, e.state.Secret)}
 	if n := e.state.Secret; n > 0 && c.now().Sub(e.state.Rotated) < c.opts.RotationOverlap {
 		all = append(all, c.signer.secret(e.key, n-1))

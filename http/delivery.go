@@ -1,0 +1,229 @@
+package http
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	nethttp "net/http"
+	"slices"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"watchtower/bridge"
+)
+
+// The life of a delivery: it waits in its endpoint, becomes the current one, waits
+// for a turn, is posted, and is done, given up, or posted again after a pause.
+
+// workLocked begins with what waits for an endpoint, unless it is at something.
+func (c *callbacks) workLocked(e *endpoint) {
+	if !c.serving || c.closed || e.phase != idle || len(e.waiting) == 0 {
+		return
+	}
+	c.busy++
+	c.nextLocked(e)
+	c.goOnLocked()
+}
+
+// nextLocked takes up what waits next for a busy endpoint. Whoever calls it calls
+// goOnLocked after.
+func (c *callbacks) nextLocked(e *endpoint) {
+	for {
+		if len(e.waiting) == 0 || c.ctx.Err() != nil {
+			c.leaveLocked(e)
+			return
+		}
+		e.begin()
+		e.tries, e.gap = 0, c.opts.RetryGap
+		if !c.overLocked(e) {
+			c.turns.lineUp(e)
+			return
+		}
+	}
+}
+
+// doneLocked ends what an endpoint does about its current delivery.
+func (c *callbacks) doneLocked(e *endpoint) {
+	if e.phase == lined {
+		c.turns.leave(e)
+	}
+	e.rest()
+	e.hold(e.current, -1)
+	e.current = nil
+	c.changedLocked(e)
+}
+
+// rest ends a pause.
+func (e *endpoint) rest() {
+	if e.retry != nil {
+		e.retry.Stop()
+		e.retry = nil
+	}
+}
+
+// dropCurrentLocked drops what an endpoint waits to post, and goes on.
+func (c *callbacks) dropCurrentLocked(e *endpoint, why bridge.Reason) {
+	c.drop(why, 1)
+	c.doneLocked(e)
+	c.nextLocked(e)
+	c.goOnLocked()
+}
+
+// leaveLocked makes an endpoint idle. What it did not come to is left for
+// the next start, or has failed where nothing outlives the process.
+func (c *callbacks) leaveLocked(e *endpoint) {
+	if e.phase == lined {
+		c.turns.leave(e)
+	}
+	e.rest()
+	e.phase = idle
+	if e.current != nil {
+		e.waiting = slices.Insert(e.waiting, 0, e.current)
+		e.current = nil
+	}
+	stays := func(d *delivery) bool { return c.keeper != nil && e.listed && !d.report() }
+	c.drop(bridge.Failed, e.discard(func(d *delivery) bool { return !stays(d) }))
+	c.changedLocked(e)
+	c.forgetIdleLocked(e)
+	c.busy--
+	c.settleLocked()
+}
+
+// ended notes how an attempt went, and goes on.
+func (c *callbacks) ended(a *attempt, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := a.e
+	c.turns.end(a)
+	switch {
+	case e.current != a.d: // it was let go meanwhile
+		c.nextLocked(e)
+	case err == nil:
+		c.succeededLocked(e)
+		c.nextLocked(e)
+	case c.ctx.Err() != nil: // it was cut short by the end: it says nothing
+		c.leaveLocked(e)
+	case c.failedLocked(e, a, err) == disabled:
+		c.goOnLocked()
+		c.mu.Unlock()
+		if c.keeper != nil {
+			c.keeper.saveLogged() // the reason is on disk before the membership is gone there
+		}
+		c.hub.EndCallback(e.key.sender, e.key.url)
+		c.mu.Lock()
+		c.nextLocked(e)
+	}
+	c.goOnLocked()
+}
+
+func (c *callbacks) succeededLocked(e *endpoint) {
+	c.count(delivered, 1)
+	c.hub.Seen(e.key.sender)
+	e.state.FailingSince, e.lastTaken = time.Time{}, c.now()
+	c.doneLocked(e)
+}
+
+// failedLocked notes an attempt that failed, and goes on; not if the callback was
+// disabled.
+func (c *callbacks) failedLocked(e *endpoint, a *attempt, err error) outcome {
+	if a.cut {
+		c.count(gaveWay, 1)
+		c.againLocked(e, jitter(e.gap))
+		return gaveWay
+	}
+	c.logFailure(a.d, e.tries, err)
+	var answered statusError
+	errors.As(err, &answered)
+	gone, last := answered.code == nethttp.StatusGone, e.tries >= c.opts.Retries
+	now := c.now()
+	e.state.LastError, e.state.LastErrorAt = describe(err), now.Round(0)
+	if e.state.FailingSince.IsZero() {
+		e.state.FailingSince = now
+	}
+	c.changedLocked(e)
+	if !a.d.report() && !a.d.to.hasEnded() {
+		switch failing := now.Sub(e.state.FailingSince); {
+		case gone:
+			c.disableLocked(e, "its receiver answered 410 Gone")
+			return disabled
+		case last && failing > c.opts.DisableAfter:
+			c.disableLocked(e, fmt.Sprintf("every attempt has failed since %s (callbacks.disable_after)", e.state.FailingSince.UTC().Format("2006-01-02 15:04")))
+			return disabled
+		}
+	}
+	if !last && !gone {
+		c.count(retried, 1)
+		e.tries++
+		c.againLocked(e, max(jitter(e.gap), answered.after))
+		return retried
+	}
+	e.current = nil
+	c.giveUpLocked(e, a.d)
+	c.nextLocked(e)
+	return givenUp
+}
+
+// againLocked makes an endpoint try again after a pause, unless there is nothing to
+// try any more.
+func (c *callbacks) againLocked(e *endpoint, gap time.Duration) {
+	switch {
+	case c.overLocked(e):
+		c.nextLocked(e)
+		return
+	case c.stopping:
+		c.leaveLocked(e)
+		return
+	}
+	e.gap = min(2*e.gap, c.opts.MaxGap)
+	e.phase = pausing
+	var t *time.Timer
+	t = time.AfterFunc(gap, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if e.retry != t { // it was stopped a moment too late
+			return
+		}
+		e.retry = nil
+		if c.overLocked(e) {
+			c.nextLocked(e)
+		} else {
+			c.turns.lineUp(e)
+		}
+		c.goOnLocked()
+	})
+	e.retry = t
+}
+
+// jitter makes a gap up to a quarter longer, so that receivers that were down do
+// not get everything at once.
+func jitter(gap time.Duration) time.Duration { return gap + rand.N(gap/4+1) }
+
+// giveUpLocked counts a delivery that is not tried any more, and keeps it.
+func (c *callbacks) giveUpLocked(e *endpoint, d *delivery) {
+	c.count(givenUp, 1)
+	c.drop(bridge.Failed, 1)
+	e.hold(d, -1)
+	if !d.report() && !d.to.hasEnded() {
+		e.keepFailed(d, e.state.LastError, c.opts)
+	}
+}
+
+// disableLocked switches a callback off. Whoever calls it ends the membership.
+func (c *callbacks) disableLocked(e *endpoint, reason string) {
+	e.state.Disabled, e.state.Reason = c.now().Round(0), reason
+	c.count(disabled, 1)
+	c.log.WithFields(logrus.Fields{"sender": e.key.sender.ID(), "reason": reason}).Warn("callback disabled")
+	all := append([]*delivery{e.current}, e.waiting...)
+	e.current, e.waiting = nil, nil
+	for _, d := range all {
+		c.giveUpLocked(e, d)
+	}
+}
+
+func (c *callbacks) logFailure(d *delivery, tries int, err error) {
+	// Not the URL: its path or query may be a secret.
+	c.log.WithFields(logrus.Fields{
+		"sender": d.to.key.sender.ID(), "attempt": tries + 1, "refused": refusedByPolicy(err), "why": describe(err),
+	}).Debug("callback failed")
+}

@@ -1,0 +1,220 @@
+package http
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"watchtower/bridge"
+)
+
+// turns say which endpoint may make an attempt. The sender with the fewest
+// attempts in progress comes first; of those with as many, one with something that
+// was not tried yet; then who has waited longest. The last tenth is for senders
+// that have none in progress. Guarded by callbacks.mu.
+type turns struct {
+	most  int
+	going map[*attempt]struct{}
+	ready rank[*share] // those that wait, whose turn comes first first
+	lined uint64       // endpoints that have lined up so far
+	timer *time.Timer  // to look whom to cut short; nil: nobody has to wait
+}
+
+// attempt is one POST in progress.
+type attempt struct {
+	e       *endpoint
+	d       *delivery
+	secrets [][]byte
+	began   time.Time
+	ctx     context.Context
+	cancel  context.CancelFunc
+	cut     bool // it was told to end, to make room
+}
+
+// An attempt that has lasted this long gives way to a sender that has fewer in
+// progress. Who answers sooner is never cut short. Whether somebody has to is
+// looked at this often.
+const (
+	givesWayAfter = 500 * time.Millisecond
+	cutEvery      = 20 * time.Millisecond
+	cutsAtOnce    = 64
+)
+
+func newTurns(most int) *turns {
+	return &turns{most: most, going: map[*attempt]struct{}{}, ready: rank[*share]{
+		place: func(s *share) *int { return &s.byTurn },
+		before: func(a, b *share) bool {
+			if a.going != b.going {
+				return a.going < b.going
+			}
+			if first := len(a.firsts) > 0; first != (len(b.firsts) > 0) {
+				return first
+			}
+			return a.next().lined < b.next().lined
+		},
+	}}
+}
+
+// lineUp makes an endpoint wait for its turn.
+func (t *turns) lineUp(e *endpoint) {
+	t.lined++
+	e.lined, e.phase = t.lined, lined
+	if sh := e.share; e.tries == 0 {
+		sh.firsts = append(sh.firsts, e)
+	} else {
+		sh.others = append(sh.others, e)
+	}
+	t.changed(e.share)
+}
+
+// leave takes an endpoint out of the line.
+func (t *turns) leave(e *endpoint) {
+	e.share.firsts, e.share.others = without(e.share.firsts, e), without(e.share.others, e)
+	t.changed(e.share)
+}
+
+// without takes an endpoint out of a line, of which it mostly is the first.
+func without(line []*endpoint, e *endpoint) []*endpoint {
+	i := slices.Index(line, e)
+	if i == 0 {
+		line[0] = nil
+		return line[1:]
+	}
+	if i > 0 {
+		return slices.Delete(line, i, i+1)
+	}
+	return line
+}
+
+// changed puts a share where it belongs.
+func (t *turns) changed(sh *share) {
+	switch {
+	case !sh.waits():
+		t.ready.remove(sh)
+	case sh.byTurn == 0:
+		t.ready.add(sh)
+	default:
+		t.ready.moved(sh)
+	}
+}
+
+// next takes the endpoint whose turn it is out of the line; nil: it is nobody's.
+func (t *turns) next() *endpoint {
+	if len(t.ready.members) == 0 {
+		return nil
+	}
+	sh, free := t.ready.members[0], t.most-len(t.going)
+	if free <= 0 || sh.going > 0 && free <= t.most/10 {
+		return nil
+	}
+	e := sh.next()
+	t.leave(e)
+	return e
+}
+
+// begin counts an attempt in.
+func (t *turns) begin(a *attempt) {
+	t.going[a] = struct{}{}
+	a.e.share.going++
+	t.changed(a.e.share)
+}
+
+// end counts it out.
+func (t *turns) end(a *attempt) {
+	delete(t.going, a)
+	sh := a.e.share
+	sh.going--
+	if a.cut {
+		sh.cut--
+	}
+	t.changed(sh)
+}
+
+// cutShort tells an attempt to end.
+func (a *attempt) cutShort() {
+	if !a.cut {
+		a.cut = true
+		a.e.share.cut++
+		a.cancel()
+	}
+}
+
+// makeRoom cuts short what takes long, for the senders whose turn it would be: for
+// each one attempt of whoever has most in progress, its longest. A sender that has
+// most itself gives way to its own first tries.
+func (t *turns) makeRoom(now time.Time) {
+	var slow []*attempt
+	for a := range t.going {
+		if !a.cut && now.Sub(a.began) >= givesWayAfter {
+			slow = append(slow, a)
+		}
+	}
+	slices.SortFunc(slow, func(a, b *attempt) int { return a.began.Compare(b.began) })
+	for _, sh := range t.ready.members[:min(cutsAtOnce, len(t.ready.members))] { // about in the order of their turns
+		if len(slow) == 0 {
+			return
+		}
+		if sh.going > 0 && len(sh.firsts) == 0 {
+			continue
+		}
+		left := func(a *attempt) int { return a.e.share.going - a.e.share.cut }
+		most := slices.MaxFunc(slow, func(a, b *attempt) int { return cmp.Compare(left(a), left(b)) }) // of equals the first, which began first
+		if left(most) > sh.going || most.e.share == sh && sh.cut == 0 {
+			most.cutShort()
+			slow = slices.DeleteFunc(slow, func(a *attempt) bool { return a == most })
+		}
+	}
+}
+
+// goOnLocked begins what has its turn, and looks again in a while if somebody has
+// to wait for it.
+func (c *callbacks) goOnLocked() {
+	for e := c.turns.next(); e != nil; e = c.turns.next() {
+		if c.overLocked(e) {
+			c.nextLocked(e)
+			continue
+		}
+		c.beginLocked(e)
+	}
+	if len(c.turns.ready.members) > 0 && c.turns.timer == nil && c.ctx.Err() == nil {
+		c.turns.timer = time.AfterFunc(cutEvery, c.makeRoom)
+	}
+}
+
+func (c *callbacks) makeRoom() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.turns.timer = nil
+	c.turns.makeRoom(time.Now())
+	c.goOnLocked()
+}
+
+// overLocked drops the delivery at hand if nobody is to have it any more.
+func (c *callbacks) overLocked(e *endpoint) bool {
+	d := e.current
+	switch {
+	case d.to.hasEnded():
+		c.drop(bridge.Disconnected, 1)
+	case d.expired(c.now()):
+		c.count(tooLate, 1)
+		c.drop(bridge.Expired, 1)
+	default:
+		return false
+	}
+	c.doneLocked(e)
+	return true
+}
+
+// beginLocked makes an attempt in a goroutine.
+func (c *callbacks) beginLocked(e *endpoint) {
+	a := &attempt{e: e, d: e.current, secrets: c.secretsLocked(e), began: time.Now()}
+	a.ctx, a.cancel = context.WithCancel(c.ctx)
+	e.phase, e.attempt = posting, a
+	c.turns.begin(a)
+	c.workers.Go(func() {
+		err := c.poster.post(a.ctx, a.d, a.secrets)
+		a.cancel()
+		c.ended(a, err)
+	})
+}

@@ -19,7 +19,7 @@ const (
 	Expired                    // it waited longer than its message expiry interval
 	Unsendable                 // the operating system refused to send it
 	Forgotten                  // an unconfirmed registration made room for a newer one
-	Limit                      // a client, or what it asked for, over a limit of the configuration
+	Limit                      // a client, what it asked for, or what waited for a callback, over a limit of the configuration
 	Forged                     // a session frame whose tag is wrong
 	Duplicate                  // a session frame whose number was taken already, or is too old
 	Elsewhere                  // a session frame from an address that is not its session's

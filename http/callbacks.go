@@ -135,8 +135,9 @@ func (c *callbacks) drop(why bridge.Reason, n int) { c.hub.Counters().Drop(bridg
 
 func (c *callbacks) count(o outcome, n int) { c.outcomes[o].Add(uint64(n)) }
 
-// queued returns how many deliveries wait or are being tried.
-func (c *callbacks) queued() (n int) {
+// queued returns how many deliveries wait or are being tried, and how many bytes
+// all hold.
+func (c *callbacks) queued() (n, bytes int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, e := range c.endpoints {
@@ -145,7 +146,7 @@ func (c *callbacks) queued() (n int) {
 			n++
 		}
 	}
-	return n
+	return n, c.shares.bytes
 }
 
 // drain delivers what waits until ctx ends. What is left then, and what fails

@@ -35,7 +35,7 @@ func (c *callbacks) nextLocked(e *endpoint) {
 			return
 		}
 		e.begin()
-		e.tries, e.gap = 0, c.opts.RetryGap
+		e.tries, e.wasCut, e.gap = 0, false, c.opts.RetryGap
 		if !c.overLocked(e) {
 			c.turns.lineUp(e)
 			return
@@ -129,6 +129,7 @@ func (c *callbacks) succeededLocked(e *endpoint) {
 func (c *callbacks) failedLocked(e *endpoint, a *attempt, err error) outcome {
 	if a.cut {
 		c.count(gaveWay, 1)
+		e.wasCut = true
 		c.againLocked(e, jitter(e.gap))
 		return gaveWay
 	}

@@ -30,6 +30,7 @@ type endpoint struct {
 
 	phase   phase
 	tries   int           // of current, that counted
+	wasCut  bool          // one of those that did not
 	gap     time.Duration // before the next try, if this one fails
 	lined   uint64        // its number among those that wait for a turn
 	attempt *attempt      // the last one

@@ -33,10 +33,11 @@ var (
 	streamWaiting = describeMetric("stream_queue_messages", "Messages that wait for streams.")
 	callbackTries = describeMetric("callbacks_total", "Deliveries to callbacks, and attempts that were followed by another.", "outcome")
 	callbackQueue = describeMetric("callback_queue_messages", "Messages that wait for callbacks.")
+	callbackBytes = describeMetric("callback_bytes", "Bytes of what waits for callbacks, and of what was given up and is kept.")
 
 	described = []*prometheus.Desc{
 		messagesIn, messagesOut, drops, attachments, sendersKnown, queueMessages, busSeconds,
-		streamsOpen, streamWaiting, callbackTries, callbackQueue,
+		streamsOpen, streamWaiting, callbackTries, callbackQueue, callbackBytes,
 	}
 )
 
@@ -92,7 +93,9 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 		gauge(streamsOpen, n, kind)
 	}
 	gauge(streamWaiting, waiting)
-	gauge(callbackQueue, m.callbacks.queued())
+	waiting, held := m.callbacks.queued()
+	gauge(callbackQueue, waiting)
+	gauge(callbackBytes, held)
 	for o := range numOutcomes {
 		counter(callbackTries, m.callbacks.outcomes[o].Load(), o.String())
 	}

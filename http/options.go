@@ -80,9 +80,9 @@ type CallbackOptions struct {
 	MaxGap     time.Duration // but not over this
 	Kept       int           // deliveries of one callback that were given up and can be replayed; 0: none
 	PerSender  int           // URLs of one sender's callbacks
-	TotalBytes int           // bytes of all that waits for callbacks, and of what was given up and is kept
+	TotalBytes int           // bytes of all that waits for callbacks, and of what was given up and is kept (shares)
 
-	Concurrency int           // attempts at a time
+	Concurrency int           // attempts at a time (turns)
 	MaxIdle     int           // connections that are kept open
 	Resolve     time.Duration // for the resolution of a name at the join
 	URLBytes    int           // longest callback_url
@@ -103,8 +103,8 @@ type CallbackOptions struct {
 	Resolver *net.Resolver
 }
 
-// forAll is how many bytes all senders' callbacks share. An eighth of the rest is
-// for callbacks with nothing waiting.
+// forAll is how many bytes all senders' callbacks share. The last eighth is set
+// aside for callbacks that have nothing waiting, or whose receivers take what comes.
 func (o CallbackOptions) forAll() int { return o.TotalBytes - o.TotalBytes/8 }
 
 // DefaultOptions returns the options of a gateway that was configured with

@@ -16,12 +16,11 @@ import (
 type share struct {
 	pool      *shares
 	sender    *bridge.Sender
-	endpoints rank[*endpoint] // the one that holds most first
-	bytes     int             // of what waits, and of what was given up and is kept
-	going     int             // attempts in progress
-	cut       int             // of those, the ones that were told to end
-	firsts    []*endpoint     // wait for a turn with something that was not tried yet
-	others    []*endpoint     // wait for a turn to try again
+	endpoints rank[*endpoint]           // the one that holds most first
+	bytes     int                       // of what waits, and of what was given up and is kept
+	going     int                       // attempts in progress
+	cut       int                       // of those, the ones that were told to end
+	lines     [numUrgencies][]*endpoint // that wait for a turn
 
 	byBytes, byTurn int // its places in the ranks
 }
@@ -83,15 +82,15 @@ func (sh *share) hold(e *endpoint, n int) {
 	sh.pool.byBytes.moved(sh)
 }
 
-// waits reports whether one of its endpoints wants a turn.
-func (sh *share) waits() bool { return len(sh.firsts)+len(sh.others) > 0 }
-
-// next is its endpoint whose turn comes first.
-func (sh *share) next() *endpoint {
-	if len(sh.firsts) > 0 {
-		return sh.firsts[0]
+// next is its endpoint whose turn comes first, and how urgent that is; nil: none
+// waits.
+func (sh *share) next() (*endpoint, urgency) {
+	for u, line := range sh.lines {
+		if len(line) > 0 {
+			return line[0], urgency(u)
+		}
 	}
-	return sh.others[0]
+	return nil, numUrgencies
 }
 
 // rank is a heap whose members know their places in it.
@@ -143,13 +142,13 @@ func (r *rank[T]) Pop() any {
 // findRoomLocked reports whether a delivery more may wait for an endpoint. Where no
 // byte is free, whoever holds more than its sender would lets its oldest go, and of
 // one sender's endpoints the one that holds more. Something for an endpoint with
-// nothing waiting gets in if anybody holds more than its sender does now, or by
-// the bytes that are set aside for it.
+// nothing waiting gets in if anybody holds more than its sender does now. For those,
+// and for receivers that took the last, bytes are set aside.
 func (c *callbacks) findRoomLocked(e *endpoint, d *delivery) bool {
-	own, n, first := e.share, d.size(), e.phase == idle && len(e.waiting) == 0
-	more := n
-	if first {
-		more = 0
+	own, n := e.share, d.size()
+	more, aside := n, e.takes()
+	if e.phase == idle && len(e.waiting) == 0 {
+		more, aside = 0, true
 	}
 	for c.shares.bytes+n > c.opts.forAll() {
 		v := c.shares.byBytes.members[0]
@@ -159,7 +158,7 @@ func (c *callbacks) findRoomLocked(e *endpoint, d *delivery) bool {
 			over = w != e && w.held() > e.held()+more
 		}
 		if !over || !c.letGoLocked(w) {
-			return first && c.shares.bytes+n <= c.opts.TotalBytes
+			return aside && c.shares.bytes+n <= c.opts.TotalBytes
 		}
 	}
 	return true

@@ -10,9 +10,9 @@ import (
 )
 
 // turns say which endpoint may make an attempt. The sender with the fewest
-// attempts in progress comes first; of those with as many, one with something that
-// was not tried yet; then who has waited longest. The last tenth is for senders
-// that have none in progress. Guarded by callbacks.mu.
+// attempts in progress comes first; of those with as many, the most urgent; then who
+// has waited longest. The last tenth is for senders that have none in progress.
+// Guarded by callbacks.mu.
 type turns struct {
 	most  int
 	going map[*attempt]struct{}
@@ -20,6 +20,29 @@ type turns struct {
 	lined uint64       // endpoints that have lined up so far
 	timer *time.Timer  // to look whom to cut short; nil: nobody has to wait
 }
+
+// urgency is how soon an endpoint's turn comes, among equals.
+type urgency int
+
+const (
+	proven urgency = iota // something new, to a receiver that took the last
+	first                 // something new, to one of which nothing is known, or nothing good
+	again                 // something that was tried
+	numUrgencies
+)
+
+func (e *endpoint) urgency() urgency {
+	switch {
+	case e.tries > 0 || e.wasCut:
+		return again
+	case e.takes():
+		return proven
+	}
+	return first
+}
+
+// takes reports whether its receiver took the last that it was given.
+func (e *endpoint) takes() bool { return !e.lastTaken.IsZero() && e.state.FailingSince.IsZero() }
 
 // attempt is one POST in progress.
 type attempt struct {
@@ -48,10 +71,9 @@ func newTurns(most int) *turns {
 			if a.going != b.going {
 				return a.going < b.going
 			}
-			if first := len(a.firsts) > 0; first != (len(b.firsts) > 0) {
-				return first
-			}
-			return a.next().lined < b.next().lined
+			e, of := a.next()
+			f, than := b.next()
+			return of < than || of == than && e.lined < f.lined
 		},
 	}}
 }
@@ -60,37 +82,29 @@ func newTurns(most int) *turns {
 func (t *turns) lineUp(e *endpoint) {
 	t.lined++
 	e.lined, e.phase = t.lined, lined
-	if sh := e.share; e.tries == 0 {
-		sh.firsts = append(sh.firsts, e)
-	} else {
-		sh.others = append(sh.others, e)
-	}
+	u := e.urgency()
+	e.share.lines[u] = append(e.share.lines[u], e)
 	t.changed(e.share)
 }
 
 // leave takes an endpoint out of the line.
 func (t *turns) leave(e *endpoint) {
-	e.share.firsts, e.share.others = without(e.share.firsts, e), without(e.share.others, e)
+	for u, line := range e.share.lines {
+		switch i := slices.Index(line, e); {
+		case i == 0: // as mostly
+			line[0] = nil
+			e.share.lines[u] = line[1:]
+		case i > 0:
+			e.share.lines[u] = slices.Delete(line, i, i+1)
+		}
+	}
 	t.changed(e.share)
-}
-
-// without takes an endpoint out of a line, of which it mostly is the first.
-func without(line []*endpoint, e *endpoint) []*endpoint {
-	i := slices.Index(line, e)
-	if i == 0 {
-		line[0] = nil
-		return line[1:]
-	}
-	if i > 0 {
-		return slices.Delete(line, i, i+1)
-	}
-	return line
 }
 
 // changed puts a share where it belongs.
 func (t *turns) changed(sh *share) {
-	switch {
-	case !sh.waits():
+	switch e, _ := sh.next(); {
+	case e == nil:
 		t.ready.remove(sh)
 	case sh.byTurn == 0:
 		t.ready.add(sh)
@@ -108,7 +122,7 @@ func (t *turns) next() *endpoint {
 	if free <= 0 || sh.going > 0 && free <= t.most/10 {
 		return nil
 	}
-	e := sh.next()
+	e, _ := sh.next()
 	t.leave(e)
 	return e
 }
@@ -155,7 +169,7 @@ func (t *turns) makeRoom(now time.Time) {
 		if len(slow) == 0 {
 			return
 		}
-		if sh.going > 0 && len(sh.firsts) == 0 {
+		if _, u := sh.next(); u == again && sh.going > 0 {
 			continue
 		}
 		left := func(a *attempt) int { return a.e.share.going - a.e.share.cut }

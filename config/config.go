@@ -24,6 +24,7 @@ type Config struct {
 	HomeAssistant   HomeAssistant
 	TLS             TLS
 	SecretKey       string // empty: one is generated, unless Open
+	AdminKey        string // empty: one is generated
 	Open            bool
 	DataDir         string
 	Gateway         Gateway
@@ -51,6 +52,7 @@ type HTTP struct {
 	WriteTimeout   time.Duration
 	StreamQueue    int // messages
 	MailboxTimeout time.Duration
+	Console        bool // operators may manage the gateway over HTTP
 }
 
 // UDP is the section of the UDP bridge.

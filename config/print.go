@@ -43,7 +43,7 @@ func (c *Config) YAML(secrets bool) []byte {
 		}
 	}
 	if len(c.Users) > 0 {
-		fmt.Fprintf(&b, "# who may connect over MQTT besides those with the secret key or a token\nusers:\n")
+		fmt.Fprintf(&b, "# who may connect over MQTT besides those with the secret key or a token, and who is an operator\nusers:\n")
 		for _, name := range slices.Sorted(maps.Keys(c.Users)) {
 			u := c.Users[name]
 			if secrets {

@@ -44,6 +44,7 @@ func settings(c *Config) []setting {
 		define("http.write_timeout", "10s", duration(&c.HTTP.WriteTimeout, leastTime), "longest time for one write to a client"),
 		define("http.stream_queue", "1024", number(&c.HTTP.StreamQueue, 1, mostQueued), "messages that wait for one stream"),
 		define("http.mailbox_timeout", "10m", duration(&c.HTTP.MailboxTimeout, leastTime), "after how long a mailbox that nobody reads leaves its channels"),
+		define("http.console", "true", boolean(&c.HTTP.Console), "let operators manage the gateway over HTTP, below /operator"),
 
 		define("udp.listen", ":3033", text(&c.UDP.Listen, listenAddress), "where UDP listens, host:port; empty: off").alias("udp"),
 		define("udp.segmentation_offload", "true", boolean(&c.UDP.SegmentationOffload), "have the system cut datagrams to one receiver apart (Linux); false: for network devices that do it wrong"),
@@ -76,6 +77,7 @@ func settings(c *Config) []setting {
 		define("tls.require_client_certificate", "false", boolean(&c.TLS.RequireClientCertificate), "refuse clients without a certificate"),
 
 		define("secret_key", "", text(&c.SecretKey, secretKey), "key with which everybody may register; empty: one is generated and kept").secret(),
+		define("admin_key", "", text(&c.AdminKey, secretKey), "key with which an operator signs in; empty: one is generated and kept").secret(),
 		define("open", "false", boolean(&c.Open), "run without a secret key: everybody may register"),
 		define("data_dir", "", text(&c.DataDir, dataDir), "where senders and keys are kept; empty: $STATE_DIRECTORY, else ~/.local/state/watchtower"),
 		define("gateway.name", "", text(&c.Gateway.Name, gatewayName), "this gateway's name, A–Z a–z 0–9 _ . - up to 64; empty: generated once"),

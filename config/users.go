@@ -11,11 +11,12 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// User is somebody who connects over MQTT with a user name and a password of
-// their own.
+// User is somebody with a user name and a password of their own, over MQTT and
+// as an operator.
 type User struct {
 	PasswordHash string // bcrypt, as `watchtower passwd` prints it
 	ACL          []Rule // nil: everything; empty: nothing
+	Role         string // as an operator: look, speak, manage; empty: none
 }
 
 // Rule is one line of an access list: "read home/#".
@@ -25,6 +26,8 @@ type Rule struct {
 }
 
 func (r Rule) String() string { return r.Access + " " + r.Topic }
+
+var roles = []string{"look", "speak", "manage"}
 
 var accesses = []string{"read", "write", "readwrite", "deny"}
 
@@ -73,8 +76,13 @@ func (r *reader) userKey(u *User, key, path string, kv *ast.MappingValueNode) {
 			access, topic, _ := strings.Cut(strings.TrimSpace(line), " ")
 			u.ACL = append(u.ACL, Rule{access, strings.TrimSpace(topic)})
 		}
+	case "role":
+		var ok bool
+		if u.Role, ok = nodeText(kv.Value); !ok || u.Role == "" {
+			r.fault(path, kv.Key, "must be one of %s", strings.Join(roles, ", "))
+		}
 	default:
-		r.fault(path, kv.Key, "unknown key%s", meant(nearest(key, []string{"password_hash", "acl"})))
+		r.fault(path, kv.Key, "unknown key%s", meant(nearest(key, []string{"password_hash", "acl", "role"})))
 	}
 }
 
@@ -88,6 +96,9 @@ func checkUser(name string, u User, add func(path string, err error)) {
 		faults = append(faults, rule.check())
 	}
 	add(path+".acl", oneLine(faults))
+	if u.Role != "" {
+		add(path+".role", oneOf(roles...)(u.Role))
+	}
 }
 
 // userName bounds a user's name. A dot would make the senders of two users look
@@ -143,6 +154,9 @@ func yamlUser(u User, hash string) string {
 			lines = append(lines, strconv.Quote(rule.String()))
 		}
 		s += ", acl: [" + strings.Join(lines, ", ") + "]"
+	}
+	if u.Role != "" {
+		s += ", role: " + u.Role
 	}
 	return s + "}"
 }

@@ -81,6 +81,9 @@ func (c *Config) faults(from map[string]string) Faults {
 		add("open", errors.New("cannot be true while secret_key is set: keep one of them"))
 	}
 	secure := c.TLS.On() && c.HTTP.TLSListen+c.MQTT.TLSListen != ""
+	if c.AdminKey != "" && c.AdminKey == c.SecretKey {
+		add("admin_key", errors.New("must not be the secret key, which every device has"))
+	}
 	if c.HTTP.Listen+c.UDP.Listen+c.TCP.Listen+c.MQTT.Listen == "" && !secure {
 		add("http.listen", errors.New("every protocol is off: turn on HTTP, UDP, TCP or MQTT"))
 	}

@@ -1,0 +1,40 @@
+package config
+
+import (
+	"maps"
+	"reflect"
+	"slices"
+)
+
+// Changed names what differs between two configurations: settings by their
+// paths, then channels and users by theirs (channels.5, users.guest).
+func Changed(a, b *Config) (paths []string) {
+	of := settings(b)
+	for i, s := range settings(a) {
+		if s.value.yaml() != of[i].value.yaml() {
+			paths = append(paths, s.Path)
+		}
+	}
+	for _, n := range slices.Sorted(maps.Keys(union(a.Channels, b.Channels))) {
+		was, before := a.Channels[n]
+		if is, after := b.Channels[n]; before != after || was != is {
+			paths = append(paths, channelPath(n))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(union(a.Users, b.Users))) {
+		was, before := a.Users[name]
+		if is, after := b.Users[name]; before != after || !reflect.DeepEqual(was, is) {
+			paths = append(paths, "users."+name)
+		}
+	}
+	return paths
+}
+
+func union[K comparable, V any](a, b map[K]V) map[K]V {
+	all := maps.Clone(a)
+	if all == nil {
+		all = map[K]V{}
+	}
+	maps.Copy(all, b)
+	return all
+}

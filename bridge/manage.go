@@ -146,50 +146,62 @@ func (h *Hub) infoLocked(s *Sender) SenderInfo {
 	return info
 }
 
-// Rename gives a sender another name. The old one is free, for whoever registers
-// it next. It returns once that is on disk.
-func (h *Hub) Rename(id SenderID, name string) error {
-	if !ValidName(name) {
-		return fault(InvalidName, "name", "must be 1 to 64 of A–Z a–z 0–9 _ . : -")
-	}
+// SenderChange is what an operator changes of a sender; nil leaves it as it is.
+type SenderChange struct {
+	Name      *string // the old one is free, for whoever registers it next
+	Protected *bool   // its name is given again only against its token
+}
+
+// Change changes a sender, all or nothing. It returns once that is on disk.
+func (h *Hub) Change(id SenderID, c SenderChange) error {
 	return h.manage(id, func(s *Sender) error {
-		if err := h.mayNameLocked(name, s.user); err != nil {
+		name := s.Name()
+		if c.Name != nil {
+			name = *c.Name
+		}
+		if err := h.mayChangeLocked(s, name, c); err != nil {
 			return err
 		}
-		if h.userOfLocked(name) != s.user && s.user != "" {
-			return fault(NameProtected, "name", "sender %d belongs to the user %s of the configuration: its name begins with %s.", s.id, s.user, s.user)
+		if c.Protected != nil {
+			s.protected = *c.Protected
 		}
-		switch taken := h.names[name]; {
-		case taken == s:
-			return nil
-		case taken != nil:
-			return fault(NameTaken, "name", "%q is the name of sender %d: forget or rename that first", name, taken.id)
-		}
-		if old := s.Name(); old != "" {
-			delete(h.names, old)
-		}
-		s.speaker = nil // of the old name
-		h.setNameLocked(s, name)
-		for _, on := range s.joined {
-			h.touchLocked(on.channel)
+		if old := s.Name(); name != old {
+			if old != "" {
+				delete(h.names, old)
+			}
+			s.speaker = nil // of the old name
+			h.setNameLocked(s, name)
+			for _, on := range s.joined {
+				h.touchLocked(on.channel)
+			}
 		}
 		return nil
 	})
 }
 
-// Protect has a sender's name given again only against its token, or as before.
-// It returns once that is on disk.
-func (h *Hub) Protect(id SenderID, protected bool) error {
-	return h.manage(id, func(s *Sender) error {
-		switch {
-		case protected && s.Name() == "":
-			return fault(InvalidName, "protected", "needs a name: only a name can be given again")
-		case protected && s.token == [sha256.Size]byte{}:
-			return fault(NoToken, "protected", "sender %d has no token, and nobody could ever use its name: give it one first", id)
-		}
-		s.protected = protected
+func (h *Hub) mayChangeLocked(s *Sender, name string, c SenderChange) error {
+	if c.Name != nil && !ValidName(name) {
+		return fault(InvalidName, "name", "must be 1 to 64 of A–Z a–z 0–9 _ . : -")
+	}
+	if err := h.mayNameLocked(name, s.user); err != nil {
+		return err
+	}
+	if h.userOfLocked(name) != s.user && s.user != "" {
+		return fault(NameProtected, "name", "sender %d belongs to the user %s of the configuration: its name begins with %s.", s.id, s.user, s.user)
+	}
+	if taken := h.names[name]; taken != nil && taken != s {
+		return fault(NameTaken, "name", "%q is the name of sender %d: forget or rename that first", name, taken.id)
+	}
+	if c.Protected == nil || !*c.Protected {
 		return nil
-	})
+	}
+	if name == "" {
+		return fault(InvalidName, "protected", "needs a name: only a name can be given again")
+	}
+	if s.token == [sha256.Size]byte{} {
+		return fault(NoToken, "protected", "sender %d has no token, so nobody could use its name again: give it one first", s.id)
+	}
+	return nil
 }
 
 // FreshToken gives a sender a new token; the earlier one stops. It returns once

@@ -21,6 +21,14 @@ func codeOf(err error) bridge.Code {
 	return ""
 }
 
+func rename(h *bridge.Hub, id bridge.SenderID, name string) error {
+	return h.Change(id, bridge.SenderChange{Name: &name})
+}
+
+func protect(h *bridge.Hub, id bridge.SenderID, protected bool) error {
+	return h.Change(id, bridge.SenderChange{Protected: &protected})
+}
+
 func TestSendersAreListedInPages(t *testing.T) {
 	h := newHub(t, nil)
 	for i := range 1000 {
@@ -86,11 +94,11 @@ func TestManagingSenders(t *testing.T) {
 	require.NoError(t, err)
 	door, err := h.RegisterName(bridge.Naming{Name: "door", Lasting: true}, func() {})
 	require.NoError(t, err)
-	assert.Equal(t, bridge.NameTaken, codeOf(h.Rename(lamp.ID, "door")))
-	assert.Equal(t, bridge.InvalidName, codeOf(h.Rename(lamp.ID, "a b")))
-	assert.Equal(t, bridge.UnknownSender, codeOf(h.Rename(1, "x")))
-	require.NoError(t, h.Rename(lamp.ID, "lamp"), "to its own")
-	require.NoError(t, h.Rename(lamp.ID, "light"))
+	assert.Equal(t, bridge.NameTaken, codeOf(rename(h, lamp.ID, "door")))
+	assert.Equal(t, bridge.InvalidName, codeOf(rename(h, lamp.ID, "a b")))
+	assert.Equal(t, bridge.UnknownSender, codeOf(rename(h, 1, "x")))
+	require.NoError(t, rename(h, lamp.ID, "lamp"), "to its own")
+	require.NoError(t, rename(h, lamp.ID, "light"))
 	again, err := h.RegisterWeb(bridge.Web{Name: "light"})
 	require.NoError(t, err)
 	assert.Equal(t, lamp.ID, again.ID)
@@ -98,8 +106,11 @@ func TestManagingSenders(t *testing.T) {
 	require.NoError(t, err)
 	assert.NotEqual(t, lamp.ID, other.ID, "the old name is free")
 
-	assert.Equal(t, bridge.NoToken, codeOf(h.Protect(door.Sender().ID(), true)))
-	require.NoError(t, h.Protect(lamp.ID, true))
+	assert.Equal(t, bridge.NoToken, codeOf(protect(h, door.Sender().ID(), true)))
+	name, yes := "dark", true
+	assert.Equal(t, bridge.NoToken, codeOf(h.Change(door.Sender().ID(), bridge.SenderChange{Name: &name, Protected: &yes})))
+	assert.Equal(t, "door", door.Sender().Name(), "all or nothing")
+	require.NoError(t, protect(h, lamp.ID, true))
 	_, err = h.RegisterWeb(bridge.Web{Name: "light"})
 	assert.Equal(t, bridge.NameProtected, codeOf(err))
 	token, err := h.FreshToken(lamp.ID)
@@ -109,7 +120,7 @@ func TestManagingSenders(t *testing.T) {
 	s, known := h.SenderByToken(token)
 	require.True(t, known)
 	assert.Equal(t, "light", s.Name())
-	require.NoError(t, h.Protect(lamp.ID, false))
+	require.NoError(t, protect(h, lamp.ID, false))
 	_, err = h.RegisterWeb(bridge.Web{Name: "light"})
 	require.NoError(t, err)
 }
@@ -120,8 +131,8 @@ func TestWhatIsManagedIsOnDisk(t *testing.T) {
 	lamp, err := h.RegisterWeb(bridge.Web{Name: "lamp"})
 	require.NoError(t, err)
 	d.full = true
-	assert.Equal(t, bridge.StoreFailed, codeOf(h.Rename(lamp.ID, "light")))
-	assert.Equal(t, bridge.StoreFailed, codeOf(h.Protect(lamp.ID, true)))
+	assert.Equal(t, bridge.StoreFailed, codeOf(rename(h, lamp.ID, "light")))
+	assert.Equal(t, bridge.StoreFailed, codeOf(protect(h, lamp.ID, true)))
 	_, err = h.FreshToken(lamp.ID)
 	assert.Equal(t, bridge.StoreFailed, codeOf(err))
 	s, _ := h.SenderByID(lamp.ID)

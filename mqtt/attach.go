@@ -123,7 +123,7 @@ func (c *conn) connect() (err error) {
 		return c.refuse(bad)
 	}
 	c.know()
-	return nil
+	return c.broker.stillCounts(c, who)
 }
 
 // remember has the name of a client remembered whose session is to outlive its

@@ -66,6 +66,7 @@ type Broker struct {
 	now       func() time.Time
 	router    *router
 	sessions  *sessions
+	users     atomic.Pointer[map[string]User]
 	retained  *retained
 	passwords *passwords
 	keeper    *keeper // nil: nothing outlives the process
@@ -99,6 +100,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Broker, error) {
 		b.opts.Intake = intake.New(intake.Options{Counters: hub.Counters(), Log: log})
 	}
 	b.door = b.opts.Intake.Door(bridge.MQTT, "limits.mqtt_connections", opts.MaxConnections)
+	b.users.Store(&opts.Users)
 	if opts.Store == nil {
 		return b, nil
 	}

@@ -20,7 +20,8 @@ type identity struct {
 	owner  *owner
 	key    sessionKey
 	access *access
-	speaks bool // came with the secret key, so that it is the one of its name
+	hash   []byte // of the user's password, that was right
+	speaks bool   // came with the secret key, so that it is the one of its name
 }
 
 // owner ends whatever session a hold came to belong to.
@@ -57,8 +58,8 @@ func (o *owner) adopt(end func()) {
 func (b *Broker) identify(c *conn, userName string, password []byte, assigned bool) (identity, packets.Code) {
 	id := identity{owner: &owner{}, key: sessionKey{client: c.clientID}}
 	name := c.clientID // as a sender
-	if user, ok := b.opts.Users[userName]; ok {
-		if !b.passwords.right(userName, user.Hash, password) {
+	if user, ok := b.user(userName); ok {
+		if !b.passwords.right(user.Hash, password) {
 			b.warn(c.host(), "MQTT client refused: wrong password of user "+userName, c)
 			return id, packets.ErrBadUsernameOrPassword
 		}
@@ -66,7 +67,7 @@ func (b *Broker) identify(c *conn, userName string, password []byte, assigned bo
 			b.warn(c.host(), "MQTT client refused: its access list has %c in it, and its client id may be A–Z a–z 0–9 _ . : - only", c)
 			return id, packets.ErrClientIdentifierNotValid
 		}
-		id.key.user, id.access = userName, newAccess(user.Rules, userName, c.clientID)
+		id.key.user, id.access, id.hash = userName, newAccess(user.Rules, userName, c.clientID), user.Hash
 		name = userName + "." + c.clientID // user names have no dot: nobody else's sender
 	} else if s, ok := b.hub.SenderByToken(string(password)); ok && len(password) > 0 {
 		var err error
@@ -114,7 +115,7 @@ type passwords struct {
 	wait time.Duration // most for a turn
 
 	mu    sync.Mutex
-	known map[string][32]byte // digest of the right password, by user
+	known map[string][32]byte // digest of the right password, by its hash
 }
 
 // hashing is how many passwords are hashed at a time.
@@ -126,10 +127,10 @@ func newPasswords(wait time.Duration) *passwords {
 	return p
 }
 
-func (p *passwords) right(user string, hash, password []byte) bool {
+func (p *passwords) right(hash, password []byte) bool {
 	digest := sha256.Sum256(append(p.salt[:], password...))
 	p.mu.Lock()
-	known, ok := p.known[user]
+	known, ok := p.known[string(hash)]
 	p.mu.Unlock()
 	if ok && subtle.ConstantTimeCompare(known[:], digest[:]) == 1 {
 		return true
@@ -146,7 +147,7 @@ func (p *passwords) right(user string, hash, password []byte) bool {
 		return false
 	}
 	p.mu.Lock()
-	p.known[user] = digest
+	p.known[string(hash)] = digest
 	p.mu.Unlock()
 	return true
 }

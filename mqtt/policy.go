@@ -37,7 +37,7 @@ func (b *Broker) admit(s *session, p publication) (*message, error) {
 	if p.lifetime > 0 {
 		m.expires = b.now().UnixMilli() + int64(p.lifetime)*1000
 	}
-	onChannel, address, err := b.mayPublish(p.topic, s.sender(), s.access)
+	onChannel, address, err := b.mayPublish(p.topic, s.sender(), s.access.Load())
 	if err != nil {
 		return nil, err
 	}
@@ -193,29 +193,19 @@ func (b *Broker) sendWill(s *session, will *publication) {
 // subscribe puts one filter in force. It joins the channel that the filter
 // names, if it names one.
 func (b *Broker) subscribe(s *session, f packets.Subscription, subID int) (existed bool, _ error) {
-	filter, shared := cutShare(f.Filter)
-	means, refusal := b.tree.ParseFilter(filter)
-	if refusal != nil {
-		return false, refusal
-	}
-	if !s.access.maySubscribe(filter) && filter != b.tree.Me() {
-		return false, errDenied
-	}
-	sub := &subscription{
-		session: s, filter: strings.Clone(f.Filter), shared: shared, qos: min(f.Qos, 1),
-		noLocal: f.NoLocal, asIs: f.RetainAsPublished, subID: subID, means: means,
-	}
-	if shared || means.Receiver != 0 && means.Receiver != s.sender().ID() {
-		sub.means.Sends = false
-	}
-	if s.access != nil && means.Channel != 0 { // what is never let through is no reason to be there
-		sub.means.Broadcasts = means.Broadcasts && s.access.maySubscribe(b.tree.Say(means.Channel)+"/+")
-		sub.means.Sends = sub.means.Sends && s.access.maySubscribe(b.tree.Tell(means.Channel, s.sender().ID())+"/+")
-	}
 	s.subMu.Lock()
 	defer s.subMu.Unlock()
+	return b.subscribeLocked(s, f, subID)
+}
+
+// subscribeLocked is subscribe for those who hold subMu.
+func (b *Broker) subscribeLocked(s *session, f packets.Subscription, subID int) (existed bool, _ error) {
 	if s.hasEnded() {
 		return false, errors.New("the session has ended")
+	}
+	sub, err := b.meaning(s, f, subID)
+	if err != nil {
+		return false, err
 	}
 	old := s.subs[sub.filter]
 	if old == nil { // else the same filter means the same
@@ -232,11 +222,42 @@ func (b *Broker) subscribe(s *session, f packets.Subscription, subID int) (exist
 	return old != nil, nil
 }
 
+// meaning finds out what a filter is to its session, if it may have it. The
+// caller holds subMu.
+func (b *Broker) meaning(s *session, f packets.Subscription, subID int) (*subscription, error) {
+	filter, shared := cutShare(f.Filter)
+	means, refusal := b.tree.ParseFilter(filter)
+	if refusal != nil {
+		return nil, refusal
+	}
+	may := s.access.Load()
+	if !may.maySubscribe(filter) && filter != b.tree.Me() {
+		return nil, errDenied
+	}
+	sub := &subscription{
+		session: s, filter: strings.Clone(f.Filter), shared: shared, qos: min(f.Qos, 1),
+		noLocal: f.NoLocal, asIs: f.RetainAsPublished, subID: subID, means: means,
+	}
+	if shared || means.Receiver != 0 && means.Receiver != s.sender().ID() {
+		sub.means.Sends = false
+	}
+	if may != nil && means.Channel != 0 { // what is never let through is no reason to be there
+		sub.means.Broadcasts = means.Broadcasts && may.maySubscribe(b.tree.Say(means.Channel)+"/+")
+		sub.means.Sends = sub.means.Sends && may.maySubscribe(b.tree.Tell(means.Channel, s.sender().ID())+"/+")
+	}
+	return sub, nil
+}
+
 // unsubscribe takes a filter out of force, and leaves the channel with the last
 // filter that named it.
 func (b *Broker) unsubscribe(s *session, filter string) (existed bool) {
 	s.subMu.Lock()
 	defer s.subMu.Unlock()
+	return b.unsubscribeLocked(s, filter)
+}
+
+// unsubscribeLocked is unsubscribe for those who hold subMu.
+func (b *Broker) unsubscribeLocked(s *session, filter string) (existed bool) {
 	sub := s.subs[filter]
 	if sub == nil {
 		return false
@@ -327,7 +348,7 @@ func (b *Broker) greet(s *session, f packets.Subscription, subID int, existed bo
 		return
 	}
 	b.retained.match(filter, b.now(), func(m *message, of int) {
-		if !s.access.mayRead(m.topic) {
+		if !s.access.Load().mayRead(m.topic) {
 			return
 		}
 		s.offer(delivery{m: m, subIDs: ids, qos: min(f.Qos, m.qos, 1), retain: true}, of).count(s.counters)

@@ -94,7 +94,7 @@ func (r *restoring) session(key, value []byte) error {
 		return err
 	}
 	b := r.broker
-	user, ok := b.opts.Users[record.User]
+	user, ok := b.user(record.User)
 	if record.User != "" && !ok {
 		return fmt.Errorf("the configuration has no user %s any more", record.User)
 	}
@@ -170,7 +170,7 @@ func (r *restoring) queued(key, value []byte) error {
 	if s == nil || d.m == nil || !s.durable {
 		return errDamaged
 	}
-	if !s.access.mayRead(d.m.topic) {
+	if !s.access.Load().mayRead(d.m.topic) {
 		return errDenied
 	}
 	d.seq = binary.BigEndian.Uint64(key[8:])
@@ -203,11 +203,13 @@ func (b *Broker) newSession(id identity, number uint64) *session {
 	if number == 0 && b.keeper != nil {
 		number = b.keeper.lastSession.Add(1)
 	}
-	return &session{
+	s := &session{
 		queue: newQueue(), inflight: newQueue(),
 		key: id.key, hold: id.hold, voucher: b.hub.Voucher(id.hold.Sender()), owner: id.owner, counters: b.hub.Counters(),
 		keeper: b.keeper, number: number,
-		limits: queueLimits{b.opts.QueueMessages, b.opts.QueueBytes}, access: id.access,
-		subs: map[string]*subscription{}, channels: map[bridge.Channel]*joined{},
+		limits: queueLimits{b.opts.QueueMessages, b.opts.QueueBytes},
+		subs:   map[string]*subscription{}, channels: map[bridge.Channel]*joined{},
 	}
+	s.access.Store(id.access)
+	return s
 }

@@ -136,6 +136,9 @@ func (r *router) change(sub *subscription) {
 	r.changesOf(begin).Add(1)
 }
 
+// refresh makes all routes old, because what somebody may read has changed.
+func (r *router) refresh() { r.changed.Add(1) }
+
 // beginning is the first levels of a topic or filter, without what is behind them.
 func (r *router) beginning(topic string) string {
 	end := 0
@@ -218,7 +221,7 @@ func (r *router) match(topic string) *route {
 		if sub == nil || send && sub.session.sender().ID() != address.Receiver {
 			continue // nobody gets what was sent to another, whatever it subscribed to
 		}
-		if !sub.session.access.mayRead(topic) {
+		if !sub.session.access.Load().mayRead(topic) {
 			continue
 		}
 		i, ok := bySession[sub.session]
@@ -237,7 +240,7 @@ func (r *router) match(topic string) *route {
 	for _, candidates := range found.Shared {
 		for id := range candidates {
 			sub := r.subs[id]
-			if sub == nil || !sub.session.access.mayRead(topic) || topic[0] == '$' && beginsWild(sub.filter) {
+			if sub == nil || !sub.session.access.Load().mayRead(topic) || topic[0] == '$' && beginsWild(sub.filter) {
 				continue
 			}
 			g := groups[sub.filter]

@@ -34,8 +34,8 @@ type session struct {
 	owner    *owner
 	counters *bridge.Counters
 	limits   queueLimits
-	access   *access      // nil: everything
-	overflow atomic.Int64 // Unix seconds when a full queue was last logged
+	access   atomic.Pointer[access] // nil: everything
+	overflow atomic.Int64           // Unix seconds when a full queue was last logged
 
 	keeper *keeper // nil: nothing is kept on disk
 	number uint64  // on disk

@@ -128,7 +128,7 @@ func (s *Service) gateway() discovery {
 // addChannel gives the gateway's device the entities of a channel. The templates
 // live through the empty payload of a members topic that is removed.
 func (s *Service) addChannel(d discovery, c bridge.Channel) {
-	key, name := fmt.Sprintf("channel_%d", c), s.opts.Channels[c]
+	key, name := fmt.Sprintf("channel_%d", c), s.names[c]
 	short := "watchtower_" + s.tree.Gateway() + "_" + key
 	d.add(key, short, "event", name, component{
 		"state_topic": s.eventTopic(c), "event_types": []any{eventType}, "icon": "mdi:message-text",

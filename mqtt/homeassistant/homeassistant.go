@@ -71,8 +71,9 @@ type Service struct {
 	known known  // what Home Assistant may know; the announcer's own
 	saved []byte // as it is on disk
 
-	mu      sync.Mutex // guards all below, and the order of retained messages
-	quiet   bool       // nothing is repeated any more
+	mu      sync.Mutex                // guards all below, and the order of retained messages
+	names   map[bridge.Channel]string // of channels, as people see them
+	quiet   bool                      // nothing is repeated any more
 	devices map[bridge.SenderID]*device
 	due     map[string][]byte // retained topics to be written
 	wake    chan struct{}     // there is something due
@@ -84,7 +85,7 @@ func New(hub *bridge.Hub, bus Bus, memory Memory, opts Options, log *logrus.Logg
 	s := &Service{
 		hub: hub, tree: hub.Tree(), bus: bus, memory: memory, opts: opts, log: log, noisy: newThrottle(),
 		births: make(chan struct{}, 1), changed: make(chan struct{}, 1), wake: make(chan struct{}, 1),
-		devices: map[bridge.SenderID]*device{}, due: map[string][]byte{},
+		devices: map[bridge.SenderID]*device{}, due: map[string][]byte{}, names: opts.Channels,
 	}
 	var err error
 	if s.known, err = s.load(); err != nil {
@@ -103,6 +104,14 @@ func New(hub *bridge.Hub, bus Bus, memory Memory, opts Options, log *logrus.Logg
 func (s *Service) wants(m *bridge.Message) bool {
 	_, asked := s.opts.Channels[m.Channel]
 	return asked
+}
+
+// Rename gives channels other names. Which of them ask stays as it is.
+func (s *Service) Rename(names map[bridge.Channel]string) {
+	s.mu.Lock()
+	s.names = names
+	s.mu.Unlock()
+	signal(s.changed)
 }
 
 // Serve works until ctx ends, and returns when all that it started has ended.

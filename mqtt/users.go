@@ -1,0 +1,134 @@
+package mqtt
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"watchtower/bridge"
+)
+
+// user returns the user of the configuration of that name.
+func (b *Broker) user(name string) (User, bool) {
+	u, ok := (*b.users.Load())[name]
+	return u, ok
+}
+
+// CheckPassword reports whether a password is that of a user of the
+// configuration.
+func (b *Broker) CheckPassword(name, password string) bool {
+	user, ok := b.user(name)
+	return ok && b.passwords.right(user.Hash, []byte(password))
+}
+
+// SetUsers puts other users in force. The sessions of one that is gone end; one
+// whose password has changed is disconnected, and comes back with the new one.
+// What an access list does not allow any more is neither delivered nor heard; who
+// is still allowed to be there stays connected.
+func (b *Broker) SetUsers(users map[string]User) {
+	before := *b.users.Swap(&users)
+	b.passwords.forget()
+	var all []*session
+	b.sessions.mu.Lock()
+	for key, s := range b.sessions.all {
+		if key.user != "" {
+			all = append(all, s)
+		}
+	}
+	b.sessions.mu.Unlock()
+	for _, s := range all {
+		user, known := users[s.key.user]
+		switch old := before[s.key.user]; {
+		case !known:
+			b.end(s)
+		case !bytes.Equal(old.Hash, user.Hash):
+			b.restrict(s, user)
+			b.dismiss(s)
+		case !slices.Equal(old.Rules, user.Rules) || (old.Rules == nil) != (user.Rules == nil):
+			b.restrict(s, user)
+		}
+	}
+	b.router.refresh()
+}
+
+// stillCounts ends a connection whose user has changed while it connected.
+func (b *Broker) stillCounts(c *conn, who identity) error {
+	if who.key.user == "" {
+		return nil
+	}
+	user, known := b.user(who.key.user)
+	if known && bytes.Equal(user.Hash, who.hash) {
+		b.restrict(c.session, user)
+		return nil
+	}
+	if known {
+		b.dismiss(c.session)
+	} else {
+		b.end(c.session)
+	}
+	return nil // its reader finds it closed
+}
+
+// dismiss ends a session's connection. The session stays.
+func (b *Broker) dismiss(s *session) {
+	if c := s.connection(); c != nil {
+		c.halt(packets.ErrNotAuthorized, displacePatience)
+	}
+}
+
+// restrict puts a user's access list in force for a session: its filters mean
+// what they mean by that, and what waits for it and may not be read is dropped.
+func (b *Broker) restrict(s *session, user User) {
+	s.subMu.Lock()
+	defer s.subMu.Unlock()
+	may := newAccess(user.Rules, s.key.user, s.key.client)
+	if old := s.access.Swap(may); old == nil && may == nil || old != nil && may != nil && old.same(may) {
+		return
+	}
+	for filter, sub := range s.subs {
+		f := packets.Subscription{Filter: filter, Qos: sub.qos, NoLocal: sub.noLocal, RetainAsPublished: sub.asIs}
+		now, err := b.meaning(s, f, sub.subID)
+		if err == nil && now.means == sub.means {
+			continue
+		}
+		b.unsubscribeLocked(s, filter)
+		if err == nil {
+			_, err = b.subscribeLocked(s, f, sub.subID)
+		}
+		if err != nil {
+			b.log.WithError(err).WithField("client", shorten(s.key.client)).WithField("filter", shorten(filter)).Warn("subscription lost")
+		}
+	}
+	s.forgetUnread(func(d delivery) bool { return d.m.topic != b.tree.Me() && !may.mayRead(d.m.topic) })
+}
+
+// forgetUnread drops what waits and f chooses.
+func (s *session) forgetUnread(f func(delivery) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	kept := newQueue()
+	for s.queue.Len() > 0 {
+		if d := s.queue.Pop(); f(d) {
+			s.bytes -= d.m.weight()
+			s.counters.Drop(bridge.MQTT, bridge.Disconnected, 1)
+		} else {
+			kept.Push(d)
+		}
+	}
+	s.queue = kept
+	s.changed(true)
+}
+
+// same reports whether two access lists allow the same.
+func (a *access) same(b *access) bool {
+	equal := func(x, y [][]string) bool { return slices.EqualFunc(x, y, slices.Equal[[]string]) }
+	return equal(a.read, b.read) && equal(a.write, b.write) && equal(a.deny, b.deny)
+}
+
+// forget forgets which passwords were right.
+func (p *passwords) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	clear(p.known)
+}

@@ -67,7 +67,7 @@ func (g *Gateway) publishInfo() error {
 	_, senders := g.hub.MemberCounts()
 	stats := g.broker.Stats()
 	names := map[uint32]string{}
-	for c, ch := range g.cfg.Channels {
+	for c, ch := range g.reloads.inForce().Channels {
 		names[c] = ch.Name
 	}
 	payload, err := json.Marshal(map[string]any{

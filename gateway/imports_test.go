@@ -16,10 +16,11 @@ import (
 // examples stand outside: they are written as a stranger would.
 var mayImport = map[string][]string{
 	"cmd/watchtower":     {"gateway", "config", "bridge/frame", "device", "bench"},
-	"gateway":            {"config", "mqtt", "mqtt/homeassistant", "udp", "tcp", "http", "bridge", "bridge/frame", "bridge/store", "mqtt/store", "intake"},
+	"gateway":            {"config", "mqtt", "mqtt/homeassistant", "udp", "tcp", "http", "operator", "bridge", "bridge/frame", "bridge/store", "mqtt/store", "intake"},
 	"mqtt":               {"bridge", "bridge/outbound", "intake"},
 	"http":               {"bridge", "bridge/outbound", "intake"},
 	"http/contract":      {},
+	"operator":           {"bridge"},
 	"udp":                {"bridge", "bridge/wire", "bridge/basic", "bridge/frame", "bridge/session", "datagram", "intake"},
 	"tcp":                {"bridge", "bridge/wire", "bridge/basic", "bridge/frame", "bridge/session", "bridge/outbound", "intake"},
 	"bridge/basic":       {"bridge", "bridge/wire"},

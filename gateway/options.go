@@ -70,7 +70,7 @@ func (g *Gateway) mqttOptions(secure *tls.Config) mqtt.Options {
 	o := mqtt.DefaultOptions()
 	o.Listen = g.cfg.MQTT.Listen
 	o.TLSListen, o.TLS = g.cfg.MQTT.TLSListen, secure
-	o.Users = g.users()
+	o.Users = brokerUsers(g.cfg.Users)
 	o.Reserved = append(o.Reserved, "watchtower-"+g.name)
 	// Its own discovery: nobody else is to take the house's view of it over.
 	discovery := g.cfg.HomeAssistant.DiscoveryPrefix + "/device/" + homeassistant.GatewayID(g.name)
@@ -93,19 +93,25 @@ func (g *Gateway) homeAssistantOptions() homeassistant.Options {
 	o := g.pace
 	o.Prefix, o.BirthTopic, o.BirthDelay = g.cfg.HomeAssistant.DiscoveryPrefix, g.cfg.HomeAssistant.BirthTopic, g.cfg.HomeAssistant.BirthDelay
 	o.Devices, o.Version = g.cfg.Limits.HomeAssistantDevices, Version
-	o.Channels = map[bridge.Channel]string{}
-	for n, c := range g.cfg.Channels {
-		if c.HomeAssistant && g.cfg.HomeAssistant.Enabled {
-			o.Channels[bridge.Channel(n)] = c.Name
-		}
-	}
+	o.Channels = houseNames(g.cfg)
 	return o
 }
 
-// users are the configuration's, as the broker has them.
-func (g *Gateway) users() map[string]mqtt.User {
+// houseNames are the names of the channels that Home Assistant is told of.
+func houseNames(cfg config.Config) map[bridge.Channel]string {
+	names := map[bridge.Channel]string{}
+	for n, c := range cfg.Channels {
+		if c.HomeAssistant && cfg.HomeAssistant.Enabled {
+			names[bridge.Channel(n)] = c.Name
+		}
+	}
+	return names
+}
+
+// brokerUsers are the configuration's users, as the broker has them.
+func brokerUsers(configured map[string]config.User) map[string]mqtt.User {
 	users := map[string]mqtt.User{}
-	for name, u := range g.cfg.Users {
+	for name, u := range configured {
 		user := mqtt.User{Hash: []byte(u.PasswordHash)}
 		if u.ACL != nil {
 			user.Rules = []mqtt.Rule{} // none is nothing, not everything
@@ -189,6 +195,9 @@ func (g *Gateway) httpOptions(secure *tls.Config) http.Options {
 	o.SenderStreams = g.cfg.Limits.SenderStreams
 	o.Requests.Burst, o.Requests.Every = g.cfg.Limits.SenderRequests, time.Second/time.Duration(g.cfg.Limits.SenderRequests)
 	o.Failures.Burst, o.Failures.Every = g.cfg.Limits.Failures, g.cfg.Limits.FailureInterval
+	if g.cfg.HTTP.Console {
+		o.Operator = g.people
+	}
 	o.Ready = g.store.Healthy
 	o.Callbacks.Own = g.own
 	o.Callbacks.SigningKey = g.signingKey

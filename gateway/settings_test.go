@@ -71,6 +71,8 @@ var settingTests = map[string]func(*testing.T){
 	"mqtt.session_expiry":            testSessionExpiry,
 	"secret_key":                     testSecretKey,
 	"open":                           testOpen,
+	"admin_key":                      testAdminKey,
+	"http.console":                   testConsole,
 	"data_dir":                       testDataDir,
 	"gateway.name":                   testGatewayName,
 	"auth.require_token":             testRequireToken,

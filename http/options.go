@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	nethttp "net/http"
 	"net/netip"
 	"time"
 
@@ -21,6 +22,9 @@ type Options struct {
 	// ServeMQTT serves one client of MQTT over WebSocket until its connection
 	// has ended. Nil: there is no MQTT.
 	ServeMQTT func(net.Conn)
+
+	// Operator serves what is below /operator/. Nil: nothing is there.
+	Operator nethttp.Handler
 
 	// Ready says why the gateway cannot do its work just now; nil: it always can.
 	Ready func() error

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unicode/utf8"
@@ -19,8 +20,7 @@ import (
 // addressPolicy says where callbacks may go. The same one judges a URL at the
 // join and every address at the dial, since a name may have moved in between.
 type addressPolicy struct {
-	hosts      map[string]struct{} // open by name
-	prefixes   []netip.Prefix      // open by address
+	allowed    atomic.Pointer[allowList]
 	publicOnly bool
 	own        func() []netip.AddrPort
 	resolver   *net.Resolver
@@ -30,7 +30,6 @@ type addressPolicy struct {
 
 func newAddressPolicy(opts CallbackOptions) (*addressPolicy, error) {
 	p := &addressPolicy{
-		hosts:      map[string]struct{}{},
 		publicOnly: opts.PublicOnly,
 		own:        opts.Own,
 		resolver:   opts.Resolver,
@@ -43,18 +42,48 @@ func newAddressPolicy(opts CallbackOptions) (*addressPolicy, error) {
 	if p.resolver == nil {
 		p.resolver = net.DefaultResolver
 	}
-	for _, entry := range opts.Allow {
+	allowed, err := newAllowList(opts.Allow)
+	p.allowed.Store(allowed)
+	return p, err
+}
+
+// allowList is what is open whatever it is.
+type allowList struct {
+	hosts    map[string]struct{} // by name
+	prefixes []netip.Prefix      // by address
+}
+
+func newAllowList(entries []string) (*allowList, error) {
+	l := &allowList{hosts: map[string]struct{}{}}
+	for _, entry := range entries {
 		prefix, err := parsePrefix(strings.Trim(entry, "[]"))
 		switch {
 		case err == nil:
-			p.prefixes = append(p.prefixes, prefix)
+			l.prefixes = append(l.prefixes, prefix)
 		case entry == "" || strings.ContainsAny(entry, "/:@ "):
 			return nil, fmt.Errorf("callbacks.allow: %q is neither a host name, an address nor a CIDR", entry)
 		default:
-			p.hosts[hostKey(entry)] = struct{}{}
+			l.hosts[hostKey(entry)] = struct{}{}
 		}
 	}
-	return p, nil
+	return l, nil
+}
+
+// AllowCallbacks puts another list of hosts, addresses and CIDRs in force that
+// callbacks may reach besides (CallbackOptions.Allow). An error says what is wrong
+// with it; then nothing changes.
+func (s *Server) AllowCallbacks(entries []string) error {
+	allowed, err := newAllowList(entries)
+	if err != nil {
+		return err
+	}
+	s.policy.allowed.Store(allowed)
+	return nil
+}
+
+func (p *addressPolicy) openHost(host string) bool {
+	_, open := p.allowed.Load().hosts[hostKey(host)]
+	return open
 }
 
 // hostKey is what equal host names have in common.
@@ -72,7 +101,7 @@ func (p *addressPolicy) checkURL(ctx context.Context, text string) error {
 	if a, err := netip.ParseAddr(host); err == nil {
 		return p.check(host, netip.AddrPortFrom(a, port))
 	}
-	if _, open := p.hosts[hostKey(host)]; open {
+	if p.openHost(host) {
 		return nil // also if its name has no address today
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.resolve)
@@ -146,7 +175,7 @@ func (p *addressPolicy) dial(ctx context.Context, network, address string) (net.
 // check reports why an address, to which host was resolved, is closed.
 func (p *addressPolicy) check(host string, ap netip.AddrPort) error {
 	a := ap.Addr().Unmap().WithZone("")
-	if _, open := p.hosts[hostKey(host)]; open || p.opened(a) {
+	if p.openHost(host) || p.opened(a) {
 		return nil
 	}
 	inner := embedded(a)
@@ -171,7 +200,7 @@ func (p *addressPolicy) check(host string, ap netip.AddrPort) error {
 }
 
 func (p *addressPolicy) opened(a netip.Addr) bool {
-	for _, prefix := range p.prefixes {
+	for _, prefix := range p.allowed.Load().prefixes {
 		if prefix.Contains(a) {
 			return true
 		}

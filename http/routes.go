@@ -54,9 +54,9 @@ func (s *Server) routes() nethttp.Handler {
 	}
 	r.NotFoundHandler = s.dispatch(nil)
 	if s.cors != nil {
-		return s.cors.Handler(s.guard(r))
+		return s.withOperator(s.cors.Handler(s.guard(r)))
 	}
-	return s.guard(r)
+	return s.withOperator(s.guard(r))
 }
 
 // dispatch answers with the call of a request's method.

@@ -23,6 +23,9 @@ type banner struct {
 	key       string // empty: the gateway is open
 	generated bool   // the key is new
 	ownKey    bool   // the key was configured, not generated
+	admin     string // the operator's key
+	adminNew  bool   // it is new
+	ownAdmin  bool   // it was configured
 	baseTopic string
 	program   string // as a shell takes it
 	findsDir  bool   // the client finds the data directory without being told
@@ -31,17 +34,20 @@ type banner struct {
 // The files that a running gateway keeps in its data directory.
 const (
 	secretKeyFile  = "secret.key"  // the generated key
+	adminKeyFile   = "admin.key"   // the same for the operator's
 	runningURLFile = "gateway.url" // while it runs: its HTTP address
 	runningKeyFile = "gateway.key" // while it runs: the key in force
 )
 
 func newBanner(g *gateway.Gateway, cfg config.Config, sys surroundings) banner {
 	key, generated := g.Key()
+	admin, adminNew := g.AdminKey()
 	// Another terminal knows nothing of this one's variables.
 	dir, err := config.DataDir("", []string{"HOME=" + sys.getenv("HOME")})
 	told := sys.getenv("WATCHTOWER_DATA_DIR") != "" || sys.getenv("STATE_DIRECTORY") != ""
 	return banner{
 		at: g.Listening(), name: g.Name(), dataDir: cfg.DataDir, key: key, generated: generated, ownKey: cfg.SecretKey != "",
+		admin: admin, adminNew: adminNew, ownAdmin: cfg.AdminKey != "",
 		baseTopic: cfg.MQTT.BaseTopic, program: thisProgram(), findsDir: err == nil && !told && dir == cfg.DataDir,
 	}
 }
@@ -62,6 +68,7 @@ func (b banner) write(w io.Writer) error {
 	row("TCP", withScheme("", b.at.TCP))
 	row("data directory", b.dataDir)
 	row("secret key", b.keyRow())
+	row("admin key", b.adminRow())
 	if try := b.try(); len(try) > 0 {
 		fmt.Fprintf(&out, "\nTry, each in another terminal:\n\n  %s\n\n", strings.Join(try, "\n  "))
 	} else {
@@ -85,6 +92,16 @@ func (b banner) keyRow() string {
 		return "not shown"
 	}
 	return "not shown; to see it: cat " + shellQuote(file)
+}
+
+func (b banner) adminRow() string {
+	switch {
+	case b.adminNew:
+		return b.admin + "  (generated; kept in " + filepath.Join(b.dataDir, adminKeyFile) + ")"
+	case b.ownAdmin:
+		return "as configured (admin_key)"
+	}
+	return "not shown; to see it: " + b.client("admin-key")
 }
 
 // try lists three commands: two that follow channel 5, and one that says

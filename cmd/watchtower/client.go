@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"watchtower/config"
+	"watchtower/gateway"
 )
 
 // The bounds of the client's requests.
@@ -143,6 +144,7 @@ func (c *client) send(ctx context.Context, t target, r request) (*http.Response,
 	if err != nil {
 		return nil, err
 	}
+	req.Header.Set("User-Agent", "watchtower/"+gateway.Version) // sessions are listed by it
 	if r.contentType != "" {
 		req.Header.Set("Content-Type", r.contentType)
 	}

@@ -102,6 +102,7 @@ func rootCommand(sys surroundings) *cobra.Command {
 	root.Long += " watchtower serve --help lists every setting."
 	root.AddCommand(serve, configCommand(sys), passwdCommand(sys), benchCommand(sys), versionCommand())
 	root.AddCommand(clientCommands(sys)...)
+	root.AddCommand(adminKeyCommand(sys), sendersCommand(sys))
 	return root
 }
 

@@ -8,10 +8,12 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"sync"
 	"syscall"
 
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"watchtower/config"
 	"watchtower/gateway"
@@ -21,19 +23,16 @@ func serveCommand(sys surroundings) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the gateway (the default)",
-		Long: "Run the gateway until SIGINT or SIGTERM; a second signal ends it at once.\n" +
+		Long: "Run the gateway until SIGINT or SIGTERM; a second signal ends it at once. At\n" +
+			"SIGHUP it reads its configuration again.\n" +
 			"Every flag is also an environment variable (--udp-listen: WATCHTOWER_UDP_LISTEN)\n" +
 			"and a key of the file (udp.listen). Flags go before the environment, that\n" +
 			"before the file.",
 		Args: cobra.NoArgs,
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		cfg, warnings, err := loadConfig(cmd.Flags(), sys)
+		cfg, warnings, err := configToServe(cmd.Flags(), sys)
 		if err != nil {
-			return err
-		}
-		// Commands that are copied to another terminal start elsewhere.
-		if cfg.DataDir, err = filepath.Abs(cfg.DataDir); err != nil {
 			return err
 		}
 		log := newLogger(cfg.Log, sys.err)
@@ -42,7 +41,14 @@ func serveCommand(sys surroundings) *cobra.Command {
 		}
 		ctx, stop := untilSignal(cmd.Context(), log, sys.exit)
 		defer stop()
-		return serve(ctx, cfg, log, sys)
+		hangups := make(chan os.Signal, 1)
+		signal.Notify(hangups, syscall.SIGHUP) // from here on it does not end the program
+		defer signal.Stop(hangups)
+		again := func() (config.Config, error) {
+			cfg, _, err := configToServe(cmd.Flags(), sys)
+			return cfg, err
+		}
+		return serve(ctx, cfg, again, hangups, log, sys)
 	}
 	addSettings(cmd.Flags())
 	return cmd
@@ -60,13 +66,26 @@ const (
 	ballastBytes = 12 << 20
 )
 
-func serve(ctx context.Context, cfg config.Config, log *logrus.Logger, sys surroundings) error {
+// configToServe reads the configuration, as at the start so at a reload.
+func configToServe(flags *pflag.FlagSet, sys surroundings) (config.Config, []config.Warning, error) {
+	cfg, warnings, err := loadConfig(flags, sys)
+	if err != nil {
+		return cfg, nil, err
+	}
+	// Commands that are copied to another terminal start elsewhere.
+	cfg.DataDir, err = filepath.Abs(cfg.DataDir)
+	return cfg, warnings, err
+}
+
+// serve runs a gateway until ctx ends. Each hangup has it read its configuration
+// again.
+func serve(ctx context.Context, cfg config.Config, again func() (config.Config, error), hangups <-chan os.Signal, log *logrus.Logger, sys surroundings) error {
 	if sys.getenv("GOGC") == "" {
 		debug.SetGCPercent(heapGrowth)
 		ballast := make([]byte, ballastBytes)
 		defer runtime.KeepAlive(ballast)
 	}
-	g, err := gateway.New(cfg, log)
+	g, err := gateway.New(cfg, log, gateway.From(again))
 	if err != nil {
 		return err
 	}
@@ -79,6 +98,20 @@ func serve(ctx context.Context, cfg config.Config, log *logrus.Logger, sys surro
 	if err := newBanner(g, cfg, sys).write(sys.out); err != nil {
 		log.WithError(err).Warn("standard output is closed")
 	}
+	reloading, over := context.WithCancel(ctx)
+	var reloads sync.WaitGroup
+	reloads.Go(func() {
+		for {
+			select {
+			case <-reloading.Done():
+				return
+			case <-hangups:
+				g.Reload()
+			}
+		}
+	})
+	defer reloads.Wait()
+	defer over()
 	return g.Serve(ctx)
 }
 

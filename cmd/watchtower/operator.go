@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func adminKeyCommand(sys surroundings) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "admin-key",
+		Short: "Print the key with which an operator signs in",
+		Long: "Print the key with which an operator signs in, as the gateway on this machine\n" +
+			"generated it. It may do everything; the secret key, which every device has, not.",
+		Args: cobra.NoArgs,
+	}
+	dataDir := cmd.Flags().String("data-dir", "", "the data directory of the gateway on this machine")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c := newClient(sys)
+		c.dataDir = *dataDir
+		key, err := c.localAdminKey()
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(c.out, key)
+		return err
+	}
+	return cmd
+}
+
+// localAdminKey reads the operator's key of the gateway on this machine.
+func (c *client) localAdminKey() (string, error) {
+	dir, err := c.dir()
+	if err != nil {
+		return "", fmt.Errorf("data_dir: %w", err)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, adminKeyFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("there is no admin key in %s: no gateway was started with this data directory (--data-dir), or its admin_key is configured", dir)
+	}
+	return strings.TrimSpace(string(b)), err
+}
+
+// operator is a client with an operator's session.
+type operator struct {
+	*client
+	at    target
+	token string
+}
+
+// signedIn does something as an operator: in a session of its own, which ends
+// after it.
+func signedIn(cmd *cobra.Command, sys surroundings, do func(context.Context, operator) error) error {
+	c := newClient(sys)
+	text := func(name string) string { return cmd.Flags().Lookup(name).Value.String() }
+	c.url, c.dataDir, c.json = text("url"), text("data-dir"), text("json") == "true"
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	t, err := c.find()
+	if err != nil {
+		return err
+	}
+	key, err := c.adminKey(t, text("admin-key"))
+	if err != nil {
+		return err
+	}
+	o := operator{client: c, at: t}
+	var session struct{ Token string }
+	if err := o.ask(ctx, request{method: "POST", path: "/operator/session"}, map[string]string{"key": key}, &session); err != nil {
+		return err
+	}
+	o.token = session.Token
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = o.ask(ctx, request{method: "DELETE", path: "/operator/session"}, nil, nil) // it ends on its own, too
+	}()
+	return do(ctx, o)
+}
+
+// adminKey returns the key for a gateway. That of the one on this machine is never
+// sent to another.
+func (c *client) adminKey(t target, flag string) (string, error) {
+	if flag != "" {
+		return flag, nil
+	}
+	if key := c.getenv("WATCHTOWER_ADMIN_KEY"); key != "" {
+		return key, nil
+	}
+	dir, err := c.dir()
+	if err == nil && c.url != "" {
+		if local, err := readLocal(dir); err != nil || local.url != t.url {
+			return "", fmt.Errorf("the gateway at %s needs its admin key: give --admin-key", t.url)
+		}
+	}
+	return c.localAdminKey()
+}
+
+// ask does a call with a JSON body, if that is not nil, and reads its answer, if
+// that is not.
+func (o operator) ask(ctx context.Context, r request, body, answer any) error {
+	if body != nil {
+		withBody, err := jsonRequest(r.method, r.path, body)
+		if err != nil {
+			return err
+		}
+		r = withBody
+	}
+	r.token = o.token
+	b, err := o.call(ctx, o.at, r)
+	if err != nil || answer == nil {
+		return err
+	}
+	if err := json.Unmarshal(b, answer); err != nil {
+		return fmt.Errorf("%s is no gateway: %w", o.at.url, err)
+	}
+	return nil
+}

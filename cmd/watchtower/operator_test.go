@@ -1,0 +1,140 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// try runs the program beside the gateway.
+func (s *served) try(args ...string) (code int, out, err string) {
+	cmd := s.command(args...)
+	var stdout, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	_ = cmd.Run() // the exit code says it
+	return cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()
+}
+
+func TestTheAdminKey(t *testing.T) {
+	s := serveProgram(t, t.TempDir(), anyPort...)
+	key := s.file("admin.key")
+	assert.Contains(t, s.banner, "admin key       "+key+"  (generated; kept in ")
+	code, out, err := s.try("admin-key")
+	require.Zero(t, code, err)
+	assert.Equal(t, key+"\n", out)
+	require.Zero(t, s.end(syscall.SIGTERM))
+	assert.NotContains(t, s.log.String(), key)
+
+	again := serveProgram(t, s.home, anyPort...)
+	assert.NotContains(t, again.banner, key)
+	assert.Regexp(t, "admin key       not shown; to see it: .* admin-key\n", again.banner)
+
+	code, out, err = s.try("admin-key", "--data-dir", t.TempDir())
+	assert.Equal(t, exitError, code)
+	assert.Empty(t, out)
+	assert.Contains(t, err, "there is no admin key in")
+}
+
+func TestSendersOnTheCommandLine(t *testing.T) {
+	s := serveProgram(t, t.TempDir(), anyPort...)
+	secret := s.file("secret.key")
+	var lamp struct {
+		ID    uint32
+		Token string
+	}
+	_, body := s.post("/register", fmt.Sprintf(`{"secret_key":%q,"name":"lamp"}`, secret))
+	require.NoError(t, json.Unmarshal([]byte(body), &lamp))
+	for i := range 3 {
+		s.post("/register", fmt.Sprintf(`{"secret_key":%q,"name":"door%d"}`, secret, i))
+	}
+	id := fmt.Sprint(lamp.ID)
+	run := func(args ...string) string {
+		code, out, err := s.try(append([]string{"senders"}, args...)...)
+		require.Zero(t, code, "%v: %s", args, err)
+		assert.Empty(t, err)
+		return out
+	}
+	list := run("list")
+	assert.Regexp(t, `^ID +NAME +STATE +VIA +CHANNELS +SEEN +PROTECTED\n`, list)
+	assert.Regexp(t, `(?m)^`+id+` +lamp +away +- +0 +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d +no$`, list)
+	assert.Equal(t, 5, strings.Count(list, "\n"))
+	assert.Equal(t, 4, strings.Count(run("list", "--find", "door", "--state", "away"), "\n"))
+	var all struct{ Senders []listedSender }
+	require.NoError(t, json.Unmarshal([]byte(run("list", "--json")), &all))
+	assert.Len(t, all.Senders, 4)
+
+	var one listedSender
+	require.NoError(t, json.Unmarshal([]byte(run("show", "lamp", "--json")), &one))
+	assert.Equal(t, lamp.ID, one.ID)
+	assert.Contains(t, run("rename", "lamp", "light"), "light")
+	assert.Contains(t, run("show", id), "light")
+	assert.Regexp(t, `light .* yes`, run("protect", "light"))
+	status, _ := s.post("/register", fmt.Sprintf(`{"secret_key":%q,"name":"light"}`, secret))
+	assert.Equal(t, 401, status)
+	assert.Regexp(t, `light .* no`, run("protect", "light", "--off"))
+	token := strings.TrimSpace(run("token", "light"))
+	status, _ = s.post("/register", fmt.Sprintf(`{"secret_key":%q,"name":"light"}`, secret), "Authorization", "Bearer "+token)
+	assert.Equal(t, 200, status)
+	assert.Equal(t, id+" is forgotten\n", run("forget", "light"))
+	for _, c := range []struct {
+		args []string
+		code int
+		err  string
+	}{
+		{[]string{"show", "light"}, exitError, "there is no sender light"},
+		{[]string{"rename", "door0", "door1"}, exitError, "is the name of sender"},
+		{[]string{"rename", "door0", "a b"}, exitError, "must be 1 to 64"},
+		{[]string{"list", "--via", "zigbee"}, exitError, "via: must be udp"},
+		{[]string{"list", "--admin-key", "guess"}, exitError, "is not the gateway's admin key"},
+		{[]string{"list", "--url", "http://127.0.0.1:1"}, exitError, "give --admin-key"},
+		{[]string{"list", "--data-dir", t.TempDir()}, exitError, "no gateway runs"},
+		{[]string{"shwo"}, exitUsage, "shwo"},
+		{[]string{"rename", "door0"}, exitUsage, "accepts 2 arg"},
+	} {
+		code, out, err := s.try(append([]string{"senders"}, c.args...)...)
+		assert.Equal(t, c.code, code, c.args)
+		assert.Empty(t, out, c.args)
+		assert.Contains(t, err, c.err, c.args)
+	}
+	code, out, err := s.try("senders", "list", "--url", s.file("gateway.url"), "--admin-key", s.file("admin.key"))
+	assert.Zero(t, code, err)
+	assert.Contains(t, out, "door2")
+	assert.Contains(t, s.log.String(), "operator forgot a sender")
+	assert.Equal(t, strings.Count(s.log.String(), "operator signed in"), strings.Count(s.log.String(), "operator ended a session"))
+}
+
+// A closed terminal, or systemctl reload.
+func TestHangup(t *testing.T) {
+	home := t.TempDir()
+	file := filepath.Join(home, "w.yaml")
+	write := func(text string) { require.NoError(t, os.WriteFile(file, []byte(text), 0o600)) }
+	write("channels:\n  5: {name: Watering}\n")
+	s := serveProgram(t, home, append(slices.Clone(anyPort), "--config", file)...)
+	hangup := func(event string) {
+		t.Helper()
+		before := strings.Count(s.log.String(), event)
+		require.NoError(t, s.cmd.Process.Signal(syscall.SIGHUP))
+		require.Eventually(t, func() bool { return strings.Count(s.log.String(), event) > before }, patient, patient/1000, s.log.String())
+	}
+	hangup("configuration reloaded")
+	write("channels:\n  5: {name: Garden}\ntcp: {queue: 7}\n")
+	hangup("configuration reloaded")
+	assert.Regexp(t, `needs_restart="?\[tcp.queue\]"? reloaded="?\[channels.5\]`, s.log.String())
+	write("channels: {0: {name: x}}\nloq: {}\n")
+	hangup("configuration not reloaded")
+	assert.Contains(t, s.log.String(), "did you mean log?")
+	write("log: {level: error}\n")
+	require.NoError(t, s.cmd.Process.Signal(syscall.SIGHUP))
+	status, _ := s.post("/register", fmt.Sprintf(`{"secret_key":%q}`, s.file("secret.key")))
+	assert.Equal(t, 200, status, "it goes on")
+	assert.Zero(t, s.end(syscall.SIGTERM), s.log.String())
+	assert.NoFileExists(t, filepath.Join(s.dataDir(), "gateway.key"))
+}

@@ -1,0 +1,333 @@
+package gateway_test
+
+import (
+	"encoding/json"
+	"fmt"
+	nethttp "net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"watchtower/config"
+)
+
+const adminKey = "open sesame, and nobody else"
+
+// office is a gateway with a user of each role.
+func office(t *testing.T) config.Config {
+	cfg := testConfig(t)
+	cfg.AdminKey = adminKey
+	cfg.Users = map[string]config.User{}
+	for _, role := range []string{"", "look", "speak", "manage"} {
+		cfg.Users["u"+role] = config.User{PasswordHash: hashed(t, "pass"+role), Role: role}
+	}
+	return cfg
+}
+
+// signIn returns the token of a session.
+func (r *running) signIn(body string) string {
+	r.t.Helper()
+	status, answer := r.call("POST", "/operator/session", "application/json", body)
+	require.Equal(r.t, 200, status, answer)
+	var session struct{ Token string }
+	require.NoError(r.t, json.Unmarshal([]byte(answer), &session))
+	return session.Token
+}
+
+func (r *running) asAdmin() string {
+	r.t.Helper()
+	return r.signIn(fmt.Sprintf(`{"key":%q}`, adminKey))
+}
+
+// operate does an operator's call.
+func (r *running) operate(token, call, body string) (int, string) {
+	r.t.Helper()
+	method, path, _ := strings.Cut(call, " ")
+	contentType := ""
+	if body != "" {
+		contentType = "application/json"
+	}
+	if token == "" {
+		return r.call(method, path, contentType, body)
+	}
+	return r.call(method, path, contentType, body, "Authorization", "Bearer "+token)
+}
+
+func problemType(body string) string {
+	var p struct{ Type string }
+	_ = json.Unmarshal([]byte(body), &p)
+	return strings.TrimPrefix(p.Type, "urn:watchtower:problem:")
+}
+
+// operatorCalls are all calls, what they need and what they answer then.
+var operatorCalls = []struct {
+	call, body, role string
+	status           int
+}{
+	{"GET /operator/session", "", "look", 200},
+	{"GET /operator/sessions", "", "manage", 200},
+	{"DELETE /operator/sessions/SESSION", "", "manage", 204},
+	{"GET /operator/senders", "", "look", 200},
+	{"PATCH /operator/senders/SENDER", `{"name":"renamed","protected":true}`, "manage", 200},
+	{"POST /operator/senders/SENDER/token", "", "manage", 200},
+	{"DELETE /operator/senders/SENDER", "", "manage", 204},
+	{"POST /operator/reload", "", "manage", 200},
+	{"DELETE /operator/session", "", "look", 204},
+}
+
+// Every call by everybody: a stranger, a device, a user without a role, one of
+// each role, and the admin key.
+func TestEveryCallOfOperatorsByEveryRole(t *testing.T) {
+	for _, open := range []bool{false, true} {
+		cfg := office(t)
+		if open {
+			cfg.Open, cfg.SecretKey = true, ""
+		}
+		r := startWith(t, cfg)
+		var device registration
+		r.post("/register", fmt.Sprintf(`{"secret_key":%q}`, cfg.SecretKey), &device)
+		spare := r.asAdmin()
+		rank := map[string]int{"stranger": 0, "device": 0, "look": 1, "speak": 2, "manage": 3, "admin": 3}
+		for who, is := range rank {
+			for _, c := range operatorCalls {
+				var of registration
+				r.post("/register", fmt.Sprintf(`{"secret_key":%q}`, cfg.SecretKey), &of)
+				token := ""
+				switch who {
+				case "stranger":
+				case "device":
+					token = device.Token
+				case "admin":
+					token = r.asAdmin()
+				default:
+					token = r.signIn(fmt.Sprintf(`{"user":"u%s","password":"pass%s"}`, who, who))
+				}
+				r.signIn(fmt.Sprintf(`{"key":%q}`, adminKey))
+				_, sessions := r.operate(spare, "GET /operator/sessions", "")
+				var list struct{ Sessions []struct{ ID string } }
+				require.NoError(t, json.Unmarshal([]byte(sessions), &list))
+				other := ""
+				for _, s := range list.Sessions {
+					other = s.ID // any but the two that are used: the last is the oldest
+				}
+				status, answer := r.operate(token, strings.NewReplacer("SENDER", fmt.Sprint(of.ID), "SESSION", other).Replace(c.call), strings.ReplaceAll(c.body, "renamed", "renamed-"+who))
+				want, kind := c.status, ""
+				need := rank[c.role]
+				switch {
+				case who == "stranger" && open && need <= 2:
+					if c.call == "DELETE /operator/session" {
+						want, kind = 404, "not-found"
+					}
+				case is == 0:
+					want, kind = 401, "session"
+				case is < need:
+					want, kind = 403, "role"
+				}
+				what := fmt.Sprintf("%s as %s, open: %t: %s", c.call, who, open, answer)
+				assert.Equal(t, want, status, what)
+				assert.Equal(t, kind, problemType(answer), what)
+				if want == 403 {
+					assert.Contains(t, answer, "needs the role "+c.role, what)
+				}
+				if strings.Contains(c.call, "sessions/") && want == 204 { // it may have been the spare
+					spare = r.asAdmin()
+				}
+			}
+		}
+		assert.Contains(t, r.log.String(), "operator forgot a sender")
+		assert.NotContains(t, r.log.String(), "wtc_")
+		assert.NotContains(t, r.log.String(), adminKey)
+	}
+}
+
+func TestWhatOperatorsAreRefused(t *testing.T) {
+	r := startWith(t, office(t))
+	admin := r.asAdmin()
+	lamp, other := r.register("lamp"), r.register("other")
+	at := func(id uint32) string { return fmt.Sprintf("/operator/senders/%d", id) }
+	for _, c := range []struct {
+		call, body string
+		status     int
+		kind       string
+	}{
+		{"POST /operator/session", `{}`, 400, "invalid-field"},
+		{"POST /operator/session", `[]`, 400, "invalid-body"},
+		{"POST /operator/session", `{"key":5}`, 400, "invalid-field"},
+		{"POST /operator/session", `{"key":null}`, 400, "invalid-field"},
+		{"POST /operator/session", `{"key":"x","user":"y"}`, 400, "invalid-field"},
+		{"POST /operator/session", `{"key":"x","KEY":"y"}`, 400, "unknown-field"},
+		{"POST /operator/session", `{"user":"umanage"}`, 400, "invalid-field"},
+		{"POST /operator/session", `{"key":"x","stay":"yes"}`, 400, "invalid-field"},
+		{"POST /operator/session", fmt.Sprintf(`{"key":%q}`, strings.Repeat("x", 5000)), 413, "body-too-large"},
+		{"POST /operator/session", `{"key":"` + key + `"}`, 401, "wrong-login"},
+		{"POST /operator/session", `{"user":"umanage","password":"passlook"}`, 401, "wrong-login"},
+		{"POST /operator/session", `{"user":"nobody","password":"pass"}`, 401, "wrong-login"},
+		{"POST /operator/session", `{"user":"u","password":"pass"}`, 403, "role"},
+		{"GET /operator", ``, 404, "not-found"},
+		{"GET /operator/", ``, 404, "not-found"},
+		{"GET /operator/settings", ``, 404, "not-found"},
+		{"PUT /operator/session", ``, 405, "method-not-allowed"},
+		{"GET /operator/reload", ``, 405, "method-not-allowed"},
+		{"GET /operator/senders?limit=501", ``, 400, "invalid-parameter"},
+		{"GET /operator/senders?limit=0", ``, 400, "invalid-parameter"},
+		{"GET /operator/senders?from=-1", ``, 400, "invalid-parameter"},
+		{"GET /operator/senders?via=zigbee", ``, 400, "invalid-parameter"},
+		{"GET /operator/senders?state=asleep", ``, 400, "invalid-parameter"},
+		{"GET /operator/senders?find=a&find=b", ``, 400, "invalid-parameter"},
+		{"GET /operator/senders?order=name", ``, 400, "unknown-parameter"},
+		{"DELETE /operator/sessions/0123456789abcdef", ``, 404, "not-found"},
+		{"DELETE /operator/senders/1", ``, 404, "unknown-sender"},
+		{"DELETE /operator/senders/lamp", ``, 404, "unknown-sender"},
+		{"PATCH " + at(1), `{"name":"x"}`, 404, "unknown-sender"},
+		{"POST " + at(1) + "/token", ``, 404, "unknown-sender"},
+		{"PATCH " + at(lamp.ID), `{}`, 400, "invalid-body"},
+		{"PATCH " + at(lamp.ID), ``, 415, "unsupported-media-type"},
+		{"PATCH " + at(lamp.ID), `{"id":5}`, 400, "unknown-field"},
+		{"PATCH " + at(lamp.ID), `{"name":"a b"}`, 400, "invalid-name"},
+		{"PATCH " + at(lamp.ID), `{"name":""}`, 400, "invalid-name"},
+		{"PATCH " + at(lamp.ID), `{"name":"other"}`, 409, "name-taken"},
+		{"PATCH " + at(lamp.ID), `{"name":"ulook.phone"}`, 409, "name-protected"},
+		{"PATCH " + at(lamp.ID), `{"name":"other","protected":true}`, 409, "name-taken"},
+		{"PATCH " + at(lamp.ID), `{"protected":"yes"}`, 400, "invalid-field"},
+		{"PATCH " + at(r.register("").ID), `{"protected":true}`, 400, "invalid-name"},
+		{"PATCH " + at(r.wire("udp").id), `{"name":"wired","protected":true}`, 409, "no-token"},
+		{"POST " + at(lamp.ID) + "/token", `{"name":"x"}`, 400, "unknown-field"},
+	} {
+		status, answer := r.operate(admin, c.call, c.body)
+		assert.Equal(t, c.status, status, "%s %.80s: %s", c.call, c.body, answer)
+		assert.Equal(t, c.kind, problemType(answer), "%s %.80s: %s", c.call, c.body, answer)
+	}
+	_, answer := r.operate(admin, "GET /operator/senders?find=lamp", "")
+	assert.Contains(t, answer, `"name":"lamp","via":[],"state":"away"`)
+	assert.Contains(t, answer, `"protected":false`)
+	_ = other
+
+	// What is not JSON is what a page of another origin can send without asking.
+	for _, contentType := range []string{"", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"} {
+		status, answer := r.call("POST", "/operator/session", contentType, fmt.Sprintf(`{"key":%q}`, adminKey))
+		assert.Equal(t, 415, status, "%s: %s", contentType, answer)
+	}
+}
+
+// No page of another origin may ask, whatever http.cors_origins says.
+func TestOperatorsHaveNoOtherOrigins(t *testing.T) {
+	cfg := office(t)
+	cfg.HTTP.CORSOrigins = []string{"*"}
+	r := startWith(t, cfg)
+	for _, path := range []string{"/channels", "/operator/session"} {
+		req, err := nethttp.NewRequest("OPTIONS", "http://"+r.at.HTTP+path, nil)
+		require.NoError(t, err)
+		req.Header = nethttp.Header{"Origin": {"https://elsewhere.example"}, "Access-Control-Request-Method": {"GET"}, "Access-Control-Request-Headers": {"authorization"}}
+		res, err := web.Do(req)
+		require.NoError(t, err)
+		res.Body.Close()
+		assert.Equal(t, path == "/channels", res.Header.Get("Access-Control-Allow-Origin") != "", path)
+	}
+}
+
+func TestSendersAreManaged(t *testing.T) {
+	cfg := office(t)
+	r := startWith(t, cfg)
+	admin := r.asAdmin()
+	lamp := r.register("lamp")
+	tablet := r.paho("tablet")
+	device := r.wire("udp")
+	type sender struct {
+		ID              uint32
+		Name, State     string
+		Via             []string
+		Channels        int
+		Protected, Held bool
+		Seen            string
+	}
+	list := func(query string) (found []sender) {
+		status, answer := r.operate(admin, "GET /operator/senders"+query, "")
+		require.Equal(t, 200, status, answer)
+		var page struct{ Senders []sender }
+		require.NoError(t, json.Unmarshal([]byte(answer), &page))
+		return page.Senders
+	}
+	require.Len(t, list(""), 3)
+	assert.Equal(t, tablet.id, list("?via=mqtt&state=here")[0].ID)
+	assert.Equal(t, []string{"udp"}, list(fmt.Sprintf("?find=%d", device.id))[0].Via)
+	assert.Equal(t, 1, list("?via=udp")[0].Channels)
+	away := list("?state=away")
+	require.Len(t, away, 1)
+	assert.Equal(t, "lamp", away[0].Name)
+	assert.NotEmpty(t, away[0].Seen)
+
+	status, answer := r.operate(admin, fmt.Sprintf("PATCH /operator/senders/%d", tablet.id), `{"name":"screen"}`)
+	require.Equal(t, 200, status, answer)
+	_, members := r.call("GET", fmt.Sprintf("/channels/5/members?sender=%d", r.stream().id), "", "")
+	assert.Contains(t, members, `"name":"screen"`)
+	assert.NotContains(t, members, "tablet")
+	stream := r.stream()
+	tablet.broadcast(5, []byte("x"))
+	assert.Equal(t, tablet.id, stream.next(t).from, "it stays connected")
+
+	var fresh struct{ Token string }
+	status, answer = r.operate(admin, fmt.Sprintf("POST /operator/senders/%d/token", lamp.ID), "")
+	require.Equal(t, 200, status, answer)
+	require.NoError(t, json.Unmarshal([]byte(answer), &fresh))
+	path := fmt.Sprintf("/channels?sender=%d", lamp.ID)
+	status, _ = r.call("GET", path, "", "", "Authorization", "Bearer "+lamp.Token)
+	assert.Equal(t, 401, status, "the earlier one stops")
+	status, _ = r.call("GET", path, "", "", "Authorization", "Bearer "+fresh.Token)
+	assert.Equal(t, 200, status)
+	status, _ = r.operate(admin, fmt.Sprintf("PATCH /operator/senders/%d", lamp.ID), `{"protected":true}`)
+	assert.Equal(t, 200, status)
+	status, answer = r.call("POST", "/register", "", fmt.Sprintf(`{"secret_key":%q,"name":"lamp"}`, key))
+	assert.Equal(t, 401, status, answer)
+
+	status, answer = r.operate(admin, fmt.Sprintf("DELETE /operator/senders/%d", device.id), "")
+	require.Equal(t, 204, status, answer)
+	assert.Empty(t, list("?via=udp"))
+	for _, event := range []string{"operator signed in", "operator changed a sender", "operator gave a sender a token", "operator forgot a sender"} {
+		assert.Contains(t, r.log.String(), event)
+	}
+	assert.NotContains(t, r.log.String(), fresh.Token)
+
+	r.stop()
+	r = startWith(t, cfg)
+	again := r.register("screen")
+	assert.Equal(t, tablet.id, again.ID, "the name is its own after a restart too")
+	status, _ = r.call("GET", path, "", "", "Authorization", "Bearer "+fresh.Token)
+	assert.Equal(t, 204, status)
+}
+
+// What an operator forgot does not come back, whatever happens next.
+func TestWhatAnOperatorForgetsStaysForgotten(t *testing.T) {
+	p := newProcess(t)
+	p.args = []string{"--admin-key", adminKey}
+	p.start()
+	r := &running{t: t}
+	r.at.HTTP = p.http
+	for range 5 {
+		lamp := r.register("lamp")
+		status, answer := r.operate(r.asAdmin(), fmt.Sprintf("DELETE /operator/senders/%d", lamp.ID), "")
+		require.Equal(t, 204, status, answer)
+		p.kill()
+		p.start()
+		status, _ = r.call("GET", fmt.Sprintf("/channels?sender=%d", lamp.ID), "", "", "Authorization", "Bearer "+lamp.Token)
+		assert.Equal(t, 401, status)
+	}
+}
+
+func testConsole(t *testing.T) {
+	for _, on := range []bool{true, false} {
+		r := start(t, func(c *config.Config) { c.HTTP.Console, c.AdminKey = on, adminKey })
+		status, answer := r.call("POST", "/operator/session", "application/json", fmt.Sprintf(`{"key":%q}`, adminKey))
+		assert.Equal(t, map[bool]int{true: 200, false: 404}[on], status, answer)
+	}
+}
+
+func testAdminKey(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.AdminKey = adminKey })
+	status, answer := r.operate(r.asAdmin(), "GET /operator/session", "")
+	assert.Equal(t, 200, status)
+	assert.JSONEq(t, `{"role":"manage","name":"admin key","open":false}`, answer)
+	assert.NoFileExists(t, filepath.Join(r.cfg.DataDir, "admin.key"))
+}

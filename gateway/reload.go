@@ -1,0 +1,147 @@
+package gateway
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/sirupsen/logrus"
+
+	"watchtower/config"
+	"watchtower/operator"
+)
+
+// From tells a gateway how to read its configuration again, as it was read for
+// New: the file, the environment, the flags. Without it a reload changes nothing
+// but what is read from other files.
+func From(read func() (config.Config, error)) Option {
+	return func(g *Gateway) { g.reloads.read = read }
+}
+
+// reloads is the configuration in force: as it was at the start, but for what has
+// been reloaded since.
+type reloads struct {
+	read func() (config.Config, error)
+	mu   sync.Mutex // one at a time
+	now  atomic.Pointer[config.Config]
+}
+
+func newReloads(cfg config.Config) *reloads {
+	r := &reloads{read: func() (config.Config, error) { return cfg, nil }}
+	r.now.Store(&cfg)
+	return r
+}
+
+func (r *reloads) inForce() *config.Config { return r.now.Load() }
+
+// Reload reads the configuration again, puts in force what can be, and logs that.
+// If anything is wrong with it, nothing changes, and all faults are logged.
+func (g *Gateway) Reload() {
+	done, err := g.reload()
+	if err != nil {
+		g.log.WithField("faults", strings.Join(faultsOf(err), "; ")).Error("configuration not reloaded: nothing has changed")
+		return
+	}
+	g.log.WithFields(logrus.Fields{"reloaded": done.Reloaded, "needs_restart": done.NeedsRestart}).Info("configuration reloaded")
+}
+
+func (g *Gateway) reload() (operator.Reloaded, error) {
+	g.reloads.mu.Lock()
+	defer g.reloads.mu.Unlock()
+	done := operator.Reloaded{Reloaded: []string{}, NeedsRestart: []string{}}
+	read, err := g.reloads.read()
+	if err != nil {
+		return done, err
+	}
+	before := g.reloads.inForce()
+	after := merge(*before, read)
+	putCertificates, err := g.certs.change(after.TLS)
+	if err != nil {
+		return done, err
+	}
+	admin, _, err := loadAdminKey(after)
+	if err != nil {
+		return done, err
+	}
+	if err := g.web.AllowCallbacks(after.Callbacks.Allow); err != nil { // the last that can fail
+		return done, err
+	}
+	done.Reloaded = append(done.Reloaded, config.Changed(before, &after)...)
+	done.NeedsRestart = append(done.NeedsRestart, config.Changed(&after, &read)...)
+	if putCertificates() {
+		done.Reloaded = append(done.Reloaded, "certificates")
+	}
+	if admin != g.secrets.admin && !slices.Contains(done.Reloaded, "admin_key") {
+		done.Reloaded = append(done.Reloaded, "admin_key")
+	}
+	g.secrets.admin = admin
+	g.reloads.now.Store(&after)
+	g.putInForce(before, &after)
+	return done, nil
+}
+
+// merge is what is in force after a reload: what is read, where that can be
+// changed while the gateway runs, and what was in force where not.
+func merge(before, read config.Config) config.Config {
+	after := before
+	after.AdminKey, after.Users = read.AdminKey, read.Users
+	after.Log.Level = read.Log.Level
+	after.Callbacks.Allow = read.Callbacks.Allow
+	if before.TLS.On() && read.TLS.On() {
+		after.TLS = read.TLS
+	}
+	after.Channels = map[uint32]config.Channel{}
+	maps.Copy(after.Channels, read.Channels)
+	for n, is := range read.Channels {
+		is.HomeAssistant = before.Channels[n].HomeAssistant
+		after.Channels[n] = is
+	}
+	for n, was := range before.Channels {
+		if _, left := read.Channels[n]; !left && was.HomeAssistant { // it is told of until the restart
+			after.Channels[n] = was
+		}
+	}
+	return after
+}
+
+// putInForce tells every part what has changed for it. Nothing here can fail.
+func (g *Gateway) putInForce(before, after *config.Config) {
+	if after.Log.Level != before.Log.Level {
+		if level, err := logrus.ParseLevel(after.Log.Level); err == nil { // it was checked
+			g.log.SetLevel(level)
+		}
+	}
+	g.hub.SetUsers(slices.Collect(maps.Keys(after.Users)))
+	g.broker.SetUsers(brokerUsers(after.Users))
+	g.people.Update(g.secrets.admin, operatorUsers(after.Users))
+	if !maps.Equal(before.Channels, after.Channels) {
+		g.house.Rename(houseNames(*after))
+		if err := g.publishInfo(); err != nil {
+			g.log.WithError(err).Warn("info not published")
+		}
+	}
+}
+
+// change reads the files of other settings, and again those of the same. What it
+// returns puts them in force, and reports whether they differ from those before.
+// No certificates have nothing to change.
+func (c *certificates) change(files config.TLS) (put func() bool, err error) {
+	if c == nil {
+		return func() bool { return false }, nil
+	}
+	seen := stamp(files)
+	fresh, err := readCertificates(files)
+	if err != nil {
+		return nil, fmt.Errorf("the TLS files cannot be used: %w", err)
+	}
+	return func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		differ := c.files != files || c.seen != seen
+		c.files, c.seen, c.config = files, seen, fresh
+		return differ
+	}, nil
+}

@@ -1,0 +1,66 @@
+package http
+
+import (
+	nethttp "net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+// operatorPath is where the operator's calls begin.
+const operatorPath = "/operator"
+
+// withOperator hands the operator's calls to their own handler, before anything
+// else looks at them: no page of another origin is ever let in, and failures
+// close nothing to whoever has a session.
+func (s *Server) withOperator(api nethttp.Handler) nethttp.Handler {
+	if s.opts.Operator == nil {
+		return api
+	}
+	return nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
+		if !strings.HasPrefix(r.URL.Path, operatorPath+"/") {
+			api.ServeHTTP(w, r)
+			return
+		}
+		if v := visitorOfRequest(r); v != nil {
+			v.enter()
+			defer v.leave()
+		}
+		if s.gate.isClosed() {
+			s.fail(w, r, errStopping())
+			return
+		}
+		watched := &statusWriter{ResponseWriter: w, status: nethttp.StatusOK}
+		began := time.Now()
+		s.opts.Operator.ServeHTTP(watched, r)
+		if watched.status >= nethttp.StatusBadRequest {
+			s.metrics.refused.WithLabelValues(strconv.Itoa(watched.status)).Inc()
+		}
+		if s.log.IsLevelEnabled(logrus.DebugLevel) {
+			s.logAccess(r, watched, began)
+		}
+	})
+}
+
+// Know says that who asks has proved who he is, so that his connection is no
+// stranger's.
+func (s *Server) Know(r *nethttp.Request) { know(r) }
+
+// Client is the address that a request counts for, in words.
+func (s *Server) Client(r *nethttp.Request) string { return s.client(r).Addr().String() }
+
+// Allowed reports whether a request's client may try a secret now, and if not,
+// how long it has to wait.
+func (s *Server) Allowed(r *nethttp.Request) (ok bool, wait time.Duration) {
+	ok, seconds := s.failures.allows(s.client(r))
+	return ok, time.Duration(seconds) * time.Second
+}
+
+// Failed counts a wrong secret of a request's client.
+func (s *Server) Failed(r *nethttp.Request) {
+	if !s.failures.take(s.client(r)) {
+		s.logFailures(r)
+	}
+}

@@ -1,0 +1,133 @@
+package operator
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	nethttp "net/http"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"watchtower/bridge"
+)
+
+// Role is what somebody may do. Each includes those before it.
+type Role int
+
+// The roles.
+const (
+	None   Role = iota
+	Look        // see everything but secrets
+	Speak       // say something on channels
+	Manage      // everything
+)
+
+var roleNames = [...]string{"none", "look", "speak", "manage"}
+
+func (r Role) String() string { return roleNames[r] }
+
+// ParseRole returns the role of that name, None if there is none.
+func ParseRole(name string) Role {
+	for r, text := range roleNames {
+		if text == name {
+			return Role(r)
+		}
+	}
+	return None
+}
+
+// User is somebody of the configuration.
+type User struct {
+	Role Role
+	Hash string // of the password: sessions end when it changes
+}
+
+// Table keeps sessions on disk.
+type Table interface {
+	Load(each func(key string, value []byte) error) error
+	// Commit writes rows by their keys, all or none; nil deletes one. It returns
+	// when they are on disk.
+	Commit(rows map[string][]byte) error
+}
+
+// Reloaded is what a reload did.
+type Reloaded struct {
+	Reloaded     []string `json:"reloaded"`      // in force
+	NeedsRestart []string `json:"needs_restart"` // changed, and not in force
+}
+
+// Options of a Service. All functions have to be there.
+type Options struct {
+	Open     bool            // looking and speaking need no session
+	AdminKey string          // never empty
+	Users    map[string]User // by name
+
+	Sessions     Table         // nil: they end with the process
+	MaxSessions  int           // the least recently used goes
+	Idle         time.Duration // a session ends so long after its last use
+	IdleStay     time.Duration // the same for one that is to stay
+	WriteTimeout time.Duration // for an answer
+
+	// Allowed reports whether the client of a request may try a key or password
+	// now, and if not, how long it has to wait. Failed counts a wrong one.
+	Allowed func(*nethttp.Request) (ok bool, wait time.Duration)
+	Failed  func(r *nethttp.Request, reason string)
+	// Known says that the client of a request has shown who he is.
+	Known func(*nethttp.Request)
+	// CheckPassword reports whether a password is right. Busy: it could not be
+	// found out now.
+	CheckPassword func(ctx context.Context, r *nethttp.Request, user, password string) (right, busy bool)
+	// Client is the address of a request, for the log.
+	Client func(*nethttp.Request) string
+	// Reload reads the configuration again. Faults: nothing has changed.
+	Reload func() (done Reloaded, faults []string)
+
+	Now func() time.Time // nil: time.Now
+}
+
+// DefaultOptions are the bounds of sessions.
+func DefaultOptions() Options {
+	return Options{
+		MaxSessions: 1000, Idle: 12 * time.Hour, IdleStay: 30 * 24 * time.Hour, WriteTimeout: 10 * time.Second,
+	}
+}
+
+// Service serves the operator's calls. Its methods may be called from any
+// goroutine.
+type Service struct {
+	hub      *bridge.Hub
+	opts     Options
+	log      *logrus.Logger
+	sessions *sessions
+	routes   []route
+}
+
+// New returns a service with the sessions of its table that still count.
+func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Service, error) {
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	s := &Service{hub: hub, opts: opts, log: log, sessions: newSessions(opts, log)}
+	s.routes = s.calls()
+	if err := s.sessions.load(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Update puts another admin key and other users in force. Sessions that the old
+// ones gave end.
+func (s *Service) Update(adminKey string, users map[string]User) {
+	s.sessions.update(adminKey, users)
+}
+
+// Run saves when sessions were last used, and forgets those that have ended,
+// until ctx ends.
+func (s *Service) Run(ctx context.Context) { s.sessions.run(ctx) }
+
+// same compares secrets in a time that says nothing of them.
+func same(a, b string) bool {
+	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
+	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
+}

@@ -1,0 +1,221 @@
+package operator
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"mime"
+	nethttp "net/http"
+	"strconv"
+	"time"
+
+	"watchtower/bridge"
+)
+
+// The faults of the operator's calls. Their values are stable.
+const (
+	noSession       bridge.Code = "session"
+	noRole          bridge.Code = "role"
+	wrongLogin      bridge.Code = "wrong-login"
+	tooManyFailures bridge.Code = "too-many-failures"
+	tooBusy         bridge.Code = "too-busy"
+	notFound        bridge.Code = "not-found"
+	notAllowed      bridge.Code = "method-not-allowed"
+	bodyTooLarge    bridge.Code = "body-too-large"
+	unsupportedType bridge.Code = "unsupported-media-type"
+	invalidBody     bridge.Code = "invalid-body"
+	invalidField    bridge.Code = "invalid-field"
+	unknownField    bridge.Code = "unknown-field"
+	invalidQuery    bridge.Code = "invalid-parameter"
+	unknownQuery    bridge.Code = "unknown-parameter"
+	invalidConfig   bridge.Code = "invalid-configuration"
+	internalError   bridge.Code = "internal"
+)
+
+// kinds gives each fault its status and title.
+var kinds = map[bridge.Code]struct {
+	status int
+	title  string
+}{
+	noSession:             {nethttp.StatusUnauthorized, "No session"},
+	wrongLogin:            {nethttp.StatusUnauthorized, "Wrong key or password"},
+	noRole:                {nethttp.StatusForbidden, "Not allowed for this role"},
+	tooManyFailures:       {nethttp.StatusTooManyRequests, "Too many wrong credentials"},
+	tooBusy:               {nethttp.StatusTooManyRequests, "Too many passwords at a time"},
+	notFound:              {nethttp.StatusNotFound, "Not found"},
+	notAllowed:            {nethttp.StatusMethodNotAllowed, "Method not allowed"},
+	bodyTooLarge:          {nethttp.StatusRequestEntityTooLarge, "Body too large"},
+	unsupportedType:       {nethttp.StatusUnsupportedMediaType, "Unsupported media type"},
+	invalidBody:           {nethttp.StatusBadRequest, "Invalid body"},
+	invalidField:          {nethttp.StatusBadRequest, "Invalid field"},
+	unknownField:          {nethttp.StatusBadRequest, "Unknown field"},
+	invalidQuery:          {nethttp.StatusBadRequest, "Invalid query parameter"},
+	unknownQuery:          {nethttp.StatusBadRequest, "Unknown query parameter"},
+	invalidConfig:         {nethttp.StatusBadRequest, "Invalid configuration"},
+	internalError:         {nethttp.StatusInternalServerError, "Internal error"},
+	bridge.UnknownSender:  {nethttp.StatusNotFound, "Unknown sender"},
+	bridge.InvalidName:    {nethttp.StatusBadRequest, "Invalid name"},
+	bridge.NameTaken:      {nethttp.StatusConflict, "Name is taken"},
+	bridge.NameProtected:  {nethttp.StatusConflict, "Name is protected"},
+	bridge.NoToken:        {nethttp.StatusConflict, "Sender has no token"},
+	bridge.TooManySenders: {nethttp.StatusConflict, "Too many senders"},
+	bridge.StoreFailed:    {nethttp.StatusInternalServerError, "Not stored"},
+}
+
+func fault(code bridge.Code, field, format string, args ...any) *bridge.Error {
+	return &bridge.Error{Code: code, Field: field, Detail: fmt.Sprintf(format, args...)}
+}
+
+// faulty is a configuration with several faults.
+type faulty struct {
+	refusal *bridge.Error
+	faults  []string
+}
+
+func (f *faulty) Error() string { return f.refusal.Error() }
+func (f *faulty) Unwrap() error { return f.refusal }
+
+// problem is an error as clients see it (RFC 9457).
+type problem struct {
+	Type   string   `json:"type"`
+	Title  string   `json:"title"`
+	Status int      `json:"status"`
+	Detail string   `json:"detail"`
+	Field  string   `json:"field,omitempty"`
+	Faults []string `json:"faults,omitempty"`
+}
+
+// fail answers with the problem that err is, and logs what clients are not told.
+func (s *Service) fail(w nethttp.ResponseWriter, err error) {
+	var shown *bridge.Error
+	if !errors.As(err, &shown) || kinds[shown.Code].status == 0 {
+		s.log.WithError(err).Error("operator's request failed")
+		shown = fault(internalError, "", "the gateway failed in a way that it logged")
+	}
+	kind := kinds[shown.Code]
+	p := problem{Type: "urn:watchtower:problem:" + string(shown.Code), Title: kind.title, Status: kind.status, Detail: shown.Error(), Field: shown.Field}
+	if many := (*faulty)(nil); errors.As(err, &many) {
+		p.Faults = many.faults
+	}
+	if kind.status == nethttp.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	}
+	if kind.status == nethttp.StatusTooManyRequests && w.Header().Get("Retry-After") == "" {
+		w.Header().Set("Retry-After", "1")
+	}
+	s.write(w, kind.status, "application/problem+json", p)
+}
+
+func (s *Service) answer(w nethttp.ResponseWriter, v any) error {
+	s.write(w, nethttp.StatusOK, "application/json", v)
+	return nil
+}
+
+func (s *Service) done(w nethttp.ResponseWriter) error {
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(nethttp.StatusNoContent)
+	return nil
+}
+
+func (s *Service) write(w nethttp.ResponseWriter, status int, contentType string, v any) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(v) // plain structs: cannot fail
+	// A writer that has no deadlines needs none.
+	_ = nethttp.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.opts.WriteTimeout))
+	h := w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write(b.Bytes()) // an error means that the client has gone
+}
+
+// mayTry refuses a client that has to wait after wrong keys and passwords.
+func (s *Service) mayTry(w nethttp.ResponseWriter, r *nethttp.Request) error {
+	ok, wait := s.opts.Allowed(r)
+	if ok {
+		return nil
+	}
+	seconds := max(1, int(math.Ceil(wait.Seconds())))
+	w.Header().Set("Retry-After", strconv.Itoa(seconds))
+	return fault(tooManyFailures, "", "too many wrong keys and passwords from %s: wait %d s", s.opts.Client(r), seconds)
+}
+
+// bodyBytes bounds a body: whoever sends it may be a stranger.
+const bodyBytes = 4 << 10
+
+// object is a JSON object whose fields are read one by one.
+type object map[string]json.RawMessage
+
+// readObject reads a body, which may have the fields that are known. Only JSON is
+// taken: a page of another origin cannot send it without asking first.
+func readObject(w nethttp.ResponseWriter, r *nethttp.Request, known ...string) (object, error) {
+	b, err := io.ReadAll(nethttp.MaxBytesReader(w, r.Body, bodyBytes))
+	if errors.As(err, new(*nethttp.MaxBytesError)) {
+		return nil, fault(bodyTooLarge, "", "the body has more than %d bytes", bodyBytes)
+	}
+	if err != nil {
+		return nil, fault(invalidBody, "", "the body did not arrive")
+	}
+	given := r.Header.Get("Content-Type")
+	if media, _, err := mime.ParseMediaType(given); (len(b) > 0 || given != "" || len(known) > 0) && (err != nil || media != "application/json") {
+		return nil, fault(unsupportedType, "Content-Type", "must be application/json, is %q", shorten(given))
+	}
+	o := object{}
+	if len(b) == 0 && len(known) == 0 {
+		return o, nil
+	}
+	if err := json.Unmarshal(b, &o); err != nil || o == nil {
+		return nil, fault(invalidBody, "", "must be a JSON object")
+	}
+	for name := range o {
+		if !contains(known, name) {
+			return nil, fault(unknownField, shorten(name), "is not known here")
+		}
+	}
+	return o, nil
+}
+
+func (o object) has(field string) bool { return o[field] != nil }
+
+func (o object) text(field string) (string, error) {
+	var v *string
+	if err := json.Unmarshal(o[field], &v); err != nil || v == nil {
+		return "", fault(invalidField, field, "must be text")
+	}
+	return *v, nil
+}
+
+func (o object) flag(field string) (bool, error) {
+	if !o.has(field) {
+		return false, nil
+	}
+	var v *bool
+	if err := json.Unmarshal(o[field], &v); err != nil || v == nil {
+		return false, fault(invalidField, field, "must be true or false")
+	}
+	return *v, nil
+}
+
+func contains(list []string, s string) bool {
+	for _, e := range list {
+		if e == s {
+			return true
+		}
+	}
+	return false
+}
+
+// shorten keeps what a client sent from filling an answer or the log.
+func shorten(s string) string {
+	const most = 80
+	if len(s) > most {
+		s = s[:most] + "…"
+	}
+	return s
+}

@@ -1,0 +1,215 @@
+package operator
+
+import (
+	nethttp "net/http"
+	"strconv"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"watchtower/bridge"
+)
+
+// The sizes of a page.
+const (
+	usualPage = 100
+	mostPage  = 500
+)
+
+// sender is a sender as it is shown.
+type sender struct {
+	ID        bridge.SenderID `json:"id"`
+	Name      string          `json:"name,omitempty"`
+	Via       []string        `json:"via"`
+	State     string          `json:"state"` // here, away
+	Seen      *time.Time      `json:"seen,omitempty"`
+	Channels  int             `json:"channels"`
+	Protected bool            `json:"protected"`
+	Held      bool            `json:"held"`
+}
+
+func show(info bridge.SenderInfo) sender {
+	s := sender{
+		ID: info.ID, Name: info.Name, Via: []string{}, State: "away",
+		Channels: info.Channels, Protected: info.Protected, Held: info.Held,
+	}
+	if info.Here {
+		s.State = "here"
+	}
+	for _, p := range info.Via {
+		s.Via = append(s.Via, p.String())
+	}
+	if !info.Seen.IsZero() {
+		seen := info.Seen.UTC().Truncate(time.Second)
+		s.Seen = &seen
+	}
+	return s
+}
+
+// listSenders answers GET /operator/senders.
+func (s *Service) listSenders(w nethttp.ResponseWriter, r *request) error {
+	if err := onlyQuery(r, "find", "via", "state", "from", "limit"); err != nil {
+		return err
+	}
+	q := r.URL.Query()
+	f := bridge.SenderFilter{Find: q.Get("find")}
+	if q.Has("via") {
+		for _, p := range bridge.Protocols {
+			if p.String() == q.Get("via") {
+				f.Via = &p
+			}
+		}
+		if f.Via == nil {
+			return fault(invalidQuery, "via", "must be udp, tcp, http or mqtt, is %q", shorten(q.Get("via")))
+		}
+	}
+	if q.Has("state") {
+		here := q.Get("state") == "here"
+		if !here && q.Get("state") != "away" {
+			return fault(invalidQuery, "state", "must be here or away, is %q", shorten(q.Get("state")))
+		}
+		f.Here = &here
+	}
+	from, err := number(q.Get("from"), 0, 1<<32-1)
+	if err != nil {
+		return fault(invalidQuery, "from", "must be a sender's id, is %q", shorten(q.Get("from")))
+	}
+	limit, err := number(q.Get("limit"), usualPage, mostPage)
+	if err != nil {
+		return fault(invalidQuery, "limit", "must be 1 to %d, is %q", mostPage, shorten(q.Get("limit")))
+	}
+	page, next := s.hub.Senders(f, bridge.SenderID(from), int(limit))
+	list := make([]sender, 0, len(page))
+	for _, info := range page {
+		list = append(list, show(info))
+	}
+	return s.answer(w, struct {
+		Senders []sender        `json:"senders"`
+		Next    bridge.SenderID `json:"next,omitempty"`
+	}{list, next})
+}
+
+// number reads a whole number from 1 on; empty text is the usual one.
+func number(text string, usual, most uint64) (uint64, error) {
+	if text == "" {
+		return usual, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err == nil && (n == 0 || n > most) {
+		err = strconv.ErrRange
+	}
+	return n, err
+}
+
+// sender returns the sender of the path.
+func (s *Service) sender(r *request) (bridge.SenderInfo, error) {
+	id, ok := bridge.ParseID(r.id)
+	if !ok {
+		return bridge.SenderInfo{}, fault(bridge.UnknownSender, "sender", "%s is no sender's id", shorten(r.id))
+	}
+	return s.hub.SenderInfo(bridge.SenderID(id))
+}
+
+// changeSender answers PATCH /operator/senders/{id}. It changes all or nothing.
+func (s *Service) changeSender(w nethttp.ResponseWriter, r *request) error {
+	if err := onlyQuery(r); err != nil {
+		return err
+	}
+	body, err := readObject(w, r.Request, "name", "protected")
+	if err != nil {
+		return err
+	}
+	before, err := s.sender(r)
+	if err != nil {
+		return err
+	}
+	var change bridge.SenderChange
+	if body.has("name") {
+		name, err := body.text("name")
+		if err != nil {
+			return err
+		}
+		change.Name = &name
+	}
+	if body.has("protected") {
+		protected, err := body.flag("protected")
+		if err != nil {
+			return err
+		}
+		change.Protected = &protected
+	}
+	if change == (bridge.SenderChange{}) {
+		return fault(invalidBody, "", "names no change: give name or protected")
+	}
+	if err := s.hub.Change(before.ID, change); err != nil {
+		return err
+	}
+	after, err := s.hub.SenderInfo(before.ID)
+	if err != nil {
+		return err
+	}
+	s.did(r, "operator changed a sender", logrus.Fields{
+		"sender": after.ID, "name": after.Name, "was": before.Name, "protected": after.Protected,
+	})
+	return s.answer(w, show(after))
+}
+
+// forgetSender answers DELETE /operator/senders/{id}, once it is on disk.
+func (s *Service) forgetSender(w nethttp.ResponseWriter, r *request) error {
+	if err := onlyQuery(r); err != nil {
+		return err
+	}
+	info, err := s.sender(r)
+	if err != nil {
+		return err
+	}
+	if known, ok := s.hub.SenderByID(info.ID); ok {
+		if err := s.hub.Forget(known); err != nil {
+			return err
+		}
+	}
+	s.did(r, "operator forgot a sender", logrus.Fields{"sender": info.ID, "name": info.Name})
+	return s.done(w)
+}
+
+// freshToken answers POST /operator/senders/{id}/token.
+func (s *Service) freshToken(w nethttp.ResponseWriter, r *request) error {
+	if err := onlyQuery(r); err != nil {
+		return err
+	}
+	if _, err := readObject(w, r.Request); err != nil {
+		return err
+	}
+	info, err := s.sender(r)
+	if err != nil {
+		return err
+	}
+	token, err := s.hub.FreshToken(info.ID)
+	if err != nil {
+		return err
+	}
+	s.did(r, "operator gave a sender a token", logrus.Fields{"sender": info.ID, "name": info.Name})
+	return s.answer(w, struct {
+		Token string `json:"token"`
+	}{token})
+}
+
+// reload answers POST /operator/reload.
+func (s *Service) reload(w nethttp.ResponseWriter, r *request) error {
+	if err := onlyQuery(r); err != nil {
+		return err
+	}
+	if _, err := readObject(w, r.Request); err != nil {
+		return err
+	}
+	done, faults := s.opts.Reload()
+	if len(faults) > 0 {
+		detail := faults[0]
+		if len(faults) > 1 {
+			detail += " (and " + strconv.Itoa(len(faults)-1) + " more: see faults)"
+		}
+		return &faulty{fault(invalidConfig, "", "nothing has changed: %s", detail), faults}
+	}
+	s.did(r, "operator had the configuration read again", logrus.Fields{"reloaded": done.Reloaded, "needs_restart": done.NeedsRestart})
+	return s.answer(w, done)
+}

@@ -1,0 +1,348 @@
+package operator
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+const (
+	tokenPrefix = "wtc_"
+	tokenBytes  = 24 // 192 bits
+	saltBytes   = 16
+	idDigits    = 16
+	saveEvery   = time.Minute
+)
+
+// adminName is who somebody with the admin key is. Users' names have no spaces.
+const adminName = "admin key"
+
+// record is a session on disk, below the SHA-256 of its token.
+type record struct {
+	User  string `json:"user,omitempty"` // empty: the admin key opened it
+	Salt  []byte `json:"salt"`
+	Proof []byte `json:"proof"` // of the key or the password's hash that opened it
+	Label string `json:"label,omitempty"`
+	Stay  bool   `json:"stay,omitempty"`
+	Seen  int64  `json:"seen"` // Unix seconds
+}
+
+// session is one that counts. Guarded by sessions.mu, but for its key.
+type session struct {
+	record
+	key   string // SHA-256 of the token, in hexadecimal
+	dirty bool   // it is not on disk as it is
+}
+
+// id names the session without giving its token away.
+func (s *session) id() string { return s.key[:idDigits] }
+
+func (s *session) name() string {
+	if s.User == "" {
+		return adminName
+	}
+	return s.User
+}
+
+// sessions are those that count, and what vouches for them.
+type sessions struct {
+	opts Options
+	log  *logrus.Logger
+
+	disk sync.Mutex // held while the table is written; taken before mu
+
+	mu       sync.Mutex
+	adminKey string
+	users    map[string]User
+	all      map[string]*session // by key
+	ended    map[string]struct{} // keys whose rows are still on disk
+}
+
+func newSessions(opts Options, log *logrus.Logger) *sessions {
+	return &sessions{
+		opts: opts, log: log, adminKey: opts.AdminKey, users: opts.Users,
+		all: map[string]*session{}, ended: map[string]struct{}{},
+	}
+}
+
+// load reads the table. Sessions that do not count any more are deleted there.
+func (ss *sessions) load() error {
+	if ss.opts.Sessions == nil {
+		return nil
+	}
+	err := ss.opts.Sessions.Load(func(key string, value []byte) error {
+		s := &session{key: key}
+		if err := json.Unmarshal(value, &s.record); err != nil || len(key) != 2*sha256.Size {
+			ss.ended[key] = struct{}{} // damaged: its operator signs in again
+			return nil
+		}
+		ss.all[key] = s
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	ss.mu.Lock()
+	ss.pruneLocked()
+	ss.mu.Unlock()
+	if err := ss.flush(); err != nil { // a full disk: they are ended all the same
+		ss.log.WithError(err).Warn("operators' sessions not written")
+	}
+	return nil
+}
+
+func tokenKey(token string) string {
+	hash := sha256.Sum256([]byte(token))
+	return hex.EncodeToString(hash[:])
+}
+
+// proof ties a session to the secret that opened it. Who can read the table can
+// read the secret's own file, too.
+func proof(salt []byte, secret string) []byte {
+	mac := hmac.New(sha256.New, salt)
+	mac.Write([]byte(secret))
+	return mac.Sum(nil)
+}
+
+// secretLocked is what vouches for somebody now: the admin key, or the hash of a
+// user's password.
+func (ss *sessions) secretLocked(user string) string {
+	if user == "" {
+		return "key " + ss.adminKey
+	}
+	return "user " + ss.users[user].Hash
+}
+
+// roleLocked is what somebody may do now.
+func (ss *sessions) roleLocked(user string) Role {
+	if user == "" {
+		return Manage
+	}
+	return ss.users[user].Role
+}
+
+func (ss *sessions) countsLocked(s *session) bool {
+	idle := ss.opts.Idle
+	if s.Stay {
+		idle = ss.opts.IdleStay
+	}
+	return ss.opts.Now().Sub(time.Unix(s.Seen, 0)) < idle && ss.roleLocked(s.User) != None &&
+		hmac.Equal(s.Proof, proof(s.Salt, ss.secretLocked(s.User)))
+}
+
+// pruneLocked ends sessions that count no more.
+func (ss *sessions) pruneLocked() {
+	for _, s := range ss.all {
+		if !ss.countsLocked(s) {
+			ss.endLocked(s)
+		}
+	}
+}
+
+func (ss *sessions) endLocked(s *session) {
+	delete(ss.all, s.key)
+	ss.ended[s.key] = struct{}{}
+}
+
+// begin opens a session for a user, or with an empty name for the admin key.
+func (ss *sessions) begin(user, label string, stay bool) (token string, who caller) {
+	b := make([]byte, tokenBytes+saltBytes)
+	_, _ = rand.Read(b) // never fails: it ends the program instead
+	token = tokenPrefix + base64.RawURLEncoding.EncodeToString(b[:tokenBytes])
+	s := &session{key: tokenKey(token), dirty: true}
+	ss.mu.Lock()
+	s.record = record{User: user, Salt: b[tokenBytes:], Label: label, Stay: stay, Seen: ss.opts.Now().Unix()}
+	s.Proof = proof(s.Salt, ss.secretLocked(user))
+	if len(ss.all) >= ss.opts.MaxSessions {
+		ss.pruneLocked()
+	}
+	for len(ss.all) >= ss.opts.MaxSessions {
+		oldest := s
+		for _, other := range ss.all {
+			if other.Seen < oldest.Seen || oldest == s {
+				oldest = other
+			}
+		}
+		ss.endLocked(oldest)
+	}
+	ss.all[s.key] = s
+	who = ss.callerLocked(s)
+	ss.mu.Unlock()
+	if err := ss.flush(); err != nil { // it counts as long as the gateway runs
+		ss.log.WithError(err).Warn("operators' sessions not written")
+	}
+	return token, who
+}
+
+// find returns who a token belongs to, and notes that it was used.
+func (ss *sessions) find(token string) (who caller, ok bool) {
+	if !strings.HasPrefix(token, tokenPrefix) {
+		return who, false
+	}
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	s := ss.all[tokenKey(token)]
+	switch {
+	case s == nil:
+		return who, false
+	case !ss.countsLocked(s):
+		ss.endLocked(s)
+		return who, false
+	}
+	if now := ss.opts.Now().Unix(); now != s.Seen {
+		s.Seen, s.dirty = now, true
+	}
+	return ss.callerLocked(s), true
+}
+
+func (ss *sessions) callerLocked(s *session) caller {
+	return caller{role: ss.roleLocked(s.User), name: s.name(), session: s.id()}
+}
+
+// expires is when a session that is used now ends.
+func (ss *sessions) expires(stay bool) time.Time {
+	if stay {
+		return ss.opts.Now().Add(ss.opts.IdleStay)
+	}
+	return ss.opts.Now().Add(ss.opts.Idle)
+}
+
+// end ends a session. It returns once that is on disk.
+func (ss *sessions) end(id string) (name string, found bool, err error) {
+	ss.mu.Lock()
+	for _, s := range ss.all {
+		if s.id() == id {
+			ss.endLocked(s)
+			name, found = s.name(), true
+		}
+	}
+	ss.mu.Unlock()
+	if !found {
+		return "", false, nil
+	}
+	return name, true, ss.flush()
+}
+
+// listed is a session as operators see it.
+type listed struct {
+	ID    string    `json:"id"`
+	Role  string    `json:"role"`
+	Name  string    `json:"name"`
+	Label string    `json:"label,omitempty"`
+	Stay  bool      `json:"stay,omitempty"`
+	Seen  time.Time `json:"seen"`
+}
+
+// list returns all sessions, the last used first.
+func (ss *sessions) list() []listed {
+	ss.mu.Lock()
+	ss.pruneLocked()
+	all := make([]listed, 0, len(ss.all))
+	for _, s := range ss.all {
+		all = append(all, listed{
+			s.id(), ss.roleLocked(s.User).String(), s.name(), s.Label, s.Stay, time.Unix(s.Seen, 0).UTC(),
+		})
+	}
+	ss.mu.Unlock()
+	slices.SortFunc(all, func(a, b listed) int {
+		if c := b.Seen.Compare(a.Seen); c != 0 {
+			return c
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	return all
+}
+
+// rightKey reports whether key is the admin key.
+func (ss *sessions) rightKey(key string) bool {
+	ss.mu.Lock()
+	want := ss.adminKey
+	ss.mu.Unlock()
+	return same(want, key)
+}
+
+func (ss *sessions) role(user string) Role {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	return ss.roleLocked(user)
+}
+
+func (ss *sessions) update(adminKey string, users map[string]User) {
+	ss.mu.Lock()
+	ss.adminKey, ss.users = adminKey, users
+	ss.pruneLocked()
+	ss.mu.Unlock()
+	if err := ss.flush(); err != nil {
+		ss.log.WithError(err).Warn("operators' sessions not written")
+	}
+}
+
+// flush writes what is not on disk as it is.
+func (ss *sessions) flush() error {
+	if ss.opts.Sessions == nil {
+		return nil
+	}
+	ss.disk.Lock()
+	defer ss.disk.Unlock()
+	rows := map[string][]byte{}
+	ss.mu.Lock()
+	for key := range ss.ended {
+		rows[key] = nil
+	}
+	clear(ss.ended)
+	for key, s := range ss.all {
+		if s.dirty {
+			rows[key], _ = json.Marshal(s.record) // plain struct: cannot fail
+			s.dirty = false
+		}
+	}
+	ss.mu.Unlock()
+	if len(rows) == 0 {
+		return nil
+	}
+	err := ss.opts.Sessions.Commit(rows)
+	if err != nil {
+		ss.mu.Lock()
+		for key, value := range rows {
+			if s := ss.all[key]; s != nil {
+				s.dirty = true
+			} else if value == nil {
+				ss.ended[key] = struct{}{}
+			}
+		}
+		ss.mu.Unlock()
+	}
+	return err
+}
+
+func (ss *sessions) run(ctx context.Context) {
+	t := time.NewTicker(saveEvery)
+	defer t.Stop()
+	for {
+		over := false
+		select {
+		case <-ctx.Done():
+			over = true
+		case <-t.C:
+		}
+		ss.mu.Lock()
+		ss.pruneLocked()
+		ss.mu.Unlock()
+		if err := ss.flush(); err != nil {
+			ss.log.WithError(err).Warn("operators' sessions not written")
+		}
+		if over {
+			return
+		}
+	}
+}

@@ -48,6 +48,7 @@ type HTTP struct {
 	Heartbeat      time.Duration
 	TrustedProxies []netip.Prefix
 	CORSOrigins    []string
+	Hosts          []string
 	ReadTimeout    time.Duration
 	WriteTimeout   time.Duration
 	StreamQueue    int // messages

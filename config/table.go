@@ -40,6 +40,7 @@ func settings(c *Config) []setting {
 		define("http.heartbeat", "15s", duration(&c.HTTP.Heartbeat, leastTime), "silence on a stream before a heartbeat"),
 		define("http.trusted_proxies", "", prefixes(&c.HTTP.TrustedProxies), "addresses or CIDRs of reverse proxies whose X-Forwarded-For counts"),
 		define("http.cors_origins", "", list(&c.HTTP.CORSOrigins, webOrigin), "origins, such as https://dash.lan, whose pages may use the API; *: all"),
+		define("http.hosts", "", list(&c.HTTP.Hosts, hostPattern), "names, such as gateway.example.org or *.example.org, by which a gateway without a secret key may be asked for"),
 		define("http.read_timeout", "30s", duration(&c.HTTP.ReadTimeout, leastTime), "longest time for a request to arrive"),
 		define("http.write_timeout", "10s", duration(&c.HTTP.WriteTimeout, leastTime), "longest time for one write to a client"),
 		define("http.stream_queue", "1024", number(&c.HTTP.StreamQueue, 1, mostQueued), "messages that wait for one stream"),

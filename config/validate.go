@@ -194,6 +194,14 @@ func hostOrCIDR(s string) error {
 	return fmt.Errorf("%q is neither a host (without scheme or port), an address nor a CIDR such as 10.0.0.0/8", s)
 }
 
+// hostPattern is a name of the gateway, or of all names below one.
+func hostPattern(s string) error {
+	if hostname(strings.TrimPrefix(s, "*.")) {
+		return nil
+	}
+	return fmt.Errorf("%q is neither a host name such as gateway.example.org (without scheme or port) nor all below one, such as *.example.org", s)
+}
+
 // webOrigin is what a browser says of a page: scheme, host and port (RFC 6454).
 func webOrigin(s string) error {
 	u, err := url.Parse(s)

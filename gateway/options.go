@@ -172,7 +172,7 @@ func (g *Gateway) httpOptions(secure *tls.Config) http.Options {
 	o.TLSListen, o.TLS = g.cfg.HTTP.TLSListen, secure
 	o.ServeMQTT = g.broker.ServeConn
 	o.Queue, o.Patience = linkQueue, linkPatience
-	o.CORSOrigins = g.cfg.HTTP.CORSOrigins
+	o.CORSOrigins, o.Hosts, o.OwnHost = g.cfg.HTTP.CORSOrigins, g.cfg.HTTP.Hosts, g.ownHost()
 	o.Heartbeat = g.cfg.HTTP.Heartbeat
 	o.MailboxTimeout = g.cfg.HTTP.MailboxTimeout
 	o.StreamQueue = g.cfg.HTTP.StreamQueue

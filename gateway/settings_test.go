@@ -86,6 +86,7 @@ var settingTests = map[string]func(*testing.T){
 	"wire.retry_gap":                 testWireRetryGap,
 	"limits.udp_sessions":            testUDPSessions,
 	"http.cors_origins":              testCORSOrigins,
+	"http.hosts":                     testHosts,
 	"http.mailbox_timeout":           testMailboxTimeout,
 	"history.messages":               testHistoryMessages,
 	"history.age":                    testHistoryAge,

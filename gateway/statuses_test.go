@@ -80,13 +80,15 @@ var statusTests = []asked{
 var otherwise = map[string]string{
 	"GET /channels 204":          "gateway TestNoChannelsYet",
 	"GET /channels/join 200":     "gateway TestEveryProtocolReachesEveryProtocol",
-	"GET /channels/join 403":     "http TestAWebSocketThatIsRefused",
 	"GET /channels/join 429":     "gateway testSenderStreams",
 	"POST /callbacks/rotate 200": "http TestSecretsAreRotated",
 	"POST /callbacks/rotate 400": "http TestSecretsAreRotated",
 	"GET /readyz 503":            "http TestReady",
 	"POST /broadcast 500":        "gateway TestABrokenBusIs500",
 	"POST /send 500":             "gateway TestABrokenBusIs500",
+	"403":                        "http TestPagesOfOtherOrigins",
+	"421":                        "gateway testHosts",
+	"426":                        "http TestAnUpgradeThatWasLost",
 	"429":                        "gateway testTrustedProxies",
 }
 
@@ -151,7 +153,7 @@ func documentedStatuses(t *testing.T) (all []string) {
 	}
 	_, besides, _ := strings.Cut(string(b), "Besides: ")
 	besides, _, _ = strings.Cut(besides, "What is\nwrong")
-	for _, status := range []string{"404", "405", "413", "415", "429"} {
+	for _, status := range []string{"403", "404", "405", "413", "415", "421", "426", "429"} {
 		require.Contains(t, besides, status)
 		all = append(all, status)
 	}

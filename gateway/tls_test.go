@@ -60,8 +60,9 @@ func (a *authority) write(name, kind string, der []byte) {
 	require.NoError(a.t, os.Rename(next, a.path(name)))
 }
 
-// issue writes a certificate for 127.0.0.1, and its key, and returns its serial number.
-func (a *authority) issue(name string) int64 {
+// issue writes a certificate for 127.0.0.1 and hosts, and its key, and returns its
+// serial number.
+func (a *authority) issue(name string, hosts ...string) int64 {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(a.t, err)
 	der, err := x509.MarshalECPrivateKey(key)
@@ -69,7 +70,7 @@ func (a *authority) issue(name string) int64 {
 	a.write(name+".key", "EC PRIVATE KEY", der)
 	a.last++
 	a.sign(name, &x509.Certificate{
-		SerialNumber: big.NewInt(1000 + a.last), Subject: pkix.Name{CommonName: name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		SerialNumber: big.NewInt(1000 + a.last), Subject: pkix.Name{CommonName: name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: hosts,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}, a.cert, key)

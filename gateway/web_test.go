@@ -143,8 +143,14 @@ func withoutSockets(conf string) string {
 // browser opens a page in headless Chromium.
 func browser(t testing.TB, url string) context.Context {
 	t.Helper()
+	return browserWith(t, url)
+}
+
+func browserWith(t testing.TB, url string, flags ...chromedp.ExecAllocatorOption) context.Context {
+	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program(t, "chromium")),
 		chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir()), chromedp.Flag("disable-quic", true))
+	options = append(options, flags...)
 	alloc, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(cancel)
 	ctx, cancel := chromedp.NewContext(alloc)

@@ -2,8 +2,6 @@ package http
 
 import (
 	nethttp "net/http"
-	"net/url"
-	"strings"
 
 	"github.com/rs/cors"
 )
@@ -24,18 +22,4 @@ func newCORS(origins []string) *cors.Cors {
 		ExposedHeaders: []string{"Retry-After"},
 		MaxAge:         corsMaxAge,
 	})
-}
-
-// originAllowed reports whether a page may open a WebSocket: it is the gateway's
-// own, or one of an origin that the configuration lists. Whoever names no origin
-// is no browser.
-func (s *Server) originAllowed(r *nethttp.Request) bool {
-	origin := r.Header.Get("Origin")
-	if origin == "" {
-		return true
-	}
-	if u, err := url.Parse(origin); err == nil && strings.EqualFold(u.Host, r.Host) {
-		return true
-	}
-	return s.cors != nil && s.cors.OriginAllowed(r)
 }

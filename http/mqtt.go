@@ -18,8 +18,7 @@ const mqttProtocol = "mqtt"
 const closePatience = 100 * time.Millisecond
 
 // joinMQTT answers GET /mqtt: from the upgrade on, the broker serves the
-// connection. A page from anywhere may connect, as a device may: what counts is
-// the password.
+// connection.
 func (s *Server) joinMQTT(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	switch {
 	case s.opts.ServeMQTT == nil:
@@ -32,9 +31,7 @@ func (s *Server) joinMQTT(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	if err := s.count(r); err != nil {
 		return err
 	}
-	conn, err := s.upgrade(w, r, websocket.Upgrader{
-		Subprotocols: []string{mqttProtocol}, CheckOrigin: func(*nethttp.Request) bool { return true },
-	})
+	conn, err := s.upgrade(w, r, websocket.Upgrader{Subprotocols: []string{mqttProtocol}})
 	if conn == nil {
 		return err
 	}

@@ -5,41 +5,34 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/sirupsen/logrus"
 )
 
 // operatorPath is where the operator's calls begin.
 const operatorPath = "/operator"
 
-// withOperator hands the operator's calls to their own handler, before anything
-// else looks at them: no page of another origin is ever let in, and failures
-// close nothing to whoever has a session.
+// forOperator reports whether a request is one of the operator's calls.
+func forOperator(r *nethttp.Request) bool { return strings.HasPrefix(r.URL.Path, operatorPath+"/") }
+
+// withOperator hands the operator's calls to their own handler, beside CORS and the
+// guard: no page of another origin is ever let in, and failures close nothing to
+// whoever has a session.
 func (s *Server) withOperator(api nethttp.Handler) nethttp.Handler {
 	if s.opts.Operator == nil {
 		return api
 	}
 	return nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
-		if !strings.HasPrefix(r.URL.Path, operatorPath+"/") {
+		if !forOperator(r) {
 			api.ServeHTTP(w, r)
 			return
-		}
-		if v := visitorOfRequest(r); v != nil {
-			v.enter()
-			defer v.leave()
 		}
 		if s.gate.isClosed() {
 			s.fail(w, r, errStopping())
 			return
 		}
 		watched := &statusWriter{ResponseWriter: w, status: nethttp.StatusOK}
-		began := time.Now()
 		s.opts.Operator.ServeHTTP(watched, r)
 		if watched.status >= nethttp.StatusBadRequest {
 			s.metrics.refused.WithLabelValues(strconv.Itoa(watched.status)).Inc()
-		}
-		if s.log.IsLevelEnabled(logrus.DebugLevel) {
-			s.logAccess(r, watched, began)
 		}
 	})
 }

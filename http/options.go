@@ -58,10 +58,16 @@ type Options struct {
 	TrustedProxies []string
 	// CORSOrigins are the origins whose pages may use the API, or *.
 	CORSOrigins []string
-	Failures    LimitOptions // wrong secret keys, tokens and senders, by client address
-	Requests    LimitOptions // requests by sender
-	Callbacks   CallbackOptions
-	History     HistoryOptions
+	// Hosts are names by which a gateway without a secret key may be asked for,
+	// besides those of the house; *.example.org is all below that.
+	Hosts []string
+	// OwnHost reports whether a name is the gateway's own, as of its certificate.
+	// Nil: none is.
+	OwnHost   func(string) bool
+	Failures  LimitOptions // wrong secret keys, tokens and senders, by client address
+	Requests  LimitOptions // requests by sender
+	Callbacks CallbackOptions
+	History   HistoryOptions
 
 	Clock func() time.Time // for the limit on failures and the history; nil: time.Now
 }

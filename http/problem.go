@@ -35,6 +35,8 @@ const (
 	invalidCallbackURL bridge.Code = "invalid-callback-url"
 	looping            bridge.Code = "loop"
 	foreignOrigin      bridge.Code = "foreign-origin"
+	foreignHost        bridge.Code = "foreign-host"
+	upgradeLost        bridge.Code = "upgrade-lost"
 )
 
 // kinds gives each fault its status and title. The title is the same in every
@@ -78,6 +80,8 @@ var kinds = map[bridge.Code]struct {
 	invalidCallbackURL:      {nethttp.StatusBadRequest, "Invalid callback URL"},
 	looping:                 {nethttp.StatusBadRequest, "Callbacks in a loop"},
 	foreignOrigin:           {nethttp.StatusForbidden, "Foreign origin"},
+	foreignHost:             {nethttp.StatusMisdirectedRequest, "Foreign host"},
+	upgradeLost:             {nethttp.StatusUpgradeRequired, "Upgrade lost"},
 }
 
 // problemType is the media type of every error.

@@ -53,10 +53,11 @@ func (s *Server) routes() nethttp.Handler {
 		r.Handle(path, s.dispatch(methods))
 	}
 	r.NotFoundHandler = s.dispatch(nil)
+	api := s.guard(r)
 	if s.cors != nil {
-		return s.withOperator(s.cors.Handler(s.guard(r)))
+		api = s.cors.Handler(api)
 	}
-	return s.withOperator(s.guard(r))
+	return s.watch(s.keepOut(s.withOperator(api)))
 }
 
 // dispatch answers with the call of a request's method.
@@ -79,9 +80,8 @@ func (s *Server) dispatch(methods calls) nethttp.Handler {
 	})
 }
 
-// guard refuses requests before anything is read of them: when the gateway is
-// stopping, and from addresses with too many failures.
-func (s *Server) guard(next nethttp.Handler) nethttp.Handler {
+// watch counts what a request takes, and logs it.
+func (s *Server) watch(next nethttp.Handler) nethttp.Handler {
 	return nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
 		if v := visitorOfRequest(r); v != nil {
 			v.enter()
@@ -92,6 +92,14 @@ func (s *Server) guard(next nethttp.Handler) nethttp.Handler {
 			w = watched
 			defer s.logAccess(r, watched, time.Now())
 		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// guard refuses requests before anything is read of them: when the gateway is
+// stopping, and from addresses with too many failures.
+func (s *Server) guard(next nethttp.Handler) nethttp.Handler {
+	return nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
 		if s.gate.isClosed() {
 			s.fail(w, r, errStopping())
 			return

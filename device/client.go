@@ -31,9 +31,11 @@ type Client struct {
 	channels   map[uint32]struct{}
 	asleep     bool
 	heard      time.Time // something authentic
-	wrote      time.Time
+	shown      time.Time // when the last request was sent for the first time that was answered
+	keeping    bool      // a ping that keeps the session alive waits for its answer
 	registered time.Time // when a session was last asked for
 	began      time.Time // when the last one was got
+	nonce      *[8]byte  // of a registration to which no cookie has come yet
 }
 
 // Dial registers a device with the gateway at an address, over "udp" or "tcp".
@@ -67,8 +69,10 @@ func (c *Client) ID() uint32 {
 	return c.live.id
 }
 
-// Messages are what the client hears, in the order in which they came. It is
-// never closed.
+// Messages are what the client hears. What the gateway repeats until it is
+// acknowledged is in the order in which the gateway took it, also with a Window:
+// what comes early waits for what is missing. Without Acknowledge a message that
+// the network delays is late. Messages is never closed.
 func (c *Client) Messages() <-chan Message { return c.messages }
 
 // Dropped is how often a message came while Messages was full. One that the
@@ -90,6 +94,11 @@ func (c *Client) stop() {
 	c.mu.Unlock()
 	_ = conn.Close()
 	c.running.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.live != nil {
+		c.releaseLocked(c.live)
+	}
 }
 
 // Join joins channels, also in sessions to come.

@@ -18,16 +18,16 @@ type conn struct {
 	in *bufio.Reader // of a stream; nil: datagrams
 }
 
-func dial(ctx context.Context, network, address string) (*conn, error) {
-	nc, err := new(net.Dialer).DialContext(ctx, network, address)
+func (c *Client) dial(ctx context.Context) (*conn, error) {
+	nc, err := c.opts.Dial(ctx, c.network, c.address)
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{Conn: nc}
-	if _, ok := nc.(*net.UDPConn); !ok {
-		c.in = bufio.NewReader(nc)
+	conn := &conn{Conn: nc}
+	if !c.datagrams() {
+		conn.in = bufio.NewReader(nc)
 	}
-	return c, nil
+	return conn, nil
 }
 
 // stream reports whether nothing gets lost on the way.

@@ -15,13 +15,16 @@
 //	client.go    Dial, Close, the verbs      register.go  r, c and a; joining again
 //	request.go   a request and its answer    receive.go   what the gateway sends
 //	conn.go      datagrams and streams       keep.go      keep-alive, and the next session
+//	order.go     messages in their order     move.go      another address
 package device
 
 import (
 	"cmp"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"watchtower/bridge/frame"
@@ -45,8 +48,13 @@ type Options struct {
 	RegisterEvery time.Duration   // least time between two registrations that a hint asked for; 10 s
 	Queue         int             // messages that wait to be taken from Messages; 1,024
 	Nonce         func() [8]byte  // must never repeat among all devices with the key; nil: random
+	Dial          DialFunc        // how the gateway is reached; nil: by the system's sockets
 	OnSession     func(id uint32) // told of every registration after the first, when its channels are joined again; nil: nobody
 }
+
+// DialFunc opens a connection. That of "udp" keeps the datagrams apart, and a Read
+// from one that was closed returns net.ErrClosed.
+type DialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
 func (o Options) withDefaults() Options {
 	o.KeepAlive = cmp.Or(o.KeepAlive, time.Minute)
@@ -59,6 +67,9 @@ func (o Options) withDefaults() Options {
 		k := frame.DeviceKey(o.Secret)
 		o.Key = &k
 	}
+	if o.Dial == nil {
+		o.Dial = new(net.Dialer).DialContext
+	}
 	if o.Nonce == nil {
 		o.Nonce = func() (n [8]byte) {
 			_, _ = rand.Read(n[:]) // never fails: it ends the program instead
@@ -69,9 +80,9 @@ func (o Options) withDefaults() Options {
 }
 
 // registration is what the options ask for.
-func (o Options) registration() frame.Registration {
+func (o Options) registration(cnonce [8]byte) frame.Registration {
 	r := frame.Registration{
-		Version: frame.Version, Name: []byte(o.Name), CNonce: o.Nonce(),
+		Version: frame.Version, Name: []byte(o.Name), CNonce: cnonce,
 		KeepAlive:   uint16(min(o.KeepAlive/time.Second, 1<<16-1)),
 		MaxDatagram: uint16(min(o.MaxDatagram, 1<<16-1)),
 		Pace:        byte(min(o.Pace/time.Millisecond, 255)),

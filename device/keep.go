@@ -9,7 +9,7 @@ import (
 
 // connect opens a connection, in place of the one there is, and reads from it.
 func (c *Client) connect(ctx context.Context) error {
-	conn, err := dial(ctx, c.network, c.address)
+	conn, err := c.dial(ctx)
 	if err != nil {
 		return err
 	}
@@ -36,10 +36,6 @@ func (c *Client) connect(ctx context.Context) error {
 	return nil
 }
 
-// Rebind goes on from another port, as after a change of networks: the session
-// stays.
-func (c *Client) Rebind(ctx context.Context) error { return c.connect(ctx) }
-
 // keep keeps the session alive and gets new ones, until the client is closed.
 func (c *Client) keep() {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -51,8 +47,7 @@ func (c *Client) keep() {
 		case <-ctx.Done():
 		}
 	})
-	tick := c.opts.KeepAlive / 8
-	t := time.NewTicker(tick)
+	t := time.NewTicker(min(c.opts.KeepAlive/8, mostTick))
 	defer t.Stop()
 	for {
 		select {
@@ -61,14 +56,21 @@ func (c *Client) keep() {
 		case <-c.wanted:
 			c.renew(ctx)
 		case now := <-t.C:
-			c.tick(ctx, now)
+			c.tick(now)
 		}
 	}
 }
 
-// tick sends a keep-alive when it is time, and gives up a session of which
-// nothing was heard.
-func (c *Client) tick(ctx context.Context, now time.Time) {
+// mostTick is the most time between two looks at the clock.
+const mostTick = 5 * time.Second
+
+// tick sends a keep-alive when it is time, gives up a session of which nothing was
+// heard, and a message that does not come.
+//
+// Only an answer shows that a request arrived, and so that the session lives on at
+// the gateway. What was written may be lost, and what is heard may be answered by
+// nothing but acknowledgements.
+func (c *Client) tick(now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -76,19 +78,38 @@ func (c *Client) tick(ctx context.Context, now time.Time) {
 		c.heard = now
 	case now.Sub(c.heard) > c.opts.KeepAlive*7/2:
 		c.registerLocked(false)
-	case now.Sub(c.wrote) >= c.opts.KeepAlive/2:
-		c.running.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, c.opts.KeepAlive)
-			defer cancel()
-			_, _ = c.request(ctx, frame.Ping, 0, nil) // if it fails, the silence shows
-		})
+	case now.Sub(c.shown) >= c.opts.KeepAlive/2:
+		c.pingLocked()
 	}
+	c.overdueLocked(now)
+}
+
+// pingLocked sends a ping in the background, unless one is on its way.
+func (c *Client) pingLocked() {
+	if c.keeping || c.live == nil {
+		return
+	}
+	select {
+	case <-c.closed: // stop waits for nothing that begins now
+		return
+	default:
+	}
+	c.keeping = true
+	s := c.live
+	c.running.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), c.opts.KeepAlive)
+		defer cancel()
+		_, _ = c.requestIn(ctx, s, frame.Ping, 0, nil) // if it fails, the silence shows
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.keeping = false
+	})
 }
 
 // renew gets a new session, and joins the client's channels there.
 func (c *Client) renew(ctx context.Context) {
 	for n := 0; ctx.Err() == nil; n++ {
-		if n > 0 || c.network != "udp" {
+		if n > 0 || !c.datagrams() {
 			if !pause(ctx, c.gapBefore(n)) {
 				return
 			}

@@ -7,32 +7,6 @@ import (
 	"watchtower/bridge/frame"
 )
 
-// windowSize is how far behind the newest a delivery may be.
-const windowSize = 64
-
-// window knows which deliveries were heard.
-type window struct {
-	newest uint32
-	bits   uint64 // bit i: newest-i
-}
-
-func (w *window) fresh(seq uint32) bool {
-	if seq > w.newest {
-		return true
-	}
-	behind := w.newest - seq
-	return seq != 0 && behind < windowSize && w.bits&(1<<behind) == 0
-}
-
-func (w *window) take(seq uint32) {
-	if seq > w.newest {
-		w.bits = w.bits<<(seq-w.newest) | 1
-		w.newest = seq
-	} else {
-		w.bits |= 1 << (w.newest - seq)
-	}
-}
-
 // read takes what a connection brings, until it ends.
 func (c *Client) read(conn *conn) error {
 	buf := make([]byte, frame.MaxBody+frame.Overhead)
@@ -100,55 +74,21 @@ func (c *Client) takeOf(s *live, f frame.Frame) {
 	}
 }
 
-// hear passes a message on, once, and says that it is here. While Messages is
-// full it says nothing, so that the gateway tries again where it does.
+// hear passes a message on, once, and says that it is here. While there is no room
+// for it, it says nothing, so that the gateway tries again where it does.
 func (c *Client) hear(s *live, f frame.Frame) {
 	d, err := frame.ParseDelivery(f.Body)
 	if err != nil {
 		return
 	}
-	if !c.pass(s, f.Seq, f.AckWanted() && c.network == "udp", message(d, f.Truncated())) {
+	m := message(d, f.Truncated())
+	if !f.AckWanted() || !c.datagrams() {
+		c.passOnce(s, f.Seq, m)
+	} else if !c.passInOrder(s, f, m) {
 		return
 	}
 	if f.AckWanted() {
 		c.write(frame.Append(nil, frame.Frame{Op: frame.Delivered, ID: s.id, Seq: f.Seq}, s.key))
-	}
-}
-
-// pass puts a message that is new into Messages. It reports false if that is full
-// and the gateway is to try again.
-func (c *Client) pass(s *live, seq uint32, repeated bool, m Message) bool {
-	c.mu.Lock() // after Rebind there may be two readers
-	defer c.mu.Unlock()
-	if !s.heard.fresh(seq) {
-		return true
-	}
-	select {
-	case c.messages <- m:
-	default:
-		c.dropped.Add(1)
-		if repeated {
-			return false
-		}
-	}
-	s.heard.take(seq)
-	return true
-}
-
-// prove shows the gateway that the device is at its new address, and repeats
-// what is not answered.
-func (c *Client) prove(s *live, challenge []byte) {
-	if _, err := frame.ParseChallenge(challenge); err != nil {
-		return
-	}
-	c.mu.Lock()
-	all := [][]byte{s.next(frame.Ping, 0, challenge)}
-	for _, p := range s.pending {
-		all = append(all, p.raw)
-	}
-	c.mu.Unlock()
-	for _, raw := range all {
-		c.write(raw)
 	}
 }
 

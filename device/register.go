@@ -8,9 +8,9 @@ import (
 	"watchtower/bridge/wire"
 )
 
-// sameNonce is how often a registration is repeated before it begins anew: the
-// gateway drops the repetition of one whose session has ended.
-const sameNonce = 5
+// sameCookie is how often a registration with a cookie is repeated before it begins
+// anew: the gateway drops the repetition of one whose session has ended.
+const sameCookie = 5
 
 // registerLocked asks for a new session. After a hint it does so only now and
 // then. The one there is goes on until the answer comes.
@@ -36,14 +36,33 @@ func (c *Client) register(ctx context.Context) (*live, error) {
 	}
 }
 
-// registerOnce tries with one nonce. It returns nil and no error if a new one is
-// to be tried.
+// unspent returns the cnonce of the next registration. Up to the first cookie it
+// stays the same, so that an outage uses up none: firmware keeps them in EEPROM.
+func (c *Client) unspent() [8]byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.nonce == nil {
+		n := c.opts.Nonce()
+		c.nonce = &n
+	}
+	return *c.nonce
+}
+
+// spend notes that a cookie came for the cnonce.
+func (c *Client) spend() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.nonce = nil
+}
+
+// registerOnce tries with one nonce, for as long as no cookie comes for it, and a
+// while longer. It returns nil and no error if a new one is to be tried.
 func (c *Client) registerOnce(ctx context.Context) (*live, error) {
-	r := c.opts.registration()
+	r := c.opts.registration(c.unspent())
 	raw := frame.AppendRegister(nil, r, *c.opts.Key)
-	for n := 0; n < sameNonce; n++ {
+	for n := 0; r.Cookie == [8]byte{} || n < sameCookie; n++ {
 		c.write(raw)
-		t := time.NewTimer(c.gap(n))
+		t := time.NewTimer(c.gap(n, false))
 	waiting:
 		for {
 			select {
@@ -62,6 +81,7 @@ func (c *Client) registerOnce(ctx context.Context) (*live, error) {
 					return s, err
 				}
 				if cookie != nil && *cookie != r.Cookie {
+					c.spend()
 					r.Cookie = *cookie
 					raw = frame.AppendRegister(nil, r, *c.opts.Key)
 					n = 0
@@ -110,10 +130,11 @@ func (c *Client) begin(s *live) {
 	defer c.mu.Unlock()
 	if c.live != nil {
 		c.live.finish()
+		c.releaseLocked(c.live)
 	}
 	c.live = s
 	now := time.Now()
-	c.heard, c.began, c.registered = now, now, now
+	c.heard, c.shown, c.began, c.registered = now, now, now, now
 	select {
 	case <-c.wanted: // by the one before
 	default:

@@ -15,7 +15,9 @@ type live struct {
 	id          uint32
 	maxDatagram int
 	seq         uint32
-	heard       window
+	heard       window // of messages that are sent once
+	order       order  // of those that are acknowledged
+	proof       proof
 	pending     map[uint32]*pending
 	ready       chan struct{} // closed when its channels are joined
 	over        chan struct{} // closed when it has ended, or the client
@@ -26,8 +28,11 @@ func (s *live) finish() { s.end.Do(func() { close(s.over) }) }
 
 // pending is a request that waits for its answer.
 type pending struct {
+	seq    uint32
 	raw    []byte
-	answer chan answer // has room for one
+	began  time.Time
+	answer chan answer   // has room for one
+	moved  chan struct{} // has room for one: the device is elsewhere, where it has to be said again
 }
 
 // answered passes the answer on, the first time.
@@ -95,26 +100,34 @@ func (c *Client) requestIn(ctx context.Context, s *live, op frame.Op, flags byte
 	if len(body)+frame.Overhead > c.room() {
 		return nil, Refused{Op: op, Code: frame.BadRequest}
 	}
-	p := &pending{answer: make(chan answer, 1)}
+	p := &pending{answer: make(chan answer, 1), moved: make(chan struct{}, 1)}
 	if err := c.turnLocked(ctx, s, answersKept); err != nil {
 		return nil, err
 	}
 	p.raw = s.next(op, flags, body)
-	seq := s.seq
-	s.pending[seq] = p
+	p.seq, p.began = s.seq, time.Now()
+	s.pending[p.seq] = p
 	c.asleep = op == frame.Bye
 	c.mu.Unlock()
-	defer c.forget(s, seq)
+	defer c.forget(s, p.seq)
+	roams := false
 	for n := 0; ; n++ {
+		if n > 0 {
+			c.probe(s, p)
+		}
 		c.write(p.raw)
-		t := time.NewTimer(c.gap(n))
+		t := time.NewTimer(c.gap(n, roams))
 		select {
 		case a := <-p.answer:
 			t.Stop()
+			c.showed(p)
 			if a.code != frame.OK {
 				return nil, Refused{Op: op, Code: a.code}
 			}
 			return a.result, nil
+		case <-p.moved:
+			t.Stop()
+			n, roams = -1, true
 		case <-s.over:
 			t.Stop()
 			return nil, ErrLost
@@ -126,6 +139,16 @@ func (c *Client) requestIn(ctx context.Context, s *live, op frame.Op, flags byte
 			return nil, ErrClosed
 		case <-t.C:
 		}
+	}
+}
+
+// showed notes that a request was answered: the gateway knows that the device was
+// there when it was sent.
+func (c *Client) showed(p *pending) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p.began.After(c.shown) {
+		c.shown = p.began
 	}
 }
 
@@ -169,17 +192,24 @@ func (s *live) next(op frame.Op, flags byte, body []byte) []byte {
 	return frame.Append(nil, frame.Frame{Op: op, Flags: flags, ID: s.id, Seq: s.seq, Body: body}, s.key)
 }
 
-// gap is how long after the n-th sending, counted from 0, comes the next.
-func (c *Client) gap(n int) time.Duration {
-	if c.network != "udp" {
+// gap is how long after the n-th sending, counted from 0, comes the next. One that
+// roams may have moved again, and is to be found soon.
+func (c *Client) gap(n int, roams bool) time.Duration {
+	if !c.datagrams() {
 		return time.Hour // the stream repeats
+	}
+	if roams {
+		return c.opts.RetryGap << min(n, 1)
 	}
 	return c.opts.RetryGap << min(n, 3)
 }
 
+// datagrams reports whether the gateway is reached by datagrams, which get lost.
+func (c *Client) datagrams() bool { return c.network == "udp" }
+
 // room is the largest frame that can be sent.
 func (c *Client) room() int {
-	if c.network != "udp" {
+	if !c.datagrams() {
 		return frame.MaxBody + frame.Overhead
 	}
 	return frame.MaxDatagram
@@ -190,7 +220,6 @@ func (c *Client) room() int {
 func (c *Client) write(raw []byte) {
 	c.mu.Lock()
 	conn := c.conn
-	c.wrote = time.Now()
 	c.mu.Unlock()
 	if conn != nil {
 		_, _ = conn.Write(raw)

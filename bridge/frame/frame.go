@@ -24,6 +24,9 @@ func (f Frame) AckWanted() bool { return f.Flags&AckWanted != 0 }
 // Truncated reports whether the flag is set.
 func (f Frame) Truncated() bool { return f.Flags&Truncated != 0 }
 
+// NoneBefore reports whether the flag is set.
+func (f Frame) NoneBefore() bool { return f.Flags&First != 0 }
+
 // Hint is what the data of a b or s is meant to be: 0 nothing known, 1 text, 2 JSON.
 func (f Frame) Hint() byte { return f.Flags >> hintShift & 3 }
 
@@ -128,6 +131,15 @@ func AppendError(b []byte, id, seq uint32, op Op, code Code, k Key) []byte {
 	begin := len(b)
 	b = append(Begin(b, Error, byte(code)<<codeShift, id, seq), byte(op))
 	return Seal(b, begin, k)
+}
+
+// AppendRefusal appends the e to an r. It is never longer than what it answers: an
+// r without a body is refused by an e without one.
+func AppendRefusal(b []byte, r Frame, code Code, k Key) []byte {
+	if len(r.Body) == 0 {
+		return Append(b, Frame{Op: Error, Flags: byte(code) << codeShift, Seq: r.Seq}, k)
+	}
+	return AppendError(b, 0, r.Seq, Register, code, k)
 }
 
 // AppendUnknown appends the e for a frame with an id that is not known. There is

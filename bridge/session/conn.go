@@ -257,7 +257,7 @@ func (c *Conn) admit(s *Stream, f frame.Frame, now int64, reply []byte) (bool, [
 		return false, reply
 	}
 	if f.Op == frame.Delivered {
-		if s.box.acknowledged(f.Seq) {
+		if s.acknowledges(f.Seq, now) {
 			c.pumpLocked(s)
 		} else {
 			c.drop(bridge.Duplicate)

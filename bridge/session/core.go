@@ -52,6 +52,17 @@ func (c *core) alive(now int64, op frame.Op) (wakes bool) {
 	return wakes
 }
 
+// acknowledges takes a k. One for an outstanding delivery shows that the device is
+// there, so the session lives on; it reports false for any other. A device that
+// sleeps is not woken: what it sent before it said so may come late.
+func (c *core) acknowledges(seq uint32, now int64) bool {
+	if !c.box.acknowledged(seq) {
+		return false
+	}
+	c.expires = max(c.expires, now+c.life())
+	return true
+}
+
 // expiry is when a message is worth nothing any more, in the milliseconds of who
 // began to count at begun; 0: never.
 func expiry(m *bridge.Message, begun time.Time) int64 {

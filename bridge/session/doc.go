@@ -44,6 +44,7 @@ const (
 	leastKeepAlive = 5 // seconds
 	mostKeepAlive  = 3600
 	challengeEvery = 1000 // milliseconds between two q of a session
+	movedBelow     = 8    // how far below the newest the number of a device that moved may be
 	pingsWaiting   = 8    // answers to p that wait for deliveries
 	lateAnswers    = 8    // answers that wait because of a device's pace
 	listedOverTCP  = 15_000

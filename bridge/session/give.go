@@ -35,7 +35,11 @@ func (t *Table) transmitLocked(s *Session, delivery []byte, seq uint32, first bo
 		t.drop(bridge.Truncated)
 	}
 	begin := len(out.bytes)
-	out.bytes = frame.Stamp(out.bytes, delivery, s.receiver(seq), s.key)
+	to := s.receiver(seq)
+	if s.acknowledged() && s.options.Window() > 1 && s.box.entries[0].seq == seq {
+		to.Flags |= frame.First // so the device waits for none before it
+	}
+	out.bytes = frame.Stamp(out.bytes, delivery, to, s.key)
 	out.commit(s.at, begin)
 	if seq == lastSeq {
 		s.expires = 0 // counters never wrap: the wheel ends it

@@ -129,9 +129,9 @@ func (r *Registrar) open(now time.Time, from netip.AddrPort, f frame.Frame, raw,
 	reg, err := frame.ParseRegistration(f.Body)
 	switch {
 	case reg.Version != frame.Version && len(f.Body) > 0:
-		return nil, frame.AppendError(reply, 0, f.Seq, frame.Register, frame.NotSupported, r.psk)
+		return nil, frame.AppendRefusal(reply, f, frame.NotSupported, r.psk)
 	case err != nil, len(reg.Name) > frame.MaxName, len(reg.Name) > 0 && !bridge.ValidName(string(reg.Name)):
-		return nil, frame.AppendError(reply, 0, f.Seq, frame.Register, frame.BadRequest, r.psk)
+		return nil, frame.AppendRefusal(reply, f, frame.BadRequest, r.psk)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

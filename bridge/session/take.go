@@ -142,9 +142,11 @@ func (t *Table) admitLocked(s *Session, from netip.AddrPort, f frame.Frame, at t
 }
 
 // movesLocked looks at a frame from elsewhere. If it shows that the device is
-// there, the session moves; if it may be, the device is asked to show it.
+// there, the session moves; if it may be, the device is asked to show it. The p
+// that shows it has the newest number of all; the request that the device repeats
+// after a second move has an older one, so a few below the newest are asked too.
 func (t *Table) movesLocked(s *Session, from netip.AddrPort, f frame.Frame, at time.Time, now int64, out *Out, gone **Session) bool {
-	if f.Seq < s.seen.newest || f.Seq == 0 {
+	if f.Seq == 0 || f.Seq < s.seen.newest && s.seen.newest-f.Seq > movedBelow {
 		return false
 	}
 	if f.Op == frame.Ping && f.Seq > s.seen.newest && t.registrar.challengeIs(f.Body, at, from, s.key) {
@@ -171,7 +173,7 @@ func (t *Table) deliveredLocked(s *Session, from netip.AddrPort, seq uint32, now
 	switch {
 	case from != s.at:
 		t.drop(bridge.Elsewhere)
-	case !s.box.acknowledged(seq):
+	case !s.acknowledges(seq, now):
 		t.drop(bridge.Duplicate)
 	default:
 		t.pumpLocked(s, now, out)

@@ -7,7 +7,11 @@
 // system is taken once for all of them, which is most of what a datagram costs.
 // Elsewhere each datagram is a call of its own.
 //
-//	mmsg_linux.go    recvmmsg and sendmmsg     socket_linux.go   addresses, control messages
+// A socket that is bound to no address of a machine with several answers from the
+// one at which it was asked: Reader.Local, and Writer.AddFrom.
+//
+//	mmsg_linux.go    recvmmsg and sendmmsg     socket_linux.go   addresses
+//	source_linux.go  control messages          local_linux.go   the machine's own addresses
 //	other.go         one datagram a call
 package datagram
 
@@ -20,6 +24,10 @@ const (
 	maxRunBytes = 65_000 // of one message: what IP can carry, and a little less
 	everywhere  = 1200   // bytes of a datagram that fit every way: if these are refused, it is for the merging
 )
+
+// Local is one of this machine's addresses, as a Socket numbers them, where it has
+// more than one; 0 is whichever the system chooses.
+type Local uint32
 
 // batch is what a Writer holds, in the order of Add: the part that is the same
 // on every system.

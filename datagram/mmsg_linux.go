@@ -19,6 +19,11 @@ type Reader struct {
 	n       int
 	errno   syscall.Errno
 	attempt func(fd uintptr) bool
+
+	socket  *Socket
+	control [][arrival]byte // at which address each came; nil: the socket has one only
+	last    netip.Addr      // whose number is lastNo: most came where the one before did
+	lastNo  Local
 }
 
 // Reader returns a reader of at most so many datagrams at once, of each of which
@@ -27,25 +32,39 @@ type Reader struct {
 func (s *Socket) Reader(most, size int) *Reader {
 	r := &Reader{
 		raw: s.raw, headers: make([]mmsghdr, most), vectors: make([]unix.Iovec, most),
-		names: make([]name, most), room: make([]byte, most*size), size: size,
+		names: make([]name, most), room: make([]byte, most*size), size: size, socket: s,
+	}
+	if s.anywhere {
+		r.control = make([][arrival]byte, most)
 	}
 	for i := range r.headers {
 		r.vectors[i].Base = &r.room[i*size]
 		r.vectors[i].SetLen(size)
 		h := &r.headers[i].header
 		h.Iov, h.Name = &r.vectors[i], (*byte)(unsafe.Pointer(&r.names[i]))
-		h.Namelen = unix.SizeofSockaddrInet6
 		h.SetIovlen(1)
+		r.prepare(i)
 	}
 	r.attempt = r.try
 	return r
 }
 
+// prepare makes room for an address and for what comes with it: the last read left
+// the lengths of what it found.
+func (r *Reader) prepare(i int) {
+	h := &r.headers[i].header
+	h.Namelen = unix.SizeofSockaddrInet6
+	if r.control != nil {
+		h.Control = &r.control[i][0]
+		h.SetControllen(arrival)
+	}
+}
+
 // Read waits for datagrams, as long as the socket's read deadline allows, and
 // returns how many came.
 func (r *Reader) Read() (int, error) {
-	for i := range r.headers[:r.n] { // the last read left the lengths of what it found
-		r.headers[i].header.Namelen = unix.SizeofSockaddrInet6
+	for i := range r.n {
+		r.prepare(i)
 	}
 	r.n = 0
 	if err := r.raw.Read(r.attempt); err != nil {
@@ -69,6 +88,19 @@ func (r *Reader) At(i int) ([]byte, netip.AddrPort) {
 	return r.room[i*r.size:][:r.headers[i].n], get(&r.names[i])
 }
 
+// Local is at which of this machine's addresses a datagram of the last batch came,
+// if the socket has more than one.
+func (r *Reader) Local(i int) Local {
+	if r.control == nil {
+		return 0
+	}
+	at := arrivedAt(r.control[i][:min(int(r.headers[i].header.Controllen), arrival)])
+	if at != r.last {
+		r.last, r.lastNo = at, r.socket.number(at)
+	}
+	return r.lastNo
+}
+
 // call moves messages, as many as there are or there is room for.
 func call(number, fd uintptr, messages []mmsghdr) (int, syscall.Errno) {
 	for {
@@ -90,7 +122,7 @@ type Writer struct {
 	runs    [maxRuns]run
 	headers [maxRuns]mmsghdr
 	names   [maxRuns]name
-	control [maxRuns]segments
+	control [maxRuns]control
 	vectors [maxParts]unix.Iovec
 	n       int  // runs
 	next    int  // the first run that was not written
@@ -107,9 +139,12 @@ type Writer struct {
 // for the last, which may be shorter.
 type run struct {
 	to          netip.AddrPort
+	from        Local
 	first, n    int // of the batch's datagrams
 	size, bytes int
 	short       bool // the last one is shorter: nothing can follow it
+	source      int  // bytes of control that say from which address
+	unsourced   bool // it has none any more: with one it was refused
 }
 
 // Writer returns a writer with an empty batch. Without merge every datagram is a
@@ -124,27 +159,31 @@ func (s *Socket) Writer(merge bool) *Writer {
 // not empty, and not to change. Without a valid address it goes where the socket
 // is connected to. Add reports whether the batch is full: it is to be written
 // and reset before anything is added again.
-func (w *Writer) Add(b []byte, to netip.AddrPort) (full bool) {
+func (w *Writer) Add(b []byte, to netip.AddrPort) (full bool) { return w.AddFrom(b, to, 0) }
+
+// AddFrom is Add for a datagram that is to leave from one of this machine's
+// addresses.
+func (w *Writer) AddFrom(b []byte, to netip.AddrPort, from Local) (full bool) {
 	if w.count > 0 && w.Waiting() == 0 {
 		w.Reset()
 	}
 	v := &w.vectors[w.count]
 	v.Base = &b[0]
 	v.SetLen(len(b))
-	if !w.join(len(b), to) {
-		w.begin(v, len(b), to)
+	if !w.join(len(b), to, from) {
+		w.begin(v, len(b), to, from)
 	}
 	w.count++
 	return w.n == maxRuns || w.count == maxParts
 }
 
 // join adds the datagram to the last run, if it can.
-func (w *Writer) join(size int, to netip.AddrPort) bool {
+func (w *Writer) join(size int, to netip.AddrPort, from Local) bool {
 	if w.n == 0 || !w.merges {
 		return false
 	}
 	r := &w.runs[w.n-1]
-	if r.short || size > r.size || r.n == maxRun || r.bytes+size > maxRunBytes || r.to != to {
+	if r.short || size > r.size || r.n == maxRun || r.bytes+size > maxRunBytes || r.to != to || r.from != from {
 		return false
 	}
 	r.n, r.bytes, r.short = r.n+1, r.bytes+size, size < r.size
@@ -152,20 +191,23 @@ func (w *Writer) join(size int, to netip.AddrPort) bool {
 	h.SetIovlen(r.n)
 	if r.n == 2 {
 		c := &w.control[w.n-1]
-		c.set(r.size)
-		h.Control = (*byte)(unsafe.Pointer(c))
-		h.SetControllen(unix.CmsgSpace(2))
+		c.use(h, c.segments(r.source, r.size))
 	}
 	return true
 }
 
-func (w *Writer) begin(v *unix.Iovec, size int, to netip.AddrPort) {
-	w.runs[w.n] = run{to: to, first: w.count, n: 1, size: size, bytes: size}
+func (w *Writer) begin(v *unix.Iovec, size int, to netip.AddrPort, from Local) {
+	w.runs[w.n] = run{to: to, from: from, first: w.count, n: 1, size: size, bytes: size}
 	h := &w.headers[w.n].header
 	*h = unix.Msghdr{Iov: v}
 	h.SetIovlen(1)
 	if to.IsValid() {
 		h.Name, h.Namelen = (*byte)(unsafe.Pointer(&w.names[w.n])), w.socket.set(&w.names[w.n], to)
+	}
+	if from != 0 {
+		c := &w.control[w.n]
+		w.runs[w.n].source = c.source(w.socket.local(from), to.Addr())
+		c.use(h, w.runs[w.n].source)
 	}
 	w.n++
 }
@@ -185,10 +227,24 @@ func (w *Writer) Write(wait bool) (n int, err error) {
 			return w.advance(), nil
 		case w.runs[w.next].n > 1 && !w.apart && asMerged(w.errno):
 			w.apart = true
+		case w.runs[w.next].source > 0:
+			w.withoutSource()
 		default:
 			return 0, w.errno
 		}
 	}
+}
+
+// withoutSource lets the system choose the address from which the next run leaves:
+// that which it had may be gone.
+func (w *Writer) withoutSource() {
+	r, c := &w.runs[w.next], &w.control[w.next]
+	r.source, r.unsourced = 0, true
+	size := 0
+	if r.n > 1 {
+		size = c.segments(0, r.size)
+	}
+	c.use(&w.headers[w.next].header, size)
 }
 
 // asMerged reports whether a message may have been refused because it stands for
@@ -202,9 +258,9 @@ func (w *Writer) try(fd uintptr) bool {
 	if w.apart {
 		h := &w.one[0].header
 		*h = w.headers[w.next].header
-		h.Iov, h.Control = &w.vectors[w.done], nil
+		h.Iov = &w.vectors[w.done]
 		h.SetIovlen(1)
-		h.SetControllen(0)
+		w.control[w.next].use(h, w.runs[w.next].source) // and no segments
 		messages = w.one[:]
 	}
 	w.wrote, w.errno = call(unix.SYS_SENDMMSG, fd, messages)
@@ -214,7 +270,7 @@ func (w *Writer) try(fd uintptr) bool {
 // advance counts what was written.
 func (w *Writer) advance() int {
 	if w.apart { // so it was the merging that was refused
-		if w.runs[w.next].size <= everywhere { // and would be again
+		if r := &w.runs[w.next]; r.size <= everywhere && !r.unsourced { // and would be again
 			w.merges = false
 		}
 		w.pass(1)

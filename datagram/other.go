@@ -42,6 +42,9 @@ func (r *Reader) Read() (int, error) {
 // Read.
 func (r *Reader) At(int) ([]byte, netip.AddrPort) { return r.room[:r.n], r.from }
 
+// Local is 0: the system is not asked here at which address a datagram came.
+func (r *Reader) Local(int) Local { return 0 }
+
 // Writer writes datagrams to a socket. It is one goroutine's.
 type Writer struct {
 	batch
@@ -65,6 +68,9 @@ func (w *Writer) Add(b []byte, to netip.AddrPort) (full bool) {
 	w.count++
 	return w.count == maxRuns
 }
+
+// AddFrom is Add: here the system chooses from which address a datagram leaves.
+func (w *Writer) AddFrom(b []byte, to netip.AddrPort, _ Local) (full bool) { return w.Add(b, to) }
 
 // Write writes the first datagram that waits. While the socket is full it waits
 // for room, as long as the write deadline allows.

@@ -14,9 +14,11 @@ import (
 
 // Socket is a UDP socket, and what has to be known of it.
 type Socket struct {
-	raw    syscall.RawConn
-	six    bool // its addresses are IPv6's, those of IPv4 mapped into them
-	merges bool // the system knows UDP_SEGMENT
+	raw      syscall.RawConn
+	six      bool // its addresses are IPv6's, those of IPv4 mapped into them
+	merges   bool // the system knows UDP_SEGMENT
+	anywhere bool // it is bound to no address, so the system says where datagrams came
+	locals   locals
 }
 
 // Of looks at a socket, which stays its owner's.
@@ -34,6 +36,9 @@ func Of(c *net.UDPConn) (*Socket, error) {
 		s.merges = unknown == nil
 	})
 	s.six = domain == unix.AF_INET6
+	if at, ok := c.LocalAddr().(*net.UDPAddr); ok && at.IP.IsUnspecified() && err == nil && failed == nil {
+		err = s.askWhere()
+	}
 	return s, errors.Join(err, failed)
 }
 
@@ -92,18 +97,4 @@ func networkOrder(port uint16) uint16 {
 	var b [2]byte
 	binary.BigEndian.PutUint16(b[:], port)
 	return binary.NativeEndian.Uint16(b[:])
-}
-
-// segments is the control message that says of which size the datagrams are that
-// a message consists of.
-type segments struct {
-	header unix.Cmsghdr
-	size   uint16
-	_      [6]byte // as much as CmsgSpace asks for
-}
-
-func (c *segments) set(size int) {
-	c.header.Level, c.header.Type = unix.IPPROTO_UDP, unix.UDP_SEGMENT
-	c.header.SetLen(unix.CmsgLen(2))
-	c.size = uint16(size)
 }

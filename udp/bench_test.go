@@ -10,23 +10,30 @@ import (
 
 	"watchtower/bridge"
 	"watchtower/bridge/frame"
+	"watchtower/udp"
 )
 
 // BenchmarkFanOut measures one message to all members of a channel, as far as
 // the system's sockets. An operation is one message. Nobody reads: the kernel
 // drops what does not fit the receivers' buffers.
 func BenchmarkFanOut(b *testing.B) {
-	fanOut(b, func(g *gateway, b *testing.B) { g.joined(b, 7) })
+	fanOut(b, func(g *gateway, b *testing.B) { g.joined(b, 7) }, nil)
+}
+
+// BenchmarkFanOutFromAnywhere is the same for a gateway that listens on all of its
+// addresses, and answers from the one that it was asked at.
+func BenchmarkFanOutFromAnywhere(b *testing.B) {
+	fanOut(b, func(g *gateway, b *testing.B) { g.joined(b, 7) }, func(o *udp.Options) { o.Listen = "0.0.0.0:0" })
 }
 
 // BenchmarkSessionFanOut is the same for devices of session frames, each of which
 // gets a number and a tag of its own.
-func BenchmarkSessionFanOut(b *testing.B) { fanOut(b, joinSession) }
+func BenchmarkSessionFanOut(b *testing.B) { fanOut(b, joinSession, nil) }
 
-func fanOut(b *testing.B, join func(*gateway, *testing.B)) {
+func fanOut(b *testing.B, join func(*gateway, *testing.B), change func(*udp.Options)) {
 	for _, members := range []int{1, 50, 500} {
 		b.Run(fmt.Sprint(members), func(b *testing.B) {
-			g := start(b, bridge.Options{}, nil)
+			g := start(b, bridge.Options{}, change)
 			for range members {
 				join(g, b)
 			}

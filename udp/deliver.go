@@ -1,13 +1,12 @@
 package udp
 
 import (
-	"net/netip"
-
 	"watchtower/bridge"
 	"watchtower/bridge/basic"
 	"watchtower/bridge/frame"
 	"watchtower/bridge/session"
 	"watchtower/bridge/wire"
+	"watchtower/datagram"
 )
 
 // fanOut is what the link's goroutine needs for a batch of messages. It is kept
@@ -64,13 +63,13 @@ func (s *Server) toMembers(jobs []bridge.Job, begin, end int) {
 // that is not possible.
 func (s *Server) offer(a *bridge.Attachment, m *bridge.Message, e *encoded, job int) bool {
 	switch to := a.Member.(type) {
-	case netip.AddrPort:
+	case *receiver:
 		delivery := e.basic(m)
 		if delivery == nil {
 			s.hub.Counters().Drop(bridge.UDP, bridge.TooLarge, 1)
 			return false
 		}
-		s.fan.out.batch.add(delivery, to, job)
+		s.fan.out.batch.addFrom(delivery, to.at, datagram.Local(to.local.Load()), job)
 	case *session.Session:
 		ok := s.sessions.Deliver(to, m, e.session(m), &s.fan.out.sessions)
 		if s.fan.out.sessions.Bytes() >= outFull {

@@ -5,6 +5,7 @@ import (
 
 	"watchtower/bridge/frame"
 	"watchtower/bridge/wire"
+	"watchtower/datagram"
 )
 
 // readBatch is how many datagrams are read at once.
@@ -26,14 +27,14 @@ func (s *Server) read() {
 		}
 		for i := range n {
 			b, from := in.At(i)
-			s.request(b, from, &r)
+			s.request(b, from, in.Local(i), &r)
 		}
 		r.flush()
 	}
 }
 
 // request executes one datagram.
-func (s *Server) request(b []byte, from netip.AddrPort, r *replies) {
+func (s *Server) request(b []byte, from netip.AddrPort, local datagram.Local, r *replies) {
 	if !from.IsValid() {
 		return // the kernel gave no address: nobody to answer
 	}
@@ -41,13 +42,14 @@ func (s *Server) request(b []byte, from netip.AddrPort, r *replies) {
 		r.flush() // the answer to a join goes before the first message that it brings
 	}
 	if frame.Is(b) {
+		r.out.sessions.Local = uint32(local)
 		s.sessions.Handle(from, b, &r.out.sessions)
 		return
 	}
 	begin := len(r.bytes)
-	r.bytes = s.table.Handle(from, b, r.bytes)
+	r.bytes = s.table.HandleAt(from, uint32(local), b, r.bytes)
 	if reply := r.bytes[begin:]; len(reply) > 0 {
-		r.out.batch.add(reply, from, nobodys)
+		r.out.batch.addFrom(reply, from, local, nobodys)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -87,7 +88,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *Server {
 		table: basic.NewTable(hub, basic.Options{
 			Basic: opts.Basic, Gateway: opts.Gateway, TCPPort: opts.TCPPort, IdleTimeout: opts.IdleTimeout,
 			IDs: opts.BasicIDs, PerSource: opts.BasicPerAddress, Source: intake.Of,
-		}, receiver),
+		}, newReceiver),
 		due:      make(chan struct{}, 1),
 		later:    make(chan func(*session.Out), laterQueue),
 		stopping: make(chan struct{}),
@@ -99,8 +100,20 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *Server {
 	return s
 }
 
-// receiver is what the link knows of a member: where to send.
-func receiver(at netip.AddrPort) any { return at }
+// receiver is what the link knows of a member: where to send, and from where.
+type receiver struct {
+	at    netip.AddrPort
+	local atomic.Uint32 // the gateway's address that it speaks to: a datagram.Local
+}
+
+func newReceiver(at netip.AddrPort) any { return &receiver{at: at} }
+
+// ReachedAt is told at which address the device reaches the gateway.
+func (r *receiver) ReachedAt(local uint32) {
+	if r.local.Load() != local {
+		r.local.Store(local)
+	}
+}
 
 // Listen binds the socket. Serve closes it.
 func (s *Server) Listen() error {

@@ -38,9 +38,12 @@ const nobodys = -1
 // add puts a datagram into the batch, and writes the batch if that fills it. The
 // datagram is not to change before flush, and is never empty: a datagram of
 // length zero breaks the receive loops of small devices.
-func (b *batch) add(datagram []byte, to netip.AddrPort, tag int) {
+func (b *batch) add(frame []byte, to netip.AddrPort, tag int) { b.addFrom(frame, to, 0, tag) }
+
+// addFrom is add for a datagram that is to leave from one of the machine's addresses.
+func (b *batch) addFrom(frame []byte, to netip.AddrPort, from datagram.Local, tag int) {
 	b.tags = append(b.tags, tag)
-	if b.out.Add(datagram, to) {
+	if b.out.AddFrom(frame, to, from) {
 		b.flush()
 	}
 }
@@ -124,7 +127,7 @@ const outFull = 64 << 10
 // pass puts what sessions have into the batch. It is not to change before flush.
 func (o *outgoing) pass() {
 	for i := range o.sessions.Len() {
-		to, datagram := o.sessions.At(i)
-		o.batch.add(datagram, to, nobodys)
+		to, b := o.sessions.At(i)
+		o.batch.addFrom(b, to, datagram.Local(o.sessions.From(i)), nobodys)
 	}
 }

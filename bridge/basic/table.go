@@ -25,6 +25,11 @@ type Table struct {
 	confirmed   list // by the time of the last frame
 }
 
+// Reached is what a member may be that has to know at which of the gateway's
+// addresses its device reaches it, as the socket numbers them. It may be told so by
+// any goroutine.
+type Reached interface{ ReachedAt(local uint32) }
+
 // source is all ids of one address.
 type source struct {
 	ids         int
@@ -34,6 +39,7 @@ type source struct {
 // entry is one id. The table's lock guards it.
 type entry struct {
 	client    *client
+	reached   Reached // may be nil
 	from      netip.AddrPort
 	confirmed bool
 	since     time.Time // registered, or last heard of once it is confirmed
@@ -57,8 +63,13 @@ func NewTable(hub *bridge.Hub, opts Options, member func(netip.AddrPort) any) *T
 
 // Handle executes one datagram and appends the reply to it, at most one
 // datagram, or nothing. From is an unmapped address. What is no request is
-// counted and not answered.
+// counted and not answered. A gateway with several addresses calls HandleAt.
 func (t *Table) Handle(from netip.AddrPort, datagram, reply []byte) []byte {
+	return t.HandleAt(from, 0, datagram, reply)
+}
+
+// HandleAt is Handle for a datagram that came to one of the gateway's addresses.
+func (t *Table) HandleAt(from netip.AddrPort, local uint32, datagram, reply []byte) []byte {
 	r, err := wire.Parse(datagram)
 	if err != nil || len(datagram) > wire.MaxDatagram || !t.opts.Basic {
 		t.hub.Counters().Drop(bridge.UDP, bridge.Malformed, 1)
@@ -71,13 +82,13 @@ func (t *Table) Handle(from netip.AddrPort, datagram, reply []byte) []byte {
 		if !mayRegister(t.hub, r) {
 			return wire.AppendError(reply)
 		}
-		id, ok := t.register(from)
+		id, ok := t.register(from, local)
 		if !ok {
 			return wire.AppendError(reply)
 		}
 		return wire.AppendAnswer(reply, id)
 	}
-	c := t.heard(from, r.ID)
+	c := t.heard(from, local, r.ID)
 	if c == nil {
 		return wire.AppendError(reply)
 	}
@@ -119,7 +130,7 @@ func closeAll(clients []*client) {
 
 // register returns the id of an address: the one it has, or a new one. It reports
 // false if there is no room for one.
-func (t *Table) register(from netip.AddrPort) (id uint32, ok bool) {
+func (t *Table) register(from netip.AddrPort, local uint32) (id uint32, ok bool) {
 	now := t.opts.Now()
 	t.mu.Lock()
 	over := t.expireLocked(now, nil)
@@ -132,6 +143,7 @@ func (t *Table) register(from netip.AddrPort) (id uint32, ok bool) {
 		t.touchLocked(e, now)
 	}
 	if e != nil {
+		e.reachedAt(local)
 		id, ok = e.client.id(), true
 	}
 	t.mu.Unlock()
@@ -163,13 +175,14 @@ func (t *Table) roomLocked(at netip.Prefix, over []*client) ([]*client, bool) {
 
 // heard returns the client with an id, and notes that it lives. It returns nil
 // if the id is unknown or belongs to another address.
-func (t *Table) heard(from netip.AddrPort, id uint32) *client {
+func (t *Table) heard(from netip.AddrPort, local, id uint32) *client {
 	now := t.opts.Now()
 	t.mu.Lock()
 	over := t.expireLocked(now, nil)
 	e := t.byID[id]
 	if e != nil && e.from == from {
 		t.touchLocked(e, now)
+		e.reachedAt(local)
 	} else {
 		e = nil
 	}
@@ -182,8 +195,10 @@ func (t *Table) heard(from netip.AddrPort, id uint32) *client {
 }
 
 func (t *Table) addLocked(from netip.AddrPort, now time.Time) *entry {
-	e := &entry{from: from, since: now, client: &client{
-		Device: bridge.NewDevice(t.hub, bridge.UDP, false, t.member(from)),
+	member := t.member(from)
+	reached, _ := member.(Reached)
+	e := &entry{from: from, since: now, reached: reached, client: &client{
+		Device: bridge.NewDevice(t.hub, bridge.UDP, false, member),
 		hub:    t.hub, via: bridge.UDP, listed: wire.MaxListed,
 	}}
 	e.client.Register(func() { t.deleted(e) })
@@ -199,6 +214,12 @@ func (t *Table) addLocked(from netip.AddrPort, now time.Time) *entry {
 	s.ids++
 	s.unconfirmed.push(e)
 	return e
+}
+
+func (e *entry) reachedAt(local uint32) {
+	if e.reached != nil {
+		e.reached.ReachedAt(local)
+	}
 }
 
 // touchLocked confirms an id and makes it the last to fall silent.

@@ -40,7 +40,7 @@ func (t *Table) transmitLocked(s *Session, delivery []byte, seq uint32, first bo
 		to.Flags |= frame.First // so the device waits for none before it
 	}
 	out.bytes = frame.Stamp(out.bytes, delivery, to, s.key)
-	out.commit(s.at, begin)
+	out.give(s, begin)
 	if seq == lastSeq {
 		s.expires = 0 // counters never wrap: the wheel ends it
 		t.wheel.remove(s)
@@ -66,7 +66,7 @@ func (t *Table) nextLocked(s *Session, now int64, out *Out) bool {
 	if len(s.late) > 0 {
 		begin := len(out.bytes)
 		out.bytes = append(out.bytes, s.late[0]...)
-		out.commit(s.at, begin)
+		out.give(s, begin)
 		if s.late = s.late[1:]; len(s.late) == 0 {
 			s.late = nil
 		}
@@ -102,7 +102,7 @@ func (t *Table) nextLocked(s *Session, now int64, out *Out) bool {
 		s.answers.add(a)
 		begin := len(out.bytes)
 		out.bytes = a.append(out.bytes, &s.core, nil)
-		out.commit(s.at, begin)
+		out.give(s, begin)
 		return true
 	}
 	return false
@@ -155,7 +155,7 @@ func (t *Table) answerLocked(s *Session, a answer, list []byte, now int64, out *
 // pace forbids it, keeps it until it may be sent.
 func (t *Table) shipLocked(s *Session, now int64, out *Out, begin int) {
 	if s.pace == 0 || now >= s.clear && len(s.late) == 0 {
-		out.commit(s.at, begin)
+		out.give(s, begin)
 		s.clear = now + s.pace
 		return
 	}

@@ -30,9 +30,10 @@ type Table struct {
 type Session struct {
 	core
 	at         netip.AddrPort
-	pace       int64 // milliseconds between two datagrams
-	clear      int64 // when the next one may be sent
-	challenged int64 // when the last q was sent
+	local      uint32 // the gateway's address that it speaks to: Out.Local
+	pace       int64  // milliseconds between two datagrams
+	clear      int64  // when the next one may be sent
+	challenged int64  // when the last q was sent
 	late       [][]byte
 	filed      filed
 }
@@ -152,7 +153,7 @@ func (t *Table) register(from netip.AddrPort, f frame.Frame, raw []byte, out *Ou
 
 // open begins a session, at once or when its name is on disk.
 func (t *Table) open(from netip.AddrPort, o *opened, out *Out) {
-	s := &Session{at: from, pace: int64(o.Pace)}
+	s := &Session{at: from, local: out.Local, pace: int64(o.Pace)}
 	s.device = bridge.NewDevice(t.hub, bridge.UDP, o.Options&frame.NoEcho != 0, s)
 	wait, err := o.hold(s.device, func() { t.end(s) })
 	if err != nil {
@@ -184,7 +185,7 @@ func (t *Table) refuse(s *Session, o *opened, code frame.Code, out *Out) {
 	s.device.Close()
 	begin := len(out.bytes)
 	out.bytes = t.registrar.refuse(o, code, out.bytes)
-	out.commit(s.at, begin)
+	out.give(s, begin)
 }
 
 // begin puts a session in place of those that it ends, and answers.

@@ -134,6 +134,7 @@ func (t *Table) admitLocked(s *Session, from netip.AddrPort, f frame.Frame, at t
 		return false
 	}
 	s.seen.take(f.Seq)
+	s.local = out.Local
 	if s.alive(now, f.Op) {
 		s.box.retryAll(now)
 		t.pumpLocked(s, now, out)

@@ -11,6 +11,7 @@ const (
 	InvalidSecretKey Code = "invalid-secret-key"
 	InvalidSender    Code = "invalid-sender"
 	InvalidToken     Code = "invalid-token"
+	PassExpired      Code = "token-expired"
 	NameProtected    Code = "name-protected"
 	InvalidName      Code = "invalid-name"
 	InvalidChannel   Code = "invalid-channel"

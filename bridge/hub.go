@@ -29,6 +29,7 @@ type Options struct {
 	Generation    uint64        // of the secret key: how often it was changed
 	Users         []string      // of the configuration: names that begin with one and a dot are theirs
 	IDKey         []byte        // from which the ids of names are made; empty: random
+	PassKey       []byte        // by which passes are proved; empty: random
 	SendersMax    int           // most senders that are remembered; 0: any number
 	BasicKey      string        // takes the place of SecretKey for basic frames, if not empty
 	RequireToken  bool          // every sender is protected
@@ -84,6 +85,10 @@ func New(opts Options) (*Hub, error) {
 	if len(opts.IDKey) == 0 {
 		opts.IDKey = make([]byte, sha256.Size)
 		_, _ = rand.Read(opts.IDKey) // never fails: it ends the program instead
+	}
+	if len(opts.PassKey) == 0 {
+		opts.PassKey = make([]byte, sha256.Size)
+		_, _ = rand.Read(opts.PassKey)
 	}
 	h := &Hub{
 		opts:     opts,

@@ -28,6 +28,7 @@ type Sender struct {
 	token     [sha256.Size]byte // zero: none
 	joined    byChannel[*membership]
 	holds     []*Hold // few: a map for each sender would be a tenth of its memory
+	passes    *passes // those in use; nil: none
 	speaker   *Hold   // of those that claimed the name, the newest
 	gone      bool
 	unsaved   *func() error // the last change that has to be on disk before it is answered
@@ -314,6 +315,7 @@ func (h *Hub) forgetLocked(s *Sender) []*Attachment {
 		}
 	}
 	delete(h.tokens, s.token)
+	s.endPassesLocked()
 	if s.remembered() && h.opts.Store != nil {
 		deleted := h.opts.Store.Delete(s.id)
 		s.unsaved = &deleted
@@ -375,6 +377,7 @@ func hashToken(token string) [sha256.Size]byte { return sha256.Sum256([]byte(tok
 
 func (h *Hub) setTokenLocked(s *Sender, hash [sha256.Size]byte) {
 	delete(h.tokens, s.token)
+	s.endPassesLocked()
 	s.token = hash
 	h.tokens[hash] = s
 }

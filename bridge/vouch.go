@@ -115,6 +115,7 @@ func userSet(users []string) map[string]struct{} {
 func (h *Hub) disownLocked(s *Sender) (ended []*Attachment) {
 	ended = h.leaveAllLocked(s)
 	delete(h.tokens, s.token)
+	s.endPassesLocked()
 	s.token = [sha256.Size]byte{}
 	s.web, s.protected, s.speaker = false, false, nil
 	s.user = h.userOfLocked(s.Name())

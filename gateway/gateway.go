@@ -61,6 +61,7 @@ type Gateway struct {
 	rate    rate
 
 	signingKey    []byte // of callbacks
+	passKey       []byte // of short tokens
 	callbackTable *store.Table
 
 	deviceKey func() frame.Key // derived when the first device asks for a session
@@ -103,6 +104,9 @@ func (g *Gateway) assemble() error {
 	g.deviceKey = sync.OnceValue(func() frame.Key { return frame.DeviceKey(g.secrets.key) })
 	if err := g.identify(); err != nil {
 		return err
+	}
+	if g.passKey, err = g.store.Meta("pass_key", randomKey); err != nil {
+		return fmt.Errorf("data_dir: %w", err)
 	}
 	if g.signingKey, err = g.store.Meta("callback_key", randomKey); err != nil {
 		return fmt.Errorf("data_dir: %w", err)

@@ -51,6 +51,7 @@ func (g *Gateway) hubOptions() bridge.Options {
 		Generation:    g.secrets.generation,
 		Users:         slices.Collect(maps.Keys(g.cfg.Users)),
 		IDKey:         g.secrets.idKey,
+		PassKey:       g.passKey,
 		SendersMax:    g.cfg.Limits.Senders,
 		BasicKey:      g.cfg.Wire.BasicKey,
 		RequireToken:  g.cfg.Auth.RequireToken,
@@ -201,5 +202,6 @@ func (g *Gateway) httpOptions(secure *tls.Config) http.Options {
 	o.Ready = g.store.Healthy
 	o.Callbacks.Own = g.own
 	o.Callbacks.SigningKey = g.signingKey
+	o.Manages = g.people.Manages
 	return o
 }

@@ -75,8 +75,8 @@ func (s *Server) readBody(r *nethttp.Request, in *body) ([]byte, error) {
 	if r.ContentLength > int64(in.limit) && (r.Header.Get("Expect") != "" || in.limit <= intake.Free) {
 		return nil, s.tooLarge(in.limit) // it may wait for leave to send the body
 	}
-	if in.lender == nil && bearer(r) != "" {
-		in.lender, _ = s.hub.SenderByToken(bearer(r))
+	if in.lender == nil {
+		in.lender = s.carrier(r)
 	}
 	err := s.fill(r, in)
 	var slow net.Error

@@ -191,8 +191,19 @@ func (s *Server) leave(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	if err != nil {
 		return err
 	}
+	by := passOf(r)
+	if err := by.coversAll(channels); err != nil {
+		return err
+	}
 	channels = sorted(channels)
-	s.hub.Leave(sender, channels)
+	if by == nil {
+		s.hub.Leave(sender, channels)
+	} else { // what others hold is not its own
+		s.hub.LeaveOwn(sender, channels, func(a *bridge.Attachment) bool {
+			st, ok := a.Member.(*stream)
+			return ok && st.pass != nil && st.pass.text == by.text
+		})
+	}
 	return s.answer(w, channelList{channels})
 }
 

@@ -203,6 +203,9 @@ func (s *Server) carriesToken(r *nethttp.Request) bool {
 // authorize returns the sender that a request may act for. An id without the
 // token that it needs is no guess, and does not count as a failure.
 func (s *Server) authorize(r *nethttp.Request, id bridge.SenderID, err error) (*bridge.Sender, error) {
+	if p := passOf(r); p != nil {
+		return s.authorizePass(p, id, err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -26,6 +26,10 @@ type Options struct {
 	// Operator serves what is below /operator/. Nil: nothing is there.
 	Operator nethttp.Handler
 
+	// Manages reports whether a request is of an operator who may manage, and who
+	// that is. Nil: there are no operators.
+	Manages func(*nethttp.Request) (who string, ok bool)
+
 	// Ready says why the gateway cannot do its work just now; nil: it always can.
 	Ready func() error
 

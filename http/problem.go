@@ -36,6 +36,7 @@ const (
 	looping            bridge.Code = "loop"
 	foreignOrigin      bridge.Code = "foreign-origin"
 	foreignHost        bridge.Code = "foreign-host"
+	beyondScope        bridge.Code = "scope"
 	upgradeLost        bridge.Code = "upgrade-lost"
 )
 
@@ -48,6 +49,7 @@ var kinds = map[bridge.Code]struct {
 	bridge.InvalidSecretKey: {nethttp.StatusUnauthorized, "Invalid or missing secret key"},
 	bridge.InvalidSender:    {nethttp.StatusUnauthorized, "Invalid or missing sender"},
 	bridge.InvalidToken:     {nethttp.StatusUnauthorized, "Invalid or missing token"},
+	bridge.NoToken:          {nethttp.StatusConflict, "Sender has no token"},
 	bridge.NameProtected:    {nethttp.StatusUnauthorized, "Name is protected"},
 	bridge.InvalidName:      {nethttp.StatusBadRequest, "Invalid name"},
 	bridge.InvalidChannel:   {nethttp.StatusBadRequest, "Invalid channel"},
@@ -80,6 +82,8 @@ var kinds = map[bridge.Code]struct {
 	invalidCallbackURL:      {nethttp.StatusBadRequest, "Invalid callback URL"},
 	looping:                 {nethttp.StatusBadRequest, "Callbacks in a loop"},
 	foreignOrigin:           {nethttp.StatusForbidden, "Foreign origin"},
+	beyondScope:             {nethttp.StatusForbidden, "Beyond the token's scope"},
+	bridge.PassExpired:      {nethttp.StatusUnauthorized, "Token expired"},
 	foreignHost:             {nethttp.StatusMisdirectedRequest, "Foreign host"},
 	upgradeLost:             {nethttp.StatusUpgradeRequired, "Upgrade lost"},
 }

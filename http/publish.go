@@ -66,8 +66,11 @@ func (s *Server) address(r *nethttp.Request, said spoken, p *bridge.Publication)
 	if p.Hops, err = readHops(r); err != nil {
 		return err
 	}
-	if err := s.targets(said, p); err != nil {
+	if err := s.targets(said, passOf(r), p); err != nil {
 		return err
+	}
+	if said.report != "" && passOf(r) != nil {
+		return fault(beyondScope, "callback_url", "a short token's scope includes no callbacks: leave it out")
 	}
 	if said.report != "" {
 		return s.policy.checkURL(r.Context(), said.report)
@@ -75,9 +78,13 @@ func (s *Server) address(r *nethttp.Request, said spoken, p *bridge.Publication)
 	return nil
 }
 
-// targets fills in the channels and receivers.
-func (s *Server) targets(said spoken, p *bridge.Publication) (err error) {
+// targets fills in the channels, which a pass has to cover if there is one, and the
+// receivers.
+func (s *Server) targets(said spoken, by *pass, p *bridge.Publication) (err error) {
 	if p.Channels, err = s.channels(said.targets); err != nil {
+		return err
+	}
+	if err := by.coversAll(p.Channels); err != nil {
 		return err
 	}
 	if p.Type == bridge.Send {

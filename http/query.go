@@ -96,10 +96,13 @@ func (q query) sender() (bridge.SenderID, error) {
 	return parseSender(q.Get("sender"))
 }
 
+// errNoSender says that a request names no sender.
+var errNoSender = fault(bridge.InvalidSender, "sender", "is missing: it is the id that POST /register gave")
+
 // parseSender reads a sender's id as it is written in JSON, a query or a path.
 func parseSender(text string) (bridge.SenderID, error) {
 	if text == "" {
-		return 0, fault(bridge.InvalidSender, "sender", "is missing: it is the id that POST /register gave")
+		return 0, errNoSender
 	}
 	n, ok := parseID(text)
 	if !ok {

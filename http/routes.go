@@ -31,6 +31,8 @@ const (
 func (s *Server) routes() nethttp.Handler {
 	r := mux.NewRouter().SkipClean(true) // a path that is almost right is 404, not a redirect
 	for path, methods := range map[string]calls{
+		"/me":                    {nethttp.MethodGet: s.me},
+		"/tokens":                {nethttp.MethodPost: s.makePass},
 		"/register":              {nethttp.MethodPost: s.register},
 		"/channels":              {nethttp.MethodGet: s.listChannels},
 		"/channels/join":         {nethttp.MethodGet: s.joinStream, nethttp.MethodPost: s.joinMailbox},
@@ -53,7 +55,7 @@ func (s *Server) routes() nethttp.Handler {
 		r.Handle(path, s.dispatch(methods))
 	}
 	r.NotFoundHandler = s.dispatch(nil)
-	api := s.guard(r)
+	api := s.guard(s.passes(r))
 	if s.cors != nil {
 		api = s.cors.Handler(api)
 	}
@@ -67,7 +69,9 @@ func (s *Server) dispatch(methods calls) nethttp.Handler {
 		var err error
 		switch do := methods[r.Method]; {
 		case do != nil:
-			err = do(w, r)
+			if err = passFault(r); err == nil {
+				err = do(w, r)
+			}
 		case methods == nil:
 			err = fault(notFound, "path", "%s is not part of this API", shorten(r.URL.Path))
 		default:

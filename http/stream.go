@@ -20,6 +20,8 @@ type stream struct {
 	kind        kind
 	conn        net.Conn // guarded by streams.mu while it may be nil
 	linger      bool     // its membership outlives it
+	pass        *pass    // that opened it; nil: none
+	unheed      func()   // stops looking at that; nil: nobody does
 	missed      replay   // written first
 	from        string   // of events: where the stream begins, behind what was missed
 	queue       *outbound.Queue
@@ -40,16 +42,20 @@ const (
 	outOf            // it was made to leave its last channel
 	stopped          // the gateway stops
 	tooSlow          // its queue was full
+	expired          // the token that opened it has ended
 )
 
 // reason is what the client is told of a farewell.
-func (f farewell) reason() string { return [...]string{"", "left", "stopping", "too_slow"}[f] }
+func (f farewell) reason() string {
+	return [...]string{"", "left", "stopping", "too_slow", "expired"}[f]
+}
 
 // detail says it to a person.
 func (f farewell) detail() string {
 	return [...]string{
 		"", "the sender left the channels", "the gateway is stopping",
 		"more messages waited than http.stream_queue allows: come back with since",
+		"the token has expired or was ended: POST /tokens gives another",
 	}[f]
 }
 
@@ -62,6 +68,10 @@ func (s *Server) joinStream(w nethttp.ResponseWriter, r *nethttp.Request) error 
 	}
 	channels, err := s.channels(q)
 	if err != nil {
+		return err
+	}
+	by := passOf(r)
+	if err := by.coversAll(channels); err != nil {
 		return err
 	}
 	echo, err := q.flag("echo", true)
@@ -80,9 +90,11 @@ func (s *Server) joinStream(w nethttp.ResponseWriter, r *nethttp.Request) error 
 		return err
 	}
 	st := s.newStream(sender, kindOf(r), linger)
+	st.pass = by
 	if err := s.streams.add(st); err != nil {
 		return err
 	}
+	st.heed(by)
 	err = st.attach(sorted(channels), !echo, from)
 	if err == nil && st.kind == frames {
 		err = st.runSocket(w, r)
@@ -180,8 +192,8 @@ func (st *stream) serve(conn net.Conn, head []byte) {
 	}
 	if err == nil {
 		last := st.kind.terminator()
-		if farewell(st.parting.Load()) == tooSlow {
-			last = append(st.kind.end(tooSlow), last...)
+		if why := farewell(st.parting.Load()); why == tooSlow || why == expired {
+			last = append(st.kind.end(why), last...)
 		}
 		err = st.write(last) // it may not read this either
 	}
@@ -243,6 +255,9 @@ func (st *stream) catchUp(b []byte) error {
 // end takes the stream off its channels and counts what it did not write.
 func (st *stream) end() {
 	st.server.streams.remove(st)
+	if st.unheed != nil {
+		st.unheed()
+	}
 	for _, a := range st.attachments {
 		if st.linger {
 			st.server.hub.DetachLingering(a)

@@ -26,6 +26,9 @@ const (
 	framePong  = 0x8a
 )
 
+// closeExpired is the close code of a WebSocket whose token has ended, after 401.
+const closeExpired = 4401
+
 // appendFrame appends a WebSocket frame.
 func appendFrame(b []byte, kind byte, payload []byte) []byte {
 	b = append(b, kind)
@@ -44,7 +47,7 @@ func appendFrame(b []byte, kind byte, payload []byte) []byte {
 // the client may broadcast and send on it, until it goes or the stream is closed.
 func (st *stream) runSocket(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	s := st.server
-	conn, err := s.upgrade(w, r, websocket.Upgrader{})
+	conn, err := s.upgrade(w, r, websocket.Upgrader{Subprotocols: subprotocol(r)})
 	if conn == nil {
 		return err
 	}
@@ -69,8 +72,11 @@ func (st *stream) runSocket(w nethttp.ResponseWriter, r *nethttp.Request) error 
 	}
 	if err == nil {
 		why, code := farewell(st.parting.Load()), websocket.CloseGoingAway
-		if why == tooSlow {
+		switch why {
+		case tooSlow:
 			code = websocket.CloseTryAgainLater
+		case expired:
+			code = closeExpired
 		}
 		goodbye <- closeFrame(code, why.detail())
 		_ = conn.NetConn().SetWriteDeadline(time.Now().Add(closePatience)) // not gorilla's own, which this write passes by
@@ -159,7 +165,7 @@ func (st *stream) said(b []byte) {
 	ref := json.RawMessage(body["ref"])
 	var id ulid.ULID
 	if err == nil {
-		id, err = st.server.publishSaid(st.sender, body)
+		id, err = st.server.publishSaid(st, body)
 	}
 	var answer any
 	switch {
@@ -187,9 +193,16 @@ func (st *stream) said(b []byte) {
 }
 
 // publishSaid publishes what was said on a WebSocket.
-func (s *Server) publishSaid(sender *bridge.Sender, body object) (ulid.ULID, error) {
+func (s *Server) publishSaid(st *stream, body object) (ulid.ULID, error) {
+	sender := st.sender
 	if err := s.mayAsk(sender); err != nil {
 		return ulid.ULID{}, err
+	}
+	if st.pass != nil && !st.pass.Speak {
+		return ulid.ULID{}, fault(beyondScope, "scope", "%s is not enough to speak: POST /tokens with \"scope\":%q gives one that is", hearing, speaking)
+	}
+	if farewell(st.parting.Load()) == expired {
+		return ulid.ULID{}, fault(bridge.PassExpired, "token", "%s", expired.detail())
 	}
 	what, _, err := body.text("type")
 	p := bridge.Publication{Via: bridge.HTTP, Wait: true}
@@ -213,7 +226,7 @@ func (s *Server) publishSaid(sender *bridge.Sender, body object) (ulid.ULID, err
 		return ulid.ULID{}, err
 	}
 	p.Content, p.TTL = said.content, said.ttl
-	if err := s.targets(said, &p); err != nil {
+	if err := s.targets(said, st.pass, &p); err != nil {
 		return ulid.ULID{}, err
 	}
 	if !s.gate.enter() {

@@ -127,6 +127,13 @@ func (s *Service) authorize(r *nethttp.Request, need Role) (who caller, err erro
 	return who, nil
 }
 
+// Manages reports whether a request is of an operator who may manage, and who that
+// is. It is for calls that are not below /operator.
+func (s *Service) Manages(r *nethttp.Request) (who string, ok bool) {
+	found, err := s.authorize(r, Manage)
+	return found.name, err == nil
+}
+
 // did logs what an operator did, as one event.
 func (s *Service) did(r *request, what string, fields logrus.Fields) {
 	s.log.WithFields(logrus.Fields{"operator": r.name, "client": s.opts.Client(r.Request)}).WithFields(fields).Info(what)

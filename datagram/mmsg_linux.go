@@ -133,6 +133,9 @@ type Writer struct {
 	wrote   int
 	errno   syscall.Errno
 	attempt func(fd uintptr) bool
+
+	queued int32 // bytes in the socket's buffer, when it was asked
+	ask    func(fd uintptr)
 }
 
 // run is datagrams to one destination that go as one message: all of one size, but
@@ -151,7 +154,7 @@ type run struct {
 // message of its own; with it they are merged where the system can do that.
 func (s *Socket) Writer(merge bool) *Writer {
 	w := &Writer{socket: s, merges: merge && s.merges}
-	w.attempt = w.try
+	w.attempt, w.ask = w.try, w.look
 	return w
 }
 

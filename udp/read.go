@@ -38,6 +38,7 @@ func (s *Server) request(b []byte, from netip.AddrPort, local datagram.Local, r 
 	if !from.IsValid() {
 		return // the kernel gave no address: nobody to answer
 	}
+	s.absent.heard(from.Addr())
 	if publishes(b) {
 		r.flush() // the answer to a join goes before the first message that it brings
 	}

@@ -9,6 +9,7 @@
 package udp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,7 @@ type Options struct {
 	Listen      string        // host:port; without a host, IPv4 and IPv6
 	Queue       int           // messages that wait in the link
 	Patience    time.Duration // how long a publisher may be held up by a full link
+	SendBuffer  int           // bytes that may wait in the socket, as far as the system allows; 0: 4 MiB
 	Merge       bool          // udp.segmentation_offload: datagrams to one receiver go together
 	Basic       bool          // wire.basic: false drops every basic frame
 	Gateway     uint32        // the gateway's number, for W
@@ -51,6 +53,7 @@ type Options struct {
 
 const (
 	socketBuffer = 4 << 20 // bytes each way, as far as the system allows
+	smallBuffer  = 1 << 20 // as the system counts, with its own of each datagram
 	sweepEvery   = time.Second
 	laterQueue   = 1024                   // registrations that wait for the disk
 	readRetry    = 100 * time.Millisecond // after a failed read, so that a failure that lasts costs nothing
@@ -66,6 +69,7 @@ type Server struct {
 	sessions *session.Table
 	conn     *net.UDPConn
 	socket   *datagram.Socket
+	absent   *absent
 	fan      fanOut
 
 	due   chan struct{}           // something is due earlier than the sessions said
@@ -127,9 +131,13 @@ func (s *Server) Listen() error {
 	}
 	// Best effort: a system that caps its buffers drops sooner in a burst.
 	_ = s.conn.SetReadBuffer(socketBuffer)
-	_ = s.conn.SetWriteBuffer(socketBuffer)
+	_ = s.conn.SetWriteBuffer(cmp.Or(s.opts.SendBuffer, socketBuffer))
 	if s.socket, err = datagram.Of(s.conn); err != nil {
 		return fmt.Errorf("udp: listen: %w", err)
+	}
+	s.absent = newAbsent(s.socket)
+	if n := s.absent.buffer; n > 0 && n < smallBuffer {
+		s.log.WithFields(logrus.Fields{"granted": n, "wanted": 2 * socketBuffer, "sysctl": "net.core.wmem_max"}).Warn("small send buffer: bursts to many devices may be lost")
 	}
 	s.fan.out = s.outgoing()
 	s.log.WithField("address", s.conn.LocalAddr().String()).Debug("listening")
@@ -163,6 +171,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	s.table.Close()
 	s.sessions.Close()
 	err := s.conn.Close()
+	s.absent.close()
 	s.log.Debug("closed")
 	return err
 }
@@ -200,7 +209,7 @@ func (s *Server) sweep(ctx context.Context) {
 
 func (s *Server) outgoing() outgoing {
 	return outgoing{batch: &batch{
-		conn: s.conn, out: s.socket.Writer(s.opts.Merge), waiting: &s.waiting, counters: s.hub.Counters(), log: s.log,
+		conn: s.conn, out: s.socket.Writer(s.opts.Merge), absent: s.absent, waiting: &s.waiting, counters: s.hub.Counters(), log: s.log,
 	}}
 }
 

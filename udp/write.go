@@ -23,6 +23,7 @@ const writePatience = 100 * time.Millisecond
 type batch struct {
 	conn     *net.UDPConn
 	out      *datagram.Writer
+	absent   *absent     // the hosts that are not there; may be nil
 	waiting  *sync.Mutex // the socket's: held while its write deadline is set
 	counters *bridge.Counters
 	log      *logrus.Entry
@@ -42,6 +43,10 @@ func (b *batch) add(frame []byte, to netip.AddrPort, tag int) { b.addFrom(frame,
 
 // addFrom is add for a datagram that is to leave from one of the machine's addresses.
 func (b *batch) addFrom(frame []byte, to netip.AddrPort, from datagram.Local, tag int) {
+	if b.absent != nil && b.absent.refuses(to.Addr()) {
+		b.drop([]int{tag})
+		return
+	}
 	b.tags = append(b.tags, tag)
 	if b.out.AddFrom(frame, to, from) {
 		b.flush()
@@ -73,6 +78,9 @@ func (b *batch) flush() {
 // began, because the program was held up, would lose what could have been sent.
 func (b *batch) write() (int, error) {
 	n, err := b.out.Write(false)
+	if b.absent != nil {
+		b.absent.wrote(b.out, isFull(err))
+	}
 	if !isFull(err) {
 		return n, err
 	}
@@ -95,14 +103,19 @@ func isFull(err error) bool {
 
 // refuse counts datagrams that were not sent, and tells whose they were.
 func (b *batch) refuse(tags []int, err error) {
+	b.drop(tags)
+	if b.log.Logger.IsLevelEnabled(logrus.DebugLevel) {
+		b.log.WithError(err).WithField("datagrams", len(tags)).Debug("not sent")
+	}
+}
+
+// drop counts datagrams that were not sent, and tells whose they were.
+func (b *batch) drop(tags []int) {
 	b.counters.Drop(bridge.UDP, bridge.Unsendable, len(tags))
 	for _, tag := range tags {
 		if b.lost != nil && tag != nobodys {
 			b.lost(tag)
 		}
-	}
-	if b.log.Logger.IsLevelEnabled(logrus.DebugLevel) {
-		b.log.WithError(err).WithField("datagrams", len(tags)).Debug("not sent")
 	}
 }
 

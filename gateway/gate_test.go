@@ -45,6 +45,8 @@ type entrance struct {
 
 var entrances = []entrance{
 	{name: "http", via: bridge.HTTP, reason: auth.WrongKey, right: key, show: showHTTP},
+	{name: "operator's key", via: bridge.HTTP, reason: auth.WrongKey, right: "an admin key", show: showOperator(`{"key":%q}`)},
+	{name: "operator's password", via: bridge.HTTP, reason: auth.WrongPassword, right: "guest-pass", show: showOperator(`{"user":"guest","password":%q}`)},
 	{name: "mqtt 3.1.1", via: bridge.MQTT, reason: auth.WrongKey, right: key, show: showMQTT(4, "x")},
 	{name: "mqtt 5", via: bridge.MQTT, reason: auth.WrongKey, right: key, show: showMQTT(5, "x")},
 	{name: "mqtt user", via: bridge.MQTT, reason: auth.WrongPassword, right: "guest-pass", show: showMQTT(5, "guest")},
@@ -64,8 +66,18 @@ func from(network, address string) *net.Dialer {
 }
 
 func showHTTP(r *running, address, key string) string {
+	return r.postFrom(address, "/register", fmt.Sprintf(`{"secret_key":%q}`, key))
+}
+
+func showOperator(body string) func(*running, string, string) string {
+	return func(r *running, address, key string) string {
+		return r.postFrom(address, "/operator/session", fmt.Sprintf(body, key))
+	}
+}
+
+func (r *running) postFrom(address, path, body string) string {
 	client := &nethttp.Client{Transport: &nethttp.Transport{DialContext: from("tcp", address).DialContext, DisableKeepAlives: true}, Timeout: patient}
-	res, err := client.Post("http://"+r.at.HTTP+"/register", "application/json", strings.NewReader(fmt.Sprintf(`{"secret_key":%q}`, key)))
+	res, err := client.Post("http://"+r.at.HTTP+path, "application/json", strings.NewReader(body))
 	require.NoError(r.t, err)
 	defer res.Body.Close()
 	if res.StatusCode == 429 {
@@ -183,7 +195,8 @@ const tries = 5
 func guarded(t *testing.T) *running {
 	return start(t, func(c *config.Config) {
 		c.Limits.Failures, c.Limits.FailureInterval = tries, time.Hour
-		c.Users = map[string]config.User{"guest": {PasswordHash: hashed(t, "guest-pass")}}
+		c.Users = map[string]config.User{"guest": {PasswordHash: hashed(t, "guest-pass"), Role: "manage"}}
+		c.AdminKey = "an admin key"
 	})
 }
 

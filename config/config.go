@@ -159,6 +159,8 @@ type Limits struct {
 	MQTTConnections       int
 	MQTTSessions          int
 	MQTTSubscriptions     int // of one session
+	MQTTSubscriptionBytes int
+	MQTTQueueBytes        int
 	MQTTRetained          int
 	MQTTRetainedBytes     int
 	HomeAssistantDevices  int // that describe themselves

@@ -143,13 +143,66 @@ func testSubscriptionLimit(t *testing.T) {
 	require.NoError(t, wait(c.Subscribe("b", 1, nil)))
 }
 
+func testSubscriptionBytes(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.Limits.MQTTSubscriptionBytes = 64 << 10 })
+	c, err := r.pahoClient(nil)
+	require.NoError(t, err)
+	deep := "d" + strings.Repeat("/x", 198)
+	taken := 0
+	for ; ; taken++ {
+		token := c.Subscribe(fmt.Sprint(taken, deep), 1, nil).(*paho.SubscribeToken)
+		require.NoError(t, wait(token))
+		if token.Result()[fmt.Sprint(taken, deep)] == 0x80 {
+			break
+		}
+	}
+	assert.InDelta(t, 10, taken, 9, "a quarter of the limit")
+	r.overLimit("limits.mqtt_subscription_bytes")
+	require.NoError(t, wait(c.Unsubscribe(fmt.Sprint(0, deep))))
+	again := c.Subscribe("short", 1, nil).(*paho.SubscribeToken)
+	require.NoError(t, wait(again))
+	assert.EqualValues(t, 1, again.Result()["short"], "there is room again")
+}
+
+// One that is away fills what there is. Another that has nothing waiting gets
+// its message all the same, over a restart as well.
+func testQueueBytes(t *testing.T) {
+	dir := t.TempDir()
+	r := start(t, func(c *config.Config) { c.DataDir, c.Limits.MQTTQueueBytes = dir, 1<<20 })
+	for _, id := range []string{"greedy", "modest"} {
+		c, err := r.pahoClient(func(o *paho.ClientOptions) { o.SetClientID(id).SetCleanSession(false) })
+		require.NoError(t, err)
+		require.NoError(t, wait(c.Subscribe("for/"+id, 1, nil)))
+		c.Disconnect(100)
+	}
+	pub, err := r.pahoClient(func(o *paho.ClientOptions) { o.SetClientID("pub") })
+	require.NoError(t, err)
+	for range 40 {
+		require.NoError(t, wait(pub.Publish("for/greedy", 1, false, strings.Repeat("x", 50_000))))
+	}
+	require.NoError(t, wait(pub.Publish("for/modest", 1, false, "mine")))
+	eventually(t, "it is counted", func() bool { return r.dropped(bridge.MQTT, bridge.QueueFull) > 10 })
+	assert.Contains(t, r.log.String(), "limits.mqtt_queue_bytes")
+	r.stop()
+	r = start(t, func(c *config.Config) { c.DataDir, c.Limits.MQTTQueueBytes = dir, 256<<10 })
+	assert.Contains(t, r.log.String(), "limits.mqtt_queue_bytes", "what is let go at the start is said")
+	got := make(chan string, 100)
+	c, err := r.pahoClient(func(o *paho.ClientOptions) {
+		o.SetClientID("modest").SetCleanSession(false).SetDefaultPublishHandler(func(_ paho.Client, m paho.Message) { got <- string(m.Payload()) })
+	})
+	require.NoError(t, err)
+	eventually(t, "it comes", func() bool { return len(got) > 0 })
+	assert.Equal(t, "mine", <-got)
+	c.Disconnect(100)
+}
+
 func testRetainedLimit(t *testing.T) {
 	r := start(t, func(c *config.Config) { c.Limits.MQTTRetained = 2 })
 	r.retains("limits.mqtt_retained", "x")
 }
 
 func testRetainedBytes(t *testing.T) {
-	r := start(t, func(c *config.Config) { c.Limits.MQTTRetainedBytes = 2500 })
+	r := start(t, func(c *config.Config) { c.Limits.MQTTRetainedBytes = 3500 })
 	r.retains("limits.mqtt_retained_bytes", strings.Repeat("x", 1000))
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"time"
 
-	"watchtower/auth"
 	"watchtower/bridge"
 	"watchtower/intake"
 )
@@ -32,6 +31,3 @@ func (r *rate) PerMinute(count uint64, now time.Time) int { return r.perMinute(c
 
 // Intake is what bounds strangers and unfinished input.
 func (g *Gateway) Intake() *intake.Intake { return g.intake }
-
-// Gate is where wrong keys and passwords are counted.
-func (g *Gateway) Gate() *auth.Gate { return g.gate }

@@ -58,6 +58,8 @@ var settingTests = map[string]func(*testing.T){
 	"limits.udp_basic":               testUDPBasic,
 	"limits.mqtt_sessions":           testSessionLimit,
 	"limits.mqtt_subscriptions":      testSubscriptionLimit,
+	"limits.mqtt_subscription_bytes": testSubscriptionBytes,
+	"limits.mqtt_queue_bytes":        testQueueBytes,
 	"limits.mqtt_retained":           testRetainedLimit,
 	"limits.mqtt_retained_bytes":     testRetainedBytes,
 	"homeassistant.enabled":          testHomeAssistantOff,

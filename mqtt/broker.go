@@ -11,7 +11,6 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 	"github.com/sirupsen/logrus"
 
-	"watchtower/auth"
 	"watchtower/bridge"
 	"watchtower/intake"
 )
@@ -31,19 +30,18 @@ type Options struct {
 	MaxKeepAlive   time.Duration   // longest keep-alive, in whole seconds; 0: any, and none
 	QueueMessages  int             // most messages that wait for one session
 	QueueBytes     int             // most bytes of them
+	AllQueueBytes  int             // most bytes of memory that what waits for all sessions takes
 	SessionExpiry  time.Duration   // most that a session outlives its connection
 	WillGrace      time.Duration   // after a start: how long wills of clients that were connected before are held back
 
-	MaxConnections   int
-	MaxSessions      int // connected or away
-	MaxSubscriptions int // of one session
-	MaxRetained      int // of the clients' own
-	MaxRetainedBytes int // about what they take of memory
+	MaxConnections       int
+	MaxSessions          int // connected or away
+	MaxSubscriptions     int // of one session
+	MaxSubscriptionBytes int // of memory that all subscriptions take; a quarter of it for one session
+	MaxRetained          int // of the clients' own
+	MaxRetainedBytes     int // of memory that they take
 
 	Intake *intake.Intake // bounds strangers and unfinished packets; nil: nothing does
-
-	Gate      *auth.Gate      // where wrong keys and passwords are counted; nil: nowhere
-	Passwords *auth.Passwords // nil: a queue of its own
 
 	Store     Store         // nil: nothing outlives the process
 	SaveEvery time.Duration // between two groups of writes to the store
@@ -54,9 +52,9 @@ type Options struct {
 func DefaultOptions() Options {
 	return Options{
 		Reserved: []string{"inline"}, MaxPacketBytes: 1 << 20, ConnectTimeout: 10 * time.Second, PacketTimeout: 30 * time.Second, WriteTimeout: 10 * time.Second,
-		QueueMessages: 1000, QueueBytes: 4 << 20, SessionExpiry: 14 * 24 * time.Hour, WillGrace: 30 * time.Second,
-		MaxConnections: 10_000, MaxSessions: 20_000, MaxSubscriptions: 10_000,
-		MaxRetained: 200_000, MaxRetainedBytes: 128 << 20,
+		QueueMessages: 1000, QueueBytes: 4 << 20, AllQueueBytes: 64 << 20, SessionExpiry: 14 * 24 * time.Hour, WillGrace: 30 * time.Second,
+		MaxConnections: 10_000, MaxSessions: 20_000, MaxSubscriptions: 10_000, MaxSubscriptionBytes: 32 << 20,
+		MaxRetained: 200_000, MaxRetainedBytes: 64 << 20,
 		SaveEvery: 250 * time.Millisecond, Now: time.Now,
 	}
 }
@@ -72,16 +70,14 @@ type Broker struct {
 	sessions  *sessions
 	users     atomic.Pointer[map[string]User]
 	retained  *retained
-	gate      *auth.Gate
-	passwords *auth.Passwords
+	budget    *budget
+	passwords *passwords
 	keeper    *keeper // nil: nothing outlives the process
 	noisy     *throttle
 	door      *intake.Door
 
 	plain, secure net.Listener
-	quiet         atomic.Bool     // takes no more requests
-	life          context.Context // ends then
-	endLife       context.CancelFunc
+	quiet         atomic.Bool    // takes no more requests
 	ending        chan struct{}  // closed when connections are to end
 	serving       sync.WaitGroup // connections
 
@@ -96,17 +92,13 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Broker, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
+	all := &budget{limit: int64(opts.AllQueueBytes)}
 	b := &Broker{
 		hub: hub, tree: hub.Tree(), opts: opts, log: log, now: opts.Now,
 		router: newRouter(hub.Tree()), sessions: newSessions(), noisy: newThrottle(time.Minute),
-		retained:  &retained{most: opts.MaxRetained, mostBytes: opts.MaxRetainedBytes},
-		gate:      opts.Gate,
-		passwords: opts.Passwords,
+		budget: all, retained: &retained{most: opts.MaxRetained, mostBytes: opts.MaxRetainedBytes, budget: all},
+		passwords: newPasswords(opts.ConnectTimeout),
 		ending:    make(chan struct{}), conns: map[*conn]struct{}{},
-	}
-	b.life, b.endLife = context.WithCancel(context.Background())
-	if b.passwords == nil {
-		b.passwords = auth.NewPasswords(opts.Gate)
 	}
 	if opts.Intake == nil {
 		b.opts.Intake = intake.New(intake.Options{Counters: hub.Counters(), Log: log})
@@ -218,7 +210,6 @@ func (b *Broker) Quiesce(ctx context.Context) {
 
 func (b *Broker) stopReading() {
 	b.quiet.Store(true)
-	b.endLife()
 	for _, l := range b.listeners() {
 		_ = l.Close()
 	}
@@ -286,6 +277,7 @@ func (b *Broker) hand(r *route, m *message) error {
 	if m.topic == "" {
 		m.topic = r.topic
 	}
+	m.many = len(r.targets)+len(r.groups) > 1
 	offered, dropped, out := 0, 0, 0
 	tally := func(t *target, v verdict) {
 		v.count(b.hub.Counters())
@@ -306,7 +298,7 @@ func (b *Broker) hand(r *route, m *message) error {
 		if t.noLocal && m.origin == t.session {
 			continue
 		}
-		v := t.session.offer(t.delivery(m), 0)
+		v := t.session.offer(t.delivery(m))
 		tally(t, v)
 	}
 	for _, g := range r.groups {
@@ -335,7 +327,7 @@ func (g *group) offer(m *message) (*target, verdict) {
 	var later []*target // not connected, when they were looked at
 	t, v := &g.targets[first], gone
 	try := func(next *target) bool {
-		got := next.session.offer(next.delivery(m), 0)
+		got := next.session.offer(next.delivery(m))
 		if v == gone || got == taken {
 			t, v = next, got
 		}

@@ -30,3 +30,11 @@ func (b *Broker) Held(client string) (deliveries, bytes int) {
 	}
 	return deliveries, bytes
 }
+
+// HeldBytes returns what the queues, the subscriptions and the retained messages
+// are taken to hold.
+func (b *Broker) HeldBytes() (queues, subscriptions, retained int) {
+	b.retained.mu.RLock()
+	defer b.retained.mu.RUnlock()
+	return int(b.budget.used.Load()), b.router.size(), b.retained.size()
+}

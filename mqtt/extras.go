@@ -49,13 +49,20 @@ func (x *extras) properties() packets.Properties {
 	return p
 }
 
+// What properties take besides their texts, and each user property.
+const (
+	extrasBytes = 112
+	userBytes   = 48
+)
+
+// weight is about what they take of memory.
 func (x *extras) weight() int {
 	if x == nil {
 		return 0
 	}
-	n := len(x.contentType) + len(x.responseTo) + len(x.correlation)
+	n := extrasBytes + len(x.contentType) + len(x.responseTo) + len(x.correlation)
 	for _, u := range x.user {
-		n += len(u.Key) + len(u.Val)
+		n += userBytes + len(u.Key) + len(u.Val)
 	}
 	return n
 }

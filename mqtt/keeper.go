@@ -36,6 +36,7 @@ type keeper struct {
 	group    uint64 // the number of the next to be written
 	lastBody uint64
 	rows     map[string][]byte // changes that are not on disk yet, by table and key
+	pending  int               // bytes of them
 	now      []delivery        // scratch
 }
 
@@ -86,21 +87,46 @@ func (k *keeper) run(ctx context.Context) {
 	}
 }
 
-// save writes one group: what changed since the last, and what the last could
-// not write. At the end it writes everything.
+// groupBytes is after how much a group is written before more is encoded: what
+// is being written takes memory a second time.
+const groupBytes = 4 << 20
+
+// save writes what changed since it was last called, and what could not be
+// written then. At the end it writes everything. While the disk fails, what
+// did not change in a group yet stays where it is.
 func (k *keeper) save(atEnd bool) {
-	for _, m := range k.broker.retained.takeChanged() {
+	topics := k.broker.retained.takeChanged()
+	for topic, m := range topics {
+		if !k.roomForMore() {
+			break
+		}
 		k.saveRetained(m)
+		delete(topics, topic)
 	}
+	k.broker.retained.putBack(topics)
 	k.mu.Lock()
 	changed := k.changed
 	k.changed = nil
 	k.mu.Unlock()
-	for _, s := range changed {
-		k.saveSession(s, atEnd)
+	for len(changed) > 0 && k.roomForMore() {
+		k.saveSession(changed[0], atEnd)
+		changed = changed[1:]
 	}
+	if len(changed) > 0 {
+		k.mu.Lock()
+		k.changed = append(changed, k.changed...)
+		k.mu.Unlock()
+	}
+	k.commit()
+}
+
+// roomForMore writes the group if it is large, and reports whether it was written.
+func (k *keeper) roomForMore() bool { return k.pending < groupBytes || k.commit() }
+
+// commit writes one group, and reports whether it is on disk.
+func (k *keeper) commit() bool {
 	if len(k.rows) == 0 {
-		return
+		return true
 	}
 	rows := make([]Row, 0, len(k.rows))
 	for key, value := range k.rows {
@@ -112,16 +138,24 @@ func (k *keeper) save(atEnd bool) {
 	start := time.Now()
 	if err := k.store.Commit(rows); err != nil {
 		k.log.WithError(err).WithField("rows", len(rows)).Error("MQTT state not written: trying again")
-		return // k.rows keeps them, and merges what comes
+		return false // k.rows keeps them, and merges what comes
 	}
-	clear(k.rows)
+	k.rows, k.pending = map[string][]byte{}, 0 // a map does not shrink
 	k.group++
 	if took := time.Since(start); took > time.Second {
 		k.log.WithField("took", took.String()).WithField("rows", len(rows)).Warn("the disk is slow: more than a second of MQTT state would be lost with the power")
 	}
+	return true
 }
 
-func (k *keeper) put(t Table, key, value []byte) { k.rows[string(byte(t))+string(key)] = value }
+func (k *keeper) put(t Table, key, value []byte) {
+	at := string(byte(t)) + string(key)
+	if was, ok := k.rows[at]; ok {
+		k.pending -= len(at) + len(was)
+	}
+	k.rows[at] = value
+	k.pending += len(at) + len(value)
+}
 
 func (k *keeper) remove(t Table, key []byte) { k.put(t, key, nil) }
 
@@ -130,7 +164,11 @@ func (k *keeper) remove(t Table, key []byte) { k.put(t, key, nil) }
 // deleted there: a disk that fails for a year fills no memory.
 func (k *keeper) removeNumbered(t Table, key []byte, group uint64) {
 	if group == k.group {
-		delete(k.rows, string(byte(t))+string(key))
+		at := string(byte(t)) + string(key)
+		if was, ok := k.rows[at]; ok {
+			k.pending -= len(at) + len(was)
+			delete(k.rows, at)
+		}
 		return
 	}
 	k.remove(t, key)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
+	"github.com/sirupsen/logrus"
 
 	"watchtower/bridge"
 	"watchtower/intake"
@@ -19,12 +20,17 @@ type overLimit struct{ what, setting string }
 func (e overLimit) Error() string { return fmt.Sprintf("%s (%s)", e.what, e.setting) }
 
 var (
-	errSessions      = overLimit{"too many MQTT sessions", "limits.mqtt_sessions"}
-	errSubscriptions = overLimit{"too many subscriptions", "limits.mqtt_subscriptions"}
-	errRetained      = overLimit{"too many retained messages", "limits.mqtt_retained"}
-	errRetainedBytes = overLimit{"retained messages take too much memory", "limits.mqtt_retained_bytes"}
-	errNoConnect     = overLimit{"no CONNECT in time", "mqtt.connect_timeout"}
+	errSessions          = overLimit{"too many MQTT sessions", "limits.mqtt_sessions"}
+	errSubscriptions     = overLimit{"too many subscriptions", "limits.mqtt_subscriptions"}
+	errSubscriptionBytes = overLimit{"subscriptions take too much memory", "limits.mqtt_subscription_bytes"}
+	errRetained          = overLimit{"too many retained messages", "limits.mqtt_retained"}
+	errRetainedBytes     = overLimit{"retained messages take too much memory", "limits.mqtt_retained_bytes"}
+	errQueues            = overLimit{"the queues of all clients together are full", "limits.mqtt_queue_bytes"}
+	errNoConnect         = overLimit{"no CONNECT in time", "mqtt.connect_timeout"}
 )
+
+// errAliases is a client whose topic aliases stand for too much text.
+var errAliases = packets.Code{Code: packets.ErrQuotaExceeded.Code, Reason: "the topics of all topic aliases take more than 16 KiB"}
 
 // topicLevels bounds the levels of a topic or a filter, and so what a tree of
 // them costs.
@@ -110,12 +116,25 @@ const fullEvery = time.Minute
 func (b *Broker) overflowed(s *session, v verdict) {
 	now := b.now().Unix()
 	last := s.overflow.Load()
-	if v != full && v != heavy || last != 0 && now-last < int64(fullEvery/time.Second) || !s.overflow.CompareAndSwap(last, now) {
+	if v != full && v != heavy && v != crowded || last != 0 && now-last < int64(fullEvery/time.Second) || !s.overflow.CompareAndSwap(last, now) {
 		return
 	}
 	setting := "mqtt.session_queue"
-	if v == heavy {
+	switch v {
+	case heavy:
 		setting = "mqtt.session_queue_bytes"
+	case crowded:
+		b.crowded(s)
+		return
 	}
 	b.log.WithField("client", s.key.client).Warn("messages dropped: the client's queue is full (" + setting + ")")
+}
+
+// crowded logs that all queues together are full, once a minute whoever it
+// meets: it is nobody's fault alone.
+func (b *Broker) crowded(s *session) {
+	if b.noisy.quiet("", "limits.mqtt_queue_bytes", b.now()) {
+		b.log.WithFields(logrus.Fields{"client": shorten(s.key.client), "held": b.budget.used.Load(), "sessions": b.budget.sessions.Load()}).
+			Warn("messages dropped: the queues of all MQTT clients together are full (limits.mqtt_queue_bytes)")
+	}
 }

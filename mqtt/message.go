@@ -23,7 +23,10 @@ type message struct {
 	origin  *session        // nil: the gateway
 	expires int64           // Unix milliseconds; 0: never
 	channel *bridge.Message // nil: not on a channel
+	own     bool            // it is the gateway's
+	many    bool            // it goes to more than one: encodings are kept
 	saved   savedBody       // the keeper's
+	state   atomic.Uint64   // see budget.go
 
 	encodings [4]atomic.Pointer[encoding] // by version and QoS
 }
@@ -46,21 +49,22 @@ func (m *message) expired(now time.Time) bool { return m.expires != 0 && now.Uni
 // seconds rounds milliseconds up to what MQTT says.
 func seconds(ms int64) int64 { return (ms + 999) / 1000 }
 
-// encode returns the message's encoding for a version and QoS, made once unless
-// it carries subscription identifiers.
-func (m *message) encode(version, qos byte, subIDs []int) (*encoding, error) {
+// encode returns the message's encoding for a version and QoS, made once if it
+// goes to many, unless it carries subscription identifiers.
+func (m *message) encode(version, qos byte, subIDs []int, all *budget) (*encoding, error) {
 	i := int(qos)
 	if version == version5 {
 		i += 2
 	}
-	if len(subIDs) == 0 {
+	kept := m.many && len(subIDs) == 0
+	if kept {
 		if e := m.encodings[i].Load(); e != nil {
 			return e, nil
 		}
 	}
 	e, err := m.build(version, qos, subIDs)
-	if err == nil && len(subIDs) == 0 {
-		m.encodings[i].Store(e)
+	if err == nil && kept && m.encodings[i].CompareAndSwap(nil, e) {
+		all.used.Add(m.grow(cap(e.b)))
 	}
 	return e, err
 }
@@ -102,22 +106,32 @@ func (m *message) build(version, qos byte, subIDs []int) (*encoding, error) {
 	return e, nil
 }
 
-// buildPlain makes an encoding for a version without properties (MQTT 3.1.1,
-// section 3.3), in one piece of memory.
+// buildPlain makes an encoding for a version without properties, in one piece of
+// memory.
 func (m *message) buildPlain(qos byte) *encoding {
+	b, idAt := m.appendPlain(make([]byte, 0, m.plainLength(qos)+5), qos)
+	return &encoding{b: b, idAt: idAt}
+}
+
+// plainLength is the remaining length of a PUBLISH without properties.
+func (m *message) plainLength(qos byte) int {
 	length := 2 + len(m.topic) + len(m.payload)
 	if qos > 0 {
 		length += 2
 	}
-	e := &encoding{b: make([]byte, 0, length+5)}
-	e.b = binary.AppendUvarint(append(e.b, packets.Publish<<4|qos<<1), uint64(length))
-	e.b = append(binary.BigEndian.AppendUint16(e.b, uint16(len(m.topic))), m.topic...)
+	return length
+}
+
+// appendPlain appends a PUBLISH without properties (MQTT 3.1.1, section 3.3).
+func (m *message) appendPlain(b []byte, qos byte) (_ []byte, idAt int) {
+	at := len(b)
+	b = binary.AppendUvarint(append(b, packets.Publish<<4|qos<<1), uint64(m.plainLength(qos)))
+	b = append(binary.BigEndian.AppendUint16(b, uint16(len(m.topic))), m.topic...)
 	if qos > 0 {
-		e.idAt = len(e.b)
-		e.b = append(e.b, 0, 0) // overwritten in each copy
+		idAt = len(b) - at
+		b = append(b, 0, 0) // overwritten in each copy
 	}
-	e.b = append(e.b, m.payload...)
-	return e
+	return append(b, m.payload...), idAt
 }
 
 // properties returns the MQTT 5 properties of a delivery.
@@ -165,17 +179,26 @@ type delivery struct {
 	qos    byte
 	retain bool
 	again  bool // it may have been sent before the gateway ended
+	held   bool // counted by its body (budget.go)
+	// backlog: it was retained when the client subscribed.
+	backlog bool
 }
 
 // appendTo appends the PUBLISH. It reports false, and appends nothing, if that
 // is larger than the client takes.
-func (d *delivery) appendTo(buf []byte, version byte, dup bool, maxSize uint32, now time.Time) ([]byte, bool) {
-	e, err := d.m.encode(version, d.qos, d.subIDs)
-	if err != nil || (maxSize > 0 && uint32(len(e.b)) > maxSize) {
-		return buf, false
-	}
+func (d *delivery) appendTo(buf []byte, c *conn, dup bool, now time.Time) ([]byte, bool) {
 	at := len(buf)
-	buf = append(buf, e.b...)
+	var idAt, expiryAt int
+	if c.version != version5 && !d.m.many && len(d.m.topic) > 0 {
+		buf, idAt = d.m.appendPlain(buf, d.qos)
+	} else {
+		e, err := d.m.encode(c.version, d.qos, d.subIDs, c.broker.budget)
+		if err != nil || c.maxSize > 0 && uint32(len(e.b)) > c.maxSize {
+			return buf, false
+		}
+		buf = append(buf, e.b...)
+		idAt, expiryAt = e.idAt, e.expiryAt
+	}
 	out := buf[at:]
 	out[0] = packets.Publish<<4 | d.qos<<1
 	if dup {
@@ -184,11 +207,11 @@ func (d *delivery) appendTo(buf []byte, version byte, dup bool, maxSize uint32, 
 	if d.retain {
 		out[0] |= 1
 	}
-	if e.idAt > 0 {
-		binary.BigEndian.PutUint16(out[e.idAt:], d.id)
+	if idAt > 0 {
+		binary.BigEndian.PutUint16(out[idAt:], d.id)
 	}
-	if e.expiryAt > 0 {
-		binary.BigEndian.PutUint32(out[e.expiryAt:], uint32(max(1, seconds(d.m.expires-now.UnixMilli()))))
+	if expiryAt > 0 {
+		binary.BigEndian.PutUint32(out[expiryAt:], uint32(max(1, seconds(d.m.expires-now.UnixMilli()))))
 	}
 	return buf, true
 }

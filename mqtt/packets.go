@@ -9,6 +9,9 @@ import (
 // aliasMax is how many topic aliases a client may set (MQTT 5, 3.3.2.3.4).
 const aliasMax = 64
 
+// aliasBytes bounds the topics that they stand for, all of a client's together.
+const aliasBytes = 16 << 10
+
 // handle executes one packet. done says that the client has said goodbye.
 func (c *conn) handle(pk *packets.Packet) (done bool, err error) {
 	switch pk.FixedHeader.Type {
@@ -49,6 +52,10 @@ func (c *conn) publish(pk *packets.Packet) error {
 		} else {
 			if c.aliases == nil {
 				c.aliases = map[uint16]string{}
+			}
+			c.aliasBytes += len(topic) - len(c.aliases[pk.Properties.TopicAlias])
+			if c.aliasBytes > aliasBytes {
+				return errAliases
 			}
 			c.aliases[pk.Properties.TopicAlias] = strings.Clone(topic) // not with the packet's bytes
 		}

@@ -209,12 +209,13 @@ func (b *Broker) subscribeLocked(s *session, f packets.Subscription, subID int) 
 	}
 	old := s.subs[sub.filter]
 	if old == nil { // else the same filter means the same
-		if len(s.subs) >= b.opts.MaxSubscriptions {
-			return false, errSubscriptions
+		if err := b.roomFor(s, sub); err != nil {
+			return false, err
 		}
 		if err := b.join(s, sub, 1); err != nil {
 			return false, err
 		}
+		s.subBytes += sub.most()
 	}
 	s.subs[sub.filter] = sub
 	s.recordChanged()
@@ -248,6 +249,25 @@ func (b *Broker) meaning(s *session, f packets.Subscription, subID int) (*subscr
 	return sub, nil
 }
 
+// roomFor reports whether one more subscription is within the limits. The
+// caller holds subMu.
+func (b *Broker) roomFor(s *session, sub *subscription) error {
+	most, all := sub.most(), b.opts.MaxSubscriptionBytes
+	switch {
+	case len(s.subs) >= b.opts.MaxSubscriptions:
+		return errSubscriptions
+	case s.subBytes+most > all/4, b.router.size()+most > all:
+		return errSubscriptionBytes
+	}
+	return nil
+}
+
+// forget takes a subscription off a session's table. The caller holds subMu.
+func (s *session) forget(sub *subscription) {
+	delete(s.subs, sub.filter)
+	s.subBytes -= sub.most()
+}
+
 // unsubscribe takes a filter out of force, and leaves the channel with the last
 // filter that named it.
 func (b *Broker) unsubscribe(s *session, filter string) (existed bool) {
@@ -262,7 +282,7 @@ func (b *Broker) unsubscribeLocked(s *session, filter string) (existed bool) {
 	if sub == nil {
 		return false
 	}
-	delete(s.subs, filter)
+	s.forget(sub)
 	s.recordChanged()
 	b.router.remove(sub)
 	_ = b.join(s, sub, -1) // leaving cannot be refused
@@ -318,9 +338,9 @@ func (b *Broker) sentAway(s *session, c bridge.Channel, a *bridge.Attachment) {
 	}
 	delete(s.channels, c)
 	s.recordChanged()
-	for filter, sub := range s.subs {
+	for _, sub := range s.subs {
 		if sub.means.Channel == c {
-			delete(s.subs, filter)
+			s.forget(sub)
 			b.router.remove(sub)
 		}
 	}
@@ -342,7 +362,7 @@ func (b *Broker) greet(s *session, f packets.Subscription, subID int, existed bo
 			ID   bridge.SenderID `json:"id"`
 			Name string          `json:"name,omitempty"`
 		}{s.sender().ID(), s.sender().Name()}) // plain struct: cannot fail
-		s.offer(delivery{m: &message{topic: filter, payload: payload}, subIDs: ids, qos: min(f.Qos, 1)}, 0).count(s.counters)
+		s.offer(delivery{m: &message{topic: filter, payload: payload}, subIDs: ids, qos: min(f.Qos, 1)}).count(s.counters)
 	}
 	if f.RetainHandling == 2 || f.RetainHandling == 1 && existed {
 		return
@@ -351,6 +371,8 @@ func (b *Broker) greet(s *session, f packets.Subscription, subID int, existed bo
 		if !s.access.Load().mayRead(m.topic) {
 			return
 		}
-		s.offer(delivery{m: m, subIDs: ids, qos: min(f.Qos, m.qos, 1), retain: true}, of).count(s.counters)
+		v := s.greet(delivery{m: m, subIDs: ids, qos: min(f.Qos, m.qos, 1), retain: true}, of)
+		v.count(s.counters)
+		b.overflowed(s, v)
 	})
 }

@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -15,20 +16,27 @@ import (
 type restoring struct {
 	*keeper
 	bodies   map[uint64]*message
+	loaded   int64 // bytes of them
 	sessions map[uint64]*session
 	again    map[*session]bool // was connected: what waits for it may have been sent
 	damaged  int
+	letGo    map[string]int // rows that went over a limit, by setting
 }
 
 // restore reads what the store has. A row that makes no sense is logged and
 // removed; only a store that cannot be read is an error.
 func (k *keeper) restore() error {
 	r := &restoring{
-		keeper: k, bodies: map[uint64]*message{}, sessions: map[uint64]*session{}, again: map[*session]bool{},
+		keeper: k, bodies: map[uint64]*message{}, sessions: map[uint64]*session{}, again: map[*session]bool{}, letGo: map[string]int{},
 	}
 	err := k.store.Load(func(t Table, key, value []byte) error {
 		if err := r.row(t, key, value); err != nil {
-			r.damaged++
+			var limit overLimit
+			if errors.As(err, &limit) {
+				r.letGo[limit.setting]++
+			} else {
+				r.damaged++
+			}
 			k.remove(t, key)
 			k.log.WithError(err).WithFields(logrus.Fields{"table": t, "key": string(key)}).Debug("MQTT state dropped")
 		}
@@ -37,8 +45,14 @@ func (k *keeper) restore() error {
 	if err != nil {
 		return err
 	}
+	for setting, rows := range r.letGo {
+		k.log.WithField("rows", rows).Warn("MQTT state let go at the start: it is over a limit (" + setting + ")")
+	}
 	waiting := 0
 	for _, m := range r.bodies {
+		if m == nil {
+			continue
+		}
 		waiting += m.saved.rows
 		if m.saved.rows == 0 {
 			k.remove(Bodies, numberKey(m.saved.number))
@@ -66,6 +80,13 @@ func (r *restoring) row(t Table, key, value []byte) error {
 		}
 		m.saved.number = binary.BigEndian.Uint64(key)
 		r.lastBody = max(r.lastBody, m.saved.number)
+		// Small ones may be all that somebody has.
+		n, limit := m.bodyBytes(), r.broker.budget.limit
+		if r.loaded+n > limit && (n > smallBytes || r.loaded+n > 2*limit) {
+			r.bodies[m.saved.number] = nil
+			return errQueues
+		}
+		r.loaded += n
 		r.bodies[m.saved.number] = m
 	case Sessions:
 		return r.session(key, value)
@@ -166,9 +187,12 @@ func (r *restoring) queued(key, value []byte) error {
 	if err != nil {
 		return err
 	}
-	d.m = r.bodies[number]
-	if s == nil || d.m == nil || !s.durable {
+	var known bool
+	if d.m, known = r.bodies[number]; s == nil || !known || !s.durable {
 		return errDamaged
+	}
+	if d.m == nil {
+		return errQueues
 	}
 	if !s.access.Load().mayRead(d.m.topic) {
 		return errDenied
@@ -176,16 +200,22 @@ func (r *restoring) queued(key, value []byte) error {
 	d.seq = binary.BigEndian.Uint64(key[8:])
 	d.again = d.id != 0 || r.again[s]
 	s.lastSeq, s.lastSaved = d.seq, d.seq
-	s.bytes += d.m.weight()
-	d.m.saved.rows++
-	s.savedRows = append(s.savedRows, savedRow{seq: d.seq, id: d.id, m: d.m})
-	if d.id != 0 && s.queue.Len() == 0 {
-		s.lastID = d.id
-		s.inflight.Push(d)
-		return nil
+	if !r.broker.budget.take(s, &d, d.m.weight()) {
+		return errQueues
 	}
-	d.id = 0
-	s.queue.Push(d)
+	d.m.saved.rows++
+	d.m.many = d.m.saved.rows > 1
+	s.savedRows = append(s.savedRows, savedRow{seq: d.seq, id: d.id, m: d.m})
+	sent := d.id != 0 && s.queue.Len() == 0
+	if sent {
+		s.lastID = d.id
+	} else {
+		d.id = 0
+	}
+	s.push(d, d.m.weight())
+	if sent { // nothing else is in the queue
+		s.inflight.Push(s.pop())
+	}
 	return nil
 }
 
@@ -203,11 +233,12 @@ func (b *Broker) newSession(id identity, number uint64) *session {
 	if number == 0 && b.keeper != nil {
 		number = b.keeper.lastSession.Add(1)
 	}
+	b.budget.sessions.Add(1)
 	s := &session{
 		queue: newQueue(), inflight: newQueue(),
 		key: id.key, hold: id.hold, voucher: b.hub.Voucher(id.hold.Sender()), owner: id.owner, counters: b.hub.Counters(),
 		keeper: b.keeper, number: number,
-		limits: queueLimits{b.opts.QueueMessages, b.opts.QueueBytes},
+		limits: queueLimits{b.opts.QueueMessages, b.opts.QueueBytes, b.budget},
 		subs:   map[string]*subscription{}, channels: map[bridge.Channel]*joined{},
 	}
 	s.access.Store(id.access)

@@ -1,30 +1,23 @@
 package mqtt
 
 import (
-	"strings"
 	"sync"
 	"time"
 )
 
-// retained keeps the last retained message of each topic, in a tree by level so
-// that a wildcard looks only where it matches.
+// retained keeps the last retained message of each topic.
 type retained struct {
-	most, mostBytes int // of what is the clients'; bytes as footprint has them
+	most, mostBytes int // of what is the clients'; bytes of memory
+	budget          *budget
 
 	mu       sync.RWMutex
-	root     node
+	tree     levels[message]
 	n        int                   // all
 	clients  int                   // of them the clients' own
-	bytes    int                   // footprint of those
+	bytes    int                   // of those, without the tree
 	expiring map[*message]struct{} // those that have a message expiry interval
 	keep     bool                  // for takeChanged
 	changed  map[string]*message   // clients' topics, since takeChanged; an empty payload: removed
-}
-
-type node struct {
-	children map[string]*node
-	m        *message
-	own      bool // it is the gateway's
 }
 
 // Where a retained message comes from.
@@ -37,53 +30,49 @@ const (
 	restored                // from disk
 )
 
-// levelBytes is about what a level of a topic takes in the tree.
-const levelBytes = 100
-
-// footprint is about what a retained message takes of memory.
+// footprint is about what a retained message takes of memory, besides its topic's
+// part of the tree.
 func footprint(m *message) int {
-	return m.weight() + levelBytes*(1+strings.Count(m.topic, "/"))
+	n := int(m.bodyBytes())
+	if m.expires != 0 {
+		n += childBytes
+	}
+	return n
 }
+
+// size is about what the clients' retained messages take. The caller holds mu.
+func (r *retained) size() int { return r.bytes + r.tree.bytes }
 
 // set puts a message in the place of the topic's last; an empty payload
 // removes it. What would go over a limit is refused.
 func (r *retained) set(m *message, from source) error {
-	if m.origin != nil { // what is kept does not keep its publisher's session
-		m = &message{topic: m.topic, payload: m.payload, qos: m.qos, retain: true, extras: m.extras, expires: m.expires}
-	}
+	// What is kept does not keep its publisher's session, nor encodings.
+	m = &message{topic: m.topic, payload: m.payload, qos: m.qos, retain: true, extras: m.extras, expires: m.expires, own: from == own || from == kept}
+	m.shelve()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(m.payload) > 0 && from == published {
-		if err := r.admit(m); err != nil {
+	old := r.tree.get(m.topic)
+	if len(m.payload) > 0 && (from == published || from == restored) {
+		if err := r.admit(m, old); err != nil {
 			return err
 		}
 	}
-	switch old := r.root.child(m.topic); {
+	switch {
 	case from == published, from == kept:
 		r.note(m)
-	case from == own && old != nil && old.m != nil && !old.own:
+	case from == own && old != nil && !old.own:
 		r.note(&message{topic: m.topic}) // a client's is not to come back with the next start
 	}
+	if old != nil {
+		r.forget(old)
+	}
 	if len(m.payload) == 0 {
-		r.remove(&r.root, m.topic)
+		r.tree.remove(m.topic)
 		return nil
 	}
-	n := &r.root
-	for level := range strings.SplitSeq(m.topic, "/") {
-		child := n.children[level]
-		if child == nil {
-			child = &node{}
-			if n.children == nil {
-				n.children = map[string]*node{}
-			}
-			n.children[strings.Clone(level)] = child
-		}
-		n = child
-	}
-	r.clear(n)
-	n.m, n.own = m, from == own || from == kept
+	r.tree.put(m.topic, m)
 	r.n++
-	if !n.own {
+	if !m.own {
 		r.clients++
 		r.bytes += footprint(m)
 	}
@@ -96,68 +85,34 @@ func (r *retained) set(m *message, from source) error {
 	return nil
 }
 
-// admit reports whether a client's message is within the limits. The caller
-// holds mu.
-func (r *retained) admit(m *message) error {
-	old, grows := r.root.find(m.topic), footprint(m)
-	if old != nil {
+// admit reports whether a client's message is within the limits, in place of old
+// if that is not nil. The caller holds mu.
+func (r *retained) admit(m, old *message) error {
+	grows := footprint(m)
+	switch {
+	case old == nil:
+		grows += heapSize(len(m.topic)) + 2*nodeBytes
+	case !old.own:
 		grows -= footprint(old)
 	}
 	switch {
 	case old == nil && r.clients >= r.most:
 		return errRetained
-	case grows > 0 && r.bytes+grows > r.mostBytes:
+	case grows > 0 && r.size()+grows > r.mostBytes:
 		return errRetainedBytes
 	}
 	return nil
 }
 
-// find returns the message of a topic, or nil.
-func (n *node) find(topic string) *message {
-	if n = n.child(topic); n == nil {
-		return nil
-	}
-	return n.m
-}
-
-// child returns the node of a topic, or nil.
-func (n *node) child(topic string) *node {
-	for level := range strings.SplitSeq(topic, "/") {
-		if n = n.children[level]; n == nil {
-			return nil
-		}
-	}
-	return n
-}
-
-// clear takes a node's message away. The caller holds mu.
-func (r *retained) clear(n *node) {
-	if n.m == nil {
-		return
-	}
-	delete(r.expiring, n.m)
+// forget takes back what a message counted for. The caller holds mu, and takes
+// it out of the tree.
+func (r *retained) forget(m *message) {
+	delete(r.expiring, m)
+	r.budget.used.Add(m.unshelve())
 	r.n--
-	if !n.own {
+	if !m.own {
 		r.clients--
-		r.bytes -= footprint(n.m)
-	}
-	n.m = nil
-}
-
-// remove removes a topic's message, and the branches that this leaves bare.
-func (r *retained) remove(n *node, topic string) {
-	level, rest, more := strings.Cut(topic, "/")
-	child := n.children[level]
-	switch {
-	case child == nil:
-		return
-	case more:
-		r.remove(child, rest)
-	default:
-		r.clear(child)
-	}
-	if child.m == nil && len(child.children) == 0 {
-		delete(n.children, level)
+		r.bytes -= footprint(m)
 	}
 }
 
@@ -181,6 +136,17 @@ func (r *retained) takeChanged() map[string]*message {
 	return changed
 }
 
+// putBack returns those that could not be written, unless they changed again.
+func (r *retained) putBack(left map[string]*message) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, m := range left {
+		if r.changed[m.topic] == nil {
+			r.note(m)
+		}
+	}
+}
+
 // match calls found with each message whose topic matches a filter and that
 // has not expired, and with how many there are in all. Wildcards do not match
 // topics that begin with $ (MQTT-4.7.2-1). No message changes meanwhile, so
@@ -189,46 +155,11 @@ func (r *retained) takeChanged() map[string]*message {
 func (r *retained) match(filter string, now time.Time, found func(m *message, of int)) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	r.root.match(strings.Split(filter, "/"), true, func(m *message) {
+	r.tree.ofFilter(filter, func(m *message) {
 		if !m.expired(now) {
 			found(m, r.n)
 		}
 	})
-}
-
-func (n *node) match(levels []string, top bool, found func(*message)) {
-	if len(levels) == 0 {
-		if n.m != nil {
-			found(n.m)
-		}
-		return
-	}
-	switch levels[0] {
-	case "#":
-		n.all(top, found)
-	case "+":
-		for name, child := range n.children {
-			if !top || !strings.HasPrefix(name, "$") {
-				child.match(levels[1:], false, found)
-			}
-		}
-	default:
-		if child := n.children[levels[0]]; child != nil {
-			child.match(levels[1:], false, found)
-		}
-	}
-}
-
-// all finds everything below and at n: "a/#" matches "a" as well.
-func (n *node) all(top bool, found func(*message)) {
-	if n.m != nil {
-		found(n.m)
-	}
-	for name, child := range n.children {
-		if !top || !strings.HasPrefix(name, "$") {
-			child.all(false, found)
-		}
-	}
 }
 
 // expire forgets messages that have expired. What never expires costs nothing.
@@ -237,7 +168,8 @@ func (r *retained) expire(now time.Time) {
 	defer r.mu.Unlock()
 	for m := range r.expiring {
 		if m.expired(now) {
-			r.remove(&r.root, m.topic)
+			r.forget(m)
+			r.tree.remove(m.topic)
 			r.note(&message{topic: m.topic})
 		}
 	}

@@ -3,21 +3,17 @@ package mqtt
 import (
 	"hash/maphash"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 
 	mochi "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/packets"
-
 	"watchtower/bridge"
 )
 
 // subscription is one filter of one session. It does not change: a SUBSCRIBE
 // to the same filter puts a new one in its place.
 type subscription struct {
-	id      string // its name in the tree
 	session *session
 	filter  string // as it was given, share name included
 	shared  bool
@@ -44,9 +40,18 @@ type route struct {
 	topic   string
 	changes *atomic.Uint64 // router.changes of what the topic begins with
 	seen    uint64         // what router.now said of it before it was matched
+	*receivers
+}
+
+// receivers are what the routes have in common whose topics match the same
+// subscriptions: of a channel with many members, those of all who speak there.
+type receivers struct {
+	of      []*subscription // that matched, in the order of the tree
 	targets []target
 	groups  []*group
 	watches []func(topic string, payload []byte)
+	hash    uint64 // of them
+	routes  int    // that are cached with these
 }
 
 // group is a shared subscription: one of its targets gets a message.
@@ -55,19 +60,22 @@ type group struct {
 	turn    atomic.Uint32
 }
 
-// The cache of routes is bounded in number and in bytes, and starts again when
+// The cache of routes is bounded in number and in bytes, as it holds them, and starts again when
 // it is full: topics that matter are back at once.
 const (
 	routesMax     = 1 << 16
-	routeBytesMax = 32 << 20
-	routeBytes    = 128 // of one without targets
+	routeBytesMax = 16 << 20
+	routeBytes    = 160 // of one without targets
 	targetBytes   = 64
 )
 
-// weight is about how many bytes a route holds.
-func (rt *route) weight() int {
-	n := routeBytes + len(rt.topic) + targetBytes*len(rt.targets)
-	for _, g := range rt.groups {
+// weight is about how many bytes a route holds for itself.
+func (rt *route) weight() int { return routeBytes + len(rt.topic) }
+
+// weight is about how many bytes they hold.
+func (rs *receivers) weight() int {
+	n := routeBytes + 8*len(rs.of) + targetBytes*len(rs.targets)
+	for _, g := range rs.groups {
 		n += routeBytes + targetBytes*len(g.targets)
 	}
 	return n
@@ -79,49 +87,76 @@ func (rt *route) weight() int {
 // wildcard so early. So one client that comes and goes does not cost all others
 // their routes.
 type router struct {
-	tree  *bridge.Tree
-	index *mochi.TopicsIndex
+	tree *bridge.Tree
 
 	depth   int                       // levels that are looked at
 	seed    maphash.Seed              // of their hash
 	changes [beginnings]atomic.Uint64 // by that
 	changed atomic.Uint64             // of the others
-	lastID  atomic.Uint64
 
 	subsMu sync.RWMutex
-	subs   map[string]*subscription // by id
+	subs   levels[subscribers] // by filter, without the share name
+	held   int                 // bytes of what is in subs, without the tree itself
 
 	routesMu sync.RWMutex
 	routes   map[string]*route
+	lists    map[uint64]*receivers // by hash: what routes have in common
 	bytes    int
 }
+
+// subscribers are the subscriptions to one filter.
+type subscribers struct{ all []*subscription }
 
 // beginnings is by how many kinds of beginnings changes are told apart.
 const beginnings = 1 << 12
 
 func newRouter(tree *bridge.Tree) *router {
 	return &router{
-		tree: tree, index: mochi.NewTopicsIndex(), seed: maphash.MakeSeed(),
-		depth: strings.Count(tree.Say(1), "/"), // all but the last: the channel's is the last of these
-		subs:  map[string]*subscription{}, routes: map[string]*route{},
+		tree: tree, seed: maphash.MakeSeed(),
+		depth:  strings.Count(tree.Say(1), "/"), // all but the last: the channel's is the last of these
+		routes: map[string]*route{}, lists: map[uint64]*receivers{},
 	}
+}
+
+// subscriptionBytes is about what a subscription takes of memory besides its
+// filter's text and the tree: itself, its place in the tables of its session and
+// of its filter, and its part in a channel.
+const subscriptionBytes = 384
+
+func (sub *subscription) bytes() int { return subscriptionBytes + heapSize(len(sub.filter)) }
+
+// most is the most that a subscription adds to what the router holds: its own,
+// and two nodes of the tree.
+func (sub *subscription) most() int {
+	return sub.bytes() + heapSize(len(sub.filter)) + 2*nodeBytes
+}
+
+// nodeBytes is the most that a node of the tree takes besides its label.
+const nodeBytes = 64 + 2*childBytes
+
+// size is about what all subscriptions take of memory.
+func (r *router) size() int {
+	r.subsMu.RLock()
+	defer r.subsMu.RUnlock()
+	return r.held + r.subs.bytes
 }
 
 // add puts a subscription in force, in place of old if that is not nil.
 func (r *router) add(sub, old *subscription) {
-	if old != nil {
-		sub.id = old.id
-	} else {
-		sub.id = strconv.FormatUint(r.lastID.Add(1), 36)
-	}
+	filter, _ := cutShare(sub.filter)
 	r.subsMu.Lock()
-	r.subs[sub.id] = sub
-	r.subsMu.Unlock()
-	if old == nil {
-		for _, f := range indexed(sub.filter) {
-			r.index.Subscribe(sub.id, packets.Subscription{Filter: f})
-		}
+	at := r.subs.get(filter)
+	switch {
+	case at == nil:
+		r.subs.put(filter, &subscribers{all: []*subscription{sub}})
+		r.held += sub.bytes()
+	case old != nil:
+		at.all[slices.Index(at.all, old)] = sub
+	default:
+		at.all = append(at.all, sub)
+		r.held += sub.bytes()
 	}
+	r.subsMu.Unlock()
 	r.change(sub)
 }
 
@@ -159,22 +194,18 @@ func (r *router) changesOf(beginning string) *atomic.Uint64 {
 // now grows with each change that may concern topics of a beginning.
 func (r *router) now(changes *atomic.Uint64) uint64 { return r.changed.Load() + changes.Load() }
 
-// indexed lists the filters under which a subscription is in mochi's index.
-// There "a/#" matches "a", but "+/#" does not match "a", as it should
-// (MQTT 5, 4.7.1.2): the level above stands for itself.
-func indexed(filter string) []string {
-	if above, ok := strings.CutSuffix(filter, "+/#"); ok && (above == "" || above[len(above)-1] == '/') {
-		return []string{filter, above + "+"}
-	}
-	return []string{filter}
-}
-
 func (r *router) remove(sub *subscription) {
-	for _, f := range indexed(sub.filter) {
-		r.index.Unsubscribe(f, sub.id)
-	}
+	filter, _ := cutShare(sub.filter)
 	r.subsMu.Lock()
-	delete(r.subs, sub.id)
+	if at := r.subs.get(filter); at != nil {
+		if i := slices.Index(at.all, sub); i >= 0 {
+			at.all = slices.Delete(at.all, i, i+1)
+			r.held -= sub.bytes()
+		}
+		if len(at.all) == 0 {
+			r.subs.remove(filter)
+		}
+	}
 	r.subsMu.Unlock()
 	r.change(sub)
 }
@@ -191,68 +222,111 @@ func (r *router) route(topic []byte) *route {
 	r.routesMu.Lock()
 	defer r.routesMu.Unlock()
 	if old, ok := r.routes[rt.topic]; ok {
-		r.bytes -= old.weight()
-		delete(r.routes, rt.topic)
+		r.forget(old)
 	}
-	if len(r.routes) >= routesMax || r.bytes+rt.weight() > routeBytesMax {
+	r.cache(rt)
+	if len(r.routes) > routesMax || r.bytes > routeBytesMax {
 		clear(r.routes)
+		clear(r.lists)
 		r.bytes = 0
+		r.cache(rt)
+	}
+	return rt
+}
+
+// cache keeps a route. If others have the same receivers, it has them from
+// those. The caller holds routesMu.
+func (r *router) cache(rt *route) {
+	if known := r.lists[rt.hash]; known != nil && slices.Equal(known.of, rt.of) {
+		rt.receivers = known
+	} else if known == nil {
+		rt.receivers.routes = 0
+		r.lists[rt.hash] = rt.receivers
+	}
+	if rt.receivers.routes++; rt.receivers.routes == 1 {
+		r.bytes += rt.receivers.weight()
 	}
 	r.bytes += rt.weight()
 	r.routes[rt.topic] = rt
-	return rt
+}
+
+// forget takes a route out. The caller holds routesMu.
+func (r *router) forget(rt *route) {
+	delete(r.routes, rt.topic)
+	r.bytes -= rt.weight()
+	if rt.receivers.routes--; rt.receivers.routes > 0 {
+		return
+	}
+	r.bytes -= rt.receivers.weight()
+	if r.lists[rt.hash] == rt.receivers {
+		delete(r.lists, rt.hash)
+	}
 }
 
 func (r *router) match(topic string) *route {
 	rt := &route{topic: topic, changes: r.changesOf(r.beginning(topic))}
 	rt.seen = r.now(rt.changes) // before matching: a change meanwhile makes the result old
-	found := r.index.Subscribers(topic)
 	_, address, _ := r.tree.ParsePublish(topic)
-	send := address.Type == bridge.Send
 	r.subsMu.RLock()
 	defer r.subsMu.RUnlock()
-	bySession := map[*session]int{}
-	for id := range found.Subscriptions {
-		sub := r.subs[id]
-		if sub != nil && sub.watch != nil {
-			rt.watches = append(rt.watches, sub.watch)
-			continue
-		}
-		if sub == nil || send && sub.session.sender().ID() != address.Receiver {
-			continue // nobody gets what was sent to another, whatever it subscribed to
-		}
-		if !sub.session.access.Load().mayRead(topic) {
-			continue
-		}
-		i, ok := bySession[sub.session]
-		if !ok {
-			i = len(rt.targets)
-			bySession[sub.session] = i
-			rt.targets = append(rt.targets, sub.target())
-			continue
-		}
-		rt.targets[i].merge(sub)
-	}
-	if send {
-		return rt // not for sharing
-	}
-	groups := map[string]*group{} // by filter
-	for _, candidates := range found.Shared {
-		for id := range candidates {
-			sub := r.subs[id]
-			if sub == nil || !sub.session.access.Load().mayRead(topic) || topic[0] == '$' && beginsWild(sub.filter) {
-				continue
+	var of []*subscription
+	r.subs.ofTopic(topic, func(at *subscribers) {
+		for _, sub := range at.all {
+			if sub.gets(topic, address) {
+				of = append(of, sub)
 			}
+		}
+	})
+	rt.receivers = newReceivers(of)
+	var hash maphash.Hash
+	hash.SetSeed(r.seed)
+	for _, sub := range of {
+		maphash.WriteComparable(&hash, sub)
+	}
+	rt.hash = hash.Sum64()
+	return rt
+}
+
+// gets reports whether a subscription that matches a topic gets what is said
+// there. Nobody gets what was sent to another, whatever it subscribed to; nor
+// is that for sharing.
+func (sub *subscription) gets(topic string, to bridge.Address) bool {
+	switch {
+	case sub.watch != nil:
+		return true
+	case to.Type == bridge.Send && (sub.shared || sub.session.sender().ID() != to.Receiver):
+		return false
+	}
+	return sub.session.access.Load().mayRead(topic)
+}
+
+// newReceivers merges subscriptions by session, and those that share a filter
+// into a group.
+func newReceivers(of []*subscription) *receivers {
+	rs := &receivers{of: of}
+	bySession := map[*session]int{}
+	groups := map[string]*group{} // by filter
+	for _, sub := range of {
+		i, merges := bySession[sub.session]
+		switch {
+		case sub.watch != nil:
+			rs.watches = append(rs.watches, sub.watch)
+		case sub.shared:
 			g := groups[sub.filter]
 			if g == nil {
 				g = &group{}
 				groups[sub.filter] = g
-				rt.groups = append(rt.groups, g)
+				rs.groups = append(rs.groups, g)
 			}
 			g.targets = append(g.targets, sub.target())
+		case merges:
+			rs.targets[i].merge(sub)
+		default:
+			bySession[sub.session] = len(rs.targets)
+			rs.targets = append(rs.targets, sub.target())
 		}
 	}
-	return rt
+	return rs
 }
 
 func (sub *subscription) target() target {
@@ -272,13 +346,6 @@ func (t *target) merge(sub *subscription) {
 		t.subIDs = append(t.subIDs, sub.subID)
 		slices.Sort(t.subIDs)
 	}
-}
-
-// beginsWild reports whether a shared filter begins with a wildcard, which does
-// not match $ topics (MQTT-4.7.2-1). Of other filters mochi knows it.
-func beginsWild(filter string) bool {
-	rest, _ := cutShare(filter)
-	return rest[0] == '+' || rest[0] == '#'
 }
 
 const sharePrefix = "$share/"

@@ -42,18 +42,22 @@ type session struct {
 
 	subMu    sync.Mutex // guards what it subscribed to; taken before any other lock
 	subs     map[string]*subscription
+	subBytes int // about what they take of memory, at most
 	channels map[bridge.Channel]*joined
 
-	mu       sync.Mutex // guards all below
-	conn     *conn      // nil: away
-	ended    bool
-	queue    outbound.Fifo[delivery]
-	bytes    int // weight of queue and inflight
-	inflight outbound.Fifo[delivery]
-	sent     int // of inflight, on this connection
-	lastID   uint16
-	window   int
-	received map[uint16]struct{} // QoS 2 publishes whose PUBREL is due
+	mu           sync.Mutex // guards all below
+	conn         *conn      // nil: away
+	ended        bool
+	queue        outbound.Fifo[delivery]
+	bytes        int // weight of queue and inflight, without the backlog
+	backlog      int // deliveries in queue that were retained when the client subscribed
+	backlogBytes int // weight of those in queue and inflight
+	loose, lent  int // see budget
+	inflight     outbound.Fifo[delivery]
+	sent         int // of inflight, on this connection
+	lastID       uint16
+	window       int
+	received     map[uint16]struct{} // QoS 2 publishes whose PUBREL is due
 
 	durable   bool   // it outlives its connection: keep > 0
 	lastSeq   uint64 // of the last delivery at QoS 1
@@ -77,23 +81,28 @@ var deliveries outbound.Pool[delivery]
 
 func newQueue() outbound.Fifo[delivery] { return outbound.Fifo[delivery]{From: &deliveries} }
 
-type queueLimits struct{ messages, bytes int }
+// queueLimits are those of one session, and what all have together.
+type queueLimits struct {
+	messages, bytes int
+	all             *budget
+}
 
 // verdict says what became of a delivery that was offered to a session.
 type verdict uint8
 
 const (
-	taken verdict = iota
-	full          // the queue has no room
-	heavy         // the queue has no room for so many bytes
-	away          // the client is not connected, and the message does not wait
-	gone          // the session has ended, and its route is about to go
+	taken   verdict = iota
+	full            // the queue has no room
+	heavy           // the queue has no room for so many bytes
+	crowded         // nor have all queues together
+	away            // the client is not connected, and the message does not wait
+	gone            // the session has ended, and its route is about to go
 )
 
 // count counts a delivery that was lost.
 func (v verdict) count(c *bridge.Counters) {
 	switch v {
-	case full, heavy:
+	case full, heavy, crowded:
 		c.Drop(bridge.MQTT, bridge.QueueFull, 1)
 	case away:
 		c.Drop(bridge.MQTT, bridge.Away, 1)
@@ -123,23 +132,21 @@ func (s *session) recordChanged() {
 
 func (s *session) sender() *bridge.Sender { return s.hold.Sender() }
 
-// offer queues a delivery if there is room. Retained messages for a new
-// subscription have as much more as there are of them: they are shared.
-func (s *session) offer(d delivery, retained int) verdict {
+// offer queues a delivery if there is room.
+func (s *session) offer(d delivery) verdict { return s.put(d, s.limits.messages) }
+
+// greet queues what was retained when the client subscribed. That is not charged
+// to what comes live: it comes once, and there may be as much more of it as there
+// are retained messages, which are shared.
+func (s *session) greet(d delivery, retained int) verdict {
+	d.backlog = true
+	return s.put(d, s.limits.messages+retained)
+}
+
+func (s *session) put(d delivery, most int) verdict {
 	weight := d.m.weight()
 	s.mu.Lock()
-	v := taken
-	switch {
-	case s.ended:
-		v = gone
-	case s.conn == nil && d.qos == 0:
-		v = away
-	case s.queue.Len() >= s.limits.messages+retained:
-		v = full
-	case retained == 0 && s.bytes > 0 && s.bytes+weight > s.limits.bytes:
-		v = heavy
-	}
-	if v != taken {
+	if v := s.admit(&d, weight, most); v != taken {
 		s.mu.Unlock()
 		return v
 	}
@@ -148,14 +155,64 @@ func (s *session) offer(d delivery, retained int) verdict {
 		d.seq = s.lastSeq
 		s.changed(false)
 	}
-	s.queue.Push(d)
-	s.bytes += weight
+	s.push(d, weight)
 	c := s.conn
 	s.mu.Unlock()
 	if c != nil {
 		c.writer.Wake()
 	}
 	return taken
+}
+
+// admit reports whether a delivery may wait, and has it counted if so.
+func (s *session) admit(d *delivery, weight, most int) verdict {
+	waiting := s.queue.Len() - s.backlog
+	if d.backlog {
+		waiting = s.backlog
+	}
+	switch {
+	case s.ended:
+		return gone
+	case s.conn == nil && d.qos == 0:
+		return away
+	case waiting >= most:
+		return full
+	case !d.backlog && s.bytes > 0 && s.bytes+weight > s.limits.bytes:
+		return heavy
+	case !s.limits.all.take(s, d, weight):
+		return crowded
+	}
+	return taken
+}
+
+// push puts a delivery that is counted into the queue.
+func (s *session) push(d delivery, weight int) {
+	if d.backlog {
+		s.backlog++
+		s.backlogBytes += weight
+	} else {
+		s.bytes += weight
+	}
+	s.queue.Push(d)
+}
+
+// pop takes the oldest off the queue. It is still counted.
+func (s *session) pop() delivery {
+	d := s.queue.Pop()
+	if d.backlog {
+		s.backlog--
+	}
+	return d
+}
+
+// uncount ends what a delivery counts for.
+func (s *session) uncount(d *delivery) {
+	if d.backlog {
+		s.backlogBytes -= d.m.weight()
+	} else {
+		s.bytes -= d.m.weight()
+	}
+	s.limits.all.drop(s, d)
 }
 
 // attach makes c the session's connection. What was sent and not acknowledged
@@ -185,14 +242,16 @@ func (s *session) detach(c *conn) (was bool) {
 	keep := newQueue()
 	n := s.queue.Len()
 	for s.queue.Len() > 0 {
-		d := s.queue.Pop()
+		d := *s.queue.At(0)
 		if d.qos > 0 {
-			keep.Push(d)
+			keep.Push(s.queue.Pop())
 		} else {
-			s.bytes -= d.m.weight()
+			s.pop()
+			s.uncount(&d)
 		}
 	}
 	s.queue = keep
+	s.limits.all.settle(s)
 	s.counters.Drop(bridge.MQTT, bridge.Disconnected, n-keep.Len())
 	return true
 }
@@ -205,11 +264,17 @@ func (s *session) end() *conn {
 		return nil
 	}
 	s.ended = true
+	s.limits.all.sessions.Add(-1)
 	s.changed(true)
 	s.counters.Drop(bridge.MQTT, bridge.Disconnected, s.queue.Len()+s.inflight.Len())
-	s.queue.Clear()
-	s.inflight.Clear()
-	s.bytes = 0
+	for _, q := range []*outbound.Fifo[delivery]{&s.queue, &s.inflight} {
+		for i := range q.Len() {
+			s.uncount(q.At(i))
+		}
+		q.Clear()
+	}
+	s.backlog = 0
+	s.limits.all.settle(s)
 	c := s.conn
 	s.conn = nil
 	return c
@@ -230,7 +295,7 @@ func (s *session) fill(c *conn, buf []byte, now time.Time) []byte {
 			break
 		}
 		var fits bool
-		if buf, fits = d.appendTo(buf, c.version, again, c.maxSize, now); !fits {
+		if buf, fits = d.appendTo(buf, c, again, now); !fits {
 			s.counters.Drop(bridge.MQTT, bridge.TooLarge, 1)
 			if d.qos > 0 {
 				s.settle(s.sent - 1)
@@ -255,13 +320,13 @@ func (s *session) next(now time.Time) (d delivery, again, ok bool) {
 		if d.m.expired(now) {
 			s.counters.Drop(bridge.MQTT, bridge.Expired, 1)
 			s.changed(false)
-			s.queue.Pop()
-			s.bytes -= d.m.weight()
+			s.pop()
+			s.uncount(&d)
 			continue
 		}
 		if d.qos == 0 {
-			s.queue.Pop()
-			s.bytes -= d.m.weight()
+			s.pop()
+			s.uncount(&d)
 			return d, false, true
 		}
 		id := s.lastID + 1
@@ -273,7 +338,7 @@ func (s *session) next(now time.Time) (d delivery, again, ok bool) {
 			return d, false, false
 		}
 		s.lastID, d.id = id, id
-		s.queue.Pop()
+		s.pop()
 		s.inflight.Push(d)
 		s.sent++
 		return d, d.again, true
@@ -283,7 +348,7 @@ func (s *session) next(now time.Time) (d delivery, again, ok bool) {
 
 // settle ends the delivery at i of those that were sent.
 func (s *session) settle(i int) {
-	s.bytes -= s.inflight.At(i).m.weight()
+	s.uncount(s.inflight.At(i))
 	s.inflight.RemoveAt(i)
 	s.sent--
 	s.changed(false)

@@ -236,6 +236,7 @@ func (b *Broker) discard(s *session) {
 		b.router.remove(sub)
 	}
 	clear(s.subs)
+	s.subBytes = 0
 	for _, j := range s.channels {
 		b.hub.Detach(j.attachment)
 	}

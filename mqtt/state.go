@@ -48,6 +48,7 @@ type Row struct {
 const (
 	flagQoS1     = 1 << 0
 	flagRetain   = 1 << 1
+	flagBacklog  = 1 << 2
 	messageExtra = 9
 )
 
@@ -195,6 +196,9 @@ func encodeQueued(body uint64, d *delivery) []byte {
 	if d.retain {
 		flags |= flagRetain
 	}
+	if d.backlog {
+		flags |= flagBacklog
+	}
 	b = append(b, flags)
 	for _, id := range d.subIDs {
 		b = binary.AppendUvarint(b, uint64(id))
@@ -207,7 +211,8 @@ func decodeQueued(b []byte) (body uint64, d delivery, err error) {
 		return 0, d, errDamaged
 	}
 	body = binary.BigEndian.Uint64(b)
-	d.id, d.qos, d.retain = binary.BigEndian.Uint16(b[8:]), 1, b[10]&flagRetain != 0
+	d.id, d.qos = binary.BigEndian.Uint16(b[8:]), 1
+	d.retain, d.backlog = b[10]&flagRetain != 0, b[10]&flagBacklog != 0
 	for b = b[11:]; len(b) > 0; {
 		id, n := binary.Uvarint(b)
 		if n <= 0 {

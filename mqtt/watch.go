@@ -13,7 +13,7 @@ func (b *Broker) Watch(filter string, f func(topic string, payload []byte)) (end
 func (b *Broker) Retained(topic string) []byte {
 	b.retained.mu.RLock()
 	defer b.retained.mu.RUnlock()
-	if m := b.retained.root.find(topic); m != nil && !m.expired(b.now()) {
+	if m := b.retained.tree.get(topic); m != nil && !m.expired(b.now()) {
 		return m.payload
 	}
 	return nil

@@ -1,0 +1,123 @@
+package mqtt
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// randomPath makes paths that often share levels, empty ones among them.
+func randomPath(most int, from []string) string {
+	all := make([]string, 1+rand.IntN(most))
+	for i := range all {
+		if all[i] = from[rand.IntN(len(from))]; all[i] == "#" {
+			return strings.Join(all[:i+1], "/")
+		}
+	}
+	return strings.Join(all, "/")
+}
+
+// Whatever is put and removed, the tree finds what comparing one by one finds,
+// in both directions, and has counted what it holds.
+func TestLevelsAreAsAListWouldBe(t *testing.T) {
+	names := []string{"a", "b", "ab", "", "$a", "c", "d", "e", "f", "g", "h", "i"}
+	wild := append([]string{"+", "+", "#"}, names...)
+	for _, of := range []struct {
+		name string
+		from []string
+	}{{"filters", wild}, {"topics", names}} {
+		t.Run(of.name, func(t *testing.T) {
+			var tree levels[string]
+			tree.bytes = tree.root.size()
+			held := map[string]bool{}
+			for range 3000 {
+				path := randomPath(5, of.from)
+				if tree.get(path) != nil != held[path] {
+					t.Fatalf("get %q", path)
+				}
+				if rand.IntN(3) == 0 {
+					tree.remove(path)
+					delete(held, path)
+				} else {
+					tree.put(path, &path)
+					held[path] = true
+				}
+				other := randomPath(5, names)
+				find := tree.ofTopic
+				matches := func(path string) bool { return covers(strings.Split(path, "/"), strings.Split(other, "/")) }
+				if of.name == "topics" {
+					other = randomPath(5, wild)
+					find = tree.ofFilter
+					matches = func(path string) bool { return covers(strings.Split(other, "/"), strings.Split(path, "/")) }
+				}
+				var got, want []string
+				find(other, func(v *string) { got = append(got, *v) })
+				for path := range held {
+					if matches(path) {
+						want = append(want, path)
+					}
+				}
+				slices.Sort(got)
+				slices.Sort(want)
+				require.Equal(t, want, got, other)
+			}
+			require.Equal(t, weigh(&tree.root), tree.bytes)
+			for path := range held {
+				tree.remove(path)
+			}
+			assert.Equal(t, tree.root.size(), tree.bytes)
+			assert.Zero(t, tree.root.children())
+		})
+	}
+}
+
+func weigh(b *branch[string]) int {
+	n := b.size()
+	b.each(func(c *branch[string]) { n += weigh(c) })
+	return n
+}
+
+// heap is what the heap holds once it was collected.
+func heap() int {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
+}
+
+func TestLevelsTakeWhatTheySay(t *testing.T) {
+	deep := func(i int) string { return fmt.Sprint(i, strings.Repeat("/x", 198)) }
+	for name, path := range map[string]func(i int) string{
+		"flat":            func(i int) string { return fmt.Sprint("r/", i) },
+		"a house":         func(i int) string { return fmt.Sprintf("house/floor%d/room%d/sensor%d/state", i%5, i%50, i) },
+		"deep":            deep,
+		"deep and shared": func(i int) string { return strings.Repeat("x/", 198) + fmt.Sprint(i) },
+		"few under each":  func(i int) string { return fmt.Sprintf("%d/%d/%d/%d", i%10, i/10%10, i/100%10, i) },
+		"a ladder":        func(i int) string { return strings.Repeat("x/", i%199) + fmt.Sprint(i) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			const n = 20_000
+			paths := make([]string, n)
+			for i := range paths {
+				paths[i] = path(i)
+			}
+			v := "v"
+			before := heap()
+			tree := &levels[string]{}
+			for _, p := range paths {
+				tree.put(p, &v)
+			}
+			held := heap() - before
+			assert.InDelta(t, 1, float64(tree.bytes)/float64(held), 0.25, "%d counted, %d held", tree.bytes, held)
+			runtime.KeepAlive(paths)
+			runtime.KeepAlive(tree)
+		})
+	}
+}

@@ -104,7 +104,7 @@ func settings(c *Config) []setting {
 		define("limits.sender_streams", "10000", number(&c.Limits.SenderStreams, 1, mostConnections), "most streams that one sender has open"),
 		define("limits.sender_callbacks", "100", number(&c.Limits.SenderCallbacks, 1, 100_000), "most URLs that one sender's callbacks have"),
 		define("limits.sender_requests", "100000", number(&c.Limits.SenderRequests, 1, 1_000_000), "most requests of one sender over HTTP, a second and at once"),
-		define("limits.failures", "60", number(&c.Limits.Failures, 1, 1_000_000), "wrong keys, tokens and senders of one address over HTTP before it is refused"),
+		define("limits.failures", "60", number(&c.Limits.Failures, 1, 1_000_000), "wrong keys, passwords, tokens and senders of one address, over all protocols, before it has to wait"),
 		define("limits.failure_interval", "1s", duration(&c.Limits.FailureInterval, leastTime), "time after which one of them is forgiven"),
 		define("limits.strangers_bytes", "8388608", number(&c.Limits.StrangersBytes, 1<<16, mostBytes), "most memory of all connections that have not registered yet, on all protocols together, in bytes"),
 		define("limits.unfinished_bytes", "67108864", number(&c.Limits.UnfinishedBytes, 1<<16, mostBytes), "most memory of all messages of known senders that have begun and not ended, in bytes"),

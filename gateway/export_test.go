@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"watchtower/auth"
 	"watchtower/bridge"
 	"watchtower/intake"
 )
@@ -31,3 +32,6 @@ func (r *rate) PerMinute(count uint64, now time.Time) int { return r.perMinute(c
 
 // Intake is what bounds strangers and unfinished input.
 func (g *Gateway) Intake() *intake.Intake { return g.intake }
+
+// Gate is where wrong keys and passwords are counted.
+func (g *Gateway) Gate() *auth.Gate { return g.gate }

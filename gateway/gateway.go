@@ -16,6 +16,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"watchtower/auth"
 	"watchtower/bridge"
 	"watchtower/bridge/frame"
 	"watchtower/bridge/store"
@@ -59,6 +60,9 @@ type Gateway struct {
 	tcpPort uint16                // for devices that look for the gateway; 0: off
 	pace    homeassistant.Options // what no setting changes
 	rate    rate
+
+	gate      *auth.Gate // of every protocol
+	passwords *auth.Passwords
 
 	signingKey    []byte // of callbacks
 	passKey       []byte // of short tokens
@@ -114,6 +118,8 @@ func (g *Gateway) assemble() error {
 	if g.callbackTable, err = g.store.Table("callbacks"); err != nil {
 		return fmt.Errorf("data_dir: %w", err)
 	}
+	g.gate = auth.NewGate(auth.Options{Failures: g.cfg.Limits.Failures, Interval: g.cfg.Limits.FailureInterval}, g.log)
+	g.passwords = auth.NewPasswords(g.gate)
 	if g.hub, err = bridge.New(g.hubOptions()); err != nil {
 		return err
 	}

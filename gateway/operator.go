@@ -7,9 +7,13 @@ import (
 	nethttp "net/http"
 	"time"
 
+	"watchtower/auth"
 	"watchtower/config"
 	"watchtower/operator"
 )
+
+// passwordPatience is how long the password of an operator waits to be hashed.
+const passwordPatience = 10 * time.Second
 
 // newOperator makes what operators do. HTTP, which counts failures, is there by
 // the time somebody asks.
@@ -22,11 +26,17 @@ func (g *Gateway) newOperator() (*operator.Service, error) {
 	o.Open, o.AdminKey, o.Users = g.cfg.Open, g.secrets.admin, operatorUsers(g.cfg.Users)
 	o.Sessions = table
 	o.WriteTimeout = g.cfg.HTTP.WriteTimeout
-	o.Allowed = func(r *nethttp.Request) (bool, time.Duration) { return g.web.Allowed(r) }
-	o.Failed = func(r *nethttp.Request, _ string) { g.web.Failed(r) }
+	o.Allowed = func(r *nethttp.Request) (bool, time.Duration) {
+		wait := g.gate.Waits(g.web.Caller(r))
+		return wait == 0, wait
+	}
+	o.Failed = func(r *nethttp.Request) { g.gate.Wrong(g.web.Caller(r), auth.WrongKey) }
 	o.Known = func(r *nethttp.Request) { g.web.Know(r) }
-	o.CheckPassword = func(_ context.Context, _ *nethttp.Request, user, password string) (right, busy bool) {
-		return g.broker.CheckPassword(user, password), false
+	o.CheckPassword = func(ctx context.Context, r *nethttp.Request, user, password string) (right, busy bool) {
+		ctx, cancel := context.WithTimeout(ctx, passwordPatience)
+		defer cancel()
+		verdict := g.broker.CheckPassword(ctx, g.web.Caller(r), user, password)
+		return verdict == auth.Right, verdict == auth.Later || verdict == auth.Full
 	}
 	o.Client = func(r *nethttp.Request) string { return g.web.Client(r) }
 	o.Reload = func() (operator.Reloaded, []string) {

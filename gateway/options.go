@@ -87,6 +87,7 @@ func (g *Gateway) mqttOptions(secure *tls.Config) mqtt.Options {
 	o.MaxSubscriptionBytes, o.AllQueueBytes = g.cfg.Limits.MQTTSubscriptionBytes, g.cfg.Limits.MQTTQueueBytes
 	o.MaxRetained, o.MaxRetainedBytes = g.cfg.Limits.MQTTRetained, g.cfg.Limits.MQTTRetainedBytes
 	o.WillGrace = g.cfg.MQTT.WillGrace
+	o.Gate, o.Passwords = g.gate, g.passwords
 	o.Store, o.SaveEvery = g.state, g.cfg.MQTT.SaveInterval
 	return o
 }
@@ -146,6 +147,7 @@ func (g *Gateway) udpOptions() udp.Options {
 		Key:          g.deviceKey,
 		Sessions:     g.cfg.Limits.UDPSessions,
 		SessionQueue: g.cfg.Wire.SessionQueue,
+		Gate:         g.gate,
 		RetryGap:     g.cfg.Wire.RetryGap,
 	}
 }
@@ -165,6 +167,7 @@ func (g *Gateway) tcpOptions() tcp.Options {
 
 		Key:          g.deviceKey,
 		SessionQueue: g.cfg.Wire.SessionQueue,
+		Gate:         g.gate,
 	}
 }
 
@@ -196,7 +199,7 @@ func (g *Gateway) httpOptions(secure *tls.Config) http.Options {
 	o.MaxConnections, o.Intake = g.cfg.Limits.HTTPConnections, g.intake
 	o.SenderStreams = g.cfg.Limits.SenderStreams
 	o.Requests.Burst, o.Requests.Every = g.cfg.Limits.SenderRequests, time.Second/time.Duration(g.cfg.Limits.SenderRequests)
-	o.Failures.Burst, o.Failures.Every = g.cfg.Limits.Failures, g.cfg.Limits.FailureInterval
+	o.Gate = g.gate
 	if g.cfg.HTTP.Console {
 		o.Operator = g.people
 	}

@@ -23,7 +23,7 @@ func (s *Server) register(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	if err != nil {
 		return err
 	}
-	key, err := s.checkKey(body)
+	key, err := s.checkKey(r, body)
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (s *Server) register(w nethttp.ResponseWriter, r *nethttp.Request) error {
 
 // checkKey returns the secret key of a registration. An open gateway takes
 // anything in its place.
-func (s *Server) checkKey(body object) (string, error) {
+func (s *Server) checkKey(r *nethttp.Request, body object) (string, error) {
 	if s.hub.Open() {
 		return "", nil
 	}
@@ -71,9 +71,15 @@ func (s *Server) checkKey(body object) (string, error) {
 		return "", fault(bridge.InvalidSecretKey, "secret_key", "is not a string")
 	case key == "":
 		return "", fault(bridge.InvalidSecretKey, "secret_key", "is missing: the gateway has a secret key, shown at its first start")
-	case !s.hub.CheckKey(key):
+	}
+	// Again, since the request began: a thousand may have begun at once.
+	if wait := s.auth.Waits(s.caller(r)); wait > 0 {
+		return "", s.tooMany(r, wait)
+	}
+	if !s.hub.CheckKey(key) {
 		return "", denied{fault(bridge.InvalidSecretKey, "secret_key", "is not the gateway's secret key, shown at its first start")}
 	}
+	s.auth.Right(s.caller(r))
 	return key, nil
 }
 

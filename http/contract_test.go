@@ -21,7 +21,7 @@ type refusal struct {
 }
 
 func TestEveryRefusal(t *testing.T) {
-	g := start(t, func(_ *bridge.Options, o *http.Options) { o.Failures.Burst = 10000 })
+	g := start(t)
 	id, _ := g.register()
 	other, _ := g.register()
 	device := g.hub.RegisterWire(func() {}).Sender().ID()

@@ -16,7 +16,7 @@
 //	mqtt.go     MQTT over WebSocket              metrics.go, openapi.go  for machines
 //
 // and is read by query.go and body.go, refused by problem.go, and bounded by
-// limiter.go and streams.go. A message comes out by fanout.go, which keeps it in
+// client.go and streams.go. A message comes out by fanout.go, which keeps it in
 // history.go; since.go says from where on somebody wants it. A callback is an
 // endpoint (endpoint.go, endpoints.go), worked off in callbacks.go, kept over a
 // restart by callback_keeper.go, signed in signature.go, posted by poster.go to

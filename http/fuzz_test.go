@@ -8,13 +8,10 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"watchtower/bridge"
-	"watchtower/http"
 )
 
 func FuzzBodies(f *testing.F) {
-	g := start(f, func(_ *bridge.Options, o *http.Options) { o.Failures.Burst = 1 << 30 })
+	g := start(f)
 	id, _ := g.register()
 	stream := g.follow(fmt.Sprintf("channels=5&sender=%d", id))
 	go func() { _, _ = stream.rest() }()

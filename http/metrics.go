@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"watchtower/auth"
 	"watchtower/bridge"
 )
 
@@ -15,6 +16,7 @@ import (
 // requests.
 type metrics struct {
 	hub       *bridge.Hub
+	gate      *auth.Gate
 	streams   *streams
 	callbacks *callbacks
 	handler   nethttp.Handler
@@ -25,6 +27,7 @@ var (
 	messagesIn    = describeMetric("messages_in_total", "Messages taken in, one for each channel and receiver.", "protocol")
 	messagesOut   = describeMetric("messages_out_total", "Messages handed to the receivers' own queues.", "protocol")
 	drops         = describeMetric("drops_total", "Messages, frames and requests that were dropped.", "protocol", "reason")
+	refusals      = describeMetric("refused_total", "Wrong keys, passwords, tokens and senders, and who was not let try.", "protocol", "reason")
 	attachments   = describeMetric("members", "What holds senders on channels: streams, callbacks, subscriptions, registrations.", "protocol")
 	sendersKnown  = describeMetric("senders", "Senders that are known.")
 	queueMessages = describeMetric("queue_messages", "Messages that wait for a protocol's fan-out.", "protocol")
@@ -36,7 +39,7 @@ var (
 	callbackBytes = describeMetric("callback_bytes", "Bytes of what waits for callbacks, and of what was given up and is kept.")
 
 	described = []*prometheus.Desc{
-		messagesIn, messagesOut, drops, attachments, sendersKnown, queueMessages, busSeconds,
+		messagesIn, messagesOut, drops, refusals, attachments, sendersKnown, queueMessages, busSeconds,
 		streamsOpen, streamWaiting, callbackTries, callbackQueue, callbackBytes,
 	}
 )
@@ -45,8 +48,8 @@ func describeMetric(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("watchtower_"+name, help, labels, nil)
 }
 
-func newMetrics(hub *bridge.Hub, streams *streams, callbacks *callbacks) *metrics {
-	m := &metrics{hub: hub, streams: streams, callbacks: callbacks, refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+func newMetrics(hub *bridge.Hub, gate *auth.Gate, streams *streams, callbacks *callbacks) *metrics {
+	m := &metrics{hub: hub, gate: gate, streams: streams, callbacks: callbacks, refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "watchtower_requests_refused_total",
 		Help: "HTTP requests that were answered with a problem, by status.",
 	}, []string{"status"})}
@@ -81,6 +84,9 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 		counter(messagesOut, out, p.String())
 		for _, why := range bridge.Reasons {
 			counter(drops, counters.Dropped(p, why), p.String(), why.String())
+		}
+		for _, why := range auth.Reasons {
+			counter(refusals, m.gate.Refused(p, why), p.String(), why.String())
 		}
 		gauge(attachments, members[p], p.String())
 		if l := links[p]; l != nil {

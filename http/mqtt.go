@@ -35,7 +35,7 @@ func (s *Server) joinMQTT(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	if conn == nil {
 		return err
 	}
-	s.opts.ServeMQTT(&socket{Conn: conn, remote: &net.TCPAddr{IP: s.client(r).Addr().AsSlice()}, visitor: visitorOfRequest(r)})
+	s.opts.ServeMQTT(&socket{Conn: conn, remote: &net.TCPAddr{IP: s.client(r).AsSlice()}, visitor: visitorOfRequest(r), forwarded: s.passedUnknownProxy(r)})
 	return nil
 }
 
@@ -43,9 +43,10 @@ func (s *Server) joinMQTT(w nethttp.ResponseWriter, r *nethttp.Request) error {
 // nothing (MQTT-6.0.0-2).
 type socket struct {
 	*websocket.Conn
-	remote  net.Addr
-	visitor *visitor  // nil: the connection is none of a listener's
-	message io.Reader // what is left of one; nil: none
+	forwarded bool
+	remote    net.Addr
+	visitor   *visitor  // nil: the connection is none of a listener's
+	message   io.Reader // what is left of one; nil: none
 }
 
 var errText = errors.New("a text message, where MQTT is binary")
@@ -95,6 +96,9 @@ func (c *socket) Know() {
 
 // RemoteAddr is the client's address, as its proxy has it where that is trusted.
 func (c *socket) RemoteAddr() net.Addr { return c.remote }
+
+// Forwarded reports whether it came by a proxy that is not trusted.
+func (c *socket) Forwarded() bool { return c.forwarded }
 
 // Close says goodbye, if the client takes it at once.
 func (c *socket) Close() error {

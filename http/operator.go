@@ -4,7 +4,8 @@ import (
 	nethttp "net/http"
 	"strconv"
 	"strings"
-	"time"
+
+	"watchtower/auth"
 )
 
 // operatorPath is where the operator's calls begin.
@@ -42,18 +43,7 @@ func (s *Server) withOperator(api nethttp.Handler) nethttp.Handler {
 func (s *Server) Know(r *nethttp.Request) { know(r) }
 
 // Client is the address that a request counts for, in words.
-func (s *Server) Client(r *nethttp.Request) string { return s.client(r).Addr().String() }
+func (s *Server) Client(r *nethttp.Request) string { return s.client(r).String() }
 
-// Allowed reports whether a request's client may try a secret now, and if not,
-// how long it has to wait.
-func (s *Server) Allowed(r *nethttp.Request) (ok bool, wait time.Duration) {
-	ok, seconds := s.failures.allows(s.client(r))
-	return ok, time.Duration(seconds) * time.Second
-}
-
-// Failed counts a wrong secret of a request's client.
-func (s *Server) Failed(r *nethttp.Request) {
-	if !s.failures.take(s.client(r)) {
-		s.logFailures(r)
-	}
-}
+// Caller is who a request counts for at the gate.
+func (s *Server) Caller(r *nethttp.Request) auth.Caller { return s.caller(r) }

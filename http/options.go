@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"time"
 
+	"watchtower/auth"
 	"watchtower/intake"
 )
 
@@ -68,19 +69,12 @@ type Options struct {
 	// OwnHost reports whether a name is the gateway's own, as of its certificate.
 	// Nil: none is.
 	OwnHost   func(string) bool
-	Failures  LimitOptions // wrong secret keys, tokens and senders, by client address
-	Requests  LimitOptions // requests by sender
+	Gate      *auth.Gate // where wrong secret keys, tokens and senders are counted; nil: nowhere
+	Requests  auth.Limit // requests by sender
 	Callbacks CallbackOptions
 	History   HistoryOptions
 
-	Clock func() time.Time // for the limit on failures and the history; nil: time.Now
-}
-
-// LimitOptions bound how often something may happen.
-type LimitOptions struct {
-	Burst int           // so often at once
-	Every time.Duration // once more after each
-	Most  int           // addresses or senders that are remembered
+	Clock func() time.Time // for the limit on requests and the history; nil: time.Now
 }
 
 // CallbackOptions are the rules by which callbacks and delivery reports are
@@ -140,8 +134,7 @@ func DefaultOptions() Options {
 		MaxConnections: 10_000,
 		DrainTimeout:   5 * time.Second,
 		SenderStreams:  10_000,
-		Failures:       LimitOptions{Burst: 60, Every: time.Second, Most: 10_000},
-		Requests:       LimitOptions{Burst: 100_000, Every: time.Second / 100_000, Most: 10_000},
+		Requests:       auth.Limit{Burst: 100_000, Every: time.Second / 100_000, Most: 10_000},
 		History:        HistoryOptions{Messages: 100, Age: time.Hour, Bytes: 16 << 20},
 		Callbacks: CallbackOptions{
 			Queue:      256,
@@ -180,8 +173,7 @@ func (o Options) validate() error {
 		{"ReadTimeout", int64(o.ReadTimeout)},
 		{"IdleTimeout", int64(o.IdleTimeout)}, {"HeaderBytes", int64(o.HeaderBytes)},
 		{"MaxTargets", int64(o.MaxTargets)}, {"MaxConnections", int64(o.MaxConnections)}, {"DrainTimeout", int64(o.DrainTimeout)},
-		{"Failures.Burst", int64(o.Failures.Burst)}, {"Failures.Every", int64(o.Failures.Every)},
-		{"Failures.Most", int64(o.Failures.Most)}, {"SenderStreams", int64(o.SenderStreams)},
+		{"SenderStreams", int64(o.SenderStreams)},
 		{"Requests.Burst", int64(o.Requests.Burst)}, {"Requests.Every", int64(o.Requests.Every)}, {"Requests.Most", int64(o.Requests.Most)},
 		{"Callbacks.Queue", int64(o.Callbacks.Queue)}, {"Callbacks.Bytes", int64(o.Callbacks.Bytes)},
 		{"Callbacks.Timeout", int64(o.Callbacks.Timeout)}, {"Callbacks.RetryGap", int64(o.Callbacks.RetryGap)},

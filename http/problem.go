@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	nethttp "net/http"
 	"strconv"
 	"time"
 
+	"watchtower/auth"
 	"watchtower/bridge"
 )
 
@@ -103,6 +105,26 @@ type denied struct{ refusal *bridge.Error }
 func (d denied) Error() string { return d.refusal.Error() }
 func (d denied) Unwrap() error { return d.refusal }
 
+// reason is what a failure is counted as.
+func (d denied) reason() auth.Reason {
+	switch d.refusal.Code {
+	case bridge.InvalidSecretKey:
+		return auth.WrongKey
+	case bridge.InvalidSender:
+		return auth.WrongSender
+	}
+	return auth.WrongToken
+}
+
+// waits is an answer to a client that is to come again later.
+type waits struct {
+	refusal *bridge.Error
+	seconds int
+}
+
+func (w waits) Error() string { return w.refusal.Error() }
+func (w waits) Unwrap() error { return w.refusal }
+
 // hangUp is an error after which the rest of the request cannot be read.
 type hangUp struct{ refusal *bridge.Error }
 
@@ -137,8 +159,15 @@ func (s *Server) problem(err error) problem {
 // fail answers a request with the problem that err is.
 func (s *Server) fail(w nethttp.ResponseWriter, r *nethttp.Request, err error) {
 	hangsUp := errors.As(err, new(hangUp)) || errors.As(err, new(unread))
-	if errors.As(err, new(denied)) && !s.failures.take(s.client(r)) && !s.carriesToken(r) {
-		err = s.tooMany(w, r)
+	var guess denied
+	if errors.As(err, &guess) {
+		if wait := s.auth.Wrong(s.caller(r), guess.reason()); wait > 0 {
+			err = s.tooMany(r, wait)
+		}
+	}
+	var late waits
+	if errors.As(err, &late) {
+		w.Header().Set("Retry-After", strconv.Itoa(late.seconds))
 	}
 	shown := s.problem(err)
 	if hangsUp || shown.Status == nethttp.StatusServiceUnavailable {
@@ -154,28 +183,11 @@ func (s *Server) fail(w nethttp.ResponseWriter, r *nethttp.Request, err error) {
 	s.write(w, shown.Status, problemType, shown)
 }
 
-// logFailures tells the owner who is shut out, once a minute for all: else nobody
-// in the house would know why nothing works.
-func (s *Server) logFailures(r *nethttp.Request) {
-	now, last := time.Now().Unix(), s.shutOut.Load()
-	if now-last < 60 || !s.shutOut.CompareAndSwap(last, now) {
-		return
-	}
-	event := s.log.WithField("client", s.client(r).Addr().String()).WithField("setting", "limits.failures")
-	if r.Header.Get("X-Forwarded-For") != "" {
-		event = event.WithField("hint", "it comes through a proxy: is that in http.trusted_proxies?")
-	}
-	event.Warn("too many wrong secret keys, tokens or senders: requests from there are refused for a while")
-}
-
-// tooMany makes the problem of a client with too many failures, and says when
-// it may come again.
-func (s *Server) tooMany(w nethttp.ResponseWriter, r *nethttp.Request) *bridge.Error {
-	s.logFailures(r)
-	_, wait := s.failures.allows(s.client(r))
-	wait = max(1, wait) // it may be forgiven just now
-	w.Header().Set("Retry-After", strconv.Itoa(wait))
-	return fault(tooManyFailures, "", "too many wrong secret keys, tokens or senders from %s: wait %d s, or carry a valid token (Authorization: Bearer …)", s.client(r).Addr(), wait)
+// tooMany makes the problem of a client with too many failures, which says when it
+// may come again.
+func (s *Server) tooMany(r *nethttp.Request, wait time.Duration) error {
+	seconds := max(1, int(math.Ceil(wait.Seconds())))
+	return waits{fault(tooManyFailures, "", "too many wrong secret keys, passwords, tokens or senders from %s (limits.failures): wait %d s; a sender's own calls go on with its token (Authorization: Bearer …)", s.client(r), seconds), seconds}
 }
 
 // answer writes a success.

@@ -28,6 +28,18 @@ const (
 	metricsPath = "/metrics"
 )
 
+// sendersPaths begin the paths whose calls act as the sender of a token, which is
+// why they go on with it from an address that has to wait. That the token is the
+// sender's own, authorize finds out.
+var sendersPaths = []string{"/channels", "/messages", "/callbacks", "/senders", "/broadcast", "/send", "/me", "/tokens"}
+
+func isSenders(path string) bool {
+	return slices.ContainsFunc(sendersPaths, func(p string) bool {
+		rest, ok := strings.CutPrefix(path, p)
+		return ok && (rest == "" || rest[0] == '/')
+	})
+}
+
 func (s *Server) routes() nethttp.Handler {
 	r := mux.NewRouter().SkipClean(true) // a path that is almost right is 404, not a redirect
 	for path, methods := range map[string]calls{
@@ -109,8 +121,8 @@ func (s *Server) guard(next nethttp.Handler) nethttp.Handler {
 			return
 		}
 		monitoring := r.URL.Path == healthPath || r.URL.Path == readyPath || r.URL.Path == metricsPath
-		if ok, _ := s.failures.allows(s.client(r)); !ok && !monitoring && !s.carriesToken(r) {
-			s.fail(w, r, s.tooMany(w, r))
+		if !monitoring && !s.auth.Quiet() && s.auth.Shut(s.caller(r)) && !(isSenders(r.URL.Path) && s.carriesToken(r)) {
+			s.fail(w, r, s.tooMany(r, s.auth.Waits(s.caller(r))))
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -152,6 +164,6 @@ func (w *statusWriter) Unwrap() nethttp.ResponseWriter { return w.ResponseWriter
 func (s *Server) logAccess(r *nethttp.Request, w *statusWriter, start time.Time) {
 	s.log.WithFields(logrus.Fields{
 		"method": r.Method, "path": r.URL.Path, "status": w.status,
-		"client": s.client(r).Addr().String(), "took": time.Since(start).String(),
+		"client": s.client(r).String(), "took": time.Since(start).String(),
 	}).Debug("http request")
 }

@@ -7,14 +7,13 @@ import (
 	"log"
 	"net"
 	nethttp "net/http"
-	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/rs/cors"
 	"github.com/sirupsen/logrus"
 
+	"watchtower/auth"
 	"watchtower/bridge"
 	"watchtower/intake"
 )
@@ -30,8 +29,8 @@ type Server struct {
 	plain     net.Listener // nil: not bound
 	secure    net.Listener
 	proxies   proxies
-	failures  *limiter[netip.Prefix]    // wrong credentials by address
-	requests  *limiter[bridge.SenderID] // requests by sender
+	auth      *auth.Gate
+	requests  *auth.Limiter[bridge.SenderID] // requests by sender
 	streams   *streams
 	policy    *addressPolicy
 	callbacks *callbacks
@@ -41,8 +40,7 @@ type Server struct {
 	sockets   sync.WaitGroup // streams and WebSockets, which net/http does not wait for
 	gate      *gate
 	door      *intake.Door
-	shutOut   atomic.Int64 // Unix seconds when it was last logged that somebody is
-	cors      *cors.Cors   // nil: no page of another origin may ask
+	cors      *cors.Cors // nil: no page of another origin may ask
 
 	quiet chan struct{} // closed when nobody is to wait for messages any more
 
@@ -77,8 +75,8 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Server, error) {
 		log:       log,
 		link:      hub.AddLink(bridge.HTTP, opts.Queue, opts.Patience),
 		proxies:   trusted,
-		failures:  newLimiter[netip.Prefix](opts.Failures, opts.Clock),
-		requests:  newLimiter[bridge.SenderID](opts.Requests, opts.Clock),
+		auth:      opts.Gate,
+		requests:  auth.NewLimiter[bridge.SenderID](opts.Requests, opts.Clock),
 		streams:   newStreams(opts.SenderStreams),
 		policy:    policy,
 		callbacks: newCallbacks(hub, opts.Callbacks, policy, log),
@@ -89,7 +87,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Server, error) {
 		mailboxes: map[*bridge.Sender]*mailbox{},
 		quiet:     make(chan struct{}),
 	}
-	s.metrics = newMetrics(hub, s.streams, s.callbacks)
+	s.metrics = newMetrics(hub, opts.Gate, s.streams, s.callbacks)
 	s.history = newHistory(opts.History, opts.Clock)
 	if opts.History.Messages > 0 {
 		s.link.TakeEverything()

@@ -152,16 +152,16 @@ func know(r *nethttp.Request) {
 // count counts a connection that is to last for its client, not for a proxy.
 func (s *Server) count(r *nethttp.Request) error {
 	v := visitorOfRequest(r)
-	if v == nil || v.guest.Count(intake.Of(s.client(r).Addr())) {
+	if v == nil || v.guest.Count(intake.Of(s.client(r))) {
 		return nil
 	}
-	return fault(tooManyStreams, "", "too many connections come from %s (%s): end one first", s.client(r).Addr(), intake.AddressSetting)
+	return fault(tooManyStreams, "", "too many connections come from %s (%s): end one first", s.client(r), intake.AddressSetting)
 }
 
 // lendUnknown lends a request bytes of the strangers' for its body.
 func (s *Server) lendUnknown(r *nethttp.Request) intake.Loan {
 	if v := visitorOfRequest(r); v != nil {
-		return v.guest.Lend(intake.Of(s.client(r).Addr()))
+		return v.guest.Lend(intake.Of(s.client(r)))
 	}
 	return intake.Loan{}
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"watchtower/auth"
 	"watchtower/bridge"
 )
 
@@ -84,16 +85,8 @@ func (in *Intake) Door(p bridge.Protocol, setting string, most int) *Door {
 	return d
 }
 
-// Of is what an address is counted by: an IPv4 address, the /64 of an IPv6 one,
-// which is what one host is given, or a link-local address itself.
-func Of(a netip.Addr) netip.Prefix {
-	a = a.Unmap().WithZone("")
-	bits := a.BitLen()
-	if a.Is6() && !a.IsLinkLocalUnicast() {
-		bits = 64
-	}
-	return netip.PrefixFrom(a, bits).Masked()
-}
+// Of is what an address is counted by, as for wrong keys.
+func Of(a netip.Addr) netip.Prefix { return auth.Subnet(a) }
 
 // From is Of for a connection's remote address. What has no IP address counts as one.
 func From(addr net.Addr) netip.Prefix {

@@ -68,7 +68,9 @@ func (c *conn) connect() (err error) {
 			err = packets.ErrMalformedPacket
 		}
 	}()
-	if err := c.nc.SetDeadline(time.Now().Add(c.broker.opts.ConnectTimeout)); err != nil {
+	begun, patience := time.Now(), c.broker.opts.ConnectTimeout
+	c.hashBefore = begun.Add(patience * 9 / 10) // so that there is time left to answer
+	if err := c.nc.SetDeadline(begun.Add(patience)); err != nil {
 		return err
 	}
 	if c.broker.quiet.Load() { // it may have set the deadline that this one replaced
@@ -220,7 +222,7 @@ func connack3(why packets.Code) byte {
 		return 1
 	case packets.ErrClientIdentifierNotValid.Code:
 		return 2
-	case packets.ErrServerUnavailable.Code, packets.ErrServerBusy.Code, packets.ErrQuotaExceeded.Code:
+	case packets.ErrServerUnavailable.Code, packets.ErrServerBusy.Code, packets.ErrQuotaExceeded.Code, packets.ErrConnectionRateExceeded.Code:
 		return 3
 	case packets.ErrBadUsernameOrPassword.Code:
 		return 4

@@ -11,6 +11,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 	"github.com/sirupsen/logrus"
 
+	"watchtower/auth"
 	"watchtower/bridge"
 	"watchtower/intake"
 )
@@ -43,6 +44,9 @@ type Options struct {
 
 	Intake *intake.Intake // bounds strangers and unfinished packets; nil: nothing does
 
+	Gate      *auth.Gate      // where wrong keys and passwords are counted; nil: nowhere
+	Passwords *auth.Passwords // nil: a queue of its own
+
 	Store     Store         // nil: nothing outlives the process
 	SaveEvery time.Duration // between two groups of writes to the store
 	Now       func() time.Time
@@ -71,13 +75,16 @@ type Broker struct {
 	users     atomic.Pointer[map[string]User]
 	retained  *retained
 	budget    *budget
-	passwords *passwords
+	gate      *auth.Gate
+	passwords *auth.Passwords
 	keeper    *keeper // nil: nothing outlives the process
 	noisy     *throttle
 	door      *intake.Door
 
 	plain, secure net.Listener
-	quiet         atomic.Bool    // takes no more requests
+	quiet         atomic.Bool     // takes no more requests
+	life          context.Context // ends then
+	endLife       context.CancelFunc
 	ending        chan struct{}  // closed when connections are to end
 	serving       sync.WaitGroup // connections
 
@@ -97,8 +104,13 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Broker, error) {
 		hub: hub, tree: hub.Tree(), opts: opts, log: log, now: opts.Now,
 		router: newRouter(hub.Tree()), sessions: newSessions(), noisy: newThrottle(time.Minute),
 		budget: all, retained: &retained{most: opts.MaxRetained, mostBytes: opts.MaxRetainedBytes, budget: all},
-		passwords: newPasswords(opts.ConnectTimeout),
+		gate:      opts.Gate,
+		passwords: opts.Passwords,
 		ending:    make(chan struct{}), conns: map[*conn]struct{}{},
+	}
+	b.life, b.endLife = context.WithCancel(context.Background())
+	if b.passwords == nil {
+		b.passwords = auth.NewPasswords(opts.Gate)
 	}
 	if opts.Intake == nil {
 		b.opts.Intake = intake.New(intake.Options{Counters: hub.Counters(), Log: log})
@@ -210,6 +222,7 @@ func (b *Broker) Quiesce(ctx context.Context) {
 
 func (b *Broker) stopReading() {
 	b.quiet.Store(true)
+	b.endLife()
 	for _, l := range b.listeners() {
 		_ = l.Close()
 	}

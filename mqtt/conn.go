@@ -12,6 +12,7 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"watchtower/auth"
 	"watchtower/bridge"
 	"watchtower/bridge/outbound"
 	"watchtower/intake"
@@ -37,10 +38,13 @@ type conn struct {
 	r      *bufio.Reader
 	writer *outbound.Writer
 	remote string
+	from   auth.Caller
 	guest  intake.Guest
 	filled bool  // the last read would have taken more
 	begun  bool  // a packet has begun
 	late   int64 // when it has to be complete, in Unix nanoseconds; 0: nobody has waited for it so far
+
+	hashBefore time.Time // latest that its password may be hashed
 
 	session   *session
 	version   byte
@@ -72,6 +76,10 @@ type conn struct {
 func newConn(b *Broker, nc net.Conn) *conn {
 	c := &conn{broker: b, nc: nc, remote: nc.RemoteAddr().String(), stopped: make(chan struct{})}
 	c.leave = sync.OnceFunc(func() { b.left(c) })
+	c.from = auth.Caller{Via: bridge.MQTT, At: auth.Address(nc.RemoteAddr())}
+	if proxied, ok := nc.(interface{ Forwarded() bool }); ok {
+		c.from.Forwarded = proxied.Forwarded()
+	}
 	c.r = bufio.NewReaderSize(c, idleBufferBytes)
 	c.writer = outbound.NewWriter(nc, c, outbound.Options{Timeout: b.opts.WriteTimeout})
 	return c

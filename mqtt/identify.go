@@ -1,16 +1,13 @@
 package mqtt
 
 import (
-	"crypto/rand"
-	"crypto/sha256"
-	"crypto/subtle"
+	"context"
 	"net"
 	"sync"
-	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
-	"golang.org/x/crypto/bcrypt"
 
+	"watchtower/auth"
 	"watchtower/bridge"
 )
 
@@ -59,9 +56,8 @@ func (b *Broker) identify(c *conn, userName string, password []byte, assigned bo
 	id := identity{owner: &owner{}, key: sessionKey{client: c.clientID}}
 	name := c.clientID // as a sender
 	if user, ok := b.user(userName); ok {
-		if !b.passwords.right(user.Hash, password) {
-			b.warn(c.host(), "MQTT client refused: wrong password of user "+userName, c)
-			return id, packets.ErrBadUsernameOrPassword
+		if bad := b.checkPassword(c, userName, user.Hash, password); bad.Code != 0 {
+			return id, bad
 		}
 		if namesClient(user.Rules) && !bridge.ValidName(c.clientID) {
 			b.warn(c.host(), "MQTT client refused: its access list has %c in it, and its client id may be A–Z a–z 0–9 _ . : - only", c)
@@ -74,9 +70,8 @@ func (b *Broker) identify(c *conn, userName string, password []byte, assigned bo
 		id.key.sender = s.ID()
 		id.hold, err = b.hub.HoldSender(s, id.owner.deleted)
 		return id, b.refusedIdentity(c, err)
-	} else if !b.hub.CheckKey(string(password)) {
-		b.warn(c.host(), "MQTT client refused: its password is neither the secret key nor a token, and its user name is no configured user's", c)
-		return id, packets.ErrBadUsernameOrPassword
+	} else if bad := b.checkKey(c, string(password)); bad.Code != 0 {
+		return id, bad
 	}
 	if assigned || !bridge.ValidName(name) || b.sessions.nameless(c.clientID, id.key.user) {
 		name = "" // the last is a client that comes back with the id that it was assigned
@@ -88,6 +83,41 @@ func (b *Broker) identify(c *conn, userName string, password []byte, assigned bo
 		id.key.sender = id.hold.Sender().ID()
 	}
 	return id, b.refusedIdentity(c, err)
+}
+
+// checkPassword checks a configured user's password. Who has to wait, for the turn
+// of his password or because of those before, is never told that it is wrong.
+func (b *Broker) checkPassword(c *conn, user string, hash, password []byte) packets.Code {
+	ctx, cancel := context.WithDeadline(b.life, c.hashBefore)
+	defer cancel()
+	switch b.passwords.Check(ctx, c.from, user, hash, password) {
+	case auth.Right:
+		return packets.Code{}
+	case auth.Later:
+		return packets.ErrConnectionRateExceeded
+	case auth.Full:
+		return packets.ErrServerBusy
+	}
+	b.warn(c.host(), "MQTT client refused: wrong password of user "+user, c)
+	return packets.ErrBadUsernameOrPassword
+}
+
+// checkKey checks the secret key, of which none at all is no guess.
+func (b *Broker) checkKey(c *conn, key string) packets.Code {
+	if b.gate.Waits(c.from) > 0 {
+		return packets.ErrConnectionRateExceeded
+	}
+	if b.hub.CheckKey(key) {
+		if !b.hub.Open() {
+			b.gate.Right(c.from)
+		}
+		return packets.Code{}
+	}
+	if key != "" && b.gate.Wrong(c.from, auth.WrongKey) > 0 {
+		return packets.ErrConnectionRateExceeded
+	}
+	b.warn(c.host(), "MQTT client refused: its password is neither the secret key nor a token, and its user name is no configured user's", c)
+	return packets.ErrBadUsernameOrPassword
 }
 
 func (b *Broker) refusedIdentity(c *conn, err error) packets.Code {
@@ -104,50 +134,4 @@ func (c *conn) host() string {
 		return c.remote
 	}
 	return host
-}
-
-// passwords checks users' passwords. Hashing is slow on purpose: a few are
-// hashed at a time, and who was right once is known by a fast digest, so that a
-// house of devices that all come back at once does not wait for it.
-type passwords struct {
-	salt [32]byte
-	turn chan struct{}
-	wait time.Duration // most for a turn
-
-	mu    sync.Mutex
-	known map[string][32]byte // digest of the right password, by its hash
-}
-
-// hashing is how many passwords are hashed at a time.
-const hashing = 2
-
-func newPasswords(wait time.Duration) *passwords {
-	p := &passwords{turn: make(chan struct{}, hashing), wait: wait, known: map[string][32]byte{}}
-	_, _ = rand.Read(p.salt[:]) // cannot fail
-	return p
-}
-
-func (p *passwords) right(hash, password []byte) bool {
-	digest := sha256.Sum256(append(p.salt[:], password...))
-	p.mu.Lock()
-	known, ok := p.known[string(hash)]
-	p.mu.Unlock()
-	if ok && subtle.ConstantTimeCompare(known[:], digest[:]) == 1 {
-		return true
-	}
-	late := time.NewTimer(p.wait)
-	defer late.Stop()
-	select {
-	case p.turn <- struct{}{}:
-		defer func() { <-p.turn }()
-	case <-late.C:
-		return false
-	}
-	if bcrypt.CompareHashAndPassword(hash, password) != nil {
-		return false
-	}
-	p.mu.Lock()
-	p.known[string(hash)] = digest
-	p.mu.Unlock()
-	return true
 }

@@ -2,10 +2,12 @@ package mqtt
 
 import (
 	"bytes"
+	"context"
 	"slices"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"watchtower/auth"
 	"watchtower/bridge"
 )
 
@@ -15,11 +17,16 @@ func (b *Broker) user(name string) (User, bool) {
 	return u, ok
 }
 
-// CheckPassword reports whether a password is that of a user of the
-// configuration.
-func (b *Broker) CheckPassword(name, password string) bool {
-	user, ok := b.user(name)
-	return ok && b.passwords.right(user.Hash, []byte(password))
+// CheckPassword says whether a password is that of a user of the configuration, and
+// counts it at the gate if not, for who signs in elsewhere.
+func (b *Broker) CheckPassword(ctx context.Context, who auth.Caller, name, password string) auth.Verdict {
+	if user, ok := b.user(name); ok {
+		return b.passwords.Check(ctx, who, name, user.Hash, []byte(password))
+	}
+	if b.gate.Waits(who) > 0 || b.gate.Wrong(who, auth.WrongPassword) > 0 {
+		return auth.Later
+	}
+	return auth.Wrong
 }
 
 // SetUsers puts other users in force. The sessions of one that is gone end; one
@@ -28,7 +35,7 @@ func (b *Broker) CheckPassword(name, password string) bool {
 // is still allowed to be there stays connected.
 func (b *Broker) SetUsers(users map[string]User) {
 	before := *b.users.Swap(&users)
-	b.passwords.forget()
+	b.passwords.Forget()
 	var all []*session
 	b.sessions.mu.Lock()
 	for key, s := range b.sessions.all {
@@ -126,11 +133,4 @@ func (s *session) forgetUnread(f func(delivery) bool) {
 func (a *access) same(b *access) bool {
 	equal := func(x, y [][]string) bool { return slices.EqualFunc(x, y, slices.Equal[[]string]) }
 	return equal(a.read, b.read) && equal(a.write, b.write) && equal(a.deny, b.deny)
-}
-
-// forget forgets which passwords were right.
-func (p *passwords) forget() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	clear(p.known)
 }

@@ -28,6 +28,9 @@ func (s *Service) signIn(w nethttp.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	if err := s.mayTry(w, r.Request); err != nil { // a thousand may have begun at once
+		return err
+	}
 	user, err := s.login(r, body)
 	if err != nil {
 		return err
@@ -55,7 +58,7 @@ func (s *Service) login(r *request, body object) (user string, err error) {
 		case body.has("user") || body.has("password"):
 			return "", fault(invalidField, "key", "stands alone: give a key, or user and password")
 		case !s.sessions.rightKey(key):
-			s.opts.Failed(r.Request, "admin key")
+			s.opts.Failed(r.Request)
 			return "", fault(wrongLogin, "key", "is not the gateway's admin key: `watchtower admin-key` on its machine shows it")
 		}
 		return "", nil
@@ -75,7 +78,6 @@ func (s *Service) login(r *request, body object) (user string, err error) {
 	case busy:
 		return "", fault(tooBusy, "", "too many passwords are being checked: try again")
 	case !right:
-		s.opts.Failed(r.Request, "operator's password")
 		return "", fault(wrongLogin, "password", "is not that user's, or there is no such user")
 	case s.sessions.role(user) == None:
 		return "", fault(noRole, "user", "%s has no role in the configuration (users.%s.role: look, speak or manage)", user, user)

@@ -64,7 +64,7 @@ func newOffice(t *testing.T) (*office, *counted) {
 	o.opts.Users = map[string]operator.User{"ann": {Role: operator.Look, Hash: "h"}}
 	o.opts.Now = func() time.Time { return o.clock }
 	o.opts.Allowed = func(*nethttp.Request) (bool, time.Duration) { return true, 0 }
-	o.opts.Failed = func(*nethttp.Request, string) {}
+	o.opts.Failed = func(*nethttp.Request) {}
 	o.opts.Known = func(*nethttp.Request) {}
 	o.opts.Client = func(*nethttp.Request) string { return "" }
 	o.opts.CheckPassword = func(_ context.Context, _ *nethttp.Request, _, password string) (bool, bool) {

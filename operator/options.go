@@ -70,13 +70,13 @@ type Options struct {
 	WriteTimeout time.Duration // for an answer
 
 	// Allowed reports whether the client of a request may try a key or password
-	// now, and if not, how long it has to wait. Failed counts a wrong one.
+	// now, and if not, how long it has to wait. Failed counts a wrong key.
 	Allowed func(*nethttp.Request) (ok bool, wait time.Duration)
-	Failed  func(r *nethttp.Request, reason string)
+	Failed  func(*nethttp.Request)
 	// Known says that the client of a request has shown who he is.
 	Known func(*nethttp.Request)
-	// CheckPassword reports whether a password is right. Busy: it could not be
-	// found out now.
+	// CheckPassword reports whether a password is right, and counts a wrong one.
+	// Busy: it could not be found out now.
 	CheckPassword func(ctx context.Context, r *nethttp.Request, user, password string) (right, busy bool)
 	// Client is the address of a request, for the log.
 	Client func(*nethttp.Request) string

@@ -71,7 +71,7 @@ func newConn(s *Server, nc *net.TCPConn) *conn {
 		stranger: time.Now(),
 	}
 	c.in = bufio.NewReaderSize(c, idleBuffer)
-	c.basic = basic.NewConn(s.hub, s.basic(), c)
+	c.basic = basic.NewConn(s.hub, s.basic(), c.From().Addr(), c)
 	c.session = session.NewConn(s.hub, s.sessions, session.Options{Queue: s.opts.SessionQueue}, c)
 	c.queue.SetStamp(c.session.Stamp)
 	c.writer = outbound.NewWriter(nc, c.queue, outbound.Options{Timeout: s.opts.WriteTimeout})

@@ -21,6 +21,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"watchtower/auth"
 	"watchtower/bridge"
 	"watchtower/bridge/basic"
 	"watchtower/bridge/frame"
@@ -45,6 +46,7 @@ type Options struct {
 
 	Key          func() frame.Key // the devices' pre-shared key; called at the first registration
 	SessionQueue int              // wire.session_queue; 64
+	Gate         *auth.Gate       // where wrong keys are counted; nil: nowhere
 }
 
 func (o Options) withDefaults() Options {
@@ -115,7 +117,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *Server {
 		door:     opts.Intake.Door(bridge.TCP, "limits.tcp_connections", opts.MaxConnections),
 		log:      log.WithField("protocol", bridge.TCP.String()),
 		link:     hub.AddLink(bridge.TCP, opts.Queue, opts.Patience),
-		sessions: session.NewRegistrar(hub, bridge.TCP, opts.Key),
+		sessions: session.NewRegistrar(hub, bridge.TCP, opts.Key, opts.Gate.Streams(bridge.TCP)),
 		stopping: make(chan struct{}),
 		quiet:    make(chan struct{}),
 		closing:  make(chan struct{}),
@@ -271,5 +273,5 @@ func (s *Server) accept(running *sync.WaitGroup) {
 
 // basic returns the options for a connection's basic frames.
 func (s *Server) basic() basic.Options {
-	return basic.Options{Basic: s.opts.Basic, Gateway: s.opts.Gateway, TCPPort: s.Port}
+	return basic.Options{Basic: s.opts.Basic, Gateway: s.opts.Gateway, TCPPort: s.Port, Door: s.opts.Gate.Streams(bridge.TCP)}
 }

@@ -22,6 +22,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"watchtower/auth"
 	"watchtower/bridge"
 	"watchtower/bridge/basic"
 	"watchtower/bridge/frame"
@@ -49,6 +50,7 @@ type Options struct {
 	Sessions     int              // limits.udp_sessions; 0: 100,000
 	SessionQueue int              // wire.session_queue; 0: 64
 	RetryGap     time.Duration    // wire.retry_gap; 0: 1 s
+	Gate         *auth.Gate       // where wrong keys are counted; nil: nowhere
 }
 
 const (
@@ -92,6 +94,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *Server {
 		table: basic.NewTable(hub, basic.Options{
 			Basic: opts.Basic, Gateway: opts.Gateway, TCPPort: opts.TCPPort, IdleTimeout: opts.IdleTimeout,
 			IDs: opts.BasicIDs, PerSource: opts.BasicPerAddress, Source: intake.Of,
+			Door: opts.Gate.Datagrams(),
 		}, newReceiver),
 		due:      make(chan struct{}, 1),
 		later:    make(chan func(*session.Out), laterQueue),
@@ -100,6 +103,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *Server {
 	}
 	s.sessions = session.NewTable(hub, opts.Key, session.Options{
 		Sessions: opts.Sessions, Queue: opts.SessionQueue, RetryGap: opts.RetryGap, Wake: s.wake, Later: s.putOff,
+		Door: opts.Gate.Datagrams(),
 	})
 	return s
 }

@@ -3,6 +3,7 @@ package basic
 import (
 	"errors"
 	"math"
+	"net/netip"
 	"sync/atomic"
 
 	"watchtower/bridge"
@@ -14,14 +15,15 @@ import (
 type Conn struct {
 	hub    *bridge.Hub
 	opts   Options
+	from   netip.Addr
 	member any
 	client atomic.Pointer[client] // nil: not registered
 }
 
-// NewConn returns what executes the frames of a new connection. Member is what
-// the link is to know of it; it becomes Attachment.Member.
-func NewConn(hub *bridge.Hub, opts Options, member any) *Conn {
-	return &Conn{hub: hub, opts: opts.withDefaults(), member: member}
+// NewConn returns what executes the frames of a new connection from an address.
+// Member is what the link is to know of it; it becomes Attachment.Member.
+func NewConn(hub *bridge.Hub, opts Options, from netip.Addr, member any) *Conn {
+	return &Conn{hub: hub, opts: opts.withDefaults(), from: from, member: member}
 }
 
 // Registered reports whether the connection has an id.
@@ -49,11 +51,12 @@ func (c *Conn) Handle(frame, reply []byte) ([]byte, error) {
 	case r.Op == wire.OpWhere:
 		return wire.AppendWhere(reply, c.opts.where()), nil
 	case r.Op == wire.OpRegister || r.Op == wire.OpKey:
-		if !mayRegister(c.hub, r) {
+		if !c.opts.mayRegister(c.hub, r, c.from, client != nil) {
 			return wire.AppendError(reply), nil
 		}
 		if client == nil {
 			client = c.register()
+			c.opts.Door.Proved(c.from)
 		}
 		return wire.AppendAnswer(reply, client.id()), nil
 	case client == nil || client.id() != r.ID:

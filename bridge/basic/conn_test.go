@@ -1,6 +1,7 @@
 package basic_test
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -26,7 +27,7 @@ func on(t testing.TB, c *basic.Conn) do {
 
 func TestVerbsOverTCP(t *testing.T) {
 	b := newBench(t, bridge.Options{})
-	one, two := basic.NewConn(b.hub, b.opts, 1), basic.NewConn(b.hub, b.opts, 2)
+	one, two := basic.NewConn(b.hub, b.opts, netip.Addr{}, 1), basic.NewConn(b.hub, b.opts, netip.Addr{}, 2)
 	assert.False(t, one.Registered())
 	verbs(b, bridge.TCP, on(t, one), on(t, two))
 	assert.True(t, one.Registered())
@@ -38,7 +39,7 @@ func TestVerbsOverTCP(t *testing.T) {
 
 func TestAnUnregisteredConnectionHasNoID(t *testing.T) {
 	b := newBench(t, bridge.Options{SecretKey: "s3"})
-	c := basic.NewConn(b.hub, b.opts, nil)
+	c := basic.NewConn(b.hub, b.opts, netip.Addr{}, nil)
 	defer c.Close()
 	one := on(t, c)
 	assert.Len(t, one(whereIs), 8)
@@ -67,7 +68,7 @@ func TestWhatEndsAConnection(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, bridge.Options{})
 			b.opts.Basic = name != "basic turned off"
-			conn := basic.NewConn(b.hub, b.opts, nil)
+			conn := basic.NewConn(b.hub, b.opts, netip.Addr{}, nil)
 			n, err := conn.Length([]byte(c.begin))
 			if err == nil {
 				require.Equal(t, len(c.begin), n)
@@ -82,7 +83,7 @@ func TestWhatEndsAConnection(t *testing.T) {
 
 func TestTheLimitItselfIsAllowed(t *testing.T) {
 	b := newBench(t, bridge.Options{})
-	c := basic.NewConn(b.hub, b.opts, nil)
+	c := basic.NewConn(b.hub, b.opts, netip.Addr{}, nil)
 	defer c.Close()
 	one := on(t, c)
 	id := one.register(t)
@@ -93,7 +94,7 @@ func TestTheLimitItselfIsAllowed(t *testing.T) {
 
 func TestADeletedSenderOfAConnectionIsUnknown(t *testing.T) {
 	b := newBench(t, bridge.Options{})
-	c := basic.NewConn(b.hub, b.opts, nil)
+	c := basic.NewConn(b.hub, b.opts, netip.Addr{}, nil)
 	defer c.Close()
 	one := on(t, c)
 	id := one.register(t)
@@ -106,7 +107,7 @@ func TestADeletedSenderOfAConnectionIsUnknown(t *testing.T) {
 
 func TestTCPListsEverything(t *testing.T) {
 	b := newBench(t, bridge.Options{})
-	c := basic.NewConn(b.hub, b.opts, nil)
+	c := basic.NewConn(b.hub, b.opts, netip.Addr{}, nil)
 	defer c.Close()
 	one := on(t, c)
 	id := one.register(t)

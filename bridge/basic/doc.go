@@ -41,7 +41,22 @@ type Options struct {
 	PerSource        int                           // of them from one source; 0: any number
 	Source           func(netip.Addr) netip.Prefix // what an address is counted by; nil: itself
 	Now              func() time.Time              // nil: time.Now
+	Door             Door                          // nil: open to everybody
 }
+
+// Door says whose keys are looked at, and is told what became of them. It is not
+// asked for who is registered.
+type Door interface {
+	AdmitKey(from netip.Addr) bool
+	WrongKey(from netip.Addr)
+	Proved(from netip.Addr) // that it is at its address
+}
+
+type openDoor struct{}
+
+func (openDoor) AdmitKey(netip.Addr) bool { return true }
+func (openDoor) WrongKey(netip.Addr)      {}
+func (openDoor) Proved(netip.Addr)        {}
 
 func (o Options) withDefaults() Options {
 	o.IdleTimeout = cmp.Or(o.IdleTimeout, DefaultIdleTimeout)
@@ -56,6 +71,9 @@ func (o Options) withDefaults() Options {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Door == nil {
+		o.Door = openDoor{}
+	}
 	return o
 }
 
@@ -64,13 +82,19 @@ func (o Options) where() wire.Where {
 	return wire.Where{Version: wire.Version, TCPPort: o.TCPPort(), Gateway: o.Gateway}
 }
 
-// mayRegister reports whether an R or K gets an id: R only where no key is
-// needed, K with the right one.
-func mayRegister(hub *bridge.Hub, r wire.Request) bool {
-	if r.Op == wire.OpRegister {
-		return hub.BasicOpen()
+// mayRegister reports whether an R or K from an address gets an id: R only where no
+// key is needed, K with the right one. An R where one is needed is no guess.
+func (o Options) mayRegister(hub *bridge.Hub, r wire.Request, from netip.Addr, registered bool) bool {
+	switch {
+	case hub.BasicOpen():
+		return true
+	case r.Op == wire.OpRegister, !registered && !o.Door.AdmitKey(from):
+		return false
+	case !hub.CheckBasicKey(r.Key):
+		o.Door.WrongKey(from)
+		return false
 	}
-	return hub.CheckBasicKey(r.Key)
+	return true
 }
 
 // Delivery is a message as a member on the wire gets it: the low byte of its

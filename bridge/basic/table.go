@@ -79,7 +79,7 @@ func (t *Table) HandleAt(from netip.AddrPort, local uint32, datagram, reply []by
 	case wire.OpWhere:
 		return wire.AppendWhere(reply, t.opts.where())
 	case wire.OpRegister, wire.OpKey:
-		if !mayRegister(t.hub, r) {
+		if !t.opts.mayRegister(t.hub, r, from.Addr(), t.registered(from)) {
 			return wire.AppendError(reply)
 		}
 		id, ok := t.register(from, local)
@@ -126,6 +126,13 @@ func closeAll(clients []*client) {
 	for _, c := range clients {
 		c.Close()
 	}
+}
+
+// registered reports whether an address has an id.
+func (t *Table) registered(from netip.AddrPort) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.byAddress[from] != nil
 }
 
 // register returns the id of an address: the one it has, or a new one. It reports
@@ -224,6 +231,9 @@ func (e *entry) reachedAt(local uint32) {
 
 // touchLocked confirms an id and makes it the last to fall silent.
 func (t *Table) touchLocked(e *entry, now time.Time) {
+	if !e.confirmed { // it knows the id that was sent to its address
+		t.opts.Door.Proved(e.from.Addr())
+	}
 	t.listOf(e).remove(e)
 	if !e.confirmed {
 		t.sources[t.opts.Source(e.from.Addr())].unconfirmed.remove(e)

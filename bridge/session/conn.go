@@ -139,7 +139,7 @@ func (c *Conn) Busy(head, reply []byte) []byte {
 // register answers an r.
 func (c *Conn) register(f frame.Frame, raw, reply []byte) []byte {
 	now, _ := c.now()
-	o, reply := c.registrar.open(now, c.owner.From(), f, raw, reply)
+	o, reply := c.registrar.open(now, c.owner.From(), c.Registered(), f, raw, reply)
 	switch {
 	case o == nil:
 		return reply

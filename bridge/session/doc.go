@@ -18,6 +18,7 @@ package session
 
 import (
 	"cmp"
+	"net/netip"
 	"time"
 )
 
@@ -36,7 +37,26 @@ type Options struct {
 	// Later is given what has to wait for the disk, and calls it elsewhere. It
 	// returns false if it has no room. Nil: it is called at once.
 	Later func(func(*Out)) bool
+
+	Door Door // of Table's registrations; nil: open to everybody
 }
+
+// Door says whose registrations are looked at, and is told what became of them. It
+// is not asked for who has a session.
+type Door interface {
+	// WantsCookie reports whether AdmitTag depends on a cookie of the address.
+	WantsCookie(from netip.Addr) bool
+	AdmitTag(from netip.Addr, cookie bool) bool
+	WrongTag(from netip.Addr)
+	Proved(from netip.Addr) // that it is at its address
+}
+
+type openDoor struct{}
+
+func (openDoor) WantsCookie(netip.Addr) bool    { return false }
+func (openDoor) AdmitTag(netip.Addr, bool) bool { return true }
+func (openDoor) WrongTag(netip.Addr)            {}
+func (openDoor) Proved(netip.Addr)              {}
 
 const (
 	retryDoublings = 3 // and then every eight gaps

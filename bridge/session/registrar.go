@@ -20,6 +20,7 @@ type Registrar struct {
 	hub  *bridge.Hub
 	via  bridge.Protocol
 	key  func() frame.Key
+	door Door
 	once sync.Once
 	psk  frame.Key
 
@@ -35,12 +36,16 @@ type minute struct {
 }
 
 // NewRegistrar returns a registrar for one protocol. Key is the pre-shared key;
-// it is called at the first registration. Nil is the key of an open gateway.
-func NewRegistrar(hub *bridge.Hub, via bridge.Protocol, key func() frame.Key) *Registrar {
+// it is called at the first registration. Nil is the key of an open gateway. A nil
+// door is open to everybody.
+func NewRegistrar(hub *bridge.Hub, via bridge.Protocol, key func() frame.Key, door Door) *Registrar {
 	if key == nil {
 		key = func() frame.Key { return frame.DeviceKey("") }
 	}
-	return &Registrar{hub: hub, via: via, key: key, current: newMinute(), previous: newMinute()}
+	if door == nil {
+		door = openDoor{}
+	}
+	return &Registrar{hub: hub, via: via, key: key, door: door, current: newMinute(), previous: newMinute()}
 }
 
 func newMinute() *minute {
@@ -111,6 +116,7 @@ func (r *Registrar) challenges(now time.Time, at netip.AddrPort, key frame.Key) 
 // opened is a registration whose cookie is right.
 type opened struct {
 	frame.Registration
+	from    netip.Addr
 	psk     frame.Key
 	seq     uint32
 	minute  *minute
@@ -119,11 +125,16 @@ type opened struct {
 }
 
 // open looks at an r, and appends the answer if there is one already. It
-// returns nil then, and where the frame is dropped.
-func (r *Registrar) open(now time.Time, from netip.AddrPort, f frame.Frame, raw, reply []byte) (*opened, []byte) {
+// returns nil then, and where the frame is dropped. Live says that there is a
+// session where it comes from.
+func (r *Registrar) open(now time.Time, from netip.AddrPort, live bool, f frame.Frame, raw, reply []byte) (*opened, []byte) {
 	r.once.Do(func() { r.psk = r.key() })
+	if !live && !r.admit(now, from, f) {
+		return nil, reply // an e would tell whether its key is right
+	}
 	if !r.psk.Verify(raw) {
 		r.drop(bridge.Forged)
+		r.door.WrongTag(from.Addr())
 		return nil, reply
 	}
 	reg, err := frame.ParseRegistration(f.Body)
@@ -140,7 +151,7 @@ func (r *Registrar) open(now time.Time, from netip.AddrPort, f frame.Frame, raw,
 	if m == nil {
 		return nil, frame.AppendCookie(reply, reg.CNonce, r.current.cookie(from, reg.CNonce), r.psk)
 	}
-	o := &opened{Registration: reg, psk: r.psk, seq: f.Seq, minute: m, served: [16]byte(append(reg.CNonce[:], reg.Cookie[:]...))}
+	o := &opened{Registration: reg, from: from.Addr(), psk: r.psk, seq: f.Seq, minute: m, served: [16]byte(append(reg.CNonce[:], reg.Cookie[:]...))}
 	earlier, served := m.served[o.served]
 	if served && earlier == nil {
 		r.drop(bridge.Duplicate) // its answer is on its way
@@ -151,6 +162,24 @@ func (r *Registrar) open(now time.Time, from netip.AddrPort, f frame.Frame, raw,
 		m.served[o.served] = nil
 	}
 	return o, reply
+}
+
+// admit reports whether an r is to be looked at.
+func (r *Registrar) admit(now time.Time, from netip.AddrPort, f frame.Frame) bool {
+	cookie := r.door.WantsCookie(from.Addr()) && r.cookieIs(now, from, f)
+	return r.door.AdmitTag(from.Addr(), cookie)
+}
+
+// cookieIs reports whether an r carries a cookie that was made for its address.
+func (r *Registrar) cookieIs(now time.Time, from netip.AddrPort, f frame.Frame) bool {
+	reg, err := frame.ParseRegistration(f.Body)
+	if err != nil {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rotateLocked(now)
+	return r.madeLocked(from, reg) != nil
 }
 
 // madeLocked returns the minute whose secret made a cookie, or nil.
@@ -167,6 +196,9 @@ func (r *Registrar) madeLocked(from netip.AddrPort, reg frame.Registration) *min
 // done notes which session a cookie served. A refused registration leaves the
 // cookie good: c is nil.
 func (r *Registrar) done(o *opened, c *core) {
+	if c != nil {
+		r.door.Proved(o.from)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if c == nil {

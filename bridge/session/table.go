@@ -43,7 +43,7 @@ type Session struct {
 func NewTable(hub *bridge.Hub, key func() frame.Key, opts Options) *Table {
 	t := &Table{
 		hub: hub, opts: opts.withDefaults(),
-		registrar: NewRegistrar(hub, bridge.UDP, key),
+		registrar: NewRegistrar(hub, bridge.UDP, key, opts.Door),
 		verbs:     verbs{hub: hub, via: bridge.UDP},
 		byID:      map[uint32]*Session{},
 		byAddress: map[netip.AddrPort]*Session{},
@@ -135,7 +135,7 @@ func (t *Table) register(from netip.AddrPort, f frame.Frame, raw []byte, out *Ou
 	now, _ := t.now()
 	begin := len(out.bytes)
 	var o *opened
-	o, out.bytes = t.registrar.open(now, from, f, raw, out.bytes)
+	o, out.bytes = t.registrar.open(now, from, t.live(from), f, raw, out.bytes)
 	switch {
 	case o == nil:
 	case o.earlier != nil:
@@ -149,6 +149,13 @@ func (t *Table) register(from netip.AddrPort, f frame.Frame, raw []byte, out *Ou
 		return
 	}
 	out.commit(from, begin)
+}
+
+// live reports whether an address has a session.
+func (t *Table) live(from netip.AddrPort) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.byAddress[from] != nil
 }
 
 // open begins a session, at once or when its name is on disk.

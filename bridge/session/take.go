@@ -157,6 +157,7 @@ func (t *Table) movesLocked(s *Session, from netip.AddrPort, f frame.Frame, at t
 		delete(t.byAddress, s.at)
 		s.at = from
 		t.byAddress[from] = s
+		t.registrar.door.Proved(from.Addr())
 		return true
 	}
 	if s.challenged == 0 || now-s.challenged >= challengeEvery {

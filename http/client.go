@@ -3,100 +3,13 @@ package http
 import (
 	"errors"
 	"fmt"
-	"math"
 	nethttp "net/http"
 	"net/netip"
 	"strings"
-	"sync"
-	"time"
 
+	"watchtower/auth"
 	"watchtower/bridge"
 )
-
-// limiter bounds how often something happens, by whom it is done: a bucket of
-// tokens for each, one taken every time. Who has no bucket has a full one.
-type limiter[Who comparable] struct {
-	opts LimitOptions
-	now  func() time.Time
-
-	mu      sync.Mutex
-	buckets map[Who]*bucket
-}
-
-type bucket struct {
-	tokens float64
-	at     time.Time // when tokens was right
-}
-
-func newLimiter[Who comparable](opts LimitOptions, now func() time.Time) *limiter[Who] {
-	return &limiter[Who]{opts: opts, now: now, buckets: map[Who]*bucket{}}
-}
-
-// allows reports whether there is a token, and if not, in how many seconds there
-// will be.
-func (l *limiter[Who]) allows(who Who) (ok bool, wait int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	b := l.buckets[who]
-	if b == nil {
-		return true, 0
-	}
-	tokens := l.refill(b)
-	if tokens >= float64(l.opts.Burst) {
-		delete(l.buckets, who) // a full bucket says nothing
-	}
-	if tokens < 1 {
-		missing := time.Duration((1 - tokens) * float64(l.opts.Every))
-		return false, max(1, int(math.Ceil(missing.Seconds())))
-	}
-	return true, 0
-}
-
-// take takes a token. It reports false if there is none.
-func (l *limiter[Who]) take(who Who) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	b := l.buckets[who]
-	if b == nil {
-		l.makeRoom()
-		b = &bucket{tokens: float64(l.opts.Burst), at: l.now()}
-		l.buckets[who] = b
-	}
-	if l.refill(b) < 1 {
-		return false
-	}
-	b.tokens--
-	return true
-}
-
-func (l *limiter[Who]) refill(b *bucket) float64 {
-	now := l.now()
-	gained := float64(now.Sub(b.at)) / float64(l.opts.Every)
-	b.tokens = min(float64(l.opts.Burst), b.tokens+max(0, gained))
-	b.at = now
-	return b.tokens
-}
-
-// evictionSample is how many are looked at to forget one.
-const evictionSample = 64
-
-// makeRoom forgets the one of a sample that has taken least.
-func (l *limiter[Who]) makeRoom() {
-	if len(l.buckets) < l.opts.Most {
-		return
-	}
-	var best Who
-	most, seen := -1.0, 0
-	for who, b := range l.buckets {
-		if tokens := l.refill(b); tokens > most {
-			best, most = who, tokens
-		}
-		if seen++; seen == evictionSample {
-			break
-		}
-	}
-	delete(l.buckets, best)
-}
 
 // proxies are the addresses whose X-Forwarded-For is believed.
 type proxies []netip.Prefix
@@ -141,15 +54,14 @@ func (ps proxies) trust(a netip.Addr) bool {
 
 // client returns the address that a request counts for: the connection's, or
 // behind trusted proxies the last in X-Forwarded-For that is not one of them.
-// One client commands a /64 of IPv6, so that is what counts.
-func (s *Server) client(r *nethttp.Request) netip.Prefix {
+func (s *Server) client(r *nethttp.Request) netip.Addr {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
-		return netip.Prefix{} // not a TCP connection: all such count as one
+		return netip.Addr{} // not a TCP connection: all such count as one
 	}
 	a := peer.Addr().Unmap().WithZone("")
 	if !s.proxies.trust(a) {
-		return subnet(a)
+		return a
 	}
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for i := len(hops) - 1; i >= 0 && s.proxies.trust(a); i-- {
@@ -159,17 +71,21 @@ func (s *Server) client(r *nethttp.Request) netip.Prefix {
 		}
 		a = hop
 	}
-	return subnet(a)
+	return a
 }
 
-// subnet is what a client is known by: its address, or of IPv6 what one of them is
-// given.
-func subnet(a netip.Addr) netip.Prefix {
-	bits := a.BitLen()
-	if a.Is6() {
-		bits = 64
+// caller is who a request counts for at the gate.
+func (s *Server) caller(r *nethttp.Request) auth.Caller {
+	return auth.Caller{Via: bridge.HTTP, At: s.client(r), Forwarded: s.passedUnknownProxy(r)}
+}
+
+// passedUnknownProxy reports whether a request came by a proxy that is not trusted.
+func (s *Server) passedUnknownProxy(r *nethttp.Request) bool {
+	if r.Header.Get("X-Forwarded-For") == "" {
+		return false
 	}
-	return netip.PrefixFrom(a, bits).Masked()
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && !s.proxies.trust(peer.Addr().Unmap().WithZone(""))
 }
 
 // parseHop reads an address of X-Forwarded-For, with or without a port.
@@ -190,13 +106,24 @@ func bearer(r *nethttp.Request) string {
 	return strings.TrimSpace(token)
 }
 
-// carriesToken reports whether a request carries the token of any sender.
+// carriesToken reports whether a request carries the token of any sender, a short one
+// of his, or that of an operator's session.
 func (s *Server) carriesToken(r *nethttp.Request) bool {
+	if text, field := carriedPass(r); field != "" {
+		_, err := s.openPass(text, field)
+		return err == nil
+	}
 	token := bearer(r)
 	if token == "" {
 		return false
 	}
-	_, ok := s.hub.SenderByToken(token)
+	if _, ok := s.hub.SenderByToken(token); ok {
+		return true
+	}
+	if s.opts.Manages == nil || r.URL.Path != "/tokens" {
+		return false
+	}
+	_, ok := s.opts.Manages(r)
 	return ok
 }
 
@@ -209,13 +136,19 @@ func (s *Server) authorize(r *nethttp.Request, id bridge.SenderID, err error) (*
 	if err != nil {
 		return nil, err
 	}
-	sender, err := s.hub.AuthorizeWeb(id, bearer(r))
+	token := bearer(r)
+	if token == "" && !s.auth.Quiet() { // a token that is its own needs no gate: nobody guesses one
+		if wait := s.auth.Waits(s.caller(r)); wait > 0 {
+			return nil, s.tooMany(r, wait)
+		}
+	}
+	sender, err := s.hub.AuthorizeWeb(id, token)
 	if err == nil {
 		know(r)
 		return sender, s.mayAsk(sender)
 	}
 	var refusal *bridge.Error
-	if errors.As(err, &refusal) && (bearer(r) != "" || refusal.Code == bridge.InvalidSender) {
+	if errors.As(err, &refusal) && (token != "" || refusal.Code == bridge.InvalidSender) {
 		return nil, denied{refusal}
 	}
 	return nil, err
@@ -223,7 +156,7 @@ func (s *Server) authorize(r *nethttp.Request, id bridge.SenderID, err error) (*
 
 // mayAsk counts a request of a sender, and refuses it if there were too many.
 func (s *Server) mayAsk(sender *bridge.Sender) error {
-	if s.requests.take(sender.ID()) {
+	if s.requests.Take(sender.ID()) {
 		return nil
 	}
 	return fault(tooManyRequests, "sender", "%d asks too often: at most %d requests a second (limits.sender_requests)", sender.ID(), s.opts.Requests.Burst)

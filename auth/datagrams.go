@@ -1,0 +1,88 @@
+package auth
+
+import (
+	"net/netip"
+
+	"watchtower/bridge"
+)
+
+// Datagrams is the gate as UDP sees it, whose sources can be forged. See the
+// package's documentation.
+type Datagrams struct{ gate *Gate }
+
+// Datagrams returns the gate for UDP.
+func (g *Gate) Datagrams() Datagrams { return Datagrams{g} }
+
+// AdmitKey reports whether a K from a source is to be looked at. It is not asked for
+// one that has an id.
+func (d Datagrams) AdmitKey(from netip.Addr) bool {
+	g := d.gate
+	if g == nil {
+		return true
+	}
+	at := Subnet(from)
+	switch {
+	case g.failures.Wait(at) > 0, g.keys.Wait(at) > 0:
+		d.refuse(at)
+		return false
+	case g.strangers.Wait(struct{}{}) > 0 && !g.proved.has(from):
+		d.refuse(netip.Prefix{})
+		return false
+	}
+	return true
+}
+
+// WrongKey counts a K with a wrong key.
+func (d Datagrams) WrongKey(from netip.Addr) {
+	g := d.gate
+	if g == nil {
+		return
+	}
+	g.count(bridge.UDP, WrongKey)
+	g.keys.Take(Subnet(from))
+	if !g.proved.has(from) {
+		g.strangers.Take(struct{}{})
+	}
+}
+
+// WantsCookie reports whether an r from a source is looked at only with a cookie.
+func (d Datagrams) WantsCookie(from netip.Addr) bool {
+	g := d.gate
+	return g != nil && g.tags.Wait(Subnet(from)) > 0 && !g.proved.has(from)
+}
+
+// AdmitTag reports whether an r from a source is to be looked at. It is not asked
+// for one that has a session. Cookie is whether the r carries a cookie that was made
+// for its source.
+func (d Datagrams) AdmitTag(from netip.Addr, cookie bool) bool {
+	if d.gate == nil {
+		return true
+	}
+	at := Subnet(from)
+	if d.gate.failures.Wait(at) > 0 || !cookie && d.WantsCookie(from) {
+		d.refuse(at)
+		return false
+	}
+	return true
+}
+
+// WrongTag counts an r with a wrong tag.
+func (d Datagrams) WrongTag(from netip.Addr) {
+	if g := d.gate; g != nil {
+		g.count(bridge.UDP, WrongKey)
+		g.tags.Take(Subnet(from))
+	}
+}
+
+// Proved notes that a source answered what was sent to it.
+func (d Datagrams) Proved(from netip.Addr) {
+	if d.gate != nil {
+		d.gate.proved.add(from)
+	}
+}
+
+// refuse counts one that has to wait. The zero prefix stands for all unknown sources.
+func (d Datagrams) refuse(at netip.Prefix) {
+	d.gate.count(bridge.UDP, Waiting)
+	d.gate.report.refused(at, bridge.UDP, false, d.gate.opts.Now())
+}

@@ -48,7 +48,10 @@ func newClient(sys surroundings) *client {
 }
 
 // target is a gateway, and the key for it.
-type target struct{ url, key string }
+type target struct {
+	url, key string
+	given    bool // somebody gave the key: it was not found
+}
 
 // find returns the gateway to talk to: by --url, or the one that runs on this
 // machine. The key of the local one is never sent to another.
@@ -57,6 +60,7 @@ func (c *client) find() (target, error) {
 	if key == "" {
 		key = c.getenv("WATCHTOWER_SECRET_KEY")
 	}
+	given := key != ""
 	dir, err := c.dir()
 	if err != nil && c.url == "" {
 		return target{}, fmt.Errorf("data_dir: %w", err)
@@ -70,7 +74,7 @@ func (c *client) find() (target, error) {
 		if key == "" && u == local.url {
 			key = local.key
 		}
-		return target{u, key}, err
+		return target{u, key, given}, err
 	}
 	if errors.Is(err, os.ErrNotExist) {
 		return target{}, fmt.Errorf("no gateway runs with the data directory %s: start one (watchtower serve), name its directory (--data-dir), or give --url", dir)
@@ -81,7 +85,7 @@ func (c *client) find() (target, error) {
 	if key == "" {
 		key = local.key
 	}
-	return target{local.url, key}, nil
+	return target{local.url, key, given}, nil
 }
 
 func (c *client) dir() (string, error) { return config.DataDir(c.dataDir, c.environ) }
@@ -97,7 +101,7 @@ func readLocal(dir string) (target, error) {
 		return target{}, err
 	}
 	u, err := cleanURL(strings.TrimSpace(string(address)))
-	return target{u, strings.TrimRight(string(key), "\r\n")}, err
+	return target{url: u, key: strings.TrimRight(string(key), "\r\n")}, err
 }
 
 func cleanURL(s string) (string, error) {

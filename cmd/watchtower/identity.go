@@ -2,6 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/pbkdf2"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,6 +23,25 @@ const cacheFile = "cli.json"
 type identity struct {
 	ID    uint32 `json:"id"`
 	Token string `json:"token"`
+	Key   string `json:"key,omitempty"` // hash of the secret key that it was registered with, by the token
+}
+
+// keyRounds make it slow to guess a key by its hash.
+const keyRounds = 10_000
+
+// hash is what is kept of the key that an identity was registered with.
+func (id identity) hash(key string) string {
+	h, err := pbkdf2.Key(sha256.New, key, []byte(id.Token), keyRounds, sha256.Size)
+	if err != nil {
+		return "" // no key is like it: the key is proved to the gateway each time
+	}
+	return hex.EncodeToString(h)
+}
+
+// provedBy reports whether the gateway gave the identity for that key. If the
+// gateway's key was changed since, it refuses the token, and is asked again.
+func (id identity) provedBy(key string) bool {
+	return id.Key != "" && subtle.ConstantTimeCompare([]byte(id.Key), []byte(id.hash(key))) == 1
 }
 
 // identities are the client's senders, by the gateway's URL and by name.
@@ -58,6 +81,9 @@ func (c *client) as(ctx context.Context, do func(target, identity) error) error 
 	id, known, err := c.cached(t)
 	if err != nil {
 		return err
+	}
+	if known && t.given && !id.provedBy(t.key) {
+		known = false // a key that is given has to be right, whatever is kept
 	}
 	more := 1 // registrations after the identity that it began with
 	if !known {
@@ -128,6 +154,9 @@ func (c *client) register(ctx context.Context, t target, token string, protected
 	var id identity
 	if err := json.Unmarshal(answer, &id); err != nil || id.ID == 0 {
 		return identity{}, fmt.Errorf("%s is no gateway: it answered a registration without an id", t.url)
+	}
+	if t.given {
+		id.Key = id.hash(t.key)
 	}
 	if err := c.keep(t, id); err != nil { // works all the same, and registers each time
 		fmt.Fprintf(c.err, "watchtower: the registration is not kept: %s\n", describe(err))

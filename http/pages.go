@@ -68,11 +68,14 @@ func (s *Server) pageFault(r *nethttp.Request) *bridge.Error {
 
 // originAllowed reports whether a page may ask: it is the gateway's own, or one of
 // an origin that the configuration lists. Whoever names no origin is no browser, or
-// comes from no page. That a page is the gateway's own the browser may say itself,
+// comes from no page. file:// is what a WebSocket library of ESP8266 and ESP32 says
+// unasked (arduinoWebSockets 2.x), and no page: browsers call those of files null.
+// That a page is the gateway's own the browser may say itself,
 // where a proxy has changed the Host.
 func (s *Server) originAllowed(r *nethttp.Request) bool {
 	origin := r.Header.Get("Origin")
-	if origin == "" || r.Header.Get("Sec-Fetch-Site") == "same-origin" {
+	site := r.Header.Get("Sec-Fetch-Site")
+	if origin == "" || site == "same-origin" || origin == "file://" && site == "" {
 		return true
 	}
 	if u, err := url.Parse(origin); err == nil && u.Host != "" && sameHost(u, r.Host) {

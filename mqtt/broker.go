@@ -79,6 +79,7 @@ type Broker struct {
 	passwords *auth.Passwords
 	keeper    *keeper // nil: nothing outlives the process
 	noisy     *throttle
+	wills     *wills
 	door      *intake.Door
 
 	plain, secure net.Listener
@@ -100,9 +101,10 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Broker, error) {
 		opts.Now = time.Now
 	}
 	all := &budget{limit: int64(opts.AllQueueBytes)}
+	w := &wills{limit: int64(opts.AllQueueBytes) / 4}
 	b := &Broker{
 		hub: hub, tree: hub.Tree(), opts: opts, log: log, now: opts.Now,
-		router: newRouter(hub.Tree()), sessions: newSessions(), noisy: newThrottle(time.Minute),
+		router: newRouter(hub.Tree()), sessions: newSessions(), noisy: newThrottle(time.Minute), wills: w,
 		budget: all, retained: &retained{most: opts.MaxRetained, mostBytes: opts.MaxRetainedBytes, budget: all},
 		gate:      opts.Gate,
 		passwords: opts.Passwords,

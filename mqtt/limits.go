@@ -25,6 +25,7 @@ var (
 	errSubscriptionBytes = overLimit{"subscriptions take too much memory", "limits.mqtt_subscription_bytes"}
 	errRetained          = overLimit{"too many retained messages", "limits.mqtt_retained"}
 	errRetainedBytes     = overLimit{"retained messages take too much memory", "limits.mqtt_retained_bytes"}
+	errWills             = overLimit{"the wills of all clients together take too much memory", "limits.mqtt_queue_bytes"}
 	errQueues            = overLimit{"the queues of all clients together are full", "limits.mqtt_queue_bytes"}
 	errNoConnect         = overLimit{"no CONNECT in time", "mqtt.connect_timeout"}
 )

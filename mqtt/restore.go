@@ -150,6 +150,9 @@ func (r *restoring) session(key, value []byte) error {
 	if record.Will != nil {
 		if s.will, err = record.Will.will(); err != nil {
 			r.log.WithError(err).WithField("client", record.Client).Warn("will lost")
+		} else if !b.wills.keep(s.will) {
+			s.will = nil
+			r.log.WithField("client", record.Client).Warn("will lost: " + errWills.Error())
 		}
 		s.willAt = now.Add(max(time.Duration(record.Will.Delay)*time.Second, b.opts.WillGrace))
 		if at := time.Unix(record.Will.At, 0); record.Will.At != 0 && at.After(s.willAt) {

@@ -121,7 +121,7 @@ func (s *Server) guard(next nethttp.Handler) nethttp.Handler {
 			return
 		}
 		monitoring := r.URL.Path == healthPath || r.URL.Path == readyPath || r.URL.Path == metricsPath
-		if !monitoring && !s.auth.Quiet() && s.auth.Shut(s.caller(r)) && !(isSenders(r.URL.Path) && s.carriesToken(r)) {
+		if !monitoring && !s.auth.Quiet() && s.auth.Shut(s.caller(r)) && (!isSenders(r.URL.Path) || !s.carriesToken(r)) {
 			s.fail(w, r, s.tooMany(r, s.auth.Waits(s.caller(r))))
 			return
 		}

@@ -240,10 +240,10 @@ func (r *router) cache(rt *route) {
 	if known := r.lists[rt.hash]; known != nil && slices.Equal(known.of, rt.of) {
 		rt.receivers = known
 	} else if known == nil {
-		rt.receivers.routes = 0
+		rt.routes = 0
 		r.lists[rt.hash] = rt.receivers
 	}
-	if rt.receivers.routes++; rt.receivers.routes == 1 {
+	if rt.routes++; rt.routes == 1 {
 		r.bytes += rt.receivers.weight()
 	}
 	r.bytes += rt.weight()
@@ -254,7 +254,7 @@ func (r *router) cache(rt *route) {
 func (r *router) forget(rt *route) {
 	delete(r.routes, rt.topic)
 	r.bytes -= rt.weight()
-	if rt.receivers.routes--; rt.receivers.routes > 0 {
+	if rt.routes--; rt.routes > 0 {
 		return
 	}
 	r.bytes -= rt.receivers.weight()

@@ -52,7 +52,7 @@ func TestNothingIsAnsweredThatIsNotOnDisk(t *testing.T) {
 			return err
 		}
 		defer h.Release(reg)
-		wait, err := h.JoinCallback(reg.Sender(), []bridge.Channel{5}, "http://x", false, func(bridge.Channel) *bridge.Attachment {
+		wait, err := h.JoinCallback(reg.Sender(), []bridge.Channel{5}, "http://x", false, false, func(bridge.Channel) *bridge.Attachment {
 			return &bridge.Attachment{Via: bridge.HTTP, Broadcasts: true, Sends: true, URL: "http://x"}
 		})
 		require.NoError(t, err)

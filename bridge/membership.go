@@ -22,7 +22,7 @@ type Attachment struct {
 	Ended  func() // called once, without locks, if the hub ends it
 
 	membership *membership
-	after      uint64        // the newest message when it was attached
+	after      atomic.Uint64 // the newest message when it was attached; 0: it takes what was on its way
 	lingers    time.Duration // until when after the hub began; not 0: its stream ended, and it gets nothing
 }
 
@@ -30,7 +30,7 @@ type Attachment struct {
 // it: it is still there, the message came later than it, and is not its sender's
 // own echo.
 func (a *Attachment) Wants(m *Message) bool {
-	return !a.dead.Load() && (a.Replays || m.order == 0 || m.order > a.after) && (!a.NoEcho || m.Type == Send || m.Sender != a.membership.sender.id)
+	return !a.dead.Load() && (a.Replays || m.order == 0 || m.order > a.after.Load()) && (!a.NoEcho || m.Type == Send || m.Sender != a.membership.sender.id)
 }
 
 // Sender returns the sender that the attachment belongs to.
@@ -124,7 +124,8 @@ func (h *Hub) attachLocked(s *Sender, c Channel, a *Attachment) error {
 		s.joined.set(c, m)
 		ch.members[s.id] = m
 	}
-	a.membership, a.after = m, h.order.Load()
+	a.membership = m
+	a.after.Store(h.order.Load())
 	if a.Broadcasts && s.Name() != "" && !s.remembered() && h.keepLocked(s, a.Via) {
 		h.saveLocked(s) // nobody waits: the same name gets the same id anyway
 	}

@@ -254,9 +254,9 @@ func (h *Hub) hand(l *Link, m *Message, to []*Attachment) error {
 }
 
 // JoinCallback makes url the callback of a sender on channels, in place of an
-// earlier one there. Attach gives the attachment for each channel. The caller
-// waits for what it returns, without locks: until the change is on disk.
-func (h *Hub) JoinCallback(s *Sender, channels []Channel, url string, noEcho bool, attach func(Channel) *Attachment) (wait func() error, err error) {
+// earlier one there. Attach gives the attachment for each channel that has none so
+// far. With replays each takes what is on its way. The caller waits for what it returns, without locks: until the change is on disk.
+func (h *Hub) JoinCallback(s *Sender, channels []Channel, url string, noEcho, replays bool, attach func(Channel) *Attachment) (wait func() error, err error) {
 	channels = unique(channels)
 	h.mu.Lock()
 	if s.gone {
@@ -274,7 +274,11 @@ func (h *Hub) JoinCallback(s *Sender, channels []Channel, url string, noEcho boo
 		same := false
 		if m := s.joined.get(c); m != nil {
 			for _, a := range m.attachments {
-				same = same || a.URL == url && a.NoEcho == noEcho
+				if a.URL == url && a.NoEcho == noEcho {
+					if same = true; replays {
+						a.after.Store(0)
+					}
+				}
 				if a.URL != "" {
 					old = append(old, a)
 				}

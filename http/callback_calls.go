@@ -133,8 +133,13 @@ func (s *Server) rotateSecret(w nethttp.ResponseWriter, r *nethttp.Request) erro
 		c.mu.Unlock()
 		return errNoCallback(sender)
 	}
-	e.state.Secret++
-	e.state.Rotated = c.now().Round(0)
+	if !e.state.rotate(c.now(), c.opts.RotationOverlap) {
+		c.mu.Unlock()
+		return waits{
+			fault(tooManyRequests, "callback_url", "was rotated %d times within callbacks.rotation_overlap (%s), and all these secrets sign still: wait", mostEarlier+1, c.opts.RotationOverlap),
+			max(1, int(c.opts.RotationOverlap.Seconds())),
+		}
+	}
 	c.changedLocked(e)
 	c.mu.Unlock()
 	if c.keeper != nil {
@@ -151,6 +156,14 @@ func (s *Server) rotateSecret(w nethttp.ResponseWriter, r *nethttp.Request) erro
 // errNoCallback does not repeat the URL, which may hold a secret.
 func errNoCallback(s *bridge.Sender) error {
 	return fault(invalidCallbackURL, "callback_url", "is no callback of sender %d: GET /callbacks lists them", s.ID())
+}
+
+// known reports whether a sender has, or had, a callback with this URL.
+func (c *callbacks) known(s *bridge.Sender, address string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.endpoints[endpointKey{s, address}]
+	return e != nil && e.listed
 }
 
 // secret returns a callback's secret in force as it is shown.

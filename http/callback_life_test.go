@@ -160,7 +160,8 @@ func TestSecretsAreRotated(t *testing.T) {
 	r := receive(t, nil)
 	id, token := g.register()
 	call := obj{"sender": id, "channels": []int{5}, "callback_url": r.URL}
-	secret := func() string { return g.post("/channels/join/async", call).json(t)["secret"].(string) }
+	var mine []string
+	secret := func() string { return g.post("/channels/join/async", call, mine...).json(t)["secret"].(string) }
 	verifies := func(p posted, secret string) bool {
 		official, err := standardwebhooks.NewWebhook(secret)
 		require.NoError(t, err)
@@ -169,7 +170,8 @@ func TestSecretsAreRotated(t *testing.T) {
 	old := secret()
 	rotate := obj{"sender": id, "callback_url": r.URL}
 	problem(t, g.post("/callbacks/rotate", rotate), 401, "invalid-token", "Authorization")
-	mine := []string{"Authorization", "Bearer " + token}
+	mine = []string{"Authorization", "Bearer " + token}
+	assert.NotContains(t, g.post("/channels/join/async", call).json(t), "secret", "whoever knows an id alone is not told the secret of a callback that is there")
 	a := g.post("/callbacks/rotate", rotate, mine...)
 	require.Equal(t, 200, a.status, a.body)
 	fresh := a.json(t)["secret"].(string)
@@ -178,10 +180,25 @@ func TestSecretsAreRotated(t *testing.T) {
 	say := func() posted { g.say(id, "x", 5); return r.next(t) }
 	p := say()
 	assert.True(t, verifies(p, old) && verifies(p, fresh), "both, for a day")
+	c.ns.Add(int64(time.Hour))
+	first := fresh
+	fresh = g.post("/callbacks/rotate", rotate, mine...).json(t)["secret"].(string)
+	p = say()
+	assert.True(t, verifies(p, old) && verifies(p, first) && verifies(p, fresh), "a second rotation takes nothing from the first")
+	c.ns.Add(int64(23*time.Hour + time.Minute))
+	p = say()
+	assert.False(t, verifies(p, old), "its day is over")
+	assert.True(t, verifies(p, first) && verifies(p, fresh))
 	c.ns.Add(int64(25 * time.Hour))
 	p = say()
-	assert.False(t, verifies(p, old))
+	assert.False(t, verifies(p, old) || verifies(p, first))
 	assert.True(t, verifies(p, fresh))
+	for range 10 { // the first of which begins a new day
+		a = g.post("/callbacks/rotate", rotate, mine...)
+	}
+	problem(t, a, 429, "too-many-requests", "callback_url")
+	c.ns.Add(int64(25 * time.Hour))
+	fresh = secret()
 	g.stop()
 
 	g = start(t, with)
@@ -429,7 +446,7 @@ func TestARotatedSecretDoesNotComeBack(t *testing.T) {
 	g := start(t, func(_ *bridge.Options, o *http.Options) { o.Callbacks.PerSender = 2 })
 	id, token := g.register()
 	join := func(n int) string {
-		a := g.post("/channels/join/async", obj{"sender": id, "channels": []int{n}, "callback_url": fmt.Sprintf("http://127.0.0.1:9/%d", n)})
+		a := g.post("/channels/join/async", obj{"sender": id, "channels": []int{n}, "callback_url": fmt.Sprintf("http://127.0.0.1:9/%d", n)}, "Authorization", "Bearer "+token)
 		require.Equal(t, 200, a.status, a.body)
 		return a.json(t)["secret"].(string)
 	}
@@ -443,4 +460,38 @@ func TestARotatedSecretDoesNotComeBack(t *testing.T) {
 	join(3)
 	leave(3)
 	assert.NotEqual(t, leaked, join(1))
+}
+
+// Nobody was told a secret by which a report to a URL that is no callback could be
+// checked: it is not signed.
+func TestAReportToWhatIsNoCallbackIsNotSigned(t *testing.T) {
+	g := start(t)
+	r := receive(t, nil)
+	id, _ := g.register()
+	g.post("/channels/join/async", obj{"sender": id, "channels": []int{5}, "callback_url": r.URL + "/joined"})
+	require.Equal(t, 200, g.post("/broadcast", obj{"sender": id, "channels": []int{5}, "message": "x", "callback_url": r.URL + "/report"}).status)
+	wrong := g.post("/broadcast", obj{"sender": id, "channels": []int{5}, "message": "x", "callback_url": "ftp://x"})
+	assert.Equal(t, "invalid callback URL", wrong.json(t)["title"], "in the contract's words")
+	signed := map[string]bool{}
+	for range 2 {
+		p := r.next(t)
+		_, message := p.json(t)["message"]
+		signed[map[bool]string{true: "message", false: "report"}[message]] = p.header.Get("webhook-signature") != ""
+	}
+	assert.Equal(t, map[string]bool{"message": true, "report": false}, signed)
+}
+
+func TestACallbackThatIsOverTheLimitAfterARestartIsNotListed(t *testing.T) {
+	senders := &memory{}
+	with := func(joined int) func(*bridge.Options, *http.Options) {
+		return func(b *bridge.Options, _ *http.Options) { b.Store, b.JoinedMax = senders, joined }
+	}
+	g := start(t, with(2))
+	id, token := g.register()
+	for n := range 2 {
+		require.Equal(t, 200, g.post("/channels/join/async", obj{"sender": id, "channels": []int{n + 1}, "callback_url": fmt.Sprintf("http://127.0.0.1:9/%d", n)}).status)
+	}
+	g.stop()
+	g = start(t, with(1))
+	assert.Len(t, g.callbacks(id, token), 1)
 }

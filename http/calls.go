@@ -143,13 +143,19 @@ func (s *Server) joinAsync(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	if err := s.callbacks.room(j.sender, address); err != nil {
 		return err
 	}
+	// Who knows an id alone is told the secret of a new callback, which is his own.
+	told := bearer(r) != "" || !s.callbacks.known(j.sender, address)
 	if err := s.joinCallback(j, address); err != nil {
 		return err
 	}
-	return s.answer(w, struct {
+	answer := struct {
 		channelList
-		Secret string `json:"secret"`
-	}{channelList{j.channels}, s.callbacks.secret(j.sender, address)})
+		Secret string `json:"secret,omitempty"`
+	}{channelList: channelList{j.channels}}
+	if told {
+		answer.Secret = s.callbacks.secret(j.sender, address)
+	}
+	return s.answer(w, answer)
 }
 
 // join is a join with a JSON body: who joins which channels, ascending.

@@ -58,6 +58,8 @@ const (
 type endpointState struct {
 	Secret       uint32    `json:"secret,omitempty"`       // how often it was rotated
 	Rotated      time.Time `json:"rotated,omitzero"`       // the last time
+	Earlier      earlier   `json:"earlier,omitzero"`       // the times before that
+	Known        bool      `json:"known,omitempty"`        // it was joined once, and its secret shown
 	FailingSince time.Time `json:"failing_since,omitzero"` // every attempt since then failed
 	Disabled     time.Time `json:"disabled,omitzero"`      // since when; zero: it is not
 	Reason       string    `json:"reason,omitempty"`       // why

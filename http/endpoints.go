@@ -21,7 +21,7 @@ func (s *Server) joinCallback(j join, address string) error {
 		return a
 	}
 	s.history.mu.Lock() // so that the fan-out stands still
-	wait, err := s.hub.JoinCallback(j.sender, j.channels, address, j.noEcho, attach)
+	wait, err := s.hub.JoinCallback(j.sender, j.channels, address, j.noEcho, j.since != nil, attach)
 	if err == nil && j.since != nil {
 		s.callbacks.catchUp(endpointKey{j.sender, address}, s.history.missedLocked(*j.since, j.channels, j.sender, j.noEcho))
 	}
@@ -191,6 +191,7 @@ func (c *callbacks) end(to *callback) {
 	}
 	if e.attached[to.channel] == to { // else another has taken its place
 		delete(e.attached, to.channel)
+		e.state.Known = true // its secret was shown
 		if !e.disabled() {
 			e.takeFailed(func(d *delivery) bool { return d.channel == to.channel })
 		}
@@ -202,7 +203,7 @@ func (c *callbacks) end(to *callback) {
 // forgetIdleLocked forgets an endpoint of which there is nothing more to know.
 func (c *callbacks) forgetIdleLocked(e *endpoint) {
 	known := len(e.attached) > 0 || e.phase != idle || len(e.waiting)+len(e.failed) > 0
-	if e.listed && (e.state.Secret > 0 || e.disabled()) {
+	if e.listed && (e.state.Secret > 0 || e.state.Known || e.disabled()) {
 		known = true // until the sender is forgotten: see sweep
 	}
 	if !known && c.endpoints[e.key] == e {
@@ -250,7 +251,9 @@ func (c *callbacks) sweep() {
 func (c *callbacks) restore() error {
 	c.hub.RestoreCallbacks(func(s *bridge.Sender, m bridge.CallbackMembership) {
 		// Not JoinCallback: that would write what was just read, one by one.
-		if err := c.hub.Attach(s, m.Channel, c.attachment(s, m.Channel, m.URL, m.NoEcho)); err != nil {
+		a := c.attachment(s, m.Channel, m.URL, m.NoEcho)
+		if err := c.hub.Attach(s, m.Channel, a); err != nil {
+			a.Ended()
 			c.log.WithError(err).WithFields(logrus.Fields{"sender": s.ID(), "channel": m.Channel}).Warn("callback not restored")
 		}
 	})

@@ -222,12 +222,25 @@ func (h *history) placesLocked(messages []*bridge.Message) map[*bridge.Message]u
 	return places
 }
 
-// positionLocked finds a message on channels: on the last of them, if it was said
-// on several.
+// positionLocked finds a message: on the last of channels, if it was said on several
+// of them, else on any other.
 func (h *history) positionLocked(id ulid.ULID, channels []bridge.Channel) (known bool, at uint64) {
 	for _, c := range channels {
 		if p := h.channels[c]; p != nil {
 			at = max(at, p.after(id, 0))
+		}
+	}
+	if at > 0 {
+		return true, at
+	}
+	for r := h.oldest.prev; r != &h.oldest; r = r.prev { // said elsewhere: what came after it is wanted
+		if r.message.ID == id {
+			return true, r.position
+		}
+	}
+	for _, p := range h.channels {
+		if p.lost.id == id {
+			at = max(at, p.lost.position)
 		}
 	}
 	return at > 0, at

@@ -281,3 +281,20 @@ func TestAStreamIsCutBeforeItsFirstMessage(t *testing.T) {
 		}
 	}
 }
+
+// An id of another channel says from when on: what was said on this one after it.
+func TestSinceAMessageOfAnotherChannel(t *testing.T) {
+	g := start(t)
+	id, _ := g.register()
+	require.Equal(t, 200, g.post("/channels/join", obj{"sender": id, "channels": []int{5, 6}}).status)
+	g.say(id, "before", 6)
+	at := g.say(id, "elsewhere", 5)
+	g.say(id, "after", 6)
+	other, _ := g.register()
+	require.Equal(t, 200, g.post("/channels/join", obj{"sender": other, "channels": []int{6}, "since": at}).status)
+	a := g.do("GET", fmt.Sprintf("/messages?sender=%d", other), "")
+	require.Equal(t, 200, a.status, a.body)
+	assert.Contains(t, a.body, `"after"`)
+	assert.NotContains(t, a.body, `"before"`)
+	assert.NotContains(t, a.body, `"gap"`)
+}

@@ -81,7 +81,7 @@ var kinds = map[bridge.Code]struct {
 	invalidField:            {nethttp.StatusBadRequest, "Invalid field"},
 	unknownField:            {nethttp.StatusBadRequest, "Unknown field"},
 	unknownParameter:        {nethttp.StatusBadRequest, "Unknown query parameter"},
-	invalidCallbackURL:      {nethttp.StatusBadRequest, "Invalid callback URL"},
+	invalidCallbackURL:      {nethttp.StatusBadRequest, "invalid callback URL"},
 	looping:                 {nethttp.StatusBadRequest, "Callbacks in a loop"},
 	foreignOrigin:           {nethttp.StatusForbidden, "Foreign origin"},
 	beyondScope:             {nethttp.StatusForbidden, "Beyond the token's scope"},

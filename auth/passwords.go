@@ -7,7 +7,6 @@ import (
 	"crypto/subtle"
 	"net/netip"
 	"sync"
-	"time"
 
 	"golang.org/x/crypto/bcrypt"
 )
@@ -83,9 +82,13 @@ const (
 // NewPasswords returns a queue that is empty. It starts nothing: who checks a
 // password hashes it, when it is its turn.
 func NewPasswords(g *Gate) *Passwords {
+	o := Options{}.withDefaults()
+	if g != nil {
+		o = g.opts
+	}
 	p := &Passwords{
 		gate: g, known: map[string]secret{}, of: map[netip.Prefix]int{},
-		near:  NewLimiter[netip.Prefix](Limit{Burst: 1 << 20, Every: time.Second, Most: addressesMost}, nil),
+		near:  NewLimiter[netip.Prefix](Limit{Burst: 1 << 20, Every: o.Interval, Most: addressesMost}, o.Now),
 		right: func(hash, password []byte) bool { return bcrypt.CompareHashAndPassword(hash, password) == nil },
 	}
 	_, _ = rand.Read(p.salt[:]) // cannot fail

@@ -250,6 +250,7 @@ func (g *Gateway) Serve(ctx context.Context) error {
 			event = event.WithField(name, at)
 		}
 		event.Info("serving")
+		g.warnOfWeakKeys()
 		select {
 		case <-ctx.Done():
 		case err = <-failed:

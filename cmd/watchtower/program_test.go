@@ -91,6 +91,7 @@ func TestConfigPrint(t *testing.T) {
 	code, out, err = p.run("config", "check", file)
 	require.Zero(t, code, err)
 	assert.Equal(t, file+": no faults\n", out)
+	assert.Equal(t, "watchtower: warning: secret_key: has 8 characters: with fewer than 12 it can be guessed\n", err)
 
 	p.environ = append(p.environ, "WATCHTOWER_CONFIG="+file+".none")
 	code, _, err = p.run("config", "print")

@@ -36,10 +36,14 @@ func configCommand(sys surroundings) *cobra.Command {
 			// Only what the default data directory depends on is taken from
 			// the environment.
 			environ := []string{"HOME=" + sys.getenv("HOME"), "STATE_DIRECTORY=" + sys.getenv("STATE_DIRECTORY")}
-			if _, _, err := config.Load(nil, environ, args[0]); err != nil {
+			c, _, err := config.Load(nil, environ, args[0])
+			if err != nil {
 				return err
 			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: no faults\n", args[0])
+			for _, weak := range c.Weak() {
+				fmt.Fprintf(sys.err, "watchtower: warning: %s\n", weak)
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: no faults\n", args[0])
 			return err
 		},
 	}

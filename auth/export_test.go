@@ -1,0 +1,22 @@
+package auth
+
+// HashBy replaces bcrypt.
+func (p *Passwords) HashBy(right func(hash, password []byte) bool) { p.right = right }
+
+// Waiting is how many passwords wait to be hashed.
+func (p *Passwords) Waiting() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.waiting)
+}
+
+// The bounds.
+const (
+	Hashing     = hashing
+	WaitingMost = waitingMost
+	ProvedMost  = provedMost
+	Reported    = reported
+)
+
+// Proved is how many addresses are known to have proved themselves.
+func (g *Gate) Proved() int { return len(g.proved.known) }

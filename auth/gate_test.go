@@ -1,0 +1,105 @@
+package auth_test
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"watchtower/auth"
+	"watchtower/bridge"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func gate(o auth.Options) (*auth.Gate, *bytes.Buffer) {
+	var out bytes.Buffer
+	log := logrus.New()
+	log.SetOutput(&out)
+	return auth.NewGate(o, log), &out
+}
+
+func TestSubnet(t *testing.T) {
+	for address, is := range map[string]string{
+		"192.0.2.1": "192.0.2.1/32", "::ffff:192.0.2.1": "192.0.2.1/32", "2001:db8::1:2:3:4": "2001:db8::/64", "fe80::1%eth0": "fe80::1/128",
+	} {
+		assert.Equal(t, is, auth.Subnet(netip.MustParseAddr(address)).String())
+	}
+}
+
+func TestOneIsForgivenAfterEachInterval(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	g, _ := gate(auth.Options{Failures: 2, Interval: time.Second, Now: func() time.Time { return now }})
+	a := at("2001:db8::1")
+	require.Zero(t, g.Wrong(a, auth.WrongKey))
+	require.Zero(t, g.Wrong(at("2001:db8::2"), auth.WrongKey), "the same /64")
+	assert.Equal(t, time.Second, g.Waits(a))
+	assert.Equal(t, time.Second, g.Wrong(a, auth.WrongKey), "it is told to wait, not that it was wrong")
+	assert.Zero(t, g.Waits(at("2001:db8:0:1::1")))
+	now = now.Add(time.Second)
+	assert.Zero(t, g.Waits(a))
+	require.Zero(t, g.Wrong(a, auth.WrongKey))
+	assert.NotZero(t, g.Waits(a))
+	now = now.Add(time.Hour)
+	assert.Zero(t, g.Waits(a))
+	assert.True(t, g.Quiet(), "what is forgiven takes no memory")
+}
+
+func TestNilLetsEverybodyTry(t *testing.T) {
+	var g *auth.Gate
+	a := at("192.0.2.1")
+	for range 1000 {
+		require.Zero(t, g.Wrong(a, auth.WrongKey))
+		g.Datagrams().WrongKey(a.At)
+		g.Datagrams().WrongTag(a.At)
+	}
+	assert.Zero(t, g.Waits(a))
+	assert.True(t, g.Datagrams().AdmitKey(a.At))
+	assert.True(t, g.Datagrams().AdmitTag(a.At, false))
+	g.Right(a)
+	g.Datagrams().Proved(a.At)
+}
+
+// Forged sources take a bounded amount of memory and of log.
+func TestAFloodIsBounded(t *testing.T) {
+	g, out := gate(auth.Options{Failures: 1, Interval: time.Hour})
+	d := g.Datagrams()
+	for i := range 3 * auth.Reported {
+		a := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
+		d.WrongTag(a)
+		assert.False(t, d.AdmitTag(a, false))
+		assert.True(t, d.AdmitTag(a, true))
+	}
+	assert.LessOrEqual(t, strings.Count(out.String(), "\n"), auth.Reported+1)
+	for i := range 2 * auth.ProvedMost {
+		d.Proved(netip.AddrFrom4([4]byte{11, byte(i >> 16), byte(i >> 8), byte(i)}))
+	}
+	assert.Equal(t, auth.ProvedMost, g.Proved())
+}
+
+func TestALineAMinute(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	g, out := gate(auth.Options{Failures: 2, Interval: time.Hour, Now: func() time.Time { return now }})
+	a := at("192.0.2.1")
+	g.Wrong(auth.Caller{Via: bridge.HTTP, At: a.At, Forwarded: true}, auth.WrongToken)
+	g.Wrong(a, auth.WrongKey)
+	for range 60 {
+		g.Waits(a)
+		now = now.Add(time.Second)
+	}
+	require.Equal(t, 1, strings.Count(out.String(), "\n"), out.String())
+	for _, field := range []string{"address=192.0.2.1 ", `protocols="http,mqtt"`, "tries=3", "setting=limits.failures", "http.trusted_proxies"} {
+		assert.Contains(t, out.String(), field)
+	}
+	out.Reset()
+	g.Waits(a)
+	assert.Contains(t, out.String(), fmt.Sprintf("tries=%d", 60))
+	assert.NotContains(t, out.String(), "trusted_proxies")
+}

@@ -1,0 +1,31 @@
+package config_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"watchtower/config"
+)
+
+func TestWeakKeys(t *testing.T) {
+	for _, key := range []string{
+		"x", "hunter22", "elevenchars", "ääääää", "password1234", "Watchtower-2026", "passwordpassword", "secret-secret!",
+		"123456789012", "0123456789012", "aaaaaaaaaaaaaaa", "abcabcabcabc", "correct horse battery staple", "P A S S W O R D 1",
+		"homeassistant", "0000000000000000",
+	} {
+		assert.Error(t, config.WeakKey(key), key)
+	}
+	for _, key := range []string{
+		"", "k3wq7zn2xv4b5tja6m2q", "correct horse battery", "key-8c1f0a77e2b94d60", "password hygiene matters", "längerer Schlüssel",
+	} {
+		assert.NoError(t, config.WeakKey(key), key)
+	}
+	c := config.Default()
+	assert.Empty(t, c.Weak())
+	c.SecretKey, c.Wire.BasicKey, c.AdminKey = "short", "shorter", "k3wq7zn2xv4b5tja6m2q"
+	weak := c.Weak()
+	assert.Len(t, weak, 2)
+	assert.Equal(t, "secret_key: has 5 characters: with fewer than 12 it can be guessed", weak[0].Error())
+	assert.Equal(t, "wire.basic_key", weak[1].Path)
+}

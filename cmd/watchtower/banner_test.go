@@ -88,7 +88,7 @@ func TestCommandsWorkWhenCopied(t *testing.T) {
 func TestBanner(t *testing.T) {
 	b := banner{
 		at:   gateway.Listening{HTTP: "[::]:8080", UDP: "192.168.1.5:3033", TCP: "[::1]:3033", MQTT: "0.0.0.0:1883"},
-		name: "attic", dataDir: "/d", key: "abc", generated: true, baseTopic: "watchtower", program: "watchtower", findsDir: true,
+		name: "attic", dataDir: "/d", key: "abc", generated: true, admin: "xyz", adminNew: true, baseTopic: "watchtower", program: "watchtower", findsDir: true,
 	}
 	var out bytes.Buffer
 	require.NoError(t, b.write(&out))
@@ -100,6 +100,7 @@ func TestBanner(t *testing.T) {
   TCP             [::1]:3033
   data directory  /d
   secret key      abc  (generated; kept in /d/secret.key)
+  admin key       xyz  (generated; kept in /d/admin.key)
 
 Try, each in another terminal:
 

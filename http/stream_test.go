@@ -85,7 +85,7 @@ func TestStreamThatIsNotReadDelaysNobody(t *testing.T) {
 	big := strings.Repeat("x", 60000)
 	body := obj{"sender": id, "channels": []int{5}, "message": big}
 	for begin := time.Now(); g.dropped(bridge.Disconnected) == 0; { // on and on: a queue may be full for a moment, and its stream alive
-		require.Less(t, time.Since(begin), 30*time.Second, "it is ended, and what waited is counted")
+		require.Less(t, time.Since(begin), 2*time.Minute, "it is ended, and what waited is counted")
 		require.Equal(t, 200, g.post("/broadcast", body).status)
 		require.Equal(t, big, good.next()["message"])
 	}

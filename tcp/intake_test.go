@@ -1,0 +1,60 @@
+package tcp_test
+
+import (
+	"encoding/binary"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"watchtower/bridge"
+	"watchtower/bridge/frame"
+	"watchtower/bridge/wire"
+	"watchtower/intake"
+	"watchtower/tcp"
+)
+
+// A frame that is too long to register is answered by its header, and read past.
+func TestALongFrameOfAStrangerIsReadPast(t *testing.T) {
+	g := start(t, bridge.Options{}, nil)
+	c := g.dial(t)
+	long := basicFrame(t, wire.Request{Op: wire.OpMessage, ID: 9, Channel: 5, Data: make([]byte, 60_000)})
+	c.write(long[:100])
+	assert.Equal(t, "E", string(c.read()), "before it is complete")
+	c.write(long[100:])
+	key := frame.DeviceKey("")
+	sealed := frame.Append(nil, frame.Frame{Op: frame.Broadcast, ID: 9, Seq: 7, Body: make([]byte, 50_000)}, key)
+	c.write(sealed)
+	e := make([]byte, frame.Overhead)
+	require.NoError(t, c.conn.SetReadDeadline(time.Now().Add(patience)))
+	_, err := c.in.Read(e)
+	require.NoError(t, err)
+	assert.Equal(t, frame.AppendUnknown(nil, sealed), e)
+	c.register()
+	assert.Equal(t, 0, g.dropped(bridge.Malformed), "it goes on as if nothing had been")
+	c.ask(wire.Request{Op: wire.OpJoin, ID: c.id, Channel: 5})
+	c.send(wire.Request{Op: wire.OpMessage, ID: c.id, Channel: 5, Data: make([]byte, 60_000)})
+	assert.Len(t, c.read(), 60_015, "and a long one after it is heard")
+}
+
+// A frame for which there is no memory ends its connection, and says so.
+func TestAFrameForWhichThereIsNoRoom(t *testing.T) {
+	in := intake.New(intake.Options{Unfinished: 100_000})
+	hog := in.Lend(bridge.TCP, "another")
+	share := in.Lend(bridge.TCP, "one more")
+	require.True(t, hog.Take(12_000) && share.Take(12_000), "an eighth each")
+	require.False(t, hog.Take(1000))
+	hog.Close()
+	share.Close()
+	g := start(t, bridge.Options{}, func(o *tcp.Options) { o.Intake = in })
+	c := g.joined(t, 5)
+	c.send(wire.Request{Op: wire.OpMessage, ID: c.id, Channel: 5, Data: make([]byte, 12_000)})
+	assert.Len(t, c.read(), 12_015)
+	header := binary.LittleEndian.AppendUint32(basicFrame(t, wire.Request{Op: wire.OpJoin, ID: c.id, Channel: 5}), 60_000)
+	header[0] = wire.OpMessage
+	c.write(append(header, make([]byte, 30_000)...))
+	assert.Equal(t, "E", c.closed())
+	_, unfinished := in.Held()
+	assert.Zero(t, unfinished)
+}

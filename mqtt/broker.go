@@ -385,21 +385,3 @@ func (b *Broker) warn(who, event string, c *conn) {
 		b.log.WithField("client", shorten(c.clientID)).WithField("remote", c.remote).Warn(event)
 	}
 }
-
-// Stats describes the broker for the gateway's info topic and the metrics.
-type Stats struct{ Connections, Sessions, Retained int }
-
-// Stats returns the broker's size.
-func (b *Broker) Stats() Stats {
-	var st Stats
-	b.mu.Lock()
-	st.Connections = len(b.conns)
-	b.mu.Unlock()
-	b.sessions.mu.Lock()
-	st.Sessions = len(b.sessions.all)
-	b.sessions.mu.Unlock()
-	b.retained.mu.RLock()
-	st.Retained = b.retained.n
-	b.retained.mu.RUnlock()
-	return st
-}

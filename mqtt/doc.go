@@ -13,6 +13,8 @@
 //	access.go  users' access lists             limits.go    what is refused, and with which setting
 //	watch.go   what the gateway itself hears   grace.go     wills after a start
 //	levels.go  the tree of topics and filters  budget.go    what all queues hold together
+//	users.go   who may come, and what may change  wills.go   what all wills hold together
+//	received.go  QoS 2 on the way in           stats.go     the broker's size
 //
 // The rules of senders and channels are bridge's: every publish on a channel is
 // admitted there, and every subscription to one joins there. The gateway's own

@@ -103,7 +103,8 @@ func writePrivate(path, content string) error {
 // warnOfWeakKeys logs which keys in force are easy to guess, wherever they are from.
 func (g *Gateway) warnOfWeakKeys() {
 	in := g.cfg
-	in.SecretKey, in.AdminKey = g.secrets.key, g.secrets.admin
+	in.SecretKey = g.secrets.key
+	in.AdminKey, _ = g.AdminKey()
 	for _, weak := range in.Weak() {
 		g.log.WithField("setting", weak.Path).WithField("why", weak.Problem).Warn("a key is easy to guess: leave it out to have one generated, or choose a long one")
 	}

@@ -177,6 +177,28 @@ func (h *Hub) Keep(hold *Hold, via Protocol) (wait func() error, err error) {
 	return h.commitLocked(s), nil
 }
 
+// Remember has the sender of a name remembered from now on, whether it is connected
+// still or not: it said something that lasts. It reports false where the name is
+// another's by now, or too many senders are remembered.
+func (h *Hub) Remember(name string, id SenderID, via Protocol) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.names[name]
+	if s == nil {
+		if h.idForLocked(name) != id {
+			return false
+		}
+		s = h.newSenderLocked(name)
+		s.held = true
+		h.Seen(s)
+	}
+	if s.id != id || !s.remembered() && !h.keepLocked(s, via) {
+		return false
+	}
+	h.saveLocked(s)
+	return true
+}
+
 // idForLocked returns the id of a new sender. That of a name is made from it, by
 // a key that nobody knows: it looks random, and is the same again where the name
 // was not remembered.

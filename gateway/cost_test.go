@@ -48,7 +48,7 @@ func (p *process) connect5(id string) net.Conn {
 // An idle connection, with a session on disk and a subscription, takes 20 KiB.
 func TestAnIdleConnectionIsSmall(t *testing.T) {
 	p := newProcess(t)
-	p.args = []string{"--limits-mqtt-connections-per-address", "10000"}
+	p.args = []string{"--limits-connections-per-address", "10000"}
 	p.start()
 	p.connect5("first")
 	time.Sleep(time.Second)

@@ -44,7 +44,9 @@ func frameOf(f frame.Frame) []byte { return frame.Append(nil, f, frame.Key{1, 2,
 func doubledFrames(t *testing.T) *running {
 	r := start(t, nil)
 	twice := newRelay(t, r.at.UDP, 0)
+	twice.mu.Lock()
 	twice.double, twice.late = 1, 0
+	twice.mu.Unlock()
 	c, err := session.Dial(soon(t), "udp", twice.address(), session.Options{Secret: key})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = c.Close(soon(t)) })
@@ -99,7 +101,9 @@ func testWireRetryGap(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, c.Join(soon(t), 5))
 	dead.mu.Lock()
+	dead.mu.Lock()
 	dead.loss = 1
+	dead.mu.Unlock()
 	dead.mu.Unlock()
 	began := time.Now()
 	r.stream().broadcast(5, []byte("x"))

@@ -18,7 +18,7 @@ import (
 // Every delivery is accepted by the official library, and nothing else is.
 func TestSignatures(t *testing.T) {
 	g := start(t)
-	id, _ := g.register()
+	id, token := g.register()
 	var failures atomic.Int32
 	failures.Store(2)
 	r := receive(t, func(w nethttp.ResponseWriter, _ string) {
@@ -27,7 +27,7 @@ func TestSignatures(t *testing.T) {
 		}
 	})
 	join := func(url string) string {
-		a := g.post("/channels/join/async", obj{"sender": id, "channels": []int{5, 6}, "callback_url": url})
+		a := g.post("/channels/join/async", obj{"sender": id, "channels": []int{5, 6}, "callback_url": url}, "Authorization", "Bearer "+token)
 		require.Equal(t, 200, a.status, a.body)
 		return a.json(t)["secret"].(string)
 	}

@@ -63,7 +63,7 @@ func (s *Service) describe(m *bridge.Message) said {
 		return taken
 	}
 	reason := bridge.Malformed
-	if errors.Is(err, errTooMany) {
+	if errors.Is(err, errTooMany) || errors.Is(err, errForgotten) {
 		reason = bridge.Limit
 	}
 	s.hub.Counters().Drop(m.Via, reason, 1)
@@ -73,6 +73,8 @@ func (s *Service) describe(m *bridge.Message) said {
 	}
 	return faulty
 }
+
+var errForgotten = errors.New("the gateway remembers no more senders (limits.senders)")
 
 var errTooMany = errors.New("too many devices describe themselves (limits.homeassistant_devices)")
 
@@ -95,6 +97,9 @@ func (s *Service) accept(m *bridge.Message, what description) error {
 	}
 	if old == nil && len(s.devices) >= s.opts.Devices {
 		return errTooMany
+	}
+	if old == nil && !s.hub.Remember(m.Name, m.Sender, m.Via) {
+		return errForgotten
 	}
 	d := &device{sender: m.Sender, name: m.Name, channel: m.Channel, raw: bytes.Clone(m.Data), description: what}
 	if old != nil && old.channel == m.Channel {

@@ -254,7 +254,7 @@ func (p *plugs) check() {
 // second old.
 func TestAHundredKillsUnderLoad(t *testing.T) {
 	s := &siege{process: newProcess(t), t: t, ledger: &ledger{acked: map[string][]time.Time{}}}
-	s.args = []string{"--mqtt-session-queue", "1000000", "--mqtt-session-queue-bytes", "1000000000"}
+	s.args = []string{"--mqtt-session-queue", "1000000", "--mqtt-session-queue-bytes", "1000000000", "--limits-mqtt-queue-bytes", "1000000000"}
 	s.start()
 	_, end := s.receivePaho("paho")
 	defer func() { end() }()

@@ -71,6 +71,51 @@ func TestNothingIsAnsweredThatIsNotOnDisk(t *testing.T) {
 	require.NoError(t, join())
 }
 
+// late is a bus on which nothing comes back before the test says so.
+type late struct {
+	loop
+	on []*bridge.Message
+}
+
+func (l *late) Publish(m *bridge.Message) error {
+	l.on = append(l.on, m)
+	return nil
+}
+
+// A callback that is joined again takes what is on its way: what it would have had
+// before, and with since also what was said before it was there.
+func TestACallbackJoinedAgainMissesNothing(t *testing.T) {
+	h := newHub(t, nil)
+	bus := &late{}
+	h.SetBus(bus)
+	reg, err := h.RegisterWeb(bridge.Web{})
+	require.NoError(t, err)
+	s, _ := h.SenderByID(reg.ID)
+	var last *bridge.Attachment
+	join := func(url string, replays bool) {
+		_, err := h.JoinCallback(s, []bridge.Channel{5}, url, false, replays, func(bridge.Channel) *bridge.Attachment {
+			last = &bridge.Attachment{Via: bridge.HTTP, Broadcasts: true, Sends: true, URL: url, Replays: replays, Ended: func() {}}
+			return last
+		})
+		require.NoError(t, err)
+	}
+	say := func() *bridge.Message {
+		_, err := h.Publish(s, bridge.Publication{Channels: []bridge.Channel{5}, Via: bridge.HTTP})
+		require.NoError(t, err)
+		return bus.on[len(bus.on)-1]
+	}
+	require.NoError(t, h.Attach(s, 5, &bridge.Attachment{Via: bridge.HTTP, Broadcasts: true}))
+	before := say()
+	join("http://x", false)
+	assert.False(t, last.Wants(before), "it came later")
+	after := say()
+	join("http://y", false)
+	assert.True(t, last.Wants(after), "it was said while the other URL was there")
+	assert.False(t, last.Wants(before))
+	join("http://y", true)
+	assert.True(t, last.Wants(before) && last.Wants(after), "since asks for what was")
+}
+
 func TestTheNewestRegistrationSpeaksByTheName(t *testing.T) {
 	h := newHub(t, nil)
 	ended := map[string]int{}

@@ -287,11 +287,13 @@ func (h *Hub) JoinCallback(s *Sender, channels []Channel, url string, noEcho, re
 		if same {
 			continue
 		}
-		if err := h.attachLocked(s, c, attach(c)); err != nil {
+		fresh := attach(c)
+		if err := h.attachLocked(s, c, fresh); err != nil {
 			h.mu.Unlock()
 			return nil, err
 		}
-		for _, a := range old {
+		for _, a := range old { // what is on its way was for it
+			fresh.after.Store(min(fresh.after.Load(), a.after.Load()))
 			h.detachLocked(a)
 		}
 		ended, changed = append(ended, old...), true

@@ -495,3 +495,15 @@ func TestACallbackThatIsOverTheLimitAfterARestartIsNotListed(t *testing.T) {
 	g = start(t, with(1))
 	assert.Len(t, g.callbacks(id, token), 1)
 }
+
+// Nor does a leave make a secret one's own.
+func TestASecretIsNotShownAfterALeave(t *testing.T) {
+	g := start(t)
+	id, token := g.register()
+	call := obj{"sender": id, "channels": []int{5}, "callback_url": "http://127.0.0.1:9/"}
+	secret := g.post("/channels/join/async", call, "Authorization", "Bearer "+token).json(t)["secret"]
+	require.NotNil(t, secret)
+	require.Equal(t, 200, g.post("/channels/leave", obj{"sender": id, "channels": []int{5}}).status)
+	assert.NotContains(t, g.post("/channels/join/async", call).json(t), "secret")
+	assert.Equal(t, secret, g.post("/channels/join/async", call, "Authorization", "Bearer "+token).json(t)["secret"])
+}

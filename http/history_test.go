@@ -282,7 +282,8 @@ func TestAStreamIsCutBeforeItsFirstMessage(t *testing.T) {
 	}
 }
 
-// An id of another channel says from when on: what was said on this one after it.
+// An id of another channel says from when on: what was said on this one after it,
+// at every kind of join.
 func TestSinceAMessageOfAnotherChannel(t *testing.T) {
 	g := start(t)
 	id, _ := g.register()
@@ -290,6 +291,7 @@ func TestSinceAMessageOfAnotherChannel(t *testing.T) {
 	g.say(id, "before", 6)
 	at := g.say(id, "elsewhere", 5)
 	g.say(id, "after", 6)
+	eventually(t, g.idle, "all is in the history")
 	other, _ := g.register()
 	require.Equal(t, 200, g.post("/channels/join", obj{"sender": other, "channels": []int{6}, "since": at}).status)
 	a := g.do("GET", fmt.Sprintf("/messages?sender=%d", other), "")
@@ -297,4 +299,8 @@ func TestSinceAMessageOfAnotherChannel(t *testing.T) {
 	assert.Contains(t, a.body, `"after"`)
 	assert.NotContains(t, a.body, `"before"`)
 	assert.NotContains(t, a.body, `"gap"`)
+	assert.Equal(t, "after", g.follow(fmt.Sprintf("channels=6&sender=%d&since=%s", other, at)).next()["message"])
+	r := receive(t, nil)
+	require.Equal(t, 200, g.post("/channels/join/async", obj{"sender": other, "channels": []int{6}, "callback_url": r.URL, "since": at}).status)
+	assert.Equal(t, "after", r.next(t).json(t)["message"])
 }

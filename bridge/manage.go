@@ -62,7 +62,7 @@ func (f SenderFilter) wants(s SenderInfo) bool {
 
 // manageSteps is how much is looked at under the hub's lock in one go: senders
 // and what each of them has joined. It is some tens of microseconds.
-const manageSteps = 256
+const manageSteps = 64
 
 // Senders lists the senders that a filter chooses by their ids, ascending, from
 // one id on: as many as there is room for, and where there are more the id of the

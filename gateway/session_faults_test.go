@@ -101,9 +101,7 @@ func testWireRetryGap(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, c.Join(soon(t), 5))
 	dead.mu.Lock()
-	dead.mu.Lock()
 	dead.loss = 1
-	dead.mu.Unlock()
 	dead.mu.Unlock()
 	began := time.Now()
 	r.stream().broadcast(5, []byte("x"))

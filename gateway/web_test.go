@@ -175,7 +175,7 @@ func TestAPageMissesNothing(t *testing.T) {
 			r := startWith(t, cfg)
 			cable := newCable(t, r.at.HTTP)
 			at := nginx(t, cable.listener.Addr().String(), change)
-			page := browser(t, "http://"+at+"/#"+strings.ReplaceAll(key, " ", "%20"))
+			page := browser(t, "http://"+at+"/#"+r.shortToken(r.register("").Token, `{"scope":"hear+speak","channels":[5]}`))
 			shown := func() []string {
 				return evaluate[[]string](t, page, `[...document.querySelectorAll("li")].map(li => li.textContent.replace(/^\d+: /, ""))`)
 			}

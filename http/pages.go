@@ -29,10 +29,12 @@ import (
 // houseDomains are the ends of names that no public name server answers for.
 var houseDomains = []string{".localhost", ".local", ".lan", ".home.arpa", ".internal", ".fritz.box"}
 
+var noReferrer = []string{"no-referrer"}
+
 // keepOut refuses what a page of a stranger may not ask for.
 func (s *Server) keepOut(next nethttp.Handler) nethttp.Handler {
 	return nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
-		w.Header().Set("Referrer-Policy", "no-referrer")
+		w.Header()["Referrer-Policy"] = noReferrer
 		refusal := s.pageFault(r)
 		if refusal == nil {
 			next.ServeHTTP(w, r)
@@ -74,8 +76,10 @@ func (s *Server) pageFault(r *nethttp.Request) *bridge.Error {
 // where a proxy has changed the Host.
 func (s *Server) originAllowed(r *nethttp.Request) bool {
 	origin := r.Header.Get("Origin")
-	site := r.Header.Get("Sec-Fetch-Site")
-	if origin == "" || site == "same-origin" || origin == "file://" && site == "" {
+	if origin == "" {
+		return true
+	}
+	if site := r.Header.Get("Sec-Fetch-Site"); site == "same-origin" || origin == "file://" && site == "" {
 		return true
 	}
 	if u, err := url.Parse(origin); err == nil && u.Host != "" && sameHost(u, r.Host) {

@@ -91,8 +91,10 @@ func (s *Server) passes(next nethttp.Handler) nethttp.Handler {
 // carriedPass returns what a request carries where a pass would be, and where that
 // is; or nothing.
 func carriedPass(r *nethttp.Request) (text, field string) {
-	if q := r.URL.Query(); q.Has(passParameter) {
-		return q.Get(passParameter), passParameter
+	if r.URL.RawQuery != "" {
+		if q := r.URL.Query(); q.Has(passParameter) {
+			return q.Get(passParameter), passParameter
+		}
 	}
 	for _, offered := range websocket.Subprotocols(r) {
 		if text, found := strings.CutPrefix(offered, passSubprotocol); found {

@@ -42,29 +42,33 @@ func isSenders(path string) bool {
 
 func (s *Server) routes() nethttp.Handler {
 	r := mux.NewRouter().SkipClean(true) // a path that is almost right is 404, not a redirect
-	for path, methods := range map[string]calls{
-		"/me":                    {nethttp.MethodGet: s.me},
-		"/tokens":                {nethttp.MethodPost: s.makePass},
-		"/register":              {nethttp.MethodPost: s.register},
-		"/channels":              {nethttp.MethodGet: s.listChannels},
-		"/channels/join":         {nethttp.MethodGet: s.joinStream, nethttp.MethodPost: s.joinMailbox},
-		"/messages":              {nethttp.MethodGet: s.messages},
-		"/channels/join/async":   {nethttp.MethodPost: s.joinAsync},
-		"/callbacks":             {nethttp.MethodGet: s.listCallbacks},
-		"/callbacks/rotate":      {nethttp.MethodPost: s.rotateSecret},
-		"/callbacks/replay":      {nethttp.MethodPost: s.replayFailed},
-		"/channels/leave":        {nethttp.MethodPost: s.leave},
-		"/channels/{id}/members": {nethttp.MethodGet: s.members},
-		"/senders/{id}":          {nethttp.MethodDelete: s.deleteSender},
-		"/broadcast":             {nethttp.MethodPost: s.publish(bridge.Broadcast)},
-		"/send":                  {nethttp.MethodPost: s.publish(bridge.Send)},
-		"/mqtt":                  {nethttp.MethodGet: s.joinMQTT},
-		healthPath:               {nethttp.MethodGet: s.health, nethttp.MethodHead: s.health},
-		readyPath:                {nethttp.MethodGet: s.ready, nethttp.MethodHead: s.ready},
-		"/openapi.yaml":          {nethttp.MethodGet: s.showOpenAPI, nethttp.MethodHead: s.showOpenAPI},
-		metricsPath:              {nethttp.MethodGet: s.showMetrics, nethttp.MethodHead: s.showMetrics},
+	// The router tries one after the other: what is asked most comes first.
+	for _, way := range []struct {
+		path string
+		calls
+	}{
+		{"/broadcast", calls{nethttp.MethodPost: s.publish(bridge.Broadcast)}},
+		{"/send", calls{nethttp.MethodPost: s.publish(bridge.Send)}},
+		{"/messages", calls{nethttp.MethodGet: s.messages}},
+		{"/channels/join", calls{nethttp.MethodGet: s.joinStream, nethttp.MethodPost: s.joinMailbox}},
+		{"/me", calls{nethttp.MethodGet: s.me}},
+		{"/tokens", calls{nethttp.MethodPost: s.makePass}},
+		{"/register", calls{nethttp.MethodPost: s.register}},
+		{"/channels", calls{nethttp.MethodGet: s.listChannels}},
+		{"/channels/join/async", calls{nethttp.MethodPost: s.joinAsync}},
+		{"/callbacks", calls{nethttp.MethodGet: s.listCallbacks}},
+		{"/callbacks/rotate", calls{nethttp.MethodPost: s.rotateSecret}},
+		{"/callbacks/replay", calls{nethttp.MethodPost: s.replayFailed}},
+		{"/channels/leave", calls{nethttp.MethodPost: s.leave}},
+		{"/channels/{id}/members", calls{nethttp.MethodGet: s.members}},
+		{"/senders/{id}", calls{nethttp.MethodDelete: s.deleteSender}},
+		{"/mqtt", calls{nethttp.MethodGet: s.joinMQTT}},
+		{healthPath, calls{nethttp.MethodGet: s.health, nethttp.MethodHead: s.health}},
+		{readyPath, calls{nethttp.MethodGet: s.ready, nethttp.MethodHead: s.ready}},
+		{"/openapi.yaml", calls{nethttp.MethodGet: s.showOpenAPI, nethttp.MethodHead: s.showOpenAPI}},
+		{metricsPath, calls{nethttp.MethodGet: s.showMetrics, nethttp.MethodHead: s.showMetrics}},
 	} {
-		r.Handle(path, s.dispatch(methods))
+		r.Handle(way.path, s.dispatch(way.calls))
 	}
 	r.NotFoundHandler = s.dispatch(nil)
 	api := s.guard(s.passes(r))

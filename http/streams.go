@@ -56,11 +56,15 @@ func (s *streams) end() {
 	}
 }
 
-// connect gives a stream its connection.
+// connect gives a stream its connection, without what is around it for the time that
+// nobody is known on it: whoever ends the stream closes all of it.
 func (s *streams) connect(st *stream, conn net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st.conn = conn
+	if v, ok := conn.(*visitor); ok {
+		st.conn = v.Conn
+	}
 	if s.cut {
 		_ = conn.Close()
 	}

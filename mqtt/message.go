@@ -15,20 +15,21 @@ import (
 // message is one publish on its way to many sessions, which share it and its
 // encodings. Nobody changes it once it is delivered.
 type message struct {
-	topic   string
-	payload []byte
-	qos     byte
-	retain  bool            // as published
-	extras  *extras         // of a publisher that speaks MQTT 5
+	// What is read for each receiver comes first, within 96 bytes.
+	topic     string
+	payload   []byte
+	extras    *extras                     // of a publisher that speaks MQTT 5
+	expires   int64                       // Unix milliseconds; 0: never
+	encodings [4]atomic.Pointer[encoding] // by version and QoS
+	many      bool                        // it goes to more than one: encodings are kept
+	qos       byte
+	retain    bool // as published
+	own       bool // it is the gateway's
+
 	origin  *session        // nil: the gateway
-	expires int64           // Unix milliseconds; 0: never
 	channel *bridge.Message // nil: not on a channel
-	own     bool            // it is the gateway's
-	many    bool            // it goes to more than one: encodings are kept
 	saved   savedBody       // the keeper's
 	state   atomic.Uint64   // see budget.go
-
-	encodings [4]atomic.Pointer[encoding] // by version and QoS
 }
 
 // encoding is a PUBLISH as some version and QoS has it. What differs from

@@ -28,42 +28,46 @@ const (
 // queue for QoS 0 and 1 alike, so that their order holds, its own packet ids
 // and its own window. It knows no socket: a connection takes from it by fill.
 type session struct {
+	// What each delivery changes comes first, within one line of the processor's cache
+	// (64 bytes), and what it only reads within the next: with fifty sessions on two
+	// cores a line more costs a seventh of the time.
+	mu    sync.Mutex // guards what follows down to stale
+	conn  *conn      // nil: away
+	queue outbound.Fifo[delivery]
+	bytes int // weight of queue and inflight, without the backlog
+	loose int // see budget
+	ended bool
+	noted bool // it is on the keeper's list
+
+	lent         int         // see budget
+	limits       queueLimits // it does not change, nor does keeper
+	backlog      int         // deliveries in queue that were retained when the client subscribed
+	backlogBytes int         // weight of those in queue and inflight
+	keeper       *keeper     // nil: nothing is kept on disk
+	lastSeq      uint64      // of the last delivery at QoS 1
+
+	inflight  outbound.Fifo[delivery]
+	sent      int // of inflight, on this connection
+	window    int
+	received  map[uint16]struct{} // QoS 2 publishes whose PUBREL is due
+	lastSaved uint64              // lastSeq, when the keeper last looked
+	lastID    uint16
+	durable   bool // it outlives its connection: keep > 0
+	stale     bool // its record has to be written, not only its queue
+
 	key      sessionKey
 	hold     *bridge.Hold
 	voucher  string // of its sender when it began
 	owner    *owner
 	counters *bridge.Counters
-	limits   queueLimits
 	access   atomic.Pointer[access] // nil: everything
 	overflow atomic.Int64           // Unix seconds when a full queue was last logged
-
-	keeper *keeper // nil: nothing is kept on disk
-	number uint64  // on disk
+	number   uint64                 // on disk
 
 	subMu    sync.Mutex // guards what it subscribed to; taken before any other lock
 	subs     map[string]*subscription
 	subBytes int // about what they take of memory, at most
 	channels map[bridge.Channel]*joined
-
-	mu           sync.Mutex // guards all below
-	conn         *conn      // nil: away
-	ended        bool
-	queue        outbound.Fifo[delivery]
-	bytes        int // weight of queue and inflight, without the backlog
-	backlog      int // deliveries in queue that were retained when the client subscribed
-	backlogBytes int // weight of those in queue and inflight
-	loose, lent  int // see budget
-	inflight     outbound.Fifo[delivery]
-	sent         int // of inflight, on this connection
-	lastID       uint16
-	window       int
-	received     map[uint16]struct{} // QoS 2 publishes whose PUBREL is due
-
-	durable   bool   // it outlives its connection: keep > 0
-	lastSeq   uint64 // of the last delivery at QoS 1
-	lastSaved uint64 // lastSeq, when the keeper last looked
-	noted     bool   // it is on the keeper's list
-	stale     bool   // and its record has to be written, not only its queue
 
 	// The keeper's own:
 	savedRows  []savedRow // what is on disk, in order
@@ -316,16 +320,16 @@ func (s *session) next(now time.Time) (d delivery, again, ok bool) {
 		return *s.inflight.At(s.sent - 1), true, true
 	}
 	for s.queue.Len() > 0 {
-		d = *s.queue.At(0)
-		if d.m.expired(now) {
+		first := s.queue.At(0)
+		if first.m.expired(now) {
+			d = s.pop()
+			s.uncount(&d)
 			s.counters.Drop(bridge.MQTT, bridge.Expired, 1)
 			s.changed(false)
-			s.pop()
-			s.uncount(&d)
 			continue
 		}
-		if d.qos == 0 {
-			s.pop()
+		if first.qos == 0 {
+			d = s.pop()
 			s.uncount(&d)
 			return d, false, true
 		}
@@ -337,8 +341,8 @@ func (s *session) next(now time.Time) (d delivery, again, ok bool) {
 		if n := s.inflight.Len(); n >= s.window || n > 0 && s.inflight.At(0).id == id {
 			return d, false, false
 		}
+		d = s.pop()
 		s.lastID, d.id = id, id
-		s.pop()
 		s.inflight.Push(d)
 		s.sent++
 		return d, d.again, true

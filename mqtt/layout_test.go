@@ -1,0 +1,22 @@
+package mqtt
+
+import (
+	"testing"
+	"unsafe"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// A delivery changes one line of the cache of a session, and reads the next.
+func TestASessionsHotFieldsAreTogether(t *testing.T) {
+	const line = 64
+	s := &session{}
+	assert.Less(t, unsafe.Offsetof(s.noted), uintptr(line), "with all before it")
+	assert.EqualValues(t, line, unsafe.Offsetof(s.lent), "begins the next")
+	assert.LessOrEqual(t, unsafe.Offsetof(s.lastSeq)+8, uintptr(2*line))
+	all := make([]*session, 100)
+	for i := range all {
+		all[i] = &session{}
+		assert.Zero(t, uintptr(unsafe.Pointer(all[i]))%line, "the allocator puts it at the start of a line")
+	}
+}

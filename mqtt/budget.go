@@ -17,7 +17,7 @@ type budget struct {
 }
 
 const (
-	entryBytes = 112      // of a delivery in a queue, and in the keeper's list of rows
+	entryBytes = 72       // of a delivery in a queue, and in the keeper's list of rows
 	loanBytes  = 8 << 10  // lent at a time
 	loanMost   = 64 << 10 // lent to one session
 	smallBytes = 4 << 10  // of a message that every session gets that has nothing waiting
@@ -99,7 +99,7 @@ const (
 )
 
 // messageBytes is what a message takes besides its texts.
-const messageBytes = 192
+const messageBytes = 176
 
 // bodyBytes is about what a message takes of memory.
 func (m *message) bodyBytes() int64 {

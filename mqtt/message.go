@@ -52,12 +52,12 @@ func seconds(ms int64) int64 { return (ms + 999) / 1000 }
 
 // encode returns the message's encoding for a version and QoS, made once if it
 // goes to many, unless it carries subscription identifiers.
-func (m *message) encode(version, qos byte, subIDs []int, all *budget) (*encoding, error) {
+func (m *message) encode(version, qos byte, subIDs *[]int, all *budget) (*encoding, error) {
 	i := int(qos)
 	if version == version5 {
 		i += 2
 	}
-	kept := m.many && len(subIDs) == 0
+	kept := m.many && subIDs == nil
 	if kept {
 		if e := m.encodings[i].Load(); e != nil {
 			return e, nil
@@ -71,7 +71,7 @@ func (m *message) encode(version, qos byte, subIDs []int, all *budget) (*encodin
 }
 
 // build makes an encoding.
-func (m *message) build(version, qos byte, subIDs []int) (*encoding, error) {
+func (m *message) build(version, qos byte, subIDs *[]int) (*encoding, error) {
 	if version != version5 && len(m.topic) > 0 {
 		return m.buildPlain(qos), nil
 	}
@@ -85,7 +85,9 @@ func (m *message) build(version, qos byte, subIDs []int) (*encoding, error) {
 	}
 	if version == version5 {
 		pk.Properties = m.properties()
-		pk.Properties.SubscriptionIdentifier = subIDs
+		if subIDs != nil {
+			pk.Properties.SubscriptionIdentifier = *subIDs
+		}
 	}
 	var buf bytes.Buffer
 	if err := pk.PublishEncode(&buf); err != nil {
@@ -174,7 +176,7 @@ func (m *message) properties() packets.Properties {
 // delivery is one message in one session's queue.
 type delivery struct {
 	m      *message
-	subIDs []int  // shared with the route
+	subIDs *[]int // shared with the route; nil: none
 	seq    uint64 // at QoS 1: its number in the session
 	id     uint16 // packet identifier; 0: not sent yet
 	qos    byte

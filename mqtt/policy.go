@@ -353,9 +353,9 @@ func (b *Broker) greet(s *session, f packets.Subscription, subID int, existed bo
 	if shared {
 		return // MQTT 5, 4.8.2: no retained messages
 	}
-	var ids []int
+	var ids *[]int
 	if subID > 0 {
-		ids = []int{subID}
+		ids = &[]int{subID}
 	}
 	if filter == b.tree.Me() {
 		payload, _ := json.Marshal(struct {

@@ -31,8 +31,8 @@ type target struct {
 	qos     byte
 	noLocal bool // all of its filters are
 	asIs    bool
-	member  bool // by a filter with the channel in it
-	subIDs  []int
+	member  bool   // by a filter with the channel in it
+	subIDs  *[]int // subscription identifiers, in order; nil: none
 }
 
 // route is who gets a topic, as long as the subscriptions stay as they are.
@@ -332,7 +332,7 @@ func newReceivers(of []*subscription) *receivers {
 func (sub *subscription) target() target {
 	t := target{session: sub.session, qos: sub.qos, noLocal: sub.noLocal, asIs: sub.asIs, member: sub.means.Channel != 0}
 	if sub.subID > 0 {
-		t.subIDs = []int{sub.subID}
+		t.subIDs = &[]int{sub.subID}
 	}
 	return t
 }
@@ -342,9 +342,13 @@ func (t *target) merge(sub *subscription) {
 	t.noLocal = t.noLocal && sub.noLocal
 	t.asIs = t.asIs || sub.asIs
 	t.member = t.member || sub.means.Channel != 0
-	if sub.subID > 0 {
-		t.subIDs = append(t.subIDs, sub.subID)
-		slices.Sort(t.subIDs)
+	switch {
+	case sub.subID == 0:
+	case t.subIDs == nil:
+		t.subIDs = &[]int{sub.subID}
+	default:
+		*t.subIDs = append(*t.subIDs, sub.subID)
+		slices.Sort(*t.subIDs)
 	}
 }
 

@@ -209,6 +209,16 @@ func (s *session) pop() delivery {
 	return d
 }
 
+// discard takes the oldest off the queue for good.
+func (s *session) discard() {
+	d := s.queue.At(0)
+	if d.backlog {
+		s.backlog--
+	}
+	s.uncount(d)
+	s.queue.RemoveAt(0)
+}
+
 // uncount ends what a delivery counts for.
 func (s *session) uncount(d *delivery) {
 	if d.backlog {
@@ -246,12 +256,10 @@ func (s *session) detach(c *conn) (was bool) {
 	keep := newQueue()
 	n := s.queue.Len()
 	for s.queue.Len() > 0 {
-		d := *s.queue.At(0)
-		if d.qos > 0 {
+		if s.queue.At(0).qos > 0 {
 			keep.Push(s.queue.Pop())
 		} else {
-			s.pop()
-			s.uncount(&d)
+			s.discard()
 		}
 	}
 	s.queue = keep
@@ -294,44 +302,45 @@ func (s *session) fill(c *conn, buf []byte, now time.Time) []byte {
 		return buf
 	}
 	for len(buf) < batch {
-		d, again, ok := s.next(now)
-		if !ok {
+		d, again := s.next(now)
+		if d == nil {
 			break
 		}
 		var fits bool
 		if buf, fits = d.appendTo(buf, c, again, now); !fits {
 			s.counters.Drop(bridge.MQTT, bridge.TooLarge, 1)
-			if d.qos > 0 {
-				s.settle(s.sent - 1)
-			}
+		}
+		switch {
+		case d.qos == 0:
+			s.discard()
+		case !fits:
+			s.settle(s.sent - 1)
 		}
 	}
 	return buf
 }
 
-// next returns the delivery to send, moved to the in-flight window if it wants
-// an acknowledgement.
-func (s *session) next(now time.Time) (d delivery, again, ok bool) {
+// next returns the delivery to send, where it stands: at QoS 0 first in the queue,
+// from which it is to be discarded; else last of what was sent of the in-flight
+// window, and whether it may have been sent before. nil: there is none.
+func (s *session) next(now time.Time) (d *delivery, again bool) {
 	if s.sent < s.inflight.Len() {
 		if s.sent >= s.window { // it may be smaller than on the last connection
-			return d, false, false
+			return nil, false
 		}
 		s.sent++
-		return *s.inflight.At(s.sent - 1), true, true
+		return s.inflight.At(s.sent - 1), true
 	}
 	for s.queue.Len() > 0 {
-		first := s.queue.At(0)
-		if first.m.expired(now) {
-			d = s.pop()
-			s.uncount(&d)
+		d = s.queue.At(0)
+		if d.m.expired(now) {
+			s.discard()
 			s.counters.Drop(bridge.MQTT, bridge.Expired, 1)
 			s.changed(false)
 			continue
 		}
-		if first.qos == 0 {
-			d = s.pop()
-			s.uncount(&d)
-			return d, false, true
+		if d.qos == 0 {
+			return d, false
 		}
 		id := s.lastID + 1
 		if id == 0 {
@@ -339,15 +348,15 @@ func (s *session) next(now time.Time) (d delivery, again, ok bool) {
 		}
 		// Ids rise, so the next one can only be in use by the oldest in flight.
 		if n := s.inflight.Len(); n >= s.window || n > 0 && s.inflight.At(0).id == id {
-			return d, false, false
+			return nil, false
 		}
-		d = s.pop()
 		s.lastID, d.id = id, id
-		s.inflight.Push(d)
+		s.inflight.Push(s.pop())
 		s.sent++
-		return d, d.again, true
+		d = s.inflight.At(s.sent - 1)
+		return d, d.again
 	}
-	return d, false, false
+	return nil, false
 }
 
 // settle ends the delivery at i of those that were sent.

@@ -200,8 +200,10 @@ func encodeQueued(body uint64, d *delivery) []byte {
 		flags |= flagBacklog
 	}
 	b = append(b, flags)
-	for _, id := range d.subIDs {
-		b = binary.AppendUvarint(b, uint64(id))
+	if d.subIDs != nil {
+		for _, id := range *d.subIDs {
+			b = binary.AppendUvarint(b, uint64(id))
+		}
 	}
 	return b
 }
@@ -213,13 +215,17 @@ func decodeQueued(b []byte) (body uint64, d delivery, err error) {
 	body = binary.BigEndian.Uint64(b)
 	d.id, d.qos = binary.BigEndian.Uint16(b[8:]), 1
 	d.retain, d.backlog = b[10]&flagRetain != 0, b[10]&flagBacklog != 0
+	var ids []int
 	for b = b[11:]; len(b) > 0; {
 		id, n := binary.Uvarint(b)
 		if n <= 0 {
 			return 0, d, errDamaged
 		}
-		d.subIDs = append(d.subIDs, int(id))
+		ids = append(ids, int(id))
 		b = b[n:]
+	}
+	if ids != nil {
+		d.subIDs = &ids
 	}
 	return body, d, nil
 }

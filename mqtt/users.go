@@ -116,13 +116,11 @@ func (s *session) forgetUnread(f func(delivery) bool) {
 	defer s.mu.Unlock()
 	kept := newQueue()
 	for s.queue.Len() > 0 {
-		d := *s.queue.At(0)
-		if !f(d) {
+		if !f(*s.queue.At(0)) {
 			kept.Push(s.queue.Pop())
 			continue
 		}
-		s.pop()
-		s.uncount(&d)
+		s.discard()
 		s.counters.Drop(bridge.MQTT, bridge.Disconnected, 1)
 	}
 	s.queue = kept

@@ -66,6 +66,7 @@ func (b banner) write(w io.Writer) error {
 	row("MQTT over TLS", withScheme("mqtts://", b.at.MQTTS))
 	row("UDP", withScheme("", b.at.UDP))
 	row("TCP", withScheme("", b.at.TCP))
+	row("listens for", b.audience())
 	row("data directory", b.dataDir)
 	row("secret key", b.keyRow())
 	row("admin key", b.adminRow())
@@ -76,6 +77,21 @@ func (b banner) write(w io.Writer) error {
 	}
 	_, err := w.Write(out.Bytes())
 	return err
+}
+
+// audience says that others than this machine reach the gateway, and how to keep
+// them out; nothing if they do not.
+func (b banner) audience() string {
+	var flags []string
+	for _, l := range []struct{ flag, at string }{{"--http", b.at.HTTP}, {"--mqtt", b.at.MQTT}, {"--udp", b.at.UDP}, {"--tcp", b.at.TCP}} {
+		if host, port := reach(l.at); host == "localhost" {
+			flags = append(flags, l.flag+" 127.0.0.1:"+port)
+		}
+	}
+	if len(flags) == 0 {
+		return ""
+	}
+	return "the whole network; for this machine alone: " + strings.Join(flags, " ")
 }
 
 func (b banner) keyRow() string {

@@ -98,6 +98,7 @@ func TestBanner(t *testing.T) {
   MQTT            mqtt://localhost:1883
   UDP             192.168.1.5:3033
   TCP             [::1]:3033
+  listens for     the whole network; for this machine alone: --http 127.0.0.1:8080 --mqtt 127.0.0.1:1883
   data directory  /d
   secret key      abc  (generated; kept in /d/secret.key)
   admin key       xyz  (generated; kept in /d/admin.key)

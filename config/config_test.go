@@ -171,9 +171,11 @@ func TestDataDir(t *testing.T) {
 }
 
 func TestUnknownVariablesWarn(t *testing.T) {
-	_, warnings, err := load(t, []string{"WATCHTOWER_UDP_LISTE=:1", "WATCHTOWER_SERVICE_HOST=10.0.0.1", "WATCHTOWER_CONFIG=x", "OTHER=1"}, "")
+	_, warnings, err := load(t, []string{"WATCHTOWER_UDP_LISTE=:1", "WATCHTOWER_SERVICE_HOST=10.0.0.1", "WATCHTOWER_CONFIG=x", "OTHER=1", "WATCHTOWER_HTTP=:80", "WATCHTOWER_ALLOW_CALLBACKS=x", "WATCHTOWER_URL=x"}, "")
 	require.NoError(t, err)
 	assert.Equal(t, []config.Warning{
+		{Variable: "WATCHTOWER_ALLOW_CALLBACKS", Nearest: "WATCHTOWER_CALLBACKS_ALLOW"},
+		{Variable: "WATCHTOWER_HTTP", Nearest: "WATCHTOWER_HTTP_LISTEN"},
 		{Variable: "WATCHTOWER_SERVICE_HOST"},
 		{Variable: "WATCHTOWER_UDP_LISTE", Nearest: "WATCHTOWER_UDP_LISTEN"},
 	}, warnings)

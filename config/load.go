@@ -97,13 +97,23 @@ func environment(environ []string) map[string]string {
 	return env
 }
 
+// ClientVariables are what the command line's clients take from the environment besides
+// the settings; the gateway says nothing of them.
+var ClientVariables = []string{envPrefix + "URL", envPrefix + "NAME", envPrefix + "CAFILE"}
+
 func unknownVariables(env map[string]string) []Warning {
 	known := map[string]bool{FileVariable: true}
+	for _, name := range ClientVariables {
+		known[name] = true
+	}
 	renames := map[string]string{}
 	var names []string
 	for _, s := range Settings() {
 		known[s.Env] = true
 		names = append(names, strings.TrimPrefix(s.Env, envPrefix))
+		if s.Alias != "" {
+			renames[variable(strings.ReplaceAll(s.Alias, "-", "_"))] = s.Env
+		}
 	}
 	for old, now := range renamed {
 		renames[variable(old)] = variable(now)

@@ -30,6 +30,16 @@ type certificates struct {
 	looked time.Time
 }
 
+// Check reads the files that a configuration names, as New does. An error names the
+// setting.
+func Check(cfg config.Config) error {
+	if !cfg.TLS.On() {
+		return nil
+	}
+	_, err := readCertificates(cfg.TLS)
+	return err
+}
+
 // loadCertificates reads the files. An error names the setting.
 func loadCertificates(files config.TLS, log *logrus.Logger) (*certificates, error) {
 	c := &certificates{files: files, log: log, seen: stamp(files), looked: time.Now()}

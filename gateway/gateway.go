@@ -257,7 +257,7 @@ func (g *Gateway) Serve(ctx context.Context) error {
 		case <-ctx.Done():
 		case err = <-failed:
 		}
-		g.log.Info("stopping")
+		g.log.Debug("stopping")
 	}
 	deadline, cancel := context.WithTimeout(context.Background(), g.cfg.ShutdownTimeout)
 	defer cancel()

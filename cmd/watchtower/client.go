@@ -28,7 +28,9 @@ const (
 // client speaks to a gateway over HTTP for a person, as one named sender.
 type client struct {
 	surroundings
-	url, secretKey, dataDir, name string // as the flags give them; empty: to be found
+	url, secretKey, dataDir, name string // as flags or environment give them; empty: to be found
+	caFile                        string // of certificates that sign the gateway's; empty: the system's
+	insecure                      bool   // any certificate will do
 	json                          bool
 	http                          *http.Client
 	firstGap, longestGap          time.Duration // between tries to reach a gateway again
@@ -56,6 +58,9 @@ type target struct {
 // find returns the gateway to talk to: by --url, or the one that runs on this
 // machine. The key of the local one is never sent to another.
 func (c *client) find() (target, error) {
+	if err := c.secure(); err != nil {
+		return target{}, err
+	}
 	key := c.secretKey
 	if key == "" {
 		key = c.getenv("WATCHTOWER_SECRET_KEY")
@@ -161,7 +166,7 @@ func (c *client) send(ctx context.Context, t target, r request) (*http.Response,
 		if errors.As(err, &wrapped) {
 			err = wrapped.Err // the URL may be long, and says nothing new
 		}
-		return nil, fmt.Errorf("%s does not answer: %w", t.url, err)
+		return nil, fmt.Errorf("%s does not answer: %w", t.url, explainTLS(err))
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		defer resp.Body.Close()
@@ -170,6 +175,9 @@ func (c *client) send(ctx context.Context, t target, r request) (*http.Response,
 	return resp, nil
 }
 
+// toTLSPort is what net/http answers to HTTP on a port for HTTPS.
+const toTLSPort = "Client sent an HTTP request to an HTTPS server"
+
 // readRefusal reads an answer of application/problem+json (RFC 9457), or does
 // with less.
 func readRefusal(resp *http.Response) error {
@@ -177,6 +185,9 @@ func readRefusal(resp *http.Response) error {
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, answerBytes))
 	_ = json.Unmarshal(body, &problem) // a proxy may answer with something else
 	r := &refusal{resp.StatusCode, problem.Detail}
+	if strings.HasPrefix(string(body), toTLSPort) {
+		r.detail = "this port speaks TLS: give --url with https://"
+	}
 	if r.detail == "" {
 		r.detail = problem.Title
 	}

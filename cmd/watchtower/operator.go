@@ -61,15 +61,14 @@ type operator struct {
 // after it.
 func signedIn(cmd *cobra.Command, sys surroundings, do func(context.Context, operator) error) error {
 	c := newClient(sys)
-	text := func(name string) string { return cmd.Flags().Lookup(name).Value.String() }
-	c.url, c.dataDir, c.json = text("url"), text("data-dir"), text("json") == "true"
+	c.readFlags(cmd.Flags())
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	t, err := c.find()
 	if err != nil {
 		return err
 	}
-	key, err := c.adminKey(t, text("admin-key"))
+	key, err := c.adminKey(t, cmd.Flags().Lookup("admin-key").Value.String())
 	if err != nil {
 		return err
 	}

@@ -21,11 +21,9 @@ func clientCommands(sys surroundings) []*cobra.Command {
 	}
 	for _, cmd := range commands {
 		f := cmd.Flags()
-		f.String("url", "", "the gateway's URL (default: the one on this machine)")
+		addReach(f)
 		f.String("secret-key", "", "the gateway's secret key (default: that of the one on this machine)")
-		f.String("data-dir", "", "the data directory of the gateway on this machine")
 		f.String("name", "", "name to speak by (default: cli- and the host's name)")
-		f.Bool("json", false, "print JSON")
 	}
 	return commands
 }
@@ -34,9 +32,7 @@ func clientCommands(sys surroundings) []*cobra.Command {
 // SIGINT or SIGTERM. Stop gives the signals back.
 func clientFor(cmd *cobra.Command, sys surroundings) (c *client, ctx context.Context, stop func()) {
 	c = newClient(sys)
-	text := func(name string) string { return cmd.Flags().Lookup(name).Value.String() }
-	c.url, c.secretKey, c.dataDir, c.name = text("url"), text("secret-key"), text("data-dir"), text("name")
-	c.json = text("json") == "true"
+	c.readFlags(cmd.Flags())
 	ctx, stop = signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	return c, ctx, stop
 }

@@ -29,17 +29,23 @@ func program(t *testing.T, args ...string) (code int, out, err string) {
 func TestExitCodes(t *testing.T) {
 	bad := filepath.Join(t.TempDir(), "bad.yaml")
 	require.NoError(t, os.WriteFile(bad, []byte("upd: {listen: x}\nopen: 5\n"), 0o600))
+	tls := filepath.Join(t.TempDir(), "tls.yaml")
+	require.NoError(t, os.WriteFile(tls, []byte("tls: {certificate: none.pem, key: none.key}\nhttp: {tls_listen: ':8443'}\n"), 0o600))
 	for _, c := range []struct {
 		args []string
 		code int
 		err  string
 	}{
+		{[]string{"config", "check", tls}, exitError, "tls.certificate, tls.key: open none.pem"},
 		{[]string{"version"}, 0, ""},
 		{[]string{"--version"}, 0, ""},
 		{[]string{"broadcast", "5"}, exitUsage, "nothing to say"},
 		{[]string{"--help"}, 0, ""},
 		{[]string{"serve", "--help"}, 0, ""},
 		{[]string{"config", "print"}, 0, ""},
+		{[]string{"help", "senders", "list"}, 0, ""},
+		{[]string{"help", "frob"}, exitUsage, "frob"},
+		{[]string{"help", "senders", "frob"}, exitUsage, "frob"},
 		{[]string{"brodcast"}, exitUsage, "Did you mean this? broadcast"},
 		{[]string{"--htp"}, exitUsage, "unknown flag: --htp (watchtower --help says more)"},
 		{[]string{"serve", "now"}, exitUsage, `"now"`},

@@ -53,12 +53,18 @@ func usagef(format string, args ...any) error { return usageError{fmt.Sprintf(fo
 // run executes a command line and returns the exit code.
 func run(args []string, sys surroundings) int {
 	understood := false
+	out := &printer{to: sys.out}
+	sys.out = out
 	root := rootCommand(sys)
 	root.PersistentPreRun = func(*cobra.Command, []string) { understood = true }
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(context.Background())
-	if err == nil {
+	if err == nil && out.err == nil {
 		return 0
+	}
+	if err == nil {
+		fmt.Fprintf(sys.err, "watchtower: standard output: %s\n", describe(out.err))
+		return exitError
 	}
 	var usage usageError
 	if !understood || errors.As(err, &usage) {
@@ -68,6 +74,21 @@ func run(args []string, sys surroundings) int {
 	}
 	fmt.Fprintf(sys.err, "watchtower: %s\n", describe(err))
 	return exitError
+}
+
+// printer is standard output. It keeps the first error, so that no command ends well
+// whose answer did not arrive.
+type printer struct {
+	to  io.Writer
+	err error
+}
+
+func (p *printer) Write(b []byte) (int, error) {
+	n, err := p.to.Write(b)
+	if p.err == nil {
+		p.err = err
+	}
+	return n, err
 }
 
 // describe writes an error on one line, and the faults of a configuration,
@@ -100,6 +121,7 @@ func rootCommand(sys surroundings) *cobra.Command {
 	showOnly(root.Flags(), "http", "udp", "tcp", "mqtt", "secret-key", "open", "data-dir", "allow-callbacks", "config", "log-level", "log-format")
 	root.RunE = serve.RunE
 	root.Long += " watchtower serve --help lists every setting."
+	root.SetHelpCommand(helpCommand(root))
 	root.AddCommand(serve, configCommand(sys), passwdCommand(sys), benchCommand(sys), versionCommand())
 	root.AddCommand(clientCommands(sys)...)
 	root.AddCommand(adminKeyCommand(sys), sendersCommand(sys))
@@ -120,6 +142,25 @@ func showOnly(flags *pflag.FlagSet, names ...string) {
 		shown[name] = true
 	}
 	flags.VisitAll(func(f *pflag.Flag) { f.Hidden = !shown[f.Name] })
+}
+
+// helpCommand is cobra's, with an error for what is no command.
+func helpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Help about any command",
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if err != nil {
+				return usageError{err.Error()}
+			}
+			if len(rest) > 0 {
+				return usagef("unknown command %q for %q", rest[0], cmd.CommandPath())
+			}
+			cmd.InitDefaultHelpFlag()
+			return cmd.Help()
+		},
+	}
 }
 
 func versionCommand() *cobra.Command {

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"golang.org/x/term"
 )
 
 // said is a broadcast, or a send if it has receivers.
@@ -25,10 +27,8 @@ func (c *client) readMessage(args []string) (message []byte, raw bool, err error
 	if text := strings.Join(args, " "); len(args) > 0 && text != "-" {
 		return []byte(text), !utf8.ValidString(text), nil
 	}
-	if f, ok := c.in.(*os.File); ok {
-		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-			fmt.Fprintln(c.err, "watchtower: reading the message from the terminal, Ctrl-D ends it")
-		}
+	if f, ok := c.in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		fmt.Fprintln(c.err, "watchtower: reading the message from the terminal, Ctrl-D ends it")
 	}
 	// Far above any gateway's limit, which the gateway itself explains.
 	message, err = io.ReadAll(io.LimitReader(c.in, 1<<20))

@@ -35,10 +35,8 @@ func sendersCommand(sys surroundings) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	f := cmd.PersistentFlags()
-	f.String("url", "", "the gateway's URL (default: the one on this machine)")
+	addReach(f)
 	f.String("admin-key", "", "the gateway's admin key (default: that of the one on this machine)")
-	f.String("data-dir", "", "the data directory of the gateway on this machine")
-	f.Bool("json", false, "print JSON")
 	cmd.AddCommand(
 		listCommand(sys),
 		senderCommand(sys, "show SENDER", "Show one sender", 1, func(_ context.Context, o operator, s listedSender, _ string) error {

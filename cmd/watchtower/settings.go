@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"watchtower/config"
+	"watchtower/gateway"
 )
 
 // loadConfig returns the effective configuration.
@@ -38,6 +39,9 @@ func configCommand(sys surroundings) *cobra.Command {
 			environ := []string{"HOME=" + sys.getenv("HOME"), "STATE_DIRECTORY=" + sys.getenv("STATE_DIRECTORY")}
 			c, _, err := config.Load(nil, environ, args[0])
 			if err != nil {
+				return err
+			}
+			if err := gateway.Check(c); err != nil {
 				return err
 			}
 			for _, weak := range c.Weak() {

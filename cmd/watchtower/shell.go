@@ -21,7 +21,7 @@ func shellQuote(s string) string {
 }
 
 // thisProgram is how to call this program in another terminal: by its name
-// where PATH leads to it, else by its path.
+// where PATH leads to it, by go run where that built it for one run, else by its path.
 func thisProgram() string {
 	path, err := os.Executable()
 	if err != nil {
@@ -29,6 +29,9 @@ func thisProgram() string {
 	}
 	if named, err := exec.LookPath("watchtower"); err == nil && sameFile(named, path) {
 		return "watchtower"
+	}
+	if strings.Contains(path, "/go-build") && strings.Contains(path, "/exe/") {
+		return "go run ./cmd/watchtower"
 	}
 	return shellQuote(path)
 }

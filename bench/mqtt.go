@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// The first bytes of packets of MQTT 3.1.1 (section 2.2).
+// The first bytes of packets (MQTT 3.1.1, section 2.2).
 const (
 	mqttConnect   = 0x10
 	mqttConnack   = 0x20
@@ -50,7 +50,7 @@ func (s *server) dialMQTT(n int) (conn, error) {
 	return c, nil
 }
 
-// connect does CONNECT and CONNACK (sections 3.1 and 3.2). A gateway remembers
+// connect does CONNECT and CONNACK (MQTT 3.1.1, sections 3.1 and 3.2). A gateway remembers
 // clients whose id is a name, which one with a slash is not.
 func (c *mqttConn) connect(id string) error {
 	o := c.server.opts
@@ -80,7 +80,7 @@ func mqttString(b []byte, s string) []byte {
 	return append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...)
 }
 
-// mqttLength appends a remaining length (section 2.2.3).
+// mqttLength appends a remaining length (MQTT 3.1.1, section 2.2.3).
 func mqttLength(b []byte, n int) []byte {
 	for ; n >= 0x80; n >>= 7 {
 		b = append(b, byte(n)|0x80)
@@ -136,7 +136,7 @@ func fill(template string, channel uint32) string {
 	return strings.ReplaceAll(template, "{channel}", strconv.FormatUint(uint64(channel), 10))
 }
 
-// join subscribes (sections 3.8 and 3.9).
+// join subscribes (MQTT 3.1.1, sections 3.8 and 3.9).
 func (c *mqttConn) join(channels []uint32) error {
 	o := c.server.opts
 	return patiently(c.nc, func() error {
@@ -196,7 +196,7 @@ func (c *mqttConn) listen(e *ear) error {
 }
 
 // published takes a PUBLISH, and puts its PUBACK to those that will be written
-// (sections 3.3 and 3.4).
+// (MQTT 3.1.1, sections 3.3 and 3.4).
 func (c *mqttConn) published(e *ear, first byte, body []byte) error {
 	if len(body) < 2 {
 		return errMQTT

@@ -80,7 +80,7 @@ type Registration struct {
 	Token string
 }
 
-// Web is a request to register over HTTP (HTTP API, "Who may use an id").
+// Web is a request to register over HTTP (docs/http.md, "Who may use an id").
 type Web struct {
 	SecretKey string
 	Name      string // optional

@@ -27,7 +27,7 @@ const (
 )
 
 // jsonOverhead is how much a body may have around the largest message. A byte
-// of the message takes up to 6 as JSON (HTTP API, section 1).
+// of the message takes up to 6 as JSON (RFC 8259, section 7).
 const (
 	jsonOverhead  = 64 << 10
 	jsonExpansion = 6

@@ -16,8 +16,7 @@ type channelList struct {
 	Channels []bridge.Channel `json:"channels"`
 }
 
-// register answers POST /register (HTTP API, section 1 and "Who may use an
-// id").
+// register answers POST /register (docs/http.md, "Who may use an id").
 func (s *Server) register(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	body, err := s.readObject(r, &body{limit: intake.Free}) // a name and a key
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 const timeFormat = "2006-01-02T15:04:05.000Z"
 
 // appendMessage appends a message as the one line of JSON that streams and
-// callbacks carry, without a newline (HTTP API, section 1).
+// callbacks carry, without a newline (docs/http.md, "Messages").
 func appendMessage(b []byte, m *bridge.Message) []byte {
 	b = append(b, `{"id":"`...)
 	at := len(b)

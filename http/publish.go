@@ -130,7 +130,7 @@ func known(t bridge.Type, names ...string) []string {
 }
 
 // readSpoken reads a broadcast or send: a JSON body, or the bytes of the
-// message with all else in the query (HTTP API, section 2).
+// message with all else in the query (docs/http.md, "Messages").
 func (s *Server) readSpoken(r *nethttp.Request, t bridge.Type) (spoken, error) {
 	media, err := mediaType(r)
 	if err != nil {

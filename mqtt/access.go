@@ -10,7 +10,7 @@ import (
 type User struct {
 	Hash []byte // bcrypt
 	// Rules is what the user may read and write; nil: everything. What the
-	// gateway's own tree forbids stays forbidden (topic tree, "Access").
+	// gateway's own tree forbids stays forbidden (docs/broker.md, "Users").
 	Rules []Rule
 }
 

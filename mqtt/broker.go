@@ -381,7 +381,7 @@ func (b *Broker) changeExpiry(s *session, seconds uint32) error {
 
 // warn logs an event, once a minute at most of who causes it.
 func (b *Broker) warn(who, event string, c *conn) {
-	if b.noisy.quiet(who, event, b.now()) {
+	if b.noisy.allow(who, event, b.now()) {
 		b.log.WithField("client", shorten(c.clientID)).WithField("remote", c.remote).Warn(event)
 	}
 }

@@ -51,7 +51,7 @@ func (o *owner) adopt(end func()) {
 
 // identify finds the sender of a client: by its user name and password where the
 // configuration has that user, else by its token, or by the secret key and its
-// client id (topic tree, "Who a client is").
+// client id (docs/topics.md, "Who a client is").
 func (b *Broker) identify(c *conn, userName string, password []byte, assigned bool) (identity, packets.Code) {
 	id := identity{owner: &owner{}, key: sessionKey{client: c.clientID}}
 	name := c.clientID // as a sender

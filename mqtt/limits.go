@@ -134,7 +134,7 @@ func (b *Broker) overflowed(s *session, v verdict) {
 // crowded logs that all queues together are full, once a minute whoever it
 // meets: it is nobody's fault alone.
 func (b *Broker) crowded(s *session) {
-	if b.noisy.quiet("", "limits.mqtt_queue_bytes", b.now()) {
+	if b.noisy.allow("", "limits.mqtt_queue_bytes", b.now()) {
 		b.log.WithFields(logrus.Fields{"client": shorten(s.key.client), "held": b.budget.used.Load(), "sessions": b.budget.sessions.Load()}).
 			Warn("messages dropped: the queues of all MQTT clients together are full (limits.mqtt_queue_bytes)")
 	}

@@ -129,7 +129,7 @@ func (b *Broker) put(m *message) error {
 // refuse counts a publish that was refused, and logs it once a minute at most.
 func (b *Broker) refuse(s *session, topic string, why error) {
 	b.hub.Counters().Drop(bridge.MQTT, dropReason(why), 1)
-	if b.noisy.quiet(s.key.client, "publish to "+shorten(topic), b.now()) {
+	if b.noisy.allow(s.key.client, "publish to "+shorten(topic), b.now()) {
 		b.log.WithField("client", shorten(s.key.client)).WithField("sender", s.sender().ID()).WithField("topic", shorten(topic)).
 			WithError(why).Warn("publish refused")
 	}

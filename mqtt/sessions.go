@@ -30,7 +30,7 @@ func newSessions() *sessions {
 
 // attach gives a connection its session: the one of its key, or a new one. The
 // connection that has it is ended first, and can do nothing any more when the
-// new one is told yes (doc.go, "The life of a session"). Then it queues CONNACK,
+// new one is told yes (mqtt/doc.go, "The life of a session"). Then it queues CONNACK,
 // and only after that anything of the session's.
 func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool) packets.Code {
 	ss := b.sessions

@@ -27,8 +27,8 @@ func newThrottle(every time.Duration) *throttle {
 	return &throttle{every: every, last: map[event]time.Time{}, of: map[string]int{}}
 }
 
-// quiet reports whether the event is to be let through, and notes that it was.
-func (t *throttle) quiet(who, what string, now time.Time) bool {
+// allow reports whether the event is to be let through, and notes that it was.
+func (t *throttle) allow(who, what string, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	e := event{who, what}

@@ -19,13 +19,13 @@ import (
 )
 
 // The limits of unconfirmed ids, those that were registered over UDP and have
-// not been used yet (section 1, rule 3).
+// not been used yet (docs/protocol.md, "Over UDP").
 const (
 	UnconfirmedFor   = 10 * time.Second
 	UnconfirmedLimit = 10_000
 )
 
-// DefaultIdleTimeout is how long a UDP client may be silent (section 1, rule 4).
+// DefaultIdleTimeout is how long a UDP client may be silent (docs/protocol.md, "Over UDP").
 const DefaultIdleTimeout = 2 * time.Minute
 
 // Options are the rules for basic frames. Zero durations and limits stand for

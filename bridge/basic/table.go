@@ -10,7 +10,7 @@ import (
 )
 
 // Table executes basic frames that come in datagrams, and owns the ids that it
-// gives: each is pinned to an address and port (section 1, rules 1 to 4). Its
+// gives: each is pinned to an address and port (docs/protocol.md, "Over UDP"). Its
 // methods may be called from any goroutine.
 type Table struct {
 	hub    *bridge.Hub

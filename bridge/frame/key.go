@@ -9,7 +9,7 @@ import (
 	"github.com/dchest/siphash"
 )
 
-// Key is what tags are made with (wire protocol, "Keys").
+// Key is what tags are made with (docs/protocol.md, "Keys").
 type Key [16]byte
 
 // deviceKeyRounds makes guessing a secret key from a captured frame slow.

@@ -14,7 +14,7 @@ import (
 
 // Registrar answers registrations until a device has shown that it is at its
 // address. Up to then it keeps nothing: the cookie that the device repeats is
-// made from its address and a secret (section 2.3). Its methods may be called
+// made from its address and a secret (docs/protocol.md, "Registration"). Its methods may be called
 // from any goroutine.
 type Registrar struct {
 	hub  *bridge.Hub

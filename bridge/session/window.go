@@ -2,7 +2,7 @@ package session
 
 import "watchtower/bridge/frame"
 
-// windowSize is how far behind the newest a number may be (section 2.4).
+// windowSize is how far behind the newest a number may be (docs/protocol.md, "Numbers").
 const windowSize = 64
 
 // window knows which numbers were taken.
@@ -74,7 +74,7 @@ func (as *answers) find(seq uint32) (answer, bool) {
 	return answer{}, false
 }
 
-// verdict is what becomes of a request because of its number (section 2.4).
+// verdict is what becomes of a request because of its number (docs/protocol.md, "Numbers").
 type verdict int
 
 const (

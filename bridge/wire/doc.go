@@ -43,7 +43,7 @@ package wire
 
 import "errors"
 
-// The first bytes of basic frames (section 1, "Basic frames").
+// The first bytes of basic frames (docs/protocol.md, "Basic frames").
 const (
 	OpRegister  = 'R'
 	OpKey       = 'K'

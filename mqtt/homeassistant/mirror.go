@@ -112,15 +112,16 @@ type throttle struct{ last map[bridge.SenderID]time.Time }
 
 func newThrottle() *throttle { return &throttle{map[bridge.SenderID]time.Time{}} }
 
-func (t *throttle) quiet(key bridge.SenderID, now time.Time) bool {
+// allow reports whether the key is to be let through, and notes that it was.
+func (t *throttle) allow(key bridge.SenderID, now time.Time) bool {
 	if last, ok := t.last[key]; ok && now.Sub(last) < time.Minute {
-		return true
+		return false
 	}
 	if len(t.last) >= 1024 {
 		clear(t.last)
 	}
 	t.last[key] = now
-	return false
+	return true
 }
 
 // oneLine is a fault as a log line has it.

@@ -67,7 +67,7 @@ func (s *Service) describe(m *bridge.Message) said {
 		reason = bridge.Limit
 	}
 	s.hub.Counters().Drop(m.Via, reason, 1)
-	if !s.noisy.quiet(m.Sender, s.hub.Now()) {
+	if s.noisy.allow(m.Sender, s.hub.Now()) {
 		s.log.WithField("sender", m.Sender).WithField("name", m.Name).WithField("channel", m.Channel).
 			WithField("fault", oneLine(err)).Warn("self-description refused")
 	}

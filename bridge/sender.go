@@ -367,10 +367,13 @@ func RandomUint32() uint32 {
 	return binary.LittleEndian.Uint32(b[:])
 }
 
+// TokenPrefix is how every token of a sender begins.
+const TokenPrefix = "wt_"
+
 func newToken() string {
 	var b [24]byte
 	_, _ = rand.Read(b[:])
-	return "wt_" + base64.RawURLEncoding.EncodeToString(b[:])
+	return TokenPrefix + base64.RawURLEncoding.EncodeToString(b[:])
 }
 
 func hashToken(token string) [sha256.Size]byte { return sha256.Sum256([]byte(token)) }

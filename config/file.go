@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	// Goccy's YAML is maintained, and its tree has the position of every key,
 	// which a fault shall name.
@@ -60,6 +62,14 @@ func readBounded(file string) ([]byte, error) {
 }
 
 func (r *reader) read(data []byte) {
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // as editors of Windows begin a file
+	for i, line := range bytes.Split(data, []byte("\n")) {
+		if !utf8.Valid(line) {
+			where := fmt.Sprintf("%s:%d", r.file, i+1)
+			r.faults = append(r.faults, Fault{Problem: "not UTF-8: save the file with that encoding", Where: where})
+			return
+		}
+	}
 	tree, err := parser.ParseBytes(data, 0)
 	if err != nil {
 		r.faults = append(r.faults, r.syntaxFault(err))

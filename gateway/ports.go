@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"syscall"
+	"time"
 )
 
 // port is one address that a part listens on.
@@ -44,7 +45,7 @@ func (g *Gateway) Listen() error {
 	var taken []error
 	for _, p := range g.parts {
 		for _, o := range p.ports {
-			if err := o.bind(); err != nil {
+			if err := patientBind(o); err != nil {
 				taken = append(taken, listenError(o, err))
 				continue
 			}
@@ -60,11 +61,25 @@ func (g *Gateway) Listen() error {
 	return g.leaveWord()
 }
 
+// bindPatience is how long a port may be in use: by an outgoing connection, or by a
+// gateway that is just ending.
+const bindPatience = time.Second
+
+// patientBind binds a port, and tries again while it is in use.
+func patientBind(o *port) error {
+	for began := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		err := o.bind()
+		if !errors.Is(err, syscall.EADDRINUSE) || time.Since(began) > bindPatience {
+			return err
+		}
+	}
+}
+
 func listenError(o *port, err error) error {
 	what := err.Error()
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		what = "another program listens there"
+		what = "it is in use, by another program or a connection of one"
 	case errors.Is(err, syscall.EACCES):
 		what = "this user may not listen there (ports below 1024 need a privilege)"
 	case errors.Is(err, syscall.EADDRNOTAVAIL):

@@ -11,13 +11,21 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// mqttProtocol is the sub-protocol of MQTT over WebSocket (MQTT 5, section 6).
-const mqttProtocol = "mqtt"
+// mqttProtocols are the sub-protocols of MQTT over WebSocket: of 3.1.1 and 5 (MQTT 5,
+// section 6), and what clients of MQTT 3.1 offer.
+var mqttProtocols = []string{"mqtt", "mqttv3.1"}
+
+func offersMQTT(r *nethttp.Request) bool {
+	return websocket.IsWebSocketUpgrade(r) && slices.ContainsFunc(websocket.Subprotocols(r), func(offered string) bool {
+		return slices.Contains(mqttProtocols, offered)
+	})
+}
 
 // closePatience bounds the goodbye of a WebSocket to a client that takes nothing.
 const closePatience = 100 * time.Millisecond
 
-// joinMQTT answers GET /mqtt: from the upgrade on, the broker serves the
+// joinMQTT answers GET /mqtt, and GET / where some clients connect unless told
+// otherwise (HiveMQ's, Home Assistant): from the upgrade on, the broker serves the
 // connection.
 func (s *Server) joinMQTT(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	switch {
@@ -25,13 +33,13 @@ func (s *Server) joinMQTT(w nethttp.ResponseWriter, r *nethttp.Request) error {
 		return fault(notFound, "path", "MQTT is off")
 	case !websocket.IsWebSocketUpgrade(r):
 		return fault(invalidField, "Upgrade", "this path speaks MQTT over WebSocket: connect to it with ws:// or wss://")
-	case !slices.Contains(websocket.Subprotocols(r), mqttProtocol):
-		return fault(invalidField, "Sec-WebSocket-Protocol", "must offer %s", mqttProtocol)
+	case !offersMQTT(r):
+		return fault(invalidField, "Sec-WebSocket-Protocol", "must offer %s", mqttProtocols[0])
 	}
 	if err := s.count(r); err != nil {
 		return err
 	}
-	conn, err := s.upgrade(w, r, websocket.Upgrader{Subprotocols: []string{mqttProtocol}})
+	conn, err := s.upgrade(w, r, websocket.Upgrader{Subprotocols: mqttProtocols})
 	if conn == nil {
 		return err
 	}

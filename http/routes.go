@@ -88,6 +88,10 @@ func (s *Server) dispatch(methods calls) nethttp.Handler {
 			if err = passFault(r); err == nil {
 				err = do(w, r)
 			}
+		case methods == nil && r.Method == nethttp.MethodGet && r.URL.Path == "/" && offersMQTT(r):
+			if err = passFault(r); err == nil {
+				err = s.joinMQTT(w, r)
+			}
 		case methods == nil:
 			err = fault(notFound, "path", "%s is not part of this API", shorten(r.URL.Path))
 		default:

@@ -3,6 +3,7 @@ package mqtt
 import (
 	"context"
 	"net"
+	"strings"
 	"sync"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -53,6 +54,7 @@ func (o *owner) adopt(end func()) {
 // configuration has that user, else by its token, or by the secret key and its
 // client id (docs/topics.md, "Who a client is").
 func (b *Broker) identify(c *conn, userName string, password []byte, assigned bool) (identity, packets.Code) {
+	userName, password = b.credentials(userName, password)
 	id := identity{owner: &owner{}, key: sessionKey{client: c.clientID}}
 	name := c.clientID // as a sender
 	if user, ok := b.user(userName); ok {
@@ -83,6 +85,19 @@ func (b *Broker) identify(c *conn, userName string, password []byte, assigned bo
 		id.key.sender = id.hold.Sender().ID()
 	}
 	return id, b.refusedIdentity(c, err)
+}
+
+// credentials reads what clients of some clouds put into the user name: what follows ?
+// tells the SDK (AWS IoT), and a token without a password is one (ThingsBoard).
+func (b *Broker) credentials(userName string, password []byte) (string, []byte) {
+	if _, ok := b.user(userName); ok {
+		return userName, password
+	}
+	userName, _, _ = strings.Cut(userName, "?")
+	if len(password) == 0 && strings.HasPrefix(userName, bridge.TokenPrefix) {
+		return "", []byte(userName)
+	}
+	return userName, password
 }
 
 // checkPassword checks a configured user's password. Who has to wait, for the turn

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -26,17 +27,10 @@ const limit = 2 * time.Minute
 func main() {
 	program := flag.String("gateway", "bin/watchtower", "the program to attack")
 	calm := flag.Duration("calm", 10*time.Second, "how long the device is measured before, and under attack")
-	at := flag.String("attack", "", "be the attackers of a gateway at HTTP,MQTT,wire")
 	flag.Parse()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	err := error(nil)
-	if *at != "" {
-		err = attackAll(ctx, *at)
-	} else {
-		err = run(ctx, *program, *calm)
-	}
-	if err != nil {
+	if err := run(ctx, *program, *calm); err != nil {
 		fmt.Fprintln(os.Stderr, "attack:", err)
 		os.Exit(1)
 	}
@@ -74,20 +68,26 @@ func run(ctx context.Context, program string, calm time.Duration) error {
 	}
 	fmt.Printf("before: p99 %s over UDP, %s over MQTT; %d MiB\n\n", before.udp, before.mqtt, g.resident()>>20)
 
-	all, err := startAttackers(g)
-	if err != nil {
-		return err
+	holding, release := context.WithCancel(ctx)
+	outcomes := make([]string, len(attacks))
+	var all sync.WaitGroup
+	for i, a := range attacks {
+		all.Go(func() {
+			outcome, err := a.run(holding, g)
+			if err != nil {
+				outcome = "could not be made: " + err.Error()
+			}
+			outcomes[i] = outcome
+		})
 	}
-	defer all.release()
 	during, err := measure(ctx, g, calm) // while they begin
 	if err != nil {
+		release()
 		return fmt.Errorf("under attack: %w", err)
 	}
-	outcomes, err := all.wait()
-	if err != nil {
-		return err
-	}
+	all.Wait()
 	under, err := measure(ctx, g, calm)
+	release()
 	if err != nil {
 		return fmt.Errorf("under attack: %w", err)
 	}

@@ -42,9 +42,12 @@ var errLevels = fmt.Errorf("topic: has more than %d levels", topicLevels)
 // reasonOf is the MQTT 5 reason code of a refused publish or subscription.
 func reasonOf(refusal error) packets.Code {
 	var limit overLimit
+	var fault *bridge.Error
 	switch {
 	case errors.As(refusal, &limit):
 		return packets.ErrQuotaExceeded
+	case errors.As(refusal, &fault) && fault.Code == bridge.UnjoinedReceiver:
+		return packets.CodeNoMatchingSubscribers // clients take 0x87 for the end, and connect anew
 	case errors.Is(refusal, errLevels):
 		return packets.ErrTopicNameInvalid
 	}

@@ -81,7 +81,7 @@ func (c *conn) publish(pk *packets.Packet) error {
 	case 1:
 		return c.ack(packets.Puback, pk.PacketID, refusal)
 	case 2:
-		if refusal != nil && c.version == version5 {
+		if c.version == version5 && refusal != nil && reasonOf(refusal).Code >= packets.ErrUnspecifiedError.Code {
 			c.session.release(pk.PacketID) // an error ends the handshake (MQTT 5, 4.3.3)
 		}
 		return c.ack(packets.Pubrec, pk.PacketID, refusal)

@@ -19,8 +19,9 @@ var mayImport = map[string][]string{
 	"gateway":            {"auth", "config", "mqtt", "mqtt/homeassistant", "udp", "tcp", "http", "operator", "bridge", "bridge/frame", "bridge/store", "mqtt/store", "intake"},
 	"auth":               {"bridge"},
 	"mqtt":               {"auth", "bridge", "bridge/outbound", "intake"},
-	"http":               {"auth", "bridge", "bridge/outbound", "intake"},
+	"http":               {"auth", "bridge", "bridge/line", "bridge/outbound", "intake"},
 	"http/contract":      {},
+	"http/fuzz":          {},
 	"operator":           {"bridge"},
 	"udp":                {"auth", "bridge", "bridge/wire", "bridge/basic", "bridge/frame", "bridge/session", "datagram", "intake"},
 	"tcp":                {"auth", "bridge", "bridge/wire", "bridge/basic", "bridge/frame", "bridge/session", "bridge/outbound", "intake"},
@@ -39,6 +40,7 @@ var mayImport = map[string][]string{
 	"bridge":             {},
 	"intake":             {"auth", "bridge"},
 	"bridge/wire":        {},
+	"bridge/line":        {"bridge"},
 	"bridge/outbound":    {},
 	"config":             {},
 }

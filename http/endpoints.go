@@ -10,6 +10,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"watchtower/bridge"
+	"watchtower/bridge/line"
 )
 
 // joinCallback makes a URL the callback of channels, and gives it what was missed.
@@ -53,7 +54,7 @@ func (c *callbacks) catchUp(key endpointKey, missed replay) {
 	var fit []*delivery // the newest first
 	gaps := missed.gaps
 	for _, m := range slices.Backward(missed.messages) {
-		d := deliveryOf(m, line(m))
+		d := deliveryOf(m, line.Encode(m))
 		to := attached[m.Channel]
 		if to == nil || waits[d.id] { // nil: left meanwhile
 			continue
@@ -77,8 +78,8 @@ func (c *callbacks) catchUp(key endpointKey, missed replay) {
 }
 
 // deliveryOf is a message on its way, as a line.
-func deliveryOf(m *bridge.Message, line []byte) *delivery {
-	return &delivery{body: line[:len(line)-1], hops: m.Hops, id: webhookIDOf(m), channel: m.Channel, expires: m.Expires, said: m.Time}
+func deliveryOf(m *bridge.Message, text []byte) *delivery {
+	return &delivery{body: text[:len(text)-1], hops: m.Hops, id: webhookIDOf(m), channel: m.Channel, expires: m.Expires, said: m.Time}
 }
 
 // attachment makes a callback for one channel. It is called with the hub's lock.

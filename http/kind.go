@@ -8,6 +8,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"watchtower/bridge"
+	"watchtower/bridge/line"
 )
 
 // kind is a way to write messages on a stream. A message is encoded once for
@@ -107,16 +108,16 @@ func (k kind) heartbeat() []byte {
 func (k kind) encode(m *bridge.Message) []byte {
 	switch {
 	case k == frames:
-		text := appendMessage(make([]byte, 0, encodedSize(m)), m)
+		text := line.Append(make([]byte, 0, line.Size(m)), m)
 		return appendFrame(make([]byte, 0, len(text)+10), frameText, text)
 	case k.ofEvents():
-		b := make([]byte, 0, encodedSize(m)+48)
+		b := make([]byte, 0, line.Size(m)+48)
 		b = append(b, "id: "...)
 		b = append(b, m.ID.String()...)
 		b = append(b, "\ndata: "...)
-		return k.chunk(append(appendMessage(b, m), "\n\n"...))
+		return k.chunk(append(line.Append(b, m), "\n\n"...))
 	}
-	return k.chunk(line(m))
+	return k.chunk(line.Encode(m))
 }
 
 // appendGap appends what gap writes, as JSON.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"watchtower/bridge"
+	"watchtower/bridge/line"
 )
 
 // mailbox holds what is said on channels for one sender, until it asks. It is for
@@ -235,7 +236,7 @@ func (b *mailbox) take(now time.Time) (text []byte, ended bool) {
 			continue
 		}
 		element()
-		text = appendMessage(text, m)
+		text = line.Append(text, m)
 	}
 	return text, ended
 }

@@ -1,4 +1,4 @@
-package http
+package line
 
 import (
 	"bytes"
@@ -22,10 +22,10 @@ func TestMessageLine(t *testing.T) {
 		Time: time.Date(2026, 11, 22, 21, 0, 0, 123_999_999, time.FixedZone("CET", 3600)),
 		Type: bridge.Send, Channel: 5, Sender: 72, Name: "lamp", Hint: bridge.JSON, Data: []byte("{ \"a\":\n1 }"),
 	}
-	assert.Equal(t, `{"id":"01J00000000000000000000000","time":"2026-11-22T20:00:00.123Z","type":"send","channel":5,"sender":72,"name":"lamp","message":{"a":1}}`+"\n", string(line(m)))
+	assert.Equal(t, `{"id":"01J00000000000000000000000","time":"2026-11-22T20:00:00.123Z","type":"send","channel":5,"sender":72,"name":"lamp","message":{"a":1}}`+"\n", string(Encode(m)))
 	m.Time = time.Date(2026, 11, 22, 20, 0, 0, 0, time.UTC)
 	m.Type, m.Name, m.Hint, m.Data = bridge.Broadcast, "", bridge.Opaque, []byte{0xff}
-	assert.Equal(t, `{"id":"01J00000000000000000000000","time":"2026-11-22T20:00:00.000Z","type":"broadcast","channel":5,"sender":72,"message":"/w==","encoding":"base64"}`+"\n", string(line(m)))
+	assert.Equal(t, `{"id":"01J00000000000000000000000","time":"2026-11-22T20:00:00.000Z","type":"broadcast","channel":5,"sender":72,"message":"/w==","encoding":"base64"}`+"\n", string(Encode(m)))
 }
 
 func FuzzMessageLine(f *testing.F) {
@@ -36,7 +36,7 @@ func FuzzMessageLine(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, hint uint8, data []byte) {
 		m := &bridge.Message{Time: time.Unix(0, 0), Channel: 5, Sender: 72, Hint: bridge.Hint(hint), Data: data}
-		text := line(m)
+		text := Encode(m)
 		require.Equal(t, 1, bytes.Count(text, []byte("\n")), "one line")
 		require.False(t, bytes.ContainsRune(text, '\r'))
 		require.True(t, utf8.Valid(text))
@@ -73,7 +73,7 @@ func BenchmarkMessageLine(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				line(m)
+				Encode(m)
 			}
 		})
 	}

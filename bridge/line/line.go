@@ -1,4 +1,6 @@
-package http
+// Package line is the encoder of a message as the one line of JSON that streams,
+// mailboxes and callbacks carry (docs/http.md, "Messages").
+package line
 
 import (
 	"bytes"
@@ -14,9 +16,8 @@ import (
 // timeFormat is RFC 3339 with milliseconds, of a time in UTC.
 const timeFormat = "2006-01-02T15:04:05.000Z"
 
-// appendMessage appends a message as the one line of JSON that streams and
-// callbacks carry, without a newline (docs/http.md, "Messages").
-func appendMessage(b []byte, m *bridge.Message) []byte {
+// Append appends a message, without a newline.
+func Append(b []byte, m *bridge.Message) []byte {
 	b = append(b, `{"id":"`...)
 	at := len(b)
 	b = append(b, make([]byte, 26)...)
@@ -85,12 +86,12 @@ func appendString[S string | []byte](b []byte, s S) []byte {
 	return append(b, '"')
 }
 
-// encodedSize is how much room a message's line is given at first: enough for
+// Size is how much room a message's line is given at first: enough for
 // a payload in which little needs escaping.
-func encodedSize(m *bridge.Message) int { return 192 + len(m.Name) + len(m.Data)*9/8 }
+func Size(m *bridge.Message) int { return 192 + len(m.Name) + len(m.Data)*9/8 }
 
-// line encodes a message with its newline.
-func line(m *bridge.Message) []byte {
-	b := make([]byte, 0, encodedSize(m))
-	return append(appendMessage(b, m), '\n')
+// Encode encodes a message with its newline.
+func Encode(m *bridge.Message) []byte {
+	b := make([]byte, 0, Size(m))
+	return append(Append(b, m), '\n')
 }

@@ -1,0 +1,109 @@
+// Package fuzz has what is fuzzed of package http. It stands apart from that package's
+// own tests, whose check against the OpenAPI description takes minutes to compile for a
+// fuzzer.
+package fuzz
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	nethttp "net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/stretchr/testify/require"
+
+	"watchtower/bridge"
+	"watchtower/http"
+)
+
+const secretKey = "correct horse"
+
+// bus hands messages straight back.
+type bus struct{ hub *bridge.Hub }
+
+func (b bus) Publish(m *bridge.Message) error      { return b.hub.Deliver(m) }
+func (b bus) PublishRetained(string, []byte) error { return nil }
+
+// start serves an API with a sender that hears channel 5 on a stream.
+func start(f *testing.F) (api nethttp.Handler, sender uint32) {
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	hub, err := bridge.New(bridge.Options{
+		SecretKey: secretKey, MessageBytes: 64000, Linger: 30 * time.Second, ListedFor: time.Hour,
+		ExpireNamed: time.Hour, ExpireUnnamed: time.Hour, Tree: bridge.NewTree("watchtower", "test"), Log: log,
+	})
+	require.NoError(f, err)
+	hub.SetBus(bus{hub})
+	o := http.DefaultOptions()
+	o.Listen = "127.0.0.1:0"
+	s, err := http.New(hub, o, log)
+	require.NoError(f, err)
+	require.NoError(f, s.Listen())
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx) }()
+	base := "http://" + s.Addr().String()
+	res, err := nethttp.Post(base+"/register", "application/json", bytes.NewReader([]byte(`{"secret_key":"`+secretKey+`"}`)))
+	require.NoError(f, err)
+	var registered struct{ ID uint32 }
+	require.NoError(f, json.NewDecoder(res.Body).Decode(&registered))
+	require.NoError(f, res.Body.Close())
+	stream, err := nethttp.Get(fmt.Sprintf("%s/channels/join?channels=5&sender=%d", base, registered.ID))
+	require.NoError(f, err)
+	heard := make(chan struct{})
+	go func() {
+		defer close(heard)
+		_, _ = io.Copy(io.Discard, stream.Body)
+	}()
+	f.Cleanup(func() {
+		cancel()
+		require.NoError(f, <-done)
+		<-heard
+		_ = stream.Body.Close()
+		nethttp.DefaultClient.CloseIdleConnections()
+	})
+	return s.Handler(), registered.ID
+}
+
+func FuzzBodies(f *testing.F) {
+	api, id := start(f)
+	for _, body := range []string{
+		`{"secret_key":"x","name":"lamp","protected":true}`, `{"sender":%d,"channels":[5],"message":{"a":[1]}}`,
+		`{"sender":%d,"channels":[5,6],"receivers":[%[1]d],"message":"x"}`, `{"sender":%d,"channels":[5],"receivers":[%[1]d],"message":null}`,
+		`{"sender":%d,"channels":[5],"callback_url":"http://127.0.0.1:1/","echo":false}`, `[`, "\xff", `{"sender":1e1}`,
+	} {
+		for path := range uint8(5) {
+			f.Add(path, []byte(fmt.Sprintf(body, id)))
+		}
+	}
+	paths := []string{"/register", "/broadcast", "/send", "/channels/join/async", "/channels/leave"}
+	f.Fuzz(func(t *testing.T, path uint8, body []byte) {
+		fuzzOne(t, api, paths[int(path)%len(paths)], body)
+	})
+}
+
+// fuzzOne sends a body to a call: it is refused with a problem, or taken, and
+// never a fault of the gateway's.
+func fuzzOne(t *testing.T, api nethttp.Handler, path string, body []byte) {
+	w := httptest.NewRecorder()
+	api.ServeHTTP(w, httptest.NewRequest("POST", path, bytes.NewReader(body)))
+	require.Less(t, w.Code, 500, w.Body)
+	require.True(t, json.Valid(w.Body.Bytes()), w.Body)
+	if w.Code == 200 {
+		require.Equal(t, "application/json", w.Header().Get("Content-Type"))
+		return
+	}
+	require.Equal(t, "application/problem+json", w.Header().Get("Content-Type"))
+	var p struct {
+		Type, Title, Detail string
+		Status              int
+	}
+	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &p))
+	require.Equal(t, w.Code, p.Status)
+	require.NotEmpty(t, p.Detail)
+}

@@ -152,8 +152,11 @@ func (st *stream) attach(channels []bridge.Channel, noEcho bool, from *since) er
 // would be most of what an idle stream costs.
 func (st *stream) takeOver(w nethttp.ResponseWriter) error {
 	h := w.Header() // it may hold what CORS wants
+	sockets := &st.server.sockets
+	sockets.Add(1) // before the connection is net/http's no more, for which Serve waits
 	conn, _, err := nethttp.NewResponseController(w).Hijack()
 	if err != nil {
+		sockets.Done()
 		return err
 	}
 	if watched, ok := w.(*statusWriter); ok {
@@ -173,7 +176,10 @@ func (st *stream) takeOver(w nethttp.ResponseWriter) error {
 	_ = h.Write(&head) // a buffer takes everything
 	head.WriteString("\r\n")
 	st.server.streams.connect(st, conn)
-	st.server.sockets.Go(func() { st.serve(conn, head.Bytes()) })
+	go func() {
+		defer sockets.Done()
+		st.serve(conn, head.Bytes())
+	}()
 	return nil
 }
 

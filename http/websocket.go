@@ -47,12 +47,12 @@ func appendFrame(b []byte, kind byte, payload []byte) []byte {
 // the client may broadcast and send on it, until it goes or the stream is closed.
 func (st *stream) runSocket(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	s := st.server
+	s.sockets.Add(1) // before the connection is net/http's no more, for which Serve waits
+	defer s.sockets.Done()
 	conn, err := s.upgrade(w, r, websocket.Upgrader{Subprotocols: subprotocol(r)})
 	if conn == nil {
 		return err
 	}
-	s.sockets.Add(1) // while the request is there, so Serve is not over
-	defer s.sockets.Done()
 	s.streams.connect(st, conn.NetConn())
 	conn.SetReadLimit(int64(s.largestBody()))
 	_ = conn.SetReadDeadline(time.Time{})

@@ -188,3 +188,16 @@ func TestConnectsLeaveNothingBehind(t *testing.T) {
 		return n[bridge.HTTP] == 0 && runtime.NumGoroutine() <= before+5
 	}, "goroutines stay")
 }
+
+// A stream that begins while the server ends is waited for like any other.
+func TestStreamsThatBeginAtTheEnd(t *testing.T) {
+	for range 50 {
+		g := start(t)
+		id, _ := g.register()
+		join := fmt.Sprintf("GET /channels/join?channels=5&sender=%d HTTP/1.1", id)
+		socket := []string{"Host: gw.lan", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="}
+		assert.Equal(t, 101, g.raw(join, socket...).status)
+		assert.Equal(t, 200, g.raw(join, "Host: gw.lan").status)
+		g.stop()
+	}
+}

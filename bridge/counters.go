@@ -50,7 +50,15 @@ type Counters struct {
 	in, out [numProtocols]atomic.Uint64
 	drops   [numProtocols][numReasons]atomic.Uint64
 	latency [numProtocols]latency
+
+	takeovers atomic.Uint64
 }
+
+// TookOver counts an MQTT connection that was ended by another with its client id.
+func (c *Counters) TookOver() { c.takeovers.Add(1) }
+
+// Takeovers returns how many those were.
+func (c *Counters) Takeovers() uint64 { return c.takeovers.Load() }
 
 // In counts n messages taken in: one for each channel and receiver.
 func (c *Counters) In(p Protocol, n int) { c.in[p].Add(uint64(n)) }

@@ -145,6 +145,12 @@ func (t *Tree) ParsePublish(topic string) (Place, Address, *Error) {
 	return OnChannel, a, nil
 }
 
+// OnChannel reports whether a topic that somebody published to is on a channel.
+func (t *Tree) OnChannel(topic string) bool {
+	rest, under := t.below(topic)
+	return under && strings.HasPrefix(rest, levelChannels+"/")
+}
+
 // split appends the levels of a topic to l, which has room for one more than any
 // topic of the tree has: what is left is in the last.
 func split(l []string, topic string) []string {

@@ -30,6 +30,7 @@ var (
 	refusals      = describeMetric("refused_total", "Wrong keys, passwords, tokens and senders, and who was not let try.", "protocol", "reason")
 	attachments   = describeMetric("members", "What holds senders on channels: streams, callbacks, subscriptions, registrations.", "protocol")
 	sendersKnown  = describeMetric("senders", "Senders that are known.")
+	takeovers     = describeMetric("mqtt_takeovers_total", "MQTT connections that were ended by another with their client id.")
 	queueMessages = describeMetric("queue_messages", "Messages that wait for a protocol's fan-out.", "protocol")
 	busSeconds    = describeMetric("bus_seconds", "Time from the taking of a message to the queues of a protocol's members.", "protocol")
 	streamsOpen   = describeMetric("streams", "Streams that are open.", "kind")
@@ -39,7 +40,7 @@ var (
 	callbackBytes = describeMetric("callback_bytes", "Bytes of what waits for callbacks, and of what was given up and is kept.")
 
 	described = []*prometheus.Desc{
-		messagesIn, messagesOut, drops, refusals, attachments, sendersKnown, queueMessages, busSeconds,
+		messagesIn, messagesOut, drops, refusals, attachments, sendersKnown, takeovers, queueMessages, busSeconds,
 		streamsOpen, streamWaiting, callbackTries, callbackQueue, callbackBytes,
 	}
 )
@@ -78,6 +79,7 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	counters, links := m.hub.Counters(), m.hub.Links()
 	members, senders := m.hub.MemberCounts()
 	gauge(sendersKnown, senders)
+	counter(takeovers, counters.Takeovers())
 	for _, p := range bridge.Protocols {
 		in, out := counters.Messages(p)
 		counter(messagesIn, in, p.String())

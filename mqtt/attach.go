@@ -63,11 +63,7 @@ func (b *Broker) ServeConn(nc net.Conn) {
 // connect reads CONNECT, finds out who the client is, and attaches it to its
 // session. On an error it has answered what the client may be told.
 func (c *conn) connect() (err error) {
-	defer func() {
-		if r := recover(); r != nil { // in the codec
-			err = packets.ErrMalformedPacket
-		}
-	}()
+	defer c.fault(&err)
 	begun, patience := time.Now(), c.broker.opts.ConnectTimeout
 	c.hashBefore = begun.Add(patience * 9 / 10) // so that there is time left to answer
 	if err := c.nc.SetDeadline(begun.Add(patience)); err != nil {

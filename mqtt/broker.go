@@ -3,6 +3,7 @@ package mqtt
 import (
 	"context"
 	"crypto/tls"
+	"hash/maphash"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -79,6 +80,7 @@ type Broker struct {
 	passwords *auth.Passwords
 	keeper    *keeper // nil: nothing outlives the process
 	noisy     *throttle
+	once      *throttle
 	wills     *wills
 	door      *intake.Door
 
@@ -104,8 +106,8 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Broker, error) {
 	w := &wills{limit: int64(opts.AllQueueBytes) / 4}
 	b := &Broker{
 		hub: hub, tree: hub.Tree(), opts: opts, log: log, now: opts.Now,
-		router: newRouter(hub.Tree()), sessions: newSessions(), noisy: newThrottle(time.Minute), wills: w,
-		budget: all, retained: &retained{most: opts.MaxRetained, mostBytes: opts.MaxRetainedBytes, budget: all},
+		router: newRouter(hub.Tree()), sessions: newSessions(), noisy: newThrottle(time.Minute), once: newThrottle(24 * time.Hour), wills: w,
+		budget: all, retained: &retained{most: opts.MaxRetained, mostBytes: opts.MaxRetainedBytes, budget: all, seed: maphash.MakeSeed()},
 		gate:      opts.Gate,
 		passwords: opts.Passwords,
 		ending:    make(chan struct{}), conns: map[*conn]struct{}{},
@@ -267,21 +269,30 @@ func expires(m *bridge.Message) int64 {
 
 // PublishRetained publishes a retained message of the gateway's own.
 func (b *Broker) PublishRetained(topic string, payload []byte) error {
-	m := &message{topic: topic, payload: payload, qos: 1, retain: true}
-	_ = b.retained.set(m, own) // cannot fail
-	return b.deliver(m)
+	return b.deliverRetained(&message{topic: topic, payload: payload, qos: 1, retain: true}, own)
 }
 
 // PublishKept is PublishRetained for what is to outlive the process.
 func (b *Broker) PublishKept(topic string, payload []byte) error {
-	m := &message{topic: topic, payload: payload, qos: 1, retain: true}
-	_ = b.retained.set(m, kept) // cannot fail
-	return b.deliver(m)
+	return b.deliverRetained(&message{topic: topic, payload: payload, qos: 1, retain: true}, kept)
 }
 
 // PublishOwn publishes a message of the gateway's own that is not retained.
 func (b *Broker) PublishOwn(topic string, payload []byte) error {
 	return b.deliver(&message{topic: topic, payload: payload, qos: 1})
+}
+
+// deliverRetained keeps a message and delivers it, in one order for all publishers
+// of a topic: the last that a subscriber gets is the one that is retained. Nothing
+// waits meanwhile: who gets it has it put into a queue. An error: neither was done.
+func (b *Broker) deliverRetained(m *message, from source) error {
+	turn := b.retained.turn(m.topic)
+	turn.Lock()
+	defer turn.Unlock()
+	if err := b.retained.set(m, from); err != nil { // only where from is published
+		return err
+	}
+	return b.deliver(m)
 }
 
 func (b *Broker) deliver(m *message) error { return b.hand(b.router.route([]byte(m.topic)), m) }
@@ -334,11 +345,14 @@ func (t *target) delivery(m *message) delivery {
 	return delivery{m: m, subIDs: t.subIDs, qos: min(t.qos, m.qos), retain: m.retain && t.asIs}
 }
 
+// next is whose turn it is. The count is unsigned: it wraps after 2³² messages.
+func (g *group) next() int { return int((g.turn.Add(1) - 1) % uint32(len(g.targets))) }
+
 // offer gives a message to one of the group: the next in turn that is
 // connected, else the next that can wait for it. If nobody takes it, the
 // verdict is that of the one whose turn it was, or of another that is left.
 func (g *group) offer(m *message) (*target, verdict) {
-	first := int(g.turn.Add(1)-1) % len(g.targets)
+	first := g.next()
 	var later []*target // not connected, when they were looked at
 	t, v := &g.targets[first], gone
 	try := func(next *target) bool {
@@ -377,11 +391,4 @@ func (b *Broker) changeExpiry(s *session, seconds uint32) error {
 	s.durable = s.keep > 0
 	s.changed(true)
 	return nil
-}
-
-// warn logs an event, once a minute at most of who causes it.
-func (b *Broker) warn(who, event string, c *conn) {
-	if b.noisy.allow(who, event, b.now()) {
-		b.log.WithField("client", shorten(c.clientID)).WithField("remote", c.remote).Warn(event)
-	}
 }

@@ -2,14 +2,20 @@ package mqtt
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// decode reads the body of a packet that a client may send.
-func decode(pk *packets.Packet, body []byte) error {
-	var err error
+// decode reads the body of a packet that a client may send. A body on which the
+// codec panics is malformed.
+func decode(pk *packets.Packet, body []byte) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: the codec failed: %v", packets.ErrMalformedPacket, r)
+		}
+	}()
 	switch pk.FixedHeader.Type {
 	case packets.Connect:
 		err = pk.ConnectDecode(body)
@@ -42,10 +48,57 @@ func decode(pk *packets.Packet, body []byte) error {
 	if err != nil && !isMalformed(err) {
 		return fmt.Errorf("%w: %w", packets.ErrMalformedPacket, err)
 	}
-	if err == nil && pk.ProtocolVersion == version5 {
+	switch {
+	case err != nil:
+		return err
+	case pk.ProtocolVersion == version5:
 		err = checkProperties(pk, body)
+	case ackLike(pk.FixedHeader.Type) && len(body) > 2, pk.FixedHeader.Type == packets.Disconnect && len(body) > 0:
+		err = errBehind
+	}
+	if err == nil && pk.FixedHeader.Type == packets.Connect && pk.ProtocolVersion&^bridgeBit <= version5 {
+		err = checkConnectEnd(pk, body)
 	}
 	return err
+}
+
+// errBehind is a packet with bytes behind its last field.
+var errBehind = packets.Code{Code: packets.ErrMalformedPacket.Code, Reason: "malformed packet: bytes behind its last field"}
+
+// ackLike reports whether a type of packet is laid out as PUBACK is.
+func ackLike(kind byte) bool {
+	return kind == packets.Puback || kind == packets.Pubrec || kind == packets.Pubrel || kind == packets.Pubcomp
+}
+
+// checkConnectEnd checks that nothing is behind the last field of a CONNECT, all of
+// whose fields are known to be there.
+func checkConnectEnd(pk *packets.Packet, body []byte) error {
+	field := func() { body = body[2+int(binary.BigEndian.Uint16(body)):] }
+	section := func() {
+		if pk.ProtocolVersion == version5 {
+			n, used := binary.Uvarint(body)
+			body = body[used+int(n):]
+		}
+	}
+	field()         // the protocol's name
+	body = body[4:] // version, flags, keep-alive
+	section()
+	field() // client id
+	if pk.Connect.WillFlag {
+		section()
+		field()
+		field()
+	}
+	if pk.Connect.UsernameFlag {
+		field()
+	}
+	if pk.Connect.PasswordFlag {
+		field()
+	}
+	if len(body) > 0 {
+		return errBehind
+	}
+	return nil
 }
 
 // encodeControl encodes a packet that the broker answers with. Reason strings

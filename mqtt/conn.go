@@ -27,6 +27,7 @@ const (
 var (
 	errTooLarge   = overLimit{"packet too large", "mqtt.max_packet_bytes"}
 	errUnfinished = packets.Code{Code: packets.ErrQuotaExceeded.Code, Reason: "too many packets are not complete (" + intake.UnfinishedSetting + ")"}
+	errFault      = errors.New("the gateway failed")
 	errStopping   = errors.New("the gateway is stopping")
 )
 
@@ -54,14 +55,16 @@ type conn struct {
 	// keepAliveSet: it is the broker's, not the client's (MQTT 5, 3.2.2.3.14).
 	keepAliveSet bool
 	maxSize      uint32 // largest packet that the client takes; 0: any
+	oversize     int    // bytes of a message that was dropped for that; the writer's
 	terse        bool   // it wants no reason strings with answers (MQTT-3.1.2-29)
 	receiveMax   uint16 // most QoS 1 deliveries in flight that it takes
 	aliases      map[uint16]string
 	aliasBytes   int // of their topics
 	will         *publication
 	willDelay    time.Duration
-	willQuiet    bool // it said goodbye: no will
-	suspended    bool // the gateway is stopping: the session goes on when it starts again
+	willQuiet    bool      // it said goodbye: no will
+	tookOver     time.Time // when it took its session over from another connection, if it did
+	suspended    bool      // the gateway is stopping: the session goes on when it starts again
 
 	closing  atomic.Bool   // nothing that the client sends counts any more
 	reading  atomic.Bool   // its read loop has begun
@@ -119,7 +122,12 @@ func (c *conn) Fill(buf []byte) []byte {
 	if parted {
 		return buf[:0]
 	}
-	if buf = c.session.fill(c, buf, c.broker.now()); len(buf) > 0 {
+	buf = c.session.fill(c, buf, c.broker.now())
+	if c.oversize > 0 {
+		c.broker.warn(c.clientID, "message dropped: it is larger than the packets that the client takes (its Maximum Packet Size)", c)
+		c.oversize = 0
+	}
+	if len(buf) > 0 {
 		return buf
 	}
 	c.mu.Lock()
@@ -169,6 +177,8 @@ func code(err error) packets.Code {
 		return errUnfinished
 	case errors.Is(err, errStopping):
 		return packets.ErrServerShuttingDown
+	case errors.Is(err, errFault):
+		return packets.ErrImplementationSpecificError
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return packets.ErrKeepAliveTimeout
 	}
@@ -253,5 +263,6 @@ func (c *conn) drop(err error) {
 		c.broker.limited(c, "packet "+c.host(), errTooLarge)
 	case isMalformed(err):
 		c.broker.hub.Counters().Drop(bridge.MQTT, bridge.Malformed, 1)
+		c.broker.warn(c.host(), "MQTT connection closed: "+err.Error(), c)
 	}
 }

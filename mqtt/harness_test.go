@@ -8,11 +8,13 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 	"github.com/sirupsen/logrus"
+	logtest "github.com/sirupsen/logrus/hooks/test"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -30,6 +32,7 @@ type house struct {
 	hub    *bridge.Hub
 	broker *mqtt.Broker
 	addr   string
+	logs   *logtest.Hook
 	stop   func()
 }
 
@@ -41,8 +44,7 @@ func build(t testing.TB, change func(*mqtt.Options)) *house {
 // buildWith has a hub that remembers its senders.
 func buildWith(t testing.TB, senders bridge.Store, change func(*mqtt.Options)) *house {
 	t.Helper()
-	log := logrus.New()
-	log.SetOutput(io.Discard)
+	log, logs := logtest.NewNullLogger()
 	hub, err := bridge.New(bridge.Options{
 		SecretKey: key, MessageBytes: 64000, Linger: time.Second, Store: senders,
 		ExpireNamed: time.Hour, ExpireUnnamed: time.Hour, ListedFor: time.Hour,
@@ -63,7 +65,7 @@ func buildWith(t testing.TB, senders bridge.Store, change func(*mqtt.Options)) *
 	go func() { _ = broker.Serve(ctx); done <- struct{}{} }()
 	go func() { hub.Run(ctx); done <- struct{}{} }()
 	stopped := false
-	h := &house{t: t, hub: hub, broker: broker, addr: broker.Addr().String()}
+	h := &house{t: t, hub: hub, broker: broker, addr: broker.Addr().String(), logs: logs}
 	h.stop = func() {
 		if !stopped {
 			stopped = true
@@ -83,6 +85,16 @@ func (h *house) web(name string) *bridge.Sender {
 	s, ok := h.hub.SenderByToken(reg.Token)
 	require.True(h.t, ok)
 	return s
+}
+
+// logged returns the log's lines at info and above that have a text in them.
+func (h *house) logged(text string) (found []*logrus.Entry) {
+	for _, e := range h.logs.AllEntries() {
+		if strings.Contains(e.Message, text) {
+			found = append(found, e)
+		}
+	}
+	return found
 }
 
 func (h *house) dropped(r bridge.Reason) int {

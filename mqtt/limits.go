@@ -69,6 +69,28 @@ func (b *Broker) limited(c *conn, who string, why overLimit) {
 	b.warn(who, why.Error(), c)
 }
 
+// warn logs an event, once a minute at most of each client of who causes it.
+func (b *Broker) warn(who, event string, c *conn) {
+	if b.noisy.allow(who, event+" "+shorten(c.clientID), b.now()) {
+		b.log.WithField("client", shorten(c.clientID)).WithField("remote", c.remote).Warn(event)
+	}
+}
+
+// rivalry is within what time a client id that is taken over again is noticed.
+const rivalry = time.Minute
+
+// tookOver counts a takeover. One of a connection that took over itself, a moment
+// ago, tells of two programs with one client id.
+func (b *Broker) tookOver(old, by *conn) {
+	b.hub.Counters().TookOver()
+	now := b.now()
+	by.tookOver = now
+	if now.Sub(old.tookOver) < rivalry && b.noisy.allow(old.clientID, "rivals", now) {
+		b.log.WithFields(logrus.Fields{"client": shorten(old.clientID), "remote": old.remote, "by": by.remote}).
+			Warn("a client id is taken over again and again: two programs seem to have it")
+	}
+}
+
 // What a connection is charged before its CONNECT was accepted, in bytes: for its
 // buffers, and for those of TLS.
 const (

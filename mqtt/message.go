@@ -3,6 +3,7 @@ package mqtt
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -63,15 +64,38 @@ func (m *message) encode(version, qos byte, subIDs *[]int, all *budget) (*encodi
 			return e, nil
 		}
 	}
-	e, err := m.build(version, qos, subIDs)
+	e, err := m.build(version, qos, subIDs, addsAll)
 	if err == nil && kept && m.encodings[i].CompareAndSwap(nil, e) {
 		all.used.Add(m.grow(cap(e.b)))
 	}
 	return e, err
 }
 
+// gatewaysOwn reports whether a user property of a message on a channel is the gateway's.
+func gatewaysOwn(key string) bool {
+	switch key {
+	case "sender", "sender-name", "channel", "type", "id":
+		return true
+	}
+	return false
+}
+
+// fitting returns the encoding for a client, with what the gateway adds as far as
+// it fits into what the client takes; false if even the message alone does not.
+func (m *message) fitting(c *conn, d *delivery) (*encoding, bool) {
+	e, err := m.encode(c.version, d.qos, d.subIDs, c.broker.budget)
+	for adds := addsSender; err == nil && c.maxSize > 0 && uint32(len(e.b)) > c.maxSize; adds++ {
+		if adds > addsNothing || !c.broker.tree.OnChannel(m.topic) {
+			c.oversize = len(e.b)
+			return nil, false
+		}
+		e, err = m.build(c.version, d.qos, d.subIDs, adds)
+	}
+	return e, err == nil
+}
+
 // build makes an encoding.
-func (m *message) build(version, qos byte, subIDs *[]int) (*encoding, error) {
+func (m *message) build(version, qos byte, subIDs *[]int, adds additions) (*encoding, error) {
 	if version != version5 && len(m.topic) > 0 {
 		return m.buildPlain(qos), nil
 	}
@@ -84,7 +108,7 @@ func (m *message) build(version, qos byte, subIDs *[]int) (*encoding, error) {
 		Mods:            packets.Mods{AllowResponseInfo: true},
 	}
 	if version == version5 {
-		pk.Properties = m.properties()
+		pk.Properties = m.properties(adds)
 		if subIDs != nil {
 			pk.Properties.SubscriptionIdentifier = *subIDs
 		}
@@ -137,39 +161,59 @@ func (m *message) appendPlain(b []byte, qos byte) (_ []byte, idAt int) {
 	return append(b, m.payload...), idAt
 }
 
+// additions are which properties the gateway adds to a message on a channel. A
+// client that says how large a packet it takes gets fewer, before it gets none of
+// the message (MQTT 5, 3.1.2.11.4).
+type additions byte
+
+const (
+	addsAll additions = iota
+	addsSender
+	addsNothing
+)
+
 // properties returns the MQTT 5 properties of a delivery.
-func (m *message) properties() packets.Properties {
+func (m *message) properties(adds additions) packets.Properties {
 	p := m.extras.properties()
 	if m.expires != 0 {
 		p.MessageExpiryInterval = 1 // overwritten in each copy
 	}
 	c := m.channel
 	if c == nil {
+		if adds != addsAll { // it was on disk, and has what the gateway added among the others
+			p.User = slices.DeleteFunc(slices.Clone(p.User), func(u packets.UserProperty) bool {
+				return gatewaysOwn(u.Key) && (adds == addsNothing || u.Key != "sender")
+			})
+		}
 		return p
 	}
-	switch c.Hint {
-	case bridge.JSON:
+	switch { // what an MQTT client said of its content, and what it did not, stays (MQTT-3.3.2-20)
+	case m.extras != nil || adds == addsNothing:
+	case c.Hint == bridge.JSON:
 		p.ContentType = contentJSON
-	case bridge.Text:
+	case c.Hint == bridge.Text:
 		p.ContentType = contentText
 	}
 	user := make([]packets.UserProperty, 0, len(p.User)+5)
 	for _, u := range p.User {
-		switch u.Key {
-		case "sender", "sender-name", "channel", "type", "id": // the gateway's word, never the client's
-		default:
+		if !gatewaysOwn(u.Key) { // never the client's word
 			user = append(user, u)
 		}
 	}
-	user = append(user, packets.UserProperty{Key: "sender", Val: strconv.FormatUint(uint64(c.Sender), 10)})
-	if c.Name != "" {
-		user = append(user, packets.UserProperty{Key: "sender-name", Val: c.Name})
+	if adds == addsAll {
+		if c.Name != "" {
+			user = append(user, packets.UserProperty{Key: "sender-name", Val: c.Name})
+		}
+		user = append(user,
+			packets.UserProperty{Key: "channel", Val: strconv.FormatUint(uint64(c.Channel), 10)},
+			packets.UserProperty{Key: "type", Val: c.Type.String()},
+			packets.UserProperty{Key: "id", Val: c.ID.String()},
+		)
 	}
-	p.User = append(user,
-		packets.UserProperty{Key: "channel", Val: strconv.FormatUint(uint64(c.Channel), 10)},
-		packets.UserProperty{Key: "type", Val: c.Type.String()},
-		packets.UserProperty{Key: "id", Val: c.ID.String()},
-	)
+	if adds != addsNothing { // last: some clients keep that one alone
+		user = append(user, packets.UserProperty{Key: "sender", Val: strconv.FormatUint(uint64(c.Sender), 10)})
+	}
+	p.User = user
 	return p
 }
 
@@ -195,8 +239,8 @@ func (d *delivery) appendTo(buf []byte, c *conn, dup bool, now time.Time) ([]byt
 	if c.version != version5 && !d.m.many && len(d.m.topic) > 0 {
 		buf, idAt = d.m.appendPlain(buf, d.qos)
 	} else {
-		e, err := d.m.encode(c.version, d.qos, d.subIDs, c.broker.budget)
-		if err != nil || c.maxSize > 0 && uint32(len(e.b)) > c.maxSize {
+		e, fits := d.m.fitting(c, d)
+		if !fits {
 			return buf, false
 		}
 		buf = append(buf, e.b...)

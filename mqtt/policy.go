@@ -112,18 +112,15 @@ func (b *Broker) publish(s *session, p publication) error {
 // put keeps a message that is to be retained, and delivers it; neither, if it
 // cannot be kept.
 func (b *Broker) put(m *message) error {
-	if m.retain {
-		if err := b.retained.set(m, published); err != nil {
-			return err
-		}
-	}
-	if m.channel != nil {
+	switch {
+	case m.retain:
+		return b.deliverRetained(m, published)
+	case m.channel != nil:
 		var room [128]byte
 		_ = b.hand(b.router.route(b.tree.AppendTopic(room[:0], m.channel)), m)
 		return nil // a protocol that is behind has counted it
 	}
-	_ = b.deliver(m)
-	return nil
+	return b.deliver(m) // not on a channel: it cannot fail
 }
 
 // refuse counts a publish that was refused, and logs it once a minute at most.

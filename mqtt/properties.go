@@ -54,6 +54,8 @@ func checkProperties(pk *packets.Packet, body []byte) error {
 		_, err = checkSection(rest[2+len(pk.Connect.ClientIdentifier):])
 	case pk.FixedHeader.Type == packets.Subscribe:
 		err = checkOptions(rest)
+	case len(rest) > 0 && (ackLike(pk.FixedHeader.Type) || pk.FixedHeader.Type == packets.Disconnect):
+		err = errBehind
 	}
 	return err
 }

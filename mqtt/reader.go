@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime/debug"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -45,13 +46,12 @@ func (c *conn) readPacket(limit int, loan *intake.Loan) (packets.Packet, error) 
 		return pk, err
 	}
 	if 1+used+length > limit {
-		return pk, errTooLarge
+		return pk, c.tooLarge(first, length)
 	}
 	pk.FixedHeader.Remaining = length
 	pk.ProtocolVersion = c.version
 	if length > intake.Free || c.late != 0 {
-		c.latest(time.Now())
-		c.late += int64(length) * int64(time.Second) / leastRate
+		c.allow(length)
 	}
 	body, err := c.readBody(length, loan)
 	if err != nil {
@@ -144,22 +144,30 @@ func (c *conn) readOne() (done bool, err error) {
 	return done, err
 }
 
-// execute does the work of readOne. A packet on which the codec panics is a
-// malformed packet, and the program goes on.
+// execute does the work of readOne.
 func (c *conn) execute() (done bool, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			c.broker.log.WithField("client", c.clientID).WithField("panic", fmt.Sprint(r)).Warn("malformed packet")
-			err = packets.ErrMalformedPacket
-		}
-	}()
+	defer c.fault(&err)
 	var loan intake.Loan
 	defer loan.Close()
 	pk, err := c.readPacket(c.broker.opts.MaxPacketBytes, &loan)
-	if err != nil || c.closing.Load() {
+	switch {
+	case errors.Is(err, errSkipped):
+		return false, nil
+	case err != nil || c.closing.Load():
 		return false, err
 	}
 	return c.handle(&pk)
+}
+
+// fault ends a connection whose packet met a fault of the program's own, and the
+// program goes on: what was locked is released, and where it was is logged. It is
+// to be deferred.
+func (c *conn) fault(err *error) {
+	if r := recover(); r != nil {
+		c.broker.log.WithField("client", shorten(c.clientID)).WithField("panic", fmt.Sprint(r)).
+			WithField("stack", string(debug.Stack())).Error("a fault of the gateway: a connection is closed")
+		*err = errFault
+	}
 }
 
 // aside runs f on a goroutine of its own and waits for it. Go does not give a

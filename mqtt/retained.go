@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"hash/maphash"
 	"sync"
 	"time"
 )
@@ -10,6 +11,9 @@ type retained struct {
 	most, mostBytes int // of what is the clients'; bytes of memory
 	budget          *budget
 
+	seed  maphash.Seed
+	turns [retainedTurns]sync.Mutex // by topic, taken before mu: see Broker.deliverRetained
+
 	mu       sync.RWMutex
 	tree     levels[message]
 	n        int                   // all
@@ -18,6 +22,15 @@ type retained struct {
 	expiring map[*message]struct{} // those that have a message expiry interval
 	keep     bool                  // for takeChanged
 	changed  map[string]*message   // clients' topics, since takeChanged; an empty payload: removed
+}
+
+// retainedTurns is of how many topics a retained message can be on its way at once,
+// at most.
+const retainedTurns = 64
+
+// turn is who may change and deliver what a topic has retained.
+func (r *retained) turn(topic string) *sync.Mutex {
+	return &r.turns[maphash.String(r.seed, topic)%retainedTurns]
 }
 
 // Where a retained message comes from.

@@ -35,7 +35,7 @@ func newSessions() *sessions {
 func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool) packets.Code {
 	ss := b.sessions
 	defer ss.turn(who.key)()
-	s := b.vacant(who.key) // and ss.mu is held
+	s := b.vacant(who.key, c) // and ss.mu is held
 	if s == nil && len(ss.all) >= b.opts.MaxSessions {
 		ss.mu.Unlock()
 		b.limited(c, "", errSessions)
@@ -116,8 +116,8 @@ func (ss *sessions) turn(key sessionKey) (next func()) {
 }
 
 // vacant returns the session of a key, or nil, with no connection on it and the
-// sessions' lock held.
-func (b *Broker) vacant(key sessionKey) *session {
+// sessions' lock held. What had it is ended for c, which comes.
+func (b *Broker) vacant(key sessionKey, c *conn) *session {
 	ss := b.sessions
 	for {
 		ss.mu.Lock()
@@ -130,6 +130,7 @@ func (b *Broker) vacant(key sessionKey) *session {
 			return s
 		}
 		ss.mu.Unlock()
+		b.tookOver(old, c)
 		old.halt(packets.ErrSessionTakenOver, haltPatience)
 	}
 }

@@ -56,7 +56,7 @@ var errDamaged = errors.New("damaged")
 
 // encodeMessage makes the row of a message.
 func encodeMessage(m *message) ([]byte, error) {
-	e, err := m.build(version5, 1, nil)
+	e, err := m.build(version5, 1, nil, addsAll)
 	if err != nil {
 		return nil, err
 	}

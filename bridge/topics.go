@@ -84,12 +84,14 @@ func (t *Tree) AppendTopic(dst []byte, m *Message) []byte {
 }
 
 // Address is what a topic under <base>/channels says. Sender is 0 where the
-// topic leaves it out for the gateway to fill in.
+// topic leaves it out for the gateway to fill in. A receiver is known by its id, or
+// by its name where Receiver is 0.
 type Address struct {
-	Type     Type
-	Channel  Channel
-	Receiver SenderID
-	Sender   SenderID
+	Type         Type
+	Channel      Channel
+	Receiver     SenderID
+	ReceiverName string
+	Sender       SenderID
 }
 
 // Place says whose a topic or filter is.
@@ -126,11 +128,15 @@ func (t *Tree) ParsePublish(topic string) (Place, Address, *Error) {
 	case ok && l[1] == "broadcast" && len(ids) <= 1:
 	case ok && l[1] == "send" && (len(ids) == 1 || len(ids) == 2):
 		a.Type = Send
-		var r uint32
-		if r, ok = ParseID(ids[0]); !ok {
-			return Reserved, a, fault(InvalidReceiver, "topic", "the receiver %.40q is not a number from 1 to 4294967295", ids[0])
+		r, isID := ParseID(ids[0])
+		switch {
+		case isID:
+			a.Receiver = SenderID(r)
+		case ValidName(ids[0]) && !allDigits(ids[0]):
+			a.ReceiverName = ids[0]
+		default:
+			return Reserved, a, fault(InvalidReceiver, "topic", "the receiver %.40q is neither a number from 1 to 4294967295 nor a name", ids[0])
 		}
-		a.Receiver = SenderID(r)
 		ids = ids[1:]
 	default:
 		return Reserved, a, fault(InvalidChannel, "topic", "publish to %s/channels/%d/broadcast or …/send/<receiver>", t.base, id)
@@ -180,6 +186,7 @@ type Filter struct {
 	Broadcasts bool     // it matches the channel's broadcasts
 	Sends      bool     // it matches targeted sends to Receiver
 	Receiver   SenderID // 0: to anybody
+	Short      bool     // it is the topic that one speaks on, and wants messages on exactly that
 }
 
 // ParseFilter reads a topic filter without its share name. It refuses what is
@@ -218,6 +225,9 @@ func (t *Tree) parseBelow(l []string) (Filter, *Error) {
 		f, _ := channelFilter(l[1:]) // matches the other topics of the tree as well
 		return f, nil
 	case levelChannels:
+		if f, ok := shortFilter(l[1:]); ok {
+			return f, nil
+		}
 		f, ok := channelFilter(l[1:])
 		if !ok {
 			return f, fault(InvalidChannel, "filter", "no message has such a topic: subscribe to %s/channels/<channel>/broadcast/+ or …/<channel>/#", t.base)
@@ -260,6 +270,38 @@ func matchLevels(l []string, is ...func(string) bool) bool {
 		l = l[1:]
 	}
 	return len(l) == 0 || len(l) == 1 && l[0] == "#"
+}
+
+// shortFilter reads the two filters that are the topics on which one speaks, as far as
+// they follow <base>/channels: <channel>/broadcast and <channel>/send.
+func shortFilter(l []string) (f Filter, ok bool) {
+	if len(l) != 2 {
+		return f, false
+	}
+	id, ok := ParseID(l[0])
+	f = Filter{Channel: Channel(id), Broadcasts: l[1] == "broadcast", Sends: l[1] == "send", Short: true}
+	return f, ok && (f.Broadcasts || f.Sends)
+}
+
+// Whole is the filter of the topics whose messages a filter is about, without its
+// share name.
+func (f Filter) Whole(filter string) string {
+	switch {
+	case f.Short && f.Broadcasts:
+		return filter + "/+"
+	case f.Short:
+		return filter + "/+/+"
+	}
+	return filter
+}
+
+// ShortTopic is what a filter of Short gets a message's topic as.
+func ShortTopic(topic string, of Type) string {
+	topic = topic[:strings.LastIndexByte(topic, '/')]
+	if of == Send {
+		topic = topic[:strings.LastIndexByte(topic, '/')]
+	}
+	return topic
 }
 
 // channelFilter reads what follows <base>/channels. It reports false if no
@@ -311,6 +353,9 @@ func matchIDs(l []string, kind string, n int) (first SenderID, ok bool) {
 	}
 	return first, len(l) == 0 || (len(l) == 1 && l[0] == "#")
 }
+
+// allDigits reports whether a text is an id, or meant as one, and so never a name.
+func allDigits(s string) bool { return strings.Trim(s, "0123456789") == "" }
 
 // ParseID reads an id or channel: decimal, 1 to 4294967295, no leading zeros.
 func ParseID(s string) (uint32, bool) {

@@ -58,6 +58,8 @@ func TestParseFilter(t *testing.T) {
 		"+/channels/5/#":                       {Channel: 5, Broadcasts: true, Sends: true},
 		"watchtower/+/5/#":                     {Channel: 5, Broadcasts: true, Sends: true},
 		"watchtower/channels/+/broadcast/+":    {Broadcasts: true},
+		"watchtower/channels/5/broadcast":      {Channel: 5, Broadcasts: true, Short: true},
+		"watchtower/channels/5/send":           {Channel: 5, Sends: true, Short: true},
 		"watchtower/channels/#":                {},
 		"watchtower/#":                         {},
 		"#":                                    {},
@@ -87,8 +89,8 @@ func TestParseFilter(t *testing.T) {
 	}
 	for _, filter := range []string{
 		"watchtower", "watchtower/channels", "watchtower/channels/+", "watchtower/channels/5", "watchtower/channels/0/#",
-		"watchtower/channels/4294967296/#", "watchtower/channels/five/broadcast/+", "watchtower/channels/5/broadcast",
-		"watchtower/channels/5/send", "watchtower/channels/5/send/52", "watchtower/channels/5/shout/+",
+		"watchtower/channels/4294967296/#", "watchtower/channels/five/broadcast/+", "watchtower/channels/05/broadcast",
+		"watchtower/channels/+/send", "watchtower/channels/5/said", "watchtower/channels/5/send/52", "watchtower/channels/5/shout/+",
 		"watchtower/channels/5/broadcast/x", "watchtower/whatever", "watchtower/whatever/#",
 		"watchtower/members", "watchtower/members/+", "watchtower/members/x/gw", "watchtower/members/0/gw", "watchtower/members/5/gw/x",
 		"watchtower/gateways", "watchtower/gateways/gw", "watchtower/gateways/gw/foo", "watchtower/gateways/gw/status/x",
@@ -117,7 +119,7 @@ func FuzzTopics(f *testing.F) {
 		if (place == Reserved) != (err != nil) {
 			t.Fatalf("%q: place %d, error %v", s, place, err)
 		}
-		if place == OnChannel && a.Sender != 0 { // a full topic is what we would write ourselves
+		if place == OnChannel && a.Sender != 0 && a.ReceiverName == "" { // a full topic is what we would write ourselves
 			m := &Message{Type: a.Type, Channel: a.Channel, Receiver: a.Receiver, Sender: a.Sender}
 			if got := string(tree.AppendTopic(nil, m)); got != s {
 				t.Fatalf("%q is read as %+v, which is %q", s, a, got)

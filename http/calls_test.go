@@ -169,6 +169,22 @@ func TestRawSend(t *testing.T) {
 	assert.Equal(t, "both", fa.next()["message"])
 }
 
+func TestANameStandsForAReceiver(t *testing.T) {
+	g := start(t)
+	a, _ := g.register()
+	b, _ := g.register("name", "valve1")
+	fa := g.follow(fmt.Sprintf("channels=5&sender=%d", a))
+	fb := g.follow(fmt.Sprintf("channels=5&sender=%d", b))
+	require.Equal(t, 200, g.post("/send", obj{"sender": a, "channels": []int{5}, "receivers": []any{"valve1"}, "message": "1"}).status)
+	require.Equal(t, 200, g.post("/send", obj{"sender": a, "channels": []int{5}, "receivers": []any{"valve1", b, fmt.Sprint(b), a}, "message": "2"}).status)
+	require.Equal(t, 200, g.do("POST", fmt.Sprintf("/send?channels=5&sender=%d&receivers=valve1,%d", a, a), "3", "Content-Type", "text/plain").status)
+	for _, want := range []string{"1", "2", "3"} {
+		assert.Equal(t, want, fb.next()["message"])
+	}
+	assert.Equal(t, "2", fa.next()["message"])
+	assert.Equal(t, "3", fa.next()["message"])
+}
+
 func TestMessageValues(t *testing.T) {
 	g := start(t)
 	id, _ := g.register("name", "lamp")

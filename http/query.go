@@ -10,6 +10,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/tidwall/gjson"
+
 	"watchtower/bridge"
 )
 
@@ -127,7 +129,7 @@ func parseIDs[ID ~uint32](elements []string, name string, code bridge.Code) ([]I
 	for i, text := range elements {
 		n, ok := parseID(text)
 		if !ok {
-			return nil, fault(code, fmt.Sprintf("%s[%d]", name, i), "%s is not a whole number from 1 to 4294967295", shorten(text))
+			return nil, fault(code, field(name, i), "%s is not a whole number from 1 to 4294967295", shorten(text))
 		}
 		out[i] = ID(n)
 	}
@@ -151,7 +153,8 @@ func (s *Server) channels(from lister) ([]bridge.Channel, error) {
 	return parseIDs[bridge.Channel](elements, "channels", bridge.InvalidChannel)
 }
 
-// receivers does the same for those of a send to so many channels.
+// receivers does the same for those of a send to so many channels. Each is an id, or a
+// name: in JSON a string.
 func (s *Server) receivers(from lister, channels int) ([]bridge.SenderID, error) {
 	elements, err := from.list("receivers", bridge.InvalidReceiver)
 	if err != nil {
@@ -160,8 +163,27 @@ func (s *Server) receivers(from lister, channels int) ([]bridge.SenderID, error)
 	if len(elements)*channels > s.opts.MaxTargets {
 		return nil, fault(bridge.InvalidReceiver, "receivers", "names %d on %d channels, one call takes %d in all: use several", len(elements), channels, s.opts.MaxTargets)
 	}
-	return parseIDs[bridge.SenderID](elements, "receivers", bridge.InvalidReceiver)
+	if len(elements) == 0 {
+		return nil, fault(bridge.InvalidReceiver, "receivers", "is empty: name at least one")
+	}
+	_, plain := from.(query)
+	ids := make([]bridge.SenderID, len(elements))
+	for i, text := range elements {
+		if !plain && text[0] == '"' {
+			text = gjson.Parse(text).String()
+		} else if !plain && (text[0] < '0' || text[0] > '9') {
+			return nil, fault(bridge.InvalidReceiver, field("receivers", i), "%s is neither a whole number from 1 to 4294967295 nor a name in quotes", shorten(text))
+		}
+		var refusal *bridge.Error
+		if ids[i], refusal = s.hub.Receiver(text); refusal != nil {
+			return nil, fault(refusal.Code, field("receivers", i), "%s", refusal.Detail)
+		}
+	}
+	return ids, nil
 }
+
+// field names an element of a list.
+func field(list string, i int) string { return fmt.Sprintf("%s[%d]", list, i) }
 
 // shownBytes is how much of a wrong value an answer repeats.
 const shownBytes = 80

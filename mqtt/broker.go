@@ -342,6 +342,9 @@ func (b *Broker) hand(r *route, m *message) error {
 }
 
 func (t *target) delivery(m *message) delivery {
+	if t.short {
+		m = m.inShort()
+	}
 	return delivery{m: m, subIDs: t.subIDs, qos: min(t.qos, m.qos), retain: m.retain && t.asIs}
 }
 

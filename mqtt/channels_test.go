@@ -244,7 +244,7 @@ func TestRefusedPublishes(t *testing.T) {
 func TestRefusedSubscriptions(t *testing.T) {
 	h := build(t, nil)
 	three, five := h.join(connect{id: "three"}), h.join(connect{id: "five", version: 5})
-	for _, filter := range []string{"watchtower/channels/0/#", "watchtower/channels/x/#", "watchtower/channels/5/broadcast", "watchtower/nothing", "watchtower/gateways/gw/secrets"} {
+	for _, filter := range []string{"watchtower/channels/0/#", "watchtower/channels/x/#", "watchtower/channels/5/said", "watchtower/nothing", "watchtower/gateways/gw/secrets"} {
 		assert.Equal(t, []byte{0x87, 1}, five.subscribe(1, filter, "fine/#"), filter)
 		assert.Equal(t, []byte{0x80, 1}, three.subscribe(2, filter, "fine/#"), filter)
 	}

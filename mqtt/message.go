@@ -31,6 +31,19 @@ type message struct {
 	channel *bridge.Message // nil: not on a channel
 	saved   savedBody       // the keeper's
 	state   atomic.Uint64   // see budget.go
+	short   *message        // see inShort
+}
+
+// inShort is the message on the topic that one speaks on, which does not name the
+// sender: for those who subscribed to that. The publisher's goroutine alone asks.
+func (m *message) inShort() *message {
+	if m.short == nil {
+		m.short = &message{
+			topic: bridge.ShortTopic(m.topic, m.channel.Type), payload: m.payload, extras: m.extras, expires: m.expires,
+			many: m.many, qos: m.qos, origin: m.origin, channel: m.channel,
+		}
+	}
+	return m.short
 }
 
 // encoding is a PUBLISH as some version and QoS has it. What differs from

@@ -83,6 +83,11 @@ func (b *Broker) mayPublish(topic string, s *bridge.Sender, may *access) (onChan
 		return false, a, refusal
 	}
 	onChannel = place == bridge.OnChannel
+	if a.ReceiverName != "" {
+		if a.Receiver, refusal = b.hub.Receiver(a.ReceiverName); refusal != nil {
+			return onChannel, a, &bridge.Error{Code: refusal.Code, Field: "topic", Detail: refusal.Detail}
+		}
+	}
 	if may == nil {
 		return onChannel, a, nil
 	}
@@ -155,9 +160,11 @@ func (c *conn) takeWill(pk *packets.Packet, who identity) packets.Code {
 	}
 	sender := who.hold.Sender()
 	onChannel, address, err := c.broker.mayPublish(topic, sender, who.access)
+	var refusal *bridge.Error
 	switch {
 	case errors.Is(err, errTopic), errors.Is(err, errLevels):
 		return packets.ErrTopicNameInvalid
+	case errors.As(err, &refusal) && refusal.Code == bridge.UnjoinedReceiver: // it may come yet
 	case err != nil, onChannel && address.Sender != 0 && address.Sender != sender.ID():
 		return packets.ErrNotAuthorized
 	}
@@ -229,13 +236,15 @@ func (b *Broker) meaning(s *session, f packets.Subscription, subID int) (*subscr
 		return nil, refusal
 	}
 	may := s.access.Load()
-	if !may.maySubscribe(filter) && filter != b.tree.Me() {
+	topics := means.Whole(filter)
+	if !may.maySubscribe(topics) && filter != b.tree.Me() {
 		return nil, errDenied
 	}
 	sub := &subscription{
 		session: s, filter: strings.Clone(f.Filter), shared: shared, qos: min(f.Qos, 1),
 		noLocal: f.NoLocal, asIs: f.RetainAsPublished, subID: subID, means: means,
 	}
+	sub.topics = means.Whole(sub.filter[len(f.Filter)-len(filter):])
 	if shared || means.Receiver != 0 && means.Receiver != s.sender().ID() {
 		sub.means.Sends = false
 	}

@@ -16,6 +16,7 @@ import (
 type subscription struct {
 	session *session
 	filter  string // as it was given, share name included
+	topics  string // the filter of the topics that it gets, without the share name
 	shared  bool
 	qos     byte // granted
 	noLocal bool
@@ -32,6 +33,7 @@ type target struct {
 	noLocal bool // all of its filters are
 	asIs    bool
 	member  bool   // by a filter with the channel in it
+	short   bool   // it wants the topic that one speaks on
 	subIDs  *[]int // subscription identifiers, in order; nil: none
 }
 
@@ -123,12 +125,18 @@ func newRouter(tree *bridge.Tree) *router {
 // of its filter, and its part in a channel.
 const subscriptionBytes = 384
 
-func (sub *subscription) bytes() int { return subscriptionBytes + heapSize(len(sub.filter)) }
+func (sub *subscription) bytes() int {
+	n := subscriptionBytes + heapSize(len(sub.filter))
+	if sub.means.Short {
+		n += heapSize(len(sub.topics))
+	}
+	return n
+}
 
 // most is the most that a subscription adds to what the router holds: its own,
 // and two nodes of the tree.
 func (sub *subscription) most() int {
-	return sub.bytes() + heapSize(len(sub.filter)) + 2*nodeBytes
+	return sub.bytes() + heapSize(len(sub.topics)) + 2*nodeBytes
 }
 
 // nodeBytes is the most that a node of the tree takes besides its label.
@@ -143,7 +151,7 @@ func (r *router) size() int {
 
 // add puts a subscription in force, in place of old if that is not nil.
 func (r *router) add(sub, old *subscription) {
-	filter, _ := cutShare(sub.filter)
+	filter := sub.topics
 	r.subsMu.Lock()
 	at := r.subs.get(filter)
 	switch {
@@ -162,8 +170,7 @@ func (r *router) add(sub, old *subscription) {
 
 // change makes the routes old that a subscription may concern.
 func (r *router) change(sub *subscription) {
-	filter, _ := cutShare(sub.filter)
-	begin := r.beginning(filter)
+	begin := r.beginning(sub.topics)
 	if strings.ContainsAny(begin, "+#") {
 		r.changed.Add(1)
 		return
@@ -195,7 +202,7 @@ func (r *router) changesOf(beginning string) *atomic.Uint64 {
 func (r *router) now(changes *atomic.Uint64) uint64 { return r.changed.Load() + changes.Load() }
 
 func (r *router) remove(sub *subscription) {
-	filter, _ := cutShare(sub.filter)
+	filter := sub.topics
 	r.subsMu.Lock()
 	if at := r.subs.get(filter); at != nil {
 		if i := slices.Index(at.all, sub); i >= 0 {
@@ -330,7 +337,7 @@ func newReceivers(of []*subscription) *receivers {
 }
 
 func (sub *subscription) target() target {
-	t := target{session: sub.session, qos: sub.qos, noLocal: sub.noLocal, asIs: sub.asIs, member: sub.means.Channel != 0}
+	t := target{session: sub.session, qos: sub.qos, noLocal: sub.noLocal, asIs: sub.asIs, member: sub.means.Channel != 0, short: sub.means.Short}
 	if sub.subID > 0 {
 		t.subIDs = &[]int{sub.subID}
 	}
@@ -342,6 +349,7 @@ func (t *target) merge(sub *subscription) {
 	t.noLocal = t.noLocal && sub.noLocal
 	t.asIs = t.asIs || sub.asIs
 	t.member = t.member || sub.means.Channel != 0
+	t.short = t.short || sub.means.Short
 	switch {
 	case sub.subID == 0:
 	case t.subIDs == nil:

@@ -39,7 +39,8 @@ func TestRoutesAreNeverOld(t *testing.T) {
 				r.remove(subs[i])
 				subs = append(subs[:i], subs[i+1:]...)
 			} else if filter := random(6, levels); validFilter(filter) {
-				sub := &subscription{filter: filter, watch: func(string, []byte) {}}
+				topics, _ := cutShare(filter)
+				sub := &subscription{filter: filter, topics: topics, watch: func(string, []byte) {}}
 				r.add(sub, nil)
 				subs = append(subs, sub)
 			}
@@ -60,7 +61,8 @@ func TestAChangeElsewhereKeepsARoute(t *testing.T) {
 	route := func(topic string) *route { return r.route([]byte(topic)) }
 	five, lamp := route("home/w/channels/5/broadcast/1"), route("home/lamp")
 	change := func(filter string) {
-		sub := &subscription{filter: filter, watch: func(string, []byte) {}}
+		topics, _ := cutShare(filter)
+		sub := &subscription{filter: filter, topics: topics, watch: func(string, []byte) {}}
 		r.add(sub, nil)
 		r.remove(sub)
 	}

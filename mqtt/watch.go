@@ -4,7 +4,7 @@ package mqtt
 // on, until end is called. F runs in the publisher's goroutine: it puts what it
 // wants into a bounded queue and returns. It does not keep the payload's bytes.
 func (b *Broker) Watch(filter string, f func(topic string, payload []byte)) (end func()) {
-	sub := &subscription{filter: filter, watch: f}
+	sub := &subscription{filter: filter, topics: filter, watch: f}
 	b.router.add(sub, nil)
 	return func() { b.router.remove(sub) }
 }

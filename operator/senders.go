@@ -103,11 +103,11 @@ func number(text string, usual, most uint64) (uint64, error) {
 
 // sender returns the sender of the path.
 func (s *Service) sender(r *request) (bridge.SenderInfo, error) {
-	id, ok := bridge.ParseID(r.id)
-	if !ok {
-		return bridge.SenderInfo{}, fault(bridge.UnknownSender, "sender", "%s is no sender's id", shorten(r.id))
+	id, refusal := s.hub.Receiver(r.id)
+	if refusal != nil {
+		return bridge.SenderInfo{}, fault(bridge.UnknownSender, "sender", "%s is no sender's id or name", shorten(r.id))
 	}
-	return s.hub.SenderInfo(bridge.SenderID(id))
+	return s.hub.SenderInfo(id)
 }
 
 // changeSender answers PATCH /operator/senders/{id}. It changes all or nothing.

@@ -231,6 +231,19 @@ func idList(ids []uint32) string {
 	return strings.Join(texts, ",")
 }
 
+// parseReceivers reads whom a send is for: ids, or names, with commas. Which they may
+// be the gateway says.
+func parseReceivers(arg string) ([]string, error) {
+	receivers := strings.Split(arg, ",")
+	for _, r := range receivers {
+		digits := strings.Trim(r, "0123456789") == ""
+		if n, err := strconv.ParseUint(r, 10, 32); digits && (err != nil || n == 0) {
+			return nil, usagef("a receiver must be a number from 1 to 4294967295, a name, or several with commas; is %q", arg)
+		}
+	}
+	return receivers, nil
+}
+
 // parseIDs reads ids from arguments such as 5 or 5,6.
 func parseIDs(what string, args ...string) ([]uint32, error) {
 	var ids []uint32

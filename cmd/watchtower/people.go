@@ -173,15 +173,15 @@ func sendCommand(sys surroundings) *cobra.Command {
 	return &cobra.Command{
 		Use:     "send CHANNEL[,…] RECEIVER[,…] MESSAGE…",
 		Short:   "Say something to some members of channels",
-		Long:    "Say something to some members of channels, by their ids.\n" + messageHelp,
-		Example: "  watchtower send 5 72 hello",
+		Long:    "Say something to some members of channels, by their ids or names.\n" + messageHelp,
+		Example: "  watchtower send 5 72 hello\n  watchtower send 5 valve1,valve2 open",
 		Args:    cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			channels, err := parseIDs("a channel", args[0])
 			if err != nil {
 				return err
 			}
-			receivers, err := parseIDs("a receiver", args[1])
+			receivers, err := parseReceivers(args[1])
 			if err != nil {
 				return err
 			}

@@ -16,9 +16,10 @@ import (
 
 // said is a broadcast, or a send if it has receivers.
 type said struct {
-	channels, receivers []uint32
-	raw                 bool // the message is bytes, not text
-	message             []byte
+	channels  []uint32
+	receivers []string // ids in digits, or names
+	raw       bool     // the message is bytes, not text
+	message   []byte
 }
 
 // readMessage takes the message from the arguments, or from standard input if
@@ -82,13 +83,13 @@ func (s said) request(id identity) (request, error) {
 			"channels": {idList(s.channels)}, "sender": {strconv.FormatUint(uint64(id.ID), 10)},
 		}}
 		if len(s.receivers) > 0 {
-			r.query.Set("receivers", idList(s.receivers))
+			r.query.Set("receivers", strings.Join(s.receivers, ","))
 		}
 	} else {
 		r, err = jsonRequest("POST", path, struct {
 			Channels  []uint32 `json:"channels"`
 			Sender    uint32   `json:"sender"`
-			Receivers []uint32 `json:"receivers,omitempty"`
+			Receivers []string `json:"receivers,omitempty"`
 			Message   string   `json:"message"`
 		}{s.channels, id.ID, s.receivers, string(s.message)})
 	}

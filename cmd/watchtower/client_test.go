@@ -63,7 +63,7 @@ func TestIdentityIsKept(t *testing.T) {
 	assert.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 	entries, err := os.ReadDir(p.dir)
 	require.NoError(t, err)
-	assert.Len(t, entries, 3, "no temporary file is left")
+	assert.Len(t, entries, 4, "no temporary file is left")
 
 	f.forget() // as a gateway does whose data is gone
 	code, _, errText := p.run("channels")
@@ -219,9 +219,36 @@ func TestURLs(t *testing.T) {
 }
 
 func TestDefaultName(t *testing.T) {
-	assert.Equal(t, "cli-a.b_c-9", defaultName("a.b_c-9"))
-	assert.Equal(t, "cli-k-che-pc", defaultName("küche pc"))
-	assert.Len(t, defaultName(strings.Repeat("x", 100)), 64)
+	assert.Equal(t, "cli-a.b_c-9", defaultName("a.b_c-9", ""))
+	assert.Equal(t, "cli-k-che-pc-12ab", defaultName("küche pc", "12ab"))
+	assert.Len(t, defaultName(strings.Repeat("x", 100), ""), 64)
+	assert.Len(t, defaultName(strings.Repeat("x", 100), "12ab"), 64)
+}
+
+func TestTwoInstallationsAreTwoSenders(t *testing.T) {
+	f := newFake(t, "key")
+	names := map[string]bool{}
+	for range 2 {
+		p := newPlace(t)
+		p.announce(t, f)
+		for range 2 {
+			code, out, err := p.run("register", "--json")
+			require.Zero(t, code, err)
+			var said struct{ Name string }
+			require.NoError(t, json.Unmarshal([]byte(out), &said))
+			names[said.Name] = true
+		}
+	}
+	assert.Len(t, names, 2, names)
+
+	p := newPlace(t) // one that an earlier version used
+	p.announce(t, f)
+	host, err := os.Hostname()
+	require.NoError(t, err)
+	earlier := defaultName(host, "")
+	require.NoError(t, writeIdentities(p.dir, identities{f.URL: {earlier: {ID: 72}}}))
+	_, out, _ := p.run("register")
+	assert.Contains(t, out, "name  "+earlier+"\n")
 }
 
 func TestParseIDs(t *testing.T) {

@@ -12,7 +12,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -48,28 +47,7 @@ func (id identity) provedBy(key string) bool {
 type identities map[string]map[string]identity
 
 // senderName is the name of the client's sender.
-func (c *client) senderName() string {
-	if c.name != "" {
-		return c.name
-	}
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown"
-	}
-	return defaultName(host)
-}
-
-// defaultName makes a valid name of a host's: up to 64 of A–Z a–z 0–9 _ . -
-func defaultName(host string) string {
-	name := strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_.-", r) {
-			return r
-		}
-		return '-'
-	}, host)
-	name = "cli-" + name
-	return name[:min(len(name), 64)]
-}
+func (c *client) senderName() string { return c.name }
 
 // as calls do as the client's sender: by the identity that is kept, or by a new
 // one. An identity that the gateway refuses is replaced.
@@ -78,6 +56,7 @@ func (c *client) as(ctx context.Context, do func(target, identity) error) error 
 	if err != nil {
 		return err
 	}
+	c.nameFor(t)
 	id, known, err := c.cached(t)
 	if err != nil {
 		return err

@@ -23,7 +23,7 @@ func clientCommands(sys surroundings) []*cobra.Command {
 		f := cmd.Flags()
 		addReach(f)
 		f.String("secret-key", "", "the gateway's secret key (default: that of the one on this machine)")
-		f.String("name", "", "name to speak by (default: cli- and the host's name)")
+		f.String("name", "", "name to speak by (default: cli-, the host's name and a suffix of this installation)")
 	}
 	return commands
 }
@@ -53,6 +53,7 @@ func registerCommand(sys surroundings) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		c.nameFor(t)
 		before, _, err := c.cached(t)
 		if err != nil {
 			return err

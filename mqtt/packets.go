@@ -72,6 +72,7 @@ func (c *conn) publish(pk *packets.Packet) error {
 			return c.ack(packets.Pubrec, pk.PacketID, nil)
 		}
 	}
+	c.spoke = true
 	p := publication{topic: topic, payload: pk.Payload, qos: pk.FixedHeader.Qos, retain: pk.FixedHeader.Retain}
 	if c.version == version5 {
 		p.extras, p.lifetime = carried(&pk.Properties), pk.Properties.MessageExpiryInterval

@@ -111,6 +111,9 @@ func (c *conn) readLoop() error {
 		_, err := c.r.Peek(1) // waits; what it says, it says once
 		c.begun = true
 		if err == nil && c.readPlain() {
+			if c.spoke && c.r.Buffered() == 0 {
+				acknowledgeSegments(c.nc)
+			}
 			continue
 		}
 		done := false

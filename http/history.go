@@ -1,6 +1,7 @@
 package http
 
 import (
+	"container/list"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,6 +24,7 @@ type history struct {
 	mu       sync.Mutex
 	begun    time.Time
 	channels map[bridge.Channel]*past
+	emptied  list.List // the pasts of which no record is kept, in the order in which they lost the last
 	oldest   record // the head of a ring of all records, in their order
 	bytes    int
 	position uint64 // of the newest record
@@ -42,6 +44,7 @@ type past struct {
 	channel bridge.Channel
 	records []*record // in their order
 	lost    loss
+	emptied *list.Element // nil: a record is kept
 }
 
 // record is one message. Its links are in the ring of all.
@@ -82,6 +85,10 @@ func (h *history) addLocked(m *bridge.Message) {
 		p = &past{channel: m.Channel}
 		h.channels[m.Channel] = p
 	}
+	if p.emptied != nil {
+		h.emptied.Remove(p.emptied)
+		p.emptied = nil
+	}
 	r := &record{message: m, position: h.position, past: p, prev: h.oldest.prev, next: &h.oldest}
 	r.prev.next, h.oldest.prev = r, r
 	p.records = append(p.records, r)
@@ -93,8 +100,8 @@ func (h *history) addLocked(m *bridge.Message) {
 	for old := h.oldest.next; old != &h.oldest && (h.bytes > h.opts.Bytes || old.message.Time.Before(cutoff)); old = h.oldest.next {
 		h.dropLocked(old)
 	}
-	if len(h.channels) > channelsKept {
-		h.forgetLocked()
+	for len(h.channels) > channelsKept && h.emptied.Len() > 0 {
+		h.forgetLocked(h.emptied.Remove(h.emptied.Front()).(*past))
 	}
 }
 
@@ -107,19 +114,18 @@ func (h *history) dropLocked(r *record) {
 	r.past.lost = loss{r.message.ID, r.position, r.message.Time}
 	r.past.records[0] = nil
 	r.past.records = r.past.records[1:]
+	if len(r.past.records) == 0 {
+		r.past.records = nil
+		r.past.emptied = h.emptied.PushBack(r.past)
+	}
 }
 
-// forgetLocked forgets the channels of which nothing is kept.
-func (h *history) forgetLocked() {
-	for c, p := range h.channels {
-		if len(p.records) > 0 {
-			continue
-		}
-		if p.lost.position > h.lost.position {
-			h.lost = p.lost
-		}
-		delete(h.channels, c)
+// forgetLocked forgets a channel of which nothing is kept.
+func (h *history) forgetLocked(p *past) {
+	if p.lost.position > h.lost.position {
+		h.lost = p.lost
 	}
+	delete(h.channels, p.channel)
 }
 
 // since says from where on somebody wants to hear what was said.

@@ -1,0 +1,43 @@
+package http
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"watchtower/bridge"
+)
+
+// The cost of a message does not depend on how many channels there were, whether
+// something is kept of them or not.
+func TestHistoryCostsTheSameForManyChannels(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	cost := func(channels int, age time.Duration) time.Duration {
+		h := newHistory(HistoryOptions{Messages: 100, Age: time.Hour, Bytes: 64 << 20}, func() time.Time { return now })
+		say := func(c int) {
+			h.addLocked(&bridge.Message{Channel: bridge.Channel(c), Time: now, Data: []byte("x")})
+		}
+		for c := range channels {
+			say(c + 1)
+		}
+		now = now.Add(age)
+		say(1)
+		best := time.Hour
+		for range 5 {
+			begun := time.Now()
+			for range 1000 {
+				say(1)
+			}
+			best = min(best, time.Since(begun))
+		}
+		if channels > channelsKept && age > time.Hour {
+			assert.Len(t, h.channels, channelsKept, "what was lost is not known of more")
+			assert.NotZero(t, h.lost.position)
+		}
+		return best
+	}
+	one := cost(1, 0)
+	assert.Less(t, cost(40_000, 0), 20*one, "all of them have something kept")
+	assert.Less(t, cost(40_000, 2*time.Hour), 20*one, "none has")
+}

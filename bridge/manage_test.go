@@ -175,3 +175,29 @@ func TestAListHoldsUpNobody(t *testing.T) {
 	}
 	assert.Less(t, over, len(waits)/20, "the machine may be busy, but not each time")
 }
+
+// Two may claim a name again and again, while it is changed. The race detector watches.
+func TestNamesAreClaimedWhileTheyChange(t *testing.T) {
+	h := newHub(t, nil)
+	var all sync.WaitGroup
+	var sender *bridge.Sender
+	for range 2 {
+		hold, err := h.RegisterName(bridge.Naming{Name: "lamp", Lasting: true}, func() {})
+		require.NoError(t, err)
+		sender = hold.Sender()
+		all.Go(func() {
+			for range 100_000 {
+				h.Renew(hold)
+				h.Claim(hold, func() {})
+			}
+		})
+	}
+	all.Go(func() {
+		for i := range 1000 {
+			name := fmt.Sprintf("lamp%d", i)
+			assert.NoError(t, h.Change(sender.ID(), bridge.SenderChange{Name: &name}))
+		}
+	})
+	all.Wait()
+	require.NoError(t, h.Forget(sender))
+}

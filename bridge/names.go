@@ -84,27 +84,30 @@ func (h *Hub) written(hold *Hold, commit func() error) func() error {
 // newer one claims it. Then displaced is called, without locks; at once, if there
 // is a newer one already. Senders without a name have nothing to claim.
 func (h *Hub) Claim(hold *Hold, displaced func()) {
-	s := hold.sender
-	if s.Name() == "" {
-		return
+	if end := h.claim(hold, displaced); end != nil {
+		end()
 	}
+}
+
+// claim does the work of Claim, and returns what is to be told whom.
+func (h *Hub) claim(hold *Hold, displaced func()) (end func()) {
 	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := hold.sender
 	old := s.speaker
-	if !slices.Contains(s.holds, hold) || old == hold {
-		h.mu.Unlock()
-		return
+	if s.Name() == "" || !slices.Contains(s.holds, hold) || old == hold {
+		return nil
 	}
 	hold.displaced = displaced
-	if old != nil && old.registered > hold.registered {
-		h.mu.Unlock()
-		displaced()
-		return
+	if old == nil {
+		s.speaker = hold
+		return nil
+	}
+	if old.registered > hold.registered {
+		return displaced
 	}
 	s.speaker = hold
-	h.mu.Unlock()
-	if old != nil {
-		old.displaced()
-	}
+	return old.displaced // read here: its owner may be claiming again
 }
 
 // Renew makes a hold the newest, as if it was registered now.

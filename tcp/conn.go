@@ -29,10 +29,6 @@ const (
 	// strangerFrame is the longest frame that registers, with room: a K has up to
 	// 257 bytes, an r 299.
 	strangerFrame = 300
-	// A connection that ends with a refusal is read from a little longer: to
-	// close it on unread bytes would take the refusal away from the peer.
-	lingerFor   = time.Second
-	lingerBytes = 1 << 20
 )
 
 // past is a deadline that ends a read at once.
@@ -109,6 +105,9 @@ func (c *conn) serve() {
 		case <-s.closing:
 		case <-written:
 		}
+	}
+	if errors.Is(err, io.EOF) {
+		c.hearOut(written)
 	}
 	c.basic.Close()
 	c.session.Close()
@@ -371,12 +370,4 @@ func (c *conn) put(reply []byte) error {
 	}
 	c.writer.Wake()
 	return nil
-}
-
-// linger reads on for a moment, so that the peer can read the refusal.
-func (c *conn) linger() {
-	if c.conn.CloseWrite() != nil || c.conn.SetReadDeadline(time.Now().Add(lingerFor)) != nil {
-		return
-	}
-	_, _ = io.CopyN(io.Discard, c.conn, lingerBytes)
 }

@@ -309,6 +309,22 @@ func TestWhoEndsLeaves(t *testing.T) {
 	assert.Equal(t, "E", string(reply))
 }
 
+// What was accepted before a client closed its sending half is delivered to it, its
+// own message too: printf … | nc -N.
+func TestWhoHasSaidItsLastStillHears(t *testing.T) {
+	g := start(t, bridge.Options{}, nil)
+	for range 100 {
+		c := g.joined(t, 7)
+		c.write(append(basicFrame(t, wire.Request{Op: wire.OpMessage, ID: c.id, Channel: 7, Data: []byte("last")}),
+			basicFrame(t, wire.Request{Op: wire.OpMessage, ID: c.id, Channel: 7, Data: []byte("words")})...))
+		require.NoError(t, c.conn.CloseWrite())
+		c.hears(c.id, 7, "last")
+		c.hears(c.id, 7, "words")
+		require.Empty(t, c.closed())
+	}
+	require.Eventually(t, func() bool { return g.senders() == 0 }, patience, time.Millisecond)
+}
+
 func TestConnectionsAreLimited(t *testing.T) {
 	g := start(t, bridge.Options{}, func(o *tcp.Options) { o.MaxConnections = 2 })
 	a, b := g.joined(t, 7), g.joined(t, 7)

@@ -251,7 +251,7 @@ func (c *conn) acknowledge(present, assigned bool, pk *packets.Packet) {
 	ack := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connack}, SessionPresent: present}
 	if c.version == version5 {
 		p := &ack.Properties
-		p.ReceiveMaximum = receivedMax
+		p.ReceiveMaximum = uint16(c.broker.opts.receiveMax())
 		p.TopicAliasMaximum = aliasMax
 		p.MaximumPacketSize = uint32(c.broker.opts.MaxPacketBytes)
 		if assigned {

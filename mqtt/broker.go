@@ -256,7 +256,7 @@ func (b *Broker) accept(l net.Listener) {
 func (b *Broker) Publish(m *bridge.Message) error {
 	var room [128]byte
 	topic := b.tree.AppendTopic(room[:0], m)
-	return b.hand(b.router.route(topic), &message{payload: m.Data, qos: 1, channel: m, expires: expires(m)})
+	return b.hand(b.router.route(topic), &message{payload: m.Data, qos: anyQoS, channel: m, expires: expires(m)})
 }
 
 // expires is when a message expires in Unix milliseconds; 0: never.
@@ -269,17 +269,17 @@ func expires(m *bridge.Message) int64 {
 
 // PublishRetained publishes a retained message of the gateway's own.
 func (b *Broker) PublishRetained(topic string, payload []byte) error {
-	return b.deliverRetained(&message{topic: topic, payload: payload, qos: 1, retain: true}, own)
+	return b.deliverRetained(&message{topic: topic, payload: payload, qos: anyQoS, retain: true}, own)
 }
 
 // PublishKept is PublishRetained for what is to outlive the process.
 func (b *Broker) PublishKept(topic string, payload []byte) error {
-	return b.deliverRetained(&message{topic: topic, payload: payload, qos: 1, retain: true}, kept)
+	return b.deliverRetained(&message{topic: topic, payload: payload, qos: anyQoS, retain: true}, kept)
 }
 
 // PublishOwn publishes a message of the gateway's own that is not retained.
 func (b *Broker) PublishOwn(topic string, payload []byte) error {
-	return b.deliver(&message{topic: topic, payload: payload, qos: 1})
+	return b.deliver(&message{topic: topic, payload: payload, qos: anyQoS})
 }
 
 // deliverRetained keeps a message and delivers it, in one order for all publishers

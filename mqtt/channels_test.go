@@ -246,7 +246,7 @@ func TestRefusedSubscriptions(t *testing.T) {
 	three, five := h.join(connect{id: "three"}), h.join(connect{id: "five", version: 5})
 	for _, filter := range []string{"watchtower/channels/0/#", "watchtower/channels/x/#", "watchtower/channels/5/said", "watchtower/nothing", "watchtower/gateways/gw/secrets"} {
 		assert.Equal(t, []byte{0x87, 1}, five.subscribe(1, filter, "fine/#"), filter)
-		assert.Equal(t, []byte{0x80, 1}, three.subscribe(2, filter, "fine/#"), filter)
+		assert.Equal(t, []byte{0x80, 2}, three.subscribe(2, filter, "fine/#"), filter)
 	}
 	for _, filter := range []string{"a#", "+a/b", "a/b+/c", "a/#/b", "#a", "$share/x", "$share//a", "$share/g+/a", "$SHARE/g/a", "$share/g/"} {
 		assert.Equal(t, []byte{0x8f}, five.subscribe(1, filter), filter)

@@ -63,7 +63,7 @@ func TestAWillHasItsQoSAndRetainFlag(t *testing.T) { // MQTT-3.1.2-14 and -15, 3
 				w.WillQos, w.WillRetain = qos, retain
 				h.lose(h.join(connect{id: "c", version: version, will: w}), 1)
 				pk := sub.message()
-				assert.Equal(t, min(qos, 1), pk.FixedHeader.Qos)
+				assert.Equal(t, qos, pk.FixedHeader.Qos)
 				assert.False(t, pk.FixedHeader.Retain)
 				assert.Equal(t, "bye", string(pk.Payload))
 				late := h.join(connect{id: "late", version: version})

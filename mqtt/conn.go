@@ -57,7 +57,7 @@ type conn struct {
 	maxSize      uint32 // largest packet that the client takes; 0: any
 	oversize     int    // bytes of a message that was dropped for that; the writer's
 	terse        bool   // it wants no reason strings with answers (MQTT-3.1.2-29)
-	receiveMax   uint16 // most QoS 1 deliveries in flight that it takes
+	receiveMax   uint16 // most deliveries at QoS 1 and 2 in flight that it takes
 	spoke        bool   // it has published
 	aliases      map[uint16]string
 	aliasBytes   int // of their topics

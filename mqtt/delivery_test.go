@@ -159,7 +159,7 @@ func TestReceiveMaximumHoldsBackAndNeverStalls(t *testing.T) {
 func TestQoS2(t *testing.T) {
 	h := build(t, nil)
 	sub := h.join(connect{id: "sub"})
-	assert.Equal(t, []byte{1}, sub.subscribe(2, "own/#"), "granted at most QoS 1")
+	assert.Equal(t, []byte{2}, sub.subscribe(2, "own/#"))
 	for _, version := range []byte{4, 5} {
 		pub := h.join(connect{id: "pub", version: version})
 		publish := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 2}, PacketID: 9, TopicName: "own/x", Payload: []byte("once")}
@@ -171,7 +171,7 @@ func TestQoS2(t *testing.T) {
 		pub.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pubrel, Qos: 1}, PacketID: 9})
 		pub.read(packets.Pubcomp)
 		pk := sub.message()
-		assert.Equal(t, byte(1), pk.FixedHeader.Qos)
+		assert.Equal(t, byte(2), pk.FixedHeader.Qos)
 		assert.Empty(t, sub.messages())
 		pub.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pubrel, Qos: 1}, PacketID: 9})
 		again := pub.read(packets.Pubcomp)

@@ -5,7 +5,8 @@
 // to go through one mechanism to keep its order and its bounds:
 //
 //	attach.go  CONNECT, identity, takeover     packets.go   what a client sends after that
-//	conn.go    one connection: read, write     session.go   queue, packet ids, window; no socket
+//	conn.go    one connection: read, write     session.go   a session and its queue; no socket
+//	reader.go  the packets that come           outgoing.go  packet ids, window, acknowledgements
 //	router.go  who gets a topic, cached        sessions.go  by key: takeover, expiry, wills
 //	message.go encodings, shared by receivers  retained.go  the last value of a topic
 //	broker.go  life, listener, Bus             policy.go    what a client may publish and join

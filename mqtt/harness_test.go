@@ -178,7 +178,7 @@ func (c *client) send(pk packets.Packet) {
 		err = pk.ConnectEncode(&buf)
 	case packets.Publish:
 		err = pk.PublishEncode(&buf)
-	case packets.Puback, packets.Pubrel:
+	case packets.Puback, packets.Pubrec, packets.Pubrel, packets.Pubcomp:
 		err = pk.PubackEncode(&buf)
 	case packets.Subscribe:
 		err = pk.SubscribeEncode(&buf)
@@ -226,7 +226,7 @@ func (c *client) next() (packets.Packet, error) {
 		err = pk.ConnackDecode(body)
 	case packets.Publish:
 		err = pk.PublishDecode(body)
-	case packets.Puback, packets.Pubrec, packets.Pubcomp:
+	case packets.Puback, packets.Pubrec, packets.Pubrel, packets.Pubcomp:
 		err = pk.PubackDecode(body)
 	case packets.Suback:
 		err = pk.SubackDecode(body)

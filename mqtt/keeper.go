@@ -58,6 +58,7 @@ const (
 type savedRow struct {
 	seq, group uint64
 	id         uint16
+	marks      marks
 	m          *message
 }
 
@@ -108,6 +109,7 @@ func (k *keeper) save(atEnd bool) {
 	changed := k.changed
 	k.changed = nil
 	k.mu.Unlock()
+	ids := k.takeReceived(changed)
 	for len(changed) > 0 && k.roomForMore() {
 		k.saveSession(changed[0], atEnd)
 		changed = changed[1:]
@@ -117,6 +119,7 @@ func (k *keeper) save(atEnd bool) {
 		k.changed = append(changed, k.changed...)
 		k.mu.Unlock()
 	}
+	k.saveReceived(ids, len(changed) == 0)
 	k.commit()
 }
 
@@ -245,7 +248,7 @@ func (k *keeper) takeRecord(s *session) (record *sessionRecord, stale bool) {
 
 // saveQueue makes the rows of a session's queue what waits for it now.
 func (k *keeper) saveQueue(s *session, atEnd bool) {
-	waiting, connected := k.takeQueue(s, atEnd)
+	waiting, exact := k.takeQueue(s, atEnd)
 	old := s.savedRows
 	rows := make([]savedRow, 0, len(waiting))
 	for i := range waiting {
@@ -257,8 +260,8 @@ func (k *keeper) saveQueue(s *session, atEnd bool) {
 		if len(old) > 0 && old[0].seq == d.seq {
 			row := old[0]
 			old = old[1:]
-			if !connected && row.id != d.id { // it was sent since
-				row.id = d.id
+			if exact && (row.id != d.id || row.marks != d.marks) { // it was sent since, or released
+				row.id, row.marks = d.id, d.marks
 				k.put(Queued, numberKey(s.number, d.seq), encodeQueued(d.m.saved.number, d))
 			}
 			rows = append(rows, row)
@@ -266,7 +269,7 @@ func (k *keeper) saveQueue(s *session, atEnd bool) {
 		}
 		if k.saveBody(d.m) {
 			k.put(Queued, numberKey(s.number, d.seq), encodeQueued(d.m.saved.number, d))
-			rows = append(rows, savedRow{d.seq, k.group, d.id, d.m})
+			rows = append(rows, savedRow{d.seq, k.group, d.id, d.marks, d.m})
 		}
 	}
 	for _, row := range old {
@@ -276,21 +279,25 @@ func (k *keeper) saveQueue(s *session, atEnd bool) {
 	clear(waiting) // the scratch keeps no message
 }
 
-// takeQueue returns what waits for a session, and has since the last time.
-func (k *keeper) takeQueue(s *session, all bool) (waiting []delivery, connected bool) {
+// takeQueue returns what waits for a session, and has since the last time. exact
+// says that the rows have to tell what was sent, by which id: of a connected client
+// that matters at QoS 2, where the id is how it knows a message again.
+func (k *keeper) takeQueue(s *session, all bool) (waiting []delivery, exact bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	connected = s.conn != nil
+	away := s.conn == nil
 	if s.ended || !s.durable {
-		return nil, connected
+		return nil, away
 	}
+	exact = away
 	waiting = k.now[:0]
 	take := func(q *outbound.Fifo[delivery]) {
 		for i := range q.Len() {
 			d := *q.At(i)
+			exact = exact || d.qos == 2 && d.id != 0
 			switch {
 			case d.qos == 0:
-			case all || !connected || d.seq <= s.lastSaved:
+			case all || away || d.seq <= s.lastSaved || d.atOnce():
 				waiting = append(waiting, d)
 			default:
 				s.changed(false) // young: the next time
@@ -301,7 +308,13 @@ func (k *keeper) takeQueue(s *session, all bool) (waiting []delivery, connected 
 	take(&s.queue)
 	s.lastSaved = s.lastSeq
 	k.now = waiting
-	return waiting, connected
+	return waiting, exact
+}
+
+// atOnce reports whether a delivery is written however young it is: at QoS 2 once it
+// was sent, and where its publisher's id says that it need not come again.
+func (d *delivery) atOnce() bool {
+	return d.qos == 2 && d.id != 0 || d.m.qos == 2 && d.m.origin != nil
 }
 
 // saveBody counts a row that refers to a message, which it writes with the first.

@@ -14,6 +14,9 @@ func TestASessionsHotFieldsAreTogether(t *testing.T) {
 	assert.Less(t, unsafe.Offsetof(s.noted), uintptr(line), "with all before it")
 	assert.EqualValues(t, line, unsafe.Offsetof(s.lent), "begins the next")
 	assert.LessOrEqual(t, unsafe.Offsetof(s.lastSeq)+8, uintptr(2*line))
+	assert.EqualValues(t, 2*line, unsafe.Offsetof(s.inflight), "what its writer changes begins the third")
+	assert.LessOrEqual(t, unsafe.Offsetof(s.stale), uintptr(3*line))
+	assert.EqualValues(t, 32, unsafe.Sizeof(delivery{}))
 	all := make([]*session, 100)
 	for i := range all {
 		all[i] = &session{}

@@ -21,7 +21,7 @@ type message struct {
 	payload   []byte
 	extras    *extras                     // of a publisher that speaks MQTT 5
 	expires   int64                       // Unix milliseconds; 0: never
-	encodings [4]atomic.Pointer[encoding] // by version and QoS
+	encodings [4]atomic.Pointer[encoding] // by version, and QoS 0 or more
 	many      bool                        // it goes to more than one: encodings are kept
 	qos       byte
 	retain    bool // as published
@@ -46,6 +46,10 @@ func (m *message) inShort() *message {
 	return m.short
 }
 
+// anyQoS is the QoS of what the gateway publishes, its own or what came by another
+// protocol: a delivery has the one that the client subscribed with.
+const anyQoS = 2
+
 // encoding is a PUBLISH as some version and QoS has it. What differs from
 // receiver to receiver is overwritten in each copy.
 type encoding struct {
@@ -67,6 +71,7 @@ func seconds(ms int64) int64 { return (ms + 999) / 1000 }
 // encode returns the message's encoding for a version and QoS, made once if it
 // goes to many, unless it carries subscription identifiers.
 func (m *message) encode(version, qos byte, subIDs *[]int, all *budget) (*encoding, error) {
+	qos = min(qos, 1) // those of QoS 1 and 2 differ in the first byte alone
 	i := int(qos)
 	if version == version5 {
 		i += 2
@@ -234,15 +239,25 @@ func (m *message) properties(adds additions) packets.Properties {
 type delivery struct {
 	m      *message
 	subIDs *[]int // shared with the route; nil: none
-	seq    uint64 // at QoS 1: its number in the session
+	seq    uint64 // at QoS 1 and 2: its number in the session
 	id     uint16 // packet identifier; 0: not sent yet
 	qos    byte
+	marks  marks
 	retain bool
 	again  bool // it may have been sent before the gateway ended
 	held   bool // counted by its body (budget.go)
 	// backlog: it was retained when the client subscribed.
 	backlog bool
 }
+
+// marks of a delivery are bits, because it is to have 32 bytes.
+type marks byte
+
+const (
+	markReleased marks = 1 << iota // PUBREC came: it is PUBREL that may have to be sent again
+)
+
+func (d *delivery) is(m marks) bool { return d.marks&m != 0 }
 
 // appendTo appends the PUBLISH. It reports false, and appends nothing, if that
 // is larger than the client takes.

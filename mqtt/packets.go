@@ -1,9 +1,12 @@
 package mqtt
 
 import (
+	"errors"
+	"math"
 	"strings"
 
 	"github.com/mochi-mqtt/server/v2/packets"
+	"github.com/sirupsen/logrus"
 )
 
 // aliasMax is how many topic aliases a client may set (MQTT 5, 3.3.2.3.4).
@@ -21,7 +24,10 @@ func (c *conn) handle(pk *packets.Packet) (done bool, err error) {
 		c.session.acked(pk.PacketID)
 	case packets.Pubrel:
 		return false, c.pubrel(pk)
-	case packets.Pubrec, packets.Pubcomp: // answers to QoS 2 deliveries, of which there are none
+	case packets.Pubrec:
+		return false, c.pubrec(pk.PacketID, pk.ReasonCode)
+	case packets.Pubcomp:
+		c.session.completed(pk.PacketID)
 	case packets.Subscribe:
 		return false, c.subscribe(pk)
 	case packets.Unsubscribe:
@@ -64,11 +70,9 @@ func (c *conn) publish(pk *packets.Packet) error {
 		}
 	}
 	if pk.FixedHeader.Qos == 2 {
-		fresh, full := c.session.receive(pk.PacketID)
-		if full {
-			return packets.ErrReceiveMaximum
-		}
-		if !fresh {
+		if fresh, err := c.receive(pk.PacketID); err != nil {
+			return err
+		} else if !fresh {
 			return c.ack(packets.Pubrec, pk.PacketID, nil)
 		}
 	}
@@ -82,6 +86,7 @@ func (c *conn) publish(pk *packets.Packet) error {
 	case 1:
 		return c.ack(packets.Puback, pk.PacketID, refusal)
 	case 2:
+		c.session.delivered()
 		if c.version == version5 && refusal != nil && reasonOf(refusal).Code >= packets.ErrUnspecifiedError.Code {
 			c.session.release(pk.PacketID) // an error ends the handshake (MQTT 5, 4.3.3)
 		}
@@ -113,6 +118,37 @@ func (c *conn) ack(kind byte, id uint16, refusal error) error {
 		ReasonCode:  reasonOf(refusal).Code,
 		Properties:  packets.Properties{ReasonString: refusal.Error()},
 	})
+}
+
+// receive notes a publish at QoS 2. fresh is false if it is one that came before.
+func (c *conn) receive(id uint16) (fresh bool, _ error) {
+	most := math.MaxUint16
+	if c.version == version5 {
+		most = c.broker.opts.receiveMax()
+	}
+	fresh, err := c.session.receive(id, most)
+	switch {
+	case errors.Is(err, errQueues):
+		c.broker.limited(c, c.clientID, errQueues)
+		return false, packets.ErrQuotaExceeded
+	case err != nil && c.broker.noisy.allow(c.clientID, err.Error(), c.broker.now()):
+		c.broker.log.WithFields(logrus.Fields{"client": shorten(c.clientID), "remote": c.remote, "receive_maximum": most}).
+			Info("MQTT client disconnected: it has more publishes at QoS 2 under way than it was told it may")
+	}
+	return fresh, err
+}
+
+// pubrec is the answer to a PUBLISH at QoS 2: PUBREL is to follow, unless it is an
+// error, which ends the delivery (MQTT 5, 4.3.3).
+func (c *conn) pubrec(id uint16, reason byte) error {
+	if reason >= packets.ErrUnspecifiedError.Code {
+		c.session.acked(id)
+		return nil
+	}
+	if known := c.session.recorded(id); !known && c.version == version5 {
+		return c.answer(packets.Pubrel<<4|2, 3, byte(id>>8), byte(id), packets.ErrPacketIdentifierNotFound.Code)
+	}
+	return c.answer(packets.Pubrel<<4|2, 2, byte(id>>8), byte(id))
 }
 
 func (c *conn) pubrel(pk *packets.Packet) error {
@@ -161,7 +197,7 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 			c.broker.refuseSubscription(c, f.Filter, err)
 			continue
 		}
-		codes[i] = min(f.Qos, 1)
+		codes[i] = f.Qos
 	}
 	ack := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Suback}, PacketID: pk.PacketID}
 	ack.ReasonCodes = append(ack.ReasonCodes, codes...)

@@ -33,7 +33,7 @@ type publication struct {
 // why it is refused. What is under the gateway's base is bridge's to admit;
 // everything else is the clients' own.
 func (b *Broker) admit(s *session, p publication) (*message, error) {
-	m := &message{topic: p.topic, payload: p.payload, qos: min(p.qos, 1), retain: p.retain, extras: p.extras, origin: s}
+	m := &message{topic: p.topic, payload: p.payload, qos: p.qos, retain: p.retain, extras: p.extras, origin: s}
 	if p.lifetime > 0 {
 		m.expires = b.now().UnixMilli() + int64(p.lifetime)*1000
 	}
@@ -241,7 +241,7 @@ func (b *Broker) meaning(s *session, f packets.Subscription, subID int) (*subscr
 		return nil, errDenied
 	}
 	sub := &subscription{
-		session: s, filter: strings.Clone(f.Filter), shared: shared, qos: min(f.Qos, 1),
+		session: s, filter: strings.Clone(f.Filter), shared: shared, qos: f.Qos,
 		noLocal: f.NoLocal, asIs: f.RetainAsPublished, subID: subID, means: means,
 	}
 	sub.topics = means.Whole(sub.filter[len(f.Filter)-len(filter):])
@@ -368,7 +368,7 @@ func (b *Broker) greet(s *session, f packets.Subscription, subID int, existed bo
 			ID   bridge.SenderID `json:"id"`
 			Name string          `json:"name,omitempty"`
 		}{s.sender().ID(), s.sender().Name()}) // plain struct: cannot fail
-		s.offer(delivery{m: &message{topic: filter, payload: payload}, subIDs: ids, qos: min(f.Qos, 1)}).count(s.counters)
+		s.offer(delivery{m: &message{topic: filter, payload: payload}, subIDs: ids, qos: f.Qos}).count(s.counters)
 	}
 	if f.RetainHandling == 2 || f.RetainHandling == 1 && existed {
 		return
@@ -377,7 +377,7 @@ func (b *Broker) greet(s *session, f packets.Subscription, subID int, existed bo
 		if !s.access.Load().mayRead(m.topic) {
 			return
 		}
-		v := s.greet(delivery{m: m, subIDs: ids, qos: min(f.Qos, m.qos, 1), retain: true}, of)
+		v := s.greet(delivery{m: m, subIDs: ids, qos: min(f.Qos, m.qos), retain: true}, of)
 		v.count(s.counters)
 		b.overflowed(s, v)
 	})

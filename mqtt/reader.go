@@ -182,8 +182,8 @@ func aside(f func() error) error {
 }
 
 // readPlain takes the plainest packets off the stream without the cost of a
-// packet: PUBACK, as every receiver at QoS 1 sends it for each message, and
-// PINGREQ.
+// packet: PUBACK, as every receiver at QoS 1 sends it for each message, PUBREC and
+// PUBCOMP, as one at QoS 2 does, and PINGREQ.
 func (c *conn) readPlain() (any bool) {
 	for c.r.Buffered() >= 2 && !c.closing.Load() {
 		b, err := c.r.Peek(min(4, c.r.Buffered()))
@@ -197,6 +197,14 @@ func (c *conn) readPlain() (any bool) {
 			_, _ = c.r.Discard(2) // they are buffered
 		case b[0] == packets.Puback<<4 && b[1] == 2 && len(b) == 4:
 			c.session.acked(uint16(b[2])<<8 | uint16(b[3]))
+			_, _ = c.r.Discard(4)
+		case b[0] == packets.Pubrec<<4 && b[1] == 2 && len(b) == 4:
+			if c.pubrec(uint16(b[2])<<8|uint16(b[3]), 0) != nil {
+				return any
+			}
+			_, _ = c.r.Discard(4)
+		case b[0] == packets.Pubcomp<<4 && b[1] == 2 && len(b) == 4:
+			c.session.completed(uint16(b[2])<<8 | uint16(b[3]))
 			_, _ = c.r.Discard(4)
 		default:
 			return any

@@ -1,31 +1,245 @@
 package mqtt
 
-// receivedMax bounds the QoS 2 publishes of a client between PUBREC and PUBREL.
-const receivedMax = 1024
+import (
+	"encoding/binary"
+	"math/bits"
 
-// receive notes a QoS 2 publish. fresh is false if its id is in use: then it is
-// the same message again. full says that the client went over its bound.
-func (s *session) receive(id uint16) (fresh, full bool) {
+	"github.com/mochi-mqtt/server/v2/packets"
+)
+
+// announcedMost bounds the publishes of a client of MQTT 5 that are not completed:
+// its Receive Maximum, which is well below what a session's queue holds. A client of
+// MQTT 3.1.1 is told no number, so all ids may be between PUBREC and PUBREL, which
+// takes 11 KiB at most.
+const announcedMost = 256
+
+// receiveMax is the Receive Maximum that clients are told.
+func (o *Options) receiveMax() int { return min(max(o.QueueMessages/4, 1), announcedMost) }
+
+// received are the ids of a session's QoS 2 publishes between PUBREC and PUBREL. A
+// message was delivered when its id came here; what comes with the id until PUBREL is
+// the same message again.
+type received struct {
+	pages []idPage
+	n     int
+	// doing is the id whose message is being delivered: it does not count on disk
+	// until the message does. 0: none.
+	doing uint16
+	stale bool // it is not on disk as it is
+}
+
+// idPage holds 256 ids. An empty one may become that of others.
+type idPage struct {
+	bits [4]uint64
+	high uint8 // byte of the ids
+}
+
+const (
+	receivedBytes = 48
+	pageBytes     = 40
+)
+
+// bytes is what it takes of memory.
+func (r *received) bytes() int64 {
+	if r == nil {
+		return 0
+	}
+	return int64(receivedBytes + pageBytes*cap(r.pages))
+}
+
+func (p *idPage) empty() bool { return p.bits == [4]uint64{} }
+
+func (p *idPage) at(id uint16) (word *uint64, bit uint64) {
+	return &p.bits[id>>6&3], 1 << (id & 63)
+}
+
+// page returns the page of an id, or nil.
+func (r *received) page(id uint16) *idPage {
+	for i := range r.pages {
+		if p := &r.pages[i]; p.high == uint8(id>>8) {
+			return p
+		}
+	}
+	return nil
+}
+
+func (r *received) has(id uint16) bool {
+	if r == nil {
+		return false
+	}
+	p := r.page(id)
+	if p == nil {
+		return false
+	}
+	word, bit := p.at(id)
+	return *word&bit != 0
+}
+
+func (r *received) add(id uint16) {
+	p := r.page(id)
+	if p == nil {
+		for i := range r.pages {
+			if r.pages[i].empty() {
+				p = &r.pages[i]
+				break
+			}
+		}
+	}
+	if p == nil {
+		r.pages = append(r.pages, idPage{})
+		p = &r.pages[len(r.pages)-1]
+	}
+	p.high = uint8(id >> 8)
+	word, bit := p.at(id)
+	*word |= bit
+	r.n++
+}
+
+func (r *received) remove(id uint16) {
+	word, bit := r.page(id).at(id)
+	*word &^= bit
+	r.n--
+}
+
+// receive notes a QoS 2 publish whose message is about to be delivered. fresh is
+// false if its id is in use: then it is the same message again. most is how many
+// there may be.
+func (s *session) receive(id uint16, most int) (fresh bool, _ error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.received[id]; ok {
-		return false, false
-	}
-	if len(s.received) >= receivedMax {
-		return false, true
+	switch {
+	case s.received.has(id):
+		return false, nil
+	case s.received != nil && s.received.n >= most:
+		return false, packets.ErrReceiveMaximum
 	}
 	if s.received == nil {
-		s.received = map[uint16]struct{}{}
+		s.received = &received{}
+		s.limits.all.used.Add(receivedBytes)
 	}
-	s.received[id] = struct{}{}
-	return true, false
+	before := s.received.bytes()
+	s.received.add(id)
+	s.received.doing = id
+	if grown := s.received.bytes() - before; grown > 0 && s.limits.all.used.Add(grown) > s.limits.all.limit && s.received.n > announcedMost {
+		s.received.remove(id)
+		return false, errQueues
+	}
+	return true, nil
+}
+
+// delivered says that the message that was received last is where it is to go.
+func (s *session) delivered() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.received != nil { // else the session has ended
+		s.received.doing = 0
+		s.receivedChanged()
+	}
 }
 
 // release ends a QoS 2 publish, and reports whether its id was in use.
 func (s *session) release(id uint16) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, ok := s.received[id]
-	delete(s.received, id)
-	return ok
+	if !s.received.has(id) {
+		return false
+	}
+	s.received.remove(id)
+	s.receivedChanged()
+	return true
+}
+
+func (s *session) receivedChanged() {
+	s.received.stale = true
+	s.changed(false)
+}
+
+// takeReceived returns the row of the ids, if it has to be written: a bitmap of 32
+// bytes behind the high byte of each 256 of them that has some. Empty: there are none.
+func (s *session) takeReceived() (row []byte, stale bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.received
+	switch {
+	case s.ended || !s.durable || r == nil:
+		return nil, true
+	case !r.stale:
+		return nil, false
+	}
+	r.stale = r.doing != 0      // else it is noted when that is done
+	for _, p := range r.pages { // copies
+		if r.doing != 0 && p.high == uint8(r.doing>>8) {
+			word, bit := p.at(r.doing)
+			*word &^= bit
+		}
+		if p.empty() {
+			continue
+		}
+		row = append(row, p.high)
+		for _, word := range p.bits {
+			row = binary.LittleEndian.AppendUint64(row, word)
+		}
+	}
+	return row, true
+}
+
+// restoreReceived puts the ids of a row back.
+func (s *session) restoreReceived(row []byte) error {
+	const size = 33
+	if len(row) == 0 || len(row)%size != 0 {
+		return errDamaged
+	}
+	s.received = &received{}
+	for ; len(row) > 0; row = row[size:] {
+		for i, b := range row[1:size] {
+			for ; b != 0; b &= b - 1 {
+				s.received.add(uint16(row[0])<<8 | uint16(i*8+bits.TrailingZeros8(b)))
+			}
+		}
+	}
+	s.limits.all.used.Add(s.received.bytes())
+	return nil
+}
+
+// takeReceived returns the rows of ids that have to be written of sessions that
+// changed.
+func (k *keeper) takeReceived(changed []*session) (ids map[*session][]byte) {
+	for _, s := range changed {
+		row, stale := s.takeReceived()
+		if !stale || len(row) == 0 && !s.savedIDs {
+			continue
+		}
+		if ids == nil {
+			ids = map[*session][]byte{}
+		}
+		ids[s] = row
+	}
+	return ids
+}
+
+// saveReceived writes ids that were taken before the queues: what came by one of them
+// is in those. all says that it was written, or is with this group.
+func (k *keeper) saveReceived(ids map[*session][]byte, all bool) {
+	for s, row := range ids {
+		switch {
+		case len(row) == 0:
+			k.removeNumbered(Received, numberKey(s.number), s.idsGroup)
+			s.savedIDs = false
+			if s.idsGroup == k.group { // else a row may come after this one's removal
+				s.idsGroup = 0
+			}
+		case all:
+			if s.idsGroup == 0 {
+				s.idsGroup = k.group
+			}
+			s.savedIDs = true
+			k.put(Received, numberKey(s.number), row)
+		default:
+			s.mu.Lock()
+			if s.received != nil {
+				s.receivedChanged()
+			}
+			s.mu.Unlock()
+		}
+	}
 }

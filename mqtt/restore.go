@@ -23,6 +23,11 @@ type restoring struct {
 	letGo    map[string]int // rows that went over a limit, by setting
 }
 
+// elsewhere is how far from those on disk the packet ids of a client begin that was
+// connected when the gateway ended: of what was not written any more it may hold ids
+// at QoS 2, and would take what comes with one of them for the same message.
+const elsewhere = 1 << 15
+
 // restore reads what the store has. A row that makes no sense is logged and
 // removed; only a store that cannot be read is an error.
 func (k *keeper) restore() error {
@@ -47,6 +52,11 @@ func (k *keeper) restore() error {
 	}
 	for setting, rows := range r.letGo {
 		k.log.WithField("rows", rows).Warn("MQTT state let go at the start: it is over a limit (" + setting + ")")
+	}
+	for s, connected := range r.again {
+		if connected {
+			s.lastID += elsewhere
+		}
 	}
 	waiting := 0
 	for _, m := range r.bodies {
@@ -92,6 +102,16 @@ func (r *restoring) row(t Table, key, value []byte) error {
 		return r.session(key, value)
 	case Queued:
 		return r.queued(key, value)
+	case Received:
+		if len(key) != 8 {
+			return errDamaged
+		}
+		s := r.sessions[binary.BigEndian.Uint64(key)]
+		if s == nil || !s.durable {
+			return errDamaged
+		}
+		s.savedIDs, s.idsGroup = true, onDisk
+		return s.restoreReceived(value)
 	case Retained:
 		m, err := decodeMessage(value)
 		if err != nil {
@@ -208,12 +228,12 @@ func (r *restoring) queued(key, value []byte) error {
 	}
 	d.m.saved.rows++
 	d.m.many = d.m.saved.rows > 1
-	s.savedRows = append(s.savedRows, savedRow{seq: d.seq, id: d.id, m: d.m})
+	s.savedRows = append(s.savedRows, savedRow{seq: d.seq, id: d.id, marks: d.marks, m: d.m})
 	sent := d.id != 0 && s.queue.Len() == 0
 	if sent {
 		s.lastID = d.id
 	} else {
-		d.id = 0
+		d.id, d.marks = 0, d.marks&^markReleased
 	}
 	s.push(d, d.m.weight())
 	if sent { // nothing else is in the queue

@@ -17,16 +17,10 @@ type sessionKey struct {
 	user   string // of the configuration; empty: somebody with the secret key or a token
 }
 
-// window bounds how many QoS 1 deliveries a client may leave unacknowledged,
-// and batch how many bytes of them are encoded in one go.
-const (
-	window = 1024
-	batch  = 64 << 10
-)
-
 // session is what a client is to receive, whether it is connected or not: one
-// queue for QoS 0 and 1 alike, so that their order holds, its own packet ids
-// and its own window. It knows no socket: a connection takes from it by fill.
+// queue for QoS 0, 1 and 2 alike, so that their order holds, its own packet ids
+// and its own window. It knows no socket: a connection takes from it by fill
+// (outgoing.go).
 type session struct {
 	// What each delivery changes comes first, within one line of the processor's cache
 	// (64 bytes), and what it only reads within the next: with fifty sessions on two
@@ -44,16 +38,17 @@ type session struct {
 	backlog      int         // deliveries in queue that were retained when the client subscribed
 	backlogBytes int         // weight of those in queue and inflight
 	keeper       *keeper     // nil: nothing is kept on disk
-	lastSeq      uint64      // of the last delivery at QoS 1
+	lastSeq      uint64      // of the last delivery at QoS 1 or 2
 
-	inflight  outbound.Fifo[delivery]
-	sent      int // of inflight, on this connection
-	window    int
-	received  map[uint16]struct{} // QoS 2 publishes whose PUBREL is due
-	lastSaved uint64              // lastSeq, when the keeper last looked
-	lastID    uint16
-	durable   bool // it outlives its connection: keep > 0
-	stale     bool // its record has to be written, not only its queue
+	inflight outbound.Fifo[delivery] // in the order of their ids
+	sent     int                     // of inflight, on this connection
+	window   int
+	received *received // QoS 2 publishes whose PUBREL is due; nil: there were none
+	lastID   uint16
+	durable  bool // it outlives its connection: keep > 0
+	stale    bool // its record has to be written, not only its queue
+
+	lastSaved uint64 // lastSeq, when the keeper last looked; guarded by mu as well
 
 	key      sessionKey
 	hold     *bridge.Hold
@@ -72,6 +67,8 @@ type session struct {
 	// The keeper's own:
 	savedRows  []savedRow // what is on disk, in order
 	savedGroup uint64     // when its record was first written; 0: it was not
+	savedIDs   bool       // so are ids that it received
+	idsGroup   uint64     // when those were first written; 0: they were not
 
 	// Guarded by sessions.mu:
 	keep   time.Duration // how long it outlives its connection
@@ -230,7 +227,8 @@ func (s *session) uncount(d *delivery) {
 }
 
 // attach makes c the session's connection. What was sent and not acknowledged
-// is sent again first, in its order and with the DUP flag (MQTT-4.4.0-1).
+// is sent again first, in its order: PUBLISH with the DUP flag, or PUBREL
+// (MQTT-4.4.0-1).
 // The caller holds sessions.mu.
 func (s *session) attach(c *conn) {
 	s.mu.Lock()
@@ -278,7 +276,9 @@ func (s *session) end() *conn {
 	s.ended = true
 	s.limits.all.sessions.Add(-1)
 	s.changed(true)
-	s.counters.Drop(bridge.MQTT, bridge.Disconnected, s.queue.Len()+s.inflight.Len())
+	s.counters.Drop(bridge.MQTT, bridge.Disconnected, s.queue.Len()+s.inflight.Len()-s.releasedCount())
+	s.limits.all.used.Add(-s.received.bytes())
+	s.received = nil
 	for _, q := range []*outbound.Fifo[delivery]{&s.queue, &s.inflight} {
 		for i := range q.Len() {
 			s.uncount(q.At(i))
@@ -290,99 +290,6 @@ func (s *session) end() *conn {
 	c := s.conn
 	s.conn = nil
 	return c
-}
-
-// fill appends what c may be sent now: in the order of the queue, and no more
-// unacknowledged deliveries than the window allows. A QoS 0 message waits
-// behind a QoS 1 message that waits.
-func (s *session) fill(c *conn, buf []byte, now time.Time) []byte {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.conn != c {
-		return buf
-	}
-	for len(buf) < batch {
-		d, again := s.next(now)
-		if d == nil {
-			break
-		}
-		var fits bool
-		if buf, fits = d.appendTo(buf, c, again, now); !fits {
-			s.counters.Drop(bridge.MQTT, bridge.TooLarge, 1)
-		}
-		switch {
-		case d.qos == 0:
-			s.discard()
-		case !fits:
-			s.settle(s.sent - 1)
-		}
-	}
-	return buf
-}
-
-// next returns the delivery to send, where it stands: at QoS 0 first in the queue,
-// from which it is to be discarded; else last of what was sent of the in-flight
-// window, and whether it may have been sent before. nil: there is none.
-func (s *session) next(now time.Time) (d *delivery, again bool) {
-	if s.sent < s.inflight.Len() {
-		if s.sent >= s.window { // it may be smaller than on the last connection
-			return nil, false
-		}
-		s.sent++
-		return s.inflight.At(s.sent - 1), true
-	}
-	for s.queue.Len() > 0 {
-		d = s.queue.At(0)
-		if d.m.expired(now) {
-			s.discard()
-			s.counters.Drop(bridge.MQTT, bridge.Expired, 1)
-			s.changed(false)
-			continue
-		}
-		if d.qos == 0 {
-			return d, false
-		}
-		id := s.lastID + 1
-		if id == 0 {
-			id = 1
-		}
-		// Ids rise, so the next one can only be in use by the oldest in flight.
-		if n := s.inflight.Len(); n >= s.window || n > 0 && s.inflight.At(0).id == id {
-			return nil, false
-		}
-		s.lastID, d.id = id, id
-		s.inflight.Push(s.pop())
-		s.sent++
-		d = s.inflight.At(s.sent - 1)
-		return d, d.again
-	}
-	return nil, false
-}
-
-// settle ends the delivery at i of those that were sent.
-func (s *session) settle(i int) {
-	s.uncount(s.inflight.At(i))
-	s.inflight.RemoveAt(i)
-	s.sent--
-	s.changed(false)
-}
-
-// acked ends the delivery of that packet id. What the window held back may
-// follow.
-func (s *session) acked(id uint16) {
-	s.mu.Lock()
-	for i := range s.sent {
-		if s.inflight.At(i).id == id {
-			s.settle(i)
-			break
-		}
-	}
-	c := s.conn
-	more := s.queue.Len() > 0 || s.sent < s.inflight.Len()
-	s.mu.Unlock()
-	if c != nil && more {
-		c.writer.Wake()
-	}
 }
 
 func (s *session) connection() *conn {

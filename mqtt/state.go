@@ -35,6 +35,7 @@ const (
 	Sessions                  // by number
 	Queued                    // what waits for a session, by its number and the delivery's
 	Retained                  // by topic
+	Received                  // ids of QoS 2 publishes between PUBREC and PUBREL, by the session's number
 )
 
 // Row is a change of one row. A nil value deletes it.
@@ -44,11 +45,14 @@ type Row struct {
 }
 
 // A message on disk is a byte of flags, when it expires (8 bytes, Unix milliseconds;
-// 0: never) and the PUBLISH that a client of MQTT 5 would get, at QoS 1.
+// 0: never) and the PUBLISH that a client of MQTT 5 would get, at QoS 1. What an
+// older version does not know of the flags, it takes for QoS 1.
 const (
 	flagQoS1     = 1 << 0
 	flagRetain   = 1 << 1
 	flagBacklog  = 1 << 2
+	flagQoS2     = 1 << 3 // of a message with flagQoS1 besides
+	flagReleased = 1 << 4
 	messageExtra = 9
 )
 
@@ -63,6 +67,9 @@ func encodeMessage(m *message) ([]byte, error) {
 	b := make([]byte, messageExtra, messageExtra+len(e.b))
 	if m.qos > 0 {
 		b[0] |= flagQoS1
+	}
+	if m.qos > 1 {
+		b[0] |= flagQoS2
 	}
 	if m.retain {
 		b[0] |= flagRetain
@@ -93,6 +100,9 @@ func decodeMessage(b []byte) (m *message, err error) {
 	}
 	if b[0]&flagQoS1 != 0 {
 		m.qos = 1
+	}
+	if b[0]&flagQoS2 != 0 {
+		m.qos = 2
 	}
 	return m, nil
 }
@@ -199,6 +209,12 @@ func encodeQueued(body uint64, d *delivery) []byte {
 	if d.backlog {
 		flags |= flagBacklog
 	}
+	if d.qos == 2 {
+		flags |= flagQoS2
+	}
+	if d.is(markReleased) {
+		flags |= flagReleased
+	}
 	b = append(b, flags)
 	if d.subIDs != nil {
 		for _, id := range *d.subIDs {
@@ -215,6 +231,12 @@ func decodeQueued(b []byte) (body uint64, d delivery, err error) {
 	body = binary.BigEndian.Uint64(b)
 	d.id, d.qos = binary.BigEndian.Uint16(b[8:]), 1
 	d.retain, d.backlog = b[10]&flagRetain != 0, b[10]&flagBacklog != 0
+	if b[10]&flagQoS2 != 0 {
+		d.qos = 2
+	}
+	if b[10]&flagReleased != 0 && d.id != 0 {
+		d.marks |= markReleased
+	}
 	var ids []int
 	for b = b[11:]; len(b) > 0; {
 		id, n := binary.Uvarint(b)

@@ -22,9 +22,10 @@ var buckets = map[mqtt.Table][]byte{
 	mqtt.Sessions: []byte("sessions"),
 	mqtt.Queued:   []byte("queued"),
 	mqtt.Retained: []byte("retained"),
+	mqtt.Received: []byte("received"),
 }
 
-var tables = []mqtt.Table{mqtt.Bodies, mqtt.Sessions, mqtt.Queued, mqtt.Retained}
+var tables = []mqtt.Table{mqtt.Bodies, mqtt.Sessions, mqtt.Queued, mqtt.Retained, mqtt.Received}
 
 // Store is an mqtt.Store.
 type Store struct{ db *bbolt.DB }

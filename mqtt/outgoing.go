@@ -1,0 +1,166 @@
+package mqtt
+
+import (
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"watchtower/bridge"
+)
+
+// window bounds how many deliveries at QoS 1 and 2 a client may leave
+// unacknowledged, and batch how many bytes of them are encoded in one go.
+const (
+	window = 1024
+	batch  = 64 << 10
+)
+
+// A delivery at QoS 1 is in flight from its PUBLISH to its PUBACK. One at QoS 2 is
+// published until PUBREC comes, then released until PUBCOMP does (MQTT 5, 4.3.3).
+
+// fill appends what c may be sent now: in the order of the queue, and no more
+// unacknowledged deliveries than the window allows. A QoS 0 message waits
+// behind a QoS 1 message that waits.
+func (s *session) fill(c *conn, buf []byte, now time.Time) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn != c {
+		return buf
+	}
+	for len(buf) < batch {
+		d, again := s.next(now)
+		if d == nil {
+			break
+		}
+		if d.is(markReleased) {
+			buf = appendPubrel(buf, d.id)
+			continue
+		}
+		var fits bool
+		if buf, fits = d.appendTo(buf, c, again, now); !fits {
+			s.counters.Drop(bridge.MQTT, bridge.TooLarge, 1)
+		}
+		switch {
+		case d.qos == 0:
+			s.discard()
+		case !fits:
+			s.settle(s.sent - 1)
+		}
+	}
+	return buf
+}
+
+func appendPubrel(b []byte, id uint16) []byte {
+	return append(b, packets.Pubrel<<4|2, 2, byte(id>>8), byte(id))
+}
+
+// next returns the delivery to send, where it stands: at QoS 0 first in the queue,
+// from which it is to be discarded; else last of what was sent of the in-flight
+// window, and whether it may have been sent before. nil: there is none.
+func (s *session) next(now time.Time) (d *delivery, again bool) {
+	if s.sent < s.inflight.Len() {
+		if s.sent >= s.window { // it may be smaller than on the last connection
+			return nil, false
+		}
+		s.sent++
+		return s.inflight.At(s.sent - 1), true
+	}
+	for s.queue.Len() > 0 {
+		d = s.queue.At(0)
+		if d.m.expired(now) {
+			s.discard()
+			s.counters.Drop(bridge.MQTT, bridge.Expired, 1)
+			s.changed(false)
+			continue
+		}
+		if d.qos == 0 {
+			return d, false
+		}
+		id := s.lastID + 1
+		if id == 0 {
+			id = 1
+		}
+		// Ids rise, so the next one can only be in use by the oldest in flight.
+		if n := s.inflight.Len(); n >= s.window || n > 0 && s.inflight.At(0).id == id {
+			return nil, false
+		}
+		s.lastID, d.id = id, id
+		s.inflight.Push(s.pop())
+		s.sent++
+		d = s.inflight.At(s.sent - 1)
+		if d.qos == 2 {
+			s.changed(false) // its id has to outlive the process
+		}
+		return d, d.again
+	}
+	return nil, false
+}
+
+// find returns where the delivery of a packet id is among those that were sent;
+// -1: it is not. Ids rise, so it is no further from the oldest than its id is.
+func (s *session) find(id uint16) int {
+	if s.sent == 0 {
+		return -1
+	}
+	i := min(int(id-s.inflight.At(0).id), s.sent-1)
+	for i >= 0 && s.inflight.At(i).id != id {
+		i--
+	}
+	return i
+}
+
+// settle ends the delivery at i of those that were sent.
+func (s *session) settle(i int) {
+	s.uncount(s.inflight.At(i))
+	s.inflight.RemoveAt(i)
+	s.sent--
+	s.changed(false)
+}
+
+// acked is a PUBACK: it ends the delivery of that packet id. A client that answers
+// QoS 2 with it has the message all the same.
+func (s *session) acked(id uint16) { s.finish(id, false) }
+
+// completed is a PUBCOMP: it ends a delivery that was released.
+func (s *session) completed(id uint16) { s.finish(id, true) }
+
+// finish ends the delivery of a packet id, if it is released as it has to be. What
+// the window held back may follow.
+func (s *session) finish(id uint16, released bool) {
+	s.mu.Lock()
+	if i := s.find(id); i >= 0 && s.inflight.At(i).is(markReleased) == released {
+		s.settle(i)
+	}
+	c := s.conn
+	more := s.queue.Len() > 0 || s.sent < s.inflight.Len()
+	s.mu.Unlock()
+	if c != nil && more {
+		c.writer.Wake()
+	}
+}
+
+// recorded is a PUBREC: the client has the message, and PUBREL is to follow, also
+// on a later connection. known is false if there is no such delivery.
+func (s *session) recorded(id uint16) (known bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := s.find(id)
+	if i < 0 {
+		return false
+	}
+	if d := s.inflight.At(i); !d.is(markReleased) {
+		d.marks |= markReleased
+		s.changed(false)
+	}
+	return true
+}
+
+// releasedCount is how many of those in flight the client has.
+func (s *session) releasedCount() (n int) {
+	for i := range s.inflight.Len() {
+		if s.inflight.At(i).is(markReleased) {
+			n++
+		}
+	}
+	return n
+}

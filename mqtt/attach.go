@@ -41,6 +41,8 @@ func (b *Broker) ServeConn(nc net.Conn) {
 		defer close(written)
 		if err := c.writer.Run(); err != nil {
 			b.log.WithField("client", c.clientID).WithError(err).Debug("MQTT client does not take what it is sent")
+		} else {
+			c.linger()
 		}
 		_ = nc.Close()
 	}()

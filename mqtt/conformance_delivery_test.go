@@ -67,8 +67,8 @@ func TestPropertiesAreForwardedUnaltered(t *testing.T) {
 	h := build(t, nil)
 	sub, pub := h.join(connect{id: "sub", version: 5}), h.join(connect{id: "pub", version: 5})
 	three := h.join(connect{id: "three"})
-	sub.subscribe(1, "own/x")
-	three.subscribe(1, "own/x")
+	sub.subscribe(2, "own/x")
+	three.subscribe(2, "own/x")
 	binary := make([]byte, 256)
 	for i := range binary {
 		binary[i] = byte(i)

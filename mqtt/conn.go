@@ -22,6 +22,8 @@ const (
 	beforeConnectBytes = 64 << 10        // largest packet of a stranger
 	controlBytes       = 256 << 10       // answers that may wait for a client that does not read
 	flushTimeout       = 2 * time.Second // for the last packets of a connection that the broker closes
+	lingerTimeout      = time.Second     // for the client to end it, having read them
+	lingerBytes        = 1 << 20
 )
 
 var (
@@ -75,6 +77,7 @@ type conn struct {
 	control  []byte // encoded answers, written before messages
 	farewell []byte // DISCONNECT, written after them
 	parted   bool   // farewell was written: nothing may follow
+	lingers  bool   // it ends because of what the client sent: see linger
 }
 
 func newConn(b *Broker, nc net.Conn) *conn {
@@ -195,6 +198,7 @@ func (c *conn) finish(err error) {
 	case gone:
 		_ = c.nc.Close()
 	default:
+		c.lingers = c.version == version5 && isMalformed(err)
 		c.disconnect(code(err))
 	}
 	c.writer.Close()
@@ -217,6 +221,17 @@ func (c *conn) disconnect(why packets.Code) {
 		}
 	}
 	c.writer.Close()
+}
+
+// linger lets the client read why its connection ends: closed while there is more
+// from it to be read, a connection is reset, and a client that writes on fails before
+// it reads. It ends with the client, and is bounded in time and in bytes.
+func (c *conn) linger() {
+	half, ok := c.nc.(interface{ CloseWrite() error })
+	if !c.lingers || !ok || half.CloseWrite() != nil || c.nc.SetReadDeadline(time.Now().Add(lingerTimeout)) != nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, c.nc, lingerBytes)
 }
 
 // haltPatience bounds the wait for a packet that is being executed: its publisher

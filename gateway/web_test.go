@@ -304,6 +304,23 @@ func TestStreamsOfNode(t *testing.T) {
 	assert.Equal(t, []string{"closed", "1001", "the", "gateway", "is", "stopping"}, ws.next("closed"))
 }
 
+// A stream that is cut fails in fetch, one that the gateway ends does not.
+func TestFetchKnowsACutFromAnEnd(t *testing.T) {
+	r := start(t, nil)
+	cable := newCable(t, r.at.HTTP)
+	id := r.register("").ID
+	open := func(channel int) *node {
+		n := streamClient(t, "fetch", fmt.Sprintf("http://%s/channels/join?channels=%d&sender=%d", cable.listener.Addr(), channel, id))
+		n.next("open")
+		return n
+	}
+	ended, cut := open(7), open(8)
+	r.post("/channels/leave", fmt.Sprintf(`{"sender":%d,"channels":[7]}`, id), nil)
+	assert.Equal(t, []string{"closed", "end"}, ended.next("closed"))
+	cable.set(true)
+	assert.Equal(t, []string{"closed", "cut"}, cut.next("closed"))
+}
+
 // Ten thousand who come and go leave neither goroutines nor descriptors.
 func TestTenThousandConnects(t *testing.T) {
 	r := start(t, func(c *config.Config) { c.HTTP.Linger = 0 })

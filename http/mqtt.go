@@ -1,11 +1,14 @@
 package http
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"net"
 	nethttp "net/http"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -20,9 +23,6 @@ func offersMQTT(r *nethttp.Request) bool {
 		return slices.Contains(mqttProtocols, offered)
 	})
 }
-
-// closePatience bounds the goodbye of a WebSocket to a client that takes nothing.
-const closePatience = 100 * time.Millisecond
 
 // joinMQTT answers GET /mqtt, and GET / where some clients connect unless told
 // otherwise (HiveMQ's, Home Assistant): from the upgrade on, the broker serves the
@@ -39,22 +39,79 @@ func (s *Server) joinMQTT(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	if err := s.count(r); err != nil {
 		return err
 	}
-	conn, err := s.upgrade(w, r, websocket.Upgrader{Subprotocols: mqttProtocols})
+	s.sockets.Add(1) // before the connection is net/http's no more, for which Serve waits
+	defer s.sockets.Done()
+	conn, p, err := s.upgrade(w, r, websocket.Upgrader{Subprotocols: mqttProtocols})
 	if conn == nil {
 		return err
 	}
-	s.opts.ServeMQTT(&socket{Conn: conn, remote: &net.TCPAddr{IP: s.client(r).AsSlice()}, visitor: visitorOfRequest(r), forwarded: s.passedUnknownProxy(r)})
+	c := &socket{
+		Conn: conn, peer: p, remote: &net.TCPAddr{IP: s.client(r).AsSlice()}, visitor: visitorOfRequest(r),
+		forwarded: s.passedUnknownProxy(r), every: s.opts.Heartbeat, patience: s.opts.WriteTimeout,
+	}
+	c.begin()
+	s.opts.ServeMQTT(c)
+	c.end()
 	return nil
 }
 
 // socket makes a stream of a WebSocket's binary messages, whose borders mean
-// nothing (MQTT-6.0.0-2).
+// nothing (MQTT-6.0.0-2). Proxies cut a connection on which nothing is said for a
+// minute, and MQTT's own keep-alive is often longer: so it is pinged where nothing was
+// written for the heartbeat.
 type socket struct {
 	*websocket.Conn
+	peer      *peer
 	forwarded bool
 	remote    net.Addr
-	visitor   *visitor  // nil: the connection is none of a listener's
-	message   io.Reader // what is left of one; nil: none
+	visitor   *visitor     // nil: the connection is none of a listener's
+	message   io.Reader    // what is left of one; nil: none
+	why       atomic.Int32 // it ends, as a close code; 0: nothing special
+	wrote     atomic.Int64 // when it was last written to, in Unix nanoseconds
+
+	every, patience time.Duration
+
+	mu    sync.Mutex // guards all below, and is held while a ping is written
+	beat  *time.Timer
+	ended bool
+}
+
+// begin has the socket pinged.
+func (c *socket) begin() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wrote.Store(time.Now().UnixNano())
+	c.beat = time.AfterFunc(c.every, c.ping)
+}
+
+// ping says that the connection lives, if nothing else has.
+func (c *socket) ping() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return
+	}
+	now := time.Now()
+	silent := now.Sub(time.Unix(0, c.wrote.Load()))
+	if silent >= c.every {
+		if c.WriteControl(websocket.PingMessage, nil, now.Add(c.patience)) != nil {
+			c.peer.finish() // the client takes nothing, or is gone: whoever reads is told
+			return
+		}
+		silent = 0
+	}
+	c.beat.Reset(c.every - silent)
+}
+
+// end closes the connection, of which the broker has let go.
+func (c *socket) end() {
+	_ = c.Close() // it is finished: a ping that is being written is too
+	c.mu.Lock()
+	c.ended = true
+	c.beat.Stop()
+	c.mu.Unlock()
+	linger(c.peer.Conn)
+	_ = c.peer.Conn.Close()
 }
 
 var errText = errors.New("a text message, where MQTT is binary")
@@ -67,9 +124,13 @@ func (c *socket) Read(p []byte) (int, error) {
 			switch {
 			case errors.As(err, &closed):
 				return 0, io.EOF
+			case errors.Is(err, websocket.ErrReadLimit): // a length that no message can have
+				c.why.Store(websocket.CloseMessageTooBig)
+				return 0, err
 			case err != nil:
 				return 0, err
 			case kind != websocket.BinaryMessage:
+				c.why.Store(websocket.CloseUnsupportedData)
 				return 0, errText // MQTT-6.0.0-1
 			}
 			c.message = r
@@ -88,6 +149,7 @@ func (c *socket) Write(p []byte) (int, error) {
 	if err := c.WriteMessage(websocket.BinaryMessage, p); err != nil {
 		return 0, err
 	}
+	c.wrote.Store(time.Now().UnixNano())
 	return len(p), nil
 }
 
@@ -108,9 +170,11 @@ func (c *socket) RemoteAddr() net.Addr { return c.remote }
 // Forwarded reports whether it came by a proxy that is not trusted.
 func (c *socket) Forwarded() bool { return c.forwarded }
 
-// Close says goodbye, if the client takes it at once.
+// Close says goodbye, if the client takes it at once, and ends reading and writing.
+// The connection is closed when nobody uses it any more.
 func (c *socket) Close() error {
-	goodbye := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")
+	goodbye := websocket.FormatCloseMessage(cmp.Or(int(c.why.Load()), websocket.CloseNormalClosure), "")
 	_ = c.WriteControl(websocket.CloseMessage, goodbye, time.Now().Add(closePatience))
-	return c.Conn.Close()
+	c.peer.finish()
+	return nil
 }

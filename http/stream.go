@@ -163,13 +163,14 @@ func (st *stream) takeOver(w nethttp.ResponseWriter) error {
 		watched.status = nethttp.StatusOK
 	}
 	h.Set("Content-Type", st.kind.contentType())
-	h.Set("Cache-Control", "no-store")
+	h.Set("Cache-Control", "no-store, no-transform") // what compresses would hold the end of each message back
 	h.Set("X-Accel-Buffering", "no")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Date", time.Now().UTC().Format(nethttp.TimeFormat))
-	h.Set("Connection", "close")
 	if st.kind.chunked() {
 		h.Set("Transfer-Encoding", "chunked")
+	} else {
+		h.Set("Connection", "close") // with chunks too, some clients would take a cut for the end
 	}
 	var head bytes.Buffer
 	head.WriteString(map[bool]string{false: "HTTP/1.0", true: "HTTP/1.1"}[st.kind.chunked()] + " 200 OK\r\n")

@@ -24,7 +24,7 @@ func TestStreamHeadersAndHeartbeat(t *testing.T) {
 	f := g.follow(fmt.Sprintf("channels=5&sender=%d", id))
 	assert.Equal(t, "application/x-ndjson", f.resp.Header.Get("Content-Type"))
 	assert.Equal(t, "no", f.resp.Header.Get("X-Accel-Buffering"))
-	assert.Equal(t, "no-store", f.resp.Header.Get("Cache-Control"))
+	assert.Equal(t, "no-store, no-transform", f.resp.Header.Get("Cache-Control"))
 	for range 3 {
 		assert.Empty(t, f.line())
 	}

@@ -49,21 +49,21 @@ func (st *stream) runSocket(w nethttp.ResponseWriter, r *nethttp.Request) error 
 	s := st.server
 	s.sockets.Add(1) // before the connection is net/http's no more, for which Serve waits
 	defer s.sockets.Done()
-	conn, err := s.upgrade(w, r, websocket.Upgrader{Subprotocols: subprotocol(r)})
+	conn, p, err := s.upgrade(w, r, websocket.Upgrader{Subprotocols: subprotocol(r)})
 	if conn == nil {
 		return err
 	}
-	s.streams.connect(st, conn.NetConn())
+	p.mute = true // frames are written by the stream's writer alone
+	s.streams.connect(st, p.Conn)
 	conn.SetReadLimit(int64(s.largestBody()))
 	_ = conn.SetReadDeadline(time.Time{})
-	// Frames are written by the stream's writer alone.
 	conn.SetPingHandler(func(data string) error { st.frame(framePong, []byte(data)); return nil })
 	conn.SetCloseHandler(func(int, string) error { return nil })
 	goodbye := make(chan []byte, 2) // the first who ends it says why
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
-		goodbye <- st.listen(conn)
+		goodbye <- st.listen(conn, p)
 		st.discard() // there is nobody to write it to
 		st.writer.Close()
 	}()
@@ -79,11 +79,15 @@ func (st *stream) runSocket(w nethttp.ResponseWriter, r *nethttp.Request) error 
 			code = closeExpired
 		}
 		goodbye <- closeFrame(code, why.detail())
-		_ = conn.NetConn().SetWriteDeadline(time.Now().Add(closePatience)) // not gorilla's own, which this write passes by
-		_, _ = conn.NetConn().Write(<-goodbye)                             // the client may have gone
+		_ = st.conn.SetWriteDeadline(time.Now().Add(closePatience))
+		_, err = st.conn.Write(<-goodbye)
 	}
-	_ = conn.Close()
+	p.finish()
 	<-read
+	if err == nil {
+		linger(p.Conn)
+	}
+	_ = p.Conn.Close()
 	return nil
 }
 
@@ -91,8 +95,8 @@ func (st *stream) runSocket(w nethttp.ResponseWriter, r *nethttp.Request) error 
 var socketBuffers sync.Pool
 
 // upgrade makes a WebSocket of a request, whose origin was looked at when it came in.
-// It returns nil and why not, or nil twice if the client has gone.
-func (s *Server) upgrade(w nethttp.ResponseWriter, r *nethttp.Request, up websocket.Upgrader) (*websocket.Conn, error) {
+// It returns nil and why not, or nil throughout if the client has gone.
+func (s *Server) upgrade(w nethttp.ResponseWriter, r *nethttp.Request, up websocket.Upgrader) (*websocket.Conn, *peer, error) {
 	var refused error
 	up.HandshakeTimeout = s.opts.WriteTimeout
 	up.ReadBufferSize, up.WriteBufferSize, up.WriteBufferPool = 1024, 4096, &socketBuffers
@@ -100,11 +104,12 @@ func (s *Server) upgrade(w nethttp.ResponseWriter, r *nethttp.Request, up websoc
 	up.Error = func(_ nethttp.ResponseWriter, _ *nethttp.Request, _ int, reason error) {
 		refused = fault(invalidField, "Upgrade", "%s", reason)
 	}
-	conn, err := up.Upgrade(w, r, nil)
+	p := &peer{}
+	conn, err := up.Upgrade(hijacker{w, p}, r, nil)
 	if err != nil {
-		return nil, refused
+		return nil, nil, refused
 	}
-	return conn, nil
+	return conn, p, nil
 }
 
 func closeFrame(code int, reason string) []byte {
@@ -113,7 +118,7 @@ func closeFrame(code int, reason string) []byte {
 
 // listen executes what the client says, until it goes. It returns the Close frame to
 // say goodbye with.
-func (st *stream) listen(conn *websocket.Conn) []byte {
+func (st *stream) listen(conn *websocket.Conn, p *peer) []byte {
 	loan := st.server.lend(st.sender)
 	defer loan.Close()
 	for {
@@ -131,6 +136,8 @@ func (st *stream) listen(conn *websocket.Conn) []byte {
 			return closeFrame(websocket.ClosePolicyViolation, "the message took longer than http.read_timeout")
 		case errors.Is(err, errBinary):
 			return closeFrame(websocket.CloseUnsupportedData, "")
+		case len(p.kept) > 0:
+			return p.kept // it was against the protocol
 		}
 		return closeFrame(websocket.CloseNormalClosure, "")
 	}

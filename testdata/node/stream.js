@@ -1,6 +1,6 @@
-// A stream's client for tests: an EventSource or a WebSocket of npm.
+// A stream's client for tests: an EventSource or a WebSocket of npm, or fetch.
 //
-//   node stream.js sse|ws URL
+//   node stream.js sse|ws|fetch URL
 //
 // On standard output, a line each: open, closed CODE REASON, or what came as it came.
 // On standard input, on a WebSocket: what to send.
@@ -9,7 +9,14 @@ const readline = require('readline')
 const [kind, url] = process.argv.slice(2)
 const say = (text) => process.stdout.write(text + '\n')
 
-if (kind === 'sse') {
+if (kind === 'fetch') {
+  fetch(url).then(async (response) => {
+    say('open')
+    const decoder = new TextDecoder()
+    for await (const chunk of response.body) process.stdout.write(decoder.decode(chunk, { stream: true }))
+    say('closed end')
+  }).catch(() => say('closed cut')).finally(() => process.exit(0))
+} else if (kind === 'sse') {
   const { EventSource } = require('eventsource')
   const source = new EventSource(url)
   source.onopen = () => say('open')

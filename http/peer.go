@@ -1,0 +1,119 @@
+package http
+
+import (
+	"bufio"
+	"crypto/tls"
+	"io"
+	"net"
+	nethttp "net/http"
+	"sync"
+	"time"
+)
+
+// A WebSocket ends with one Close frame, which its client is to see: a connection
+// that is closed on bytes that nobody has read is reset, and the reset takes away
+// what the client has not read yet. So it is read from for a moment longer.
+const (
+	closePatience = 100 * time.Millisecond // bounds the goodbye to a client that takes nothing
+	lingerFor     = time.Second
+	lingerBytes   = 8 << 20
+)
+
+// longAgo is a deadline that ends a read or a write at once.
+var longAgo = time.Unix(1, 0)
+
+// peer is the connection below a WebSocket.
+type peer struct {
+	net.Conn
+
+	// mute: what the WebSocket's library writes is kept and not written, since
+	// somebody else writes all frames. That is its Close frame over what is against
+	// the protocol.
+	mute bool
+	kept []byte
+
+	mu   sync.Mutex
+	over bool
+}
+
+func (p *peer) Read(b []byte) (int, error) {
+	n, err := p.Conn.Read(b)
+	if err != nil && p.isOver() {
+		err = net.ErrClosed
+	}
+	return n, err
+}
+
+func (p *peer) Write(b []byte) (int, error) {
+	if p.mute {
+		p.kept = append([]byte(nil), b...)
+		return len(b), nil
+	}
+	return p.Conn.Write(b)
+}
+
+func (p *peer) SetDeadline(t time.Time) error      { return p.unlessOver(t, p.Conn.SetDeadline) }
+func (p *peer) SetReadDeadline(t time.Time) error  { return p.unlessOver(t, p.Conn.SetReadDeadline) }
+func (p *peer) SetWriteDeadline(t time.Time) error { return p.unlessOver(t, p.Conn.SetWriteDeadline) }
+
+func (p *peer) unlessOver(t time.Time, set func(time.Time) error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.over {
+		return net.ErrClosed
+	}
+	return set(t)
+}
+
+func (p *peer) isOver() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.over
+}
+
+// finish ends reading and writing for good, as closing does, and leaves the
+// connection open.
+func (p *peer) finish() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.over = true
+	_ = p.Conn.SetDeadline(longAgo) // fails on a closed connection: it is over too
+}
+
+// linger says that nothing more comes, and reads on until the client has gone, for a
+// moment at most.
+func linger(conn net.Conn) {
+	if secure, ok := conn.(*tls.Conn); ok {
+		_ = secure.CloseWrite() // a client that does not take it is gone for the rest too
+	}
+	plain := belowAll(conn)
+	if tcp, ok := plain.(*net.TCPConn); ok {
+		_ = tcp.CloseWrite()
+	}
+	if plain.SetReadDeadline(time.Now().Add(lingerFor)) == nil {
+		_, _ = io.CopyN(io.Discard, plain, lingerBytes)
+	}
+}
+
+// belowAll is the connection below TLS and what counts it.
+func belowAll(conn net.Conn) net.Conn {
+	if secure, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		conn = secure.NetConn()
+	}
+	if v, ok := conn.(*visitor); ok {
+		conn = v.Conn
+	}
+	return conn
+}
+
+// hijacker puts a peer between a connection and what takes it over.
+type hijacker struct {
+	nethttp.ResponseWriter
+	peer *peer
+}
+
+func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffered, err := nethttp.NewResponseController(h.ResponseWriter).Hijack()
+	h.peer.Conn = conn
+	return h.peer, buffered, err
+}

@@ -96,7 +96,7 @@ func (s *Server) listChannels(w nethttp.ResponseWriter, r *nethttp.Request) erro
 }
 
 // asker returns the sender that a request without a body speaks for, and its
-// query, which may have the parameters that are known.
+// query, in which the parameters that are known stand once.
 func (s *Server) asker(r *nethttp.Request, known ...string) (*bridge.Sender, query, error) {
 	q := parseQuery(r)
 	id, err := q.sender()
@@ -104,7 +104,7 @@ func (s *Server) asker(r *nethttp.Request, known ...string) (*bridge.Sender, que
 	if err != nil {
 		return nil, q, err
 	}
-	return sender, q, q.only(known...)
+	return sender, q, q.once(known...)
 }
 
 // speaker returns the sender that a request with a JSON body speaks for, and

@@ -50,7 +50,7 @@ func accepted(r *nethttp.Request) kind {
 		for media := range strings.SplitSeq(accept, ",") {
 			media, _, _ = strings.Cut(media, ";")
 			switch strings.ToLower(strings.TrimSpace(media)) {
-			case typeEvents:
+			case typeEvents, "text/*":
 				return events
 			case typeLines, "application/*", "*/*":
 				return lines

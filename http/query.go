@@ -29,11 +29,18 @@ func parseQuery(r *nethttp.Request) query {
 // only reports the parameters that a call does not know, all of them, and any
 // known one but the lists that is given twice.
 func (q query) only(known ...string) error {
+	if err := unknown(unknownParameter, "query parameter", q.Values, known); err != nil && q.broken == nil {
+		return err
+	}
+	return q.once(known...)
+}
+
+// once reports what cannot be read, and any of the known parameters but the lists that
+// is given twice. What a request that changes nothing says besides is let pass: proxies
+// and libraries add things of their own.
+func (q query) once(known ...string) error {
 	if q.broken != nil {
 		return fault(unknownParameter, "query", "cannot be read: %v", q.broken)
-	}
-	if err := unknown(unknownParameter, "query parameter", q.Values, known); err != nil {
-		return err
 	}
 	for _, name := range known {
 		if len(q.Values[name]) > 1 && name != "channels" && name != "receivers" {

@@ -1,7 +1,9 @@
 package http
 
 import (
+	"cmp"
 	nethttp "net/http"
+	"strings"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -11,13 +13,29 @@ import (
 // or what an EventSource that reconnects says in its place. It returns nil if
 // nothing is wanted.
 func readSince(r *nethttp.Request, q query) (*since, error) {
-	text, field := q.Get("since"), "since"
-	if last := r.Header.Get("Last-Event-ID"); last != "" {
-		text, field = last, "Last-Event-ID"
-	} else if !q.Has("since") {
+	if last := cmp.Or(r.Header.Get("Last-Event-ID"), q.Get(lastEventID)); last != "" {
+		return sinceEvent(last), nil
+	}
+	if !q.Has("since") {
 		return nil, nil
 	}
-	return parseSince(field, text)
+	return parseSince("since", q.Get("since"))
+}
+
+// lastEventID is where stand-ins for EventSource say the last id that cannot set a
+// header.
+const lastEventID = "lastEventId"
+
+// sinceEvent is where an event's id stands. Some libraries quote it. One that is none of
+// ours is no fault of who comes back with it, and would shut a library out for good:
+// nobody knows what was missed, and that is said.
+func sinceEvent(last string) *since {
+	last = strings.Trim(last, "\" ")
+	if id, err := ulid.ParseStrict(last); err == nil && id != (ulid.ULID{}) {
+		return &since{id: id}
+	}
+	at, _ := parsePosition(last)
+	return &since{at: &at}
 }
 
 func parseSince(field, text string) (*since, error) {

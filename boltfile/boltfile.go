@@ -1,18 +1,23 @@
-// Package boltfile opens the bbolt files of the data directory, all in the same
-// way: private, locked against a second gateway, and sure to be there after a
-// power cut.
+// Package boltfile owns the bbolt files of the data directory: all are opened in
+// the same way, private, locked against a second gateway, sure to be there after a
+// power cut, and read whole before anybody trusts what is in them. What goes wrong
+// with one later is an error, never a crash, and is told once a minute.
+// What the rows mean it leaves to the stores.
 package boltfile
 
 import (
 	"errors"
 	"fmt"
-	"hash/crc32"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
+	"strconv"
 	"syscall"
 	"time"
 
+	"github.com/sirupsen/logrus"
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 )
@@ -21,78 +26,251 @@ import (
 // file: a restart may overlap a little.
 const lockPatience = 500 * time.Millisecond
 
-// ErrDamaged is in the error of Open where the file's structure is broken, as a
-// dying SD card leaves it.
-var ErrDamaged = errors.New("the file is damaged")
+var (
+	// ErrDamaged is in the error of Open where the file's structure is broken, as
+	// a dying SD card leaves it.
+	ErrDamaged = errors.New("the file is damaged")
+	// ErrNewer is in the error of Open where a later version of the program wrote
+	// the file.
+	ErrNewer = errors.New("a newer version of Watchtower wrote it")
+)
 
-// Open opens the file with its buckets, or creates it with mode 0600. Where
-// another process holds it, Open gives up within a second. All of it is read
-// once, so that damage shows here and not in the middle of the work.
-func Open(path string, buckets ...[]byte) (*bbolt.DB, error) {
-	db, err := open(path)
-	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, fmt.Errorf("another gateway uses this data directory (%s is locked): stop it, or give this one its own with --data-dir", path)
+// Kind is what a file holds.
+type Kind struct {
+	What   string   // for the log, as in "senders not written"
+	Tables [][]byte // the buckets that are there; others may be
+	// Format is the number of what the rows mean. It rises whenever an older
+	// version would misunderstand them, and whenever a table is added: one that is
+	// missing from a file of the same format is damage.
+	Format int
+}
+
+// formatBucket holds the format under formatKey. Format 1 was not written down at first.
+var formatBucket, formatKey = []byte("format"), []byte("format")
+
+// File is an open file. Its methods may be called from any goroutine.
+type File struct {
+	kind  Kind
+	db    *bbolt.DB
+	log   *logrus.Logger
+	fresh bool
+
+	health *health
+}
+
+// Open opens a file, or creates it with mode 0600. Where another process holds it,
+// Open gives up within a second. What is in it was read once when it returns, and
+// nothing was written unless something was missing. On a full disk it opens what is
+// there: the file is not healthy then.
+func Open(path string, kind Kind, log *logrus.Logger) (*File, error) {
+	fresh, err := Missing(path)
+	if err != nil {
+		return nil, err
+	}
+	if !fresh {
+		oneBad, err := examine(path, func(*bbolt.Tx) error { return nil })
+		if err != nil {
+			return nil, err
+		}
+		if oneBad {
+			log.WithField("file", path).Warn("one of the two heads of a file is damaged: what was last written to it may be missing")
+		}
+	}
+	f := &File{kind: kind, log: log, fresh: fresh, health: newHealth()}
+	if f.db, err = open(path, false); err != nil {
+		return nil, err
+	}
+	if err := f.prepare(); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), f.Close())
+	}
+	return f, nil
+}
+
+// Missing reports whether there is no file, or one of no bytes.
+func Missing(path string) (bool, error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no file", path)
+	}
+	return err == nil && info.Size() == 0, err
+}
+
+// Inspect checks a file as Open does, and calls fn in a transaction that reads. Nothing
+// is written.
+func Inspect(path string, fn func(*bbolt.Tx) error) error {
+	_, err := examine(path, fn)
+	return err
+}
+
+// examine checks a file while nobody writes to it, and calls fn. Another gateway that
+// gets between this and what is done next leaves it whole.
+func examine(path string, fn func(*bbolt.Tx) error) (oneBad bool, err error) {
+	db, err := open(path, true)
+	if err != nil {
+		return false, err
+	}
+	defer db.Close()
+	file, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return false, err
+	}
+	if oneBad, err = check(file, info.Size()); err == nil {
+		err = guarded(func() error { return db.View(fn) })
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
+		return false, fmt.Errorf("%s: %w", path, err)
 	}
-	if err := readAll(db, path); err != nil {
-		return nil, errors.Join(fmt.Errorf("read %s: %w", path, err), db.Close())
+	return oneBad, nil
+}
+
+func open(path string, readOnly bool) (db *bbolt.DB, err error) {
+	err = guarded(func() error {
+		db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockPatience, FreelistType: bbolt.FreelistMapType, ReadOnly: readOnly})
+		return err
+	})
+	var system syscall.Errno // the file cannot be opened: nothing is said about what is in it
+	switch {
+	case err == nil:
+		return db, nil
+	case errors.Is(err, bolterrors.ErrTimeout):
+		return nil, inUse(path)
+	case errors.As(err, &system) && (errors.Is(err, fs.ErrPermission) || system == syscall.EROFS):
+		return nil, fmt.Errorf("%w: the user that runs the gateway must be able to read and write it", err)
+	case errors.As(err, &system), isDamage(err):
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range buckets {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return err
+	return nil, fmt.Errorf("%s: %w: %w", path, ErrDamaged, err)
+}
+
+func inUse(path string) error {
+	return fmt.Errorf("another gateway uses this data directory (%s is locked): stop it, or give this one its own with --data-dir", path)
+}
+
+func isDamage(err error) bool { return errors.Is(err, ErrDamaged) }
+
+// prepare reads the format of a file, and makes what is missing.
+func (f *File) prepare() error {
+	format, marked, missing := 1, false, [][]byte(nil)
+	err := f.View(func(tx *bbolt.Tx) (err error) {
+		if b := tx.Bucket(formatBucket); b != nil {
+			marked = true
+			if format, err = strconv.Atoi(string(b.Get(formatKey))); err != nil || format < 1 {
+				return damaged("its format is %q", b.Get(formatKey))
+			}
+		}
+		for _, name := range f.kind.Tables {
+			if tx.Bucket(name) == nil {
+				missing = append(missing, name)
 			}
 		}
 		return nil
 	})
-	if err == nil {
-		err = syncDir(filepath.Dir(path))
+	marked = marked && format == f.kind.Format
+	switch {
+	case err != nil:
+		return err
+	case format > f.kind.Format:
+		return fmt.Errorf("%w (its format is %d, this one knows %d): run that version", ErrNewer, format, f.kind.Format)
+	case marked && len(missing) > 0:
+		return damaged("its table %q is missing", missing[0])
+	case marked:
+		return nil
 	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("prepare %s: %w", path, err), db.Close())
+	err = f.Update(func(tx *bbolt.Tx) error {
+		for _, name := range append(missing, formatBucket) {
+			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+				return err
+			}
+		}
+		return tx.Bucket(formatBucket).Put(formatKey, []byte(strconv.Itoa(f.kind.Format)))
+	})
+	if err != nil && len(missing) == 0 && !isDamage(err) {
+		return nil // a full disk: it can be used without
 	}
-	return db, nil
+	if err != nil || !f.fresh {
+		return err
+	}
+	return syncDir(filepath.Dir(f.Path()))
 }
 
-func open(path string) (db *bbolt.DB, err error) {
-	defer damage(&err, debug.SetPanicOnFault(true))
-	db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockPatience, FreelistType: bbolt.FreelistMapType})
-	var system syscall.Errno // the file cannot be opened: nothing is said about what is in it
-	if err != nil && !errors.Is(err, bolterrors.ErrTimeout) && !errors.As(err, &system) {
-		err = fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	return db, err
+// Fresh reports whether there was nothing in the file before it was opened.
+func (f *File) Fresh() bool { return f.fresh }
+
+// Path is where the file is.
+func (f *File) Path() string { return f.db.Path() }
+
+// Close closes the file. Later calls fail with ErrDatabaseNotOpen.
+func (f *File) Close() error {
+	f.health.stop()
+	return f.db.Close()
 }
 
-// readAll visits every page that holds something.
-func readAll(db *bbolt.DB, path string) (err error) {
-	defer damage(&err, debug.SetPanicOnFault(true))
-	return db.View(func(tx *bbolt.Tx) error {
-		info, err := os.Stat(path)
-		if err != nil {
-			return err
-		}
-		if info.Size() < tx.Size() {
-			return fmt.Errorf("%w: it has %d bytes of %d", ErrDamaged, info.Size(), tx.Size())
-		}
-		return tx.ForEach(func(_ []byte, b *bbolt.Bucket) error {
-			return b.ForEach(func(_, v []byte) error {
-				_ = crc32.ChecksumIEEE(v)
-				return nil
+// View calls fn in a transaction that reads.
+func (f *File) View(fn func(*bbolt.Tx) error) error {
+	return guarded(func() error { return f.db.View(fn) })
+}
+
+// Update calls fn in a transaction that writes, and returns once that is on disk.
+func (f *File) Update(fn func(*bbolt.Tx) error) error {
+	var own error
+	err := guarded(func() error {
+		return f.db.Update(func(tx *bbolt.Tx) error { own = fn(tx); return own })
+	})
+	switch {
+	case err == nil:
+		f.written()
+	case isDamage(err) || own == nil && !errors.Is(err, bolterrors.ErrDatabaseNotOpen):
+		f.notWritten(err)
+	}
+	return err
+}
+
+// Each calls each for every row of a table, in the order of their keys. The slices are
+// each's to keep.
+func (f *File) Each(table []byte, each func(key, value []byte) error) error {
+	callers := false // each is running: its panics are no damage
+	return guardedBut(&callers, func() error {
+		return f.db.View(func(tx *bbolt.Tx) error {
+			b := tx.Bucket(table)
+			if b == nil {
+				return damaged("its table %q is missing", table)
+			}
+			return b.ForEach(func(k, v []byte) error {
+				k, v = slices.Clone(k), slices.Clone(v) // what bbolt gives ends with the transaction
+				callers = true
+				err := each(k, v)
+				callers = false
+				return err
 			})
 		})
 	})
 }
 
-// damage makes an error of the panic with which bbolt meets a broken page, and
-// of the fault where a page is not in the file or the disk does not give it.
-func damage(err *error, before bool) {
-	debug.SetPanicOnFault(before)
-	if p := recover(); p != nil {
-		*err = fmt.Errorf("%w: %v", ErrDamaged, p)
-	}
+// guarded makes an error of the panic with which bbolt meets a broken page, and of
+// the fault where a page is not in the file or the disk does not give it.
+func guarded(do func() error) error { return guardedBut(new(bool), do) }
+
+// guardedBut is guarded, but for panics that are raised while callers is set.
+func guardedBut(callers *bool, do func() error) (err error) {
+	before := debug.SetPanicOnFault(true)
+	defer func() {
+		debug.SetPanicOnFault(before)
+		if p := recover(); p != nil {
+			if *callers {
+				panic(p)
+			}
+			err = damaged("%v", p)
+		}
+	}()
+	return do()
 }
 
 // syncDir makes a new file's name survive a power cut, which bbolt leaves out.

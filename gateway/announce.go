@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"encoding/json"
-	"fmt"
 	"math"
 	"net"
 	"os"
@@ -19,17 +18,20 @@ import (
 const Version = "0.1.0"
 
 // leaveWord tells others on this machine, the command line's client first,
-// where the gateway is and with which key.
-func (g *Gateway) leaveWord() error {
+// where the gateway is and with which key. It serves without, on a full disk; what
+// an earlier run left there would be wrong.
+func (g *Gateway) leaveWord() {
+	files := map[string]string{runningKeyFile: g.secrets.key}
 	if l := g.Listening(); l.HTTP != "" {
-		if err := writePrivate(filepath.Join(g.cfg.DataDir, runningURLFile), "http://"+reachable(l.HTTP)+"\n"); err != nil {
-			return fmt.Errorf("data_dir: %w", err)
+		files[runningURLFile] = "http://" + reachable(l.HTTP) + "\n"
+	}
+	for name, content := range files {
+		if err := writePrivate(filepath.Join(g.cfg.DataDir, name), content); err != nil {
+			g.log.WithError(err).WithField("file", name).Warn("file not written: commands on this machine need --url and --secret-key")
+			g.retract()
+			return
 		}
 	}
-	if err := writePrivate(filepath.Join(g.cfg.DataDir, runningKeyFile), g.secrets.key); err != nil {
-		return fmt.Errorf("data_dir: %w", err)
-	}
-	return nil
 }
 
 // announce tells the bus that the gateway is up.

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -48,6 +47,7 @@ type Gateway struct {
 	name    string
 	store   *store.Store
 	state   *mqttstore.Store
+	unlock  func() // of the data directory
 	hub     *bridge.Hub
 	intake  *intake.Intake
 	broker  *mqtt.Broker
@@ -84,15 +84,11 @@ func New(cfg config.Config, log *logrus.Logger, with ...Option) (*Gateway, error
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("data_dir: %w", err)
 	}
-	var err error
-	if g.store, err = store.Open(filepath.Join(cfg.DataDir, "watchtower.db"), log); err != nil {
-		return nil, fmt.Errorf("data_dir: %w", err)
-	}
-	if g.state, err = mqttstore.Open(filepath.Join(cfg.DataDir, "broker.db"), log); err != nil {
-		return nil, errors.Join(fmt.Errorf("data_dir: %w", err), g.store.Close())
+	if err := g.openStores(); err != nil {
+		return nil, errors.Join(fmt.Errorf("data_dir: %w", err), g.closeStores())
 	}
 	if err := g.assemble(); err != nil {
-		return nil, errors.Join(err, g.state.Close(), g.store.Close())
+		return nil, errors.Join(err, g.closeStores())
 	}
 	return g, nil
 }
@@ -108,6 +104,9 @@ func (g *Gateway) assemble() error {
 	g.deviceKey = sync.OnceValue(func() frame.Key { return frame.DeviceKey(g.secrets.key) })
 	if err := g.identify(); err != nil {
 		return err
+	}
+	if err := g.pair(); err != nil {
+		return fmt.Errorf("data_dir: %w", err)
 	}
 	if g.passKey, err = g.store.Meta("pass_key", randomKey); err != nil {
 		return fmt.Errorf("data_dir: %w", err)
@@ -274,7 +273,7 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	if !finished {
 		g.log.Warn("some connections did not end within shutdown_timeout")
 	}
-	return errors.Join(err, g.state.Close(), g.store.Close())
+	return errors.Join(err, g.closeStores())
 }
 
 // ready lists the parts that Listen got to: all of them, unless it failed.

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"crypto/tls"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -203,7 +204,7 @@ func (g *Gateway) httpOptions(secure *tls.Config) http.Options {
 	if g.cfg.HTTP.Console {
 		o.Operator = g.people
 	}
-	o.Ready = g.store.Healthy
+	o.Ready = func() error { return errors.Join(g.store.Healthy(), g.state.Healthy()) }
 	o.Callbacks.Own = g.own
 	o.Callbacks.SigningKey = g.signingKey
 	o.Manages = g.people.Manages

@@ -22,6 +22,7 @@ type process struct {
 	path       string
 	dir        string
 	args       []string // besides
+	change     func(*exec.Cmd)
 	http, mqtt string
 	cmd        *exec.Cmd
 	out        *syncBuffer
@@ -57,12 +58,21 @@ func newProcess(t testing.TB) *process {
 	return p
 }
 
+// command is the program as it is started.
+func (p *process) command() *exec.Cmd {
+	args := []string{"--data-dir", p.dir, "--http", p.http, "--mqtt", p.mqtt, "--udp", "", "--tcp", "", "--secret-key", key}
+	cmd := exec.Command(p.path, append(args, p.args...)...)
+	if p.change != nil {
+		p.change(cmd)
+	}
+	return cmd
+}
+
 // start starts the program, and returns once it answers.
 func (p *process) start() {
 	p.t.Helper()
 	p.out = &syncBuffer{}
-	args := []string{"--data-dir", p.dir, "--http", p.http, "--mqtt", p.mqtt, "--udp", "", "--tcp", "", "--secret-key", key}
-	p.cmd = exec.Command(p.path, append(args, p.args...)...)
+	p.cmd = p.command()
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	began := time.Now()
 	require.NoError(p.t, p.cmd.Start())

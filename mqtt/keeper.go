@@ -140,8 +140,7 @@ func (k *keeper) commit() bool {
 	})
 	start := time.Now()
 	if err := k.store.Commit(rows); err != nil {
-		k.log.WithError(err).WithField("rows", len(rows)).Error("MQTT state not written: trying again")
-		return false // k.rows keeps them, and merges what comes
+		return false // the store says so in the log; k.rows keeps them, and merges what comes
 	}
 	k.rows, k.pending = map[string][]byte{}, 0 // a map does not shrink
 	k.group++

@@ -15,6 +15,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/sirupsen/logrus"
 	"go.etcd.io/bbolt"
@@ -33,10 +34,14 @@ var (
 	metaBucket    = []byte("meta")
 )
 
+// kind is what the file holds. Whoever adds a table that is always there, or changes
+// what rows mean, raises the format. (Tables of other parts are made when first asked
+// for, and are not in the list.)
+var kind = boltfile.Kind{What: "senders", Format: 1, Tables: [][]byte{sendersBucket, metaBucket}}
+
 // Store is a bridge.Store. Its methods may be called from any goroutine.
 type Store struct {
-	db  *bbolt.DB
-	log *logrus.Logger
+	db *boltfile.File
 
 	mu       sync.Mutex
 	pending  *group // nil: nothing to write
@@ -44,7 +49,6 @@ type Store struct {
 	wake     chan struct{} // there is something pending, or it is closed
 	done     chan struct{} // the writer has ended
 	failed   changes       // what the last commit could not write; the writer's own
-	broken   error         // why that was
 	closing  sync.Once
 	closeErr error
 }
@@ -59,19 +63,28 @@ type group struct {
 	err     error // to be read after done
 }
 
-// Open opens the file, or creates it (boltfile.Open).
+// Open opens the file, or creates it (boltfile.Open). One that is damaged stays as it
+// is: what it holds nobody else knows.
 func Open(path string, log *logrus.Logger) (*Store, error) {
-	db, err := boltfile.Open(path, sendersBucket, metaBucket)
+	db, err := boltfile.Open(path, kind, log)
 	if errors.Is(err, boltfile.ErrDamaged) {
-		return nil, fmt.Errorf("%w. Put back a copy of it, or move it away: then every device registers anew and gets another id", err)
+		return nil, damaged(err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{db: db, log: log, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	s := &Store{db: db, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	go s.write()
 	return s, nil
 }
+
+// damaged says how to go on.
+func damaged(err error) error {
+	return fmt.Errorf("%w. Nothing was changed. Put back a backup (watchtower restore FILE), or move it and broker.db away to begin anew: then every device registers anew and gets another id", err)
+}
+
+// Fresh reports whether there was nothing in the file before it was opened.
+func (s *Store) Fresh() bool { return s.db.Fresh() }
 
 // Close writes what is pending and closes the file. Every later change fails
 // with ErrClosed.
@@ -90,27 +103,28 @@ func (s *Store) Close() error {
 // Load returns all records. An error names each record that cannot be read.
 func (s *Store) Load() ([]bridge.Record, error) {
 	var records []bridge.Record
-	var damaged []error
-	err := s.db.View(func(tx *bbolt.Tx) error {
-		return tx.Bucket(sendersBucket).ForEach(func(k, v []byte) error {
-			var r bridge.Record
-			err := json.Unmarshal(v, &r)
-			switch {
-			case len(k) != 4:
-				err = errors.New("the key is not an id")
-			case err == nil && r.ID != bridge.SenderID(binary.BigEndian.Uint32(k)):
-				err = fmt.Errorf("it says it is sender %d", r.ID)
-			}
-			if err != nil {
-				damaged = append(damaged, fmt.Errorf("%s: the record of sender %s is damaged: %w", s.db.Path(), keyName(k), err))
-				return nil
-			}
-			records = append(records, r)
+	var broken []error
+	err := s.db.Each(sendersBucket, func(k, v []byte) error {
+		var r bridge.Record
+		err := json.Unmarshal(v, &r)
+		switch {
+		case len(k) != 4:
+			err = errors.New("the key is not an id")
+		case err == nil && r.ID != bridge.SenderID(binary.BigEndian.Uint32(k)):
+			err = fmt.Errorf("it says it is sender %d", r.ID)
+		}
+		if err != nil {
+			broken = append(broken, fmt.Errorf("%s: the record of sender %s is damaged: %w", s.db.Path(), keyName(k), err))
 			return nil
-		})
+		}
+		records = append(records, r)
+		return nil
 	})
-	if err = errors.Join(append(damaged, closedError(err))...); err != nil {
-		return nil, err
+	switch {
+	case len(broken) > 0:
+		return nil, damaged(errors.Join(broken...))
+	case err != nil:
+		return nil, closedError(err)
 	}
 	return records, nil
 }
@@ -155,17 +169,28 @@ func (s *Store) signal() {
 	}
 }
 
+// retryEvery is how long what could not be written waits for another try.
+const retryEvery = time.Second
+
 // write commits one group after the other, until the store is closed and
 // nothing is pending.
 func (s *Store) write() {
 	defer close(s.done)
-	for range s.wake {
+	for {
+		var retry <-chan time.Time
+		if len(s.failed) > 0 {
+			retry = time.After(retryEvery)
+		}
+		select {
+		case <-s.wake:
+		case <-retry:
+		}
 		s.mu.Lock()
 		g, closed := s.pending, s.closed
 		s.pending = nil
 		s.mu.Unlock()
-		if g == nil && closed && len(s.failed) > 0 {
-			g = &group{changes: changes{}, done: make(chan struct{})} // one last try
+		if g == nil && len(s.failed) > 0 {
+			g = &group{changes: changes{}, done: make(chan struct{})}
 		}
 		if g != nil {
 			s.commit(g)
@@ -185,25 +210,30 @@ func (s *Store) commit(g *group) {
 		g.changes = merged
 	}
 	s.failed = nil
-	g.err = s.put(g.changes)
-	s.mu.Lock()
-	s.broken = g.err
-	s.mu.Unlock()
-	if g.err != nil {
+	if g.err = s.put(g.changes); g.err != nil {
 		s.failed = g.changes
-		s.log.WithError(g.err).WithField("senders", len(g.changes)).Error("senders not written")
 	}
 	close(g.done)
 }
 
-// Healthy says why the last commit failed, if it did.
-func (s *Store) Healthy() error {
+// Healthy says why the file cannot be written, if it cannot.
+func (s *Store) Healthy() error { return s.db.Healthy() }
+
+// Flush waits until everything that was saved before is on disk.
+func (s *Store) Flush() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.broken != nil {
-		return fmt.Errorf("senders cannot be written to disk: %w", s.broken)
+	if s.closed {
+		s.mu.Unlock()
+		return ErrClosed
 	}
-	return nil
+	if s.pending == nil {
+		s.pending = &group{changes: changes{}, done: make(chan struct{})}
+	}
+	g := s.pending
+	s.mu.Unlock()
+	s.signal()
+	<-g.done
+	return g.err
 }
 
 func (s *Store) put(c changes) error {

@@ -6,22 +6,31 @@ import (
 	"slices"
 
 	"go.etcd.io/bbolt"
+
+	"watchtower/boltfile"
 )
 
 // Table is a set of rows in the store's file that belongs to another part of the
 // gateway, which alone knows what they mean.
 type Table struct {
-	db     *bbolt.DB
+	db     *boltfile.File
 	bucket []byte
 }
 
 // Table returns the table of that name, and makes it if there is none.
 func (s *Store) Table(name string) (*Table, error) {
 	t := &Table{s.db, []byte("table:" + name)}
-	err := s.db.Update(func(tx *bbolt.Tx) error {
-		_, err := tx.CreateBucketIfNotExists(t.bucket)
-		return err
+	there := false
+	err := s.db.View(func(tx *bbolt.Tx) error {
+		there = tx.Bucket(t.bucket) != nil
+		return nil
 	})
+	if err == nil && !there { // else nothing is written: the disk may be full
+		err = s.db.Update(func(tx *bbolt.Tx) error {
+			_, err := tx.CreateBucketIfNotExists(t.bucket)
+			return err
+		})
+	}
 	if err != nil {
 		return nil, fmt.Errorf("table %s: %w", name, closedError(err))
 	}
@@ -31,9 +40,7 @@ func (s *Store) Table(name string) (*Table, error) {
 // Load calls each for every row, in the order of the keys. The slices are each's
 // to keep.
 func (t *Table) Load(each func(key string, value []byte) error) error {
-	return closedError(t.db.View(func(tx *bbolt.Tx) error {
-		return tx.Bucket(t.bucket).ForEach(func(k, v []byte) error { return each(string(k), slices.Clone(v)) })
-	}))
+	return closedError(t.db.Each(t.bucket, func(k, v []byte) error { return each(string(k), v) }))
 }
 
 // Commit writes rows by their keys, all or none, and returns when they are on

@@ -6,8 +6,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"watchtower/bridge"
 )
 
 func TestTablesSurviveReopening(t *testing.T) {
@@ -30,14 +28,4 @@ func TestTablesSurviveReopening(t *testing.T) {
 	s = open(t, path)
 	assert.Equal(t, map[string]string{"b": "3", "c": ""}, rows(s, "one"), "all or nothing")
 	assert.Empty(t, rows(s, "two"))
-}
-
-func TestADiskThatFailsIsTold(t *testing.T) {
-	s, err := Open(filepath.Join(t.TempDir(), "w.db"), silent())
-	require.NoError(t, err)
-	require.NoError(t, s.Healthy())
-	require.NoError(t, s.db.Close()) // as a disk that is gone
-	require.Error(t, s.Save(bridge.Record{ID: 1})())
-	assert.ErrorContains(t, s.Healthy(), "senders cannot be written to disk")
-	assert.NoError(t, s.Close())
 }

@@ -5,9 +5,6 @@ package store
 import (
 	"errors"
 	"fmt"
-	"os"
-	"slices"
-	"time"
 
 	"github.com/sirupsen/logrus"
 	"go.etcd.io/bbolt"
@@ -27,25 +24,34 @@ var buckets = map[mqtt.Table][]byte{
 
 var tables = []mqtt.Table{mqtt.Bodies, mqtt.Sessions, mqtt.Queued, mqtt.Retained, mqtt.Received}
 
+// metaBucket holds what is said of the file itself.
+var metaBucket, gatewayKey = []byte("meta"), []byte("gateway")
+
+// kind is what the file holds. Whoever adds a table, or changes what rows mean so that
+// an older version would misunderstand them, raises the format.
+func kind() boltfile.Kind {
+	k := boltfile.Kind{What: "MQTT state", Format: 1}
+	for _, t := range tables {
+		k.Tables = append(k.Tables, buckets[t])
+	}
+	return k
+}
+
 // Store is an mqtt.Store.
-type Store struct{ db *bbolt.DB }
+type Store struct{ db *boltfile.File }
 
 // Open opens the file, or creates it (boltfile.Open). One that is damaged is
 // renamed, and a new one takes its place: devices bring back what they retain,
 // and a house without its broker is worse off.
 func Open(path string, log *logrus.Logger) (*Store, error) {
-	var names [][]byte
-	for _, t := range tables {
-		names = append(names, buckets[t])
-	}
-	db, err := boltfile.Open(path, names...)
+	db, err := boltfile.Open(path, kind(), log)
 	if errors.Is(err, boltfile.ErrDamaged) {
-		aside := path + time.Now().Format(".damaged-20060102-150405")
-		if failed := os.Rename(path, aside); failed != nil {
+		aside, failed := boltfile.SetAside(path, "damaged")
+		if failed != nil {
 			return nil, errors.Join(err, failed)
 		}
 		log.WithError(err).WithField("kept", aside).Error("MQTT sessions and retained messages are lost: their file is damaged, and a new one begun")
-		db, err = boltfile.Open(path, names...)
+		db, err = boltfile.Open(path, kind(), log)
 	}
 	if err != nil {
 		return nil, err
@@ -53,22 +59,69 @@ func Open(path string, log *logrus.Logger) (*Store, error) {
 	return &Store{db: db}, nil
 }
 
+// Content is what a file holds.
+type Content struct {
+	Gateway            string // the id of the gateway that it belongs to; empty: it was not noted
+	Sessions, Retained int
+}
+
+// Inspect says what is in a file, which has to be there and stays as it is.
+func Inspect(path string) (c Content, err error) {
+	count := func(tx *bbolt.Tx, t mqtt.Table) int {
+		if b := tx.Bucket(buckets[t]); b != nil {
+			return b.Stats().KeyN
+		}
+		return 0
+	}
+	err = boltfile.Inspect(path, func(tx *bbolt.Tx) error {
+		if b := tx.Bucket(metaBucket); b != nil {
+			c.Gateway = string(b.Get(gatewayKey))
+		}
+		c.Sessions, c.Retained = count(tx, mqtt.Sessions), count(tx, mqtt.Retained)
+		return nil
+	})
+	return c, err
+}
+
+// Gateway is the id of the gateway that the file belongs to; empty if it was not noted.
+func (s *Store) Gateway() (id string, err error) {
+	err = s.db.View(func(tx *bbolt.Tx) error {
+		if b := tx.Bucket(metaBucket); b != nil {
+			id = string(b.Get(gatewayKey))
+		}
+		return nil
+	})
+	return id, err
+}
+
+// Claim notes the id of the gateway that the file belongs to.
+func (s *Store) Claim(gateway string) error {
+	return s.db.Update(func(tx *bbolt.Tx) error {
+		b, err := tx.CreateBucketIfNotExists(metaBucket) // a file of before has none
+		if err != nil {
+			return err
+		}
+		return b.Put(gatewayKey, []byte(gateway))
+	})
+}
+
+// Fresh reports whether there was nothing in the file before it was opened.
+func (s *Store) Fresh() bool { return s.db.Fresh() }
+
+// Healthy says why the file cannot be written, if it cannot.
+func (s *Store) Healthy() error { return s.db.Healthy() }
+
 // Close closes the file.
 func (s *Store) Close() error { return s.db.Close() }
 
 // Load calls each for every row. See mqtt.Store.
 func (s *Store) Load(each func(t mqtt.Table, key, value []byte) error) error {
-	return s.db.View(func(tx *bbolt.Tx) error {
-		for _, t := range tables {
-			err := tx.Bucket(buckets[t]).ForEach(func(k, v []byte) error {
-				return each(t, slices.Clone(k), slices.Clone(v)) // what bbolt gives ends with the transaction
-			})
-			if err != nil {
-				return err
-			}
+	for _, t := range tables {
+		if err := s.db.Each(buckets[t], func(k, v []byte) error { return each(t, k, v) }); err != nil {
+			return err
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // Commit writes a group in one transaction. See mqtt.Store.

@@ -1,0 +1,478 @@
+package gateway_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	nethttp "net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
+)
+
+// dataDir is a data directory that somebody has used: a sender with a name and a token,
+// a retained message, and a session with a message that waits.
+type dataDir struct {
+	*process
+	id    uint32
+	token string
+}
+
+const (
+	awayClient = "away"
+	lampTopic  = "house/lamp"
+	waitTopic  = "house/door"
+)
+
+func (p *process) paho(id string, clean bool) paho.Client {
+	c := paho.NewClient(paho.NewClientOptions().AddBroker("tcp://" + p.mqtt).SetClientID(id).SetUsername("x").SetPassword(key).
+		SetCleanSession(clean).SetAutoReconnect(false))
+	require.NoError(p.t, wait(c.Connect()), p.out)
+	return c
+}
+
+// ask makes a request, with a token if there is one.
+func (p *process) ask(method, path, token, body string) (int, string) {
+	req, err := nethttp.NewRequest(method, "http://"+p.http+path, strings.NewReader(body))
+	require.NoError(p.t, err)
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	res, err := web.Do(req)
+	require.NoError(p.t, err, p.out)
+	defer res.Body.Close()
+	var b bytes.Buffer
+	_, err = b.ReadFrom(res.Body)
+	require.NoError(p.t, err)
+	return res.StatusCode, b.String()
+}
+
+func (p *process) register(name string) (registration, int) {
+	status, answer := p.ask("POST", "/register", "", fmt.Sprintf(`{"secret_key":%q,"name":%q}`, key, name))
+	var reg registration
+	if status == 200 {
+		require.NoError(p.t, json.Unmarshal([]byte(answer), &reg))
+	}
+	return reg, status
+}
+
+// use fills a new data directory.
+func use(t *testing.T) *dataDir {
+	u := &dataDir{process: newProcess(t)}
+	u.start()
+	reg, status := u.register("kitchen")
+	require.Equal(t, 200, status)
+	u.id, u.token = reg.ID, reg.Token
+	away := u.paho(awayClient, false)
+	require.NoError(t, wait(away.Subscribe(waitTopic, 1, nil)))
+	away.Disconnect(100)
+	c := u.paho("from", true)
+	require.NoError(t, wait(c.Publish(lampTopic, 1, true, "on")))
+	require.NoError(t, wait(c.Publish(waitTopic, 1, false, "open")))
+	c.Disconnect(100)
+	u.end()
+	return u
+}
+
+// end stops it by SIGTERM.
+func (p *process) end() {
+	p.t.Helper()
+	require.NoError(p.t, p.cmd.Process.Signal(syscall.SIGTERM))
+	require.NoError(p.t, p.cmd.Wait(), p.out)
+	p.cmd = nil
+}
+
+// copied is the same directory once more, for damage.
+func (u *dataDir) copied(t *testing.T) *dataDir {
+	c := &dataDir{process: newProcess(t), id: u.id, token: u.token}
+	require.NoError(t, os.CopyFS(c.dir, os.DirFS(u.dir)))
+	return c
+}
+
+func (u *dataDir) file(name string) string { return filepath.Join(u.dir, name) }
+
+func (u *dataDir) content(name string) []byte {
+	b, err := os.ReadFile(u.file(name))
+	require.NoError(u.t, err)
+	return b
+}
+
+// knowsSenders checks that the token of before works, and that the name has its id.
+func (u *dataDir) knowsSenders() {
+	u.t.Helper()
+	status, answer := u.ask("GET", fmt.Sprintf("/channels?sender=%d", u.id), u.token, "")
+	assert.Contains(u.t, []int{200, 204}, status, answer)
+	reg, status := u.register("kitchen")
+	assert.Equal(u.t, 200, status)
+	assert.Equal(u.t, u.id, reg.ID)
+}
+
+// hears returns what is retained, and what waited for the session.
+func (u *dataDir) hears() (retained, waited string) {
+	u.t.Helper()
+	heard := make(chan paho.Message, 10)
+	o := paho.NewClientOptions().AddBroker("tcp://" + u.mqtt).SetClientID(awayClient).SetUsername("x").SetPassword(key).SetCleanSession(false).
+		SetAutoReconnect(false).SetDefaultPublishHandler(func(_ paho.Client, m paho.Message) { heard <- m })
+	c := paho.NewClient(o)
+	require.NoError(u.t, wait(c.Connect()))
+	defer c.Disconnect(100)
+	require.NoError(u.t, wait(c.Subscribe(lampTopic, 1, nil)))
+	require.NoError(u.t, wait(c.Subscribe("end", 1, nil)))
+	require.NoError(u.t, wait(c.Publish("end", 1, false, "")))
+	for {
+		select {
+		case m := <-heard:
+			switch m.Topic() {
+			case lampTopic:
+				retained = string(m.Payload())
+			case waitTopic:
+				waited = string(m.Payload())
+			default:
+				return retained, waited
+			}
+		case <-time.After(patient):
+			require.Fail(u.t, "nothing is heard")
+		}
+	}
+}
+
+// refuses starts it, and returns what it said when it ended. Nothing may have changed.
+func (u *dataDir) refuses() string {
+	u.t.Helper()
+	before := u.state()
+	cmd := u.command()
+	out, err := cmd.CombinedOutput()
+	require.Error(u.t, err, "it was to refuse: %s", out)
+	require.Equal(u.t, 1, cmd.ProcessState.ExitCode(), "%s", out)
+	assert.NotContains(u.t, string(out), "goroutine ")
+	assert.Equal(u.t, before, u.state(), "nothing is renamed, removed or written")
+	return string(out)
+}
+
+// state is what the directory holds.
+func (u *dataDir) state() map[string]string {
+	files := map[string]string{}
+	entries, err := os.ReadDir(u.dir)
+	require.NoError(u.t, err)
+	for _, e := range entries {
+		files[e.Name()] = string(u.content(e.Name()))
+	}
+	return files
+}
+
+// page finds the root page of a database: its place in the file.
+func rootPage(t *testing.T, b []byte) int {
+	page := os.Getpagesize()
+	field := func(meta, at int) uint64 { return binary.NativeEndian.Uint64(b[meta*page+16+at:]) }
+	newest := 0
+	if field(1, 48) > field(0, 48) {
+		newest = 1
+	}
+	root := int(field(newest, 16)) * page
+	require.Less(t, root, len(b))
+	return root
+}
+
+// damage changes a database. It returns the bytes that it is to have.
+type damage func(t *testing.T, whole []byte) []byte
+
+func cut(to func(size int) int) damage {
+	return func(_ *testing.T, whole []byte) []byte { return whole[:to(len(whole))] }
+}
+
+// flip flips a bit so many bytes behind the begin of the root page.
+func flip(offset int, bit byte) damage {
+	return func(t *testing.T, whole []byte) []byte {
+		whole[rootPage(t, whole)+offset] ^= bit
+		return whole
+	}
+}
+
+// inValue flips a bit of each place where the text is.
+func inValue(text string) damage {
+	return func(t *testing.T, whole []byte) []byte {
+		require.Contains(t, string(whole), text)
+		return bytes.ReplaceAll(whole, []byte(text), append([]byte{text[0] ^ 4}, text[1:]...))
+	}
+}
+
+// newer makes it a file of a later version.
+func newer(t *testing.T, whole []byte) []byte {
+	path := filepath.Join(t.TempDir(), "x.db")
+	require.NoError(t, os.WriteFile(path, whole, 0o600))
+	db, err := bbolt.Open(path, 0o600, nil)
+	require.NoError(t, err)
+	require.NoError(t, db.Update(func(tx *bbolt.Tx) error {
+		return tx.Bucket([]byte("format")).Put([]byte("format"), []byte("1000"))
+	}))
+	require.NoError(t, db.Close())
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return b
+}
+
+// broken are the ways in which a database is damaged.
+var broken = map[string]damage{
+	"cut to a byte":          cut(func(int) int { return 1 }),
+	"cut to half a page":     cut(func(int) int { return os.Getpagesize() / 2 }),
+	"cut to a page":          cut(func(int) int { return os.Getpagesize() }),
+	"cut to its heads":       cut(func(int) int { return 2 * os.Getpagesize() }),
+	"cut to its half":        cut(func(n int) int { return n / 4 }), // bbolt makes files larger than they have to be
+	"a page's number":        flip(0, 0x40),
+	"a page's kind":          flip(8, 0x01),
+	"a page's count":         flip(11, 0x80),
+	"a page's length":        flip(14, 0x10),
+	"a key's place":          flip(16+5, 0x20),
+	"a key's size":           flip(16+8, 0x01),
+	"a key's size, by much":  flip(16+11, 0x40),
+	"a value's size":         flip(16+12+2, 0x10),
+	"the size of a last key": flip(2*16+8, 0x80),
+}
+
+func TestADamagedDatabaseOfSendersIsRefused(t *testing.T) {
+	was := use(t)
+	ways := map[string]damage{"a value": inValue(`{"id":`)}
+	for name, d := range broken {
+		ways[name] = d
+	}
+	for name, d := range ways {
+		t.Run(name, func(t *testing.T) {
+			u := was.copied(t)
+			require.NoError(t, os.WriteFile(u.file("watchtower.db"), d(t, u.content("watchtower.db")), 0o600))
+			said := u.refuses()
+			assert.Contains(t, said, "watchtower.db")
+			assert.Contains(t, said, "damaged")
+			assert.Contains(t, said, "watchtower restore FILE")
+		})
+	}
+}
+
+func TestADamagedDatabaseOfTheBrokerIsKeptAside(t *testing.T) {
+	was := use(t)
+	for name, d := range broken {
+		t.Run(name, func(t *testing.T) {
+			u := was.copied(t)
+			bad := d(t, u.content("broker.db"))
+			require.NoError(t, os.WriteFile(u.file("broker.db"), bad, 0o600))
+			u.start()
+			assert.Contains(t, u.out.String(), "MQTT sessions and retained messages are lost")
+			u.knowsSenders()
+			retained, waited := u.hears()
+			assert.Empty(t, retained+waited)
+			u.end()
+			kept, err := filepath.Glob(u.file("broker.db.damaged-*"))
+			require.NoError(t, err)
+			require.Len(t, kept, 1)
+			b, err := os.ReadFile(kept[0])
+			require.NoError(t, err)
+			assert.True(t, bytes.Equal(bad, b))
+		})
+	}
+	t.Run("a value", func(t *testing.T) {
+		u := was.copied(t)
+		require.NoError(t, os.WriteFile(u.file("broker.db"), inValue(`{"client":"away"`)(t, u.content("broker.db")), 0o600))
+		u.start()
+		assert.Contains(t, u.out.String(), "some of it belonged to nobody any more, or was damaged")
+		u.knowsSenders()
+		retained, waited := u.hears()
+		assert.Equal(t, "on", retained, "the other rows are as they were")
+		assert.Empty(t, waited)
+	})
+}
+
+func TestADatabaseThatIsMissing(t *testing.T) {
+	was := use(t)
+	for _, what := range []string{"missing", "empty"} {
+		take := func(u *dataDir, name string) {
+			require.NoError(t, os.Remove(u.file(name)))
+			if what == "empty" {
+				require.NoError(t, os.WriteFile(u.file(name), nil, 0o600))
+			}
+		}
+		t.Run(what, func(t *testing.T) {
+			u := was.copied(t)
+			take(u, "watchtower.db")
+			said := u.refuses()
+			assert.Contains(t, said, "watchtower.db is "+what)
+			assert.Contains(t, said, "broker.db beside it has 1 sessions and 1 retained messages")
+			assert.Contains(t, said, "move broker.db away, too, to begin anew")
+			require.NoError(t, os.WriteFile(u.file("watchtower.db"), was.content("watchtower.db"), 0o600))
+			u.start() // a copy was put back
+			u.knowsSenders()
+			retained, waited := u.hears()
+			assert.Equal(t, "on open", retained+" "+waited)
+			u.end()
+
+			take(u, "watchtower.db")
+			require.NoError(t, os.Rename(u.file("broker.db"), u.file("kept")))
+			u.start() // so somebody has decided
+			reg, status := u.register("kitchen")
+			assert.Equal(t, 200, status)
+			assert.NotEqual(t, u.id, reg.ID)
+			u.end()
+			require.NoError(t, os.Rename(u.file("kept"), u.file("broker.db")))
+			assert.Contains(t, u.refuses(), "broker.db belongs to the gateway")
+		})
+		t.Run("broker.db "+what, func(t *testing.T) {
+			u := was.copied(t)
+			take(u, "broker.db")
+			u.start()
+			assert.Contains(t, u.out.String(), "broker.db is missing or empty")
+			u.knowsSenders()
+			retained, waited := u.hears()
+			assert.Empty(t, retained+waited)
+		})
+	}
+}
+
+func TestDatabasesThatCannotBeUsed(t *testing.T) {
+	was := use(t)
+	for _, name := range []string{"watchtower.db", "broker.db"} {
+		t.Run(name+" of a newer version", func(t *testing.T) {
+			u := was.copied(t)
+			require.NoError(t, os.WriteFile(u.file(name), newer(t, u.content(name)), 0o600))
+			said := u.refuses()
+			assert.Contains(t, said, name)
+			assert.Contains(t, said, "a newer version of Watchtower wrote it (its format is 1000")
+		})
+		t.Run(name+" in use", func(t *testing.T) {
+			u := was.copied(t)
+			db, err := bbolt.Open(u.file(name), 0o600, nil)
+			require.NoError(t, err)
+			defer db.Close()
+			assert.Contains(t, u.refuses(), "another gateway uses this data directory")
+		})
+		t.Run(name+" may not be written", func(t *testing.T) {
+			u := was.copied(t)
+			u.asNobody()
+			require.NoError(t, os.Chmod(u.file(name), 0o400))
+			said := u.refuses()
+			assert.Contains(t, said, name)
+			assert.Contains(t, said, "the user that runs the gateway must be able to read and write it")
+		})
+	}
+	t.Run("another gateway", func(t *testing.T) {
+		first := was.copied(t)
+		first.start()
+		second := &dataDir{process: newProcess(t)}
+		second.dir = first.dir
+		out, err := second.command().CombinedOutput()
+		require.Error(t, err)
+		assert.Contains(t, string(out), "another gateway uses this data directory")
+		first.knowsSenders()
+	})
+}
+
+// asNobody has it run as a user who owns its directory, and no more. Root may write
+// what may not be written.
+func (u *dataDir) asNobody() {
+	if os.Getuid() != 0 {
+		return
+	}
+	const nobody = 65534
+	for _, dir := range []string{filepath.Dir(u.path), filepath.Dir(u.dir)} { // made for root alone
+		require.NoError(u.t, os.Chmod(dir, 0o711))
+	}
+	entries, err := os.ReadDir(u.dir)
+	require.NoError(u.t, err)
+	for _, e := range entries {
+		require.NoError(u.t, os.Chown(u.file(e.Name()), nobody, nobody))
+	}
+	require.NoError(u.t, os.Chown(u.dir, nobody, nobody))
+	u.change = func(cmd *exec.Cmd) {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	}
+}
+
+// fill makes the disk full for the running program: no file of its may be written from
+// its first byte on. That needs no privilege, as a small disk of its own would; and
+// of a disk, too, a program sees only that its writes fail.
+func (p *process) fill(full bool) {
+	limit := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
+	if full {
+		limit.Cur = 0
+	}
+	require.NoError(p.t, unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_FSIZE, &limit, nil))
+}
+
+// startFull has it start on a full disk.
+func (u *dataDir) startFull() {
+	u.change = func(cmd *exec.Cmd) {
+		cmd.Path, cmd.Args = "/bin/sh", append([]string{"sh", "-c", `ulimit -S -f 0; exec "$0" "$@"`}, cmd.Args...)
+	}
+	u.start()
+	u.change = nil
+}
+
+func (u *dataDir) isReady() (bool, string) {
+	status, answer := u.ask("GET", "/readyz", "", "")
+	return status == 200, answer
+}
+
+func TestAFullDiskAtTheStart(t *testing.T) {
+	u := use(t).copied(t)
+	u.startFull()
+	assert.Contains(t, u.out.String(), "gateway.key")
+	retained, waited := u.hears()
+	assert.Equal(t, "on open", retained+" "+waited)
+	status, _ := u.ask("GET", fmt.Sprintf("/channels?sender=%d", u.id), u.token, "")
+	assert.Contains(t, []int{200, 204}, status)
+	u.goesOnWhileFull()
+}
+
+func TestADiskThatFillsWhileRunning(t *testing.T) {
+	u := use(t).copied(t)
+	u.start()
+	ready, answer := u.isReady()
+	require.True(t, ready, answer)
+	u.fill(true)
+	u.goesOnWhileFull()
+}
+
+// goesOnWhileFull finds both databases unwritten, frees the disk, and finds
+// everything written.
+func (u *dataDir) goesOnWhileFull() {
+	u.t.Helper()
+	_, status := u.register("hall")
+	assert.Equal(u.t, 500, status, "it is not on disk")
+	c := u.paho("from", true)
+	require.NoError(u.t, wait(c.Publish(lampTopic, 1, true, "off")), "no message is stopped")
+	c.Disconnect(100)
+	eventually(u.t, "both are told of", func() bool {
+		ready, answer := u.isReady()
+		return !ready && strings.Contains(answer, "senders cannot be written to disk") && strings.Contains(answer, "MQTT state cannot be written to disk")
+	})
+	began := time.Now()
+	for time.Since(began) < 2*time.Second { // a second has four groups
+		ready, answer := u.isReady()
+		require.False(u.t, ready, answer)
+		time.Sleep(20 * time.Millisecond)
+	}
+	for _, what := range []string{"senders not written", "MQTT state not written"} {
+		assert.Equal(u.t, 1, strings.Count(u.out.String(), what), "%s", u.out)
+	}
+	u.fill(false)
+	eventually(u.t, "there is room", func() bool { ready, _ := u.isReady(); return ready })
+	for _, what := range []string{"senders written again", "MQTT state written again"} {
+		assert.Contains(u.t, u.out.String(), what)
+	}
+	u.kill() // what was said while the disk was full is there
+	u.start()
+	u.knowsSenders()
+	retained, _ := u.hears()
+	assert.Equal(u.t, "off", retained)
+}

@@ -1,0 +1,98 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"watchtower/boltfile"
+	"watchtower/bridge/store"
+	mqttstore "watchtower/mqtt/store"
+)
+
+// The databases in the data directory.
+const (
+	storeFile = "watchtower.db" // who is known
+	stateFile = "broker.db"     // the broker's: it means nothing without the other
+)
+
+// openStores locks the data directory and opens both databases.
+func (g *Gateway) openStores() (err error) {
+	if g.unlock, err = boltfile.LockDir(g.cfg.DataDir); err != nil {
+		return err
+	}
+	path := func(name string) string { return filepath.Join(g.cfg.DataDir, name) }
+	if err := refuseOrphans(path(storeFile), path(stateFile)); err != nil {
+		return err
+	}
+	if g.store, err = store.Open(path(storeFile), g.log); err != nil {
+		return err
+	}
+	if g.state, err = mqttstore.Open(path(stateFile), g.log); err != nil {
+		return err
+	}
+	if g.state.Fresh() && !g.store.Fresh() {
+		g.log.WithField("file", path(stateFile)).Warn("broker.db is missing or empty: MQTT sessions and retained messages begin anew")
+	}
+	return nil
+}
+
+// closeStores gives back what openStores took, also when that failed.
+func (g *Gateway) closeStores() error {
+	var errs []error
+	if g.state != nil {
+		errs = append(errs, g.state.Close())
+	}
+	if g.store != nil {
+		errs = append(errs, g.store.Close())
+	}
+	if g.unlock != nil {
+		g.unlock()
+	}
+	return errors.Join(errs...)
+}
+
+// refuseOrphans refuses to begin anew beside a broker.db that is in use: its sessions,
+// and what waits for them, are for senders of a watchtower.db that is gone. A copy
+// that failed leaves that. Somebody has to say what is to become of them.
+func refuseOrphans(storePath, statePath string) error {
+	gone, err := boltfile.Missing(storePath)
+	if err != nil || !gone {
+		return err
+	}
+	if gone, err := boltfile.Missing(statePath); err != nil || gone {
+		return err
+	}
+	what := "is missing"
+	if _, err := os.Stat(storePath); !errors.Is(err, fs.ErrNotExist) {
+		what = "is empty"
+	}
+	content, err := mqttstore.Inspect(statePath)
+	if err != nil {
+		return fmt.Errorf("%s %s, and broker.db beside it cannot be read: %w. %s", storePath, what, err, wayOut)
+	}
+	if content == (mqttstore.Content{}) {
+		return nil // nobody has used it
+	}
+	return fmt.Errorf("%s %s, but broker.db beside it has %d sessions and %d retained messages of the gateway that was here. %s",
+		storePath, what, content.Sessions, content.Retained, wayOut)
+}
+
+const wayOut = "Nothing was changed. Put back a backup (watchtower restore FILE) or watchtower.db alone, or move broker.db away, too, to begin anew: then every device registers anew and gets another id"
+
+// pair sees to it that both databases belong to the same gateway.
+func (g *Gateway) pair() error {
+	id := fmt.Sprintf("%08x", g.id)
+	whose, err := g.state.Gateway()
+	switch {
+	case err != nil:
+		return err
+	case whose == "":
+		_ = g.state.Claim(id) // a disk that is full was told; the next start does it
+	case whose != id:
+		return fmt.Errorf("broker.db belongs to the gateway %s, watchtower.db to %s: put back the one that belongs to the other, or a backup of both (watchtower restore FILE), or move broker.db away: then MQTT sessions and retained messages begin anew", whose, id)
+	}
+	return nil
+}

@@ -33,6 +33,8 @@ var (
 	// ErrNewer is in the error of Open where a later version of the program wrote
 	// the file.
 	ErrNewer = errors.New("a newer version of Watchtower wrote it")
+	// ErrInUse is in the error where another process holds the file or directory.
+	ErrInUse = errors.New("another gateway uses this data directory")
 )
 
 // Kind is what a file holds.
@@ -151,7 +153,7 @@ func open(path string, readOnly bool) (db *bbolt.DB, err error) {
 }
 
 func inUse(path string) error {
-	return fmt.Errorf("another gateway uses this data directory (%s is locked): stop it, or give this one its own with --data-dir", path)
+	return fmt.Errorf("%w (%s is locked): stop it, or give this one its own with --data-dir", ErrInUse, path)
 }
 
 func isDamage(err error) bool { return errors.Is(err, ErrDamaged) }

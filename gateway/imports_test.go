@@ -16,7 +16,7 @@ import (
 // examples stand outside: they are written as a stranger would.
 var mayImport = map[string][]string{
 	"cmd/watchtower":     {"gateway", "config", "bridge/frame", "device", "bench"},
-	"gateway":            {"auth", "boltfile", "config", "mqtt", "mqtt/homeassistant", "udp", "tcp", "http", "operator", "bridge", "bridge/frame", "bridge/store", "mqtt/store", "intake"},
+	"gateway":            {"auth", "backup", "boltfile", "config", "mqtt", "mqtt/homeassistant", "udp", "tcp", "http", "operator", "bridge", "bridge/frame", "bridge/store", "mqtt/store", "intake"},
 	"auth":               {"bridge"},
 	"mqtt":               {"auth", "bridge", "bridge/outbound", "intake"},
 	"http":               {"auth", "bridge", "bridge/line", "bridge/outbound", "intake"},
@@ -36,6 +36,7 @@ var mayImport = map[string][]string{
 	"mqtt/store":         {"mqtt", "boltfile"},
 	"mqtt/homeassistant": {"bridge"},
 	"boltfile":           {},
+	"backup":             {},
 	"datagram":           {},
 	"bridge":             {},
 	"intake":             {"auth", "bridge"},

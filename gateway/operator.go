@@ -43,6 +43,7 @@ func (g *Gateway) newOperator() (*operator.Service, error) {
 		done, err := g.reload()
 		return done, faultsOf(err)
 	}
+	o.Backup = func() (operator.Backup, error) { return g.backup() }
 	return operator.New(g.hub, o, g.log)
 }
 

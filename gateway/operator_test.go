@@ -75,6 +75,7 @@ var operatorCalls = []struct {
 	{"POST /operator/senders/SENDER/token", "", "manage", 200},
 	{"DELETE /operator/senders/SENDER", "", "manage", 204},
 	{"POST /operator/reload", "", "manage", 200},
+	{"GET /operator/backup", "", "manage", 200},
 	{"DELETE /operator/session", "", "look", 204},
 }
 

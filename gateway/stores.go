@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"watchtower/backup"
 	"watchtower/boltfile"
 	"watchtower/bridge/store"
 	mqttstore "watchtower/mqtt/store"
@@ -22,6 +23,13 @@ const (
 func (g *Gateway) openStores() (err error) {
 	if g.unlock, err = boltfile.LockDir(g.cfg.DataDir); err != nil {
 		return err
+	}
+	kept, err := backup.Finish(g.cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	if len(kept) > 0 {
+		g.log.WithField("kept", kept).Warn("a restore that was interrupted is complete now")
 	}
 	path := func(name string) string { return filepath.Join(g.cfg.DataDir, name) }
 	if err := refuseOrphans(path(storeFile), path(stateFile)); err != nil {

@@ -51,6 +51,7 @@ func (s *Service) calls() []route {
 		}),
 		at("/operator/senders/{id}/token", map[string]method{nethttp.MethodPost: {Manage, s.freshToken}}),
 		at("/operator/reload", map[string]method{nethttp.MethodPost: {Manage, s.reload}}),
+		at("/operator/backup", map[string]method{nethttp.MethodGet: {Manage, s.backup}}),
 	}
 }
 

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"io"
 	nethttp "net/http"
+	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -57,6 +59,14 @@ type Reloaded struct {
 	NeedsRestart []string `json:"needs_restart"` // changed, and not in force
 }
 
+// Backup is a copy of what is on disk, as one file.
+type Backup interface {
+	Name() string // of the file
+	Bytes() int64
+	Write(io.Writer) error
+	Close()
+}
+
 // Options of a Service. All functions have to be there.
 type Options struct {
 	Open     bool            // looking and speaking need no session
@@ -82,6 +92,8 @@ type Options struct {
 	Client func(*nethttp.Request) string
 	// Reload reads the configuration again. Faults: nothing has changed.
 	Reload func() (done Reloaded, faults []string)
+	// Backup copies what is on disk. The caller closes it.
+	Backup func() (Backup, error)
 
 	Now func() time.Time // nil: time.Now
 }
@@ -101,6 +113,7 @@ type Service struct {
 	log      *logrus.Logger
 	sessions *sessions
 	routes   []route
+	copying  sync.Mutex // one backup at a time: its copy takes room on the disk
 }
 
 // New returns a service with the sessions of its table that still count.

@@ -32,6 +32,7 @@ const (
 	invalidQuery    bridge.Code = "invalid-parameter"
 	unknownQuery    bridge.Code = "unknown-parameter"
 	invalidConfig   bridge.Code = "invalid-configuration"
+	backupRunning   bridge.Code = "backup-running"
 	internalError   bridge.Code = "internal"
 )
 
@@ -55,6 +56,7 @@ var kinds = map[bridge.Code]struct {
 	invalidQuery:          {nethttp.StatusBadRequest, "Invalid query parameter"},
 	unknownQuery:          {nethttp.StatusBadRequest, "Unknown query parameter"},
 	invalidConfig:         {nethttp.StatusBadRequest, "Invalid configuration"},
+	backupRunning:         {nethttp.StatusConflict, "A backup is being made"},
 	internalError:         {nethttp.StatusInternalServerError, "Internal error"},
 	bridge.UnknownSender:  {nethttp.StatusNotFound, "Unknown sender"},
 	bridge.InvalidName:    {nethttp.StatusBadRequest, "Invalid name"},

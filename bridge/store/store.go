@@ -83,6 +83,12 @@ func damaged(err error) error {
 	return fmt.Errorf("%w. Nothing was changed. Put back a backup (watchtower restore FILE), or move it and broker.db away to begin anew: then every device registers anew and gets another id", err)
 }
 
+// Verify checks a file that is to be used later (boltfile.Verify).
+func Verify(path string) error { return boltfile.Verify(path, kind) }
+
+// Snapshot is what is on disk now (boltfile.Snapshot).
+func (s *Store) Snapshot() (*boltfile.Snapshot, error) { return s.db.Snapshot() }
+
 // Fresh reports whether there was nothing in the file before it was opened.
 func (s *Store) Fresh() bool { return s.db.Fresh() }
 

@@ -105,6 +105,12 @@ func (s *Store) Claim(gateway string) error {
 	})
 }
 
+// Verify checks a file that is to be used later (boltfile.Verify).
+func Verify(path string) error { return boltfile.Verify(path, kind()) }
+
+// Snapshot is what is on disk now (boltfile.Snapshot).
+func (s *Store) Snapshot() (*boltfile.Snapshot, error) { return s.db.Snapshot() }
+
 // Fresh reports whether there was nothing in the file before it was opened.
 func (s *Store) Fresh() bool { return s.db.Fresh() }
 

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"watchtower/gateway"
+)
+
+// standard is the FILE that means standard input or output.
+const standard = "-"
+
+func backupCommand(sys surroundings) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "backup FILE",
+		Short: "Write all that a running gateway keeps on disk into one file",
+		Long: "Write all that a running gateway keeps on disk into one file, as an operator of the\n" +
+			"gateway on this machine, or of another with --url and --admin-key. FILE holds the\n" +
+			"gateway's secrets: it is for its owner only. With - it goes to standard output.",
+		Example: "  watchtower backup house.tar\n  watchtower backup - | gzip > house.tar.gz",
+		Args:    cobra.ExactArgs(1),
+	}
+	addReach(cmd.Flags())
+	cmd.Flags().String("admin-key", "", "the gateway's admin key (default: that of the one on this machine)")
+	force := cmd.Flags().Bool("force", false, "replace FILE if there is one")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		path := args[0]
+		if err := free(path, *force); err != nil {
+			return err
+		}
+		return signedIn(cmd, sys, func(ctx context.Context, o operator) error {
+			if path == standard {
+				return o.backup(ctx, o.out)
+			}
+			if err := o.backupInto(ctx, path, *force); err != nil {
+				return err
+			}
+			if o.json {
+				return json.NewEncoder(o.out).Encode(map[string]string{"backup": path})
+			}
+			_, err := fmt.Fprintf(o.out, "the backup is in %s; it holds the gateway's secrets\n", path)
+			return err
+		})
+	}
+	return cmd
+}
+
+// free refuses to replace a file that nobody said may be.
+func free(path string, force bool) error {
+	if force || path == standard {
+		return nil
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s is there already: --force replaces it", path)
+	}
+	return nil
+}
+
+// backup copies the gateway's backup, and checks it on its way.
+func (o operator) backup(ctx context.Context, to io.Writer) error {
+	resp, err := o.send(ctx, o.at, request{method: "GET", path: "/operator/backup", token: o.token})
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	return gateway.VerifyBackup(io.TeeReader(resp.Body, to))
+}
+
+// backupInto puts a backup in place at once: a file of that name is whole.
+func (o operator) backupInto(ctx context.Context, path string, force bool) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // gone already where all went well
+	err = o.backup(ctx, f)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := free(path, force); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+func restoreCommand(sys surroundings) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "restore FILE",
+		Short: "Put a backup in place of what a stopped gateway keeps on disk",
+		Long: "Put a backup in place of what a stopped gateway keeps on disk. It is checked whole\n" +
+			"first. What was there is kept under other names. With - it comes from standard input.",
+		Example: "  watchtower restore house.tar\n  gunzip < house.tar.gz | watchtower restore -",
+		Args:    cobra.ExactArgs(1),
+	}
+	dataDir := cmd.Flags().String("data-dir", "", "the data directory (default: that of the gateway on this machine)")
+	cmd.RunE = func(_ *cobra.Command, args []string) error {
+		c := newClient(sys)
+		c.dataDir = *dataDir
+		dir, err := c.dir()
+		if err != nil {
+			return fmt.Errorf("data_dir: %w", err)
+		}
+		from := sys.in
+		if args[0] != standard {
+			f, err := os.Open(args[0])
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			from = f
+		}
+		done, err := gateway.Restore(dir, from)
+		if err != nil {
+			return fmt.Errorf("%s: %w", dir, err)
+		}
+		fmt.Fprintf(c.out, "restored into %s: gateway %s as it was on %s\n",
+			dir, printableText(done.Gateway), done.Made.Local().Format(time.DateTime))
+		if len(done.Kept) > 0 {
+			fmt.Fprintf(c.out, "what was there is kept: %s\n", strings.Join(done.Kept, ", "))
+		}
+		return nil
+	}
+	return cmd
+}

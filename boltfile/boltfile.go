@@ -114,7 +114,7 @@ func examine(path string, fn func(*bbolt.Tx) error) (oneBad bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }() // it is only read
 	file, err := os.Open(path)
 	if err != nil {
 		return false, err

@@ -22,6 +22,7 @@ type process struct {
 	path       string
 	dir        string
 	args       []string // besides
+	key        string   // the secret key; empty: the one in its directory
 	change     func(*exec.Cmd)
 	http, mqtt string
 	cmd        *exec.Cmd
@@ -47,7 +48,7 @@ func newProcess(t testing.TB) *process {
 	t.Helper()
 	path, err := buildOnce()
 	require.NoError(t, err)
-	p := &process{t: t, path: path, dir: t.TempDir()}
+	p := &process{t: t, path: path, dir: t.TempDir(), key: key}
 	for _, at := range []*string{&p.http, &p.mqtt} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
@@ -60,7 +61,10 @@ func newProcess(t testing.TB) *process {
 
 // command is the program as it is started.
 func (p *process) command() *exec.Cmd {
-	args := []string{"--data-dir", p.dir, "--http", p.http, "--mqtt", p.mqtt, "--udp", "", "--tcp", "", "--secret-key", key}
+	args := []string{"--data-dir", p.dir, "--http", p.http, "--mqtt", p.mqtt, "--udp", "", "--tcp", ""}
+	if p.key != "" {
+		args = append(args, "--secret-key", p.key)
+	}
 	cmd := exec.Command(p.path, append(args, p.args...)...)
 	if p.change != nil {
 		p.change(cmd)

@@ -15,7 +15,7 @@ const (
 	Refused                    // the sender may not do this, and the protocol has no answer for it
 	Away                       // the receiver's stream had ended and its membership lingered
 	Disconnected               // the receiver left with messages in its queue
-	Failed                     // a callback did not take it, or a device not acknowledge it, in all its attempts
+	Failed                     // a callback did not take it, or a device or an MQTT client not acknowledge it, in all its attempts
 	Expired                    // it waited longer than its message expiry interval
 	Unsendable                 // the operating system refused to send it
 	Forgotten                  // an unconfirmed registration made room for a newer one

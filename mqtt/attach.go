@@ -48,6 +48,7 @@ func (b *Broker) ServeConn(nc net.Conn) {
 	}()
 	c.reading.Store(true)
 	err := c.readLoop()
+	c.caughtUp()
 	close(c.stopped)
 	b.reads.Done()
 	c.drop(err)

@@ -256,7 +256,7 @@ func (b *Broker) accept(l net.Listener) {
 func (b *Broker) Publish(m *bridge.Message) error {
 	var room [128]byte
 	topic := b.tree.AppendTopic(room[:0], m)
-	return b.hand(b.router.route(topic), &message{payload: m.Data, qos: anyQoS, channel: m, expires: expires(m)})
+	return b.hand(b.router.route(topic), &message{payload: m.Data, qos: anyQoS, channel: m, expires: expires(m)}, nil)
 }
 
 // expires is when a message expires in Unix milliseconds; 0: never.
@@ -269,116 +269,17 @@ func expires(m *bridge.Message) int64 {
 
 // PublishRetained publishes a retained message of the gateway's own.
 func (b *Broker) PublishRetained(topic string, payload []byte) error {
-	return b.deliverRetained(&message{topic: topic, payload: payload, qos: anyQoS, retain: true}, own)
+	return b.deliverRetained(&message{topic: topic, payload: payload, qos: anyQoS, retain: true}, own, nil)
 }
 
 // PublishKept is PublishRetained for what is to outlive the process.
 func (b *Broker) PublishKept(topic string, payload []byte) error {
-	return b.deliverRetained(&message{topic: topic, payload: payload, qos: anyQoS, retain: true}, kept)
+	return b.deliverRetained(&message{topic: topic, payload: payload, qos: anyQoS, retain: true}, kept, nil)
 }
 
 // PublishOwn publishes a message of the gateway's own that is not retained.
 func (b *Broker) PublishOwn(topic string, payload []byte) error {
-	return b.deliver(&message{topic: topic, payload: payload, qos: anyQoS})
-}
-
-// deliverRetained keeps a message and delivers it, in one order for all publishers
-// of a topic: the last that a subscriber gets is the one that is retained. Nothing
-// waits meanwhile: who gets it has it put into a queue. An error: neither was done.
-func (b *Broker) deliverRetained(m *message, from source) error {
-	turn := b.retained.turn(m.topic)
-	turn.Lock()
-	defer turn.Unlock()
-	if err := b.retained.set(m, from); err != nil { // only where from is published
-		return err
-	}
-	return b.deliver(m)
-}
-
-func (b *Broker) deliver(m *message) error { return b.hand(b.router.route([]byte(m.topic)), m) }
-
-// hand gives a message to everybody on its route, and to the gateway's own
-// members if it is on a channel.
-func (b *Broker) hand(r *route, m *message) error {
-	if m.topic == "" {
-		m.topic = r.topic
-	}
-	m.many = len(r.targets)+len(r.groups) > 1
-	offered, dropped, out := 0, 0, 0
-	tally := func(t *target, v verdict) {
-		v.count(b.hub.Counters())
-		if v != taken {
-			b.overflowed(t.session, v)
-		} else {
-			out++
-		}
-		if t.member && v != gone {
-			offered++
-			if v != taken {
-				dropped++
-			}
-		}
-	}
-	for i := range r.targets {
-		t := &r.targets[i]
-		if t.noLocal && m.origin == t.session {
-			continue
-		}
-		v := t.session.offer(t.delivery(m))
-		tally(t, v)
-	}
-	for _, g := range r.groups {
-		tally(g.offer(m))
-	}
-	for _, watch := range r.watches {
-		watch(m.topic, m.payload)
-	}
-	b.hub.Counters().Out(bridge.MQTT, out)
-	if m.channel == nil {
-		return nil
-	}
-	m.channel.Report(bridge.MQTT, offered, dropped)
-	return b.hub.Deliver(m.channel)
-}
-
-func (t *target) delivery(m *message) delivery {
-	if t.short {
-		m = m.inShort()
-	}
-	return delivery{m: m, subIDs: t.subIDs, qos: min(t.qos, m.qos), retain: m.retain && t.asIs}
-}
-
-// next is whose turn it is. The count is unsigned: it wraps after 2³² messages.
-func (g *group) next() int { return int((g.turn.Add(1) - 1) % uint32(len(g.targets))) }
-
-// offer gives a message to one of the group: the next in turn that is
-// connected, else the next that can wait for it. If nobody takes it, the
-// verdict is that of the one whose turn it was, or of another that is left.
-func (g *group) offer(m *message) (*target, verdict) {
-	first := g.next()
-	var later []*target // not connected, when they were looked at
-	t, v := &g.targets[first], gone
-	try := func(next *target) bool {
-		got := next.session.offer(next.delivery(m))
-		if v == gone || got == taken {
-			t, v = next, got
-		}
-		return got == taken
-	}
-	for i := range g.targets {
-		next := &g.targets[(first+i)%len(g.targets)]
-		if next.session.connection() == nil {
-			later = append(later, next)
-		} else if try(next) {
-			return t, v
-		}
-	}
-	for _, next := range later {
-		if try(next) {
-			break
-		}
-	}
-	return t, v
+	return b.deliver(&message{topic: topic, payload: payload, qos: anyQoS}, nil)
 }
 
 // changeExpiry is a DISCONNECT that says how long the session is to live on.

@@ -58,9 +58,11 @@ type conn struct {
 	keepAliveSet bool
 	maxSize      uint32 // largest packet that the client takes; 0: any
 	oversize     int    // bytes of a message that was dropped for that; the writer's
+	unanswered   int    // likewise of the smallest that were given up
 	terse        bool   // it wants no reason strings with answers (MQTT-3.1.2-29)
 	receiveMax   uint16 // most deliveries at QoS 1 and 2 in flight that it takes
 	spoke        bool   // it has published
+	inbox        *inbox // of its reader; nil: nothing was held yet
 	aliases      map[uint16]string
 	aliasBytes   int // of their topics
 	will         *publication
@@ -130,6 +132,9 @@ func (c *conn) Fill(buf []byte) []byte {
 	if c.oversize > 0 {
 		c.broker.warn(c.clientID, "message dropped: it is larger than the packets that the client takes (its Maximum Packet Size)", c)
 		c.oversize = 0
+	}
+	if c.unanswered > 0 {
+		c.reportUnanswered()
 	}
 	if len(buf) > 0 {
 		return buf

@@ -16,6 +16,8 @@
 //	levels.go  the tree of topics and filters  budget.go    what all queues hold together
 //	users.go   who may come, and what may change  wills.go   what all wills hold together
 //	received.go  QoS 2 on the way in           stats.go     the broker's size
+//	deliver.go   a message to all on a route   inbox.go     what waits behind a publish that is held
+//	pressure.go  when a publisher waits        giveup.go    what a client never acknowledges
 //
 // The rules of senders and channels are bridge's: every publish on a channel is
 // admitted there, and every subscription to one joins there. The gateway's own

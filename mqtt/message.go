@@ -63,6 +63,12 @@ const version5 = 5
 // weight is what a message takes of a queue's bytes.
 func (m *message) weight() int { return len(m.topic) + len(m.payload) + m.extras.weight() }
 
+// size is what its PUBLISH takes for a client of MQTT 3.1.1 at QoS 1.
+func (m *message) size() int {
+	n := m.plainLength(1)
+	return 1 + len(binary.AppendUvarint(nil, uint64(n))) + n
+}
+
 func (m *message) expired(now time.Time) bool { return m.expires != 0 && now.UnixMilli() >= m.expires }
 
 // seconds rounds milliseconds up to what MQTT says.

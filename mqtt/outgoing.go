@@ -47,6 +47,7 @@ func (s *session) fill(c *conn, buf []byte, now time.Time) []byte {
 			s.settle(s.sent - 1)
 		}
 	}
+	s.relieve(false)
 	return buf
 }
 
@@ -58,6 +59,9 @@ func appendPubrel(b []byte, id uint16) []byte {
 // from which it is to be discarded; else last of what was sent of the in-flight
 // window, and whether it may have been sent before. nil: there is none.
 func (s *session) next(now time.Time) (d *delivery, again bool) {
+	if s.tries >= triesAlone && s.alone() {
+		return nil, false
+	}
 	if s.sent < s.inflight.Len() {
 		if s.sent >= s.window { // it may be smaller than on the last connection
 			return nil, false
@@ -82,6 +86,9 @@ func (s *session) next(now time.Time) (d *delivery, again bool) {
 		}
 		// Ids rise, so the next one can only be in use by the oldest in flight.
 		if n := s.inflight.Len(); n >= s.window || n > 0 && s.inflight.At(0).id == id {
+			if s.giveUp() {
+				continue
+			}
 			return nil, false
 		}
 		s.lastID, d.id = id, id
@@ -111,9 +118,16 @@ func (s *session) find(id uint16) int {
 
 // settle ends the delivery at i of those that were sent.
 func (s *session) settle(i int) {
-	s.uncount(s.inflight.At(i))
+	d := s.inflight.At(i)
+	if d.seq == s.suspect {
+		s.tries = 0
+	}
+	s.uncount(d)
 	s.inflight.RemoveAt(i)
 	s.sent--
+	if i < int(s.overtaken) {
+		s.overtaken--
+	}
 	s.changed(false)
 }
 
@@ -130,6 +144,8 @@ func (s *session) finish(id uint16, released bool) {
 	s.mu.Lock()
 	if i := s.find(id); i >= 0 && s.inflight.At(i).is(markReleased) == released {
 		s.settle(i)
+		s.overtaken = max(s.overtaken, uint16(i))
+		s.relieve(false)
 	}
 	c := s.conn
 	more := s.queue.Len() > 0 || s.sent < s.inflight.Len()
@@ -150,6 +166,10 @@ func (s *session) recorded(id uint16) (known bool) {
 	}
 	if d := s.inflight.At(i); !d.is(markReleased) {
 		d.marks |= markReleased
+		if d.seq == s.suspect {
+			s.tries = 0
+		}
+		s.overtaken = max(s.overtaken, uint16(i))
 		s.changed(false)
 	}
 	return true

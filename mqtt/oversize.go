@@ -51,9 +51,9 @@ func (c *conn) skip(first byte, length int) error {
 	c.broker.warn(c.clientID, fmt.Sprintf("message of %d bytes on %q skipped: %v", rest, shorten(string(topic)), errTooLarge), c)
 	switch qos {
 	case 1:
-		return c.answer(packets.Puback<<4, 2, head[0], head[1])
+		return c.reply(packets.Puback, binary.BigEndian.Uint16(head[:]))
 	case 2: // its PUBREL is answered as that of any id
-		return c.answer(packets.Pubrec<<4, 2, head[0], head[1])
+		return c.reply(packets.Pubrec, binary.BigEndian.Uint16(head[:]))
 	}
 	return nil
 }

@@ -22,19 +22,22 @@ func (c *conn) handle(pk *packets.Packet) (done bool, err error) {
 		return false, c.publish(pk)
 	case packets.Puback:
 		c.session.acked(pk.PacketID)
-	case packets.Pubrel:
-		return false, c.pubrel(pk)
 	case packets.Pubrec:
 		return false, c.pubrec(pk.PacketID, pk.ReasonCode)
 	case packets.Pubcomp:
 		c.session.completed(pk.PacketID)
-	case packets.Subscribe:
-		return false, c.subscribe(pk)
-	case packets.Unsubscribe:
-		return false, c.unsubscribe(pk)
+	case packets.Pubrel, packets.Subscribe, packets.Unsubscribe:
+		if c.inbox != nil {
+			kept := *pk
+			if waits, err := c.enqueue(item{pk: &kept}); waits || err != nil {
+				return false, err
+			}
+		}
+		return false, c.inOrder(pk)
 	case packets.Pingreq:
 		return false, c.answer(packets.Pingresp<<4, 0)
 	case packets.Disconnect:
+		c.caughtUp()
 		return true, c.goodbye(pk)
 	case packets.Connect:
 		return false, packets.ErrProtocolViolationSecondConnect // MQTT-3.1.0-2
@@ -42,6 +45,17 @@ func (c *conn) handle(pk *packets.Packet) (done bool, err error) {
 		return false, packets.ErrProtocolViolation
 	}
 	return false, nil
+}
+
+// inOrder executes a packet that is never executed before what came before it.
+func (c *conn) inOrder(pk *packets.Packet) error {
+	switch pk.FixedHeader.Type {
+	case packets.Pubrel:
+		return c.pubrel(pk)
+	case packets.Subscribe:
+		return c.subscribe(pk)
+	}
+	return c.unsubscribe(pk)
 }
 
 func (c *conn) publish(pk *packets.Packet) error {
@@ -69,30 +83,49 @@ func (c *conn) publish(pk *packets.Packet) error {
 			return packets.ErrProtocolViolationNoTopic
 		}
 	}
-	if pk.FixedHeader.Qos == 2 {
-		if fresh, err := c.receive(pk.PacketID); err != nil {
-			return err
-		} else if !fresh {
-			return c.ack(packets.Pubrec, pk.PacketID, nil)
-		}
-	}
 	c.spoke = true
 	p := publication{topic: topic, payload: pk.Payload, qos: pk.FixedHeader.Qos, retain: pk.FixedHeader.Retain}
 	if c.version == version5 {
 		p.extras, p.lifetime = carried(&pk.Properties), pk.Properties.MessageExpiryInterval
 	}
-	refusal := c.broker.publish(c.session, p)
-	switch pk.FixedHeader.Qos {
-	case 1:
-		return c.ack(packets.Puback, pk.PacketID, refusal)
-	case 2:
-		c.session.delivered()
-		if c.version == version5 && refusal != nil && reasonOf(refusal).Code >= packets.ErrUnspecifiedError.Code {
-			c.session.release(pk.PacketID) // an error ends the handshake (MQTT 5, 4.3.3)
+	if c.inbox != nil {
+		if waits, err := c.enqueue(item{p: p, id: pk.PacketID}); waits || err != nil {
+			return err
 		}
-		return c.ack(packets.Pubrec, pk.PacketID, refusal)
 	}
-	return nil
+	a, err := c.carry(&p, pk.PacketID)
+	switch {
+	case err != nil:
+		return err
+	case len(a.owe) > 0:
+		c.hold(a)
+		return nil
+	}
+	return c.say(a)
+}
+
+// carry publishes what a client asks to be published, and returns how that is to be
+// answered.
+func (c *conn) carry(p *publication, id uint16) (a answer, err error) {
+	switch p.qos {
+	case 0:
+		_ = c.broker.publish(c.session, *p, nil)
+		return a, nil
+	case 1:
+		a = answer{kind: packets.Puback, id: id}
+		a.refusal = c.broker.publish(c.session, *p, &a.owe)
+		return a, nil
+	}
+	a = answer{kind: packets.Pubrec, id: id}
+	if fresh, err := c.receive(id); err != nil || !fresh {
+		return a, err
+	}
+	a.refusal = c.broker.publish(c.session, *p, &a.owe)
+	c.session.delivered()
+	if c.version == version5 && a.refusal != nil && reasonOf(a.refusal).Code >= packets.ErrUnspecifiedError.Code {
+		c.session.release(id) // an error ends the handshake (MQTT 5, 4.3.3)
+	}
+	return a, nil
 }
 
 // shownBytes is how much of a topic is shown where the rest does not matter.
@@ -131,11 +164,20 @@ func (c *conn) receive(id uint16) (fresh bool, _ error) {
 	case errors.Is(err, errQueues):
 		c.broker.limited(c, c.clientID, errQueues)
 		return false, packets.ErrQuotaExceeded
-	case err != nil && c.broker.noisy.allow(c.clientID, err.Error(), c.broker.now()):
-		c.broker.log.WithFields(logrus.Fields{"client": shorten(c.clientID), "remote": c.remote, "receive_maximum": most}).
-			Info("MQTT client disconnected: it has more publishes at QoS 2 under way than it was told it may")
+	case err != nil:
+		return false, c.tooMany()
 	}
-	return fresh, err
+	return fresh, nil
+}
+
+// tooMany is a client that has more publishes under way than it was told it may.
+func (c *conn) tooMany() error {
+	why := packets.ErrReceiveMaximum
+	if c.broker.noisy.allow(c.clientID, why.Reason, c.broker.now()) {
+		c.broker.log.WithFields(logrus.Fields{"client": shorten(c.clientID), "remote": c.remote, "receive_maximum": c.broker.opts.receiveMax()}).
+			Info("MQTT client disconnected: it has more publishes under way than it was told it may")
+	}
+	return why
 }
 
 // pubrec is the answer to a PUBLISH at QoS 2: PUBREL is to follow, unless it is an

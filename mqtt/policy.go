@@ -101,13 +101,13 @@ func (b *Broker) mayPublish(topic string, s *bridge.Sender, may *access) (onChan
 }
 
 // publish admits a client's publish and delivers it.
-func (b *Broker) publish(s *session, p publication) error {
+func (b *Broker) publish(s *session, p publication, owe *[]*session) error {
 	m, err := b.admit(s, p)
 	if err != nil {
 		b.refuse(s, p.topic, err)
 		return err
 	}
-	if err := b.put(m); err != nil {
+	if err := b.put(m, owe); err != nil {
 		b.refuse(s, p.topic, err)
 		return err
 	}
@@ -116,16 +116,16 @@ func (b *Broker) publish(s *session, p publication) error {
 
 // put keeps a message that is to be retained, and delivers it; neither, if it
 // cannot be kept.
-func (b *Broker) put(m *message) error {
+func (b *Broker) put(m *message, owe *[]*session) error {
 	switch {
 	case m.retain:
-		return b.deliverRetained(m, published)
+		return b.deliverRetained(m, published, owe)
 	case m.channel != nil:
 		var room [128]byte
-		_ = b.hand(b.router.route(b.tree.AppendTopic(room[:0], m.channel)), m)
+		_ = b.hand(b.router.route(b.tree.AppendTopic(room[:0], m.channel)), m, owe)
 		return nil // a protocol that is behind has counted it
 	}
-	return b.deliver(m) // not on a channel: it cannot fail
+	return b.deliver(m, owe) // not on a channel: it cannot fail
 }
 
 // refuse counts a publish that was refused, and logs it once a minute at most.
@@ -189,7 +189,7 @@ func (b *Broker) sendWill(s *session, will *publication) {
 	if m.channel != nil {
 		m.channel.Wait = false
 	}
-	if err := b.put(m); err != nil {
+	if err := b.put(m, nil); err != nil {
 		b.refuse(s, will.topic, err)
 	}
 }
@@ -368,7 +368,7 @@ func (b *Broker) greet(s *session, f packets.Subscription, subID int, existed bo
 			ID   bridge.SenderID `json:"id"`
 			Name string          `json:"name,omitempty"`
 		}{s.sender().ID(), s.sender().Name()}) // plain struct: cannot fail
-		s.offer(delivery{m: &message{topic: filter, payload: payload}, subIDs: ids, qos: f.Qos}).count(s.counters)
+		s.offer(delivery{m: &message{topic: filter, payload: payload}, subIDs: ids, qos: f.Qos}, false).count(s.counters)
 	}
 	if f.RetainHandling == 2 || f.RetainHandling == 1 && existed {
 		return

@@ -24,8 +24,8 @@ type sessionKey struct {
 type session struct {
 	// What each delivery changes comes first, within one line of the processor's cache
 	// (64 bytes), and what it only reads within the next: with fifty sessions on two
-	// cores a line more costs a seventh of the time.
-	mu    sync.Mutex // guards what follows down to stale
+	// cores a line more costs a seventh of the time. The third is its writer's.
+	mu    sync.Mutex // guards what follows down to attached
 	conn  *conn      // nil: away
 	queue outbound.Fifo[delivery]
 	bytes int // weight of queue and inflight, without the backlog
@@ -44,11 +44,17 @@ type session struct {
 	sent     int                     // of inflight, on this connection
 	window   int
 	received *received // QoS 2 publishes whose PUBREL is due; nil: there were none
-	lastID   uint16
-	durable  bool // it outlives its connection: keep > 0
-	stale    bool // its record has to be written, not only its queue
+	pressed  *pressed  // publishers wait for it; nil: nobody does
+	lastID    uint16
+	overtaken uint16 // of sent, from the oldest on: later ones were acknowledged
+	tries     uint8  // connections that ended with suspect unacknowledged
+	slow      bool   // nobody waits for it
+	durable   bool   // it outlives its connection: keep > 0
+	stale     bool   // its record has to be written, not only its queue
 
-	lastSaved uint64 // lastSeq, when the keeper last looked; guarded by mu as well
+	lastSaved uint64    // lastSeq, when the keeper last looked
+	suspect   uint64    // seq of what may be more than the client can take
+	attached  time.Time // when its connection began
 
 	key      sessionKey
 	hold     *bridge.Hold
@@ -93,12 +99,16 @@ type verdict uint8
 
 const (
 	taken   verdict = iota
+	owing           // likewise, though the queue is full: its publisher is to wait (pressure.go)
 	full            // the queue has no room
 	heavy           // the queue has no room for so many bytes
 	crowded         // nor have all queues together
 	away            // the client is not connected, and the message does not wait
 	gone            // the session has ended, and its route is about to go
 )
+
+// took reports whether it was taken.
+func (v verdict) took() bool { return v <= owing }
 
 // count counts a delivery that was lost.
 func (v verdict) count(c *bridge.Counters) {
@@ -133,21 +143,28 @@ func (s *session) recordChanged() {
 
 func (s *session) sender() *bridge.Sender { return s.hold.Sender() }
 
-// offer queues a delivery if there is room.
-func (s *session) offer(d delivery) verdict { return s.put(d, s.limits.messages) }
+// offer queues a delivery if there is room. patient says that its publisher can wait
+// until there is.
+func (s *session) offer(d delivery, patient bool) verdict {
+	return s.put(d, s.limits.messages, patient)
+}
 
 // greet queues what was retained when the client subscribed. That is not charged
 // to what comes live: it comes once, and there may be as much more of it as there
 // are retained messages, which are shared.
 func (s *session) greet(d delivery, retained int) verdict {
 	d.backlog = true
-	return s.put(d, s.limits.messages+retained)
+	return s.put(d, s.limits.messages+retained, false)
 }
 
-func (s *session) put(d delivery, most int) verdict {
+func (s *session) put(d delivery, most int, patient bool) verdict {
 	weight := d.m.weight()
 	s.mu.Lock()
-	if v := s.admit(&d, weight, most); v != taken {
+	v := s.admit(&d, weight, most)
+	if patient && (v == full || v == heavy) {
+		v = s.press(&d, weight, v)
+	}
+	if !v.took() {
 		s.mu.Unlock()
 		return v
 	}
@@ -162,7 +179,7 @@ func (s *session) put(d delivery, most int) verdict {
 	if c != nil {
 		c.writer.Wake()
 	}
-	return taken
+	return v
 }
 
 // admit reports whether a delivery may wait, and has it counted if so.
@@ -232,7 +249,10 @@ func (s *session) uncount(d *delivery) {
 // The caller holds sessions.mu.
 func (s *session) attach(c *conn) {
 	s.mu.Lock()
-	s.conn, s.sent = c, 0
+	s.conn, s.sent, s.overtaken, s.attached = c, 0, 0, time.Now()
+	if s.tries >= triesAlone {
+		time.AfterFunc(aloneFor, c.writer.Wake)
+	}
 	s.hold.Present(bridge.MQTT)
 	s.window = min(window, int(c.receiveMax))
 	s.durable = s.keep > 0
@@ -241,14 +261,19 @@ func (s *session) attach(c *conn) {
 }
 
 // detach makes the session away, if c is still its connection, and drops what
-// does not wait: messages at QoS 0.
-func (s *session) detach(c *conn) (was bool) {
+// does not wait: messages at QoS 0. At the connection's own end it may find that the
+// client cannot take a message: tooMuch.
+func (s *session) detach(c *conn, own bool) (was bool, tooMuch *message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.conn != c {
-		return false
+		return false, nil
+	}
+	if own {
+		tooMuch = s.blame()
 	}
 	s.conn = nil
+	s.relieve(true)
 	s.hold.Away(bridge.MQTT)
 	s.changed(true)
 	keep := newQueue()
@@ -263,7 +288,7 @@ func (s *session) detach(c *conn) (was bool) {
 	s.queue = keep
 	s.limits.all.settle(s)
 	s.counters.Drop(bridge.MQTT, bridge.Disconnected, n-keep.Len())
-	return true
+	return true, tooMuch
 }
 
 // end makes the session refuse deliveries, and drops what waits.
@@ -289,6 +314,7 @@ func (s *session) end() *conn {
 	s.limits.all.settle(s)
 	c := s.conn
 	s.conn = nil
+	s.relieve(true)
 	return c
 }
 

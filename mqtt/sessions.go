@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
+	"github.com/sirupsen/logrus"
 )
 
 // sessions knows every session by its key, connected or away.
@@ -165,13 +166,13 @@ func (b *Broker) left(c *conn) {
 	ss := b.sessions
 	ss.mu.Lock()
 	if c.suspended && b.keeper != nil {
-		if s.detach(c) { // it goes on after the restart, and so does its will
+		if was, _ := s.detach(c, false); was { // it goes on after the restart, and so does its will
 			s.until, s.will, s.willAt = b.now().Add(s.keep), will, time.Time{}
 		}
 		ss.mu.Unlock()
 		return
 	}
-	mine := s.detach(c) // not if it was taken over, or has ended
+	mine, tooMuch := s.detach(c, true) // not if it was taken over, or has ended
 	end := mine && s.keep == 0
 	switch {
 	case end:
@@ -190,6 +191,10 @@ func (b *Broker) left(c *conn) {
 	ss.mu.Unlock()
 	if will != nil {
 		b.sendWill(s, will)
+	}
+	if tooMuch != nil {
+		b.log.WithFields(logrus.Fields{"client": shorten(s.key.client), "topic": shorten(tooMuch.topic), "bytes": tooMuch.size()}).
+			Warn("message given up: five connections of the client in a row ended with it, and it was not acknowledged")
 	}
 	if end {
 		b.discard(s)

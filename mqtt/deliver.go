@@ -1,0 +1,114 @@
+package mqtt
+
+import "watchtower/bridge"
+
+// deliverRetained keeps a message and delivers it, in one order for all publishers
+// of a topic: the last that a subscriber gets is the one that is retained. Nothing
+// waits meanwhile: who gets it has it put into a queue. An error: neither was done.
+func (b *Broker) deliverRetained(m *message, from source, owe *[]*session) error {
+	turn := b.retained.turn(m.topic)
+	turn.Lock()
+	defer turn.Unlock()
+	if err := b.retained.set(m, from); err != nil { // only where from is published
+		return err
+	}
+	return b.deliver(m, owe)
+}
+
+func (b *Broker) deliver(m *message, owe *[]*session) error {
+	return b.hand(b.router.route([]byte(m.topic)), m, owe)
+}
+
+// hand gives a message to everybody on its route, and to the gateway's own
+// members if it is on a channel. Those whose queue it found full, and that took it
+// because its publisher can wait, are added to owe; nil: it cannot.
+func (b *Broker) hand(r *route, m *message, owe *[]*session) error {
+	if m.topic == "" {
+		m.topic = r.topic
+	}
+	m.many = len(r.targets)+len(r.groups) > 1
+	offered, dropped, out := 0, 0, 0
+	tally := func(t *target, v verdict) {
+		v.count(b.hub.Counters())
+		if !v.took() {
+			b.overflowed(t.session, v)
+		} else {
+			out++
+		}
+		if v == owing {
+			*owe = append(*owe, t.session)
+		}
+		if t.member && v != gone {
+			offered++
+			if !v.took() {
+				dropped++
+			}
+		}
+	}
+	for i := range r.targets {
+		t := &r.targets[i]
+		if t.noLocal && m.origin == t.session {
+			continue
+		}
+		v := t.session.offer(t.delivery(m), owe != nil)
+		tally(t, v)
+	}
+	for _, g := range r.groups {
+		tally(g.offer(m, owe != nil))
+	}
+	for _, watch := range r.watches {
+		watch(m.topic, m.payload)
+	}
+	b.hub.Counters().Out(bridge.MQTT, out)
+	if m.channel == nil {
+		return nil
+	}
+	m.channel.Report(bridge.MQTT, offered, dropped)
+	return b.hub.Deliver(m.channel)
+}
+
+func (t *target) delivery(m *message) delivery {
+	if t.short {
+		m = m.inShort()
+	}
+	return delivery{m: m, subIDs: t.subIDs, qos: min(t.qos, m.qos), retain: m.retain && t.asIs}
+}
+
+// next is whose turn it is. The count is unsigned: it wraps after 2³² messages.
+func (g *group) next() int { return int((g.turn.Add(1) - 1) % uint32(len(g.targets))) }
+
+// offer gives a message to one of the group: the next in turn that is
+// connected, else the next that can wait for it, else one that is connected and makes
+// its publisher wait. If nobody takes it, the verdict is that of the one whose turn it
+// was, or of another that is left.
+func (g *group) offer(m *message, patient bool) (*target, verdict) {
+	first := g.next()
+	var later []*target // not connected, when they were looked at
+	t, v := &g.targets[first], gone
+	try := func(next *target, patient bool) bool {
+		got := next.session.offer(next.delivery(m), patient)
+		if v == gone || got.took() {
+			t, v = next, got
+		}
+		return got.took()
+	}
+	for i := range g.targets {
+		next := &g.targets[(first+i)%len(g.targets)]
+		if next.session.connection() == nil {
+			later = append(later, next)
+		} else if try(next, false) {
+			return t, v
+		}
+	}
+	for _, next := range later {
+		if try(next, false) {
+			return t, v
+		}
+	}
+	for i := range g.targets {
+		if patient && try(&g.targets[(first+i)%len(g.targets)], true) {
+			break
+		}
+	}
+	return t, v
+}

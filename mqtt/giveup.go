@@ -1,0 +1,89 @@
+package mqtt
+
+import (
+	"time"
+
+	"watchtower/bridge"
+)
+
+// A small client may skip a message that is larger than its buffer and never
+// acknowledge it, or fail over it, connect anew and be sent it again.
+//
+// Acknowledgements come in the order of the messages (MQTT-4.6.0-2), so what a later
+// one has overtaken will not be acknowledged any more. Clients that do their work side
+// by side acknowledge in another order all the same, so that is held against them only
+// where the client would hear nothing more otherwise: when all places in flight are
+// taken, and half of them by what was overtaken. A client that announces a Receive
+// Maximum has few places and means it; this is about those that do not.
+//
+// What is the first thing unacknowledged at the end of five connections in a row is
+// given up. From the third on it is sent alone, so that nothing else is at fault; who
+// is still there after some seconds gets the rest.
+const (
+	triesMost  = 5
+	triesAlone = 2
+	aloneFor   = 5 * time.Second
+)
+
+// giveUp gives up what was overtaken, and reports whether there is room now. The
+// caller holds mu, as in all that follows.
+func (s *session) giveUp() bool {
+	n := s.inflight.Len()
+	if n < window || int(s.overtaken) < n/2 {
+		return false
+	}
+	gave := 0
+	for i := int(s.overtaken) - 1; i >= 0; i-- {
+		d := s.inflight.At(i)
+		if d.is(markReleased) {
+			continue
+		}
+		if size := d.m.size(); s.conn.unanswered == 0 || size < s.conn.unanswered {
+			s.conn.unanswered = size
+		}
+		s.settle(i)
+		gave++
+	}
+	s.counters.Drop(bridge.MQTT, bridge.Failed, gave)
+	return gave > 0
+}
+
+// reportUnanswered logs what giveUp gave up. It is the writer's.
+func (c *conn) reportUnanswered() {
+	if event := "messages given up: the client acknowledges later ones, and never these; its buffer may be too small"; c.broker.noisy.allow(c.clientID, event, c.broker.now()) {
+		c.broker.log.WithField("client", shorten(c.clientID)).WithField("remote", c.remote).WithField("bytes", c.unanswered).Warn(event)
+	}
+	c.unanswered = 0
+}
+
+// blame counts the end of a connection against the first message that it was sent and
+// did not acknowledge, and gives that up the fifth time.
+func (s *session) blame() (tooMuch *message) {
+	if s.sent == 0 || !s.durable {
+		return nil
+	}
+	i := 0
+	for i < s.sent && s.inflight.At(i).is(markReleased) {
+		i++
+	}
+	if i == s.sent {
+		s.suspect, s.tries = 0, 0
+		return nil
+	}
+	d := s.inflight.At(i)
+	if d.seq != s.suspect {
+		s.suspect, s.tries = d.seq, 0
+	}
+	if s.tries++; s.tries < triesMost {
+		return nil
+	}
+	tooMuch = d.m
+	s.settle(i)
+	s.counters.Drop(bridge.MQTT, bridge.Failed, 1)
+	return tooMuch
+}
+
+// alone reports whether nothing is to follow for now: the suspect was sent.
+func (s *session) alone() bool {
+	return s.sent > 0 && s.inflight.At(s.sent-1).seq == s.suspect && time.Since(s.attached) < aloneFor
+}

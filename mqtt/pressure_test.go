@@ -1,0 +1,185 @@
+package mqtt_test
+
+import (
+	"fmt"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"watchtower/bridge"
+	"watchtower/mqtt"
+)
+
+// crowd publishes n messages at once, as far as the Receive Maximum allows, while it
+// takes and acknowledges what comes, and returns the payloads of that. It ends when
+// all is acknowledged and got has as many as are to come.
+func (c *client) crowd(qos byte, topic string, n, most, expect int) (got []string) {
+	c.t.Helper()
+	room := make(chan struct{}, n)
+	for range most {
+		room <- struct{}{}
+	}
+	var writing sync.WaitGroup
+	var mu sync.Mutex // of what is written
+	write := func(b []byte) {
+		mu.Lock()
+		defer mu.Unlock()
+		_, _ = c.nc.Write(b)
+	}
+	writing.Go(func() {
+		for i := range n {
+			<-room
+			write(frame(0x30|qos<<1, text(topic), u16(uint16(i%60_000+1)), props(c.version), []byte(strconv.Itoa(i))))
+		}
+	})
+	defer writing.Wait()
+	acked := 0
+	last := 0
+	for acked < n || len(got) < expect {
+		pk, err := c.next()
+		require.NoError(c.t, err, "%d of %d came, %d acknowledged", len(got), expect, acked)
+		switch pk.FixedHeader.Type {
+		case packets.Publish:
+			got = append(got, string(pk.Payload))
+			write(append([]byte{[]byte{0, 0x40, 0x50}[pk.FixedHeader.Qos], 2}, u16(pk.PacketID)...))
+		case packets.Pubrel:
+			write(append([]byte{0x70, 2}, u16(pk.PacketID)...))
+		case packets.Pubrec:
+			write(append([]byte{0x62, 2}, u16(pk.PacketID)...))
+		case packets.Puback, packets.Pubcomp:
+			acked++
+			assert.EqualValues(c.t, last%60_000+1, pk.PacketID, "MQTT-4.6.0-2: in the order of the publishes")
+			last++
+			room <- struct{}{}
+		}
+	}
+	return got
+}
+
+func numbers(n int) (all []string) {
+	for i := range n {
+		all = append(all, strconv.Itoa(i))
+	}
+	return all
+}
+
+// A client that is subscribed to what it publishes, and publishes as much as it may
+// before anything is acknowledged, gets all of it.
+func TestAClientThatFloodsItselfLosesNothing(t *testing.T) {
+	const n = 10_000
+	for _, version := range []byte{4, 5} {
+		for qos := byte(1); qos <= 2; qos++ {
+			t.Run(fmt.Sprint("MQTT ", version, " QoS ", qos), func(t *testing.T) {
+				h := build(t, nil)
+				c, ack := h.dial(connect{id: "c", version: version})
+				most := n
+				if version == 5 {
+					most = int(ack.Properties.ReceiveMaximum)
+					assert.LessOrEqual(t, most, 500, "well below the queue")
+				}
+				c.subscribe(qos, "own/x")
+				assert.Equal(t, numbers(n), c.crowd(qos, "own/x", n, most, n))
+				assert.Zero(t, h.dropped(bridge.QueueFull))
+			})
+		}
+	}
+}
+
+// Two clients that flood each other go on, though each waits for the other.
+func TestTwoClientsThatFloodEachOtherLoseNothing(t *testing.T) {
+	const n = 5000
+	h := build(t, func(o *mqtt.Options) { o.QueueMessages = 100 })
+	a := h.join(connect{id: "a", version: 5, props: packets.Properties{ReceiveMaximum: 20}})
+	b := h.join(connect{id: "b"})
+	a.subscribe(1, "to-a")
+	b.subscribe(1, "to-b")
+	var both sync.WaitGroup
+	both.Go(func() { assert.Equal(t, numbers(n), a.crowd(1, "to-b", n, 25, n)) })
+	both.Go(func() { assert.Equal(t, numbers(n), b.crowd(1, "to-a", n, n, n)) })
+	both.Wait()
+	assert.Zero(t, h.dropped(bridge.QueueFull))
+}
+
+// Many publishers to one that reads slowly are slowed down to it, and keep pinging.
+func TestAReaderThatIsSlowerThanItsPublishersGetsAll(t *testing.T) {
+	const publishers, each = 20, 100
+	h := build(t, func(o *mqtt.Options) { o.QueueMessages = 50 })
+	sub := h.join(connect{id: "sub", version: 5, props: packets.Properties{ReceiveMaximum: 5}})
+	sub.subscribe(1, "own/#")
+	var all sync.WaitGroup
+	for p := range publishers {
+		c := h.join(connect{id: fmt.Sprint("p", p)})
+		all.Go(func() {
+			for i := range each {
+				c.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 1}, PacketID: c.id(), TopicName: fmt.Sprint("own/", p), Payload: []byte(strconv.Itoa(i))})
+				if i%10 == 0 {
+					c.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pingreq}})
+				}
+			}
+			c.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Disconnect}})
+			for {
+				if _, err := c.next(); err != nil {
+					return // what it sent before it left counts
+				}
+			}
+		})
+	}
+	next := map[string]int{}
+	for range publishers * each {
+		pk := sub.message()
+		assert.Equal(t, strconv.Itoa(next[pk.TopicName]), string(pk.Payload), "of one publisher in order")
+		next[pk.TopicName]++
+	}
+	all.Wait()
+	assert.Zero(t, h.dropped(bridge.QueueFull))
+}
+
+// Nobody waits for long for a client that takes nothing, and then no more for it.
+func TestNobodyWaitsForWhoDoesNotRead(t *testing.T) {
+	h := build(t, func(o *mqtt.Options) { o.QueueMessages = 10 })
+	deaf := h.join(connect{id: "deaf", version: 5, props: packets.Properties{ReceiveMaximum: 1}})
+	deaf.subscribe(1, "own/x")
+	well := h.join(connect{id: "well"})
+	well.subscribe(1, "own/x")
+	pub := h.join(connect{id: "pub"})
+	begin := time.Now()
+	for i := range 1000 {
+		require.Zero(t, pub.publish(1, "own/x", strconv.Itoa(i)))
+		assert.Equal(t, strconv.Itoa(i), string(well.message().Payload))
+	}
+	assert.Less(t, time.Since(begin), 4*time.Second)
+	assert.GreaterOrEqual(t, h.dropped(bridge.QueueFull), 900)
+	held, _ := h.broker.Held("deaf")
+	assert.LessOrEqual(t, held, 2*10+1)
+
+	for range held { // it takes what there is, and is waited for again
+		deaf.message()
+	}
+	for i := range 200 {
+		require.Zero(t, pub.publish(1, "own/x", strconv.Itoa(i)))
+		assert.Equal(t, strconv.Itoa(i), string(deaf.message().Payload))
+		well.message()
+	}
+}
+
+// A takeover does not wait for what its predecessor's publishes wait for.
+func TestATakeoverOfAPublisherThatIsHeldBack(t *testing.T) {
+	h := build(t, func(o *mqtt.Options) { o.QueueMessages = 4 })
+	deaf := h.join(connect{id: "deaf", version: 5, props: packets.Properties{ReceiveMaximum: 1}})
+	deaf.subscribe(1, "own/x")
+	pub := h.join(connect{id: "pub"})
+	for i := range 50 {
+		pub.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 1}, PacketID: pub.id(), TopicName: "own/x", Payload: []byte(strconv.Itoa(i))})
+	}
+	for range 5 {
+		pub.read(packets.Puback)
+	}
+	begin := time.Now()
+	h.join(connect{id: "pub"}).ping()
+	assert.Less(t, time.Since(begin), 900*time.Millisecond)
+}

@@ -29,6 +29,12 @@ type udpSocket struct {
 	room   []byte           // what is in out
 }
 
+// How many channels are quit at once, and the pause after that.
+const (
+	quitGroup = 32
+	quitPause = 2 * time.Millisecond
+)
+
 // inBatch is how many datagrams are read at once. Receivers are many, so it is small.
 const inBatch = 16
 
@@ -188,9 +194,13 @@ func (c *udpConn) join(channels []uint32) error {
 	return c.joinBy(c.request, channels)
 }
 
-// close quits the channels: the server cannot know that nobody is there.
+// close quits the channels: the server cannot know that nobody is there. Many of
+// them go in small groups, since nobody tells whether they had room.
 func (c *udpConn) close() {
-	for _, channel := range c.joined {
+	for i, channel := range c.joined {
+		if i%quitGroup == quitGroup-1 && c.flush() == nil {
+			time.Sleep(quitPause)
+		}
 		c.scratch, _ = wire.AppendRequest(c.scratch[:0], wire.Request{Op: wire.OpQuit, ID: c.id, Channel: channel})
 		if c.put(c.scratch) != nil {
 			break // it is closed already

@@ -67,11 +67,13 @@ type Hub struct {
 	tokens   map[[sha256.Size]byte]*Sender
 	channels map[Channel]*channel
 	restored []restoredCallback
-	dirty    map[Channel]struct{} // channels whose members topic is to be written
-	wake     chan struct{}        // there is something in dirty
-	departed chan struct{}        // a sender with a name was forgotten
+	ghosts   map[*Attachment]struct{} // of memberships that linger
+	dirty    map[Channel]struct{}     // channels whose members topic is to be written
+	wake     chan struct{}            // there is something in dirty
+	departed chan struct{}            // a sender with a name was forgotten
 
-	registrations uint64 // so far
+	registrations uint64            // so far
+	attached      [numProtocols]int // attachments on all channels
 
 	order atomic.Uint64 // of the newest message
 }
@@ -101,6 +103,7 @@ func New(opts Options) (*Hub, error) {
 		names:    map[string]*Sender{},
 		tokens:   map[[sha256.Size]byte]*Sender{},
 		channels: map[Channel]*channel{},
+		ghosts:   map[*Attachment]struct{}{},
 		dirty:    map[Channel]struct{}{},
 		wake:     make(chan struct{}, 1),
 		departed: make(chan struct{}, 1),

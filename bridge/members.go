@@ -88,12 +88,8 @@ func (h *Hub) MemberCounts() (attachments map[Protocol]int, senders int) {
 	attachments = map[Protocol]int{}
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	for _, ch := range h.channels {
-		for _, m := range ch.members {
-			for _, a := range m.attachments {
-				attachments[a.Via]++
-			}
-		}
+	for _, p := range Protocols {
+		attachments[p] = h.attached[p]
 	}
 	return attachments, len(h.senders)
 }
@@ -114,14 +110,29 @@ func (h *Hub) touchLocked(c Channel) {
 	}
 }
 
+// membersStep is of how many channels the members are read in one go, while
+// everybody else waits.
+const membersStep = 64
+
 // publishMembers writes the members topics that changed: one update, whatever
-// happened since the last.
+// happened since the last. What changes meanwhile may wait for the next time.
 func (h *Hub) publishMembers() {
+	h.mu.RLock()
+	n := len(h.dirty)
+	h.mu.RUnlock()
+	for ; n > 0; n -= membersStep {
+		h.publishSomeMembers()
+	}
+}
+
+func (h *Hub) publishSomeMembers() {
 	h.mu.Lock()
-	dirty := h.dirty
-	h.dirty = map[Channel]struct{}{}
-	payloads := make(map[Channel][]byte, len(dirty))
-	for c := range dirty {
+	payloads := make(map[Channel][]byte, min(len(h.dirty), membersStep))
+	for c := range h.dirty {
+		if len(payloads) == membersStep {
+			break
+		}
+		delete(h.dirty, c)
 		payloads[c] = nil
 		ch := h.channels[c]
 		if ch == nil {

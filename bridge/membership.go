@@ -130,6 +130,7 @@ func (h *Hub) attachLocked(s *Sender, c Channel, a *Attachment) error {
 		h.saveLocked(s) // nobody waits: the same name gets the same id anyway
 	}
 	m.attachments = append(m.attachments, a)
+	h.attached[a.Via]++
 	if a.Broadcasts && h.links[a.Via] != nil {
 		ch.lists[a.Via].add(a)
 	}
@@ -187,6 +188,8 @@ func (h *Hub) DetachLingering(a *Attachment) {
 	}
 	ghost.membership = m
 	m.attachments = append(m.attachments, ghost)
+	h.attached[ghost.Via]++
+	h.ghosts[ghost] = struct{}{}
 	m.channel.lingering.Add(1)
 	h.touchLocked(m.channel.id)
 }
@@ -201,9 +204,11 @@ func (h *Hub) detachLocked(a *Attachment) {
 		return
 	}
 	m.attachments = slices.Delete(m.attachments, i, i+1)
+	h.attached[a.Via]--
 	switch {
 	case a.lingers != 0:
 		m.channel.lingering.Add(-1)
+		delete(h.ghosts, a)
 	case a.Broadcasts && h.links[a.Via] != nil:
 		m.channel.lists[a.Via].remove(a)
 	default:
@@ -246,16 +251,9 @@ func (h *Hub) endLingering() {
 	now := h.now().Sub(h.begun)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, ch := range h.channels {
-		if ch.lingering.Load() == 0 {
-			continue
-		}
-		for _, m := range ch.members {
-			for _, a := range slices.Clone(m.attachments) {
-				if a.lingers != 0 && now > a.lingers {
-					h.detachLocked(a)
-				}
-			}
+	for a := range h.ghosts { // a map may lose what it is ranged over
+		if now > a.lingers {
+			h.detachLocked(a)
 		}
 	}
 }

@@ -11,12 +11,14 @@ import (
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 	"github.com/gorilla/websocket"
+
+	"watchtower/bench/target"
 )
 
 // These know the key: a device that was stolen, or a program that went wrong.
 
-func (g *target) client(ctx context.Context, id string, persistent bool) (paho.Client, error) {
-	o := paho.NewClientOptions().AddBroker("tcp://" + g.mqtt).SetClientID(id).SetUsername("x").SetPassword(secretKey)
+func client(ctx context.Context, g *target.Gateway, id string, persistent bool) (paho.Client, error) {
+	o := paho.NewClientOptions().AddBroker("tcp://" + g.MQTT).SetClientID(id).SetUsername("x").SetPassword(target.SecretKey)
 	o.SetCleanSession(!persistent).SetAutoReconnect(false).SetOrderMatters(false)
 	o.SetDialer(from(60)).SetDefaultPublishHandler(func(paho.Client, paho.Message) {})
 	c := paho.NewClient(o)
@@ -27,12 +29,12 @@ func (g *target) client(ctx context.Context, id string, persistent bool) (paho.C
 	return c, nil
 }
 
-func unfinishedSocketMessages(ctx context.Context, g *target) (string, error) {
-	id, token, err := g.register()
+func unfinishedSocketMessages(ctx context.Context, g *target.Gateway) (string, error) {
+	id, token, err := g.Register()
 	if err != nil {
 		return "", err
 	}
-	url := fmt.Sprintf("ws://%s/channels/join?channels=5&sender=%d", g.http, id)
+	url := fmt.Sprintf("ws://%s/channels/join?channels=5&sender=%d", g.HTTP, id)
 	dialer := websocket.Dialer{NetDialContext: from(61).DialContext}
 	part := strings.Repeat("a", 440_000)
 	return hold(ctx, 500,
@@ -53,8 +55,8 @@ func unfinishedSocketMessages(ctx context.Context, g *target) (string, error) {
 		})
 }
 
-func deepFilters(ctx context.Context, g *target) (string, error) {
-	c, err := g.client(ctx, "deep-filters", false)
+func deepFilters(ctx context.Context, g *target.Gateway) (string, error) {
+	c, err := client(ctx, g, "deep-filters", false)
 	if err != nil {
 		return "", err
 	}
@@ -70,10 +72,10 @@ func deepFilters(ctx context.Context, g *target) (string, error) {
 	return fmt.Sprintf("%d granted", granted), nil
 }
 
-func fullSessions(ctx context.Context, g *target) (string, error) {
+func fullSessions(ctx context.Context, g *target.Gateway) (string, error) {
 	const sessions, each = 200, 64
 	for i := range sessions {
-		c, err := g.client(ctx, fmt.Sprintf("away-%d", i), true)
+		c, err := client(ctx, g, fmt.Sprintf("away-%d", i), true)
 		if err != nil {
 			return "", fmt.Errorf("session %d: %w", i, err)
 		}
@@ -82,7 +84,7 @@ func fullSessions(ctx context.Context, g *target) (string, error) {
 		}
 		c.Disconnect(0)
 	}
-	c, err := g.client(ctx, "away-publisher", false)
+	c, err := client(ctx, g, "away-publisher", false)
 	if err != nil {
 		return "", err
 	}
@@ -98,8 +100,8 @@ func fullSessions(ctx context.Context, g *target) (string, error) {
 	return fmt.Sprintf("%d messages of 64 kB published", sessions*each), nil
 }
 
-func deepRetained(ctx context.Context, g *target) (string, error) {
-	c, err := g.client(ctx, "deep-retained", false)
+func deepRetained(ctx context.Context, g *target.Gateway) (string, error) {
+	c, err := client(ctx, g, "deep-retained", false)
 	if err != nil {
 		return "", err
 	}
@@ -113,4 +115,13 @@ func deepRetained(ctx context.Context, g *target) (string, error) {
 		published.Add(1)
 	}
 	return fmt.Sprintf("%d published", published.Load()), nil
+}
+
+// from is a dialer from one of the addresses of this machine's loopback network:
+// the nth of those that attack. 127.0.0.1 is the device's.
+func from(n int) *net.Dialer {
+	return &net.Dialer{
+		LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 66, byte(n%200+1))},
+		Timeout:   5 * time.Second,
+	}
 }

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"watchtower/bench/target"
 )
 
 // What has to hold under attack.
@@ -40,7 +42,7 @@ func main() {
 // and goes on holding it until ctx ends.
 type attack struct {
 	name string
-	run  func(ctx context.Context, g *target) (outcome string, err error)
+	run  func(ctx context.Context, g *target.Gateway) (outcome string, err error)
 }
 
 var attacks = []attack{
@@ -57,16 +59,16 @@ var attacks = []attack{
 }
 
 func run(ctx context.Context, program string, calm time.Duration) error {
-	g, err := startGateway(ctx, program)
+	g, err := target.Start(ctx, program)
 	if err != nil {
 		return err
 	}
-	defer g.stop()
+	defer g.Stop()
 	before, err := measure(ctx, g, calm)
 	if err != nil {
 		return fmt.Errorf("before the attack: %w", err)
 	}
-	fmt.Printf("before: p99 %s over UDP, %s over MQTT; %d MiB\n\n", before.udp, before.mqtt, g.resident()>>20)
+	fmt.Printf("before: p99 %s over UDP, %s over MQTT; %d MiB\n\n", before.udp, before.mqtt, g.Resident()>>20)
 
 	holding, release := context.WithCancel(ctx)
 	outcomes := make([]string, len(attacks))
@@ -94,10 +96,10 @@ func run(ctx context.Context, program string, calm time.Duration) error {
 	for i, a := range attacks {
 		fmt.Printf("%-62s %s\n", a.name, outcomes[i])
 	}
-	peak := g.peak()
+	peak := g.Peak()
 	fmt.Printf("\nwhile it begins: p99 %s over UDP, %s over MQTT\n", during.udp, during.mqtt)
 	fmt.Printf("while all is held: p99 %s over UDP, %s over MQTT\n", under.udp, under.mqtt)
-	fmt.Printf("resident: %d MiB now, %d MiB at most\n", g.resident()>>20, peak>>20)
+	fmt.Printf("resident: %d MiB now, %d MiB at most\n", g.Resident()>>20, peak>>20)
 	return verdict(before, under, peak)
 }
 

@@ -9,6 +9,7 @@ import (
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 
+	"watchtower/bench/target"
 	"watchtower/device"
 )
 
@@ -21,7 +22,7 @@ const pace = 10 * time.Millisecond
 
 // measure has a device over UDP and one over MQTT talk to themselves for a while.
 // Both register anew: that has to work under attack too.
-func measure(ctx context.Context, g *target, d time.Duration) (l latencies, err error) {
+func measure(ctx context.Context, g *target.Gateway, d time.Duration) (l latencies, err error) {
 	ctx, cancel := context.WithTimeout(ctx, d+20*time.Second)
 	defer cancel()
 	udp := make(chan result, 1)
@@ -36,8 +37,8 @@ type result struct {
 	err error
 }
 
-func measureUDP(ctx context.Context, g *target, d time.Duration) result {
-	c, err := device.Dial(ctx, "udp", g.wire, device.Options{Secret: secretKey, Name: "measured-udp"})
+func measureUDP(ctx context.Context, g *target.Gateway, d time.Duration) result {
+	c, err := device.Dial(ctx, "udp", g.Wire, device.Options{Secret: target.SecretKey, Name: "measured-udp"})
 	if err != nil {
 		return result{err: fmt.Errorf("a device cannot register over UDP: %w", err)}
 	}
@@ -55,9 +56,9 @@ func measureUDP(ctx context.Context, g *target, d time.Duration) result {
 	return talk(ctx, d, heard, func(b []byte) error { return c.Tell(ctx, device.Opaque, b, 77) })
 }
 
-func measureMQTT(ctx context.Context, g *target, d time.Duration) result {
+func measureMQTT(ctx context.Context, g *target.Gateway, d time.Duration) result {
 	heard := make(chan []byte, 1)
-	o := paho.NewClientOptions().AddBroker("tcp://" + g.mqtt).SetClientID("measured-mqtt").SetUsername("x").SetPassword(secretKey)
+	o := paho.NewClientOptions().AddBroker("tcp://" + g.MQTT).SetClientID("measured-mqtt").SetUsername("x").SetPassword(target.SecretKey)
 	c := paho.NewClient(o.SetAutoReconnect(false).SetDefaultPublishHandler(func(_ paho.Client, m paho.Message) { heard <- m.Payload() }))
 	if err := done(c.Connect()); err != nil {
 		return result{err: fmt.Errorf("a device cannot connect over MQTT: %w", err)}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"watchtower/bench/target"
 )
 
 // hold dials connections, has each say something, and keeps them open until ctx
@@ -50,43 +52,43 @@ func hold(ctx context.Context, n int, dial func(i int) (net.Conn, error), say fu
 	return fmt.Sprintf("%d connections made, %d left open", made, open), nil
 }
 
-func unfinishedRegistrations(ctx context.Context, g *target) (string, error) {
+func unfinishedRegistrations(ctx context.Context, g *target.Gateway) (string, error) {
 	head := "POST /register HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 448000\r\n\r\n" + `{"name":"`
 	body := strings.Repeat("a", 447_000)
 	return hold(ctx, 1000,
-		func(i int) (net.Conn, error) { return from(i/100).DialContext(ctx, "tcp", g.http) },
+		func(i int) (net.Conn, error) { return from(i/100).DialContext(ctx, "tcp", g.HTTP) },
 		func(_ int, nc net.Conn) error { _, err := io.WriteString(nc, head+body); return err })
 }
 
-func unfinishedFrames(ctx context.Context, g *target) (string, error) {
+func unfinishedFrames(ctx context.Context, g *target.Gateway) (string, error) {
 	b := append([]byte("M"), make([]byte, 8)...)
 	b = binary.LittleEndian.AppendUint32(b, 64_000)
 	b = append(b, make([]byte, 63_000)...)
 	return hold(ctx, 5000,
-		func(i int) (net.Conn, error) { return from(10+i/500).DialContext(ctx, "tcp", g.wire) },
+		func(i int) (net.Conn, error) { return from(10+i/500).DialContext(ctx, "tcp", g.Wire) },
 		func(_ int, nc net.Conn) error { _, err := nc.Write(b); return err })
 }
 
-func claimingPackets(ctx context.Context, g *target) (string, error) {
+func claimingPackets(ctx context.Context, g *target.Gateway) (string, error) {
 	b := append([]byte{0x10, 0xff, 0xff, 0x3f, 0, 4, 'M', 'Q', 'T', 'T', 4, 0xc2, 0, 0}, make([]byte, 60<<10)...)
 	return hold(ctx, 1000,
-		func(i int) (net.Conn, error) { return from(30+i/200).DialContext(ctx, "tcp", g.mqtt) },
+		func(i int) (net.Conn, error) { return from(30+i/200).DialContext(ctx, "tcp", g.MQTT) },
 		func(_ int, nc net.Conn) error { _, err := nc.Write(b); return err })
 }
 
-func idleConnections(ctx context.Context, g *target) (string, error) {
-	return hold(ctx, 10_000, func(int) (net.Conn, error) { return from(40).DialContext(ctx, "tcp", g.wire) }, nil)
+func idleConnections(ctx context.Context, g *target.Gateway) (string, error) {
+	return hold(ctx, 10_000, func(int) (net.Conn, error) { return from(40).DialContext(ctx, "tcp", g.Wire) }, nil)
 }
 
 // basicIDs registers with the right key, from many ports and addresses, and says
 // one thing by each id.
-func basicIDs(ctx context.Context, g *target) (string, error) {
+func basicIDs(ctx context.Context, g *target.Gateway) (string, error) {
 	const sockets, each = 1000, 150
-	to, err := net.ResolveUDPAddr("udp", g.wire)
+	to, err := net.ResolveUDPAddr("udp", g.Wire)
 	if err != nil {
 		return "", err
 	}
-	k := append([]byte{'K', byte(len(secretKey))}, secretKey...)
+	k := append([]byte{'K', byte(len(target.SecretKey))}, target.SecretKey...)
 	got := 0
 	buf := make([]byte, 64)
 	for n := 0; n < sockets*each && ctx.Err() == nil; n++ {
@@ -105,11 +107,11 @@ func basicIDs(ctx context.Context, g *target) (string, error) {
 	return fmt.Sprintf("%d ids given", got), nil
 }
 
-func wrongKeys(ctx context.Context, g *target) (string, error) {
+func wrongKeys(ctx context.Context, g *target.Gateway) (string, error) {
 	asked, waited := 0, 0
 	client := &http.Client{Transport: &http.Transport{DialContext: from(50).DialContext}}
 	for range 500 {
-		resp, err := client.Post("http://"+g.http+"/register", "application/json", strings.NewReader(`{"secret_key":"wrong"}`))
+		resp, err := client.Post("http://"+g.HTTP+"/register", "application/json", strings.NewReader(`{"secret_key":"wrong"}`))
 		if err != nil {
 			continue
 		}
@@ -120,7 +122,7 @@ func wrongKeys(ctx context.Context, g *target) (string, error) {
 		_, _ = io.Copy(io.Discard, resp.Body) // so that the connection is used again
 		_ = resp.Body.Close()
 	}
-	nc, err := from(51).DialContext(ctx, "tcp", g.wire)
+	nc, err := from(51).DialContext(ctx, "tcp", g.Wire)
 	if err != nil {
 		return "", err
 	}

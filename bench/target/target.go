@@ -1,4 +1,6 @@
-package main
+// Package target runs a gateway of its own for a measurement, at its default limits
+// unless told otherwise, on ports of its own.
+package target
 
 import (
 	"bytes"
@@ -15,48 +17,53 @@ import (
 	"time"
 )
 
-const secretKey = "a key of the attacked gateway"
+// SecretKey is every target's.
+const SecretKey = "a key of the measured gateway"
 
-// target is the gateway that is attacked: a process of its own on ports of its
-// own, with nothing configured but those and its key.
-type target struct {
-	http, mqtt, wire string // host:port; TCP and UDP have the same
+// Gateway is a process with nothing configured but its ports and its key.
+type Gateway struct {
+	HTTP, MQTT, Wire string // host:port; TCP and UDP have the same
 	cmd              *exec.Cmd
 	dir              string
 }
 
-func startGateway(ctx context.Context, program string) (*target, error) {
+// startTimeout is how long it may take until it answers.
+const startTimeout = 15 * time.Second
+
+// Start starts one, with further arguments, and waits until it answers.
+func Start(ctx context.Context, program string, more ...string) (*Gateway, error) {
 	if err := raiseDescriptors(); err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "attack")
+	dir, err := os.MkdirTemp("", "watchtower-bench")
 	if err != nil {
 		return nil, err
 	}
-	g := &target{dir: dir}
-	for _, at := range []*string{&g.http, &g.mqtt, &g.wire} {
+	g := &Gateway{dir: dir}
+	for _, at := range []*string{&g.HTTP, &g.MQTT, &g.Wire} {
 		if *at, err = freePort(); err != nil {
 			return nil, err
 		}
 	}
-	g.cmd = exec.Command(program, "--data-dir", dir, "--secret-key", secretKey, "--log-level", "error",
-		"--http", g.http, "--mqtt", g.mqtt, "--tcp", g.wire, "--udp", g.wire)
+	g.cmd = exec.Command(program, append([]string{"--data-dir", dir, "--secret-key", SecretKey, "--log-level", "error",
+		"--http", g.HTTP, "--mqtt", g.MQTT, "--tcp", g.Wire, "--udp", g.Wire}, more...)...)
 	g.cmd.Stderr = os.Stderr
 	if err := g.cmd.Start(); err != nil {
 		return nil, err
 	}
-	for ctx.Err() == nil {
-		resp, err := http.Get("http://" + g.http + "/readyz")
+	for begun := time.Now(); ctx.Err() == nil && time.Since(begun) < startTimeout; {
+		resp, err := http.Get("http://" + g.HTTP + "/readyz")
 		if err == nil {
 			return g, resp.Body.Close()
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	g.stop()
+	g.Stop()
 	return nil, errors.New("the gateway does not answer")
 }
 
-func (g *target) stop() {
+// Stop ends it, and removes what it kept.
+func (g *Gateway) Stop() {
 	_ = g.cmd.Process.Kill() // it has ended, or does now
 	_ = g.cmd.Wait()
 	_ = os.RemoveAll(g.dir)
@@ -85,8 +92,11 @@ func freePort() (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
+// PID is its process.
+func (g *Gateway) PID() int { return g.cmd.Process.Pid }
+
 // memory reads a line of /proc/PID/status, in bytes.
-func (g *target) memory(line string) (bytes uint64) {
+func (g *Gateway) memory(line string) (bytes uint64) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", g.cmd.Process.Pid))
 	if err != nil {
 		return 0
@@ -100,16 +110,19 @@ func (g *target) memory(line string) (bytes uint64) {
 	return 0
 }
 
-func (g *target) resident() uint64 { return g.memory("VmRSS") }
-func (g *target) peak() uint64     { return g.memory("VmHWM") }
+// Resident is the memory that it has, in bytes.
+func (g *Gateway) Resident() uint64 { return g.memory("VmRSS") }
 
-// register registers a sender over HTTP.
-func (g *target) register() (id uint32, token string, err error) {
-	body, err := json.Marshal(map[string]string{"secret_key": secretKey})
+// Peak is the most memory that it had, in bytes.
+func (g *Gateway) Peak() uint64 { return g.memory("VmHWM") }
+
+// Register registers a sender over HTTP.
+func (g *Gateway) Register() (id uint32, token string, err error) {
+	body, err := json.Marshal(map[string]string{"secret_key": SecretKey})
 	if err != nil {
 		return 0, "", err
 	}
-	resp, err := http.Post("http://"+g.http+"/register", "application/json", bytes.NewReader(body))
+	resp, err := http.Post("http://"+g.HTTP+"/register", "application/json", bytes.NewReader(body))
 	if err != nil {
 		return 0, "", err
 	}
@@ -122,13 +135,4 @@ func (g *target) register() (id uint32, token string, err error) {
 		return 0, "", fmt.Errorf("registering: %s: %w", resp.Status, err)
 	}
 	return reg.ID, reg.Token, nil
-}
-
-// from is a dialer from one of the addresses of this machine's loopback network:
-// the nth of those that attack. 127.0.0.1 is the device's.
-func from(n int) *net.Dialer {
-	return &net.Dialer{
-		LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 66, byte(n%200+1))},
-		Timeout:   5 * time.Second,
-	}
 }

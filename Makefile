@@ -12,7 +12,7 @@ LINT       = bin/golangci-lint
 BOM        = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 LINTED     = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: test build setup format vet lint vuln vulncheck unit fuzz examples bench bench-peers attack release-files
+.PHONY: test build setup format vet lint vuln vulncheck unit fuzz examples bench bench-peers bench-growth attack release-files
 
 test: setup format vet lint vuln unit fuzz examples
 
@@ -105,6 +105,12 @@ bench-peers:
 attack: build
 	$(GO) build -o bin/attack ./bench/attack
 	bin/attack -gateway bin/watchtower
+
+# Measures whether what a message costs grows with channels, members, and what one
+# client makes of them, in five minutes at most, and fails if it does.
+bench-growth: build
+	$(GO) build -o bin/growth ./bench/growth
+	bin/growth -gateway bin/watchtower
 
 # What a release consists of: static binaries, their software bills of materials
 # (CycloneDX) and checksums, in dist/. The same commit gives the same bytes.

@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -9,30 +8,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // What /proc says (proc(5)). On a system without it there is nothing to say.
-
-// ticksPerSecond is what times in /proc/PID/stat are counted in. It is 100 on
-// every architecture that Go runs on.
-const ticksPerSecond = 100
-
-// processor is the processor time that a process has had.
-func processor(pid int) (time.Duration, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
-	}
-	// The name, in brackets, may hold anything.
-	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-	if len(fields) < 13 {
-		return 0, errors.New("/proc: a stat that is none")
-	}
-	user, err1 := strconv.ParseInt(fields[11], 10, 64)
-	system, err2 := strconv.ParseInt(fields[12], 10, 64)
-	return time.Duration(user+system) * time.Second / ticksPerSecond, errors.Join(err1, err2)
-}
 
 // resident is the memory that a process has, in bytes.
 func resident(pid int) (uint64, error) {

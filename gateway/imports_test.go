@@ -59,7 +59,7 @@ var onlyIn = map[string][]string{
 	"github.com/tidwall/gjson":            {"http"},
 	"github.com/dchest/siphash":           {"bridge/frame"},
 	"github.com/goccy/go-yaml":            {"config"},
-	"golang.org/x/sys":                    {"datagram", "bench", "bench/bare", "mqtt"},
+	"golang.org/x/sys":                    {"datagram", "bench", "bench/bare", "bridge/outbound", "mqtt"},
 	"github.com/eclipse/paho.mqtt.golang": {"bench/attack", "bench/growth"},
 	"github.com/stretchr/testify":         nil,
 

@@ -25,7 +25,7 @@ type history struct {
 	begun    time.Time
 	channels map[bridge.Channel]*past
 	emptied  list.List // the pasts of which no record is kept, in the order in which they lost the last
-	oldest   record // the head of a ring of all records, in their order
+	oldest   record    // the head of a ring of all records, in their order
 	bytes    int
 	position uint64 // of the newest record
 	lost     loss   // of channels of which nothing else is known any more

@@ -95,6 +95,9 @@ func linger(conn net.Conn) {
 	}
 }
 
+// NetConn is the connection that it is between.
+func (p *peer) NetConn() net.Conn { return p.Conn }
+
 // belowAll is the connection below TLS and what counts it.
 func belowAll(conn net.Conn) net.Conn {
 	if secure, ok := conn.(interface{ NetConn() net.Conn }); ok {

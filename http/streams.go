@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"watchtower/bridge"
+	"watchtower/bridge/outbound"
 )
 
 // streams are those that are open, and how many of each sender.
@@ -61,6 +62,7 @@ func (s *streams) end() {
 func (s *streams) connect(st *stream, conn net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	outbound.EndStuck(conn, st.server.opts.WriteTimeout)
 	st.conn = conn
 	if v, ok := conn.(*visitor); ok {
 		st.conn = v.Conn

@@ -106,6 +106,9 @@ func (v *visitor) enter() {
 	v.lending.Close()
 }
 
+// NetConn is the system's connection.
+func (v *visitor) NetConn() net.Conn { return v.Conn }
+
 // leave says that the handler is done.
 func (v *visitor) leave() { v.body.Close() }
 

@@ -90,6 +90,7 @@ func newConn(b *Broker, nc net.Conn) *conn {
 		c.from.Forwarded = proxied.Forwarded()
 	}
 	c.r = bufio.NewReaderSize(c, idleBufferBytes)
+	outbound.EndStuck(nc, b.opts.WriteTimeout)
 	c.writer = outbound.NewWriter(nc, c, outbound.Options{Timeout: b.opts.WriteTimeout})
 	return c
 }

@@ -1,11 +1,11 @@
 package mqtt
 
 import (
-	"crypto/tls"
 	"net"
-	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"watchtower/bridge/outbound"
 )
 
 // acknowledgeSegments has the system acknowledge at once what it has received on a
@@ -13,18 +13,7 @@ import (
 // acknowledges a message, and then speaks, is held back for so long by Nagle's
 // algorithm (RFC 896), since nothing answers an acknowledgement (tcp(7), TCP_QUICKACK).
 func acknowledgeSegments(nc net.Conn) {
-	if secure, ok := nc.(*tls.Conn); ok {
-		nc = secure.NetConn()
-	}
-	sc, ok := nc.(syscall.Conn)
-	if !ok {
-		return
-	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return // it is closed
-	}
-	_ = raw.Control(func(fd uintptr) { // it is a hint: what fails costs those 40 ms
+	outbound.Control(nc, func(fd uintptr) { // a hint: what fails costs those 40 ms
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1)
 	})
 }

@@ -40,11 +40,11 @@ type session struct {
 	keeper       *keeper     // nil: nothing is kept on disk
 	lastSeq      uint64      // of the last delivery at QoS 1 or 2
 
-	inflight outbound.Fifo[delivery] // in the order of their ids
-	sent     int                     // of inflight, on this connection
-	window   int
-	received *received // QoS 2 publishes whose PUBREL is due; nil: there were none
-	pressed  *pressed  // publishers wait for it; nil: nobody does
+	inflight  outbound.Fifo[delivery] // in the order of their ids
+	sent      int                     // of inflight, on this connection
+	window    int
+	received  *received // QoS 2 publishes whose PUBREL is due; nil: there were none
+	pressed   *pressed  // publishers wait for it; nil: nobody does
 	lastID    uint16
 	overtaken uint16 // of sent, from the oldest on: later ones were acknowledged
 	tries     uint8  // connections that ended with suspect unacknowledged

@@ -70,6 +70,7 @@ func newConn(s *Server, nc *net.TCPConn) *conn {
 	c.basic = basic.NewConn(s.hub, s.basic(), c.From().Addr(), c)
 	c.session = session.NewConn(s.hub, s.sessions, session.Options{Queue: s.opts.SessionQueue}, c)
 	c.queue.SetStamp(c.session.Stamp)
+	outbound.EndStuck(nc, s.opts.WriteTimeout)
 	c.writer = outbound.NewWriter(nc, c.queue, outbound.Options{Timeout: s.opts.WriteTimeout})
 	return c
 }

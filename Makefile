@@ -12,14 +12,17 @@ LINT       = bin/golangci-lint
 BOM        = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 LINTED     = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: test build setup format vet lint vuln vulncheck unit fuzz examples bench bench-peers bench-growth attack release-files
+# Debian has what serves where only the administrator's path leads.
+have       = { command -v $(1) || test -x /usr/sbin/$(1); } >/dev/null
+
+.PHONY: test test-long build setup setup-long format vet lint vuln vulncheck unit fuzz examples bench bench-peers bench-growth attack release-files
 
 test: setup format vet lint vuln unit fuzz examples
 
 build:
 	$(GO) build -o bin/watchtower ./cmd/watchtower
 
-# What the tests run: real MQTT clients, curl, a browser, a reverse proxy and two of
+# What the tests run: real MQTT clients, curl, a browser, two reverse proxies and two of
 # Python's packages from Debian, and clients of npm.
 setup:
 	@missing=""; \
@@ -27,16 +30,28 @@ setup:
 	command -v curl >/dev/null || missing="$$missing curl"; \
 	command -v node >/dev/null || missing="$$missing nodejs"; \
 	command -v npm >/dev/null || missing="$$missing npm"; \
-	command -v nginx >/dev/null || missing="$$missing nginx-light"; \
+	$(call have,nginx) || missing="$$missing nginx-light"; \
+	$(call have,haproxy) || missing="$$missing haproxy"; \
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	/usr/bin/python3 -c 'import paho.mqtt.client' 2>/dev/null || missing="$$missing python3-paho-mqtt"; \
 	/usr/bin/python3 -c 'import jinja2' 2>/dev/null || missing="$$missing python3-jinja2"; \
-	if [ -n "$$missing" ]; then \
-	  echo "installing$$missing"; \
-	  sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
-	  $$sudo apt-get update -qq && $$sudo apt-get install -y -qq $$missing; \
-	fi
+	[ -z "$$missing" ] || .ci/install $$missing
 	cd testdata/node && npm ci --no-audit --no-fund --ignore-scripts
+
+# What takes long: each test whose name begins with TestLong, in files of the tag long.
+test-long: setup setup-long
+	$(GO) vet -tags long ./...
+	$(GO) test -tags long -run '^TestLong' -timeout 60m ./...
+
+# Proxies that only test-long runs.
+setup-long:
+	@missing=""; \
+	$(call have,apache2) || missing="$$missing apache2"; \
+	$(call have,caddy) || missing="$$missing caddy"; \
+	$(call have,lighttpd) || missing="$$missing lighttpd"; \
+	$(call have,varnishd) || missing="$$missing varnish"; \
+	$(call have,squid) || missing="$$missing squid"; \
+	[ -z "$$missing" ] || .ci/install $$missing
 
 format:
 	@bad="$$(gofmt -l $$(git ls-files '*.go'))"; if [ -n "$$bad" ]; then echo "gofmt would change:"; echo "$$bad"; exit 1; fi

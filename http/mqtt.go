@@ -111,7 +111,7 @@ func (c *socket) end() {
 	c.beat.Stop()
 	c.mu.Unlock()
 	linger(c.peer.Conn)
-	_ = c.peer.Conn.Close()
+	_ = c.peer.Close()
 }
 
 var errText = errors.New("a text message, where MQTT is binary")

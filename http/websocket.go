@@ -87,7 +87,7 @@ func (st *stream) runSocket(w nethttp.ResponseWriter, r *nethttp.Request) error 
 	if err == nil {
 		linger(p.Conn)
 	}
-	_ = p.Conn.Close()
+	_ = p.Close()
 	return nil
 }
 

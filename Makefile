@@ -22,11 +22,12 @@ test: setup format vet lint vuln unit fuzz examples
 build:
 	$(GO) build -o bin/watchtower ./cmd/watchtower
 
-# What the tests run: real MQTT clients, curl, a browser, two reverse proxies and two of
+# What the tests run: real MQTT clients, a broker to compare with, curl, a browser, two reverse proxies and two of
 # Python's packages from Debian, and clients of npm.
 setup:
 	@missing=""; \
 	command -v mosquitto_sub >/dev/null || missing="$$missing mosquitto-clients"; \
+	$(call have,mosquitto) || missing="$$missing mosquitto"; \
 	command -v curl >/dev/null || missing="$$missing curl"; \
 	command -v node >/dev/null || missing="$$missing nodejs"; \
 	command -v npm >/dev/null || missing="$$missing npm"; \

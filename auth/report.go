@@ -116,7 +116,7 @@ func (a *account) write(log *logrus.Logger) {
 		}
 	}
 	event := log.WithFields(logrus.Fields{
-		"address": name(a.at), "protocols": strings.Join(via, ","), "tries": a.tries, "setting": "limits.failures",
+		"address": Name(a.at), "protocols": strings.Join(via, ","), "tries": a.tries, "setting": "limits.failures",
 	})
 	if a.forwarded {
 		event = event.WithField("hint", "it comes through a proxy: is that in http.trusted_proxies?")
@@ -124,8 +124,8 @@ func (a *account) write(log *logrus.Logger) {
 	event.Warn("too many wrong keys, passwords, tokens or senders: who comes from there waits for a while")
 }
 
-// name is an address as people know it.
-func name(at netip.Prefix) string {
+// Name is an address as people know it.
+func Name(at netip.Prefix) string {
 	switch {
 	case !at.IsValid():
 		return "many, or forged ones"

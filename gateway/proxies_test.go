@@ -148,7 +148,7 @@ func (r *running) open(id uint32, accept string) (body io.ReadCloser, leave func
 	req, err := nethttp.NewRequestWithContext(ctx, "GET", fmt.Sprintf("http://%s/channels/join?channels=5&sender=%d&linger=false", r.at.HTTP, id), nil)
 	require.NoError(r.t, err)
 	req.Header.Set("Accept", accept)
-	res, err := (&nethttp.Transport{DisableKeepAlives: true}).RoundTrip(req)
+	res, err := (&nethttp.Transport{DisableKeepAlives: true, ResponseHeaderTimeout: patient}).RoundTrip(req)
 	require.NoError(r.t, err)
 	r.t.Cleanup(func() { res.Body.Close() })
 	require.Equal(r.t, 200, res.StatusCode)

@@ -92,9 +92,13 @@ var otherwise = map[string]string{
 	"POST /tokens 200":           "http TestAPassMayDoWhatItSays",
 	"POST /tokens 400":           "http TestATokenThatIsRefused",
 	"403":                        "http TestPagesOfOtherOrigins",
+	"417":                        "http TestWhatIsNoRequest",
 	"421":                        "gateway testHosts",
 	"426":                        "http TestAnUpgradeThatWasLost",
 	"429":                        "gateway testTrustedProxies",
+	"431":                        "http TestWhatIsNoRequest",
+	"501":                        "http TestWhatIsNoRequest",
+	"505":                        "http TestWhatIsNoRequest",
 }
 
 func TestNoChannelsYet(t *testing.T) {
@@ -158,7 +162,7 @@ func documentedStatuses(t *testing.T) (all []string) {
 	}
 	_, besides, _ := strings.Cut(string(b), "Besides: ")
 	besides, _, _ = strings.Cut(besides, "What is\nwrong")
-	for _, status := range []string{"403", "404", "405", "413", "415", "421", "426", "429"} {
+	for _, status := range []string{"403", "404", "405", "413", "415", "417", "421", "426", "429", "431", "501", "505"} {
 		require.Contains(t, besides, status)
 		all = append(all, status)
 	}

@@ -96,6 +96,9 @@ func start(t testing.TB, settings ...setting) *gateway {
 	s, err := http.New(hub, o, log)
 	require.NoError(t, err)
 	require.NoError(t, s.Listen())
+	if o.TLS != nil {
+		require.NoError(t, s.ListenTLS())
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx) }()

@@ -2,7 +2,6 @@ package http
 
 import (
 	"bufio"
-	"crypto/tls"
 	"io"
 	"net"
 	nethttp "net/http"
@@ -83,7 +82,10 @@ func (p *peer) finish() {
 // linger says that nothing more comes, and reads on until the client has gone, for a
 // moment at most.
 func linger(conn net.Conn) {
-	if secure, ok := conn.(*tls.Conn); ok {
+	if secure, ok := conn.(interface {
+		NetConn() net.Conn
+		CloseWrite() error
+	}); ok {
 		_ = secure.CloseWrite() // a client that does not take it is gone for the rest too
 	}
 	plain := belowAll(conn)

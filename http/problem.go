@@ -12,6 +12,7 @@ import (
 
 	"watchtower/auth"
 	"watchtower/bridge"
+	"watchtower/intake"
 )
 
 // The faults of HTTP itself. Their values are stable, like bridge's.
@@ -40,6 +41,12 @@ const (
 	foreignHost        bridge.Code = "foreign-host"
 	beyondScope        bridge.Code = "scope"
 	upgradeLost        bridge.Code = "upgrade-lost"
+	invalidRequest     bridge.Code = "invalid-request"
+	speaksTLS          bridge.Code = "speaks-tls"
+	expectationFailed  bridge.Code = "expectation-failed"
+	headerTooLarge     bridge.Code = "header-too-large"
+	unsupportedCoding  bridge.Code = "unsupported-transfer-coding"
+	unsupportedVersion bridge.Code = "unsupported-version"
 )
 
 // kinds gives each fault its status and title. The title is the same in every
@@ -88,6 +95,12 @@ var kinds = map[bridge.Code]struct {
 	bridge.PassExpired:      {nethttp.StatusUnauthorized, "Token expired"},
 	foreignHost:             {nethttp.StatusMisdirectedRequest, "Foreign host"},
 	upgradeLost:             {nethttp.StatusUpgradeRequired, "Upgrade lost"},
+	invalidRequest:          {nethttp.StatusBadRequest, "Invalid request"},
+	speaksTLS:               {nethttp.StatusBadRequest, "This port speaks TLS"},
+	expectationFailed:       {nethttp.StatusExpectationFailed, "Expectation failed"},
+	headerTooLarge:          {nethttp.StatusRequestHeaderFieldsTooLarge, "Header too large"},
+	unsupportedCoding:       {nethttp.StatusNotImplemented, "Unsupported transfer coding"},
+	unsupportedVersion:      {nethttp.StatusHTTPVersionNotSupported, "Unsupported version of HTTP"},
 }
 
 // problemType is the media type of every error.
@@ -180,6 +193,9 @@ func (s *Server) fail(w nethttp.ResponseWriter, r *nethttp.Request, err error) {
 		w.Header().Set("Retry-After", "1")
 	}
 	s.metrics.refused.WithLabelValues(strconv.Itoa(shown.Status)).Inc()
+	if worthALine(shown.Status) {
+		s.notice(intake.Of(s.client(r)), shown, r)
+	}
 	s.write(w, shown.Status, problemType, shown)
 }
 

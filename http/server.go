@@ -2,7 +2,6 @@ package http
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"log"
 	"net"
@@ -40,6 +39,7 @@ type Server struct {
 	sockets   sync.WaitGroup // streams and WebSockets, which net/http does not wait for
 	gate      *gate
 	door      *intake.Door
+	notices   notices
 	cors      *cors.Cors // nil: no page of another origin may ask
 
 	quiet chan struct{} // closed when nobody is to wait for messages any more
@@ -130,7 +130,7 @@ func (s *Server) ListenTLS() error {
 	if err != nil {
 		return fmt.Errorf("http.tls_listen %s: %w", s.opts.TLSListen, err)
 	}
-	s.secure = tls.NewListener(visitors{l, s, true}, s.opts.TLS)
+	s.secure = securedListener{visitors{l, s, true}, s.opts.TLS}
 	return nil
 }
 

@@ -63,9 +63,13 @@ func (s *streams) connect(st *stream, conn net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	outbound.EndStuck(conn, st.server.opts.WriteTimeout)
-	st.conn = conn
-	if v, ok := conn.(*visitor); ok {
-		st.conn = v.Conn
+	switch c := conn.(type) {
+	case *visitor:
+		st.conn = c.Conn
+	case secured:
+		st.conn = c.Conn
+	default:
+		st.conn = conn
 	}
 	if s.cut {
 		_ = conn.Close()

@@ -2,12 +2,10 @@ package http
 
 import (
 	"context"
-	"crypto/tls"
 	"net"
 	nethttp "net/http"
 	"net/netip"
 	"sync"
-	"time"
 
 	"watchtower/bridge"
 	"watchtower/intake"
@@ -28,6 +26,7 @@ const headerCost = 2
 // request's header takes, which net/http reads without asking anybody.
 type visitor struct {
 	net.Conn
+	server *Server
 	guest  intake.Guest
 	at     netip.Prefix // the peer's, which may be a proxy
 	secure bool
@@ -52,7 +51,7 @@ func (l visitors) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		v := &visitor{Conn: nc, at: intake.From(nc.RemoteAddr()), secure: l.secure}
+		v := &visitor{Conn: nc, server: l.server, at: intake.From(nc.RemoteAddr()), secure: l.secure}
 		visit := intake.Visit{At: v.at, Bytes: strangerBytes, Exempt: l.server.proxies.trust(v.at.Addr()), Closer: nc}
 		if l.secure {
 			visit.Bytes += tlsBytes
@@ -68,27 +67,26 @@ func (l visitors) Accept() (net.Conn, error) {
 // Read reads, and ends the connection if the header takes more than there is.
 func (v *visitor) Read(p []byte) (int, error) {
 	n, err := v.Conn.Read(p)
+	if v.holds(n) {
+		return n, err
+	}
+	if !v.secure { // net/http would not answer
+		v.server.refuse(v, v.Conn, fault(busy, "", "too many headers are not complete (%s): try again in a moment", intake.StrangersSetting), "Retry-After: 1\r\n")
+	}
+	return 0, &net.OpError{Op: "read", Net: "tcp", Err: intake.ErrFull}
+}
+
+// holds reports whether there is room for so many bytes more of a header.
+func (v *visitor) holds(n int) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.inside {
-		return n, err
+		return true
 	}
 	before := max(v.header, intake.Free)
 	v.header += n
-	if more := v.header - before; more > 0 && !v.lending.Take(headerCost*more) {
-		if !v.secure {
-			v.refuse()
-		}
-		return 0, &net.OpError{Op: "read", Net: "tcp", Err: intake.ErrFull}
-	}
-	return n, err
-}
-
-// refuse answers a header for which there is no room: net/http would not.
-func (v *visitor) refuse() {
-	const answer = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
-	_ = v.SetWriteDeadline(time.Now().Add(closePatience))
-	_, _ = v.Write([]byte(answer)) // it may have gone
+	more := v.header - before
+	return more <= 0 || v.lending.Take(headerCost*more)
 }
 
 // Close ends the visit. A body that a handler reads is the handler's to give back.
@@ -123,8 +121,8 @@ type visitorKey struct{}
 
 // visitorOf returns the connection of net/http's.
 func visitorOf(c net.Conn) *visitor {
-	if secure, ok := c.(*tls.Conn); ok {
-		c = secure.NetConn()
+	if secure, ok := c.(secured); ok {
+		return secure.visitor
 	}
 	v, _ := c.(*visitor)
 	return v

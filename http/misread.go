@@ -1,0 +1,131 @@
+package http
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"net"
+	nethttp "net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"watchtower/bridge"
+)
+
+// What is no request at all net/http answers itself, in plain text, before any handler
+// runs. Its answers are known by when they are written, and are replaced by what every
+// other error is: a problem, and a line in the log.
+
+var (
+	cannedAnswer = []byte("HTTP/1.")
+	cannedTLS    = []byte("Client sent an HTTP request to an HTTPS server")
+)
+
+// secured is a connection of TLS to a listener.
+type secured struct {
+	*tls.Conn
+	visitor *visitor
+}
+
+// NetConn is the connection below TLS.
+func (c secured) NetConn() net.Conn { return c.visitor }
+
+func (c secured) Write(p []byte) (int, error) {
+	if c.visitor.misread(c.Conn, p) {
+		return len(p), nil
+	}
+	return c.Conn.Write(p)
+}
+
+// securedListener accepts them.
+type securedListener struct {
+	net.Listener // of visitors
+	config       *tls.Config
+}
+
+func (l securedListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return secured{tls.Server(conn, l.config), visitorOf(conn)}, nil
+}
+
+// Write writes, but for net/http's own answers.
+func (v *visitor) Write(p []byte) (int, error) {
+	if v.misread(v.Conn, p) {
+		return len(p), nil
+	}
+	return v.Conn.Write(p)
+}
+
+// CloseWrite ends the sending half, where there are two.
+func (v *visitor) CloseWrite() error {
+	if c, ok := v.Conn.(interface{ CloseWrite() error }); ok {
+		return c.CloseWrite()
+	}
+	return nil
+}
+
+// misread answers a request that was none, on conn, in place of net/http's answer. It
+// reports false if that is not what is written.
+func (v *visitor) misread(conn net.Conn, canned []byte) bool {
+	if !bytes.HasPrefix(canned, cannedAnswer) || v.isInside() {
+		return false
+	}
+	v.server.refuse(v, conn, v.server.misreading(canned), "")
+	return true
+}
+
+func (v *visitor) isInside() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.inside
+}
+
+// misreading makes a fault of an answer of net/http's.
+func (s *Server) misreading(canned []byte) *bridge.Error {
+	if bytes.Contains(canned, cannedTLS) {
+		return fault(speaksTLS, "", "this port speaks TLS: use https://")
+	}
+	status, _, _ := strings.Cut(string(canned), "\r\n")
+	var code int
+	_, text, _ := strings.Cut(status, " ")
+	number, text, _ := strings.Cut(text, " ")
+	code, _ = strconv.Atoi(number) // 0 is none of those below
+	switch code {
+	case nethttp.StatusExpectationFailed:
+		return fault(expectationFailed, "Expect", "is something else than 100-continue")
+	case nethttp.StatusRequestHeaderFieldsTooLarge:
+		return fault(headerTooLarge, "", "the request line and the header have more than %d bytes", s.opts.HeaderBytes)
+	case nethttp.StatusNotImplemented:
+		return fault(unsupportedCoding, "Transfer-Encoding", "is something else than chunked")
+	case nethttp.StatusHTTPVersionNotSupported:
+		return fault(unsupportedVersion, "", "the request is not of HTTP/1.1 or HTTP/1.0")
+	}
+	_, reason, found := strings.Cut(text, ": ")
+	if !found {
+		reason = "it begins with no request line, or has a header that cannot be read"
+	}
+	return fault(invalidRequest, "", "this is no request of HTTP/1.1: %s", shorten(reason))
+}
+
+// refuse answers with a problem beside net/http, as far as the client takes it, and reads
+// on for a moment, so that it sees the answer. The connection is to be closed then.
+func (s *Server) refuse(v *visitor, conn net.Conn, refusal *bridge.Error, header string) {
+	shown := s.problem(refusal)
+	s.metrics.refused.WithLabelValues(strconv.Itoa(shown.Status)).Inc()
+	s.notice(v.at, shown, nil)
+	body, err := json.Marshal(shown)
+	if err != nil { // plain strings: cannot fail
+		s.log.WithError(err).Error("answer not encoded")
+	}
+	answer := fmt.Sprintf("HTTP/1.1 %d %s\r\nContent-Type: %s\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n%sContent-Length: %d\r\n\r\n%s\n",
+		shown.Status, nethttp.StatusText(shown.Status), problemType, header, len(body)+1, body)
+	_ = conn.SetWriteDeadline(time.Now().Add(closePatience))
+	if _, err := conn.Write([]byte(answer)); err == nil { // else it has gone
+		linger(conn)
+	}
+}

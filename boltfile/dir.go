@@ -8,16 +8,21 @@ import (
 	"time"
 )
 
-// SetAside gives a file another name beside it, which says why and when, and returns
-// that. It is so also after a power cut.
-func SetAside(path, why string) (aside string, err error) {
-	aside = path + "." + why + time.Now().Format("-20060102-150405")
+// Aside is a name beside a file that says why and when it was given, and that is free.
+func Aside(path, why string) string {
+	base := path + "." + why + time.Now().Format("-20060102-150405")
+	aside := base
 	for n := 2; ; n++ {
 		if _, err := os.Lstat(aside); errors.Is(err, os.ErrNotExist) {
-			break
+			return aside
 		}
-		aside = fmt.Sprintf("%s.%s%s-%d", path, why, time.Now().Format("-20060102-150405"), n)
+		aside = fmt.Sprintf("%s-%d", base, n)
 	}
+}
+
+// SetAside gives a file such a name, and returns it. It is so also after a power cut.
+func SetAside(path, why string) (aside string, err error) {
+	aside = Aside(path, why)
 	if err := os.Rename(path, aside); err != nil {
 		return "", err
 	}

@@ -339,6 +339,34 @@ func TestADatabaseThatIsMissing(t *testing.T) {
 	}
 }
 
+// A copy of watchtower.db that is put back may be older than the sessions in broker.db.
+func TestAnOlderDatabaseOfSendersLosesNothing(t *testing.T) {
+	u := &dataDir{process: newProcess(t)}
+	u.start()
+	u.end()
+	older := u.content("watchtower.db")
+	u.start()
+	assert.NotContains(t, u.out.String(), "older")
+	u.paho(awayClient, false).Disconnect(100)
+	reg, _ := u.register("kitchen")
+	u.id, u.token = reg.ID, reg.Token
+	u.end()
+	newest := u.content("watchtower.db")
+	require.NoError(t, os.WriteFile(u.file("watchtower.db"), older, 0o600))
+	u.start()
+	assert.Contains(t, u.out.String(), "watchtower.db is older than broker.db")
+	u.end()
+	kept, err := filepath.Glob(u.file("broker.db.kept-*"))
+	require.NoError(t, err)
+	require.Len(t, kept, 1)
+	require.NoError(t, os.Rename(kept[0], u.file("broker.db"))) // so somebody decides
+	require.NoError(t, os.WriteFile(u.file("watchtower.db"), newest, 0o600))
+	u.start()
+	assert.NotContains(t, u.out.String(), "older")
+	assert.Contains(t, u.out.String(), "sessions=1")
+	u.knowsSenders()
+}
+
 func TestDatabasesThatCannotBeUsed(t *testing.T) {
 	was := use(t)
 	for _, name := range []string{"watchtower.db", "broker.db"} {
@@ -427,6 +455,8 @@ func TestAFullDiskAtTheStart(t *testing.T) {
 	u := use(t).copied(t)
 	u.startFull()
 	assert.Contains(t, u.out.String(), "gateway.key")
+	ready, answer := u.isReady()
+	assert.False(t, ready, answer)
 	retained, waited := u.hears()
 	assert.Equal(t, "on open", retained+" "+waited)
 	status, _ := u.ask("GET", fmt.Sprintf("/channels?sender=%d", u.id), u.token, "")

@@ -101,12 +101,12 @@ func (g *Gateway) assemble() error {
 	if err := g.secrets.settle(g.store); err != nil {
 		return fmt.Errorf("data_dir: %w", err)
 	}
+	if g.secrets.changed {
+		g.log.WithField("generated", g.secrets.generatedNow).Warn("the secret key is another than at the last start: what the earlier one gave has ended, tokens first of all")
+	}
 	g.deviceKey = sync.OnceValue(func() frame.Key { return frame.DeviceKey(g.secrets.key) })
 	if err := g.identify(); err != nil {
 		return err
-	}
-	if err := g.pair(); err != nil {
-		return fmt.Errorf("data_dir: %w", err)
 	}
 	if g.passKey, err = g.store.Meta("pass_key", randomKey); err != nil {
 		return fmt.Errorf("data_dir: %w", err)
@@ -121,6 +121,9 @@ func (g *Gateway) assemble() error {
 	g.passwords = auth.NewPasswords(g.gate)
 	if g.hub, err = bridge.New(g.hubOptions()); err != nil {
 		return err
+	}
+	if err := g.pair(); err != nil {
+		return fmt.Errorf("data_dir: %w", err)
 	}
 	g.intake = intake.New(g.intakeOptions())
 	var secure *tls.Config

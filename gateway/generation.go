@@ -49,6 +49,7 @@ func (s *secrets) settle(kept *store.Store) error {
 			return nil
 		}
 		r.Generation++
+		s.changed = true
 	}
 	r.Salt = randomKey()
 	if r.Hash, err = hashKey(s.key, r.Salt); err != nil {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"watchtower/backup"
 	"watchtower/boltfile"
@@ -90,17 +91,50 @@ func refuseOrphans(storePath, statePath string) error {
 
 const wayOut = "Nothing was changed. Put back a backup (watchtower restore FILE) or watchtower.db alone, or move broker.db away, too, to begin anew: then every device registers anew and gets another id"
 
-// pair sees to it that both databases belong to the same gateway.
+// pair sees to it that both databases belong together. Each start is counted in both:
+// so it notices a watchtower.db that was put back and is older than broker.db. The
+// senders that came since are not in it, and what broker.db has for them is nobody's.
 func (g *Gateway) pair() error {
 	id := fmt.Sprintf("%08x", g.id)
-	whose, err := g.state.Gateway()
-	switch {
-	case err != nil:
+	owner, err := g.state.Owner()
+	if err != nil {
 		return err
-	case whose == "":
-		_ = g.state.Claim(id) // a disk that is full was told; the next start does it
-	case whose != id:
-		return fmt.Errorf("broker.db belongs to the gateway %s, watchtower.db to %s: put back the one that belongs to the other, or a backup of both (watchtower restore FILE), or move broker.db away: then MQTT sessions and retained messages begin anew", whose, id)
+	}
+	if owner.Gateway != "" && owner.Gateway != id {
+		return fmt.Errorf("broker.db belongs to the gateway %s, watchtower.db to %s: put back the one that belongs to the other, or a backup of both (watchtower restore FILE), or move broker.db away: then MQTT sessions and retained messages begin anew", owner.Gateway, id)
+	}
+	counter := g.store.Document("starts")
+	b, err := counter.Load()
+	if err != nil {
+		return err
+	}
+	starts, _ := strconv.ParseUint(string(b), 10, 64) // none is 0
+	if owner.Starts > starts {
+		aside, err := g.keepState()
+		if err != nil {
+			return fmt.Errorf("watchtower.db is older than broker.db, of which a copy is to be kept: %w", err)
+		}
+		g.log.WithField("kept", aside).Warn("watchtower.db is older than broker.db: what broker.db has for senders that came since is let go, and kept in a copy")
+	}
+	starts = max(starts, owner.Starts) + 1
+	if counter.Save(strconv.AppendUint(nil, starts, 10)) == nil { // else the disk is full, and that was told
+		_ = g.state.Claim(mqttstore.Owner{Gateway: id, Starts: starts})
 	}
 	return nil
+}
+
+// keepState copies broker.db as it is.
+func (g *Gateway) keepState() (aside string, err error) {
+	state, err := g.state.Snapshot()
+	if err != nil {
+		return "", err
+	}
+	defer state.Close()
+	aside = boltfile.Aside(filepath.Join(g.cfg.DataDir, stateFile), "kept")
+	f, err := os.OpenFile(aside, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return "", err
+	}
+	_, err = state.WriteTo(f)
+	return aside, errors.Join(err, f.Sync(), f.Close())
 }

@@ -204,7 +204,7 @@ func writeIdentities(dir string, all identities) error {
 	}
 	defer os.Remove(f.Name()) // gone already where all went well
 	_, err = f.Write(append(b, '\n'))
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil { // a power cut leaves no empty file
 		return err
 	}
 	return os.Rename(f.Name(), filepath.Join(dir, cacheFile))

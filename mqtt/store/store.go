@@ -3,6 +3,7 @@
 package store
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -25,7 +26,13 @@ var buckets = map[mqtt.Table][]byte{
 var tables = []mqtt.Table{mqtt.Bodies, mqtt.Sessions, mqtt.Queued, mqtt.Retained, mqtt.Received}
 
 // metaBucket holds what is said of the file itself.
-var metaBucket, gatewayKey = []byte("meta"), []byte("gateway")
+var metaBucket, ownerKey = []byte("meta"), []byte("owner")
+
+// Owner is the gateway that a file belongs to.
+type Owner struct {
+	Gateway string `json:"gateway"` // its id; empty: it was not noted
+	Starts  uint64 `json:"starts"`  // how often that had started when it was noted
+}
 
 // kind is what the file holds. Whoever adds a table, or changes what rows mean so that
 // an older version would misunderstand them, raises the format.
@@ -61,7 +68,7 @@ func Open(path string, log *logrus.Logger) (*Store, error) {
 
 // Content is what a file holds.
 type Content struct {
-	Gateway            string // the id of the gateway that it belongs to; empty: it was not noted
+	Owner
 	Sessions, Retained int
 }
 
@@ -74,34 +81,38 @@ func Inspect(path string) (c Content, err error) {
 		return 0
 	}
 	err = boltfile.Inspect(path, func(tx *bbolt.Tx) error {
-		if b := tx.Bucket(metaBucket); b != nil {
-			c.Gateway = string(b.Get(gatewayKey))
-		}
+		c.Owner = owner(tx)
 		c.Sessions, c.Retained = count(tx, mqtt.Sessions), count(tx, mqtt.Retained)
 		return nil
 	})
 	return c, err
 }
 
-// Gateway is the id of the gateway that the file belongs to; empty if it was not noted.
-func (s *Store) Gateway() (id string, err error) {
-	err = s.db.View(func(tx *bbolt.Tx) error {
-		if b := tx.Bucket(metaBucket); b != nil {
-			id = string(b.Get(gatewayKey))
-		}
-		return nil
-	})
-	return id, err
+func owner(tx *bbolt.Tx) (o Owner) {
+	if b := tx.Bucket(metaBucket); b != nil {
+		_ = json.Unmarshal(b.Get(ownerKey), &o) // what makes no sense was not noted
+	}
+	return o
 }
 
-// Claim notes the id of the gateway that the file belongs to.
-func (s *Store) Claim(gateway string) error {
+// Owner is the gateway that the file belongs to.
+func (s *Store) Owner() (o Owner, err error) {
+	err = s.db.View(func(tx *bbolt.Tx) error { o = owner(tx); return nil })
+	return o, err
+}
+
+// Claim notes the gateway that the file belongs to.
+func (s *Store) Claim(o Owner) error {
+	value, err := json.Marshal(o)
+	if err != nil {
+		return err
+	}
 	return s.db.Update(func(tx *bbolt.Tx) error {
 		b, err := tx.CreateBucketIfNotExists(metaBucket) // a file of before has none
 		if err != nil {
 			return err
 		}
-		return b.Put(gatewayKey, []byte(gateway))
+		return b.Put(ownerKey, value)
 	})
 }
 

@@ -236,3 +236,64 @@ func TestBusyIsNotWrong(t *testing.T) {
 	assert.Equal(t, 429, status)
 	assert.Contains(t, answer, "too-busy")
 }
+
+// aCopy is a backup that is written once it is released.
+type aCopy struct {
+	begun, release, closed chan struct{}
+	cut                    bool
+}
+
+func (c *aCopy) Name() string { return "house.tar" }
+func (c *aCopy) Bytes() int64 { return 5 }
+func (c *aCopy) Close()       { close(c.closed) }
+func (c *aCopy) Write(w io.Writer) error {
+	close(c.begun)
+	<-c.release
+	if c.cut {
+		return fmt.Errorf("the client has gone")
+	}
+	_, err := io.WriteString(w, "whole")
+	return err
+}
+
+func TestOneBackupAtATime(t *testing.T) {
+	o, _ := newOffice(t)
+	made := make(chan *aCopy, 1)
+	o.opts.Backup = func() (operator.Backup, error) {
+		c := &aCopy{begun: make(chan struct{}), release: make(chan struct{}), closed: make(chan struct{})}
+		made <- c
+		return c, nil
+	}
+	o.restart()
+	token := o.signIn(`{"key":"right"}`)
+	answered := make(chan string, 1)
+	r := httptest.NewRequest("GET", "/operator/backup", nil)
+	r.Header.Set("Authorization", "Bearer "+token)
+	go func() {
+		w := httptest.NewRecorder()
+		o.service.ServeHTTP(w, r)
+		answered <- fmt.Sprintln(w.Code, w.Header().Get("Content-Length"), w.Header().Get("Content-Disposition"), w.Body)
+	}()
+	first := <-made
+	<-first.begun
+	status, answer := o.ask("GET", "/operator/backup", token, "")
+	assert.Equal(t, 409, status, answer)
+	close(first.release)
+	assert.Equal(t, `200 5 attachment; filename="house.tar" whole`+"\n", <-answered)
+	<-first.closed
+
+	o.opts.Backup = func() (operator.Backup, error) { return nil, fmt.Errorf("no space left on device") }
+	o.restart()
+	token = o.signIn(`{"key":"right"}`)
+	status, answer = o.ask("GET", "/operator/backup", token, "")
+	assert.Equal(t, 500, status)
+	assert.Contains(t, answer, "no space left on device")
+
+	left := &aCopy{begun: make(chan struct{}), release: make(chan struct{}), closed: make(chan struct{}), cut: true}
+	close(left.release)
+	o.opts.Backup = func() (operator.Backup, error) { return left, nil }
+	o.restart()
+	token = o.signIn(`{"key":"right"}`)
+	assert.PanicsWithError(t, nethttp.ErrAbortHandler.Error(), func() { o.ask("GET", "/operator/backup", token, "") }, "a cut answer looks like one")
+	<-left.closed
+}

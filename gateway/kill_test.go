@@ -252,9 +252,13 @@ func (p *plugs) check() {
 
 // Everybody lives through 100 kills under load, with nothing lost that was a
 // second old.
-func TestAHundredKillsUnderLoad(t *testing.T) {
+func TestAHundredKillsUnderLoad(t *testing.T) { underSiege(t, 100, nil) }
+
+// underSiege kills the program so often. More, if it is not nil, begins what else is to
+// live through it, and returns what checks that from time to time.
+func underSiege(t *testing.T, kills int, more func(*siege) (check func())) {
 	s := &siege{process: newProcess(t), t: t, ledger: &ledger{acked: map[string][]time.Time{}}}
-	s.args = []string{"--mqtt-session-queue", "1000000", "--mqtt-session-queue-bytes", "1000000000", "--limits-mqtt-queue-bytes", "1000000000"}
+	s.args = []string{"--mqtt-session-queue", "1000000", "--mqtt-session-queue-bytes", "1000000000", "--limits-mqtt-queue-bytes", "1000000000", "--allow-callbacks", "127.0.0.1", "--limits-failures", "1000000"}
 	s.start()
 	_, end := s.receivePaho("paho")
 	defer func() { end() }()
@@ -268,6 +272,10 @@ func TestAHundredKillsUnderLoad(t *testing.T) {
 	s.publishNode("node")
 	s.publishMosquitto("mosquitto")
 	tasmota := s.plugs()
+	check := func() {}
+	if more != nil {
+		check = more(s)
+	}
 
 	slowest := time.Duration(0)
 	for i := range kills {
@@ -279,11 +287,13 @@ func TestAHundredKillsUnderLoad(t *testing.T) {
 		slowest = max(slowest, s.started)
 		if i%10 == 9 {
 			tasmota.check()
+			check()
 		}
 		require.False(t, t.Failed(), s.out)
 	}
 	s.over.Store(true)
 	s.running.Wait()
+	check()
 	defer s.connectPaho(away, false)() // it was away all the time
 	s.verify()
 	t.Logf("slowest start: %s", slowest)

@@ -84,7 +84,7 @@ func (r *running) followByDevice(address string, window int) func() []int {
 func followByProgram(t *testing.T, address string) func() []int {
 	path, err := buildOnce()
 	require.NoError(t, err)
-	cmd := exec.Command(path, "join", "--data-dir", t.TempDir(), "--udp=" + address, "--secret-key", key, "--json", "5")
+	cmd := exec.Command(path, "join", "--data-dir", t.TempDir(), "--udp="+address, "--secret-key", key, "--json", "5")
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	said, err := cmd.StderrPipe()

@@ -26,6 +26,7 @@ func (c *conn) handle(pk *packets.Packet) (done bool, err error) {
 		return false, c.pubrec(pk.PacketID, pk.ReasonCode)
 	case packets.Pubcomp:
 		c.session.completed(pk.PacketID)
+		c.acknowledgeNow()
 	case packets.Pubrel, packets.Subscribe, packets.Unsubscribe:
 		if c.inbox != nil {
 			kept := *pk

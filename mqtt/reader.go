@@ -111,9 +111,7 @@ func (c *conn) readLoop() error {
 		_, err := c.r.Peek(1) // waits; what it says, it says once
 		c.begun = true
 		if err == nil && c.readPlain() {
-			if c.spoke && c.r.Buffered() == 0 {
-				acknowledgeSegments(c.nc)
-			}
+			c.acknowledgeNow()
 			continue
 		}
 		done := false
@@ -128,6 +126,14 @@ func (c *conn) readLoop() error {
 		case done || err != nil:
 			return err
 		}
+	}
+}
+
+// acknowledgeNow has acknowledgements that nothing is answered to acknowledged by the
+// system, where the client may be waiting with what it publishes.
+func (c *conn) acknowledgeNow() {
+	if c.spoke && c.r.Buffered() == 0 {
+		acknowledgeSegments(c.nc)
 	}
 }
 

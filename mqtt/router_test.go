@@ -83,3 +83,16 @@ func TestAChangeElsewhereKeepsARoute(t *testing.T) {
 		five = again
 	}
 }
+
+func TestASharedSubscriptionTakesTurnsForEver(t *testing.T) {
+	g := &group{targets: make([]target, 3)}
+	for _, turn := range []uint32{0, 1<<31 - 1, 1 << 31, 1<<32 - 1} {
+		g.turn.Store(turn)
+		for range 3 {
+			n := g.next()
+			if n < 0 || n > 2 { // as it was on machines of 32 bits
+				t.Fatalf("turn %d: target %d", turn, n)
+			}
+		}
+	}
+}

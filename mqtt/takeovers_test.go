@@ -1,5 +1,3 @@
-//go:build long
-
 package mqtt_test
 
 import (
@@ -13,7 +11,7 @@ import (
 
 // A thousand takeovers and a hundred restarts: what is retained of a client's state is
 // what its newest connection said, and never a will of one before.
-func TestLongTakeoversAndRestarts(t *testing.T) {
+func TestAThousandTakeoversAndAHundredRestarts(t *testing.T) {
 	d := newDisk(t, nil)
 	state := func(c *client, said string) {
 		code := c.publishPacket(packets.Packet{FixedHeader: packets.FixedHeader{Qos: 1, Retain: true}, TopicName: "state/x", Payload: []byte(said)})

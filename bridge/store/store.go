@@ -44,7 +44,8 @@ type Store struct {
 	db *boltfile.File
 
 	mu       sync.Mutex
-	pending  *group // nil: nothing to write
+	pending  *group             // nil: nothing to write
+	late     map[string]*[]byte // documents that could not be written, by key
 	closed   bool
 	wake     chan struct{} // there is something pending, or it is closed
 	done     chan struct{} // the writer has ended
@@ -184,7 +185,7 @@ func (s *Store) write() {
 	defer close(s.done)
 	for {
 		var retry <-chan time.Time
-		if len(s.failed) > 0 {
+		if len(s.failed) > 0 || s.anyLate() {
 			retry = time.After(retryEvery)
 		}
 		select {
@@ -195,7 +196,7 @@ func (s *Store) write() {
 		g, closed := s.pending, s.closed
 		s.pending = nil
 		s.mu.Unlock()
-		if g == nil && len(s.failed) > 0 {
+		if g == nil && (len(s.failed) > 0 || s.anyLate()) {
 			g = &group{changes: changes{}, done: make(chan struct{})}
 		}
 		if g != nil {
@@ -216,8 +217,12 @@ func (s *Store) commit(g *group) {
 		g.changes = merged
 	}
 	s.failed = nil
-	if g.err = s.put(g.changes); g.err != nil {
+	written, err := s.put(g.changes)
+	if g.err = err; err != nil {
 		s.failed = g.changes
+	}
+	if err == nil {
+		s.notLate(written)
 	}
 	close(g.done)
 }
@@ -242,8 +247,11 @@ func (s *Store) Flush() error {
 	return g.err
 }
 
-func (s *Store) put(c changes) error {
-	return s.db.Update(func(tx *bbolt.Tx) error {
+func (s *Store) put(c changes) (documents map[string]*[]byte, err error) {
+	err = s.db.Update(func(tx *bbolt.Tx) (err error) {
+		if documents, err = s.putLate(tx); err != nil {
+			return err
+		}
 		b := tx.Bucket(sendersBucket)
 		for _, id := range slices.Sorted(maps.Keys(c)) { // in order: fewer pages are touched
 			key := binary.BigEndian.AppendUint32(nil, uint32(id))
@@ -263,6 +271,7 @@ func (s *Store) put(c changes) error {
 		}
 		return nil
 	})
+	return documents, err
 }
 
 // Meta returns the small value of that key. The first time it is what make
@@ -288,29 +297,6 @@ func (s *Store) Meta(key string, make func() []byte) ([]byte, error) {
 		return nil, closedError(err)
 	}
 	return value, nil
-}
-
-// Document is a value of any size in the store, read and written as a whole.
-type Document struct {
-	store *Store
-	key   []byte
-}
-
-// Document returns the document of that key. It shares its keys with Meta.
-func (s *Store) Document(key string) Document { return Document{s, []byte(key)} }
-
-// Load returns the document, or nil where nothing was saved yet.
-func (d Document) Load() (value []byte, err error) {
-	err = d.store.db.View(func(tx *bbolt.Tx) error {
-		value = slices.Clone(tx.Bucket(metaBucket).Get(d.key))
-		return nil
-	})
-	return value, closedError(err)
-}
-
-// Save writes the document. It returns once it is on disk.
-func (d Document) Save(value []byte) error {
-	return closedError(d.store.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(d.key, value) }))
 }
 
 func closedError(err error) error {

@@ -213,11 +213,22 @@ func TestWhatAFullDiskDidNotTakeIsWrittenOnceThereIsRoom(t *testing.T) {
 	require.Error(t, s.Delete(9)())
 	require.ErrorContains(t, s.Healthy(), "senders cannot be written to disk")
 	require.Error(t, s.Flush())
+	house := s.Document("house")
+	require.Error(t, house.Save([]byte("one")))
+	require.Error(t, house.Save([]byte("two")))
 	empty()
 	want := map[bridge.SenderID]bridge.Record{1: {ID: 1, Seen: 2}}
 	require.Eventually(t, func() bool { return assert.ObjectsAreEqual(want, load(t, s)) }, 10*time.Second, time.Millisecond, "nobody has to save anything for it")
 	require.Eventually(t, func() bool { return s.Healthy() == nil }, 20*time.Second, time.Millisecond)
 	require.NoError(t, s.Save(bridge.Record{ID: 2, Seen: 1})())
+	value, err := house.Load()
+	require.NoError(t, err)
+	assert.Equal(t, "two", string(value))
+	require.NoError(t, house.Save([]byte("three")))
+	require.NoError(t, s.Save(bridge.Record{ID: 2, Seen: 2})())
+	value, err = house.Load()
+	require.NoError(t, err)
+	assert.Equal(t, "three", string(value), "what was late is not written again")
 }
 
 func TestAFullDiskAtTheStart(t *testing.T) {

@@ -70,12 +70,15 @@ func TestAPageWithAToken(t *testing.T) {
 	}
 	assert.Contains(t, r.log.String(), "/channels/join", "though requests were logged")
 
+	const told = "the secret key is another than at the last start"
 	r = startWith(t, cfg)
 	status, answer := r.callWith(hear, "GET", "/me", "")
 	assert.Equal(t, 200, status, answer)
+	assert.NotContains(t, r.log.String(), told)
 	r.stop()
 	cfg.SecretKey = "another key than before"
 	r = startWith(t, cfg)
+	assert.Contains(t, r.log.String(), told)
 	status, answer = r.callWith(hear, "GET", "/me", "")
 	assert.Equal(t, 401, status, answer)
 }

@@ -31,6 +31,7 @@ var (
 	errUnfinished = packets.Code{Code: packets.ErrQuotaExceeded.Code, Reason: "too many packets are not complete (" + intake.UnfinishedSetting + ")"}
 	errFault      = errors.New("the gateway failed")
 	errStopping   = errors.New("the gateway is stopping")
+	errUnread     = errors.New("the client does not read its answers")
 )
 
 // conn is one client's connection. Its reader runs in the goroutine of
@@ -77,6 +78,8 @@ type conn struct {
 	leave    func()        // takes it off its session, once
 	mu       sync.Mutex
 	control  []byte // encoded answers, written before messages
+	pings    int    // PINGRESPs, written behind the messages that waited at pinged
+	pinged   uint32
 	farewell []byte // DISCONNECT, written after them
 	parted   bool   // farewell was written: nothing may follow
 	lingers  bool   // it ends because of what the client sent: see linger
@@ -125,11 +128,15 @@ func (c *conn) Fill(buf []byte) []byte {
 		c.control = nil
 	}
 	c.control = c.control[:0]
+	pings, pinged := c.pings, c.pinged
 	c.mu.Unlock()
 	if parted {
 		return buf[:0]
 	}
 	buf = c.session.fill(c, buf, c.broker.now())
+	if pings > 0 && (len(buf) < batch || c.session.passed(pinged)) {
+		buf = c.pong(buf, pings)
+	}
 	if c.oversize > 0 {
 		c.broker.warn(c.clientID, "message dropped: it is larger than the packets that the client takes (its Maximum Packet Size)", c)
 		c.oversize = 0
@@ -157,10 +164,38 @@ func (c *conn) answer(b ...byte) error {
 	c.mu.Unlock()
 	if full {
 		_ = c.nc.Close()
-		return errors.New("the client does not read its answers")
+		return errUnread
 	}
 	c.writer.Wake()
 	return nil
+}
+
+// ping is a PINGREQ. Its answer comes behind the messages that wait for the client
+// now, as far as it may be sent them: a device that sleeps then knows that was all.
+func (c *conn) ping() error {
+	mark := c.session.mark()
+	c.mu.Lock()
+	c.pings++
+	c.pinged = mark
+	full := len(c.control)+2*c.pings > controlBytes
+	c.mu.Unlock()
+	if full {
+		_ = c.nc.Close()
+		return errUnread
+	}
+	c.writer.Wake()
+	return nil
+}
+
+// pong appends answers to pings.
+func (c *conn) pong(buf []byte, pings int) []byte {
+	c.mu.Lock()
+	c.pings -= pings
+	c.mu.Unlock()
+	for range pings {
+		buf = append(buf, packets.Pingresp<<4, 0)
+	}
+	return buf
 }
 
 // answerPacket queues a control packet that the codec encodes.

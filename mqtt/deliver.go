@@ -1,6 +1,10 @@
 package mqtt
 
-import "watchtower/bridge"
+import (
+	"slices"
+
+	"watchtower/bridge"
+)
 
 // deliverRetained keeps a message and delivers it, in one order for all publishers
 // of a topic: the last that a subscriber gets is the one that is retained. Nothing
@@ -29,20 +33,21 @@ func (b *Broker) hand(r *route, m *message, owe *[]*session) error {
 	m.many = len(r.targets)+len(r.groups) > 1
 	offered, dropped, out := 0, 0, 0
 	tally := func(t *target, v verdict) {
-		v.count(b.hub.Counters())
-		if !v.took() {
-			b.overflowed(t.session, v)
-		} else {
-			out++
-		}
-		if v == owing {
+		switch {
+		case v == owing:
 			*owe = append(*owe, t.session)
+			fallthrough
+		case v == taken:
+			out++
+		default:
+			v.count(b.hub.Counters())
+			b.overflowed(t.session, v)
+			if t.member && v != gone {
+				dropped++
+			}
 		}
 		if t.member && v != gone {
 			offered++
-			if !v.took() {
-				dropped++
-			}
 		}
 	}
 	for i := range r.targets {
@@ -86,7 +91,9 @@ func (g *group) offer(m *message, patient bool) (*target, verdict) {
 	var later []*target // not connected, when they were looked at
 	t, v := &g.targets[first], gone
 	try := func(next *target, patient bool) bool {
-		got := next.session.offer(next.delivery(m), patient)
+		d := next.delivery(m)
+		d.marks |= markShared
+		got := next.session.offer(d, patient)
 		if v == gone || got.took() {
 			t, v = next, got
 		}
@@ -111,4 +118,29 @@ func (g *group) offer(m *message, patient bool) (*target, verdict) {
 		}
 	}
 	return t, v
+}
+
+// passOn gives what a session that has ended got by shared subscriptions, and did not
+// acknowledge, to others that have those (MQTT 5, 4.8.2).
+func (b *Broker) passOn(s *session, shared []string) {
+	for _, m := range s.orphans {
+		again := &message{topic: m.topic, payload: m.payload, extras: m.extras, expires: m.expires, qos: m.qos, retain: m.retain, channel: m.channel}
+		if m.channel != nil {
+			again.topic = string(b.tree.AppendTopic(nil, m.channel)) // it may have had the short one
+		}
+		v := gone
+		for _, g := range b.router.route([]byte(again.topic)).groups {
+			if slices.Contains(shared, g.filter) {
+				var t *target
+				t, v = g.offer(again, false)
+				b.overflowed(t.session, v)
+				v.count(s.counters)
+				break // it was one delivery, of one of them
+			}
+		}
+		if v == gone {
+			s.counters.Drop(bridge.MQTT, bridge.Disconnected, 1)
+		}
+	}
+	s.orphans = nil
 }

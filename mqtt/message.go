@@ -261,6 +261,7 @@ type marks byte
 
 const (
 	markReleased marks = 1 << iota // PUBREC came: it is PUBREL that may have to be sent again
+	markShared                     // by a shared subscription: another may get it
 )
 
 func (d *delivery) is(m marks) bool { return d.marks&m != 0 }

@@ -32,7 +32,7 @@ func (s *session) fill(c *conn, buf []byte, now time.Time) []byte {
 		if d == nil {
 			break
 		}
-		if d.is(markReleased) {
+		if again && d.is(markReleased) { // released at QoS 2: on an earlier connection
 			buf = appendPubrel(buf, d.id)
 			continue
 		}
@@ -47,7 +47,9 @@ func (s *session) fill(c *conn, buf []byte, now time.Time) []byte {
 			s.settle(s.sent - 1)
 		}
 	}
-	s.relieve(false)
+	if s.pressed != nil || s.slow {
+		s.relieve(false)
+	}
 	return buf
 }
 
@@ -119,7 +121,7 @@ func (s *session) find(id uint16) int {
 // settle ends the delivery at i of those that were sent.
 func (s *session) settle(i int) {
 	d := s.inflight.At(i)
-	if d.seq == s.suspect {
+	if s.tries > 0 && d.seq == s.suspect { // suspect is on another line of the cache
 		s.tries = 0
 	}
 	s.uncount(d)
@@ -145,7 +147,9 @@ func (s *session) finish(id uint16, released bool) {
 	if i := s.find(id); i >= 0 && s.inflight.At(i).is(markReleased) == released {
 		s.settle(i)
 		s.overtaken = max(s.overtaken, uint16(i))
-		s.relieve(false)
+		if s.pressed != nil || s.slow {
+			s.relieve(false)
+		}
 	}
 	c := s.conn
 	more := s.queue.Len() > 0 || s.sent < s.inflight.Len()
@@ -166,7 +170,7 @@ func (s *session) recorded(id uint16) (known bool) {
 	}
 	if d := s.inflight.At(i); !d.is(markReleased) {
 		d.marks |= markReleased
-		if d.seq == s.suspect {
+		if s.tries > 0 && d.seq == s.suspect {
 			s.tries = 0
 		}
 		s.overtaken = max(s.overtaken, uint16(i))
@@ -175,12 +179,17 @@ func (s *session) recorded(id uint16) (known bool) {
 	return true
 }
 
-// releasedCount is how many of those in flight the client has.
-func (s *session) releasedCount() (n int) {
-	for i := range s.inflight.Len() {
-		if s.inflight.At(i).is(markReleased) {
-			n++
-		}
-	}
-	return n
+// mark is the end of what waits now, for passed.
+func (s *session) mark() uint32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.left + uint32(s.queue.Len())
+}
+
+// passed reports whether all was sent that waited at a mark, on this connection or
+// an earlier one.
+func (s *session) passed(mark uint32) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sent == s.inflight.Len() && int32(s.left-mark) >= 0
 }

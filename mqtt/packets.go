@@ -36,7 +36,7 @@ func (c *conn) handle(pk *packets.Packet) (done bool, err error) {
 		}
 		return false, c.inOrder(pk)
 	case packets.Pingreq:
-		return false, c.answer(packets.Pingresp<<4, 0)
+		return false, c.ping()
 	case packets.Disconnect:
 		c.caughtUp()
 		return true, c.goodbye(pk)

@@ -43,9 +43,6 @@ func (s *session) press(d *delivery, weight int, v verdict) verdict {
 
 // relieve lets publishers go on once the queue is down to three quarters, or anyway.
 func (s *session) relieve(anyway bool) {
-	if s.pressed == nil && !s.slow {
-		return
-	}
 	waiting, bytes := s.queue.Len()-s.backlog, s.bytes
 	if anyway || waiting <= s.limits.messages/2 && bytes <= s.limits.bytes/2 {
 		s.slow = false

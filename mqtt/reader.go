@@ -197,7 +197,7 @@ func (c *conn) readPlain() (any bool) {
 		case err != nil:
 			return any
 		case b[0] == packets.Pingreq<<4 && b[1] == 0:
-			if c.answer(packets.Pingresp<<4, 0) != nil {
+			if c.ping() != nil {
 				return any // the connection is closed: the next read says so
 			}
 			_, _ = c.r.Discard(2) // they are buffered

@@ -58,6 +58,7 @@ type receivers struct {
 
 // group is a shared subscription: one of its targets gets a message.
 type group struct {
+	filter  string // share name included
 	targets []target
 	turn    atomic.Uint32
 }
@@ -321,7 +322,7 @@ func newReceivers(of []*subscription) *receivers {
 		case sub.shared:
 			g := groups[sub.filter]
 			if g == nil {
-				g = &group{}
+				g = &group{filter: sub.filter}
 				groups[sub.filter] = g
 				rs.groups = append(rs.groups, g)
 			}

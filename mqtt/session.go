@@ -31,7 +31,8 @@ type session struct {
 	bytes int // weight of queue and inflight, without the backlog
 	loose int // see budget
 	ended bool
-	noted bool // it is on the keeper's list
+	noted bool   // it is on the keeper's list
+	left  uint32 // how many have left the queue: what waits is known again by that
 
 	lent         int         // see budget
 	limits       queueLimits // it does not change, nor does keeper
@@ -55,6 +56,8 @@ type session struct {
 	lastSaved uint64    // lastSeq, when the keeper last looked
 	suspect   uint64    // seq of what may be more than the client can take
 	attached  time.Time // when its connection began
+
+	orphans []*message // what another of a shared subscription is to get, once it has ended
 
 	key      sessionKey
 	hold     *bridge.Hold
@@ -217,6 +220,7 @@ func (s *session) push(d delivery, weight int) {
 // pop takes the oldest off the queue. It is still counted.
 func (s *session) pop() delivery {
 	d := s.queue.Pop()
+	s.left++
 	if d.backlog {
 		s.backlog--
 	}
@@ -231,6 +235,7 @@ func (s *session) discard() {
 	}
 	s.uncount(d)
 	s.queue.RemoveAt(0)
+	s.left++
 }
 
 // uncount ends what a delivery counts for.
@@ -301,15 +306,24 @@ func (s *session) end() *conn {
 	s.ended = true
 	s.limits.all.sessions.Add(-1)
 	s.changed(true)
-	s.counters.Drop(bridge.MQTT, bridge.Disconnected, s.queue.Len()+s.inflight.Len()-s.releasedCount())
 	s.limits.all.used.Add(-s.received.bytes())
 	s.received = nil
-	for _, q := range []*outbound.Fifo[delivery]{&s.queue, &s.inflight} {
+	lost := 0
+	for _, q := range []*outbound.Fifo[delivery]{&s.inflight, &s.queue} {
 		for i := range q.Len() {
-			s.uncount(q.At(i))
+			d := q.At(i)
+			s.uncount(d)
+			switch {
+			case d.is(markReleased): // the client has it
+			case d.is(markShared) && d.qos > 0:
+				s.orphans = append(s.orphans, d.m)
+			default:
+				lost++
+			}
 		}
 		q.Clear()
 	}
+	s.counters.Drop(bridge.MQTT, bridge.Disconnected, lost)
 	s.backlog = 0
 	s.limits.all.settle(s)
 	c := s.conn

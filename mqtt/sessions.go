@@ -237,9 +237,13 @@ func (b *Broker) discard(s *session) {
 	if will != nil {
 		b.sendWill(s, will) // the session's end is the end of the delay
 	}
+	var shared []string // what it had of shared subscriptions
 	s.subMu.Lock()
 	for _, sub := range s.subs {
 		b.router.remove(sub)
+		if sub.shared {
+			shared = append(shared, sub.filter)
+		}
 	}
 	clear(s.subs)
 	s.subBytes = 0
@@ -248,6 +252,7 @@ func (b *Broker) discard(s *session) {
 	}
 	clear(s.channels)
 	s.subMu.Unlock()
+	b.passOn(s, shared)
 	b.hub.Release(s.hold)
 }
 

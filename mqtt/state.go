@@ -53,6 +53,7 @@ const (
 	flagBacklog  = 1 << 2
 	flagQoS2     = 1 << 3 // of a message with flagQoS1 besides
 	flagReleased = 1 << 4
+	flagShared   = 1 << 5
 	messageExtra = 9
 )
 
@@ -215,6 +216,9 @@ func encodeQueued(body uint64, d *delivery) []byte {
 	if d.is(markReleased) {
 		flags |= flagReleased
 	}
+	if d.is(markShared) {
+		flags |= flagShared
+	}
 	b = append(b, flags)
 	if d.subIDs != nil {
 		for _, id := range *d.subIDs {
@@ -236,6 +240,9 @@ func decodeQueued(b []byte) (body uint64, d delivery, err error) {
 	}
 	if b[10]&flagReleased != 0 && d.id != 0 {
 		d.marks |= markReleased
+	}
+	if b[10]&flagShared != 0 {
+		d.marks |= markShared
 	}
 	var ids []int
 	for b = b[11:]; len(b) > 0; {

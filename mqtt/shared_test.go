@@ -1,0 +1,81 @@
+package mqtt_test
+
+import (
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"watchtower/bridge"
+)
+
+// MQTT 5, 4.8.2: what was acknowledged to its publisher, and not by the consumer whose
+// session ends, is another's.
+func TestWhatAnEndedConsumerHadIsAnothers(t *testing.T) {
+	versions(t, func(t *testing.T, version byte) {
+		for qos := byte(1); qos <= 2; qos++ {
+			for filter, topic := range map[string]string{
+				"$share/g/own/jobs": "own/jobs", "$share/g/watchtower/channels/5/broadcast/+": "watchtower/channels/5/broadcast",
+				"$share/g/watchtower/channels/5/broadcast": "watchtower/channels/5/broadcast",
+			} {
+				h := build(t, nil)
+				first := h.join(connect{id: "first", version: version, props: packets.Properties{ReceiveMaximum: 3}})
+				first.subscribe(qos, filter)
+				first.subscribe(qos, "own/alone")
+				stranger := h.join(connect{id: "stranger", version: version})
+				stranger.subscribe(qos, "$share/other"+filter[len("$share/g"):])
+				pub := h.join(connect{id: "pub"})
+				pub.publish(1, "own/alone", "its own")
+				for i := range 6 {
+					pub.publish(2, topic, strconv.Itoa(i))
+				}
+				assert.Equal(t, "its own", string(first.read(packets.Publish).Payload))
+				done := first.read(packets.Publish) // of 0 to 5, this one is done
+				first.answers([]byte{0, packets.Puback, packets.Pubrec}[qos], done.PacketID)
+				if qos == 2 { // or the client has it at least
+					first.read(packets.Pubrel)
+				}
+				first.ping()
+				second := h.join(connect{id: "second", version: version})
+				second.subscribe(qos, filter)
+				h.lose(first, 3)
+				assert.Equal(t, []string{"1", "2", "3", "4", "5"}, second.bodies(), "%s at QoS %d", filter, qos)
+				assert.Equal(t, []string{"0", "1", "2", "3", "4", "5"}, stranger.bodies(), "as before: once")
+				assert.Equal(t, 1, h.dropped(bridge.Disconnected), "what was for it alone")
+			}
+		}
+	})
+}
+
+// It waits for a consumer that is away, and over a restart; if there is none left it is
+// counted.
+func TestWhatAnEndedConsumerHadWaitsForAnother(t *testing.T) {
+	d := newDisk(t, nil)
+	away := d.join(lasting("away", 5))
+	away.subscribe(2, "$share/g/own/jobs")
+	d.lose(away, 0)
+	gone := d.join(lasting("gone", 5))
+	gone.subscribe(2, "$share/g/own/jobs")
+	pub := d.join(connect{id: "pub"})
+	for i := range 3 {
+		require.Zero(t, pub.publish(2, "own/jobs", strconv.Itoa(i)))
+	}
+	for range 3 {
+		gone.read(packets.Publish)
+	}
+	d.restart()
+	d.join(connect{id: "gone", version: 5}) // anew: its session ends
+	away = d.join(lasting("away", 5))
+	for i := range 3 {
+		assert.Equal(t, strconv.Itoa(i), string(away.exactly().Payload))
+	}
+	pub = d.join(connect{id: "pub"})
+	pub.publish(2, "own/jobs", "nobody's")
+	away.read(packets.Publish)
+	last := d.join(connect{id: "away", version: 5})
+	last.ping()
+	require.Eventually(t, func() bool { return d.dropped(bridge.Disconnected) == 1 }, 5*time.Second, time.Millisecond)
+}

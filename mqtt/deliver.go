@@ -33,11 +33,11 @@ func (b *Broker) hand(r *route, m *message, owe *[]*session) error {
 	m.many = len(r.targets)+len(r.groups) > 1
 	offered, dropped, out := 0, 0, 0
 	tally := func(t *target, v verdict) {
-		switch {
-		case v == owing:
+		switch v {
+		case owing:
 			*owe = append(*owe, t.session)
 			fallthrough
-		case v == taken:
+		case taken:
 			out++
 		default:
 			v.count(b.hub.Counters())

@@ -56,21 +56,17 @@ func (c *conn) reportUnanswered() {
 	c.unanswered = 0
 }
 
-// blame counts the end of a connection against the first message that it was sent and
-// did not acknowledge, and gives that up the fifth time.
+// blame counts the end of a connection against the message that it was sent first, if
+// the client has acknowledged nothing since, and gives that up the fifth time.
 func (s *session) blame() (tooMuch *message) {
 	if s.sent == 0 || !s.durable {
 		return nil
 	}
-	i := 0
-	for i < s.sent && s.inflight.At(i).is(markReleased) {
-		i++
-	}
-	if i == s.sent {
+	d := s.inflight.At(0)
+	if d.is(markReleased) { // there was more before what it has not acknowledged
 		s.suspect, s.tries = 0, 0
 		return nil
 	}
-	d := s.inflight.At(i)
 	if d.seq != s.suspect {
 		s.suspect, s.tries = d.seq, 0
 	}
@@ -78,7 +74,7 @@ func (s *session) blame() (tooMuch *message) {
 		return nil
 	}
 	tooMuch = d.m
-	s.settle(i)
+	s.settle(0)
 	s.counters.Drop(bridge.MQTT, bridge.Failed, 1)
 	return tooMuch
 }

@@ -3,6 +3,7 @@ package mqtt_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -26,6 +27,7 @@ type exacting struct {
 	under    []outgoing
 	sent     int
 	released int // PUBCOMPs
+	lastID   uint16
 
 	// As a receiver:
 	expected int
@@ -45,6 +47,16 @@ const exchanged = 3000
 func (e *exacting) fault(format string, args ...any) {
 	if len(e.wrong) < 5 {
 		e.wrong = append(e.wrong, fmt.Sprintf(format, args...))
+	}
+}
+
+// free is an id of seven that is not in use.
+func (e *exacting) free() uint16 {
+	for {
+		e.lastID = e.lastID%7 + 1
+		if !slices.ContainsFunc(e.under, func(o outgoing) bool { return o.id == e.lastID }) {
+			return e.lastID
+		}
 	}
 }
 
@@ -78,7 +90,7 @@ func (e *exacting) done() bool {
 func (e *exacting) run() {
 	for !e.done() {
 		for e.sent < exchanged && len(e.under) < 5 {
-			o := outgoing{id: uint16(e.sent%7 + 1), n: e.sent}
+			o := outgoing{id: e.free(), n: e.sent}
 			e.sent++
 			e.under = append(e.under, o)
 			e.publish(o, false)

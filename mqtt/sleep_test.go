@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/mochi-mqtt/server/v2/packets"
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -80,5 +79,4 @@ func TestAPingIsAnsweredInTheMidstOfAFlow(t *testing.T) {
 	}
 	close(stop)
 	<-done
-	assert.NotEmpty(t, sub.all())
 }

@@ -35,6 +35,7 @@ type Link struct {
 	patience time.Duration
 	busy     atomic.Int64 // jobs queued or being fanned out
 	closed   atomic.Bool  // nobody takes jobs any more
+	late     atomic.Bool  // one came all the same
 
 	everything bool // it gets messages without members too
 
@@ -134,6 +135,9 @@ func (l *Link) reject(j Job) {
 	if l.wants != nil {
 		l.counters.Drop(l.protocol, LinkFull, 1)
 	}
+	if l.closed.Load() {
+		l.late.Store(true)
+	}
 	l.counters.Drop(l.protocol, LinkFull, n)
 	j.Done(l.counters, l.protocol, n, n)
 	l.busy.Add(-1)
@@ -214,6 +218,9 @@ func (l *Link) fill(batch []Job) []Job {
 
 // Idle reports whether nothing is queued or being fanned out.
 func (l *Link) Idle() bool { return l.busy.Load() == 0 }
+
+// Late reports whether a job came when Run had ended, and was refused.
+func (l *Link) Late() bool { return l.late.Load() }
 
 // Queued returns how many messages wait.
 func (l *Link) Queued() int { return len(l.jobs) }

@@ -275,6 +275,8 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	g.retract()
 	if !finished {
 		g.log.Warn("some connections did not end within shutdown_timeout")
+	} else if e := g.web.KeepHistory(); e != nil {
+		g.log.WithError(e).Warn("where the history ended was not written")
 	}
 	return errors.Join(err, g.closeStores())
 }

@@ -187,7 +187,7 @@ func (g *Gateway) httpOptions(secure *tls.Config) http.Options {
 	for _, p := range g.cfg.HTTP.TrustedProxies {
 		o.TrustedProxies = append(o.TrustedProxies, p.String())
 	}
-	o.History = http.HistoryOptions{Messages: g.cfg.History.Messages, Age: g.cfg.History.Age, Bytes: g.cfg.History.Bytes}
+	o.History = http.HistoryOptions{Messages: g.cfg.History.Messages, Age: g.cfg.History.Age, Bytes: g.cfg.History.Bytes, Store: g.store.Document("history")}
 	o.Callbacks.Allow, o.Callbacks.PublicOnly = g.cfg.Callbacks.Allow, g.cfg.Callbacks.PublicOnly
 	o.Callbacks.Timeout = g.cfg.Callbacks.Timeout
 	o.Callbacks.Retries, o.Callbacks.RetryGap = g.cfg.Callbacks.Retries, g.cfg.Callbacks.RetryGap

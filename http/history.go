@@ -23,6 +23,7 @@ type history struct {
 
 	mu       sync.Mutex
 	begun    time.Time
+	run      uint64 // by which places are known as this history's
 	channels map[bridge.Channel]*past
 	emptied  list.List // the pasts of which no record is kept, in the order in which they lost the last
 	oldest   record    // the head of a ring of all records, in their order
@@ -37,6 +38,10 @@ type HistoryOptions struct {
 	Messages int           // of each channel
 	Age      time.Duration // of each message
 	Bytes    int           // of all together
+
+	// Store keeps where the history ended over a stop in good order. Nil: after every
+	// start nobody knows what was said before.
+	Store HistoryStore
 }
 
 // past is what is kept of one channel.
@@ -70,6 +75,7 @@ const channelsKept = 1 << 14
 
 func newHistory(opts HistoryOptions, now func() time.Time) *history {
 	h := &history{opts: opts, now: now, begun: now(), channels: map[bridge.Channel]*past{}}
+	h.run = uint64(h.begun.UnixNano())
 	h.oldest.prev, h.oldest.next = &h.oldest, &h.oldest
 	return h
 }
@@ -137,7 +143,7 @@ type since struct {
 }
 
 // position is a place in the history: where a stream began of which no message has
-// come yet. What a gateway knows of places ends with it.
+// come yet. What a gateway knows of places ends with it, if it does not end in good order.
 type position struct {
 	run, number uint64
 }
@@ -154,7 +160,7 @@ func parsePosition(text string) (position, bool) {
 }
 
 // hereLocked is the place behind all that was said.
-func (h *history) hereLocked() position { return position{uint64(h.begun.UnixNano()), h.position} }
+func (h *history) hereLocked() position { return position{h.run, h.position} }
 
 // replay is what somebody has missed.
 type replay struct {

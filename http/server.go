@@ -89,6 +89,9 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Server, error) {
 	}
 	s.metrics = newMetrics(hub, opts.Gate, s.streams, s.callbacks)
 	s.history = newHistory(opts.History, opts.Clock)
+	if err := s.history.goOn(); err != nil { // all that it costs is a gap for everybody
+		log.WithError(err).Warn("where the history ended is not known")
+	}
 	if opts.History.Messages > 0 {
 		s.link.TakeEverything()
 	}

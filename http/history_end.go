@@ -1,0 +1,115 @@
+package http
+
+import (
+	"cmp"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"watchtower/bridge"
+)
+
+// Messages are in memory alone, but where they ended is kept over a stop in good order:
+// who comes back after a start and has heard the last of them has missed nothing, and is
+// not told of a gap. What was kept is taken off the disk before the first message, so
+// that after a crash nobody believes it.
+
+// HistoryStore keeps a document.
+type HistoryStore interface {
+	Load() ([]byte, error)
+	Save([]byte) error
+}
+
+// ending is where a history ended.
+type ending struct {
+	Begun    time.Time
+	Run      uint64
+	Position uint64
+	Lost     lastSaid
+	Channels map[bridge.Channel]lastSaid
+}
+
+// lastSaid is the last message of a channel.
+type lastSaid struct {
+	ID       ulid.ULID
+	Position uint64
+	At       time.Time
+}
+
+func (l loss) said() lastSaid { return lastSaid{l.id, l.position, l.at} }
+func (l lastSaid) loss() loss { return loss{l.ID, l.Position, l.At} }
+
+// goOn makes a new history the one that ended, of which no message is known any more.
+func (h *history) goOn() error {
+	store := h.opts.Store
+	if store == nil || h.opts.Messages == 0 {
+		return nil
+	}
+	b, err := store.Load()
+	if err != nil || len(b) == 0 {
+		return err
+	}
+	if err := store.Save(nil); err != nil {
+		return err // it would be believed after a crash
+	}
+	var e ending
+	if err := json.Unmarshal(b, &e); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.begun, h.run, h.position, h.lost = e.Begun, e.Run, e.Position, e.Lost.loss()
+	for c, last := range e.Channels {
+		p := &past{channel: c, lost: last.loss()}
+		p.emptied = h.emptied.PushBack(p)
+		h.channels[c] = p
+	}
+	return nil
+}
+
+// ended is where the history ends. Channels beyond the bound are as if they were one.
+func (h *history) ended() ending {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := make([]*past, 0, len(h.channels))
+	for _, p := range h.channels {
+		all = append(all, p)
+	}
+	slices.SortFunc(all, func(a, b *past) int { return cmp.Compare(b.last().position, a.last().position) })
+	e := ending{h.begun, h.run, h.position, h.lost.said(), map[bridge.Channel]lastSaid{}}
+	for i, p := range all {
+		last := p.last()
+		if i < channelsKept {
+			e.Channels[p.channel] = last.said()
+		} else if last.position > e.Lost.Position {
+			e.Lost = last.said()
+		}
+	}
+	return e
+}
+
+// last is the last message of a channel, kept or not.
+func (p *past) last() loss {
+	if n := len(p.records); n > 0 {
+		r := p.records[n-1]
+		return loss{r.message.ID, r.position, r.message.Time}
+	}
+	return p.lost
+}
+
+// KeepHistory writes where the history ended. It is called once nothing is said any
+// more, and Serve has returned. A message that came later, when nobody took it, leaves
+// nothing to be believed.
+func (s *Server) KeepHistory() error {
+	store := s.opts.History.Store
+	if store == nil || s.opts.History.Messages == 0 || s.link.Late() {
+		return nil
+	}
+	b, err := json.Marshal(s.history.ended())
+	if err != nil {
+		return err
+	}
+	return store.Save(b)
+}

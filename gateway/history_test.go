@@ -83,11 +83,12 @@ func testHistoryBytes(t *testing.T) {
 	assert.Len(t, r.missed(), 2)
 }
 
-// What a stream missed while the gateway was down is a gap.
+// What a stream missed before the gateway was restarted is a gap.
 func TestARestartIsAGap(t *testing.T) {
 	cfg := testConfig(t)
 	r := startWith(t, cfg)
-	r.stream().broadcast(5, []byte("before"))
+	d := r.stream()
+	d.broadcast(5, []byte("before"))
 	id := ""
 	lines := make(chan string, 10)
 	reg := r.register("page")
@@ -95,6 +96,7 @@ func TestARestartIsAGap(t *testing.T) {
 	_, id, _ = strings.Cut(<-lines, `{"id":"`)
 	id = id[:26]
 	end()
+	d.broadcast(5, []byte("missed"))
 	r.stop()
 	cfg.HTTP.Listen = r.at.HTTP
 	r = startWith(t, cfg)

@@ -181,7 +181,7 @@ func TestWhatOperatorsAreRefused(t *testing.T) {
 		{"GET /operator/senders?order=name", ``, 400, "unknown-parameter"},
 		{"DELETE /operator/sessions/0123456789abcdef", ``, 404, "not-found"},
 		{"DELETE /operator/senders/1", ``, 404, "unknown-sender"},
-		{"DELETE /operator/senders/lamp", ``, 404, "unknown-sender"},
+		{"DELETE /operator/senders/nobody", ``, 404, "unknown-sender"},
 		{"PATCH " + at(1), `{"name":"x"}`, 404, "unknown-sender"},
 		{"POST " + at(1) + "/token", ``, 404, "unknown-sender"},
 		{"PATCH " + at(lamp.ID), `{}`, 400, "invalid-body"},

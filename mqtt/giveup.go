@@ -81,5 +81,18 @@ func (s *session) blame() (tooMuch *message) {
 
 // alone reports whether nothing is to follow for now: the suspect was sent.
 func (s *session) alone() bool {
-	return s.sent > 0 && s.inflight.At(s.sent-1).seq == s.suspect && time.Since(s.attached) < aloneFor
+	return s.lonely != nil && s.sent > 0 && s.inflight.At(s.sent-1).seq == s.suspect
+}
+
+// join has the others follow the suspect.
+func (s *session) join(c *conn) {
+	s.mu.Lock()
+	mine := s.conn == c
+	if mine {
+		s.lonely = nil
+	}
+	s.mu.Unlock()
+	if mine {
+		c.writer.Wake()
+	}
 }

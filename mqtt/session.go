@@ -25,7 +25,7 @@ type session struct {
 	// What each delivery changes comes first, within one line of the processor's cache
 	// (64 bytes), and what it only reads within the next: with fifty sessions on two
 	// cores a line more costs a seventh of the time. The third is its writer's.
-	mu    sync.Mutex // guards what follows down to attached
+	mu    sync.Mutex // guards what follows down to orphans
 	conn  *conn      // nil: away
 	queue outbound.Fifo[delivery]
 	bytes int // weight of queue and inflight, without the backlog
@@ -53,9 +53,9 @@ type session struct {
 	durable   bool   // it outlives its connection: keep > 0
 	stale     bool   // its record has to be written, not only its queue
 
-	lastSaved uint64    // lastSeq, when the keeper last looked
-	suspect   uint64    // seq of what may be more than the client can take
-	attached  time.Time // when its connection began
+	lastSaved uint64      // lastSeq, when the keeper last looked
+	suspect   uint64      // seq of what may be more than the client can take
+	lonely    *time.Timer // until it ends, the suspect is sent alone; nil: with the others
 
 	orphans []*message // what another of a shared subscription is to get, once it has ended
 
@@ -254,9 +254,9 @@ func (s *session) uncount(d *delivery) {
 // The caller holds sessions.mu.
 func (s *session) attach(c *conn) {
 	s.mu.Lock()
-	s.conn, s.sent, s.overtaken, s.attached = c, 0, 0, time.Now()
+	s.conn, s.sent, s.overtaken = c, 0, 0
 	if s.tries >= triesAlone {
-		time.AfterFunc(aloneFor, c.writer.Wake)
+		s.lonely = time.AfterFunc(aloneFor, func() { s.join(c) })
 	}
 	s.hold.Present(bridge.MQTT)
 	s.window = min(window, int(c.receiveMax))
@@ -278,7 +278,7 @@ func (s *session) detach(c *conn, own bool) (was bool, tooMuch *message) {
 		tooMuch = s.blame()
 	}
 	s.conn = nil
-	s.relieve(true)
+	s.letGo()
 	s.hold.Away(bridge.MQTT)
 	s.changed(true)
 	keep := newQueue()
@@ -294,6 +294,15 @@ func (s *session) detach(c *conn, own bool) (was bool, tooMuch *message) {
 	s.limits.all.settle(s)
 	s.counters.Drop(bridge.MQTT, bridge.Disconnected, n-keep.Len())
 	return true, tooMuch
+}
+
+// letGo ends what waits for its connection or by it.
+func (s *session) letGo() {
+	s.relieve(true)
+	if s.lonely != nil {
+		s.lonely.Stop()
+		s.lonely = nil
+	}
 }
 
 // end makes the session refuse deliveries, and drops what waits.
@@ -328,7 +337,7 @@ func (s *session) end() *conn {
 	s.limits.all.settle(s)
 	c := s.conn
 	s.conn = nil
-	s.relieve(true)
+	s.letGo()
 	return c
 }
 

@@ -210,14 +210,20 @@ func TestAPageMissesNothing(t *testing.T) {
 			want = append(want, "from the page")
 			hears("and hears itself")
 
-			r.stop()
-			cfg.HTTP.Listen = r.at.HTTP
-			r = startWith(t, cfg)
-			d = r.stream()
-			r.say(d.id, "after the restart")
-			want = append(want, "… something was missed", "after the restart")
-			eventually(t, "it is told that something may be missing", func() bool { return len(shown()) >= len(want) })
-			assert.Equal(t, want, shown())
+			for _, missed := range []bool{false, true} {
+				cable.set(missed)
+				if missed {
+					r.say(d.id, "what only those heard who were there")
+					want = append(want, "… something was missed")
+				}
+				r.stop()
+				cfg.HTTP.Listen = r.at.HTTP
+				r = startWith(t, cfg)
+				cable.set(false)
+				d = r.stream()
+				say()
+				hears("after a restart, whether something was missed")
+			}
 		})
 	}
 }

@@ -123,7 +123,7 @@ attack: build
 	bin/attack -gateway bin/watchtower
 
 # Measures whether what a message costs grows with channels, members, and what one
-# client makes of them, in five minutes at most, and fails if it does.
+# client makes of them, in eight minutes at most, and fails if it does.
 bench-growth: build
 	$(GO) build -o bin/growth ./bench/growth
 	bin/growth -gateway bin/watchtower

@@ -1,6 +1,9 @@
 package bridge
 
-import "slices"
+import (
+	"slices"
+	"strconv"
+)
 
 // Naming is by which name somebody registers on the wire or over MQTT.
 type Naming struct {
@@ -77,6 +80,27 @@ func (h *Hub) written(hold *Hold, commit func() error) func() error {
 		}
 		return nil
 	}
+}
+
+// Receiver finds whom a text means that is an id in digits, or else a name: of a
+// sender that is known. An id is not looked up.
+func (h *Hub) Receiver(text string) (SenderID, *Error) {
+	if allDigits(text) {
+		n, err := strconv.ParseUint(text, 10, 32)
+		if err != nil || n == 0 {
+			return 0, fault(InvalidReceiver, "receiver", "%.80s is not a whole number from 1 to 4294967295", text)
+		}
+		return SenderID(n), nil
+	}
+	if !ValidName(text) {
+		return 0, fault(InvalidReceiver, "receiver", "%.80q is neither a whole number from 1 to 4294967295 nor a name", text)
+	}
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	if s := h.names[text]; s != nil {
+		return s.id, nil
+	}
+	return 0, fault(UnjoinedReceiver, "receiver", "nobody is named %s here", text)
 }
 
 // Claim makes a hold the one that speaks by its sender's name, among those on

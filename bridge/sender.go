@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"slices"
-	"strconv"
 	"sync/atomic"
 )
 
@@ -280,27 +279,6 @@ func (h *Hub) SenderByID(id SenderID) (*Sender, bool) {
 	defer h.mu.RUnlock()
 	s, ok := h.senders[id]
 	return s, ok
-}
-
-// Receiver finds whom a text means that is an id in digits, or else a name: of a
-// sender that is known. An id is not looked up.
-func (h *Hub) Receiver(text string) (SenderID, *Error) {
-	if allDigits(text) {
-		n, err := strconv.ParseUint(text, 10, 32)
-		if err != nil || n == 0 {
-			return 0, fault(InvalidReceiver, "receiver", "%.80s is not a whole number from 1 to 4294967295", text)
-		}
-		return SenderID(n), nil
-	}
-	if !ValidName(text) {
-		return 0, fault(InvalidReceiver, "receiver", "%.80q is neither a whole number from 1 to 4294967295 nor a name", text)
-	}
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	if s := h.names[text]; s != nil {
-		return s.id, nil
-	}
-	return 0, fault(UnjoinedReceiver, "receiver", "nobody is named %s here", text)
 }
 
 // Forget deletes a sender: its attachments and holds end, its token stops, its

@@ -294,7 +294,10 @@ func flooder(r *running) func() {
 }
 
 func smallQueue(t *testing.T, p bridge.Protocol, join func(*running) func() bool) {
-	r := start(t, func(c *config.Config) { c.HTTP.StreamQueue, c.TCP.Queue, c.MQTT.SessionQueue = 4, 4, 4 })
+	r := start(t, func(c *config.Config) {
+		c.HTTP.StreamQueue, c.TCP.Queue, c.MQTT.SessionQueue = 4, 4, 4
+		c.HTTP.WriteTimeout, c.TCP.WriteTimeout, c.MQTT.WriteTimeout = time.Minute, time.Minute, time.Minute // it is not to end before
+	})
 	flood := flooder(r)
 	join(r)
 	for i := 0; r.dropped(p, bridge.QueueFull) == 0; i++ {

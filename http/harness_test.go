@@ -63,13 +63,14 @@ func (b *loopback) fail(err error) {
 
 // gateway is a server with a hub of its own.
 type gateway struct {
-	t      testing.TB
-	hub    *bridge.Hub
-	bus    *loopback
-	server *http.Server
-	url    string
-	client *nethttp.Client
-	stop   func() // ends Serve and waits for it
+	t       testing.TB
+	hub     *bridge.Hub
+	bus     *loopback
+	server  *http.Server
+	url     string
+	client  *nethttp.Client
+	streams *nethttp.Client // of follow
+	stop    func()          // ends Serve and waits for it
 }
 
 type setting func(*bridge.Options, *http.Options)
@@ -103,12 +104,15 @@ func start(t testing.TB, settings ...setting) *gateway {
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx) }()
 	g := &gateway{t: t, hub: hub, bus: bus, server: s, url: "http://" + s.Addr().String()}
-	holds := described.Transport(&nethttp.Transport{MaxIdleConnsPerHost: 4}, func(err error) { t.Error(err) })
-	g.client = &nethttp.Client{Transport: holds, Timeout: time.Minute}
+	unlike := func(err error) { t.Error(err) }
+	g.client = &nethttp.Client{Transport: described.Transport(&nethttp.Transport{MaxIdleConnsPerHost: 4}, unlike), Timeout: time.Minute}
+	// A stream's connection ends with it: a request that comes at once is not to take it.
+	g.streams = &nethttp.Client{Transport: described.Transport(&nethttp.Transport{}, unlike)}
 	g.stop = sync.OnceFunc(func() {
 		cancel()
 		assert.NoError(t, <-done)
 		g.client.CloseIdleConnections()
+		g.streams.CloseIdleConnections()
 	})
 	t.Cleanup(g.stop)
 	return g
@@ -192,7 +196,7 @@ func (g *gateway) follow(query string, headers ...string) *follower {
 	for i := 0; i < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
 	}
-	resp, err := (&nethttp.Client{Transport: g.client.Transport}).Do(req)
+	resp, err := g.streams.Do(req)
 	require.NoError(g.t, err)
 	require.Equal(g.t, 200, resp.StatusCode)
 	f := &follower{g.t, resp, newReader(resp.Body), cancel}

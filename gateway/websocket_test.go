@@ -201,3 +201,13 @@ func TestIdleWebSocketsArePinged(t *testing.T) {
 	}
 	assert.Positive(t, answers)
 }
+
+// Programs on one machine are told apart in the log by their ports.
+func TestTheLogHasThePortOfAnMQTTWebSocket(t *testing.T) {
+	r := start(t, nil)
+	s := openSocket(t, r.at.HTTP, "/mqtt", "Sec-WebSocket-Protocol: mqtt")
+	s.write(masked(binaryFrame, connectAs(4, "raw", "wrong")))
+	require.Eventually(t, func() bool {
+		return strings.Contains(r.log.String(), fmt.Sprintf("remote=%q", s.conn.LocalAddr().String()))
+	}, patient, time.Millisecond, "a client refused")
+}

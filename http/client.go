@@ -3,6 +3,7 @@ package http
 import (
 	"errors"
 	"fmt"
+	"net"
 	nethttp "net/http"
 	"net/netip"
 	"strings"
@@ -72,6 +73,16 @@ func (s *Server) client(r *nethttp.Request) netip.Addr {
 		a = hop
 	}
 	return a
+}
+
+// remote is the client's address, with its port where no proxy is between.
+func (s *Server) remote(r *nethttp.Request) net.Addr {
+	at := s.client(r)
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil || peer.Addr().Unmap().WithZone("") != at {
+		return &net.TCPAddr{IP: at.AsSlice()}
+	}
+	return &net.TCPAddr{IP: at.AsSlice(), Port: int(peer.Port())}
 }
 
 // caller is who a request counts for at the gate.

@@ -46,7 +46,7 @@ func (s *Server) joinMQTT(w nethttp.ResponseWriter, r *nethttp.Request) error {
 		return err
 	}
 	c := &socket{
-		Conn: conn, peer: p, remote: &net.TCPAddr{IP: s.client(r).AsSlice()}, visitor: visitorOfRequest(r),
+		Conn: conn, peer: p, remote: s.remote(r), visitor: visitorOfRequest(r),
 		forwarded: s.passedUnknownProxy(r), every: s.opts.Heartbeat, patience: s.opts.WriteTimeout,
 	}
 	c.begin()

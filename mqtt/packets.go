@@ -85,7 +85,7 @@ func (c *conn) publish(pk *packets.Packet) error {
 		}
 	}
 	c.spoke = true
-	p := publication{topic: topic, payload: pk.Payload, qos: pk.FixedHeader.Qos, retain: pk.FixedHeader.Retain}
+	p := publication{topic: topic, payload: pk.Payload, qos: pk.FixedHeader.Qos, retain: pk.FixedHeader.Retain, again: pk.FixedHeader.Dup}
 	if c.version == version5 {
 		p.extras, p.lifetime = carried(&pk.Properties), pk.Properties.MessageExpiryInterval
 	}
@@ -118,8 +118,12 @@ func (c *conn) carry(p *publication, id uint16) (a answer, err error) {
 		return a, nil
 	}
 	a = answer{kind: packets.Pubrec, id: id}
-	if fresh, err := c.receive(id); err != nil || !fresh {
+	fresh, err := c.receive(id)
+	switch {
+	case err != nil, !fresh && p.again:
 		return a, err
+	case !fresh:
+		c.reuses()
 	}
 	a.refusal = c.broker.publish(c.session, *p, &a.owe)
 	c.session.delivered()
@@ -169,6 +173,16 @@ func (c *conn) receive(id uint16) (fresh bool, _ error) {
 		return false, c.tooMany()
 	}
 	return fresh, nil
+}
+
+// reuses tells of a client that uses the id of a publish at QoS 2 again that it has not
+// released. What is sent again has DUP set (MQTT-3.3.1-1), so this is a new message: of
+// one of those that never send PUBREL.
+func (c *conn) reuses() {
+	if c.broker.once.allow(c.clientID, "reuses", c.broker.now()) {
+		c.broker.log.WithField("client", shorten(c.clientID)).WithField("remote", c.remote).
+			Info("a client does not release what it publishes at QoS 2 (PUBREL): what comes with the same packet id is taken as a new message, unless it has DUP set")
+	}
 }
 
 // tooMany is a client that has more publishes under way than it was told it may.

@@ -25,6 +25,7 @@ type publication struct {
 	payload  []byte
 	qos      byte
 	retain   bool
+	again    bool // DUP: it may have come before
 	extras   *extras
 	lifetime uint32 // message expiry interval in seconds; 0: none
 }

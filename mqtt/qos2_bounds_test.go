@@ -12,11 +12,16 @@ import (
 )
 
 // publishAll publishes n messages at QoS 2 in one go, and reads what they are answered.
-func (c *client) publishAll(n int) {
+func (c *client) publishAll(n int) { c.t.Helper(); c.publishMany(0x34, n) }
+
+// publishAgain sends them again.
+func (c *client) publishAgain(n int) { c.t.Helper(); c.publishMany(0x3c, n) }
+
+func (c *client) publishMany(first byte, n int) {
 	c.t.Helper()
 	var b bytes.Buffer
 	for id := range n {
-		b.Write(frame(0x34, text("own/x"), u16(uint16(id+1)), props(c.version), []byte("x")))
+		b.Write(frame(first, text("own/x"), u16(uint16(id+1)), props(c.version), []byte("x")))
 	}
 	go func() { _, _ = c.nc.Write(b.Bytes()) }()
 	for id := range n {
@@ -41,12 +46,18 @@ func TestEveryIDMayBeUnderWay(t *testing.T) {
 	c.publishAll(1200)
 	now, _, _ := d.broker.HeldBytes()
 	assert.Less(t, now-queues, 1200*400, "what waits, and the ids")
-	c.publishAll(all) // the first of them again
+	c.publishAgain(1200)
 	held, _ := d.broker.Held("sub")
+	assert.Equal(t, 1200, held)
+	for id := 1200; id < all; id++ {
+		c.raw(frame(0x34, text("own/x"), u16(uint16(id+1)), props(c.version), []byte("x")))
+		c.read(packets.Pubrec)
+	}
+	held, _ = d.broker.Held("sub")
 	assert.Equal(t, all, held)
 	d.restart()
 	c = d.join(lasting("c", 4))
-	c.publishAll(1200)
+	c.publishAgain(1200)
 	held, _ = d.broker.Held("sub")
 	assert.Equal(t, all, held, "they are known still")
 	for _, id := range []uint16{1, 1200, all} {
@@ -56,6 +67,25 @@ func TestEveryIDMayBeUnderWay(t *testing.T) {
 	c.publishAll(1)
 	held, _ = d.broker.Held("sub")
 	assert.Equal(t, all+1, held)
+}
+
+// A client that never releases what it publishes, as some small ones are, uses its ids
+// again: on one connection, and after it was switched off. All of its messages arrive.
+func TestWhoNeverReleasesIsHeard(t *testing.T) {
+	h := build(t, func(o *mqtt.Options) { o.QueueMessages = 100_000 })
+	sub := h.join(lasting("sub", 4))
+	sub.subscribe(1, "own/x")
+	h.lose(sub, 0)
+	for range 2 {
+		c := h.join(lasting("MiniMQTT", 4))
+		for range 3 {
+			c.publishAll(5)
+		}
+		h.lose(c, 0)
+	}
+	held, _ := h.broker.Held("sub")
+	assert.Equal(t, 30, held)
+	assert.Len(t, h.logged("does not release"), 1)
 }
 
 // The ids of a session count as memory, and end with it.

@@ -121,7 +121,7 @@ func TestASensorThatExpires(t *testing.T) {
 	r := startHomely(t, homely(t, nil))
 	h := newHouse(t, r.at.MQTT, 5).start()
 	d := r.named("mqtt", "balcony")
-	d.broadcast(5, []byte(`{"sensors":{"wind":{"unit":"m/s","device_class":"wind_speed","expire_after":2},"rain":{"unit":"mm"}}}`))
+	d.broadcast(5, []byte(`{"sensors":{"wind":{"unit":"m/s","device_class":"wind_speed","expire_after":6},"rain":{"unit":"mm"}}}`))
 	const wind, rain = "sensor.balcony_wind", "sensor.balcony_rain"
 	h.until("they are there", func(s houseStates) bool { return s.States[wind].Found && s.States[rain].State == "unknown" })
 	d.broadcast(5, []byte(`{"wind":3,"rain":1}`))

@@ -41,7 +41,7 @@ func (b *budget) take(s *session, d *delivery, weight int) bool {
 	if !b.room(s, cost, weight) {
 		return false
 	}
-	d.held = true
+	d.marks |= markHeld
 	b.used.Add(entryBytes + d.m.hold())
 	return true
 }
@@ -74,12 +74,12 @@ func (b *budget) room(s *session, cost int64, weight int) bool {
 }
 
 // drop ends a delivery's part.
-func (b *budget) drop(s *session, d *delivery) {
-	if d.held {
+func (b *budget) drop(s *session, d *delivery, weight int) {
+	if d.is(markHeld) {
 		b.used.Add(d.m.unhold() - entryBytes)
 		return
 	}
-	if s.loose -= d.m.weight() + entryBytes; s.loose == 0 && s.lent > 0 && b.used.Load() > b.limit/8 {
+	if s.loose -= weight + entryBytes; s.loose == 0 && s.lent > 0 && b.used.Load() > b.limit/8 {
 		b.settle(s)
 	}
 }

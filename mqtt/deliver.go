@@ -55,7 +55,8 @@ func (b *Broker) hand(r *route, m *message, owe *[]*session) error {
 		if t.noLocal && m.origin == t.session {
 			continue
 		}
-		v := t.session.offer(t.delivery(m), owe != nil)
+		d := t.delivery(m)
+		v := t.session.offer(&d, owe != nil)
 		tally(t, v)
 	}
 	for _, g := range r.groups {
@@ -76,7 +77,11 @@ func (t *target) delivery(m *message) delivery {
 	if t.short {
 		m = m.inShort()
 	}
-	return delivery{m: m, subIDs: t.subIDs, qos: min(t.qos, m.qos), retain: m.retain && t.asIs}
+	d := delivery{m: m, subIDs: t.subIDs, qos: min(t.qos, m.qos)}
+	if m.retain && t.asIs {
+		d.marks = markRetain
+	}
+	return d
 }
 
 // next is whose turn it is. The count is unsigned: it wraps after 2³² messages.
@@ -93,7 +98,7 @@ func (g *group) offer(m *message, patient bool) (*target, verdict) {
 	try := func(next *target, patient bool) bool {
 		d := next.delivery(m)
 		d.marks |= markShared
-		got := next.session.offer(d, patient)
+		got := next.session.offer(&d, patient)
 		if v == gone || got.took() {
 			t, v = next, got
 		}

@@ -259,8 +259,8 @@ func (k *keeper) saveQueue(s *session, atEnd bool) {
 		if len(old) > 0 && old[0].seq == d.seq {
 			row := old[0]
 			old = old[1:]
-			if exact && (row.id != d.id || row.marks != d.marks) { // it was sent since, or released
-				row.id, row.marks = d.id, d.marks
+			if exact && (row.id != d.id || row.marks != d.marks&marksOnDisk) { // it was sent since, or released
+				row.id, row.marks = d.id, d.marks&marksOnDisk
 				k.put(Queued, numberKey(s.number, d.seq), encodeQueued(d.m.saved.number, d))
 			}
 			rows = append(rows, row)
@@ -268,7 +268,7 @@ func (k *keeper) saveQueue(s *session, atEnd bool) {
 		}
 		if k.saveBody(d.m) {
 			k.put(Queued, numberKey(s.number, d.seq), encodeQueued(d.m.saved.number, d))
-			rows = append(rows, savedRow{d.seq, k.group, d.id, d.marks, d.m})
+			rows = append(rows, savedRow{d.seq, k.group, d.id, d.marks & marksOnDisk, d.m})
 		}
 	}
 	for _, row := range old {

@@ -11,7 +11,7 @@ import (
 func TestASessionsHotFieldsAreTogether(t *testing.T) {
 	const line = 64
 	s := &session{}
-	assert.Less(t, unsafe.Offsetof(s.noted), uintptr(line), "with all before it")
+	assert.Less(t, unsafe.Offsetof(s.left), uintptr(line), "with all before it")
 	assert.EqualValues(t, line, unsafe.Offsetof(s.lent), "begins the next")
 	assert.LessOrEqual(t, unsafe.Offsetof(s.lastSeq)+8, uintptr(2*line))
 	assert.EqualValues(t, 2*line, unsafe.Offsetof(s.inflight), "what its writer changes begins the third")

@@ -245,23 +245,25 @@ func (m *message) properties(adds additions) packets.Properties {
 type delivery struct {
 	m      *message
 	subIDs *[]int // shared with the route; nil: none
-	seq    uint64 // at QoS 1 and 2: its number in the session
+	seq    uint64 // at QoS 1 and 2 of a durable session: its number there
 	id     uint16 // packet identifier; 0: not sent yet
 	qos    byte
 	marks  marks
-	retain bool
-	again  bool // it may have been sent before the gateway ended
-	held   bool // counted by its body (budget.go)
-	// backlog: it was retained when the client subscribed.
-	backlog bool
 }
 
-// marks of a delivery are bits, because it is to have 32 bytes.
+// marks of a delivery are bits, because it is to have 32 bytes. Some of them are
+// written to disk as they are (state.go), so their values stay.
 type marks byte
 
 const (
-	markReleased marks = 1 << iota // PUBREC came: it is PUBREL that may have to be sent again
-	markShared                     // by a shared subscription: another may get it
+	markRetain   marks = 1 << 1 // sent with the retain flag
+	markBacklog  marks = 1 << 2 // it was retained when the client subscribed
+	markReleased marks = 1 << 4 // PUBREC came: it is PUBREL that may have to be sent again
+	markShared   marks = 1 << 5 // by a shared subscription: another may get it
+	markAgain    marks = 1 << 6 // it may have been sent before the gateway ended
+	markHeld     marks = 1 << 7 // counted by its body (budget.go)
+
+	marksOnDisk = markRetain | markBacklog | markReleased | markShared
 )
 
 func (d *delivery) is(m marks) bool { return d.marks&m != 0 }
@@ -286,7 +288,7 @@ func (d *delivery) appendTo(buf []byte, c *conn, dup bool, now time.Time) ([]byt
 	if dup {
 		out[0] |= 8
 	}
-	if d.retain {
+	if d.is(markRetain) {
 		out[0] |= 1
 	}
 	if idAt > 0 {

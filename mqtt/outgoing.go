@@ -94,13 +94,13 @@ func (s *session) next(now time.Time) (d *delivery, again bool) {
 			return nil, false
 		}
 		s.lastID, d.id = id, id
-		s.inflight.Push(s.pop())
+		s.send()
 		s.sent++
 		d = s.inflight.At(s.sent - 1)
 		if d.qos == 2 {
 			s.changed(false) // its id has to outlive the process
 		}
-		return d, d.again
+		return d, d.is(markAgain)
 	}
 	return nil, false
 }

@@ -369,7 +369,7 @@ func (b *Broker) greet(s *session, f packets.Subscription, subID int, existed bo
 			ID   bridge.SenderID `json:"id"`
 			Name string          `json:"name,omitempty"`
 		}{s.sender().ID(), s.sender().Name()}) // plain struct: cannot fail
-		s.offer(delivery{m: &message{topic: filter, payload: payload}, subIDs: ids, qos: f.Qos}, false).count(s.counters)
+		s.offer(&delivery{m: &message{topic: filter, payload: payload}, subIDs: ids, qos: f.Qos}, false).count(s.counters)
 	}
 	if f.RetainHandling == 2 || f.RetainHandling == 1 && existed {
 		return
@@ -378,7 +378,7 @@ func (b *Broker) greet(s *session, f packets.Subscription, subID int, existed bo
 		if !s.access.Load().mayRead(m.topic) {
 			return
 		}
-		v := s.greet(delivery{m: m, subIDs: ids, qos: min(f.Qos, m.qos), retain: true}, of)
+		v := s.greet(&delivery{m: m, subIDs: ids, qos: min(f.Qos, m.qos), marks: markRetain}, of)
 		v.count(s.counters)
 		b.overflowed(s, v)
 	})

@@ -221,23 +221,25 @@ func (r *restoring) queued(key, value []byte) error {
 		return errDenied
 	}
 	d.seq = binary.BigEndian.Uint64(key[8:])
-	d.again = d.id != 0 || r.again[s]
 	s.lastSeq, s.lastSaved = d.seq, d.seq
 	if !r.broker.budget.take(s, &d, d.m.weight()) {
 		return errQueues
 	}
 	d.m.saved.rows++
 	d.m.many = d.m.saved.rows > 1
-	s.savedRows = append(s.savedRows, savedRow{seq: d.seq, id: d.id, marks: d.marks, m: d.m})
+	s.savedRows = append(s.savedRows, savedRow{seq: d.seq, id: d.id, marks: d.marks & marksOnDisk, m: d.m})
+	if d.id != 0 || r.again[s] {
+		d.marks |= markAgain
+	}
 	sent := d.id != 0 && s.queue.Len() == 0
 	if sent {
 		s.lastID = d.id
 	} else {
 		d.id, d.marks = 0, d.marks&^markReleased
 	}
-	s.push(d, d.m.weight())
+	s.push(&d, d.m.weight())
 	if sent { // nothing else is in the queue
-		s.inflight.Push(s.pop())
+		s.send()
 	}
 	return nil
 }

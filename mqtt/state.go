@@ -50,10 +50,7 @@ type Row struct {
 const (
 	flagQoS1     = 1 << 0
 	flagRetain   = 1 << 1
-	flagBacklog  = 1 << 2
 	flagQoS2     = 1 << 3 // of a message with flagQoS1 besides
-	flagReleased = 1 << 4
-	flagShared   = 1 << 5
 	messageExtra = 9
 )
 
@@ -203,21 +200,9 @@ func decodeSession(b []byte) (sessionRecord, error) {
 func encodeQueued(body uint64, d *delivery) []byte {
 	b := binary.BigEndian.AppendUint64(nil, body)
 	b = binary.BigEndian.AppendUint16(b, d.id)
-	var flags byte
-	if d.retain {
-		flags |= flagRetain
-	}
-	if d.backlog {
-		flags |= flagBacklog
-	}
+	flags := byte(d.marks & marksOnDisk)
 	if d.qos == 2 {
 		flags |= flagQoS2
-	}
-	if d.is(markReleased) {
-		flags |= flagReleased
-	}
-	if d.is(markShared) {
-		flags |= flagShared
 	}
 	b = append(b, flags)
 	if d.subIDs != nil {
@@ -234,15 +219,12 @@ func decodeQueued(b []byte) (body uint64, d delivery, err error) {
 	}
 	body = binary.BigEndian.Uint64(b)
 	d.id, d.qos = binary.BigEndian.Uint16(b[8:]), 1
-	d.retain, d.backlog = b[10]&flagRetain != 0, b[10]&flagBacklog != 0
+	d.marks = marks(b[10]) & marksOnDisk
 	if b[10]&flagQoS2 != 0 {
 		d.qos = 2
 	}
-	if b[10]&flagReleased != 0 && d.id != 0 {
-		d.marks |= markReleased
-	}
-	if b[10]&flagShared != 0 {
-		d.marks |= markShared
+	if d.id == 0 {
+		d.marks &^= markReleased
 	}
 	var ids []int
 	for b = b[11:]; len(b) > 0; {

@@ -107,17 +107,18 @@ func (b *Broker) restrict(s *session, user User) {
 			b.log.WithError(err).WithField("client", shorten(s.key.client)).WithField("filter", shorten(filter)).Warn("subscription lost")
 		}
 	}
-	s.forgetUnread(func(d delivery) bool { return d.m.topic != b.tree.Me() && !may.mayRead(d.m.topic) })
+	s.forgetUnread(func(d *delivery) bool { return d.m.topic != b.tree.Me() && !may.mayRead(d.m.topic) })
 }
 
 // forgetUnread drops what waits and f chooses.
-func (s *session) forgetUnread(f func(delivery) bool) {
+func (s *session) forgetUnread(f func(*delivery) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	kept := newQueue()
 	for s.queue.Len() > 0 {
-		if !f(*s.queue.At(0)) {
-			kept.Push(s.queue.Pop())
+		if !f(s.queue.At(0)) {
+			kept.Push(s.queue.At(0))
+			s.queue.RemoveAt(0)
 			continue
 		}
 		s.discard()

@@ -43,19 +43,12 @@ func (q *Fifo[T]) Len() int {
 // At returns the i-th element, from the oldest on.
 func (q *Fifo[T]) At(i int) *T { return &(*q.array)[q.head+i] }
 
-// Push adds an element.
-func (q *Fifo[T]) Push(v T) {
+// Push adds a copy of an element.
+func (q *Fifo[T]) Push(v *T) {
 	if q.array == nil {
 		q.array = q.From.get()
 	}
-	*q.array = append(*q.array, v)
-}
-
-// Pop takes the oldest element.
-func (q *Fifo[T]) Pop() T {
-	v := *q.At(0)
-	q.RemoveAt(0)
-	return v
+	*q.array = append(*q.array, *v)
 }
 
 // RemoveAt removes the i-th element; the oldest is cheap.

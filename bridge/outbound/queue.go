@@ -69,7 +69,7 @@ func (q *Queue) putLocked(frame []byte, mark uint64) bool {
 	if q.closed || n >= q.maxFrames || (n > 0 && q.bytes+len(frame) > q.maxBytes) {
 		return false
 	}
-	q.frames.Push(marked{frame, mark})
+	q.frames.Push(&marked{frame, mark})
 	q.bytes += len(frame)
 	return true
 }

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"net"
 
-	"watchtower/bridge/wire"
+	"watchtower/wire"
 )
 
 // basicFrames writes requests of basic frames.

@@ -8,7 +8,7 @@ import (
 	"net"
 	"time"
 
-	"watchtower/bridge/frame"
+	"watchtower/wire/frame"
 )
 
 // patience is how long a server may take to answer while a run is set up.

@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"watchtower/bridge/frame"
+	"watchtower/wire/frame"
 )
 
 // setUps is how many connections are opened at a time.

@@ -5,8 +5,8 @@ import (
 	"encoding/binary"
 	"fmt"
 
-	"watchtower/bridge/frame"
-	"watchtower/bridge/wire"
+	"watchtower/wire"
+	"watchtower/wire/frame"
 )
 
 const (

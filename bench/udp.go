@@ -9,8 +9,8 @@ import (
 	"syscall"
 	"time"
 
-	"watchtower/bridge/wire"
 	"watchtower/datagram"
+	"watchtower/wire"
 )
 
 // receiveBuffer is what a UDP client asks of the system, so that it is not the

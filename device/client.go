@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"watchtower/bridge/frame"
-	"watchtower/bridge/wire"
+	"watchtower/wire"
+	"watchtower/wire/frame"
 )
 
 // Client is a device. Its methods may be called from any goroutine.

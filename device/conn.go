@@ -9,7 +9,7 @@ import (
 	"net"
 	"time"
 
-	"watchtower/bridge/frame"
+	"watchtower/wire/frame"
 )
 
 // conn moves frames.

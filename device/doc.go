@@ -27,8 +27,8 @@ import (
 	"net"
 	"time"
 
-	"watchtower/bridge/frame"
-	"watchtower/bridge/wire"
+	"watchtower/wire"
+	"watchtower/wire/frame"
 )
 
 // Options of a Client. Zero values stand for their defaults.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"watchtower/bridge/frame"
+	"watchtower/wire/frame"
 )
 
 // connect opens a connection, in place of the one there is, and reads from it.

@@ -3,7 +3,7 @@ package device
 import (
 	"context"
 
-	"watchtower/bridge/frame"
+	"watchtower/wire/frame"
 )
 
 // Rebind goes on from another port, as after a change of networks: the session

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"watchtower/bridge/frame"
+	"watchtower/wire/frame"
 )
 
 // windowSize is how far behind the newest a delivery may be.

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"time"
 
-	"watchtower/bridge/frame"
+	"watchtower/wire/frame"
 )
 
 // read takes what a connection brings, until it ends.

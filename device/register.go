@@ -4,8 +4,8 @@ import (
 	"context"
 	"time"
 
-	"watchtower/bridge/frame"
-	"watchtower/bridge/wire"
+	"watchtower/wire"
+	"watchtower/wire/frame"
 )
 
 // sameCookie is how often a registration with a cookie is repeated before it begins

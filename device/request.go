@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"watchtower/bridge/frame"
+	"watchtower/wire/frame"
 )
 
 // live is one session. The client's lock guards it.

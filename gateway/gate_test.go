@@ -21,9 +21,9 @@ import (
 
 	"watchtower/auth"
 	"watchtower/bridge"
-	"watchtower/bridge/frame"
 	"watchtower/config"
 	session "watchtower/device"
+	"watchtower/wire/frame"
 )
 
 // What a door says to who shows a key.

@@ -17,17 +17,17 @@ import (
 
 	"watchtower/auth"
 	"watchtower/bridge"
-	"watchtower/bridge/frame"
 	"watchtower/bridge/store"
 	"watchtower/config"
+	"watchtower/homeassistant"
 	"watchtower/http"
 	"watchtower/intake"
 	"watchtower/mqtt"
-	"watchtower/mqtt/homeassistant"
 	mqttstore "watchtower/mqtt/store"
 	"watchtower/operator"
 	"watchtower/tcp"
 	"watchtower/udp"
+	"watchtower/wire/frame"
 )
 
 // server is the shape that every bridge has. New starts nothing, its ports bind,

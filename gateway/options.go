@@ -9,10 +9,10 @@ import (
 
 	"watchtower/bridge"
 	"watchtower/config"
+	"watchtower/homeassistant"
 	"watchtower/http"
 	"watchtower/intake"
 	"watchtower/mqtt"
-	"watchtower/mqtt/homeassistant"
 	"watchtower/tcp"
 	"watchtower/udp"
 )

@@ -10,9 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
-	"watchtower/bridge/frame"
 	"watchtower/config"
 	session "watchtower/device"
+	"watchtower/wire/frame"
 )
 
 // datagram sends one datagram from a socket of its own.

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
-	"watchtower/bridge/wire"
 	"watchtower/tcp"
+	"watchtower/wire"
 )
 
 // BenchmarkFanOut measures one message of 64 bytes to all members of a channel,

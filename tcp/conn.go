@@ -10,12 +10,12 @@ import (
 	"time"
 
 	"watchtower/bridge"
-	"watchtower/bridge/basic"
-	"watchtower/bridge/frame"
 	"watchtower/bridge/outbound"
-	"watchtower/bridge/session"
-	"watchtower/bridge/wire"
 	"watchtower/intake"
+	"watchtower/wire"
+	"watchtower/wire/basic"
+	"watchtower/wire/frame"
+	"watchtower/wire/session"
 )
 
 const (

@@ -4,10 +4,10 @@ import (
 	"math/bits"
 
 	"watchtower/bridge"
-	"watchtower/bridge/basic"
-	"watchtower/bridge/frame"
-	"watchtower/bridge/session"
-	"watchtower/bridge/wire"
+	"watchtower/wire"
+	"watchtower/wire/basic"
+	"watchtower/wire/frame"
+	"watchtower/wire/session"
 )
 
 // atOnce is how many messages a member is given at a time: as many as a mask has

@@ -15,8 +15,8 @@ import (
 	"go.uber.org/goleak"
 
 	"watchtower/bridge"
-	"watchtower/bridge/wire"
 	"watchtower/tcp"
+	"watchtower/wire"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

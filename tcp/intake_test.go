@@ -9,10 +9,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
-	"watchtower/bridge/frame"
-	"watchtower/bridge/wire"
 	"watchtower/intake"
 	"watchtower/tcp"
+	"watchtower/wire"
+	"watchtower/wire/frame"
 )
 
 // A frame that is too long to register is answered by its header, and read past.

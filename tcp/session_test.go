@@ -12,10 +12,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
-	"watchtower/bridge/frame"
-	"watchtower/bridge/wire"
 	"watchtower/device"
 	"watchtower/tcp"
+	"watchtower/wire"
+	"watchtower/wire/frame"
 )
 
 // sessionClient speaks session frames over one connection.

@@ -23,10 +23,10 @@ import (
 
 	"watchtower/auth"
 	"watchtower/bridge"
-	"watchtower/bridge/basic"
-	"watchtower/bridge/frame"
-	"watchtower/bridge/session"
 	"watchtower/intake"
+	"watchtower/wire/basic"
+	"watchtower/wire/frame"
+	"watchtower/wire/session"
 )
 
 // Options of a Server. Zero limits stand for their defaults.

@@ -16,8 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
-	"watchtower/bridge/wire"
 	"watchtower/tcp"
+	"watchtower/wire"
 )
 
 // TestTheOriginalsSession repeats a captured session, byte for byte. Only the

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
-	"watchtower/bridge/wire"
 	"watchtower/udp"
+	"watchtower/wire"
 )
 
 // Members whose hosts are switched off cost the others nothing: with the buffer that a

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
-	"watchtower/bridge/frame"
 	"watchtower/udp"
+	"watchtower/wire/frame"
 )
 
 // BenchmarkFanOut measures one message to all members of a channel, as far as

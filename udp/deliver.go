@@ -2,11 +2,11 @@ package udp
 
 import (
 	"watchtower/bridge"
-	"watchtower/bridge/basic"
-	"watchtower/bridge/frame"
-	"watchtower/bridge/session"
-	"watchtower/bridge/wire"
 	"watchtower/datagram"
+	"watchtower/wire"
+	"watchtower/wire/basic"
+	"watchtower/wire/frame"
+	"watchtower/wire/session"
 )
 
 // fanOut is what the link's goroutine needs for a batch of messages. It is kept

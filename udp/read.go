@@ -3,9 +3,9 @@ package udp
 import (
 	"net/netip"
 
-	"watchtower/bridge/frame"
-	"watchtower/bridge/wire"
 	"watchtower/datagram"
+	"watchtower/wire"
+	"watchtower/wire/frame"
 )
 
 // readBatch is how many datagrams are read at once.

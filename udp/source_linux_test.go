@@ -13,9 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
-	"watchtower/bridge/wire"
 	"watchtower/device"
 	"watchtower/udp"
+	"watchtower/wire"
 )
 
 // answersFrom has devices with connected sockets, which take datagrams from nowhere

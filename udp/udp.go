@@ -24,11 +24,11 @@ import (
 
 	"watchtower/auth"
 	"watchtower/bridge"
-	"watchtower/bridge/basic"
-	"watchtower/bridge/frame"
-	"watchtower/bridge/session"
 	"watchtower/datagram"
 	"watchtower/intake"
+	"watchtower/wire/basic"
+	"watchtower/wire/frame"
+	"watchtower/wire/session"
 )
 
 // Options of a Server.

@@ -18,8 +18,8 @@ import (
 	"go.uber.org/goleak"
 
 	"watchtower/bridge"
-	"watchtower/bridge/wire"
 	"watchtower/udp"
+	"watchtower/wire"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

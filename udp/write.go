@@ -12,8 +12,8 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"watchtower/bridge"
-	"watchtower/bridge/session"
 	"watchtower/datagram"
+	"watchtower/wire/session"
 )
 
 // writePatience is how long a batch waits for room in the socket's buffer.

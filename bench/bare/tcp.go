@@ -6,7 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"watchtower/bridge/wire"
+	"watchtower/wire"
 )
 
 // largest is the most data of a message in bytes.

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"watchtower/bridge/wire"
+	"watchtower/wire"
 )
 
 const (

@@ -13,8 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"watchtower/bridge/frame"
 	"watchtower/device"
+	"watchtower/wire/frame"
 )
 
 func deviceKeyCommand(sys surroundings) *cobra.Command {

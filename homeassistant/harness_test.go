@@ -1,0 +1,142 @@
+package homeassistant_test
+
+import (
+	"context"
+	"io"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"watchtower/bridge"
+	"watchtower/homeassistant"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// published is one message on the bus.
+type published struct {
+	after   time.Duration // since the start of the test
+	topic   string
+	payload string
+	kind    string // own, retained, kept
+}
+
+// bus keeps what is published, and is the hub's bus too.
+type bus struct {
+	hub   *bridge.Hub
+	began time.Time
+
+	mu       sync.Mutex
+	all      []published
+	retained map[string][]byte
+	born     func(string, []byte)
+}
+
+func (b *bus) Publish(m *bridge.Message) error { return b.hub.Deliver(m) }
+
+func (b *bus) note(kind, topic string, payload []byte) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.all = append(b.all, published{time.Since(b.began), topic, string(payload), kind})
+	if kind != "own" {
+		b.retained[topic] = payload
+	}
+	return nil
+}
+
+func (b *bus) PublishOwn(topic string, payload []byte) error { return b.note("own", topic, payload) }
+func (b *bus) PublishKept(topic string, payload []byte) error {
+	return b.note("kept", topic, payload)
+}
+func (b *bus) PublishRetained(topic string, payload []byte) error {
+	return b.note("retained", topic, payload)
+}
+
+func (b *bus) Retained(topic string) []byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.retained[topic]
+}
+
+func (b *bus) Watch(_ string, f func(string, []byte)) func() {
+	b.born = f
+	return func() {}
+}
+
+// take returns what was published on topics that match since it was last called.
+func (b *bus) take(match func(topic string) bool) (some []published) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, p := range b.all {
+		if match(p.topic) {
+			some = append(some, p)
+		}
+	}
+	b.all = nil
+	return some
+}
+
+// memory is a document that outlives a service.
+type memory struct{ document []byte }
+
+func (m *memory) Load() ([]byte, error)  { return m.document, nil }
+func (m *memory) Save(data []byte) error { m.document = data; return nil }
+
+// home is a service on a bus that only listens.
+type home struct {
+	t   *testing.T
+	hub *bridge.Hub
+	bus *bus
+
+	options homeassistant.Options
+	memory  *memory
+	stop    func()
+}
+
+func newHome(t *testing.T, name string) *home {
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	hub, err := bridge.New(bridge.Options{
+		Tree: bridge.NewTree("watchtower", name), Log: log, MessageBytes: 64000, ExpireNamed: time.Hour, ExpireUnnamed: time.Hour,
+	})
+	require.NoError(t, err)
+	h := &home{t: t, hub: hub, memory: &memory{}, options: homeassistant.DefaultOptions()}
+	h.bus = &bus{hub: hub, began: time.Now(), retained: map[string][]byte{}}
+	hub.SetBus(h.bus)
+	h.options.Channels = map[bridge.Channel]string{5: "Watering"}
+	h.options.Prefix, h.options.BirthTopic, h.options.BirthDelay = "homeassistant", "homeassistant/status", 5*time.Second
+	h.options.Devices, h.options.Version = 2, "1.2.3"
+	return h
+}
+
+func (h *home) start() {
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	s, err := homeassistant.New(h.hub, h.bus, h.memory, h.options, log)
+	require.NoError(h.t, err)
+	ctx, cancel := context.WithCancel(h.t.Context())
+	done := make(chan struct{})
+	go func() { _ = s.Serve(ctx); close(done) }()
+	h.stop = func() { cancel(); <-done }
+	synctest.Wait()
+}
+
+// birth is Home Assistant's.
+func (h *home) birth() { h.bus.born("homeassistant/status", []byte("online")) }
+
+// sender registers one and joins it to channel 5.
+func (h *home) sender(name string) (id bridge.SenderID, say func(string)) {
+	hold, err := h.hub.RegisterName(bridge.Naming{Name: name, Lasting: true}, func() {})
+	require.NoError(h.t, err)
+	s := hold.Sender()
+	require.NoError(h.t, h.hub.Attach(s, 5, &bridge.Attachment{Via: bridge.UDP, Broadcasts: true, Sends: true}))
+	return s.ID(), func(text string) {
+		_, err := h.hub.Publish(s, bridge.Publication{Channels: []bridge.Channel{5}, Content: bridge.Content{Data: []byte(text)}, Via: bridge.UDP})
+		require.NoError(h.t, err)
+	}
+}

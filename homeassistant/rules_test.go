@@ -1,0 +1,221 @@
+package homeassistant_test
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// The rules of device discovery, from Home Assistant's documentation of its MQTT
+// integration ("Device discovery payload") and of each platform. Nothing here
+// comes from the code that builds the payloads.
+var (
+	rootKeys = map[string]bool{ // true: required
+		"device": true, "origin": true, "components": true,
+		"availability": false, "availability_topic": false, "availability_mode": false, "availability_template": false,
+		"payload_available": false, "payload_not_available": false, "state_topic": false, "command_topic": false,
+		"qos": false, "encoding": false, "message_expiry_interval": false,
+	}
+	deviceKeys = []string{"identifiers", "connections", "manufacturer", "model", "model_id", "name", "hw_version", "sw_version", "serial_number",
+		"via_device", "suggested_area", "configuration_url"}
+	originKeys = []string{"name", "sw_version", "support_url"}
+	common     = []string{"platform", "unique_id", "name", "icon", "entity_category", "default_entity_id", "enabled_by_default", "qos",
+		"json_attributes_topic", "json_attributes_template", "availability", "availability_topic"}
+	platforms = map[string]map[string]bool{ // true: required
+		"sensor": {"state_topic": true, "value_template": false, "unit_of_measurement": false, "device_class": false, "state_class": false,
+			"expire_after": false, "force_update": false, "suggested_display_precision": false, "options": false, "last_reset_value_template": false},
+		"event":  {"state_topic": true, "event_types": true, "device_class": false, "value_template": false},
+		"notify": {"command_topic": true, "command_template": false, "retain": false},
+		"button": {"command_topic": true, "payload_press": false, "device_class": false, "command_template": false, "retain": false},
+	}
+	categories = []any{nil, "config", "diagnostic"}
+
+	discoveryTopic = regexp.MustCompile(`^homeassistant/device/([a-zA-Z0-9_-]+)/config$`)
+	icon           = regexp.MustCompile(`^mdi:[a-z0-9-]+$`)
+)
+
+// broken lists which rules a discovery payload breaks.
+func broken(topic string, payload []byte) (all []string) {
+	bad := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
+	if !discoveryTopic.MatchString(topic) {
+		bad("topic %s", topic)
+	}
+	var root map[string]any
+	if err := json.Unmarshal(payload, &root); err != nil {
+		return append(all, err.Error())
+	}
+	for key := range root {
+		if _, ok := rootKeys[key]; !ok {
+			bad("root key %s", key)
+		}
+	}
+	for key, required := range rootKeys {
+		if required && root[key] == nil {
+			bad("no %s", key)
+		}
+	}
+	device, _ := root["device"].(map[string]any)
+	if device["identifiers"] == nil && device["connections"] == nil {
+		bad("device without identifiers")
+	}
+	all = append(all, others("device", device, deviceKeys)...)
+	origin, _ := root["origin"].(map[string]any)
+	if origin["name"] == nil {
+		bad("origin without a name")
+	}
+	all = append(all, others("origin", origin, originKeys)...)
+	ids := map[any]string{}
+	components, _ := root["components"].(map[string]any)
+	for key, c := range components {
+		c, ok := c.(map[string]any)
+		if !ok {
+			bad("%s is no object", key)
+			continue
+		}
+		if id := c["unique_id"]; id != nil && ids[id] != "" {
+			bad("%s and %s have one unique_id", key, ids[id])
+		}
+		ids[c["unique_id"]] = key
+		all = append(all, brokenComponent(key, c)...)
+	}
+	return all
+}
+
+func brokenComponent(key string, c map[string]any) (all []string) {
+	bad := func(format string, args ...any) { all = append(all, key+": "+fmt.Sprintf(format, args...)) }
+	platform, _ := c["platform"].(string)
+	keys, known := platforms[platform]
+	if !known {
+		return []string{key + ": platform " + platform}
+	}
+	if len(c) == 1 {
+		return nil // a removal
+	}
+	allowed := append(slices.Collect(maps.Keys(keys)), common...)
+	all = others(key, c, allowed)
+	for k, required := range keys {
+		if required && c[k] == nil {
+			bad("no %s", k)
+		}
+	}
+	if id, _ := c["unique_id"].(string); id == "" {
+		bad("no unique_id")
+	}
+	if id, there := c["default_entity_id"].(string); there && !regexp.MustCompile(`^`+platform+`\.[a-z0-9_]+$`).MatchString(id) {
+		bad("default_entity_id %s", id)
+	}
+	if !slices.Contains(categories, c["entity_category"]) || platform != "sensor" && c["entity_category"] == "config" {
+		bad("entity_category %v", c["entity_category"])
+	}
+	if i, there := c["icon"].(string); there && !icon.MatchString(i) {
+		bad("icon %s", i)
+	}
+	for k, v := range c {
+		text, _ := v.(string)
+		if strings.HasSuffix(k, "_topic") && (text == "" || strings.ContainsAny(text, "+#~\x00")) {
+			bad("%s %q", k, text)
+		}
+		if strings.HasSuffix(k, "_template") && !strings.Contains(text, "{{") {
+			bad("%s %q", k, text)
+		}
+	}
+	if c["expire_after"] != nil && !strings.Contains(c["state_topic"].(string), "/live/") {
+		bad("expire_after on a topic that is retained")
+	}
+	return all
+}
+
+func others(where string, got map[string]any, allowed []string) (all []string) {
+	for key := range got {
+		if !slices.Contains(allowed, key) {
+			all = append(all, where+" has the key "+key)
+		}
+	}
+	return all
+}
+
+func isDiscovery(topic string) bool { return strings.HasSuffix(topic, "/config") }
+
+// Every payload that is published, removals included, keeps the rules, and is
+// what the golden files show.
+func TestDiscoveryKeepsTheRules(t *testing.T) {
+	for file, description := range map[string]string{
+		"gateway": "",
+		"balcony": `{"name":"Balcony","model":"ESP8266","manufacturer":"me","sw_version":"7","commands":["open","half.open"],"sensors":{` +
+			`"moisture":{"unit":"%","device_class":"moisture","value":"{{ value_json.m }}","state_class":"measurement","name":"Earth"},` +
+			`"wind_speed":{"unit":"m/s","device_class":"wind_speed","expire_after":60},"plain":{}}}`,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHome(t, "attic.home_1")
+			h.start()
+			id, say := h.sender("balcony")
+			if description != "" {
+				say(description)
+			}
+			synctest.Wait()
+			h.birth()
+			wait(t, 20)
+			if description != "" {
+				say(`{"sensors":{"plain":{}}}`)
+				wait(t, 20)
+			}
+			h.stop()
+			topic := "homeassistant/device/watchtower_attic-dhome-u1/config"
+			if description != "" {
+				topic = "homeassistant/device/watchtower_attic-dhome-u1_balcony/config"
+			}
+			all := h.bus.take(isDiscovery)
+			require.NotEmpty(t, all)
+			shown := ""
+			for _, p := range all {
+				assert.Empty(t, broken(p.topic, []byte(p.payload)), p.topic)
+				if p.topic == topic && shown == "" {
+					shown = p.payload
+				}
+			}
+			golden(t, file, strings.ReplaceAll(shown, fmt.Sprint(id), "72"))
+		})
+	}
+}
+
+func golden(t *testing.T, name, payload string) {
+	t.Helper()
+	var v any
+	require.NoError(t, json.Unmarshal([]byte(payload), &v))
+	got, err := json.MarshalIndent(v, "", "  ")
+	require.NoError(t, err)
+	file := filepath.Join("../testdata/homeassistant", name+".json")
+	if *update {
+		require.NoError(t, os.WriteFile(file, append(got, '\n'), 0o644))
+	}
+	want, err := os.ReadFile(file)
+	require.NoError(t, err)
+	assert.Equal(t, string(want), string(got)+"\n")
+}
+
+// The rules themselves find what is wrong.
+func TestTheRulesBite(t *testing.T) {
+	good := `{"device":{"identifiers":["x"]},"origin":{"name":"x"},"components":{"a":{"platform":"sensor","unique_id":"a","state_topic":"s"}}}`
+	const topic = "homeassistant/device/x/config"
+	require.Empty(t, broken(topic, []byte(good)))
+	for _, change := range [][2]string{
+		{`{"device"`, `{"~":"x","device"`}, {`"identifiers":["x"]`, `"name":"x"`}, {`"origin":{"name":"x"},`, ``}, {`"unique_id":"a",`, ``},
+		{`"sensor"`, `"gong"`}, {`,"state_topic":"s"`, ``}, {`"s"`, `"s/+"`}, {`"s"`, `"s","object_id":"x"`}, {`"s"`, `"s","expire_after":5`},
+	} {
+		assert.NotEmpty(t, broken(topic, []byte(strings.Replace(good, change[0], change[1], 1))), change)
+	}
+	assert.NotEmpty(t, broken("homeassistant/device/a.b/config", []byte(good)))
+}

@@ -1,0 +1,100 @@
+package basic
+
+import (
+	"errors"
+	"math"
+	"net/netip"
+	"sync/atomic"
+
+	"watchtower/bridge"
+	"watchtower/wire"
+)
+
+// Conn executes the basic frames of one TCP connection, and owns its one id.
+// Length, Handle and Refuse are called from one goroutine.
+type Conn struct {
+	hub    *bridge.Hub
+	opts   Options
+	from   netip.Addr
+	member any
+	client atomic.Pointer[client] // nil: not registered
+}
+
+// NewConn returns what executes the frames of a new connection from an address.
+// Member is what the link is to know of it; it becomes Attachment.Member.
+func NewConn(hub *bridge.Hub, opts Options, from netip.Addr, member any) *Conn {
+	return &Conn{hub: hub, opts: opts.withDefaults(), from: from, member: member}
+}
+
+// Registered reports whether the connection has an id.
+func (c *Conn) Registered() bool { return c.client.Load() != nil }
+
+// Length tells how long the frame is that begins with b, or 0 while more bytes
+// are needed to know. After an error the connection ends with what Refuse says.
+func (c *Conn) Length(b []byte) (int, error) {
+	n, err := wire.Length(b, c.hub.MessageBytes())
+	if err == nil && len(b) > 0 && !c.opts.Basic {
+		return 0, wire.ErrUnknown
+	}
+	return n, err
+}
+
+// Handle executes one frame of the length that Length told, and appends the
+// reply. After an error the connection ends with what Refuse says.
+func (c *Conn) Handle(frame, reply []byte) ([]byte, error) {
+	r, err := wire.Parse(frame)
+	if err != nil {
+		return reply, err
+	}
+	client := c.client.Load()
+	switch {
+	case r.Op == wire.OpWhere:
+		return wire.AppendWhere(reply, c.opts.where()), nil
+	case r.Op == wire.OpRegister || r.Op == wire.OpKey:
+		if !c.opts.mayRegister(c.hub, r, c.from, client != nil) {
+			return wire.AppendError(reply), nil
+		}
+		if client == nil {
+			client = c.register()
+			c.opts.Door.Proved(c.from)
+		}
+		return wire.AppendAnswer(reply, client.id()), nil
+	case client == nil || client.id() != r.ID:
+		return wire.AppendError(reply), nil
+	}
+	return client.execute(r, reply), nil
+}
+
+// Refuse counts what made the connection end, and appends the last that the
+// peer is told: E, but nothing to one that speaks like a gateway.
+func (c *Conn) Refuse(err error, reply []byte) []byte {
+	c.hub.Counters().Drop(bridge.TCP, bridge.Malformed, 1)
+	if errors.Is(err, wire.ErrFromGateway) {
+		return reply
+	}
+	return wire.AppendError(reply)
+}
+
+// Close leaves all channels and gives the id back. It may be called from any
+// goroutine, and again.
+func (c *Conn) Close() {
+	if client := c.client.Swap(nil); client != nil {
+		client.Close()
+	}
+}
+
+func (c *Conn) register() *client {
+	n := &client{
+		Device: bridge.NewDevice(c.hub, bridge.TCP, false, c.member),
+		hub:    c.hub, via: bridge.TCP, wait: true, listed: math.MaxInt,
+	}
+	n.Register(func() { // the hub deleted the sender: the id is unknown from now on
+		c.client.CompareAndSwap(n, nil)
+		n.Close()
+	})
+	c.client.Store(n)
+	if n.Gone() { // deleted before it was stored
+		c.client.CompareAndSwap(n, nil)
+	}
+	return n
+}

@@ -1,0 +1,107 @@
+// Package basic executes the basic frames of the wire protocol: it turns them
+// into the verbs of bridge, answers them, and knows which client has which id
+// and until when. It moves no bytes: udp and tcp hand it frames and send what it
+// answers. It has no socket, no goroutine and no timer, and reads the clock it
+// was given.
+//
+// Who owns an id differs by transport. Table is for UDP, where an address and
+// port do, for as long as it is heard of. Conn is for TCP, where a connection
+// does.
+package basic
+
+import (
+	"cmp"
+	"net/netip"
+	"time"
+
+	"watchtower/bridge"
+	"watchtower/wire"
+)
+
+// The limits of unconfirmed ids, those that were registered over UDP and have
+// not been used yet (docs/protocol.md, "Over UDP").
+const (
+	UnconfirmedFor   = 10 * time.Second
+	UnconfirmedLimit = 10_000
+)
+
+// DefaultIdleTimeout is how long a UDP client may be silent (docs/protocol.md, "Over UDP").
+const DefaultIdleTimeout = 2 * time.Minute
+
+// Options are the rules for basic frames. Zero durations and limits stand for
+// their defaults.
+type Options struct {
+	Basic            bool          // wire.basic: false drops every basic frame
+	Gateway          uint32        // the gateway's number, for W
+	TCPPort          func() uint16 // its TCP port, for W; nil or 0: none
+	IdleTimeout      time.Duration
+	UnconfirmedFor   time.Duration
+	UnconfirmedLimit int
+	IDs              int                           // over UDP, confirmed ones too; 0: any number
+	PerSource        int                           // of them from one source; 0: any number
+	Source           func(netip.Addr) netip.Prefix // what an address is counted by; nil: itself
+	Now              func() time.Time              // nil: time.Now
+	Door             Door                          // nil: open to everybody
+}
+
+// Door says whose keys are looked at, and is told what became of them. It is not
+// asked for who is registered.
+type Door interface {
+	AdmitKey(from netip.Addr) bool
+	WrongKey(from netip.Addr)
+	Proved(from netip.Addr) // that it is at its address
+}
+
+type openDoor struct{}
+
+func (openDoor) AdmitKey(netip.Addr) bool { return true }
+func (openDoor) WrongKey(netip.Addr)      {}
+func (openDoor) Proved(netip.Addr)        {}
+
+func (o Options) withDefaults() Options {
+	o.IdleTimeout = cmp.Or(o.IdleTimeout, DefaultIdleTimeout)
+	o.UnconfirmedFor = cmp.Or(o.UnconfirmedFor, UnconfirmedFor)
+	o.UnconfirmedLimit = cmp.Or(o.UnconfirmedLimit, UnconfirmedLimit)
+	if o.TCPPort == nil {
+		o.TCPPort = func() uint16 { return 0 }
+	}
+	if o.Source == nil {
+		o.Source = func(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Door == nil {
+		o.Door = openDoor{}
+	}
+	return o
+}
+
+// where is the answer to W.
+func (o Options) where() wire.Where {
+	return wire.Where{Version: wire.Version, TCPPort: o.TCPPort(), Gateway: o.Gateway}
+}
+
+// mayRegister reports whether an R or K from an address gets an id: R only where no
+// key is needed, K with the right one. An R where one is needed is no guess.
+func (o Options) mayRegister(hub *bridge.Hub, r wire.Request, from netip.Addr, registered bool) bool {
+	switch {
+	case hub.BasicOpen():
+		return true
+	case r.Op == wire.OpRegister, !registered && !o.Door.AdmitKey(from):
+		return false
+	case !hub.CheckBasicKey(r.Key):
+		o.Door.WrongKey(from)
+		return false
+	}
+	return true
+}
+
+// Delivery is a message as a member on the wire gets it: the low byte of its
+// type is the message's, the high one its content hint.
+func Delivery(m *bridge.Message) wire.Delivery {
+	return wire.Delivery{
+		Sender: uint32(m.Sender), Channel: uint32(m.Channel),
+		Type: uint16(m.Type) | uint16(m.Hint)<<8, Data: m.Data,
+	}
+}

@@ -1,0 +1,106 @@
+package session
+
+import (
+	"sync/atomic"
+	"time"
+
+	"watchtower/bridge"
+	"watchtower/wire/frame"
+)
+
+// core is what a session is on either transport. What follows those of settle is
+// guarded by the lock of its Table or Conn.
+type core struct {
+	device      *bridge.Device
+	key         frame.Key
+	id          uint32
+	keepAlive   uint16 // seconds
+	maxDatagram uint16
+	options     frame.Options
+	ended       atomic.Bool // written under the lock
+
+	asleep  bool
+	expires int64 // when it ends, in its owner's milliseconds
+	seen    window
+	answers answers
+	box     outbox
+}
+
+// settle fills in what the registration agreed on, once there is a sender.
+func (c *core) settle(o *opened, maxDatagram uint16) {
+	c.id = uint32(c.device.Sender().ID())
+	c.key = o.psk.SessionKey(o.CNonce, o.Cookie, c.id)
+	c.keepAlive = min(max(o.KeepAlive, leastKeepAlive), mostKeepAlive)
+	c.maxDatagram = maxDatagram
+	c.options = o.Options
+}
+
+// life is how long the session lives without a frame, in milliseconds.
+func (c *core) life() int64 { return int64(c.keepAlive) * 1000 * lifeFactor / 2 }
+
+// alive notes a new frame: the session lives on, and wakes unless the frame is d.
+// It reports whether it wakes.
+func (c *core) alive(now int64, op frame.Op) (wakes bool) {
+	until := now + c.life()
+	switch {
+	case c.asleep && op == frame.Bye:
+		until = max(until, c.expires)
+	case c.asleep:
+		c.asleep, wakes = false, true
+	}
+	c.expires = until
+	return wakes
+}
+
+// acknowledges takes a k. One for an outstanding delivery shows that the device is
+// there, so the session lives on; it reports false for any other. A device that
+// sleeps is not woken: what it sent before it said so may come late.
+func (c *core) acknowledges(seq uint32, now int64) bool {
+	if !c.box.acknowledged(seq) {
+		return false
+	}
+	c.expires = max(c.expires, now+c.life())
+	return true
+}
+
+// expiry is when a message is worth nothing any more, in the milliseconds of who
+// began to count at begun; 0: never.
+func expiry(m *bridge.Message, begun time.Time) int64 {
+	if m.Expires.IsZero() {
+		return 0
+	}
+	return max(1, m.Expires.Sub(begun).Milliseconds())
+}
+
+// wait adds a p to those that wait for deliveries. If there are too many the
+// oldest is not answered any more.
+func (c *core) wait(seq uint32) (dropped bool) {
+	if dropped = len(c.box.pings) >= pingsWaiting; dropped {
+		c.box.pings = c.box.pings[1:]
+	}
+	c.box.pings = append(c.box.pings, ping{seq: seq, after: c.box.last})
+	return dropped
+}
+
+// sleep lets deliveries wait for so many seconds, or until a new frame.
+func (c *core) sleep(now int64, seconds uint16) {
+	c.asleep = true
+	c.expires = max(now+int64(seconds)*1000, now+c.life())
+}
+
+// acknowledged reports whether the device acknowledges deliveries.
+func (c *core) acknowledged() bool { return c.options&frame.Acknowledge != 0 }
+
+// receiver is what a delivery becomes for this session.
+func (c *core) receiver(seq uint32) frame.Receiver {
+	to := frame.Receiver{ID: c.id, Seq: seq, Room: int(c.maxDatagram)}
+	if c.acknowledged() {
+		to.Flags = frame.AckWanted
+	}
+	return to
+}
+
+// registered is the answer to the registration.
+func (c *core) registered(b []byte, cnonce [8]byte) []byte {
+	return frame.AppendRegistered(b, c.id, frame.Registered{CNonce: cnonce, KeepAlive: c.keepAlive, MaxDatagram: c.maxDatagram}, c.key)
+}

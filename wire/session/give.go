@@ -1,0 +1,170 @@
+package session
+
+import (
+	"watchtower/bridge"
+	"watchtower/wire/frame"
+)
+
+// Deliver gives a session a message, and what frame.AppendDelivery made of it,
+// which is shared with others; nobody changes it. It is put into out, or waits. It reports false
+// if the session has ended.
+func (t *Table) Deliver(s *Session, m *bridge.Message, delivery []byte, out *Out) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s.ended.Load() {
+		t.drop(bridge.Disconnected)
+		return false
+	}
+	if !s.asleep && s.pace == 0 && !s.acknowledged() && s.box.empty() { // it need not wait
+		s.box.seq++
+		t.transmitLocked(s, delivery, s.box.seq, true, out)
+		return true
+	}
+	if s.box.push(delivery, expiry(m, t.begun), t.opts.Queue) {
+		t.drop(bridge.QueueFull)
+	}
+	_, now := t.now()
+	t.pumpLocked(s, now, out)
+	return true
+}
+
+// transmitLocked puts a delivery into out. What it cuts short is counted the
+// first time.
+func (t *Table) transmitLocked(s *Session, delivery []byte, seq uint32, first bool, out *Out) {
+	if first && len(delivery) > int(s.maxDatagram) {
+		t.drop(bridge.Truncated)
+	}
+	begin := len(out.bytes)
+	to := s.receiver(seq)
+	if s.acknowledged() && s.options.Window() > 1 && s.box.entries[0].seq == seq {
+		to.Flags |= frame.First // so the device waits for none before it
+	}
+	out.bytes = frame.Stamp(out.bytes, delivery, to, s.key)
+	out.give(s, begin)
+	if seq == lastSeq {
+		s.expires = 0 // counters never wrap: the wheel ends it
+		t.wheel.remove(s)
+		t.fileLocked(s, 0, 0)
+	}
+}
+
+// pumpLocked sends what may be sent now, and files the session for what is left.
+func (t *Table) pumpLocked(s *Session, now int64, out *Out) {
+	for s.pace == 0 || now >= s.clear {
+		if !t.nextLocked(s, now, out) {
+			break
+		}
+		s.clear = now + s.pace
+	}
+	if !s.ended.Load() {
+		t.fileLocked(s, s.dueLocked(now), now)
+	}
+}
+
+// nextLocked sends one datagram. It reports false if there is none to send yet.
+func (t *Table) nextLocked(s *Session, now int64, out *Out) bool {
+	if len(s.late) > 0 {
+		begin := len(out.bytes)
+		out.bytes = append(out.bytes, s.late[0]...)
+		out.give(s, begin)
+		if s.late = s.late[1:]; len(s.late) == 0 {
+			s.late = nil
+		}
+		return true
+	}
+	if s.asleep {
+		return false
+	}
+	t.hub.Counters().Drop(bridge.UDP, bridge.Expired, s.box.dropExpired(now))
+	for i := 0; i < s.box.flying; i++ {
+		e := &s.box.entries[i]
+		if now < e.due {
+			continue
+		}
+		if e.sends > t.opts.Retries {
+			t.drop(bridge.Failed)
+			s.box.remove(i)
+			i--
+			continue
+		}
+		t.sendLocked(s, e, now, out)
+		return true
+	}
+	if s.box.waiting() > 0 && s.box.seq < lastSeq && (!s.acknowledged() || s.box.flying < s.options.Window()) {
+		t.sendLocked(s, s.box.next(), now, out)
+		if !s.acknowledged() {
+			s.box.remove(0)
+		}
+		return true
+	}
+	if seq, ok := s.box.answerable(); ok {
+		a := answer{seq: seq, op: frame.Ping}
+		s.answers.add(a)
+		begin := len(out.bytes)
+		out.bytes = a.append(out.bytes, &s.core, nil)
+		out.give(s, begin)
+		return true
+	}
+	return false
+}
+
+func (t *Table) sendLocked(s *Session, e *entry, now int64, out *Out) {
+	e.sends++
+	e.due = now + retryAfter(t.opts.RetryGap, e.sends)
+	t.transmitLocked(s, e.frame, e.seq, !e.counted, out)
+	e.counted = true
+}
+
+// dueLocked is when something has to be done for a session, if nothing happens
+// to it before. That it ends may be noticed a little late.
+func (s *Session) dueLocked(now int64) int64 {
+	due := (s.expires + coarse - 1) &^ (coarse - 1)
+	if now < s.clear && (len(s.late) > 0 || len(s.box.pings) > 0 || s.box.waiting() > 0) {
+		due = min(due, s.clear)
+	}
+	if s.asleep {
+		return due
+	}
+	for _, e := range s.box.entries[:s.box.flying] {
+		due = min(due, max(e.due, s.clear))
+	}
+	return due
+}
+
+// answer sends an answer and, unless it is that of an l or u, keeps it for a
+// repetition of the request.
+func (t *Table) answer(s *Session, a answer, list []byte, now int64, out *Out) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s.ended.Load() {
+		return
+	}
+	if !repeatable(a.op) {
+		s.answers.add(a)
+	}
+	t.answerLocked(s, a, list, now, out)
+}
+
+func (t *Table) answerLocked(s *Session, a answer, list []byte, now int64, out *Out) {
+	begin := len(out.bytes)
+	out.bytes = a.append(out.bytes, &s.core, list)
+	t.shipLocked(s, now, out, begin)
+}
+
+// shipLocked sends what was appended to out since begin or, where the device's
+// pace forbids it, keeps it until it may be sent.
+func (t *Table) shipLocked(s *Session, now int64, out *Out, begin int) {
+	if s.pace == 0 || now >= s.clear && len(s.late) == 0 {
+		out.give(s, begin)
+		s.clear = now + s.pace
+		return
+	}
+	late := append([]byte(nil), out.bytes[begin:]...)
+	out.bytes = out.bytes[:begin]
+	if len(s.late) == lateAnswers {
+		t.drop(bridge.QueueFull)
+		return
+	}
+	s.late = append(s.late, late)
+	t.fileLocked(s, s.clear, now)
+}

@@ -1,0 +1,74 @@
+package session_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"watchtower/bridge"
+	"watchtower/wire/frame"
+	"watchtower/wire/session"
+)
+
+// After a second move the request that is repeated is no longer the newest: the p
+// that followed the first is.
+func TestMovingAsksForAFewBelowTheNewest(t *testing.T) {
+	b := newBench(t, session.Options{}, bridge.Options{})
+	d := b.register(alice, nil)
+	frames := make([][]byte, 20)
+	for i := range frames {
+		frames[i] = d.frame(frame.Ping, 0, nil)
+		b.handle(alice, frames[i])
+	}
+	for i, f := range frames {
+		b.pass(2 * time.Second)
+		got := b.handle(eve, f)
+		if below := len(frames) - 1 - i; below > 8 {
+			assert.Empty(t, got, below)
+			continue
+		}
+		require.Equal(t, "q", ops(got))
+		assert.Len(t, got[0].raw, 28)
+		assert.Equal(t, uint32(i+1), got[0].Seq)
+	}
+	b.pass(2 * time.Second)
+	challenge := b.handle(bob, frames[15])[0].Body
+	d.at = bob
+	assert.Equal(t, "a", ops(d.tell(frame.Ping, 0, challenge)))
+	assert.Equal(t, "a", ops(b.handle(bob, frames[15])), "where it is now it has its answer")
+}
+
+// A device that does nothing but acknowledge is alive.
+func TestAcknowledgingIsLife(t *testing.T) {
+	b := newBench(t, session.Options{}, bridge.Options{})
+	l, s := pair(b, acknowledge(2))
+	for seq := range uint32(60) {
+		require.Equal(t, "m", ops(s.say("x")), "minute %d", seq)
+		b.now = b.now.Add(time.Minute)
+		require.Empty(t, l.delivered(seq+1))
+	}
+	b.pass(209 * time.Second)
+	assert.Equal(t, 2, b.table.Len())
+	b.pass(2 * time.Second)
+	assert.Equal(t, 1, b.table.Len(), "and no longer than 3.5 keep-alives")
+	l.again()
+	l.must(frame.Join, ids(7))
+	s.say("x")
+	l.delivered(1)
+	for range 6 { // a k that acknowledges nothing is no life
+		b.pass(40 * time.Second)
+		l.delivered(1)
+		l.delivered(2)
+	}
+	assert.Equal(t, 1, b.table.Len())
+	l.again()
+	l.must(frame.Join, ids(7))
+	s.say("x")
+	l.must(frame.Bye, seconds(600))
+	l.delivered(1)
+	assert.Empty(t, s.say("y"), "a late k does not wake it")
+	b.pass(599 * time.Second)
+	assert.Equal(t, 2, b.table.Len(), "nor shorten its sleep")
+}

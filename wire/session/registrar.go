@@ -1,0 +1,227 @@
+package session
+
+import (
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/binary"
+	"net/netip"
+	"sync"
+	"time"
+
+	"watchtower/bridge"
+	"watchtower/wire/frame"
+)
+
+// Registrar answers registrations until a device has shown that it is at its
+// address. Up to then it keeps nothing: the cookie that the device repeats is
+// made from its address and a secret (docs/protocol.md, "Registration"). Its methods may be called
+// from any goroutine.
+type Registrar struct {
+	hub  *bridge.Hub
+	via  bridge.Protocol
+	key  func() frame.Key
+	door Door
+	once sync.Once
+	psk  frame.Key
+
+	mu                sync.Mutex
+	begun             time.Time // when current began
+	current, previous *minute
+}
+
+// minute is a secret of a minute, and the registrations that its cookies served.
+type minute struct {
+	secret frame.Key
+	served map[[16]byte]*core // by cnonce and cookie; nil: being written to disk
+}
+
+// NewRegistrar returns a registrar for one protocol. Key is the pre-shared key;
+// it is called at the first registration. Nil is the key of an open gateway. A nil
+// door is open to everybody.
+func NewRegistrar(hub *bridge.Hub, via bridge.Protocol, key func() frame.Key, door Door) *Registrar {
+	if key == nil {
+		key = func() frame.Key { return frame.DeviceKey("") }
+	}
+	if door == nil {
+		door = openDoor{}
+	}
+	return &Registrar{hub: hub, via: via, key: key, door: door, current: newMinute(), previous: newMinute()}
+}
+
+func newMinute() *minute {
+	m := &minute{served: map[[16]byte]*core{}}
+	_, _ = rand.Read(m.secret[:]) // never fails: it ends the program instead
+	return m
+}
+
+// rotateLocked makes the secrets those of now.
+func (r *Registrar) rotateLocked(now time.Time) {
+	if r.begun.IsZero() {
+		r.begun = now
+	}
+	for age := now.Sub(r.begun); age >= time.Minute; age -= time.Minute {
+		r.previous, r.current = r.current, newMinute()
+		if age >= 3*time.Minute { // both would be too old
+			age = 2 * time.Minute
+			r.begun = now.Add(-age)
+		}
+		r.begun = r.begun.Add(time.Minute)
+	}
+}
+
+// What a secret is used for comes before the address, so that a challenge is
+// never a cookie.
+const (
+	forCookie    = 1
+	forChallenge = 2
+)
+
+func sum(secret frame.Key, use byte, at netip.AddrPort, what []byte) uint64 {
+	var b [1 + 16 + 2 + 16]byte
+	addr := at.Addr().As16()
+	b[0] = use
+	copy(b[1:], addr[:])
+	binary.LittleEndian.PutUint16(b[17:], at.Port())
+	return secret.Sum(b[:19+copy(b[19:], what)])
+}
+
+func (m *minute) cookie(at netip.AddrPort, cnonce [8]byte) (c [8]byte) {
+	binary.LittleEndian.PutUint64(c[:], sum(m.secret, forCookie, at, cnonce[:]))
+	return c
+}
+
+// challenge is what a device at an address has to repeat to move its session
+// there.
+func (r *Registrar) challenge(now time.Time, at netip.AddrPort, key frame.Key) [8]byte {
+	current, _ := r.challenges(now, at, key)
+	return current
+}
+
+// challengeIs reports whether a device repeats the challenge for its address.
+func (r *Registrar) challengeIs(c []byte, now time.Time, at netip.AddrPort, key frame.Key) bool {
+	current, previous := r.challenges(now, at, key)
+	return subtle.ConstantTimeCompare(c, current[:])|subtle.ConstantTimeCompare(c, previous[:]) == 1
+}
+
+func (r *Registrar) challenges(now time.Time, at netip.AddrPort, key frame.Key) (current, previous [8]byte) {
+	r.mu.Lock()
+	r.rotateLocked(now)
+	c, p := r.current.secret, r.previous.secret
+	r.mu.Unlock()
+	binary.LittleEndian.PutUint64(current[:], sum(c, forChallenge, at, key[:]))
+	binary.LittleEndian.PutUint64(previous[:], sum(p, forChallenge, at, key[:]))
+	return current, previous
+}
+
+// opened is a registration whose cookie is right.
+type opened struct {
+	frame.Registration
+	from    netip.Addr
+	psk     frame.Key
+	seq     uint32
+	minute  *minute
+	served  [16]byte
+	earlier *core // not nil: it repeats the registration that made this session
+}
+
+// open looks at an r, and appends the answer if there is one already. It
+// returns nil then, and where the frame is dropped. Live says that there is a
+// session where it comes from.
+func (r *Registrar) open(now time.Time, from netip.AddrPort, live bool, f frame.Frame, raw, reply []byte) (*opened, []byte) {
+	r.once.Do(func() { r.psk = r.key() })
+	if !live && !r.admit(now, from, f) {
+		return nil, reply // an e would tell whether its key is right
+	}
+	if !r.psk.Verify(raw) {
+		r.drop(bridge.Forged)
+		r.door.WrongTag(from.Addr())
+		return nil, reply
+	}
+	reg, err := frame.ParseRegistration(f.Body)
+	switch {
+	case reg.Version != frame.Version && len(f.Body) > 0:
+		return nil, frame.AppendRefusal(reply, f, frame.NotSupported, r.psk)
+	case err != nil, len(reg.Name) > frame.MaxName, len(reg.Name) > 0 && !bridge.ValidName(string(reg.Name)):
+		return nil, frame.AppendRefusal(reply, f, frame.BadRequest, r.psk)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rotateLocked(now)
+	m := r.madeLocked(from, reg)
+	if m == nil {
+		return nil, frame.AppendCookie(reply, reg.CNonce, r.current.cookie(from, reg.CNonce), r.psk)
+	}
+	o := &opened{Registration: reg, from: from.Addr(), psk: r.psk, seq: f.Seq, minute: m, served: [16]byte(append(reg.CNonce[:], reg.Cookie[:]...))}
+	earlier, served := m.served[o.served]
+	if served && earlier == nil {
+		r.drop(bridge.Duplicate) // its answer is on its way
+		return nil, reply
+	}
+	o.earlier = earlier
+	if !served {
+		m.served[o.served] = nil
+	}
+	return o, reply
+}
+
+// admit reports whether an r is to be looked at.
+func (r *Registrar) admit(now time.Time, from netip.AddrPort, f frame.Frame) bool {
+	cookie := r.door.WantsCookie(from.Addr()) && r.cookieIs(now, from, f)
+	return r.door.AdmitTag(from.Addr(), cookie)
+}
+
+// cookieIs reports whether an r carries a cookie that was made for its address.
+func (r *Registrar) cookieIs(now time.Time, from netip.AddrPort, f frame.Frame) bool {
+	reg, err := frame.ParseRegistration(f.Body)
+	if err != nil {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rotateLocked(now)
+	return r.madeLocked(from, reg) != nil
+}
+
+// madeLocked returns the minute whose secret made a cookie, or nil.
+func (r *Registrar) madeLocked(from netip.AddrPort, reg frame.Registration) *minute {
+	for _, m := range [...]*minute{r.current, r.previous} {
+		c := m.cookie(from, reg.CNonce)
+		if subtle.ConstantTimeCompare(c[:], reg.Cookie[:]) == 1 {
+			return m
+		}
+	}
+	return nil
+}
+
+// done notes which session a cookie served. A refused registration leaves the
+// cookie good: c is nil.
+func (r *Registrar) done(o *opened, c *core) {
+	if c != nil {
+		r.door.Proved(o.from)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c == nil {
+		delete(o.minute.served, o.served)
+		return
+	}
+	o.minute.served[o.served] = c
+}
+
+// hold makes the sender of a registration the device's: a new one, or that of
+// its name. The caller waits for what it returns, if that is not nil.
+func (o *opened) hold(d *bridge.Device, end func()) (wait func() error, err error) {
+	if len(o.Name) == 0 {
+		d.Register(end)
+		return nil, nil
+	}
+	return d.RegisterName(string(o.Name), end)
+}
+
+// refuse answers a registration, and leaves its cookie good.
+func (r *Registrar) refuse(o *opened, code frame.Code, reply []byte) []byte {
+	r.done(o, nil)
+	return frame.AppendError(reply, 0, o.seq, frame.Register, code, o.psk)
+}
+
+func (r *Registrar) drop(why bridge.Reason) { r.hub.Counters().Drop(r.via, why, 1) }

@@ -30,6 +30,17 @@ func Changed(a, b *Config) (paths []string) {
 	return paths
 }
 
+// Reload puts the settings of another configuration in force that a reload takes,
+// as their rows say.
+func (c *Config) Reload(read Config) {
+	of := settings(&read)
+	for i, s := range settings(c) {
+		if s.Reloads {
+			s.value.take(of[i].value)
+		}
+	}
+}
+
 func union[K comparable, V any](a, b map[K]V) map[K]V {
 	all := maps.Clone(a)
 	if all == nil {

@@ -182,7 +182,7 @@ func (r *reader) channel(n uint32, kv *ast.MappingValueNode) {
 		return
 	}
 	var ch Channel
-	keys := map[string]value{"name": text(&ch.Name, anyText), "homeassistant": boolean(&ch.HomeAssistant)}
+	keys := map[string]value{"name": text(&ch.Name, rule{check: anyText}), "homeassistant": boolean(&ch.HomeAssistant)}
 	named, before := false, len(r.faults)
 	if _, empty := kv.Value.(*ast.NullNode); !empty {
 		r.each(path, kv.Value, func(key, full string, kv *ast.MappingValueNode) {

@@ -10,7 +10,7 @@ func AddFlags(flags *pflag.FlagSet) {
 	for _, s := range settings(&c) {
 		v := &flagValue{text: s.Default, kind: s.value.kind()}
 		define := func(name string) {
-			f := flags.VarPF(v, name, "", s.Usage)
+			f := flags.VarPF(v, name, "", s.Help())
 			if v.kind == "bool" {
 				f.NoOptDefVal = "true"
 			}

@@ -24,7 +24,7 @@ func (c *Config) YAML(secrets bool) []byte {
 			fmt.Fprintf(&b, "%s:\n", in)
 		}
 		section = in
-		fmt.Fprintf(&b, "%s# %s\n", indent, s.Usage)
+		fmt.Fprintf(&b, "%s# %s\n", indent, s.Help())
 		text := s.value.yaml()
 		if s.Secret && !secrets && text != `""` {
 			fmt.Fprintf(&b, "%s# %s: set, not shown\n", indent, key)

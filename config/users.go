@@ -97,7 +97,7 @@ func checkUser(name string, u User, add func(path string, err error)) {
 	}
 	add(path+".acl", oneLine(faults))
 	if u.Role != "" {
-		add(path+".role", oneOf(roles...)(u.Role))
+		add(path+".role", oneOf(roles...).check(u.Role))
 	}
 }
 

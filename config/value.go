@@ -19,17 +19,28 @@ type value interface {
 	check() error             // whether what is there is allowed
 	yaml() string
 	kind() string // as help shows it
+	span() string // what is allowed, in words
+	unit() string
+	take(from value) // copies what is at the place of the same setting of another Config
 }
+
+// place is where a value is kept.
+type place[T any] struct{ p *T }
+
+func (a place[T]) At() *T          { return a.p }
+func (a place[T]) take(from value) { *a.p = *from.(interface{ At() *T }).At() }
+func (a place[T]) unit() string    { return "" }
 
 type textValue struct {
-	p    *string
-	rule func(string) error
+	place[string]
+	rule rule
 }
 
-func text(p *string, rule func(string) error) value { return &textValue{p, rule} }
+func text(p *string, r rule) value { return &textValue{place[string]{p}, r} }
 
 func (v *textValue) set(text string) error { *v.p = text; return nil }
-func (v *textValue) check() error          { return v.rule(*v.p) }
+func (v *textValue) check() error          { return v.rule.check(*v.p) }
+func (v *textValue) span() string          { return v.rule.span }
 func (v *textValue) yaml() string          { return strconv.Quote(*v.p) }
 func (v *textValue) kind() string          { return "string" }
 
@@ -41,11 +52,12 @@ func (v *textValue) read(node ast.Node) error {
 	return v.set(s)
 }
 
-type boolValue struct{ p *bool }
+type boolValue struct{ place[bool] }
 
-func boolean(p *bool) value { return &boolValue{p} }
+func boolean(p *bool) value { return &boolValue{place[bool]{p}} }
 
 func (v *boolValue) check() error { return nil }
+func (v *boolValue) span() string { return "true, false" }
 func (v *boolValue) yaml() string { return strconv.FormatBool(*v.p) }
 func (v *boolValue) kind() string { return "bool" }
 
@@ -70,18 +82,23 @@ func (v *boolValue) read(node ast.Node) error {
 }
 
 type intValue struct {
-	p           *int
+	place[int]
 	least, most int
+	counts      string
 }
 
-func number(p *int, least, most int) value { return &intValue{p, least, most} }
+func number(p *int, least, most int, unit string) value {
+	return &intValue{place[int]{p}, least, most, unit}
+}
 
 func (v *intValue) yaml() string { return strconv.Itoa(*v.p) }
 func (v *intValue) kind() string { return "int" }
+func (v *intValue) span() string { return fmt.Sprintf("%d to %d", v.least, v.most) }
+func (v *intValue) unit() string { return v.counts }
 
 func (v *intValue) check() error {
 	if *v.p < v.least || *v.p > v.most {
-		return fmt.Errorf("must be %d to %d, is %d", v.least, v.most, *v.p)
+		return fmt.Errorf("must be %s, is %d", v.span(), *v.p)
 	}
 	return nil
 }
@@ -89,7 +106,7 @@ func (v *intValue) check() error {
 func (v *intValue) set(text string) error {
 	n, err := strconv.Atoi(text)
 	if err != nil {
-		return fmt.Errorf("must be a whole number from %d to %d, is %q", v.least, v.most, text)
+		return fmt.Errorf("must be a whole number from %s, is %q", v.span(), text)
 	}
 	*v.p = n
 	return nil
@@ -97,28 +114,35 @@ func (v *intValue) set(text string) error {
 
 func (v *intValue) read(node ast.Node) error {
 	if _, ok := node.(*ast.IntegerNode); !ok {
-		return fmt.Errorf("must be a whole number from %d to %d", v.least, v.most)
+		return fmt.Errorf("must be a whole number from %s", v.span())
 	}
 	if n, ok := nodeUint(node); ok && n <= math.MaxInt {
 		*v.p = int(n)
 		return nil
 	}
-	return fmt.Errorf("must be %d to %d, is %s", v.least, v.most, node)
+	return fmt.Errorf("must be %s, is %s", v.span(), node)
 }
 
+// timeUnit stands for a number with one of these units.
+const timeUnit = "ms, s, m, h, d"
+
 type durationValue struct {
-	p     *time.Duration
+	place[time.Duration]
 	least time.Duration
 }
 
-func duration(p *time.Duration, least time.Duration) value { return &durationValue{p, least} }
+func duration(p *time.Duration, least time.Duration) value {
+	return &durationValue{place[time.Duration]{p}, least}
+}
 
 func (v *durationValue) yaml() string { return formatDuration(*v.p) }
 func (v *durationValue) kind() string { return "duration" }
+func (v *durationValue) span() string { return "at least " + formatDuration(v.least) }
+func (v *durationValue) unit() string { return timeUnit }
 
 func (v *durationValue) check() error {
 	if *v.p < v.least {
-		return fmt.Errorf("must be at least %s, is %s", formatDuration(v.least), formatDuration(*v.p))
+		return fmt.Errorf("must be %s, is %s", v.span(), formatDuration(*v.p))
 	}
 	return nil
 }
@@ -186,31 +210,34 @@ type secondsValue struct {
 }
 
 func seconds(p *time.Duration, most time.Duration) value {
-	return &secondsValue{durationValue{p: p}, most}
+	return &secondsValue{durationValue{place: place[time.Duration]{p}}, most}
 }
+
+func (v *secondsValue) span() string { return "whole seconds from 0s to " + formatDuration(v.most) }
 
 func (v *secondsValue) check() error {
 	if d := *v.p; d < 0 || d > v.most || d%time.Second != 0 {
-		return fmt.Errorf("must be whole seconds from 0s to %s, is %s", formatDuration(v.most), formatDuration(d))
+		return fmt.Errorf("must be %s, is %s", v.span(), formatDuration(d))
 	}
 	return nil
 }
 
 type listValue struct {
-	p    *[]string
-	rule func(string) error
+	place[[]string]
+	rule rule
 }
 
-func list(p *[]string, rule func(string) error) value { return &listValue{p, rule} }
+func list(p *[]string, r rule) value { return &listValue{place[[]string]{p}, r} }
 
 func (v *listValue) set(text string) error { *v.p = splitList(text); return nil }
 func (v *listValue) yaml() string          { return yamlList(*v.p) }
 func (v *listValue) kind() string          { return "list" }
+func (v *listValue) span() string          { return v.rule.span }
 
 func (v *listValue) check() error {
 	var faults []error
 	for _, s := range *v.p {
-		faults = append(faults, v.rule(s))
+		faults = append(faults, v.rule.check(s))
 	}
 	return oneLine(faults)
 }
@@ -223,12 +250,13 @@ func (v *listValue) read(node ast.Node) error {
 	return err
 }
 
-type prefixesValue struct{ p *[]netip.Prefix }
+type prefixesValue struct{ place[[]netip.Prefix] }
 
-func prefixes(p *[]netip.Prefix) value { return &prefixesValue{p} }
+func prefixes(p *[]netip.Prefix) value { return &prefixesValue{place[[]netip.Prefix]{p}} }
 
 func (v *prefixesValue) set(text string) error { return v.parse(splitList(text)) }
 func (v *prefixesValue) kind() string          { return "list" }
+func (v *prefixesValue) span() string          { return "addresses, CIDRs" }
 
 func (v *prefixesValue) yaml() string {
 	var l []string

@@ -87,11 +87,10 @@ func (g *Gateway) reload() (operator.Reloaded, error) {
 // changed while the gateway runs, and what was in force where not.
 func merge(before, read config.Config) config.Config {
 	after := before
-	after.AdminKey, after.Users = read.AdminKey, read.Users
-	after.Log.Level = read.Log.Level
-	after.Callbacks.Allow = read.Callbacks.Allow
-	if before.TLS.On() && read.TLS.On() {
-		after.TLS = read.TLS
+	after.Reload(read)
+	after.Users = read.Users
+	if !before.TLS.On() || !read.TLS.On() { // a listener comes and goes with a restart only
+		after.TLS = before.TLS
 	}
 	after.Channels = map[uint32]config.Channel{}
 	maps.Copy(after.Channels, read.Channels)

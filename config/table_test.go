@@ -1,0 +1,110 @@
+package config
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+//go:generate go test -run ^TestSettingsPage$ -update
+
+const settingsPage = "../docs/settings.md"
+
+// Each setting is a row of a section's table, and the page is made from the rows.
+func TestSettingsPage(t *testing.T) {
+	page := page()
+	if flag.Lookup("update").Value.String() == "true" {
+		require.NoError(t, os.WriteFile(settingsPage, []byte(page), 0o644))
+	}
+	got, err := os.ReadFile(settingsPage)
+	require.NoError(t, err)
+	assert.Equal(t, page, string(got), "the page is not what the table makes: go generate ./config")
+}
+
+const pageHead = `# Settings
+
+This page is made from the table of settings in ` + "`config/table.go`" + ` (` + "`go generate ./config`" + `).
+
+A setting is given as a flag, as a variable in the environment or in the YAML file
+(` + "`--config FILE`" + `). A flag counts before a variable, a variable before the file, the file
+before the default. ` + "`watchtower config print`" + ` prints what is in force, as a file.
+
+A time has a unit: 500ms, 30s, 2m, 12h, 400d. A list is written ` + "`a,b,c`" + ` in a flag or a
+variable, and ` + "`[a, b, c]`" + ` in the file. A setting takes effect at the next start. Those that
+are marked ↻ are also read again by a reload (SIGHUP).
+
+` + "`channels`" + ` and ` + "`users`" + ` are in the file only: [Home Assistant](home-assistant.md),
+[the broker's users](broker.md#users).
+`
+
+func page() string {
+	var b strings.Builder
+	b.WriteString(pageHead)
+	c := Default()
+	section := "none yet"
+	for _, s := range settings(&c) {
+		in, _, nested := strings.Cut(s.Path, ".")
+		if !nested {
+			in = "The gateway as a whole"
+		}
+		if in != section {
+			fmt.Fprintf(&b, "\n## %s\n\n| Key | Variable | Flag | Default | Range | Unit | What it is |\n|---|---|---|---|---|---|---|\n", in)
+		}
+		section = in
+		mark, shorter := "", ""
+		if s.Reloads {
+			mark = " ↻"
+		}
+		if s.Alias != "" {
+			shorter = ", `--" + s.Alias + "`"
+		}
+		fmt.Fprintf(&b, "| `%s`%s | `%s` | `--%s`%s | `%s` | %s | %s | %s |\n", s.Path, mark, s.Env, s.Flag, shorter,
+			s.value.yaml(), cell(s.Range), cell(s.Unit), cell(s.Usage))
+	}
+	return b.String()
+}
+
+// cell keeps text from being read as Markdown.
+func cell(s string) string { return strings.NewReplacer("|", `\|`, "*", `\*`).Replace(s) }
+
+// Each field has one row, and is called as its key is.
+func TestFieldsAreNamedAsTheirKeys(t *testing.T) {
+	var c Config
+	rows := map[uintptr]string{}
+	for _, s := range settings(&c) {
+		at := reflect.ValueOf(s.value).MethodByName("At").Call(nil)[0].Pointer()
+		assert.Empty(t, rows[at], "%s and %s have one field", rows[at], s.Path)
+		rows[at] = s.Path
+	}
+	var check func(path string, v reflect.Value)
+	check = func(path string, v reflect.Value) {
+		for i := range v.NumField() {
+			name := path + strings.ToLower(v.Type().Field(i).Name)
+			switch f := v.Field(i); {
+			case f.Kind() == reflect.Struct:
+				check(name+".", f)
+			case f.Kind() != reflect.Map: // channels and users are no settings
+				assert.Equal(t, name, strings.ReplaceAll(rows[f.Addr().Pointer()], "_", ""), "the row of the field")
+			}
+		}
+	}
+	check("", reflect.ValueOf(&c).Elem())
+}
+
+// A reload takes what is marked, and nothing else.
+func TestReloadTakesWhatItsRowSays(t *testing.T) {
+	read := Default()
+	read.Log.Level, read.Callbacks.Allow, read.AdminKey, read.TLS.Key = "debug", []string{"a.lan"}, "k3wq7zn2xv4b5tja6m2q", "k.pem"
+	read.Log.Format, read.Limits.Senders, read.HTTP.Listen = "json", 5, ":1"
+	c := Default()
+	before := c
+	c.Reload(read)
+	assert.Equal(t, []string{"tls.key", "admin_key", "callbacks.allow", "log.level"}, Changed(&before, &c))
+	assert.Equal(t, []string{"http.listen", "limits.senders", "log.format"}, Changed(&c, &read))
+}

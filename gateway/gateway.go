@@ -19,6 +19,7 @@ import (
 	"watchtower/bridge"
 	"watchtower/bridge/store"
 	"watchtower/config"
+	"watchtower/history"
 	"watchtower/homeassistant"
 	"watchtower/http"
 	"watchtower/intake"
@@ -53,6 +54,7 @@ type Gateway struct {
 	broker  *mqtt.Broker
 	parts   []*part // in the order in which they start
 	house   *homeassistant.Service
+	past    *history.History
 	web     *http.Server
 	people  *operator.Service // what operators do
 	certs   *certificates     // nil: no TLS
@@ -164,7 +166,11 @@ func (g *Gateway) assemble() error {
 	if g.people, err = g.newOperator(); err != nil {
 		return err
 	}
-	web, err := http.New(g.hub, g.httpOptions(secure), g.log)
+	if g.past, err = history.New(g.hub, g.historyOptions(), g.log); err != nil {
+		return err
+	}
+	g.parts = append(g.parts, &part{setting: "history", server: g.past})
+	web, err := http.New(g.hub, g.past, g.httpOptions(secure), g.log)
 	if err != nil {
 		return err
 	}
@@ -275,7 +281,7 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	g.retract()
 	if !finished {
 		g.log.Warn("some connections did not end within shutdown_timeout")
-	} else if e := g.web.KeepHistory(); e != nil {
+	} else if e := g.past.KeepEnd(); e != nil {
 		g.log.WithError(e).Warn("where the history ended was not written")
 	}
 	return errors.Join(err, g.closeStores())

@@ -9,6 +9,7 @@ import (
 
 	"watchtower/bridge"
 	"watchtower/config"
+	"watchtower/history"
 	"watchtower/homeassistant"
 	"watchtower/http"
 	"watchtower/intake"
@@ -172,12 +173,22 @@ func (g *Gateway) tcpOptions() tcp.Options {
 	}
 }
 
+func (g *Gateway) historyOptions() history.Options {
+	return history.Options{
+		Messages: g.cfg.History.Messages,
+		Age:      g.cfg.History.Age,
+		Bytes:    g.cfg.History.Bytes,
+		Store:    g.store.Document("history"),
+		Queue:    linkQueue,
+		Patience: linkPatience,
+	}
+}
+
 func (g *Gateway) httpOptions(secure *tls.Config) http.Options {
 	o := http.DefaultOptions()
 	o.Listen = g.cfg.HTTP.Listen
 	o.TLSListen, o.TLS = g.cfg.HTTP.TLSListen, secure
 	o.ServeMQTT = g.broker.ServeConn
-	o.Queue, o.Patience = linkQueue, linkPatience
 	o.CORSOrigins, o.Hosts, o.OwnHost = g.cfg.HTTP.CORSOrigins, g.cfg.HTTP.Hosts, g.ownHost()
 	o.Heartbeat = g.cfg.HTTP.Heartbeat
 	o.MailboxTimeout = g.cfg.HTTP.MailboxTimeout
@@ -187,7 +198,6 @@ func (g *Gateway) httpOptions(secure *tls.Config) http.Options {
 	for _, p := range g.cfg.HTTP.TrustedProxies {
 		o.TrustedProxies = append(o.TrustedProxies, p.String())
 	}
-	o.History = http.HistoryOptions{Messages: g.cfg.History.Messages, Age: g.cfg.History.Age, Bytes: g.cfg.History.Bytes, Store: g.store.Document("history")}
 	o.Callbacks.Allow, o.Callbacks.PublicOnly = g.cfg.Callbacks.Allow, g.cfg.Callbacks.PublicOnly
 	o.Callbacks.Timeout = g.cfg.Callbacks.Timeout
 	o.Callbacks.Retries, o.Callbacks.RetryGap = g.cfg.Callbacks.Retries, g.cfg.Callbacks.RetryGap

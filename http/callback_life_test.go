@@ -18,7 +18,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
-	"watchtower/http"
 )
 
 // rows is a CallbackStore in memory, which outlives gateways.
@@ -96,7 +95,7 @@ func failedIDs(c obj) (ids []string) {
 }
 
 func TestCallbacksAreListed(t *testing.T) {
-	g := start(t, func(_ *bridge.Options, o *http.Options) { o.Callbacks.Retries = 1 })
+	g := start(t, func(_ *bridge.Options, o *options) { o.Callbacks.Retries = 1 })
 	var failing atomic.Bool
 	r := receive(t, func(w nethttp.ResponseWriter, _ string) {
 		if failing.Load() {
@@ -152,7 +151,7 @@ func TestCallbacksAreListed(t *testing.T) {
 func TestSecretsAreRotated(t *testing.T) {
 	store, senders := &rows{}, &memory{}
 	c := &clock{}
-	with := func(b *bridge.Options, o *http.Options) {
+	with := func(b *bridge.Options, o *options) {
 		b.Store, b.Now = senders, c.now
 		o.Callbacks.Store, o.Callbacks.SigningKey = store, []byte("key")
 	}
@@ -217,7 +216,7 @@ func TestSecretsAreRotated(t *testing.T) {
 func TestACallbackThatFailsForLongIsDisabled(t *testing.T) {
 	store, senders := &rows{}, &memory{}
 	c := &clock{}
-	with := func(b *bridge.Options, o *http.Options) {
+	with := func(b *bridge.Options, o *options) {
 		b.Store, b.Now = senders, c.now
 		o.Callbacks.Store, o.Callbacks.Retries, o.Callbacks.DisableAfter = store, 0, time.Hour
 	}
@@ -266,7 +265,7 @@ func TestACallbackThatFailsForLongIsDisabled(t *testing.T) {
 // not repeated.
 func TestWhatWaitsSurvivesARestart(t *testing.T) {
 	store, senders := &rows{}, &memory{}
-	with := func(b *bridge.Options, o *http.Options) {
+	with := func(b *bridge.Options, o *options) {
 		b.Store = senders
 		o.Callbacks.Store, o.Callbacks.SaveEvery = store, time.Millisecond
 		o.Callbacks.Queue, o.Callbacks.RetryGap, o.DrainTimeout = 5, time.Hour, 10*time.Millisecond
@@ -320,7 +319,7 @@ func TestWhatWaitsSurvivesARestart(t *testing.T) {
 }
 
 func TestURLsOfASenderAreBounded(t *testing.T) {
-	g := start(t, func(_ *bridge.Options, o *http.Options) { o.Callbacks.PerSender = 2 })
+	g := start(t, func(_ *bridge.Options, o *options) { o.Callbacks.PerSender = 2 })
 	id, token := g.register()
 	join := func(n int) answer {
 		return g.post("/channels/join/async", obj{"sender": id, "channels": []int{n}, "callback_url": fmt.Sprintf("http://127.0.0.1:9/%d", n)})
@@ -344,7 +343,7 @@ func TestURLsOfASenderAreBounded(t *testing.T) {
 // of what is said then.
 func TestRejoiningBetweenTwoWrites(t *testing.T) {
 	store, senders := &rows{}, &memory{}
-	with := func(b *bridge.Options, o *http.Options) {
+	with := func(b *bridge.Options, o *options) {
 		b.Store = senders
 		o.Callbacks.Store, o.Callbacks.SaveEvery, o.Callbacks.RetryGap = store, 20*time.Millisecond, time.Hour
 	}
@@ -382,7 +381,7 @@ func TestRejoiningBetweenTwoWrites(t *testing.T) {
 // A receiver that is down holds up no stop: what waits for it is on disk.
 func TestAStopDoesNotWaitForAReceiverThatIsDown(t *testing.T) {
 	store, senders := &rows{}, &memory{}
-	g := start(t, func(b *bridge.Options, o *http.Options) {
+	g := start(t, func(b *bridge.Options, o *options) {
 		b.Store, o.Callbacks.Store, o.Callbacks.RetryGap, o.DrainTimeout = senders, store, time.Hour, time.Minute
 	})
 	r := receive(t, func(w nethttp.ResponseWriter, _ string) { w.WriteHeader(503) })
@@ -401,7 +400,7 @@ func TestAStopDoesNotWaitForAReceiverThatIsDown(t *testing.T) {
 func TestADiskThatFailsForLong(t *testing.T) {
 	store, senders := &rows{}, &memory{}
 	store.fail(errors.New("disk full"))
-	g := start(t, func(b *bridge.Options, o *http.Options) {
+	g := start(t, func(b *bridge.Options, o *options) {
 		b.Store, o.Callbacks.Store, o.Callbacks.SaveEvery = senders, store, time.Millisecond
 	})
 	slow := make(chan struct{})
@@ -420,7 +419,7 @@ func TestADiskThatFailsForLong(t *testing.T) {
 
 // What is wrong with an answer is not quoted: it may be another service's secret.
 func TestAnswersAreNotReadOut(t *testing.T) {
-	g := start(t, func(_ *bridge.Options, o *http.Options) { o.Callbacks.Retries = 0 })
+	g := start(t, func(_ *bridge.Options, o *options) { o.Callbacks.Retries = 0 })
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer l.Close()
@@ -443,7 +442,7 @@ func TestAnswersAreNotReadOut(t *testing.T) {
 }
 
 func TestARotatedSecretDoesNotComeBack(t *testing.T) {
-	g := start(t, func(_ *bridge.Options, o *http.Options) { o.Callbacks.PerSender = 2 })
+	g := start(t, func(_ *bridge.Options, o *options) { o.Callbacks.PerSender = 2 })
 	id, token := g.register()
 	join := func(n int) string {
 		a := g.post("/channels/join/async", obj{"sender": id, "channels": []int{n}, "callback_url": fmt.Sprintf("http://127.0.0.1:9/%d", n)}, "Authorization", "Bearer "+token)
@@ -483,8 +482,8 @@ func TestAReportToWhatIsNoCallbackIsNotSigned(t *testing.T) {
 
 func TestACallbackThatIsOverTheLimitAfterARestartIsNotListed(t *testing.T) {
 	senders := &memory{}
-	with := func(joined int) func(*bridge.Options, *http.Options) {
-		return func(b *bridge.Options, _ *http.Options) { b.Store, b.JoinedMax = senders, joined }
+	with := func(joined int) func(*bridge.Options, *options) {
+		return func(b *bridge.Options, _ *options) { b.Store, b.JoinedMax = senders, joined }
 	}
 	g := start(t, with(2))
 	id, token := g.register()

@@ -17,7 +17,6 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"watchtower/bridge"
-	"watchtower/http"
 )
 
 // join makes url the callback of a sender on channels.
@@ -118,7 +117,7 @@ func TestACallbackCatchesUp(t *testing.T) {
 
 // What is too much for the queue is a gap, not a hole.
 func TestACallbackThatMissedTooMuch(t *testing.T) {
-	g := start(t, func(_ *bridge.Options, o *http.Options) { o.Callbacks.Queue = 5 })
+	g := start(t, func(_ *bridge.Options, o *options) { o.Callbacks.Queue = 5 })
 	r := receive(t, nil)
 	a, _ := g.register()
 	b, _ := g.register()
@@ -173,7 +172,7 @@ func TestOrderUnderRetries(t *testing.T) {
 }
 
 func TestFailuresAndRedirects(t *testing.T) {
-	g := start(t, func(_ *bridge.Options, o *http.Options) { o.Callbacks.Retries = 3 })
+	g := start(t, func(_ *bridge.Options, o *options) { o.Callbacks.Retries = 3 })
 	elsewhere := receive(t, nil)
 	for _, status := range []int{301, 302, 307, 308, 304, 400, 500} {
 		r := receive(t, func(w nethttp.ResponseWriter, _ string) {
@@ -194,7 +193,7 @@ func TestFailuresAndRedirects(t *testing.T) {
 }
 
 func TestCallbackThatNeverAnswers(t *testing.T) {
-	g := start(t, func(_ *bridge.Options, o *http.Options) {
+	g := start(t, func(_ *bridge.Options, o *options) {
 		o.Callbacks.Queue, o.Callbacks.Timeout, o.Callbacks.Retries = 1, time.Second, 0
 	})
 	hole, err := net.Listen("tcp", "127.0.0.1:0") // connects, and that is all
@@ -223,7 +222,7 @@ func TestLeavingDiscardsWhatWaits(t *testing.T) {
 		"replace": func(g *gateway, id uint32) { g.join(id, "http://127.0.0.1:1/", 5) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := start(t, func(_ *bridge.Options, o *http.Options) { o.Callbacks.RetryGap = time.Hour })
+			g := start(t, func(_ *bridge.Options, o *options) { o.Callbacks.RetryGap = time.Hour })
 			r := receive(t, func(w nethttp.ResponseWriter, _ string) { w.WriteHeader(500) })
 			id, _ := g.register()
 			g.join(id, r.URL, 5)
@@ -243,7 +242,7 @@ func (g *gateway) idle() bool { return g.hub.Links()[bridge.HTTP].Idle() }
 
 // Many callbacks share the attempts that may be made at a time, and all get theirs.
 func TestAttemptsAreBounded(t *testing.T) {
-	g := start(t, func(_ *bridge.Options, o *http.Options) { o.Callbacks.Concurrency = 3 })
+	g := start(t, func(_ *bridge.Options, o *options) { o.Callbacks.Concurrency = 3 })
 	var now, most atomic.Int64
 	r := receive(t, func(nethttp.ResponseWriter, string) {
 		n := now.Add(1)
@@ -273,7 +272,7 @@ func TestAttemptsAreBounded(t *testing.T) {
 
 // Somebody whose reports go nowhere takes nothing from the callbacks of others.
 func TestReportsStarveNobody(t *testing.T) {
-	g := start(t, func(_ *bridge.Options, o *http.Options) {
+	g := start(t, func(_ *bridge.Options, o *options) {
 		o.Callbacks.PerSender, o.Callbacks.RetryGap = 5, time.Hour
 	})
 	r := receive(t, nil)
@@ -291,7 +290,7 @@ func TestReportsStarveNobody(t *testing.T) {
 }
 
 func TestAllCallbacksTogetherAreBounded(t *testing.T) {
-	g := start(t, func(_ *bridge.Options, o *http.Options) {
+	g := start(t, func(_ *bridge.Options, o *options) {
 		o.Callbacks.TotalBytes, o.Callbacks.RetryGap = 100_000, time.Hour
 	})
 	r := receive(t, func(w nethttp.ResponseWriter, _ string) { w.WriteHeader(500) })
@@ -362,7 +361,7 @@ func TestLoopsEnd(t *testing.T) {
 func TestCallbacksOutliveARestart(t *testing.T) {
 	store := &memory{}
 	r := receive(t, nil)
-	with := func(b *bridge.Options, _ *http.Options) { b.Store = store }
+	with := func(b *bridge.Options, _ *options) { b.Store = store }
 	g := start(t, with)
 	id, _ := g.register()
 	g.join(id, r.URL, 5, 6)
@@ -386,7 +385,7 @@ func TestShutdownDrainsCallbacks(t *testing.T) {
 }
 
 func TestShutdownGivesUpOnCallbacks(t *testing.T) {
-	g := start(t, func(_ *bridge.Options, o *http.Options) {
+	g := start(t, func(_ *bridge.Options, o *options) {
 		o.DrainTimeout, o.Callbacks.RetryGap = 50*time.Millisecond, time.Hour
 	})
 	r := receive(t, func(w nethttp.ResponseWriter, _ string) { w.WriteHeader(500) })
@@ -400,7 +399,7 @@ func TestShutdownGivesUpOnCallbacks(t *testing.T) {
 }
 
 func TestRefusedAddressNamesTheSetting(t *testing.T) {
-	g := start(t, func(_ *bridge.Options, o *http.Options) { o.Callbacks.Allow = nil })
+	g := start(t, func(_ *bridge.Options, o *options) { o.Callbacks.Allow = nil })
 	id, _ := g.register()
 	a := g.post("/channels/join/async", obj{"sender": id, "channels": []int{5}, "callback_url": "http://127.0.0.1:9/"})
 	problem(t, a, 400, "invalid-callback-url", "callback_url")
@@ -460,7 +459,7 @@ func (d *rebinder) resolver() *net.Resolver {
 
 func TestNameThatMovesIsCheckedAtTheDial(t *testing.T) {
 	dns := newRebinder(t, "192.0.2.1")
-	g := start(t, func(_ *bridge.Options, o *http.Options) {
+	g := start(t, func(_ *bridge.Options, o *options) {
 		o.Callbacks.Allow, o.Callbacks.Retries = nil, 0
 		o.Callbacks.Resolver = dns.resolver()
 	})

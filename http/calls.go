@@ -8,6 +8,7 @@ import (
 	"github.com/gorilla/mux"
 
 	"watchtower/bridge"
+	"watchtower/history"
 	"watchtower/intake"
 )
 
@@ -162,7 +163,7 @@ type join struct {
 	sender   *bridge.Sender
 	channels []bridge.Channel
 	noEcho   bool
-	since    *since // nil: only what comes from now on
+	since    *history.Since // nil: only what comes from now on
 }
 
 // joiner reads a join. The body may have one field more.
@@ -181,7 +182,7 @@ func (s *Server) joiner(r *nethttp.Request, besides ...string) (j join, body obj
 	j.noEcho = !echo
 	text, found, err := body.text("since")
 	if err == nil && found {
-		j.since, err = parseSince("since", text)
+		j.since, err = parseSince(text)
 	}
 	return j, body, err
 }

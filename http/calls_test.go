@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
+	"watchtower/history"
 	"watchtower/http"
 )
 
@@ -227,7 +228,7 @@ func TestBodiesOverTheLimitAreAnswered(t *testing.T) {
 }
 
 func TestSlowAndBrokenBodies(t *testing.T) {
-	g := start(t, func(_ *bridge.Options, o *http.Options) { o.ReadTimeout = 300 * time.Millisecond })
+	g := start(t, func(_ *bridge.Options, o *options) { o.ReadTimeout = 300 * time.Millisecond })
 	for request, status := range map[string]string{
 		"POST /broadcast HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{":              "408",
 		"POST /broadcast HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n": "400",
@@ -271,19 +272,25 @@ func TestHealthAndMetrics(t *testing.T) {
 func TestOptionsAreChecked(t *testing.T) {
 	hub, err := bridge.New(bridge.Options{})
 	require.NoError(t, err)
+	h := history.DefaultOptions()
+	h.Queue = 0
+	_, err = history.New(hub, h, nil)
+	assert.ErrorContains(t, err, "Queue")
+	past, err := history.New(hub, history.DefaultOptions(), nil)
+	require.NoError(t, err)
 	o := http.DefaultOptions()
-	o.Queue, o.Heartbeat, o.Callbacks.Retries = 0, -1, -1
-	_, err = http.New(hub, o, nil)
-	for _, name := range []string{"Queue", "Heartbeat", "Callbacks.Retries"} {
+	o.Heartbeat, o.Callbacks.Retries = -1, -1
+	_, err = http.New(hub, past, o, nil)
+	for _, name := range []string{"Heartbeat", "Callbacks.Retries"} {
 		assert.ErrorContains(t, err, name)
 	}
 	o = http.DefaultOptions()
 	o.TrustedProxies = []string{"10.0.0.0/8", "proxy"}
-	_, err = http.New(hub, o, nil)
+	_, err = http.New(hub, past, o, nil)
 	assert.ErrorContains(t, err, "http.trusted_proxies")
 	o = http.DefaultOptions()
 	o.Callbacks.Allow = []string{"http://x/"}
-	_, err = http.New(hub, o, nil)
+	_, err = http.New(hub, past, o, nil)
 	assert.ErrorContains(t, err, "callbacks.allow")
 }
 
@@ -295,7 +302,9 @@ func TestTakenPortFailsTheStart(t *testing.T) {
 	require.NoError(t, err)
 	o := http.DefaultOptions()
 	o.Listen = l.Addr().String()
-	s, err := http.New(hub, o, nil)
+	past, err := history.New(hub, history.DefaultOptions(), nil)
+	require.NoError(t, err)
+	s, err := http.New(hub, past, o, nil)
 	require.NoError(t, err)
 	assert.ErrorContains(t, s.Listen(), "http.listen "+o.Listen)
 }

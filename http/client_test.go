@@ -15,7 +15,6 @@ import (
 
 	"watchtower/auth"
 	"watchtower/bridge"
-	"watchtower/http"
 )
 
 // clock is a time that stands still.
@@ -32,7 +31,7 @@ func gate(o auth.Options) *auth.Gate {
 
 func TestWrongCredentialsAreLimited(t *testing.T) {
 	var c clock
-	g := start(t, func(_ *bridge.Options, o *http.Options) { o.Gate = gate(auth.Options{Now: c.now}) })
+	g := start(t, func(_ *bridge.Options, o *options) { o.Gate = gate(auth.Options{Now: c.now}) })
 	id, token := g.register()
 	channels := fmt.Sprintf("/channels?sender=%d", id)
 	wrong := []func() answer{
@@ -64,7 +63,7 @@ func TestWrongCredentialsAreLimited(t *testing.T) {
 }
 
 func TestATokenLiftsTheLimitForItsOwnSenderOnly(t *testing.T) {
-	g := start(t, func(_ *bridge.Options, o *http.Options) {
+	g := start(t, func(_ *bridge.Options, o *options) {
 		o.Gate = gate(auth.Options{Failures: 3, Interval: time.Hour})
 		o.ServeMQTT = func(net.Conn) {}
 	})
@@ -106,7 +105,7 @@ func TestATokenLiftsTheLimitForItsOwnSenderOnly(t *testing.T) {
 
 // A request that began before its address had to wait is no way around the limit.
 func TestRequestsThatBeganBeforeWaitToo(t *testing.T) {
-	g := start(t, func(_ *bridge.Options, o *http.Options) {
+	g := start(t, func(_ *bridge.Options, o *options) {
 		o.Gate = gate(auth.Options{Failures: 3, Interval: time.Hour})
 	})
 	id, _ := g.register()
@@ -138,7 +137,7 @@ func TestRequestsThatBeganBeforeWaitToo(t *testing.T) {
 
 func TestLimitIsByClientAddress(t *testing.T) {
 	var c clock
-	g := start(t, func(_ *bridge.Options, o *http.Options) {
+	g := start(t, func(_ *bridge.Options, o *options) {
 		o.Gate = gate(auth.Options{Now: c.now, Failures: 1, Addresses: 2})
 		o.TrustedProxies = []string{"127.0.0.1", "10.0.0.0/8"}
 	})
@@ -155,7 +154,7 @@ func TestLimitIsByClientAddress(t *testing.T) {
 }
 
 func TestForwardedForIsNotBelievedFromStrangers(t *testing.T) {
-	g := start(t, func(_ *bridge.Options, o *http.Options) { o.Gate = gate(auth.Options{Failures: 1}) })
+	g := start(t, func(_ *bridge.Options, o *options) { o.Gate = gate(auth.Options{Failures: 1}) })
 	require.Equal(t, 401, g.do("POST", "/register", `{"secret_key":"x"}`, "X-Forwarded-For", "192.0.2.1").status)
 	require.Equal(t, 429, g.do("POST", "/register", `{"secret_key":"x"}`, "X-Forwarded-For", "192.0.2.2").status)
 }

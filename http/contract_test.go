@@ -10,7 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
-	"watchtower/http"
 )
 
 // refusal is a request that is refused, with the problem that it gets.
@@ -221,7 +220,7 @@ func TestBusFailureIs500(t *testing.T) {
 
 func TestStoreFailureIs500(t *testing.T) {
 	store := &memory{err: errors.New("disk")}
-	g := start(t, func(b *bridge.Options, _ *http.Options) { b.Store = store })
+	g := start(t, func(b *bridge.Options, _ *options) { b.Store = store })
 	problem(t, g.post("/register", obj{"secret_key": secretKey}), 500, "store-failed", "")
 	store.fail(nil)
 	id, _ := g.register()
@@ -231,7 +230,7 @@ func TestStoreFailureIs500(t *testing.T) {
 }
 
 func TestOpenGatewayTakesAnyKey(t *testing.T) {
-	g := start(t, func(b *bridge.Options, _ *http.Options) { b.SecretKey = "" })
+	g := start(t, func(b *bridge.Options, _ *options) { b.SecretKey = "" })
 	for _, body := range []string{``, `{}`, `{"secret_key":"x"}`, `{"secret_key":5}`, ` `} {
 		a := g.do("POST", "/register", body)
 		require.Equal(t, 200, a.status, a.body)

@@ -2,7 +2,7 @@
 // that follow channels, callbacks that are posted to, health and metrics.
 //
 // It translates requests into the verbs of package bridge and its errors into
-// problem documents (RFC 9457). It owns its listener, its streams, the history,
+// problem documents (RFC 9457). It owns its listener, its streams,
 // the queues of its callbacks, the policy for their addresses, and the limits by
 // sender and address. Who may do what, and how a message travels, it leaves to
 // bridge. Every goroutine belongs to Server.Serve, which returns when all have
@@ -16,8 +16,8 @@
 //	mqtt.go     MQTT over WebSocket              metrics.go, openapi.go  for machines
 //
 // and is read by query.go and body.go, refused by problem.go, and bounded by
-// client.go and streams.go. A message comes out by fanout.go, which keeps it in
-// history.go; since.go says from where on somebody wants it. A callback is an
+// client.go and streams.go. A message comes out by fanout.go, which follows package
+// history; since.go says from where on somebody wants what was said before. A callback is an
 // endpoint (endpoint.go, endpoints.go), worked off in callbacks.go, kept over a
 // restart by callback_keeper.go, signed in signature.go, posted by poster.go to
 // what policy.go leaves open.

@@ -11,6 +11,7 @@ import (
 
 	"watchtower/bridge"
 	"watchtower/bridge/line"
+	"watchtower/history"
 )
 
 // joinCallback makes a URL the callback of channels, and gives it what was missed.
@@ -21,12 +22,14 @@ func (s *Server) joinCallback(j join, address string) error {
 		a.Replays = j.since != nil
 		return a
 	}
-	s.history.mu.Lock() // so that the fan-out stands still
-	wait, err := s.hub.JoinCallback(j.sender, j.channels, address, j.noEcho, j.since != nil, attach)
-	if err == nil && j.since != nil {
-		s.callbacks.catchUp(endpointKey{j.sender, address}, s.history.missedLocked(*j.since, j.channels, j.sender, j.noEcho))
-	}
-	s.history.mu.Unlock()
+	var wait func() error
+	err := s.history.Join(func(now history.Moment) (err error) {
+		wait, err = s.hub.JoinCallback(j.sender, j.channels, address, j.noEcho, j.since != nil, attach)
+		if err == nil && j.since != nil {
+			s.callbacks.catchUp(endpointKey{j.sender, address}, now.Missed(*j.since, j.channels, j.sender, j.noEcho))
+		}
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -36,7 +39,7 @@ func (s *Server) joinCallback(j join, address string) error {
 // catchUp queues what a callback has missed and does not wait already: first the
 // gaps, then the messages. Of what does not fit into its queue the oldest is
 // dropped and counted, and leaves a gap.
-func (c *callbacks) catchUp(key endpointKey, missed replay) {
+func (c *callbacks) catchUp(key endpointKey, missed history.Missed) {
 	c.mu.Lock()
 	waits, attached := map[string]bool{}, map[bridge.Channel]*callback{}
 	room, bytes := c.opts.Queue, c.opts.Bytes
@@ -52,8 +55,8 @@ func (c *callbacks) catchUp(key endpointKey, missed replay) {
 	}
 	c.mu.Unlock()
 	var fit []*delivery // the newest first
-	gaps := missed.gaps
-	for _, m := range slices.Backward(missed.messages) {
+	gaps := missed.Gaps
+	for _, m := range slices.Backward(missed.Messages) {
 		d := deliveryOf(m, line.Encode(m))
 		to := attached[m.Channel]
 		if to == nil || waits[d.id] { // nil: left meanwhile

@@ -2,37 +2,18 @@ package http
 
 import "watchtower/bridge"
 
-// fanOut hands the link's messages to streams and callbacks. It belongs to the
-// link's goroutine, and never waits for a member.
+// fanOut hands messages to streams, mailboxes and callbacks. It follows the history,
+// and never waits for a member.
 type fanOut struct {
 	s       *Server
 	encoded [numKinds][]byte // the message at hand, as far as somebody wanted it
 	touched []*stream        // with something new in the queue
 }
 
-// run hands out a batch, and wakes each stream once for all of it.
-func (f *fanOut) run(batch []bridge.Job) {
-	for _, job := range batch {
-		f.hand(job)
-	}
-	for i, st := range f.touched {
-		st.touched = false
-		st.writer.Wake()
-		f.touched[i] = nil
-	}
-	f.touched = f.touched[:0]
-}
-
-// hand gives one message to the history and to those who are members now: not
-// when it was published, because somebody may have joined in between and been
-// given the history without it.
-func (f *fanOut) hand(job bridge.Job) {
-	m, h := job.Message, f.s.history
+// Give hands one message to those of the members that want it.
+func (f *fanOut) Give(m *bridge.Message, members []*bridge.Attachment) (offered, dropped int) {
 	clear(f.encoded[:])
-	offered, dropped := 0, 0
-	h.mu.Lock()
-	h.addLocked(m)
-	for _, a := range f.s.hub.Receivers(m, bridge.HTTP) {
+	for _, a := range members {
 		if !a.Wants(m) {
 			continue
 		}
@@ -41,8 +22,17 @@ func (f *fanOut) hand(job bridge.Job) {
 			dropped++
 		}
 	}
-	h.mu.Unlock()
-	job.Done(f.s.hub.Counters(), bridge.HTTP, offered, dropped)
+	return offered, dropped
+}
+
+// Flush wakes each stream once for all of a batch.
+func (f *fanOut) Flush() {
+	for i, st := range f.touched {
+		st.touched = false
+		st.writer.Wake()
+		f.touched[i] = nil
+	}
+	f.touched = f.touched[:0]
 }
 
 // as returns the message at hand as one kind of member gets it.

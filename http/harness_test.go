@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"watchtower/bridge"
+	"watchtower/history"
 	"watchtower/http"
 	"watchtower/http/contract"
 )
@@ -73,7 +74,13 @@ type gateway struct {
 	stop    func()          // ends Serve and waits for it
 }
 
-type setting func(*bridge.Options, *http.Options)
+// options are those of all that is tested here.
+type options struct {
+	http.Options
+	History history.Options
+}
+
+type setting func(*bridge.Options, *options)
 
 func start(t testing.TB, settings ...setting) *gateway {
 	log := logrus.New()
@@ -83,7 +90,7 @@ func start(t testing.TB, settings ...setting) *gateway {
 		SecretKey: secretKey, MessageBytes: 64000, Linger: 30 * time.Second, ListedFor: time.Hour,
 		ExpireNamed: time.Hour, ExpireUnnamed: time.Hour, Tree: bridge.NewTree("watchtower", "test"), Log: log,
 	}
-	o := http.DefaultOptions()
+	o := options{http.DefaultOptions(), history.DefaultOptions()}
 	o.Listen = "127.0.0.1:0"
 	o.Callbacks.Allow = []string{"127.0.0.1"}
 	o.Callbacks.RetryGap = time.Millisecond
@@ -94,14 +101,18 @@ func start(t testing.TB, settings ...setting) *gateway {
 	require.NoError(t, err)
 	bus := &loopback{hub: hub}
 	hub.SetBus(bus)
-	s, err := http.New(hub, o, log)
+	o.History.Clock = o.Clock
+	past, err := history.New(hub, o.History, log)
+	require.NoError(t, err)
+	s, err := http.New(hub, past, o.Options, log)
 	require.NoError(t, err)
 	require.NoError(t, s.Listen())
 	if o.TLS != nil {
 		require.NoError(t, s.ListenTLS())
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
+	done := make(chan error, 2)
+	go func() { done <- past.Serve(ctx) }()
 	go func() { done <- s.Serve(ctx) }()
 	g := &gateway{t: t, hub: hub, bus: bus, server: s, url: "http://" + s.Addr().String()}
 	unlike := func(err error) { t.Error(err) }
@@ -109,8 +120,13 @@ func start(t testing.TB, settings ...setting) *gateway {
 	// A stream's connection ends with it: a request that comes at once is not to take it.
 	g.streams = &nethttp.Client{Transport: described.Transport(&nethttp.Transport{}, unlike)}
 	g.stop = sync.OnceFunc(func() {
+		quiet, end := context.WithTimeout(ctx, time.Minute)
+		s.Quiesce(quiet)
+		end()
 		cancel()
-		assert.NoError(t, <-done)
+		for range cap(done) {
+			assert.NoError(t, <-done)
+		}
 		g.client.CloseIdleConnections()
 		g.streams.CloseIdleConnections()
 	})

@@ -12,7 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
-	"watchtower/http"
 )
 
 // say broadcasts on channels and returns the message's id.
@@ -52,9 +51,9 @@ func (g *gateway) missed(sender uint32, since string, channels ...int) (all []st
 
 func TestSince(t *testing.T) {
 	c := &clock{}
-	g := start(t, func(b *bridge.Options, o *http.Options) {
+	g := start(t, func(b *bridge.Options, o *options) {
 		o.Clock, b.Now = c.now, c.now
-		o.History = http.HistoryOptions{Messages: 3, Age: time.Hour, Bytes: 1 << 20}
+		o.History.Messages, o.History.Bytes = 3, 1<<20
 	})
 	id, _ := g.register()
 	other, _ := g.register()
@@ -89,8 +88,8 @@ func TestSince(t *testing.T) {
 }
 
 func TestAGapIsWhereMoreWasSaid(t *testing.T) {
-	g := start(t, func(_ *bridge.Options, o *http.Options) {
-		o.History = http.HistoryOptions{Messages: 3, Age: time.Hour, Bytes: 1 << 20}
+	g := start(t, func(_ *bridge.Options, o *options) {
+		o.History.Messages, o.History.Bytes = 3, 1<<20
 	})
 	id, _ := g.register()
 	f := g.follow(fmt.Sprintf("channels=5,6&sender=%d", id))
@@ -104,8 +103,8 @@ func TestAGapIsWhereMoreWasSaid(t *testing.T) {
 }
 
 func TestTheLastThatIsNotKeptIsNoGap(t *testing.T) {
-	g := start(t, func(_ *bridge.Options, o *http.Options) {
-		o.History = http.HistoryOptions{Messages: 3, Age: time.Hour, Bytes: 1 << 20}
+	g := start(t, func(_ *bridge.Options, o *options) {
+		o.History.Messages, o.History.Bytes = 3, 1<<20
 	})
 	id, _ := g.register()
 	f := g.follow(fmt.Sprintf("channels=5,6&sender=%d", id))
@@ -119,8 +118,8 @@ func TestTheLastThatIsNotKeptIsNoGap(t *testing.T) {
 }
 
 func TestHistoryIsBoundedInBytes(t *testing.T) {
-	g := start(t, func(_ *bridge.Options, o *http.Options) {
-		o.History = http.HistoryOptions{Messages: 100, Age: time.Hour, Bytes: 10_000}
+	g := start(t, func(_ *bridge.Options, o *options) {
+		o.History.Messages, o.History.Bytes = 100, 10_000
 	})
 	id, _ := g.register()
 	f := g.follow(fmt.Sprintf("channels=5,6&sender=%d", id))
@@ -161,8 +160,8 @@ func TestReplayIsPrivate(t *testing.T) {
 // Under load, with a reconnect in every moment: nothing is lost, doubled or out
 // of order between replay and live.
 func TestReplayUnderLoad(t *testing.T) {
-	g := start(t, func(_ *bridge.Options, o *http.Options) {
-		o.History = http.HistoryOptions{Messages: 5000, Age: time.Hour, Bytes: 64 << 20}
+	g := start(t, func(_ *bridge.Options, o *options) {
+		o.History.Messages, o.History.Bytes = 5000, 64<<20
 		o.StreamQueue = 10_000
 	})
 	id, _ := g.register()
@@ -194,7 +193,7 @@ func TestReplayUnderLoad(t *testing.T) {
 }
 
 func TestEvents(t *testing.T) {
-	g := start(t, func(_ *bridge.Options, o *http.Options) { o.Heartbeat = 50 * time.Millisecond })
+	g := start(t, func(_ *bridge.Options, o *options) { o.Heartbeat = 50 * time.Millisecond })
 	id, _ := g.register()
 	f := g.follow(fmt.Sprintf("channels=5&sender=%d", id), "Accept", "text/event-stream")
 	assert.Equal(t, "text/event-stream", f.resp.Header.Get("Content-Type"))
@@ -284,7 +283,7 @@ func TestEveryLibraryOfEventsComesBack(t *testing.T) {
 // it was told where it began.
 func TestAStreamIsCutBeforeItsFirstMessage(t *testing.T) {
 	senders := &memory{}
-	with := func(b *bridge.Options, _ *http.Options) { b.Store = senders }
+	with := func(b *bridge.Options, _ *options) { b.Store = senders }
 	g := start(t, with)
 	id, _ := g.register()
 	query := fmt.Sprintf("channels=5&sender=%d", id)

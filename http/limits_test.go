@@ -15,7 +15,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
-	"watchtower/http"
 )
 
 // A stream whose client reads, but not as fast as it is spoken to, is told why it
@@ -23,7 +22,7 @@ import (
 func TestASlowStreamIsToldWhy(t *testing.T) {
 	for _, kind := range []string{"application/x-ndjson", "text/event-stream", "websocket"} {
 		t.Run(kind, func(t *testing.T) {
-			g := start(t, func(_ *bridge.Options, o *http.Options) { o.StreamQueue, o.WriteTimeout = 20, 20*time.Second })
+			g := start(t, func(_ *bridge.Options, o *options) { o.StreamQueue, o.WriteTimeout = 20, 20*time.Second })
 			id, _ := g.register()
 			other, _ := g.register()
 			good := g.follow(fmt.Sprintf("channels=5&sender=%d", other))
@@ -79,7 +78,7 @@ func TestASlowStreamIsToldWhy(t *testing.T) {
 }
 
 func TestStreamsOfASenderAreBounded(t *testing.T) {
-	g := start(t, func(_ *bridge.Options, o *http.Options) { o.SenderStreams = 2 })
+	g := start(t, func(_ *bridge.Options, o *options) { o.SenderStreams = 2 })
 	id, _ := g.register()
 	other, _ := g.register()
 	query := fmt.Sprintf("channels=5&sender=%d", id)
@@ -103,7 +102,7 @@ func TestStreamsOfASenderAreBounded(t *testing.T) {
 
 func TestRequestsOfASenderAreBounded(t *testing.T) {
 	var c clock
-	g := start(t, func(_ *bridge.Options, o *http.Options) {
+	g := start(t, func(_ *bridge.Options, o *options) {
 		o.Clock, o.Requests.Burst, o.Requests.Every = c.now, 5, 200*time.Millisecond
 	})
 	id, _ := g.register()
@@ -139,7 +138,7 @@ func TestTheWayThroughTheBusIsTimed(t *testing.T) {
 
 func TestReady(t *testing.T) {
 	var broken atomic.Pointer[error]
-	g := start(t, func(_ *bridge.Options, o *http.Options) {
+	g := start(t, func(_ *bridge.Options, o *options) {
 		o.Ready = func() error {
 			if err := broken.Load(); err != nil {
 				return *err

@@ -11,6 +11,7 @@ import (
 
 	"watchtower/bridge"
 	"watchtower/bridge/line"
+	"watchtower/history"
 )
 
 // mailbox holds what is said on channels for one sender, until it asks. It is for
@@ -70,14 +71,18 @@ func (s *Server) openMailbox(j join) error {
 // for with since comes among what waits. It reports true if the mailbox has ended
 // meanwhile.
 func (b *mailbox) join(j join) (again bool, err error) {
-	h := b.server.history
-	h.mu.Lock() // so that the fan-out stands still
-	defer h.mu.Unlock()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.ended {
-		return true, nil
-	}
+	err = b.server.history.Join(func(now history.Moment) error {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if again = b.ended; again {
+			return nil
+		}
+		return b.joinLocked(j, now)
+	})
+	return again, err
+}
+
+func (b *mailbox) joinLocked(j join, now history.Moment) error {
 	var fresh []bridge.Channel
 	for _, c := range j.channels {
 		old := b.joined[c]
@@ -92,7 +97,7 @@ func (b *mailbox) join(j join) (again bool, err error) {
 			if len(b.joined) == 0 {
 				b.endLocked()
 			}
-			return false, err
+			return err
 		}
 		b.joined[c] = a
 		if old != nil {
@@ -102,28 +107,28 @@ func (b *mailbox) join(j join) (again bool, err error) {
 		}
 	}
 	if j.since != nil {
-		b.fillLocked(h.missedLocked(*j.since, j.channels, b.sender, j.noEcho))
+		b.fillLocked(now, now.Missed(*j.since, j.channels, b.sender, j.noEcho))
 	}
-	return false, nil
+	return nil
 }
 
 // fillLocked puts what was missed among what waits, in the order in which it was
-// said, each message once. The caller holds the history's lock.
-func (b *mailbox) fillLocked(missed replay) {
+// said, each message once.
+func (b *mailbox) fillLocked(now history.Moment, missed history.Missed) {
 	all := b.messages
 	waits := make(map[*bridge.Message]bool, len(all))
 	for _, m := range all {
 		waits[m] = true
 	}
-	for _, m := range missed.messages {
+	for _, m := range missed.Messages {
 		if !waits[m] {
 			all = append(all, m)
 		}
 	}
-	places := b.server.history.placesLocked(all) // what is not kept any more is older
+	places := now.Places(all) // what is not kept any more is older
 	slices.SortStableFunc(all, func(m, n *bridge.Message) int { return cmp.Compare(places[m], places[n]) })
 	b.messages, b.bytes = nil, 0
-	b.gaps = sorted(append(b.gaps, missed.gaps...))
+	b.gaps = sorted(append(b.gaps, missed.Gaps...))
 	for _, m := range all {
 		b.addLocked(m)
 	}
@@ -202,12 +207,12 @@ func (b *mailbox) put(m *bridge.Message) bool {
 
 func (b *mailbox) addLocked(m *bridge.Message) {
 	b.messages = append(b.messages, m)
-	b.bytes += size(m)
+	b.bytes += history.Size(m)
 	for len(b.messages) > 1 && (len(b.messages) > b.server.opts.StreamQueue || b.bytes > b.server.opts.StreamBytes) {
 		old := b.messages[0]
 		b.messages[0] = nil
 		b.messages = b.messages[1:]
-		b.bytes -= size(old)
+		b.bytes -= history.Size(old)
 		b.server.hub.Counters().Drop(bridge.HTTP, bridge.QueueFull, 1)
 		b.gaps = append(b.gaps, old.Channel)
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
-	"watchtower/http"
 )
 
 // poll empties a mailbox, and returns what its messages say.
@@ -125,7 +124,7 @@ func TestAMailboxKeepsTheOrderWhenItIsFilled(t *testing.T) {
 
 // A body that never comes is waited for as long as any request.
 func TestAPollWithAHalfBodyEnds(t *testing.T) {
-	g := start(t, func(_ *bridge.Options, o *http.Options) { o.ReadTimeout = 200 * time.Millisecond })
+	g := start(t, func(_ *bridge.Options, o *options) { o.ReadTimeout = 200 * time.Millisecond })
 	a, _ := g.register()
 	require.Equal(t, 200, g.post("/channels/join", obj{"sender": a, "channels": []int{5}}).status)
 	conn, err := net.Dial("tcp", strings.TrimPrefix(g.url, "http://"))
@@ -164,7 +163,7 @@ func TestAMailboxChangesItsEcho(t *testing.T) {
 }
 
 func TestAFullMailboxSaysWhatItLost(t *testing.T) {
-	g := start(t, func(_ *bridge.Options, o *http.Options) { o.StreamQueue = 3 })
+	g := start(t, func(_ *bridge.Options, o *options) { o.StreamQueue = 3 })
 	id, _ := g.register()
 	require.Equal(t, 200, g.post("/channels/join", obj{"sender": id, "channels": []int{5, 6}}).status)
 	for i := range 5 {

@@ -18,7 +18,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
-	"watchtower/http"
 )
 
 // rawAnswer says something and reads one answer, and the end behind it.
@@ -63,7 +62,7 @@ func TestWhatIsNoRequest(t *testing.T) {
 	certified := httptest.NewTLSServer(nil)
 	certified.Close()
 	said := &bytes.Buffer{}
-	g := start(t, func(b *bridge.Options, o *http.Options) {
+	g := start(t, func(b *bridge.Options, o *options) {
 		b.Log.SetOutput(said)
 		b.Log.SetLevel(logrus.InfoLevel)
 		o.TLSListen, o.TLS = "127.0.0.1:0", &tls.Config{Certificates: certified.TLS.Certificates}
@@ -115,7 +114,7 @@ func TestWhatIsNoRequest(t *testing.T) {
 // problem, without the key.
 func TestTheOwnerIsToldOfRefusals(t *testing.T) {
 	said := &bytes.Buffer{}
-	g := start(t, func(b *bridge.Options, _ *http.Options) {
+	g := start(t, func(b *bridge.Options, _ *options) {
 		b.Log.SetOutput(said)
 		b.Log.SetLevel(logrus.InfoLevel)
 	})

@@ -34,9 +34,6 @@ type Options struct {
 	// Ready says why the gateway cannot do its work just now; nil: it always can.
 	Ready func() error
 
-	Queue    int           // messages that wait for the fan-out to all streams and callbacks
-	Patience time.Duration // how long a publisher that may wait does so while that queue is full
-
 	Heartbeat      time.Duration // silence on a stream before it gets an empty line
 	StreamQueue    int           // messages that wait for one stream
 	StreamBytes    int           // bytes that wait for one stream
@@ -72,9 +69,8 @@ type Options struct {
 	Gate      *auth.Gate // where wrong secret keys, tokens and senders are counted; nil: nowhere
 	Requests  auth.Limit // requests by sender
 	Callbacks CallbackOptions
-	History   HistoryOptions
 
-	Clock func() time.Time // for the limit on requests and the history; nil: time.Now
+	Clock func() time.Time // for the limit on requests; nil: time.Now
 }
 
 // CallbackOptions are the rules by which callbacks and delivery reports are
@@ -120,8 +116,6 @@ func (o CallbackOptions) forAll() int { return o.TotalBytes - o.TotalBytes/8 }
 func DefaultOptions() Options {
 	return Options{
 		Listen:         ":8080",
-		Queue:          4096,
-		Patience:       5 * time.Second,
 		Heartbeat:      15 * time.Second,
 		StreamQueue:    1024,
 		StreamBytes:    1 << 20,
@@ -135,7 +129,6 @@ func DefaultOptions() Options {
 		DrainTimeout:   5 * time.Second,
 		SenderStreams:  10_000,
 		Requests:       auth.Limit{Burst: 100_000, Every: time.Second / 100_000, Most: 10_000},
-		History:        HistoryOptions{Messages: 100, Age: time.Hour, Bytes: 16 << 20},
 		Callbacks: CallbackOptions{
 			Queue:      256,
 			Bytes:      1 << 20,
@@ -167,7 +160,6 @@ func (o Options) validate() error {
 		name  string
 		value int64
 	}{
-		{"Queue", int64(o.Queue)}, {"Patience", int64(o.Patience)},
 		{"Heartbeat", int64(o.Heartbeat)}, {"MailboxTimeout", int64(o.MailboxTimeout)}, {"StreamQueue", int64(o.StreamQueue)},
 		{"StreamBytes", int64(o.StreamBytes)}, {"WriteTimeout", int64(o.WriteTimeout)},
 		{"ReadTimeout", int64(o.ReadTimeout)},
@@ -185,9 +177,6 @@ func (o Options) validate() error {
 		if limit.value <= 0 {
 			faults = append(faults, fmt.Errorf("http: %s is %d, it must be above 0", limit.name, limit.value))
 		}
-	}
-	if h := o.History; h.Messages < 0 || h.Messages > 0 && (h.Age <= 0 || h.Bytes <= 0) {
-		faults = append(faults, fmt.Errorf("http: History is %+v: Messages must not be negative, and with some the others must be above 0", h))
 	}
 	for name, n := range map[string]int64{
 		"Retries": int64(o.Callbacks.Retries), "Kept": int64(o.Callbacks.Kept), "RotationOverlap": int64(o.Callbacks.RotationOverlap),

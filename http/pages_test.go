@@ -15,7 +15,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
-	"watchtower/http"
 )
 
 // raw sends a request as it is written, and reads the answer.
@@ -81,7 +80,7 @@ func TestPagesOfOtherOrigins(t *testing.T) {
 		"no browser":                      {nil, nil, ""},
 	} {
 		t.Run(what, func(t *testing.T) {
-			g := start(t, func(_ *bridge.Options, o *http.Options) { o.CORSOrigins = c.listed })
+			g := start(t, func(_ *bridge.Options, o *options) { o.CORSOrigins = c.listed })
 			id, _ := g.register()
 			for _, call := range everyCall {
 				a := g.raw(strings.ReplaceAll(call, "ID", fmt.Sprint(id))+" HTTP/1.1", append([]string{"Host: gw.lan", "Content-Length: 0", "Connection: close"}, c.headers...)...)
@@ -108,7 +107,7 @@ func TestPagesOfOtherOrigins(t *testing.T) {
 
 // A form needs no leave of the gateway's to be sent. Nothing of it is read.
 func TestAFormOfAnotherOrigin(t *testing.T) {
-	g := start(t, func(b *bridge.Options, _ *http.Options) { b.SecretKey = "" })
+	g := start(t, func(b *bridge.Options, _ *options) { b.SecretKey = "" })
 	_, token := g.register("name", "lamp")
 	for _, media := range []string{"text/plain", "application/x-www-form-urlencoded", "multipart/form-data"} {
 		a := g.raw("POST /register HTTP/1.1", "Host: 127.0.0.1", "Origin: http://evil.example", "Content-Type: "+media, "Content-Length: 1000000000")
@@ -132,7 +131,7 @@ func TestALinkOnAnotherPage(t *testing.T) {
 }
 
 func TestHostsOfAnOpenGateway(t *testing.T) {
-	open := start(t, func(b *bridge.Options, o *http.Options) {
+	open := start(t, func(b *bridge.Options, o *options) {
 		b.SecretKey = ""
 		o.Hosts = []string{"Gateway.example.org", "*.house.example"}
 		o.OwnHost = func(host string) bool { return host == "own.example" }

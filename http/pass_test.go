@@ -13,7 +13,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
-	"watchtower/http"
 )
 
 // pass makes a short token by a sender's own.
@@ -108,7 +107,7 @@ func TestATokenThatIsRefused(t *testing.T) {
 }
 
 func TestAnOperatorMakesPasses(t *testing.T) {
-	g := start(t, func(_ *bridge.Options, o *http.Options) {
+	g := start(t, func(_ *bridge.Options, o *options) {
 		o.Manages = func(r *nethttp.Request) (string, bool) {
 			return "anna", r.Header.Get("Authorization") == "Bearer wtc_good"
 		}

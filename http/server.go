@@ -14,6 +14,7 @@ import (
 
 	"watchtower/auth"
 	"watchtower/bridge"
+	"watchtower/history"
 	"watchtower/intake"
 )
 
@@ -22,7 +23,6 @@ type Server struct {
 	hub       *bridge.Hub
 	opts      Options
 	log       *logrus.Logger
-	link      *bridge.Link
 	handler   nethttp.Handler
 	server    *nethttp.Server
 	plain     net.Listener // nil: not bound
@@ -33,7 +33,7 @@ type Server struct {
 	streams   *streams
 	policy    *addressPolicy
 	callbacks *callbacks
-	history   *history
+	history   *history.History
 	metrics   *metrics
 	conns     *connections
 	sockets   sync.WaitGroup // streams and WebSockets, which net/http does not wait for
@@ -49,9 +49,9 @@ type Server struct {
 	ending    bool // no more mailboxes
 }
 
-// New returns a server for hub, whose HTTP link it makes, and attaches the
-// callbacks that the hub remembers. An error says which option is wrong.
-func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Server, error) {
+// New returns a server for hub, which follows the history, and attaches the callbacks
+// that the hub remembers. An error says which option is wrong.
+func New(hub *bridge.Hub, past *history.History, opts Options, log *logrus.Logger) (*Server, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
@@ -73,7 +73,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Server, error) {
 		hub:       hub,
 		opts:      opts,
 		log:       log,
-		link:      hub.AddLink(bridge.HTTP, opts.Queue, opts.Patience),
+		history:   past,
 		proxies:   trusted,
 		auth:      opts.Gate,
 		requests:  auth.NewLimiter[bridge.SenderID](opts.Requests, opts.Clock),
@@ -88,13 +88,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Server, error) {
 		quiet:     make(chan struct{}),
 	}
 	s.metrics = newMetrics(hub, opts.Gate, s.streams, s.callbacks)
-	s.history = newHistory(opts.History, opts.Clock)
-	if err := s.history.goOn(); err != nil { // all that it costs is a gap for everybody
-		log.WithError(err).Warn("where the history ended is not known")
-	}
-	if opts.History.Messages > 0 {
-		s.link.TakeEverything()
-	}
+	past.Follow(bridge.HTTP, &fanOut{s: s})
 	s.handler = s.routes()
 	s.server = &nethttp.Server{
 		Handler:                      s.handler,
@@ -161,15 +155,12 @@ func (s *Server) listeners() (bound []net.Listener) {
 }
 
 // Serve takes requests until ctx ends; without Listen it only delivers
-// callbacks. Then it drains the link, ends the
+// callbacks. Then it waits for the history to hand out what was said, ends the
 // streams with what waits for them, and posts what waits for callbacks, all
 // within the drain timeout. It returns when every goroutine it started has.
 func (s *Server) Serve(ctx context.Context) error {
-	fanning, stopFanning := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopFanning()
 	s.callbacks.start()
-	var fan, accept sync.WaitGroup
-	fan.Go(func() { s.link.Run(fanning, (&fanOut{s: s}).run) })
+	var accept sync.WaitGroup
 	failed := make(chan error, 2)
 	for _, l := range s.listeners() {
 		accept.Go(func() {
@@ -188,8 +179,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	defer cancel()
 	s.Quiesce(limit)
 	accept.Wait()
-	stopFanning()
-	fan.Wait()
+	s.history.Drain(limit)
 	s.streams.end()
 	s.endMailboxes()
 	s.callbacks.drain(limit)

@@ -12,7 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
-	"watchtower/http"
 )
 
 // Every delivery is accepted by the official library, and nothing else is.
@@ -65,7 +64,7 @@ func TestSignatures(t *testing.T) {
 
 func TestSecretsComeFromOneKey(t *testing.T) {
 	secret := func(key string) string {
-		g := start(t, func(o *bridge.Options, h *http.Options) { h.Callbacks.SigningKey = []byte(key) })
+		g := start(t, func(o *bridge.Options, h *options) { h.Callbacks.SigningKey = []byte(key) })
 		defer g.stop()
 		hold := g.hub.RegisterWire(func() {})
 		defer g.hub.Release(hold)

@@ -9,6 +9,7 @@ import (
 
 	"watchtower/bridge"
 	"watchtower/bridge/outbound"
+	"watchtower/history"
 )
 
 // stream follows channels for one client. Its attachments put lines into its
@@ -22,7 +23,7 @@ type stream struct {
 	linger      bool     // its membership outlives it
 	pass        *pass    // that opened it; nil: none
 	unheed      func()   // stops looking at that; nil: nobody does
-	missed      replay   // written first
+	missed      history.Missed // written first
 	from        string   // of events: where the stream begins, behind what was missed
 	queue       *outbound.Queue
 	writer      *outbound.Writer
@@ -120,19 +121,25 @@ func (s *Server) newStream(sender *bridge.Sender, k kind, linger bool) *stream {
 
 // attach joins the channels, and finds out what was missed there if that is
 // wanted. The stream ends when it was made to leave the last of them.
-func (st *stream) attach(channels []bridge.Channel, noEcho bool, from *since) error {
-	if h := st.server.history; from != nil || st.kind.ofEvents() {
-		h.mu.Lock() // so that the fan-out stands still
-		defer h.mu.Unlock()
-		st.from = h.hereLocked().String()
-		if from != nil {
-			st.missed = h.missedLocked(*from, channels, st.sender, noEcho)
-		}
+func (st *stream) attach(channels []bridge.Channel, noEcho bool, from *history.Since) error {
+	if from == nil && !st.kind.ofEvents() {
+		return st.attachAll(channels, noEcho, false)
 	}
+	return st.server.history.Join(func(now history.Moment) error {
+		st.from = now.Here().String()
+		if from != nil {
+			st.missed = now.Missed(*from, channels, st.sender, noEcho)
+		}
+		return st.attachAll(channels, noEcho, from != nil)
+	})
+}
+
+// attachAll joins the channels; replays says that the stream is given what was missed.
+func (st *stream) attachAll(channels []bridge.Channel, noEcho, replays bool) error {
 	st.left.Store(int64(len(channels)))
 	for _, c := range channels {
 		a := &bridge.Attachment{
-			Via: bridge.HTTP, Broadcasts: true, Sends: true, NoEcho: noEcho, Member: st, Replays: from != nil,
+			Via: bridge.HTTP, Broadcasts: true, Sends: true, NoEcho: noEcho, Member: st, Replays: replays,
 			Ended: func() {
 				if st.left.Add(-1) == 0 {
 					st.part(outOf)
@@ -241,10 +248,10 @@ const catchUpBytes = 64 << 10
 // too much: who has heard that it began knows where. What is said meanwhile waits
 // in the queue.
 func (st *stream) catchUp(b []byte) error {
-	for _, c := range st.missed.gaps {
+	for _, c := range st.missed.Gaps {
 		b = append(b, st.kind.gap(c)...)
 	}
-	for _, m := range st.missed.messages {
+	for _, m := range st.missed.Messages {
 		if b = append(b, st.kind.encode(m)...); len(b) >= catchUpBytes {
 			if err := st.write(b); err != nil {
 				return err
@@ -252,7 +259,7 @@ func (st *stream) catchUp(b []byte) error {
 			b = b[:0]
 		}
 	}
-	st.missed = replay{}
+	st.missed = history.Missed{}
 	if st.kind.ofEvents() {
 		b = append(b, st.kind.place(st.from)...)
 	}

@@ -15,11 +15,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
-	"watchtower/http"
 )
 
 func TestStreamHeadersAndHeartbeat(t *testing.T) {
-	g := start(t, func(_ *bridge.Options, o *http.Options) { o.Heartbeat = 20 * time.Millisecond })
+	g := start(t, func(_ *bridge.Options, o *options) { o.Heartbeat = 20 * time.Millisecond })
 	id, _ := g.register()
 	f := g.follow(fmt.Sprintf("channels=5&sender=%d", id))
 	assert.Equal(t, "application/x-ndjson", f.resp.Header.Get("Content-Type"))
@@ -69,7 +68,7 @@ func TestEachAttachmentGetsEachMessageInOrder(t *testing.T) {
 }
 
 func TestStreamThatIsNotReadDelaysNobody(t *testing.T) {
-	g := start(t, func(_ *bridge.Options, o *http.Options) {
+	g := start(t, func(_ *bridge.Options, o *options) {
 		o.StreamBytes, o.WriteTimeout = 100_000, 3*time.Second
 	})
 	id, _ := g.register()

@@ -10,12 +10,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
-	"watchtower/http"
 )
 
 func TestWhatExpiresIsNotReplayed(t *testing.T) {
 	c := &clock{}
-	g := start(t, func(b *bridge.Options, o *http.Options) { o.Clock, b.Now = c.now, c.now })
+	g := start(t, func(b *bridge.Options, o *options) { o.Clock, b.Now = c.now, c.now })
 	id, _ := g.register()
 	f := g.follow(fmt.Sprintf("channels=5&sender=%d", id))
 	defer f.close()
@@ -33,7 +32,7 @@ func TestWhatExpiresIsNotReplayed(t *testing.T) {
 
 func TestACallbackIsNotGivenWhatHasExpired(t *testing.T) {
 	c := &clock{}
-	g := start(t, func(b *bridge.Options, o *http.Options) { b.Now = c.now })
+	g := start(t, func(b *bridge.Options, o *options) { b.Now = c.now })
 	id, _ := g.register()
 	failing := true
 	r := receive(t, func(w nethttp.ResponseWriter, body string) {

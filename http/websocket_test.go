@@ -14,7 +14,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
-	"watchtower/http"
 )
 
 // live is a WebSocket.
@@ -104,7 +103,7 @@ func TestWebSocket(t *testing.T) {
 }
 
 func TestTheEndOfAWebSocket(t *testing.T) {
-	g := start(t, func(_ *bridge.Options, o *http.Options) { o.Heartbeat = 20 * time.Millisecond })
+	g := start(t, func(_ *bridge.Options, o *options) { o.Heartbeat = 20 * time.Millisecond })
 	id, _ := g.register()
 	query := fmt.Sprintf("channels=5&sender=%d&linger=false", id)
 	code := func(l *live) int {

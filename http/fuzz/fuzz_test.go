@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
+	"watchtower/history"
 	"watchtower/http"
 )
 
@@ -41,11 +42,14 @@ func start(f *testing.F) (api nethttp.Handler, sender uint32) {
 	hub.SetBus(bus{hub})
 	o := http.DefaultOptions()
 	o.Listen = "127.0.0.1:0"
-	s, err := http.New(hub, o, log)
+	past, err := history.New(hub, history.DefaultOptions(), log)
+	require.NoError(f, err)
+	s, err := http.New(hub, past, o, log)
 	require.NoError(f, err)
 	require.NoError(f, s.Listen())
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
+	done := make(chan error, 2)
+	go func() { done <- past.Serve(ctx) }()
 	go func() { done <- s.Serve(ctx) }()
 	base := "http://" + s.Addr().String()
 	res, err := nethttp.Post(base+"/register", "application/json", bytes.NewReader([]byte(`{"secret_key":"`+secretKey+`"}`)))
@@ -62,7 +66,9 @@ func start(f *testing.F) (api nethttp.Handler, sender uint32) {
 	}()
 	f.Cleanup(func() {
 		cancel()
-		require.NoError(f, <-done)
+		for range cap(done) {
+			require.NoError(f, <-done)
+		}
 		<-heard
 		_ = stream.Body.Close()
 		nethttp.DefaultClient.CloseIdleConnections()

@@ -1,4 +1,4 @@
-package http
+package history
 
 import (
 	"cmp"
@@ -16,8 +16,8 @@ import (
 // not told of a gap. What was kept is taken off the disk before the first message, so
 // that after a crash nobody believes it.
 
-// HistoryStore keeps a document.
-type HistoryStore interface {
+// Store keeps a document.
+type Store interface {
 	Load() ([]byte, error)
 	Save([]byte) error
 }
@@ -42,7 +42,7 @@ func (l loss) said() lastSaid { return lastSaid{l.id, l.position, l.at} }
 func (l lastSaid) loss() loss { return loss{l.ID, l.Position, l.At} }
 
 // goOn makes a new history the one that ended, of which no message is known any more.
-func (h *history) goOn() error {
+func (h *History) goOn() error {
 	store := h.opts.Store
 	if store == nil || h.opts.Messages == 0 {
 		return nil
@@ -70,7 +70,7 @@ func (h *history) goOn() error {
 }
 
 // ended is where the history ends. Channels beyond the bound are as if they were one.
-func (h *history) ended() ending {
+func (h *History) ended() ending {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	all := make([]*past, 0, len(h.channels))
@@ -99,15 +99,15 @@ func (p *past) last() loss {
 	return p.lost
 }
 
-// KeepHistory writes where the history ended. It is called once nothing is said any
-// more, and Serve has returned. A message that came later, when nobody took it, leaves
-// nothing to be believed.
-func (s *Server) KeepHistory() error {
-	store := s.opts.History.Store
-	if store == nil || s.opts.History.Messages == 0 || s.link.Late() {
+// KeepEnd writes where the history ended. It is called once nothing is said any more,
+// and Serve has returned. A message that came later, when nobody took it, leaves nothing
+// to be believed.
+func (h *History) KeepEnd() error {
+	store := h.opts.Store
+	if store == nil || h.opts.Messages == 0 || h.link.Late() {
 		return nil
 	}
-	b, err := json.Marshal(s.history.ended())
+	b, err := json.Marshal(h.ended())
 	if err != nil {
 		return err
 	}

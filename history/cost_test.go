@@ -1,10 +1,11 @@
-package http
+package history
 
 import (
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
 )
@@ -14,7 +15,10 @@ import (
 func TestHistoryCostsTheSameForManyChannels(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	cost := func(channels int, age time.Duration) time.Duration {
-		h := newHistory(HistoryOptions{Messages: 100, Age: time.Hour, Bytes: 64 << 20}, func() time.Time { return now })
+		o := DefaultOptions()
+		o.Bytes, o.Clock = 64<<20, func() time.Time { return now }
+		h, err := New(nil, o, nil)
+		require.NoError(t, err)
 		say := func(c int) {
 			h.addLocked(&bridge.Message{Channel: bridge.Channel(c), Time: now, Data: []byte("x")})
 		}

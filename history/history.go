@@ -1,0 +1,182 @@
+// Package history keeps what was said, for those who were away, and hands what is said
+// now to those who are here. Who joins by it gets everything once: what was said before
+// by replay, what comes later live.
+//
+// It has a link of its own, by which the hub gives it each message once. The protocols
+// that replay follow it, and join by it: streams, mailboxes and callbacks alike. What is
+// known is bounded in number, age and bytes; where more was said than is known, there is
+// a gap, and that is told.
+//
+//	history.go  what is kept of each channel, and its bounds
+//	follow.go   the link, the followers, and how somebody joins
+//	replay.go   what somebody has missed
+//	since.go    from where on somebody wants to hear: an id, a place, an age
+//	end.go      where the history ended, over a stop in good order
+//
+// What a message looks like, and who is a member, it leaves to others.
+package history
+
+import (
+	"container/list"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"github.com/sirupsen/logrus"
+
+	"watchtower/bridge"
+)
+
+// History keeps the last messages of each channel. The fan-out adds each message and
+// hands it to the members of the same moment, all under one lock. Who joins under that
+// lock gets everything once: what is here by replay, what comes later live.
+type History struct {
+	hub       *bridge.Hub
+	opts      Options
+	now       func() time.Time
+	link      *bridge.Link
+	followers []following
+
+	mu       sync.Mutex
+	begun    time.Time
+	run      uint64 // by which places are known as this history's
+	channels map[bridge.Channel]*past
+	emptied  list.List // the pasts of which no record is kept, in the order in which they lost the last
+	oldest   record    // the head of a ring of all records, in their order
+	bytes    int
+	position uint64 // of the newest record
+	lost     loss   // of channels of which nothing else is known any more
+}
+
+// Options bound what is kept for those who were away. With Messages 0 nothing is.
+type Options struct {
+	Messages int           // of each channel
+	Age      time.Duration // of each message
+	Bytes    int           // of all together
+
+	// Store keeps where the history ended over a stop in good order. Nil: after every
+	// start nobody knows what was said before.
+	Store Store
+
+	Queue    int           // messages that wait for the fan-out to all members
+	Patience time.Duration // how long a publisher that may wait does so while that queue is full
+
+	Clock func() time.Time // nil: time.Now
+}
+
+// DefaultOptions are those of a gateway that nobody configured.
+func DefaultOptions() Options {
+	return Options{Messages: 100, Age: time.Hour, Bytes: 16 << 20, Queue: 4096, Patience: 5 * time.Second}
+}
+
+func (o Options) validate() error {
+	if o.Messages < 0 || o.Messages > 0 && (o.Age <= 0 || o.Bytes <= 0) || o.Queue <= 0 || o.Patience <= 0 {
+		return fmt.Errorf("history: the options are %+v: Messages must not be negative, the rest must be above 0, but for Age and Bytes where there are no Messages", o)
+	}
+	return nil
+}
+
+// past is what is kept of one channel.
+type past struct {
+	channel bridge.Channel
+	records []*record // in their order
+	lost    loss
+	emptied *list.Element // nil: a record is kept
+}
+
+// record is one message. Its links are in the ring of all.
+type record struct {
+	message    *bridge.Message
+	position   uint64
+	past       *past
+	prev, next *record
+}
+
+// loss is the newest record that is not kept any more.
+type loss struct {
+	id       ulid.ULID
+	position uint64 // 0: nothing was lost
+	at       time.Time
+}
+
+// recordBytes is what a message takes besides its data.
+const recordBytes = 300
+
+// channelsKept bounds of how many channels it is known what was lost.
+const channelsKept = 1 << 14
+
+// New returns a history that goes on where the one before it ended, if that is known.
+func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*History, error) {
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	if opts.Clock == nil {
+		opts.Clock = time.Now
+	}
+	h := &History{hub: hub, opts: opts, now: opts.Clock, begun: opts.Clock(), channels: map[bridge.Channel]*past{}}
+	h.run = uint64(h.begun.UnixNano())
+	h.oldest.prev, h.oldest.next = &h.oldest, &h.oldest
+	if err := h.goOn(); err != nil { // all that it costs is a gap for everybody
+		log.WithError(err).Warn("where the history ended is not known")
+	}
+	return h, nil
+}
+
+// addLocked keeps a message, and drops what is over the bounds.
+func (h *History) addLocked(m *bridge.Message) {
+	if h.opts.Messages == 0 {
+		return
+	}
+	h.position++
+	p := h.channels[m.Channel]
+	if p == nil {
+		p = &past{channel: m.Channel}
+		h.channels[m.Channel] = p
+	}
+	if p.emptied != nil {
+		h.emptied.Remove(p.emptied)
+		p.emptied = nil
+	}
+	r := &record{message: m, position: h.position, past: p, prev: h.oldest.prev, next: &h.oldest}
+	r.prev.next, h.oldest.prev = r, r
+	p.records = append(p.records, r)
+	h.bytes += Size(m)
+	if len(p.records) > h.opts.Messages {
+		h.dropLocked(p.records[0])
+	}
+	cutoff := h.now().Add(-h.opts.Age)
+	for old := h.oldest.next; old != &h.oldest && (h.bytes > h.opts.Bytes || old.message.Time.Before(cutoff)); old = h.oldest.next {
+		h.dropLocked(old)
+	}
+	for len(h.channels) > channelsKept && h.emptied.Len() > 0 {
+		h.forgetLocked(h.emptied.Remove(h.emptied.Front()).(*past))
+	}
+}
+
+// Size is how many bytes a message that is kept takes.
+func Size(m *bridge.Message) int { return recordBytes + len(m.Data) + len(m.Name) }
+
+// dropLocked drops the oldest record of a channel.
+func (h *History) dropLocked(r *record) {
+	r.prev.next, r.next.prev = r.next, r.prev
+	h.bytes -= Size(r.message)
+	r.past.lost = loss{r.message.ID, r.position, r.message.Time}
+	r.past.records[0] = nil
+	r.past.records = r.past.records[1:]
+	if len(r.past.records) == 0 {
+		r.past.records = nil
+		r.past.emptied = h.emptied.PushBack(r.past)
+	}
+}
+
+// forgetLocked forgets a channel of which nothing is kept.
+func (h *History) forgetLocked(p *past) {
+	if p.lost.position > h.lost.position {
+		h.lost = p.lost
+	}
+	delete(h.channels, p.channel)
+}
+
+// hereLocked is the place behind all that was said.
+func (h *History) hereLocked() Position { return Position{h.run, h.position} }

@@ -1,0 +1,119 @@
+package history
+
+import (
+	"slices"
+
+	"github.com/oklog/ulid/v2"
+
+	"watchtower/bridge"
+)
+
+// Missed is what somebody has missed.
+type Missed struct {
+	Gaps     []bridge.Channel // where more was said than is known
+	Messages []*bridge.Message
+}
+
+// Missed returns what was said on channels since. Who it is for decides which sends are
+// among it.
+func (m Moment) Missed(s Since, channels []bridge.Channel, sender *bridge.Sender, noEcho bool) (missed Missed) {
+	h := m.h
+	now := h.now()
+	oldest := now.Add(-h.opts.Age)
+	if s.age > 0 && now.Add(-s.age).After(oldest) {
+		oldest = now.Add(-s.age)
+	}
+	known, at := h.positionLocked(s.id, channels)
+	var found []*record
+	for _, c := range channels {
+		p := h.channels[c]
+		if p == nil {
+			p = &past{channel: c, lost: h.lost}
+		}
+		from := uint64(0)
+		switch {
+		case s.all:
+		case s.at != nil:
+			ours := s.at.run == h.hereLocked().run
+			if ours {
+				from = s.at.number
+			}
+			if !ours || p.lost.position > from {
+				missed.Gaps = append(missed.Gaps, c)
+			}
+		case s.id != ulid.ULID{}:
+			from = p.after(s.id, at)
+			if !known || p.lost.position > from {
+				missed.Gaps = append(missed.Gaps, c)
+			}
+		case now.Add(-s.age).Before(h.begun), p.lost.position > 0 && !p.lost.at.Before(now.Add(-s.age)):
+			missed.Gaps = append(missed.Gaps, c)
+		}
+		for _, r := range p.records {
+			m := r.message
+			echo := noEcho && m.Type == bridge.Broadcast && m.Sender == sender.ID()
+			private := m.Type == bridge.Send && m.Receiver != sender.ID()
+			if r.position > from && !m.Time.Before(oldest) && !m.Expired(now) && !echo && !private {
+				found = append(found, r)
+			}
+		}
+	}
+	slices.SortFunc(found, func(a, b *record) int { return int(int64(a.position - b.position)) })
+	for _, r := range found {
+		missed.Messages = append(missed.Messages, r.message)
+	}
+	return missed
+}
+
+// Places says where messages are, of those that are kept.
+func (m Moment) Places(messages []*bridge.Message) map[*bridge.Message]uint64 {
+	places, seen := map[*bridge.Message]uint64{}, map[*past]bool{}
+	for _, said := range messages {
+		p := m.h.channels[said.Channel]
+		if p == nil || seen[p] {
+			continue
+		}
+		seen[p] = true
+		for _, r := range p.records {
+			places[r.message] = r.position
+		}
+	}
+	return places
+}
+
+// positionLocked finds a message: on the last of channels, if it was said on several
+// of them, else on any other.
+func (h *History) positionLocked(id ulid.ULID, channels []bridge.Channel) (known bool, at uint64) {
+	for _, c := range channels {
+		if p := h.channels[c]; p != nil {
+			at = max(at, p.after(id, 0))
+		}
+	}
+	if at > 0 {
+		return true, at
+	}
+	for r := h.oldest.prev; r != &h.oldest; r = r.prev { // said elsewhere: what came after it is wanted
+		if r.message.ID == id {
+			return true, r.position
+		}
+	}
+	for _, p := range h.channels {
+		if p.lost.id == id {
+			at = max(at, p.lost.position)
+		}
+	}
+	return at > 0, at
+}
+
+// after returns the position of a message on this channel, or otherwise.
+func (p *past) after(id ulid.ULID, otherwise uint64) uint64 {
+	if p.lost.id == id && p.lost.position > 0 {
+		return p.lost.position
+	}
+	for _, r := range p.records {
+		if r.message.ID == id {
+			return r.position
+		}
+	}
+	return otherwise
+}

@@ -134,42 +134,15 @@ func brokerUsers(configured map[string]config.User) map[string]mqtt.User {
 
 func (g *Gateway) udpOptions() udp.Options {
 	return udp.Options{
-		Listen:      g.cfg.UDP.Listen,
-		Merge:       g.cfg.UDP.SegmentationOffload,
-		Queue:       linkQueue,
-		Patience:    linkPatience,
-		Basic:       g.cfg.Wire.Basic,
-		Gateway:     g.id,
-		TCPPort:     func() uint16 { return g.tcpPort },
-		IdleTimeout: g.cfg.Wire.IdleTimeout,
-
-		BasicIDs:        g.cfg.Limits.UDPBasic,
-		BasicPerAddress: g.cfg.Limits.ConnectionsPerAddress,
-
-		Key:          g.deviceKey,
-		Sessions:     g.cfg.Limits.UDPSessions,
-		SessionQueue: g.cfg.Wire.SessionQueue,
-		Gate:         g.gate,
-		RetryGap:     g.cfg.Wire.RetryGap,
+		UDP: g.cfg.UDP, Wire: g.cfg.Wire, Limits: g.cfg.Limits, LinkQueue: linkQueue, Patience: linkPatience,
+		Gateway: g.id, TCPPort: func() uint16 { return g.tcpPort }, Key: g.deviceKey, Gate: g.gate,
 	}
 }
 
 func (g *Gateway) tcpOptions() tcp.Options {
 	return tcp.Options{
-		Listen:         g.cfg.TCP.Listen,
-		Queue:          linkQueue,
-		Patience:       linkPatience,
-		Basic:          g.cfg.Wire.Basic,
-		Gateway:        g.id,
-		QueueFrames:    g.cfg.TCP.Queue,
-		WriteTimeout:   g.cfg.TCP.WriteTimeout,
-		FrameTimeout:   g.cfg.Wire.FrameTimeout,
-		MaxConnections: g.cfg.Limits.TCPConnections,
-		Intake:         g.intake,
-
-		Key:          g.deviceKey,
-		SessionQueue: g.cfg.Wire.SessionQueue,
-		Gate:         g.gate,
+		TCP: g.cfg.TCP, Wire: g.cfg.Wire, Limits: g.cfg.Limits, LinkQueue: linkQueue, Patience: linkPatience,
+		Gateway: g.id, Key: g.deviceKey, Gate: g.gate, Intake: g.intake,
 	}
 }
 

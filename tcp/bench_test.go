@@ -21,7 +21,7 @@ func BenchmarkFanOut(b *testing.B) {
 	const size = wire.DeliveryHeader + 64
 	for _, members := range []int{1, 50, 500} {
 		b.Run(fmt.Sprint(members), func(b *testing.B) {
-			g := start(b, bridge.Options{}, func(o *tcp.Options) { o.QueueFrames = 2048 })
+			g := start(b, bridge.Options{}, func(o *tcp.Options) { o.Queue = 2048 })
 			var read atomic.Int64
 			for range members {
 				c := g.joined(b, 7)

@@ -63,12 +63,12 @@ func newConn(s *Server, nc *net.TCPConn) *conn {
 	c := &conn{
 		server:   s,
 		conn:     nc,
-		queue:    outbound.NewQueue(s.opts.QueueFrames, s.opts.QueueBytes),
+		queue:    outbound.NewQueue(s.opts.Queue, s.opts.QueueBytes),
 		stranger: time.Now(),
 	}
 	c.in = bufio.NewReaderSize(c, idleBuffer)
 	c.basic = basic.NewConn(s.hub, s.basic(), c.From().Addr(), c)
-	c.session = session.NewConn(s.hub, s.sessions, session.Options{Queue: s.opts.SessionQueue}, c)
+	c.session = session.NewConn(s.hub, s.sessions, session.Options{Wire: &s.opts.Wire}, c)
 	c.queue.SetStamp(c.session.Stamp)
 	outbound.EndStuck(nc, s.opts.WriteTimeout)
 	c.writer = outbound.NewWriter(nc, c.queue, outbound.Options{Timeout: s.opts.WriteTimeout})

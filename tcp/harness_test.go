@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"watchtower/bridge"
+	"watchtower/config"
 	"watchtower/tcp"
 	"watchtower/wire"
 )
@@ -35,6 +36,13 @@ type gateway struct {
 	stop   func() // ends Serve and waits for it
 }
 
+// options are those of a gateway with nothing configured, but for the address.
+func options(listen string) tcp.Options {
+	settings := config.Default()
+	settings.TCP.Listen = listen
+	return tcp.Options{TCP: settings.TCP, Wire: settings.Wire, Limits: settings.Limits, LinkQueue: 1024, Patience: time.Second}
+}
+
 func start(t testing.TB, hubOpts bridge.Options, change func(*tcp.Options)) *gateway {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
@@ -42,7 +50,8 @@ func start(t testing.TB, hubOpts bridge.Options, change func(*tcp.Options)) *gat
 	hub, err := bridge.New(hubOpts)
 	require.NoError(t, err)
 	hub.SetBus(loopback{hub})
-	opts := tcp.Options{Listen: "127.0.0.1:0", Queue: 1024, Patience: time.Second, Basic: true, Gateway: 0xa1b2c3d4}
+	opts := options("127.0.0.1:0")
+	opts.Gateway = 0xa1b2c3d4
 	if change != nil {
 		change(&opts)
 	}

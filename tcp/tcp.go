@@ -11,6 +11,7 @@
 package tcp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,49 +24,30 @@ import (
 
 	"watchtower/auth"
 	"watchtower/bridge"
+	"watchtower/config"
 	"watchtower/intake"
 	"watchtower/wire/basic"
 	"watchtower/wire/frame"
 	"watchtower/wire/session"
 )
 
-// Options of a Server. Zero limits stand for their defaults.
+// Options of a Server: the settings that it takes, and what is none.
 type Options struct {
-	Listen         string        // host:port; without a host, IPv4 and IPv6
-	Queue          int           // messages that wait in the link
-	Patience       time.Duration // how long a publisher may be held up by a full link
-	Basic          bool          // wire.basic: false ends whoever speaks basic frames
-	Gateway        uint32        // the gateway's number, for W
-	QueueFrames    int           // frames that wait for one connection; 1024
-	QueueBytes     int           // bytes that wait for one connection; 1 MiB
-	WriteTimeout   time.Duration // a write that takes longer ends the connection; 10 s
-	FrameTimeout   time.Duration // to register, and to finish a frame that was begun; 30 s
-	MaxConnections int           // limits.tcp_connections; 10,000
+	config.TCP
+	config.Wire
+	config.Limits
 
-	Intake *intake.Intake // bounds strangers and unfinished frames; nil: nothing does
-
-	Key          func() frame.Key // the devices' pre-shared key; called at the first registration
-	SessionQueue int              // wire.session_queue; 64
-	Gate         *auth.Gate       // where wrong keys are counted; nil: nowhere
+	LinkQueue  int              // messages that wait in the link
+	Patience   time.Duration    // how long a publisher may be held up by a full link
+	QueueBytes int              // bytes that wait for one connection; 0: 1 MiB
+	Gateway    uint32           // the gateway's number, for W
+	Key        func() frame.Key // the devices' pre-shared key; called at the first registration
+	Gate       *auth.Gate       // where wrong keys are counted; nil: nowhere
+	Intake     *intake.Intake   // bounds strangers and unfinished frames; nil: nothing does
 }
 
-func (o Options) withDefaults() Options {
-	set := func(v *int, to int) {
-		if *v == 0 {
-			*v = to
-		}
-	}
-	set(&o.QueueFrames, 1024)
-	set(&o.QueueBytes, 1<<20)
-	set(&o.MaxConnections, 10_000)
-	if o.WriteTimeout == 0 {
-		o.WriteTimeout = 10 * time.Second
-	}
-	if o.FrameTimeout == 0 {
-		o.FrameTimeout = 30 * time.Second
-	}
-	return o
-}
+// queueBytes is what may wait for one connection.
+const queueBytes = 1 << 20
 
 // keepAlive finds peers that are gone within 75 s, and keeps the path through
 // routers that forget connections after 30 s.
@@ -107,16 +89,16 @@ type Server struct {
 
 // New returns a server, and adds its link to the hub. It starts nothing.
 func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *Server {
-	opts = opts.withDefaults()
+	opts.QueueBytes = cmp.Or(opts.QueueBytes, queueBytes)
 	if opts.Intake == nil {
 		opts.Intake = intake.New(intake.Options{Counters: hub.Counters(), Log: log})
 	}
 	return &Server{
 		hub:      hub,
 		opts:     opts,
-		door:     opts.Intake.Door(bridge.TCP, "limits.tcp_connections", opts.MaxConnections),
+		door:     opts.Intake.Door(bridge.TCP, "limits.tcp_connections", opts.TCPConnections),
 		log:      log.WithField("protocol", bridge.TCP.String()),
-		link:     hub.AddLink(bridge.TCP, opts.Queue, opts.Patience),
+		link:     hub.AddLink(bridge.TCP, opts.LinkQueue, opts.Patience),
 		sessions: session.NewRegistrar(hub, bridge.TCP, opts.Key, opts.Gate.Streams(bridge.TCP)),
 		stopping: make(chan struct{}),
 		quiet:    make(chan struct{}),
@@ -273,5 +255,5 @@ func (s *Server) accept(running *sync.WaitGroup) {
 
 // basic returns the options for a connection's basic frames.
 func (s *Server) basic() basic.Options {
-	return basic.Options{Basic: s.opts.Basic, Gateway: s.opts.Gateway, TCPPort: s.Port, Door: s.opts.Gate.Streams(bridge.TCP)}
+	return basic.Options{Wire: &s.opts.Wire, Gateway: s.opts.Gateway, TCPPort: s.Port, Door: s.opts.Gate.Streams(bridge.TCP)}
 }

@@ -186,7 +186,7 @@ func TestBasicFramesCanBeTurnedOff(t *testing.T) {
 }
 
 func TestBroadcastsReachEveryMemberInOrder(t *testing.T) {
-	g := start(t, bridge.Options{}, func(o *tcp.Options) { o.QueueFrames = 5000 })
+	g := start(t, bridge.Options{}, func(o *tcp.Options) { o.Queue = 5000 })
 	members := make([]*client, 20)
 	for i := range members {
 		members[i] = g.joined(t, 7)
@@ -208,7 +208,7 @@ func TestBroadcastsReachEveryMemberInOrder(t *testing.T) {
 
 func TestAMemberThatNeverReadsHoldsUpNobody(t *testing.T) {
 	g := start(t, bridge.Options{}, func(o *tcp.Options) {
-		o.QueueBytes, o.QueueFrames, o.WriteTimeout = 256<<10, 100_000, time.Minute
+		o.QueueBytes, o.Queue, o.WriteTimeout = 256<<10, 100_000, time.Minute
 	})
 	stuck, good := g.joined(t, 7), []*client{g.joined(t, 7), g.joined(t, 7)}
 	require.NoError(t, stuck.conn.SetReadBuffer(4096))
@@ -243,7 +243,7 @@ func TestAWriteThatTakesTooLongEndsTheConnection(t *testing.T) {
 }
 
 func TestRepliesThatAreNotReadEndTheConnection(t *testing.T) {
-	g := start(t, bridge.Options{}, func(o *tcp.Options) { o.QueueFrames = 10 })
+	g := start(t, bridge.Options{}, func(o *tcp.Options) { o.Queue = 10 })
 	c := g.dial(t)
 	c.register()
 	asking := []byte(strings.Repeat(string(basicFrame(t, wire.Request{Op: wire.OpWhere})), 1000))
@@ -326,7 +326,7 @@ func TestWhoHasSaidItsLastStillHears(t *testing.T) {
 }
 
 func TestConnectionsAreLimited(t *testing.T) {
-	g := start(t, bridge.Options{}, func(o *tcp.Options) { o.MaxConnections = 2 })
+	g := start(t, bridge.Options{}, func(o *tcp.Options) { o.TCPConnections = 2 })
 	a, b := g.joined(t, 7), g.joined(t, 7)
 	for range 3 {
 		refused, err := net.Dial("tcp", g.server.Addr().String())
@@ -390,7 +390,7 @@ func TestATakenPortFailsListen(t *testing.T) {
 	g := start(t, bridge.Options{}, nil)
 	hub, err := bridge.New(bridge.Options{})
 	require.NoError(t, err)
-	s := tcp.New(hub, tcp.Options{Listen: g.server.Addr().String()}, logrus.New())
+	s := tcp.New(hub, options(g.server.Addr().String()), logrus.New())
 	assert.ErrorContains(t, s.Listen(), "in use")
 	assert.Error(t, s.Serve(context.Background()), "not before Listen")
 }

@@ -69,7 +69,7 @@ func answersFrom(t *testing.T, g *gateway, hosts ...string) {
 func TestAnswersLeaveFromWhereTheyWereAskedFor(t *testing.T) {
 	for _, listen := range []string{":0", "0.0.0.0:0"} {
 		for _, merge := range []bool{true, false} {
-			g := start(t, bridge.Options{}, func(o *udp.Options) { o.Listen, o.Merge = listen, merge })
+			g := start(t, bridge.Options{}, func(o *udp.Options) { o.Listen, o.SegmentationOffload = listen, merge })
 			hosts := []string{"127.0.0.1", "127.0.0.2", "127.9.8.7"}
 			if listen == ":0" {
 				hosts = append(hosts, "::1")
@@ -125,7 +125,9 @@ func TestAnswersInANetworkWithTwoAddresses(t *testing.T) {
 		away.ip(t, args)
 	}
 	var g *gateway
-	home.in(t, func() { g = start(t, bridge.Options{}, func(o *udp.Options) { o.Listen, o.Merge = ":0", true }) })
+	home.in(t, func() {
+		g = start(t, bridge.Options{}, func(o *udp.Options) { o.Listen, o.SegmentationOffload = ":0", true })
+	})
 	away.in(t, func() { answersFrom(t, g, "10.77.0.1", "10.77.0.2", "fd77::1", "fd77::2") })
 
 	var conn *net.UDPConn

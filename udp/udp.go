@@ -24,6 +24,7 @@ import (
 
 	"watchtower/auth"
 	"watchtower/bridge"
+	"watchtower/config"
 	"watchtower/datagram"
 	"watchtower/intake"
 	"watchtower/wire/basic"
@@ -31,26 +32,19 @@ import (
 	"watchtower/wire/session"
 )
 
-// Options of a Server.
+// Options of a Server: the settings that it takes, and what is none.
 type Options struct {
-	Listen      string        // host:port; without a host, IPv4 and IPv6
-	Queue       int           // messages that wait in the link
-	Patience    time.Duration // how long a publisher may be held up by a full link
-	SendBuffer  int           // bytes that may wait in the socket, as far as the system allows; 0: 4 MiB
-	Merge       bool          // udp.segmentation_offload: datagrams to one receiver go together
-	Basic       bool          // wire.basic: false drops every basic frame
-	Gateway     uint32        // the gateway's number, for W
-	TCPPort     func() uint16 // its TCP port, for W; nil: none
-	IdleTimeout time.Duration // wire.idle_timeout; 0: two minutes
+	config.UDP
+	config.Wire
+	config.Limits
 
-	BasicIDs        int // limits.udp_basic; 0: any number
-	BasicPerAddress int // of them, from one address; 0: any number
-
-	Key          func() frame.Key // the devices' pre-shared key; called at the first registration
-	Sessions     int              // limits.udp_sessions; 0: 100,000
-	SessionQueue int              // wire.session_queue; 0: 64
-	RetryGap     time.Duration    // wire.retry_gap; 0: 1 s
-	Gate         *auth.Gate       // where wrong keys are counted; nil: nowhere
+	LinkQueue  int              // messages that wait in the link
+	Patience   time.Duration    // how long a publisher may be held up by a full link
+	SendBuffer int              // bytes that may wait in the socket, as far as the system allows; 0: 4 MiB
+	Gateway    uint32           // the gateway's number, for W
+	TCPPort    func() uint16    // its TCP port, for W; nil: none
+	Key        func() frame.Key // the devices' pre-shared key; called at the first registration
+	Gate       *auth.Gate       // where wrong keys are counted; nil: nowhere
 }
 
 const (
@@ -90,10 +84,9 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *Server {
 		hub:  hub,
 		opts: opts,
 		log:  log.WithField("protocol", bridge.UDP.String()),
-		link: hub.AddLink(bridge.UDP, opts.Queue, opts.Patience),
+		link: hub.AddLink(bridge.UDP, opts.LinkQueue, opts.Patience),
 		table: basic.NewTable(hub, basic.Options{
-			Basic: opts.Basic, Gateway: opts.Gateway, TCPPort: opts.TCPPort, IdleTimeout: opts.IdleTimeout,
-			IDs: opts.BasicIDs, PerSource: opts.BasicPerAddress, Source: intake.Of,
+			Wire: &opts.Wire, Limits: &opts.Limits, Gateway: opts.Gateway, TCPPort: opts.TCPPort, Source: intake.Of,
 			Door: opts.Gate.Datagrams(),
 		}, newReceiver),
 		due:      make(chan struct{}, 1),
@@ -102,8 +95,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *Server {
 		readDone: make(chan struct{}),
 	}
 	s.sessions = session.NewTable(hub, opts.Key, session.Options{
-		Sessions: opts.Sessions, Queue: opts.SessionQueue, RetryGap: opts.RetryGap, Wake: s.wake, Later: s.putOff,
-		Door: opts.Gate.Datagrams(),
+		Wire: &opts.Wire, Limits: &opts.Limits, Wake: s.wake, Later: s.putOff, Door: opts.Gate.Datagrams(),
 	})
 	return s
 }
@@ -213,7 +205,7 @@ func (s *Server) sweep(ctx context.Context) {
 
 func (s *Server) outgoing() outgoing {
 	return outgoing{batch: &batch{
-		conn: s.conn, out: s.socket.Writer(s.opts.Merge), absent: s.absent, waiting: &s.waiting, counters: s.hub.Counters(), log: s.log,
+		conn: s.conn, out: s.socket.Writer(s.opts.SegmentationOffload), absent: s.absent, waiting: &s.waiting, counters: s.hub.Counters(), log: s.log,
 	}}
 }
 

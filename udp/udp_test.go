@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"watchtower/bridge"
+	"watchtower/config"
 	"watchtower/udp"
 	"watchtower/wire"
 )
@@ -38,6 +39,13 @@ type gateway struct {
 	stop   func() // ends Serve and waits for it
 }
 
+// options are those of a gateway with nothing configured, but for the address.
+func options(listen string) udp.Options {
+	settings := config.Default()
+	settings.UDP.Listen = listen
+	return udp.Options{UDP: settings.UDP, Wire: settings.Wire, Limits: settings.Limits, LinkQueue: 1024}
+}
+
 func start(t testing.TB, hubOpts bridge.Options, change func(*udp.Options)) *gateway {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
@@ -45,10 +53,8 @@ func start(t testing.TB, hubOpts bridge.Options, change func(*udp.Options)) *gat
 	hub, err := bridge.New(hubOpts)
 	require.NoError(t, err)
 	hub.SetBus(loopback{hub})
-	opts := udp.Options{
-		Listen: "127.0.0.1:0", Queue: 1024, Basic: true, Gateway: 0xa1b2c3d4,
-		TCPPort: func() uint16 { return 3033 },
-	}
+	opts := options("127.0.0.1:0")
+	opts.SegmentationOffload, opts.Gateway, opts.TCPPort = false, 0xa1b2c3d4, func() uint16 { return 3033 }
 	if change != nil {
 		change(&opts)
 	}
@@ -339,8 +345,8 @@ func TestATakenPortFailsListen(t *testing.T) {
 	log := logrus.New()
 	hub, err := bridge.New(bridge.Options{})
 	require.NoError(t, err)
-	assert.ErrorContains(t, udp.New(hub, udp.Options{Listen: g.server.Addr().String()}, log).Listen(), "in use")
-	assert.ErrorContains(t, udp.New(hub, udp.Options{Listen: "nonsense"}, log).Listen(), "udp: listen")
+	assert.ErrorContains(t, udp.New(hub, options(g.server.Addr().String()), log).Listen(), "in use")
+	assert.ErrorContains(t, udp.New(hub, options("nonsense"), log).Listen(), "udp: listen")
 }
 
 func TestServeEndsAtOnceOnAContextThatHasEnded(t *testing.T) {
@@ -348,7 +354,7 @@ func TestServeEndsAtOnceOnAContextThatHasEnded(t *testing.T) {
 	require.NoError(t, err)
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	s := udp.New(hub, udp.Options{Listen: "127.0.0.1:0", Queue: 1}, log)
+	s := udp.New(hub, options("127.0.0.1:0"), log)
 	assert.Error(t, s.Serve(context.Background()), "not before Listen")
 	require.NoError(t, s.Listen())
 	ctx, cancel := context.WithCancel(context.Background())

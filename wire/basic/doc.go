@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"watchtower/bridge"
+	"watchtower/config"
 	"watchtower/wire"
 )
 
@@ -25,20 +26,13 @@ const (
 	UnconfirmedLimit = 10_000
 )
 
-// DefaultIdleTimeout is how long a UDP client may be silent (docs/protocol.md, "Over UDP").
-const DefaultIdleTimeout = 2 * time.Minute
-
-// Options are the rules for basic frames. Zero durations and limits stand for
-// their defaults.
+// Options are the rules for basic frames. The sections are shared, and only read.
 type Options struct {
-	Basic            bool          // wire.basic: false drops every basic frame
-	Gateway          uint32        // the gateway's number, for W
-	TCPPort          func() uint16 // its TCP port, for W; nil or 0: none
-	IdleTimeout      time.Duration
-	UnconfirmedFor   time.Duration
-	UnconfirmedLimit int
-	IDs              int                           // over UDP, confirmed ones too; 0: any number
-	PerSource        int                           // of them from one source; 0: any number
+	*config.Wire
+	*config.Limits                                 // of Table; Conn has no use for them
+	Gateway          uint32                        // the gateway's number, for W
+	TCPPort          func() uint16                 // its TCP port, for W; nil or 0: none
+	UnconfirmedLimit int                           // 0: the constant
 	Source           func(netip.Addr) netip.Prefix // what an address is counted by; nil: itself
 	Now              func() time.Time              // nil: time.Now
 	Door             Door                          // nil: open to everybody
@@ -59,8 +53,6 @@ func (openDoor) WrongKey(netip.Addr)      {}
 func (openDoor) Proved(netip.Addr)        {}
 
 func (o Options) withDefaults() Options {
-	o.IdleTimeout = cmp.Or(o.IdleTimeout, DefaultIdleTimeout)
-	o.UnconfirmedFor = cmp.Or(o.UnconfirmedFor, UnconfirmedFor)
 	o.UnconfirmedLimit = cmp.Or(o.UnconfirmedLimit, UnconfirmedLimit)
 	if o.TCPPort == nil {
 		o.TCPPort = func() uint16 { return 0 }

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"watchtower/bridge"
+	"watchtower/config"
 	"watchtower/wire"
 	"watchtower/wire/basic"
 )
@@ -47,8 +48,9 @@ func newBench(t *testing.T, opts bridge.Options) *bench {
 		bridge.UDP: b.hub.AddLink(bridge.UDP, 1024, 0),
 		bridge.TCP: b.hub.AddLink(bridge.TCP, 1024, 0),
 	}
+	settings := config.Default()
 	b.opts = basic.Options{
-		Basic: true, Gateway: 0xa1b2c3d4, Now: opts.Now,
+		Wire: &settings.Wire, Limits: &settings.Limits, Gateway: 0xa1b2c3d4, Now: opts.Now,
 		TCPPort: func() uint16 { return 3033 },
 	}
 	return b

@@ -171,10 +171,10 @@ func (t *Table) roomLocked(at netip.Prefix, over []*client) ([]*client, bool) {
 		over = append(over, oldest.client)
 		return true
 	}
-	if s := t.sources[at]; s != nil && t.opts.PerSource > 0 && s.ids >= t.opts.PerSource && !forget(s.unconfirmed.first, bridge.Limit) {
+	if s := t.sources[at]; s != nil && s.ids >= t.opts.ConnectionsPerAddress && !forget(s.unconfirmed.first, bridge.Limit) {
 		return over, false
 	}
-	if t.opts.IDs > 0 && len(t.byID) >= t.opts.IDs && !forget(t.unconfirmed.first, bridge.Limit) {
+	if len(t.byID) >= t.opts.UDPBasic && !forget(t.unconfirmed.first, bridge.Limit) {
 		return over, false
 	}
 	return over, t.unconfirmed.len < t.opts.UnconfirmedLimit || forget(t.unconfirmed.first, bridge.Forgotten)
@@ -251,7 +251,7 @@ func (t *Table) expireLocked(now time.Time, over []*client) []*client {
 			over = append(over, e.client)
 		}
 	}
-	expire(&t.unconfirmed, t.opts.UnconfirmedFor)
+	expire(&t.unconfirmed, UnconfirmedFor)
 	expire(&t.confirmed, t.opts.IdleTimeout)
 	return over
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
+	"watchtower/config"
 	"watchtower/wire"
 	"watchtower/wire/basic"
 )
@@ -303,7 +304,9 @@ func BenchmarkKeepAliveAmong(b *testing.B) {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			hub, err := bridge.New(bridge.Options{MessageBytes: 64_000})
 			require.NoError(b, err)
-			table := basic.NewTable(hub, basic.Options{Basic: true}, func(netip.AddrPort) any { return nil })
+			settings := config.Default()
+			settings.Limits.UDPBasic, settings.Limits.ConnectionsPerAddress = n, n
+			table := basic.NewTable(hub, basic.Options{Wire: &settings.Wire, Limits: &settings.Limits}, func(netip.AddrPort) any { return nil })
 			defer table.Close()
 			froms, frames := make([]netip.AddrPort, n), make([][]byte, n)
 			for i := range n {

@@ -18,7 +18,7 @@ import (
 // A flood of registrations from made-up addresses, by one who knows the key or
 // not: nothing is kept of it, and nothing allocated for it.
 func TestASpoofedFloodLeavesNothing(t *testing.T) {
-	b := newBench(t, session.Options{}, bridge.Options{})
+	b := newBench(t, nil, bridge.Options{})
 	victim := b.register(alice, nil)
 	victim.must(frame.Join, ids(7))
 	reg := frame.Registration{Version: 1, KeepAlive: 60, MaxDatagram: 1200, Name: []byte("a-name-as-long-as-they-may-be-32")}
@@ -73,7 +73,7 @@ func TestASpoofedFloodLeavesNothing(t *testing.T) {
 // What was captured on the way, sent on by somebody else, back to where it came
 // from, or later, does nothing.
 func TestCapturedFrames(t *testing.T) {
-	b := newBench(t, session.Options{}, bridge.Options{})
+	b := newBench(t, nil, bridge.Options{})
 	l, s := pair(b, acknowledge(1))
 	captured := [][]byte{l.frame(frame.Join, 0, ids(9)), l.frame(frame.Broadcast, 1, broadcast("x", 7)), l.frame(frame.Leave, 0, ids(9)), l.frame(frame.Bye, 0, seconds(100)), l.frame(frame.Ping, 0, nil)}
 	for _, c := range captured {
@@ -114,14 +114,16 @@ func TestCapturedFrames(t *testing.T) {
 
 func TestOfTwoRegistrationsAtOnceOneStays(t *testing.T) {
 	later := make(chan func(*session.Out), 10)
-	b := newBench(t, session.Options{Later: func(do func(*session.Out)) bool {
-		select {
-		case later <- do:
-			return true
-		default:
-			return false
+	b := newBench(t, func(o *session.Options) {
+		o.Later = func(do func(*session.Out)) bool {
+			select {
+			case later <- do:
+				return true
+			default:
+				return false
+			}
 		}
-	}}, bridge.Options{Store: slowStore{}})
+	}, bridge.Options{Store: slowStore{}})
 	begin := func(from netip.AddrPort, name string) []byte {
 		reg := frame.Registration{Version: 1, CNonce: newNonce(), Name: []byte(name)}
 		_, reg.Cookie, _ = frame.ParseCookie(b.handle(from, frame.AppendRegister(nil, reg, psk))[0].Body)
@@ -162,7 +164,7 @@ func (slowStore) Delete(bridge.SenderID) func() error { return func() error { re
 // A hundred thousand sessions, all of which have something due.
 func TestAHundredThousandSessions(t *testing.T) {
 	const many = 100_000
-	b := newBench(t, session.Options{}, bridge.Options{})
+	b := newBench(t, nil, bridge.Options{})
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
@@ -206,7 +208,7 @@ func TestAHundredThousandSessions(t *testing.T) {
 }
 
 func BenchmarkHandle(b *testing.B) {
-	t := newBench(b, session.Options{}, bridge.Options{})
+	t := newBench(b, nil, bridge.Options{})
 	d := t.register(alice, nil)
 	raw := d.frame(frame.Ping, 0, nil)
 	d.seq = 0

@@ -310,7 +310,7 @@ func (s *Stream) Deliver(m *bridge.Message, delivery []byte) bool {
 		s.box.seq++
 		return c.putLocked(s, delivery, s.box.seq)
 	}
-	if s.box.push(delivery, expiry(m, c.begun), c.opts.Queue) {
+	if s.box.push(delivery, expiry(m, c.begun), c.opts.SessionQueue) {
 		c.drop(bridge.QueueFull)
 	}
 	c.pumpLocked(s)

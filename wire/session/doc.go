@@ -17,19 +17,17 @@
 package session
 
 import (
-	"cmp"
 	"net/netip"
 	"time"
+
+	"watchtower/config"
 )
 
-// Options are the rules for session frames. Zero values stand for their
-// defaults.
+// Options are the rules for session frames. The sections are shared, and only read.
 type Options struct {
-	Sessions int              // most of them at a time; 100,000
-	Queue    int              // messages that wait for one device, outstanding ones included; 64
-	RetryGap time.Duration    // before the first retry of a delivery, doubling up to eight times; 1 s
-	Retries  int              // 10
-	Now      func() time.Time // nil: time.Now
+	*config.Wire
+	*config.Limits                  // of Table; Conn has no use for them
+	Now            func() time.Time // nil: time.Now
 
 	// Wake is told that something is due earlier than Advance said. It is called
 	// with locks held, and neither blocks nor calls back. Nil: nobody is told.
@@ -59,9 +57,10 @@ func (openDoor) WrongTag(netip.Addr)            {}
 func (openDoor) Proved(netip.Addr)              {}
 
 const (
-	retryDoublings = 3 // and then every eight gaps
-	lifeFactor     = 7 // halves of a keep-alive: 3.5
-	leastKeepAlive = 5 // seconds
+	retries        = 10 // of a delivery
+	retryDoublings = 3  // and then every eight gaps
+	lifeFactor     = 7  // halves of a keep-alive: 3.5
+	leastKeepAlive = 5  // seconds
 	mostKeepAlive  = 3600
 	challengeEvery = 1000 // milliseconds between two q of a session
 	movedBelow     = 8    // how far below the newest the number of a device that moved may be
@@ -73,10 +72,6 @@ const (
 )
 
 func (o Options) withDefaults() Options {
-	o.Sessions = cmp.Or(o.Sessions, 100_000)
-	o.Queue = cmp.Or(o.Queue, 64)
-	o.RetryGap = cmp.Or(o.RetryGap, time.Second)
-	o.Retries = cmp.Or(o.Retries, 10)
 	if o.Now == nil {
 		o.Now = time.Now
 	}

@@ -20,7 +20,7 @@ func (t *Table) Deliver(s *Session, m *bridge.Message, delivery []byte, out *Out
 		t.transmitLocked(s, delivery, s.box.seq, true, out)
 		return true
 	}
-	if s.box.push(delivery, expiry(m, t.begun), t.opts.Queue) {
+	if s.box.push(delivery, expiry(m, t.begun), t.opts.SessionQueue) {
 		t.drop(bridge.QueueFull)
 	}
 	_, now := t.now()
@@ -81,7 +81,7 @@ func (t *Table) nextLocked(s *Session, now int64, out *Out) bool {
 		if now < e.due {
 			continue
 		}
-		if e.sends > t.opts.Retries {
+		if e.sends > retries {
 			t.drop(bridge.Failed)
 			s.box.remove(i)
 			i--

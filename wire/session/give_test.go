@@ -25,7 +25,7 @@ func pair(b *bench, change func(*frame.Registration)) (listener, speaker *device
 func (d *device) say(data string) []sent { return d.tell(frame.Broadcast, 0, broadcast(data, 7)) }
 
 func TestAcknowledgedDeliveries(t *testing.T) {
-	b := newBench(t, session.Options{}, bridge.Options{})
+	b := newBench(t, nil, bridge.Options{})
 	l, s := pair(b, acknowledge(1))
 	got := s.say("1")
 	require.Equal(t, "m", ops(got))
@@ -43,7 +43,7 @@ func TestAcknowledgedDeliveries(t *testing.T) {
 }
 
 func TestRetriesAndGivingUp(t *testing.T) {
-	b := newBench(t, session.Options{}, bridge.Options{})
+	b := newBench(t, nil, bridge.Options{})
 	l, s := pair(b, acknowledge(1))
 	l.reg.KeepAlive = 3600
 	l.again()
@@ -70,7 +70,7 @@ func TestRetriesAndGivingUp(t *testing.T) {
 }
 
 func TestAWindowOfDeliveries(t *testing.T) {
-	b := newBench(t, session.Options{}, bridge.Options{})
+	b := newBench(t, nil, bridge.Options{})
 	l, s := pair(b, acknowledge(3))
 	var all []sent
 	for i := range 5 {
@@ -89,7 +89,7 @@ func TestAWindowOfDeliveries(t *testing.T) {
 }
 
 func TestAFullQueueDropsTheOldest(t *testing.T) {
-	b := newBench(t, session.Options{Queue: 4}, bridge.Options{})
+	b := newBench(t, func(o *session.Options) { o.SessionQueue = 4 }, bridge.Options{})
 	l, s := pair(b, acknowledge(1))
 	for i := range 10 {
 		s.say(fmt.Sprint(i))
@@ -103,7 +103,7 @@ func TestAFullQueueDropsTheOldest(t *testing.T) {
 }
 
 func TestWhatExpiresIsNotDelivered(t *testing.T) {
-	b := newBench(t, session.Options{}, bridge.Options{})
+	b := newBench(t, nil, bridge.Options{})
 	l, s := pair(b, acknowledge(1))
 	tell := func(data string, ttl time.Duration) {
 		_, err := b.hub.Publish(b.senderOf(s), bridge.Publication{Channels: []bridge.Channel{7}, Content: bridge.Content{Data: []byte(data)}, TTL: ttl})
@@ -124,7 +124,7 @@ func TestWhatExpiresIsNotDelivered(t *testing.T) {
 }
 
 func TestNoEcho(t *testing.T) {
-	b := newBench(t, session.Options{}, bridge.Options{})
+	b := newBench(t, nil, bridge.Options{})
 	_, s := pair(b, nil)
 	assert.Equal(t, alice, s.say("x")[0].to)
 	assert.Len(t, s.say("x"), 1)
@@ -132,7 +132,7 @@ func TestNoEcho(t *testing.T) {
 }
 
 func TestPace(t *testing.T) {
-	b := newBench(t, session.Options{}, bridge.Options{})
+	b := newBench(t, nil, bridge.Options{})
 	l, s := pair(b, nil)
 	l.reg.Pace = 200
 	l.again()
@@ -175,7 +175,7 @@ func TestSleepAndWake(t *testing.T) {
 		"z": func(d *device) []sent { return d.tell('z', 0, nil) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t, session.Options{}, bridge.Options{})
+			b := newBench(t, nil, bridge.Options{})
 			l, s := pair(b, nil)
 			l.must(frame.Bye, seconds(3600))
 			for i := range 70 {
@@ -196,7 +196,7 @@ func TestSleepAndWake(t *testing.T) {
 }
 
 func TestWhatIsOutstandingWaitsForTheDeviceToWake(t *testing.T) {
-	b := newBench(t, session.Options{}, bridge.Options{})
+	b := newBench(t, nil, bridge.Options{})
 	l, s := pair(b, acknowledge(1))
 	first := s.say("1")
 	s.say("2")
@@ -213,7 +213,7 @@ func TestWhatIsOutstandingWaitsForTheDeviceToWake(t *testing.T) {
 }
 
 func TestAPingIsNotHeldUpForever(t *testing.T) {
-	b := newBench(t, session.Options{}, bridge.Options{})
+	b := newBench(t, nil, bridge.Options{})
 	l, s := pair(b, acknowledge(1))
 	s.say("lost")
 	assert.Empty(t, l.tell(frame.Ping, 0, nil))
@@ -233,7 +233,7 @@ func TestAPingIsNotHeldUpForever(t *testing.T) {
 }
 
 func TestASessionEndsWithoutLife(t *testing.T) {
-	b := newBench(t, session.Options{}, bridge.Options{})
+	b := newBench(t, nil, bridge.Options{})
 	d := b.register(alice, func(r *frame.Registration) { r.KeepAlive = 10 })
 	d.must(frame.Join, ids(7))
 	join := frame.Append(nil, frame.Frame{Op: frame.Join, ID: d.id, Seq: 1, Body: ids(7)}, d.key)
@@ -268,7 +268,7 @@ func TestASessionEndsWithoutLife(t *testing.T) {
 }
 
 func TestMoving(t *testing.T) {
-	b := newBench(t, session.Options{}, bridge.Options{})
+	b := newBench(t, nil, bridge.Options{})
 	l, s := pair(b, acknowledge(1))
 	s.say("1")
 	request := l.frame(frame.Join, 0, ids(9))
@@ -310,7 +310,7 @@ func (d *device) copyOfK(seq uint32) []byte {
 }
 
 func TestMovingToWhereAnotherWas(t *testing.T) {
-	b := newBench(t, session.Options{}, bridge.Options{})
+	b := newBench(t, nil, bridge.Options{})
 	l, s := pair(b, nil)
 	third := at(3)
 	l.at = bob
@@ -328,7 +328,7 @@ func TestMovingToWhereAnotherWas(t *testing.T) {
 }
 
 func TestMovingWakes(t *testing.T) {
-	b := newBench(t, session.Options{}, bridge.Options{})
+	b := newBench(t, nil, bridge.Options{})
 	l, s := pair(b, nil)
 	l.must(frame.Bye, seconds(3600))
 	s.say("1")
@@ -343,7 +343,7 @@ func TestMovingWakes(t *testing.T) {
 // A day of a device that is heard of every minute, one that sleeps for most of
 // each hour, and one that falls silent.
 func TestADay(t *testing.T) {
-	b := newBench(t, session.Options{}, bridge.Options{})
+	b := newBench(t, nil, bridge.Options{})
 	steady, speaker := pair(b, nil)
 	sleepy := b.register(at(1), acknowledge(1))
 	sleepy.must(frame.Join, ids(7))

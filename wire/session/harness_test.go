@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"watchtower/bridge"
+	"watchtower/config"
 	"watchtower/wire"
 	"watchtower/wire/basic"
 	"watchtower/wire/frame"
@@ -39,13 +40,24 @@ type bench struct {
 	wakes int
 }
 
-func newBench(t testing.TB, opts session.Options, hub bridge.Options) *bench {
+// options are those of a gateway with nothing configured.
+func options() session.Options {
+	settings := config.Default()
+	return session.Options{Wire: &settings.Wire, Limits: &settings.Limits}
+}
+
+// newBench returns a table and its hub. Change may be nil.
+func newBench(t testing.TB, change func(*session.Options), hub bridge.Options) *bench {
 	b := &bench{TB: t, now: time.Unix(1e9, 0)}
 	if hub.MessageBytes == 0 {
 		hub.MessageBytes = 64_000
 	}
 	hub.Log = logrus.New()
 	hub.Log.SetOutput(io.Discard)
+	opts := options()
+	if change != nil {
+		change(&opts)
+	}
 	opts.Now = func() time.Time { return b.now }
 	opts.Wake = func() { b.wakes++ }
 	hub.Now = opts.Now

@@ -9,13 +9,12 @@ import (
 
 	"watchtower/bridge"
 	"watchtower/wire/frame"
-	"watchtower/wire/session"
 )
 
 // After a second move the request that is repeated is no longer the newest: the p
 // that followed the first is.
 func TestMovingAsksForAFewBelowTheNewest(t *testing.T) {
-	b := newBench(t, session.Options{}, bridge.Options{})
+	b := newBench(t, nil, bridge.Options{})
 	d := b.register(alice, nil)
 	frames := make([][]byte, 20)
 	for i := range frames {
@@ -42,7 +41,7 @@ func TestMovingAsksForAFewBelowTheNewest(t *testing.T) {
 
 // A device that does nothing but acknowledge is alive.
 func TestAcknowledgingIsLife(t *testing.T) {
-	b := newBench(t, session.Options{}, bridge.Options{})
+	b := newBench(t, nil, bridge.Options{})
 	l, s := pair(b, acknowledge(2))
 	for seq := range uint32(60) {
 		require.Equal(t, "m", ops(s.say("x")), "minute %d", seq)

@@ -48,14 +48,16 @@ func newStation(t *testing.T, loss float64) *station {
 		in: make(chan heardFrom, 1024), later: make(chan bridge.Publication), end: make(chan struct{}), done: make(chan struct{}),
 		random: rand.New(rand.NewPCG(3, 4)), loss: loss, radios: map[netip.AddrPort]*radio{},
 	}
-	st.bench = newBench(t, session.Options{}, bridge.Options{Now: time.Now})
+	st.bench = newBench(t, nil, bridge.Options{Now: time.Now})
 	wake := make(chan struct{}, 1)
-	st.table = session.NewTable(st.hub, func() frame.Key { return psk }, session.Options{Wake: func() {
+	opts := options()
+	opts.Wake = func() {
 		select {
 		case wake <- struct{}{}:
 		default:
 		}
-	}})
+	}
+	st.table = session.NewTable(st.hub, func() frame.Key { return psk }, opts)
 	st.says = st.hub.RegisterWire(func() {})
 	require.NoError(t, st.hub.Attach(st.says.Sender(), 7, &bridge.Attachment{Via: bridge.HTTP, Broadcasts: true}))
 	go st.run(wake)

@@ -213,7 +213,7 @@ func (t *Table) begin(s *Session, o *opened, out *Out) {
 			over = append(over, old)
 		}
 	}
-	full := len(t.byID) >= t.opts.Sessions
+	full := len(t.byID) >= t.opts.UDPSessions
 	if !full {
 		t.byID[s.id], t.byAddress[s.at] = s, s
 		s.expires = now + s.life()

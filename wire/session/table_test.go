@@ -18,7 +18,7 @@ import (
 )
 
 func TestVerbs(t *testing.T) {
-	b := newBench(t, session.Options{}, bridge.Options{JoinedMax: 3})
+	b := newBench(t, nil, bridge.Options{JoinedMax: 3})
 	one, two := b.register(alice, nil), b.register(bob, nil)
 	assert.NotEqual(t, one.id, two.id)
 
@@ -98,7 +98,7 @@ func TestVerbs(t *testing.T) {
 }
 
 func TestRegistrationIsClampedAndSaysSo(t *testing.T) {
-	b := newBench(t, session.Options{}, bridge.Options{})
+	b := newBench(t, nil, bridge.Options{})
 	for _, c := range [][4]uint16{{0, 0, 5, 64}, {5, 64, 5, 64}, {3600, 1200, 3600, 1200}, {65535, 65535, 3600, 1200}, {60, 100, 60, 100}} {
 		d := &device{bench: b, at: alice, reg: frame.Registration{Version: 1, KeepAlive: c[0], MaxDatagram: c[1], CNonce: newNonce()}}
 		answer := b.handle(alice, frame.AppendRegister(nil, d.reg, psk))
@@ -117,7 +117,7 @@ func TestRegistrationIsClampedAndSaysSo(t *testing.T) {
 }
 
 func TestACookieServesOnce(t *testing.T) {
-	b := newBench(t, session.Options{}, bridge.Options{})
+	b := newBench(t, nil, bridge.Options{})
 	d := b.register(alice, nil)
 	raw := frame.AppendRegister(nil, d.reg, psk)
 	first := b.handle(alice, raw)
@@ -135,7 +135,7 @@ func TestACookieServesOnce(t *testing.T) {
 }
 
 func TestACookieIsGoodForItsMinuteAndTheNext(t *testing.T) {
-	b := newBench(t, session.Options{}, bridge.Options{})
+	b := newBench(t, nil, bridge.Options{})
 	b.register(bob, nil) // the first minute begins
 	for name, c := range map[string]struct {
 		age  time.Duration
@@ -152,7 +152,7 @@ func TestACookieIsGoodForItsMinuteAndTheNext(t *testing.T) {
 }
 
 func TestRefusedRegistrations(t *testing.T) {
-	b := newBench(t, session.Options{Sessions: 1}, bridge.Options{})
+	b := newBench(t, func(o *session.Options) { o.UDPSessions = 1 }, bridge.Options{})
 	_, err := b.hub.RegisterWeb(bridge.Web{Name: "safe", Protected: true})
 	require.NoError(t, err)
 	cookie := func(r *frame.Registration) {
@@ -198,7 +198,7 @@ func TestRefusedRegistrations(t *testing.T) {
 }
 
 func TestANameIsAlwaysTheSameSender(t *testing.T) {
-	b := newBench(t, session.Options{}, bridge.Options{})
+	b := newBench(t, nil, bridge.Options{})
 	one := b.register(alice, named("lamp"))
 	one.must(frame.Join, ids(7))
 	two := b.register(bob, named("lamp"))
@@ -214,7 +214,7 @@ func TestANameIsAlwaysTheSameSender(t *testing.T) {
 }
 
 func TestWhatIsNoRequest(t *testing.T) {
-	b := newBench(t, session.Options{}, bridge.Options{})
+	b := newBench(t, nil, bridge.Options{})
 	d := b.register(alice, nil)
 	drops := 0
 	for _, op := range "acemq" {
@@ -243,7 +243,7 @@ func TestWhatIsNoRequest(t *testing.T) {
 }
 
 func TestAnUnknownIDIsAHintOnly(t *testing.T) {
-	b := newBench(t, session.Options{}, bridge.Options{})
+	b := newBench(t, nil, bridge.Options{})
 	raw := frame.Append(nil, frame.Frame{Op: frame.Broadcast, Flags: 1, ID: 77, Seq: 5, Body: []byte("whatever")}, frame.Key{9})
 	got := b.handle(alice, raw)
 	require.Equal(t, "e", ops(got))
@@ -256,7 +256,7 @@ func TestAnUnknownIDIsAHintOnly(t *testing.T) {
 }
 
 func TestEachNumberIsExecutedOnce(t *testing.T) {
-	b := newBench(t, session.Options{}, bridge.Options{})
+	b := newBench(t, nil, bridge.Options{})
 	d := b.register(alice, nil)
 	d.must(frame.Join, ids(7))
 	var frames [][]byte
@@ -284,7 +284,7 @@ func TestEachNumberIsExecutedOnce(t *testing.T) {
 }
 
 func TestRepeatedRequests(t *testing.T) {
-	b := newBench(t, session.Options{}, bridge.Options{})
+	b := newBench(t, nil, bridge.Options{})
 	d := b.register(alice, nil)
 	join := d.frame(frame.Join, 0, ids(7))
 	first := b.handle(alice, join)
@@ -302,7 +302,7 @@ func TestRepeatedRequests(t *testing.T) {
 }
 
 func TestCountersNeverWrap(t *testing.T) {
-	b := newBench(t, session.Options{}, bridge.Options{})
+	b := newBench(t, nil, bridge.Options{})
 	d := b.register(alice, nil)
 	d.seq = math.MaxUint32 - 1
 	d.must(frame.Join, ids(7))
@@ -312,7 +312,7 @@ func TestCountersNeverWrap(t *testing.T) {
 }
 
 func TestListsFitTheDatagram(t *testing.T) {
-	b := newBench(t, session.Options{}, bridge.Options{})
+	b := newBench(t, nil, bridge.Options{})
 	d := b.register(alice, func(r *frame.Registration) { r.MaxDatagram = 64 })
 	var all []uint32
 	for i := range uint32(25) {
@@ -336,7 +336,7 @@ func TestListsFitTheDatagram(t *testing.T) {
 }
 
 func TestWhatDoesNotFitIsCutShort(t *testing.T) {
-	b := newBench(t, session.Options{}, bridge.Options{})
+	b := newBench(t, nil, bridge.Options{})
 	small := b.register(alice, func(r *frame.Registration) { r.MaxDatagram = 64; r.Options = frame.Acknowledge })
 	large := b.register(bob, nil)
 	small.must(frame.Join, ids(7))
@@ -361,7 +361,7 @@ func TestWhatDoesNotFitIsCutShort(t *testing.T) {
 }
 
 func TestADeletedSenderIsUnknown(t *testing.T) {
-	b := newBench(t, session.Options{}, bridge.Options{})
+	b := newBench(t, nil, bridge.Options{})
 	d := b.register(alice, nil)
 	d.must(frame.Join, ids(7))
 	d.tell(frame.Broadcast, 0, broadcast("x", 7))

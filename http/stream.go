@@ -19,12 +19,12 @@ type stream struct {
 	server      *Server
 	sender      *bridge.Sender
 	kind        kind
-	conn        net.Conn // guarded by streams.mu while it may be nil
-	linger      bool     // its membership outlives it
-	pass        *pass    // that opened it; nil: none
-	unheed      func()   // stops looking at that; nil: nobody does
+	conn        net.Conn       // guarded by streams.mu while it may be nil
+	linger      bool           // its membership outlives it
+	pass        *pass          // that opened it; nil: none
+	unheed      func()         // stops looking at that; nil: nobody does
 	missed      history.Missed // written first
-	from        string   // of events: where the stream begins, behind what was missed
+	from        string         // of events: where the stream begins, behind what was missed
 	queue       *outbound.Queue
 	writer      *outbound.Writer
 	attachments []*bridge.Attachment

@@ -110,7 +110,7 @@ func TestADamagedDatabaseOfTheBrokerIsKeptAside(t *testing.T) {
 			bad := d(t, u.content("broker.db"))
 			require.NoError(t, os.WriteFile(u.file("broker.db"), bad, 0o600))
 			u.start()
-			assert.Contains(t, u.out.String(), "MQTT sessions and retained messages are lost")
+			u.says("MQTT sessions and retained messages are lost")
 			u.knowsSenders()
 			retained, waited := u.hears()
 			assert.Empty(t, retained+waited)
@@ -127,7 +127,7 @@ func TestADamagedDatabaseOfTheBrokerIsKeptAside(t *testing.T) {
 		u := was.copied(t)
 		require.NoError(t, os.WriteFile(u.file("broker.db"), inValue(`{"client":"away"`)(t, u.content("broker.db")), 0o600))
 		u.start()
-		assert.Contains(t, u.out.String(), "some of it belonged to nobody any more, or was damaged")
+		u.says("some of it belonged to nobody any more, or was damaged")
 		u.knowsSenders()
 		retained, waited := u.hears()
 		assert.Equal(t, "on", retained, "the other rows are as they were")
@@ -172,7 +172,7 @@ func TestADatabaseThatIsMissing(t *testing.T) {
 			u := was.copied(t)
 			take(u, "broker.db")
 			u.start()
-			assert.Contains(t, u.out.String(), "broker.db is missing or empty")
+			u.says("broker.db is missing or empty")
 			u.knowsSenders()
 			retained, waited := u.hears()
 			assert.Empty(t, retained+waited)
@@ -195,7 +195,7 @@ func TestAnOlderDatabaseOfSendersLosesNothing(t *testing.T) {
 	newest := u.content("watchtower.db")
 	require.NoError(t, os.WriteFile(u.file("watchtower.db"), older, 0o600))
 	u.start()
-	assert.Contains(t, u.out.String(), "watchtower.db is older than broker.db")
+	u.says("watchtower.db is older than broker.db")
 	u.end()
 	kept, err := filepath.Glob(u.file("broker.db.kept-*"))
 	require.NoError(t, err)
@@ -204,7 +204,7 @@ func TestAnOlderDatabaseOfSendersLosesNothing(t *testing.T) {
 	require.NoError(t, os.WriteFile(u.file("watchtower.db"), newest, 0o600))
 	u.start()
 	assert.NotContains(t, u.out.String(), "older")
-	assert.Contains(t, u.out.String(), "sessions=1")
+	u.says("sessions=1")
 	u.knowsSenders()
 }
 
@@ -249,7 +249,7 @@ func TestDatabasesThatCannotBeUsed(t *testing.T) {
 func TestAFullDiskAtTheStart(t *testing.T) {
 	u := use(t).copied(t)
 	u.startFull()
-	assert.Contains(t, u.out.String(), "file not written: commands on this machine need --url and --secret-key")
+	u.says("file not written: commands on this machine need --url and --secret-key")
 	ready, answer := u.isReady()
 	assert.False(t, ready, answer)
 	retained, waited := u.hears()
@@ -303,7 +303,7 @@ func (u *dataDir) goesOnWhileFull() {
 	fill(false)
 	eventually(u.t, "there is room", func() bool { ready, _ := u.isReady(); return ready })
 	for _, what := range []string{"senders written again", "MQTT state written again"} {
-		assert.Contains(u.t, u.out.String(), what)
+		u.says(what)
 	}
 	if u.move != nil {
 		u.move()

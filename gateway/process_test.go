@@ -30,12 +30,15 @@ type process struct {
 	started    time.Duration // how long the last start took, to the first answer
 }
 
-var buildOnce = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "watchtower-test")
+// built is where the program is, for as long as the tests run.
+var built string
+
+var buildOnce = sync.OnceValues(func() (path string, err error) {
+	built, err = os.MkdirTemp("", "watchtower-test")
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "watchtower")
+	path = filepath.Join(built, "watchtower")
 	out, err := exec.Command("go", "build", "-o", path, "../cmd/watchtower").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
@@ -90,6 +93,13 @@ func (p *process) start() {
 		require.Less(p.t, time.Since(began), patient, "it does not answer: %s", p.out)
 		time.Sleep(2 * time.Millisecond)
 	}
+}
+
+// says waits until it has logged the text: its output comes through a pipe, later than its
+// answers.
+func (p *process) says(text string) {
+	p.t.Helper()
+	eventually(p.t, "it says "+text, func() bool { return strings.Contains(p.out.String(), text) })
 }
 
 // kill ends it by SIGKILL.

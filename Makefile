@@ -5,7 +5,8 @@ GO        ?= go
 # has faults in the standard library that the program calls.
 export GOTOOLCHAIN := $(shell sed -n 's/^toolchain //p' go.mod)
 
-FUZZTIME  ?= 20000x
+FUZZTIME  ?= 2000x
+PARALLEL  ?= 4
 ROUNDS    ?= 3
 SECONDS   ?= 2
 LINT       = bin/golangci-lint
@@ -15,7 +16,9 @@ LINTED     = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 # Debian has what serves where only the administrator's path leads.
 have       = { command -v $(1) || test -x /usr/sbin/$(1); } >/dev/null
 
-.PHONY: test test-long build setup setup-long format vet lint vuln vulncheck unit fuzz examples bench bench-peers bench-growth attack release-files
+CLIENTS    = testdata/node/node_modules/.package-lock.json
+
+.PHONY: test test-long build setup setup-debian setup-long format vet lint vuln vulncheck unit fuzz examples bench bench-peers bench-growth attack release-files
 
 test: setup format vet lint vuln unit fuzz examples
 
@@ -24,7 +27,9 @@ build:
 
 # What the tests run: real MQTT clients, a broker to compare with, curl, a browser, two reverse proxies and two of
 # Python's packages from Debian, and clients of npm.
-setup:
+setup: setup-debian $(CLIENTS)
+
+setup-debian:
 	@missing=""; \
 	command -v mosquitto_sub >/dev/null || missing="$$missing mosquitto-clients"; \
 	$(call have,mosquitto) || missing="$$missing mosquitto"; \
@@ -37,12 +42,18 @@ setup:
 	/usr/bin/python3 -c 'import paho.mqtt.client' 2>/dev/null || missing="$$missing python3-paho-mqtt"; \
 	/usr/bin/python3 -c 'import jinja2' 2>/dev/null || missing="$$missing python3-jinja2"; \
 	[ -z "$$missing" ] || .ci/install $$missing
-	cd testdata/node && npm ci --no-audit --no-fund --ignore-scripts
 
-# What takes long: each test whose name begins with TestLong, in files of the tag long.
+# npm's packages go into testdata/node, and nowhere else.
+$(CLIENTS): testdata/node/package-lock.json | setup-debian
+	cd testdata/node && npm ci --no-audit --no-fund --ignore-scripts
+	touch $@
+
+# What takes long: each test whose name begins with TestLong, in files of the tag long,
+# and a hundred times as many inputs for the fuzz targets.
 test-long: setup setup-long
 	$(GO) vet -tags long ./...
 	$(GO) test -tags long -run '^TestLong' -timeout 75m ./...
+	$(MAKE) fuzz FUZZTIME=200000x
 
 # Proxies that only test-long runs.
 setup-long:
@@ -80,14 +91,17 @@ vuln:
 vulncheck:
 	$(GO) -C vuln run . -root "$(CURDIR)" -database latest
 
-# The other lines have what the race detector cannot be used on.
+# The race detector looks at everything, but for what is in files that say !race: those run
+# without it.
 unit:
-	$(GO) test -race -shuffle=on -timeout 20m ./...
-	$(GO) test -run TestAHundredKillsUnderLoad -timeout 10m ./gateway
-	$(GO) test -run 'Allocations$$' ./...
+	$(GO) test -race -shuffle=on -parallel $(PARALLEL) -timeout 20m ./...
+	@files="$$(git grep -l '^//go:build !race' -- '*_test.go')"; \
+	tests="$$(sed -n 's/^func \(Test[A-Za-z0-9_]*\)(.*/\1/p' $$files | paste -sd '|')"; \
+	set -x; $(GO) test -shuffle=on -run "^($$tests)\$$" $$(dirname $$files | sort -u | sed 's|^|./|')
 
-# Each fuzz target for a number of inputs beyond its seeds: when a time ends it,
-# Go's fuzzer may call that a failure (golang/go#75804).
+# Each fuzz target for a number of inputs beyond its seeds, which are tests of their own. A
+# number and no time: when a time ends it, Go's fuzzer may call that a failure
+# (golang/go#75804).
 fuzz:
 	@set -e; for file in $$(git grep -l '^func Fuzz' -- '*_test.go'); do \
 	  for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' $$file); do \
@@ -103,15 +117,9 @@ bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 # Measures the gateway beside bare sockets, mosquitto, nats-server and mochi, in
-# a quarter of an hour at most, and writes docs/performance.md. Debian starts
-# mosquitto as a service once it is installed: here only its program is wanted.
+# a quarter of an hour at most, and writes docs/performance.md.
 bench-peers:
-	@if ! command -v mosquitto >/dev/null && [ ! -x /usr/sbin/mosquitto ]; then \
-	  echo "installing mosquitto"; \
-	  sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
-	  $$sudo apt-get update -qq && $$sudo apt-get install -y -qq mosquitto; \
-	  if command -v systemctl >/dev/null; then $$sudo systemctl disable --now mosquitto || true; fi; \
-	fi
+	@$(call have,mosquitto) || .ci/install mosquitto
 	$(GO) -C bench/peers test ./...
 	$(GO) -C bench/peers build -o "$(CURDIR)/bin/peers" .
 	bin/peers -root . -rounds $(ROUNDS) -seconds $(SECONDS)

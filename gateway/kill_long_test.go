@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The same three times as long, with a ledger of what HTTP promises as well: senders,
+// The same thirty times as long, with a ledger of what HTTP promises as well: senders,
 // their deletion, callbacks and what waits for them.
 func TestLongThreeHundredKills(t *testing.T) {
 	t.Parallel()

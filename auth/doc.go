@@ -5,8 +5,8 @@
 //
 // # Who waits
 //
-// Each address has Options.Failures wrong tries, of which one is forgiven after each
-// Options.Interval; a /64 of IPv6 counts as one address. An address that has none
+// Each address has limits.failures wrong tries, of which one is forgiven after each
+// limits.failure_interval; a /64 of IPv6 counts as one address. An address that has none
 // left waits: whatever it shows is not looked at, the right key neither. That holds
 // at once for every door that was reached over a connection: HTTP, MQTT (TCP, TLS,
 // WebSocket), basic and session frames over TCP. It also holds for UDP, because a

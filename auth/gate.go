@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
 	"sync/atomic"
@@ -9,6 +10,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"watchtower/bridge"
+	"watchtower/config"
 )
 
 // Reason says why somebody was not let in.
@@ -40,24 +42,15 @@ func (r Reason) String() string {
 // addressesMost is how many addresses have a bucket at a time.
 const addressesMost = 10_000
 
-// Options of a Gate. Zero values stand for their defaults.
+// Options of a Gate.
 type Options struct {
-	Failures  int              // wrong tries of one address; 60
-	Interval  time.Duration    // after which one is forgiven; 1 s
-	Addresses int              // that are remembered; 10,000
+	config.Limits
+	Addresses int              // that are remembered; 0: 10,000
 	Now       func() time.Time // nil: time.Now
 }
 
 func (o Options) withDefaults() Options {
-	if o.Failures == 0 {
-		o.Failures = 60
-	}
-	if o.Interval == 0 {
-		o.Interval = time.Second
-	}
-	if o.Addresses == 0 {
-		o.Addresses = addressesMost
-	}
+	o.Addresses = cmp.Or(o.Addresses, addressesMost)
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -80,7 +73,7 @@ type Gate struct {
 // NewGate returns a gate that is open to everybody.
 func NewGate(o Options, log *logrus.Logger) *Gate {
 	o = o.withDefaults()
-	limit := Limit{Burst: o.Failures, Every: o.Interval, Most: o.Addresses}
+	limit := Limit{Burst: o.Failures, Every: o.FailureInterval, Most: o.Addresses}
 	return &Gate{
 		opts:      o,
 		failures:  NewLimiter[netip.Prefix](limit, o.Now),

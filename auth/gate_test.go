@@ -2,6 +2,7 @@ package auth_test
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -15,9 +16,17 @@ import (
 
 	"watchtower/auth"
 	"watchtower/bridge"
+	"watchtower/config"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// limits are the usual ones, but for those that are given.
+func limits(failures int, interval time.Duration) config.Limits {
+	l := config.Default().Limits
+	l.Failures, l.FailureInterval = cmp.Or(failures, l.Failures), cmp.Or(interval, l.FailureInterval)
+	return l
+}
 
 func gate(o auth.Options) (*auth.Gate, *bytes.Buffer) {
 	var out bytes.Buffer
@@ -36,7 +45,7 @@ func TestSubnet(t *testing.T) {
 
 func TestOneIsForgivenAfterEachInterval(t *testing.T) {
 	now := time.Unix(1e9, 0)
-	g, _ := gate(auth.Options{Failures: 2, Interval: time.Second, Now: func() time.Time { return now }})
+	g, _ := gate(auth.Options{Limits: limits(2, time.Second), Now: func() time.Time { return now }})
 	a := at("2001:db8::1")
 	require.Zero(t, g.Wrong(a, auth.WrongKey))
 	require.Zero(t, g.Wrong(at("2001:db8::2"), auth.WrongKey), "the same /64")
@@ -69,7 +78,7 @@ func TestNilLetsEverybodyTry(t *testing.T) {
 
 // Forged sources take a bounded amount of memory and of log.
 func TestAFloodIsBounded(t *testing.T) {
-	g, out := gate(auth.Options{Failures: 1, Interval: time.Hour})
+	g, out := gate(auth.Options{Limits: limits(1, time.Hour)})
 	d := g.Datagrams()
 	for i := range 3 * auth.Reported {
 		a := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
@@ -86,7 +95,7 @@ func TestAFloodIsBounded(t *testing.T) {
 
 func TestALineAMinute(t *testing.T) {
 	now := time.Unix(1e9, 0)
-	g, out := gate(auth.Options{Failures: 2, Interval: time.Hour, Now: func() time.Time { return now }})
+	g, out := gate(auth.Options{Limits: limits(2, time.Hour), Now: func() time.Time { return now }})
 	a := at("192.0.2.1")
 	g.Wrong(auth.Caller{Via: bridge.HTTP, At: a.At, Forwarded: true}, auth.WrongToken)
 	g.Wrong(a, auth.WrongKey)

@@ -9,6 +9,8 @@ import (
 	"sync"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"watchtower/config"
 )
 
 // Verdict is what became of a password.
@@ -82,13 +84,13 @@ const (
 // NewPasswords returns a queue that is empty. It starts nothing: who checks a
 // password hashes it, when it is its turn.
 func NewPasswords(g *Gate) *Passwords {
-	o := Options{}.withDefaults()
+	o := Options{Limits: config.Default().Limits}.withDefaults()
 	if g != nil {
 		o = g.opts
 	}
 	p := &Passwords{
 		gate: g, known: map[string]secret{}, of: map[netip.Prefix]int{},
-		near:  NewLimiter[netip.Prefix](Limit{Burst: 1 << 20, Every: o.Interval, Most: addressesMost}, o.Now),
+		near:  NewLimiter[netip.Prefix](Limit{Burst: 1 << 20, Every: o.FailureInterval, Most: addressesMost}, o.Now),
 		right: func(hash, password []byte) bool { return bcrypt.CompareHashAndPassword(hash, password) == nil },
 	}
 	_, _ = rand.Read(p.salt[:]) // cannot fail

@@ -67,7 +67,7 @@ func (d *desk) next(right bool) string {
 }
 
 func TestWhoFailedWaitsBehind(t *testing.T) {
-	d := newDesk(t, auth.Options{Interval: time.Hour})
+	d := newDesk(t, auth.Options{Limits: limits(0, time.Hour)})
 	ctx := context.Background()
 	d.gate.Wrong(at("192.0.2.1"), auth.WrongKey)
 	d.gate.Right(at("192.0.2.9"))
@@ -86,7 +86,7 @@ func TestWhoFailedWaitsBehind(t *testing.T) {
 
 // Of those who never failed, those go first whose neighbours did not.
 func TestNeighboursOfThoseWhoFailedWaitBehind(t *testing.T) {
-	d := newDesk(t, auth.Options{Interval: time.Hour})
+	d := newDesk(t, auth.Options{Limits: limits(0, time.Hour)})
 	ctx := context.Background()
 	d.fill(ctx)
 	for i := range 8 {
@@ -108,7 +108,7 @@ func TestNeighboursOfThoseWhoFailedWaitBehind(t *testing.T) {
 }
 
 func TestAFullQueueIsNotAWrongPassword(t *testing.T) {
-	d := newDesk(t, auth.Options{Interval: time.Hour})
+	d := newDesk(t, auth.Options{Limits: limits(0, time.Hour)})
 	ctx, cancel := context.WithCancel(context.Background())
 	d.fill(ctx)
 	var last <-chan auth.Verdict
@@ -138,7 +138,7 @@ func TestAFullQueueIsNotAWrongPassword(t *testing.T) {
 }
 
 func TestAnAddressHasNoMoreInTheQueueThanTries(t *testing.T) {
-	d := newDesk(t, auth.Options{Failures: 3, Interval: time.Hour})
+	d := newDesk(t, auth.Options{Limits: limits(3, time.Hour)})
 	ctx := context.Background()
 	d.fill(ctx)
 	for i := range 3 {
@@ -158,7 +158,7 @@ func TestAnAddressHasNoMoreInTheQueueThanTries(t *testing.T) {
 
 // A house whose devices come back at once has its password hashed once.
 func TestTheSamePasswordIsHashedOnce(t *testing.T) {
-	d := newDesk(t, auth.Options{})
+	d := newDesk(t, auth.Options{Limits: limits(0, 0)})
 	var hashed atomic.Int64
 	d.HashBy(func(hash, password []byte) bool {
 		if string(password) == "right" {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+
+	"watchtower/config"
 )
 
 // Bus carries messages. What is published on it comes back by Hub.Deliver,
@@ -25,24 +27,22 @@ type Bus interface {
 
 // Options are the rules by which a Hub works.
 type Options struct {
-	SecretKey     string        // with it, everybody may register; empty: the gateway is open
-	Generation    uint64        // of the secret key: how often it was changed
-	Users         []string      // of the configuration: names that begin with one and a dot are theirs
-	IDKey         []byte        // from which the ids of names are made; empty: random
-	PassKey       []byte        // by which passes are proved; empty: random
-	SendersMax    int           // most senders that are remembered; 0: any number
-	BasicKey      string        // takes the place of SecretKey for basic frames, if not empty
-	RequireToken  bool          // every sender is protected
-	MessageBytes  int           // largest message
-	JoinedMax     int           // most channels that one sender joins; 0: any number
-	Linger        time.Duration // how long a membership outlives its stream
-	ExpireNamed   time.Duration // how long a name is remembered after it was last seen
-	ExpireUnnamed time.Duration // the same for a registration over HTTP without a name
-	ListedFor     time.Duration // how long a channel without members is listed after its last message
-	Tree          *Tree
-	Store         Store // nil: nothing is remembered
-	Log           *logrus.Logger
-	Now           func() time.Time // nil: time.Now
+	config.Limits  // Senders and SenderChannels may be 0: any number
+	config.Senders // how long they are remembered
+	config.Auth
+
+	SecretKey  string        // with it, everybody may register; empty: the gateway is open
+	Generation uint64        // of the secret key: how often it was changed
+	Users      []string      // of the configuration: names that begin with one and a dot are theirs
+	IDKey      []byte        // from which the ids of names are made; empty: random
+	PassKey    []byte        // by which passes are proved; empty: random
+	BasicKey   string        // takes the place of SecretKey for basic frames, if not empty
+	Linger     time.Duration // how long a membership outlives its stream
+	ListedFor  time.Duration // how long a channel without members is listed after its last message
+	Tree       *Tree
+	Store      Store // nil: nothing is remembered
+	Log        *logrus.Logger
+	Now        func() time.Time // nil: time.Now
 }
 
 // Hub knows every sender and channel, and executes the verbs. Its methods may
@@ -214,7 +214,7 @@ const (
 // Run writes the members topics, ends lingering memberships and forgets senders
 // that have not been seen for too long, until ctx ends.
 func (h *Hub) Run(ctx context.Context) {
-	sweepEvery := min(time.Hour, max(time.Second, min(h.opts.ExpireNamed, h.opts.ExpireUnnamed)/4))
+	sweepEvery := min(time.Hour, max(time.Second, min(h.opts.ExpireAfter, h.opts.ExpireUnnamedAfter)/4))
 	sweep := time.NewTicker(sweepEvery)
 	defer sweep.Stop()
 	tick := time.NewTicker(lingerEvery)

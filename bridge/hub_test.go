@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
+	"watchtower/config"
 )
 
 // loop is a bus on which everything comes back.
@@ -23,7 +24,10 @@ func (loop) PublishRetained(string, []byte) error { return nil }
 func newHub(t testing.TB, store bridge.Store) *bridge.Hub {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	h, err := bridge.New(bridge.Options{Store: store, Tree: bridge.NewTree("w", "g"), Log: log, MessageBytes: 100, JoinedMax: 2, ExpireNamed: time.Hour, ExpireUnnamed: time.Hour})
+	h, err := bridge.New(bridge.Options{
+		Store: store, Tree: bridge.NewTree("w", "g"), Log: log,
+		Limits: config.Limits{MessageBytes: 100, SenderChannels: 2}, Senders: config.Default().Senders,
+	})
 	require.NoError(t, err)
 	h.SetBus(loop{h})
 	return h

@@ -223,7 +223,7 @@ func (h *Hub) manage(id SenderID, change func(*Sender) error) error {
 	h.mu.Lock()
 	s, err := h.managedLocked(id)
 	if err == nil && !h.keepLocked(s, HTTP) { // what is done to it is remembered
-		err = tooManySenders(h.opts.SendersMax)
+		err = tooManySenders(h.opts.Limits.Senders)
 	}
 	if err == nil {
 		err = change(s)

@@ -151,8 +151,8 @@ func (h *Hub) roomLocked(s *Sender, channels ...Channel) error {
 			n++
 		}
 	}
-	if h.opts.JoinedMax > 0 && n > h.opts.JoinedMax && n > len(s.joined) {
-		return fault(TooManyChannels, "channels", "a sender joins at most %d channels (limits.sender_channels): leave some first", h.opts.JoinedMax)
+	if h.opts.SenderChannels > 0 && n > h.opts.SenderChannels && n > len(s.joined) {
+		return fault(TooManyChannels, "channels", "a sender joins at most %d channels (limits.sender_channels): leave some first", h.opts.SenderChannels)
 	}
 	return nil
 }

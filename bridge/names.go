@@ -51,7 +51,7 @@ func (h *Hub) HoldName(n Naming, end func()) (hold *Hold, wait func() error, err
 		if s.holds = s.holds[:len(s.holds)-1]; len(s.holds) == 0 {
 			h.forgetLocked(s)
 		}
-		return nil, nil, tooManySenders(h.opts.SendersMax)
+		return nil, nil, tooManySenders(h.opts.Limits.Senders)
 	}
 	h.Seen(s)
 	return hold, h.heldLocked(hold, fresh), nil

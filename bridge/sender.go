@@ -138,7 +138,7 @@ func (h *Hub) webSenderLocked(r Web) (*Sender, error) {
 		if len(s.holds) == 0 {
 			h.forgetLocked(s)
 		}
-		return nil, tooManySenders(h.opts.SendersMax)
+		return nil, tooManySenders(h.opts.Limits.Senders)
 	}
 	return s, nil
 }

@@ -48,9 +48,9 @@ func (h *Hub) sweepSenders(at int) int {
 		if h.liveLocked(s) {
 			s.seen.Store(now.Unix())
 		}
-		keep := h.opts.ExpireNamed
+		keep := h.opts.ExpireAfter
 		if s.Name() == "" {
-			keep = h.opts.ExpireUnnamed
+			keep = h.opts.ExpireUnnamedAfter
 		}
 		switch seen := s.seen.Load(); {
 		case now.Sub(time.Unix(seen, 0)) > keep:

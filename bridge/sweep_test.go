@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
+	"watchtower/config"
 )
 
 // Whoever asks while many senders are swept finds some of them gone and some
@@ -22,7 +23,7 @@ func TestTheSweepLetsOthersIn(t *testing.T) {
 	log.SetOutput(io.Discard)
 	var later atomic.Int64
 	h, err := bridge.New(bridge.Options{
-		Tree: bridge.NewTree("w", "g"), Log: log, ExpireNamed: time.Second, ExpireUnnamed: time.Second,
+		Tree: bridge.NewTree("w", "g"), Log: log, Senders: config.Senders{ExpireAfter: time.Second, ExpireUnnamedAfter: time.Second},
 		Now: func() time.Time { return time.Now().Add(time.Duration(later.Load())) },
 	})
 	require.NoError(t, err)

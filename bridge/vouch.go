@@ -138,7 +138,7 @@ func (h *Hub) keepLocked(s *Sender, via Protocol) bool {
 	if s.place > 0 {
 		return true
 	}
-	if h.opts.SendersMax > 0 && len(h.kept) >= h.opts.SendersMax {
+	if h.opts.Limits.Senders > 0 && len(h.kept) >= h.opts.Limits.Senders {
 		h.counters.Drop(via, Limit, 1)
 		return false
 	}
@@ -172,7 +172,7 @@ func (h *Hub) Keep(hold *Hold, via Protocol) (wait func() error, err error) {
 		return func() error { return nil }, nil
 	}
 	if !h.keepLocked(s, via) {
-		return nil, tooManySenders(h.opts.SendersMax)
+		return nil, tooManySenders(h.opts.Limits.Senders)
 	}
 	return h.commitLocked(s), nil
 }

@@ -119,7 +119,7 @@ func (g *Gateway) assemble() error {
 	if g.callbackTable, err = g.store.Table("callbacks"); err != nil {
 		return fmt.Errorf("data_dir: %w", err)
 	}
-	g.gate = auth.NewGate(auth.Options{Failures: g.cfg.Limits.Failures, Interval: g.cfg.Limits.FailureInterval}, g.log)
+	g.gate = auth.NewGate(auth.Options{Limits: g.cfg.Limits}, g.log)
 	g.passwords = auth.NewPasswords(g.gate)
 	if g.hub, err = bridge.New(g.hubOptions()); err != nil {
 		return err

@@ -37,35 +37,27 @@ func listedFor(h config.History) time.Duration {
 // intakeOptions are the bounds on strangers and on what is not complete.
 func (g *Gateway) intakeOptions() intake.Options {
 	return intake.Options{
-		Strangers:       g.cfg.Limits.StrangersBytes,
-		Unfinished:      g.cfg.Limits.UnfinishedBytes,
-		Largest:         max(g.cfg.MQTT.MaxPacketBytes, http.LargestBody(g.cfg.Limits.MessageBytes)),
-		PerAddress:      g.cfg.Limits.ConnectionsPerAddress,
-		RegisterTimeout: g.cfg.Limits.RegisterTimeout,
-		Counters:        g.hub.Counters(),
-		Log:             g.log,
+		Limits: g.cfg.Limits, Largest: max(g.cfg.MQTT.MaxPacketBytes, http.LargestBody(g.cfg.Limits.MessageBytes)),
+		Counters: g.hub.Counters(), Log: g.log,
 	}
 }
 
 func (g *Gateway) hubOptions() bridge.Options {
 	return bridge.Options{
-		SecretKey:     g.secrets.key,
-		Generation:    g.secrets.generation,
-		Users:         slices.Collect(maps.Keys(g.cfg.Users)),
-		IDKey:         g.secrets.idKey,
-		PassKey:       g.passKey,
-		SendersMax:    g.cfg.Limits.Senders,
-		BasicKey:      g.cfg.Wire.BasicKey,
-		RequireToken:  g.cfg.Auth.RequireToken,
-		MessageBytes:  g.cfg.Limits.MessageBytes,
-		JoinedMax:     g.cfg.Limits.SenderChannels,
-		Linger:        g.cfg.HTTP.Linger,
-		ExpireNamed:   g.cfg.Senders.ExpireAfter,
-		ExpireUnnamed: g.cfg.Senders.ExpireUnnamedAfter,
-		ListedFor:     listedFor(g.cfg.History),
-		Tree:          bridge.NewTree(g.cfg.MQTT.BaseTopic, g.name),
-		Store:         g.store,
-		Log:           g.log,
+		Limits:     g.cfg.Limits,
+		Senders:    g.cfg.Senders,
+		Auth:       g.cfg.Auth,
+		SecretKey:  g.secrets.key,
+		Generation: g.secrets.generation,
+		Users:      slices.Collect(maps.Keys(g.cfg.Users)),
+		IDKey:      g.secrets.idKey,
+		PassKey:    g.passKey,
+		BasicKey:   g.cfg.Wire.BasicKey,
+		Linger:     g.cfg.HTTP.Linger,
+		ListedFor:  listedFor(g.cfg.History),
+		Tree:       bridge.NewTree(g.cfg.MQTT.BaseTopic, g.name),
+		Store:      g.store,
+		Log:        g.log,
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"watchtower/bridge"
+	"watchtower/config"
 	"watchtower/homeassistant"
 )
 
@@ -102,7 +103,7 @@ func newHome(t *testing.T, name string) *home {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	hub, err := bridge.New(bridge.Options{
-		Tree: bridge.NewTree("watchtower", name), Log: log, MessageBytes: 64000, ExpireNamed: time.Hour, ExpireUnnamed: time.Hour,
+		Tree: bridge.NewTree("watchtower", name), Log: log, Limits: config.Default().Limits, Senders: config.Default().Senders,
 	})
 	require.NoError(t, err)
 	h := &home{t: t, hub: hub, memory: &memory{}, options: homeassistant.DefaultOptions()}

@@ -483,7 +483,7 @@ func TestAReportToWhatIsNoCallbackIsNotSigned(t *testing.T) {
 func TestACallbackThatIsOverTheLimitAfterARestartIsNotListed(t *testing.T) {
 	senders := &memory{}
 	with := func(joined int) func(*bridge.Options, *options) {
-		return func(b *bridge.Options, _ *options) { b.Store, b.JoinedMax = senders, joined }
+		return func(b *bridge.Options, _ *options) { b.Store, b.SenderChannels = senders, joined }
 	}
 	g := start(t, with(2))
 	id, token := g.register()

@@ -2,6 +2,7 @@ package http_test
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"net"
@@ -15,6 +16,7 @@ import (
 
 	"watchtower/auth"
 	"watchtower/bridge"
+	"watchtower/config"
 )
 
 // clock is a time that stands still.
@@ -23,6 +25,13 @@ type clock struct{ ns atomic.Int64 }
 func (c *clock) now() time.Time { return time.Unix(1e9, c.ns.Load()) }
 
 // gate is one that logs nothing.
+// limits are the usual ones, but for those that are given.
+func limits(failures int, interval time.Duration) config.Limits {
+	l := config.Default().Limits
+	l.Failures, l.FailureInterval = cmp.Or(failures, l.Failures), cmp.Or(interval, l.FailureInterval)
+	return l
+}
+
 func gate(o auth.Options) *auth.Gate {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
@@ -31,7 +40,7 @@ func gate(o auth.Options) *auth.Gate {
 
 func TestWrongCredentialsAreLimited(t *testing.T) {
 	var c clock
-	g := start(t, func(_ *bridge.Options, o *options) { o.Gate = gate(auth.Options{Now: c.now}) })
+	g := start(t, func(_ *bridge.Options, o *options) { o.Gate = gate(auth.Options{Limits: limits(0, 0), Now: c.now}) })
 	id, token := g.register()
 	channels := fmt.Sprintf("/channels?sender=%d", id)
 	wrong := []func() answer{
@@ -64,7 +73,7 @@ func TestWrongCredentialsAreLimited(t *testing.T) {
 
 func TestATokenLiftsTheLimitForItsOwnSenderOnly(t *testing.T) {
 	g := start(t, func(_ *bridge.Options, o *options) {
-		o.Gate = gate(auth.Options{Failures: 3, Interval: time.Hour})
+		o.Gate = gate(auth.Options{Limits: limits(3, time.Hour)})
 		o.ServeMQTT = func(net.Conn) {}
 	})
 	id, token := g.register()
@@ -106,7 +115,7 @@ func TestATokenLiftsTheLimitForItsOwnSenderOnly(t *testing.T) {
 // A request that began before its address had to wait is no way around the limit.
 func TestRequestsThatBeganBeforeWaitToo(t *testing.T) {
 	g := start(t, func(_ *bridge.Options, o *options) {
-		o.Gate = gate(auth.Options{Failures: 3, Interval: time.Hour})
+		o.Gate = gate(auth.Options{Limits: limits(3, time.Hour)})
 	})
 	id, _ := g.register()
 	begin := func(path, body string) (finish func() string) {
@@ -138,7 +147,7 @@ func TestRequestsThatBeganBeforeWaitToo(t *testing.T) {
 func TestLimitIsByClientAddress(t *testing.T) {
 	var c clock
 	g := start(t, func(_ *bridge.Options, o *options) {
-		o.Gate = gate(auth.Options{Now: c.now, Failures: 1, Addresses: 2})
+		o.Gate = gate(auth.Options{Limits: limits(1, 0), Now: c.now, Addresses: 2})
 		o.TrustedProxies = []string{"127.0.0.1", "10.0.0.0/8"}
 	})
 	try := func(forwarded string) int {
@@ -154,7 +163,7 @@ func TestLimitIsByClientAddress(t *testing.T) {
 }
 
 func TestForwardedForIsNotBelievedFromStrangers(t *testing.T) {
-	g := start(t, func(_ *bridge.Options, o *options) { o.Gate = gate(auth.Options{Failures: 1}) })
+	g := start(t, func(_ *bridge.Options, o *options) { o.Gate = gate(auth.Options{Limits: limits(1, 0)}) })
 	require.Equal(t, 401, g.do("POST", "/register", `{"secret_key":"x"}`, "X-Forwarded-For", "192.0.2.1").status)
 	require.Equal(t, 429, g.do("POST", "/register", `{"secret_key":"x"}`, "X-Forwarded-For", "192.0.2.2").status)
 }

@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"watchtower/bridge"
+	"watchtower/config"
 	"watchtower/history"
 	"watchtower/http"
 	"watchtower/http/contract"
@@ -87,8 +88,8 @@ func start(t testing.TB, settings ...setting) *gateway {
 	log.SetOutput(io.Discard)
 	log.SetLevel(logrus.DebugLevel)
 	ho := bridge.Options{
-		SecretKey: secretKey, MessageBytes: 64000, Linger: 30 * time.Second, ListedFor: time.Hour,
-		ExpireNamed: time.Hour, ExpireUnnamed: time.Hour, Tree: bridge.NewTree("watchtower", "test"), Log: log,
+		SecretKey: secretKey, Limits: config.Default().Limits, Linger: 30 * time.Second, ListedFor: time.Hour,
+		Senders: config.Default().Senders, Tree: bridge.NewTree("watchtower", "test"), Log: log,
 	}
 	o := options{http.DefaultOptions(), history.DefaultOptions()}
 	o.Listen = "127.0.0.1:0"

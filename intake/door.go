@@ -131,7 +131,7 @@ func (d *Door) Enter(g *Guest, v Visit) bool {
 // none.
 func (d *Door) roomLocked(v Visit, out *[]expulsion) (setting string) {
 	in := d.in
-	if p := d.parties[v.At]; !v.Exempt && p != nil && in.opts.PerAddress > 0 && p.conns >= in.opts.PerAddress {
+	if p := d.parties[v.At]; !v.Exempt && p != nil && in.opts.ConnectionsPerAddress > 0 && p.conns >= in.opts.ConnectionsPerAddress {
 		if p.strangers.Len() == 0 {
 			return AddressSetting
 		}
@@ -177,7 +177,7 @@ func (in *Intake) late(s *stranger) bool {
 // to be had. Nobody gives way for by, who is in already, if his address holds more
 // than the other's.
 func (in *Intake) makeLocked(bytes int, by *Guest, out *[]expulsion) bool {
-	for in.opts.Strangers > 0 && in.held+bytes > in.opts.Strangers {
+	for in.opts.StrangersBytes > 0 && in.held+bytes > in.opts.StrangersBytes {
 		victim := in.holderLocked(by)
 		if victim == nil {
 			return false
@@ -323,7 +323,7 @@ func (g *Guest) Count(at netip.Prefix) bool {
 	full := false
 	if p != nil && g.exempt && p.at != at {
 		to := d.parties[at]
-		if full = to != nil && in.opts.PerAddress > 0 && to.conns >= in.opts.PerAddress; full && to.strangers.Len() > 0 {
+		if full = to != nil && in.opts.ConnectionsPerAddress > 0 && to.conns >= in.opts.ConnectionsPerAddress; full && to.strangers.Len() > 0 {
 			in.expelLocked(to.strangers.Front().Value.(*stranger), AddressSetting, &out)
 			full = false
 		}

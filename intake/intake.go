@@ -21,6 +21,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"watchtower/bridge"
+	"watchtower/config"
 )
 
 // The settings that this package counts against, for the log and for errors.
@@ -39,14 +40,11 @@ const shares = 8
 
 // Options are the bounds. One that is 0 is none.
 type Options struct {
-	Strangers       int           // bytes of all strangers
-	Unfinished      int           // bytes of all that known senders have begun
-	Largest         int           // bytes of the largest single message or packet, which always has room
-	PerAddress      int           // connections of one address by one door
-	RegisterTimeout time.Duration // a stranger that is older goes first
-	Now             func() time.Time
-	Counters        *bridge.Counters // of what was refused; nil: it is not counted
-	Log             *logrus.Logger   // nil: it is not logged
+	config.Limits
+	Largest  int // bytes of the largest single message or packet, which always has room
+	Now      func() time.Time
+	Counters *bridge.Counters // of what was refused; nil: it is not counted
+	Log      *logrus.Logger   // nil: it is not logged
 }
 
 // Intake is what all protocols share. Its methods may be called from any
@@ -73,8 +71,8 @@ func New(opts Options) *Intake {
 		opts.Now = time.Now
 	}
 	in := &Intake{opts: opts, lent: map[netip.Prefix]int{}, said: map[notice]time.Time{}}
-	if opts.Unfinished > 0 {
-		in.known.most = max(opts.Unfinished, opts.Largest)
+	if opts.UnfinishedBytes > 0 {
+		in.known.most = max(opts.UnfinishedBytes, opts.Largest)
 		in.known.share = max(in.known.most/shares, opts.Largest)
 	}
 	in.known.lent = map[any]int{}

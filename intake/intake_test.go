@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
+	"watchtower/config"
 	"watchtower/intake"
 )
 
@@ -36,7 +37,7 @@ func TestWhatAnAddressIsCountedBy(t *testing.T) {
 // What is lent to a stranger is given back once, however it ends.
 func TestWhatIsLentIsGivenBack(t *testing.T) {
 	now := time.Unix(1e9, 0)
-	in := intake.New(intake.Options{Strangers: 80_000, RegisterTimeout: time.Second, Now: func() time.Time { return now }, Counters: &bridge.Counters{}})
+	in := intake.New(intake.Options{Limits: config.Limits{StrangersBytes: 80_000, RegisterTimeout: time.Second}, Now: func() time.Time { return now }, Counters: &bridge.Counters{}})
 	door := in.Door(bridge.TCP, "limits.tcp_connections", 0)
 	enter := func(from string) (*intake.Guest, *closer) {
 		g, c := new(intake.Guest), new(closer)
@@ -79,7 +80,7 @@ func TestWhatIsLentIsGivenBack(t *testing.T) {
 
 // A stranger that borrows does not push out those of addresses that hold less.
 func TestABorrowerGivesWay(t *testing.T) {
-	in := intake.New(intake.Options{Strangers: 80_000, RegisterTimeout: time.Hour})
+	in := intake.New(intake.Options{Limits: config.Limits{StrangersBytes: 80_000, RegisterTimeout: time.Hour}})
 	door := in.Door(bridge.HTTP, "limits.http_connections", 0)
 	small := make([]closer, 18)
 	for i := range small {
@@ -96,7 +97,7 @@ func TestABorrowerGivesWay(t *testing.T) {
 }
 
 func TestABufferGrowsWithWhatArrives(t *testing.T) {
-	in := intake.New(intake.Options{Unfinished: 1 << 20, Largest: 1 << 20})
+	in := intake.New(intake.Options{Limits: config.Limits{UnfinishedBytes: 1 << 20}, Largest: 1 << 20})
 	loan := in.Lend(bridge.TCP, 1)
 	want := bytes.Repeat([]byte("0123456789"), 10_000)
 	b, err := intake.Read(iotest.OneByteReader(bytes.NewReader(want)), nil, 512, len(want), &loan)

@@ -105,12 +105,12 @@ func (l *Loan) Close() {
 // borrow takes bytes of the strangers'.
 func (l *Loan) borrow(n int) bool {
 	in, g := l.in, l.guest
-	if in.opts.Strangers == 0 {
+	if in.opts.StrangersBytes == 0 {
 		return true
 	}
 	var out []expulsion
 	in.mu.Lock()
-	ok := g.party != nil && in.lent[l.at]+n <= in.opts.Strangers/shares && in.makeLocked(n, g, &out)
+	ok := g.party != nil && in.lent[l.at]+n <= in.opts.StrangersBytes/shares && in.makeLocked(n, g, &out)
 	if ok {
 		if l.held == 0 {
 			l.from = g.stranger
@@ -129,7 +129,7 @@ func (l *Loan) borrow(n int) bool {
 
 func (l *Loan) repay() {
 	in, g := l.in, l.guest
-	if in.opts.Strangers == 0 {
+	if in.opts.StrangersBytes == 0 {
 		return
 	}
 	in.mu.Lock()

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"watchtower/bridge"
+	"watchtower/config"
 	"watchtower/mqtt"
 )
 
@@ -46,8 +47,8 @@ func buildWith(t testing.TB, senders bridge.Store, change func(*mqtt.Options)) *
 	t.Helper()
 	log, logs := logtest.NewNullLogger()
 	hub, err := bridge.New(bridge.Options{
-		SecretKey: key, MessageBytes: 64000, Linger: time.Second, Store: senders,
-		ExpireNamed: time.Hour, ExpireUnnamed: time.Hour, ListedFor: time.Hour,
+		SecretKey: key, Limits: config.Default().Limits, Linger: time.Second, Store: senders,
+		Senders: config.Default().Senders, ListedFor: time.Hour,
 		Tree: bridge.NewTree("watchtower", "gw"), Log: log,
 	})
 	require.NoError(t, err)

@@ -46,7 +46,8 @@ func options(listen string) tcp.Options {
 func start(t testing.TB, hubOpts bridge.Options, change func(*tcp.Options)) *gateway {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	hubOpts.MessageBytes, hubOpts.Log = 64_000, log
+	hubOpts.Limits, hubOpts.Senders, hubOpts.Log = config.Default().Limits, config.Default().Senders, log
+	hubOpts.SenderChannels = 0 // any number
 	hub, err := bridge.New(hubOpts)
 	require.NoError(t, err)
 	hub.SetBus(loopback{hub})

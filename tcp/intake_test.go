@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
+	"watchtower/config"
 	"watchtower/intake"
 	"watchtower/tcp"
 	"watchtower/wire"
@@ -40,7 +41,7 @@ func TestALongFrameOfAStrangerIsReadPast(t *testing.T) {
 
 // A frame for which there is no memory ends its connection, and says so.
 func TestAFrameForWhichThereIsNoRoom(t *testing.T) {
-	in := intake.New(intake.Options{Unfinished: 100_000})
+	in := intake.New(intake.Options{Limits: config.Limits{UnfinishedBytes: 100_000}})
 	hog := in.Lend(bridge.TCP, "another")
 	share := in.Lend(bridge.TCP, "one more")
 	require.True(t, hog.Take(12_000) && share.Take(12_000), "an eighth each")

@@ -49,7 +49,7 @@ func options(listen string) udp.Options {
 func start(t testing.TB, hubOpts bridge.Options, change func(*udp.Options)) *gateway {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	hubOpts.MessageBytes, hubOpts.Log = 64_000, log
+	hubOpts.Limits, hubOpts.Senders, hubOpts.Log = config.Default().Limits, config.Default().Senders, log
 	hub, err := bridge.New(hubOpts)
 	require.NoError(t, err)
 	hub.SetBus(loopback{hub})

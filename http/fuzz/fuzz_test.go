@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
+	"watchtower/config"
 	"watchtower/history"
 	"watchtower/http"
 )
@@ -35,8 +36,8 @@ func start(f *testing.F) (api nethttp.Handler, sender uint32) {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	hub, err := bridge.New(bridge.Options{
-		SecretKey: secretKey, MessageBytes: 64000, Linger: 30 * time.Second, ListedFor: time.Hour,
-		ExpireNamed: time.Hour, ExpireUnnamed: time.Hour, Tree: bridge.NewTree("watchtower", "test"), Log: log,
+		SecretKey: secretKey, Limits: config.Default().Limits, Linger: 30 * time.Second, ListedFor: time.Hour,
+		Senders: config.Default().Senders, Tree: bridge.NewTree("watchtower", "test"), Log: log,
 	})
 	require.NoError(f, err)
 	hub.SetBus(bus{hub})

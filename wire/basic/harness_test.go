@@ -36,7 +36,7 @@ type bench struct {
 
 func newBench(t *testing.T, opts bridge.Options) *bench {
 	b := &bench{T: t, now: time.Unix(1e9, 0)}
-	opts.MessageBytes = 64_000
+	opts.Limits, opts.Senders = config.Default().Limits, config.Default().Senders
 	opts.Log = logrus.New()
 	opts.Log.SetOutput(io.Discard)
 	opts.Now = func() time.Time { return b.now }

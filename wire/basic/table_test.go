@@ -302,7 +302,7 @@ func TestCloseEndsAll(t *testing.T) {
 func BenchmarkKeepAliveAmong(b *testing.B) {
 	for _, n := range []int{1, 10_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			hub, err := bridge.New(bridge.Options{MessageBytes: 64_000})
+			hub, err := bridge.New(bridge.Options{Limits: config.Default().Limits})
 			require.NoError(b, err)
 			settings := config.Default()
 			settings.Limits.UDPBasic, settings.Limits.ConnectionsPerAddress = n, n

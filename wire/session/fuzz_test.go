@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
+	"watchtower/config"
 	"watchtower/wire/frame"
 	"watchtower/wire/session"
 )
@@ -30,7 +31,7 @@ func FuzzStates(f *testing.F) {
 	f.Add([]byte{0, 0, 3, 0, 1, 1, 2, 0, 1, 2, 1, 1, 3, 1, 0, 3, 0, 0, 7, 0, 200, 6, 0, 90, 5, 0, 1, 9, 0, 3, 10, 0, 7, 8, 0, 0})
 	f.Add([]byte{0, 0, 17, 2, 0, 1, 6, 0, 200, 3, 0, 0, 3, 0, 0, 11, 0, 4, 12, 0, 1, 7, 0, 250, 7, 0, 255, 13, 0, 5, 0, 1, 9, 0, 2, 9})
 	f.Fuzz(func(t *testing.T, program []byte) {
-		z := &fuzzer{bench: newBench(t, func(o *session.Options) { o.SessionQueue, o.UDPSessions = 6, 3 }, bridge.Options{JoinedMax: 2, MessageBytes: 1000})}
+		z := &fuzzer{bench: newBench(t, func(o *session.Options) { o.SessionQueue, o.UDPSessions = 6, 3 }, bridge.Options{Limits: config.Limits{SenderChannels: 2, MessageBytes: 1000}})}
 		for i, from := range []netip.AddrPort{alice, bob, eve, at(1)} {
 			z.devices = append(z.devices, &device{bench: z.bench, at: from, id: uint32(i + 1)})
 		}

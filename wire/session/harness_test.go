@@ -46,12 +46,20 @@ func options() session.Options {
 	return session.Options{Wire: &settings.Wire, Limits: &settings.Limits}
 }
 
+// joins are the limits that let a sender join so many channels.
+func joins(channels int) config.Limits {
+	l := config.Default().Limits
+	l.SenderChannels = channels
+	return l
+}
+
 // newBench returns a table and its hub. Change may be nil.
 func newBench(t testing.TB, change func(*session.Options), hub bridge.Options) *bench {
 	b := &bench{TB: t, now: time.Unix(1e9, 0)}
-	if hub.MessageBytes == 0 {
-		hub.MessageBytes = 64_000
+	if hub.Limits == (config.Limits{}) {
+		hub.Limits = config.Default().Limits
 	}
+	hub.Senders = config.Default().Senders
 	hub.Log = logrus.New()
 	hub.Log.SetOutput(io.Discard)
 	opts := options()

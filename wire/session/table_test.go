@@ -18,7 +18,7 @@ import (
 )
 
 func TestVerbs(t *testing.T) {
-	b := newBench(t, nil, bridge.Options{JoinedMax: 3})
+	b := newBench(t, nil, bridge.Options{Limits: joins(3)})
 	one, two := b.register(alice, nil), b.register(bob, nil)
 	assert.NotEqual(t, one.id, two.id)
 

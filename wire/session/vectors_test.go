@@ -84,7 +84,7 @@ func TestVectors(t *testing.T) {
 func newVectorBench(t *testing.T, values map[string]string) *bench {
 	key := func(name string) frame.Key { return keyOf(t, values[name]) }
 	assert.Equal(t, key("psk"), frame.DeviceKey(values["secret"]))
-	b := newBench(t, nil, bridge.Options{Store: oneLamp{id: 0x0badcafe}, JoinedMax: 3, SecretKey: values["secret"], ExpireNamed: time.Hour})
+	b := newBench(t, nil, bridge.Options{Store: oneLamp{id: 0x0badcafe}, Limits: joins(3), SecretKey: values["secret"]})
 	opts := options()
 	opts.Now = func() time.Time { return b.now }
 	b.table = session.NewTable(b.hub, func() frame.Key { return key("psk") }, opts)

@@ -59,8 +59,8 @@ type Gateway struct {
 	people  *operator.Service // what operators do
 	certs   *certificates     // nil: no TLS
 	reloads *reloads
-	tcpPort uint16                // for devices that look for the gateway; 0: off
-	pace    homeassistant.Options // what no setting changes
+	tcpPort uint16 // for devices that look for the gateway; 0: off
+	pace    homeassistant.Pace
 	rate    rate
 
 	gate      *auth.Gate // of every protocol
@@ -79,7 +79,7 @@ type Option func(*Gateway)
 // New opens the data directory, generates what is missing there, and puts the
 // parts together. It binds nothing and starts nothing but the store.
 func New(cfg config.Config, log *logrus.Logger, with ...Option) (*Gateway, error) {
-	g := &Gateway{cfg: cfg, log: log, pace: homeassistant.DefaultOptions(), reloads: newReloads(cfg)}
+	g := &Gateway{cfg: cfg, log: log, reloads: newReloads(cfg)}
 	for _, option := range with {
 		option(g)
 	}

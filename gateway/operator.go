@@ -22,10 +22,10 @@ func (g *Gateway) newOperator() (*operator.Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("data_dir: %w", err)
 	}
-	o := operator.DefaultOptions()
-	o.Open, o.AdminKey, o.Users = g.cfg.Open, g.secrets.admin, operatorUsers(g.cfg.Users)
-	o.Sessions = table
-	o.WriteTimeout = g.cfg.HTTP.WriteTimeout
+	o := operator.Options{
+		Open: g.cfg.Open, AdminKey: g.secrets.admin, Users: operatorUsers(g.cfg.Users), Sessions: table,
+		WriteTimeout: g.cfg.HTTP.WriteTimeout,
+	}
 	o.Allowed = func(r *nethttp.Request) (bool, time.Duration) {
 		wait := g.gate.Waits(g.web.Caller(r))
 		return wait == 0, wait

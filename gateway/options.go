@@ -62,36 +62,20 @@ func (g *Gateway) hubOptions() bridge.Options {
 }
 
 func (g *Gateway) mqttOptions(secure *tls.Config) mqtt.Options {
-	o := mqtt.DefaultOptions()
-	o.Listen = g.cfg.MQTT.Listen
-	o.TLSListen, o.TLS = g.cfg.MQTT.TLSListen, secure
-	o.Users = brokerUsers(g.cfg.Users)
-	o.Reserved = append(o.Reserved, "watchtower-"+g.name)
 	// Its own discovery: nobody else is to take the house's view of it over.
 	discovery := g.cfg.HomeAssistant.DiscoveryPrefix + "/device/" + homeassistant.GatewayID(g.name)
-	o.OwnTopics = []string{discovery + "/", discovery + "_"}
-	o.MaxPacketBytes = g.cfg.MQTT.MaxPacketBytes
-	o.ConnectTimeout = g.cfg.MQTT.ConnectTimeout
-	o.WriteTimeout = g.cfg.MQTT.WriteTimeout
-	o.MaxKeepAlive = g.cfg.MQTT.MaxKeepAlive
-	o.QueueMessages, o.QueueBytes = g.cfg.MQTT.SessionQueue, g.cfg.MQTT.SessionQueueBytes
-	o.SessionExpiry = g.cfg.MQTT.SessionExpiry
-	o.MaxConnections, o.Intake = g.cfg.Limits.MQTTConnections, g.intake
-	o.MaxSessions, o.MaxSubscriptions = g.cfg.Limits.MQTTSessions, g.cfg.Limits.MQTTSubscriptions
-	o.MaxSubscriptionBytes, o.AllQueueBytes = g.cfg.Limits.MQTTSubscriptionBytes, g.cfg.Limits.MQTTQueueBytes
-	o.MaxRetained, o.MaxRetainedBytes = g.cfg.Limits.MQTTRetained, g.cfg.Limits.MQTTRetainedBytes
-	o.WillGrace = g.cfg.MQTT.WillGrace
-	o.Gate, o.Passwords = g.gate, g.passwords
-	o.Store, o.SaveEvery = g.state, g.cfg.MQTT.SaveInterval
-	return o
+	return mqtt.Options{
+		MQTT: g.cfg.MQTT, Limits: g.cfg.Limits, TLS: secure, Users: brokerUsers(g.cfg.Users),
+		Reserved: []string{"watchtower-" + g.name}, OwnTopics: []string{discovery + "/", discovery + "_"},
+		Intake: g.intake, Gate: g.gate, Passwords: g.passwords, Store: g.state,
+	}
 }
 
 func (g *Gateway) homeAssistantOptions() homeassistant.Options {
-	o := g.pace
-	o.Prefix, o.BirthTopic, o.BirthDelay = g.cfg.HomeAssistant.DiscoveryPrefix, g.cfg.HomeAssistant.BirthTopic, g.cfg.HomeAssistant.BirthDelay
-	o.Devices, o.Version = g.cfg.Limits.HomeAssistantDevices, Version
-	o.Channels = houseNames(g.cfg)
-	return o
+	return homeassistant.Options{
+		HomeAssistant: g.cfg.HomeAssistant, Limits: g.cfg.Limits, Pace: g.pace,
+		Channels: houseNames(g.cfg), Version: Version,
+	}
 }
 
 // houseNames are the names of the channels that Home Assistant is told of.

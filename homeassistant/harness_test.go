@@ -106,12 +106,11 @@ func newHome(t *testing.T, name string) *home {
 		Tree: bridge.NewTree("watchtower", name), Log: log, Limits: config.Default().Limits, Senders: config.Default().Senders,
 	})
 	require.NoError(t, err)
-	h := &home{t: t, hub: hub, memory: &memory{}, options: homeassistant.DefaultOptions()}
+	h := &home{t: t, hub: hub, memory: &memory{}, options: homeassistant.Options{HomeAssistant: config.Default().HomeAssistant, Limits: config.Default().Limits}}
 	h.bus = &bus{hub: hub, began: time.Now(), retained: map[string][]byte{}}
 	hub.SetBus(h.bus)
 	h.options.Channels = map[bridge.Channel]string{5: "Watering"}
-	h.options.Prefix, h.options.BirthTopic, h.options.BirthDelay = "homeassistant", "homeassistant/status", 5*time.Second
-	h.options.Devices, h.options.Version = 2, "1.2.3"
+	h.options.HomeAssistantDevices, h.options.Version = 2, "1.2.3"
 	return h
 }
 

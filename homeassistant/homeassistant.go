@@ -1,6 +1,7 @@
 package homeassistant
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -9,6 +10,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"watchtower/bridge"
+	"watchtower/config"
 )
 
 // Bus is what the package needs of the broker. Its publishes put into bounded
@@ -33,26 +35,33 @@ type Memory interface {
 	Save([]byte) error
 }
 
-// Options of a Service. DefaultOptions gives what is not the user's to choose.
+// Options of a Service: the settings that it takes, and what is none.
 type Options struct {
-	Channels   map[bridge.Channel]string // names of those that ask for it; empty: all is taken back
-	Prefix     string                    // of discovery topics
-	BirthTopic string                    // where Home Assistant says online
-	BirthDelay time.Duration             // longest wait before it is answered
-	Devices    int                       // most that describe themselves
-	Version    string                    // of the program
+	config.HomeAssistant
+	config.Limits
+	Pace
 
-	Queue  int           // messages that wait to be mirrored
-	Bytes  int           // of them
-	Every  time.Duration // least time between two writes of one retained topic, and between two rounds of discovery
-	Settle time.Duration // how long Home Assistant may take to do what discovery says, before the next step
-	Spread time.Duration // between two discovery messages after a birth
+	Channels map[bridge.Channel]string // names of those that ask for it; empty: all is taken back
+	Version  string                    // of the program
+	Queue    int                       // messages that wait to be mirrored; 0: 1024
 }
 
-// DefaultOptions are those that no setting changes.
-func DefaultOptions() Options {
-	return Options{Queue: 1024, Bytes: 4 << 20, Every: time.Second, Settle: 2 * time.Second, Spread: 20 * time.Millisecond}
+// Pace is how much time Home Assistant is given. What is 0 is as usual.
+type Pace struct {
+	Every  time.Duration // least time between two writes of one retained topic, and between two rounds of discovery; 1 s
+	Settle time.Duration // how long Home Assistant may take to do what discovery says, before the next step; 2 s
+	Spread time.Duration // between two discovery messages after a birth; 20 ms
 }
+
+func (p Pace) orUsual() Pace {
+	return Pace{cmp.Or(p.Every, time.Second), cmp.Or(p.Settle, 2*time.Second), cmp.Or(p.Spread, 20*time.Millisecond)}
+}
+
+// What may wait to be mirrored.
+const (
+	mirrorQueue = 1024
+	mirrorBytes = 4 << 20
+)
 
 // Service keeps Home Assistant informed. New starts nothing.
 type Service struct {
@@ -82,6 +91,7 @@ type Service struct {
 // New returns a service with the devices that the memory knows. It is called
 // before the first message.
 func New(hub *bridge.Hub, bus Bus, memory Memory, opts Options, log *logrus.Logger) (*Service, error) {
+	opts.Pace = opts.Pace.orUsual()
 	s := &Service{
 		hub: hub, tree: hub.Tree(), bus: bus, memory: memory, opts: opts, log: log, noisy: newThrottle(),
 		births: make(chan struct{}, 1), changed: make(chan struct{}, 1), wake: make(chan struct{}, 1),
@@ -95,7 +105,7 @@ func New(hub *bridge.Hub, bus Bus, memory Memory, opts Options, log *logrus.Logg
 		s.restore(r)
 	}
 	if len(opts.Channels) > 0 {
-		s.tap = hub.AddTap(bridge.MQTT, opts.Queue, opts.Bytes, s.wants)
+		s.tap = hub.AddTap(bridge.MQTT, cmp.Or(opts.Queue, mirrorQueue), mirrorBytes, s.wants)
 	}
 	return s, nil
 }

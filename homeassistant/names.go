@@ -37,7 +37,9 @@ func (s *Service) gatewayID() string { return GatewayID(s.tree.Gateway()) }
 func (s *Service) deviceID(name string) string { return s.gatewayID() + "_" + escape(name) }
 
 // topic is where a device's discovery is.
-func (s *Service) topic(id string) string { return s.opts.Prefix + "/device/" + id + "/config" }
+func (s *Service) topic(id string) string {
+	return s.opts.DiscoveryPrefix + "/device/" + id + "/config"
+}
 
 func (s *Service) eventTopic(c bridge.Channel) string { return s.tree.HomeAssistant(c, "event") }
 func (s *Service) lastTopic(c bridge.Channel) string  { return s.tree.HomeAssistant(c, "last") }

@@ -95,7 +95,7 @@ func (s *Service) accept(m *bridge.Message, what description) error {
 			s.dropLocked(other)
 		}
 	}
-	if old == nil && len(s.devices) >= s.opts.Devices {
+	if old == nil && len(s.devices) >= s.opts.HomeAssistantDevices {
 		return errTooMany
 	}
 	if old == nil && !s.hub.Remember(m.Name, m.Sender, m.Via) {
@@ -116,7 +116,7 @@ func (s *Service) accept(m *bridge.Message, what description) error {
 func (s *Service) restore(r remembered) {
 	what, meant, err := parse([]byte(r.Description))
 	_, asked := s.opts.Channels[r.Channel]
-	if !asked || !meant || err != nil || what.empty() || len(s.devices) >= s.opts.Devices {
+	if !asked || !meant || err != nil || what.empty() || len(s.devices) >= s.opts.HomeAssistantDevices {
 		return
 	}
 	d := &device{sender: r.Sender, name: r.Name, channel: r.Channel, raw: []byte(r.Description), description: what}

@@ -102,7 +102,7 @@ func (c *conn) connect() (err error) {
 		pk.Connect.ClientIdentifier = xid.New().String()
 	}
 	c.clientID = pk.Connect.ClientIdentifier
-	if slices.Contains(c.broker.opts.Reserved, c.clientID) {
+	if c.clientID == inlineClient || slices.Contains(c.broker.opts.Reserved, c.clientID) {
 		return c.turnAway(packets.ErrClientIdentifierNotValid)
 	}
 	who, bad := c.broker.identify(c, string(pk.Connect.Username), pk.Connect.Password, assigned)

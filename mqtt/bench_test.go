@@ -12,6 +12,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 	"github.com/stretchr/testify/require"
 
+	"watchtower/config"
 	"watchtower/mqtt"
 )
 
@@ -128,7 +129,7 @@ func read(c *client, n int, room <-chan struct{}) error {
 // BenchmarkRetained publishes retained messages on 100,000 topics, as fast as
 // they are acknowledged, while they are written to disk.
 func BenchmarkRetained(b *testing.B) {
-	d := newDisk(b, func(o *mqtt.Options) { o.SaveEvery = mqtt.DefaultOptions().SaveEvery })
+	d := newDisk(b, func(o *mqtt.Options) { o.SaveInterval = config.Default().MQTT.SaveInterval })
 	c := d.join(connect{id: "pub", version: 5})
 	var acked sync.WaitGroup
 	room := make(chan struct{}, ahead)

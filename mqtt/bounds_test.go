@@ -83,7 +83,7 @@ func TestRetainedForASubscriptionIsBounded(t *testing.T) {
 
 // A new subscriber never sees the retained value go back.
 func TestRetainedIsNotOlderThanWhatCameBefore(t *testing.T) {
-	h := build(t, func(o *mqtt.Options) { o.QueueMessages = 100_000 })
+	h := build(t, func(o *mqtt.Options) { o.SessionQueue = 100_000 })
 	pub := h.join(connect{id: "p"})
 	for i := range 1000 {
 		pub.publishPacket(packets.Packet{FixedHeader: packets.FixedHeader{Qos: 1, Retain: true}, TopicName: fmt.Sprint("r/", i), Payload: []byte("x")})
@@ -111,7 +111,7 @@ func TestRetainedIsNotOlderThanWhatCameBefore(t *testing.T) {
 }
 
 func TestWhatIsInFlightCountsAgainstTheBytes(t *testing.T) {
-	h := build(t, func(o *mqtt.Options) { o.QueueBytes = 1 << 20 })
+	h := build(t, func(o *mqtt.Options) { o.SessionQueueBytes = 1 << 20 })
 	c := h.join(connect{id: "s"})
 	c.subscribe(1, "x")
 	go func() { // reads, and acknowledges nothing
@@ -171,7 +171,7 @@ func TestADeletedSenderHasNoWill(t *testing.T) {
 }
 
 func TestASharedMessageIsLostOnceIfNobodyTakesIt(t *testing.T) {
-	h := build(t, func(o *mqtt.Options) { o.QueueMessages = 1 })
+	h := build(t, func(o *mqtt.Options) { o.SessionQueue = 1 })
 	for i := range 3 {
 		c := h.join(connect{id: fmt.Sprint("w", i), dirty: true})
 		c.subscribe(1, "$share/g/jobs")

@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"hash/maphash"
@@ -14,55 +15,32 @@ import (
 
 	"watchtower/auth"
 	"watchtower/bridge"
+	"watchtower/config"
 	"watchtower/intake"
 )
 
-// Options of a Broker. DefaultOptions gives all but Listen.
+// Options of a Broker: the settings that it takes, and what is none.
 type Options struct {
-	Listen         string          // host:port; empty: no TCP listener
-	TLSListen      string          // host:port; empty: no TLS listener
-	TLS            *tls.Config     // for TLSListen
-	Reserved       []string        // client ids that are refused
-	OwnTopics      []string        // beginnings of topics to which no client may publish
-	Users          map[string]User // by user name; names have no dot
-	MaxPacketBytes int             // largest packet after CONNECT; before it is 64 KiB
-	ConnectTimeout time.Duration   // from the connection to CONNECT
-	PacketTimeout  time.Duration   // for a packet that has begun; longer for a large one
-	WriteTimeout   time.Duration   // a client that takes nothing for so long is disconnected
-	MaxKeepAlive   time.Duration   // longest keep-alive, in whole seconds; 0: any, and none
-	QueueMessages  int             // most messages that wait for one session
-	QueueBytes     int             // most bytes of them
-	AllQueueBytes  int             // most bytes of memory that what waits for all sessions takes
-	SessionExpiry  time.Duration   // most that a session outlives its connection
-	WillGrace      time.Duration   // after a start: how long wills of clients that were connected before are held back
+	config.MQTT
+	config.Limits
 
-	MaxConnections       int
-	MaxSessions          int // connected or away
-	MaxSubscriptions     int // of one session
-	MaxSubscriptionBytes int // of memory that all subscriptions take; a quarter of it for one session
-	MaxRetained          int // of the clients' own
-	MaxRetainedBytes     int // of memory that they take
+	TLS           *tls.Config     // for TLSListen
+	Reserved      []string        // client ids that are refused, besides "inline"
+	OwnTopics     []string        // beginnings of topics to which no client may publish
+	Users         map[string]User // by user name; names have no dot
+	PacketTimeout time.Duration   // for a packet that has begun, longer for a large one; 0: 30 s
 
-	Intake *intake.Intake // bounds strangers and unfinished packets; nil: nothing does
-
-	Gate      *auth.Gate      // where wrong keys and passwords are counted; nil: nowhere
-	Passwords *auth.Passwords // nil: a queue of its own
-
-	Store     Store         // nil: nothing outlives the process
-	SaveEvery time.Duration // between two groups of writes to the store
-	Now       func() time.Time
+	Intake    *intake.Intake   // bounds strangers and unfinished packets; nil: nothing does
+	Gate      *auth.Gate       // where wrong keys and passwords are counted; nil: nowhere
+	Passwords *auth.Passwords  // nil: a queue of its own
+	Store     Store            // nil: nothing outlives the process
+	Now       func() time.Time // nil: time.Now
 }
 
-// DefaultOptions are what a home needs.
-func DefaultOptions() Options {
-	return Options{
-		Reserved: []string{"inline"}, MaxPacketBytes: 1 << 20, ConnectTimeout: 10 * time.Second, PacketTimeout: 30 * time.Second, WriteTimeout: 10 * time.Second,
-		QueueMessages: 1000, QueueBytes: 4 << 20, AllQueueBytes: 64 << 20, SessionExpiry: 14 * 24 * time.Hour, WillGrace: 30 * time.Second,
-		MaxConnections: 10_000, MaxSessions: 20_000, MaxSubscriptions: 10_000, MaxSubscriptionBytes: 32 << 20,
-		MaxRetained: 200_000, MaxRetainedBytes: 64 << 20,
-		SaveEvery: 250 * time.Millisecond, Now: time.Now,
-	}
-}
+const (
+	packetTimeout = 30 * time.Second
+	inlineClient  = "inline" // as mochi calls its own
+)
 
 // Broker is the embedded MQTT broker, and so the bus.
 type Broker struct {
@@ -102,12 +80,13 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Broker, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	all := &budget{limit: int64(opts.AllQueueBytes)}
-	w := &wills{limit: int64(opts.AllQueueBytes) / 4}
+	opts.PacketTimeout = cmp.Or(opts.PacketTimeout, packetTimeout)
+	all := &budget{limit: int64(opts.MQTTQueueBytes)}
+	w := &wills{limit: int64(opts.MQTTQueueBytes) / 4}
 	b := &Broker{
 		hub: hub, tree: hub.Tree(), opts: opts, log: log, now: opts.Now,
 		router: newRouter(hub.Tree()), sessions: newSessions(), noisy: newThrottle(time.Minute), once: newThrottle(24 * time.Hour), wills: w,
-		budget: all, retained: &retained{most: opts.MaxRetained, mostBytes: opts.MaxRetainedBytes, budget: all, seed: maphash.MakeSeed()},
+		budget: all, retained: &retained{most: opts.MQTTRetained, mostBytes: opts.MQTTRetainedBytes, budget: all, seed: maphash.MakeSeed()},
 		gate:      opts.Gate,
 		passwords: opts.Passwords,
 		ending:    make(chan struct{}), conns: map[*conn]struct{}{},
@@ -119,12 +98,12 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Broker, error) {
 	if opts.Intake == nil {
 		b.opts.Intake = intake.New(intake.Options{Counters: hub.Counters(), Log: log})
 	}
-	b.door = b.opts.Intake.Door(bridge.MQTT, "limits.mqtt_connections", opts.MaxConnections)
+	b.door = b.opts.Intake.Door(bridge.MQTT, "limits.mqtt_connections", opts.MQTTConnections)
 	b.users.Store(&opts.Users)
 	if opts.Store == nil {
 		return b, nil
 	}
-	b.keeper = newKeeper(b, opts.Store, opts.SaveEvery, log)
+	b.keeper = newKeeper(b, opts.Store, opts.SaveInterval, log)
 	if err := b.keeper.restore(); err != nil {
 		return nil, err
 	}

@@ -29,8 +29,8 @@ func TestATruncatedSubscribeEndsOnlyItsConnection(t *testing.T) {
 func TestASubscriberThatDoesNotReadHoldsUpNobody(t *testing.T) {
 	h := build(t, func(o *mqtt.Options) {
 		o.WriteTimeout = 500 * time.Millisecond
-		o.QueueMessages = 100
-		o.QueueBytes = 8 << 20 // what waits for its acknowledgement counts: on a busy machine that is more than is ahead
+		o.SessionQueue = 100
+		o.SessionQueueBytes = 8 << 20 // what waits for its acknowledgement counts: on a busy machine that is more than is ahead
 	})
 	stuck := h.join(connect{id: "stuck"})
 	good := h.join(connect{id: "good"})
@@ -189,7 +189,7 @@ func TestKeepAlive(t *testing.T) {
 }
 
 func TestConnectionLimit(t *testing.T) {
-	h := build(t, func(o *mqtt.Options) { o.MaxConnections = 2 })
+	h := build(t, func(o *mqtt.Options) { o.MQTTConnections = 2 })
 	one, two := h.join(connect{id: "1"}), h.join(connect{id: "2"})
 	three, _ := h.plain()
 	three.ended()

@@ -16,7 +16,7 @@ import (
 )
 
 func TestOrderAcrossQoS(t *testing.T) {
-	h := build(t, func(o *mqtt.Options) { o.QueueMessages = 10000 })
+	h := build(t, func(o *mqtt.Options) { o.SessionQueue = 10000 })
 	for _, version := range []byte{4, 5} {
 		sub := h.join(connect{id: "sub", version: version, props: packets.Properties{ReceiveMaximum: 3}})
 		pub := h.join(connect{id: "pub"})
@@ -42,7 +42,7 @@ func TestOrderAcrossQoS(t *testing.T) {
 
 // Both directions use the same packet ids at the same time.
 func TestPacketIDsOfBothDirectionsDoNotMeet(t *testing.T) {
-	h := build(t, func(o *mqtt.Options) { o.QueueMessages = 20000 })
+	h := build(t, func(o *mqtt.Options) { o.SessionQueue = 20000 })
 	a, b := h.join(connect{id: "a", version: 5, props: packets.Properties{ReceiveMaximum: 5}}), h.join(connect{id: "b"})
 	a.subscribe(1, "to-a")
 	b.subscribe(1, "to-b")

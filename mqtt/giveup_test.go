@@ -26,7 +26,7 @@ func TestAClientThatSkipsLargeMessagesHearsTheOthers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			const n = 4000
-			h := build(t, func(o *mqtt.Options) { o.QueueMessages, o.QueueBytes = n, 1<<30 })
+			h := build(t, func(o *mqtt.Options) { o.SessionQueue, o.SessionQueueBytes = n, 1<<30 })
 			c, pub := h.join(connect{id: "c"}), h.join(connect{id: "pub"})
 			c.subscribe(1, "own/x")
 			var want []string
@@ -61,7 +61,7 @@ func TestAClientThatSkipsLargeMessagesHearsTheOthers(t *testing.T) {
 // Those that work on many messages at once acknowledge them in any order, and none is
 // given up.
 func TestAcknowledgingInAnotherOrderLosesNothing(t *testing.T) {
-	h := build(t, func(o *mqtt.Options) { o.QueueMessages = 5000 })
+	h := build(t, func(o *mqtt.Options) { o.SessionQueue = 5000 })
 	c, pub := h.join(lasting("c", 4)), h.join(connect{id: "pub"})
 	c.subscribe(1, "own/x")
 	for i := range 3000 {

@@ -52,7 +52,8 @@ func buildWith(t testing.TB, senders bridge.Store, change func(*mqtt.Options)) *
 		Tree: bridge.NewTree("watchtower", "gw"), Log: log,
 	})
 	require.NoError(t, err)
-	opts := mqtt.DefaultOptions()
+	settings := config.Default()
+	opts := mqtt.Options{MQTT: settings.MQTT, Limits: settings.Limits}
 	opts.Listen = "127.0.0.1:0"
 	if change != nil {
 		change(&opts)

@@ -71,7 +71,7 @@ func (c *conn) enqueue(it item) (waits bool, _ error) {
 		case c.version == version5 && in.under+it.under() > c.broker.opts.receiveMax():
 			in.mu.Unlock()
 			return false, c.tooMany()
-		case len(in.items) == 0 || in.bytes+n <= c.broker.opts.QueueBytes && all.used.Load() < all.limit-all.reserve():
+		case len(in.items) == 0 || in.bytes+n <= c.broker.opts.SessionQueueBytes && all.used.Load() < all.limit-all.reserve():
 			in.items = append(in.items, it)
 			in.bytes += n
 			in.under += it.under()

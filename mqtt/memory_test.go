@@ -62,7 +62,7 @@ func same(int) string  { return "all" }
 
 func TestQueuesOfAllSessionsAreBounded(t *testing.T) {
 	const limit, sessions = 16 << 20, 40
-	d := newDisk(t, func(o *mqtt.Options) { o.AllQueueBytes = limit })
+	d := newDisk(t, func(o *mqtt.Options) { o.MQTTQueueBytes = limit })
 	d.away(sessions, own)
 	pub := d.join(connect{id: "p", version: 5})
 	grown := grows(func() {
@@ -114,7 +114,7 @@ func TestQueuesOfAllSessionsAreBounded(t *testing.T) {
 	d.restart()
 	after, _, _ := d.broker.HeldBytes()
 	assert.InDelta(t, before, after, 128<<10)
-	d.change = func(o *mqtt.Options) { o.AllQueueBytes = limit / 4 }
+	d.change = func(o *mqtt.Options) { o.MQTTQueueBytes = limit / 4 }
 	grown = grows(d.restart)
 	assert.Less(t, grown, 0, "a smaller limit holds at the start too")
 	queues, _, _ = d.broker.HeldBytes()
@@ -126,7 +126,7 @@ func TestQueuesOfAllSessionsAreBounded(t *testing.T) {
 // A body that waits for many is there once.
 func TestABodyCountsOnce(t *testing.T) {
 	const limit, sessions, messages = 32 << 20, 200, 400
-	d := build(t, func(o *mqtt.Options) { o.AllQueueBytes = limit })
+	d := build(t, func(o *mqtt.Options) { o.MQTTQueueBytes = limit })
 	d.away(sessions, same)
 	pub := d.join(connect{id: "p"})
 	grown := grows(func() {
@@ -143,7 +143,7 @@ func TestABodyCountsOnce(t *testing.T) {
 // client is sent that takes it all leaves nothing behind.
 func TestWhatIsInFlightIsCounted(t *testing.T) {
 	const limit = 16 << 20
-	d := newDisk(t, func(o *mqtt.Options) { o.AllQueueBytes = limit })
+	d := newDisk(t, func(o *mqtt.Options) { o.MQTTQueueBytes = limit })
 	for i := range 40 {
 		c := d.join(connect{id: fmt.Sprint("s", i), version: []byte{4, 5}[i%2], dirty: true, props: lasting5})
 		c.subscribe(1, "all", own(i))
@@ -174,7 +174,7 @@ func TestWhatIsInFlightIsCounted(t *testing.T) {
 
 func TestSubscriptionsAreBoundedByWhatTheyTake(t *testing.T) {
 	const limit = 8 << 20
-	h := build(t, func(o *mqtt.Options) { o.MaxSubscriptionBytes = limit })
+	h := build(t, func(o *mqtt.Options) { o.MQTTSubscriptionBytes = limit })
 	deep := func(who, i int) string { return fmt.Sprint(who, "/", i, strings.Repeat("/x", 197)) }
 	taken, refused := 0, 0
 	before := heap()
@@ -208,7 +208,7 @@ func TestSubscriptionsAreBoundedByWhatTheyTake(t *testing.T) {
 }
 
 func TestOneSessionHasAShareOfTheSubscriptions(t *testing.T) {
-	h := build(t, func(o *mqtt.Options) { o.MaxSubscriptionBytes = 1 << 20 })
+	h := build(t, func(o *mqtt.Options) { o.MQTTSubscriptionBytes = 1 << 20 })
 	greedy, modest := h.join(connect{id: "greedy", version: 5}), h.join(connect{id: "modest", version: 5})
 	for i := 0; ; i++ {
 		if code := greedy.subscribe(0, fmt.Sprint("g/", i))[0]; code != 0 {
@@ -243,7 +243,7 @@ func TestRetainedMessagesTakeWhatIsCounted(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := newDisk(t, func(o *mqtt.Options) { o.MaxRetainedBytes = limit })
+			d := newDisk(t, func(o *mqtt.Options) { o.MQTTRetainedBytes = limit })
 			pub := d.join(connect{id: "p", version: 5})
 			before := settled()
 			full := false

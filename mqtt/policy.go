@@ -259,9 +259,9 @@ func (b *Broker) meaning(s *session, f packets.Subscription, subID int) (*subscr
 // roomFor reports whether one more subscription is within the limits. The
 // caller holds subMu.
 func (b *Broker) roomFor(s *session, sub *subscription) error {
-	most, all := sub.most(), b.opts.MaxSubscriptionBytes
+	most, all := sub.most(), b.opts.MQTTSubscriptionBytes
 	switch {
-	case len(s.subs) >= b.opts.MaxSubscriptions:
+	case len(s.subs) >= b.opts.MQTTSubscriptions:
 		return errSubscriptions
 	case s.subBytes+most > all/4, b.router.size()+most > all:
 		return errSubscriptionBytes

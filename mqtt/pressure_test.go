@@ -93,7 +93,7 @@ func TestAClientThatFloodsItselfLosesNothing(t *testing.T) {
 // Two clients that flood each other go on, though each waits for the other.
 func TestTwoClientsThatFloodEachOtherLoseNothing(t *testing.T) {
 	const n = 5000
-	h := build(t, func(o *mqtt.Options) { o.QueueMessages = 100 })
+	h := build(t, func(o *mqtt.Options) { o.SessionQueue = 100 })
 	a := h.join(connect{id: "a", version: 5, props: packets.Properties{ReceiveMaximum: 20}})
 	b := h.join(connect{id: "b"})
 	a.subscribe(1, "to-a")
@@ -108,7 +108,7 @@ func TestTwoClientsThatFloodEachOtherLoseNothing(t *testing.T) {
 // Many publishers to one that reads slowly are slowed down to it, and keep pinging.
 func TestAReaderThatIsSlowerThanItsPublishersGetsAll(t *testing.T) {
 	const publishers, each = 20, 100
-	h := build(t, func(o *mqtt.Options) { o.QueueMessages = 50 })
+	h := build(t, func(o *mqtt.Options) { o.SessionQueue = 50 })
 	sub := h.join(connect{id: "sub", version: 5, props: packets.Properties{ReceiveMaximum: 5}})
 	sub.subscribe(1, "own/#")
 	var all sync.WaitGroup
@@ -141,7 +141,7 @@ func TestAReaderThatIsSlowerThanItsPublishersGetsAll(t *testing.T) {
 
 // Nobody waits for long for a client that takes nothing, and then no more for it.
 func TestNobodyWaitsForWhoDoesNotRead(t *testing.T) {
-	h := build(t, func(o *mqtt.Options) { o.QueueMessages = 10 })
+	h := build(t, func(o *mqtt.Options) { o.SessionQueue = 10 })
 	deaf := h.join(connect{id: "deaf", version: 5, props: packets.Properties{ReceiveMaximum: 1}})
 	deaf.subscribe(1, "own/x")
 	well := h.join(connect{id: "well"})
@@ -169,7 +169,7 @@ func TestNobodyWaitsForWhoDoesNotRead(t *testing.T) {
 
 // A takeover does not wait for what its predecessor's publishes wait for.
 func TestATakeoverOfAPublisherThatIsHeldBack(t *testing.T) {
-	h := build(t, func(o *mqtt.Options) { o.QueueMessages = 4 })
+	h := build(t, func(o *mqtt.Options) { o.SessionQueue = 4 })
 	deaf := h.join(connect{id: "deaf", version: 5, props: packets.Properties{ReceiveMaximum: 1}})
 	deaf.subscribe(1, "own/x")
 	pub := h.join(connect{id: "pub"})

@@ -120,7 +120,7 @@ func (w *walker) run() {
 // 10,000 messages at QoS 1 in both directions, whose packet ids are the same at
 // the same time, through reconnects and takeovers.
 func TestTenThousandBothWays(t *testing.T) {
-	h := build(t, func(o *mqtt.Options) { o.QueueMessages, o.QueueBytes = 2*crossing, 1<<30 })
+	h := build(t, func(o *mqtt.Options) { o.SessionQueue, o.SessionQueueBytes = 2*crossing, 1<<30 })
 	a := &walker{h: h, to: "to-b", o: connect{id: "a", version: 5, dirty: true, props: packets.Properties{ReceiveMaximum: 5, SessionExpiryInterval: 60, SessionExpiryIntervalFlag: true}}}
 	b := &walker{h: h, to: "to-a", o: connect{id: "b", version: 4, dirty: true}}
 	var both sync.WaitGroup

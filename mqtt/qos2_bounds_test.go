@@ -37,7 +37,7 @@ func (c *client) publishMany(first byte, n int) {
 // message is taken once, also after a reconnect and a restart.
 func TestEveryIDMayBeUnderWay(t *testing.T) {
 	const all = 65535
-	d := newDisk(t, func(o *mqtt.Options) { o.QueueMessages, o.QueueBytes, o.AllQueueBytes = 2*all, 1<<30, 1<<30 })
+	d := newDisk(t, func(o *mqtt.Options) { o.SessionQueue, o.SessionQueueBytes, o.MQTTQueueBytes = 2*all, 1<<30, 1<<30 })
 	sub := d.join(lasting("sub", 4))
 	sub.subscribe(1, "own/x")
 	d.lose(sub, 0)
@@ -72,7 +72,7 @@ func TestEveryIDMayBeUnderWay(t *testing.T) {
 // A client that never releases what it publishes, as some small ones are, uses its ids
 // again: on one connection, and after it was switched off. All of its messages arrive.
 func TestWhoNeverReleasesIsHeard(t *testing.T) {
-	h := build(t, func(o *mqtt.Options) { o.QueueMessages = 100_000 })
+	h := build(t, func(o *mqtt.Options) { o.SessionQueue = 100_000 })
 	sub := h.join(lasting("sub", 4))
 	sub.subscribe(1, "own/x")
 	h.lose(sub, 0)

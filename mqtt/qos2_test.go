@@ -149,7 +149,7 @@ func TestAPubrecOfNoDelivery(t *testing.T) { // MQTT 5, 3.6.2.1: 0x92
 }
 
 func TestOrderAcrossAllQoS(t *testing.T) {
-	h := build(t, func(o *mqtt.Options) { o.QueueMessages = 10_000 })
+	h := build(t, func(o *mqtt.Options) { o.SessionQueue = 10_000 })
 	versions(t, func(t *testing.T, version byte) {
 		sub, pub := h.join(connect{id: "sub", version: version, props: packets.Properties{ReceiveMaximum: 3}}), h.join(connect{id: "pub"})
 		sub.subscribe(2, "o/x")

@@ -14,7 +14,7 @@ import (
 const announcedMost = 256
 
 // receiveMax is the Receive Maximum that clients are told.
-func (o *Options) receiveMax() int { return min(max(o.QueueMessages/4, 1), announcedMost) }
+func (o *Options) receiveMax() int { return min(max(o.SessionQueue/4, 1), announcedMost) }
 
 // received are the ids of a session's QoS 2 publishes between PUBREC and PUBREL. A
 // message was delivered when its id came here; what comes with the id until PUBREL is

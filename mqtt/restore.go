@@ -263,7 +263,7 @@ func (b *Broker) newSession(id identity, number uint64) *session {
 		queue: newQueue(), inflight: newQueue(),
 		key: id.key, hold: id.hold, voucher: b.hub.Voucher(id.hold.Sender()), owner: id.owner, counters: b.hub.Counters(),
 		keeper: b.keeper, number: number,
-		limits: queueLimits{b.opts.QueueMessages, b.opts.QueueBytes, b.budget},
+		limits: queueLimits{b.opts.SessionQueue, b.opts.SessionQueueBytes, b.budget},
 		subs:   map[string]*subscription{}, channels: map[bridge.Channel]*joined{},
 	}
 	s.access.Store(id.access)

@@ -37,7 +37,7 @@ func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool
 	ss := b.sessions
 	defer ss.turn(who.key)()
 	s := b.vacant(who.key, c) // and ss.mu is held
-	if s == nil && len(ss.all) >= b.opts.MaxSessions {
+	if s == nil && len(ss.all) >= b.opts.MQTTSessions {
 		ss.mu.Unlock()
 		b.limited(c, "", errSessions)
 		return packets.ErrQuotaExceeded

@@ -46,7 +46,7 @@ func (d *disk) start() {
 	d.state, err = store.Open(filepath.Join(d.dir, "broker.db"), log)
 	require.NoError(d.t, err)
 	d.house = buildWith(d.t, senders, func(o *mqtt.Options) {
-		o.Store, o.SaveEvery = d.state, 10*time.Millisecond
+		o.Store, o.SaveInterval = d.state, 10*time.Millisecond
 		if d.change != nil {
 			d.change(o)
 		}

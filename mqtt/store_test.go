@@ -66,7 +66,7 @@ func TestADiskThatIsFullCostsNoMemory(t *testing.T) {
 	var bad *failing
 	d := newDisk(t, func(o *mqtt.Options) {
 		bad = &failing{Store: o.Store}
-		o.Store, o.QueueMessages = bad, 10
+		o.Store, o.SessionQueue = bad, 10
 	})
 	slow := d.join(connect{id: "lamp", dirty: true})
 	slow.subscribe(1, "own/#")

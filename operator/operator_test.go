@@ -21,6 +21,7 @@ import (
 
 	"watchtower/bridge"
 	"watchtower/bridge/store"
+	"watchtower/config"
 	"watchtower/operator"
 )
 
@@ -52,7 +53,7 @@ func (c *counted) Commit(rows map[string][]byte) error {
 }
 
 func newOffice(t *testing.T) (*office, *counted) {
-	o := &office{t: t, clock: time.Unix(1_800_000_000, 0), log: logrus.New(), opts: operator.DefaultOptions()}
+	o := &office{t: t, clock: time.Unix(1_800_000_000, 0), log: logrus.New(), opts: operator.Options{WriteTimeout: config.Default().HTTP.WriteTimeout}}
 	o.log.SetOutput(io.Discard)
 	kept, err := store.Open(filepath.Join(t.TempDir(), "w.db"), o.log)
 	require.NoError(t, err)
@@ -145,7 +146,7 @@ func TestSessionsAreBounded(t *testing.T) {
 // Use is saved once a minute, however often there is some, and at the end.
 func TestUseIsSavedOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := &office{t: t, log: logrus.New(), opts: operator.DefaultOptions()}
+		o := &office{t: t, log: logrus.New(), opts: operator.Options{WriteTimeout: config.Default().HTTP.WriteTimeout}}
 		o.log.SetOutput(io.Discard)
 		table := &counted{Table: memory{}}
 		o.opts.Sessions, o.opts.AdminKey, o.opts.Now = table, "right", time.Now

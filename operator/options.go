@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -74,9 +75,7 @@ type Options struct {
 	Users    map[string]User // by name
 
 	Sessions     Table         // nil: they end with the process
-	MaxSessions  int           // the least recently used goes
-	Idle         time.Duration // a session ends so long after its last use
-	IdleStay     time.Duration // the same for one that is to stay
+	MaxSessions  int           // the least recently used goes; 0: 1000
 	WriteTimeout time.Duration // for an answer
 
 	// Allowed reports whether the client of a request may try a key or password
@@ -98,11 +97,15 @@ type Options struct {
 	Now func() time.Time // nil: time.Now
 }
 
-// DefaultOptions are the bounds of sessions.
-func DefaultOptions() Options {
-	return Options{
-		MaxSessions: 1000, Idle: 12 * time.Hour, IdleStay: 30 * 24 * time.Hour, WriteTimeout: 10 * time.Second,
+// maxSessions is how many people are signed in at a time.
+const maxSessions = 1000
+
+// idle is how long after its last use a session ends.
+func idle(stay bool) time.Duration {
+	if stay {
+		return 30 * 24 * time.Hour
 	}
+	return 12 * time.Hour
 }
 
 // Service serves the operator's calls. Its methods may be called from any
@@ -118,6 +121,7 @@ type Service struct {
 
 // New returns a service with the sessions of its table that still count.
 func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Service, error) {
+	opts.MaxSessions = cmp.Or(opts.MaxSessions, maxSessions)
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}

@@ -132,11 +132,7 @@ func (ss *sessions) roleLocked(user string) Role {
 }
 
 func (ss *sessions) countsLocked(s *session) bool {
-	idle := ss.opts.Idle
-	if s.Stay {
-		idle = ss.opts.IdleStay
-	}
-	return ss.opts.Now().Sub(time.Unix(s.Seen, 0)) < idle && ss.roleLocked(s.User) != None &&
+	return ss.opts.Now().Sub(time.Unix(s.Seen, 0)) < idle(s.Stay) && ss.roleLocked(s.User) != None &&
 		hmac.Equal(s.Proof, proof(s.Salt, ss.secretLocked(s.User)))
 }
 
@@ -211,10 +207,7 @@ func (ss *sessions) callerLocked(s *session) caller {
 
 // expires is when a session that is used now ends.
 func (ss *sessions) expires(stay bool) time.Time {
-	if stay {
-		return ss.opts.Now().Add(ss.opts.IdleStay)
-	}
-	return ss.opts.Now().Add(ss.opts.Idle)
+	return ss.opts.Now().Add(idle(stay))
 }
 
 // end ends a session. It returns once that is on disk.

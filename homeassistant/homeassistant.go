@@ -91,7 +91,7 @@ type Service struct {
 // New returns a service with the devices that the memory knows. It is called
 // before the first message.
 func New(hub *bridge.Hub, bus Bus, memory Memory, opts Options, log *logrus.Logger) (*Service, error) {
-	opts.Pace = opts.Pace.orUsual()
+	opts.Pace = opts.orUsual()
 	s := &Service{
 		hub: hub, tree: hub.Tree(), bus: bus, memory: memory, opts: opts, log: log, noisy: newThrottle(),
 		births: make(chan struct{}, 1), changed: make(chan struct{}, 1), wake: make(chan struct{}, 1),

@@ -8,10 +8,13 @@ import (
 
 // Datagrams is the gate as UDP sees it, whose sources can be forged. See the
 // package's documentation.
-type Datagrams struct{ gate *Gate }
+type Datagrams struct {
+	gate *Gate
+	via  bridge.Protocol
+}
 
-// Datagrams returns the gate for UDP.
-func (g *Gate) Datagrams() Datagrams { return Datagrams{g} }
+// Datagrams returns the gate for frames in datagrams.
+func (g *Gate) Datagrams(via bridge.Protocol) Datagrams { return Datagrams{g, via} }
 
 // AdmitKey reports whether a K from a source is to be looked at. It is not asked for
 // one that has an id.
@@ -38,7 +41,7 @@ func (d Datagrams) WrongKey(from netip.Addr) {
 	if g == nil {
 		return
 	}
-	g.count(bridge.UDP, WrongKey)
+	g.count(d.via, WrongKey)
 	g.keys.Take(Subnet(from))
 	if !g.proved.has(from) {
 		g.strangers.Take(struct{}{})
@@ -69,7 +72,7 @@ func (d Datagrams) AdmitTag(from netip.Addr, cookie bool) bool {
 // WrongTag counts an r with a wrong tag.
 func (d Datagrams) WrongTag(from netip.Addr) {
 	if g := d.gate; g != nil {
-		g.count(bridge.UDP, WrongKey)
+		g.count(d.via, WrongKey)
 		g.tags.Take(Subnet(from))
 	}
 }
@@ -83,6 +86,6 @@ func (d Datagrams) Proved(from netip.Addr) {
 
 // refuse counts one that has to wait. The zero prefix stands for all unknown sources.
 func (d Datagrams) refuse(at netip.Prefix) {
-	d.gate.count(bridge.UDP, Waiting)
-	d.gate.report.refused(at, bridge.UDP, false, d.gate.opts.Now())
+	d.gate.count(d.via, Waiting)
+	d.gate.report.refused(at, d.via, false, d.gate.opts.Now())
 }

@@ -67,7 +67,7 @@ type Gate struct {
 	strangers *Limiter[struct{}]     // K over UDP, of those who have not proved their address
 	proved    *proved
 	report    *report
-	refused   [len(bridge.Protocols)][numReasons]atomic.Uint64
+	refused   [bridge.MostProtocols][numReasons]atomic.Uint64
 }
 
 // NewGate returns a gate that is open to everybody.

@@ -15,7 +15,6 @@ import (
 	"go.uber.org/goleak"
 
 	"watchtower/auth"
-	"watchtower/bridge"
 	"watchtower/config"
 )
 
@@ -66,20 +65,20 @@ func TestNilLetsEverybodyTry(t *testing.T) {
 	a := at("192.0.2.1")
 	for range 1000 {
 		require.Zero(t, g.Wrong(a, auth.WrongKey))
-		g.Datagrams().WrongKey(a.At)
-		g.Datagrams().WrongTag(a.At)
+		g.Datagrams(viaUDP).WrongKey(a.At)
+		g.Datagrams(viaUDP).WrongTag(a.At)
 	}
 	assert.Zero(t, g.Waits(a))
-	assert.True(t, g.Datagrams().AdmitKey(a.At))
-	assert.True(t, g.Datagrams().AdmitTag(a.At, false))
+	assert.True(t, g.Datagrams(viaUDP).AdmitKey(a.At))
+	assert.True(t, g.Datagrams(viaUDP).AdmitTag(a.At, false))
 	g.Right(a)
-	g.Datagrams().Proved(a.At)
+	g.Datagrams(viaUDP).Proved(a.At)
 }
 
 // Forged sources take a bounded amount of memory and of log.
 func TestAFloodIsBounded(t *testing.T) {
 	g, out := gate(auth.Options{Limits: limits(1, time.Hour)})
-	d := g.Datagrams()
+	d := g.Datagrams(viaUDP)
 	for i := range 3 * auth.Reported {
 		a := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
 		d.WrongTag(a)
@@ -97,7 +96,7 @@ func TestALineAMinute(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	g, out := gate(auth.Options{Limits: limits(2, time.Hour), Now: func() time.Time { return now }})
 	a := at("192.0.2.1")
-	g.Wrong(auth.Caller{Via: bridge.HTTP, At: a.At, Forwarded: true}, auth.WrongToken)
+	g.Wrong(auth.Caller{Via: viaHTTP, At: a.At, Forwarded: true}, auth.WrongToken)
 	g.Wrong(a, auth.WrongKey)
 	for range 60 {
 		g.Waits(a)

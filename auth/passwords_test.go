@@ -13,7 +13,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/auth"
-	"watchtower/bridge"
 )
 
 // desk is a queue of passwords, of which the test says when each is hashed.
@@ -34,7 +33,7 @@ func newDesk(t *testing.T, o auth.Options) *desk {
 }
 
 func at(address string) auth.Caller {
-	return auth.Caller{Via: bridge.MQTT, At: netip.MustParseAddr(address)}
+	return auth.Caller{Via: viaMQTT, At: netip.MustParseAddr(address)}
 }
 
 // give gives a password, and returns what tells what it came to.
@@ -129,7 +128,7 @@ func TestAFullQueueIsNotAWrongPassword(t *testing.T) {
 	assert.Equal(t, auth.Full, <-d.give(ctx, "192.0.2.2", "no better"))
 	cancel() // nobody waits for longer
 	assert.Equal(t, auth.Full, <-better)
-	assert.Zero(t, d.gate.Refused(bridge.MQTT, auth.WrongPassword))
+	assert.Zero(t, d.gate.Refused(viaMQTT, auth.WrongPassword))
 	for range auth.Hashing {
 		d.done <- false
 	}

@@ -33,7 +33,7 @@ type report struct {
 type account struct {
 	at        netip.Prefix // zero: of all unknown sources
 	tries     int
-	via       [len(bridge.Protocols)]bool
+	via       [bridge.MostProtocols]bool
 	forwarded bool
 	heard     time.Time // of it
 	logged    time.Time // of the last line; zero: none

@@ -17,13 +17,13 @@ import (
 // heard is a hub with members on channel 5 over UDP, and a message for them.
 func heard(t testing.TB, members int) (h *bridge.Hub, m *bridge.Message) {
 	h = newHub(t, nil)
-	link := h.AddLink(bridge.UDP, 1024, time.Second)
+	link := h.AddLink(viaUDP, 1024, time.Second)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
 		link.Run(ctx, func(jobs []bridge.Job) {
 			for _, j := range jobs {
-				j.Done(h.Counters(), bridge.UDP, len(j.To), 0)
+				j.Done(h.Counters(), viaUDP, len(j.To), 0)
 			}
 		})
 	})
@@ -31,7 +31,7 @@ func heard(t testing.TB, members int) (h *bridge.Hub, m *bridge.Message) {
 	for range members {
 		hold := h.RegisterWire(func() {})
 		t.Cleanup(func() { h.Release(hold) })
-		require.NoError(t, h.Attach(hold.Sender(), 5, &bridge.Attachment{Via: bridge.UDP, Broadcasts: true}))
+		require.NoError(t, h.Attach(hold.Sender(), 5, &bridge.Attachment{Via: viaUDP, Broadcasts: true}))
 	}
 	return h, &bridge.Message{Type: bridge.Broadcast, Channel: 5, Sender: 1, Time: time.Now(), Data: make([]byte, 64)}
 }

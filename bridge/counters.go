@@ -47,9 +47,9 @@ func (r Reason) String() string {
 // Counters counts messages by protocol and drops by protocol and reason, since
 // the start of the program. All methods may be called from any goroutine.
 type Counters struct {
-	in, out [numProtocols]atomic.Uint64
-	drops   [numProtocols][numReasons]atomic.Uint64
-	latency [numProtocols]latency
+	in, out [MostProtocols]atomic.Uint64
+	drops   [MostProtocols][numReasons]atomic.Uint64
+	latency [MostProtocols]latency
 
 	takeovers atomic.Uint64
 }

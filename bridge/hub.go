@@ -17,6 +17,8 @@ import (
 // Bus carries messages. What is published on it comes back by Hub.Deliver,
 // before Publish returns where the bus is embedded.
 type Bus interface {
+	// Protocol is that of its clients.
+	Protocol() Protocol
 	// Publish puts a message on the channels' topics. An error means that
 	// some protocol did not take it.
 	Publish(*Message) error
@@ -50,7 +52,7 @@ type Options struct {
 type Hub struct {
 	opts     Options
 	bus      Bus
-	links    [numProtocols]*Link
+	links    [MostProtocols]*Link
 	taps     []*Link
 	patience time.Duration // the longest of the links'
 	counters Counters
@@ -72,8 +74,8 @@ type Hub struct {
 	wake     chan struct{}            // there is something in dirty
 	departed chan struct{}            // a sender with a name was forgotten
 
-	registrations uint64            // so far
-	attached      [numProtocols]int // attachments on all channels
+	registrations uint64             // so far
+	attached      [MostProtocols]int // attachments on all channels
 
 	order atomic.Uint64 // of the newest message
 }
@@ -136,7 +138,7 @@ func (h *Hub) AddLink(p Protocol, size int, patience time.Duration) *Link {
 // Links returns the links by protocol; nil where a protocol has none.
 func (h *Hub) Links() map[Protocol]*Link {
 	links := map[Protocol]*Link{}
-	for _, p := range Protocols {
+	for _, p := range Protocols() {
 		if h.links[p] != nil {
 			links[p] = h.links[p]
 		}

@@ -18,6 +18,7 @@ import (
 // loop is a bus on which everything comes back.
 type loop struct{ h *bridge.Hub }
 
+func (l loop) Protocol() bridge.Protocol          { return viaMQTT }
 func (l loop) Publish(m *bridge.Message) error    { return l.h.Deliver(m) }
 func (loop) PublishRetained(string, []byte) error { return nil }
 
@@ -57,7 +58,7 @@ func TestNothingIsAnsweredThatIsNotOnDisk(t *testing.T) {
 		}
 		defer h.Release(reg)
 		wait, err := h.JoinCallback(reg.Sender(), []bridge.Channel{5}, "http://x", false, false, func(bridge.Channel) *bridge.Attachment {
-			return &bridge.Attachment{Via: bridge.HTTP, Broadcasts: true, Sends: true, URL: "http://x"}
+			return &bridge.Attachment{Via: viaHTTP, Returns: true, Broadcasts: true, Sends: true, URL: "http://x"}
 		})
 		require.NoError(t, err)
 		return wait()
@@ -98,17 +99,17 @@ func TestACallbackJoinedAgainMissesNothing(t *testing.T) {
 	var last *bridge.Attachment
 	join := func(url string, replays bool) {
 		_, err := h.JoinCallback(s, []bridge.Channel{5}, url, false, replays, func(bridge.Channel) *bridge.Attachment {
-			last = &bridge.Attachment{Via: bridge.HTTP, Broadcasts: true, Sends: true, URL: url, Replays: replays, Ended: func() {}}
+			last = &bridge.Attachment{Via: viaHTTP, Returns: true, Broadcasts: true, Sends: true, URL: url, Replays: replays, Ended: func() {}}
 			return last
 		})
 		require.NoError(t, err)
 	}
 	say := func() *bridge.Message {
-		_, err := h.Publish(s, bridge.Publication{Channels: []bridge.Channel{5}, Via: bridge.HTTP})
+		_, err := h.Publish(s, bridge.Publication{Channels: []bridge.Channel{5}, Via: viaHTTP})
 		require.NoError(t, err)
 		return bus.on[len(bus.on)-1]
 	}
-	require.NoError(t, h.Attach(s, 5, &bridge.Attachment{Via: bridge.HTTP, Broadcasts: true}))
+	require.NoError(t, h.Attach(s, 5, &bridge.Attachment{Via: viaHTTP, Returns: true, Broadcasts: true}))
 	before := say()
 	join("http://x", false)
 	assert.False(t, last.Wants(before), "it came later")
@@ -145,31 +146,31 @@ func TestTheNewestRegistrationSpeaksByTheName(t *testing.T) {
 
 func TestPatienceIsForAllOfACall(t *testing.T) {
 	h := newHub(t, nil)
-	h.AddLink(bridge.TCP, 1, 100*time.Millisecond) // nobody runs it: full at once
+	h.AddLink(viaTCP, 1, 100*time.Millisecond) // nobody runs it: full at once
 	var ids []bridge.SenderID
 	var first *bridge.Sender
 	for range 20 {
 		first = h.RegisterWire(func() {}).Sender()
-		require.NoError(t, h.Attach(first, 5, &bridge.Attachment{Via: bridge.TCP, Broadcasts: true, Sends: true}))
+		require.NoError(t, h.Attach(first, 5, &bridge.Attachment{Via: viaTCP, Broadcasts: true, Sends: true}))
 		ids = append(ids, first.ID())
 	}
 	begin := time.Now()
-	_, err := h.Publish(first, bridge.Publication{Type: bridge.Send, Channels: []bridge.Channel{5}, Receivers: ids, Via: bridge.TCP, Wait: true})
+	_, err := h.Publish(first, bridge.Publication{Type: bridge.Send, Channels: []bridge.Channel{5}, Receivers: ids, Via: viaTCP, Wait: true})
 	require.Error(t, err)
 	assert.Less(t, time.Since(begin), time.Second)
-	assert.EqualValues(t, 19, h.Counters().Dropped(bridge.TCP, bridge.LinkFull))
+	assert.EqualValues(t, 19, h.Counters().Dropped(viaTCP, bridge.LinkFull))
 }
 
 func TestALinkThatHasEndedRefuses(t *testing.T) {
 	h := newHub(t, nil)
-	l := h.AddLink(bridge.TCP, 10, time.Hour)
+	l := h.AddLink(viaTCP, 10, time.Hour)
 	s := h.RegisterWire(func() {}).Sender()
-	require.NoError(t, h.Attach(s, 5, &bridge.Attachment{Via: bridge.TCP, Broadcasts: true, Sends: true}))
+	require.NoError(t, h.Attach(s, 5, &bridge.Attachment{Via: viaTCP, Broadcasts: true, Sends: true}))
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
 	l.Run(ended, func([]bridge.Job) {})
 	reports := make(chan bridge.Report, 1)
-	_, err := h.Publish(s, bridge.Publication{Channels: []bridge.Channel{5}, Via: bridge.TCP, Wait: true, Report: func(r bridge.Report) { reports <- r }})
+	_, err := h.Publish(s, bridge.Publication{Channels: []bridge.Channel{5}, Via: viaTCP, Wait: true, Report: func(r bridge.Report) { reports <- r }})
 	require.Error(t, err)
 	assert.Equal(t, map[string]int{"tcp": 1}, (<-reports).Dropped, "its report completes all the same")
 	assert.True(t, l.Idle())
@@ -178,7 +179,7 @@ func TestALinkThatHasEndedRefuses(t *testing.T) {
 func TestNoEchoIsOfBroadcastsOnly(t *testing.T) {
 	h := newHub(t, nil)
 	s := h.RegisterWire(func() {}).Sender()
-	a := &bridge.Attachment{Via: bridge.HTTP, Broadcasts: true, Sends: true, NoEcho: true}
+	a := &bridge.Attachment{Via: viaHTTP, Returns: true, Broadcasts: true, Sends: true, NoEcho: true}
 	require.NoError(t, h.Attach(s, 5, a))
 	assert.False(t, a.Wants(&bridge.Message{Sender: s.ID()}))
 	assert.True(t, a.Wants(&bridge.Message{Type: bridge.Send, Sender: s.ID(), Receiver: s.ID()}))
@@ -189,10 +190,10 @@ func TestChannelsPerSenderAreBounded(t *testing.T) {
 	s := h.RegisterWire(func() {}).Sender()
 	a := map[bridge.Channel]*bridge.Attachment{}
 	for c := range bridge.Channel(4) {
-		a[c+1] = &bridge.Attachment{Via: bridge.UDP, Broadcasts: true}
+		a[c+1] = &bridge.Attachment{Via: viaUDP, Broadcasts: true}
 		err := h.Attach(s, c+1, a[c+1])
 		assert.Equal(t, c >= 2, err != nil, "channel %d", c+1)
 	}
 	h.Detach(a[1])
-	assert.NoError(t, h.Attach(s, 9, &bridge.Attachment{Via: bridge.UDP, Broadcasts: true}))
+	assert.NoError(t, h.Attach(s, 9, &bridge.Attachment{Via: viaUDP, Broadcasts: true}))
 }

@@ -53,17 +53,20 @@ func NewLink(p Protocol, c *Counters, size int, patience time.Duration) *Link {
 	return &Link{protocol: p, counters: c, jobs: make(chan Job, size), patience: patience}
 }
 
+// Protocol is the one whose members it serves; of a tap, the bus's.
+func (l *Link) Protocol() Protocol { return l.protocol }
+
 // TakeEverything makes the link get every message, also those that no member of
 // its protocol is to have. It is called once, before the first.
 func (l *Link) TakeEverything() { l.everything = true }
 
 // AddTap gives a part of the gateway that is no member each broadcast that it
 // wants, once, before the first message. Publishers never wait for a tap: what
-// does not fit into its queue of size messages and bytes is counted as a drop of p. Wants
+// does not fit into its queue of size messages and bytes is counted as a drop of the bus. Wants
 // is called in the publisher's goroutine, so it decides at once and changes
 // nothing. The tap's jobs are for nobody.
-func (h *Hub) AddTap(p Protocol, size, bytes int, wants func(*Message) bool) *Link {
-	l := NewLink(p, &h.counters, size, 0)
+func (h *Hub) AddTap(size, bytes int, wants func(*Message) bool) *Link {
+	l := NewLink(h.bus.Protocol(), &h.counters, size, 0)
 	l.wants, l.bytesMost = wants, int64(bytes)
 	h.taps = append(h.taps, l)
 	return l

@@ -118,7 +118,7 @@ func (h *Hub) managedLocked(id SenderID) (*Sender, error) {
 
 func (h *Hub) infoLocked(s *Sender) SenderInfo {
 	info := SenderInfo{ID: s.id, Name: s.Name(), Channels: len(s.joined), Protected: s.protected, Held: s.held}
-	var via [numProtocols]bool
+	var via [MostProtocols]bool
 	for _, hold := range s.holds {
 		if at := hold.via.Load(); at > 0 {
 			via[at-1] = true
@@ -130,10 +130,10 @@ func (h *Hub) infoLocked(s *Sender) SenderInfo {
 			via[a.Via] = true
 			// A callback does not count, only what it accepts does; nor does a
 			// stream that has ended. What is held says more of the others.
-			info.Here = info.Here || a.Via == HTTP && a.URL == "" && a.lingers == 0
+			info.Here = info.Here || a.Returns && a.URL == "" && a.lingers == 0
 		}
 	}
-	for _, p := range Protocols {
+	for _, p := range Protocols() {
 		if via[p] {
 			info.Via = append(info.Via, p)
 		}
@@ -222,7 +222,7 @@ func (h *Hub) FreshToken(id SenderID) (token string, err error) {
 func (h *Hub) manage(id SenderID, change func(*Sender) error) error {
 	h.mu.Lock()
 	s, err := h.managedLocked(id)
-	if err == nil && !h.keepLocked(s, HTTP) { // what is done to it is remembered
+	if err == nil && !h.rememberLocked(s) { // what is done to it is remembered
 		err = tooManySenders(h.opts.Limits.Senders)
 	}
 	if err == nil {

@@ -60,11 +60,11 @@ func TestWhoIsHere(t *testing.T) {
 	web, err := h.RegisterWeb(bridge.Web{Name: "page"})
 	require.NoError(t, err)
 	page, _ := h.SenderByID(web.ID)
-	device := bridge.NewDevice(h, bridge.UDP, false, nil)
+	device := bridge.NewDevice(h, viaUDP, false, nil)
 	device.Register(func() {})
 	away, err := h.RegisterName(bridge.Naming{Name: "tablet", Lasting: true}, func() {})
 	require.NoError(t, err)
-	away.Away(bridge.MQTT)
+	away.Away(viaMQTT)
 	names := func(f bridge.SenderFilter) (ids []bridge.SenderID) {
 		list, _ := h.Senders(f, 0, 10)
 		for _, s := range list {
@@ -72,19 +72,19 @@ func TestWhoIsHere(t *testing.T) {
 		}
 		return ids
 	}
-	yes, no, udp, mqtt := true, false, bridge.UDP, bridge.MQTT
+	yes, no, udp, mqtt := true, false, viaUDP, viaMQTT
 	assert.Equal(t, []bridge.SenderID{device.Sender().ID()}, names(bridge.SenderFilter{Here: &yes}))
 	assert.ElementsMatch(t, []bridge.SenderID{web.ID, away.Sender().ID()}, names(bridge.SenderFilter{Here: &no}))
 	assert.Equal(t, []bridge.SenderID{device.Sender().ID()}, names(bridge.SenderFilter{Via: &udp}))
 	assert.Equal(t, []bridge.SenderID{away.Sender().ID()}, names(bridge.SenderFilter{Via: &mqtt}))
-	stream := &bridge.Attachment{Via: bridge.HTTP, Broadcasts: true}
+	stream := &bridge.Attachment{Via: viaHTTP, Returns: true, Broadcasts: true}
 	require.NoError(t, h.Attach(page, 5, stream))
 	info, err := h.SenderInfo(web.ID)
 	require.NoError(t, err)
 	assert.True(t, info.Here)
 	assert.Equal(t, 1, info.Channels)
 	h.Detach(stream)
-	away.Present(bridge.MQTT)
+	away.Present(viaMQTT)
 	assert.ElementsMatch(t, []bridge.SenderID{device.Sender().ID(), away.Sender().ID()}, names(bridge.SenderFilter{Here: &yes}))
 }
 

@@ -88,7 +88,7 @@ func (h *Hub) MemberCounts() (attachments map[Protocol]int, senders int) {
 	attachments = map[Protocol]int{}
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	for _, p := range Protocols {
+	for _, p := range Protocols() {
 		attachments[p] = h.attached[p]
 	}
 	return attachments, len(h.senders)

@@ -14,6 +14,7 @@ type Attachment struct {
 	NoEcho     bool        // its sender's own broadcasts are not for it
 	Broadcasts bool        // it gets broadcasts, and makes its sender a member
 	Sends      bool        // its sender can be sent to
+	Returns    bool        // its receiver comes and goes: the membership may linger for it, and ends to do so when it is back
 	Replays    bool        // it has been given what was said before, so it takes what is on its way
 	dead       atomic.Bool // out of its lists, which may still hold it
 
@@ -56,8 +57,7 @@ func (m *membership) has(f func(*Attachment) bool) bool { return slices.Contains
 type channel struct {
 	id          Channel
 	members     map[SenderID]*membership // guarded by Hub.mu
-	lists       [numProtocols]list       // who gets broadcasts, read without a lock
-	lingering   atomic.Int32             // memberships whose stream has ended
+	lists       []list                   // by protocol: who gets broadcasts, read without a lock
 	lastMessage atomic.Int64             // Unix milliseconds; 0: none yet
 }
 
@@ -66,8 +66,9 @@ type channel struct {
 // half of the list is, so a thousand leaves do not copy a thousand slices.
 // Changes are made under Hub.mu.
 type list struct {
-	p    atomic.Pointer[[]*Attachment]
-	dead int
+	p         atomic.Pointer[[]*Attachment]
+	dead      int
+	lingering atomic.Int32 // memberships whose stream has ended
 }
 
 func (l *list) load() []*Attachment {
@@ -135,7 +136,7 @@ func (h *Hub) attachLocked(s *Sender, c Channel, a *Attachment) error {
 		ch.lists[a.Via].add(a)
 	}
 	for _, old := range slices.Clone(m.attachments) {
-		if old.lingers != 0 && a.Via == HTTP {
+		if old.lingers != 0 && a.Returns {
 			h.detachLocked(old)
 		}
 	}
@@ -176,10 +177,10 @@ func (h *Hub) DetachLingering(a *Attachment) {
 	if !attached || h.opts.Linger <= 0 || m.sender.gone {
 		return
 	}
-	if m.has(func(o *Attachment) bool { return o.Via == HTTP }) {
+	if m.has(func(o *Attachment) bool { return o.Returns }) {
 		return // another stream or callback holds it anyway
 	}
-	ghost := &Attachment{Via: a.Via, NoEcho: a.NoEcho, Broadcasts: true, Sends: true, lingers: h.now().Sub(h.begun) + h.opts.Linger}
+	ghost := &Attachment{Via: a.Via, Returns: true, NoEcho: a.NoEcho, Broadcasts: true, Sends: true, lingers: h.now().Sub(h.begun) + h.opts.Linger}
 	ghost.dead.Store(true)
 	if m.sender.joined.get(m.channel.id) == nil { // it was the last: the membership starts again
 		m = &membership{sender: m.sender, channel: h.channelLocked(m.channel.id)}
@@ -190,7 +191,7 @@ func (h *Hub) DetachLingering(a *Attachment) {
 	m.attachments = append(m.attachments, ghost)
 	h.attached[ghost.Via]++
 	h.ghosts[ghost] = struct{}{}
-	m.channel.lingering.Add(1)
+	m.channel.lists[ghost.Via].lingering.Add(1)
 	h.touchLocked(m.channel.id)
 }
 
@@ -207,7 +208,7 @@ func (h *Hub) detachLocked(a *Attachment) {
 	h.attached[a.Via]--
 	switch {
 	case a.lingers != 0:
-		m.channel.lingering.Add(-1)
+		m.channel.lists[a.Via].lingering.Add(-1)
 		delete(h.ghosts, a)
 	case a.Broadcasts && h.links[a.Via] != nil:
 		m.channel.lists[a.Via].remove(a)
@@ -234,7 +235,7 @@ func (h *Hub) leaveLocked(m *membership) []*Attachment {
 func (h *Hub) channelLocked(c Channel) *channel {
 	ch := h.channels[c]
 	if ch == nil {
-		ch = &channel{id: c, members: map[SenderID]*membership{}}
+		ch = &channel{id: c, members: map[SenderID]*membership{}, lists: make([]list, len(names))}
 		h.channels[c] = ch
 	}
 	return ch

@@ -14,25 +14,6 @@ type SenderID uint32
 // Channel is a channel's number. 0 is never a valid channel.
 type Channel uint32
 
-// Protocol is the way by which a message came in, or a member is reached.
-type Protocol uint8
-
-// The protocols. Their order is that of every table indexed by Protocol.
-const (
-	UDP Protocol = iota
-	TCP
-	HTTP
-	MQTT
-	numProtocols
-)
-
-// Protocols lists every protocol, for those who render tables of them.
-var Protocols = [...]Protocol{UDP, TCP, HTTP, MQTT}
-
-func (p Protocol) String() string {
-	return [...]string{"udp", "tcp", "http", "mqtt"}[p]
-}
-
 // Type tells a broadcast from a targeted send.
 type Type uint8
 

@@ -20,8 +20,8 @@ type Report struct {
 // releases it once; the last one completes the report.
 type report struct {
 	refs    atomic.Int64
-	offered [numProtocols]atomic.Int64
-	dropped [numProtocols]atomic.Int64
+	offered [MostProtocols]atomic.Int64
+	dropped [MostProtocols]atomic.Int64
 	base    Report
 	done    func(Report)
 }
@@ -38,7 +38,7 @@ func (r *report) release() {
 	}
 	out := r.base
 	out.Offered, out.Dropped = map[string]int{}, map[string]int{}
-	for _, p := range Protocols {
+	for _, p := range Protocols() {
 		if n := r.offered[p].Load(); n > 0 {
 			out.Offered[p.String()] = int(n)
 		}

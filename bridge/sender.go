@@ -82,6 +82,7 @@ type Registration struct {
 
 // Web is a request to register over HTTP (docs/http.md, "Who may use an id").
 type Web struct {
+	Via       Protocol
 	SecretKey string
 	Name      string // optional
 	Protected bool   // the name is given again only against its token
@@ -134,7 +135,7 @@ func (h *Hub) webSenderLocked(r Web) (*Sender, error) {
 	if s == nil {
 		s = h.newSenderLocked(r.Name)
 	}
-	if !h.keepLocked(s, HTTP) {
+	if !h.keepLocked(s, r.Via) {
 		if len(s.holds) == 0 {
 			h.forgetLocked(s)
 		}

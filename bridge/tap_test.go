@@ -14,14 +14,14 @@ import (
 // nobody when it is full.
 func TestATap(t *testing.T) {
 	h := newHub(t, nil)
-	tap := h.AddTap(bridge.MQTT, 3, 1000, func(m *bridge.Message) bool { return m.Channel == 5 })
+	tap := h.AddTap(3, 1000, func(m *bridge.Message) bool { return m.Channel == 5 })
 	s := h.RegisterWire(func() {}).Sender()
 	for _, c := range []bridge.Channel{5, 6} {
-		require.NoError(t, h.Attach(s, c, &bridge.Attachment{Via: bridge.UDP, Broadcasts: true, Sends: true}))
+		require.NoError(t, h.Attach(s, c, &bridge.Attachment{Via: viaUDP, Broadcasts: true, Sends: true}))
 	}
 	reports := make(chan bridge.Report, 100)
 	say := func(p bridge.Publication) {
-		p.Wait, p.Via, p.Report = true, bridge.UDP, func(r bridge.Report) { reports <- r }
+		p.Wait, p.Via, p.Report = true, viaUDP, func(r bridge.Report) { reports <- r }
 		_, err := h.Publish(s, p)
 		require.NoError(t, err)
 	}
@@ -32,7 +32,7 @@ func TestATap(t *testing.T) {
 	for i := range 5 {
 		say(bridge.Publication{Channels: []bridge.Channel{5}, Content: bridge.Content{Data: []byte{byte(i)}}})
 	}
-	assert.EqualValues(t, 2, h.Counters().Dropped(bridge.MQTT, bridge.LinkFull))
+	assert.EqualValues(t, 2, h.Counters().Dropped(viaMQTT, bridge.LinkFull))
 	assert.False(t, tap.Idle())
 	got := ""
 	ended, cancel := context.WithCancel(context.Background())
@@ -40,7 +40,7 @@ func TestATap(t *testing.T) {
 	tap.Run(ended, func(jobs []bridge.Job) {
 		for _, j := range jobs {
 			got += string(j.Message.Data)
-			j.Done(h.Counters(), bridge.MQTT, 0, 0)
+			j.Done(h.Counters(), viaMQTT, 0, 0)
 		}
 	})
 	assert.Equal(t, "\x00\x01\x02", got)
@@ -49,7 +49,7 @@ func TestATap(t *testing.T) {
 	for range 7 {
 		assert.Empty(t, (<-reports).Offered)
 	}
-	_, out := h.Counters().Messages(bridge.MQTT)
+	_, out := h.Counters().Messages(viaMQTT)
 	assert.Zero(t, out)
 }
 

@@ -94,11 +94,11 @@ func (h *Hub) Admit(s *Sender, a Address, content Content) (*Message, error) {
 	if !ok {
 		return nil, fault(UnjoinedReceiver, "topic", "receiver %d has not joined channel %d", a.Receiver, a.Channel)
 	}
-	h.counters.In(MQTT, 1)
+	h.counters.In(h.bus.Protocol(), 1)
 	now := h.now()
 	return &Message{
 		ID: h.ids.next(now), Time: now, Type: a.Type, Channel: a.Channel, Sender: s.id, Name: s.Name(),
-		Receiver: a.Receiver, Hint: content.Hint, Data: content.Data, Via: MQTT, Wait: true, order: h.order.Add(1),
+		Receiver: a.Receiver, Hint: content.Hint, Data: content.Data, Via: h.bus.Protocol(), Wait: true, order: h.order.Add(1),
 		patience: time.Now().Add(h.patience),
 	}, nil
 }
@@ -170,13 +170,14 @@ func (h *Hub) Deliver(m *Message) error {
 		return h.deliverSend(m)
 	}
 	h.tap(m)
-	h.counters.Drop(HTTP, Away, int(ch.lingering.Load()))
 	var failed error
-	for p, l := range h.links {
+	for p := range ch.lists {
+		list, l := &ch.lists[p], h.links[p]
+		h.counters.Drop(Protocol(p), Away, int(list.lingering.Load()))
 		if l == nil {
 			continue
 		}
-		if to := ch.lists[p].load(); len(to) > 0 || l.everything {
+		if to := list.load(); len(to) > 0 || l.everything {
 			failed = cmp.Or(h.hand(l, m, to), failed)
 		}
 	}
@@ -199,13 +200,13 @@ func (h *Hub) newlyHeard(c Channel) *channel {
 }
 
 func (h *Hub) deliverSend(m *Message) error {
-	var to [numProtocols][]*Attachment
+	var to [MostProtocols][]*Attachment
 	h.mu.RLock()
 	if s := h.senders[m.Receiver]; s != nil && s.joined.get(m.Channel) != nil {
 		for _, a := range s.joined.get(m.Channel).attachments {
 			switch {
 			case a.lingers != 0:
-				h.counters.Drop(HTTP, Away, 1)
+				h.counters.Drop(a.Via, Away, 1)
 			case a.Sends:
 				to[a.Via] = append(to[a.Via], a)
 			}

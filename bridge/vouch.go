@@ -135,11 +135,18 @@ func (h *Hub) mayNameLocked(name, user string) error {
 // keepLocked has a sender remembered from now on. It reports false, and counts
 // that, where too many are remembered already.
 func (h *Hub) keepLocked(s *Sender, via Protocol) bool {
+	kept := h.rememberLocked(s)
+	if !kept {
+		h.counters.Drop(via, Limit, 1)
+	}
+	return kept
+}
+
+func (h *Hub) rememberLocked(s *Sender) bool {
 	if s.place > 0 {
 		return true
 	}
 	if h.opts.Limits.Senders > 0 && len(h.kept) >= h.opts.Limits.Senders {
-		h.counters.Drop(via, Limit, 1)
 		return false
 	}
 	h.kept = append(h.kept, s)

@@ -92,7 +92,7 @@ func (g *Gateway) publishInfo() error {
 
 // messagesIn counts what came in since the start, by all protocols.
 func (g *Gateway) messagesIn() (n uint64) {
-	for _, p := range bridge.Protocols {
+	for _, p := range bridge.Protocols() {
 		in, _ := g.hub.Counters().Messages(p)
 		n += in
 	}

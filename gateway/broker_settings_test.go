@@ -20,7 +20,7 @@ import (
 // overLimit requires that a refusal was counted, and logged with its setting.
 func (r *running) overLimit(setting string) {
 	r.t.Helper()
-	eventually(r.t, "it is counted", func() bool { return r.dropped(bridge.MQTT, bridge.Limit) > 0 })
+	eventually(r.t, "it is counted", func() bool { return r.dropped(viaMQTT, bridge.Limit) > 0 })
 	eventually(r.t, "it is logged", func() bool { return strings.Contains(r.log.String(), "("+setting+")") })
 }
 
@@ -48,7 +48,7 @@ func testSessionQueueBytes(t *testing.T) {
 	r := start(t, func(c *config.Config) { c.MQTT.SessionQueueBytes = 200_000 })
 	flood := flooder(r)
 	stuckMQTT(r)
-	for i := 0; r.dropped(bridge.MQTT, bridge.QueueFull) == 0; i++ {
+	for i := 0; r.dropped(viaMQTT, bridge.QueueFull) == 0; i++ {
 		flood()
 		require.Less(t, i, 500, "nothing was dropped")
 	}
@@ -181,7 +181,7 @@ func testQueueBytes(t *testing.T) {
 		require.NoError(t, wait(pub.Publish("for/greedy", 1, false, strings.Repeat("x", 50_000))))
 	}
 	require.NoError(t, wait(pub.Publish("for/modest", 1, false, "mine")))
-	eventually(t, "it is counted", func() bool { return r.dropped(bridge.MQTT, bridge.QueueFull) > 10 })
+	eventually(t, "it is counted", func() bool { return r.dropped(viaMQTT, bridge.QueueFull) > 10 })
 	assert.Contains(t, r.log.String(), "limits.mqtt_queue_bytes")
 	r.stop()
 	r = start(t, func(c *config.Config) { c.DataDir, c.Limits.MQTTQueueBytes = dir, 256<<10 })

@@ -44,17 +44,17 @@ type entrance struct {
 }
 
 var entrances = []entrance{
-	{name: "http", via: bridge.HTTP, reason: auth.WrongKey, right: key, show: showHTTP},
-	{name: "operator's key", via: bridge.HTTP, reason: auth.WrongKey, right: "an admin key", show: showOperator(`{"key":%q}`)},
-	{name: "operator's password", via: bridge.HTTP, reason: auth.WrongPassword, right: "guest-pass", show: showOperator(`{"user":"guest","password":%q}`)},
-	{name: "mqtt 3.1.1", via: bridge.MQTT, reason: auth.WrongKey, right: key, show: showMQTT(4, "x")},
-	{name: "mqtt 5", via: bridge.MQTT, reason: auth.WrongKey, right: key, show: showMQTT(5, "x")},
-	{name: "mqtt user", via: bridge.MQTT, reason: auth.WrongPassword, right: "guest-pass", show: showMQTT(5, "guest")},
-	{name: "mqtt over websocket", via: bridge.MQTT, reason: auth.WrongKey, right: key, show: showSocket},
-	{name: "tcp K", via: bridge.TCP, reason: auth.WrongKey, right: key, show: showWire("tcp", basicKey)},
-	{name: "tcp r", via: bridge.TCP, reason: auth.WrongKey, right: key, show: showWire("tcp", register)},
-	{name: "udp K", via: bridge.UDP, reason: auth.WrongKey, right: key, show: showWire("udp", basicKey), datagram: true},
-	{name: "udp r", via: bridge.UDP, reason: auth.WrongKey, right: key, show: showWire("udp", register), datagram: true},
+	{name: "http", via: viaHTTP, reason: auth.WrongKey, right: key, show: showHTTP},
+	{name: "operator's key", via: viaHTTP, reason: auth.WrongKey, right: "an admin key", show: showOperator(`{"key":%q}`)},
+	{name: "operator's password", via: viaHTTP, reason: auth.WrongPassword, right: "guest-pass", show: showOperator(`{"user":"guest","password":%q}`)},
+	{name: "mqtt 3.1.1", via: viaMQTT, reason: auth.WrongKey, right: key, show: showMQTT(4, "x")},
+	{name: "mqtt 5", via: viaMQTT, reason: auth.WrongKey, right: key, show: showMQTT(5, "x")},
+	{name: "mqtt user", via: viaMQTT, reason: auth.WrongPassword, right: "guest-pass", show: showMQTT(5, "guest")},
+	{name: "mqtt over websocket", via: viaMQTT, reason: auth.WrongKey, right: key, show: showSocket},
+	{name: "tcp K", via: viaTCP, reason: auth.WrongKey, right: key, show: showWire("tcp", basicKey)},
+	{name: "tcp r", via: viaTCP, reason: auth.WrongKey, right: key, show: showWire("tcp", register)},
+	{name: "udp K", via: viaUDP, reason: auth.WrongKey, right: key, show: showWire("udp", basicKey), datagram: true},
+	{name: "udp r", via: viaUDP, reason: auth.WrongKey, right: key, show: showWire("udp", register), datagram: true},
 }
 
 // from dials from an address of loopback.
@@ -151,7 +151,7 @@ func showWire(network string, request func(string) []byte) func(*running, string
 	return func(r *running, address, key string) string {
 		conn := r.wireFrom(network, address)
 		defer conn.Close()
-		said, _ := r.askFor(conn, map[string]bridge.Protocol{"udp": bridge.UDP, "tcp": bridge.TCP}[network], request(key))
+		said, _ := r.askFor(conn, map[string]bridge.Protocol{"udp": viaUDP, "tcp": viaTCP}[network], request(key))
 		return said
 	}
 }
@@ -340,7 +340,7 @@ func TestForgedSourcesLockOutNobodyWhoProvedHisAddress(t *testing.T) {
 
 	half := r.wireFrom("udp", "127.5.0.1") // has a cookie, when its source is drained
 	defer half.Close()
-	said, answer := r.askFor(half, bridge.UDP, register(key))
+	said, answer := r.askFor(half, viaUDP, register(key))
 	require.Equal(t, in, said)
 	c, err := frame.Parse(answer)
 	require.NoError(t, err)
@@ -356,7 +356,7 @@ func TestForgedSourcesLockOutNobodyWhoProvedHisAddress(t *testing.T) {
 	assert.Equal(t, later, udpR(r, "127.5.0.2", key))
 	assert.Equal(t, later, udpR(r, "127.5.0.1", key), "without the cookie")
 	assert.Equal(t, in, udpR(r, "127.0.0.1", key), "it has proved its address")
-	said, answer = r.askFor(half, bridge.UDP, registerWith(key, cookie))
+	said, answer = r.askFor(half, viaUDP, registerWith(key, cookie))
 	assert.Equal(t, in, said)
 	assert.Equal(t, byte(frame.Answer), answer[0])
 	assert.Equal(t, in, udpR(r, "127.5.0.1", key), "it has a session now")
@@ -405,7 +405,7 @@ func TestTheRightPasswordGetsInDuringAnAttack(t *testing.T) {
 		})
 	}
 	connected.Wait()
-	hashed := r.g.Gate().Refused(bridge.MQTT, auth.WrongPassword)
+	hashed := r.g.Gate().Refused(viaMQTT, auth.WrongPassword)
 	began := time.Now()
 	told := showMQTT(5, "guest")(r, "127.0.0.1", "guest-pass")
 	for told != in && time.Since(began) < time.Minute { // a slow machine may be busy, and says so; a client comes again
@@ -415,7 +415,7 @@ func TestTheRightPasswordGetsInDuringAnAttack(t *testing.T) {
 	took := time.Since(began)
 	assert.Equal(t, in, told)
 	t.Logf("the right password took %s: %d wrong ones were hashed before it came, %d until it was known, %d of %d connections were there still", took,
-		hashed, r.g.Gate().Refused(bridge.MQTT, auth.WrongPassword)-hashed, attackers-over.Load(), attackers)
+		hashed, r.g.Gate().Refused(viaMQTT, auth.WrongPassword)-hashed, attackers-over.Load(), attackers)
 	began = time.Now()
 	assert.Equal(t, in, showMQTT(4, "guest")(r, "127.0.0.1", "guest-pass"))
 	assert.Less(t, time.Since(began), r.cfg.MQTT.ConnectTimeout, "who was right once does not wait for a hash")

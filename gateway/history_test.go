@@ -137,7 +137,7 @@ func TestATimeToLiveHoldsEverywhere(t *testing.T) {
 	assert.Equal(t, []string{"the end"}, r.missed()[:1])
 	out := run(t, program(t, "mosquitto_sub"), append(sub, "-C", "1", "-W", "10")...)
 	assert.Equal(t, "the end\n", out)
-	for _, p := range []bridge.Protocol{bridge.UDP, bridge.TCP, bridge.MQTT} {
+	for _, p := range []bridge.Protocol{viaUDP, viaTCP, viaMQTT} {
 		assert.Equal(t, 2, r.dropped(p, bridge.Expired), p.String())
 	}
 }
@@ -153,7 +153,7 @@ func testMailboxTimeout(t *testing.T) {
 	}
 	status, _ := r.call("GET", fmt.Sprintf("/messages?sender=%d&wait=1", id), "", "")
 	require.Equal(t, 200, status)
-	eventually(t, "it leaves", func() bool { n, _ := r.g.Hub().MemberCounts(); return n[bridge.HTTP] == 0 })
+	eventually(t, "it leaves", func() bool { n, _ := r.g.Hub().MemberCounts(); return n[viaHTTP] == 0 })
 	status, _ = r.call("GET", fmt.Sprintf("/messages?sender=%d", id), "", "")
 	assert.Equal(t, 404, status)
 }

@@ -215,9 +215,9 @@ func TestDescriptionsWithFaults(t *testing.T) {
 			}
 			return -1
 		}, path))
-		before := r.dropped(bridge.HTTP, bridge.Malformed)
+		before := r.dropped(viaHTTP, bridge.Malformed)
 		d.broadcast(5, []byte(description))
-		eventually(t, path+" is counted", func() bool { return r.dropped(bridge.HTTP, bridge.Malformed) == before+1 })
+		eventually(t, path+" is counted", func() bool { return r.dropped(viaHTTP, bridge.Malformed) == before+1 })
 		eventually(t, path+" is logged", func() bool { return strings.Contains(r.log.String(), `fault="`+path) })
 		assert.Equal(t, description, h.event(t).Attributes["text"], "it can be looked at")
 	}

@@ -63,7 +63,7 @@ func testHomeAssistantDevices(t *testing.T) {
 	first.broadcast(5, []byte(balcony))
 	h.until("the first is there", func(s houseStates) bool { return s.States["sensor.balcony_moisture"].Found })
 	second.broadcast(5, []byte(balcony))
-	eventually(t, "the second is counted", func() bool { return r.dropped(bridge.HTTP, bridge.Limit) == 1 })
+	eventually(t, "the second is counted", func() bool { return r.dropped(viaHTTP, bridge.Limit) == 1 })
 	eventually(t, "and the log says why", func() bool { return strings.Contains(r.log.String(), "limits.homeassistant_devices") })
 	first.broadcast(5, []byte(`{"sensors":{}}`))
 	second.broadcast(5, []byte(balcony))

@@ -34,15 +34,15 @@ var doors = map[bridge.Protocol]struct {
 	answers string
 	total   string
 }{
-	bridge.TCP: {
+	viaTCP: {
 		func(r *running) string { return r.at.TCP }, func(*running) string { return string(basicFrame("K", byte(len(key)), key)) },
 		"A", "limits.tcp_connections",
 	},
-	bridge.MQTT: {
+	viaMQTT: {
 		func(r *running) string { return r.at.MQTT }, func(*running) string { return string(mqttConnect(fmt.Sprint(time.Now().UnixNano()), 60)) },
 		"\x20\x02\x00\x00", "limits.mqtt_connections",
 	},
-	bridge.HTTP: {
+	viaHTTP: {
 		func(r *running) string { return r.at.HTTP }, func(*running) string {
 			return fmt.Sprintf("POST /register HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n{\"secret_key\":%q}", len(key)+17, key)
 		},
@@ -75,7 +75,7 @@ func open(conn net.Conn) bool {
 
 // Who is known is never closed for another; strangers make room.
 func testConnectionLimit(t *testing.T, protocol string) {
-	p := map[string]bridge.Protocol{"tcp": bridge.TCP, "mqtt": bridge.MQTT, "http": bridge.HTTP}[protocol]
+	p := map[string]bridge.Protocol{"tcp": viaTCP, "mqtt": viaMQTT, "http": viaHTTP}[protocol]
 	r := start(t, func(c *config.Config) {
 		c.Limits.TCPConnections, c.Limits.MQTTConnections, c.Limits.HTTPConnections = 2, 2, 2
 	})
@@ -122,7 +122,7 @@ func testConnectionsPerAddress(t *testing.T) {
 func testStrangersBytes(t *testing.T) {
 	r := start(t, func(c *config.Config) { c.Limits.StrangersBytes = 64 << 10 })
 	known := r.dialFrom(1, r.at.TCP)
-	require.True(t, r.enters(known, bridge.TCP))
+	require.True(t, r.enters(known, viaTCP))
 	slow := r.dialFrom(2, r.at.TCP)
 	var idle []net.Conn
 	for range 40 {
@@ -138,13 +138,13 @@ func testStrangersBytes(t *testing.T) {
 	}
 	eventually(t, "the others are closed", func() bool { return left() == 15 })
 	assert.True(t, open(idle[39]), "the newest is there")
-	assert.True(t, r.enters(slow, bridge.TCP), "an address with fewer keeps its own")
+	assert.True(t, r.enters(slow, viaTCP), "an address with fewer keeps its own")
 	assert.True(t, open(known))
 	for p := range doors {
 		assert.True(t, r.enters(r.dialFrom(4, doors[p].addr(r)), p), "there is room for another over %s", p)
 	}
 	assert.Contains(t, r.log.String(), "(limits.strangers_bytes)")
-	assert.GreaterOrEqual(t, r.dropped(bridge.TCP, bridge.Limit), 25)
+	assert.GreaterOrEqual(t, r.dropped(viaTCP, bridge.Limit), 25)
 }
 
 // testRegisterTimeout: the first to go is who has taken too long, or else one of the
@@ -159,7 +159,7 @@ func testRegisterTimeout(t *testing.T) {
 		time.Sleep(5 * time.Millisecond) // it takes its time
 		two, three := r.dialFrom(2, r.at.TCP), r.dialFrom(2, r.at.TCP)
 		require.Equal(t, "WW", string([]byte{where(t, two), where(t, three)}))
-		require.True(t, r.enters(r.dialFrom(3, r.at.TCP), bridge.TCP))
+		require.True(t, r.enters(r.dialFrom(3, r.at.TCP), viaTCP))
 		gone := two
 		if timeout == time.Millisecond {
 			gone = alone
@@ -215,7 +215,7 @@ func testUnfinishedBytes(t *testing.T) {
 	_, err = io.ReadFull(second, b)
 	require.NoError(t, err)
 	assert.Equal(t, []byte{0xe0, b[1], 0x97}, b, "DISCONNECT, quota exceeded")
-	assert.Equal(t, 1, r.dropped(bridge.MQTT, bridge.Limit))
+	assert.Equal(t, 1, r.dropped(viaMQTT, bridge.Limit))
 	assert.Contains(t, r.log.String(), "(limits.unfinished_bytes)")
 	_, err = first.Write(make([]byte, 917_504-700_000-6))
 	require.NoError(t, err)
@@ -241,7 +241,7 @@ func testUDPBasic(t *testing.T) {
 	require.Equal(t, "A", registerByHand(t, dial(), true), "what has not been used makes room")
 	assert.Equal(t, "E", registerByHand(t, dial(), true), "what has been does not")
 	assert.Equal(t, "A", registerByHand(t, speaking[0], true), "who is there gets his id again")
-	assert.Equal(t, 2, r.dropped(bridge.UDP, bridge.Limit))
+	assert.Equal(t, 2, r.dropped(viaUDP, bridge.Limit))
 }
 
 // registerByHand returns the first byte of the answer to a K, and uses the id once if

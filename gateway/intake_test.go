@@ -147,7 +147,7 @@ func TestUnfinishedWebSocketMessages(t *testing.T) {
 		_ = conn.SetDeadline(time.Now().Add(200 * time.Millisecond))
 		_, _ = io.WriteString(conn, message)
 	}
-	eventually(t, "some are refused", func() bool { return r.dropped(bridge.HTTP, bridge.Limit) > 400 })
+	eventually(t, "some are refused", func() bool { return r.dropped(viaHTTP, bridge.Limit) > 400 })
 	held := memory() - before
 	_, unfinished := r.g.Intake().Held()
 	t.Logf("%d KiB held, %d KiB counted", held>>10, unfinished>>10)
@@ -262,7 +262,7 @@ func TestADripEnds(t *testing.T) {
 	}
 	registered := func() net.Conn {
 		conn := tcp()
-		require.True(t, r.enters(conn, bridge.TCP))
+		require.True(t, r.enters(conn, viaTCP))
 		return conn
 	}
 	for name, test := range map[string]struct {

@@ -12,7 +12,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"watchtower/bridge"
 	"watchtower/config"
 )
 
@@ -102,7 +101,7 @@ func TestABrowserWithAPageOfSomebodyElse(t *testing.T) {
 	assert.Equal(t, 1, senders, "the form registered nobody")
 	for _, r := range []*running{open, locked} {
 		n, _ := r.g.Hub().MemberCounts()
-		assert.Zero(t, n[bridge.HTTP])
+		assert.Zero(t, n[viaHTTP])
 	}
 
 	_, port, err := net.SplitHostPort(open.at.HTTP)

@@ -19,7 +19,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"watchtower/bridge"
 	"watchtower/config"
 )
 
@@ -205,7 +204,7 @@ func (r *running) streamsAtOnce(accept string) {
 // members counts those over HTTP.
 func (r *running) members() int {
 	n, _ := r.g.Hub().MemberCounts()
-	return n[bridge.HTTP]
+	return n[viaHTTP]
 }
 
 func (r *running) noticesWhoLeaves(accept string, within time.Duration) {

@@ -22,23 +22,23 @@ var reasonTests = map[bridge.Reason]struct {
 	protocol bridge.Protocol
 	provoke  func(*testing.T) *running
 }{
-	bridge.LinkFull:     {bridge.UDP, fillUDP},
-	bridge.QueueFull:    {bridge.HTTP, fillStream},
-	bridge.TooLarge:     {bridge.UDP, tooLargeForUDP},
-	bridge.Malformed:    {bridge.UDP, garbage},
-	bridge.Refused:      {bridge.MQTT, refusedPublish},
-	bridge.Away:         {bridge.HTTP, awayStream},
-	bridge.Disconnected: {bridge.HTTP, leftWithMessages},
-	bridge.Failed:       {bridge.HTTP, failedCallback},
-	bridge.Expired:      {bridge.MQTT, expiredMessage},
-	bridge.Unsendable:   {bridge.UDP, unsendable},
-	bridge.Forgotten:    {bridge.UDP, forgotten},
-	bridge.Limit:        {bridge.MQTT, tooManyRetained},
-	bridge.Forged:       {bridge.UDP, forgedFrame},
-	bridge.Duplicate:    {bridge.UDP, doubledFrames},
-	bridge.Elsewhere:    {bridge.UDP, movedDevice},
-	bridge.Unknown:      {bridge.UDP, lateDelivered},
-	bridge.Truncated:    {bridge.UDP, tooLargeForASession},
+	bridge.LinkFull:     {viaUDP, fillUDP},
+	bridge.QueueFull:    {viaHTTP, fillStream},
+	bridge.TooLarge:     {viaUDP, tooLargeForUDP},
+	bridge.Malformed:    {viaUDP, garbage},
+	bridge.Refused:      {viaMQTT, refusedPublish},
+	bridge.Away:         {viaHTTP, awayStream},
+	bridge.Disconnected: {viaHTTP, leftWithMessages},
+	bridge.Failed:       {viaHTTP, failedCallback},
+	bridge.Expired:      {viaMQTT, expiredMessage},
+	bridge.Unsendable:   {viaUDP, unsendable},
+	bridge.Forgotten:    {viaUDP, forgotten},
+	bridge.Limit:        {viaMQTT, tooManyRetained},
+	bridge.Forged:       {viaUDP, forgedFrame},
+	bridge.Duplicate:    {viaUDP, doubledFrames},
+	bridge.Elsewhere:    {viaUDP, movedDevice},
+	bridge.Unknown:      {viaUDP, lateDelivered},
+	bridge.Truncated:    {viaUDP, tooLargeForASession},
 }
 
 func TestEveryReasonIsProvoked(t *testing.T) {
@@ -72,7 +72,7 @@ func fillUDP(t *testing.T) *running {
 	defer loud.Close()
 	id := joinByHand(t, loud)
 	m := basicFrame("M", id, uint32(5), uint32(1000), make([]byte, 1000))
-	for i := 0; r.dropped(bridge.UDP, bridge.LinkFull) == 0; i++ {
+	for i := 0; r.dropped(viaUDP, bridge.LinkFull) == 0; i++ {
 		require.Less(t, i, 2_000_000, "the link was never full")
 		_, err := loud.Write(m)
 		require.NoError(t, err)
@@ -102,7 +102,7 @@ func fillStream(t *testing.T) *running {
 	r := start(t, func(c *config.Config) { c.HTTP.StreamQueue = 2 })
 	flood := flooder(r)
 	stuckStream(r)
-	for i := 0; r.dropped(bridge.HTTP, bridge.QueueFull) == 0; i++ {
+	for i := 0; r.dropped(viaHTTP, bridge.QueueFull) == 0; i++ {
 		require.Less(t, i, 500)
 		flood()
 	}
@@ -116,7 +116,7 @@ func tooLargeForUDP(t *testing.T) *running {
 	tcp.next(t)
 	tcp.broadcast(5, make([]byte, 1185))
 	assert.Len(t, udp.next(t).data, 1185, "what fits is delivered")
-	assert.Equal(t, 1, r.dropped(bridge.UDP, bridge.TooLarge))
+	assert.Equal(t, 1, r.dropped(viaUDP, bridge.TooLarge))
 	return r
 }
 
@@ -131,7 +131,7 @@ func garbage(t *testing.T) *running {
 		_, err := conn.Write([]byte(f))
 		require.NoError(t, err)
 	}
-	eventually(t, "all are counted", func() bool { return r.dropped(bridge.UDP, bridge.Malformed) == len(frames) })
+	eventually(t, "all are counted", func() bool { return r.dropped(viaUDP, bridge.Malformed) == len(frames) })
 	_, err = conn.Write([]byte("W\x00\x00\x00\x00\x00\x00\x00"))
 	require.NoError(t, err)
 	b := make([]byte, 100)
@@ -148,7 +148,7 @@ func refusedPublish(t *testing.T) *running {
 	require.NoError(t, err)
 	require.NoError(t, wait(c.Publish("watchtower/channels/5/send/9", 1, false, "x")), "3.1.1 is acknowledged")
 	require.NoError(t, wait(c.Publish("watchtower/channels/5/send/9", 1, false, "x")))
-	eventually(t, "it is counted", func() bool { return r.dropped(bridge.MQTT, bridge.Refused) == 2 })
+	eventually(t, "it is counted", func() bool { return r.dropped(viaMQTT, bridge.Refused) == 2 })
 	assert.Contains(t, r.log.String(), "topic=watchtower/channels/5/send/9")
 	return r
 }
@@ -167,7 +167,7 @@ func awayStream(t *testing.T) *running {
 	end := r.follow(fmt.Sprintf("channels=5&sender=%d", id), func([]byte) {})
 	d := r.stream()
 	end()
-	for i := 0; r.dropped(bridge.HTTP, bridge.Away) == 0; i++ {
+	for i := 0; r.dropped(viaHTTP, bridge.Away) == 0; i++ {
 		require.Less(t, i, 5000)
 		d.broadcast(5, []byte("x"))
 		d.next(t)
@@ -192,7 +192,7 @@ func leftWithMessages(t *testing.T) *running {
 		say("x")
 	}
 	eventually(t, "the first is under way, the others wait", func() bool {
-		_, out := r.g.Hub().Counters().Messages(bridge.HTTP)
+		_, out := r.g.Hub().Counters().Messages(viaHTTP)
 		return attempts.Load() > 0 && out >= 6 // to the callback and the stream
 	})
 	r.post("/channels/leave", fmt.Sprintf(`{"sender":%d,"channels":[5]}`, id), nil)

@@ -24,23 +24,23 @@ var refusalTests = map[auth.Reason]struct {
 	protocol bridge.Protocol
 	provoke  func(*running)
 }{
-	auth.WrongKey:      {bridge.TCP, func(r *running) { assert.Equal(r.t, wrong, showWire("tcp", basicKey)(r, "127.0.0.1", "wrong")) }},
-	auth.WrongPassword: {bridge.MQTT, func(r *running) { assert.Equal(r.t, wrong, showMQTT(4, "guest")(r, "127.0.0.1", "wrong")) }},
-	auth.WrongToken: {bridge.HTTP, func(r *running) {
+	auth.WrongKey:      {viaTCP, func(r *running) { assert.Equal(r.t, wrong, showWire("tcp", basicKey)(r, "127.0.0.1", "wrong")) }},
+	auth.WrongPassword: {viaMQTT, func(r *running) { assert.Equal(r.t, wrong, showMQTT(4, "guest")(r, "127.0.0.1", "wrong")) }},
+	auth.WrongToken: {viaHTTP, func(r *running) {
 		status, _ := r.call("GET", fmt.Sprintf("/channels?sender=%d", r.register("").ID), "", "", "Authorization", "Bearer wrong")
 		assert.Equal(r.t, 401, status)
 	}},
-	auth.WrongSender: {bridge.HTTP, func(r *running) {
+	auth.WrongSender: {viaHTTP, func(r *running) {
 		status, _ := r.call("GET", "/channels?sender=1", "", "")
 		assert.Equal(r.t, 401, status)
 	}},
-	auth.Waiting: {bridge.MQTT, func(r *running) {
+	auth.Waiting: {viaMQTT, func(r *running) {
 		for range tries {
 			showMQTT(4, "x")(r, "127.0.0.1", "wrong")
 		}
 		assert.Equal(r.t, later, showMQTT(4, "x")(r, "127.0.0.1", key))
 	}},
-	auth.Busy: {bridge.MQTT, tooManyPasswords},
+	auth.Busy: {viaMQTT, tooManyPasswords},
 }
 
 // tooManyPasswords gives more wrong passwords at once than an address has tries.

@@ -86,7 +86,7 @@ func testSessionQueue(t *testing.T) {
 		for _, s := range []string{"1", "2", "3", "4", "5"} {
 			speaker.broadcast(5, []byte(s))
 		}
-		protocol := map[string]bridge.Protocol{"udp": bridge.UDP, "tcp": bridge.TCP}[network]
+		protocol := map[string]bridge.Protocol{"udp": viaUDP, "tcp": viaTCP}[network]
 		eventually(t, "three are dropped", func() bool { return r.dropped(protocol, bridge.QueueFull) == 3 })
 		require.NoError(t, c.Ping(soon(t)))
 		assert.Equal(t, "4", d.next(t).data)
@@ -105,7 +105,7 @@ func testWireRetryGap(t *testing.T) {
 	dead.mu.Unlock()
 	began := time.Now()
 	r.stream().broadcast(5, []byte("x"))
-	eventually(t, "it is given up", func() bool { return r.dropped(bridge.UDP, bridge.Failed) == 1 })
+	eventually(t, "it is given up", func() bool { return r.dropped(viaUDP, bridge.Failed) == 1 })
 	assert.Less(t, time.Since(began), 5*time.Second, "and not after 71 seconds")
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -117,6 +117,6 @@ func testUDPSessions(t *testing.T) {
 	r.session("udp")
 	_, err := session.Dial(soon(t), "udp", r.at.UDP, session.Options{Secret: key})
 	assert.Equal(t, session.Refused{Op: frame.Register, Code: frame.Full}, err)
-	assert.Equal(t, 1, r.dropped(bridge.UDP, bridge.Limit))
+	assert.Equal(t, 1, r.dropped(viaUDP, bridge.Limit))
 	r.session("tcp")
 }

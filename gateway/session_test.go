@@ -219,8 +219,8 @@ func TestAThousandCommandsAtThirtyPercentLoss(t *testing.T) {
 	for i := range commands {
 		require.Equal(t, fmt.Sprintf("from %d", i), string((<-house.Messages()).Data))
 	}
-	assert.Zero(t, r.dropped(bridge.UDP, bridge.QueueFull))
-	givenUp := r.dropped(bridge.UDP, bridge.Failed) // after eleven times: one in 1,600
+	assert.Zero(t, r.dropped(viaUDP, bridge.QueueFull))
+	givenUp := r.dropped(viaUDP, bridge.Failed) // after eleven times: one in 1,600
 	heard := len(field.Messages())
 	assert.GreaterOrEqual(t, heard, commands-givenUp, "one that is given up may have arrived, and all its k be lost")
 	assert.Less(t, givenUp, 10)
@@ -231,7 +231,7 @@ func TestAThousandCommandsAtThirtyPercentLoss(t *testing.T) {
 		require.Greater(t, n, last, "in order, each once")
 		last = n
 	}
-	assert.NotZero(t, r.dropped(bridge.UDP, bridge.Duplicate))
+	assert.NotZero(t, r.dropped(viaUDP, bridge.Duplicate))
 }
 
 // Without acknowledgement nothing is repeated, and nothing executed twice.
@@ -278,7 +278,7 @@ func TestADeviceComesBack(t *testing.T) {
 	require.NoError(t, c.Broadcast(ctx, session.Text, []byte("moved"), 5))
 	assert.Equal(t, "moved", other.next(t).data)
 	assert.Equal(t, "moved", d.next(t).data)
-	assert.NotZero(t, r.dropped(bridge.UDP, bridge.Elsewhere))
+	assert.NotZero(t, r.dropped(viaUDP, bridge.Elsewhere))
 
 	r.stop()
 	cfg.UDP.Listen = r.at.UDP
@@ -303,13 +303,13 @@ func TestTheNewestOfAName(t *testing.T) {
 	assert.Equal(t, mqttOne.id, udp.id)
 	eventually(t, "MQTT is disconnected", func() bool {
 		n, _ := r.g.Hub().MemberCounts()
-		return n[bridge.MQTT] == 0 && n[bridge.UDP] == 1
+		return n[viaMQTT] == 0 && n[viaUDP] == 1
 	})
 	tcp, _ := r.sessionDevice("tcp", session.Options{Name: "lamp", NoEcho: true})
 	assert.Equal(t, udp.id, tcp.id)
 	eventually(t, "UDP has left", func() bool {
 		n, _ := r.g.Hub().MemberCounts()
-		return n[bridge.UDP] == 0 && n[bridge.TCP] == 1
+		return n[viaUDP] == 0 && n[viaTCP] == 1
 	})
 	r.register("lamp")
 	stream := r.stream()

@@ -35,9 +35,9 @@ var settingTests = map[string]func(*testing.T){
 	"http.trusted_proxies":           testTrustedProxies,
 	"http.read_timeout":              testReadTimeout,
 	"http.write_timeout":             testStuckStreamEnds,
-	"http.stream_queue":              func(t *testing.T) { smallQueue(t, bridge.HTTP, stuckStream) },
-	"tcp.queue":                      func(t *testing.T) { smallQueue(t, bridge.TCP, stuckTCP) },
-	"mqtt.session_queue":             func(t *testing.T) { smallQueue(t, bridge.MQTT, stuckMQTT) },
+	"http.stream_queue":              func(t *testing.T) { smallQueue(t, viaHTTP, stuckStream) },
+	"tcp.queue":                      func(t *testing.T) { smallQueue(t, viaTCP, stuckTCP) },
+	"mqtt.session_queue":             func(t *testing.T) { smallQueue(t, viaMQTT, stuckMQTT) },
 	"tcp.write_timeout":              func(t *testing.T) { stuckEnds(t, stuckTCP) },
 	"mqtt.write_timeout":             func(t *testing.T) { stuckEnds(t, stuckMQTT) },
 	"http.tls_listen":                func(t *testing.T) { tlsTurnedOff(t, "http") },
@@ -184,7 +184,7 @@ func testLinger(t *testing.T) {
 		} else {
 			eventually(t, "the stream has ended", func() bool {
 				r.post("/broadcast", fmt.Sprintf(`{"sender":%d,"channels":[5],"message":"x"}`, other), nil)
-				return r.dropped(bridge.HTTP, bridge.Away) > 0
+				return r.dropped(viaHTTP, bridge.Away) > 0
 			})
 			time.Sleep(1500 * time.Millisecond) // it was looked at since
 			assert.Contains(t, members(), `"count":2`)
@@ -276,7 +276,7 @@ func slowConn(r *running, addr string) net.Conn {
 }
 
 func waitForMember(r *running, via string) (ended func() bool) {
-	protocol := map[string]bridge.Protocol{"http": bridge.HTTP, "tcp": bridge.TCP, "mqtt": bridge.MQTT}[via]
+	protocol := map[string]bridge.Protocol{"http": viaHTTP, "tcp": viaTCP, "mqtt": viaMQTT}[via]
 	count := func() int { n, _ := r.g.Hub().MemberCounts(); return n[protocol] }
 	before := 0
 	if via == "http" { // the stream that floods is one
@@ -503,7 +503,7 @@ func testBasicOff(t *testing.T) {
 	defer conn.Close()
 	_, err = conn.Write(basicFrame("K", byte(len(key)), key))
 	require.NoError(t, err)
-	eventually(t, "it is dropped", func() bool { return r.dropped(bridge.UDP, bridge.Malformed) == 1 })
+	eventually(t, "it is dropped", func() bool { return r.dropped(viaUDP, bridge.Malformed) == 1 })
 }
 
 func testBasicKey(t *testing.T) {
@@ -526,7 +526,7 @@ func testIdleTimeout(t *testing.T) {
 	r.wire("tcp")
 	eventually(t, "the UDP device is forgotten, the TCP one is not", func() bool {
 		n, _ := r.g.Hub().MemberCounts()
-		return n[bridge.UDP] == 0 && n[bridge.TCP] == 1
+		return n[viaUDP] == 0 && n[viaTCP] == 1
 	})
 }
 

@@ -12,7 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/bcrypt"
 
-	"watchtower/bridge"
 	"watchtower/config"
 )
 
@@ -226,7 +225,7 @@ func TestAccessListsThatChanged(t *testing.T) {
 	assert.Empty(t, inbox)
 	assert.Equal(t, 1, r.g.MQTTStats().Sessions)
 	members, _ := r.g.Hub().MemberCounts()
-	assert.Zero(t, members[bridge.MQTT], "nobody is on channel 5 any more")
+	assert.Zero(t, members[viaMQTT], "nobody is on channel 5 any more")
 	assert.Contains(t, r.log.String(), "has no user other any more")
 	assert.Contains(t, r.log.String(), "subscription lost")
 }

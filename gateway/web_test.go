@@ -21,7 +21,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"watchtower/bridge"
 	"watchtower/config"
 )
 
@@ -179,7 +178,7 @@ func TestAPageMissesNothing(t *testing.T) {
 			shown := func() []string {
 				return evaluate[[]string](t, page, `[...document.querySelectorAll("li")].map(li => li.textContent.replace(/^\d+: /, ""))`)
 			}
-			eventually(t, "the page has joined", func() bool { n, _ := r.g.Hub().MemberCounts(); return n[bridge.HTTP] == 1 })
+			eventually(t, "the page has joined", func() bool { n, _ := r.g.Hub().MemberCounts(); return n[viaHTTP] == 1 })
 			d := r.stream()
 			var want []string
 			hears := func(what string) {
@@ -360,7 +359,7 @@ func TestTenThousandConnects(t *testing.T) {
 		})
 	}
 	workers.Wait()
-	eventually(t, "all have left", func() bool { n, _ := r.g.Hub().MemberCounts(); return n[bridge.HTTP] == 0 })
+	eventually(t, "all have left", func() bool { n, _ := r.g.Hub().MemberCounts(); return n[viaHTTP] == 0 })
 	eventually(t, "nothing is left behind", func() bool {
 		now := usage(t)
 		return now.goroutines <= before.goroutines+5 && now.descriptors <= before.descriptors+5

@@ -54,6 +54,8 @@ func (b *bus) PublishOwn(topic string, payload []byte) error { return b.note("ow
 func (b *bus) PublishKept(topic string, payload []byte) error {
 	return b.note("kept", topic, payload)
 }
+func (b *bus) Protocol() bridge.Protocol { return viaMQTT }
+
 func (b *bus) PublishRetained(topic string, payload []byte) error {
 	return b.note("retained", topic, payload)
 }
@@ -134,9 +136,9 @@ func (h *home) sender(name string) (id bridge.SenderID, say func(string)) {
 	hold, err := h.hub.RegisterName(bridge.Naming{Name: name, Lasting: true}, func() {})
 	require.NoError(h.t, err)
 	s := hold.Sender()
-	require.NoError(h.t, h.hub.Attach(s, 5, &bridge.Attachment{Via: bridge.UDP, Broadcasts: true, Sends: true}))
+	require.NoError(h.t, h.hub.Attach(s, 5, &bridge.Attachment{Via: viaUDP, Broadcasts: true, Sends: true}))
 	return s.ID(), func(text string) {
-		_, err := h.hub.Publish(s, bridge.Publication{Channels: []bridge.Channel{5}, Content: bridge.Content{Data: []byte(text)}, Via: bridge.UDP})
+		_, err := h.hub.Publish(s, bridge.Publication{Channels: []bridge.Channel{5}, Content: bridge.Content{Data: []byte(text)}, Via: viaUDP})
 		require.NoError(h.t, err)
 	}
 }

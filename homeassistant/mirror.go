@@ -30,7 +30,7 @@ func (s *Service) hear(jobs []bridge.Job) {
 		default:
 			s.mirror(m, what == message)
 		}
-		j.Done(s.hub.Counters(), bridge.MQTT, 0, 0)
+		j.Done(s.hub.Counters(), s.tap.Protocol(), 0, 0)
 	}
 }
 

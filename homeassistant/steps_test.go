@@ -180,7 +180,7 @@ func TestAFullQueueIsCounted(t *testing.T) {
 		for range 10 {
 			say("x")
 		}
-		assert.Equal(t, uint64(7), h.hub.Counters().Dropped(bridge.MQTT, bridge.LinkFull))
+		assert.Equal(t, uint64(7), h.hub.Counters().Dropped(viaMQTT, bridge.LinkFull))
 	})
 }
 

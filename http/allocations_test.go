@@ -23,7 +23,7 @@ func allocations(t *testing.T, streams int) float64 {
 	g.reading(t, streams)
 	hold := g.hub.RegisterWire(func() {})
 	defer g.hub.Release(hold)
-	require.NoError(t, g.hub.Attach(hold.Sender(), 7, &bridge.Attachment{Via: bridge.UDP, Broadcasts: true}))
+	require.NoError(t, g.hub.Attach(hold.Sender(), 7, &bridge.Attachment{Via: viaUDP, Broadcasts: true}))
 	data, done := make([]byte, 64), make(chan struct{})
 	report := func(bridge.Report) { done <- struct{}{} }
 	n := testing.AllocsPerRun(500, func() {

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
+	"watchtower/http"
 )
 
 // reading joins channel 7 by streams over connections of their own, and reads
@@ -42,7 +43,7 @@ func BenchmarkFanOut(b *testing.B) {
 			g.reading(b, streams)
 			hold := g.hub.RegisterWire(func() {})
 			defer g.hub.Release(hold)
-			require.NoError(b, g.hub.Attach(hold.Sender(), 7, &bridge.Attachment{Via: bridge.UDP, Broadcasts: true}))
+			require.NoError(b, g.hub.Attach(hold.Sender(), 7, &bridge.Attachment{Via: viaUDP, Broadcasts: true}))
 			data, done := make([]byte, 64), make(chan struct{}, 256)
 			b.ReportAllocs()
 			b.ResetTimer()
@@ -62,7 +63,7 @@ func BenchmarkFanOut(b *testing.B) {
 				<-done
 			}
 			b.StopTimer()
-			delivered := b.N*streams - int(g.hub.Counters().Dropped(bridge.HTTP, bridge.QueueFull))
+			delivered := b.N*streams - int(g.hub.Counters().Dropped(http.Protocol, bridge.QueueFull))
 			b.ReportMetric(float64(delivered)/b.Elapsed().Seconds(), "deliveries/s")
 			b.ReportMetric(100*float64(delivered)/float64(b.N*streams), "%delivered")
 		})

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"watchtower/bridge"
+	"watchtower/http"
 )
 
 // join makes url the callback of a sender on channels.
@@ -238,7 +239,7 @@ func TestLeavingDiscardsWhatWaits(t *testing.T) {
 	}
 }
 
-func (g *gateway) idle() bool { return g.hub.Links()[bridge.HTTP].Idle() }
+func (g *gateway) idle() bool { return g.hub.Links()[http.Protocol].Idle() }
 
 // Many callbacks share the attempts that may be made at a time, and all get theirs.
 func TestAttemptsAreBounded(t *testing.T) {

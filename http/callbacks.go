@@ -131,7 +131,7 @@ func (c *callbacks) takesLocked(e *endpoint, d *delivery) (why bridge.Reason, ok
 	return bridge.QueueFull, c.findRoomLocked(e, d)
 }
 
-func (c *callbacks) drop(why bridge.Reason, n int) { c.hub.Counters().Drop(bridge.HTTP, why, n) }
+func (c *callbacks) drop(why bridge.Reason, n int) { c.hub.Counters().Drop(Protocol, why, n) }
 
 func (c *callbacks) count(o outcome, n int) { c.outcomes[o].Add(uint64(n)) }
 

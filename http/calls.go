@@ -44,7 +44,7 @@ func (s *Server) register(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	if err != nil {
 		return err
 	}
-	given, err := s.hub.RegisterWeb(bridge.Web{SecretKey: key, Name: name, Protected: protected, Token: bearer(r)})
+	given, err := s.hub.RegisterWeb(bridge.Web{Via: Protocol, SecretKey: key, Name: name, Protected: protected, Token: bearer(r)})
 	var refusal *bridge.Error
 	if errors.As(err, &refusal) && refusal.Code == bridge.NameProtected && bearer(r) != "" {
 		return denied{refusal}

@@ -254,7 +254,7 @@ func TestHealthAndMetrics(t *testing.T) {
 	f.next()
 	g.do("GET", "/nothing", "")
 	m := g.do("GET", "/metrics", "").body
-	for _, p := range bridge.Protocols {
+	for _, p := range bridge.Protocols() {
 		for _, r := range bridge.Reasons {
 			assert.Contains(t, m, fmt.Sprintf("watchtower_drops_total{protocol=%q,reason=%q} 0\n", p.String(), r.String()))
 		}
@@ -262,7 +262,7 @@ func TestHealthAndMetrics(t *testing.T) {
 	for _, text := range []string{
 		`watchtower_messages_in_total{protocol="http"} 1`, `watchtower_messages_out_total{protocol="http"} 1`,
 		`watchtower_messages_in_total{protocol="udp"} 0`, `watchtower_members{protocol="http"} 1`,
-		`watchtower_members{protocol="mqtt"} 0`, `watchtower_senders 1`, `watchtower_queue_messages{protocol="http"} 0`,
+		`watchtower_members{protocol="udp"} 0`, `watchtower_senders 1`, `watchtower_queue_messages{protocol="http"} 0`,
 		`watchtower_requests_refused_total{status="404"} 1`, "go_goroutines", "process_open_fds",
 	} {
 		assert.Contains(t, m, text+map[bool]string{true: "\n"}[strings.HasPrefix(text, "watchtower")])

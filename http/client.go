@@ -87,7 +87,7 @@ func (s *Server) remote(r *nethttp.Request) net.Addr {
 
 // caller is who a request counts for at the gate.
 func (s *Server) caller(r *nethttp.Request) auth.Caller {
-	return auth.Caller{Via: bridge.HTTP, At: s.client(r), Forwarded: s.passedUnknownProxy(r)}
+	return auth.Caller{Via: Protocol, At: s.client(r), Forwarded: s.passedUnknownProxy(r)}
 }
 
 // passedUnknownProxy reports whether a request came by a proxy that is not trusted.

@@ -102,7 +102,7 @@ func (c *callbacks) attachment(s *bridge.Sender, ch bridge.Channel, url string, 
 	c.changedLocked(e)
 	c.mu.Unlock()
 	return &bridge.Attachment{
-		Via: bridge.HTTP, Broadcasts: true, Sends: true, NoEcho: noEcho, URL: url,
+		Via: Protocol, Returns: true, Broadcasts: true, Sends: true, NoEcho: noEcho, URL: url,
 		Member: to, Ended: func() { c.end(to) },
 	}
 }

@@ -48,6 +48,8 @@ type loopback struct {
 	err error
 }
 
+func (b *loopback) Protocol() bridge.Protocol { return http.Protocol }
+
 func (b *loopback) Publish(m *bridge.Message) error {
 	b.mu.Lock()
 	err := b.err
@@ -306,7 +308,7 @@ func eventually(t testing.TB, f func() bool, why string) {
 }
 
 func (g *gateway) dropped(why bridge.Reason) int {
-	return int(g.hub.Counters().Dropped(bridge.HTTP, why))
+	return int(g.hub.Counters().Dropped(http.Protocol, why))
 }
 
 func problem(t testing.TB, a answer, status int, code, field string) {

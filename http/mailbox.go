@@ -90,7 +90,7 @@ func (b *mailbox) joinLocked(j join, now history.Moment) error {
 			continue
 		}
 		// What is on its way is for it also where it takes the place of another.
-		a := &bridge.Attachment{Via: bridge.HTTP, Broadcasts: true, Sends: true, NoEcho: j.noEcho, Member: b, Replays: j.since != nil || old != nil}
+		a := &bridge.Attachment{Via: Protocol, Returns: true, Broadcasts: true, Sends: true, NoEcho: j.noEcho, Member: b, Replays: j.since != nil || old != nil}
 		a.Ended = func() { b.left(c, a) }
 		if err := b.server.hub.Attach(b.sender, c, a); err != nil {
 			b.detachLocked(fresh)
@@ -171,7 +171,7 @@ func (b *mailbox) endLocked() {
 	for _, a := range b.joined {
 		b.server.hub.Detach(a)
 	}
-	b.server.hub.Counters().Drop(bridge.HTTP, bridge.Disconnected, len(b.messages))
+	b.server.hub.Counters().Drop(Protocol, bridge.Disconnected, len(b.messages))
 	b.joined, b.messages = nil, nil
 	b.server.forgetMailbox(b)
 	b.wakeUp()
@@ -197,7 +197,7 @@ func (b *mailbox) put(m *bridge.Message) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.ended {
-		b.server.hub.Counters().Drop(bridge.HTTP, bridge.Disconnected, 1)
+		b.server.hub.Counters().Drop(Protocol, bridge.Disconnected, 1)
 		return false
 	}
 	b.addLocked(m)
@@ -213,7 +213,7 @@ func (b *mailbox) addLocked(m *bridge.Message) {
 		b.messages[0] = nil
 		b.messages = b.messages[1:]
 		b.bytes -= history.Size(old)
-		b.server.hub.Counters().Drop(bridge.HTTP, bridge.QueueFull, 1)
+		b.server.hub.Counters().Drop(Protocol, bridge.QueueFull, 1)
 		b.gaps = append(b.gaps, old.Channel)
 	}
 	b.gaps = sorted(b.gaps)
@@ -237,7 +237,7 @@ func (b *mailbox) take(now time.Time) (text []byte, ended bool) {
 	}
 	for _, m := range messages {
 		if m.Expired(now) {
-			b.server.hub.Counters().Drop(bridge.HTTP, bridge.Expired, 1)
+			b.server.hub.Counters().Drop(Protocol, bridge.Expired, 1)
 			continue
 		}
 		element()

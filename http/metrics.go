@@ -80,7 +80,7 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	members, senders := m.hub.MemberCounts()
 	gauge(sendersKnown, senders)
 	counter(takeovers, counters.Takeovers())
-	for _, p := range bridge.Protocols {
+	for _, p := range bridge.Protocols() {
 		in, out := counters.Messages(p)
 		counter(messagesIn, in, p.String())
 		counter(messagesOut, out, p.String())

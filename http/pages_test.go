@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
+	"watchtower/http"
 )
 
 // raw sends a request as it is written, and reads the answer.
@@ -50,7 +51,7 @@ var everyCall = []string{
 // members is how many streams and mailboxes hold somebody.
 func (g *gateway) members() int {
 	n, _ := g.hub.MemberCounts()
-	return n[bridge.HTTP]
+	return n[http.Protocol]
 }
 
 func TestPagesOfOtherOrigins(t *testing.T) {

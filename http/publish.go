@@ -37,7 +37,7 @@ func (s *Server) publish(t bridge.Type) call {
 		if err != nil {
 			return err
 		}
-		p := bridge.Publication{Type: t, Content: said.content, Via: bridge.HTTP, Wait: true, TTL: said.ttl}
+		p := bridge.Publication{Type: t, Content: said.content, Via: Protocol, Wait: true, TTL: said.ttl}
 		if err := s.address(r, said, &p); err != nil {
 			return err
 		}

@@ -18,6 +18,9 @@ import (
 	"watchtower/intake"
 )
 
+// Protocol is how the hub knows what comes and goes by HTTP.
+var Protocol = bridge.NewProtocol("http")
+
 // Server is the gateway's HTTP side.
 type Server struct {
 	hub       *bridge.Hub
@@ -82,13 +85,13 @@ func New(hub *bridge.Hub, past *history.History, opts Options, log *logrus.Logge
 		callbacks: newCallbacks(hub, opts.Callbacks, policy, log),
 		conns:     newConnections(),
 		gate:      newGate(),
-		door:      opts.Intake.Door(bridge.HTTP, "limits.http_connections", opts.MaxConnections),
+		door:      opts.Intake.Door(Protocol, "limits.http_connections", opts.MaxConnections),
 		cors:      newCORS(opts.CORSOrigins),
 		mailboxes: map[*bridge.Sender]*mailbox{},
 		quiet:     make(chan struct{}),
 	}
 	s.metrics = newMetrics(hub, opts.Gate, s.streams, s.callbacks)
-	past.Follow(bridge.HTTP, &fanOut{s: s})
+	past.Follow(Protocol, &fanOut{s: s})
 	s.handler = s.routes()
 	s.server = &nethttp.Server{
 		Handler:                      s.handler,

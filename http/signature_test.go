@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
+	"watchtower/http"
 )
 
 // Every delivery is accepted by the official library, and nothing else is.
@@ -83,7 +84,7 @@ func TestAReceiverThatIsGone(t *testing.T) {
 	require.Equal(t, 200, a.status)
 	g.say(id, "x", 5)
 	gone.next(t)
-	eventually(t, func() bool { n, _ := g.hub.MemberCounts(); return n[bridge.HTTP] == 0 }, "it has left all channels")
+	eventually(t, func() bool { n, _ := g.hub.MemberCounts(); return n[http.Protocol] == 0 }, "it has left all channels")
 	assert.Equal(t, 1, g.dropped(bridge.Failed))
 	list := g.callbacks(id, "")
 	require.Len(t, list, 1)

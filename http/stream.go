@@ -139,7 +139,7 @@ func (st *stream) attachAll(channels []bridge.Channel, noEcho, replays bool) err
 	st.left.Store(int64(len(channels)))
 	for _, c := range channels {
 		a := &bridge.Attachment{
-			Via: bridge.HTTP, Broadcasts: true, Sends: true, NoEcho: noEcho, Member: st, Replays: replays,
+			Via: Protocol, Returns: true, Broadcasts: true, Sends: true, NoEcho: noEcho, Member: st, Replays: replays,
 			Ended: func() {
 				if st.left.Add(-1) == 0 {
 					st.part(outOf)
@@ -284,7 +284,7 @@ func (st *stream) end() {
 
 func (st *stream) discard() {
 	st.ended.Store(true)
-	st.server.hub.Counters().Drop(bridge.HTTP, bridge.Disconnected, st.queue.Close())
+	st.server.hub.Counters().Drop(Protocol, bridge.Disconnected, st.queue.Close())
 }
 
 // put queues a line. It reports false, and counts the drop, if there is no
@@ -301,7 +301,7 @@ func (st *stream) put(line []byte) bool {
 			st.part(tooSlow)
 		}
 	}
-	st.server.hub.Counters().Drop(bridge.HTTP, why, 1)
+	st.server.hub.Counters().Drop(Protocol, why, 1)
 	return false
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
+	"watchtower/http"
 )
 
 func TestStreamHeadersAndHeartbeat(t *testing.T) {
@@ -85,7 +86,7 @@ func TestStreamThatIsNotReadDelaysNobody(t *testing.T) {
 	body := obj{"sender": id, "channels": []int{5}, "message": big}
 	left := func() bool {
 		n, _ := g.hub.MemberCounts()
-		return n[bridge.HTTP] == 1
+		return n[http.Protocol] == 1
 	}
 	for begin := time.Now(); !left(); { // on and on: a queue may be full for a moment, and its stream alive
 		require.Less(t, time.Since(begin), 2*time.Minute, "it is ended")
@@ -113,7 +114,7 @@ func TestStreamsThatComeAndGoLeaveNothing(t *testing.T) {
 	eventually(t, func() bool {
 		g.client.CloseIdleConnections()
 		n, _ := g.hub.MemberCounts()
-		return n[bridge.HTTP] <= 1+11 && descriptors(t) <= before+5
+		return n[http.Protocol] <= 1+11 && descriptors(t) <= before+5
 	}, "all but the lingering memberships are gone")
 	require.Equal(t, 200, g.post("/broadcast", obj{"sender": id, "channels": []int{1}, "message": "x"}).status)
 	assert.Equal(t, "x", keep.next()["message"])
@@ -182,7 +183,7 @@ func TestQuiesce(t *testing.T) {
 	assert.Error(t, err, "no new connections")
 
 	hold := g.hub.RegisterWire(func() {})
-	a := &bridge.Attachment{Via: bridge.UDP, Broadcasts: true}
+	a := &bridge.Attachment{Via: viaUDP, Broadcasts: true}
 	require.NoError(t, g.hub.Attach(hold.Sender(), 5, a))
 	_, err = g.hub.Publish(hold.Sender(), bridge.Publication{Channels: []bridge.Channel{5}, Content: bridge.Content{Data: []byte("late")}})
 	require.NoError(t, err)

@@ -169,7 +169,7 @@ func (s *Server) lendUnknown(r *nethttp.Request) intake.Loan {
 
 // lend lends bytes for what a known sender has begun to say.
 func (s *Server) lend(sender *bridge.Sender) intake.Loan {
-	return s.opts.Intake.Lend(bridge.HTTP, sender)
+	return s.opts.Intake.Lend(Protocol, sender)
 }
 
 // bodyLoan is the loan for a known sender's body, which ends with the request.

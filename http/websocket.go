@@ -212,7 +212,7 @@ func (s *Server) publishSaid(st *stream, body object) (ulid.ULID, error) {
 		return ulid.ULID{}, fault(bridge.PassExpired, "token", "%s", expired.detail())
 	}
 	what, _, err := body.text("type")
-	p := bridge.Publication{Via: bridge.HTTP, Wait: true}
+	p := bridge.Publication{Via: Protocol, Wait: true}
 	switch {
 	case err != nil:
 		return ulid.ULID{}, err

@@ -38,7 +38,7 @@ func TestWhatAnAddressIsCountedBy(t *testing.T) {
 func TestWhatIsLentIsGivenBack(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	in := intake.New(intake.Options{Limits: config.Limits{StrangersBytes: 80_000, RegisterTimeout: time.Second}, Now: func() time.Time { return now }, Counters: &bridge.Counters{}})
-	door := in.Door(bridge.TCP, "limits.tcp_connections", 0)
+	door := in.Door(viaTCP, "limits.tcp_connections", 0)
 	enter := func(from string) (*intake.Guest, *closer) {
 		g, c := new(intake.Guest), new(closer)
 		require.True(t, door.Enter(g, intake.Visit{At: at(from), Bytes: 4000, Closer: c}))
@@ -81,7 +81,7 @@ func TestWhatIsLentIsGivenBack(t *testing.T) {
 // A stranger that borrows does not push out those of addresses that hold less.
 func TestABorrowerGivesWay(t *testing.T) {
 	in := intake.New(intake.Options{Limits: config.Limits{StrangersBytes: 80_000, RegisterTimeout: time.Hour}})
-	door := in.Door(bridge.HTTP, "limits.http_connections", 0)
+	door := in.Door(viaHTTP, "limits.http_connections", 0)
 	small := make([]closer, 18)
 	for i := range small {
 		require.True(t, door.Enter(new(intake.Guest), intake.Visit{At: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 1, byte(i)}), 32), Bytes: 4000, Closer: &small[i]}))
@@ -98,7 +98,7 @@ func TestABorrowerGivesWay(t *testing.T) {
 
 func TestABufferGrowsWithWhatArrives(t *testing.T) {
 	in := intake.New(intake.Options{Limits: config.Limits{UnfinishedBytes: 1 << 20}, Largest: 1 << 20})
-	loan := in.Lend(bridge.TCP, 1)
+	loan := in.Lend(viaTCP, 1)
 	want := bytes.Repeat([]byte("0123456789"), 10_000)
 	b, err := intake.Read(iotest.OneByteReader(bytes.NewReader(want)), nil, 512, len(want), &loan)
 	require.NoError(t, err)

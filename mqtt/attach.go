@@ -137,7 +137,7 @@ func (c *conn) remember(who identity, pk *packets.Packet) packets.Code {
 	if c.broker.keep(pk) == 0 {
 		return packets.Code{}
 	}
-	wait, err := c.broker.hub.Keep(who.hold, bridge.MQTT)
+	wait, err := c.broker.hub.Keep(who.hold, Protocol)
 	if err == nil {
 		err = wait()
 	}

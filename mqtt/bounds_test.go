@@ -49,9 +49,9 @@ func TestAReplacedSessionDoesNotExpireItsSuccessor(t *testing.T) {
 // Back-pressure must not look like a silent client.
 func TestKeepAliveUnderBackPressure(t *testing.T) {
 	h := build(t, nil)
-	h.hub.AddLink(bridge.HTTP, 1, 150*time.Millisecond) // nobody runs it: always full
+	h.hub.AddLink(viaHTTP, 1, 150*time.Millisecond) // nobody runs it: always full
 	s := h.web("m")
-	require.NoError(t, h.hub.Attach(s, 5, &bridge.Attachment{Via: bridge.HTTP, Broadcasts: true}))
+	require.NoError(t, h.hub.Attach(s, 5, &bridge.Attachment{Via: viaHTTP, Broadcasts: true}))
 	c := h.join(connect{id: "busy", keep: 1})
 	var buf bytes.Buffer
 	for range 40 {

@@ -42,6 +42,9 @@ const (
 	inlineClient  = "inline" // as mochi calls its own
 )
 
+// Protocol is how the hub knows what comes and goes by MQTT.
+var Protocol = bridge.NewProtocol("mqtt")
+
 // Broker is the embedded MQTT broker, and so the bus.
 type Broker struct {
 	hub       *bridge.Hub
@@ -98,7 +101,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Broker, error) {
 	if opts.Intake == nil {
 		b.opts.Intake = intake.New(intake.Options{Counters: hub.Counters(), Log: log})
 	}
-	b.door = b.opts.Intake.Door(bridge.MQTT, "limits.mqtt_connections", opts.MQTTConnections)
+	b.door = b.opts.Intake.Door(Protocol, "limits.mqtt_connections", opts.MQTTConnections)
 	b.users.Store(&opts.Users)
 	if opts.Store == nil {
 		return b, nil
@@ -230,6 +233,9 @@ func (b *Broker) accept(l net.Listener) {
 		go b.ServeConn(nc) // Serve waits for it
 	}
 }
+
+// Protocol is that of the broker's clients.
+func (b *Broker) Protocol() bridge.Protocol { return Protocol }
 
 // Publish puts a message of another protocol on the bus.
 func (b *Broker) Publish(m *bridge.Message) error {

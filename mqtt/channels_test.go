@@ -104,10 +104,10 @@ func TestJoinAndLeaveBySubscribing(t *testing.T) {
 		require.NoError(t, err)
 		defer h.hub.Release(s)
 		web := h.web("web")
-		a := &bridge.Attachment{Via: bridge.HTTP, Broadcasts: true, Sends: true}
+		a := &bridge.Attachment{Via: viaHTTP, Broadcasts: true, Sends: true}
 		require.NoError(t, h.hub.Attach(web, 5, a))
 		defer h.hub.Detach(a)
-		_, err = h.hub.Publish(web, bridge.Publication{Type: bridge.Send, Channels: []bridge.Channel{5}, Receivers: []bridge.SenderID{id}, Content: bridge.Content{Data: []byte("x")}, Via: bridge.HTTP})
+		_, err = h.hub.Publish(web, bridge.Publication{Type: bridge.Send, Channels: []bridge.Channel{5}, Receivers: []bridge.SenderID{id}, Content: bridge.Content{Data: []byte("x")}, Via: viaHTTP})
 		return len(h.hub.Joined(s.Sender())) == 1, err == nil
 	}
 	for _, test := range []struct {

@@ -128,10 +128,10 @@ func TestATimeToLiveIsAMessageExpiry(t *testing.T) {
 	sub := h.join(connect{id: "sub", version: 5})
 	sub.subscribe(1, "watchtower/channels/5/#")
 	web := h.web("web")
-	require.NoError(t, h.hub.Attach(web, 5, &bridge.Attachment{Via: bridge.HTTP, Broadcasts: true}))
+	require.NoError(t, h.hub.Attach(web, 5, &bridge.Attachment{Via: viaHTTP, Broadcasts: true}))
 	for range 10 { // at any part of a second
 		for _, ttl := range []uint32{1, 60, 3600} {
-			_, err := h.hub.Publish(web, bridge.Publication{Channels: []bridge.Channel{5}, Via: bridge.HTTP, TTL: time.Duration(ttl) * time.Second})
+			_, err := h.hub.Publish(web, bridge.Publication{Channels: []bridge.Channel{5}, Via: viaHTTP, TTL: time.Duration(ttl) * time.Second})
 			require.NoError(t, err)
 			got := sub.message().Properties.MessageExpiryInterval
 			assert.LessOrEqual(t, got, ttl)

@@ -88,7 +88,7 @@ type conn struct {
 func newConn(b *Broker, nc net.Conn) *conn {
 	c := &conn{broker: b, nc: nc, remote: nc.RemoteAddr().String(), stopped: make(chan struct{})}
 	c.leave = sync.OnceFunc(func() { b.left(c) })
-	c.from = auth.Caller{Via: bridge.MQTT, At: auth.Address(nc.RemoteAddr())}
+	c.from = auth.Caller{Via: Protocol, At: auth.Address(nc.RemoteAddr())}
 	if proxied, ok := nc.(interface{ Forwarded() bool }); ok {
 		c.from.Forwarded = proxied.Forwarded()
 	}
@@ -319,7 +319,7 @@ func (c *conn) drop(err error) {
 	case errors.Is(err, errTooLarge):
 		c.broker.limited(c, "packet "+c.host(), errTooLarge)
 	case isMalformed(err):
-		c.broker.hub.Counters().Drop(bridge.MQTT, bridge.Malformed, 1)
+		c.broker.hub.Counters().Drop(Protocol, bridge.Malformed, 1)
 		c.broker.warn(c.host(), "MQTT connection closed: "+err.Error(), c)
 	}
 }

@@ -90,9 +90,9 @@ func TestAStrangerNamedInlineReplacesNobody(t *testing.T) {
 	_, ack := h.dial(connect{id: "inline"})
 	assert.NotZero(t, ack.ReasonCode)
 	web := h.web("web")
-	a := &bridge.Attachment{Via: bridge.HTTP, Broadcasts: true, Sends: true}
+	a := &bridge.Attachment{Via: viaHTTP, Broadcasts: true, Sends: true}
 	require.NoError(t, h.hub.Attach(web, 5, a))
-	_, err := h.hub.Publish(web, bridge.Publication{Channels: []bridge.Channel{5}, Content: bridge.Content{Data: []byte("x")}, Via: bridge.HTTP})
+	_, err := h.hub.Publish(web, bridge.Publication{Channels: []bridge.Channel{5}, Content: bridge.Content{Data: []byte("x")}, Via: viaHTTP})
 	require.NoError(t, err)
 	assert.Equal(t, fmt.Sprintf("watchtower/channels/5/broadcast/%d", web.ID()), spy.message().TopicName)
 }

@@ -65,11 +65,11 @@ func (b *Broker) hand(r *route, m *message, owe *[]*session) error {
 	for _, watch := range r.watches {
 		watch(m.topic, m.payload)
 	}
-	b.hub.Counters().Out(bridge.MQTT, out)
+	b.hub.Counters().Out(Protocol, out)
 	if m.channel == nil {
 		return nil
 	}
-	m.channel.Report(bridge.MQTT, offered, dropped)
+	m.channel.Report(Protocol, offered, dropped)
 	return b.hub.Deliver(m.channel)
 }
 
@@ -144,7 +144,7 @@ func (b *Broker) passOn(s *session, shared []string) {
 			}
 		}
 		if v == gone {
-			s.counters.Drop(bridge.MQTT, bridge.Disconnected, 1)
+			s.counters.Drop(Protocol, bridge.Disconnected, 1)
 		}
 	}
 	s.orphans = nil

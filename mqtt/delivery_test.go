@@ -297,9 +297,9 @@ func TestManyTopicsLeaveTheCacheBounded(t *testing.T) {
 	spy.subscribe(0, "nothing")
 	for i := range 50_000 {
 		c := bridge.Channel(i + 1)
-		a := &bridge.Attachment{Via: bridge.HTTP, Broadcasts: true}
+		a := &bridge.Attachment{Via: viaHTTP, Broadcasts: true}
 		require.NoError(t, h.hub.Attach(web, c, a))
-		_, err := h.hub.Publish(web, bridge.Publication{Channels: []bridge.Channel{c}, Via: bridge.HTTP})
+		_, err := h.hub.Publish(web, bridge.Publication{Channels: []bridge.Channel{c}, Via: viaHTTP})
 		require.NoError(t, err)
 		h.hub.Detach(a)
 	}

@@ -44,7 +44,7 @@ func (s *session) giveUp() bool {
 		s.settle(i)
 		gave++
 	}
-	s.counters.Drop(bridge.MQTT, bridge.Failed, gave)
+	s.counters.Drop(Protocol, bridge.Failed, gave)
 	return gave > 0
 }
 
@@ -75,7 +75,7 @@ func (s *session) blame() (tooMuch *message) {
 	}
 	tooMuch = d.m
 	s.settle(0)
-	s.counters.Drop(bridge.MQTT, bridge.Failed, 1)
+	s.counters.Drop(Protocol, bridge.Failed, 1)
 	return tooMuch
 }
 

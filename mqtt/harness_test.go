@@ -100,7 +100,7 @@ func (h *house) logged(text string) (found []*logrus.Entry) {
 }
 
 func (h *house) dropped(r bridge.Reason) int {
-	return int(h.hub.Counters().Dropped(bridge.MQTT, r))
+	return int(h.hub.Counters().Dropped(mqtt.Protocol, r))
 }
 
 // client speaks MQTT byte by byte.

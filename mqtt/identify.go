@@ -84,7 +84,7 @@ func (b *Broker) identify(c *conn, userName string, password []byte, assigned bo
 	}
 	var err error
 	id.speaks = id.key.user == ""
-	id.hold, err = b.hub.RegisterName(bridge.Naming{Name: name, User: id.key.user, Via: bridge.MQTT}, id.owner.deleted)
+	id.hold, err = b.hub.RegisterName(bridge.Naming{Name: name, User: id.key.user, Via: Protocol}, id.owner.deleted)
 	if err == nil && name != "" {
 		id.key.sender = id.hold.Sender().ID()
 	}

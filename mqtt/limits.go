@@ -65,7 +65,7 @@ func dropReason(refusal error) bridge.Reason {
 
 // limited counts a refusal, and logs it with its setting once a minute at most.
 func (b *Broker) limited(c *conn, who string, why overLimit) {
-	b.hub.Counters().Drop(bridge.MQTT, bridge.Limit, 1)
+	b.hub.Counters().Drop(Protocol, bridge.Limit, 1)
 	b.warn(who, why.Error(), c)
 }
 

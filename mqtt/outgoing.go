@@ -38,7 +38,7 @@ func (s *session) fill(c *conn, buf []byte, now time.Time) []byte {
 		}
 		var fits bool
 		if buf, fits = d.appendTo(buf, c, again, now); !fits {
-			s.counters.Drop(bridge.MQTT, bridge.TooLarge, 1)
+			s.counters.Drop(Protocol, bridge.TooLarge, 1)
 		}
 		switch {
 		case d.qos == 0:
@@ -75,7 +75,7 @@ func (s *session) next(now time.Time) (d *delivery, again bool) {
 		d = s.queue.At(0)
 		if d.m.expired(now) {
 			s.discard()
-			s.counters.Drop(bridge.MQTT, bridge.Expired, 1)
+			s.counters.Drop(Protocol, bridge.Expired, 1)
 			s.changed(false)
 			continue
 		}

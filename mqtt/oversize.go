@@ -47,7 +47,7 @@ func (c *conn) skip(first byte, length int) error {
 	if _, err := c.r.Discard(rest); err != nil {
 		return err
 	}
-	c.broker.hub.Counters().Drop(bridge.MQTT, bridge.Limit, 1)
+	c.broker.hub.Counters().Drop(Protocol, bridge.Limit, 1)
 	c.broker.warn(c.clientID, fmt.Sprintf("message of %d bytes on %q skipped: %v", rest, shorten(string(topic)), errTooLarge), c)
 	switch qos {
 	case 1:

@@ -54,7 +54,7 @@ func (b *Broker) admit(s *session, p publication) (*message, error) {
 		m.channel, m.retain, m.topic = cm, false, "" // the route has the whole topic
 		return m, nil
 	}
-	b.hub.Counters().In(bridge.MQTT, 1)
+	b.hub.Counters().In(Protocol, 1)
 	return m, nil
 }
 
@@ -131,7 +131,7 @@ func (b *Broker) put(m *message, owe *[]*session) error {
 
 // refuse counts a publish that was refused, and logs it once a minute at most.
 func (b *Broker) refuse(s *session, topic string, why error) {
-	b.hub.Counters().Drop(bridge.MQTT, dropReason(why), 1)
+	b.hub.Counters().Drop(Protocol, dropReason(why), 1)
 	if b.noisy.allow(s.key.client, "publish to "+shorten(topic), b.now()) {
 		b.log.WithField("client", shorten(s.key.client)).WithField("sender", s.sender().ID()).WithField("topic", shorten(topic)).
 			WithError(why).Warn("publish refused")
@@ -322,7 +322,7 @@ func (b *Broker) join(s *session, sub *subscription, by int) error {
 		b.hub.Detach(old)
 		return nil
 	}
-	a := &bridge.Attachment{Via: bridge.MQTT, Broadcasts: j.broadcasts > 0, Sends: j.sends > 0}
+	a := &bridge.Attachment{Via: Protocol, Broadcasts: j.broadcasts > 0, Sends: j.sends > 0}
 	a.Ended = func() { b.sentAway(s, c, a) }
 	if err := b.hub.Attach(s.sender(), c, a); err != nil {
 		return err

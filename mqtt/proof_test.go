@@ -12,7 +12,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"watchtower/bridge"
 	"watchtower/mqtt"
 )
 
@@ -168,7 +167,7 @@ func TestAMillionTopicsLeaveMemoryFlat(t *testing.T) {
 	publish(100_000, 1_000_000)
 	grown := heap() - before
 	require.Less(t, grown, 10<<20, "bytes after 900,000 more topics")
-	in, _ := h.hub.Counters().Messages(bridge.MQTT)
+	in, _ := h.hub.Counters().Messages(mqtt.Protocol)
 	assert.EqualValues(t, 1_000_000, in)
 	routes, bytes := h.broker.RoutesCached()
 	assert.LessOrEqual(t, routes, 1<<16)

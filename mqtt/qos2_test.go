@@ -55,12 +55,12 @@ func TestQoS2IsGrantedAndDeliveredEverywhere(t *testing.T) {
 func TestWhatIsSaidOverHTTPIsDeliveredAtTheQoSOfTheSubscription(t *testing.T) {
 	h := build(t, nil)
 	web := h.web("web")
-	require.NoError(t, h.hub.Attach(web, 5, &bridge.Attachment{Via: bridge.HTTP, Broadcasts: true}))
+	require.NoError(t, h.hub.Attach(web, 5, &bridge.Attachment{Via: viaHTTP, Broadcasts: true}))
 	for qos := range byte(3) {
 		sub := h.join(connect{id: "sub", version: 5})
 		sub.subscribe(qos, "watchtower/channels/5/#", "watchtower/me")
 		assert.Equal(t, qos, sub.message().FixedHeader.Qos)
-		_, err := h.hub.Publish(web, bridge.Publication{Channels: []bridge.Channel{5}, Via: bridge.HTTP})
+		_, err := h.hub.Publish(web, bridge.Publication{Channels: []bridge.Channel{5}, Via: viaHTTP})
 		require.NoError(t, err)
 		assert.Equal(t, qos, sub.message().FixedHeader.Qos)
 	}

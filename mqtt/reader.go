@@ -11,7 +11,6 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
-	"watchtower/bridge"
 	"watchtower/intake"
 )
 
@@ -72,7 +71,7 @@ func (c *conn) readBody(length int, loan *intake.Loan) ([]byte, error) {
 	if c.session == nil {
 		first = idleBufferBytes
 	} else if length > intake.Free {
-		*loan = c.broker.opts.Intake.Lend(bridge.MQTT, c.session)
+		*loan = c.broker.opts.Intake.Lend(Protocol, c.session)
 	}
 	body, err := intake.Read(c.r, nil, first, length, loan)
 	if errors.Is(err, io.EOF) {

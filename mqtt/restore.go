@@ -158,7 +158,7 @@ func (r *restoring) session(key, value []byte) error {
 		return fmt.Errorf("client %s has two sessions", record.Client)
 	}
 	s := b.newSession(id, number)
-	s.hold.Away(bridge.MQTT)
+	s.hold.Away(Protocol)
 	s.savedGroup = onDisk
 	s.keep = min(time.Duration(record.Keep)*time.Second, b.opts.SessionExpiry)
 	s.durable = s.keep > 0

@@ -119,9 +119,9 @@ func (v verdict) took() bool { return v <= owing }
 func (v verdict) count(c *bridge.Counters) {
 	switch v {
 	case full, heavy, crowded:
-		c.Drop(bridge.MQTT, bridge.QueueFull, 1)
+		c.Drop(Protocol, bridge.QueueFull, 1)
 	case away:
-		c.Drop(bridge.MQTT, bridge.Away, 1)
+		c.Drop(Protocol, bridge.Away, 1)
 	}
 }
 
@@ -262,7 +262,7 @@ func (s *session) attach(c *conn) {
 	if s.tries >= triesAlone {
 		s.lonely = time.AfterFunc(aloneFor, func() { s.join(c) })
 	}
-	s.hold.Present(bridge.MQTT)
+	s.hold.Present(Protocol)
 	s.window = min(window, int(c.receiveMax))
 	s.durable = s.keep > 0
 	s.changed(true)
@@ -283,7 +283,7 @@ func (s *session) detach(c *conn, own bool) (was bool, tooMuch *message) {
 	}
 	s.conn = nil
 	s.letGo()
-	s.hold.Away(bridge.MQTT)
+	s.hold.Away(Protocol)
 	s.changed(true)
 	keep := newQueue()
 	n := s.queue.Len()
@@ -297,7 +297,7 @@ func (s *session) detach(c *conn, own bool) (was bool, tooMuch *message) {
 	}
 	s.queue = keep
 	s.limits.all.settle(s)
-	s.counters.Drop(bridge.MQTT, bridge.Disconnected, n-keep.Len())
+	s.counters.Drop(Protocol, bridge.Disconnected, n-keep.Len())
 	return true, tooMuch
 }
 
@@ -337,7 +337,7 @@ func (s *session) end() *conn {
 		}
 		q.Clear()
 	}
-	s.counters.Drop(bridge.MQTT, bridge.Disconnected, lost)
+	s.counters.Drop(Protocol, bridge.Disconnected, lost)
 	s.backlog = 0
 	s.limits.all.settle(s)
 	c := s.conn

@@ -122,7 +122,7 @@ func (s *session) forgetUnread(f func(*delivery) bool) {
 			continue
 		}
 		s.discard()
-		s.counters.Drop(bridge.MQTT, bridge.Disconnected, 1)
+		s.counters.Drop(Protocol, bridge.Disconnected, 1)
 	}
 	s.queue = kept
 	s.changed(true)

@@ -54,7 +54,7 @@ func (s *Service) listSenders(w nethttp.ResponseWriter, r *request) error {
 	q := r.URL.Query()
 	f := bridge.SenderFilter{Find: q.Get("find")}
 	if q.Has("via") {
-		for _, p := range bridge.Protocols {
+		for _, p := range bridge.Protocols() {
 			if p.String() == q.Get("via") {
 				f.Via = &p
 			}

@@ -28,7 +28,7 @@ func allocations(t *testing.T, members int) float64 {
 	}
 	hold := g.hub.RegisterWire(func() {})
 	defer g.hub.Release(hold)
-	require.NoError(t, g.hub.Attach(hold.Sender(), 7, &bridge.Attachment{Via: bridge.HTTP, Broadcasts: true}))
+	require.NoError(t, g.hub.Attach(hold.Sender(), 7, &bridge.Attachment{Via: viaHTTP, Broadcasts: true}))
 	data, done := make([]byte, 64), make(chan struct{})
 	report := func(bridge.Report) { done <- struct{}{} }
 	n := testing.AllocsPerRun(500, func() {

@@ -38,7 +38,7 @@ func BenchmarkFanOut(b *testing.B) {
 			}
 			hold := g.hub.RegisterWire(func() {})
 			defer g.hub.Release(hold)
-			require.NoError(b, g.hub.Attach(hold.Sender(), 7, &bridge.Attachment{Via: bridge.HTTP, Broadcasts: true}))
+			require.NoError(b, g.hub.Attach(hold.Sender(), 7, &bridge.Attachment{Via: viaHTTP, Broadcasts: true}))
 			data := make([]byte, 64)
 			done := make(chan struct{}, 1024)
 			b.ReportAllocs()

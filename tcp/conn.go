@@ -117,7 +117,7 @@ func (c *conn) serve() {
 	}
 	c.writer.Close()
 	<-written
-	s.hub.Counters().Drop(bridge.TCP, bridge.Disconnected, c.queue.Close())
+	s.hub.Counters().Drop(Protocol, bridge.Disconnected, c.queue.Close())
 	if errors.As(err, new(refusal)) {
 		c.linger()
 	}
@@ -172,7 +172,7 @@ func (c *conn) next() error {
 // grows with what has arrived.
 func (c *conn) large(n int) error {
 	c.inFrame()
-	loan := c.server.opts.Intake.Lend(bridge.TCP, c)
+	loan := c.server.opts.Intake.Lend(Protocol, c)
 	defer loan.Close()
 	b, err := intake.Read(c.in, nil, intake.Free, n, &loan)
 	switch {

@@ -60,7 +60,7 @@ func (s *Server) fan(jobs []bridge.Job) {
 		}
 	}
 	for i, j := range jobs {
-		j.Done(s.hub.Counters(), bridge.TCP, offered[i], dropped[i])
+		j.Done(s.hub.Counters(), Protocol, offered[i], dropped[i])
 		s.batch[i], s.frames[i] = encoded{}, nil
 	}
 }
@@ -75,7 +75,7 @@ func (s *Server) offer(a *bridge.Attachment, wants uint64) (lost uint64) {
 	case *conn:
 		c = to
 		lost = to.queue.PutAll(s.plain(wants), wants)
-		s.hub.Counters().Drop(bridge.TCP, bridge.QueueFull, bits.OnesCount64(lost))
+		s.hub.Counters().Drop(Protocol, bridge.QueueFull, bits.OnesCount64(lost))
 	case *session.Stream:
 		c = to.Owner().(*conn)
 		for left := wants; left != 0; left &= left - 1 {

@@ -27,7 +27,9 @@ const patience = 10 * time.Second // for what is to happen
 // loopback is a bus that hands everything straight back.
 type loopback struct{ hub *bridge.Hub }
 
-func (l loopback) Publish(m *bridge.Message) error              { return l.hub.Deliver(m) }
+func (l loopback) Publish(m *bridge.Message) error { return l.hub.Deliver(m) }
+func (l loopback) Protocol() bridge.Protocol       { return tcp.Protocol }
+
 func (l loopback) PublishRetained(topic string, _ []byte) error { return nil }
 
 type gateway struct {
@@ -79,7 +81,7 @@ func start(t testing.TB, hubOpts bridge.Options, change func(*tcp.Options)) *gat
 	return g
 }
 
-func (g *gateway) dropped(r bridge.Reason) int { return int(g.hub.Counters().Dropped(bridge.TCP, r)) }
+func (g *gateway) dropped(r bridge.Reason) int { return int(g.hub.Counters().Dropped(tcp.Protocol, r)) }
 
 func (g *gateway) senders() int {
 	_, n := g.hub.MemberCounts()
@@ -90,7 +92,7 @@ func (g *gateway) senders() int {
 func (g *gateway) speaker(t testing.TB, channel bridge.Channel) (id uint32, say func(data []byte)) {
 	hold := g.hub.RegisterWire(func() {})
 	t.Cleanup(func() { g.hub.Release(hold) })
-	require.NoError(t, g.hub.Attach(hold.Sender(), channel, &bridge.Attachment{Via: bridge.HTTP, Broadcasts: true}))
+	require.NoError(t, g.hub.Attach(hold.Sender(), channel, &bridge.Attachment{Via: viaHTTP, Broadcasts: true}))
 	return uint32(hold.Sender().ID()), func(data []byte) {
 		_, err := g.hub.Publish(hold.Sender(), bridge.Publication{
 			Channels: []bridge.Channel{channel}, Content: bridge.Content{Data: data}, Wait: true,

@@ -42,8 +42,8 @@ func TestALongFrameOfAStrangerIsReadPast(t *testing.T) {
 // A frame for which there is no memory ends its connection, and says so.
 func TestAFrameForWhichThereIsNoRoom(t *testing.T) {
 	in := intake.New(intake.Options{Limits: config.Limits{UnfinishedBytes: 100_000}})
-	hog := in.Lend(bridge.TCP, "another")
-	share := in.Lend(bridge.TCP, "one more")
+	hog := in.Lend(tcp.Protocol, "another")
+	share := in.Lend(tcp.Protocol, "one more")
 	require.True(t, hog.Take(12_000) && share.Take(12_000), "an eighth each")
 	require.False(t, hog.Take(1000))
 	hog.Close()

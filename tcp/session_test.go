@@ -212,7 +212,7 @@ func TestSleepOverTCP(t *testing.T) {
 	say([]byte("1"))
 	say([]byte("2"))
 	require.Eventually(t, func() bool {
-		_, out := g.hub.Counters().Messages(bridge.TCP)
+		_, out := g.hub.Counters().Messages(tcp.Protocol)
 		return out == 2
 	}, patience, time.Millisecond)
 	c.write(c.next(frame.Ping, 0, nil))

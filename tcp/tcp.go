@@ -61,6 +61,9 @@ const acceptRetry = 100 * time.Millisecond
 // waits for them.
 const flushTimeout = 2 * time.Second
 
+// Protocol is how the hub knows what comes and goes by TCP.
+var Protocol = bridge.NewProtocol("tcp")
+
 // Server serves the wire protocol over TCP.
 type Server struct {
 	hub      *bridge.Hub
@@ -96,10 +99,10 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *Server {
 	return &Server{
 		hub:      hub,
 		opts:     opts,
-		door:     opts.Intake.Door(bridge.TCP, "limits.tcp_connections", opts.TCPConnections),
-		log:      log.WithField("protocol", bridge.TCP.String()),
-		link:     hub.AddLink(bridge.TCP, opts.LinkQueue, opts.Patience),
-		sessions: session.NewRegistrar(hub, bridge.TCP, opts.Key, opts.Gate.Streams(bridge.TCP)),
+		door:     opts.Intake.Door(Protocol, "limits.tcp_connections", opts.TCPConnections),
+		log:      log.WithField("protocol", Protocol.String()),
+		link:     hub.AddLink(Protocol, opts.LinkQueue, opts.Patience),
+		sessions: session.NewRegistrar(hub, Protocol, opts.Key, opts.Gate.Streams(Protocol)),
 		stopping: make(chan struct{}),
 		quiet:    make(chan struct{}),
 		closing:  make(chan struct{}),
@@ -255,5 +258,5 @@ func (s *Server) accept(running *sync.WaitGroup) {
 
 // basic returns the options for a connection's basic frames.
 func (s *Server) basic() basic.Options {
-	return basic.Options{Wire: &s.opts.Wire, Gateway: s.opts.Gateway, TCPPort: s.Port, Door: s.opts.Gate.Streams(bridge.TCP)}
+	return basic.Options{Via: Protocol, Wire: &s.opts.Wire, Gateway: s.opts.Gateway, TCPPort: s.Port, Door: s.opts.Gate.Streams(Protocol)}
 }

@@ -203,7 +203,7 @@ func TestBroadcastsReachEveryMemberInOrder(t *testing.T) {
 		}
 	}
 	stranger.silent()
-	require.Eventually(t, func() bool { _, out := g.hub.Counters().Messages(bridge.TCP); return out == 40_000 }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { _, out := g.hub.Counters().Messages(tcp.Protocol); return out == 40_000 }, patience, time.Millisecond)
 }
 
 func TestAMemberThatNeverReadsHoldsUpNobody(t *testing.T) {

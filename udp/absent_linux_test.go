@@ -61,7 +61,7 @@ func TestDeadHostsCostTheLivingNothing(t *testing.T) {
 	home.ip(t, "neigh flush dev wth")
 	hold := g.hub.RegisterWire(func() {})
 	defer g.hub.Release(hold)
-	require.NoError(t, g.hub.Attach(hold.Sender(), 7, &bridge.Attachment{Via: bridge.HTTP, Broadcasts: true}))
+	require.NoError(t, g.hub.Attach(hold.Sender(), 7, &bridge.Attachment{Via: viaHTTP, Broadcasts: true}))
 	id := uint32(hold.Sender().ID())
 	tick := time.NewTicker(time.Second / 50)
 	defer tick.Stop()

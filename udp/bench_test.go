@@ -39,7 +39,7 @@ func fanOut(b *testing.B, join func(*gateway, *testing.B), change func(*udp.Opti
 			}
 			hold := g.hub.RegisterWire(func() {})
 			defer g.hub.Release(hold)
-			require.NoError(b, g.hub.Attach(hold.Sender(), 7, &bridge.Attachment{Via: bridge.HTTP, Broadcasts: true}))
+			require.NoError(b, g.hub.Attach(hold.Sender(), 7, &bridge.Attachment{Via: viaHTTP, Broadcasts: true}))
 			data := make([]byte, 64)
 			done := make(chan struct{}, 256)
 			b.ReportAllocs()

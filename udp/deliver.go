@@ -28,7 +28,7 @@ func (s *Server) deliver(jobs []bridge.Job) {
 	}
 	f.out.flush()
 	for i, j := range jobs {
-		j.Done(s.hub.Counters(), bridge.UDP, f.offered[i], f.dropped[i])
+		j.Done(s.hub.Counters(), Protocol, f.offered[i], f.dropped[i])
 	}
 }
 
@@ -66,7 +66,7 @@ func (s *Server) offer(a *bridge.Attachment, m *bridge.Message, e *encoded, job 
 	case *receiver:
 		delivery := e.basic(m)
 		if delivery == nil {
-			s.hub.Counters().Drop(bridge.UDP, bridge.TooLarge, 1)
+			s.hub.Counters().Drop(Protocol, bridge.TooLarge, 1)
 			return false
 		}
 		s.fan.out.batch.addFrom(delivery, to.at, datagram.Local(to.local.Load()), job)

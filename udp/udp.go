@@ -55,6 +55,9 @@ const (
 	readRetry    = 100 * time.Millisecond // after a failed read, so that a failure that lasts costs nothing
 )
 
+// Protocol is how the hub knows what comes and goes by UDP.
+var Protocol = bridge.NewProtocol("udp")
+
 // Server serves the wire protocol over UDP.
 type Server struct {
 	hub      *bridge.Hub
@@ -83,11 +86,12 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *Server {
 	s := &Server{
 		hub:  hub,
 		opts: opts,
-		log:  log.WithField("protocol", bridge.UDP.String()),
-		link: hub.AddLink(bridge.UDP, opts.LinkQueue, opts.Patience),
+		log:  log.WithField("protocol", Protocol.String()),
+		link: hub.AddLink(Protocol, opts.LinkQueue, opts.Patience),
 		table: basic.NewTable(hub, basic.Options{
+			Via:  Protocol,
 			Wire: &opts.Wire, Limits: &opts.Limits, Gateway: opts.Gateway, TCPPort: opts.TCPPort, Source: intake.Of,
-			Door: opts.Gate.Datagrams(),
+			Door: opts.Gate.Datagrams(Protocol),
 		}, newReceiver),
 		due:      make(chan struct{}, 1),
 		later:    make(chan func(*session.Out), laterQueue),
@@ -95,7 +99,8 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *Server {
 		readDone: make(chan struct{}),
 	}
 	s.sessions = session.NewTable(hub, opts.Key, session.Options{
-		Wire: &opts.Wire, Limits: &opts.Limits, Wake: s.wake, Later: s.putOff, Door: opts.Gate.Datagrams(),
+		Via:  Protocol,
+		Wire: &opts.Wire, Limits: &opts.Limits, Wake: s.wake, Later: s.putOff, Door: opts.Gate.Datagrams(Protocol),
 	})
 	return s
 }

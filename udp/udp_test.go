@@ -30,7 +30,9 @@ const patience = 10 * time.Second // for what is to happen
 // loopback is a bus that hands everything straight back.
 type loopback struct{ hub *bridge.Hub }
 
-func (l loopback) Publish(m *bridge.Message) error              { return l.hub.Deliver(m) }
+func (l loopback) Publish(m *bridge.Message) error { return l.hub.Deliver(m) }
+func (l loopback) Protocol() bridge.Protocol       { return udp.Protocol }
+
 func (l loopback) PublishRetained(topic string, _ []byte) error { return nil }
 
 type gateway struct {
@@ -81,7 +83,7 @@ func start(t testing.TB, hubOpts bridge.Options, change func(*udp.Options)) *gat
 	return g
 }
 
-func (g *gateway) dropped(r bridge.Reason) int { return int(g.hub.Counters().Dropped(bridge.UDP, r)) }
+func (g *gateway) dropped(r bridge.Reason) int { return int(g.hub.Counters().Dropped(udp.Protocol, r)) }
 
 // client is a device: one socket.
 type client struct {
@@ -227,7 +229,7 @@ func TestBroadcastsReachEveryMemberInOrder(t *testing.T) {
 		}
 	}
 	stranger.silent()
-	require.Eventually(t, func() bool { _, out := g.hub.Counters().Messages(bridge.UDP); return out == 1000 }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { _, out := g.hub.Counters().Messages(udp.Protocol); return out == 1000 }, patience, time.Millisecond)
 }
 
 func TestSendReachesItsReceiversOnly(t *testing.T) {
@@ -294,11 +296,11 @@ func TestReportsCountWhatWasDropped(t *testing.T) {
 	a, b := g.joined(t, 7), g.joined(t, 7)
 	hold := g.hub.RegisterWire(func() {})
 	defer g.hub.Release(hold)
-	require.NoError(t, g.hub.Attach(hold.Sender(), 7, &bridge.Attachment{Via: bridge.HTTP, Broadcasts: true}))
+	require.NoError(t, g.hub.Attach(hold.Sender(), 7, &bridge.Attachment{Via: viaHTTP, Broadcasts: true}))
 	reports := make(chan bridge.Report, 2)
 	for _, size := range []int{100, 5000} {
 		_, err := g.hub.Publish(hold.Sender(), bridge.Publication{
-			Channels: []bridge.Channel{7}, Via: bridge.HTTP, Report: func(r bridge.Report) { reports <- r },
+			Channels: []bridge.Channel{7}, Via: viaHTTP, Report: func(r bridge.Report) { reports <- r },
 			Content: bridge.Content{Data: make([]byte, size), Hint: bridge.JSON},
 		})
 		require.NoError(t, err)
@@ -370,7 +372,7 @@ func TestQuiesceStopsRequestsAndNotDeliveries(t *testing.T) {
 	c := g.joined(t, 7)
 	hold := g.hub.RegisterWire(func() {})
 	defer g.hub.Release(hold)
-	require.NoError(t, g.hub.Attach(hold.Sender(), 7, &bridge.Attachment{Via: bridge.HTTP, Broadcasts: true}))
+	require.NoError(t, g.hub.Attach(hold.Sender(), 7, &bridge.Attachment{Via: viaHTTP, Broadcasts: true}))
 
 	g.server.Quiesce(context.Background())
 	g.server.Quiesce(context.Background())

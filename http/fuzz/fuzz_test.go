@@ -28,6 +28,7 @@ const secretKey = "correct horse"
 // bus hands messages straight back.
 type bus struct{ hub *bridge.Hub }
 
+func (b bus) Protocol() bridge.Protocol            { return http.Protocol }
 func (b bus) Publish(m *bridge.Message) error      { return b.hub.Deliver(m) }
 func (b bus) PublishRetained(string, []byte) error { return nil }
 

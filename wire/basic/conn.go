@@ -68,7 +68,7 @@ func (c *Conn) Handle(frame, reply []byte) ([]byte, error) {
 // Refuse counts what made the connection end, and appends the last that the
 // peer is told: E, but nothing to one that speaks like a gateway.
 func (c *Conn) Refuse(err error, reply []byte) []byte {
-	c.hub.Counters().Drop(bridge.TCP, bridge.Malformed, 1)
+	c.hub.Counters().Drop(c.opts.Via, bridge.Malformed, 1)
 	if errors.Is(err, wire.ErrFromGateway) {
 		return reply
 	}
@@ -85,8 +85,8 @@ func (c *Conn) Close() {
 
 func (c *Conn) register() *client {
 	n := &client{
-		Device: bridge.NewDevice(c.hub, bridge.TCP, false, c.member),
-		hub:    c.hub, via: bridge.TCP, wait: true, listed: math.MaxInt,
+		Device: bridge.NewDevice(c.hub, c.opts.Via, false, c.member),
+		hub:    c.hub, via: c.opts.Via, wait: true, listed: math.MaxInt,
 	}
 	n.Register(func() { // the hub deleted the sender: the id is unknown from now on
 		c.client.CompareAndSwap(n, nil)

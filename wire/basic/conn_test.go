@@ -27,9 +27,9 @@ func on(t testing.TB, c *basic.Conn) do {
 
 func TestVerbsOverTCP(t *testing.T) {
 	b := newBench(t, bridge.Options{})
-	one, two := basic.NewConn(b.hub, b.opts, netip.Addr{}, 1), basic.NewConn(b.hub, b.opts, netip.Addr{}, 2)
+	one, two := basic.NewConn(b.hub, b.streams(), netip.Addr{}, 1), basic.NewConn(b.hub, b.streams(), netip.Addr{}, 2)
 	assert.False(t, one.Registered())
-	verbs(b, bridge.TCP, on(t, one), on(t, two))
+	verbs(b, viaTCP, on(t, one), on(t, two))
 	assert.True(t, one.Registered())
 	one.Close()
 	two.Close()
@@ -39,7 +39,7 @@ func TestVerbsOverTCP(t *testing.T) {
 
 func TestAnUnregisteredConnectionHasNoID(t *testing.T) {
 	b := newBench(t, bridge.Options{SecretKey: "s3"})
-	c := basic.NewConn(b.hub, b.opts, netip.Addr{}, nil)
+	c := basic.NewConn(b.hub, b.streams(), netip.Addr{}, nil)
 	defer c.Close()
 	one := on(t, c)
 	assert.Len(t, one(whereIs), 8)
@@ -68,7 +68,7 @@ func TestWhatEndsAConnection(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, bridge.Options{})
 			b.opts.Basic = name != "basic turned off"
-			conn := basic.NewConn(b.hub, b.opts, netip.Addr{}, nil)
+			conn := basic.NewConn(b.hub, b.streams(), netip.Addr{}, nil)
 			n, err := conn.Length([]byte(c.begin))
 			if err == nil {
 				require.Equal(t, len(c.begin), n)
@@ -76,38 +76,38 @@ func TestWhatEndsAConnection(t *testing.T) {
 			}
 			require.ErrorIs(t, err, c.err)
 			assert.Equal(t, c.last, string(conn.Refuse(err, nil)))
-			assert.Equal(t, 1, b.dropped(bridge.TCP, bridge.Malformed))
+			assert.Equal(t, 1, b.dropped(viaTCP, bridge.Malformed))
 		})
 	}
 }
 
 func TestTheLimitItselfIsAllowed(t *testing.T) {
 	b := newBench(t, bridge.Options{})
-	c := basic.NewConn(b.hub, b.opts, netip.Addr{}, nil)
+	c := basic.NewConn(b.hub, b.streams(), netip.Addr{}, nil)
 	defer c.Close()
 	one := on(t, c)
 	id := one.register(t)
 	one(join(id, 1))
 	assert.Equal(t, "", one(say(id, 1, string(make([]byte, 64_000)))))
-	assert.Len(t, b.delivered(bridge.TCP), 1)
+	assert.Len(t, b.delivered(viaTCP), 1)
 }
 
 func TestADeletedSenderOfAConnectionIsUnknown(t *testing.T) {
 	b := newBench(t, bridge.Options{})
-	c := basic.NewConn(b.hub, b.opts, netip.Addr{}, nil)
+	c := basic.NewConn(b.hub, b.streams(), netip.Addr{}, nil)
 	defer c.Close()
 	one := on(t, c)
 	id := one.register(t)
 	one(join(id, 5))
 	one(say(id, 5, "x"))
-	b.link[bridge.TCP].Flush(func(jobs []bridge.Job) { b.hub.Forget(jobs[0].To[0].Sender()) })
+	b.link[viaTCP].Flush(func(jobs []bridge.Job) { b.hub.Forget(jobs[0].To[0].Sender()) })
 	assert.Equal(t, errorReply, one(keepAlive(id)))
 	assert.NotEqual(t, id, one.register(t), "registering again gives a new id")
 }
 
 func TestTCPListsEverything(t *testing.T) {
 	b := newBench(t, bridge.Options{})
-	c := basic.NewConn(b.hub, b.opts, netip.Addr{}, nil)
+	c := basic.NewConn(b.hub, b.streams(), netip.Addr{}, nil)
 	defer c.Close()
 	one := on(t, c)
 	id := one.register(t)

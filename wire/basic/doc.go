@@ -28,6 +28,7 @@ const (
 
 // Options are the rules for basic frames. The sections are shared, and only read.
 type Options struct {
+	Via bridge.Protocol
 	*config.Wire
 	*config.Limits                                 // of Table; Conn has no use for them
 	Gateway          uint32                        // the gateway's number, for W

@@ -22,7 +22,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // loopback is a bus that hands everything straight back.
 type loopback struct{ hub *bridge.Hub }
 
-func (l loopback) Publish(m *bridge.Message) error              { return l.hub.Deliver(m) }
+func (l loopback) Publish(m *bridge.Message) error { return l.hub.Deliver(m) }
+func (l loopback) Protocol() bridge.Protocol       { return viaUDP }
+
 func (l loopback) PublishRetained(topic string, _ []byte) error { return nil }
 
 // bench is a hub with links that nobody serves, and a clock.
@@ -45,15 +47,22 @@ func newBench(t *testing.T, opts bridge.Options) *bench {
 	require.NoError(t, err)
 	b.hub.SetBus(loopback{b.hub})
 	b.link = map[bridge.Protocol]*bridge.Link{
-		bridge.UDP: b.hub.AddLink(bridge.UDP, 1024, 0),
-		bridge.TCP: b.hub.AddLink(bridge.TCP, 1024, 0),
+		viaUDP: b.hub.AddLink(viaUDP, 1024, 0),
+		viaTCP: b.hub.AddLink(viaTCP, 1024, 0),
 	}
 	settings := config.Default()
 	b.opts = basic.Options{
-		Wire: &settings.Wire, Limits: &settings.Limits, Gateway: 0xa1b2c3d4, Now: opts.Now,
+		Via: viaUDP, Wire: &settings.Wire, Limits: &settings.Limits, Gateway: 0xa1b2c3d4, Now: opts.Now,
 		TCPPort: func() uint16 { return 3033 },
 	}
 	return b
+}
+
+// streams are the options of connections.
+func (b *bench) streams() basic.Options {
+	o := b.opts
+	o.Via = viaTCP
+	return o
 }
 
 func (b *bench) dropped(p bridge.Protocol, r bridge.Reason) int {
@@ -156,7 +165,7 @@ func verbs(b *bench, p bridge.Protocol, one, two do) {
 	assert.Equal(t, "hello", string(heard[0].message.Data))
 	assert.EqualValues(t, 0, basic.Delivery(heard[0].message).Type)
 	assert.Equal(t, p, heard[0].message.Via)
-	assert.Equal(t, p == bridge.TCP, heard[0].message.Wait)
+	assert.Equal(t, p == viaTCP, heard[0].message.Wait)
 	assert.Equal(t, errorReply, two(say(o, 7, "x")), "not joined")
 	assert.Equal(t, errorReply, one(say(a, 0, "x")))
 	assert.Equal(t, "", one(say(a, 7, "")), "an empty message is one")

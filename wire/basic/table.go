@@ -72,7 +72,7 @@ func (t *Table) Handle(from netip.AddrPort, datagram, reply []byte) []byte {
 func (t *Table) HandleAt(from netip.AddrPort, local uint32, datagram, reply []byte) []byte {
 	r, err := wire.Parse(datagram)
 	if err != nil || len(datagram) > wire.MaxDatagram || !t.opts.Basic {
-		t.hub.Counters().Drop(bridge.UDP, bridge.Malformed, 1)
+		t.hub.Counters().Drop(t.opts.Via, bridge.Malformed, 1)
 		return reply
 	}
 	switch r.Op {
@@ -163,7 +163,7 @@ func (t *Table) register(from netip.AddrPort, local uint32) (id uint32, ok bool)
 // is none to go.
 func (t *Table) roomLocked(at netip.Prefix, over []*client) ([]*client, bool) {
 	forget := func(oldest *entry, why bridge.Reason) bool {
-		t.hub.Counters().Drop(bridge.UDP, why, 1)
+		t.hub.Counters().Drop(t.opts.Via, why, 1)
 		if oldest == nil {
 			return false
 		}
@@ -205,8 +205,8 @@ func (t *Table) addLocked(from netip.AddrPort, now time.Time) *entry {
 	member := t.member(from)
 	reached, _ := member.(Reached)
 	e := &entry{from: from, since: now, reached: reached, client: &client{
-		Device: bridge.NewDevice(t.hub, bridge.UDP, false, member),
-		hub:    t.hub, via: bridge.UDP, listed: wire.MaxListed,
+		Device: bridge.NewDevice(t.hub, t.opts.Via, false, member),
+		hub:    t.hub, via: t.opts.Via, listed: wire.MaxListed,
 	}}
 	e.client.Register(func() { t.deleted(e) })
 	t.byID[e.client.id()] = e

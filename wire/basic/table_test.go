@@ -36,7 +36,7 @@ func senders(b *bench) int {
 func TestVerbsOverUDP(t *testing.T) {
 	b := newBench(t, bridge.Options{})
 	table := newTable(b)
-	verbs(b, bridge.UDP, at(t, table, alice), at(t, table, bob))
+	verbs(b, viaUDP, at(t, table, alice), at(t, table, bob))
 }
 
 func TestMembersAreReachedAtTheirAddress(t *testing.T) {
@@ -46,7 +46,7 @@ func TestMembersAreReachedAtTheirAddress(t *testing.T) {
 	id := one.register(t)
 	one(join(id, 5))
 	one(say(id, 5, "x"))
-	heard := b.delivered(bridge.UDP)
+	heard := b.delivered(viaUDP)
 	require.Len(t, heard, 1)
 	assert.Equal(t, alice, heard[0].member)
 }
@@ -63,7 +63,7 @@ func TestAnIDIsPinnedToItsAddress(t *testing.T) {
 			assert.Equal(t, errorReply, other(r), "%c", r.Op)
 		}
 	}
-	assert.Empty(t, b.delivered(bridge.UDP))
+	assert.Empty(t, b.delivered(viaUDP))
 	assert.Equal(t, listing(5), one(list(id)), "nothing has changed")
 
 	b.now = b.now.Add(119 * time.Second)
@@ -135,7 +135,7 @@ func TestUnconfirmedIDsAreBounded(t *testing.T) {
 	assert.Equal(t, 101, all)
 	assert.Equal(t, 100, unconfirmed)
 	assert.Equal(t, 101, senders(b), "the hub forgets them too")
-	assert.Equal(t, 3, b.dropped(bridge.UDP, bridge.Forgotten))
+	assert.Equal(t, 3, b.dropped(viaUDP, bridge.Forgotten))
 	assert.Equal(t, answer(kept), first(keepAlive(kept)), "confirmed ids are safe")
 	for i, id := range ids {
 		want := answer(id)
@@ -162,7 +162,7 @@ func TestSilentClientsLeave(t *testing.T) {
 	assert.Equal(t, errorReply, two(list(o)))
 	assert.Equal(t, 1, senders(b))
 	one(say(a, 5, "x"))
-	assert.Len(t, b.delivered(bridge.UDP), 1)
+	assert.Len(t, b.delivered(viaUDP), 1)
 
 	b.now = b.now.Add(time.Minute)
 	assert.Equal(t, a, one.register(t), "registering again is a sign of life of an id that is in use")
@@ -203,10 +203,10 @@ func TestADeletedSenderIsUnknown(t *testing.T) {
 	id := one.register(t)
 	one(join(id, 5))
 	one(say(id, 5, "x"))
-	b.delivered(bridge.UDP)
+	b.delivered(viaUDP)
 	var sender *bridge.Sender
 	one(say(id, 5, "x"))
-	b.link[bridge.UDP].Flush(func(jobs []bridge.Job) { sender = jobs[0].To[0].Sender() })
+	b.link[viaUDP].Flush(func(jobs []bridge.Job) { sender = jobs[0].To[0].Sender() })
 	b.hub.Forget(sender)
 	assert.Equal(t, errorReply, one(keepAlive(id)))
 	ids, _ := table.Len()
@@ -221,7 +221,7 @@ func TestAChannelTheHubEndedCanBeJoinedAgain(t *testing.T) {
 	id := one.register(t)
 	one(join(id, 5))
 	one(say(id, 5, "x"))
-	b.link[bridge.UDP].Flush(func(jobs []bridge.Job) {
+	b.link[viaUDP].Flush(func(jobs []bridge.Job) {
 		b.hub.Leave(jobs[0].To[0].Sender(), []bridge.Channel{5})
 	})
 	assert.Equal(t, listing(), one(list(id)))
@@ -240,7 +240,7 @@ func TestWhatIsNeverAnsweredOverUDP(t *testing.T) {
 	}
 	for i, s := range bad {
 		assert.Empty(t, table.Handle(alice, []byte(s), nil), "%q", s)
-		assert.Equal(t, i+1, b.dropped(bridge.UDP, bridge.Malformed), "%q", s)
+		assert.Equal(t, i+1, b.dropped(viaUDP, bridge.Malformed), "%q", s)
 	}
 	largest := request(t, say(1, 1, string(make([]byte, 1187))))
 	assert.Len(t, largest, wire.MaxDatagram)
@@ -253,7 +253,7 @@ func TestBasicFramesCanBeTurnedOff(t *testing.T) {
 	table := newTable(b)
 	for i, r := range []wire.Request{register, key("x"), whereIs, keepAlive(1), say(1, 1, "x")} {
 		assert.Empty(t, at(t, table, alice)(r))
-		assert.Equal(t, i+1, b.dropped(bridge.UDP, bridge.Malformed))
+		assert.Equal(t, i+1, b.dropped(viaUDP, bridge.Malformed))
 	}
 }
 
@@ -284,7 +284,7 @@ func TestDataIsCopiedOutOfTheReadBuffer(t *testing.T) {
 	frame := request(t, say(id, 5, "hello"))
 	table.Handle(alice, frame, nil)
 	clear(frame)
-	assert.Equal(t, "hello", string(b.delivered(bridge.UDP)[0].message.Data))
+	assert.Equal(t, "hello", string(b.delivered(viaUDP)[0].message.Data))
 }
 
 func TestCloseEndsAll(t *testing.T) {
@@ -306,7 +306,7 @@ func BenchmarkKeepAliveAmong(b *testing.B) {
 			require.NoError(b, err)
 			settings := config.Default()
 			settings.Limits.UDPBasic, settings.Limits.ConnectionsPerAddress = n, n
-			table := basic.NewTable(hub, basic.Options{Wire: &settings.Wire, Limits: &settings.Limits}, func(netip.AddrPort) any { return nil })
+			table := basic.NewTable(hub, basic.Options{Via: viaUDP, Wire: &settings.Wire, Limits: &settings.Limits}, func(netip.AddrPort) any { return nil })
 			defer table.Close()
 			froms, frames := make([]netip.AddrPort, n), make([][]byte, n)
 			for i := range n {

@@ -49,7 +49,7 @@ type Stream struct {
 // NewConn returns what executes the frames of a new connection. The registrar
 // serves all connections of a server.
 func NewConn(hub *bridge.Hub, r *Registrar, opts Options, owner Owner) *Conn {
-	c := &Conn{hub: hub, opts: opts.withDefaults(), registrar: r, owner: owner, verbs: verbs{hub: hub, via: bridge.TCP, wait: true}}
+	c := &Conn{hub: hub, opts: opts.withDefaults(), registrar: r, owner: owner, verbs: verbs{hub: hub, via: r.via, wait: true}}
 	c.begun = c.opts.Now()
 	return c
 }
@@ -150,7 +150,7 @@ func (c *Conn) register(f frame.Frame, raw, reply []byte) []byte {
 		return o.earlier.registered(reply, o.CNonce)
 	}
 	s := &Stream{conn: c}
-	s.device = bridge.NewDevice(c.hub, bridge.TCP, o.Options&frame.NoEcho != 0, s)
+	s.device = bridge.NewDevice(c.hub, c.verbs.via, o.Options&frame.NoEcho != 0, s)
 	wait, err := o.hold(s.device, func() { c.displaced(s) })
 	if err == nil && wait != nil {
 		err = wait()
@@ -192,7 +192,7 @@ func (c *Conn) displaced(s *Stream) {
 func (c *Conn) end(s *Stream) {
 	c.mu.Lock()
 	s.ended.Store(true)
-	c.hub.Counters().Drop(bridge.TCP, bridge.Disconnected, s.box.waiting())
+	c.hub.Counters().Drop(c.verbs.via, bridge.Disconnected, s.box.waiting())
 	s.box = outbox{}
 	c.mu.Unlock()
 	s.device.Close()
@@ -324,7 +324,7 @@ func (c *Conn) pumpLocked(s *Stream) {
 		return
 	}
 	_, now := c.now()
-	c.hub.Counters().Drop(bridge.TCP, bridge.Expired, s.box.dropExpired(now))
+	c.hub.Counters().Drop(c.verbs.via, bridge.Expired, s.box.dropExpired(now))
 	for s.box.waiting() > 0 && s.box.seq < lastSeq && (!s.acknowledged() || s.box.flying < s.options.Window()) {
 		e := s.box.next()
 		e.sends = 2 // nothing gets lost: a p need not wait for its k
@@ -369,4 +369,4 @@ func (c *Conn) Stamp(b, delivery []byte, mark uint64) []byte {
 	return frame.Stamp(b, delivery, s.receiver(uint32(mark)), s.key)
 }
 
-func (c *Conn) drop(why bridge.Reason) { c.hub.Counters().Drop(bridge.TCP, why, 1) }
+func (c *Conn) drop(why bridge.Reason) { c.hub.Counters().Drop(c.verbs.via, why, 1) }

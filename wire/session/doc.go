@@ -20,11 +20,13 @@ import (
 	"net/netip"
 	"time"
 
+	"watchtower/bridge"
 	"watchtower/config"
 )
 
 // Options are the rules for session frames. The sections are shared, and only read.
 type Options struct {
+	Via bridge.Protocol // of Table; a Conn has its registrar's
 	*config.Wire
 	*config.Limits                  // of Table; Conn has no use for them
 	Now            func() time.Time // nil: time.Now

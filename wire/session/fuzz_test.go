@@ -143,6 +143,6 @@ func (z *fuzzer) see(all []sent) {
 			asked++
 		}
 	}
-	in, _ := z.hub.Counters().Messages(bridge.UDP)
+	in, _ := z.hub.Counters().Messages(viaUDP)
 	require.LessOrEqual(z, int(in), asked, "executed twice")
 }

@@ -75,7 +75,7 @@ func (t *Table) nextLocked(s *Session, now int64, out *Out) bool {
 	if s.asleep {
 		return false
 	}
-	t.hub.Counters().Drop(bridge.UDP, bridge.Expired, s.box.dropExpired(now))
+	t.hub.Counters().Drop(t.verbs.via, bridge.Expired, s.box.dropExpired(now))
 	for i := 0; i < s.box.flying; i++ {
 		e := &s.box.entries[i]
 		if now < e.due {

@@ -24,6 +24,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // loopback is a bus that hands everything straight back.
 type loopback struct{ hub *bridge.Hub }
 
+func (l loopback) Protocol() bridge.Protocol { return viaUDP }
+
 func (l loopback) Publish(m *bridge.Message) error      { return l.hub.Deliver(m) }
 func (l loopback) PublishRetained(string, []byte) error { return nil }
 
@@ -43,7 +45,7 @@ type bench struct {
 // options are those of a gateway with nothing configured.
 func options() session.Options {
 	settings := config.Default()
-	return session.Options{Wire: &settings.Wire, Limits: &settings.Limits}
+	return session.Options{Via: viaUDP, Wire: &settings.Wire, Limits: &settings.Limits}
 }
 
 // joins are the limits that let a sender join so many channels.
@@ -67,18 +69,19 @@ func newBench(t testing.TB, change func(*session.Options), hub bridge.Options) *
 		change(&opts)
 	}
 	opts.Now = func() time.Time { return b.now }
+	opts.Via = viaUDP
 	opts.Wake = func() { b.wakes++ }
 	hub.Now = opts.Now
 	var err error
 	b.hub, err = bridge.New(hub)
 	require.NoError(t, err)
 	b.hub.SetBus(loopback{b.hub})
-	b.link = b.hub.AddLink(bridge.UDP, 1024, 0)
+	b.link = b.hub.AddLink(viaUDP, 1024, 0)
 	b.table = session.NewTable(b.hub, func() frame.Key { return psk }, opts)
 	return b
 }
 
-func (b *bench) dropped(r bridge.Reason) int { return int(b.hub.Counters().Dropped(bridge.UDP, r)) }
+func (b *bench) dropped(r bridge.Reason) int { return int(b.hub.Counters().Dropped(viaUDP, r)) }
 
 // sent is a datagram of the table.
 type sent struct {
@@ -116,7 +119,7 @@ func (b *bench) deliver() {
 					b.table.Deliver(a.Member.(*session.Session), j.Message, delivery, &b.out)
 				}
 			}
-			j.Done(b.hub.Counters(), bridge.UDP, 0, 0)
+			j.Done(b.hub.Counters(), viaUDP, 0, 0)
 		}
 	})
 }

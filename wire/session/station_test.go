@@ -59,7 +59,7 @@ func newStation(t *testing.T, loss float64) *station {
 	}
 	st.table = session.NewTable(st.hub, func() frame.Key { return psk }, opts)
 	st.says = st.hub.RegisterWire(func() {})
-	require.NoError(t, st.hub.Attach(st.says.Sender(), 7, &bridge.Attachment{Via: bridge.HTTP, Broadcasts: true}))
+	require.NoError(t, st.hub.Attach(st.says.Sender(), 7, &bridge.Attachment{Via: viaHTTP, Broadcasts: true}))
 	go st.run(wake)
 	t.Cleanup(func() {
 		st.table.Close()

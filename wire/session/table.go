@@ -43,8 +43,8 @@ type Session struct {
 func NewTable(hub *bridge.Hub, key func() frame.Key, opts Options) *Table {
 	t := &Table{
 		hub: hub, opts: opts.withDefaults(),
-		registrar: NewRegistrar(hub, bridge.UDP, key, opts.Door),
-		verbs:     verbs{hub: hub, via: bridge.UDP},
+		registrar: NewRegistrar(hub, opts.Via, key, opts.Door),
+		verbs:     verbs{hub: hub, via: opts.Via},
 		byID:      map[uint32]*Session{},
 		byAddress: map[netip.AddrPort]*Session{},
 		next:      never,
@@ -161,7 +161,7 @@ func (t *Table) live(from netip.AddrPort) bool {
 // open begins a session, at once or when its name is on disk.
 func (t *Table) open(from netip.AddrPort, o *opened, out *Out) {
 	s := &Session{at: from, local: out.Local, pace: int64(o.Pace)}
-	s.device = bridge.NewDevice(t.hub, bridge.UDP, o.Options&frame.NoEcho != 0, s)
+	s.device = bridge.NewDevice(t.hub, t.verbs.via, o.Options&frame.NoEcho != 0, s)
 	wait, err := o.hold(s.device, func() { t.end(s) })
 	if err != nil {
 		t.refuse(s, o, codeOf(err), out)
@@ -255,8 +255,8 @@ func (t *Table) removeLocked(s *Session) {
 		delete(t.byAddress, s.at)
 	}
 	t.wheel.remove(s)
-	t.hub.Counters().Drop(bridge.UDP, bridge.Disconnected, len(s.box.entries))
+	t.hub.Counters().Drop(t.verbs.via, bridge.Disconnected, len(s.box.entries))
 	s.box, s.late = outbox{}, nil
 }
 
-func (t *Table) drop(why bridge.Reason) { t.hub.Counters().Drop(bridge.UDP, why, 1) }
+func (t *Table) drop(why bridge.Reason) { t.hub.Counters().Drop(t.verbs.via, why, 1) }

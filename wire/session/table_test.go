@@ -375,7 +375,7 @@ func (b *bench) senderOf(d *device) (s *bridge.Sender) {
 	b.table.Handle(d.at, d.frame(frame.Broadcast, 0, broadcast("x", 7)), &b.out)
 	b.link.Flush(func(jobs []bridge.Job) {
 		s = jobs[0].To[0].Sender()
-		jobs[0].Done(b.hub.Counters(), bridge.UDP, 0, 0)
+		jobs[0].Done(b.hub.Counters(), viaUDP, 0, 0)
 	})
 	b.out.Reset()
 	return s

@@ -1,0 +1,10 @@
+package auth_test
+
+import "watchtower/bridge"
+
+// Protocols of others.
+var (
+	viaHTTP = bridge.NewProtocol("http")
+	viaUDP  = bridge.NewProtocol("udp")
+	viaMQTT = bridge.NewProtocol("mqtt")
+)

@@ -1,0 +1,16 @@
+package gateway_test
+
+import (
+	"watchtower/http"
+	"watchtower/mqtt"
+	"watchtower/tcp"
+	"watchtower/udp"
+)
+
+// The protocols, for what is counted by them.
+var (
+	viaHTTP = http.Protocol
+	viaMQTT = mqtt.Protocol
+	viaTCP  = tcp.Protocol
+	viaUDP  = udp.Protocol
+)

@@ -1,0 +1,8 @@
+package tcp_test
+
+import "watchtower/bridge"
+
+// Protocols of others.
+var (
+	viaHTTP = bridge.NewProtocol("http")
+)

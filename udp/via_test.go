@@ -1,0 +1,8 @@
+package udp_test
+
+import "watchtower/bridge"
+
+// Protocols of others.
+var (
+	viaHTTP = bridge.NewProtocol("http")
+)

@@ -1,0 +1,9 @@
+package basic_test
+
+import "watchtower/bridge"
+
+// Protocols of others.
+var (
+	viaTCP = bridge.NewProtocol("tcp")
+	viaUDP = bridge.NewProtocol("udp")
+)

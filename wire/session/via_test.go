@@ -1,0 +1,9 @@
+package session_test
+
+import "watchtower/bridge"
+
+// Protocols of others.
+var (
+	viaHTTP = bridge.NewProtocol("http")
+	viaUDP  = bridge.NewProtocol("udp")
+)

@@ -30,8 +30,8 @@ func shareReceiver(t *testing.T) (url string, got chan string) {
 	return s.URL, got
 }
 
-// hangingReceivers accept everything and answer nothing. They count requests.
-func hangingReceivers(t *testing.T) (url string, requests *atomic.Int32) {
+// hanging is a receiver that accepts everything and answers nothing. It counts requests.
+func hanging(t *testing.T) (url string, requests *atomic.Int32) {
 	requests = new(atomic.Int32)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -142,13 +142,16 @@ func TestDeadCallbacksOfManySenders(t *testing.T) {
 	assert.LessOrEqual(t, r.callbackBytes(), 1<<20)
 }
 
-func TestHangingReceiversDelayNobody(t *testing.T) {
+func TestHangingReceiversDelayNobody(t *testing.T) { hangingReceivers(t, 1) }
+
+// hangingReceivers has so many times a hundred hang.
+func hangingReceivers(t *testing.T, n int) {
 	for name, test := range map[string]struct{ senders, each, concurrency int }{
-		"of one sender":    {1, 1000, 1000},
-		"of 100 senders":   {100, 10, 1000},
-		"of all together":  {100, 1, 100}, // one each: all have the same share
+		"of one sender":    {1, 100 * n, 100 * n},
+		"of many senders":  {10 * n, 10, 100 * n},
+		"of all together":  {10 * n, 1, 10 * n}, // one each: all have the same share
 		"one at a time":    {3, 1, 1},
-		"more than can be": {10, 100, 50},
+		"more than can be": {10, 20 * n, 10 * n},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := start(t, func(c *config.Config) {
@@ -157,7 +160,7 @@ func TestHangingReceiversDelayNobody(t *testing.T) {
 			url, got := shareReceiver(t)
 			healthy, _ := r.callbackTo(url)
 			r.hears(healthy, got, 1)
-			hang, requests := hangingReceivers(t)
+			hang, requests := hanging(t)
 			say := r.spread(test.senders, test.each, hang)
 			t.Cleanup(r.stop)
 			say("x")
@@ -172,7 +175,7 @@ func TestHangingReceiversDelayNobody(t *testing.T) {
 func TestHangingReceiversOfOnesOwn(t *testing.T) {
 	r := start(t, func(c *config.Config) { c.Callbacks.Concurrency, c.ShutdownTimeout = 20, time.Second })
 	url, got := shareReceiver(t)
-	hang, requests := hangingReceivers(t)
+	hang, requests := hanging(t)
 	id, _ := r.callbackTo(url)
 	var channels []string
 	for c := range 50 {

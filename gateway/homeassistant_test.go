@@ -16,7 +16,10 @@ import (
 // bothVersions runs a test with MQTT 5 and with 3.1.1.
 func bothVersions(t *testing.T, test func(*testing.T, int)) {
 	for _, version := range []int{5, 4} {
-		t.Run(fmt.Sprintf("version %d", version), func(t *testing.T) { test(t, version) })
+		t.Run(fmt.Sprintf("version %d", version), func(t *testing.T) {
+			t.Parallel()
+			test(t, version)
+		})
 	}
 }
 
@@ -193,6 +196,7 @@ func TestConfigurationLeavesNoGhosts(t *testing.T) {
 				continue // it is changed by a restart
 			}
 			t.Run(fmt.Sprintf("%s, away %t", name, away), func(t *testing.T) {
+				t.Parallel()
 				cfg := homely(t, nil)
 				r := startHomely(t, cfg)
 				h := newHouse(t, r.at.MQTT, 5).start()

@@ -245,13 +245,6 @@ func homely(t testing.TB, change func(*config.Config)) config.Config {
 	return cfg
 }
 
-func freeAddress(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
-}
-
 func startHomely(t testing.TB, cfg config.Config) *running {
 	t.Helper()
 	return startWithOptions(t, cfg, []gateway.Option{gateway.Hasten})

@@ -3,7 +3,6 @@ package gateway_test
 import (
 	"bytes"
 	"fmt"
-	"net"
 	nethttp "net/http"
 	"os"
 	"os/exec"
@@ -53,10 +52,7 @@ func newProcess(t testing.TB) *process {
 	require.NoError(t, err)
 	p := &process{t: t, path: path, dir: t.TempDir(), key: key}
 	for _, at := range []*string{&p.http, &p.mqtt} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		*at = l.Addr().String()
-		defer l.Close()
+		*at = freeAddress(t)
 	}
 	t.Cleanup(p.kill)
 	return p

@@ -48,7 +48,7 @@ func (p proxy) start(t testing.TB, gateway string) string {
 	t.Helper()
 	b, err := os.ReadFile("../examples/proxies/" + p.file)
 	require.NoError(t, err)
-	at := freePort(t)
+	at := freeAddress(t)
 	_, port, _ := net.SplitHostPort(at)
 	_, to, _ := net.SplitHostPort(gateway)
 	dir := t.TempDir()

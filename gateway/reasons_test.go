@@ -48,6 +48,7 @@ func TestEveryReasonIsProvoked(t *testing.T) {
 			continue
 		}
 		t.Run(reason.String(), func(t *testing.T) {
+			t.Parallel()
 			r := test.provoke(t)
 			eventually(t, "it is counted", func() bool { return r.dropped(test.protocol, reason) > 0 })
 			_, metrics := r.call("GET", "/metrics", "", "")

@@ -92,14 +92,6 @@ func (c *cable) set(cut bool) {
 	}
 }
 
-// freePort is one that nobody listens on, just now.
-func freePort(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // nginx serves examples/web with its own configuration, changed, and returns its
 // address.
 func nginx(t testing.TB, gateway string, change func(string) string) string {
@@ -108,7 +100,7 @@ func nginx(t testing.TB, gateway string, change func(string) string) string {
 	require.NoError(t, err)
 	root, err := filepath.Abs("../examples/web")
 	require.NoError(t, err)
-	dir, at := t.TempDir(), freePort(t)
+	dir, at := t.TempDir(), freeAddress(t)
 	conf := strings.NewReplacer(
 		"127.0.0.1:8000", at, "127.0.0.1:8080", gateway, "root .;", "root "+root+";", "/tmp/", dir+"/",
 	).Replace(string(b))
@@ -170,7 +162,9 @@ func evaluate[T any](t testing.TB, page context.Context, script string) T {
 func TestAPageMissesNothing(t *testing.T) {
 	for name, change := range map[string]func(string) string{"the example": nil, "the defaults": withoutSockets} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			cfg := testConfig(t)
+			cfg.HTTP.Listen = freeAddress(t)
 			r := startWith(t, cfg)
 			cable := newCable(t, r.at.HTTP)
 			at := nginx(t, cable.listener.Addr().String(), change)
@@ -216,7 +210,6 @@ func TestAPageMissesNothing(t *testing.T) {
 					want = append(want, "… something was missed")
 				}
 				r.stop()
-				cfg.HTTP.Listen = r.at.HTTP
 				r = startWith(t, cfg)
 				cable.set(false)
 				d = r.stream()
@@ -326,8 +319,10 @@ func TestFetchKnowsACutFromAnEnd(t *testing.T) {
 	assert.Equal(t, []string{"closed", "cut"}, cut.next("closed"))
 }
 
-// Ten thousand who come and go leave neither goroutines nor descriptors.
-func TestTenThousandConnects(t *testing.T) {
+// Who comes and goes leaves neither goroutines nor descriptors.
+func TestAThousandConnects(t *testing.T) { comeAndGo(t, 1000) }
+
+func comeAndGo(t *testing.T, times int) {
 	r := start(t, func(c *config.Config) { c.HTTP.Linger = 0 })
 	id := r.register("").ID
 	transport := &nethttp.Transport{DisableKeepAlives: true}
@@ -353,7 +348,7 @@ func TestTenThousandConnects(t *testing.T) {
 	var workers sync.WaitGroup
 	for range 20 {
 		workers.Go(func() {
-			for n := range 500 {
+			for n := range times / 20 {
 				connect(n)
 			}
 		})

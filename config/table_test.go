@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -107,4 +109,39 @@ func TestReloadTakesWhatItsRowSays(t *testing.T) {
 	c.Reload(read)
 	assert.Equal(t, []string{"tls.key", "admin_key", "callbacks.allow", "log.level"}, Changed(&before, &c))
 	assert.Equal(t, []string{"http.listen", "limits.senders", "log.format"}, Changed(&c, &read))
+}
+
+// The ends of a range are allowed, what is beyond them is refused, and the fault says
+// the range.
+func TestRangesAreKept(t *testing.T) {
+	checked := 0
+	refuses := func(s setting, text string) {
+		t.Helper()
+		require.NoError(t, s.value.set(text), s.Path)
+		assert.ErrorContains(t, s.value.check(), s.Range, "%s: %s", s.Path, text)
+		checked++
+	}
+	takes := func(s setting, text string) {
+		t.Helper()
+		require.NoError(t, s.value.set(text), s.Path)
+		assert.NoError(t, s.value.check(), "%s: %s", s.Path, text)
+	}
+	var c Config
+	for _, s := range settings(&c) {
+		switch v := s.value.(type) {
+		case *intValue:
+			takes(s, strconv.Itoa(v.least))
+			takes(s, strconv.Itoa(v.most))
+			refuses(s, strconv.Itoa(v.least-1))
+			refuses(s, strconv.Itoa(v.most+1))
+		case *durationValue:
+			takes(s, v.least.String())
+			refuses(s, (v.least - 1).String())
+		case *secondsValue:
+			takes(s, v.most.String())
+			refuses(s, (v.most + time.Second).String())
+			refuses(s, "1.5s")
+		}
+	}
+	assert.Greater(t, checked, 80)
 }

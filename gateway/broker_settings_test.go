@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -234,4 +235,78 @@ func (r *running) mosquittoArgs(more ...string) []string {
 	host, port, err := net.SplitHostPort(r.at.MQTT)
 	require.NoError(r.t, err)
 	return append([]string{"-h", host, "-p", port, "-u", "x", "-P", key, "-W", "15"}, more...)
+}
+
+func (r *running) pahoClient(change func(*paho.ClientOptions)) (paho.Client, error) {
+	o := paho.NewClientOptions().AddBroker("tcp://" + r.at.MQTT).SetClientID("client").SetUsername("x").SetPassword(key).SetAutoReconnect(false).SetConnectTimeout(patient)
+	if change != nil {
+		change(o)
+	}
+	c := paho.NewClient(o)
+	token := c.Connect()
+	require.True(r.t, token.WaitTimeout(patient))
+	r.t.Cleanup(func() { c.Disconnect(0) })
+	return c, token.Error()
+}
+
+func testBaseTopic(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.MQTT.BaseTopic = "home/tower" })
+	c, err := r.pahoClient(nil)
+	require.NoError(t, err)
+	topics := make(chan string, 10)
+	require.NoError(t, wait(c.Subscribe("home/tower/channels/5/#", 1, func(_ paho.Client, m paho.Message) { topics <- m.Topic() })))
+	d := r.stream()
+	d.broadcast(5, []byte("x"))
+	assert.Equal(t, fmt.Sprintf("home/tower/channels/5/broadcast/%d", d.id), <-topics)
+}
+
+func wait(token paho.Token) error {
+	if !token.WaitTimeout(patient) {
+		return fmt.Errorf("nothing for %s", patient)
+	}
+	return token.Error()
+}
+
+func testMaxPacket(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.MQTT.MaxPacketBytes = 66000 })
+	c, err := r.pahoClient(nil)
+	require.NoError(t, err)
+	got := make(chan int, 2)
+	require.NoError(t, wait(c.Subscribe("own/x", 1, func(_ paho.Client, m paho.Message) { got <- len(m.Payload()) })))
+	for _, n := range []int{66001, 65000} { // before MQTT 5 what is larger is read past
+		require.NoError(t, wait(c.Publish("own/x", 1, false, make([]byte, n))))
+	}
+	assert.Equal(t, 65000, <-got)
+	r.overLimit("mqtt.max_packet_bytes")
+}
+
+// endsBy requires that the other side closes a connection, and that it took at
+// least the time that is set.
+func endsBy(t *testing.T, conn net.Conn, least time.Duration) {
+	t.Helper()
+	start := time.Now()
+	_ = conn.SetReadDeadline(time.Now().Add(patient))
+	_, err := io.Copy(io.Discard, conn)
+	require.NoError(t, err)
+	assert.GreaterOrEqual(t, time.Since(start), least-10*time.Millisecond)
+}
+
+func testConnectTimeout(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.MQTT.ConnectTimeout = short })
+	conn, err := net.Dial("tcp", r.at.MQTT)
+	require.NoError(t, err)
+	defer conn.Close()
+	endsBy(t, conn, short)
+}
+
+func testSessionExpiry(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.MQTT.SessionExpiry = time.Second })
+	c, err := r.pahoClient(func(o *paho.ClientOptions) { o.SetCleanSession(false) })
+	require.NoError(t, err)
+	require.NoError(t, wait(c.Subscribe("watchtower/channels/7/#", 1, nil)))
+	id := r.register("").ID
+	require.Equal(t, 200, r.channels(id))
+	c.Disconnect(10)
+	assert.Equal(t, 200, r.channels(id))
+	eventually(t, "the session expires", func() bool { return r.channels(id) == 204 })
 }

@@ -29,7 +29,7 @@ func heard(t testing.TB, members int) (h *bridge.Hub, m *bridge.Message) {
 	})
 	t.Cleanup(func() { cancel(); running.Wait() })
 	for range members {
-		hold := h.RegisterWire(func() {})
+		hold := h.HoldNew(func() {})
 		t.Cleanup(func() { h.Release(hold) })
 		require.NoError(t, h.Attach(hold.Sender(), 5, &bridge.Attachment{Via: viaUDP, Broadcasts: true}))
 	}

@@ -30,7 +30,7 @@ func NewDevice(hub *Hub, via Protocol, noEcho bool, member any) *Device {
 func (d *Device) Register(end func()) {
 	d.mu.Lock() // end closes the device, which waits until there is a hold
 	defer d.mu.Unlock()
-	d.hold = d.hub.RegisterWire(end)
+	d.hold = d.hub.HoldNew(end)
 	d.hold.Present(d.via)
 }
 

@@ -38,7 +38,6 @@ type Options struct {
 	Users      []string      // of the configuration: names that begin with one and a dot are theirs
 	IDKey      []byte        // from which the ids of names are made; empty: random
 	PassKey    []byte        // by which passes are proved; empty: random
-	BasicKey   string        // takes the place of SecretKey for basic frames, if not empty
 	Linger     time.Duration // how long a membership outlives its stream
 	ListedFor  time.Duration // how long a channel without members is listed after its last message
 	Tree       *Tree
@@ -136,7 +135,8 @@ func (h *Hub) AddLink(p Protocol, size int, patience time.Duration) *Link {
 }
 
 // Links returns the links by protocol; nil where a protocol has none.
-func (h *Hub) Links() map[Protocol]*Link {
+func (d Directory) Links() map[Protocol]*Link {
+	h := d.hub
 	links := map[Protocol]*Link{}
 	for _, p := range Protocols() {
 		if h.links[p] != nil {
@@ -162,20 +162,11 @@ func (h *Hub) MessageBytes() int { return h.opts.MessageBytes }
 func (h *Hub) Open() bool { return h.opts.SecretKey == "" }
 
 // CheckKey reports whether key is the secret key. An open gateway takes any.
-func (h *Hub) CheckKey(key string) bool { return checkKey(h.opts.SecretKey, key) }
+func (h *Hub) CheckKey(key string) bool { return SameKey(h.opts.SecretKey, key) }
 
-// CheckBasicKey does the same for the key of a basic frame.
-func (h *Hub) CheckBasicKey(key []byte) bool {
-	if h.opts.BasicKey != "" {
-		return checkKey(h.opts.BasicKey, string(key))
-	}
-	return checkKey(h.opts.SecretKey, string(key))
-}
-
-// BasicOpen reports whether basic frames need no key.
-func (h *Hub) BasicOpen() bool { return h.opts.SecretKey == "" && h.opts.BasicKey == "" }
-
-func checkKey(want, got string) bool {
+// SameKey reports whether the key that was shown is the one that is wanted, in a time that
+// says nothing of it. Who wants none takes any.
+func SameKey(want, got string) bool {
 	if want == "" {
 		return true
 	}

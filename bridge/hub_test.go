@@ -69,7 +69,7 @@ func TestNothingIsAnsweredThatIsNotOnDisk(t *testing.T) {
 	d.full = false
 	require.NoError(t, join())
 	d.full = true
-	assert.ErrorContains(t, func() error { _, err := h.RegisterWeb(bridge.Web{Name: "lamp"}); return err }(), "disk")
+	assert.ErrorContains(t, func() error { _, err := h.Register(bridge.Registration{Name: "lamp"}); return err }(), "disk")
 	assert.Error(t, join(), "what came last is not there")
 	d.full = false
 	require.NoError(t, join())
@@ -93,7 +93,7 @@ func TestACallbackJoinedAgainMissesNothing(t *testing.T) {
 	h := newHub(t, nil)
 	bus := &late{}
 	h.SetBus(bus)
-	reg, err := h.RegisterWeb(bridge.Web{})
+	reg, err := h.Register(bridge.Registration{})
 	require.NoError(t, err)
 	s, _ := h.SenderByID(reg.ID)
 	var last *bridge.Attachment
@@ -150,7 +150,7 @@ func TestPatienceIsForAllOfACall(t *testing.T) {
 	var ids []bridge.SenderID
 	var first *bridge.Sender
 	for range 20 {
-		first = h.RegisterWire(func() {}).Sender()
+		first = h.HoldNew(func() {}).Sender()
 		require.NoError(t, h.Attach(first, 5, &bridge.Attachment{Via: viaTCP, Broadcasts: true, Sends: true}))
 		ids = append(ids, first.ID())
 	}
@@ -164,7 +164,7 @@ func TestPatienceIsForAllOfACall(t *testing.T) {
 func TestALinkThatHasEndedRefuses(t *testing.T) {
 	h := newHub(t, nil)
 	l := h.AddLink(viaTCP, 10, time.Hour)
-	s := h.RegisterWire(func() {}).Sender()
+	s := h.HoldNew(func() {}).Sender()
 	require.NoError(t, h.Attach(s, 5, &bridge.Attachment{Via: viaTCP, Broadcasts: true, Sends: true}))
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -178,7 +178,7 @@ func TestALinkThatHasEndedRefuses(t *testing.T) {
 
 func TestNoEchoIsOfBroadcastsOnly(t *testing.T) {
 	h := newHub(t, nil)
-	s := h.RegisterWire(func() {}).Sender()
+	s := h.HoldNew(func() {}).Sender()
 	a := &bridge.Attachment{Via: viaHTTP, Returns: true, Broadcasts: true, Sends: true, NoEcho: true}
 	require.NoError(t, h.Attach(s, 5, a))
 	assert.False(t, a.Wants(&bridge.Message{Sender: s.ID()}))
@@ -187,7 +187,7 @@ func TestNoEchoIsOfBroadcastsOnly(t *testing.T) {
 
 func TestChannelsPerSenderAreBounded(t *testing.T) {
 	h := newHub(t, nil)
-	s := h.RegisterWire(func() {}).Sender()
+	s := h.HoldNew(func() {}).Sender()
 	a := map[bridge.Channel]*bridge.Attachment{}
 	for c := range bridge.Channel(4) {
 		a[c+1] = &bridge.Attachment{Via: viaUDP, Broadcasts: true}

@@ -30,7 +30,7 @@ func (hd *Hold) Away(via Protocol) {
 	hd.via.Store(int32(via) + 1)
 }
 
-// SenderInfo is a sender as an operator sees it.
+// Sender is a sender as an operator sees it.
 type SenderInfo struct {
 	ID        SenderID
 	Name      string
@@ -64,10 +64,11 @@ func (f SenderFilter) wants(s SenderInfo) bool {
 // and what each of them has joined. It is some tens of microseconds.
 const manageSteps = 64
 
-// Senders lists the senders that a filter chooses by their ids, ascending, from
+// List lists the senders that a filter chooses by their ids, ascending, from
 // one id on: as many as there is room for, and where there are more the id of the
 // next. The hub is not held up: who comes or goes meanwhile may be missing.
-func (h *Hub) Senders(f SenderFilter, from SenderID, room int) (list []SenderInfo, next SenderID) {
+func (r Registry) List(f SenderFilter, from SenderID, room int) (list []SenderInfo, next SenderID) {
+	h := r.hub
 	steps := 0
 	h.mu.RLock()
 	for id, s := range h.senders { // others may change the map whenever the lock is free
@@ -98,8 +99,9 @@ func first(list []SenderInfo, n int) []SenderInfo {
 	return list[:min(n, len(list))]
 }
 
-// SenderInfo returns what an operator sees of one sender.
-func (h *Hub) SenderInfo(id SenderID) (SenderInfo, error) {
+// Sender returns what an operator sees of one sender.
+func (r Registry) Sender(id SenderID) (SenderInfo, error) {
+	h := r.hub
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	s, err := h.managedLocked(id)
@@ -153,7 +155,8 @@ type SenderChange struct {
 }
 
 // Change changes a sender, all or nothing. It returns once that is on disk.
-func (h *Hub) Change(id SenderID, c SenderChange) error {
+func (r Registry) Change(id SenderID, c SenderChange) error {
+	h := r.hub
 	return h.manage(id, func(s *Sender) error {
 		name := s.Name()
 		if c.Name != nil {
@@ -206,7 +209,8 @@ func (h *Hub) mayChangeLocked(s *Sender, name string, c SenderChange) error {
 
 // FreshToken gives a sender a new token; the earlier one stops. It returns once
 // that is on disk.
-func (h *Hub) FreshToken(id SenderID) (token string, err error) {
+func (r Registry) FreshToken(id SenderID) (token string, err error) {
+	h := r.hub
 	token = newToken()
 	err = h.manage(id, func(s *Sender) error {
 		h.setTokenLocked(s, hashToken(token))

@@ -22,23 +22,23 @@ func codeOf(err error) bridge.Code {
 }
 
 func rename(h *bridge.Hub, id bridge.SenderID, name string) error {
-	return h.Change(id, bridge.SenderChange{Name: &name})
+	return h.Registry().Change(id, bridge.SenderChange{Name: &name})
 }
 
 func protect(h *bridge.Hub, id bridge.SenderID, protected bool) error {
-	return h.Change(id, bridge.SenderChange{Protected: &protected})
+	return h.Registry().Change(id, bridge.SenderChange{Protected: &protected})
 }
 
 func TestSendersAreListedInPages(t *testing.T) {
 	h := newHub(t, nil)
 	for i := range 1000 {
-		h.RegisterWeb(bridge.Web{Name: fmt.Sprintf("Lamp%d", i)})
+		h.Register(bridge.Registration{Name: fmt.Sprintf("Lamp%d", i)})
 	}
 	seen := map[string]bool{}
 	last := bridge.SenderID(0)
 	for from, pages := bridge.SenderID(1), 0; from != 0; pages++ {
 		require.Less(t, pages, 150)
-		list, next := h.Senders(bridge.SenderFilter{}, from, 7)
+		list, next := h.Registry().List(bridge.SenderFilter{}, from, 7)
 		for _, s := range list {
 			assert.Greater(t, s.ID, last)
 			last = s.ID
@@ -47,17 +47,17 @@ func TestSendersAreListedInPages(t *testing.T) {
 		from = next
 	}
 	assert.Len(t, seen, 1000)
-	list, next := h.Senders(bridge.SenderFilter{Find: "lamp99"}, 0, 100)
+	list, next := h.Registry().List(bridge.SenderFilter{Find: "lamp99"}, 0, 100)
 	assert.Len(t, list, 11, "99 and 990 to 999")
 	assert.Zero(t, next)
-	list, _ = h.Senders(bridge.SenderFilter{Find: fmt.Sprint(last)}, 0, 100)
+	list, _ = h.Registry().List(bridge.SenderFilter{Find: fmt.Sprint(last)}, 0, 100)
 	require.NotEmpty(t, list)
 	assert.Equal(t, last, list[len(list)-1].ID)
 }
 
 func TestWhoIsHere(t *testing.T) {
 	h := newHub(t, nil)
-	web, err := h.RegisterWeb(bridge.Web{Name: "page"})
+	web, err := h.Register(bridge.Registration{Name: "page"})
 	require.NoError(t, err)
 	page, _ := h.SenderByID(web.ID)
 	device := bridge.NewDevice(h, viaUDP, false, nil)
@@ -66,7 +66,7 @@ func TestWhoIsHere(t *testing.T) {
 	require.NoError(t, err)
 	away.Away(viaMQTT)
 	names := func(f bridge.SenderFilter) (ids []bridge.SenderID) {
-		list, _ := h.Senders(f, 0, 10)
+		list, _ := h.Registry().List(f, 0, 10)
 		for _, s := range list {
 			ids = append(ids, s.ID)
 		}
@@ -79,7 +79,7 @@ func TestWhoIsHere(t *testing.T) {
 	assert.Equal(t, []bridge.SenderID{away.Sender().ID()}, names(bridge.SenderFilter{Via: &mqtt}))
 	stream := &bridge.Attachment{Via: viaHTTP, Returns: true, Broadcasts: true}
 	require.NoError(t, h.Attach(page, 5, stream))
-	info, err := h.SenderInfo(web.ID)
+	info, err := h.Registry().Sender(web.ID)
 	require.NoError(t, err)
 	assert.True(t, info.Here)
 	assert.Equal(t, 1, info.Channels)
@@ -90,7 +90,7 @@ func TestWhoIsHere(t *testing.T) {
 
 func TestManagingSenders(t *testing.T) {
 	h := newHub(t, nil)
-	lamp, err := h.RegisterWeb(bridge.Web{Name: "lamp"})
+	lamp, err := h.Register(bridge.Registration{Name: "lamp"})
 	require.NoError(t, err)
 	door, err := h.RegisterName(bridge.Naming{Name: "door", Lasting: true}, func() {})
 	require.NoError(t, err)
@@ -99,41 +99,41 @@ func TestManagingSenders(t *testing.T) {
 	assert.Equal(t, bridge.UnknownSender, codeOf(rename(h, 1, "x")))
 	require.NoError(t, rename(h, lamp.ID, "lamp"), "to its own")
 	require.NoError(t, rename(h, lamp.ID, "light"))
-	again, err := h.RegisterWeb(bridge.Web{Name: "light"})
+	again, err := h.Register(bridge.Registration{Name: "light"})
 	require.NoError(t, err)
 	assert.Equal(t, lamp.ID, again.ID)
-	other, err := h.RegisterWeb(bridge.Web{Name: "lamp"})
+	other, err := h.Register(bridge.Registration{Name: "lamp"})
 	require.NoError(t, err)
 	assert.NotEqual(t, lamp.ID, other.ID, "the old name is free")
 
 	assert.Equal(t, bridge.NoToken, codeOf(protect(h, door.Sender().ID(), true)))
 	name, yes := "dark", true
-	assert.Equal(t, bridge.NoToken, codeOf(h.Change(door.Sender().ID(), bridge.SenderChange{Name: &name, Protected: &yes})))
+	assert.Equal(t, bridge.NoToken, codeOf(h.Registry().Change(door.Sender().ID(), bridge.SenderChange{Name: &name, Protected: &yes})))
 	assert.Equal(t, "door", door.Sender().Name(), "all or nothing")
 	require.NoError(t, protect(h, lamp.ID, true))
-	_, err = h.RegisterWeb(bridge.Web{Name: "light"})
+	_, err = h.Register(bridge.Registration{Name: "light"})
 	assert.Equal(t, bridge.NameProtected, codeOf(err))
-	token, err := h.FreshToken(lamp.ID)
+	token, err := h.Registry().FreshToken(lamp.ID)
 	require.NoError(t, err)
-	_, known := h.SenderByToken(again.Token)
+	_, known := h.Tokens().Sender(again.Token)
 	assert.False(t, known, "the earlier one stops")
-	s, known := h.SenderByToken(token)
+	s, known := h.Tokens().Sender(token)
 	require.True(t, known)
 	assert.Equal(t, "light", s.Name())
 	require.NoError(t, protect(h, lamp.ID, false))
-	_, err = h.RegisterWeb(bridge.Web{Name: "light"})
+	_, err = h.Register(bridge.Registration{Name: "light"})
 	require.NoError(t, err)
 }
 
 func TestWhatIsManagedIsOnDisk(t *testing.T) {
 	d := &disk{}
 	h := newHub(t, d)
-	lamp, err := h.RegisterWeb(bridge.Web{Name: "lamp"})
+	lamp, err := h.Register(bridge.Registration{Name: "lamp"})
 	require.NoError(t, err)
 	d.full = true
 	assert.Equal(t, bridge.StoreFailed, codeOf(rename(h, lamp.ID, "light")))
 	assert.Equal(t, bridge.StoreFailed, codeOf(protect(h, lamp.ID, true)))
-	_, err = h.FreshToken(lamp.ID)
+	_, err = h.Registry().FreshToken(lamp.ID)
 	assert.Equal(t, bridge.StoreFailed, codeOf(err))
 	s, _ := h.SenderByID(lamp.ID)
 	assert.Equal(t, bridge.StoreFailed, codeOf(h.Forget(s)))
@@ -155,14 +155,14 @@ func TestAListHoldsUpNobody(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				h.Senders(bridge.SenderFilter{Find: "s9"}, 0, 500)
+				h.Registry().List(bridge.SenderFilter{Find: "s9"}, 0, 500)
 			}
 		}
 	})
 	var waits []time.Duration
 	for range 2000 {
 		began := time.Now()
-		h.Release(h.RegisterWire(func() {}))
+		h.Release(h.HoldNew(func() {}))
 		waits = append(waits, time.Since(began))
 	}
 	close(stop)
@@ -195,7 +195,7 @@ func TestNamesAreClaimedWhileTheyChange(t *testing.T) {
 	all.Go(func() {
 		for i := range 1000 {
 			name := fmt.Sprintf("lamp%d", i)
-			assert.NoError(t, h.Change(sender.ID(), bridge.SenderChange{Name: &name}))
+			assert.NoError(t, h.Registry().Change(sender.ID(), bridge.SenderChange{Name: &name}))
 		}
 	})
 	all.Wait()

@@ -21,8 +21,9 @@ type Member struct {
 
 const membersListed = 256
 
-// ChannelMembers returns a channel's members. ok is false unless s is one.
-func (h *Hub) ChannelMembers(s *Sender, c Channel) (ms Members, ok bool) {
+// Members returns a channel's members. ok is false unless s is one.
+func (d Directory) Members(s *Sender, c Channel) (ms Members, ok bool) {
+	h := d.hub
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	if m := s.joined.get(c); m == nil || !m.member() {
@@ -34,7 +35,8 @@ func (h *Hub) ChannelMembers(s *Sender, c Channel) (ms Members, ok bool) {
 // MemberIDs lists the members of a channel by their ids, ascending, from one id
 // on: as many as there is room for, and whether there are more. ok is false
 // unless s is one of them.
-func (h *Hub) MemberIDs(s *Sender, c Channel, from SenderID, room int) (ids []SenderID, more, ok bool) {
+func (d Directory) MemberIDs(s *Sender, c Channel, from SenderID, room int) (ids []SenderID, more, ok bool) {
+	h := d.hub
 	h.mu.RLock()
 	if m := s.joined.get(c); m == nil || !m.member() {
 		h.mu.RUnlock()
@@ -60,8 +62,9 @@ func page[T cmp.Ordered](all []T, from T, room int) (some []T, more bool) {
 
 // ChannelsFrom is Channels in pages: from one channel on, as many as there is
 // room for, and whether there are more.
-func (h *Hub) ChannelsFrom(from Channel, room int) (channels []Channel, more bool) {
-	return page(h.Channels(), from, room)
+func (d Directory) ChannelsFrom(from Channel, room int) (channels []Channel, more bool) {
+	h := d.hub
+	return page(h.Directory().Channels(), from, room)
 }
 
 func (h *Hub) membersLocked(ch *channel) Members {
@@ -82,9 +85,10 @@ func (h *Hub) membersLocked(ch *channel) Members {
 	return out
 }
 
-// MemberCounts returns how many attachments there are by protocol, over all
+// Counts returns how many attachments there are by protocol, over all
 // channels, and how many senders are known.
-func (h *Hub) MemberCounts() (attachments map[Protocol]int, senders int) {
+func (d Directory) Counts() (attachments map[Protocol]int, senders int) {
+	h := d.hub
 	attachments = map[Protocol]int{}
 	h.mu.RLock()
 	defer h.mu.RUnlock()
@@ -94,8 +98,9 @@ func (h *Hub) MemberCounts() (attachments map[Protocol]int, senders int) {
 	return attachments, len(h.senders)
 }
 
-// RepeatMembers has the members topic of a channel written anew, changed or not.
-func (h *Hub) RepeatMembers(c Channel) {
+// Repeat has the members topic of a channel written anew, changed or not.
+func (d Directory) Repeat(c Channel) {
+	h := d.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.touchLocked(c)

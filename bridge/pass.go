@@ -54,7 +54,8 @@ type passes struct {
 
 // IssuePass makes a pass for a sender, which has to have a token of its own, and
 // at most MostPassChannels.
-func (h *Hub) IssuePass(s *Sender, p Pass) (string, error) {
+func (t Tokens) IssuePass(s *Sender, p Pass) (string, error) {
+	h := t.hub
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	switch {
@@ -94,7 +95,8 @@ func (h *Hub) passMACLocked(s *Sender, said []byte) []byte {
 // OpenPass returns the sender of a pass and what it allows. The context ends when
 // the gateway takes no pass any more that was made before; it says nothing of the
 // expiry.
-func (h *Hub) OpenPass(text string) (*Sender, Pass, context.Context, error) {
+func (t Tokens) OpenPass(text string) (*Sender, Pass, context.Context, error) {
+	h := t.hub
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(strings.TrimPrefix(text, PassPrefix))
 	if err != nil || len(raw) < passHead+passMAC || raw[0] != passVersion {
 		return nil, Pass{}, nil, fault(InvalidToken, "token", "is no short token of this gateway")

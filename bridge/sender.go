@@ -74,14 +74,14 @@ type Hold struct {
 // Sender returns the sender that is held.
 func (hd *Hold) Sender() *Sender { return hd.sender }
 
-// Registration is what registering over HTTP gives.
-type Registration struct {
+// Credentials are what Register gives.
+type Credentials struct {
 	ID    SenderID
 	Token string
 }
 
-// Web is a request to register over HTTP (docs/http.md, "Who may use an id").
-type Web struct {
+// Registration asks for a sender with a token (docs/http.md, "Who may use an id").
+type Registration struct {
 	Via       Protocol
 	SecretKey string
 	Name      string // optional
@@ -89,26 +89,26 @@ type Web struct {
 	Token     string // of a protected name
 }
 
-// RegisterWeb registers over HTTP. It returns once the registration is on disk.
-func (h *Hub) RegisterWeb(r Web) (Registration, error) {
+// Register gives a sender and a token that shows it is him. It returns once the registration is on disk.
+func (h *Hub) Register(r Registration) (Credentials, error) {
 	if !h.CheckKey(r.SecretKey) {
 		if r.SecretKey == "" {
-			return Registration{}, fault(InvalidSecretKey, "secret_key", "missing: the gateway has a secret key, shown at its first start")
+			return Credentials{}, fault(InvalidSecretKey, "secret_key", "missing: the gateway has a secret key, shown at its first start")
 		}
-		return Registration{}, fault(InvalidSecretKey, "secret_key", "is not the gateway's secret key")
+		return Credentials{}, fault(InvalidSecretKey, "secret_key", "is not the gateway's secret key")
 	}
 	if r.Name != "" && !ValidName(r.Name) {
-		return Registration{}, fault(InvalidName, "name", "must be 1 to 64 of A–Z a–z 0–9 _ . : -")
+		return Credentials{}, fault(InvalidName, "name", "must be 1 to 64 of A–Z a–z 0–9 _ . : -")
 	}
 	if r.Protected && r.Name == "" {
-		return Registration{}, fault(InvalidName, "protected", "needs a name: only a name can be given again")
+		return Credentials{}, fault(InvalidName, "protected", "needs a name: only a name can be given again")
 	}
 	token := newToken()
 	h.mu.Lock()
 	s, err := h.webSenderLocked(r)
 	if err != nil {
 		h.mu.Unlock()
-		return Registration{}, err
+		return Credentials{}, err
 	}
 	s.web = true
 	s.protected = s.protected || r.Protected
@@ -117,13 +117,13 @@ func (h *Hub) RegisterWeb(r Web) (Registration, error) {
 	h.mu.Unlock()
 	h.Seen(s)
 	if err := wait(); err != nil {
-		return Registration{}, fault(StoreFailed, "", "the registration could not be written to disk")
+		return Credentials{}, fault(StoreFailed, "", "the registration could not be written to disk")
 	}
-	return Registration{ID: s.id, Token: token}, nil
+	return Credentials{ID: s.id, Token: token}, nil
 }
 
 // webSenderLocked returns the sender of a registration, which is remembered.
-func (h *Hub) webSenderLocked(r Web) (*Sender, error) {
+func (h *Hub) webSenderLocked(r Registration) (*Sender, error) {
 	s := h.names[r.Name]
 	byToken := s != nil && r.Token != "" && h.tokens[hashToken(r.Token)] == s
 	if err := h.mayNameLocked(r.Name, ""); err != nil && !byToken {
@@ -144,10 +144,10 @@ func (h *Hub) webSenderLocked(r Web) (*Sender, error) {
 	return s, nil
 }
 
-// RegisterWire gives an id for a registration by a basic frame, held by the
+// HoldNew gives an id without a name, held by the
 // hold that it returns until Release. End is called, without locks, when the
 // sender is deleted.
-func (h *Hub) RegisterWire(end func()) *Hold {
+func (h *Hub) HoldNew(end func()) *Hold {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.holdLocked(h.newSenderLocked(""), end)
@@ -244,19 +244,21 @@ func (h *Hub) Known(id SenderID) bool {
 	return h.senders[id] != nil
 }
 
-// SenderByToken returns the sender that a token belongs to.
-func (h *Hub) SenderByToken(token string) (*Sender, bool) {
+// Sender returns the sender that a token belongs to.
+func (t Tokens) Sender(token string) (*Sender, bool) {
+	h := t.hub
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	s, ok := h.tokens[hashToken(token)]
 	return s, ok
 }
 
-// AuthorizeWeb returns the sender that an HTTP request may act for. The id
+// Authorize returns the sender that a request may act for. The id
 // alone is enough only for a sender that was registered over HTTP, whose name
 // nothing on the wire or MQTT has held, and that is not protected; every other
 // wants its token.
-func (h *Hub) AuthorizeWeb(id SenderID, token string) (*Sender, error) {
+func (t Tokens) Authorize(id SenderID, token string) (*Sender, error) {
+	h := t.hub
 	h.mu.RLock()
 	s := h.senders[id]
 	byToken := token != "" && h.tokens[hashToken(token)] == s && s != nil

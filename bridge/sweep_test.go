@@ -30,7 +30,7 @@ func TestTheSweepLetsOthersIn(t *testing.T) {
 	h.SetBus(loop{h})
 	const all = 10_000
 	for i := range all {
-		_, err := h.RegisterWeb(bridge.Web{Name: fmt.Sprint("n", i)})
+		_, err := h.Register(bridge.Registration{Name: fmt.Sprint("n", i)})
 		require.NoError(t, err)
 	}
 	later.Store(int64(time.Hour))
@@ -39,7 +39,7 @@ func TestTheSweepLetsOthersIn(t *testing.T) {
 	go func() { defer close(ran); h.Run(ctx) }()
 	seen := map[int]struct{}{}
 	for {
-		_, n := h.MemberCounts()
+		_, n := h.Directory().Counts()
 		if n == 0 {
 			break
 		}

@@ -366,7 +366,8 @@ func (h *Hub) Joined(s *Sender) []Channel {
 
 // Channels lists the channels that have a member, or had a message lately,
 // ascending.
-func (h *Hub) Channels() []Channel {
+func (d Directory) Channels() []Channel {
+	h := d.hub
 	now := h.now()
 	h.mu.RLock()
 	out := make([]Channel, 0, len(h.channels))

@@ -26,8 +26,9 @@ func vouchedByKey(generation uint64) string {
 
 func vouchedByUser(user string) string { return "user " + user }
 
-// UserOf returns the configured user that a name belongs to, or "".
-func (h *Hub) UserOf(name string) string {
+// Of returns the configured user that a name belongs to, or "".
+func (u Users) Of(name string) string {
+	h := u.hub
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	return h.userOfLocked(name)
@@ -43,7 +44,8 @@ func (h *Hub) userOfLocked(name string) string {
 
 // User returns the configured user that the sender belongs to, or "". Rules
 // that count people count users: one user may have many senders.
-func (h *Hub) User(s *Sender) string {
+func (u Users) User(s *Sender) string {
+	h := u.hub
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	return s.user
@@ -51,7 +53,8 @@ func (h *Hub) User(s *Sender) string {
 
 // Voucher names what vouches for a sender. What outlives a restart is kept with
 // it, and ends where it is another by then.
-func (h *Hub) Voucher(s *Sender) string {
+func (u Users) Voucher(s *Sender) string {
+	h := u.hub
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	return s.voucher
@@ -66,9 +69,10 @@ func (h *Hub) voucherOf(user string) string {
 	return vouchedByKey(h.opts.Generation)
 }
 
-// SetUsers says who the configured users are, as the configuration is read
+// Set says who the configured users are, as the configuration is read
 // again. What somebody else gave to senders with a user's name ends.
-func (h *Hub) SetUsers(users []string) {
+func (u Users) Set(users []string) {
+	h := u.hub
 	h.mu.Lock()
 	h.users = userSet(users)
 	var ended []*Attachment

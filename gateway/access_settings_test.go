@@ -98,7 +98,7 @@ func testExpiry(t *testing.T, name string) {
 	if name == "" {
 		goes, stays = unnamed, named
 	}
-	senders := func() int { _, n := r.g.Hub().MemberCounts(); return n }
+	senders := func() int { _, n := r.g.Hub().Directory().Counts(); return n }
 	eventually(t, "it is forgotten", func() bool { return senders() == 1 })
 	assert.Equal(t, 401, r.channels(goes.ID))
 	assert.Equal(t, 204, r.channels(stays.ID))
@@ -149,7 +149,7 @@ func testIdleTimeout(t *testing.T) {
 	r.wire("udp")
 	r.wire("tcp")
 	eventually(t, "the UDP device is forgotten, the TCP one is not", func() bool {
-		n, _ := r.g.Hub().MemberCounts()
+		n, _ := r.g.Hub().Directory().Counts()
 		return n[viaUDP] == 0 && n[viaTCP] == 1
 	})
 }

@@ -66,7 +66,7 @@ func reachable(addr string) string {
 // publishInfo writes the retained topic that describes the gateway. It holds no
 // secrets.
 func (g *Gateway) publishInfo() error {
-	_, senders := g.hub.MemberCounts()
+	_, senders := g.hub.Directory().Counts()
 	stats := g.broker.Stats()
 	names := map[uint32]string{}
 	for c, ch := range g.reloads.inForce().Channels {
@@ -77,7 +77,7 @@ func (g *Gateway) publishInfo() error {
 		"version":   Version,
 		"revision":  revision(),
 		"listeners": g.Listening().byName(),
-		"channels":  len(g.hub.Channels()),
+		"channels":  len(g.hub.Directory().Channels()),
 		"names":     names, // of channels, as configured
 		"senders":   senders,
 		"sessions":  stats.Sessions,

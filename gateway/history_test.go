@@ -153,7 +153,7 @@ func testMailboxTimeout(t *testing.T) {
 	}
 	status, _ := r.call("GET", fmt.Sprintf("/messages?sender=%d&wait=1", id), "", "")
 	require.Equal(t, 200, status)
-	eventually(t, "it leaves", func() bool { n, _ := r.g.Hub().MemberCounts(); return n[viaHTTP] == 0 })
+	eventually(t, "it leaves", func() bool { n, _ := r.g.Hub().Directory().Counts(); return n[viaHTTP] == 0 })
 	status, _ = r.call("GET", fmt.Sprintf("/messages?sender=%d", id), "", "")
 	assert.Equal(t, 404, status)
 }

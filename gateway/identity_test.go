@@ -68,7 +68,7 @@ func TestNamesOfAUserAreNobodyElses(t *testing.T) {
 		id := r.me(s)
 		sender, ok := r.g.Hub().SenderByID(id)
 		require.True(t, ok)
-		assert.Equal(t, "guest", r.g.Hub().User(sender), "two senders, one person")
+		assert.Equal(t, "guest", r.g.Hub().Users().User(sender), "two senders, one person")
 	}
 }
 
@@ -166,7 +166,7 @@ func TestAClientIDAloneIsNotRemembered(t *testing.T) {
 		require.NoError(t, wait(c.Publish("watchtower/channels/5/broadcast", 1, false, "x")))
 		c.Disconnect(0)
 	}
-	eventually(t, "all are forgotten", func() bool { _, n := r.g.Hub().MemberCounts(); return n == 0 })
+	eventually(t, "all are forgotten", func() bool { _, n := r.g.Hub().Directory().Counts(); return n == 0 })
 	sensor, _, err := r.as("x", key, "sensor")
 	require.NoError(t, err)
 	id := r.me(sensor)
@@ -179,7 +179,7 @@ func TestAClientIDAloneIsNotRemembered(t *testing.T) {
 	require.NoError(t, err)
 	away.Disconnect(0)
 	r = r.restart(func(*config.Config) {})
-	_, known := r.g.Hub().MemberCounts()
+	_, known := r.g.Hub().Directory().Counts()
 	assert.Equal(t, 2, known, "who joined, and who has a session")
 	sensor, _, err = r.as("x", key, "sensor")
 	require.NoError(t, err)
@@ -255,7 +255,7 @@ func testSenders(t *testing.T) {
 	require.NoError(t, wait(c.Subscribe("watchtower/channels/5/broadcast/+", 1, nil)))
 	assert.Equal(t, 1, r.dropped(viaHTTP, bridge.Limit))
 	assert.GreaterOrEqual(t, r.dropped(viaMQTT, bridge.Limit), 2)
-	again, err := r.g.Hub().AuthorizeWeb(bridge.SenderID(first.ID), "")
+	again, err := r.g.Hub().Tokens().Authorize(bridge.SenderID(first.ID), "")
 	require.NoError(t, err)
 	require.NoError(t, r.g.Hub().Forget(again))
 	status, _ = r.registerAs(key, "")

@@ -52,7 +52,6 @@ func (g *Gateway) hubOptions() bridge.Options {
 		Users:      slices.Collect(maps.Keys(g.cfg.Users)),
 		IDKey:      g.secrets.idKey,
 		PassKey:    g.passKey,
-		BasicKey:   g.cfg.Wire.BasicKey,
 		Linger:     g.cfg.HTTP.Linger,
 		ListedFor:  listedFor(g.cfg.History),
 		Tree:       bridge.NewTree(g.cfg.MQTT.BaseTopic, g.name),

@@ -97,10 +97,10 @@ func TestABrowserWithAPageOfSomebodyElse(t *testing.T) {
 	assert.Equal(t, "out out out out", try(page, open, open.at.HTTP))
 	assert.Equal(t, "out out out out", try(page, locked, locked.at.HTTP))
 	assert.Equal(t, "in in in out", try(page, listed, listed.at.HTTP), "register wants the key")
-	_, senders := open.g.Hub().MemberCounts()
+	_, senders := open.g.Hub().Directory().Counts()
 	assert.Equal(t, 1, senders, "the form registered nobody")
 	for _, r := range []*running{open, locked} {
-		n, _ := r.g.Hub().MemberCounts()
+		n, _ := r.g.Hub().Directory().Counts()
 		assert.Zero(t, n[viaHTTP])
 	}
 

@@ -203,7 +203,7 @@ func (r *running) streamsAtOnce(accept string) {
 
 // members counts those over HTTP.
 func (r *running) members() int {
-	n, _ := r.g.Hub().MemberCounts()
+	n, _ := r.g.Hub().Directory().Counts()
 	return n[viaHTTP]
 }
 

@@ -113,7 +113,7 @@ func (g *Gateway) putInForce(before, after *config.Config) {
 			g.log.SetLevel(level)
 		}
 	}
-	g.hub.SetUsers(slices.Collect(maps.Keys(after.Users)))
+	g.hub.Users().Set(slices.Collect(maps.Keys(after.Users)))
 	g.broker.SetUsers(brokerUsers(after.Users))
 	g.people.Update(g.secrets.admin, operatorUsers(after.Users))
 	if !maps.Equal(before.Channels, after.Channels) {

@@ -306,13 +306,13 @@ func TestTheNewestOfAName(t *testing.T) {
 	udp, _ := r.sessionDevice("udp", session.Options{Name: "lamp"})
 	assert.Equal(t, mqttOne.id, udp.id)
 	eventually(t, "MQTT is disconnected", func() bool {
-		n, _ := r.g.Hub().MemberCounts()
+		n, _ := r.g.Hub().Directory().Counts()
 		return n[viaMQTT] == 0 && n[viaUDP] == 1
 	})
 	tcp, _ := r.sessionDevice("tcp", session.Options{Name: "lamp", NoEcho: true})
 	assert.Equal(t, udp.id, tcp.id)
 	eventually(t, "UDP has left", func() bool {
-		n, _ := r.g.Hub().MemberCounts()
+		n, _ := r.g.Hub().Directory().Counts()
 		return n[viaUDP] == 0 && n[viaTCP] == 1
 	})
 	r.register("lamp")

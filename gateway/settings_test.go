@@ -281,7 +281,7 @@ func slowConn(r *running, addr string) net.Conn {
 
 func waitForMember(r *running, via string) (ended func() bool) {
 	protocol := map[string]bridge.Protocol{"http": viaHTTP, "tcp": viaTCP, "mqtt": viaMQTT}[via]
-	count := func() int { n, _ := r.g.Hub().MemberCounts(); return n[protocol] }
+	count := func() int { n, _ := r.g.Hub().Directory().Counts(); return n[protocol] }
 	before := 0
 	if via == "http" { // the stream that floods is one
 		before = 1

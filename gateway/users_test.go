@@ -224,7 +224,7 @@ func TestAccessListsThatChanged(t *testing.T) {
 	assert.Equal(t, "home/b", <-inbox)
 	assert.Empty(t, inbox)
 	assert.Equal(t, 1, r.g.MQTTStats().Sessions)
-	members, _ := r.g.Hub().MemberCounts()
+	members, _ := r.g.Hub().Directory().Counts()
 	assert.Zero(t, members[viaMQTT], "nobody is on channel 5 any more")
 	assert.Contains(t, r.log.String(), "has no user other any more")
 	assert.Contains(t, r.log.String(), "subscription lost")

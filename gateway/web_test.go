@@ -172,7 +172,7 @@ func TestAPageMissesNothing(t *testing.T) {
 			shown := func() []string {
 				return evaluate[[]string](t, page, `[...document.querySelectorAll("li")].map(li => li.textContent.replace(/^\d+: /, ""))`)
 			}
-			eventually(t, "the page has joined", func() bool { n, _ := r.g.Hub().MemberCounts(); return n[viaHTTP] == 1 })
+			eventually(t, "the page has joined", func() bool { n, _ := r.g.Hub().Directory().Counts(); return n[viaHTTP] == 1 })
 			d := r.stream()
 			var want []string
 			hears := func(what string) {
@@ -354,7 +354,7 @@ func comeAndGo(t *testing.T, times int) {
 		})
 	}
 	workers.Wait()
-	eventually(t, "all have left", func() bool { n, _ := r.g.Hub().MemberCounts(); return n[viaHTTP] == 0 })
+	eventually(t, "all have left", func() bool { n, _ := r.g.Hub().Directory().Counts(); return n[viaHTTP] == 0 })
 	eventually(t, "nothing is left behind", func() bool {
 		now := usage(t)
 		return now.goroutines <= before.goroutines+5 && now.descriptors <= before.descriptors+5

@@ -131,7 +131,7 @@ func (s *Service) greet(ctx context.Context) {
 	}
 	s.repeat(s.bus.PublishRetained, s.tree.Status(), s.tree.Info())
 	for _, c := range s.channels() {
-		s.hub.RepeatMembers(c)
+		s.hub.Directory().Repeat(c)
 	}
 	s.repeat(s.bus.PublishKept, s.retained(s.known.Devices)...)
 }

@@ -239,7 +239,7 @@ func TestACallbackThatFailsForLongIsDisabled(t *testing.T) {
 	assert.Equal(t, "failing", g.callbacks(id, token)[0]["state"])
 	c.ns.Add(int64(time.Second))
 	g.say(id, "3", 5)
-	eventually(t, func() bool { n, _ := g.hub.MemberCounts(); return n[http.Protocol] == 0 }, "it has left")
+	eventually(t, func() bool { n, _ := g.hub.Directory().Counts(); return n[http.Protocol] == 0 }, "it has left")
 	g.stop()
 
 	g = start(t, with)

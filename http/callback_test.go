@@ -239,7 +239,7 @@ func TestLeavingDiscardsWhatWaits(t *testing.T) {
 	}
 }
 
-func (g *gateway) idle() bool { return g.hub.Links()[http.Protocol].Idle() }
+func (g *gateway) idle() bool { return g.hub.Directory().Links()[http.Protocol].Idle() }
 
 // Many callbacks share the attempts that may be made at a time, and all get theirs.
 func TestAttemptsAreBounded(t *testing.T) {

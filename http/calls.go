@@ -44,7 +44,7 @@ func (s *Server) register(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	if err != nil {
 		return err
 	}
-	given, err := s.hub.RegisterWeb(bridge.Web{Via: Protocol, SecretKey: key, Name: name, Protected: protected, Token: bearer(r)})
+	given, err := s.hub.Register(bridge.Registration{Via: Protocol, SecretKey: key, Name: name, Protected: protected, Token: bearer(r)})
 	var refusal *bridge.Error
 	if errors.As(err, &refusal) && refusal.Code == bridge.NameProtected && bearer(r) != "" {
 		return denied{refusal}
@@ -88,7 +88,7 @@ func (s *Server) listChannels(w nethttp.ResponseWriter, r *nethttp.Request) erro
 	if _, _, err := s.asker(r, "sender"); err != nil {
 		return err
 	}
-	list := s.hub.Channels()
+	list := s.hub.Directory().Channels()
 	if len(list) == 0 {
 		w.WriteHeader(nethttp.StatusNoContent)
 		return nil
@@ -230,7 +230,7 @@ func (s *Server) members(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	if !ok {
 		return fault(bridge.InvalidChannel, "path", "%s is not a channel from 1 to 4294967295", shorten(id))
 	}
-	members, ok := s.hub.ChannelMembers(sender, bridge.Channel(channel))
+	members, ok := s.hub.Directory().Members(sender, bridge.Channel(channel))
 	if !ok {
 		return fault(bridge.UnjoinedChannel, "path", "sender %d has not joined channel %d", sender.ID(), channel)
 	}

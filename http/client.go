@@ -128,7 +128,7 @@ func (s *Server) carriesToken(r *nethttp.Request) bool {
 	if token == "" {
 		return false
 	}
-	if _, ok := s.hub.SenderByToken(token); ok {
+	if _, ok := s.hub.Tokens().Sender(token); ok {
 		return true
 	}
 	if s.opts.Manages == nil || r.URL.Path != "/tokens" {
@@ -153,7 +153,7 @@ func (s *Server) authorize(r *nethttp.Request, id bridge.SenderID, err error) (*
 			return nil, s.tooMany(r, wait)
 		}
 	}
-	sender, err := s.hub.AuthorizeWeb(id, token)
+	sender, err := s.hub.Tokens().Authorize(id, token)
 	if err == nil {
 		know(r)
 		return sender, s.mayAsk(sender)

@@ -76,8 +76,8 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, n int, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(n), labels...)
 	}
-	counters, links := m.hub.Counters(), m.hub.Links()
-	members, senders := m.hub.MemberCounts()
+	counters, links := m.hub.Counters(), m.hub.Directory().Links()
+	members, senders := m.hub.Directory().Counts()
 	gauge(sendersKnown, senders)
 	counter(takeovers, counters.Takeovers())
 	for _, p := range bridge.Protocols() {

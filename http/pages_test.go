@@ -50,7 +50,7 @@ var everyCall = []string{
 
 // members is how many streams and mailboxes hold somebody.
 func (g *gateway) members() int {
-	n, _ := g.hub.MemberCounts()
+	n, _ := g.hub.Directory().Counts()
 	return n[http.Protocol]
 }
 
@@ -114,7 +114,7 @@ func TestAFormOfAnotherOrigin(t *testing.T) {
 		a := g.raw("POST /register HTTP/1.1", "Host: 127.0.0.1", "Origin: http://evil.example", "Content-Type: "+media, "Content-Length: 1000000000")
 		problem(t, a, 403, "foreign-origin", "Origin")
 	}
-	_, known := g.hub.SenderByToken(token)
+	_, known := g.hub.Tokens().Sender(token)
 	assert.True(t, known, "its token has not stopped")
 }
 

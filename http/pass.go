@@ -111,7 +111,7 @@ func (s *Server) openPass(text, field string) (*pass, error) {
 	if !strings.HasPrefix(text, bridge.PassPrefix) {
 		return nil, fault(bridge.InvalidToken, field, "takes a short token only, as POST /tokens gives it (%s…): a sender's own, or a key, would be kept in logs and histories", bridge.PassPrefix)
 	}
-	sender, allowed, life, err := s.hub.OpenPass(text)
+	sender, allowed, life, err := s.hub.Tokens().OpenPass(text)
 	var refusal *bridge.Error
 	switch {
 	case errors.As(err, &refusal):

@@ -69,7 +69,7 @@ func TestAPassMayDoWhatItSays(t *testing.T) {
 	all := g.pass(own, obj{"ttl": 60})
 	assert.Equal(t, 200, g.post("/channels/join", obj{"channels": []int{9}}, "Authorization", "Bearer "+all).status)
 	assert.Equal(t, 200, g.do("GET", "/messages?access_token="+all, "").status)
-	_, known := g.hub.SenderByToken(own)
+	_, known := g.hub.Tokens().Sender(own)
 	assert.True(t, known, "its own token is still there")
 }
 
@@ -118,7 +118,7 @@ func TestAnOperatorMakesPasses(t *testing.T) {
 	assert.EqualValues(t, id, g.do("GET", "/me", "", "Authorization", "Bearer "+a.json(t)["token"].(string)).json(t)["id"])
 	problem(t, g.post("/tokens", obj{}, "Authorization", "Bearer wtc_good"), 401, "invalid-sender", "sender")
 	problem(t, g.post("/tokens", obj{"sender": id}, "Authorization", "Bearer wtc_bad"), 401, "invalid-token", "Authorization")
-	device := g.hub.RegisterWire(func() {}).Sender().ID()
+	device := g.hub.HoldNew(func() {}).Sender().ID()
 	problem(t, g.post("/tokens", obj{"sender": device}, "Authorization", "Bearer wtc_good"), 409, "no-token", "sender")
 }
 

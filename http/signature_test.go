@@ -67,7 +67,7 @@ func TestSecretsComeFromOneKey(t *testing.T) {
 	secret := func(key string) string {
 		g := start(t, func(o *bridge.Options, h *options) { h.Callbacks.SigningKey = []byte(key) })
 		defer g.stop()
-		hold := g.hub.RegisterWire(func() {})
+		hold := g.hub.HoldNew(func() {})
 		defer g.hub.Release(hold)
 		id, _ := g.register("name", "lamp")
 		a := g.post("/channels/join/async", obj{"sender": id, "channels": []int{5}, "callback_url": fmt.Sprint("http://127.0.0.1:9/", key)})
@@ -84,7 +84,7 @@ func TestAReceiverThatIsGone(t *testing.T) {
 	require.Equal(t, 200, a.status)
 	g.say(id, "x", 5)
 	gone.next(t)
-	eventually(t, func() bool { n, _ := g.hub.MemberCounts(); return n[http.Protocol] == 0 }, "it has left all channels")
+	eventually(t, func() bool { n, _ := g.hub.Directory().Counts(); return n[http.Protocol] == 0 }, "it has left all channels")
 	assert.Equal(t, 1, g.dropped(bridge.Failed))
 	list := g.callbacks(id, "")
 	require.Len(t, list, 1)

@@ -85,7 +85,7 @@ func TestStreamThatIsNotReadDelaysNobody(t *testing.T) {
 	big := strings.Repeat("x", 60000)
 	body := obj{"sender": id, "channels": []int{5}, "message": big}
 	left := func() bool {
-		n, _ := g.hub.MemberCounts()
+		n, _ := g.hub.Directory().Counts()
 		return n[http.Protocol] == 1
 	}
 	for begin := time.Now(); !left(); { // on and on: a queue may be full for a moment, and its stream alive
@@ -113,7 +113,7 @@ func TestStreamsThatComeAndGoLeaveNothing(t *testing.T) {
 	wg.Wait()
 	eventually(t, func() bool {
 		g.client.CloseIdleConnections()
-		n, _ := g.hub.MemberCounts()
+		n, _ := g.hub.Directory().Counts()
 		return n[http.Protocol] <= 1+11 && descriptors(t) <= before+5
 	}, "all but the lingering memberships are gone")
 	require.Equal(t, 200, g.post("/broadcast", obj{"sender": id, "channels": []int{1}, "message": "x"}).status)
@@ -182,7 +182,7 @@ func TestQuiesce(t *testing.T) {
 	_, err = nethttp.Get(g.url + "/healthz")
 	assert.Error(t, err, "no new connections")
 
-	hold := g.hub.RegisterWire(func() {})
+	hold := g.hub.HoldNew(func() {})
 	a := &bridge.Attachment{Via: viaUDP, Broadcasts: true}
 	require.NoError(t, g.hub.Attach(hold.Sender(), 5, a))
 	_, err = g.hub.Publish(hold.Sender(), bridge.Publication{Channels: []bridge.Channel{5}, Content: bridge.Content{Data: []byte("late")}})

@@ -39,7 +39,7 @@ func (s *Server) makePass(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	if err != nil {
 		return err
 	}
-	text, err := s.hub.IssuePass(sender, allowed)
+	text, err := s.hub.Tokens().IssuePass(sender, allowed)
 	if err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func (s *Server) makePass(w nethttp.ResponseWriter, r *nethttp.Request) error {
 // passMaker returns the sender that a pass is asked for, and the operator who does.
 func (s *Server) passMaker(r *nethttp.Request, body object) (sender *bridge.Sender, operator string, err error) {
 	token := bearer(r)
-	own, known := s.hub.SenderByToken(token)
+	own, known := s.hub.Tokens().Sender(token)
 	switch {
 	case token == "":
 		return nil, "", fault(bridge.InvalidToken, "Authorization", "is missing: it is the sender's own token, as POST /register gave it (Authorization: Bearer …)")
@@ -141,7 +141,7 @@ func (s *Server) carrier(r *nethttp.Request) *bridge.Sender {
 		return p.sender
 	}
 	if token := bearer(r); token != "" {
-		sender, _ := s.hub.SenderByToken(token)
+		sender, _ := s.hub.Tokens().Sender(token)
 		return sender
 	}
 	return nil

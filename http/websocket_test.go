@@ -129,7 +129,7 @@ func TestTheEndOfAWebSocket(t *testing.T) {
 	<-pinged
 	assert.Equal(t, "hey", <-ponged)
 	l.Close()
-	eventually(t, func() bool { n, _ := g.hub.MemberCounts(); return n[http.Protocol] == 0 }, "it has left")
+	eventually(t, func() bool { n, _ := g.hub.Directory().Counts(); return n[http.Protocol] == 0 }, "it has left")
 
 	l = g.live(query)
 	require.NoError(t, l.WriteMessage(websocket.BinaryMessage, []byte("x")))
@@ -155,7 +155,7 @@ func TestAWebSocketThatIsRefused(t *testing.T) {
 	problem(t, g.do("GET", fmt.Sprintf("/channels/join?channels=0&sender=%d", id), "", upgrade...), 400, "invalid-channel", "channels[0]")
 	problem(t, g.do("GET", fmt.Sprintf("/channels/join?channels=5&sender=%d", id), "", upgrade[:4]...), 400, "invalid-field", "Upgrade")
 	problem(t, g.do("GET", fmt.Sprintf("/channels/join?channels=5&sender=%d", id), "", append(upgrade, "Origin", "http://evil.example")...), 403, "foreign-origin", "Origin")
-	members, _ := g.hub.MemberCounts()
+	members, _ := g.hub.Directory().Counts()
 	assert.Zero(t, members[http.Protocol], "nothing is half done")
 }
 
@@ -166,7 +166,7 @@ func TestConnectsLeaveNothingBehind(t *testing.T) {
 	query := fmt.Sprintf("channels=5&sender=%d&linger=false", id)
 	g.live(query).Close()
 	g.follow(query).close()
-	eventually(t, func() bool { n, _ := g.hub.MemberCounts(); return n[http.Protocol] == 0 }, "they have left")
+	eventually(t, func() bool { n, _ := g.hub.Directory().Counts(); return n[http.Protocol] == 0 }, "they have left")
 	g.client.CloseIdleConnections()
 	before := runtime.NumGoroutine()
 	for i := range 1000 {
@@ -184,7 +184,7 @@ func TestConnectsLeaveNothingBehind(t *testing.T) {
 	}
 	g.client.CloseIdleConnections()
 	eventually(t, func() bool {
-		n, _ := g.hub.MemberCounts()
+		n, _ := g.hub.Directory().Counts()
 		return n[http.Protocol] == 0 && runtime.NumGoroutine() <= before+5
 	}, "goroutines stay")
 }

@@ -158,9 +158,9 @@ func TestAResendKeepsToASmallerReceiveMaximum(t *testing.T) {
 
 func TestADeletedSenderHasNoWill(t *testing.T) {
 	h := build(t, nil)
-	reg, err := h.hub.RegisterWeb(bridge.Web{SecretKey: key, Name: "w"})
+	reg, err := h.hub.Register(bridge.Registration{SecretKey: key, Name: "w"})
 	require.NoError(t, err)
-	s, _ := h.hub.SenderByToken(reg.Token)
+	s, _ := h.hub.Tokens().Sender(reg.Token)
 	l := h.join(connect{id: "l"})
 	l.subscribe(1, "watchtower/channels/5/#")
 	c := h.join(connect{id: "w", version: 5, password: reg.Token, will: &packets.ConnectParams{WillTopic: "watchtower/channels/5/broadcast", WillPayload: []byte("dead")}})

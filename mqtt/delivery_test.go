@@ -90,7 +90,7 @@ func TestAPersistentSessionWaits(t *testing.T) {
 	first := sub.read(packets.Publish) // not acknowledged
 	sub.nc.Close()
 	require.Eventually(t, func() bool { return h.broker.Stats().Connections == 1 }, 5*time.Second, time.Millisecond)
-	assert.Len(t, h.hub.Channels(), 1, "it stays a member")
+	assert.Len(t, h.hub.Directory().Channels(), 1, "it stays a member")
 	for i := range 5 {
 		pub.publish(1, "own/x", strconv.Itoa(i))
 		pub.publish(0, "own/x", "QoS 0 does not wait")
@@ -115,7 +115,7 @@ func TestAPersistentSessionWaits(t *testing.T) {
 	assert.False(t, ack.SessionPresent, "a clean session forgets")
 	pub.publish(1, "own/x", "x")
 	assert.Empty(t, fresh.messages())
-	require.Eventually(t, func() bool { return len(h.hub.Channels()) == 0 }, 5*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return len(h.hub.Directory().Channels()) == 0 }, 5*time.Second, 5*time.Millisecond)
 }
 
 func TestTakeover(t *testing.T) {
@@ -269,7 +269,7 @@ func TestDeletingASenderEndsItsSessions(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, h.hub.Forget(hold.Sender()))
 	assert.Equal(t, packets.ErrAdministrativeAction.Code, c.ended())
-	assert.Empty(t, h.hub.Channels())
+	assert.Empty(t, h.hub.Directory().Channels())
 	_, ack := h.dial(connect{id: "doomed", version: 5, dirty: true})
 	assert.False(t, ack.SessionPresent)
 }

@@ -67,7 +67,7 @@ func (b *Broker) identify(c *conn, userName string, password []byte, assigned bo
 		}
 		id.key.user, id.access, id.hash = userName, newAccess(user.Rules, userName, c.clientID), user.Hash
 		name = userName + "." + c.clientID // user names have no dot: nobody else's sender
-	} else if s, ok := b.hub.SenderByToken(string(password)); ok && len(password) > 0 {
+	} else if s, ok := b.hub.Tokens().Sender(string(password)); ok && len(password) > 0 {
 		var err error
 		id.key.sender = s.ID()
 		id.hold, err = b.hub.HoldSender(s, id.owner.deleted)

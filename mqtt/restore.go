@@ -261,7 +261,7 @@ func (b *Broker) newSession(id identity, number uint64) *session {
 	b.budget.sessions.Add(1)
 	s := &session{
 		queue: newQueue(), inflight: newQueue(),
-		key: id.key, hold: id.hold, voucher: b.hub.Voucher(id.hold.Sender()), owner: id.owner, counters: b.hub.Counters(),
+		key: id.key, hold: id.hold, voucher: b.hub.Users().Voucher(id.hold.Sender()), owner: id.owner, counters: b.hub.Counters(),
 		keeper: b.keeper, number: number,
 		limits: queueLimits{b.opts.SessionQueue, b.opts.SessionQueueBytes, b.budget},
 		subs:   map[string]*subscription{}, channels: map[bridge.Channel]*joined{},

@@ -32,7 +32,7 @@ func TestTheTopicThatOneSpeaksOnIsAFilter(t *testing.T) {
 	}
 	id := me(plain)
 	s, _ := h.hub.SenderByID(id)
-	members, ok := h.hub.ChannelMembers(s, 5)
+	members, ok := h.hub.Directory().Members(s, 5)
 	require.True(t, ok, "it joins")
 	assert.Equal(t, 4, members.Count)
 
@@ -62,7 +62,7 @@ func TestTheTopicThatOneSpeaksOnIsAFilter(t *testing.T) {
 	assert.Empty(t, shared.messages())
 
 	plain.unsubscribe(say, tell)
-	_, ok = h.hub.ChannelMembers(s, 5)
+	_, ok = h.hub.Directory().Members(s, 5)
 	assert.False(t, ok)
 	for _, no := range []string{"watchtower/channels/+/broadcast", "watchtower/channels/05/send", "watchtower/channels/5/said", "watchtower/channels/5"} {
 		assert.Equal(t, []byte{0x80}, plain.subscribe(1, no), no)

@@ -223,7 +223,7 @@ func TestASessionEndsWhileNobodyIsThere(t *testing.T) {
 	k.pass(100 * time.Second)
 	d.restart()
 	require.Eventually(t, func() bool { return d.broker.Stats().Sessions == 1 }, 5*time.Second, 10*time.Millisecond)
-	require.Eventually(t, func() bool { n, _ := d.hub.MemberCounts(); return n[mqtt.Protocol] == 1 }, 5*time.Second, time.Millisecond, "it leaves its channels after that")
+	require.Eventually(t, func() bool { n, _ := d.hub.Directory().Counts(); return n[mqtt.Protocol] == 1 }, 5*time.Second, time.Millisecond, "it leaves its channels after that")
 	d.restart()
 	assert.Equal(t, 1, d.broker.Stats().Sessions, "and is off the disk")
 }

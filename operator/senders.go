@@ -78,7 +78,7 @@ func (s *Service) listSenders(w nethttp.ResponseWriter, r *request) error {
 	if err != nil {
 		return fault(invalidQuery, "limit", "must be 1 to %d, is %q", mostPage, shorten(q.Get("limit")))
 	}
-	page, next := s.hub.Senders(f, bridge.SenderID(from), int(limit))
+	page, next := s.hub.Registry().List(f, bridge.SenderID(from), int(limit))
 	list := make([]sender, 0, len(page))
 	for _, info := range page {
 		list = append(list, show(info))
@@ -107,7 +107,7 @@ func (s *Service) sender(r *request) (bridge.SenderInfo, error) {
 	if refusal != nil {
 		return bridge.SenderInfo{}, fault(bridge.UnknownSender, "sender", "%s is no sender's id or name", shorten(r.id))
 	}
-	return s.hub.SenderInfo(id)
+	return s.hub.Registry().Sender(id)
 }
 
 // changeSender answers PATCH /operator/senders/{id}. It changes all or nothing.
@@ -141,10 +141,10 @@ func (s *Service) changeSender(w nethttp.ResponseWriter, r *request) error {
 	if change == (bridge.SenderChange{}) {
 		return fault(invalidBody, "", "names no change: give name or protected")
 	}
-	if err := s.hub.Change(before.ID, change); err != nil {
+	if err := s.hub.Registry().Change(before.ID, change); err != nil {
 		return err
 	}
-	after, err := s.hub.SenderInfo(before.ID)
+	after, err := s.hub.Registry().Sender(before.ID)
 	if err != nil {
 		return err
 	}
@@ -184,7 +184,7 @@ func (s *Service) freshToken(w nethttp.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	token, err := s.hub.FreshToken(info.ID)
+	token, err := s.hub.Registry().FreshToken(info.ID)
 	if err != nil {
 		return err
 	}

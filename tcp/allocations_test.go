@@ -26,7 +26,7 @@ func allocations(t *testing.T, members int) float64 {
 		c := g.joined(t, 7)
 		go func() { _, _ = io.Copy(io.Discard, c.conn) }() // ends with the gateway
 	}
-	hold := g.hub.RegisterWire(func() {})
+	hold := g.hub.HoldNew(func() {})
 	defer g.hub.Release(hold)
 	require.NoError(t, g.hub.Attach(hold.Sender(), 7, &bridge.Attachment{Via: viaHTTP, Broadcasts: true}))
 	data, done := make([]byte, 64), make(chan struct{})

@@ -36,7 +36,7 @@ func BenchmarkFanOut(b *testing.B) {
 					}
 				}(c.conn)
 			}
-			hold := g.hub.RegisterWire(func() {})
+			hold := g.hub.HoldNew(func() {})
 			defer g.hub.Release(hold)
 			require.NoError(b, g.hub.Attach(hold.Sender(), 7, &bridge.Attachment{Via: viaHTTP, Broadcasts: true}))
 			data := make([]byte, 64)

@@ -84,13 +84,13 @@ func start(t testing.TB, hubOpts bridge.Options, change func(*tcp.Options)) *gat
 func (g *gateway) dropped(r bridge.Reason) int { return int(g.hub.Counters().Dropped(tcp.Protocol, r)) }
 
 func (g *gateway) senders() int {
-	_, n := g.hub.MemberCounts()
+	_, n := g.hub.Directory().Counts()
 	return n
 }
 
 // speaker is a sender on a channel that is not over TCP.
 func (g *gateway) speaker(t testing.TB, channel bridge.Channel) (id uint32, say func(data []byte)) {
-	hold := g.hub.RegisterWire(func() {})
+	hold := g.hub.HoldNew(func() {})
 	t.Cleanup(func() { g.hub.Release(hold) })
 	require.NoError(t, g.hub.Attach(hold.Sender(), channel, &bridge.Attachment{Via: viaHTTP, Broadcasts: true}))
 	return uint32(hold.Sender().ID()), func(data []byte) {

@@ -295,7 +295,7 @@ func TestTheNewestOfANameOverTCP(t *testing.T) {
 	assert.Empty(t, one.closed())
 	assert.Equal(t, frame.OK, two.tell(frame.Ping, nil).Code())
 	two.conn.Close()
-	require.Eventually(t, func() bool { return len(g.hub.Channels()) == 0 }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return len(g.hub.Directory().Channels()) == 0 }, patience, time.Millisecond)
 }
 
 func TestASessionOverTCPEndsWithoutLife(t *testing.T) {

@@ -37,7 +37,7 @@ func fanOut(b *testing.B, join func(*gateway, *testing.B), change func(*udp.Opti
 			for range members {
 				join(g, b)
 			}
-			hold := g.hub.RegisterWire(func() {})
+			hold := g.hub.HoldNew(func() {})
 			defer g.hub.Release(hold)
 			require.NoError(b, g.hub.Attach(hold.Sender(), 7, &bridge.Attachment{Via: viaHTTP, Broadcasts: true}))
 			data := make([]byte, 64)

@@ -294,7 +294,7 @@ func TestDatagramsOfTheLargestSize(t *testing.T) {
 func TestReportsCountWhatWasDropped(t *testing.T) {
 	g := start(t, bridge.Options{}, nil)
 	a, b := g.joined(t, 7), g.joined(t, 7)
-	hold := g.hub.RegisterWire(func() {})
+	hold := g.hub.HoldNew(func() {})
 	defer g.hub.Release(hold)
 	require.NoError(t, g.hub.Attach(hold.Sender(), 7, &bridge.Attachment{Via: viaHTTP, Broadcasts: true}))
 	reports := make(chan bridge.Report, 2)
@@ -317,7 +317,7 @@ func TestReportsCountWhatWasDropped(t *testing.T) {
 func TestSilentClientsLeave(t *testing.T) {
 	g := start(t, bridge.Options{}, func(o *udp.Options) { o.IdleTimeout = 50 * time.Millisecond })
 	c := g.joined(t, 7)
-	require.Eventually(t, func() bool { _, n := g.hub.MemberCounts(); return n == 0 }, patience, 5*time.Millisecond)
+	require.Eventually(t, func() bool { _, n := g.hub.Directory().Counts(); return n == 0 }, patience, 5*time.Millisecond)
 	assert.Equal(t, "E", string(c.ask(wire.Request{Op: wire.OpKeepAlive, ID: c.id})))
 }
 
@@ -370,7 +370,7 @@ func TestServeEndsAtOnceOnAContextThatHasEnded(t *testing.T) {
 func TestQuiesceStopsRequestsAndNotDeliveries(t *testing.T) {
 	g := start(t, bridge.Options{}, nil)
 	c := g.joined(t, 7)
-	hold := g.hub.RegisterWire(func() {})
+	hold := g.hub.HoldNew(func() {})
 	defer g.hub.Release(hold)
 	require.NoError(t, g.hub.Attach(hold.Sender(), 7, &bridge.Attachment{Via: viaHTTP, Broadcasts: true}))
 
@@ -392,6 +392,6 @@ func TestQuiesceStopsRequestsAndNotDeliveries(t *testing.T) {
 	_, err := c.conn.Read(make([]byte, 100))
 	var timeout net.Error
 	assert.True(t, errors.As(err, &timeout), "%v", err)
-	_, known := g.hub.MemberCounts()
+	_, known := g.hub.Directory().Counts()
 	assert.Equal(t, 1, known, "the server's senders have left")
 }

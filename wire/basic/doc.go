@@ -79,15 +79,24 @@ func (o Options) where() wire.Where {
 // key is needed, K with the right one. An R where one is needed is no guess.
 func (o Options) mayRegister(hub *bridge.Hub, r wire.Request, from netip.Addr, registered bool) bool {
 	switch {
-	case hub.BasicOpen():
+	case o.BasicKey == "" && hub.Open():
 		return true
 	case r.Op == wire.OpRegister, !registered && !o.Door.AdmitKey(from):
 		return false
-	case !hub.CheckBasicKey(r.Key):
+	case !o.key(hub, string(r.Key)):
 		o.Door.WrongKey(from)
 		return false
 	}
 	return true
+}
+
+// key reports whether a key is the one for basic frames, which may be another than the
+// gateway's.
+func (o Options) key(hub *bridge.Hub, shown string) bool {
+	if o.BasicKey != "" {
+		return bridge.SameKey(o.BasicKey, shown)
+	}
+	return hub.CheckKey(shown)
 }
 
 // Delivery is a message as a member on the wire gets it: the low byte of its

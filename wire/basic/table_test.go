@@ -29,7 +29,7 @@ func at(t testing.TB, table *basic.Table, from netip.AddrPort) do {
 }
 
 func senders(b *bench) int {
-	_, n := b.hub.MemberCounts()
+	_, n := b.hub.Directory().Counts()
 	return n
 }
 
@@ -74,16 +74,18 @@ func TestAnIDIsPinnedToItsAddress(t *testing.T) {
 
 func TestKeys(t *testing.T) {
 	for name, c := range map[string]struct {
-		opts       bridge.Options
+		secret     string
+		basic      string
 		open       bool
 		good, evil []string
 	}{
-		"open gateway": {bridge.Options{}, true, []string{"", "any"}, nil},
-		"secret key":   {bridge.Options{SecretKey: "s3"}, false, []string{"s3"}, []string{"", "s", "s33"}},
-		"basic key":    {bridge.Options{SecretKey: "s3", BasicKey: "b4"}, false, []string{"b4"}, []string{"", "s3"}},
+		"open gateway": {"", "", true, []string{"", "any"}, nil},
+		"secret key":   {"s3", "", false, []string{"s3"}, []string{"", "s", "s33"}},
+		"basic key":    {"s3", "b4", false, []string{"b4"}, []string{"", "s3"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t, c.opts)
+			b := newBench(t, bridge.Options{SecretKey: c.secret})
+			b.opts.BasicKey = c.basic
 			table := newTable(b)
 			one := at(t, table, alice)
 			assert.Equal(t, c.open, one(register) != errorReply)

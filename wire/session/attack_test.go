@@ -203,7 +203,7 @@ func TestAHundredThousandSessions(t *testing.T) {
 	}
 	assert.Less(t, wakes, 5000)
 	assert.Zero(t, b.table.Len())
-	assert.Empty(t, b.hub.Channels())
+	assert.Empty(t, b.hub.Directory().Channels())
 	assert.Equal(t, many, b.dropped(bridge.Failed), "given up before the sessions ended")
 }
 

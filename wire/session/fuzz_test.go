@@ -43,7 +43,7 @@ func FuzzStates(f *testing.F) {
 			z.see(z.take())
 		}
 		require.Zero(t, z.table.Len())
-		require.Empty(t, z.hub.Channels())
+		require.Empty(t, z.hub.Directory().Channels())
 	})
 }
 

@@ -248,7 +248,7 @@ func TestASessionEndsWithoutLife(t *testing.T) {
 	b.now = b.now.Add(100 * time.Millisecond)
 	assert.Equal(t, frame.UnknownID, d.tell(frame.Ping, 0, nil)[0].Code(), "to the moment, whatever the timer does")
 	assert.Zero(t, b.table.Len())
-	assert.Empty(t, b.hub.Channels())
+	assert.Empty(t, b.hub.Directory().Channels())
 
 	d.again()
 	d.must(frame.Bye, seconds(2)) // shorter than its life

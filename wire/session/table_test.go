@@ -153,7 +153,7 @@ func TestACookieIsGoodForItsMinuteAndTheNext(t *testing.T) {
 
 func TestRefusedRegistrations(t *testing.T) {
 	b := newBench(t, func(o *session.Options) { o.UDPSessions = 1 }, bridge.Options{})
-	_, err := b.hub.RegisterWeb(bridge.Web{Name: "safe", Protected: true})
+	_, err := b.hub.Register(bridge.Registration{Name: "safe", Protected: true})
 	require.NoError(t, err)
 	cookie := func(r *frame.Registration) {
 		r.CNonce = newNonce()
@@ -208,7 +208,7 @@ func TestANameIsAlwaysTheSameSender(t *testing.T) {
 	assert.Equal(t, frame.NotJoined, code, "it begins with no channels")
 	assert.Empty(t, one.tell(frame.Ping, 0, nil), "the same id, another key")
 	assert.Equal(t, 1, b.dropped(bridge.Forged))
-	_, err := b.hub.RegisterWeb(bridge.Web{Name: "lamp"})
+	_, err := b.hub.Register(bridge.Registration{Name: "lamp"})
 	require.NoError(t, err)
 	two.must(frame.Ping, nil)
 }

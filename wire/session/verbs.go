@@ -30,14 +30,14 @@ func (v verbs) execute(d *bridge.Device, f frame.Frame, room int, list []byte) (
 		if err != nil {
 			return frame.BadRequest, list
 		}
-		channels, more := v.hub.ChannelsFrom(bridge.Channel(start), room)
+		channels, more := v.hub.Directory().ChannelsFrom(bridge.Channel(start), room)
 		return frame.OK, appendList(list, channels, more)
 	case frame.Members:
 		channel, start, err := frame.ParseMembers(f.Body)
 		if err != nil || channel == 0 {
 			return frame.BadRequest, list
 		}
-		ids, more, ok := v.hub.MemberIDs(d.Sender(), bridge.Channel(channel), bridge.SenderID(start), room)
+		ids, more, ok := v.hub.Directory().MemberIDs(d.Sender(), bridge.Channel(channel), bridge.SenderID(start), room)
 		if !ok {
 			return frame.NotJoined, list
 		}

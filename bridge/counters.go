@@ -3,52 +3,45 @@ package bridge
 import "sync/atomic"
 
 // Reason says why a message, a frame or a request was dropped. There is one
-// list for all protocols; a metric exists for each.
+// list for all protocols, to which a protocol adds what it alone has; a metric exists
+// for each.
 type Reason uint8
 
-// The reasons. Each has a test that provokes it through the running program.
-const (
-	LinkFull     Reason = iota // the protocol as a whole was behind
-	QueueFull                  // the receiver's own queue was full
-	TooLarge                   // the receiver cannot take a message of this size
-	Malformed                  // not a frame or packet of the protocol, or a self-description with a fault
-	Refused                    // the sender may not do this, and the protocol has no answer for it
-	Away                       // the receiver's stream had ended and its membership lingered
-	Disconnected               // the receiver left with messages in its queue
-	Failed                     // a callback did not take it, or a device or an MQTT client not acknowledge it, in all its attempts
-	Expired                    // it waited longer than its message expiry interval
-	Unsendable                 // the operating system refused to send it
-	Forgotten                  // an unconfirmed registration made room for a newer one
-	Limit                      // a client, what it asked for, or what waited for a callback, over a limit of the configuration
-	Forged                     // a session frame whose tag is wrong
-	Duplicate                  // a session frame whose number was taken already, or is too old
-	Elsewhere                  // a session frame from an address that is not its session's
-	Unknown                    // a k for a session that there is not, or a frame that came as its session ended
-	Truncated                  // a delivery that reached its device cut short
-	numReasons
+// MostReasons is the length of tables by Reason.
+const MostReasons = 32
+
+var reasonNames []string
+
+// NewReason makes a reason with the name that metrics have for it, as NewProtocol makes
+// a protocol.
+func NewReason(name string) Reason { return Reason(register(&reasonNames, name, MostReasons)) }
+
+// The reasons that protocols share. Each, and each that one adds, has a test that
+// provokes it through the running program.
+var (
+	LinkFull     = NewReason("link_full")    // the protocol as a whole was behind
+	QueueFull    = NewReason("queue_full")   // the receiver's own queue was full
+	TooLarge     = NewReason("too_large")    // the receiver cannot take a message of this size
+	Malformed    = NewReason("malformed")    // not a frame or packet of the protocol, or a self-description with a fault
+	Refused      = NewReason("refused")      // the sender may not do this, and the protocol has no answer for it
+	Away         = NewReason("away")         // the receiver's stream had ended and its membership lingered
+	Disconnected = NewReason("disconnected") // the receiver left with messages in its queue
+	Failed       = NewReason("failed")       // the receiver did not take it, or not acknowledge it, in all attempts
+	Expired      = NewReason("expired")      // it waited longer than its message expiry interval
+	Limit        = NewReason("limit")        // a client, what it asked for, or what waited for it, over a limit of the configuration
 )
 
 // Reasons lists every reason, for those who render tables of them.
-var Reasons = func() (all [numReasons]Reason) {
-	for i := range all {
-		all[i] = Reason(i)
-	}
-	return
-}()
+func Reasons() []Reason { return registered[Reason](reasonNames, 0) }
 
-func (r Reason) String() string {
-	return [...]string{
-		"link_full", "queue_full", "too_large", "malformed", "refused", "away",
-		"disconnected", "failed", "expired", "unsendable", "forgotten", "limit",
-		"forged", "duplicate", "elsewhere", "unknown", "truncated",
-	}[r]
-}
+// String returns the name.
+func (r Reason) String() string { return reasonNames[r] }
 
 // Counters counts messages by protocol and drops by protocol and reason, since
 // the start of the program. All methods may be called from any goroutine.
 type Counters struct {
 	in, out [MostProtocols]atomic.Uint64
-	drops   [MostProtocols][numReasons]atomic.Uint64
+	drops   [MostProtocols][MostReasons]atomic.Uint64
 	latency [MostProtocols]latency
 
 	takeovers atomic.Uint64

@@ -19,23 +19,28 @@ var names = []string{"none"} // by Protocol
 // NewProtocol makes a protocol with the name that metrics, reports and lists of members
 // have for it. It is called while the program's variables are made, and panics if the
 // name is taken, or there are too many.
-func NewProtocol(name string) Protocol {
-	if slices.Contains(names, name) || len(names) == MostProtocols {
-		panic(fmt.Sprintf("bridge: %q is a protocol already, or one of more than %d", name, MostProtocols))
+func NewProtocol(name string) Protocol { return Protocol(register(&names, name, MostProtocols)) }
+
+// register adds a name to a table of at most so many, and returns its place.
+func register(table *[]string, name string, most int) int {
+	if slices.Contains(*table, name) || len(*table) == most {
+		panic(fmt.Sprintf("bridge: %q is there already, or one of more than %d", name, most))
 	}
-	names = append(names, name)
-	return Protocol(len(names) - 1)
+	*table = append(*table, name)
+	return len(*table) - 1
+}
+
+// registered lists the places of a table by their names, without the first few.
+func registered[T ~uint8](table []string, without int) (all []T) {
+	for i := without; i < len(table); i++ {
+		all = append(all, T(i))
+	}
+	slices.SortFunc(all, func(a, b T) int { return cmp.Compare(table[a], table[b]) })
+	return all
 }
 
 // Protocols lists every protocol, by name.
-func Protocols() []Protocol {
-	all := make([]Protocol, len(names)-1)
-	for i := range all {
-		all[i] = Protocol(i + 1)
-	}
-	slices.SortFunc(all, func(a, b Protocol) int { return cmp.Compare(names[a], names[b]) })
-	return all
-}
+func Protocols() []Protocol { return registered[Protocol](names, 1) }
 
 // String returns the name.
 func (p Protocol) String() string { return names[p] }

@@ -14,6 +14,9 @@ import (
 
 	"watchtower/bridge"
 	"watchtower/config"
+	"watchtower/udp"
+	"watchtower/wire/basic"
+	wiresession "watchtower/wire/session"
 )
 
 // Every reason for a drop has a test that provokes it through a running
@@ -22,27 +25,27 @@ var reasonTests = map[bridge.Reason]struct {
 	protocol bridge.Protocol
 	provoke  func(*testing.T) *running
 }{
-	bridge.LinkFull:     {viaUDP, fillUDP},
-	bridge.QueueFull:    {viaHTTP, fillStream},
-	bridge.TooLarge:     {viaUDP, tooLargeForUDP},
-	bridge.Malformed:    {viaUDP, garbage},
-	bridge.Refused:      {viaMQTT, refusedPublish},
-	bridge.Away:         {viaHTTP, awayStream},
-	bridge.Disconnected: {viaHTTP, leftWithMessages},
-	bridge.Failed:       {viaHTTP, failedCallback},
-	bridge.Expired:      {viaMQTT, expiredMessage},
-	bridge.Unsendable:   {viaUDP, unsendable},
-	bridge.Forgotten:    {viaUDP, forgotten},
-	bridge.Limit:        {viaMQTT, tooManyRetained},
-	bridge.Forged:       {viaUDP, forgedFrame},
-	bridge.Duplicate:    {viaUDP, doubledFrames},
-	bridge.Elsewhere:    {viaUDP, movedDevice},
-	bridge.Unknown:      {viaUDP, lateDelivered},
-	bridge.Truncated:    {viaUDP, tooLargeForASession},
+	bridge.LinkFull:       {viaUDP, fillUDP},
+	bridge.QueueFull:      {viaHTTP, fillStream},
+	bridge.TooLarge:       {viaUDP, tooLargeForUDP},
+	bridge.Malformed:      {viaUDP, garbage},
+	bridge.Refused:        {viaMQTT, refusedPublish},
+	bridge.Away:           {viaHTTP, awayStream},
+	bridge.Disconnected:   {viaHTTP, leftWithMessages},
+	bridge.Failed:         {viaHTTP, failedCallback},
+	bridge.Expired:        {viaMQTT, expiredMessage},
+	udp.Unsendable:        {viaUDP, unsendable},
+	basic.Forgotten:       {viaUDP, forgotten},
+	bridge.Limit:          {viaMQTT, tooManyRetained},
+	wiresession.Forged:    {viaUDP, forgedFrame},
+	wiresession.Duplicate: {viaUDP, doubledFrames},
+	wiresession.Elsewhere: {viaUDP, movedDevice},
+	wiresession.Unknown:   {viaUDP, lateDelivered},
+	wiresession.Truncated: {viaUDP, tooLargeForASession},
 }
 
 func TestEveryReasonIsProvoked(t *testing.T) {
-	for _, reason := range bridge.Reasons {
+	for _, reason := range bridge.Reasons() {
 		test, ok := reasonTests[reason]
 		if !assert.True(t, ok, "nothing provokes %s", reason) {
 			continue

@@ -18,6 +18,7 @@ import (
 	"watchtower/bridge"
 	"watchtower/config"
 	session "watchtower/device"
+	wiresession "watchtower/wire/session"
 )
 
 // sessionDevice is a device of session frames, joined to channel 5.
@@ -235,7 +236,7 @@ func overABadRadio(t *testing.T, commands int) {
 		require.Greater(t, n, last, "in order, each once")
 		last = n
 	}
-	assert.NotZero(t, r.dropped(viaUDP, bridge.Duplicate))
+	assert.NotZero(t, r.dropped(viaUDP, wiresession.Duplicate))
 }
 
 // Without acknowledgement nothing is repeated, and nothing executed twice.
@@ -283,7 +284,7 @@ func TestADeviceComesBack(t *testing.T) {
 	require.NoError(t, c.Broadcast(ctx, session.Text, []byte("moved"), 5))
 	assert.Equal(t, "moved", other.next(t).data)
 	assert.Equal(t, "moved", d.next(t).data)
-	assert.NotZero(t, r.dropped(viaUDP, bridge.Elsewhere))
+	assert.NotZero(t, r.dropped(viaUDP, wiresession.Elsewhere))
 
 	r.stop()
 	startWith(t, cfg)

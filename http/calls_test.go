@@ -255,7 +255,7 @@ func TestHealthAndMetrics(t *testing.T) {
 	g.do("GET", "/nothing", "")
 	m := g.do("GET", "/metrics", "").body
 	for _, p := range bridge.Protocols() {
-		for _, r := range bridge.Reasons {
+		for _, r := range bridge.Reasons() {
 			assert.Contains(t, m, fmt.Sprintf("watchtower_drops_total{protocol=%q,reason=%q} 0\n", p.String(), r.String()))
 		}
 	}

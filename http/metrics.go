@@ -84,7 +84,7 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 		in, out := counters.Messages(p)
 		counter(messagesIn, in, p.String())
 		counter(messagesOut, out, p.String())
-		for _, why := range bridge.Reasons {
+		for _, why := range bridge.Reasons() {
 			counter(drops, counters.Dropped(p, why), p.String(), why.String())
 		}
 		for _, why := range auth.Reasons {

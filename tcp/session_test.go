@@ -16,6 +16,7 @@ import (
 	"watchtower/tcp"
 	"watchtower/wire"
 	"watchtower/wire/frame"
+	"watchtower/wire/session"
 )
 
 // sessionClient speaks session frames over one connection.
@@ -148,7 +149,7 @@ func TestSessionsOverTCP(t *testing.T) {
 	one.write(bad)
 	one.write(frame.AppendCookie(nil, [8]byte{}, [8]byte{}, one.key))
 	assert.Equal(t, frame.OK, one.tell(frame.Ping, nil).Code())
-	assert.Equal(t, 1, g.dropped(bridge.Forged))
+	assert.Equal(t, 1, g.dropped(session.Forged))
 	assert.Equal(t, 1, g.dropped(bridge.Malformed))
 
 	two.id = one.id
@@ -200,7 +201,7 @@ func TestAWindowOverTCP(t *testing.T) {
 	c.delivered(3)
 	c.hear(4, "6")
 	c.hear(5, "7")
-	assert.Equal(t, 1, g.dropped(bridge.Duplicate), "the 2 that was acknowledged twice")
+	assert.Equal(t, 1, g.dropped(session.Duplicate), "the 2 that was acknowledged twice")
 }
 
 func TestSleepOverTCP(t *testing.T) {

@@ -76,5 +76,5 @@ func TestDeadHostsCostTheLivingNothing(t *testing.T) {
 			member(dead + living)
 		}
 	}
-	assert.NotZero(t, g.dropped(bridge.Unsendable), "those to hosts that are not there")
+	assert.NotZero(t, g.dropped(udp.Unsendable), "those to hosts that are not there")
 }

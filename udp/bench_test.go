@@ -61,7 +61,7 @@ func fanOut(b *testing.B, join func(*gateway, *testing.B), change func(*udp.Opti
 			}
 			b.StopTimer()
 			b.ReportMetric(float64(b.N*members)/b.Elapsed().Seconds(), "deliveries/s")
-			require.Zero(b, g.dropped(bridge.Unsendable))
+			require.Zero(b, g.dropped(udp.Unsendable))
 		})
 	}
 }

@@ -63,7 +63,7 @@ func answersFrom(t *testing.T, g *gateway, hosts ...string) {
 	for _, d := range devices {
 		require.NoError(t, d.Close(ctx))
 	}
-	assert.Zero(t, g.dropped(bridge.Unsendable))
+	assert.Zero(t, g.dropped(udp.Unsendable))
 }
 
 func TestAnswersLeaveFromWhereTheyWereAskedFor(t *testing.T) {

@@ -55,6 +55,9 @@ const (
 	readRetry    = 100 * time.Millisecond // after a failed read, so that a failure that lasts costs nothing
 )
 
+// Unsendable is what the operating system refused to send.
+var Unsendable = bridge.NewReason("unsendable")
+
 // Protocol is how the hub knows what comes and goes by UDP.
 var Protocol = bridge.NewProtocol("udp")
 

@@ -111,7 +111,7 @@ func (b *batch) refuse(tags []int, err error) {
 
 // drop counts datagrams that were not sent, and tells whose they were.
 func (b *batch) drop(tags []int) {
-	b.counters.Drop(Protocol, bridge.Unsendable, len(tags))
+	b.counters.Drop(Protocol, Unsendable, len(tags))
 	for _, tag := range tags {
 		if b.lost != nil && tag != nobodys {
 			b.lost(tag)

@@ -61,7 +61,7 @@ func TestABadDestinationCostsNobodyElseTheirs(t *testing.T) {
 			}
 			b.flush()
 			b.flush()
-			assert.EqualValues(t, 3*64-sent, counters.Dropped(Protocol, bridge.Unsendable))
+			assert.EqualValues(t, 3*64-sent, counters.Dropped(Protocol, Unsendable))
 			assert.Equal(t, 3*64-sent, lost[0]+lost[1])
 			assert.NotZero(t, lost[0])
 			assert.NotZero(t, lost[1])
@@ -88,7 +88,7 @@ func TestADeadlineThatHasPassedLosesNothing(t *testing.T) {
 		b.add([]byte{byte(i)}, addressOf(receiver), 0)
 		b.flush()
 	}
-	assert.Zero(t, counters.Dropped(Protocol, bridge.Unsendable))
+	assert.Zero(t, counters.Dropped(Protocol, Unsendable))
 	for i := range 10 {
 		require.NoError(t, receiver.SetReadDeadline(time.Now().Add(5*time.Second)))
 		var p [8]byte
@@ -107,7 +107,7 @@ func TestAClosedSocketLosesTheBatchAndNoTime(t *testing.T) {
 		b.add([]byte("x"), to, 7)
 	}
 	b.flush()
-	assert.EqualValues(t, 100, counters.Dropped(Protocol, bridge.Unsendable))
+	assert.EqualValues(t, 100, counters.Dropped(Protocol, Unsendable))
 	assert.Equal(t, map[int]int{7: 100}, lost)
 }
 

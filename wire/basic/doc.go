@@ -26,6 +26,9 @@ const (
 	UnconfirmedLimit = 10_000
 )
 
+// Forgotten is an unconfirmed registration that made room for a newer one.
+var Forgotten = bridge.NewReason("forgotten")
+
 // Options are the rules for basic frames. The sections are shared, and only read.
 type Options struct {
 	Via bridge.Protocol

@@ -177,7 +177,7 @@ func (t *Table) roomLocked(at netip.Prefix, over []*client) ([]*client, bool) {
 	if len(t.byID) >= t.opts.UDPBasic && !forget(t.unconfirmed.first, bridge.Limit) {
 		return over, false
 	}
-	return over, t.unconfirmed.len < t.opts.UnconfirmedLimit || forget(t.unconfirmed.first, bridge.Forgotten)
+	return over, t.unconfirmed.len < t.opts.UnconfirmedLimit || forget(t.unconfirmed.first, Forgotten)
 }
 
 // heard returns the client with an id, and notes that it lives. It returns nil

@@ -137,7 +137,7 @@ func TestUnconfirmedIDsAreBounded(t *testing.T) {
 	assert.Equal(t, 101, all)
 	assert.Equal(t, 100, unconfirmed)
 	assert.Equal(t, 101, senders(b), "the hub forgets them too")
-	assert.Equal(t, 3, b.dropped(viaUDP, bridge.Forgotten))
+	assert.Equal(t, 3, b.dropped(viaUDP, basic.Forgotten))
 	assert.Equal(t, answer(kept), first(keepAlive(kept)), "confirmed ids are safe")
 	for i, id := range ids {
 		want := answer(id)

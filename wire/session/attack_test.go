@@ -132,7 +132,7 @@ func TestOfTwoRegistrationsAtOnceOneStays(t *testing.T) {
 	one := begin(alice, "lamp")
 	assert.Empty(t, b.handle(alice, one), "its name is on its way to the disk")
 	assert.Empty(t, b.handle(alice, one))
-	assert.Equal(t, 1, b.dropped(bridge.Duplicate))
+	assert.Equal(t, 1, b.dropped(session.Duplicate))
 	assert.Empty(t, b.handle(bob, begin(bob, "lamp")))
 	for range 2 {
 		(<-later)(&b.out)

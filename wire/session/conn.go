@@ -105,12 +105,12 @@ func (c *Conn) Handle(raw, reply []byte) []byte {
 	switch {
 	case s != nil && s.id == f.ID:
 		if !s.key.Verify(raw) {
-			c.drop(bridge.Forged)
+			c.drop(Forged)
 			return reply
 		}
 		return c.take(s, f, raw, reply)
 	case f.Op == frame.Delivered:
-		c.drop(bridge.Unknown)
+		c.drop(Unknown)
 		return reply
 	}
 	return frame.AppendUnknown(reply, raw)
@@ -144,7 +144,7 @@ func (c *Conn) register(f frame.Frame, raw, reply []byte) []byte {
 	case o == nil:
 		return reply
 	case o.earlier != nil && o.earlier.ended.Load():
-		c.drop(bridge.Duplicate)
+		c.drop(Duplicate)
 		return reply
 	case o.earlier != nil:
 		return o.earlier.registered(reply, o.CNonce)
@@ -253,14 +253,14 @@ func (c *Conn) admit(s *Stream, f frame.Frame, now int64, reply []byte) (bool, [
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s.ended.Load() { // since it was found
-		c.drop(bridge.Unknown)
+		c.drop(Unknown)
 		return false, reply
 	}
 	if f.Op == frame.Delivered {
 		if s.acknowledges(f.Seq, now) {
 			c.pumpLocked(s)
 		} else {
-			c.drop(bridge.Duplicate)
+			c.drop(Duplicate)
 		}
 		return false, reply
 	}
@@ -270,7 +270,7 @@ func (c *Conn) admit(s *Stream, f frame.Frame, now int64, reply []byte) (bool, [
 	case answered:
 		return false, a.append(reply, &s.core, nil)
 	case stale:
-		c.drop(bridge.Duplicate)
+		c.drop(Duplicate)
 		return false, reply
 	}
 	s.seen.take(f.Seq)
@@ -350,7 +350,7 @@ func (c *Conn) putLocked(s *Stream, delivery []byte, seq uint32) bool {
 		return false
 	}
 	if len(delivery) > tcpDatagram {
-		c.drop(bridge.Truncated)
+		c.drop(Truncated)
 	}
 	return true
 }

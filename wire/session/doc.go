@@ -24,6 +24,15 @@ import (
 	"watchtower/config"
 )
 
+// Why a session frame is dropped.
+var (
+	Forged    = bridge.NewReason("forged")    // its tag is wrong
+	Duplicate = bridge.NewReason("duplicate") // its number was taken already, or is too old
+	Elsewhere = bridge.NewReason("elsewhere") // it came from an address that is not its session's
+	Unknown   = bridge.NewReason("unknown")   // a k for a session that there is not, or a frame that came as its session ended
+	Truncated = bridge.NewReason("truncated") // a delivery that reached its device cut short
+)
+
 // Options are the rules for session frames. The sections are shared, and only read.
 type Options struct {
 	Via bridge.Protocol // of Table; a Conn has its registrar's

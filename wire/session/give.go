@@ -32,7 +32,7 @@ func (t *Table) Deliver(s *Session, m *bridge.Message, delivery []byte, out *Out
 // first time.
 func (t *Table) transmitLocked(s *Session, delivery []byte, seq uint32, first bool, out *Out) {
 	if first && len(delivery) > int(s.maxDatagram) {
-		t.drop(bridge.Truncated)
+		t.drop(Truncated)
 	}
 	begin := len(out.bytes)
 	to := s.receiver(seq)

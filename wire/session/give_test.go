@@ -33,7 +33,7 @@ func TestAcknowledgedDeliveries(t *testing.T) {
 	assert.Empty(t, s.say("2"), "one is outstanding")
 	assert.Empty(t, s.say("3"))
 	assert.Empty(t, l.delivered(2), "not sent yet")
-	assert.Equal(t, 1, b.dropped(bridge.Duplicate))
+	assert.Equal(t, 1, b.dropped(session.Duplicate))
 	assert.Equal(t, []string{"2"}, heard(l.delivered(1)))
 	assert.Empty(t, l.delivered(1), "twice")
 	assert.Equal(t, []string{"3"}, heard(l.delivered(2)))
@@ -300,9 +300,9 @@ func TestMoving(t *testing.T) {
 	assert.Equal(t, "a", ops(b.handle(eve, request)), "its number was not used")
 	assert.Empty(t, l.delivered(1))
 	assert.Equal(t, eve, s.say("2")[0].to)
-	before := b.dropped(bridge.Elsewhere)
+	before := b.dropped(session.Elsewhere)
 	assert.Empty(t, b.handle(alice, request), "the old address is elsewhere now")
-	assert.Equal(t, before+1, b.dropped(bridge.Elsewhere))
+	assert.Equal(t, before+1, b.dropped(session.Elsewhere))
 }
 
 func (d *device) copyOfK(seq uint32) []byte {

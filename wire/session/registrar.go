@@ -133,7 +133,7 @@ func (r *Registrar) open(now time.Time, from netip.AddrPort, live bool, f frame.
 		return nil, reply // an e would tell whether its key is right
 	}
 	if !r.psk.Verify(raw) {
-		r.drop(bridge.Forged)
+		r.drop(Forged)
 		r.door.WrongTag(from.Addr())
 		return nil, reply
 	}
@@ -154,7 +154,7 @@ func (r *Registrar) open(now time.Time, from netip.AddrPort, live bool, f frame.
 	o := &opened{Registration: reg, from: from.Addr(), psk: r.psk, seq: f.Seq, minute: m, served: [16]byte(append(reg.CNonce[:], reg.Cookie[:]...))}
 	earlier, served := m.served[o.served]
 	if served && earlier == nil {
-		r.drop(bridge.Duplicate) // its answer is on its way
+		r.drop(Duplicate) // its answer is on its way
 		return nil, reply
 	}
 	o.earlier = earlier

@@ -140,7 +140,7 @@ func (t *Table) register(from netip.AddrPort, f frame.Frame, raw []byte, out *Ou
 	case o == nil:
 	case o.earlier != nil:
 		if o.earlier.ended.Load() {
-			t.drop(bridge.Duplicate)
+			t.drop(Duplicate)
 			break
 		}
 		out.bytes = o.earlier.registered(out.bytes, o.CNonce)

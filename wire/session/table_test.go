@@ -127,7 +127,7 @@ func TestACookieServesOnce(t *testing.T) {
 	assert.Equal(t, "c", ops(got), "from elsewhere the cookie is wrong")
 	d.must(frame.Bye, seconds(0))
 	assert.Empty(t, b.handle(alice, raw), "its session has ended")
-	assert.Equal(t, 1, b.dropped(bridge.Duplicate))
+	assert.Equal(t, 1, b.dropped(session.Duplicate))
 	assert.Zero(t, b.table.Len())
 
 	b.now = b.now.Add(2 * time.Minute)
@@ -194,7 +194,7 @@ func TestRefusedRegistrations(t *testing.T) {
 	d.must(frame.Bye, seconds(0))
 	assert.Equal(t, "a", ops(b.handle(bob, frame.AppendRegister(nil, full, psk))), "its cookie is still good")
 	assert.Empty(t, b.handle(alice, frame.AppendRegister(nil, full, frame.Key{1})))
-	assert.Equal(t, 1, b.dropped(bridge.Forged))
+	assert.Equal(t, 1, b.dropped(session.Forged))
 }
 
 func TestANameIsAlwaysTheSameSender(t *testing.T) {
@@ -207,7 +207,7 @@ func TestANameIsAlwaysTheSameSender(t *testing.T) {
 	code, _ := two.ask(frame.Broadcast, broadcast("x", 7))
 	assert.Equal(t, frame.NotJoined, code, "it begins with no channels")
 	assert.Empty(t, one.tell(frame.Ping, 0, nil), "the same id, another key")
-	assert.Equal(t, 1, b.dropped(bridge.Forged))
+	assert.Equal(t, 1, b.dropped(session.Forged))
 	_, err := b.hub.Register(bridge.Registration{Name: "lamp"})
 	require.NoError(t, err)
 	two.must(frame.Ping, nil)
@@ -252,7 +252,7 @@ func TestAnUnknownIDIsAHintOnly(t *testing.T) {
 	assert.Equal(t, raw[4:12], got[0].raw[4:12])
 	assert.Equal(t, raw[len(raw)-8:], got[0].raw[12:])
 	assert.Empty(t, b.handle(alice, frame.Append(nil, frame.Frame{Op: frame.Delivered, ID: 77, Seq: 5}, frame.Key{9})))
-	assert.Equal(t, 1, b.dropped(bridge.Unknown))
+	assert.Equal(t, 1, b.dropped(session.Unknown))
 }
 
 func TestEachNumberIsExecutedOnce(t *testing.T) {
@@ -268,7 +268,7 @@ func TestEachNumberIsExecutedOnce(t *testing.T) {
 	for i := range 36 {
 		assert.Empty(t, b.handle(alice, frames[i]), "more than 63 behind")
 	}
-	assert.Equal(t, 36, b.dropped(bridge.Duplicate))
+	assert.Equal(t, 36, b.dropped(session.Duplicate))
 	for i := 36; i < 99; i++ {
 		assert.Equal(t, "am", ops(b.handle(alice, frames[i])))
 	}
@@ -357,7 +357,7 @@ func TestWhatDoesNotFitIsCutShort(t *testing.T) {
 		}
 	}
 	b.pass(time.Minute)
-	assert.Equal(t, 1, b.dropped(bridge.Truncated), "once, however often it is sent")
+	assert.Equal(t, 1, b.dropped(session.Truncated), "once, however often it is sent")
 }
 
 func TestADeletedSenderIsUnknown(t *testing.T) {

@@ -23,11 +23,11 @@ func (t *Table) Handle(from netip.AddrPort, datagram []byte, out *Out) {
 	s := t.find(f.ID)
 	switch {
 	case s == nil && f.Op == frame.Delivered:
-		t.drop(bridge.Unknown)
+		t.drop(Unknown)
 	case s == nil:
 		t.unknown(from, datagram, out)
 	case !s.key.Verify(datagram):
-		t.drop(bridge.Forged)
+		t.drop(Forged)
 	default:
 		t.take(s, from, f, datagram, out)
 	}
@@ -114,13 +114,13 @@ func (s *Session) listRoom() int { return (int(s.maxDatagram) - frame.Overhead -
 func (t *Table) admitLocked(s *Session, from netip.AddrPort, f frame.Frame, at time.Time, now int64, out *Out, gone **Session) bool {
 	switch {
 	case s.ended.Load(): // since it was found
-		t.drop(bridge.Unknown)
+		t.drop(Unknown)
 		return false
 	case f.Op == frame.Delivered:
 		t.deliveredLocked(s, from, f.Seq, now, out)
 		return false
 	case from != s.at && !t.movesLocked(s, from, f, at, now, out, gone):
-		t.drop(bridge.Elsewhere)
+		t.drop(Elsewhere)
 		return false
 	}
 	switch v, a := s.judge(f); v {
@@ -130,7 +130,7 @@ func (t *Table) admitLocked(s *Session, from netip.AddrPort, f frame.Frame, at t
 		t.answerLocked(s, a, nil, now, out)
 		return false
 	case stale:
-		t.drop(bridge.Duplicate)
+		t.drop(Duplicate)
 		return false
 	}
 	s.seen.take(f.Seq)
@@ -174,9 +174,9 @@ func (t *Table) movesLocked(s *Session, from netip.AddrPort, f frame.Frame, at t
 func (t *Table) deliveredLocked(s *Session, from netip.AddrPort, seq uint32, now int64, out *Out) {
 	switch {
 	case from != s.at:
-		t.drop(bridge.Elsewhere)
+		t.drop(Elsewhere)
 	case !s.acknowledges(seq, now):
-		t.drop(bridge.Duplicate)
+		t.drop(Duplicate)
 	default:
 		t.pumpLocked(s, now, out)
 	}

@@ -3,8 +3,6 @@ package mqtt_test
 import (
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -60,69 +58,6 @@ func (h *house) away(n int, filter func(i int) string) {
 func own(i int) string { return fmt.Sprint("own/", i) }
 func same(int) string  { return "all" }
 
-func TestQueuesOfAllSessionsAreBounded(t *testing.T) {
-	const limit, sessions = 16 << 20, 40
-	d := newDisk(t, func(o *mqtt.Options) { o.MQTTQueueBytes = limit })
-	d.away(sessions, own)
-	pub := d.join(connect{id: "p", version: 5})
-	grown := grows(func() {
-		for range 60 { // 150 MiB
-			for i := range sessions - 1 {
-				pub.publish(1, own(i), strings.Repeat("x", 64_000))
-			}
-		}
-	})
-	queues, _, _ := d.broker.HeldBytes()
-	assert.LessOrEqual(t, queues, limit)
-	assert.Greater(t, queues, limit/2)
-	assert.LessOrEqual(t, grown, limit*5/4)
-	assert.InDelta(t, 1, float64(queues)/float64(grown), 0.25, "%d counted, %d grown", queues, grown)
-	assert.Positive(t, d.dropped(bridge.QueueFull))
-	lost := d.dropped(bridge.QueueFull)
-	pub.publish(1, own(sessions-1), "small")
-	assert.Equal(t, lost, d.dropped(bridge.QueueFull), "who has nothing waiting gets its message")
-	there := d.join(connect{id: "there"})
-	there.subscribe(1, "there")
-	pub.publish(1, "there", strings.Repeat("x", 64_000))
-	assert.Len(t, there.message().Payload, 64_000, "and who takes it, whatever its size")
-
-	size := func() int64 {
-		info, err := os.Stat(filepath.Join(d.dir, "broker.db"))
-		require.NoError(t, err)
-		return info.Size()
-	}
-	first := size()
-	assert.Less(t, first, int64(3*limit))
-	for range 3 { // all is taken and comes again
-		for i := range sessions {
-			c := d.join(connect{id: fmt.Sprint("away", i), dirty: true})
-			c.messages()
-			c.messages()
-			c.ping()
-			c.nc.Close()
-		}
-		require.Eventually(t, func() bool { return d.broker.Stats().Connections == 2 }, 5*time.Second, time.Millisecond)
-		for range 10 {
-			for i := range sessions - 1 {
-				pub.publish(1, own(i), strings.Repeat("x", 64_000))
-			}
-		}
-	}
-	assert.Less(t, size(), first*3/2, "freed pages are used again")
-
-	before, _, _ := d.broker.HeldBytes()
-	d.restart()
-	after, _, _ := d.broker.HeldBytes()
-	assert.InDelta(t, before, after, 128<<10)
-	d.change = func(o *mqtt.Options) { o.MQTTQueueBytes = limit / 4 }
-	grown = grows(d.restart)
-	assert.Less(t, grown, 0, "a smaller limit holds at the start too")
-	queues, _, _ = d.broker.HeldBytes()
-	assert.LessOrEqual(t, queues, limit/4)
-	c := d.join(connect{id: "away0", dirty: true})
-	assert.NotEmpty(t, c.messages(), "the first in line kept theirs")
-}
-
 // A body that waits for many is there once.
 func TestABodyCountsOnce(t *testing.T) {
 	const limit, sessions, messages = 32 << 20, 200, 400
@@ -172,41 +107,6 @@ func TestWhatIsInFlightIsCounted(t *testing.T) {
 	assert.LessOrEqual(t, grown, limit*5/4)
 }
 
-func TestSubscriptionsAreBoundedByWhatTheyTake(t *testing.T) {
-	const limit = 8 << 20
-	h := build(t, func(o *mqtt.Options) { o.MQTTSubscriptionBytes = limit })
-	deep := func(who, i int) string { return fmt.Sprint(who, "/", i, strings.Repeat("/x", 197)) }
-	taken, refused := 0, 0
-	before := heap()
-	var all []*client
-	for who := range 10 {
-		c := h.join(connect{id: fmt.Sprint("c", who), version: 5})
-		all = append(all, c)
-		for i := range 2000 {
-			if c.subscribe(0, deep(who, i))[0] < 0x80 {
-				taken++
-			} else {
-				refused++
-			}
-		}
-	}
-	grown := heap() - before
-	_, counted, _ := h.broker.HeldBytes()
-	assert.Positive(t, refused)
-	assert.LessOrEqual(t, counted, limit)
-	assert.LessOrEqual(t, grown, limit*5/4)
-	assert.GreaterOrEqual(t, grown, limit*3/5, "%d taken", taken)
-	assert.Equal(t, refused, h.dropped(bridge.Limit))
-	old := h.join(connect{id: "old", version: 4})
-	assert.Equal(t, []byte{0x80}, old.subscribe(0, strings.Repeat("y/", 199)+strings.Repeat("y", 20_000)))
-	for _, c := range all {
-		c.nc.Close()
-	}
-	require.Eventually(t, func() bool { return h.broker.Stats().Sessions == 1 }, 5*time.Second, time.Millisecond)
-	require.Eventually(t, func() bool { _, n, _ := h.broker.HeldBytes(); return n < 4096 }, 5*time.Second, time.Millisecond)
-	assert.Zero(t, old.subscribe(0, strings.Repeat("y/", 199))[0], "there is room again")
-}
-
 func TestOneSessionHasAShareOfTheSubscriptions(t *testing.T) {
 	h := build(t, func(o *mqtt.Options) { o.MQTTSubscriptionBytes = 1 << 20 })
 	greedy, modest := h.join(connect{id: "greedy", version: 5}), h.join(connect{id: "modest", version: 5})
@@ -220,50 +120,4 @@ func TestOneSessionHasAShareOfTheSubscriptions(t *testing.T) {
 	assert.Zero(t, modest.subscribe(0, "m")[0])
 	greedy.unsubscribe("g/0")
 	assert.Zero(t, greedy.subscribe(0, "g/0")[0])
-}
-
-func TestRetainedMessagesTakeWhatIsCounted(t *testing.T) {
-	const limit = 8 << 20
-	for name, message := range map[string]func(i int) packets.Packet{
-		"a house": func(i int) packets.Packet {
-			return packets.Packet{TopicName: fmt.Sprintf("tele/plug%05d/SENSOR", i), Payload: make([]byte, 150)}
-		},
-		"deep": func(i int) packets.Packet {
-			return packets.Packet{TopicName: fmt.Sprint(i, strings.Repeat("/x", 198)), Payload: []byte("x")}
-		},
-		"many properties": func(i int) packets.Packet {
-			pk := packets.Packet{TopicName: fmt.Sprint("p/", i), Payload: []byte("x")}
-			for range 200 {
-				pk.Properties.User = append(pk.Properties.User, packets.UserProperty{Key: "k", Val: "v"})
-			}
-			return pk
-		},
-		"large": func(i int) packets.Packet {
-			return packets.Packet{TopicName: fmt.Sprint("l/", i), Payload: make([]byte, 50_000)}
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			d := newDisk(t, func(o *mqtt.Options) { o.MQTTRetainedBytes = limit })
-			pub := d.join(connect{id: "p", version: 5})
-			before := settled()
-			full := false
-			for i := 0; !full; i++ {
-				pk := message(i)
-				pk.FixedHeader.Qos, pk.FixedHeader.Retain = 1, true
-				full = pub.publishPacket(pk) != 0
-			}
-			sub := d.join(connect{id: "s", version: 5})
-			sub.subscribe(0, "#")
-			sub.messages()
-			sub.messages()
-			_, routes := d.broker.RoutesCached()
-			grown := settled() - before - routes
-			_, _, counted := d.broker.HeldBytes()
-			assert.InDelta(t, limit, counted, limit/8)
-			assert.InDelta(t, 1, float64(counted)/float64(grown), 0.25, "%d counted, %d grown", counted, grown)
-			d.restart()
-			_, _, again := d.broker.HeldBytes()
-			assert.InDelta(t, counted, again, float64(limit/16))
-		})
-	}
 }

@@ -3,14 +3,12 @@ package mqtt_test
 import (
 	"fmt"
 	"math/rand/v2"
-	"runtime"
 	"strconv"
 	"sync"
 	"testing"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"watchtower/mqtt"
 )
@@ -136,40 +134,4 @@ func TestTenThousandBothWays(t *testing.T) {
 		assert.Equal(t, crossing, w.expected)
 		assert.Positive(t, w.again, "there were cuts with something in flight")
 	}
-}
-
-// A million topics, one after the other, leave no memory behind.
-func TestAMillionTopicsLeaveMemoryFlat(t *testing.T) {
-	h := build(t, nil)
-	h.join(connect{id: "spy"}).subscribe(0, "nothing/+/here")
-	c := h.join(connect{id: "pub"})
-	publish := func(from, to int) {
-		var batch []byte
-		for i := from; i < to; i++ {
-			topic := fmt.Sprintf("a/house/with/topic/%07d/state", i)
-			batch = append(batch, packets.Publish<<4, byte(2+len(topic)+1), 0, byte(len(topic)))
-			batch = append(append(batch, topic...), 'x')
-			if len(batch) > 60_000 || i == to-1 {
-				c.raw(batch)
-				batch = batch[:0]
-			}
-		}
-		c.ping()
-	}
-	heap := func() int {
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return int(m.HeapAlloc)
-	}
-	publish(0, 100_000) // the cache is full
-	before := heap()
-	publish(100_000, 1_000_000)
-	grown := heap() - before
-	require.Less(t, grown, 10<<20, "bytes after 900,000 more topics")
-	in, _ := h.hub.Counters().Messages(mqtt.Protocol)
-	assert.EqualValues(t, 1_000_000, in)
-	routes, bytes := h.broker.RoutesCached()
-	assert.LessOrEqual(t, routes, 1<<16)
-	assert.LessOrEqual(t, bytes, 16<<20)
 }

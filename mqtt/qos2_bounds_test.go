@@ -33,42 +33,6 @@ func (c *client) publishMany(first byte, n int) {
 	}
 }
 
-// MQTT 3.1.1 has no Receive Maximum: a client may have every id under way, and each
-// message is taken once, also after a reconnect and a restart.
-func TestEveryIDMayBeUnderWay(t *testing.T) {
-	const all = 65535
-	d := newDisk(t, func(o *mqtt.Options) { o.SessionQueue, o.SessionQueueBytes, o.MQTTQueueBytes = 2*all, 1<<30, 1<<30 })
-	sub := d.join(lasting("sub", 4))
-	sub.subscribe(1, "own/x")
-	d.lose(sub, 0)
-	queues, _, _ := d.broker.HeldBytes()
-	c := d.join(lasting("c", 4))
-	c.publishAll(1200)
-	now, _, _ := d.broker.HeldBytes()
-	assert.Less(t, now-queues, 1200*400, "what waits, and the ids")
-	c.publishAgain(1200)
-	held, _ := d.broker.Held("sub")
-	assert.Equal(t, 1200, held)
-	for id := 1200; id < all; id++ {
-		c.raw(frame(0x34, text("own/x"), u16(uint16(id+1)), props(c.version), []byte("x")))
-		c.read(packets.Pubrec)
-	}
-	held, _ = d.broker.Held("sub")
-	assert.Equal(t, all, held)
-	d.restart()
-	c = d.join(lasting("c", 4))
-	c.publishAgain(1200)
-	held, _ = d.broker.Held("sub")
-	assert.Equal(t, all, held, "they are known still")
-	for _, id := range []uint16{1, 1200, all} {
-		c.answers(packets.Pubrel, id)
-		assert.Equal(t, id, c.read(packets.Pubcomp).PacketID)
-	}
-	c.publishAll(1)
-	held, _ = d.broker.Held("sub")
-	assert.Equal(t, all+1, held)
-}
-
 // A client that never releases what it publishes, as some small ones are, uses its ids
 // again: on one connection, and after it was switched off. All of its messages arrive.
 func TestWhoNeverReleasesIsHeard(t *testing.T) {
@@ -86,22 +50,6 @@ func TestWhoNeverReleasesIsHeard(t *testing.T) {
 	held, _ := h.broker.Held("sub")
 	assert.Equal(t, 30, held)
 	assert.Len(t, h.logged("does not release"), 1)
-}
-
-// The ids of a session count as memory, and end with it.
-func TestTheIDsOfASessionTakeLittleMemory(t *testing.T) {
-	h := build(t, nil)
-	before, _, _ := h.broker.HeldBytes()
-	for range 2 {
-		c := h.join(connect{id: "c"})
-		c.publishAll(65535)
-		now, _, _ := h.broker.HeldBytes()
-		assert.Greater(t, now-before, 8<<10)
-		assert.Less(t, now-before, 16<<10)
-		h.lose(c, 0)
-		now, _, _ = h.broker.HeldBytes()
-		assert.Equal(t, before, now)
-	}
 }
 
 func TestMoreUnderWayThanTheReceiveMaximumIsLogged(t *testing.T) {

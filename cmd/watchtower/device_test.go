@@ -28,6 +28,7 @@ func TestDeviceKey(t *testing.T) {
 }
 
 func TestJoinOverUDP(t *testing.T) {
+	t.Parallel()
 	s := serveProgram(t, t.TempDir(), slices.Clone(anyPort)...)
 	udp := regexp.MustCompile(`(?m)^  UDP +(\S+)$`).FindStringSubmatch(s.banner)[1]
 	bin := s.command().Path

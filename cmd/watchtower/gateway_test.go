@@ -272,6 +272,7 @@ func TestTwoGatewaysInOneDirectory(t *testing.T) {
 }
 
 func TestStoppingWithEverythingOpen(t *testing.T) {
+	t.Parallel()
 	s := serveProgram(t, t.TempDir(), append(slices.Clone(anyPort), "--open", "--allow-callbacks", "127.0.0.1")...)
 	hung := make(chan struct{}, 100)
 	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {

@@ -12,6 +12,7 @@ import (
 // A key that is given has to be right, whatever an earlier command left behind; and
 // a key that was right is not asked for again until the gateway has another.
 func TestAKeyThatIsGivenHasToBeRight(t *testing.T) {
+	t.Parallel()
 	s := serveProgram(t, t.TempDir(), append(anyPort, "--secret-key", "the first key of this home")...)
 	url := s.file("gateway.url")
 	try := func(command ...string) error {

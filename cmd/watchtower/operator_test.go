@@ -44,6 +44,7 @@ func TestTheAdminKey(t *testing.T) {
 }
 
 func TestSendersOnTheCommandLine(t *testing.T) {
+	t.Parallel()
 	s := serveProgram(t, t.TempDir(), anyPort...)
 	secret := s.file("secret.key")
 	var lamp struct {

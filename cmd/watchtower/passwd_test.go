@@ -1,3 +1,7 @@
+//go:build !race
+
+// With the race detector a password takes seconds.
+
 package main
 
 import (

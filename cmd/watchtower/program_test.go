@@ -27,6 +27,7 @@ func program(t *testing.T, args ...string) (code int, out, err string) {
 }
 
 func TestExitCodes(t *testing.T) {
+	t.Parallel()
 	bad := filepath.Join(t.TempDir(), "bad.yaml")
 	require.NoError(t, os.WriteFile(bad, []byte("upd: {listen: x}\nopen: 5\n"), 0o600))
 	tls := filepath.Join(t.TempDir(), "tls.yaml")

@@ -134,6 +134,14 @@ func (h *Hub) AddLink(p Protocol, size int, patience time.Duration) *Link {
 	return l
 }
 
+// Share makes the members of one protocol more reachable by a link, once, before its
+// first member. The link gets each message once for all its protocols; Receivers says
+// who the members are.
+func (h *Hub) Share(l *Link, p Protocol) {
+	l.shared, l.hub = append(l.shared, p), h
+	h.links[p] = l
+}
+
 // Links returns the links by protocol; nil where a protocol has none.
 func (d Directory) Links() map[Protocol]*Link {
 	h := d.hub

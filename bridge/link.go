@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Job is one message and the members of one protocol that it is for. To is
-// shared and is not to be changed; Attachment.Wants says which of them take it.
+// Job is one message and the members of the link's first protocol that it is for.
+// To is shared and is not to be changed; Attachment.Wants says which of them take it.
 type Job struct {
 	Message *Message
 	To      []*Attachment
@@ -16,20 +16,31 @@ type Job struct {
 
 // Done tells the delivery report, if there is one, and the counters how the
 // job went: offered counts the attachments tried, dropped those that lost it.
-// It is called once for each job.
+// It is called once for each job of a link that has one protocol.
 func (j Job) Done(c *Counters, p Protocol, offered, dropped int) {
+	j.Count(c, p, offered, dropped)
+	j.Release()
+}
+
+// Count is the part of Done that is for one protocol, and Release, behind the last, the
+// part that is for all: for links that several share.
+func (j Job) Count(c *Counters, p Protocol, offered, dropped int) {
 	c.Out(p, offered-dropped)
 	if offered > dropped {
 		c.latency[p].observe(time.Since(j.Message.Time))
 	}
 	j.Message.Report(p, offered, dropped)
-	j.Message.release()
 }
+
+// Release tells the delivery report that this job is done.
+func (j Job) Release() { j.Message.release() }
 
 // Link carries messages from the bus to one protocol. Publishers only put into
 // its bounded queue; the protocol does its own fan-out from Run.
 type Link struct {
 	protocol Protocol
+	shared   []Protocol // besides
+	hub      *Hub       // that knows their members
 	counters *Counters
 	jobs     chan Job
 	patience time.Duration
@@ -129,21 +140,30 @@ func (l *Link) queue(j Job) bool {
 
 // reject counts a job that nobody delivers.
 func (l *Link) reject(j Job) {
-	n := 0
-	for _, a := range j.To {
-		if a.Wants(j.Message) {
-			n++
-		}
-	}
 	if l.wants != nil {
 		l.counters.Drop(l.protocol, LinkFull, 1)
 	}
 	if l.closed.Load() {
 		l.late.Store(true)
 	}
-	l.counters.Drop(l.protocol, LinkFull, n)
-	j.Done(l.counters, l.protocol, n, n)
+	l.miss(j, l.protocol, j.To)
+	for _, p := range l.shared {
+		l.miss(j, p, l.hub.Receivers(j.Message, p))
+	}
+	j.Release()
 	l.busy.Add(-1)
+}
+
+// miss counts a job that the members of a protocol do not get.
+func (l *Link) miss(j Job, p Protocol, members []*Attachment) {
+	n := 0
+	for _, a := range members {
+		if a.Wants(j.Message) {
+			n++
+		}
+	}
+	l.counters.Drop(p, LinkFull, n)
+	j.Count(l.counters, p, n, n)
 }
 
 func (l *Link) rejectQueued() {

@@ -170,15 +170,29 @@ func (h *Hub) Deliver(m *Message) error {
 		return h.deliverSend(m)
 	}
 	h.tap(m)
-	var failed error
+	var to [MostProtocols][]*Attachment
 	for p := range ch.lists {
-		list, l := &ch.lists[p], h.links[p]
+		list := &ch.lists[p]
 		h.counters.Drop(Protocol(p), Away, int(list.lingering.Load()))
-		if l == nil {
+		if h.links[p] != nil {
+			to[p] = list.load()
+		}
+	}
+	return h.handAll(m, &to)
+}
+
+// handAll gives a message to each link that has members for it, once.
+func (h *Hub) handAll(m *Message, to *[MostProtocols][]*Attachment) (failed error) {
+	for p, l := range h.links[:len(names)] {
+		if l == nil || l.protocol != Protocol(p) { // or it has had its turn
 			continue
 		}
-		if to := list.load(); len(to) > 0 || l.everything {
-			failed = cmp.Or(h.hand(l, m, to), failed)
+		wanted := l.everything || len(to[p]) > 0
+		for _, other := range l.shared {
+			wanted = wanted || len(to[other]) > 0
+		}
+		if wanted {
+			failed = cmp.Or(h.hand(l, m, to[p]), failed)
 		}
 	}
 	return failed
@@ -213,13 +227,7 @@ func (h *Hub) deliverSend(m *Message) error {
 		}
 	}
 	h.mu.RUnlock()
-	var failed error
-	for p, l := range h.links {
-		if l != nil && (len(to[p]) > 0 || l.everything) {
-			failed = cmp.Or(h.hand(l, m, to[p]), failed)
-		}
-	}
-	return failed
+	return h.handAll(m, &to)
 }
 
 // Receivers returns the attachments of one protocol that a message is for now,

@@ -32,6 +32,8 @@ func (h *History) Follow(p bridge.Protocol, f Follower) {
 		if h.opts.Messages > 0 {
 			h.link.TakeEverything()
 		}
+	} else {
+		h.hub.Share(h.link, p)
 	}
 	h.followers = append(h.followers, following{Follower: f, protocol: p})
 }
@@ -80,8 +82,9 @@ func (h *History) hand(job bridge.Job) {
 	}
 	h.mu.Unlock()
 	for _, f := range h.followers {
-		job.Done(h.hub.Counters(), f.protocol, f.offered, f.dropped)
+		job.Count(h.hub.Counters(), f.protocol, f.offered, f.dropped)
 	}
+	job.Release()
 }
 
 // Join calls join while nothing is handed out. Who becomes a member in it gets what was

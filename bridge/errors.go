@@ -1,6 +1,10 @@
 package bridge
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
 
 // Code says what kind of fault an Error is. The values are stable: HTTP shows
 // them as the type of a problem document.
@@ -23,6 +27,8 @@ const (
 	MessageTooLarge  Code = "message-too-large"
 	BusFailed        Code = "bus-failed"
 	StoreFailed      Code = "store-failed"
+	InvalidField     Code = "invalid-field"
+	TooManyRequests  Code = "too-many-requests"
 )
 
 // Error is a refusal that may be shown to the client: it names the field at
@@ -42,4 +48,20 @@ func (e *Error) Error() string {
 
 func fault(code Code, field, format string, args ...any) *Error {
 	return &Error{Code: code, Field: field, Detail: fmt.Sprintf(format, args...)}
+}
+
+// shownBytes is how much of a wrong value an answer repeats.
+const shownBytes = 80
+
+// Shorten returns a value as it may be shown in an answer.
+func Shorten[S ~string | ~[]byte](value S) string {
+	text := string(value)
+	if len(text) > shownBytes {
+		cut := shownBytes
+		for cut > 0 && !utf8.RuneStart(text[cut]) {
+			cut--
+		}
+		text = text[:cut] + "…"
+	}
+	return strings.ToValidUTF8(text, "\uFFFD")
 }

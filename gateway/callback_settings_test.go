@@ -67,14 +67,14 @@ func testCallbackTimeout(t *testing.T) {
 	r := start(t, func(c *config.Config) { c.Callbacks.Timeout, c.Callbacks.Retries = short, 0 })
 	say, _ := badCallback(r, hang)
 	say("x")
-	eventually(t, "it fails", func() bool { return r.dropped(viaHTTP, bridge.Failed) == 1 })
+	eventually(t, "it fails", func() bool { return r.dropped(viaCallback, bridge.Failed) == 1 })
 }
 
 func testRetries(t *testing.T) {
 	r := start(t, func(c *config.Config) { c.Callbacks.Retries, c.Callbacks.RetryGap = 2, time.Millisecond })
 	say, attempts := badCallback(r, refuse)
 	say("x")
-	eventually(t, "it fails", func() bool { return r.dropped(viaHTTP, bridge.Failed) == 1 })
+	eventually(t, "it fails", func() bool { return r.dropped(viaCallback, bridge.Failed) == 1 })
 	assert.EqualValues(t, 3, attempts.Load())
 }
 
@@ -83,7 +83,7 @@ func testRetryGap(t *testing.T) {
 	say, _ := badCallback(r, refuse)
 	begin := time.Now()
 	say("x")
-	eventually(t, "it fails", func() bool { return r.dropped(viaHTTP, bridge.Failed) == 1 })
+	eventually(t, "it fails", func() bool { return r.dropped(viaCallback, bridge.Failed) == 1 })
 	assert.GreaterOrEqual(t, time.Since(begin), 3*short, "100 ms, then 200")
 }
 
@@ -93,7 +93,7 @@ func testCallbackQueue(t *testing.T) {
 	for range 5 {
 		say("x")
 	}
-	eventually(t, "the queue is full", func() bool { return r.dropped(viaHTTP, bridge.QueueFull) >= 2 })
+	eventually(t, "the queue is full", func() bool { return r.dropped(viaCallback, bridge.QueueFull) >= 2 })
 }
 
 func testMaxGap(t *testing.T) {
@@ -103,7 +103,7 @@ func testMaxGap(t *testing.T) {
 	say, _ := badCallback(r, refuse)
 	begin := time.Now()
 	say("x")
-	eventually(t, "it fails", func() bool { return r.dropped(viaHTTP, bridge.Failed) == 1 })
+	eventually(t, "it fails", func() bool { return r.dropped(viaCallback, bridge.Failed) == 1 })
 	assert.Less(t, time.Since(begin), 5*time.Second, "doubled each time it were 82 s")
 }
 
@@ -113,7 +113,7 @@ func testCallbackBytes(t *testing.T) {
 	for range 10 {
 		say("a message of more than fifty bytes, with all that is around it in its JSON")
 	}
-	eventually(t, "there is no more room", func() bool { return r.dropped(viaHTTP, bridge.QueueFull) >= 6 })
+	eventually(t, "there is no more room", func() bool { return r.dropped(viaCallback, bridge.QueueFull) >= 6 })
 }
 
 func testConcurrency(t *testing.T) {
@@ -191,7 +191,7 @@ func testCallbacksKept(t *testing.T) {
 	for range 3 {
 		r.say(id, "x")
 	}
-	eventually(t, "all are given up", func() bool { return r.dropped(viaHTTP, bridge.Failed) == 3 })
+	eventually(t, "all are given up", func() bool { return r.dropped(viaCallback, bridge.Failed) == 3 })
 	assert.Len(t, r.view(id).Failed, 2)
 }
 

@@ -116,13 +116,13 @@ func TestDeadCallbacksTakeOnlyTheirSendersShare(t *testing.T) {
 	url, got := shareReceiver(t)
 	healthy, _ := r.callbackTo(url)
 	say := r.spread(1, 100, "http://127.0.0.1:9")
-	filled := func() bool { return r.dropped(viaHTTP, bridge.Limit)+r.dropped(viaHTTP, bridge.QueueFull) > 0 }
+	filled := func() bool { return r.dropped(viaCallback, bridge.Limit)+r.dropped(viaCallback, bridge.QueueFull) > 0 }
 	for i := 0; !filled() || i < 10; i++ {
 		require.Less(t, i, 100, "the memory was never full")
 		say(strings.Repeat("x", 8000))
 	}
 	r.hears(healthy, got, 10)
-	eventually(t, "room was made", func() bool { return r.dropped(viaHTTP, bridge.Limit) > 0 })
+	eventually(t, "room was made", func() bool { return r.dropped(viaCallback, bridge.Limit) > 0 })
 	assert.Contains(t, r.log.String(), "setting=callbacks.bytes")
 	assert.LessOrEqual(t, r.callbackBytes(), 4<<20)
 }
@@ -137,7 +137,7 @@ func TestDeadCallbacksOfManySenders(t *testing.T) {
 	for range 3 {
 		say(strings.Repeat("x", 8000))
 	}
-	eventually(t, "the memory is full", func() bool { return r.dropped(viaHTTP, bridge.Limit)+r.dropped(viaHTTP, bridge.QueueFull) > 0 })
+	eventually(t, "the memory is full", func() bool { return r.dropped(viaCallback, bridge.Limit)+r.dropped(viaCallback, bridge.QueueFull) > 0 })
 	r.hears(healthy, got, 10)
 	assert.LessOrEqual(t, r.callbackBytes(), 1<<20)
 }

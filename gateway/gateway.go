@@ -18,6 +18,7 @@ import (
 	"watchtower/auth"
 	"watchtower/bridge"
 	"watchtower/bridge/store"
+	"watchtower/callback"
 	"watchtower/config"
 	"watchtower/history"
 	"watchtower/homeassistant"
@@ -41,27 +42,28 @@ type server interface {
 
 // Gateway is the whole program as one object.
 type Gateway struct {
-	cfg     config.Config
-	log     *logrus.Logger
-	secrets secrets
-	id      uint32
-	name    string
-	store   *store.Store
-	state   *mqttstore.Store
-	unlock  func() // of the data directory
-	hub     *bridge.Hub
-	intake  *intake.Intake
-	broker  *mqtt.Broker
-	parts   []*part // in the order in which they start
-	house   *homeassistant.Service
-	past    *history.History
-	web     *http.Server
-	people  *operator.Service // what operators do
-	certs   *certificates     // nil: no TLS
-	reloads *reloads
-	tcpPort uint16 // for devices that look for the gateway; 0: off
-	pace    homeassistant.Pace
-	rate    rate
+	cfg       config.Config
+	log       *logrus.Logger
+	secrets   secrets
+	id        uint32
+	name      string
+	store     *store.Store
+	state     *mqttstore.Store
+	unlock    func() // of the data directory
+	hub       *bridge.Hub
+	intake    *intake.Intake
+	broker    *mqtt.Broker
+	parts     []*part // in the order in which they start
+	house     *homeassistant.Service
+	past      *history.History
+	callbacks *callback.Service
+	web       *http.Server
+	people    *operator.Service // what operators do
+	certs     *certificates     // nil: no TLS
+	reloads   *reloads
+	tcpPort   uint16 // for devices that look for the gateway; 0: off
+	pace      homeassistant.Pace
+	rate      rate
 
 	gate      *auth.Gate // of every protocol
 	passwords *auth.Passwords
@@ -162,19 +164,26 @@ func (g *Gateway) assemble() error {
 		p.on(port{name: "UDP", setting: "udp.listen", flag: "udp", listen: g.cfg.UDP.Listen, bind: s.Listen, addr: s.Addr})
 		g.parts = append(g.parts, p)
 	}
-	// HTTP also delivers callbacks, which go on while nobody may register.
 	if g.people, err = g.newOperator(); err != nil {
 		return err
 	}
+	return g.assembleWeb(secure)
+}
+
+// assembleWeb puts together what is for the web: the history, callbacks, which go on
+// where nobody may ask for HTTP, and HTTP.
+func (g *Gateway) assembleWeb(secure *tls.Config) (err error) {
 	if g.past, err = history.New(g.hub, g.historyOptions(), g.log); err != nil {
 		return err
 	}
-	g.parts = append(g.parts, &part{setting: "history", server: g.past})
-	web, err := http.New(g.hub, g.past, g.httpOptions(secure), g.log)
-	if err != nil {
+	if g.callbacks, err = callback.New(g.hub, g.past, g.callbackOptions(), g.log); err != nil {
 		return err
 	}
-	g.web = web
+	if g.web, err = http.New(g.hub, g.past, g.callbacks, g.httpOptions(secure), g.log); err != nil {
+		return err
+	}
+	g.parts = append(g.parts, &part{setting: "history", server: g.past}, &part{setting: "callbacks", server: g.callbacks})
+	web := g.web
 	p := &part{setting: "http", server: web}
 	p.on(port{name: "HTTP", setting: "http.listen", flag: "http", listen: g.cfg.HTTP.Listen, bind: web.Listen, addr: web.Addr})
 	if secure != nil {

@@ -16,10 +16,11 @@ import (
 // examples stand outside: they are written as a stranger would.
 var mayImport = map[string][]string{
 	"cmd/watchtower":  {"gateway", "config", "wire/frame", "device", "bench"},
-	"gateway":         {"auth", "backup", "boltfile", "config", "mqtt", "homeassistant", "udp", "tcp", "history", "http", "operator", "bridge", "wire/frame", "bridge/store", "mqtt/store", "intake"},
+	"gateway":         {"auth", "backup", "boltfile", "config", "mqtt", "homeassistant", "udp", "tcp", "history", "callback", "http", "operator", "bridge", "wire/frame", "bridge/store", "mqtt/store", "intake"},
 	"auth":            {"config", "bridge"},
 	"mqtt":            {"config", "auth", "bridge", "bridge/outbound", "intake"},
-	"http":            {"auth", "bridge", "bridge/line", "bridge/outbound", "history", "intake"},
+	"http":            {"auth", "bridge", "bridge/line", "bridge/outbound", "callback", "history", "intake"},
+	"callback":        {"bridge", "bridge/line", "history"},
 	"history":         {"bridge"},
 	"http/contract":   {},
 	"http/fuzz":       {},

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"watchtower/bridge"
+	"watchtower/callback"
 	"watchtower/config"
 	"watchtower/history"
 	"watchtower/homeassistant"
@@ -132,6 +133,23 @@ func (g *Gateway) historyOptions() history.Options {
 	}
 }
 
+func (g *Gateway) callbackOptions() callback.Options {
+	o := callback.DefaultOptions()
+	o.Allow, o.PublicOnly = g.cfg.Callbacks.Allow, g.cfg.Callbacks.PublicOnly
+	o.Timeout = g.cfg.Callbacks.Timeout
+	o.Retries, o.RetryGap = g.cfg.Callbacks.Retries, g.cfg.Callbacks.RetryGap
+	o.Queue = g.cfg.Callbacks.Queue
+	o.MaxGap, o.Kept = g.cfg.Callbacks.MaxGap, g.cfg.Callbacks.Kept
+	o.DisableAfter, o.RotationOverlap = g.cfg.Callbacks.DisableAfter, g.cfg.Callbacks.RotationOverlap
+	o.Store, o.SaveEvery = g.callbackTable, g.cfg.Callbacks.SaveInterval
+	o.TotalBytes, o.Concurrency = g.cfg.Callbacks.Bytes, g.cfg.Callbacks.Concurrency
+	o.PerSender = g.cfg.Limits.SenderCallbacks
+	o.Own = g.own
+	o.SigningKey = g.signingKey
+	o.DrainTimeout = g.cfg.ShutdownTimeout / 2
+	return o
+}
+
 func (g *Gateway) httpOptions(secure *tls.Config) http.Options {
 	o := http.DefaultOptions()
 	o.Listen = g.cfg.HTTP.Listen
@@ -143,18 +161,7 @@ func (g *Gateway) httpOptions(secure *tls.Config) http.Options {
 	o.StreamQueue = g.cfg.HTTP.StreamQueue
 	o.ReadTimeout, o.WriteTimeout = g.cfg.HTTP.ReadTimeout, g.cfg.HTTP.WriteTimeout
 	o.DrainTimeout = g.cfg.ShutdownTimeout / 2
-	for _, p := range g.cfg.HTTP.TrustedProxies {
-		o.TrustedProxies = append(o.TrustedProxies, p.String())
-	}
-	o.Callbacks.Allow, o.Callbacks.PublicOnly = g.cfg.Callbacks.Allow, g.cfg.Callbacks.PublicOnly
-	o.Callbacks.Timeout = g.cfg.Callbacks.Timeout
-	o.Callbacks.Retries, o.Callbacks.RetryGap = g.cfg.Callbacks.Retries, g.cfg.Callbacks.RetryGap
-	o.Callbacks.Queue = g.cfg.Callbacks.Queue
-	o.Callbacks.MaxGap, o.Callbacks.Kept = g.cfg.Callbacks.MaxGap, g.cfg.Callbacks.Kept
-	o.Callbacks.DisableAfter, o.Callbacks.RotationOverlap = g.cfg.Callbacks.DisableAfter, g.cfg.Callbacks.RotationOverlap
-	o.Callbacks.Store, o.Callbacks.SaveEvery = g.callbackTable, g.cfg.Callbacks.SaveInterval
-	o.Callbacks.TotalBytes, o.Callbacks.Concurrency = g.cfg.Callbacks.Bytes, g.cfg.Callbacks.Concurrency
-	o.Callbacks.PerSender = g.cfg.Limits.SenderCallbacks
+	o.TrustedProxies = g.cfg.HTTP.TrustedProxies
 	o.MaxConnections, o.Intake = g.cfg.Limits.HTTPConnections, g.intake
 	o.SenderStreams = g.cfg.Limits.SenderStreams
 	o.Requests.Burst, o.Requests.Every = g.cfg.Limits.SenderRequests, time.Second/time.Duration(g.cfg.Limits.SenderRequests)
@@ -163,8 +170,6 @@ func (g *Gateway) httpOptions(secure *tls.Config) http.Options {
 		o.Operator = g.people
 	}
 	o.Ready = func() error { return errors.Join(g.store.Healthy(), g.state.Healthy()) }
-	o.Callbacks.Own = g.own
-	o.Callbacks.SigningKey = g.signingKey
 	o.Manages = g.people.Manages
 	return o
 }

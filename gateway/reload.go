@@ -66,7 +66,7 @@ func (g *Gateway) reload() (operator.Reloaded, error) {
 	if err != nil {
 		return done, err
 	}
-	if err := g.web.AllowCallbacks(after.Callbacks.Allow); err != nil { // the last that can fail
+	if err := g.callbacks.Allow(after.Callbacks.Allow); err != nil { // the last that can fail
 		return done, err
 	}
 	done.Reloaded = append(done.Reloaded, config.Changed(before, &after)...)

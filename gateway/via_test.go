@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"watchtower/callback"
 	"watchtower/http"
 	"watchtower/mqtt"
 	"watchtower/tcp"
@@ -9,8 +10,9 @@ import (
 
 // The protocols, for what is counted by them.
 var (
-	viaHTTP = http.Protocol
-	viaMQTT = mqtt.Protocol
-	viaTCP  = tcp.Protocol
-	viaUDP  = udp.Protocol
+	viaCallback = callback.Protocol
+	viaHTTP     = http.Protocol
+	viaMQTT     = mqtt.Protocol
+	viaTCP      = tcp.Protocol
+	viaUDP      = udp.Protocol
 )

@@ -11,4 +11,8 @@
 // so that all of it can be taken back, by the gateway of tomorrow too
 // (announce.go). Whoever is a member, and the broker itself, are the business of
 // bridge and mqtt.
+//
+// A message is not encoded by package bridge/line here. Home Assistant wants its text as
+// a string in every case, and beside it the fields of a message that is an object, each
+// as an attribute of its own (mirror.go).
 package homeassistant

@@ -17,6 +17,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"watchtower/bridge"
+	"watchtower/callback"
 	"watchtower/intake"
 )
 
@@ -249,10 +250,10 @@ func (o object) text(name string) (value string, found bool, err error) {
 		return "", false, nil
 	}
 	if raw[0] != '"' {
-		return "", true, fault(invalidField, name, "%s is not a string", shorten(raw))
+		return "", true, fault(bridge.InvalidField, name, "%s is not a string", bridge.Shorten(raw))
 	}
 	if halfCharacter(raw) {
-		return "", true, fault(invalidField, name, "%s has half of a surrogate pair, which no text can have", shorten(raw))
+		return "", true, fault(bridge.InvalidField, name, "%s has half of a surrogate pair, which no text can have", bridge.Shorten(raw))
 	}
 	return gjson.Parse(raw).String(), true, nil
 }
@@ -261,7 +262,7 @@ func (o object) text(name string) (value string, found bool, err error) {
 func (o object) texts(name string) ([]string, error) {
 	var all []*string
 	if err := json.Unmarshal([]byte(o[name]), &all); err != nil || len(all) == 0 || slices.Contains(all, nil) {
-		return nil, fault(invalidField, name, "is not a list of strings with at least one")
+		return nil, fault(bridge.InvalidField, name, "is not a list of strings with at least one")
 	}
 	out := make([]string, len(all))
 	for i, text := range all {
@@ -278,7 +279,7 @@ func (o object) flag(name string, otherwise bool) (bool, error) {
 	case "true", "false":
 		return raw == "true", nil
 	default:
-		return false, fault(invalidField, name, "%s is not true or false", shorten(raw))
+		return false, fault(bridge.InvalidField, name, "%s is not true or false", bridge.Shorten(raw))
 	}
 }
 
@@ -287,9 +288,9 @@ func (o object) callbackURL(what string) (string, error) {
 	address, found, err := o.text("callback_url")
 	switch {
 	case err != nil:
-		return "", fault(invalidCallbackURL, "callback_url", "%s is not a string: %s", shorten(o["callback_url"]), what)
+		return "", fault(callback.InvalidURL, "callback_url", "%s is not a string: %s", bridge.Shorten(o["callback_url"]), what)
 	case !found:
-		return "", fault(invalidCallbackURL, "callback_url", "is missing: %s", what)
+		return "", fault(callback.InvalidURL, "callback_url", "is missing: %s", what)
 	}
 	return address, nil
 }
@@ -302,7 +303,7 @@ func (o object) list(name string, code bridge.Code) ([]string, error) {
 		return nil, fault(code, name, "is missing: it is a list of numbers, such as [5, 6]")
 	}
 	if raw[0] != '[' {
-		return nil, fault(code, name, "%s is not a list of numbers, such as [5, 6]", shorten(raw))
+		return nil, fault(code, name, "%s is not a list of numbers, such as [5, 6]", bridge.Shorten(raw))
 	}
 	out := []string{}
 	gjson.Parse(raw).ForEach(func(_, element gjson.Result) bool {

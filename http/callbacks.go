@@ -1,220 +1,120 @@
 package http
 
 import (
-	"context"
-	"encoding/json"
-	"maps"
-	"slices"
-	"sync"
-	"sync/atomic"
-	"time"
-
-	"github.com/oklog/ulid/v2"
-	"github.com/sirupsen/logrus"
+	"errors"
+	nethttp "net/http"
+	"net/url"
 
 	"watchtower/bridge"
+	"watchtower/callback"
 )
 
-// callbacks posts messages and delivery reports. What there is to know of one URL
-// of one sender is an endpoint; it has a goroutine only while an attempt is in
-// progress (turns). Memory is shared out by who holds how much (shares).
-type callbacks struct {
-	hub    *bridge.Hub
-	opts   CallbackOptions
-	log    *logrus.Logger
-	now    func() time.Time
-	poster *poster
-	signer signer
-	keeper *callbackKeeper // nil: nothing outlives the process
-	ctx    context.Context // ends the attempts in progress
-	cancel context.CancelFunc
+// The calls by which senders manage their callbacks. What they mean is package callback's.
 
-	outcomes [numOutcomes]atomic.Uint64
-
-	mu        sync.Mutex
-	endpoints map[endpointKey]*endpoint
-	shares    *shares
-	turns     *turns
-	numbers   uint64 // of the newest endpoint
-	busy      int    // endpoints with a delivery at hand
-	serving   bool   // attempts may be made
-	closed    bool   // nothing new is taken
-	stopping  bool   // what fails now is left for the next start
-	warned    time.Time
-	settled   chan struct{} // closed once it is closed and no endpoint is busy
-	workers   sync.WaitGroup
+// joinAsync answers POST /channels/join/async. It returns once the membership
+// is on disk.
+func (s *Server) joinAsync(w nethttp.ResponseWriter, r *nethttp.Request) error {
+	j, body, err := s.joiner(r, "callback_url")
+	if err != nil {
+		return err
+	}
+	address, err := body.callbackURL("it is an http or https URL that takes a POST for each message")
+	if err != nil {
+		return err
+	}
+	secret, fresh, err := s.callbacks.Join(r.Context(), callback.Join{
+		Sender: j.sender, Channels: j.channels, URL: address, NoEcho: j.noEcho, Since: j.since,
+	})
+	if err != nil {
+		return err
+	}
+	if bearer(r) == "" && !fresh { // who knows an id alone is told the secret of a new callback, which is his own
+		secret = ""
+	}
+	return s.answer(w, struct {
+		channelList
+		Secret string `json:"secret,omitempty"`
+	}{channelList{j.channels}, secret})
 }
 
-// outcome is how one attempt at a delivery, or a delivery, ended.
-type outcome int
-
-const (
-	delivered outcome = iota // the receiver took it
-	retried                  // an attempt failed, and another follows
-	givenUp                  // no other follows
-	tooLate                  // it expired first
-	disabled                 // a callback was switched off
-	gaveWay                  // an attempt was cut short to make room, and is made again
-	numOutcomes
-)
-
-func (o outcome) String() string {
-	return [...]string{"delivered", "retried", "failed", "expired", "disabled", "gave_way"}[o]
-}
-
-func newCallbacks(hub *bridge.Hub, opts CallbackOptions, policy *addressPolicy, log *logrus.Logger) *callbacks {
-	c := &callbacks{
-		hub: hub, opts: opts, log: log, now: hub.Now, poster: newPoster(opts, policy), signer: newSigner(opts.SigningKey),
-		endpoints: map[endpointKey]*endpoint{}, shares: newShares(), turns: newTurns(opts.Concurrency), settled: make(chan struct{}),
+// listCallbacks answers GET /callbacks. A URL may hold a secret, and everybody on
+// a channel knows its senders' ids: so it is shown whole against the token alone.
+func (s *Server) listCallbacks(w nethttp.ResponseWriter, r *nethttp.Request) error {
+	sender, _, err := s.asker(r, "sender")
+	if err != nil {
+		return err
 	}
-	c.ctx, c.cancel = context.WithCancel(context.Background())
-	if opts.Store != nil {
-		c.keeper = newCallbackKeeper(c, opts.Store, opts.SaveEvery)
-	}
-	return c
-}
-
-// start begins to post what waited before a restart, and to write what changes.
-func (c *callbacks) start() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.serving = true
-	for _, e := range c.endpoints {
-		c.workLocked(e)
-	}
-	if c.keeper != nil {
-		c.keeper.start()
-	}
-}
-
-// put queues a delivery. It reports false, and counts the drop, if there is no
-// room.
-func (c *callbacks) put(to *callback, d *delivery) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	d.to = to
-	e := c.endpoints[to.key]
-	if e == nil && c.reportsLocked(to.key.sender) < c.opts.PerSender {
-		e = c.newEndpointLocked(to.key) // for a delivery report
-	}
-	if why, ok := c.takesLocked(e, d); !ok {
-		c.drop(why, 1)
-		if e != nil {
-			c.forgetIdleLocked(e)
-		}
-		return false
-	}
-	e.push(d)
-	c.workLocked(e)
-	c.changedLocked(e)
-	return true
-}
-
-// takesLocked reports whether an endpoint, nil for none, takes a delivery, or why
-// not. What has expired makes room first.
-func (c *callbacks) takesLocked(e *endpoint, d *delivery) (why bridge.Reason, ok bool) {
-	switch {
-	case c.closed:
-		return bridge.Failed, false
-	case d.to.hasEnded():
-		return bridge.Disconnected, false
-	case e == nil:
-		return bridge.QueueFull, false
-	}
-	if !e.hasRoom(d, c.opts) {
-		now := c.now()
-		c.drop(bridge.Expired, e.discard(func(d *delivery) bool { return d.expired(now) }))
-		if !e.hasRoom(d, c.opts) {
-			return bridge.QueueFull, false
+	list := s.callbacks.List(sender)
+	if bearer(r) == "" {
+		for i := range list {
+			list[i].URL = originOf(list[i].URL)
 		}
 	}
-	return bridge.QueueFull, c.findRoomLocked(e, d)
+	return s.answer(w, struct {
+		Callbacks []callback.View `json:"callbacks"`
+	}{list})
 }
 
-func (c *callbacks) drop(why bridge.Reason, n int) { c.hub.Counters().Drop(Protocol, why, n) }
-
-func (c *callbacks) count(o outcome, n int) { c.outcomes[o].Add(uint64(n)) }
-
-// queued returns how many deliveries wait or are being tried, and how many bytes
-// all hold.
-func (c *callbacks) queued() (n, bytes int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, e := range c.endpoints {
-		n += len(e.waiting)
-		if e.current != nil {
-			n++
-		}
+// originOf cuts off what follows a URL's host.
+func originOf(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return ""
 	}
-	return n, c.shares.bytes
+	return u.Scheme + "://" + u.Host + "/…"
 }
 
-// drain delivers what waits until ctx ends. What is left then, and what fails
-// meanwhile, is written to disk, or has failed where there is none.
-func (c *callbacks) drain(ctx context.Context) {
-	c.mu.Lock()
-	c.closed = true
-	if c.keeper != nil { // nobody waits for a receiver that is down
-		c.stopping = true
-		c.leaveAllLocked(pausing)
+// owner reads a call about one callback: whose it is, and its URL.
+func (s *Server) owner(r *nethttp.Request, besides ...string) (*bridge.Sender, string, object, error) {
+	sender, body, err := s.speaker(r, append([]string{"sender", "callback_url"}, besides...)...)
+	if err != nil {
+		return nil, "", nil, err
 	}
-	c.settleLocked()
-	c.mu.Unlock()
-	select {
-	case <-c.settled:
-	case <-ctx.Done():
-	}
-	c.cancel()
-	c.mu.Lock()
-	c.leaveAllLocked(pausing, lined)
-	c.mu.Unlock()
-	<-c.settled
-	c.workers.Wait()
-	if c.keeper != nil {
-		c.keeper.stop()
-	}
-	c.poster.close()
+	address, err := body.callbackURL("it is the URL of the join")
+	return sender, address, body, err
 }
 
-// leaveAllLocked makes the endpoints in some phases leave what they have at hand.
-func (c *callbacks) leaveAllLocked(phases ...phase) {
-	for _, e := range slices.Collect(maps.Values(c.endpoints)) {
-		if slices.Contains(phases, e.phase) {
-			c.leaveLocked(e)
-		}
+// rotateSecret answers POST /callbacks/rotate, once the new secret is on disk. Who
+// knows an id alone may not take a receiver its secret.
+func (s *Server) rotateSecret(w nethttp.ResponseWriter, r *nethttp.Request) error {
+	sender, address, _, err := s.owner(r)
+	if err != nil {
+		return err
 	}
+	if bearer(r) == "" {
+		return fault(bridge.InvalidToken, "Authorization", "is missing: a secret is rotated only with the token of sender %d (Authorization: Bearer …), as POST /register returned it", sender.ID())
+	}
+	secret, err := s.callbacks.Rotate(sender, address)
+	var soon callback.TooSoon
+	if errors.As(err, &soon) {
+		return waits{soon.Refusal, max(1, int(soon.Wait.Seconds()))}
+	}
+	if err != nil {
+		return err
+	}
+	return s.answer(w, struct {
+		Secret string `json:"secret"`
+	}{secret})
 }
 
-// settleLocked notes that nothing is delivered any more.
-func (c *callbacks) settleLocked() {
-	select {
-	case <-c.settled:
-	default:
-		if c.closed && c.busy == 0 {
-			close(c.settled)
+// replayFailed answers POST /callbacks/replay: deliveries that were given up wait
+// again, in their order, behind what waits already.
+func (s *Server) replayFailed(w nethttp.ResponseWriter, r *nethttp.Request) error {
+	sender, address, body, err := s.owner(r, "ids")
+	if err != nil {
+		return err
+	}
+	var ids []string
+	if _, found := body["ids"]; found {
+		if ids, err = body.texts("ids"); err != nil {
+			return err
 		}
 	}
-}
-
-// reporter returns what posts the delivery report of one publication.
-func (c *callbacks) reporter(s *bridge.Sender, url string, hops uint8) func(bridge.Report) {
-	to := &callback{key: endpointKey{s, url}}
-	var once atomic.Bool
-	return func(r bridge.Report) {
-		if once.Swap(true) {
-			return
-		}
-		body, err := json.Marshal(struct {
-			ID       ulid.ULID        `json:"id"`
-			Channels []bridge.Channel `json:"channels"`
-			Sender   bridge.SenderID  `json:"sender"`
-			Offered  map[string]int   `json:"offered"`
-			Dropped  map[string]int   `json:"dropped"`
-		}{r.ID, r.Channels, r.Sender, r.Offered, r.Dropped})
-		if err != nil { // numbers and plain maps: cannot fail
-			c.log.WithError(err).Error("delivery report not encoded")
-			return
-		}
-		c.put(to, &delivery{body: body, hops: hops, id: "report-" + r.ID.String()})
+	n, err := s.callbacks.Replay(sender, address, ids)
+	if err != nil {
+		return err
 	}
+	return s.answer(w, struct {
+		Replayed int `json:"replayed"`
+	}{n})
 }

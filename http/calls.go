@@ -38,7 +38,7 @@ func (s *Server) register(w nethttp.ResponseWriter, r *nethttp.Request) error {
 		return err
 	}
 	if named && !bridge.ValidName(name) {
-		return fault(bridge.InvalidName, "name", "%q is no name: leave it out, or give 1 to 64 of A–Z a–z 0–9 _ . : -", shorten(name))
+		return fault(bridge.InvalidName, "name", "%q is no name: leave it out, or give 1 to 64 of A–Z a–z 0–9 _ . : -", bridge.Shorten(name))
 	}
 	protected, err := body.flag("protected", false)
 	if err != nil {
@@ -126,38 +126,6 @@ func (s *Server) speaker(r *nethttp.Request, known ...string) (*bridge.Sender, o
 	return sender, body, body.only(known...)
 }
 
-// joinAsync answers POST /channels/join/async. It returns once the membership
-// is on disk.
-func (s *Server) joinAsync(w nethttp.ResponseWriter, r *nethttp.Request) error {
-	j, body, err := s.joiner(r, "callback_url")
-	if err != nil {
-		return err
-	}
-	address, err := body.callbackURL("it is an http or https URL that takes a POST for each message")
-	if err != nil {
-		return err
-	}
-	if err := s.policy.checkURL(r.Context(), address); err != nil {
-		return err
-	}
-	if err := s.callbacks.room(j.sender, address); err != nil {
-		return err
-	}
-	// Who knows an id alone is told the secret of a new callback, which is his own.
-	told := bearer(r) != "" || !s.callbacks.known(j.sender, address)
-	if err := s.joinCallback(j, address); err != nil {
-		return err
-	}
-	answer := struct {
-		channelList
-		Secret string `json:"secret,omitempty"`
-	}{channelList: channelList{j.channels}}
-	if told {
-		answer.Secret = s.callbacks.secret(j.sender, address)
-	}
-	return s.answer(w, answer)
-}
-
 // join is a join with a JSON body: who joins which channels, ascending.
 type join struct {
 	sender   *bridge.Sender
@@ -228,7 +196,7 @@ func (s *Server) members(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	id := mux.Vars(r)["id"]
 	channel, ok := parseID(id)
 	if !ok {
-		return fault(bridge.InvalidChannel, "path", "%s is not a channel from 1 to 4294967295", shorten(id))
+		return fault(bridge.InvalidChannel, "path", "%s is not a channel from 1 to 4294967295", bridge.Shorten(id))
 	}
 	members, ok := s.hub.Directory().Members(sender, bridge.Channel(channel))
 	if !ok {

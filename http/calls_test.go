@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
+	"watchtower/callback"
 	"watchtower/history"
 	"watchtower/http"
 )
@@ -262,7 +263,7 @@ func TestHealthAndMetrics(t *testing.T) {
 	for _, text := range []string{
 		`watchtower_messages_in_total{protocol="http"} 1`, `watchtower_messages_out_total{protocol="http"} 1`,
 		`watchtower_messages_in_total{protocol="udp"} 0`, `watchtower_members{protocol="http"} 1`,
-		`watchtower_members{protocol="udp"} 0`, `watchtower_senders 1`, `watchtower_queue_messages{protocol="http"} 0`,
+		`watchtower_members{protocol="udp"} 0`, `watchtower_members{protocol="callback"} 0`, `watchtower_senders 1`, `watchtower_queue_messages{protocol="http"} 0`,
 		`watchtower_requests_refused_total{status="404"} 1`, "go_goroutines", "process_open_fds",
 	} {
 		assert.Contains(t, m, text+map[bool]string{true: "\n"}[strings.HasPrefix(text, "watchtower")])
@@ -272,26 +273,12 @@ func TestHealthAndMetrics(t *testing.T) {
 func TestOptionsAreChecked(t *testing.T) {
 	hub, err := bridge.New(bridge.Options{})
 	require.NoError(t, err)
-	h := history.DefaultOptions()
-	h.Queue = 0
-	_, err = history.New(hub, h, nil)
-	assert.ErrorContains(t, err, "Queue")
-	past, err := history.New(hub, history.DefaultOptions(), nil)
-	require.NoError(t, err)
 	o := http.DefaultOptions()
-	o.Heartbeat, o.Callbacks.Retries = -1, -1
-	_, err = http.New(hub, past, o, nil)
-	for _, name := range []string{"Heartbeat", "Callbacks.Retries"} {
+	o.StreamQueue, o.Heartbeat = 0, -1
+	_, err = http.New(hub, nil, nil, o, nil)
+	for _, name := range []string{"StreamQueue", "Heartbeat"} {
 		assert.ErrorContains(t, err, name)
 	}
-	o = http.DefaultOptions()
-	o.TrustedProxies = []string{"10.0.0.0/8", "proxy"}
-	_, err = http.New(hub, past, o, nil)
-	assert.ErrorContains(t, err, "http.trusted_proxies")
-	o = http.DefaultOptions()
-	o.Callbacks.Allow = []string{"http://x/"}
-	_, err = http.New(hub, past, o, nil)
-	assert.ErrorContains(t, err, "callbacks.allow")
 }
 
 func TestTakenPortFailsTheStart(t *testing.T) {
@@ -304,7 +291,9 @@ func TestTakenPortFailsTheStart(t *testing.T) {
 	o.Listen = l.Addr().String()
 	past, err := history.New(hub, history.DefaultOptions(), nil)
 	require.NoError(t, err)
-	s, err := http.New(hub, past, o, nil)
+	callbacks, err := callback.New(hub, past, callback.DefaultOptions(), nil)
+	require.NoError(t, err)
+	s, err := http.New(hub, past, callbacks, o, nil)
 	require.NoError(t, err)
 	assert.ErrorContains(t, s.Listen(), "http.listen "+o.Listen)
 }

@@ -2,7 +2,6 @@ package http
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	nethttp "net/http"
 	"net/netip"
@@ -15,33 +14,15 @@ import (
 // proxies are the addresses whose X-Forwarded-For is believed.
 type proxies []netip.Prefix
 
-func parseProxies(list []string) (proxies, error) {
-	var out proxies
-	for _, text := range list {
-		p, err := parsePrefix(text)
-		if err != nil {
-			return nil, fmt.Errorf("http.trusted_proxies: %q is neither an address nor a CIDR", text)
+// newProxies makes IPv4 of what is IPv4 in IPv6, as addresses of clients are.
+func newProxies(list []netip.Prefix) (out proxies) {
+	for _, p := range list {
+		if p.Addr().Is4In6() && p.Bits() >= 96 {
+			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96).Masked()
 		}
 		out = append(out, p)
 	}
-	return out, nil
-}
-
-// parsePrefix reads a CIDR, or an address as the CIDR of itself alone.
-func parsePrefix(text string) (netip.Prefix, error) {
-	if !strings.Contains(text, "/") {
-		a, err := netip.ParseAddr(text)
-		if err != nil {
-			return netip.Prefix{}, err
-		}
-		a = a.Unmap().WithZone("")
-		return netip.PrefixFrom(a, a.BitLen()), nil
-	}
-	p, err := netip.ParsePrefix(text)
-	if err == nil && p.Addr().Is4In6() && p.Bits() >= 96 {
-		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
-	}
-	return p.Masked(), err
+	return out
 }
 
 func (ps proxies) trust(a netip.Addr) bool {
@@ -170,5 +151,5 @@ func (s *Server) mayAsk(sender *bridge.Sender) error {
 	if s.requests.Take(sender.ID()) {
 		return nil
 	}
-	return fault(tooManyRequests, "sender", "%d asks too often: at most %d requests a second (limits.sender_requests)", sender.ID(), s.opts.Requests.Burst)
+	return fault(bridge.TooManyRequests, "sender", "%d asks too often: at most %d requests a second (limits.sender_requests)", sender.ID(), s.opts.Requests.Burst)
 }

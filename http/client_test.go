@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -148,7 +149,7 @@ func TestLimitIsByClientAddress(t *testing.T) {
 	var c clock
 	g := start(t, func(_ *bridge.Options, o *options) {
 		o.Gate = gate(auth.Options{Limits: limits(1, 0), Now: c.now, Addresses: 2})
-		o.TrustedProxies = []string{"127.0.0.1", "10.0.0.0/8"}
+		o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("::ffff:10.0.0.0/104")}
 	})
 	try := func(forwarded string) int {
 		return g.do("POST", "/register", `{"secret_key":"x"}`, "X-Forwarded-For", forwarded).status

@@ -9,11 +9,3 @@ func (s *Server) Readers() (n int) {
 	}
 	return n
 }
-
-// PendingRows is how many rows of callbacks are to be written.
-func (s *Server) PendingRows() int {
-	k := s.callbacks.keeper
-	k.saving.Lock()
-	defer k.saving.Unlock()
-	return len(k.rows)
-}

@@ -2,10 +2,9 @@ package http
 
 import "watchtower/bridge"
 
-// fanOut hands messages to streams, mailboxes and callbacks. It follows the history,
+// fanOut hands messages to streams and mailboxes. It follows the history,
 // and never waits for a member.
 type fanOut struct {
-	s       *Server
 	encoded [numKinds][]byte // the message at hand, as far as somebody wanted it
 	touched []*stream        // with something new in the queue
 }
@@ -56,8 +55,6 @@ func (f *fanOut) give(a *bridge.Attachment, m *bridge.Message) bool {
 		return true
 	case *mailbox:
 		return member.put(m)
-	case *callback:
-		return f.s.callbacks.put(member, deliveryOf(m, f.as(plainLines, m)))
 	}
 	return false // no other member is attached here
 }

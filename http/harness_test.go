@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"watchtower/bridge"
+	"watchtower/callback"
 	"watchtower/config"
 	"watchtower/history"
 	"watchtower/http"
@@ -80,7 +81,8 @@ type gateway struct {
 // options are those of all that is tested here.
 type options struct {
 	http.Options
-	History history.Options
+	History   history.Options
+	Callbacks callback.Options
 }
 
 type setting func(*bridge.Options, *options)
@@ -93,7 +95,7 @@ func start(t testing.TB, settings ...setting) *gateway {
 		SecretKey: secretKey, Limits: config.Default().Limits, Linger: 30 * time.Second, ListedFor: time.Hour,
 		Senders: config.Default().Senders, Tree: bridge.NewTree("watchtower", "test"), Log: log,
 	}
-	o := options{http.DefaultOptions(), history.DefaultOptions()}
+	o := options{http.DefaultOptions(), history.DefaultOptions(), callback.DefaultOptions()}
 	o.Listen = "127.0.0.1:0"
 	o.Callbacks.Allow = []string{"127.0.0.1"}
 	o.Callbacks.RetryGap = time.Millisecond
@@ -107,16 +109,19 @@ func start(t testing.TB, settings ...setting) *gateway {
 	o.History.Clock = o.Clock
 	past, err := history.New(hub, o.History, log)
 	require.NoError(t, err)
-	s, err := http.New(hub, past, o.Options, log)
+	callbacks, err := callback.New(hub, past, o.Callbacks, log)
+	require.NoError(t, err)
+	s, err := http.New(hub, past, callbacks, o.Options, log)
 	require.NoError(t, err)
 	require.NoError(t, s.Listen())
 	if o.TLS != nil {
 		require.NoError(t, s.ListenTLS())
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 2)
-	go func() { done <- past.Serve(ctx) }()
-	go func() { done <- s.Serve(ctx) }()
+	done := make(chan error, 3)
+	for _, serve := range []func(context.Context) error{past.Serve, callbacks.Serve, s.Serve} {
+		go func() { done <- serve(ctx) }()
+	}
 	g := &gateway{t: t, hub: hub, bus: bus, server: s, url: "http://" + s.Addr().String()}
 	unlike := func(err error) { t.Error(err) }
 	g.client = &nethttp.Client{Transport: described.Transport(&nethttp.Transport{MaxIdleConnsPerHost: 4}, unlike), Timeout: time.Minute}
@@ -305,6 +310,11 @@ func (r *receiver) next(t testing.TB) posted {
 func eventually(t testing.TB, f func() bool, why string) {
 	t.Helper()
 	require.Eventually(t, f, 30*time.Second, time.Millisecond, why)
+}
+
+// undelivered is dropped for callbacks.
+func (g *gateway) undelivered(why bridge.Reason) int {
+	return int(g.hub.Counters().Dropped(callback.Protocol, why))
 }
 
 func (g *gateway) dropped(why bridge.Reason) int {

@@ -300,6 +300,7 @@ func TestAStreamIsCutBeforeItsFirstMessage(t *testing.T) {
 	f, place := open()
 	f.close()
 	g.say(id, "missed", 5)
+	eventually(t, g.idle, "it is in the history")
 	f, said := open("Last-Event-ID", place)
 	assert.Len(t, said, 26, "the message")
 	assert.Contains(t, f.line(), `"message":"missed"`)

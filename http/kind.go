@@ -19,7 +19,7 @@ const (
 	lines       kind = iota // a JSON message per line, in a chunk of its own
 	events                  // server-sent events, likewise
 	frames                  // a JSON message per text frame of a WebSocket
-	plainLines              // for HTTP/1.0, which has no chunks, and for callbacks
+	plainLines              // for HTTP/1.0, which has no chunks
 	plainEvents             // for HTTP/1.0
 	numKinds
 )
@@ -120,13 +120,8 @@ func (k kind) encode(m *bridge.Message) []byte {
 	return k.chunk(line.Encode(m))
 }
 
-// appendGap appends what gap writes, as JSON.
-func appendGap(b []byte, c bridge.Channel) []byte {
-	return append(strconv.AppendUint(append(b, `{"type":"gap","channel":`...), uint64(c), 10), '}')
-}
-
 // gap says that more was said on a channel than is known.
-func (k kind) gap(c bridge.Channel) []byte { return k.mark(appendGap(nil, c)) }
+func (k kind) gap(c bridge.Channel) []byte { return k.mark(line.AppendGap(nil, c)) }
 
 // end says why the gateway ends the stream, where messages would come. A WebSocket
 // has its close frame for that.

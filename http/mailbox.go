@@ -233,7 +233,7 @@ func (b *mailbox) take(now time.Time) (text []byte, ended bool) {
 	}
 	for _, c := range gaps {
 		element()
-		text = appendGap(text, c)
+		text = line.AppendGap(text, c)
 	}
 	for _, m := range messages {
 		if m.Expired(now) {
@@ -259,7 +259,7 @@ func (s *Server) messages(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	wait := uint64(0)
 	if q.Has("wait") {
 		if wait, err = strconv.ParseUint(q.Get("wait"), 10, 32); err != nil || wait > mostWait {
-			return fault(invalidField, "wait", "%s is not a whole number of seconds from 0 to %d", shorten(q.Get("wait")), mostWait)
+			return fault(bridge.InvalidField, "wait", "%s is not a whole number of seconds from 0 to %d", bridge.Shorten(q.Get("wait")), mostWait)
 		}
 	}
 	s.mu.Lock()

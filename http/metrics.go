@@ -9,6 +9,7 @@ import (
 
 	"watchtower/auth"
 	"watchtower/bridge"
+	"watchtower/callback"
 )
 
 // metrics shows the counters of the hub, the streams and the callbacks to
@@ -18,7 +19,7 @@ type metrics struct {
 	hub       *bridge.Hub
 	gate      *auth.Gate
 	streams   *streams
-	callbacks *callbacks
+	callbacks *callback.Service
 	handler   nethttp.Handler
 	refused   *prometheus.CounterVec
 }
@@ -49,7 +50,7 @@ func describeMetric(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("watchtower_"+name, help, labels, nil)
 }
 
-func newMetrics(hub *bridge.Hub, gate *auth.Gate, streams *streams, callbacks *callbacks) *metrics {
+func newMetrics(hub *bridge.Hub, gate *auth.Gate, streams *streams, callbacks *callback.Service) *metrics {
 	m := &metrics{hub: hub, gate: gate, streams: streams, callbacks: callbacks, refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "watchtower_requests_refused_total",
 		Help: "HTTP requests that were answered with a problem, by status.",
@@ -101,12 +102,10 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 		gauge(streamsOpen, n, kind)
 	}
 	gauge(streamWaiting, waiting)
-	waiting, held := m.callbacks.queued()
+	waiting, held := m.callbacks.Queued()
 	gauge(callbackQueue, waiting)
 	gauge(callbackBytes, held)
-	for o := range numOutcomes {
-		counter(callbackTries, m.callbacks.outcomes[o].Load(), o.String())
-	}
+	m.callbacks.Outcomes(func(outcome string, n uint64) { counter(callbackTries, n, outcome) })
 }
 
 func latencyOf(c *bridge.Counters, p bridge.Protocol) prometheus.Metric {

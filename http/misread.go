@@ -109,7 +109,7 @@ func (s *Server) misreading(canned []byte) *bridge.Error {
 	if !found {
 		reason = "it begins with no request line, or has a header that cannot be read"
 	}
-	return fault(invalidRequest, "", "this is no request of HTTP/1.1: %s", shorten(reason))
+	return fault(invalidRequest, "", "this is no request of HTTP/1.1: %s", bridge.Shorten(reason))
 }
 
 // refuse answers with a problem beside net/http, as far as the client takes it, and reads

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"watchtower/bridge"
 )
 
 // mqttProtocols are the sub-protocols of MQTT over WebSocket: of 3.1.1 and 5 (MQTT 5,
@@ -32,9 +34,9 @@ func (s *Server) joinMQTT(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	case s.opts.ServeMQTT == nil:
 		return fault(notFound, "path", "MQTT is off")
 	case !websocket.IsWebSocketUpgrade(r):
-		return fault(invalidField, "Upgrade", "this path speaks MQTT over WebSocket: connect to it with ws:// or wss://")
+		return fault(bridge.InvalidField, "Upgrade", "this path speaks MQTT over WebSocket: connect to it with ws:// or wss://")
 	case !offersMQTT(r):
-		return fault(invalidField, "Sec-WebSocket-Protocol", "must offer %s", mqttProtocols[0])
+		return fault(bridge.InvalidField, "Sec-WebSocket-Protocol", "must offer %s", mqttProtocols[0])
 	}
 	if err := s.count(r); err != nil {
 		return err

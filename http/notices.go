@@ -9,6 +9,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"watchtower/auth"
+	"watchtower/bridge"
 )
 
 // notices says of which refusals there was a line in the log lately: one a minute for a
@@ -62,7 +63,7 @@ func (s *Server) notice(who netip.Prefix, shown problem, r *nethttp.Request) {
 	}
 	fields := logrus.Fields{"client": auth.Name(who), "status": shown.Status, "problem": shown.Title, "detail": shown.Detail}
 	if r != nil {
-		fields["method"], fields["path"] = shorten(r.Method), shorten(r.URL.Path)
+		fields["method"], fields["path"] = bridge.Shorten(r.Method), bridge.Shorten(r.URL.Path)
 	}
 	s.log.WithFields(fields).Info("http request refused")
 }

@@ -57,7 +57,7 @@ type Options struct {
 	DrainTimeout time.Duration
 
 	// TrustedProxies are addresses and CIDRs whose X-Forwarded-For is believed.
-	TrustedProxies []string
+	TrustedProxies []netip.Prefix
 	// CORSOrigins are the origins whose pages may use the API, or *.
 	CORSOrigins []string
 	// Hosts are names by which a gateway without a secret key may be asked for,
@@ -65,51 +65,12 @@ type Options struct {
 	Hosts []string
 	// OwnHost reports whether a name is the gateway's own, as of its certificate.
 	// Nil: none is.
-	OwnHost   func(string) bool
-	Gate      *auth.Gate // where wrong secret keys, tokens and senders are counted; nil: nowhere
-	Requests  auth.Limit // requests by sender
-	Callbacks CallbackOptions
+	OwnHost  func(string) bool
+	Gate     *auth.Gate // where wrong secret keys, tokens and senders are counted; nil: nowhere
+	Requests auth.Limit // requests by sender
 
 	Clock func() time.Time // for the limit on requests; nil: time.Now
 }
-
-// CallbackOptions are the rules by which callbacks and delivery reports are
-// posted.
-type CallbackOptions struct {
-	Queue      int           // messages that wait for one callback of one sender
-	Bytes      int           // their bytes
-	Timeout    time.Duration // for one attempt, from the dial to the answer
-	Retries    int           // attempts after the first; 0: none
-	RetryGap   time.Duration // before the first retry; doubles with each
-	MaxGap     time.Duration // but not over this
-	Kept       int           // deliveries of one callback that were given up and can be replayed; 0: none
-	PerSender  int           // URLs of one sender's callbacks
-	TotalBytes int           // bytes of all that waits for callbacks, and of what was given up and is kept (shares)
-
-	Concurrency int           // attempts at a time (turns)
-	MaxIdle     int           // connections that are kept open
-	Resolve     time.Duration // for the resolution of a name at the join
-	URLBytes    int           // longest callback_url
-	Allow       []string      // hosts, addresses and CIDRs that are open whatever they are
-	PublicOnly  bool          // private ranges are closed too
-	SigningKey  []byte        // from which the callbacks' secrets are made; empty: random
-
-	DisableAfter    time.Duration // a callback whose attempts all failed for so long is switched off
-	RotationOverlap time.Duration // how long a secret still signs that was rotated
-
-	Store     CallbackStore // nil: what waits does not outlive the process
-	SaveEvery time.Duration // between two groups of writes to it
-
-	// Own gives the gateway's own listeners, which are closed to callbacks. An
-	// unspecified address means any of this machine's. Nil: none.
-	Own func() []netip.AddrPort
-	// Resolver resolves names at the join and at the dial; nil: the system's.
-	Resolver *net.Resolver
-}
-
-// forAll is how many bytes all senders' callbacks share. The last eighth is set
-// aside for callbacks that have nothing waiting, or whose receivers take what comes.
-func (o CallbackOptions) forAll() int { return o.TotalBytes - o.TotalBytes/8 }
 
 // DefaultOptions returns the options of a gateway that was configured with
 // nothing.
@@ -129,27 +90,6 @@ func DefaultOptions() Options {
 		DrainTimeout:   5 * time.Second,
 		SenderStreams:  10_000,
 		Requests:       auth.Limit{Burst: 100_000, Every: time.Second / 100_000, Most: 10_000},
-		Callbacks: CallbackOptions{
-			Queue:      256,
-			Bytes:      1 << 20,
-			Timeout:    15 * time.Second,
-			Retries:    8,
-			RetryGap:   time.Second,
-			MaxGap:     5 * time.Minute,
-			Kept:       100,
-			PerSender:  100,
-			TotalBytes: 64 << 20,
-
-			Concurrency: 1000,
-
-			MaxIdle:  100,
-			Resolve:  5 * time.Second,
-			URLBytes: 2048,
-
-			DisableAfter:    5 * 24 * time.Hour,
-			RotationOverlap: 24 * time.Hour,
-			SaveEvery:       250 * time.Millisecond,
-		},
 	}
 }
 
@@ -167,22 +107,9 @@ func (o Options) validate() error {
 		{"MaxTargets", int64(o.MaxTargets)}, {"MaxConnections", int64(o.MaxConnections)}, {"DrainTimeout", int64(o.DrainTimeout)},
 		{"SenderStreams", int64(o.SenderStreams)},
 		{"Requests.Burst", int64(o.Requests.Burst)}, {"Requests.Every", int64(o.Requests.Every)}, {"Requests.Most", int64(o.Requests.Most)},
-		{"Callbacks.Queue", int64(o.Callbacks.Queue)}, {"Callbacks.Bytes", int64(o.Callbacks.Bytes)},
-		{"Callbacks.Timeout", int64(o.Callbacks.Timeout)}, {"Callbacks.RetryGap", int64(o.Callbacks.RetryGap)},
-		{"Callbacks.TotalBytes", int64(o.Callbacks.TotalBytes)}, {"Callbacks.Concurrency", int64(o.Callbacks.Concurrency)}, {"Callbacks.MaxIdle", int64(o.Callbacks.MaxIdle)},
-		{"Callbacks.MaxGap", int64(o.Callbacks.MaxGap)}, {"Callbacks.PerSender", int64(o.Callbacks.PerSender)},
-		{"Callbacks.DisableAfter", int64(o.Callbacks.DisableAfter)}, {"Callbacks.SaveEvery", int64(o.Callbacks.SaveEvery)},
-		{"Callbacks.Resolve", int64(o.Callbacks.Resolve)}, {"Callbacks.URLBytes", int64(o.Callbacks.URLBytes)},
 	} {
 		if limit.value <= 0 {
 			faults = append(faults, fmt.Errorf("http: %s is %d, it must be above 0", limit.name, limit.value))
-		}
-	}
-	for name, n := range map[string]int64{
-		"Retries": int64(o.Callbacks.Retries), "Kept": int64(o.Callbacks.Kept), "RotationOverlap": int64(o.Callbacks.RotationOverlap),
-	} {
-		if n < 0 {
-			faults = append(faults, fmt.Errorf("http: Callbacks.%s is %d, it must not be negative", name, n))
 		}
 	}
 	return errors.Join(faults...)

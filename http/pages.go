@@ -57,11 +57,11 @@ func (s *Server) pageFault(r *nethttp.Request) *bridge.Error {
 	monitoring := r.URL.Path == healthPath || r.URL.Path == readyPath
 	switch {
 	case s.hub.Open() && !monitoring && !s.houseName(hostOf(r.Host)):
-		return fault(foreignHost, "Host", "%q is no name that this gateway answers to while it has no secret key: list it in http.hosts, or use an address", shorten(r.Host))
+		return fault(foreignHost, "Host", "%q is no name that this gateway answers to while it has no secret key: list it in http.hosts, or use an address", bridge.Shorten(r.Host))
 	case !s.originAllowed(r):
-		return fault(foreignOrigin, "Origin", "%q is another origin than this gateway's, which was asked for as Host %q: list it in http.cors_origins to let its pages in; behind a reverse proxy, have that pass the browser's Host on", shorten(r.Header.Get("Origin")), shorten(r.Host))
+		return fault(foreignOrigin, "Origin", "%q is another origin than this gateway's, which was asked for as Host %q: list it in http.cors_origins to let its pages in; behind a reverse proxy, have that pass the browser's Host on", bridge.Shorten(r.Header.Get("Origin")), bridge.Shorten(r.Host))
 	case s.foreignFetch(r):
-		return fault(foreignOrigin, "Sec-Fetch-Site", "%q: a page of another origin asked for this, which may not do so without saying which (http.cors_origins; the Host was %q)", shorten(r.Header.Get("Sec-Fetch-Site")), shorten(r.Host))
+		return fault(foreignOrigin, "Sec-Fetch-Site", "%q: a page of another origin asked for this, which may not do so without saying which (http.cors_origins; the Host was %q)", bridge.Shorten(r.Header.Get("Sec-Fetch-Site")), bridge.Shorten(r.Host))
 	case r.Header.Get("Sec-WebSocket-Key") != "" && !websocket.IsWebSocketUpgrade(r):
 		return fault(upgradeLost, "Upgrade", "a proxy between here and the client took the WebSocket's Upgrade away: have it pass on the headers Upgrade and Connection by HTTP/1.1 (nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $http_connection; proxy_set_header Host $http_host)")
 	}

@@ -12,6 +12,7 @@ import (
 
 	"watchtower/auth"
 	"watchtower/bridge"
+	"watchtower/callback"
 	"watchtower/intake"
 )
 
@@ -23,19 +24,15 @@ const (
 	bodyTooLarge       bridge.Code = "body-too-large"
 	unsupportedType    bridge.Code = "unsupported-media-type"
 	tooManyFailures    bridge.Code = "too-many-failures"
-	tooManyRequests    bridge.Code = "too-many-requests"
 	tooManyStreams     bridge.Code = "too-many-streams"
-	tooManyCallbacks   bridge.Code = "too-many-callbacks"
 	busy               bridge.Code = "busy"
 	stopping           bridge.Code = "stopping"
 	notReady           bridge.Code = "not-ready"
 	internalError      bridge.Code = "internal"
 	invalidBody        bridge.Code = "invalid-body"
 	invalidMessage     bridge.Code = "invalid-message"
-	invalidField       bridge.Code = "invalid-field"
 	unknownField       bridge.Code = "unknown-field"
 	unknownParameter   bridge.Code = "unknown-parameter"
-	invalidCallbackURL bridge.Code = "invalid-callback-url"
 	looping            bridge.Code = "loop"
 	foreignOrigin      bridge.Code = "foreign-origin"
 	foreignHost        bridge.Code = "foreign-host"
@@ -76,19 +73,19 @@ var kinds = map[bridge.Code]struct {
 	bodyTooLarge:            {nethttp.StatusRequestEntityTooLarge, "Body too large"},
 	unsupportedType:         {nethttp.StatusUnsupportedMediaType, "Unsupported media type"},
 	tooManyFailures:         {nethttp.StatusTooManyRequests, "Too many wrong credentials"},
-	tooManyRequests:         {nethttp.StatusTooManyRequests, "Too many requests"},
+	bridge.TooManyRequests:  {nethttp.StatusTooManyRequests, "Too many requests"},
 	tooManyStreams:          {nethttp.StatusTooManyRequests, "Too many streams"},
-	tooManyCallbacks:        {nethttp.StatusBadRequest, "Too many callbacks"},
+	callback.TooMany:        {nethttp.StatusBadRequest, "Too many callbacks"},
 	busy:                    {nethttp.StatusServiceUnavailable, "Too much at once"},
 	stopping:                {nethttp.StatusServiceUnavailable, "Gateway is stopping"},
 	notReady:                {nethttp.StatusServiceUnavailable, "Gateway is not ready"},
 	internalError:           {nethttp.StatusInternalServerError, "Internal error"},
 	invalidBody:             {nethttp.StatusBadRequest, "Invalid body"},
 	invalidMessage:          {nethttp.StatusBadRequest, "Invalid or missing message"},
-	invalidField:            {nethttp.StatusBadRequest, "Invalid field"},
+	bridge.InvalidField:     {nethttp.StatusBadRequest, "Invalid field"},
 	unknownField:            {nethttp.StatusBadRequest, "Unknown field"},
 	unknownParameter:        {nethttp.StatusBadRequest, "Unknown query parameter"},
-	invalidCallbackURL:      {nethttp.StatusBadRequest, "invalid callback URL"},
+	callback.InvalidURL:     {nethttp.StatusBadRequest, "invalid callback URL"},
 	looping:                 {nethttp.StatusBadRequest, "Callbacks in a loop"},
 	foreignOrigin:           {nethttp.StatusForbidden, "Foreign origin"},
 	beyondScope:             {nethttp.StatusForbidden, "Beyond the token's scope"},

@@ -11,11 +11,8 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"watchtower/bridge"
+	"watchtower/callback"
 )
-
-// hopsHeader carries how many callbacks a message has been through, so that
-// gateways that post to each other stop.
-const hopsHeader = "Watchtower-Hops"
 
 // maxHops is the most callbacks a message may have been through.
 const maxHops = 8
@@ -42,7 +39,7 @@ func (s *Server) publish(t bridge.Type) call {
 			return err
 		}
 		if said.report != "" {
-			p.Report = s.callbacks.reporter(said.sender, said.report, p.Hops)
+			p.Report = s.callbacks.Reporter(said.sender, said.report, p.Hops)
 		}
 		if !s.gate.enter() {
 			return errStopping()
@@ -73,7 +70,7 @@ func (s *Server) address(r *nethttp.Request, said spoken, p *bridge.Publication)
 		return fault(beyondScope, "callback_url", "a short token's scope includes no callbacks: leave it out")
 	}
 	if said.report != "" {
-		return s.policy.checkURL(r.Context(), said.report)
+		return s.callbacks.CheckURL(r.Context(), said.report)
 	}
 	return nil
 }
@@ -106,16 +103,16 @@ func (s *Server) publishFailed(t bridge.Type, err error) error {
 
 // readHops reads how many callbacks a message has been through.
 func readHops(r *nethttp.Request) (uint8, error) {
-	text := r.Header.Get(hopsHeader)
+	text := r.Header.Get(callback.HopsHeader)
 	if text == "" {
 		return 0, nil
 	}
 	n, err := strconv.ParseUint(text, 10, 32)
 	if err != nil {
-		return 0, fault(invalidField, hopsHeader, "%q is not a whole number", shorten(text))
+		return 0, fault(bridge.InvalidField, callback.HopsHeader, "%q is not a whole number", bridge.Shorten(text))
 	}
 	if n > maxHops {
-		return 0, fault(looping, hopsHeader, "is %d, the limit is %d: a callback posts to a gateway that calls back", n, maxHops)
+		return 0, fault(looping, callback.HopsHeader, "is %d, the limit is %d: a callback posts to a gateway that calls back", n, maxHops)
 	}
 	return uint8(n), nil
 }
@@ -144,7 +141,7 @@ func (s *Server) readSpoken(r *nethttp.Request, t bridge.Type) (spoken, error) {
 	case q.Has("channels"):
 		return s.readRaw(r, t, media)
 	case !asJSON && media != typeForm:
-		return spoken{}, fault(unsupportedType, "Content-Type", "%q is taken as the message's bytes only with ?channels=5&sender=72 in the query; else send application/json", shorten(media))
+		return spoken{}, fault(unsupportedType, "Content-Type", "%q is taken as the message's bytes only with ?channels=5&sender=72 in the query; else send application/json", bridge.Shorten(media))
 	}
 	sender, body, err := s.speaker(r, known(t, "message")...)
 	if err != nil {
@@ -156,7 +153,7 @@ func (s *Server) readSpoken(r *nethttp.Request, t bridge.Type) (spoken, error) {
 	}
 	address, found, err := body.text("callback_url")
 	if err != nil || found && address == "" {
-		return spoken{}, fault(invalidCallbackURL, "callback_url", "is not an http or https URL")
+		return spoken{}, fault(callback.InvalidURL, "callback_url", "is not an http or https URL")
 	}
 	said.report = address
 	return said, nil
@@ -192,14 +189,14 @@ func (s *Server) refuseMixed(r *nethttp.Request, q query) error {
 			return err
 		}
 	}
-	return fault(invalidField, "channels", "is in the query of a JSON body: put it into the body, or send the message's own bytes with another Content-Type, such as application/octet-stream")
+	return fault(bridge.InvalidField, "channels", "is in the query of a JSON body: put it into the body, or send the message's own bytes with another Content-Type, such as application/octet-stream")
 }
 
 // parseTTL reads how long a message may wait, in seconds.
 func parseTTL(text string) (time.Duration, error) {
 	n, ok := parseID(text)
 	if !ok {
-		return 0, fault(invalidField, "ttl", "%s is not a whole number of seconds from 1 to 4294967295", shorten(text))
+		return 0, fault(bridge.InvalidField, "ttl", "%s is not a whole number of seconds from 1 to 4294967295", bridge.Shorten(text))
 	}
 	return time.Duration(n) * time.Second, nil
 }
@@ -224,7 +221,7 @@ func (s *Server) readRaw(r *nethttp.Request, t bridge.Type, media string) (spoke
 		said.content.Hint = bridge.Text
 	}
 	if q.Has("callback_url") && said.report == "" {
-		return spoken{}, fault(invalidCallbackURL, "callback_url", "is empty: leave it out, or give an http or https URL")
+		return spoken{}, fault(callback.InvalidURL, "callback_url", "is empty: leave it out, or give an http or https URL")
 	}
 	if q.Has("ttl") {
 		said.ttl, err = parseTTL(q.Get("ttl"))

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/tidwall/gjson"
 
@@ -44,7 +43,7 @@ func (q query) once(known ...string) error {
 	}
 	for _, name := range known {
 		if len(q.Values[name]) > 1 && name != "channels" && name != "receivers" {
-			return fault(invalidField, name, "is given %d times", len(q.Values[name]))
+			return fault(bridge.InvalidField, name, "is given %d times", len(q.Values[name]))
 		}
 	}
 	return nil
@@ -55,7 +54,7 @@ func unknown[V any](code bridge.Code, what string, m map[string]V, known []strin
 	var odd []string
 	for _, name := range slices.Sorted(maps.Keys(m)) {
 		if !slices.Contains(known, name) {
-			odd = append(odd, shorten(name))
+			odd = append(odd, bridge.Shorten(name))
 		}
 	}
 	if len(odd) == 0 {
@@ -77,7 +76,7 @@ func (q query) flag(name string, otherwise bool) (bool, error) {
 	case "true", "false":
 		return v == "true", nil
 	default:
-		return false, fault(invalidField, name, "%q is not true or false", shorten(v))
+		return false, fault(bridge.InvalidField, name, "%q is not true or false", bridge.Shorten(v))
 	}
 }
 
@@ -115,7 +114,7 @@ func parseSender(text string) (bridge.SenderID, error) {
 	}
 	n, ok := parseID(text)
 	if !ok {
-		return 0, fault(bridge.InvalidSender, "sender", "%s is not an id from 1 to 4294967295, as POST /register gave it", shorten(text))
+		return 0, fault(bridge.InvalidSender, "sender", "%s is not an id from 1 to 4294967295, as POST /register gave it", bridge.Shorten(text))
 	}
 	return bridge.SenderID(n), nil
 }
@@ -136,7 +135,7 @@ func parseIDs[ID ~uint32](elements []string, name string, code bridge.Code) ([]I
 	for i, text := range elements {
 		n, ok := parseID(text)
 		if !ok {
-			return nil, fault(code, field(name, i), "%s is not a whole number from 1 to 4294967295", shorten(text))
+			return nil, fault(code, field(name, i), "%s is not a whole number from 1 to 4294967295", bridge.Shorten(text))
 		}
 		out[i] = ID(n)
 	}
@@ -179,7 +178,7 @@ func (s *Server) receivers(from lister, channels int) ([]bridge.SenderID, error)
 		if !plain && text[0] == '"' {
 			text = gjson.Parse(text).String()
 		} else if !plain && (text[0] < '0' || text[0] > '9') {
-			return nil, fault(bridge.InvalidReceiver, field("receivers", i), "%s is neither a whole number from 1 to 4294967295 nor a name in quotes", shorten(text))
+			return nil, fault(bridge.InvalidReceiver, field("receivers", i), "%s is neither a whole number from 1 to 4294967295 nor a name in quotes", bridge.Shorten(text))
 		}
 		var refusal *bridge.Error
 		if ids[i], refusal = s.hub.Receiver(text); refusal != nil {
@@ -191,19 +190,3 @@ func (s *Server) receivers(from lister, channels int) ([]bridge.SenderID, error)
 
 // field names an element of a list.
 func field(list string, i int) string { return fmt.Sprintf("%s[%d]", list, i) }
-
-// shownBytes is how much of a wrong value an answer repeats.
-const shownBytes = 80
-
-// shorten returns a value as it may be shown in an answer.
-func shorten[S ~string | ~[]byte](value S) string {
-	text := string(value)
-	if len(text) > shownBytes {
-		cut := shownBytes
-		for cut > 0 && !utf8.RuneStart(text[cut]) {
-			cut--
-		}
-		text = text[:cut] + "…"
-	}
-	return strings.ToValidUTF8(text, "\uFFFD")
-}

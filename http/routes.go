@@ -93,10 +93,10 @@ func (s *Server) dispatch(methods calls) nethttp.Handler {
 				err = s.joinMQTT(w, r)
 			}
 		case methods == nil:
-			err = fault(notFound, "path", "%s is not part of this API", shorten(r.URL.Path))
+			err = fault(notFound, "path", "%s is not part of this API", bridge.Shorten(r.URL.Path))
 		default:
 			w.Header().Set("Allow", allow)
-			err = fault(methodNotAllowed, "method", "%s is not for %s: use %s", shorten(r.Method), shorten(r.URL.Path), allow)
+			err = fault(methodNotAllowed, "method", "%s is not for %s: use %s", bridge.Shorten(r.Method), bridge.Shorten(r.URL.Path), allow)
 		}
 		if err != nil {
 			s.fail(w, r, err)

@@ -14,6 +14,7 @@ import (
 
 	"watchtower/auth"
 	"watchtower/bridge"
+	"watchtower/callback"
 	"watchtower/history"
 	"watchtower/intake"
 )
@@ -34,8 +35,7 @@ type Server struct {
 	auth      *auth.Gate
 	requests  *auth.Limiter[bridge.SenderID] // requests by sender
 	streams   *streams
-	policy    *addressPolicy
-	callbacks *callbacks
+	callbacks *callback.Service
 	history   *history.History
 	metrics   *metrics
 	conns     *connections
@@ -52,9 +52,8 @@ type Server struct {
 	ending    bool // no more mailboxes
 }
 
-// New returns a server for hub, which follows the history, and attaches the callbacks
-// that the hub remembers. An error says which option is wrong.
-func New(hub *bridge.Hub, past *history.History, opts Options, log *logrus.Logger) (*Server, error) {
+// New returns a server for hub, which follows the history and manages the callbacks. An error says which option is wrong.
+func New(hub *bridge.Hub, past *history.History, callbacks *callback.Service, opts Options, log *logrus.Logger) (*Server, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
@@ -64,25 +63,16 @@ func New(hub *bridge.Hub, past *history.History, opts Options, log *logrus.Logge
 	if opts.Intake == nil {
 		opts.Intake = intake.New(intake.Options{Counters: hub.Counters(), Log: log})
 	}
-	trusted, err := parseProxies(opts.TrustedProxies)
-	if err != nil {
-		return nil, err
-	}
-	policy, err := newAddressPolicy(opts.Callbacks)
-	if err != nil {
-		return nil, err
-	}
 	s := &Server{
 		hub:       hub,
 		opts:      opts,
 		log:       log,
 		history:   past,
-		proxies:   trusted,
+		proxies:   newProxies(opts.TrustedProxies),
 		auth:      opts.Gate,
 		requests:  auth.NewLimiter[bridge.SenderID](opts.Requests, opts.Clock),
 		streams:   newStreams(opts.SenderStreams),
-		policy:    policy,
-		callbacks: newCallbacks(hub, opts.Callbacks, policy, log),
+		callbacks: callbacks,
 		conns:     newConnections(),
 		gate:      newGate(),
 		door:      opts.Intake.Door(Protocol, "limits.http_connections", opts.MaxConnections),
@@ -91,7 +81,7 @@ func New(hub *bridge.Hub, past *history.History, opts Options, log *logrus.Logge
 		quiet:     make(chan struct{}),
 	}
 	s.metrics = newMetrics(hub, opts.Gate, s.streams, s.callbacks)
-	past.Follow(Protocol, &fanOut{s: s})
+	past.Follow(Protocol, &fanOut{})
 	s.handler = s.routes()
 	s.server = &nethttp.Server{
 		Handler:                      s.handler,
@@ -103,14 +93,11 @@ func New(hub *bridge.Hub, past *history.History, opts Options, log *logrus.Logge
 		ErrorLog:                     newErrorLog(log),
 		DisableGeneralOptionsHandler: true,
 	}
-	if err := s.callbacks.restore(); err != nil {
-		return nil, err
-	}
 	return s, nil
 }
 
-// Handler returns the API without a listener. Its streams and callbacks get
-// messages only while Serve runs.
+// Handler returns the API without a listener. Its streams get messages
+// only while the history is served.
 func (s *Server) Handler() nethttp.Handler { return s.handler }
 
 // Listen binds the address, so that a port that is taken is an error before
@@ -157,12 +144,9 @@ func (s *Server) listeners() (bound []net.Listener) {
 	return bound
 }
 
-// Serve takes requests until ctx ends; without Listen it only delivers
-// callbacks. Then it waits for the history to hand out what was said, ends the
-// streams with what waits for them, and posts what waits for callbacks, all
-// within the drain timeout. It returns when every goroutine it started has.
+// Serve takes requests until ctx ends. Then it waits for the history to hand out what
+// was said, and ends the streams with what waits for them, all within the drain timeout. It returns when every goroutine it started has.
 func (s *Server) Serve(ctx context.Context) error {
-	s.callbacks.start()
 	var accept sync.WaitGroup
 	failed := make(chan error, 2)
 	for _, l := range s.listeners() {
@@ -185,7 +169,6 @@ func (s *Server) Serve(ctx context.Context) error {
 	s.history.Drain(limit)
 	s.streams.end()
 	s.endMailboxes()
-	s.callbacks.drain(limit)
 	s.conns.closeFresh()
 	// Shutdown waits for the streams and for answers on their way, Close ends
 	// those that took too long.

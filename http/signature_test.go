@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
-	"watchtower/http"
+	"watchtower/callback"
 )
 
 // Every delivery is accepted by the official library, and nothing else is.
@@ -84,8 +84,8 @@ func TestAReceiverThatIsGone(t *testing.T) {
 	require.Equal(t, 200, a.status)
 	g.say(id, "x", 5)
 	gone.next(t)
-	eventually(t, func() bool { n, _ := g.hub.Directory().Counts(); return n[http.Protocol] == 0 }, "it has left all channels")
-	assert.Equal(t, 1, g.dropped(bridge.Failed))
+	eventually(t, func() bool { n, _ := g.hub.Directory().Counts(); return n[callback.Protocol] == 0 }, "it has left all channels")
+	assert.Equal(t, 1, g.undelivered(bridge.Failed))
 	list := g.callbacks(id, "")
 	require.Len(t, list, 1)
 	assert.Equal(t, "disabled", list[0]["state"])

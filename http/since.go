@@ -4,6 +4,7 @@ import (
 	"cmp"
 	nethttp "net/http"
 
+	"watchtower/bridge"
 	"watchtower/history"
 )
 
@@ -28,7 +29,7 @@ const lastEventID = "lastEventId"
 func parseSince(text string) (*history.Since, error) {
 	since, ok := history.ParseSince(text)
 	if !ok {
-		return nil, fault(invalidField, "since", "%q is neither a message's id, nor a time such as 10m, nor all", shorten(text))
+		return nil, fault(bridge.InvalidField, "since", "%q is neither a message's id, nor a time such as 10m, nor all", bridge.Shorten(text))
 	}
 	return &since, nil
 }

@@ -92,14 +92,14 @@ func (s *Server) readPass(body object) (p bridge.Pass, err error) {
 	case err != nil:
 		return p, err
 	case found && scope != hearing && scope != speaking:
-		return p, fault(invalidField, "scope", "%q is neither %s nor %s", shorten(scope), hearing, speaking)
+		return p, fault(bridge.InvalidField, "scope", "%q is neither %s nor %s", bridge.Shorten(scope), hearing, speaking)
 	}
 	p.Speak = scope == speaking
 	ttl := uint32(usualPass)
 	if raw, found := body["ttl"]; found {
 		var ok bool
 		if ttl, ok = parseID(raw); !ok || ttl > longestPass {
-			return p, fault(invalidField, "ttl", "%s is not a whole number of seconds from 1 to %d", shorten(raw), longestPass)
+			return p, fault(bridge.InvalidField, "ttl", "%s is not a whole number of seconds from 1 to %d", bridge.Shorten(raw), longestPass)
 		}
 	}
 	p.Expires = s.hub.Now().Truncate(time.Second).Add(time.Duration(ttl) * time.Second)

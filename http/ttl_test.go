@@ -47,5 +47,5 @@ func TestACallbackIsNotGivenWhatHasExpired(t *testing.T) {
 	require.Equal(t, 200, g.post("/broadcast", obj{"sender": id, "channels": []int{5}, "message": "2"}).status)
 	assert.Equal(t, "1", r.next(t).json(t)["message"])
 	assert.Equal(t, "2", r.next(t).json(t)["message"], "not the first again")
-	assert.Equal(t, 1, g.dropped(bridge.Expired))
+	assert.Equal(t, 1, g.undelivered(bridge.Expired))
 }

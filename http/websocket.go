@@ -102,7 +102,7 @@ func (s *Server) upgrade(w nethttp.ResponseWriter, r *nethttp.Request, up websoc
 	up.ReadBufferSize, up.WriteBufferSize, up.WriteBufferPool = 1024, 4096, &socketBuffers
 	up.CheckOrigin = func(*nethttp.Request) bool { return true }
 	up.Error = func(_ nethttp.ResponseWriter, _ *nethttp.Request, _ int, reason error) {
-		refused = fault(invalidField, "Upgrade", "%s", reason)
+		refused = fault(bridge.InvalidField, "Upgrade", "%s", reason)
 	}
 	p := &peer{}
 	conn, err := up.Upgrade(hijacker{w, p}, r, nil)
@@ -219,7 +219,7 @@ func (s *Server) publishSaid(st *stream, body object) (ulid.ULID, error) {
 	case what == bridge.Send.String():
 		p.Type = bridge.Send
 	case what != bridge.Broadcast.String():
-		return ulid.ULID{}, fault(invalidField, "type", "%q is neither broadcast nor send", shorten(what))
+		return ulid.ULID{}, fault(bridge.InvalidField, "type", "%q is neither broadcast nor send", bridge.Shorten(what))
 	}
 	fields := []string{"type", "ref", "channels", "message", "ttl"}
 	if p.Type == bridge.Send {

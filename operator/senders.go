@@ -60,7 +60,7 @@ func (s *Service) listSenders(w nethttp.ResponseWriter, r *request) error {
 			}
 		}
 		if f.Via == nil {
-			return fault(invalidQuery, "via", "must be udp, tcp, http or mqtt, is %q", shorten(q.Get("via")))
+			return fault(invalidQuery, "via", "must be udp, tcp, http, mqtt or callback, is %q", shorten(q.Get("via")))
 		}
 	}
 	if q.Has("state") {

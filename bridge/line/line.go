@@ -95,3 +95,8 @@ func Encode(m *bridge.Message) []byte {
 	b := make([]byte, 0, Size(m))
 	return append(Append(b, m), '\n')
 }
+
+// AppendGap appends what says that more was said on a channel than is known.
+func AppendGap(b []byte, c bridge.Channel) []byte {
+	return append(strconv.AppendUint(append(b, `{"type":"gap","channel":`...), uint64(c), 10), '}')
+}

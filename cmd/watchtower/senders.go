@@ -84,7 +84,7 @@ func listCommand(sys surroundings) *cobra.Command {
 		Args:    cobra.NoArgs,
 	}
 	find := cmd.Flags().String("find", "", "only those with this in their name or id")
-	via := cmd.Flags().String("via", "", "only those on udp, tcp, http or mqtt")
+	via := cmd.Flags().String("via", "", "only those on udp, tcp, http, mqtt or callback")
 	state := cmd.Flags().String("state", "", "only those that are here, or away")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		query := url.Values{}

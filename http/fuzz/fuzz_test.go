@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
+	"watchtower/callback"
 	"watchtower/config"
 	"watchtower/history"
 	"watchtower/http"
@@ -46,13 +47,16 @@ func start(f *testing.F) (api nethttp.Handler, sender uint32) {
 	o.Listen = "127.0.0.1:0"
 	past, err := history.New(hub, history.DefaultOptions(), log)
 	require.NoError(f, err)
-	s, err := http.New(hub, past, o, log)
+	callbacks, err := callback.New(hub, past, callback.DefaultOptions(), log)
+	require.NoError(f, err)
+	s, err := http.New(hub, past, callbacks, o, log)
 	require.NoError(f, err)
 	require.NoError(f, s.Listen())
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 2)
-	go func() { done <- past.Serve(ctx) }()
-	go func() { done <- s.Serve(ctx) }()
+	done := make(chan error, 3)
+	for _, serve := range []func(context.Context) error{past.Serve, callbacks.Serve, s.Serve} {
+		go func() { done <- serve(ctx) }()
+	}
 	base := "http://" + s.Addr().String()
 	res, err := nethttp.Post(base+"/register", "application/json", bytes.NewReader([]byte(`{"secret_key":"`+secretKey+`"}`)))
 	require.NoError(f, err)

@@ -1,4 +1,4 @@
-package http
+package callback
 
 import (
 	"crypto/hmac"
@@ -91,7 +91,7 @@ func (s *endpointState) rotate(now time.Time, overlap time.Duration) bool {
 
 // secretsLocked are those to sign with: the one in force, and for a while each that
 // was before it. Of what is no callback nobody was told one.
-func (c *callbacks) secretsLocked(e *endpoint) [][]byte {
+func (c *Service) secretsLocked(e *endpoint) [][]byte {
 	if !e.listed {
 		return nil
 	}

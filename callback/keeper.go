@@ -1,4 +1,4 @@
-package http
+package callback
 
 import (
 	"bytes"
@@ -12,9 +12,9 @@ import (
 	"watchtower/bridge"
 )
 
-// CallbackStore keeps what waits for callbacks over a restart. Its methods are
+// Store keeps what waits for callbacks over a restart. Its methods are
 // called by one goroutine at a time.
-type CallbackStore interface {
+type Store interface {
 	// Load calls each for every row, in the order of the keys.
 	Load(each func(key string, value []byte) error) error
 	// Commit writes rows, all or none, and returns when they are on disk. A nil
@@ -22,16 +22,16 @@ type CallbackStore interface {
 	Commit(rows map[string][]byte) error
 }
 
-// callbackKeeper writes what changed to the store, in groups, and in nobody's
+// keeper writes what changed to the store, in groups, and in nobody's
 // way. What is delivered before the next group is never written, so a receiver
 // that keeps up costs the disk nothing; and a kill loses a group at most.
-type callbackKeeper struct {
-	callbacks *callbacks
-	store     CallbackStore
-	every     time.Duration
-	dirty     map[*endpoint]struct{} // guarded by callbacks.mu
-	running   sync.WaitGroup
-	ending    chan struct{}
+type keeper struct {
+	service *Service
+	store   Store
+	every   time.Duration
+	dirty   map[*endpoint]struct{} // guarded by Service.mu
+	running sync.WaitGroup
+	ending  chan struct{}
 
 	saving sync.Mutex          // one group at a time; it guards all below
 	rows   map[string][]byte   // changes that are not on disk yet
@@ -42,18 +42,18 @@ type callbackKeeper struct {
 // sweepEvery is how often endpoints of forgotten senders are looked for.
 const sweepEvery = time.Minute
 
-func newCallbackKeeper(c *callbacks, store CallbackStore, every time.Duration) *callbackKeeper {
-	return &callbackKeeper{
-		callbacks: c, store: store, every: every,
+func newKeeper(c *Service, store Store, every time.Duration) *keeper {
+	return &keeper{
+		service: c, store: store, every: every,
 		dirty: map[*endpoint]struct{}{}, ending: make(chan struct{}), rows: map[string][]byte{}, disk: map[string]struct{}{},
 	}
 }
 
-func (k *callbackKeeper) noteLocked(e *endpoint) { k.dirty[e] = struct{}{} }
+func (k *keeper) noteLocked(e *endpoint) { k.dirty[e] = struct{}{} }
 
-func (k *callbackKeeper) start() { k.running.Go(k.run) }
+func (k *keeper) start() { k.running.Go(k.run) }
 
-func (k *callbackKeeper) run() {
+func (k *keeper) run() {
 	t := time.NewTicker(k.every)
 	defer t.Stop()
 	sweep := time.NewTicker(sweepEvery)
@@ -63,7 +63,7 @@ func (k *callbackKeeper) run() {
 		case <-k.ending:
 			return
 		case <-sweep.C:
-			k.callbacks.sweep()
+			k.service.sweep()
 		case <-t.C:
 			k.saveLogged()
 		}
@@ -71,26 +71,26 @@ func (k *callbackKeeper) run() {
 }
 
 // stop writes all that is left.
-func (k *callbackKeeper) stop() {
+func (k *keeper) stop() {
 	close(k.ending)
 	k.running.Wait()
 	k.saveLogged()
 }
 
 // saveLogged writes one group. That it cannot is logged when it begins.
-func (k *callbackKeeper) saveLogged() {
+func (k *keeper) saveLogged() {
 	if err := k.save(); err != nil && !errors.Is(err, errStillFailing) {
-		k.callbacks.log.WithError(err).Error("what waits for callbacks is not written: trying again")
+		k.service.log.WithError(err).Error("what waits for callbacks is not written: trying again")
 	}
 }
 
 var errStillFailing = errors.New("still not written")
 
 // save writes one group.
-func (k *callbackKeeper) save() error {
+func (k *keeper) save() error {
 	k.saving.Lock()
 	defer k.saving.Unlock()
-	c := k.callbacks
+	c := k.service
 	c.mu.Lock()
 	var written []pendingRow
 	for e := range k.dirty {
@@ -173,7 +173,7 @@ func deliveryKey(endpoint string, seq uint64) string {
 }
 
 // changesLocked returns how an endpoint differs from what is on disk.
-func (k *callbackKeeper) changesLocked(e *endpoint) (rows []pendingRow) {
+func (k *keeper) changesLocked(e *endpoint) (rows []pendingRow) {
 	key := e.rowKey()
 	present := map[uint64]struct{}{}
 	keep := func(d *delivery) {
@@ -187,7 +187,7 @@ func (k *callbackKeeper) changesLocked(e *endpoint) (rows []pendingRow) {
 		e.saved[d.seq] = d.changes
 		rows = append(rows, pendingRow{deliveryKey(key, d.seq), storedDelivery{d.id, d.channel, d.said, d.expires, d.hops, d.why}, d.body})
 	}
-	known := k.callbacks.endpoints[e.key] == e
+	known := k.service.endpoints[e.key] == e
 	if known {
 		keep(e.current)
 		for _, d := range e.waiting {
@@ -208,7 +208,7 @@ func (k *callbackKeeper) changesLocked(e *endpoint) (rows []pendingRow) {
 
 // endpointRowLocked returns the row of the endpoint itself, if that has to change.
 // There is one where there is something to remember.
-func (k *callbackKeeper) endpointRowLocked(e *endpoint, key string, known bool) []pendingRow {
+func (k *keeper) endpointRowLocked(e *endpoint, key string, known bool) []pendingRow {
 	switch needed := known && (len(e.saved) > 0 || e.state != endpointState{}); {
 	case needed && (!e.stored || e.state != e.storedState):
 		e.stored, e.storedState = true, e.state
@@ -222,8 +222,8 @@ func (k *callbackKeeper) endpointRowLocked(e *endpoint, key string, known bool) 
 
 // restore brings back what the store has, once, after the callbacks were
 // attached. What belongs to nobody any more is deleted.
-func (k *callbackKeeper) restore() error {
-	c := k.callbacks
+func (k *keeper) restore() error {
+	c := k.service
 	var e *endpoint
 	var at string // the key of e, or of one that nobody has
 	err := k.store.Load(func(key string, value []byte) error {
@@ -263,8 +263,8 @@ func (k *callbackKeeper) restore() error {
 
 var errNobody = errors.New("nobody's")
 
-func (k *callbackKeeper) restoreEndpoint(number uint64, header []byte) (*endpoint, error) {
-	c := k.callbacks
+func (k *keeper) restoreEndpoint(number uint64, header []byte) (*endpoint, error) {
+	c := k.service
 	var stored storedEndpoint
 	if err := json.Unmarshal(header, &stored); err != nil {
 		return nil, err
@@ -291,7 +291,7 @@ func (k *callbackKeeper) restoreEndpoint(number uint64, header []byte) (*endpoin
 
 // restoreDelivery puts a delivery back where it was. The bytes are the caller's
 // no more.
-func (c *callbacks) restoreDelivery(e *endpoint, seq uint64, header, body []byte) error {
+func (c *Service) restoreDelivery(e *endpoint, seq uint64, header, body []byte) error {
 	var stored storedDelivery
 	if err := json.Unmarshal(header, &stored); err != nil {
 		return err
@@ -309,7 +309,7 @@ func (c *callbacks) restoreDelivery(e *endpoint, seq uint64, header, body []byte
 		if stored.Why == "" || !e.disabled() {
 			return errNobody
 		}
-		d.to = &callback{key: e.key, channel: stored.Channel, ended: closedChannel}
+		d.to = &receiver{key: e.key, channel: stored.Channel, ended: closedChannel}
 	}
 	e.lastSeq = max(e.lastSeq, seq)
 	e.saved[seq] = d.changes

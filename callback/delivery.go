@@ -1,4 +1,4 @@
-package http
+package callback
 
 import (
 	"errors"
@@ -17,7 +17,7 @@ import (
 // for a turn, is posted, and is done, given up, or posted again after a pause.
 
 // workLocked begins with what waits for an endpoint, unless it is at something.
-func (c *callbacks) workLocked(e *endpoint) {
+func (c *Service) workLocked(e *endpoint) {
 	if !c.serving || c.closed || e.phase != idle || len(e.waiting) == 0 {
 		return
 	}
@@ -28,7 +28,7 @@ func (c *callbacks) workLocked(e *endpoint) {
 
 // nextLocked takes up what waits next for a busy endpoint. Whoever calls it calls
 // goOnLocked after.
-func (c *callbacks) nextLocked(e *endpoint) {
+func (c *Service) nextLocked(e *endpoint) {
 	for {
 		if len(e.waiting) == 0 || c.ctx.Err() != nil {
 			c.leaveLocked(e)
@@ -44,7 +44,7 @@ func (c *callbacks) nextLocked(e *endpoint) {
 }
 
 // doneLocked ends what an endpoint does about its current delivery.
-func (c *callbacks) doneLocked(e *endpoint) {
+func (c *Service) doneLocked(e *endpoint) {
 	if e.phase == lined {
 		c.turns.leave(e)
 	}
@@ -63,7 +63,7 @@ func (e *endpoint) rest() {
 }
 
 // dropCurrentLocked drops what an endpoint waits to post, and goes on.
-func (c *callbacks) dropCurrentLocked(e *endpoint, why bridge.Reason) {
+func (c *Service) dropCurrentLocked(e *endpoint, why bridge.Reason) {
 	c.drop(why, 1)
 	c.doneLocked(e)
 	c.nextLocked(e)
@@ -72,7 +72,7 @@ func (c *callbacks) dropCurrentLocked(e *endpoint, why bridge.Reason) {
 
 // leaveLocked makes an endpoint idle. What it did not come to is left for
 // the next start, or has failed where nothing outlives the process.
-func (c *callbacks) leaveLocked(e *endpoint) {
+func (c *Service) leaveLocked(e *endpoint) {
 	if e.phase == lined {
 		c.turns.leave(e)
 	}
@@ -91,7 +91,7 @@ func (c *callbacks) leaveLocked(e *endpoint) {
 }
 
 // ended notes how an attempt went, and goes on.
-func (c *callbacks) ended(a *attempt, err error) {
+func (c *Service) ended(a *attempt, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e := a.e
@@ -117,7 +117,7 @@ func (c *callbacks) ended(a *attempt, err error) {
 	c.goOnLocked()
 }
 
-func (c *callbacks) succeededLocked(e *endpoint) {
+func (c *Service) succeededLocked(e *endpoint) {
 	c.count(delivered, 1)
 	c.hub.Seen(e.key.sender)
 	e.state.FailingSince, e.lastTaken = time.Time{}, c.now()
@@ -126,7 +126,7 @@ func (c *callbacks) succeededLocked(e *endpoint) {
 
 // failedLocked notes an attempt that failed, and goes on; not if the callback was
 // disabled.
-func (c *callbacks) failedLocked(e *endpoint, a *attempt, err error) outcome {
+func (c *Service) failedLocked(e *endpoint, a *attempt, err error) outcome {
 	if a.cut {
 		c.count(gaveWay, 1)
 		e.wasCut = true
@@ -167,7 +167,7 @@ func (c *callbacks) failedLocked(e *endpoint, a *attempt, err error) outcome {
 
 // againLocked makes an endpoint try again after a pause, unless there is nothing to
 // try any more.
-func (c *callbacks) againLocked(e *endpoint, gap time.Duration) {
+func (c *Service) againLocked(e *endpoint, gap time.Duration) {
 	switch {
 	case c.overLocked(e):
 		c.nextLocked(e)
@@ -201,7 +201,7 @@ func (c *callbacks) againLocked(e *endpoint, gap time.Duration) {
 func jitter(gap time.Duration) time.Duration { return gap + rand.N(gap/4+1) }
 
 // giveUpLocked counts a delivery that is not tried any more, and keeps it.
-func (c *callbacks) giveUpLocked(e *endpoint, d *delivery) {
+func (c *Service) giveUpLocked(e *endpoint, d *delivery) {
 	c.count(givenUp, 1)
 	c.drop(bridge.Failed, 1)
 	e.hold(d, -1)
@@ -211,7 +211,7 @@ func (c *callbacks) giveUpLocked(e *endpoint, d *delivery) {
 }
 
 // disableLocked switches a callback off. Whoever calls it ends the membership.
-func (c *callbacks) disableLocked(e *endpoint, reason string) {
+func (c *Service) disableLocked(e *endpoint, reason string) {
 	e.state.Disabled, e.state.Reason = c.now().Round(0), reason
 	c.count(disabled, 1)
 	c.log.WithFields(logrus.Fields{"sender": e.key.sender.ID(), "reason": reason}).Warn("callback disabled")
@@ -222,7 +222,7 @@ func (c *callbacks) disableLocked(e *endpoint, reason string) {
 	}
 }
 
-func (c *callbacks) logFailure(d *delivery, tries int, err error) {
+func (c *Service) logFailure(d *delivery, tries int, err error) {
 	// Not the URL: its path or query may be a secret.
 	c.log.WithFields(logrus.Fields{
 		"sender": d.to.key.sender.ID(), "attempt": tries + 1, "refused": refusedByPolicy(err), "why": describe(err),

@@ -1,4 +1,4 @@
-package http
+package callback
 
 import (
 	"container/heap"
@@ -12,7 +12,7 @@ import (
 // share is what one sender holds of what all callbacks have together: bytes, and
 // attempts in progress. There are no fixed portions. A sender may use what is free;
 // where something is wanted and nothing is free, it is taken from whoever holds
-// most. Guarded by callbacks.mu.
+// most. Guarded by Service.mu.
 type share struct {
 	pool      *shares
 	sender    *bridge.Sender
@@ -144,7 +144,7 @@ func (r *rank[T]) Pop() any {
 // one sender's endpoints the one that holds more. Something for an endpoint with
 // nothing waiting gets in if anybody holds more than its sender does now. For those,
 // and for receivers that took the last, bytes are set aside.
-func (c *callbacks) findRoomLocked(e *endpoint, d *delivery) bool {
+func (c *Service) findRoomLocked(e *endpoint, d *delivery) bool {
 	own, n := e.share, d.size()
 	more, aside := n, e.takes()
 	if e.phase == idle && len(e.waiting) == 0 {
@@ -166,7 +166,7 @@ func (c *callbacks) findRoomLocked(e *endpoint, d *delivery) bool {
 
 // letGoLocked lets the oldest go that an endpoint holds: of what was given up, of
 // what waits, and at last the current one, if no attempt at it has just begun.
-func (c *callbacks) letGoLocked(e *endpoint) bool {
+func (c *Service) letGoLocked(e *endpoint) bool {
 	switch {
 	case len(e.failed) > 0: // it was counted when it was given up
 		e.takeOldestFailed()

@@ -1,4 +1,4 @@
-package http
+package callback
 
 import (
 	"context"
@@ -11,19 +11,19 @@ import (
 	"watchtower/bridge"
 )
 
-func testPolicy(t *testing.T, change func(*CallbackOptions)) *addressPolicy {
-	o := DefaultOptions().Callbacks
+func testPolicy(t *testing.T, change func(*Options)) *policy {
+	o := DefaultOptions()
 	if change != nil {
 		change(&o)
 	}
-	p, err := newAddressPolicy(o)
+	p, err := newPolicy(o)
 	require.NoError(t, err)
 	return p
 }
 
 func TestAddressesThatAreClosed(t *testing.T) {
 	p := testPolicy(t, nil)
-	public := testPolicy(t, func(o *CallbackOptions) { o.PublicOnly = true })
+	public := testPolicy(t, func(o *Options) { o.PublicOnly = true })
 	for address, open := range map[string]struct{ byDefault, publicOnly bool }{
 		"127.0.0.1":                {},
 		"127.255.0.9":              {},
@@ -76,7 +76,7 @@ func TestAddressesThatAreClosed(t *testing.T) {
 }
 
 func TestAllowedAddressesAreOpen(t *testing.T) {
-	p := testPolicy(t, func(o *CallbackOptions) {
+	p := testPolicy(t, func(o *Options) {
 		o.PublicOnly = true
 		o.Allow = []string{"127.0.0.1", "10.0.0.0/8", "::1", "Printer.Local.", "::ffff:169.254.0.0/112"}
 	})
@@ -90,7 +90,7 @@ func TestAllowedAddressesAreOpen(t *testing.T) {
 }
 
 func TestOwnListenersAreClosed(t *testing.T) {
-	p := testPolicy(t, func(o *CallbackOptions) {
+	p := testPolicy(t, func(o *Options) {
 		o.Own = func() []netip.AddrPort {
 			return []netip.AddrPort{netip.MustParseAddrPort("192.168.7.7:8080"), netip.MustParseAddrPort("[::]:3033")}
 		}
@@ -103,7 +103,7 @@ func TestOwnListenersAreClosed(t *testing.T) {
 }
 
 func TestCallbackURLs(t *testing.T) {
-	p := testPolicy(t, func(o *CallbackOptions) { o.Allow = []string{"good.invalid"} })
+	p := testPolicy(t, func(o *Options) { o.Allow = []string{"good.invalid"} })
 	for text, says := range map[string]string{
 		"":                           "http://",
 		"/messages":                  "http://",
@@ -126,7 +126,7 @@ func TestCallbackURLs(t *testing.T) {
 		err := p.checkURL(context.Background(), text)
 		var refusal *bridge.Error
 		require.ErrorAs(t, err, &refusal, text)
-		assert.Equal(t, invalidCallbackURL, refusal.Code)
+		assert.Equal(t, InvalidURL, refusal.Code)
 		assert.Equal(t, "callback_url", refusal.Field)
 		assert.Contains(t, refusal.Detail, says, text)
 		assert.NotContains(t, refusal.Detail, "p4ss")

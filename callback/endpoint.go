@@ -1,4 +1,4 @@
-package http
+package callback
 
 import (
 	"slices"
@@ -12,14 +12,14 @@ type endpointKey struct {
 	url    string
 }
 
-// endpoint is what is known of one URL of one sender. Guarded by callbacks.mu,
+// endpoint is what is known of one URL of one sender. Guarded by Service.mu,
 // but for its key.
 type endpoint struct {
 	key      endpointKey
 	number   uint64 // of all endpoints there have been, over restarts too
 	share    *share // its sender's
 	byBytes  int    // its place there
-	attached map[bridge.Channel]*callback
+	attached map[bridge.Channel]*receiver
 	waiting  []*delivery // in their order
 	current  *delivery   // the one that is being delivered; nil: none
 	bytes    int         // of those
@@ -69,7 +69,7 @@ type endpointState struct {
 
 // delivery is one body on its way. But for the last fields it does not change.
 type delivery struct {
-	to      *callback
+	to      *receiver
 	body    []byte // shared, not to be changed
 	hops    uint8  // callbacks the message had been through before
 	id      string // the same in every attempt
@@ -91,15 +91,15 @@ func (d *delivery) report() bool { return d.said.IsZero() }
 
 func (d *delivery) expired(now time.Time) bool { return !d.expires.IsZero() && !now.Before(d.expires) }
 
-// callback is the member that a callback's attachment is for, or whoever gets
-// a delivery report.
-type callback struct {
+// receiver is the member that a callback's attachment is for, or whoever gets a
+// delivery report.
+type receiver struct {
 	key     endpointKey
 	channel bridge.Channel
 	ended   chan struct{} // closed when the attachment has; nil: never
 }
 
-func (c *callback) hasEnded() bool {
+func (c *receiver) hasEnded() bool {
 	select {
 	case <-c.ended:
 		return true
@@ -109,7 +109,7 @@ func (c *callback) hasEnded() bool {
 }
 
 // hasRoom reports whether its own queue takes a delivery more.
-func (e *endpoint) hasRoom(d *delivery, opts CallbackOptions) bool {
+func (e *endpoint) hasRoom(d *delivery, opts Options) bool {
 	return len(e.waiting) == 0 || len(e.waiting) < opts.Queue && e.bytes+d.size() <= opts.Bytes
 }
 
@@ -153,7 +153,7 @@ func (e *endpoint) discard(f func(*delivery) bool) int {
 
 // keepFailed keeps a delivery that was given up, to be replayed by hand. The
 // oldest make room.
-func (e *endpoint) keepFailed(d *delivery, why string, opts CallbackOptions) {
+func (e *endpoint) keepFailed(d *delivery, why string, opts Options) {
 	d.why = why
 	d.changes++
 	e.restoreFailed(d)

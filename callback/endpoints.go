@@ -1,6 +1,7 @@
-package http
+package callback
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,34 +15,54 @@ import (
 	"watchtower/history"
 )
 
-// joinCallback makes a URL the callback of channels, and gives it what was missed.
-// It returns once the membership is on disk.
-func (s *Server) joinCallback(j join, address string) error {
-	attach := func(c bridge.Channel) *bridge.Attachment {
-		a := s.callbacks.attachment(j.sender, c, address, j.noEcho)
-		a.Replays = j.since != nil
+// Join is a wish: that a URL is the callback of a sender on channels.
+type Join struct {
+	Sender   *bridge.Sender
+	Channels []bridge.Channel // ascending, each once
+	URL      string
+	NoEcho   bool           // the sender's own broadcasts are not for it
+	Since    *history.Since // nil: only what comes from now on
+}
+
+// Join makes a URL the callback of channels, and gives it what was missed. It returns
+// its secret once the membership is on disk, and whether it is told to somebody who
+// proves nothing: the sender had no callback with this URL before.
+func (c *Service) Join(ctx context.Context, j Join) (secret string, fresh bool, err error) {
+	if err := c.CheckURL(ctx, j.URL); err != nil {
+		return "", false, err
+	}
+	if err := c.room(j.Sender, j.URL); err != nil {
+		return "", false, err
+	}
+	fresh = !c.known(j.Sender, j.URL)
+	attach := func(ch bridge.Channel) *bridge.Attachment {
+		a := c.attachment(j.Sender, ch, j.URL, j.NoEcho)
+		a.Replays = j.Since != nil
 		return a
 	}
 	var wait func() error
-	err := s.history.Join(func(now history.Moment) (err error) {
-		wait, err = s.hub.JoinCallback(j.sender, j.channels, address, j.noEcho, j.since != nil, attach)
-		if err == nil && j.since != nil {
-			s.callbacks.catchUp(endpointKey{j.sender, address}, now.Missed(*j.since, j.channels, j.sender, j.noEcho))
+	err = c.past.Join(func(now history.Moment) (err error) {
+		wait, err = c.hub.JoinCallback(j.Sender, j.Channels, j.URL, j.NoEcho, j.Since != nil, attach)
+		if err == nil && j.Since != nil {
+			c.catchUp(endpointKey{j.Sender, j.URL}, now.Missed(*j.Since, j.Channels, j.Sender, j.NoEcho))
 		}
 		return err
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		err = wait()
 	}
-	return wait()
+	if err != nil {
+		return "", false, err
+	}
+	return c.secret(j.Sender, j.URL), fresh, nil
 }
 
 // catchUp queues what a callback has missed and does not wait already: first the
 // gaps, then the messages. Of what does not fit into its queue the oldest is
 // dropped and counted, and leaves a gap.
-func (c *callbacks) catchUp(key endpointKey, missed history.Missed) {
+func (c *Service) catchUp(key endpointKey, missed history.Missed) {
 	c.mu.Lock()
-	waits, attached := map[string]bool{}, map[bridge.Channel]*callback{}
+	waits, attached := map[string]bool{}, map[bridge.Channel]*receiver{}
 	room, bytes := c.opts.Queue, c.opts.Bytes
 	if e := c.endpoints[key]; e != nil {
 		for _, d := range e.waiting {
@@ -57,7 +78,7 @@ func (c *callbacks) catchUp(key endpointKey, missed history.Missed) {
 	var fit []*delivery // the newest first
 	gaps := missed.Gaps
 	for _, m := range slices.Backward(missed.Messages) {
-		d := deliveryOf(m, line.Encode(m))
+		d := deliveryOf(m, bodyOf(m))
 		to := attached[m.Channel]
 		if to == nil || waits[d.id] { // nil: left meanwhile
 			continue
@@ -70,9 +91,10 @@ func (c *callbacks) catchUp(key endpointKey, missed history.Missed) {
 		fit = append(fit, d)
 	}
 	now := c.now()
-	for _, ch := range sorted(gaps) {
+	slices.Sort(gaps)
+	for _, ch := range slices.Compact(gaps) {
 		if to := attached[ch]; to != nil {
-			c.put(to, &delivery{body: appendGap(nil, ch), id: fmt.Sprintf("gap-%s-%d", ulid.Make(), ch), channel: ch, said: now})
+			c.put(to, &delivery{body: line.AppendGap(nil, ch), id: fmt.Sprintf("gap-%s-%d", ulid.Make(), ch), channel: ch, said: now})
 		}
 	}
 	for _, d := range slices.Backward(fit) {
@@ -80,14 +102,17 @@ func (c *callbacks) catchUp(key endpointKey, missed history.Missed) {
 	}
 }
 
-// deliveryOf is a message on its way, as a line.
-func deliveryOf(m *bridge.Message, text []byte) *delivery {
-	return &delivery{body: text[:len(text)-1], hops: m.Hops, id: webhookIDOf(m), channel: m.Channel, expires: m.Expires, said: m.Time}
+// bodyOf is a message as it is posted.
+func bodyOf(m *bridge.Message) []byte { return line.Append(make([]byte, 0, line.Size(m)), m) }
+
+// deliveryOf is a message on its way.
+func deliveryOf(m *bridge.Message, body []byte) *delivery {
+	return &delivery{body: body, hops: m.Hops, id: webhookIDOf(m), channel: m.Channel, expires: m.Expires, said: m.Time}
 }
 
 // attachment makes a callback for one channel. It is called with the hub's lock.
-func (c *callbacks) attachment(s *bridge.Sender, ch bridge.Channel, url string, noEcho bool) *bridge.Attachment {
-	to := &callback{key: endpointKey{s, url}, channel: ch, ended: make(chan struct{})}
+func (c *Service) attachment(s *bridge.Sender, ch bridge.Channel, url string, noEcho bool) *bridge.Attachment {
+	to := &receiver{key: endpointKey{s, url}, channel: ch, ended: make(chan struct{})}
 	c.mu.Lock()
 	e := c.endpoints[to.key]
 	if e == nil {
@@ -109,14 +134,14 @@ func (c *callbacks) attachment(s *bridge.Sender, ch bridge.Channel, url string, 
 
 // room reports whether a sender may have a callback with this URL: it has one, or
 // not too many, or one that is not attached any more and can make room.
-func (c *callbacks) room(s *bridge.Sender, url string) error {
+func (c *Service) room(s *bridge.Sender, url string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e := c.endpoints[endpointKey{s, url}]; e != nil && e.shown() {
 		return nil
 	}
 	if n, oldest := c.shownLocked(s); n >= c.opts.PerSender && oldest == nil {
-		return fault(tooManyCallbacks, "callback_url", "%d has callbacks to %d URLs, and may have no more (limits.sender_callbacks): leave some channels first", s.ID(), n)
+		return fault(TooMany, "callback_url", "%d has callbacks to %d URLs, and may have no more (limits.sender_callbacks): leave some channels first", s.ID(), n)
 	}
 	return nil
 }
@@ -127,7 +152,7 @@ const secretsKept = 1000
 
 // makeRoomLocked forgets the callback that makes room for another one, and
 // rotated secrets that are too many.
-func (c *callbacks) makeRoomLocked(s *bridge.Sender) {
+func (c *Service) makeRoomLocked(s *bridge.Sender) {
 	if n, oldest := c.shownLocked(s); n >= c.opts.PerSender && oldest != nil {
 		c.forgetLocked(oldest)
 	}
@@ -147,7 +172,7 @@ func (c *callbacks) makeRoomLocked(s *bridge.Sender) {
 
 // shownLocked counts a sender's callbacks, and finds the oldest of those that are
 // not attached any more.
-func (c *callbacks) shownLocked(s *bridge.Sender) (n int, oldest *endpoint) {
+func (c *Service) shownLocked(s *bridge.Sender) (n int, oldest *endpoint) {
 	for _, e := range c.shares.endpoints(s) {
 		if !e.shown() {
 			continue
@@ -161,7 +186,7 @@ func (c *callbacks) shownLocked(s *bridge.Sender) (n int, oldest *endpoint) {
 }
 
 // reportsLocked counts the endpoints that a sender has for delivery reports alone.
-func (c *callbacks) reportsLocked(s *bridge.Sender) (n int) {
+func (c *Service) reportsLocked(s *bridge.Sender) (n int) {
 	for _, e := range c.shares.endpoints(s) {
 		if !e.listed {
 			n++
@@ -170,9 +195,9 @@ func (c *callbacks) reportsLocked(s *bridge.Sender) (n int) {
 	return n
 }
 
-func (c *callbacks) newEndpointLocked(key endpointKey) *endpoint {
+func (c *Service) newEndpointLocked(key endpointKey) *endpoint {
 	c.numbers++
-	e := &endpoint{key: key, number: c.numbers, attached: map[bridge.Channel]*callback{}, saved: map[uint64]uint64{}}
+	e := &endpoint{key: key, number: c.numbers, attached: map[bridge.Channel]*receiver{}, saved: map[uint64]uint64{}}
 	c.endpoints[key] = e
 	c.shares.add(e)
 	return e
@@ -181,7 +206,7 @@ func (c *callbacks) newEndpointLocked(key endpointKey) *endpoint {
 // end takes a callback off its channel, and discards what waits for it. What
 // failed stays where the callback was disabled: it can be replayed when it is
 // joined again.
-func (c *callbacks) end(to *callback) {
+func (c *Service) end(to *receiver) {
 	close(to.ended)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -205,7 +230,7 @@ func (c *callbacks) end(to *callback) {
 }
 
 // forgetIdleLocked forgets an endpoint of which there is nothing more to know.
-func (c *callbacks) forgetIdleLocked(e *endpoint) {
+func (c *Service) forgetIdleLocked(e *endpoint) {
 	known := len(e.attached) > 0 || e.phase != idle || len(e.waiting)+len(e.failed) > 0
 	if e.listed && (e.state.Secret > 0 || e.state.Known || e.disabled()) {
 		known = true // until the sender is forgotten: see sweep
@@ -215,7 +240,7 @@ func (c *callbacks) forgetIdleLocked(e *endpoint) {
 	}
 }
 
-func (c *callbacks) forgetLocked(e *endpoint) {
+func (c *Service) forgetLocked(e *endpoint) {
 	e.discard(func(*delivery) bool { return true })
 	e.takeFailed(func(*delivery) bool { return true })
 	delete(c.endpoints, e.key)
@@ -223,14 +248,14 @@ func (c *callbacks) forgetLocked(e *endpoint) {
 	c.changedLocked(e)
 }
 
-func (c *callbacks) changedLocked(e *endpoint) {
+func (c *Service) changedLocked(e *endpoint) {
 	if c.keeper != nil && e.listed {
 		c.keeper.noteLocked(e)
 	}
 }
 
 // sweep forgets endpoints whose senders were forgotten.
-func (c *callbacks) sweep() {
+func (c *Service) sweep() {
 	var unused []*endpoint
 	c.mu.Lock()
 	for _, e := range c.endpoints {
@@ -252,7 +277,7 @@ func (c *callbacks) sweep() {
 }
 
 // restore attaches the callbacks that the hub remembers, with what waited.
-func (c *callbacks) restore() error {
+func (c *Service) restore() error {
 	c.hub.RestoreCallbacks(func(s *bridge.Sender, m bridge.CallbackMembership) {
 		// Not JoinCallback: that would write what was just read, one by one.
 		a := c.attachment(s, m.Channel, m.URL, m.NoEcho)

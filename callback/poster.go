@@ -1,4 +1,4 @@
-package http
+package callback
 
 import (
 	"bytes"
@@ -36,7 +36,7 @@ type poster struct {
 	conns     sync.WaitGroup // dials in progress and connections open
 }
 
-func newPoster(opts CallbackOptions, policy *addressPolicy) *poster {
+func newPoster(opts Options, policy *policy) *poster {
 	p := &poster{timeout: opts.Timeout}
 	p.transport = &nethttp.Transport{
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -114,10 +114,10 @@ func (p *poster) post(ctx context.Context, d *delivery, secrets [][]byte) error 
 	if err != nil {
 		return err
 	}
-	req.Header.Set("Content-Type", typeJSON)
+	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "watchtower")
 	sign(req.Header, d, secrets, time.Now())
-	req.Header.Set(hopsHeader, strconv.Itoa(int(d.hops)+1))
+	req.Header.Set(HopsHeader, strconv.Itoa(int(d.hops)+1))
 	resp, err := p.client.Do(req)
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package http
+package callback
 
 import (
 	"cmp"
@@ -12,7 +12,7 @@ import (
 // turns say which endpoint may make an attempt. The sender with the fewest
 // attempts in progress comes first; of those with as many, the most urgent; then who
 // has waited longest. The last tenth is for senders that have none in progress.
-// Guarded by callbacks.mu.
+// Guarded by Service.mu.
 type turns struct {
 	most  int
 	going map[*attempt]struct{}
@@ -183,7 +183,7 @@ func (t *turns) makeRoom(now time.Time) {
 
 // goOnLocked begins what has its turn, and looks again in a while if somebody has
 // to wait for it.
-func (c *callbacks) goOnLocked() {
+func (c *Service) goOnLocked() {
 	for e := c.turns.next(); e != nil; e = c.turns.next() {
 		if c.overLocked(e) {
 			c.nextLocked(e)
@@ -196,7 +196,7 @@ func (c *callbacks) goOnLocked() {
 	}
 }
 
-func (c *callbacks) makeRoom() {
+func (c *Service) makeRoom() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.turns.timer = nil
@@ -205,7 +205,7 @@ func (c *callbacks) makeRoom() {
 }
 
 // overLocked drops the delivery at hand if nobody is to have it any more.
-func (c *callbacks) overLocked(e *endpoint) bool {
+func (c *Service) overLocked(e *endpoint) bool {
 	d := e.current
 	switch {
 	case d.to.hasEnded():
@@ -221,7 +221,7 @@ func (c *callbacks) overLocked(e *endpoint) bool {
 }
 
 // beginLocked makes an attempt in a goroutine.
-func (c *callbacks) beginLocked(e *endpoint) {
+func (c *Service) beginLocked(e *endpoint) {
 	a := &attempt{e: e, d: e.current, secrets: c.secretsLocked(e), began: time.Now()}
 	a.ctx, a.cancel = context.WithCancel(c.ctx)
 	e.phase, e.attempt = posting, a

@@ -1,4 +1,4 @@
-package http
+package callback
 
 import (
 	"context"
@@ -17,9 +17,9 @@ import (
 	"watchtower/bridge"
 )
 
-// addressPolicy says where callbacks may go. The same one judges a URL at the
+// policy says where callbacks may go. The same one judges a URL at the
 // join and every address at the dial, since a name may have moved in between.
-type addressPolicy struct {
+type policy struct {
 	allowed    atomic.Pointer[allowList]
 	publicOnly bool
 	own        func() []netip.AddrPort
@@ -28,8 +28,8 @@ type addressPolicy struct {
 	urlBytes   int
 }
 
-func newAddressPolicy(opts CallbackOptions) (*addressPolicy, error) {
-	p := &addressPolicy{
+func newPolicy(opts Options) (*policy, error) {
+	p := &policy{
 		publicOnly: opts.PublicOnly,
 		own:        opts.Own,
 		resolver:   opts.Resolver,
@@ -69,19 +69,19 @@ func newAllowList(entries []string) (*allowList, error) {
 	return l, nil
 }
 
-// AllowCallbacks puts another list of hosts, addresses and CIDRs in force that
-// callbacks may reach besides (CallbackOptions.Allow). An error says what is wrong
-// with it; then nothing changes.
-func (s *Server) AllowCallbacks(entries []string) error {
+// Allow puts another list of hosts, addresses and CIDRs in force that callbacks may
+// reach besides (Options.Allow). An error says what is wrong with it; then nothing
+// changes.
+func (c *Service) Allow(entries []string) error {
 	allowed, err := newAllowList(entries)
 	if err != nil {
 		return err
 	}
-	s.policy.allowed.Store(allowed)
+	c.policy.allowed.Store(allowed)
 	return nil
 }
 
-func (p *addressPolicy) openHost(host string) bool {
+func (p *policy) openHost(host string) bool {
 	_, open := p.allowed.Load().hosts[hostKey(host)]
 	return open
 }
@@ -89,10 +89,13 @@ func (p *addressPolicy) openHost(host string) bool {
 // hostKey is what equal host names have in common.
 func hostKey(host string) string { return strings.TrimSuffix(strings.ToLower(host), ".") }
 
+// CheckURL reports why a URL is refused for deliveries, if it is.
+func (c *Service) CheckURL(ctx context.Context, url string) error { return c.policy.checkURL(ctx, url) }
+
 // checkURL reports why a callback URL is refused, if it is. It resolves the
 // host's name: one address that is open is enough, since the dial takes no
 // other.
-func (p *addressPolicy) checkURL(ctx context.Context, text string) error {
+func (p *policy) checkURL(ctx context.Context, text string) error {
 	u, port, err := p.parseURL(text)
 	if err != nil {
 		return err
@@ -108,7 +111,7 @@ func (p *addressPolicy) checkURL(ctx context.Context, text string) error {
 	defer cancel()
 	addrs, err := p.resolver.LookupNetIP(ctx, "ip", host)
 	if err != nil || len(addrs) == 0 {
-		return fault(invalidCallbackURL, "callback_url", "the host %q has no address: check its name, or give its IP address", shorten(host))
+		return fault(InvalidURL, "callback_url", "the host %q has no address: check its name, or give its IP address", bridge.Shorten(host))
 	}
 	var refused error
 	for _, a := range addrs {
@@ -123,19 +126,36 @@ func (p *addressPolicy) checkURL(ctx context.Context, text string) error {
 	return refused
 }
 
+// parsePrefix reads a CIDR, or an address as the CIDR of itself alone.
+func parsePrefix(text string) (netip.Prefix, error) {
+	if !strings.Contains(text, "/") {
+		a, err := netip.ParseAddr(text)
+		if err != nil {
+			return netip.Prefix{}, err
+		}
+		a = a.Unmap().WithZone("")
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(text)
+	if err == nil && p.Addr().Is4In6() && p.Bits() >= 96 {
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	return p.Masked(), err
+}
+
 // parseURL checks all of a URL but where it leads.
-func (p *addressPolicy) parseURL(text string) (*url.URL, uint16, error) {
+func (p *policy) parseURL(text string) (*url.URL, uint16, error) {
 	if len(text) > p.urlBytes {
 		return nil, 0, refuseURL("has %d bytes, the limit is %d", len(text), p.urlBytes)
 	}
 	u, err := url.Parse(text)
 	switch {
 	case err != nil || !utf8.ValidString(text):
-		return nil, 0, refuseURL("%q is not a URL: give one such as http://192.168.1.20:9000/messages", shorten(text))
+		return nil, 0, refuseURL("%q is not a URL: give one such as http://192.168.1.20:9000/messages", bridge.Shorten(text))
 	case u.Scheme != "http" && u.Scheme != "https":
-		return nil, 0, refuseURL("%q does not begin with http:// or https://", shorten(text))
+		return nil, 0, refuseURL("%q does not begin with http:// or https://", bridge.Shorten(text))
 	case u.Hostname() == "":
-		return nil, 0, refuseURL("%q has no host", shorten(text))
+		return nil, 0, refuseURL("%q has no host", bridge.Shorten(text))
 	case u.User != nil:
 		// The URL is not repeated: it holds a password.
 		return nil, 0, refuseURL("holds a user name or password: leave it out, and put a secret into the path or query")
@@ -146,18 +166,18 @@ func (p *addressPolicy) parseURL(text string) (*url.URL, uint16, error) {
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || n == 0 {
-		return nil, 0, refuseURL("the port %s is not from 1 to 65535", shorten(port))
+		return nil, 0, refuseURL("the port %s is not from 1 to 65535", bridge.Shorten(port))
 	}
 	return u, uint16(n), nil
 }
 
 func refuseURL(format string, args ...any) *bridge.Error {
-	return fault(invalidCallbackURL, "callback_url", format, args...)
+	return fault(InvalidURL, "callback_url", format, args...)
 }
 
 // dial connects to an address whose host was resolved just now, if the policy
 // leaves it open.
-func (p *addressPolicy) dial(ctx context.Context, network, address string) (net.Conn, error) {
+func (p *policy) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
@@ -173,7 +193,7 @@ func (p *addressPolicy) dial(ctx context.Context, network, address string) (net.
 }
 
 // check reports why an address, to which host was resolved, is closed.
-func (p *addressPolicy) check(host string, ap netip.AddrPort) error {
+func (p *policy) check(host string, ap netip.AddrPort) error {
 	a := ap.Addr().Unmap().WithZone("")
 	if p.openHost(host) || p.opened(a) {
 		return nil
@@ -194,12 +214,12 @@ func (p *addressPolicy) check(host string, ap netip.AddrPort) error {
 	}
 	shown := a.String()
 	if hostKey(host) != shown {
-		shown = fmt.Sprintf("%s (%s)", shorten(host), a)
+		shown = fmt.Sprintf("%s (%s)", bridge.Shorten(host), a)
 	}
 	return refuseURL("%s is %s: to allow it, start the gateway with --allow-callbacks %s (callbacks.allow)", shown, why, a)
 }
 
-func (p *addressPolicy) opened(a netip.Addr) bool {
+func (p *policy) opened(a netip.Addr) bool {
 	for _, prefix := range p.allowed.Load().prefixes {
 		if prefix.Contains(a) {
 			return true
@@ -262,7 +282,7 @@ func ranges(pairs ...string) []closedRange {
 }
 
 // closed says what is wrong with an address, "" if nothing is.
-func (p *addressPolicy) closed(a netip.Addr) string {
+func (p *policy) closed(a netip.Addr) string {
 	for _, r := range alwaysClosed {
 		if r.prefix.Contains(a) {
 			return r.why
@@ -280,7 +300,7 @@ func (p *addressPolicy) closed(a netip.Addr) string {
 }
 
 // isOwn reports whether one of the gateway's listeners is at an address.
-func (p *addressPolicy) isOwn(a netip.Addr, port uint16) bool {
+func (p *policy) isOwn(a netip.Addr, port uint16) bool {
 	for _, own := range p.own() {
 		if own.Port() != port {
 			continue

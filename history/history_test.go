@@ -45,3 +45,10 @@ func TestHistoryCostsTheSameForManyChannels(t *testing.T) {
 	assert.Less(t, cost(40_000, 0), 20*one, "all of them have something kept")
 	assert.Less(t, cost(40_000, 2*time.Hour), 20*one, "none has")
 }
+
+func TestOptionsAreChecked(t *testing.T) {
+	o := DefaultOptions()
+	o.Queue = 0
+	_, err := New(nil, o, nil)
+	assert.ErrorContains(t, err, "Queue")
+}

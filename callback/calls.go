@@ -1,0 +1,184 @@
+package callback
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"watchtower/bridge"
+)
+
+// View is a callback as its sender sees it.
+type View struct {
+	URL          string           `json:"callback_url"`
+	Channels     []bridge.Channel `json:"channels"`
+	State        string           `json:"state"` // ok, failing, disabled
+	Reason       string           `json:"reason,omitempty"`
+	DisabledAt   *time.Time       `json:"disabled_at,omitempty"`
+	FailingSince *time.Time       `json:"failing_since,omitempty"`
+	LastTaken    *time.Time       `json:"last_delivered_at,omitempty"`
+	LastError    *Attempt         `json:"last_error,omitempty"`
+	Waiting      int              `json:"waiting"`
+	Failed       []Failed         `json:"failed"`
+}
+
+// Attempt is one that failed.
+type Attempt struct {
+	Time   time.Time `json:"time"`
+	Detail string    `json:"detail"`
+}
+
+// Failed is a delivery that was given up and can be replayed.
+type Failed struct {
+	ID      string         `json:"id"`
+	Channel bridge.Channel `json:"channel"`
+	Time    time.Time      `json:"time"`
+	Detail  string         `json:"detail"`
+}
+
+// List returns the callbacks of a sender, by their URLs.
+func (c *Service) List(s *bridge.Sender) []View {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	views := []View{}
+	for _, e := range c.shares.endpoints(s) {
+		if e.shown() {
+			views = append(views, e.view())
+		}
+	}
+	slices.SortFunc(views, func(a, b View) int { return cmp.Compare(a.URL, b.URL) })
+	return views
+}
+
+func (e *endpoint) view() View {
+	v := View{
+		URL: e.key.url, Channels: slices.AppendSeq([]bridge.Channel{}, maps.Keys(e.attached)), State: e.status(), Reason: e.state.Reason,
+		DisabledAt: shownTime(e.state.Disabled), FailingSince: shownTime(e.state.FailingSince), LastTaken: shownTime(e.lastTaken),
+		Waiting: len(e.waiting), Failed: []Failed{},
+	}
+	slices.Sort(v.Channels)
+	if e.current != nil {
+		v.Waiting++
+	}
+	if e.state.LastError != "" {
+		v.LastError = &Attempt{e.state.LastErrorAt.UTC(), e.state.LastError}
+	}
+	for _, d := range e.failed {
+		v.Failed = append(v.Failed, Failed{d.id, d.channel, d.said.UTC(), d.why})
+	}
+	return v
+}
+
+func shownTime(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+// TooSoon is a rotation that has to wait.
+type TooSoon struct {
+	Refusal *bridge.Error
+	Wait    time.Duration
+}
+
+func (t TooSoon) Error() string { return t.Refusal.Error() }
+
+// Rotate gives a callback a new secret, and returns it once it is on disk.
+func (c *Service) Rotate(s *bridge.Sender, url string) (secret string, err error) {
+	if err := c.rotate(endpointKey{s, url}); err != nil {
+		return "", err
+	}
+	if c.keeper != nil {
+		if err := c.keeper.save(); err != nil {
+			c.log.WithError(err).Error("callbacks not written: trying again")
+			return "", fault(bridge.StoreFailed, "", "the new secret could not be written to disk: it is in force, and may be lost with a restart")
+		}
+	}
+	return c.secret(s, url), nil
+}
+
+func (c *Service) rotate(key endpointKey) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.endpoints[key]
+	if e == nil || !e.listed {
+		return errNoCallback(key.sender)
+	}
+	if !e.state.rotate(c.now(), c.opts.RotationOverlap) {
+		return TooSoon{
+			fault(bridge.TooManyRequests, "callback_url", "was rotated %d times within callbacks.rotation_overlap (%s), and all these secrets sign still: wait", mostEarlier+1, c.opts.RotationOverlap),
+			c.opts.RotationOverlap,
+		}
+	}
+	c.changedLocked(e)
+	return nil
+}
+
+// errNoCallback does not repeat the URL, which may hold a secret.
+func errNoCallback(s *bridge.Sender) error {
+	return fault(InvalidURL, "callback_url", "is no callback of sender %d: GET /callbacks lists them", s.ID())
+}
+
+// known reports whether a sender has, or had, a callback with this URL.
+func (c *Service) known(s *bridge.Sender, address string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.endpoints[endpointKey{s, address}]
+	return e != nil && e.listed
+}
+
+// secret returns a callback's secret in force as it is shown.
+func (c *Service) secret(s *bridge.Sender, address string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key, rotations := endpointKey{s, address}, uint32(0)
+	if e := c.endpoints[key]; e != nil {
+		rotations = e.state.Secret
+	}
+	return shown(c.signer.secret(key, rotations))
+}
+
+// Replay queues deliveries again that were given up, behind what waits already and in
+// their order: those of ids, or all where that is nil. All or nothing. It returns how
+// many those are.
+func (c *Service) Replay(s *bridge.Sender, url string, ids []string) (int, error) {
+	key := endpointKey{s, url}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.endpoints[key]
+	switch {
+	case e == nil || !e.listed:
+		return 0, errNoCallback(key.sender)
+	case e.disabled():
+		return 0, fault(InvalidURL, "callback_url", "is disabled, because %s: join again first", e.state.Reason)
+	}
+	for i, id := range ids {
+		if !slices.ContainsFunc(e.failed, func(d *delivery) bool { return d.id == id }) {
+			return 0, fault(bridge.InvalidField, fmt.Sprintf("ids[%d]", i), "%q is no failed delivery of this callback: GET /callbacks lists them", bridge.Shorten(id))
+		}
+	}
+	chosen := func(d *delivery) bool {
+		return e.attached[d.channel] != nil && (ids == nil || slices.Contains(ids, d.id))
+	}
+	n := 0
+	for _, d := range e.failed {
+		if chosen(d) {
+			n++
+		}
+	}
+	if len(e.waiting)+n > c.opts.Queue {
+		return 0, fault(bridge.InvalidField, "ids", "%d deliveries and the %d that wait are more than callbacks.queue (%d): replay fewer", n, len(e.waiting), c.opts.Queue)
+	}
+	for _, old := range e.takeFailed(chosen) {
+		again := *old
+		again.to, again.why = e.attached[old.channel], ""
+		e.push(&again)
+	}
+	c.workLocked(e)
+	c.changedLocked(e)
+	return n, nil
+}

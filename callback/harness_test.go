@@ -1,0 +1,109 @@
+package callback_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"github.com/sirupsen/logrus"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"watchtower/bridge"
+	"watchtower/callback"
+	"watchtower/config"
+	"watchtower/history"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// loopback is a bus that brings back what is put on it.
+type loopback struct{ hub *bridge.Hub }
+
+func (b loopback) Protocol() bridge.Protocol            { return callback.Protocol }
+func (b loopback) Publish(m *bridge.Message) error      { return b.hub.Deliver(m) }
+func (b loopback) PublishRetained(string, []byte) error { return nil }
+
+// gateway is a hub with callbacks, and a sender that speaks on channel 5.
+type gateway struct {
+	t        testing.TB
+	hub      *bridge.Hub
+	service  *callback.Service
+	speaker  *bridge.Sender
+	receiver *httptest.Server
+}
+
+// start serves callbacks, whose receiver answers with what take does.
+func start(t testing.TB, take func(path, body string), settings ...func(*history.Options, *callback.Options)) *gateway {
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	hub, err := bridge.New(bridge.Options{
+		Limits: config.Default().Limits, Senders: config.Default().Senders, ListedFor: time.Hour,
+		Tree: bridge.NewTree("watchtower", "test"), Log: log,
+	})
+	require.NoError(t, err)
+	hub.SetBus(loopback{hub})
+	ho, o := history.DefaultOptions(), callback.DefaultOptions()
+	o.Allow = []string{"127.0.0.1"}
+	for _, set := range settings {
+		set(&ho, &o)
+	}
+	past, err := history.New(hub, ho, log)
+	require.NoError(t, err)
+	service, err := callback.New(hub, past, o, log)
+	require.NoError(t, err)
+	g := &gateway{t: t, hub: hub, service: service}
+	g.receiver = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		var b bytes.Buffer
+		_, _ = b.ReadFrom(r.Body)
+		take(r.URL.Path, b.String())
+	}))
+	ctx, cancel := context.WithCancel(context.Background())
+	var serving sync.WaitGroup
+	for _, serve := range []func(context.Context) error{past.Serve, service.Serve} {
+		serving.Go(func() { assert.NoError(t, serve(ctx)) })
+	}
+	t.Cleanup(func() {
+		cancel()
+		serving.Wait()
+		g.receiver.Close()
+	})
+	g.speaker = hub.HoldNew(func() {}).Sender()
+	g.join(g.speaker, "/speaker", "")
+	return g
+}
+
+// join makes a path of the receiver the callback of a sender on channel 5.
+func (g *gateway) join(s *bridge.Sender, path, since string) {
+	g.t.Helper()
+	j := callback.Join{Sender: s, Channels: []bridge.Channel{5}, URL: g.receiver.URL + path}
+	if since != "" {
+		from, ok := history.ParseSince(since)
+		require.True(g.t, ok)
+		j.Since = &from
+	}
+	secret, fresh, err := g.service.Join(context.Background(), j)
+	require.NoError(g.t, err)
+	assert.Contains(g.t, secret, "whsec_")
+	assert.True(g.t, fresh)
+}
+
+func (g *gateway) say(text string, report func(bridge.Report)) ulid.ULID {
+	id, err := g.hub.Publish(g.speaker, bridge.Publication{
+		Channels: []bridge.Channel{5}, Content: bridge.Content{Data: []byte(text), Hint: bridge.Text}, Wait: true, Report: report,
+	})
+	assert.NoError(g.t, err)
+	return id
+}
+
+func eventually(t testing.TB, f func() bool, why string) {
+	t.Helper()
+	require.Eventually(t, f, 30*time.Second, time.Millisecond, why)
+}

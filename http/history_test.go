@@ -344,3 +344,16 @@ func TestSinceAMessageOfAnotherChannel(t *testing.T) {
 	require.Equal(t, 200, g.post("/channels/join/async", obj{"sender": other, "channels": []int{6}, "callback_url": r.URL, "since": at}).status)
 	assert.Equal(t, "after", r.next(t).json(t)["message"])
 }
+
+// Without a history who is here gets what is said all the same.
+func TestWithoutAHistory(t *testing.T) {
+	g := start(t, func(_ *bridge.Options, o *options) { o.History.Messages = 0 })
+	r := receive(t, nil)
+	id, _ := g.register()
+	f := g.follow(fmt.Sprintf("channels=5&sender=%d", id))
+	g.join(id, r.URL, 6)
+	g.say(id, "to the stream", 5)
+	g.say(id, "to the callback", 6)
+	assert.Equal(t, "to the stream", f.next()["message"])
+	assert.Equal(t, "to the callback", r.next(t).json(t)["message"])
+}

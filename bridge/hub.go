@@ -124,6 +124,13 @@ func New(opts Options) (*Hub, error) {
 // SetBus gives the hub its bus, once, before anything is published.
 func (h *Hub) SetBus(b Bus) { h.bus = b }
 
+// LinkQueue is what waits for the fan-out of a protocol as a whole, in messages, and
+// LinkPatience how long a publisher that may wait does so while it is full.
+const (
+	LinkQueue    = 4096
+	LinkPatience = 5 * time.Second
+)
+
 // AddLink makes a protocol's members reachable, once, before its first member.
 // Size is the link's queue in messages; patience bounds how long a publisher
 // that may wait does so while it is full, for all links of a call together.

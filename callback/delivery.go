@@ -206,7 +206,7 @@ func (c *Service) giveUpLocked(e *endpoint, d *delivery) {
 	c.drop(bridge.Failed, 1)
 	e.hold(d, -1)
 	if !d.report() && !d.to.hasEnded() {
-		e.keepFailed(d, e.state.LastError, c.opts)
+		e.keepFailed(d, e.state.LastError, &c.opts)
 	}
 }
 

@@ -109,8 +109,8 @@ func (c *receiver) hasEnded() bool {
 }
 
 // hasRoom reports whether its own queue takes a delivery more.
-func (e *endpoint) hasRoom(d *delivery, opts Options) bool {
-	return len(e.waiting) == 0 || len(e.waiting) < opts.Queue && e.bytes+d.size() <= opts.Bytes
+func (e *endpoint) hasRoom(d *delivery, opts *Options) bool {
+	return len(e.waiting) == 0 || len(e.waiting) < opts.Queue && e.bytes+d.size() <= queueBytes
 }
 
 // held is how many bytes it holds, waiting and kept.
@@ -153,11 +153,11 @@ func (e *endpoint) discard(f func(*delivery) bool) int {
 
 // keepFailed keeps a delivery that was given up, to be replayed by hand. The
 // oldest make room.
-func (e *endpoint) keepFailed(d *delivery, why string, opts Options) {
+func (e *endpoint) keepFailed(d *delivery, why string, opts *Options) {
 	d.why = why
 	d.changes++
 	e.restoreFailed(d)
-	for len(e.failed) > opts.Kept || len(e.failed) > 0 && (e.kept > opts.Bytes || e.share.pool.bytes > opts.forAll()) {
+	for len(e.failed) > opts.Kept || len(e.failed) > 0 && (e.kept > queueBytes || e.share.pool.bytes > opts.forAll()) {
 		e.takeOldestFailed()
 	}
 }

@@ -63,7 +63,7 @@ func (c *Service) Join(ctx context.Context, j Join) (secret string, fresh bool, 
 func (c *Service) catchUp(key endpointKey, missed history.Missed) {
 	c.mu.Lock()
 	waits, attached := map[string]bool{}, map[bridge.Channel]*receiver{}
-	room, bytes := c.opts.Queue, c.opts.Bytes
+	room, bytes := c.opts.Queue, queueBytes
 	if e := c.endpoints[key]; e != nil {
 		for _, d := range e.waiting {
 			waits[d.id] = true
@@ -140,7 +140,7 @@ func (c *Service) room(s *bridge.Sender, url string) error {
 	if e := c.endpoints[endpointKey{s, url}]; e != nil && e.shown() {
 		return nil
 	}
-	if n, oldest := c.shownLocked(s); n >= c.opts.PerSender && oldest == nil {
+	if n, oldest := c.shownLocked(s); n >= c.opts.SenderCallbacks && oldest == nil {
 		return fault(TooMany, "callback_url", "%d has callbacks to %d URLs, and may have no more (limits.sender_callbacks): leave some channels first", s.ID(), n)
 	}
 	return nil
@@ -153,10 +153,10 @@ const secretsKept = 1000
 // makeRoomLocked forgets the callback that makes room for another one, and
 // rotated secrets that are too many.
 func (c *Service) makeRoomLocked(s *bridge.Sender) {
-	if n, oldest := c.shownLocked(s); n >= c.opts.PerSender && oldest != nil {
+	if n, oldest := c.shownLocked(s); n >= c.opts.SenderCallbacks && oldest != nil {
 		c.forgetLocked(oldest)
 	}
-	if len(c.shares.endpoints(s)) < secretsKept+c.opts.PerSender {
+	if len(c.shares.endpoints(s)) < secretsKept+c.opts.SenderCallbacks {
 		return
 	}
 	var oldest *endpoint

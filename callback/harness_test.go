@@ -40,6 +40,12 @@ type gateway struct {
 	receiver *httptest.Server
 }
 
+// options are those of a gateway with nothing configured.
+func options() callback.Options {
+	settings := config.Default()
+	return callback.Options{Callbacks: settings.Callbacks, Limits: settings.Limits, DrainTimeout: settings.ShutdownTimeout / 2}
+}
+
 // start serves callbacks, whose receiver answers with what take does.
 func start(t testing.TB, take func(path, body string), settings ...func(*history.Options, *callback.Options)) *gateway {
 	log := logrus.New()
@@ -50,13 +56,12 @@ func start(t testing.TB, take func(path, body string), settings ...func(*history
 	})
 	require.NoError(t, err)
 	hub.SetBus(loopback{hub})
-	ho, o := history.DefaultOptions(), callback.DefaultOptions()
+	ho, o := history.Options{History: config.Default().History}, options()
 	o.Allow = []string{"127.0.0.1"}
 	for _, set := range settings {
 		set(&ho, &o)
 	}
-	past, err := history.New(hub, ho, log)
-	require.NoError(t, err)
+	past := history.New(hub, ho, log)
 	service, err := callback.New(hub, past, o, log)
 	require.NoError(t, err)
 	g := &gateway{t: t, hub: hub, service: service}

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
-	"time"
 	"unicode/utf8"
 
 	"watchtower/bridge"
@@ -24,8 +23,6 @@ type policy struct {
 	publicOnly bool
 	own        func() []netip.AddrPort
 	resolver   *net.Resolver
-	resolve    time.Duration
-	urlBytes   int
 }
 
 func newPolicy(opts Options) (*policy, error) {
@@ -33,8 +30,6 @@ func newPolicy(opts Options) (*policy, error) {
 		publicOnly: opts.PublicOnly,
 		own:        opts.Own,
 		resolver:   opts.Resolver,
-		resolve:    opts.Resolve,
-		urlBytes:   opts.URLBytes,
 	}
 	if p.own == nil {
 		p.own = func() []netip.AddrPort { return nil }
@@ -107,7 +102,7 @@ func (p *policy) checkURL(ctx context.Context, text string) error {
 	if p.openHost(host) {
 		return nil // also if its name has no address today
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.resolve)
+	ctx, cancel := context.WithTimeout(ctx, resolveFor)
 	defer cancel()
 	addrs, err := p.resolver.LookupNetIP(ctx, "ip", host)
 	if err != nil || len(addrs) == 0 {
@@ -145,8 +140,8 @@ func parsePrefix(text string) (netip.Prefix, error) {
 
 // parseURL checks all of a URL but where it leads.
 func (p *policy) parseURL(text string) (*url.URL, uint16, error) {
-	if len(text) > p.urlBytes {
-		return nil, 0, refuseURL("has %d bytes, the limit is %d", len(text), p.urlBytes)
+	if len(text) > urlBytes {
+		return nil, 0, refuseURL("has %d bytes, the limit is %d", len(text), urlBytes)
 	}
 	u, err := url.Parse(text)
 	switch {

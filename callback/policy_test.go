@@ -9,10 +9,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
+	"watchtower/config"
 )
 
 func testPolicy(t *testing.T, change func(*Options)) *policy {
-	o := DefaultOptions()
+	o := Options{Callbacks: config.Default().Callbacks}
 	if change != nil {
 		change(&o)
 	}

@@ -57,7 +57,7 @@ func newPoster(opts Options, policy *policy) *poster {
 		},
 		TLSHandshakeTimeout:    opts.Timeout,
 		DisableCompression:     true,
-		MaxIdleConns:           opts.MaxIdle,
+		MaxIdleConns:           idleMost,
 		MaxIdleConnsPerHost:    4,
 		IdleConnTimeout:        keptFor,
 		MaxResponseHeaderBytes: answerHeaderBytes,

@@ -71,9 +71,6 @@ func (o outcome) String() string {
 // New returns a service that follows the history, and attaches the callbacks that the
 // hub remembers. An error says which option is wrong.
 func New(hub *bridge.Hub, past *history.History, opts Options, log *logrus.Logger) (*Service, error) {
-	if err := opts.validate(); err != nil {
-		return nil, err
-	}
 	policy, err := newPolicy(opts)
 	if err != nil {
 		return nil, err
@@ -84,7 +81,7 @@ func New(hub *bridge.Hub, past *history.History, opts Options, log *logrus.Logge
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	if opts.Store != nil {
-		c.keeper = newKeeper(c, opts.Store, opts.SaveEvery)
+		c.keeper = newKeeper(c, opts.Store, opts.SaveInterval)
 	}
 	past.Follow(Protocol, fanOut{c})
 	return c, c.restore()
@@ -152,7 +149,7 @@ func (c *Service) put(to *receiver, d *delivery) bool {
 	defer c.mu.Unlock()
 	d.to = to
 	e := c.endpoints[to.key]
-	if e == nil && c.reportsLocked(to.key.sender) < c.opts.PerSender {
+	if e == nil && c.reportsLocked(to.key.sender) < c.opts.SenderCallbacks {
 		e = c.newEndpointLocked(to.key) // for a delivery report
 	}
 	if why, ok := c.takesLocked(e, d); !ok {
@@ -179,10 +176,10 @@ func (c *Service) takesLocked(e *endpoint, d *delivery) (why bridge.Reason, ok b
 	case e == nil:
 		return bridge.QueueFull, false
 	}
-	if !e.hasRoom(d, c.opts) {
+	if !e.hasRoom(d, &c.opts) {
 		now := c.now()
 		c.drop(bridge.Expired, e.discard(func(d *delivery) bool { return d.expired(now) }))
-		if !e.hasRoom(d, c.opts) {
+		if !e.hasRoom(d, &c.opts) {
 			return bridge.QueueFull, false
 		}
 	}

@@ -21,13 +21,7 @@ import (
 func TestOptionsAreChecked(t *testing.T) {
 	hub, err := bridge.New(bridge.Options{})
 	require.NoError(t, err)
-	o := callback.DefaultOptions()
-	o.Queue, o.Retries = 0, -1
-	_, err = callback.New(hub, nil, o, nil)
-	for _, name := range []string{"Queue", "Retries"} {
-		assert.ErrorContains(t, err, name)
-	}
-	o = callback.DefaultOptions()
+	o := options()
 	o.Allow = []string{"http://x/"}
 	_, err = callback.New(hub, nil, o, nil)
 	assert.ErrorContains(t, err, "callbacks.allow")
@@ -100,7 +94,9 @@ func TestADiskThatFailsForLong(t *testing.T) {
 	g := start(t, func(_, body string) {
 		<-slow
 		taken <- body
-	}, func(_ *history.Options, o *callback.Options) { o.Store, o.SaveEvery = brokenDisk{}, time.Millisecond })
+	}, func(_ *history.Options, o *callback.Options) {
+		o.Store, o.SaveInterval = brokenDisk{}, time.Millisecond
+	})
 	for i := range 50 {
 		g.say(fmt.Sprint(i), nil)
 		eventually(t, func() bool { return g.service.PendingRows() > 0 }, "it is to be written")

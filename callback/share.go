@@ -158,7 +158,7 @@ func (c *Service) findRoomLocked(e *endpoint, d *delivery) bool {
 			over = w != e && w.held() > e.held()+more
 		}
 		if !over || !c.letGoLocked(w) {
-			return aside && c.shares.bytes+n <= c.opts.TotalBytes
+			return aside && c.shares.bytes+n <= c.opts.Bytes
 		}
 	}
 	return true

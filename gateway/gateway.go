@@ -173,15 +173,11 @@ func (g *Gateway) assemble() error {
 // assembleWeb puts together what is for the web: the history, callbacks, which go on
 // where nobody may ask for HTTP, and HTTP.
 func (g *Gateway) assembleWeb(secure *tls.Config) (err error) {
-	if g.past, err = history.New(g.hub, g.historyOptions(), g.log); err != nil {
-		return err
-	}
+	g.past = history.New(g.hub, g.historyOptions(), g.log)
 	if g.callbacks, err = callback.New(g.hub, g.past, g.callbackOptions(), g.log); err != nil {
 		return err
 	}
-	if g.web, err = http.New(g.hub, g.past, g.callbacks, g.httpOptions(secure), g.log); err != nil {
-		return err
-	}
+	g.web = http.New(g.hub, g.past, g.callbacks, g.httpOptions(secure), g.log)
 	g.parts = append(g.parts, &part{setting: "history", server: g.past}, &part{setting: "callbacks", server: g.callbacks})
 	web := g.web
 	p := &part{setting: "http", server: web}

@@ -19,13 +19,6 @@ import (
 	"watchtower/udp"
 )
 
-// The queue of a protocol as a whole, in messages, and how long a publisher
-// that may wait does so while it is full.
-const (
-	linkQueue    = 4096
-	linkPatience = 5 * time.Second
-)
-
 // listedFor is how long a channel that everybody has left stays in the list after
 // its last message: as long as it has a history.
 func listedFor(h config.History) time.Duration {
@@ -110,66 +103,34 @@ func brokerUsers(configured map[string]config.User) map[string]mqtt.User {
 
 func (g *Gateway) udpOptions() udp.Options {
 	return udp.Options{
-		UDP: g.cfg.UDP, Wire: g.cfg.Wire, Limits: g.cfg.Limits, LinkQueue: linkQueue, Patience: linkPatience,
+		UDP: g.cfg.UDP, Wire: g.cfg.Wire, Limits: g.cfg.Limits,
 		Gateway: g.id, TCPPort: func() uint16 { return g.tcpPort }, Key: g.deviceKey, Gate: g.gate,
 	}
 }
 
 func (g *Gateway) tcpOptions() tcp.Options {
 	return tcp.Options{
-		TCP: g.cfg.TCP, Wire: g.cfg.Wire, Limits: g.cfg.Limits, LinkQueue: linkQueue, Patience: linkPatience,
+		TCP: g.cfg.TCP, Wire: g.cfg.Wire, Limits: g.cfg.Limits,
 		Gateway: g.id, Key: g.deviceKey, Gate: g.gate, Intake: g.intake,
 	}
 }
 
 func (g *Gateway) historyOptions() history.Options {
-	return history.Options{
-		Messages: g.cfg.History.Messages,
-		Age:      g.cfg.History.Age,
-		Bytes:    g.cfg.History.Bytes,
-		Store:    g.store.Document("history"),
-		Queue:    linkQueue,
-		Patience: linkPatience,
-	}
+	return history.Options{History: g.cfg.History, Store: g.store.Document("history")}
 }
 
 func (g *Gateway) callbackOptions() callback.Options {
-	o := callback.DefaultOptions()
-	o.Allow, o.PublicOnly = g.cfg.Callbacks.Allow, g.cfg.Callbacks.PublicOnly
-	o.Timeout = g.cfg.Callbacks.Timeout
-	o.Retries, o.RetryGap = g.cfg.Callbacks.Retries, g.cfg.Callbacks.RetryGap
-	o.Queue = g.cfg.Callbacks.Queue
-	o.MaxGap, o.Kept = g.cfg.Callbacks.MaxGap, g.cfg.Callbacks.Kept
-	o.DisableAfter, o.RotationOverlap = g.cfg.Callbacks.DisableAfter, g.cfg.Callbacks.RotationOverlap
-	o.Store, o.SaveEvery = g.callbackTable, g.cfg.Callbacks.SaveInterval
-	o.TotalBytes, o.Concurrency = g.cfg.Callbacks.Bytes, g.cfg.Callbacks.Concurrency
-	o.PerSender = g.cfg.Limits.SenderCallbacks
-	o.Own = g.own
-	o.SigningKey = g.signingKey
-	o.DrainTimeout = g.cfg.ShutdownTimeout / 2
-	return o
+	return callback.Options{
+		Callbacks: g.cfg.Callbacks, Limits: g.cfg.Limits, DrainTimeout: g.cfg.ShutdownTimeout / 2,
+		SigningKey: g.signingKey, Store: g.callbackTable, Own: g.own,
+	}
 }
 
 func (g *Gateway) httpOptions(secure *tls.Config) http.Options {
-	o := http.DefaultOptions()
-	o.Listen = g.cfg.HTTP.Listen
-	o.TLSListen, o.TLS = g.cfg.HTTP.TLSListen, secure
-	o.ServeMQTT = g.broker.ServeConn
-	o.CORSOrigins, o.Hosts, o.OwnHost = g.cfg.HTTP.CORSOrigins, g.cfg.HTTP.Hosts, g.ownHost()
-	o.Heartbeat = g.cfg.HTTP.Heartbeat
-	o.MailboxTimeout = g.cfg.HTTP.MailboxTimeout
-	o.StreamQueue = g.cfg.HTTP.StreamQueue
-	o.ReadTimeout, o.WriteTimeout = g.cfg.HTTP.ReadTimeout, g.cfg.HTTP.WriteTimeout
-	o.DrainTimeout = g.cfg.ShutdownTimeout / 2
-	o.TrustedProxies = g.cfg.HTTP.TrustedProxies
-	o.MaxConnections, o.Intake = g.cfg.Limits.HTTPConnections, g.intake
-	o.SenderStreams = g.cfg.Limits.SenderStreams
-	o.Requests.Burst, o.Requests.Every = g.cfg.Limits.SenderRequests, time.Second/time.Duration(g.cfg.Limits.SenderRequests)
-	o.Gate = g.gate
-	if g.cfg.HTTP.Console {
-		o.Operator = g.people
+	return http.Options{
+		HTTP: g.cfg.HTTP, Limits: g.cfg.Limits, DrainTimeout: g.cfg.ShutdownTimeout / 2,
+		TLS: secure, OwnHost: g.ownHost(), Gate: g.gate, Intake: g.intake,
+		ServeMQTT: g.broker.ServeConn, Operator: g.people, Manages: g.people.Manages,
+		Ready: func() error { return errors.Join(g.store.Healthy(), g.state.Healthy()) },
 	}
-	o.Ready = func() error { return errors.Join(g.store.Healthy(), g.state.Healthy()) }
-	o.Manages = g.people.Manages
-	return o
 }

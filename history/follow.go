@@ -28,7 +28,7 @@ type following struct {
 // once for a protocol, before its first member.
 func (h *History) Follow(p bridge.Protocol, f Follower) {
 	if h.link == nil {
-		h.link = h.hub.AddLink(p, h.opts.Queue, h.opts.Patience)
+		h.link = h.hub.AddLink(p, bridge.LinkQueue, bridge.LinkPatience)
 		if h.opts.Messages > 0 {
 			h.link.TakeEverything()
 		}

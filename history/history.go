@@ -18,7 +18,6 @@ package history
 
 import (
 	"container/list"
-	"fmt"
 	"sync"
 	"time"
 
@@ -26,6 +25,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"watchtower/bridge"
+	"watchtower/config"
 )
 
 // History keeps the last messages of each channel. The fan-out adds each message and
@@ -51,30 +51,13 @@ type History struct {
 
 // Options bound what is kept for those who were away. With Messages 0 nothing is.
 type Options struct {
-	Messages int           // of each channel
-	Age      time.Duration // of each message
-	Bytes    int           // of all together
+	config.History
 
 	// Store keeps where the history ended over a stop in good order. Nil: after every
 	// start nobody knows what was said before.
 	Store Store
 
-	Queue    int           // messages that wait for the fan-out to all members
-	Patience time.Duration // how long a publisher that may wait does so while that queue is full
-
 	Clock func() time.Time // nil: time.Now
-}
-
-// DefaultOptions are those of a gateway that nobody configured.
-func DefaultOptions() Options {
-	return Options{Messages: 100, Age: time.Hour, Bytes: 16 << 20, Queue: 4096, Patience: 5 * time.Second}
-}
-
-func (o Options) validate() error {
-	if o.Messages < 0 || o.Messages > 0 && (o.Age <= 0 || o.Bytes <= 0) || o.Queue <= 0 || o.Patience <= 0 {
-		return fmt.Errorf("history: the options are %+v: Messages must not be negative, the rest must be above 0, but for Age and Bytes where there are no Messages", o)
-	}
-	return nil
 }
 
 // past is what is kept of one channel.
@@ -107,10 +90,7 @@ const recordBytes = 300
 const channelsKept = 1 << 14
 
 // New returns a history that goes on where the one before it ended, if that is known.
-func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*History, error) {
-	if err := opts.validate(); err != nil {
-		return nil, err
-	}
+func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *History {
 	if opts.Clock == nil {
 		opts.Clock = time.Now
 	}
@@ -120,7 +100,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*History, error) {
 	if err := h.goOn(); err != nil { // all that it costs is a gap for everybody
 		log.WithError(err).Warn("where the history ended is not known")
 	}
-	return h, nil
+	return h
 }
 
 // addLocked keeps a message, and drops what is over the bounds.

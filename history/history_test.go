@@ -5,9 +5,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
+	"watchtower/config"
 )
 
 // The cost of a message does not depend on how many channels there were, whether
@@ -15,10 +15,9 @@ import (
 func TestHistoryCostsTheSameForManyChannels(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	cost := func(channels int, age time.Duration) time.Duration {
-		o := DefaultOptions()
+		o := Options{History: config.Default().History}
 		o.Bytes, o.Clock = 64<<20, func() time.Time { return now }
-		h, err := New(nil, o, nil)
-		require.NoError(t, err)
+		h := New(nil, o, nil)
 		say := func(c int) {
 			h.addLocked(&bridge.Message{Channel: bridge.Channel(c), Time: now, Data: []byte("x")})
 		}
@@ -44,11 +43,4 @@ func TestHistoryCostsTheSameForManyChannels(t *testing.T) {
 	one := cost(1, 0)
 	assert.Less(t, cost(40_000, 0), 20*one, "all of them have something kept")
 	assert.Less(t, cost(40_000, 2*time.Hour), 20*one, "none has")
-}
-
-func TestOptionsAreChecked(t *testing.T) {
-	o := DefaultOptions()
-	o.Queue = 0
-	_, err := New(nil, o, nil)
-	assert.ErrorContains(t, err, "Queue")
 }

@@ -200,7 +200,7 @@ func TestWhatWaitsSurvivesARestart(t *testing.T) {
 	store, senders := &rows{}, &memory{}
 	with := func(b *bridge.Options, o *options) {
 		b.Store = senders
-		o.Callbacks.Store, o.Callbacks.SaveEvery = store, time.Millisecond
+		o.Callbacks.Store, o.Callbacks.SaveInterval = store, time.Millisecond
 		o.Callbacks.Queue, o.Callbacks.RetryGap, o.DrainTimeout = 5, time.Hour, 10*time.Millisecond
 	}
 	g := start(t, with)
@@ -252,7 +252,7 @@ func TestWhatWaitsSurvivesARestart(t *testing.T) {
 }
 
 func TestURLsOfASenderAreBounded(t *testing.T) {
-	g := start(t, func(_ *bridge.Options, o *options) { o.Callbacks.PerSender = 2 })
+	g := start(t, func(_ *bridge.Options, o *options) { o.Callbacks.SenderCallbacks = 2 })
 	id, token := g.register()
 	join := func(n int) answer {
 		return g.post("/channels/join/async", obj{"sender": id, "channels": []int{n}, "callback_url": fmt.Sprintf("http://127.0.0.1:9/%d", n)})
@@ -278,7 +278,7 @@ func TestRejoiningBetweenTwoWrites(t *testing.T) {
 	store, senders := &rows{}, &memory{}
 	with := func(b *bridge.Options, o *options) {
 		b.Store = senders
-		o.Callbacks.Store, o.Callbacks.SaveEvery, o.Callbacks.RetryGap = store, 20*time.Millisecond, time.Hour
+		o.Callbacks.Store, o.Callbacks.SaveInterval, o.Callbacks.RetryGap = store, 20*time.Millisecond, time.Hour
 	}
 	g := start(t, with)
 	var failing atomic.Bool

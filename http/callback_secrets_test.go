@@ -104,7 +104,7 @@ func TestAnswersAreNotReadOut(t *testing.T) {
 }
 
 func TestARotatedSecretDoesNotComeBack(t *testing.T) {
-	g := start(t, func(_ *bridge.Options, o *options) { o.Callbacks.PerSender = 2 })
+	g := start(t, func(_ *bridge.Options, o *options) { o.Callbacks.SenderCallbacks = 2 })
 	id, token := g.register()
 	join := func(n int) string {
 		a := g.post("/channels/join/async", obj{"sender": id, "channels": []int{n}, "callback_url": fmt.Sprintf("http://127.0.0.1:9/%d", n)}, "Authorization", "Bearer "+token)

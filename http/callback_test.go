@@ -270,7 +270,7 @@ func TestAttemptsAreBounded(t *testing.T) {
 // Somebody whose reports go nowhere takes nothing from the callbacks of others.
 func TestReportsStarveNobody(t *testing.T) {
 	g := start(t, func(_ *bridge.Options, o *options) {
-		o.Callbacks.PerSender, o.Callbacks.RetryGap = 5, time.Hour
+		o.Callbacks.SenderCallbacks, o.Callbacks.RetryGap = 5, time.Hour
 	})
 	r := receive(t, nil)
 	victim, _ := g.register()
@@ -288,7 +288,7 @@ func TestReportsStarveNobody(t *testing.T) {
 
 func TestAllCallbacksTogetherAreBounded(t *testing.T) {
 	g := start(t, func(_ *bridge.Options, o *options) {
-		o.Callbacks.TotalBytes, o.Callbacks.RetryGap = 100_000, time.Hour
+		o.Callbacks.Bytes, o.Callbacks.RetryGap = 100_000, time.Hour
 	})
 	r := receive(t, func(w nethttp.ResponseWriter, _ string) { w.WriteHeader(500) })
 	id, _ := g.register()

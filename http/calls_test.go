@@ -270,31 +270,18 @@ func TestHealthAndMetrics(t *testing.T) {
 	}
 }
 
-func TestOptionsAreChecked(t *testing.T) {
-	hub, err := bridge.New(bridge.Options{})
-	require.NoError(t, err)
-	o := http.DefaultOptions()
-	o.StreamQueue, o.Heartbeat = 0, -1
-	_, err = http.New(hub, nil, nil, o, nil)
-	for _, name := range []string{"StreamQueue", "Heartbeat"} {
-		assert.ErrorContains(t, err, name)
-	}
-}
-
 func TestTakenPortFailsTheStart(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer l.Close()
 	hub, err := bridge.New(bridge.Options{})
 	require.NoError(t, err)
-	o := http.DefaultOptions()
+	o := defaults()
 	o.Listen = l.Addr().String()
-	past, err := history.New(hub, history.DefaultOptions(), nil)
+	past := history.New(hub, o.History, nil)
+	callbacks, err := callback.New(hub, past, o.Callbacks, nil)
 	require.NoError(t, err)
-	callbacks, err := callback.New(hub, past, callback.DefaultOptions(), nil)
-	require.NoError(t, err)
-	s, err := http.New(hub, past, callbacks, o, nil)
-	require.NoError(t, err)
+	s := http.New(hub, past, callbacks, o.Options, nil)
 	assert.ErrorContains(t, s.Listen(), "http.listen "+o.Listen)
 }
 

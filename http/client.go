@@ -151,5 +151,5 @@ func (s *Server) mayAsk(sender *bridge.Sender) error {
 	if s.requests.Take(sender.ID()) {
 		return nil
 	}
-	return fault(bridge.TooManyRequests, "sender", "%d asks too often: at most %d requests a second (limits.sender_requests)", sender.ID(), s.opts.Requests.Burst)
+	return fault(bridge.TooManyRequests, "sender", "%d asks too often: at most %d requests a second (limits.sender_requests)", sender.ID(), s.opts.SenderRequests)
 }

@@ -85,6 +85,17 @@ type options struct {
 	Callbacks callback.Options
 }
 
+// defaults are those of a gateway with nothing configured.
+func defaults() options {
+	settings := config.Default()
+	drain := settings.ShutdownTimeout / 2
+	return options{
+		http.Options{HTTP: settings.HTTP, Limits: settings.Limits, DrainTimeout: drain},
+		history.Options{History: settings.History},
+		callback.Options{Callbacks: settings.Callbacks, Limits: settings.Limits, DrainTimeout: drain},
+	}
+}
+
 type setting func(*bridge.Options, *options)
 
 func start(t testing.TB, settings ...setting) *gateway {
@@ -95,7 +106,7 @@ func start(t testing.TB, settings ...setting) *gateway {
 		SecretKey: secretKey, Limits: config.Default().Limits, Linger: 30 * time.Second, ListedFor: time.Hour,
 		Senders: config.Default().Senders, Tree: bridge.NewTree("watchtower", "test"), Log: log,
 	}
-	o := options{http.DefaultOptions(), history.DefaultOptions(), callback.DefaultOptions()}
+	o := defaults()
 	o.Listen = "127.0.0.1:0"
 	o.Callbacks.Allow = []string{"127.0.0.1"}
 	o.Callbacks.RetryGap = time.Millisecond
@@ -107,12 +118,10 @@ func start(t testing.TB, settings ...setting) *gateway {
 	bus := &loopback{hub: hub}
 	hub.SetBus(bus)
 	o.History.Clock = o.Clock
-	past, err := history.New(hub, o.History, log)
-	require.NoError(t, err)
+	past := history.New(hub, o.History, log)
 	callbacks, err := callback.New(hub, past, o.Callbacks, log)
 	require.NoError(t, err)
-	s, err := http.New(hub, past, callbacks, o.Options, log)
-	require.NoError(t, err)
+	s := http.New(hub, past, callbacks, o.Options, log)
 	require.NoError(t, s.Listen())
 	if o.TLS != nil {
 		require.NoError(t, s.ListenTLS())

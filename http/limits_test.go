@@ -103,7 +103,7 @@ func TestStreamsOfASenderAreBounded(t *testing.T) {
 func TestRequestsOfASenderAreBounded(t *testing.T) {
 	var c clock
 	g := start(t, func(_ *bridge.Options, o *options) {
-		o.Clock, o.Requests.Burst, o.Requests.Every = c.now, 5, 200*time.Millisecond
+		o.Clock, o.SenderRequests = c.now, 5
 	})
 	id, _ := g.register()
 	other, _ := g.register()

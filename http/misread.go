@@ -99,7 +99,7 @@ func (s *Server) misreading(canned []byte) *bridge.Error {
 	case nethttp.StatusExpectationFailed:
 		return fault(expectationFailed, "Expect", "is something else than 100-continue")
 	case nethttp.StatusRequestHeaderFieldsTooLarge:
-		return fault(headerTooLarge, "", "the request line and the header have more than %d bytes", s.opts.HeaderBytes)
+		return fault(headerTooLarge, "", "the request line and the header have more than %d bytes", headerBytes)
 	case nethttp.StatusNotImplemented:
 		return fault(unsupportedCoding, "Transfer-Encoding", "is something else than chunked")
 	case nethttp.StatusHTTPVersionNotSupported:

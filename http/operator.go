@@ -18,7 +18,7 @@ func forOperator(r *nethttp.Request) bool { return strings.HasPrefix(r.URL.Path,
 // guard: no page of another origin is ever let in, and failures close nothing to
 // whoever has a session.
 func (s *Server) withOperator(api nethttp.Handler) nethttp.Handler {
-	if s.opts.Operator == nil {
+	if s.opts.Operator == nil || !s.opts.Console {
 		return api
 	}
 	return nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {

@@ -153,8 +153,8 @@ func (s *Server) channels(from lister) ([]bridge.Channel, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(elements) > s.opts.MaxTargets {
-		return nil, fault(bridge.InvalidChannel, "channels", "names %d, one call takes %d: use several", len(elements), s.opts.MaxTargets)
+	if len(elements) > maxTargets {
+		return nil, fault(bridge.InvalidChannel, "channels", "names %d, one call takes %d: use several", len(elements), maxTargets)
 	}
 	return parseIDs[bridge.Channel](elements, "channels", bridge.InvalidChannel)
 }
@@ -166,8 +166,8 @@ func (s *Server) receivers(from lister, channels int) ([]bridge.SenderID, error)
 	if err != nil {
 		return nil, err
 	}
-	if len(elements)*channels > s.opts.MaxTargets {
-		return nil, fault(bridge.InvalidReceiver, "receivers", "names %d on %d channels, one call takes %d in all: use several", len(elements), channels, s.opts.MaxTargets)
+	if len(elements)*channels > maxTargets {
+		return nil, fault(bridge.InvalidReceiver, "receivers", "names %d on %d channels, one call takes %d in all: use several", len(elements), channels, maxTargets)
 	}
 	if len(elements) == 0 {
 		return nil, fault(bridge.InvalidReceiver, "receivers", "is empty: name at least one")

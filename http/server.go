@@ -1,6 +1,7 @@
 package http
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log"
@@ -52,11 +53,9 @@ type Server struct {
 	ending    bool // no more mailboxes
 }
 
-// New returns a server for hub, which follows the history and manages the callbacks. An error says which option is wrong.
-func New(hub *bridge.Hub, past *history.History, callbacks *callback.Service, opts Options, log *logrus.Logger) (*Server, error) {
-	if err := opts.validate(); err != nil {
-		return nil, err
-	}
+// New returns a server for hub, which follows the history and manages the callbacks.
+func New(hub *bridge.Hub, past *history.History, callbacks *callback.Service, opts Options, log *logrus.Logger) *Server {
+	opts.StreamBytes = cmp.Or(opts.StreamBytes, streamBytes)
 	if opts.Clock == nil {
 		opts.Clock = time.Now
 	}
@@ -70,12 +69,12 @@ func New(hub *bridge.Hub, past *history.History, callbacks *callback.Service, op
 		history:   past,
 		proxies:   newProxies(opts.TrustedProxies),
 		auth:      opts.Gate,
-		requests:  auth.NewLimiter[bridge.SenderID](opts.Requests, opts.Clock),
+		requests:  auth.NewLimiter[bridge.SenderID](opts.requests(), opts.Clock),
 		streams:   newStreams(opts.SenderStreams),
 		callbacks: callbacks,
 		conns:     newConnections(),
 		gate:      newGate(),
-		door:      opts.Intake.Door(Protocol, "limits.http_connections", opts.MaxConnections),
+		door:      opts.Intake.Door(Protocol, "limits.http_connections", opts.HTTPConnections),
 		cors:      newCORS(opts.CORSOrigins),
 		mailboxes: map[*bridge.Sender]*mailbox{},
 		quiet:     make(chan struct{}),
@@ -86,14 +85,14 @@ func New(hub *bridge.Hub, past *history.History, callbacks *callback.Service, op
 	s.server = &nethttp.Server{
 		Handler:                      s.handler,
 		ReadTimeout:                  opts.ReadTimeout,
-		IdleTimeout:                  opts.IdleTimeout,
-		MaxHeaderBytes:               opts.HeaderBytes,
+		IdleTimeout:                  idleTimeout,
+		MaxHeaderBytes:               headerBytes,
 		ConnState:                    s.conns.changed,
 		ConnContext:                  withVisitor,
 		ErrorLog:                     newErrorLog(log),
 		DisableGeneralOptionsHandler: true,
 	}
-	return s, nil
+	return s
 }
 
 // Handler returns the API without a listener. Its streams get messages

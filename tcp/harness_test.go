@@ -42,7 +42,7 @@ type gateway struct {
 func options(listen string) tcp.Options {
 	settings := config.Default()
 	settings.TCP.Listen = listen
-	return tcp.Options{TCP: settings.TCP, Wire: settings.Wire, Limits: settings.Limits, LinkQueue: 1024, Patience: time.Second}
+	return tcp.Options{TCP: settings.TCP, Wire: settings.Wire, Limits: settings.Limits}
 }
 
 func start(t testing.TB, hubOpts bridge.Options, change func(*tcp.Options)) *gateway {

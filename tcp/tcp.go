@@ -37,8 +37,6 @@ type Options struct {
 	config.Wire
 	config.Limits
 
-	LinkQueue  int              // messages that wait in the link
-	Patience   time.Duration    // how long a publisher may be held up by a full link
 	QueueBytes int              // bytes that wait for one connection; 0: 1 MiB
 	Gateway    uint32           // the gateway's number, for W
 	Key        func() frame.Key // the devices' pre-shared key; called at the first registration
@@ -101,7 +99,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *Server {
 		opts:     opts,
 		door:     opts.Intake.Door(Protocol, "limits.tcp_connections", opts.TCPConnections),
 		log:      log.WithField("protocol", Protocol.String()),
-		link:     hub.AddLink(Protocol, opts.LinkQueue, opts.Patience),
+		link:     hub.AddLink(Protocol, bridge.LinkQueue, bridge.LinkPatience),
 		sessions: session.NewRegistrar(hub, Protocol, opts.Key, opts.Gate.Streams(Protocol)),
 		stopping: make(chan struct{}),
 		quiet:    make(chan struct{}),

@@ -38,8 +38,6 @@ type Options struct {
 	config.Wire
 	config.Limits
 
-	LinkQueue  int              // messages that wait in the link
-	Patience   time.Duration    // how long a publisher may be held up by a full link
 	SendBuffer int              // bytes that may wait in the socket, as far as the system allows; 0: 4 MiB
 	Gateway    uint32           // the gateway's number, for W
 	TCPPort    func() uint16    // its TCP port, for W; nil: none
@@ -90,7 +88,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *Server {
 		hub:  hub,
 		opts: opts,
 		log:  log.WithField("protocol", Protocol.String()),
-		link: hub.AddLink(Protocol, opts.LinkQueue, opts.Patience),
+		link: hub.AddLink(Protocol, bridge.LinkQueue, bridge.LinkPatience),
 		table: basic.NewTable(hub, basic.Options{
 			Via:  Protocol,
 			Wire: &opts.Wire, Limits: &opts.Limits, Gateway: opts.Gateway, TCPPort: opts.TCPPort, Source: intake.Of,

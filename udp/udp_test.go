@@ -45,7 +45,7 @@ type gateway struct {
 func options(listen string) udp.Options {
 	settings := config.Default()
 	settings.UDP.Listen = listen
-	return udp.Options{UDP: settings.UDP, Wire: settings.Wire, Limits: settings.Limits, LinkQueue: 1024}
+	return udp.Options{UDP: settings.UDP, Wire: settings.Wire, Limits: settings.Limits}
 }
 
 func start(t testing.TB, hubOpts bridge.Options, change func(*udp.Options)) *gateway {

@@ -47,8 +47,8 @@ func startGateway(t *testing.T, change func(*config.Config)) func(bench.Options)
 	at := g.Listening()
 	run(t, g.Serve)
 	return func(o bench.Options) bench.Options {
-		o.URL, o.SecretKey = "http://"+at.HTTP, key
-		o.UDPAddr, o.TCPAddr, o.MQTTAddr = at.UDP, at.TCP, at.MQTT
+		o.URL, o.SecretKey = "http://"+at.At("http"), key
+		o.UDPAddr, o.TCPAddr, o.MQTTAddr = at.At("udp"), at.At("tcp"), at.At("mqtt")
 		return o
 	}
 }

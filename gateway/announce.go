@@ -22,8 +22,8 @@ const Version = "0.1.0"
 // an earlier run left there would be wrong.
 func (g *Gateway) leaveWord() {
 	files := map[string]string{runningKeyFile: g.secrets.key}
-	if l := g.Listening(); l.HTTP != "" {
-		files[runningURLFile] = "http://" + reachable(l.HTTP) + "\n"
+	if at := g.Listening().At("http"); at != "" {
+		files[runningURLFile] = "http://" + reachable(at) + "\n"
 	}
 	for name, content := range files {
 		if err := writePrivate(filepath.Join(g.cfg.DataDir, name), content); err != nil {
@@ -76,7 +76,7 @@ func (g *Gateway) publishInfo() error {
 		"name":      g.name,
 		"version":   Version,
 		"revision":  revision(),
-		"listeners": g.Listening().byName(),
+		"listeners": g.Listening().byKey(),
 		"channels":  len(g.hub.Directory().Channels()),
 		"names":     names, // of channels, as configured
 		"senders":   senders,

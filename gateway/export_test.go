@@ -4,9 +4,7 @@ import (
 	"errors"
 	"time"
 
-	"watchtower/auth"
 	"watchtower/bridge"
-	"watchtower/intake"
 )
 
 // Hasten shortens the waits of what Home Assistant is told.
@@ -29,9 +27,3 @@ type Rate = rate
 
 // PerMinute is perMinute.
 func (r *rate) PerMinute(count uint64, now time.Time) int { return r.perMinute(count, now) }
-
-// Intake is what bounds strangers and unfinished input.
-func (g *Gateway) Intake() *intake.Intake { return g.intake }
-
-// Gate is where wrong keys and passwords are counted.
-func (g *Gateway) Gate() *auth.Gate { return g.gate }

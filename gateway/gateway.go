@@ -27,18 +27,8 @@ import (
 	"watchtower/mqtt"
 	mqttstore "watchtower/mqtt/store"
 	"watchtower/operator"
-	"watchtower/tcp"
-	"watchtower/udp"
 	"watchtower/wire/frame"
 )
-
-// server is the shape that every bridge has. New starts nothing, its ports bind,
-// Serve returns when every goroutine that it started has ended. Quiesce takes no
-// more requests, while messages still go out.
-type server interface {
-	Serve(ctx context.Context) error
-	Quiesce(ctx context.Context)
-}
 
 // Gateway is the whole program as one object.
 type Gateway struct {
@@ -60,6 +50,8 @@ type Gateway struct {
 	web       *http.Server
 	people    *operator.Service // what operators do
 	certs     *certificates     // nil: no TLS
+	secure    *tls.Config       // likewise
+	more      []Protocol        // besides the gateway's own
 	reloads   *reloads
 	tcpPort   uint16 // for devices that look for the gateway; 0: off
 	pace      homeassistant.Pace
@@ -130,63 +122,16 @@ func (g *Gateway) assemble() error {
 		return fmt.Errorf("data_dir: %w", err)
 	}
 	g.intake = intake.New(g.intakeOptions())
-	var secure *tls.Config
 	if g.cfg.TLS.On() {
 		if g.certs, err = loadCertificates(g.cfg.TLS, g.log); err != nil {
 			return err
 		}
-		secure = g.certs.server()
-	}
-	if g.broker, err = mqtt.New(g.hub, g.mqttOptions(secure), g.log); err != nil {
-		return err
-	}
-	g.hub.SetBus(g.broker)
-	bus := &part{setting: "mqtt", server: g.broker}
-	bus.on(port{name: "MQTT", setting: "mqtt.listen", flag: "mqtt", listen: g.cfg.MQTT.Listen, bind: g.broker.Listen, addr: g.broker.Addr})
-	if secure != nil {
-		bus.on(port{name: "MQTT over TLS", setting: "mqtt.tls_listen", flag: "mqtt-tls-listen", listen: g.cfg.MQTT.TLSListen, bind: g.broker.ListenTLS, addr: g.broker.TLSAddr})
-	}
-	g.parts = append(g.parts, bus)
-	g.house, err = homeassistant.New(g.hub, g.broker, g.store.Document("homeassistant"), g.homeAssistantOptions(), g.log)
-	if err != nil {
-		return fmt.Errorf("data_dir: %w", err)
-	}
-	g.parts = append(g.parts, &part{setting: "homeassistant", server: g.house})
-	if g.cfg.TCP.Listen != "" {
-		s := tcp.New(g.hub, g.tcpOptions(), g.log)
-		p := &part{setting: "tcp", server: s}
-		p.on(port{name: "TCP", setting: "tcp.listen", flag: "tcp", listen: g.cfg.TCP.Listen, bind: s.Listen, addr: s.Addr})
-		g.parts = append(g.parts, p)
-	}
-	if g.cfg.UDP.Listen != "" {
-		s := udp.New(g.hub, g.udpOptions(), g.log)
-		p := &part{setting: "udp", server: s}
-		p.on(port{name: "UDP", setting: "udp.listen", flag: "udp", listen: g.cfg.UDP.Listen, bind: s.Listen, addr: s.Addr})
-		g.parts = append(g.parts, p)
+		g.secure = g.certs.server()
 	}
 	if g.people, err = g.newOperator(); err != nil {
 		return err
 	}
-	return g.assembleWeb(secure)
-}
-
-// assembleWeb puts together what is for the web: the history, callbacks, which go on
-// where nobody may ask for HTTP, and HTTP.
-func (g *Gateway) assembleWeb(secure *tls.Config) (err error) {
-	g.past = history.New(g.hub, g.historyOptions(), g.log)
-	if g.callbacks, err = callback.New(g.hub, g.past, g.callbackOptions(), g.log); err != nil {
-		return err
-	}
-	g.web = http.New(g.hub, g.past, g.callbacks, g.httpOptions(secure), g.log)
-	g.parts = append(g.parts, &part{setting: "history", server: g.past}, &part{setting: "callbacks", server: g.callbacks})
-	web := g.web
-	p := &part{setting: "http", server: web}
-	p.on(port{name: "HTTP", setting: "http.listen", flag: "http", listen: g.cfg.HTTP.Listen, bind: web.Listen, addr: web.Addr})
-	if secure != nil {
-		p.on(port{name: "HTTPS", setting: "http.tls_listen", flag: "http-tls-listen", listen: g.cfg.HTTP.TLSListen, bind: web.ListenTLS, addr: web.TLSAddr})
-	}
-	g.parts = append(g.parts, p)
-	return nil
+	return g.speak()
 }
 
 // identify finds the gateway's id and name, generated once.
@@ -254,14 +199,14 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	for _, p := range g.ready() {
 		parts.Go(func() {
 			if err := p.server.Serve(life); err != nil {
-				failed <- fmt.Errorf("%s: %w", p.setting, err)
+				failed <- fmt.Errorf("%s: %w", p.section, err)
 			}
 		})
 	}
 	err := g.announce()
 	if err == nil && ctx.Err() == nil {
 		event := g.log.WithField("gateway", g.name)
-		for name, at := range g.Listening().byName() {
+		for name, at := range g.Listening().byKey() {
 			event = event.WithField(name, at)
 		}
 		event.Info("serving")

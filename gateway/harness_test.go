@@ -51,7 +51,7 @@ type running struct {
 	t    testing.TB
 	g    *gateway.Gateway
 	cfg  config.Config
-	at   gateway.Listening
+	at   addresses
 	log  *syncBuffer
 	stop func()
 }
@@ -133,7 +133,7 @@ func startWithOptions(t testing.TB, cfg config.Config, options []gateway.Option,
 		f(r.g)
 	}
 	require.NoError(t, r.g.Listen())
-	r.at = r.g.Listening()
+	r.at = addressesOf(r.g)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- r.g.Serve(ctx) }()

@@ -1,36 +1,28 @@
 package gateway
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"syscall"
 	"time"
+
+	"watchtower/config"
 )
 
-// port is one address that a part listens on.
+// port is one that is on.
 type port struct {
-	name, setting, flag string // "MQTT over TLS", "mqtt.tls_listen", "mqtt-tls-listen"
-	listen              string // host:port as configured
-	bind                func() error
-	addr                func() net.Addr
-	bound               bool
+	Port
+	bound bool
 }
 
 // part is one protocol of a gateway, with the ports that are on.
 type part struct {
-	setting string
-	server  server
+	section string
+	server  Server
 	ports   []*port
-}
-
-// on adds a port, unless it is off.
-func (p *part) on(o port) {
-	if o.listen != "" {
-		p.ports = append(p.ports, &o)
-	}
 }
 
 // ready reports whether there is something to serve: a port that is bound, or a
@@ -55,7 +47,7 @@ func (g *Gateway) Listen() error {
 	if err := errors.Join(taken...); err != nil {
 		return err
 	}
-	if a, err := netip.ParseAddrPort(g.Listening().TCP); err == nil {
+	if a, err := netip.ParseAddrPort(g.Listening().At("tcp")); err == nil {
 		g.tcpPort = a.Port()
 	}
 	g.leaveWord()
@@ -69,7 +61,7 @@ const bindPatience = time.Second
 // patientBind binds a port, and tries again while it is in use.
 func patientBind(o *port) error {
 	for began := time.Now(); ; time.Sleep(50 * time.Millisecond) {
-		err := o.bind()
+		err := o.Bind()
 		if !errors.Is(err, syscall.EADDRINUSE) || time.Since(began) > bindPatience {
 			return err
 		}
@@ -86,46 +78,76 @@ func listenError(o *port, err error) error {
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		what = "this machine has no such address"
 	}
+	flag := flagOf(o.Setting)
 	return fmt.Errorf("%s: cannot listen on %s: %s. Move %s with --%s HOST:PORT, or turn it off with --%s \"\"",
-		o.setting, o.listen, what, o.name, o.flag, o.flag)
+		o.Setting, o.Listen, what, o.Name, flag, flag)
 }
 
-// Listening is where each protocol is bound; empty where it is off.
-type Listening struct{ HTTP, HTTPS, UDP, TCP, MQTT, MQTTS string }
+// Bound is where a port is bound.
+type Bound struct {
+	Port
+	Flag    string // of the command line, without dashes; empty: none
+	Address string
+}
+
+// Listening is where the gateway listens, in the order in which people want to know it:
+// what has URLs first.
+type Listening []Bound
 
 // Listening returns the addresses after Listen.
-func (g *Gateway) Listening() Listening {
-	at := map[string]string{}
-	for _, p := range g.parts {
+func (g *Gateway) Listening() (at Listening) {
+	for _, p := range slices.Backward(g.parts) {
 		for _, o := range p.ports {
 			if o.bound {
-				at[o.setting] = o.addr().String()
+				at = append(at, Bound{o.Port, flagOf(o.Setting), o.Addr().String()})
 			}
 		}
 	}
-	return Listening{
-		HTTP: at["http.listen"], HTTPS: at["http.tls_listen"], UDP: at["udp.listen"], TCP: at["tcp.listen"],
-		MQTT: at["mqtt.listen"], MQTTS: at["mqtt.tls_listen"],
-	}
+	slices.SortStableFunc(at, func(a, b Bound) int { return cmp.Compare(order(a), order(b)) })
+	return at
 }
 
-// byName is where each protocol that is on is bound, for logs and for the info topic.
-func (l Listening) byName() map[string]string {
-	all := map[string]string{"http": l.HTTP, "https": l.HTTPS, "udp": l.UDP, "tcp": l.TCP, "mqtt": l.MQTT, "mqtts": l.MQTTS}
-	for name, at := range all {
-		if at == "" {
-			delete(all, name)
+func order(b Bound) int {
+	if b.URL {
+		return 0
+	}
+	return 1
+}
+
+// flagOf is the command line's flag for a setting.
+func flagOf(path string) string {
+	for _, s := range config.Settings() {
+		if s.Path == path {
+			return cmp.Or(s.Alias, s.Flag)
 		}
+	}
+	return ""
+}
+
+// At is where the port with a key is bound; empty if it is off.
+func (l Listening) At(key string) string {
+	for _, b := range l {
+		if b.Key == key {
+			return b.Address
+		}
+	}
+	return ""
+}
+
+// byKey is where each port is bound, for logs and for the info topic.
+func (l Listening) byKey() map[string]string {
+	all := map[string]string{}
+	for _, b := range l {
+		all[b.Key] = b.Address
 	}
 	return all
 }
 
 // own lists the gateway's TCP listeners, which callbacks may not call.
 func (g *Gateway) own() []netip.AddrPort {
-	l := g.Listening()
 	var out []netip.AddrPort
-	for _, s := range []string{l.HTTP, l.HTTPS, l.TCP, l.MQTT, l.MQTTS} {
-		if a, err := netip.ParseAddrPort(s); err == nil {
+	for _, b := range g.Listening() {
+		if a, err := netip.ParseAddrPort(b.Address); err == nil && b.Addr().Network() == "tcp" {
 			out = append(out, a)
 		}
 	}

@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"watchtower/callback"
+	"watchtower/gateway"
 	"watchtower/http"
 	"watchtower/mqtt"
 	"watchtower/tcp"
@@ -16,3 +17,11 @@ var (
 	viaTCP      = tcp.Protocol
 	viaUDP      = udp.Protocol
 )
+
+// addresses is where a gateway listens.
+type addresses struct{ HTTP, HTTPS, UDP, TCP, MQTT, MQTTS string }
+
+func addressesOf(g *gateway.Gateway) addresses {
+	at := g.Listening()
+	return addresses{at.At("http"), at.At("https"), at.At("udp"), at.At("tcp"), at.At("mqtt"), at.At("mqtts")}
+}

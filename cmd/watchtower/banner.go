@@ -60,12 +60,13 @@ func (b banner) write(w io.Writer) error {
 			fmt.Fprintf(&out, "  %-15s %s\n", what, value)
 		}
 	}
-	row("HTTP", withScheme("http://", b.at.HTTP))
-	row("HTTPS", withScheme("https://", b.at.HTTPS))
-	row("MQTT", withScheme("mqtt://", b.at.MQTT))
-	row("MQTT over TLS", withScheme("mqtts://", b.at.MQTTS))
-	row("UDP", withScheme("", b.at.UDP))
-	row("TCP", withScheme("", b.at.TCP))
+	for _, l := range b.at {
+		scheme := ""
+		if l.URL {
+			scheme = l.Key + "://"
+		}
+		row(l.Name, withScheme(scheme, l.Address))
+	}
 	row("listens for", b.audience())
 	row("data directory", b.dataDir)
 	row("secret key", b.keyRow())
@@ -83,9 +84,9 @@ func (b banner) write(w io.Writer) error {
 // them out; nothing if they do not.
 func (b banner) audience() string {
 	var flags []string
-	for _, l := range []struct{ flag, at string }{{"--http", b.at.HTTP}, {"--mqtt", b.at.MQTT}, {"--udp", b.at.UDP}, {"--tcp", b.at.TCP}} {
-		if host, port := reach(l.at); host == "localhost" {
-			flags = append(flags, l.flag+" 127.0.0.1:"+port)
+	for _, l := range b.at {
+		if host, port := reach(l.Address); host == "localhost" && l.Flag != "" {
+			flags = append(flags, "--"+l.Flag+" 127.0.0.1:"+port)
 		}
 	}
 	if len(flags) == 0 {
@@ -124,22 +125,22 @@ func (b banner) adminRow() string {
 // something there. What is off is replaced by what is on.
 func (b banner) try() []string {
 	var commands []string
-	if b.at.MQTT != "" {
+	if b.at.At("mqtt") != "" {
 		commands = append(commands, b.mosquitto("mosquitto_sub", "-v -t "+shellQuote(b.baseTopic+"/channels/5/#")))
-	} else if b.at.HTTP != "" {
+	} else if b.at.At("http") != "" {
 		commands = append(commands, b.client("join")+" 5")
 	}
-	if b.at.HTTP != "" {
+	if b.at.At("http") != "" {
 		return append(commands, b.curl(), b.client("broadcast")+` 5 "hello"`)
 	}
-	if b.at.MQTT != "" {
+	if b.at.At("mqtt") != "" {
 		commands = append(commands, b.mosquitto("mosquitto_pub", "-t "+shellQuote(b.baseTopic+"/channels/5/broadcast")+` -m "hello"`))
 	}
 	return commands
 }
 
 func (b banner) mosquitto(program, what string) string {
-	host, port := reach(b.at.MQTT)
+	host, port := reach(b.at.At("mqtt"))
 	login := ""
 	if b.key != "" {
 		login = ` -u watchtower -P "$(cat ` + b.keyFile() + `)"`
@@ -149,7 +150,7 @@ func (b banner) mosquitto(program, what string) string {
 
 // curl registers, and follows channel 5 by the id that it gets.
 func (b banner) curl() string {
-	base := withScheme("http://", b.at.HTTP)
+	base := withScheme("http://", b.at.At("http"))
 	body := "'{}'"
 	if b.key != "" {
 		read := "cat " + b.keyFile()

@@ -54,7 +54,7 @@ func TestCommandsWorkWhenCopied(t *testing.T) {
 				require.NoError(t, os.WriteFile(filepath.Join(bin, name), []byte(script), 0o700))
 			}
 			b := banner{
-				at: gateway.Listening{HTTP: "[::]:9000", MQTT: "127.0.0.1:1884"}, dataDir: dir, key: key,
+				at: listening("http", "[::]:9000", "mqtt", "127.0.0.1:1884"), dataDir: dir, key: key,
 				baseTopic: "my home's/wt", program: shellQuote(filepath.Join(bin, "my program")),
 			}
 			shell := func(command string) string {
@@ -85,9 +85,18 @@ func TestCommandsWorkWhenCopied(t *testing.T) {
 	}
 }
 
+// listening is a gateway's ports, by key and address.
+func listening(at ...string) (all gateway.Listening) {
+	for i := 0; i < len(at); i += 2 {
+		p := gateway.Port{Key: at[i], Name: strings.ToUpper(at[i]), URL: at[i] == "http" || at[i] == "mqtt"}
+		all = append(all, gateway.Bound{Port: p, Flag: at[i], Address: at[i+1]})
+	}
+	return all
+}
+
 func TestBanner(t *testing.T) {
 	b := banner{
-		at:   gateway.Listening{HTTP: "[::]:8080", UDP: "192.168.1.5:3033", TCP: "[::1]:3033", MQTT: "0.0.0.0:1883"},
+		at:   listening("http", "[::]:8080", "mqtt", "0.0.0.0:1883", "udp", "192.168.1.5:3033", "tcp", "[::1]:3033"),
 		name: "attic", dataDir: "/d", key: "abc", generated: true, admin: "xyz", adminNew: true, baseTopic: "watchtower", program: "watchtower", findsDir: true,
 	}
 	var out bytes.Buffer
@@ -126,12 +135,12 @@ func TestKeyIsShownOnlyWhenItIsNew(t *testing.T) {
 func TestWhatIsOffIsReplaced(t *testing.T) {
 	b := banner{dataDir: "/d", baseTopic: "w", program: "watchtower", findsDir: true}
 	assert.Empty(t, b.try())
-	b.at.MQTT = "[::]:1883"
+	b.at = listening("mqtt", "[::]:1883")
 	assert.Equal(t, []string{
 		"mosquitto_sub -h localhost -p 1883 -v -t 'w/channels/5/#'",
 		`mosquitto_pub -h localhost -p 1883 -t w/channels/5/broadcast -m "hello"`,
 	}, b.try())
-	b.at = gateway.Listening{HTTP: "[::]:80"}
+	b.at = listening("http", "[::]:80")
 	try := b.try()
 	require.Len(t, try, 3)
 	assert.Equal(t, "watchtower join 5", try[0])

@@ -1,0 +1,155 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"github.com/sirupsen/logrus"
+
+	"watchtower/auth"
+	"watchtower/callback"
+	"watchtower/config"
+	"watchtower/history"
+	"watchtower/homeassistant"
+	"watchtower/http"
+	"watchtower/intake"
+	"watchtower/mqtt"
+	"watchtower/tcp"
+	"watchtower/udp"
+)
+
+// Server is the shape that every protocol has. New starts nothing, its ports bind,
+// Serve returns when every goroutine that it started has ended. Quiesce takes no
+// more requests, while messages still go out.
+type Server interface {
+	Serve(ctx context.Context) error
+	Quiesce(ctx context.Context)
+}
+
+// Port is one address that a protocol listens on.
+type Port struct {
+	Key     string // in logs and the info topic: mqtts
+	Name    string // for people: MQTT over TLS
+	URL     bool   // its address is shown as KEY://HOST:PORT
+	Setting string // mqtt.tls_listen
+	Listen  string // host:port as configured; empty: off
+	Bind    func() error
+	Addr    func() net.Addr // once it is bound
+}
+
+// Protocol is one that the gateway speaks. docs/ARCHITECTURE.md has the recipe.
+type Protocol struct {
+	Section string // of the configuration
+	// New makes the server and its ports. A nil server: it is off.
+	New func(*Gateway) (Server, []Port, error)
+}
+
+// protocols is what the gateway speaks: a line each, in the order in which they start.
+// The first is the bus.
+func protocols() []Protocol {
+	return []Protocol{
+		{"mqtt", newMQTT},
+		{"homeassistant", newHomeAssistant},
+		{"tcp", newTCP},
+		{"udp", newUDP},
+		{"history", newHistory},
+		{"callbacks", newCallbacks},
+		{"http", newHTTP},
+	}
+}
+
+// Speaking has a gateway speak one more protocol.
+func Speaking(p Protocol) Option { return func(g *Gateway) { g.more = append(g.more, p) } }
+
+// What a protocol is made of, besides the hub.
+
+// Config returns the configuration.
+func (g *Gateway) Config() config.Config { return g.cfg }
+
+// Gate returns the gate at which keys are shown.
+func (g *Gateway) Gate() *auth.Gate { return g.gate }
+
+// Intake returns the bounds on strangers.
+func (g *Gateway) Intake() *intake.Intake { return g.intake }
+
+// Log returns the gateway's log.
+func (g *Gateway) Log() *logrus.Logger { return g.log }
+
+// speak makes the protocols.
+func (g *Gateway) speak() error {
+	for _, p := range append(protocols(), g.more...) {
+		server, ports, err := p.New(g)
+		if err != nil {
+			return err
+		}
+		if server == nil {
+			continue
+		}
+		made := &part{section: p.Section, server: server}
+		for _, o := range ports {
+			if o.Listen != "" {
+				made.ports = append(made.ports, &port{Port: o})
+			}
+		}
+		g.parts = append(g.parts, made)
+	}
+	return nil
+}
+
+func newMQTT(g *Gateway) (_ Server, _ []Port, err error) {
+	if g.broker, err = mqtt.New(g.hub, g.mqttOptions(g.secure), g.log); err != nil {
+		return nil, nil, err
+	}
+	g.hub.SetBus(g.broker)
+	ports := []Port{{"mqtt", "MQTT", true, "mqtt.listen", g.cfg.MQTT.Listen, g.broker.Listen, g.broker.Addr}}
+	if g.secure != nil {
+		ports = append(ports, Port{"mqtts", "MQTT over TLS", true, "mqtt.tls_listen", g.cfg.MQTT.TLSListen, g.broker.ListenTLS, g.broker.TLSAddr})
+	}
+	return g.broker, ports, nil
+}
+
+func newHomeAssistant(g *Gateway) (_ Server, _ []Port, err error) {
+	g.house, err = homeassistant.New(g.hub, g.broker, g.store.Document("homeassistant"), g.homeAssistantOptions(), g.log)
+	if err != nil {
+		return nil, nil, fmt.Errorf("data_dir: %w", err)
+	}
+	return g.house, nil, nil
+}
+
+func newTCP(g *Gateway) (Server, []Port, error) {
+	if g.cfg.TCP.Listen == "" {
+		return nil, nil, nil
+	}
+	s := tcp.New(g.hub, g.tcpOptions(), g.log)
+	return s, []Port{{"tcp", "TCP", false, "tcp.listen", g.cfg.TCP.Listen, s.Listen, s.Addr}}, nil
+}
+
+func newUDP(g *Gateway) (Server, []Port, error) {
+	if g.cfg.UDP.Listen == "" {
+		return nil, nil, nil
+	}
+	s := udp.New(g.hub, g.udpOptions(), g.log)
+	return s, []Port{{"udp", "UDP", false, "udp.listen", g.cfg.UDP.Listen, s.Listen, s.Addr}}, nil
+}
+
+func newHistory(g *Gateway) (Server, []Port, error) {
+	g.past = history.New(g.hub, g.historyOptions(), g.log)
+	return g.past, nil, nil
+}
+
+func newCallbacks(g *Gateway) (_ Server, _ []Port, err error) {
+	if g.callbacks, err = callback.New(g.hub, g.past, g.callbackOptions(), g.log); err != nil {
+		return nil, nil, err
+	}
+	return g.callbacks, nil, nil
+}
+
+func newHTTP(g *Gateway) (Server, []Port, error) {
+	g.web = http.New(g.hub, g.past, g.callbacks, g.httpOptions(g.secure), g.log)
+	ports := []Port{{"http", "HTTP", true, "http.listen", g.cfg.HTTP.Listen, g.web.Listen, g.web.Addr}}
+	if g.secure != nil {
+		ports = append(ports, Port{"https", "HTTPS", true, "http.tls_listen", g.cfg.HTTP.TLSListen, g.web.ListenTLS, g.web.TLSAddr})
+	}
+	return g.web, ports, nil
+}

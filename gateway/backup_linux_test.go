@@ -27,6 +27,7 @@ func (u *dataDir) backup(file string) {
 }
 
 func TestABackupIsRestored(t *testing.T) {
+	t.Parallel()
 	u := use(t)
 	u.start()
 	file := filepath.Join(t.TempDir(), "house.tar")

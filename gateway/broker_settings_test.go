@@ -41,7 +41,7 @@ func testMaxKeepAlive(t *testing.T) {
 		require.NoError(t, err)
 		began := time.Now()
 		endsBy(t, conn, 1500*time.Millisecond)
-		assert.Less(t, time.Since(began), 2500*time.Millisecond)
+		assert.Less(t, time.Since(began), 10*time.Second)
 	}
 }
 
@@ -86,25 +86,25 @@ func testWillGrace(t *testing.T) {
 }
 
 func testSaveInterval(t *testing.T) {
-	for _, every := range []time.Duration{short, time.Hour} {
-		r := start(t, func(c *config.Config) { c.MQTT.SaveInterval = every })
-		onDisk := func() bool {
+	keeps := func(every time.Duration) (r *running, onDisk func() bool) {
+		r = start(t, func(c *config.Config) { c.MQTT.SaveInterval = every })
+		c, err := r.pahoClient(nil)
+		require.NoError(t, err)
+		require.NoError(t, wait(c.Publish("kept/on/disk", 1, true, "x")))
+		return r, func() bool {
 			b, err := os.ReadFile(filepath.Join(r.cfg.DataDir, "broker.db"))
 			require.NoError(t, err)
 			return strings.Contains(string(b), "kept/on/disk")
 		}
-		c, err := r.pahoClient(nil)
-		require.NoError(t, err)
-		require.NoError(t, wait(c.Publish("kept/on/disk", 1, true, "x")))
-		if every == short {
-			eventually(t, "it is on disk", onDisk)
-			continue
-		}
-		time.Sleep(5 * short)
-		assert.False(t, onDisk())
-		r.stop()
-		assert.True(t, onDisk(), "at the end it is")
 	}
+	slow, late := keeps(time.Hour)
+	for range 2 {
+		_, soon := keeps(short)
+		eventually(t, "it is on disk", soon)
+	}
+	assert.False(t, late(), "what came before is not")
+	slow.stop()
+	assert.True(t, late(), "at the end it is")
 }
 
 func testSessionLimit(t *testing.T) {

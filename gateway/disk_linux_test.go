@@ -247,6 +247,7 @@ func TestDatabasesThatCannotBeUsed(t *testing.T) {
 }
 
 func TestAFullDiskAtTheStart(t *testing.T) {
+	t.Parallel()
 	u := use(t).copied(t)
 	u.startFull()
 	u.says("file not written: commands on this machine need --url and --secret-key")
@@ -260,6 +261,7 @@ func TestAFullDiskAtTheStart(t *testing.T) {
 }
 
 func TestADiskThatFillsWhileRunning(t *testing.T) {
+	t.Parallel()
 	u := use(t).copied(t)
 	u.start()
 	ready, answer := u.isReady()

@@ -252,6 +252,7 @@ func (r *running) warnings() (lines []string) {
 // Whoever is wrong too often at one door waits at all of them, with the right key
 // too; nobody else does.
 func TestEveryDoorHasOneLimit(t *testing.T) {
+	t.Parallel()
 	for _, d := range entrances {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()

@@ -109,6 +109,7 @@ func TestARestartIsAGap(t *testing.T) {
 // A command to open a valve must not arrive tomorrow: it expires wherever it
 // waits, whichever way it came.
 func TestATimeToLiveHoldsEverywhere(t *testing.T) {
+	t.Parallel()
 	r := start(t, nil)
 	asleep, c := r.sessionDevice("udp", session.Options{Acknowledge: true})
 	overTCP, c2 := r.sessionDevice("tcp", session.Options{})

@@ -43,6 +43,7 @@ func balconyEntities() []string {
 }
 
 func TestADeviceDescribesItself(t *testing.T) {
+	t.Parallel()
 	for i, protocol := range []string{"udp", "http", "mqtt"} {
 		t.Run(protocol, func(t *testing.T) {
 			r := startHomely(t, homely(t, nil))
@@ -84,6 +85,7 @@ func TestADeviceDescribesItself(t *testing.T) {
 // A device says the same at every start: nothing happens. What changes, changes;
 // what is left out, goes; and an empty description takes the device away.
 func TestADescriptionChanges(t *testing.T) {
+	t.Parallel()
 	r := startHomely(t, homely(t, nil))
 	h := newHouse(t, r.at.MQTT, 5).start()
 	h.settled()
@@ -118,6 +120,7 @@ func TestADescriptionChanges(t *testing.T) {
 // A sensor with expire_after is never retained: after a restart it waits for its
 // device.
 func TestASensorThatExpires(t *testing.T) {
+	t.Parallel()
 	r := startHomely(t, homely(t, nil))
 	h := newHouse(t, r.at.MQTT, 5).start()
 	d := r.named("mqtt", "balcony")
@@ -137,6 +140,7 @@ func TestASensorThatExpires(t *testing.T) {
 // However it goes, the device goes: its sender is deleted, forgotten, or its
 // channel not asked for any more; and Home Assistant may be away.
 func TestADeviceGoes(t *testing.T) {
+	t.Parallel()
 	rest := entities(gatewayEntities, channelEntities(5))
 	for _, away := range []bool{false, true} {
 		t.Run(fmt.Sprintf("deleted, away %t", away), func(t *testing.T) {
@@ -229,6 +233,7 @@ func TestDescriptionsWithFaults(t *testing.T) {
 
 // Both sides start anew in every way, kill -9 included; the device says nothing.
 func TestDescriptionsSurvive(t *testing.T) {
+	t.Parallel()
 	bothVersions(t, func(t *testing.T, version int) {
 		cfg := homely(t, nil)
 		r := startHomely(t, cfg)

@@ -13,6 +13,7 @@ import (
 
 // The program is killed at every step, and nothing is lost but what is to go.
 func TestHomeAssistantThroughKills(t *testing.T) {
+	t.Parallel()
 	p := newProcess(t)
 	file := filepath.Join(t.TempDir(), "w.yaml")
 	configure := func(yaml string) { require.NoError(t, os.WriteFile(file, []byte(yaml), 0o600)) }

@@ -24,6 +24,7 @@ func bothVersions(t *testing.T, test func(*testing.T, int)) {
 }
 
 func TestHomeAssistantSeesTheHouse(t *testing.T) {
+	t.Parallel()
 	bothVersions(t, func(t *testing.T, version int) {
 		r := startHomely(t, homely(t, nil))
 		h := newHouse(t, r.at.MQTT, version).start()
@@ -103,6 +104,7 @@ func TestHomeAssistantHearsWhateverIsSaid(t *testing.T) {
 }
 
 func TestMembersForHomeAssistant(t *testing.T) {
+	t.Parallel()
 	r := startHomely(t, homely(t, nil))
 	h := newHouse(t, r.at.MQTT, 5).start()
 	const members = "sensor.watchtower_home_channel_5_members"
@@ -119,6 +121,7 @@ func TestMembersForHomeAssistant(t *testing.T) {
 
 // Either side starts anew, and nothing is unavailable, unknown or there twice.
 func TestRestartsLeaveNothingUnavailable(t *testing.T) {
+	t.Parallel()
 	bothVersions(t, func(t *testing.T, version int) {
 		cfg := homely(t, nil)
 		r := startHomely(t, cfg)
@@ -170,6 +173,7 @@ func startAgain(t *testing.T, r *running, cfg *config.Config, change func(*confi
 // Each change of the configuration, with Home Assistant connected to both
 // gateways, and with one that was away while it happened.
 func TestConfigurationLeavesNoGhosts(t *testing.T) {
+	t.Parallel()
 	changes := map[string]struct {
 		change func(*config.Config)
 		after  []string

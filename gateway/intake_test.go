@@ -249,6 +249,7 @@ func TestWhoPaysForABody(t *testing.T) {
 
 // What comes drop by drop has one time for all of it.
 func TestADripEnds(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *config.Config) {
 		c.HTTP.ReadTimeout, c.Wire.FrameTimeout, c.MQTT.ConnectTimeout = time.Second, time.Second, time.Second
 	})

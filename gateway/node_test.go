@@ -149,6 +149,7 @@ func (r *running) webSocket(name string) *device {
 
 // Both versions, by ws:// and wss://, with a message larger than a frame.
 func TestMQTTOverWebSocket(t *testing.T) {
+	t.Parallel()
 	a := newAuthority(t)
 	a.issue("server")
 	r := start(t, a.config)

@@ -77,6 +77,7 @@ const attempts = `(async (at, sender) => {
 // A real browser with a page of somebody else, and with one whose name was made to
 // point at the gateway.
 func TestABrowserWithAPageOfSomebodyElse(t *testing.T) {
+	t.Parallel()
 	open := start(t, func(c *config.Config) { c.Open, c.SecretKey = true, "" })
 	locked := start(t, nil)
 	elsewhere := httptest.NewServer(nethttp.HandlerFunc(func(w nethttp.ResponseWriter, _ *nethttp.Request) {

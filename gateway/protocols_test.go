@@ -30,6 +30,7 @@ func allBytes(i int) []byte {
 }
 
 func TestEveryProtocolReachesEveryProtocol(t *testing.T) {
+	t.Parallel()
 	r := start(t, nil)
 	all := everybody(r)
 	const n = 10

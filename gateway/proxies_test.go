@@ -98,8 +98,15 @@ func daemon(t testing.TB, name string) string {
 	return program(t, name)
 }
 
-func TestBehindNginx(t *testing.T)   { testBehind(t, proxies["nginx"]) }
-func TestBehindHaproxy(t *testing.T) { testBehind(t, proxies["haproxy"]) }
+func TestBehindNginx(t *testing.T) {
+	t.Parallel()
+	testBehind(t, proxies["nginx"])
+}
+
+func TestBehindHaproxy(t *testing.T) {
+	t.Parallel()
+	testBehind(t, proxies["haproxy"])
+}
 
 // testBehind starts a proxy by its example, and does through it whatever clients do.
 func testBehind(t *testing.T, p proxy) {

@@ -47,6 +47,7 @@ var reasonTests = map[bridge.Reason]struct {
 }
 
 func TestEveryReasonIsProvoked(t *testing.T) {
+	t.Parallel()
 	for _, reason := range bridge.Reasons() {
 		test, ok := reasonTests[reason]
 		if !assert.True(t, ok, "nothing provokes %s", reason) {

@@ -120,6 +120,7 @@ var settingTests = map[string]func(*testing.T){
 }
 
 func TestEverySettingIsTested(t *testing.T) {
+	t.Parallel()
 	for _, s := range config.Settings() {
 		test, ok := settingTests[s.Path]
 		if !assert.True(t, ok, "no test shows what %s does", s.Path) {

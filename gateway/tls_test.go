@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -137,11 +138,10 @@ func testCertificate(t *testing.T) {
 		eventually(t, "the new one is used", func() bool { serial, err := a.served(addr); return err == nil && serial == second })
 	}
 	require.NoError(t, os.WriteFile(a.path("server"), []byte("half a"), 0o600))
-	time.Sleep(1100 * time.Millisecond) // it is looked for once a second
+	eventually(t, "it is found", func() bool { return strings.Contains(r.log.String(), "changed TLS files not used") })
 	serial, err := a.served(r.at.MQTTS)
 	require.NoError(t, err)
 	assert.Equal(t, second, serial, "what cannot be read changes nothing")
-	assert.Contains(t, r.log.String(), "changed TLS files not used")
 }
 
 func testClientCertificates(t *testing.T) {

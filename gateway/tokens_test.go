@@ -38,6 +38,7 @@ func (r *running) callWith(token, method, path, body string) (int, string) {
 // A page follows a channel by EventSource, and speaks by WebSocket, with a token in
 // either place. The token outlives a restart, is never logged, and ends with the key.
 func TestAPageWithAToken(t *testing.T) {
+	t.Parallel()
 	cfg := testConfig(t)
 	r := startWith(t, cfg)
 	own := r.register("page").Token

@@ -160,6 +160,7 @@ func evaluate[T any](t testing.TB, page context.Context, script string) T {
 // The example's page, through nginx as the example configures it, misses nothing
 // when the network is cut, and says so when the gateway was restarted.
 func TestAPageMissesNothing(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(string) string{"the example": nil, "the defaults": withoutSockets} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -243,6 +244,7 @@ func (n *node) heard(t testing.TB) map[string]any {
 
 // A page's own WebSocket is not refused behind the example's proxy, another's is.
 func TestAPageOpensAWebSocket(t *testing.T) {
+	t.Parallel()
 	r := start(t, nil)
 	at := nginx(t, r.at.HTTP, nil)
 	id := r.register("").ID
@@ -263,6 +265,7 @@ func TestAPageOpensAWebSocket(t *testing.T) {
 
 // npm's EventSource and WebSocket, directly and through nginx.
 func TestStreamsOfNode(t *testing.T) {
+	t.Parallel()
 	r := start(t, nil)
 	cable := newCable(t, r.at.HTTP)
 	proxied := nginx(t, cable.listener.Addr().String(), nil) + "/watchtower"
@@ -304,6 +307,7 @@ func TestStreamsOfNode(t *testing.T) {
 
 // A stream that is cut fails in fetch, one that the gateway ends does not.
 func TestFetchKnowsACutFromAnEnd(t *testing.T) {
+	t.Parallel()
 	r := start(t, nil)
 	cable := newCable(t, r.at.HTTP)
 	id := r.register("").ID

@@ -53,6 +53,7 @@ func (r *running) again() *running {
 }
 
 func TestNoWillOfWhoComesBackWithinTheGrace(t *testing.T) {
+	t.Parallel()
 	r := start(t, nil).again()
 	r.withWill("back", "back")
 	r.withWill("lost", "lost")
@@ -67,6 +68,7 @@ func TestNoWillOfWhoComesBackWithinTheGrace(t *testing.T) {
 }
 
 func TestWhoSaidGoodbyeHasNoWillEver(t *testing.T) {
+	t.Parallel()
 	r := start(t, nil).again()
 	r.withWill("polite", "polite")
 	r = r.again()

@@ -307,8 +307,8 @@ func TestMembersTopic(t *testing.T) {
 	assert.Equal(t, pk.Payload, got.Payload)
 
 	last := time.Now()
-	time.Sleep(600 * time.Millisecond) // in the middle of a second
-	for range 20 {
+	for range 20 { // for more than half a second
+		time.Sleep(30 * time.Millisecond)
 		lamp.unsubscribe("watchtower/channels/5/#")
 		lamp.subscribe(1, "watchtower/channels/5/#")
 	}

@@ -164,7 +164,7 @@ func TestSessionsAndWillsAreAsMosquittoHasThem(t *testing.T) {
 		{"a delayed will, and back anew", []string{"state/a=dead", "state/a=up"}, func(p *play) {
 			p.watch()
 			_ = p.join(connect{id: "a", version: 5, dirty: true, props: long, will: later("a", 30)}).nc.Close()
-			time.Sleep(200 * time.Millisecond) // it is gone before it is back
+			p.hear(200 * time.Millisecond) // it is gone before it is back
 			p.join(connect{id: "a", version: 5, props: long}).publish(1, "state/a", "up")
 		}, []string{"state/a=up"}},
 		{"no will after a goodbye and two restarts", []string{"state/a=up", "state/a=up"}, func(p *play) {

@@ -1,7 +1,9 @@
 package mqtt_test
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -180,15 +182,23 @@ func TestOrderAcrossAllQoS(t *testing.T) {
 // process had been killed then.
 type killable struct {
 	mqtt.Store
-	dead atomic.Bool
+	dead  atomic.Bool
+	marks atomic.Int64 // groups with a mark in them that were written
 }
 
 func (k *killable) Commit(rows []mqtt.Row) error {
 	if k.dead.Load() {
 		return nil
 	}
-	return k.Store.Commit(rows)
+	err := k.Store.Commit(rows)
+	if err == nil && slices.ContainsFunc(rows, func(r mqtt.Row) bool { return bytes.Contains(r.Value, []byte(mark)) }) {
+		k.marks.Add(1)
+	}
+	return err
 }
+
+// mark is retained by a topic, to see that everything before it is on disk.
+const mark = "a mark of the test"
 
 // mortal is a house whose process may be killed.
 func mortal(t *testing.T) (d *disk, kill func()) {
@@ -198,7 +208,11 @@ func mortal(t *testing.T) (d *disk, kill func()) {
 		o.Store = store
 	})
 	return d, func() {
-		time.Sleep(100 * time.Millisecond) // ten times as long as between two groups
+		marker := d.join(connect{id: "marker"})
+		for n := range int64(3) { // what is new may be left for the next group
+			require.Zero(t, marker.publishPacket(packets.Packet{FixedHeader: packets.FixedHeader{Qos: 1, Retain: true}, TopicName: "marker", Payload: fmt.Append(nil, mark, n)}))
+			require.Eventually(t, func() bool { return store.marks.Load() > n }, 15*time.Second, time.Millisecond, "all before it is on disk")
+		}
 		store.dead.Store(true)
 		d.restart()
 	}

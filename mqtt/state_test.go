@@ -1,9 +1,11 @@
 package mqtt_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -160,7 +162,10 @@ func TestRetainedSurviveARestart(t *testing.T) {
 		ContentType: "application/json", ResponseTopic: "answer", CorrelationData: []byte{0, 1, 255}, PayloadFormat: 1, PayloadFormatFlag: true,
 		User: []packets.UserProperty{{Key: "b", Val: "2"}, {Key: "a", Val: "1"}, {Key: "b", Val: "1"}},
 	})
-	time.Sleep(50 * time.Millisecond) // "gone" is on disk
+	require.Eventually(t, func() bool {
+		b, err := os.ReadFile(filepath.Join(d.dir, "broker.db"))
+		return err == nil && bytes.Contains(b, []byte("gone"))
+	}, 15*time.Second, 5*time.Millisecond, "it is on disk")
 	retain("gone", "", packets.Properties{})
 	k.pass(20 * time.Second)
 	d.restart()

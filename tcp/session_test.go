@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"io"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -253,7 +254,13 @@ func TestSessionsAreDrained(t *testing.T) {
 	}
 	stopped := make(chan struct{})
 	go func() { g.stop(); close(stopped) }()
-	time.Sleep(100 * time.Millisecond)
+	require.Eventually(t, func() bool {
+		late, err := net.Dial("tcp", g.server.Addr().String())
+		if err == nil {
+			late.Close()
+		}
+		return err != nil
+	}, patience, time.Millisecond, "it stops")
 	heard := 0
 	for {
 		if _, err := c.in.Peek(1); err != nil {
@@ -302,7 +309,7 @@ func TestTheNewestOfANameOverTCP(t *testing.T) {
 func TestASessionOverTCPEndsWithoutLife(t *testing.T) {
 	g := start(t, bridge.Options{}, func(o *tcp.Options) { o.FrameTimeout = 200 * time.Millisecond })
 	c := g.session(t, nil)
-	time.Sleep(300 * time.Millisecond) // longer than a stranger may take
+	assert.Empty(t, g.dial(t).closed(), "a stranger may take no longer")
 	assert.Equal(t, frame.OK, c.tell(frame.Ping, nil).Code())
 	assert.Equal(t, frame.OK, c.tell(frame.Bye, []byte{0, 0}).Code())
 	assert.Empty(t, c.closed(), "a stranger again")

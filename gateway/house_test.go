@@ -133,7 +133,7 @@ func (h *house) connected() {
 	h.t.Helper()
 	select {
 	case <-h.up:
-	case <-time.After(patient):
+	case <-time.After(lenient):
 		require.Fail(h.t, "the house does not connect")
 	}
 }
@@ -175,7 +175,7 @@ func (h *house) now() houseStates {
 	case s, ok := <-h.answers:
 		require.True(h.t, ok, "the house ended")
 		return s
-	case <-time.After(patient):
+	case <-time.After(lenient):
 		require.Fail(h.t, "the house does not answer")
 		return houseStates{}
 	}
@@ -184,7 +184,7 @@ func (h *house) now() houseStates {
 // until waits for a condition on all states, and returns them.
 func (h *house) until(what string, f func(houseStates) bool) houseStates {
 	h.t.Helper()
-	for late := time.Now().Add(patient); ; {
+	for late := time.Now().Add(lenient); ; {
 		s := h.now()
 		if f(s) {
 			return s
@@ -225,7 +225,7 @@ func (h *house) event(t testing.TB) houseEvent {
 	select {
 	case e := <-h.fired:
 		return e
-	case <-time.After(patient):
+	case <-time.After(lenient):
 		require.Fail(t, "no event")
 		return houseEvent{}
 	}

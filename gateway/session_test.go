@@ -25,7 +25,7 @@ import (
 func (r *running) sessionDevice(network string, opts session.Options) (*device, *session.Client) {
 	r.t.Helper()
 	opts.Secret = key
-	ctx, cancel := context.WithTimeout(context.Background(), patient)
+	ctx, cancel := context.WithTimeout(context.Background(), lenient)
 	defer cancel()
 	addr := map[string]string{"udp": r.at.UDP, "tcp": r.at.TCP}[network]
 	c, err := session.Dial(ctx, network, addr, opts)
@@ -52,12 +52,12 @@ func (r *running) sessionDevice(network string, opts session.Options) (*device, 
 		reading.Wait()
 	})
 	d.broadcast = func(channel uint32, data []byte) {
-		ctx, cancel := context.WithTimeout(context.Background(), patient)
+		ctx, cancel := context.WithTimeout(context.Background(), lenient)
 		defer cancel()
 		require.NoError(r.t, c.Broadcast(ctx, session.Opaque, data, channel))
 	}
 	d.send = func(channel, to uint32, data []byte) {
-		ctx, cancel := context.WithTimeout(context.Background(), patient)
+		ctx, cancel := context.WithTimeout(context.Background(), lenient)
 		defer cancel()
 		require.NoError(r.t, c.Send(ctx, session.Opaque, data, []uint32{to}, channel))
 	}

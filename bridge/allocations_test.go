@@ -29,8 +29,8 @@ func heard(t testing.TB, members int) (h *bridge.Hub, m *bridge.Message) {
 	})
 	t.Cleanup(func() { cancel(); running.Wait() })
 	for range members {
-		hold := h.HoldNew(func() {})
-		t.Cleanup(func() { h.Release(hold) })
+		hold := h.Holds().New(func() {})
+		t.Cleanup(func() { h.Holds().Release(hold) })
 		require.NoError(t, h.Attach(hold.Sender(), 5, &bridge.Attachment{Via: viaUDP, Broadcasts: true}))
 	}
 	return h, &bridge.Message{Type: bridge.Broadcast, Channel: 5, Sender: 1, Time: time.Now(), Data: make([]byte, 64)}

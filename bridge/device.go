@@ -30,23 +30,23 @@ func NewDevice(hub *Hub, via Protocol, noEcho bool, member any) *Device {
 func (d *Device) Register(end func()) {
 	d.mu.Lock() // end closes the device, which waits until there is a hold
 	defer d.mu.Unlock()
-	d.hold = d.hub.HoldNew(end)
+	d.hold = d.hub.Holds().New(end)
 	d.hold.Present(d.via)
 }
 
-// RegisterName gives the device the sender of a name (Hub.HoldName). The caller
+// RegisterName gives the device the sender of a name (Holds.Name). The caller
 // waits for what it returns, if that is not nil.
 func (d *Device) RegisterName(name string, end func()) (wait func() error, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.hold, wait, err = d.hub.HoldName(Naming{Name: name, Lasting: true, Via: d.via}, end); err == nil {
+	if d.hold, wait, err = d.hub.Holds().Name(Naming{Name: name, Lasting: true, Via: d.via}, end); err == nil {
 		d.hold.Present(d.via)
 	}
 	return wait, err
 }
 
-// Claim makes the device the one that speaks by its sender's name (Hub.Claim).
-func (d *Device) Claim(displaced func()) { d.hub.Claim(d.hold, displaced) }
+// Claim makes the device the one that speaks by its sender's name (Holds.Claim).
+func (d *Device) Claim(displaced func()) { d.hub.Holds().Claim(d.hold, displaced) }
 
 // Gone reports whether the device was closed.
 func (d *Device) Gone() bool {
@@ -70,7 +70,7 @@ func (d *Device) Close() {
 	hold := d.hold
 	d.mu.Unlock()
 	if hold != nil {
-		d.hub.Release(hold)
+		d.hub.Holds().Release(hold)
 	}
 }
 

@@ -67,7 +67,7 @@ type Hub struct {
 	names    map[string]*Sender
 	tokens   map[[sha256.Size]byte]*Sender
 	channels map[Channel]*channel
-	restored []restoredCallback
+	restored []restoredMembership
 	ghosts   map[*Attachment]struct{} // of memberships that linger
 	dirty    map[Channel]struct{}     // channels whose members topic is to be written
 	wake     chan struct{}            // there is something in dirty

@@ -52,13 +52,13 @@ func TestNothingIsAnsweredThatIsNotOnDisk(t *testing.T) {
 	d := &disk{full: true}
 	h := newHub(t, d)
 	join := func() error {
-		reg, err := h.RegisterName(bridge.Naming{Name: "lamp", Lasting: true}, func() {})
+		reg, err := h.Holds().Register(bridge.Naming{Name: "lamp", Lasting: true}, func() {})
 		if err != nil {
 			return err
 		}
-		defer h.Release(reg)
-		wait, err := h.JoinCallback(reg.Sender(), []bridge.Channel{5}, "http://x", false, false, func(bridge.Channel) *bridge.Attachment {
-			return &bridge.Attachment{Via: viaHTTP, Returns: true, Broadcasts: true, Sends: true, URL: "http://x"}
+		defer h.Holds().Release(reg)
+		wait, err := h.Kept().Join(reg.Sender(), []bridge.Channel{5}, "http://x", false, false, func(bridge.Channel) *bridge.Attachment {
+			return &bridge.Attachment{Via: viaHTTP, Returns: true, Broadcasts: true, Sends: true, Address: "http://x"}
 		})
 		require.NoError(t, err)
 		return wait()
@@ -98,8 +98,8 @@ func TestACallbackJoinedAgainMissesNothing(t *testing.T) {
 	s, _ := h.SenderByID(reg.ID)
 	var last *bridge.Attachment
 	join := func(url string, replays bool) {
-		_, err := h.JoinCallback(s, []bridge.Channel{5}, url, false, replays, func(bridge.Channel) *bridge.Attachment {
-			last = &bridge.Attachment{Via: viaHTTP, Returns: true, Broadcasts: true, Sends: true, URL: url, Replays: replays, Ended: func() {}}
+		_, err := h.Kept().Join(s, []bridge.Channel{5}, url, false, replays, func(bridge.Channel) *bridge.Attachment {
+			last = &bridge.Attachment{Via: viaHTTP, Returns: true, Broadcasts: true, Sends: true, Address: url, Replays: replays, Ended: func() {}}
 			return last
 		})
 		require.NoError(t, err)
@@ -125,20 +125,20 @@ func TestTheNewestRegistrationSpeaksByTheName(t *testing.T) {
 	h := newHub(t, nil)
 	ended := map[string]int{}
 	hold := func(who string) *bridge.Hold {
-		hd, err := h.RegisterName(bridge.Naming{Name: "lamp", Lasting: true}, func() { ended[who]++ })
+		hd, err := h.Holds().Register(bridge.Naming{Name: "lamp", Lasting: true}, func() { ended[who]++ })
 		require.NoError(t, err)
 		return hd
 	}
 	one, two := hold("one"), hold("two")
-	h.Claim(two, func() { ended["two"]++ })
-	h.Claim(one, func() { ended["one"]++ })
+	h.Holds().Claim(two, func() { ended["two"]++ })
+	h.Holds().Claim(one, func() { ended["one"]++ })
 	assert.Equal(t, map[string]int{"one": 1}, ended, "it is older, however late it says so")
-	h.Renew(one)
-	h.Claim(one, func() { ended["one"]++ })
+	h.Holds().Renew(one)
+	h.Holds().Claim(one, func() { ended["one"]++ })
 	assert.Equal(t, map[string]int{"one": 1, "two": 1}, ended)
-	h.Release(one)
-	h.Claim(one, func() { ended["one"]++ })
-	h.Claim(two, func() { ended["two"]++ })
+	h.Holds().Release(one)
+	h.Holds().Claim(one, func() { ended["one"]++ })
+	h.Holds().Claim(two, func() { ended["two"]++ })
 	assert.Equal(t, map[string]int{"one": 1, "two": 1}, ended, "a hold that has ended claims nothing")
 	h.Forget(two.Sender())
 	assert.Equal(t, map[string]int{"one": 1, "two": 2}, ended)
@@ -150,7 +150,7 @@ func TestPatienceIsForAllOfACall(t *testing.T) {
 	var ids []bridge.SenderID
 	var first *bridge.Sender
 	for range 20 {
-		first = h.HoldNew(func() {}).Sender()
+		first = h.Holds().New(func() {}).Sender()
 		require.NoError(t, h.Attach(first, 5, &bridge.Attachment{Via: viaTCP, Broadcasts: true, Sends: true}))
 		ids = append(ids, first.ID())
 	}
@@ -164,7 +164,7 @@ func TestPatienceIsForAllOfACall(t *testing.T) {
 func TestALinkThatHasEndedRefuses(t *testing.T) {
 	h := newHub(t, nil)
 	l := h.AddLink(viaTCP, 10, time.Hour)
-	s := h.HoldNew(func() {}).Sender()
+	s := h.Holds().New(func() {}).Sender()
 	require.NoError(t, h.Attach(s, 5, &bridge.Attachment{Via: viaTCP, Broadcasts: true, Sends: true}))
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -178,7 +178,7 @@ func TestALinkThatHasEndedRefuses(t *testing.T) {
 
 func TestNoEchoIsOfBroadcastsOnly(t *testing.T) {
 	h := newHub(t, nil)
-	s := h.HoldNew(func() {}).Sender()
+	s := h.Holds().New(func() {}).Sender()
 	a := &bridge.Attachment{Via: viaHTTP, Returns: true, Broadcasts: true, Sends: true, NoEcho: true}
 	require.NoError(t, h.Attach(s, 5, a))
 	assert.False(t, a.Wants(&bridge.Message{Sender: s.ID()}))
@@ -187,7 +187,7 @@ func TestNoEchoIsOfBroadcastsOnly(t *testing.T) {
 
 func TestChannelsPerSenderAreBounded(t *testing.T) {
 	h := newHub(t, nil)
-	s := h.HoldNew(func() {}).Sender()
+	s := h.Holds().New(func() {}).Sender()
 	a := map[bridge.Channel]*bridge.Attachment{}
 	for c := range bridge.Channel(4) {
 		a[c+1] = &bridge.Attachment{Via: viaUDP, Broadcasts: true}

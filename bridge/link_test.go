@@ -17,7 +17,7 @@ func TestALinkThatProtocolsShare(t *testing.T) {
 	h := newHub(t, nil)
 	link := h.AddLink(viaTCP, 1, time.Millisecond)
 	h.Share(link, viaHTTP)
-	s := h.HoldNew(func() {}).Sender()
+	s := h.Holds().New(func() {}).Sender()
 	reports := make(chan bridge.Report, 10)
 	say := func(p bridge.Publication) error {
 		p.Channels, p.Via, p.Report = []bridge.Channel{5}, viaUDP, func(r bridge.Report) { reports <- r }

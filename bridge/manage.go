@@ -132,7 +132,7 @@ func (h *Hub) infoLocked(s *Sender) SenderInfo {
 			via[a.Via] = true
 			// A callback does not count, only what it accepts does; nor does a
 			// stream that has ended. What is held says more of the others.
-			info.Here = info.Here || a.Returns && a.URL == "" && a.lingers == 0
+			info.Here = info.Here || a.Returns && a.Address == "" && a.lingers == 0
 		}
 	}
 	for _, p := range Protocols() {

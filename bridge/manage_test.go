@@ -62,7 +62,7 @@ func TestWhoIsHere(t *testing.T) {
 	page, _ := h.SenderByID(web.ID)
 	device := bridge.NewDevice(h, viaUDP, false, nil)
 	device.Register(func() {})
-	away, err := h.RegisterName(bridge.Naming{Name: "tablet", Lasting: true}, func() {})
+	away, err := h.Holds().Register(bridge.Naming{Name: "tablet", Lasting: true}, func() {})
 	require.NoError(t, err)
 	away.Away(viaMQTT)
 	names := func(f bridge.SenderFilter) (ids []bridge.SenderID) {
@@ -92,7 +92,7 @@ func TestManagingSenders(t *testing.T) {
 	h := newHub(t, nil)
 	lamp, err := h.Register(bridge.Registration{Name: "lamp"})
 	require.NoError(t, err)
-	door, err := h.RegisterName(bridge.Naming{Name: "door", Lasting: true}, func() {})
+	door, err := h.Holds().Register(bridge.Naming{Name: "door", Lasting: true}, func() {})
 	require.NoError(t, err)
 	assert.Equal(t, bridge.NameTaken, codeOf(rename(h, lamp.ID, "door")))
 	assert.Equal(t, bridge.InvalidName, codeOf(rename(h, lamp.ID, "a b")))
@@ -144,7 +144,7 @@ func TestWhatIsManagedIsOnDisk(t *testing.T) {
 func TestAListHoldsUpNobody(t *testing.T) {
 	h := newHub(t, nil)
 	for i := range 100_000 {
-		_, err := h.RegisterName(bridge.Naming{Name: fmt.Sprintf("s%d", i), Lasting: true}, func() {})
+		_, err := h.Holds().Register(bridge.Naming{Name: fmt.Sprintf("s%d", i), Lasting: true}, func() {})
 		require.NoError(t, err)
 	}
 	stop := make(chan struct{})
@@ -162,7 +162,7 @@ func TestAListHoldsUpNobody(t *testing.T) {
 	var waits []time.Duration
 	for range 2000 {
 		began := time.Now()
-		h.Release(h.HoldNew(func() {}))
+		h.Holds().Release(h.Holds().New(func() {}))
 		waits = append(waits, time.Since(began))
 	}
 	close(stop)
@@ -182,13 +182,13 @@ func TestNamesAreClaimedWhileTheyChange(t *testing.T) {
 	var all sync.WaitGroup
 	var sender *bridge.Sender
 	for range 2 {
-		hold, err := h.RegisterName(bridge.Naming{Name: "lamp", Lasting: true}, func() {})
+		hold, err := h.Holds().Register(bridge.Naming{Name: "lamp", Lasting: true}, func() {})
 		require.NoError(t, err)
 		sender = hold.Sender()
 		all.Go(func() {
 			for range 100_000 {
-				h.Renew(hold)
-				h.Claim(hold, func() {})
+				h.Holds().Renew(hold)
+				h.Holds().Claim(hold, func() {})
 			}
 		})
 	}

@@ -18,9 +18,9 @@ type Attachment struct {
 	Replays    bool        // it has been given what was said before, so it takes what is on its way
 	dead       atomic.Bool // out of its lists, which may still hold it
 
-	URL    string // of a callback: it is remembered over a restart
-	Member any    // what the protocol knows of the receiver
-	Ended  func() // called once, without locks, if the hub ends it
+	Address string // of a receiver who is not connected, such as a URL: it is remembered over a restart
+	Member  any    // what the protocol knows of the receiver
+	Ended   func() // called once, without locks, if the hub ends it
 
 	membership *membership
 	after      atomic.Uint64 // the newest message when it was attached; 0: it takes what was on its way

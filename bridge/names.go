@@ -13,11 +13,12 @@ type Naming struct {
 	Via     Protocol
 }
 
-// RegisterName gives the sender of a name, or a new one if that is empty. The
+// Register gives the sender of a name, or a new one if that is empty. The
 // caller holds it until Release. It returns once what has to be remembered is
 // on disk.
-func (h *Hub) RegisterName(n Naming, end func()) (*Hold, error) {
-	hold, wait, err := h.HoldName(n, end)
+func (hs Holds) Register(n Naming, end func()) (*Hold, error) {
+	h := hs.hub
+	hold, wait, err := h.Holds().Name(n, end)
 	if err == nil && wait != nil {
 		err = wait()
 	}
@@ -27,10 +28,11 @@ func (h *Hub) RegisterName(n Naming, end func()) (*Hold, error) {
 	return hold, nil
 }
 
-// HoldName is RegisterName for those who may not wait. If wait is not nil it is
+// Name is RegisterName for those who may not wait. If wait is not nil it is
 // to be called before the registration is answered: it returns once the name is
 // on disk, or releases the hold and returns why it is not.
-func (h *Hub) HoldName(n Naming, end func()) (hold *Hold, wait func() error, err error) {
+func (hs Holds) Name(n Naming, end func()) (hold *Hold, wait func() error, err error) {
+	h := hs.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s := h.names[n.Name]
@@ -75,7 +77,7 @@ func (h *Hub) heldLocked(hold *Hold, fresh bool) (wait func() error) {
 func (h *Hub) written(hold *Hold, commit func() error) func() error {
 	return func() error {
 		if err := commit(); err != nil {
-			h.Release(hold)
+			h.Holds().Release(hold)
 			return fault(StoreFailed, "", "the registration could not be written to disk")
 		}
 		return nil
@@ -107,7 +109,8 @@ func (h *Hub) Receiver(text string) (SenderID, *Error) {
 // the wire and those over MQTT with the secret key: until it is released, or a
 // newer one claims it. Then displaced is called, without locks; at once, if there
 // is a newer one already. Senders without a name have nothing to claim.
-func (h *Hub) Claim(hold *Hold, displaced func()) {
+func (hs Holds) Claim(hold *Hold, displaced func()) {
+	h := hs.hub
 	if end := h.claim(hold, displaced); end != nil {
 		end()
 	}
@@ -135,7 +138,8 @@ func (h *Hub) claim(hold *Hold, displaced func()) (end func()) {
 }
 
 // Renew makes a hold the newest, as if it was registered now.
-func (h *Hub) Renew(hold *Hold) {
+func (hs Holds) Renew(hold *Hold) {
+	h := hs.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.registrations++

@@ -1,15 +1,15 @@
 package bridge
 
-// restoredCallback is a callback membership that waits for its protocol.
-type restoredCallback struct {
+// restoredMembership is a membership that waits for its protocol.
+type restoredMembership struct {
 	sender   *Sender
-	callback CallbackMembership
+	callback KeptMembership
 }
 
 // restore makes a sender from what the store remembers. What was given to it by
 // what vouches for it no more is not restored; without a name nothing is left.
 func (h *Hub) restore(r Record) {
-	s := &Sender{id: r.ID, web: r.Web, held: r.Held, protected: r.Protected, voucher: r.Voucher}
+	s := &Sender{id: r.ID, web: r.Registered, held: r.Held, protected: r.Protected, voucher: r.Voucher}
 	s.user = h.userOfLocked(r.Name)
 	vouched := r.Voucher == h.voucherOf(s.user)
 	if !vouched && r.Name == "" {
@@ -33,14 +33,15 @@ func (h *Hub) restore(r Record) {
 		copy(s.token[:], r.Token)
 		h.tokens[s.token] = s
 	}
-	for _, cb := range r.Callbacks {
-		h.restored = append(h.restored, restoredCallback{s, cb})
+	for _, cb := range r.Kept {
+		h.restored = append(h.restored, restoredMembership{s, cb})
 	}
 }
 
-// RestoreCallbacks calls join for each callback membership that the store
+// Restore calls join for each callback membership that the store
 // remembers, once, before the gateway takes requests.
-func (h *Hub) RestoreCallbacks(join func(*Sender, CallbackMembership)) {
+func (k Kept) Restore(join func(*Sender, KeptMembership)) {
+	h := k.hub
 	restored := h.restored
 	h.restored = nil
 	for _, r := range restored {
@@ -55,7 +56,7 @@ func (h *Hub) saveLocked(s *Sender) (wait func() error) {
 		return func() error { return nil }
 	}
 	r := Record{
-		ID: s.id, Name: s.Name(), Web: s.web, Held: s.held, Protected: s.protected, Voucher: s.voucher, Seen: s.seen.Load(),
+		ID: s.id, Name: s.Name(), Registered: s.web, Held: s.held, Protected: s.protected, Voucher: s.voucher, Seen: s.seen.Load(),
 	}
 	if r.Seen == 0 {
 		r.Seen = h.now().Unix()
@@ -67,8 +68,8 @@ func (h *Hub) saveLocked(s *Sender) (wait func() error) {
 	}
 	for _, on := range s.joined {
 		for _, a := range on.v.attachments {
-			if a.URL != "" {
-				r.Callbacks = append(r.Callbacks, CallbackMembership{Channel: on.channel, URL: a.URL, NoEcho: a.NoEcho})
+			if a.Address != "" {
+				r.Kept = append(r.Kept, KeptMembership{Channel: on.channel, Address: a.Address, NoEcho: a.NoEcho})
 			}
 		}
 	}

@@ -144,18 +144,20 @@ func (h *Hub) webSenderLocked(r Registration) (*Sender, error) {
 	return s, nil
 }
 
-// HoldNew gives an id without a name, held by the
+// New gives an id without a name, held by the
 // hold that it returns until Release. End is called, without locks, when the
 // sender is deleted.
-func (h *Hub) HoldNew(end func()) *Hold {
+func (hs Holds) New(end func()) *Hold {
+	h := hs.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.holdLocked(h.newSenderLocked(""), end)
 }
 
-// HoldSender holds a sender whose token was shown. From then on its id alone
+// Sender holds a sender whose token was shown. From then on its id alone
 // opens nothing. It returns once that is on disk.
-func (h *Hub) HoldSender(s *Sender, end func()) (*Hold, error) {
+func (hs Holds) Sender(s *Sender, end func()) (*Hold, error) {
+	h := hs.hub
 	h.mu.Lock()
 	if s.gone {
 		h.mu.Unlock()
@@ -182,10 +184,11 @@ type Restored struct {
 	Voucher string // what vouched for its sender when it was opened (Hub.Voucher)
 }
 
-// RestoreHold holds the sender of a session that outlived a restart. What vouched
+// Restore holds the sender of a session that outlived a restart. What vouched
 // for it has to be the same still. A name that was remembered has to be known;
 // another sender gets the id back that it had.
-func (h *Hub) RestoreHold(r Restored, end func()) (*Hold, error) {
+func (hs Holds) Restore(r Restored, end func()) (*Hold, error) {
+	h := hs.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	id := r.ID
@@ -218,7 +221,8 @@ func (h *Hub) holdLocked(s *Sender, end func()) *Hold {
 }
 
 // Release ends a hold. Its owner detaches its attachments first.
-func (h *Hub) Release(hold *Hold) {
+func (hs Holds) Release(hold *Hold) {
+	h := hs.hub
 	h.mu.Lock()
 	s := hold.sender
 	s.holds = slices.DeleteFunc(s.holds, func(h *Hold) bool { return h == hold })
@@ -396,7 +400,7 @@ func (h *Hub) liveLocked(s *Sender) bool {
 	}
 	for _, on := range s.joined {
 		for _, a := range on.v.attachments {
-			if a.URL == "" && a.lingers == 0 {
+			if a.Address == "" && a.lingers == 0 {
 				return true
 			}
 		}

@@ -2,21 +2,21 @@ package bridge
 
 // Record is what is remembered of a sender over a restart.
 type Record struct {
-	ID        SenderID             `json:"id"`
-	Name      string               `json:"name,omitempty"`
-	Web       bool                 `json:"web,omitempty"`       // registered over HTTP
-	Held      bool                 `json:"held,omitempty"`      // its name was held on the wire or over MQTT
-	Protected bool                 `json:"protected,omitempty"` // its name is given again only against its token
-	Token     []byte               `json:"token,omitempty"`     // SHA-256 of its token
-	Voucher   string               `json:"voucher,omitempty"`   // what vouched for it: "key N" by generation, "user NAME"; empty: the first key
-	Seen      int64                `json:"seen"`                // Unix seconds
-	Callbacks []CallbackMembership `json:"callbacks,omitempty"`
+	ID         SenderID         `json:"id"`
+	Name       string           `json:"name,omitempty"`
+	Registered bool             `json:"web,omitempty"`       // it was given a token
+	Held       bool             `json:"held,omitempty"`      // its name was held on the wire or over MQTT
+	Protected  bool             `json:"protected,omitempty"` // its name is given again only against its token
+	Token      []byte           `json:"token,omitempty"`     // SHA-256 of its token
+	Voucher    string           `json:"voucher,omitempty"`   // what vouched for it: "key N" by generation, "user NAME"; empty: the first key
+	Seen       int64            `json:"seen"`                // Unix seconds
+	Kept       []KeptMembership `json:"callbacks,omitempty"`
 }
 
-// CallbackMembership is a membership whose messages are posted to a URL.
-type CallbackMembership struct {
+// KeptMembership is a membership of a receiver who is not connected.
+type KeptMembership struct {
 	Channel Channel `json:"channel"`
-	URL     string  `json:"url"`
+	Address string  `json:"url"`
 	NoEcho  bool    `json:"no_echo,omitempty"`
 }
 

@@ -15,7 +15,7 @@ import (
 func TestATap(t *testing.T) {
 	h := newHub(t, nil)
 	tap := h.AddTap(3, 1000, func(m *bridge.Message) bool { return m.Channel == 5 })
-	s := h.HoldNew(func() {}).Sender()
+	s := h.Holds().New(func() {}).Sender()
 	for _, c := range []bridge.Channel{5, 6} {
 		require.NoError(t, h.Attach(s, c, &bridge.Attachment{Via: viaUDP, Broadcasts: true, Sends: true}))
 	}
@@ -55,9 +55,9 @@ func TestATap(t *testing.T) {
 
 func TestTheDeparted(t *testing.T) {
 	h := newHub(t, nil)
-	named, err := h.RegisterName(bridge.Naming{Name: "lamp", Lasting: true}, func() {})
+	named, err := h.Holds().Register(bridge.Naming{Name: "lamp", Lasting: true}, func() {})
 	require.NoError(t, err)
-	unnamed := h.HoldNew(func() {})
+	unnamed := h.Holds().New(func() {})
 	assert.True(t, h.Known(named.Sender().ID()))
 	h.Forget(unnamed.Sender())
 	assert.Empty(t, h.Departed(), "nobody follows those without a name")

@@ -262,10 +262,11 @@ func (h *Hub) hand(l *Link, m *Message, to []*Attachment) error {
 	return nil
 }
 
-// JoinCallback makes url the callback of a sender on channels, in place of an
+// Join makes url the callback of a sender on channels, in place of an
 // earlier one there. Attach gives the attachment for each channel that has none so
 // far. With replays each takes what is on its way. The caller waits for what it returns, without locks: until the change is on disk.
-func (h *Hub) JoinCallback(s *Sender, channels []Channel, url string, noEcho, replays bool, attach func(Channel) *Attachment) (wait func() error, err error) {
+func (k Kept) Join(s *Sender, channels []Channel, url string, noEcho, replays bool, attach func(Channel) *Attachment) (wait func() error, err error) {
+	h := k.hub
 	channels = unique(channels)
 	h.mu.Lock()
 	if s.gone {
@@ -283,12 +284,12 @@ func (h *Hub) JoinCallback(s *Sender, channels []Channel, url string, noEcho, re
 		same := false
 		if m := s.joined.get(c); m != nil {
 			for _, a := range m.attachments {
-				if a.URL == url && a.NoEcho == noEcho {
+				if a.Address == url && a.NoEcho == noEcho {
 					if same = true; replays {
 						a.after.Store(0)
 					}
 				}
-				if a.URL != "" {
+				if a.Address != "" {
 					old = append(old, a)
 				}
 			}
@@ -321,13 +322,14 @@ func (h *Hub) JoinCallback(s *Sender, channels []Channel, url string, noEcho, re
 	}, nil
 }
 
-// EndCallback ends a callback of a sender on all its channels: its receiver is gone.
-func (h *Hub) EndCallback(s *Sender, url string) {
+// End ends a callback of a sender on all its channels: its receiver is gone.
+func (k Kept) End(s *Sender, url string) {
+	h := k.hub
 	h.mu.Lock()
 	var ended []*Attachment
 	for _, on := range slices.Backward(slices.Clone(s.joined)) {
 		for _, a := range slices.Clone(on.v.attachments) {
-			if a.URL == url {
+			if a.Address == url {
 				h.detachLocked(a)
 				ended = append(ended, a)
 			}
@@ -348,7 +350,7 @@ func (h *Hub) Leave(s *Sender, channels []Channel) {
 	save := false
 	for _, c := range channels {
 		if m := s.joined.get(c); m != nil {
-			save = save || m.has(func(a *Attachment) bool { return a.URL != "" })
+			save = save || m.has(func(a *Attachment) bool { return a.Address != "" })
 			ended = append(ended, h.leaveLocked(m)...)
 		}
 	}

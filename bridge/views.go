@@ -8,6 +8,10 @@ type (
 	Registry struct{ hub *Hub }
 	// Tokens are what the web shows in place of a key.
 	Tokens struct{ hub *Hub }
+	// Holds are who is connected: a hold keeps a sender while somebody has it.
+	Holds struct{ hub *Hub }
+	// Kept are memberships of receivers who are not connected, which outlive a restart.
+	Kept struct{ hub *Hub }
 	// Users are those of the configuration, and what they vouch for.
 	Users struct{ hub *Hub }
 )
@@ -20,6 +24,12 @@ func (h *Hub) Registry() Registry { return Registry{h} }
 
 // Tokens returns them.
 func (h *Hub) Tokens() Tokens { return Tokens{h} }
+
+// Holds returns them.
+func (h *Hub) Holds() Holds { return Holds{h} }
+
+// Kept returns them.
+func (h *Hub) Kept() Kept { return Kept{h} }
 
 // Users returns them.
 func (h *Hub) Users() Users { return Users{h} }

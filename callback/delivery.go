@@ -110,7 +110,7 @@ func (c *Service) ended(a *attempt, err error) {
 		if c.keeper != nil {
 			c.keeper.saveLogged() // the reason is on disk before the membership is gone there
 		}
-		c.hub.EndCallback(e.key.sender, e.key.url)
+		c.hub.Kept().End(e.key.sender, e.key.url)
 		c.mu.Lock()
 		c.nextLocked(e)
 	}

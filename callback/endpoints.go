@@ -42,7 +42,7 @@ func (c *Service) Join(ctx context.Context, j Join) (secret string, fresh bool, 
 	}
 	var wait func() error
 	err = c.past.Join(func(now history.Moment) (err error) {
-		wait, err = c.hub.JoinCallback(j.Sender, j.Channels, j.URL, j.NoEcho, j.Since != nil, attach)
+		wait, err = c.hub.Kept().Join(j.Sender, j.Channels, j.URL, j.NoEcho, j.Since != nil, attach)
 		if err == nil && j.Since != nil {
 			c.catchUp(endpointKey{j.Sender, j.URL}, now.Missed(*j.Since, j.Channels, j.Sender, j.NoEcho))
 		}
@@ -127,7 +127,7 @@ func (c *Service) attachment(s *bridge.Sender, ch bridge.Channel, url string, no
 	c.changedLocked(e)
 	c.mu.Unlock()
 	return &bridge.Attachment{
-		Via: Protocol, Returns: true, Broadcasts: true, Sends: true, NoEcho: noEcho, URL: url,
+		Via: Protocol, Returns: true, Broadcasts: true, Sends: true, NoEcho: noEcho, Address: url,
 		Member: to, Ended: func() { c.end(to) },
 	}
 }
@@ -278,9 +278,9 @@ func (c *Service) sweep() {
 
 // restore attaches the callbacks that the hub remembers, with what waited.
 func (c *Service) restore() error {
-	c.hub.RestoreCallbacks(func(s *bridge.Sender, m bridge.CallbackMembership) {
+	c.hub.Kept().Restore(func(s *bridge.Sender, m bridge.KeptMembership) {
 		// Not JoinCallback: that would write what was just read, one by one.
-		a := c.attachment(s, m.Channel, m.URL, m.NoEcho)
+		a := c.attachment(s, m.Channel, m.Address, m.NoEcho)
 		if err := c.hub.Attach(s, m.Channel, a); err != nil {
 			a.Ended()
 			c.log.WithError(err).WithFields(logrus.Fields{"sender": s.ID(), "channel": m.Channel}).Warn("callback not restored")

@@ -80,7 +80,7 @@ func start(t testing.TB, take func(path, body string), settings ...func(*history
 		serving.Wait()
 		g.receiver.Close()
 	})
-	g.speaker = hub.HoldNew(func() {}).Sender()
+	g.speaker = hub.Holds().New(func() {}).Sender()
 	g.join(g.speaker, "/speaker", "")
 	return g
 }

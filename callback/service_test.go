@@ -74,7 +74,7 @@ func TestReplayUnderLoad(t *testing.T) {
 	}
 	for i := range receivers {
 		eventually(t, func() bool { return len(of("/speaker")) >= i*said/receivers/2 }, "some was said")
-		g.join(g.hub.HoldNew(func() {}).Sender(), fmt.Sprint("/", i), "all")
+		g.join(g.hub.Holds().New(func() {}).Sender(), fmt.Sprint("/", i), "all")
 	}
 	for i := range receivers {
 		path := fmt.Sprint("/", i)

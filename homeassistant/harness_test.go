@@ -133,7 +133,7 @@ func (h *home) birth() { h.bus.born("homeassistant/status", []byte("online")) }
 
 // sender registers one and joins it to channel 5.
 func (h *home) sender(name string) (id bridge.SenderID, say func(string)) {
-	hold, err := h.hub.RegisterName(bridge.Naming{Name: name, Lasting: true}, func() {})
+	hold, err := h.hub.Holds().Register(bridge.Naming{Name: name, Lasting: true}, func() {})
 	require.NoError(h.t, err)
 	s := hold.Sender()
 	require.NoError(h.t, h.hub.Attach(s, 5, &bridge.Attachment{Via: viaUDP, Broadcasts: true, Sends: true}))

@@ -21,8 +21,8 @@ func TestDeliveryAllocations(t *testing.T) {
 func allocations(t *testing.T, streams int) float64 {
 	g := start(t)
 	g.reading(t, streams)
-	hold := g.hub.HoldNew(func() {})
-	defer g.hub.Release(hold)
+	hold := g.hub.Holds().New(func() {})
+	defer g.hub.Holds().Release(hold)
 	require.NoError(t, g.hub.Attach(hold.Sender(), 7, &bridge.Attachment{Via: viaUDP, Broadcasts: true}))
 	data, done := make([]byte, 64), make(chan struct{})
 	report := func(bridge.Report) { done <- struct{}{} }

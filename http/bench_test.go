@@ -41,8 +41,8 @@ func BenchmarkFanOut(b *testing.B) {
 		b.Run(fmt.Sprint(streams), func(b *testing.B) {
 			g := start(b)
 			g.reading(b, streams)
-			hold := g.hub.HoldNew(func() {})
-			defer g.hub.Release(hold)
+			hold := g.hub.Holds().New(func() {})
+			defer g.hub.Holds().Release(hold)
 			require.NoError(b, g.hub.Attach(hold.Sender(), 7, &bridge.Attachment{Via: viaUDP, Broadcasts: true}))
 			data, done := make([]byte, 64), make(chan struct{}, 256)
 			b.ReportAllocs()

@@ -23,7 +23,7 @@ func TestEveryRefusal(t *testing.T) {
 	g := start(t)
 	id, _ := g.register()
 	other, _ := g.register()
-	device := g.hub.HoldNew(func() {}).Sender().ID()
+	device := g.hub.Holds().New(func() {}).Sender().ID()
 	f := g.follow(fmt.Sprintf("channels=5,6&sender=%d", id))
 	defer f.close()
 
@@ -258,6 +258,6 @@ func TestWhoMayUseAnID(t *testing.T) {
 	assert.Equal(t, 204, g.do("DELETE", fmt.Sprintf("/senders/%d", id), "", "Authorization", fresh).status)
 	problem(t, g.do("GET", path, "", "Authorization", fresh), 401, "invalid-sender", "sender")
 
-	hold := g.hub.HoldNew(func() {})
+	hold := g.hub.Holds().New(func() {})
 	problem(t, g.do("DELETE", fmt.Sprintf("/senders/%d", hold.Sender().ID()), ""), 401, "invalid-token", "")
 }

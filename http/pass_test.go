@@ -118,7 +118,7 @@ func TestAnOperatorMakesPasses(t *testing.T) {
 	assert.EqualValues(t, id, g.do("GET", "/me", "", "Authorization", "Bearer "+a.json(t)["token"].(string)).json(t)["id"])
 	problem(t, g.post("/tokens", obj{}, "Authorization", "Bearer wtc_good"), 401, "invalid-sender", "sender")
 	problem(t, g.post("/tokens", obj{"sender": id}, "Authorization", "Bearer wtc_bad"), 401, "invalid-token", "Authorization")
-	device := g.hub.HoldNew(func() {}).Sender().ID()
+	device := g.hub.Holds().New(func() {}).Sender().ID()
 	problem(t, g.post("/tokens", obj{"sender": device}, "Authorization", "Bearer wtc_good"), 409, "no-token", "sender")
 }
 

@@ -67,8 +67,8 @@ func TestSecretsComeFromOneKey(t *testing.T) {
 	secret := func(key string) string {
 		g := start(t, func(o *bridge.Options, h *options) { h.Callbacks.SigningKey = []byte(key) })
 		defer g.stop()
-		hold := g.hub.HoldNew(func() {})
-		defer g.hub.Release(hold)
+		hold := g.hub.Holds().New(func() {})
+		defer g.hub.Holds().Release(hold)
 		id, _ := g.register("name", "lamp")
 		a := g.post("/channels/join/async", obj{"sender": id, "channels": []int{5}, "callback_url": fmt.Sprint("http://127.0.0.1:9/", key)})
 		return a.json(t)["secret"].(string)

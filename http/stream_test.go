@@ -182,7 +182,7 @@ func TestQuiesce(t *testing.T) {
 	_, err = nethttp.Get(g.url + "/healthz")
 	assert.Error(t, err, "no new connections")
 
-	hold := g.hub.HoldNew(func() {})
+	hold := g.hub.Holds().New(func() {})
 	a := &bridge.Attachment{Via: viaUDP, Broadcasts: true}
 	require.NoError(t, g.hub.Attach(hold.Sender(), 5, a))
 	_, err = g.hub.Publish(hold.Sender(), bridge.Publication{Channels: []bridge.Channel{5}, Content: bridge.Content{Data: []byte("late")}})

@@ -110,21 +110,21 @@ func (c *conn) connect() (err error) {
 		return c.refuse(bad)
 	}
 	if bad := c.takeWill(&pk, who); bad.Code != 0 {
-		c.broker.hub.Release(who.hold)
+		c.broker.hub.Holds().Release(who.hold)
 		c.broker.warn(c.host(), fmt.Sprintf("MQTT client refused: it may not have a will on %q", shorten(pk.Connect.WillTopic)), c)
 		return c.refuse(bad)
 	}
 	if bad := c.keepWill(); bad.Code != 0 {
-		c.broker.hub.Release(who.hold)
+		c.broker.hub.Holds().Release(who.hold)
 		return c.refuse(bad)
 	}
 	c.limits(&pk)
 	if bad := c.remember(who, &pk); bad.Code != 0 {
-		c.broker.hub.Release(who.hold)
+		c.broker.hub.Holds().Release(who.hold)
 		return c.refuse(bad)
 	}
 	if bad := c.broker.attach(c, who, &pk, assigned); bad.Code != 0 {
-		c.broker.hub.Release(who.hold)
+		c.broker.hub.Holds().Release(who.hold)
 		return c.refuse(bad)
 	}
 	c.know()

@@ -100,9 +100,9 @@ func TestJoinAndLeaveBySubscribing(t *testing.T) {
 	c := h.join(connect{id: "lamp"})
 	id, _ := c.me()
 	lamp := func() (member, reachable bool) {
-		s, err := h.hub.RegisterName(bridge.Naming{Name: "lamp", Lasting: true}, func() {})
+		s, err := h.hub.Holds().Register(bridge.Naming{Name: "lamp", Lasting: true}, func() {})
 		require.NoError(t, err)
-		defer h.hub.Release(s)
+		defer h.hub.Holds().Release(s)
 		web := h.web("web")
 		a := &bridge.Attachment{Via: viaHTTP, Broadcasts: true, Sends: true}
 		require.NoError(t, h.hub.Attach(web, 5, a))
@@ -154,10 +154,10 @@ func TestJoinAndLeaveBySubscribing(t *testing.T) {
 	t.Run("leaving by another protocol ends the subscription", func(t *testing.T) {
 		c := h.join(connect{id: "lamp"})
 		c.subscribe(1, "watchtower/channels/5/#", "other/#")
-		hold, err := h.hub.RegisterName(bridge.Naming{Name: "lamp", Lasting: true}, func() {})
+		hold, err := h.hub.Holds().Register(bridge.Naming{Name: "lamp", Lasting: true}, func() {})
 		require.NoError(t, err)
 		h.hub.Leave(hold.Sender(), []bridge.Channel{5})
-		h.hub.Release(hold)
+		h.hub.Holds().Release(hold)
 		assert.Equal(t, []byte{}, append([]byte{}, c.unsubscribe("watchtower/channels/5/#")...)) // 3.1.1 tells nothing
 		member, _ := lamp()
 		assert.False(t, member)

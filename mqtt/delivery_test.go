@@ -265,7 +265,7 @@ func TestDeletingASenderEndsItsSessions(t *testing.T) {
 	h := build(t, nil)
 	c := h.join(connect{id: "doomed", version: 5, dirty: true, props: packets.Properties{SessionExpiryInterval: 60, SessionExpiryIntervalFlag: true}})
 	c.subscribe(1, "watchtower/channels/5/#")
-	hold, err := h.hub.RegisterName(bridge.Naming{Name: "doomed", Lasting: true}, func() {})
+	hold, err := h.hub.Holds().Register(bridge.Naming{Name: "doomed", Lasting: true}, func() {})
 	require.NoError(t, err)
 	require.NoError(t, h.hub.Forget(hold.Sender()))
 	assert.Equal(t, packets.ErrAdministrativeAction.Code, c.ended())

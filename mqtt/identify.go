@@ -70,7 +70,7 @@ func (b *Broker) identify(c *conn, userName string, password []byte, assigned bo
 	} else if s, ok := b.hub.Tokens().Sender(string(password)); ok && len(password) > 0 {
 		var err error
 		id.key.sender = s.ID()
-		id.hold, err = b.hub.HoldSender(s, id.owner.deleted)
+		id.hold, err = b.hub.Holds().Sender(s, id.owner.deleted)
 		return id, b.refusedIdentity(c, err)
 	} else if bad := b.checkKey(c, string(password)); bad.Code != 0 {
 		return id, bad
@@ -84,7 +84,7 @@ func (b *Broker) identify(c *conn, userName string, password []byte, assigned bo
 	}
 	var err error
 	id.speaks = id.key.user == ""
-	id.hold, err = b.hub.RegisterName(bridge.Naming{Name: name, User: id.key.user, Via: Protocol}, id.owner.deleted)
+	id.hold, err = b.hub.Holds().Register(bridge.Naming{Name: name, User: id.key.user, Via: Protocol}, id.owner.deleted)
 	if err == nil && name != "" {
 		id.key.sender = id.hold.Sender().ID()
 	}

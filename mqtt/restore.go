@@ -140,7 +140,7 @@ func (r *restoring) session(key, value []byte) error {
 		return fmt.Errorf("the configuration has no user %s any more", record.User)
 	}
 	own := &owner{}
-	hold, err := b.hub.RestoreHold(bridge.Restored{
+	hold, err := b.hub.Holds().Restore(bridge.Restored{
 		ID: record.Sender, Name: record.Name, Named: record.Named, Lasting: record.Keep > 0, User: record.User, Voucher: record.Voucher,
 	}, own.deleted)
 	if err != nil {
@@ -154,7 +154,7 @@ func (r *restoring) session(key, value []byte) error {
 		id.key.sender = record.Sender
 	}
 	if b.sessions.all[id.key] != nil {
-		b.hub.Release(hold)
+		b.hub.Holds().Release(hold)
 		return fmt.Errorf("client %s has two sessions", record.Client)
 	}
 	s := b.newSession(id, number)

@@ -43,7 +43,7 @@ func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool
 		return packets.ErrQuotaExceeded
 	}
 	if who.speaks && s != nil {
-		b.hub.Renew(s.hold)
+		b.hub.Holds().Renew(s.hold)
 	}
 	present := s != nil && !pk.Connect.Clean && s.keep > 0 // else only its will is left
 	var ended *session
@@ -81,12 +81,12 @@ func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool
 		b.discard(ended)
 	}
 	if present {
-		b.hub.Release(who.hold) // the session has its own
+		b.hub.Holds().Release(who.hold) // the session has its own
 	} else {
 		who.owner.adopt(func() { b.end(s) })
 	}
 	if who.speaks {
-		b.hub.Claim(s.hold, func() { b.displace(s) })
+		b.hub.Holds().Claim(s.hold, func() { b.displace(s) })
 	}
 	c.writer.Wake()
 	return packets.Code{}
@@ -253,7 +253,7 @@ func (b *Broker) discard(s *session) {
 	clear(s.channels)
 	s.subMu.Unlock()
 	b.passOn(s, shared)
-	b.hub.Release(s.hold)
+	b.hub.Holds().Release(s.hold)
 }
 
 const sweepEvery = time.Second

@@ -35,12 +35,12 @@ func TestNothingOfTheOldConnectionComesAfterASuccessorWasToldYes(t *testing.T) {
 		{"a takeover", func(t *testing.T, h *house) { h.join(connect{id: "twice", dirty: true}) }},
 		{"a clean takeover", func(t *testing.T, h *house) { h.join(connect{id: "twice"}) }},
 		{"a device of the same name", func(t *testing.T, h *house) {
-			hold, err := h.hub.RegisterName(bridge.Naming{Name: "twice", Lasting: true}, func() {})
+			hold, err := h.hub.Holds().Register(bridge.Naming{Name: "twice", Lasting: true}, func() {})
 			require.NoError(t, err)
-			h.hub.Claim(hold, func() {})
+			h.hub.Holds().Claim(hold, func() {})
 		}},
 		{"its deletion", func(t *testing.T, h *house) {
-			hold, err := h.hub.RegisterName(bridge.Naming{Name: "twice", Lasting: true}, func() {})
+			hold, err := h.hub.Holds().Register(bridge.Naming{Name: "twice", Lasting: true}, func() {})
 			require.NoError(t, err)
 			require.NoError(t, h.hub.Forget(hold.Sender()))
 		}},

@@ -26,8 +26,8 @@ func allocations(t *testing.T, members int) float64 {
 		c := g.joined(t, 7)
 		go func() { _, _ = io.Copy(io.Discard, c.conn) }() // ends with the gateway
 	}
-	hold := g.hub.HoldNew(func() {})
-	defer g.hub.Release(hold)
+	hold := g.hub.Holds().New(func() {})
+	defer g.hub.Holds().Release(hold)
 	require.NoError(t, g.hub.Attach(hold.Sender(), 7, &bridge.Attachment{Via: viaHTTP, Broadcasts: true}))
 	data, done := make([]byte, 64), make(chan struct{})
 	report := func(bridge.Report) { done <- struct{}{} }

@@ -36,8 +36,8 @@ func BenchmarkFanOut(b *testing.B) {
 					}
 				}(c.conn)
 			}
-			hold := g.hub.HoldNew(func() {})
-			defer g.hub.Release(hold)
+			hold := g.hub.Holds().New(func() {})
+			defer g.hub.Holds().Release(hold)
 			require.NoError(b, g.hub.Attach(hold.Sender(), 7, &bridge.Attachment{Via: viaHTTP, Broadcasts: true}))
 			data := make([]byte, 64)
 			done := make(chan struct{}, 1024)

@@ -90,8 +90,8 @@ func (g *gateway) senders() int {
 
 // speaker is a sender on a channel that is not over TCP.
 func (g *gateway) speaker(t testing.TB, channel bridge.Channel) (id uint32, say func(data []byte)) {
-	hold := g.hub.HoldNew(func() {})
-	t.Cleanup(func() { g.hub.Release(hold) })
+	hold := g.hub.Holds().New(func() {})
+	t.Cleanup(func() { g.hub.Holds().Release(hold) })
 	require.NoError(t, g.hub.Attach(hold.Sender(), channel, &bridge.Attachment{Via: viaHTTP, Broadcasts: true}))
 	return uint32(hold.Sender().ID()), func(data []byte) {
 		_, err := g.hub.Publish(hold.Sender(), bridge.Publication{

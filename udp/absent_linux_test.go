@@ -59,8 +59,8 @@ func TestDeadHostsCostTheLivingNothing(t *testing.T) {
 		away.ip(t, fmt.Sprintf("addr del 10.78.0.%d/32 dev wta", 10+i))
 	}
 	home.ip(t, "neigh flush dev wth")
-	hold := g.hub.HoldNew(func() {})
-	defer g.hub.Release(hold)
+	hold := g.hub.Holds().New(func() {})
+	defer g.hub.Holds().Release(hold)
 	require.NoError(t, g.hub.Attach(hold.Sender(), 7, &bridge.Attachment{Via: viaHTTP, Broadcasts: true}))
 	id := uint32(hold.Sender().ID())
 	tick := time.NewTicker(time.Second / 50)

@@ -37,8 +37,8 @@ func fanOut(b *testing.B, join func(*gateway, *testing.B), change func(*udp.Opti
 			for range members {
 				join(g, b)
 			}
-			hold := g.hub.HoldNew(func() {})
-			defer g.hub.Release(hold)
+			hold := g.hub.Holds().New(func() {})
+			defer g.hub.Holds().Release(hold)
 			require.NoError(b, g.hub.Attach(hold.Sender(), 7, &bridge.Attachment{Via: viaHTTP, Broadcasts: true}))
 			data := make([]byte, 64)
 			done := make(chan struct{}, 256)

@@ -294,8 +294,8 @@ func TestDatagramsOfTheLargestSize(t *testing.T) {
 func TestReportsCountWhatWasDropped(t *testing.T) {
 	g := start(t, bridge.Options{}, nil)
 	a, b := g.joined(t, 7), g.joined(t, 7)
-	hold := g.hub.HoldNew(func() {})
-	defer g.hub.Release(hold)
+	hold := g.hub.Holds().New(func() {})
+	defer g.hub.Holds().Release(hold)
 	require.NoError(t, g.hub.Attach(hold.Sender(), 7, &bridge.Attachment{Via: viaHTTP, Broadcasts: true}))
 	reports := make(chan bridge.Report, 2)
 	for _, size := range []int{100, 5000} {
@@ -370,8 +370,8 @@ func TestServeEndsAtOnceOnAContextThatHasEnded(t *testing.T) {
 func TestQuiesceStopsRequestsAndNotDeliveries(t *testing.T) {
 	g := start(t, bridge.Options{}, nil)
 	c := g.joined(t, 7)
-	hold := g.hub.HoldNew(func() {})
-	defer g.hub.Release(hold)
+	hold := g.hub.Holds().New(func() {})
+	defer g.hub.Holds().Release(hold)
 	require.NoError(t, g.hub.Attach(hold.Sender(), 7, &bridge.Attachment{Via: viaHTTP, Broadcasts: true}))
 
 	g.server.Quiesce(context.Background())

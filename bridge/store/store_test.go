@@ -60,8 +60,8 @@ func load(t testing.TB, s *Store) map[bridge.SenderID]bridge.Record {
 func TestRecordsSurviveReopening(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "w.db")
 	want := bridge.Record{
-		ID: 1<<32 - 1, Name: "kitchen", Web: true, Held: true, Protected: true, Token: make([]byte, 32), Seen: 1234567890,
-		Callbacks: []bridge.CallbackMembership{{Channel: 5, URL: "http://a.lan/x?y", NoEcho: true}, {Channel: 6, URL: "http://b.lan"}},
+		ID: 1<<32 - 1, Name: "kitchen", Registered: true, Held: true, Protected: true, Token: make([]byte, 32), Seen: 1234567890,
+		Kept: []bridge.KeptMembership{{Channel: 5, Address: "http://a.lan/x?y", NoEcho: true}, {Channel: 6, Address: "http://b.lan"}},
 	}
 	s := open(t, path)
 	require.NoError(t, s.Save(want)())
@@ -316,8 +316,8 @@ func benchmarkFile(b *testing.B, n int) string {
 	wait := func() error { return nil }
 	for i := range n {
 		wait = s.Save(bridge.Record{
-			ID: bridge.SenderID(i+1) * 400_000, Name: fmt.Sprintf("sender-%d", i), Web: true, Token: make([]byte, 32), Seen: 1_700_000_000,
-			Callbacks: []bridge.CallbackMembership{{Channel: 5, URL: "http://printer.lan:8080/callback"}},
+			ID: bridge.SenderID(i+1) * 400_000, Name: fmt.Sprintf("sender-%d", i), Registered: true, Token: make([]byte, 32), Seen: 1_700_000_000,
+			Kept: []bridge.KeptMembership{{Channel: 5, Address: "http://printer.lan:8080/callback"}},
 		})
 	}
 	require.NoError(b, wait())

@@ -138,10 +138,15 @@ func testCertificate(t *testing.T) {
 		eventually(t, "the new one is used", func() bool { serial, err := a.served(addr); return err == nil && serial == second })
 	}
 	require.NoError(t, os.WriteFile(a.path("server"), []byte("half a"), 0o600))
-	eventually(t, "it is found", func() bool { return strings.Contains(r.log.String(), "changed TLS files not used") })
+	eventually(t, "it is found, by who connects", func() bool {
+		serial, err := a.served(r.at.MQTTS)
+		require.NoError(t, err)
+		require.Equal(t, second, serial, "what cannot be read changes nothing")
+		return strings.Contains(r.log.String(), "changed TLS files not used")
+	})
 	serial, err := a.served(r.at.MQTTS)
 	require.NoError(t, err)
-	assert.Equal(t, second, serial, "what cannot be read changes nothing")
+	assert.Equal(t, second, serial, "nor afterwards")
 }
 
 func testClientCertificates(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
-	"slices"
 	"sync/atomic"
 )
 
@@ -57,22 +56,6 @@ func (h *Hub) Seen(s *Sender) { s.seen.Store(h.now().Unix()) }
 // remembered reports whether the sender outlives what holds it: it registered,
 // or its name has joined a channel or has a session that outlives connections.
 func (s *Sender) remembered() bool { return s.place > 0 }
-
-// Hold keeps a sender alive while it is connected: a wire registration or an
-// MQTT session. A sender without a name ends with its last hold.
-type Hold struct {
-	sender    *Sender
-	end       func()
-	displaced func() // set by Claim
-
-	registered uint64 // which registration it is, of all
-
-	via  atomic.Int32 // the protocol and one, see Present; 0: nobody said
-	away atomic.Bool
-}
-
-// Sender returns the sender that is held.
-func (hd *Hold) Sender() *Sender { return hd.sender }
 
 // Credentials are what Register gives.
 type Credentials struct {
@@ -142,99 +125,6 @@ func (h *Hub) webSenderLocked(r Registration) (*Sender, error) {
 		return nil, tooManySenders(h.opts.Limits.Senders)
 	}
 	return s, nil
-}
-
-// New gives an id without a name, held by the
-// hold that it returns until Release. End is called, without locks, when the
-// sender is deleted.
-func (hs Holds) New(end func()) *Hold {
-	h := hs.hub
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.holdLocked(h.newSenderLocked(""), end)
-}
-
-// Sender holds a sender whose token was shown. From then on its id alone
-// opens nothing. It returns once that is on disk.
-func (hs Holds) Sender(s *Sender, end func()) (*Hold, error) {
-	h := hs.hub
-	h.mu.Lock()
-	if s.gone {
-		h.mu.Unlock()
-		return nil, fault(InvalidSender, "sender", "%d was deleted", s.id)
-	}
-	hold := h.holdLocked(s, end)
-	wait := h.heldLocked(hold, false)
-	h.mu.Unlock()
-	if wait != nil {
-		if err := wait(); err != nil {
-			return nil, err
-		}
-	}
-	return hold, nil
-}
-
-// Restored is a session that outlived a restart.
-type Restored struct {
-	ID      SenderID
-	Name    string // of its sender; empty: none, or it is not known
-	Named   bool   // its sender has a name
-	Lasting bool   // it was to outlive its connection, so its name was remembered
-	User    string // whose password opened it; empty: the secret key or a token did
-	Voucher string // what vouched for its sender when it was opened (Hub.Voucher)
-}
-
-// Restore holds the sender of a session that outlived a restart. What vouched
-// for it has to be the same still. A name that was remembered has to be known;
-// another sender gets the id back that it had.
-func (hs Holds) Restore(r Restored, end func()) (*Hold, error) {
-	h := hs.hub
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	id := r.ID
-	if r.User != "" {
-		r.Voucher = vouchedByUser(r.User)
-	}
-	s := h.senders[id]
-	switch {
-	case s == nil && r.Voucher != h.voucherOf(r.User), s != nil && r.Voucher != s.voucher:
-		return nil, fault(InvalidSender, "sender", "%d was registered with what counts no more", id)
-	case s == nil && r.Named && r.Lasting:
-		return nil, fault(InvalidSender, "sender", "%d is not known any more", id)
-	case s != nil && !r.Named && s.remembered():
-		return nil, fault(InvalidSender, "sender", "%d is another's by now", id)
-	case s == nil:
-		s = &Sender{id: id, user: r.User, voucher: r.Voucher}
-		h.senders[id] = s
-		if r.Name != "" && h.names[r.Name] == nil {
-			h.setNameLocked(s, r.Name)
-		}
-	}
-	return h.holdLocked(s, end), nil
-}
-
-func (h *Hub) holdLocked(s *Sender, end func()) *Hold {
-	h.registrations++
-	hold := &Hold{sender: s, end: end, registered: h.registrations}
-	s.holds = append(s.holds, hold)
-	return hold
-}
-
-// Release ends a hold. Its owner detaches its attachments first.
-func (hs Holds) Release(hold *Hold) {
-	h := hs.hub
-	h.mu.Lock()
-	s := hold.sender
-	s.holds = slices.DeleteFunc(s.holds, func(h *Hold) bool { return h == hold })
-	if s.speaker == hold {
-		s.speaker = nil
-	}
-	var ended []*Attachment
-	if len(s.holds) == 0 && !s.remembered() && !s.gone {
-		ended = h.forgetLocked(s)
-	}
-	h.mu.Unlock()
-	endAll(ended)
 }
 
 // Departed says that senders with names have been forgotten, however many since

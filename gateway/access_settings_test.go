@@ -157,11 +157,12 @@ func testIdleTimeout(t *testing.T) {
 func testFrameTimeout(t *testing.T) {
 	r := start(t, func(c *config.Config) { c.Wire.FrameTimeout = short })
 	for _, begin := range []string{"", "K\x05he", string(basicFrame("K", byte(len(key)), key, "M"))} {
+		begun := time.Now()
 		conn, err := net.Dial("tcp", r.at.TCP)
 		require.NoError(t, err)
 		_, err = io.WriteString(conn, begin)
 		require.NoError(t, err)
-		endsBy(t, conn, short)
+		endsBy(t, conn, begun, short)
 		conn.Close()
 	}
 }

@@ -233,12 +233,13 @@ func testReadTimeout(t *testing.T) {
 	require.NoError(t, err, "it is closed")
 	assert.NotContains(t, string(b), " 200 ")
 
+	begun := time.Now()
 	conn, err = net.Dial("tcp", r.at.HTTP)
 	require.NoError(t, err)
 	defer conn.Close()
 	_, err = fmt.Fprintf(conn, "GET /healthz HTTP/1.1\r\nHost:")
 	require.NoError(t, err)
-	endsBy(t, conn, short)
+	endsBy(t, conn, begun, short)
 }
 
 // stuckStream, stuckTCP and stuckMQTT join channel 5 and never read. They

@@ -246,25 +246,30 @@ func unsendable(t *testing.T) *running {
 // forgotten registers from more addresses than may be unconfirmed.
 func forgotten(t *testing.T) *running {
 	r := start(t, nil)
+	to, err := net.ResolveUDPAddr("udp", r.at.UDP)
+	require.NoError(t, err)
+	const together = 50 // one after the other would take longer than an unconfirmed id lives
 	var sockets sync.WaitGroup
 	for worker := range 4 {
 		sockets.Go(func() {
-			for i := range 2600 {
-				from := &net.UDPAddr{IP: net.IPv4(127, 0, byte(worker+1), byte(1+i%250))}
-				to, err := net.ResolveUDPAddr("udp", r.at.UDP)
-				if !assert.NoError(t, err) {
-					return
+			for range 2600 / together {
+				conns := make([]*net.UDPConn, together)
+				for i := range conns {
+					from := &net.UDPAddr{IP: net.IPv4(127, 0, byte(worker+1), byte(1+i*5))}
+					conn, err := net.DialUDP("udp", from, to)
+					if !assert.NoError(t, err) {
+						return
+					}
+					conns[i] = conn
+					_, _ = conns[i].Write(basicFrame("K", byte(len(key)), key))
 				}
-				conn, err := net.DialUDP("udp", from, to)
-				if !assert.NoError(t, err) {
-					return
-				}
-				_, _ = conn.Write(basicFrame("K", byte(len(key)), key))
-				_ = conn.SetReadDeadline(time.Now().Add(patient))
-				_, err = conn.Read(make([]byte, 10))
-				conn.Close()
-				if !assert.NoError(t, err) {
-					return
+				for _, conn := range conns {
+					_ = conn.SetReadDeadline(time.Now().Add(patient))
+					_, err := conn.Read(make([]byte, 10))
+					conn.Close()
+					if !assert.NoError(t, err) {
+						return
+					}
 				}
 			}
 		})

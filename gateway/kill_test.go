@@ -260,6 +260,7 @@ func underSiege(t *testing.T, kills int, more func(*siege) (check func())) {
 	s := &siege{process: newProcess(t), t: t, ledger: &ledger{acked: map[string][]time.Time{}}}
 	s.args = []string{"--mqtt-session-queue", "1000000", "--mqtt-session-queue-bytes", "1000000000", "--limits-mqtt-queue-bytes", "1000000000", "--allow-callbacks", "127.0.0.1", "--limits-failures", "1000000"}
 	s.start()
+	s.probe()
 	_, end := s.receivePaho("paho")
 	defer func() { end() }()
 	away, leave := s.receivePaho("away")

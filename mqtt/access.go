@@ -55,7 +55,8 @@ func namesClient(rules []Rule) bool {
 	return slices.ContainsFunc(rules, func(r Rule) bool { return strings.Contains(r.Pattern, "%c") })
 }
 
-func (a *access) mayRead(topic string) bool  { return a == nil || a.allows(a.read, topic) }
+func (a *access) mayRead(topic string) bool { return a == nil || a.allows(a.read, topic) }
+
 func (a *access) mayWrite(topic string) bool { return a == nil || a.allows(a.write, topic) }
 
 func (a *access) allows(by [][]string, topic string) bool {
@@ -114,4 +115,10 @@ func overlap(a, b []string) bool {
 			return false
 		}
 	}
+}
+
+// same reports whether two access lists allow the same.
+func (a *access) same(b *access) bool {
+	equal := func(x, y [][]string) bool { return slices.EqualFunc(x, y, slices.Equal[[]string]) }
+	return equal(a.read, b.read) && equal(a.write, b.write) && equal(a.deny, b.deny)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net"
 	"os"
 	"slices"
 	"strings"
@@ -19,49 +18,8 @@ import (
 	"watchtower/intake"
 )
 
-// ServeConn serves one client on nc, whatever carries it, and returns when the
-// connection has ended and both its goroutines with it.
-func (b *Broker) ServeConn(nc net.Conn) {
-	c := newConn(b, nc)
-	if !b.track(c) {
-		_ = nc.Close()
-		return
-	}
-	defer b.serving.Done()
-	defer b.untrack(c)
-	if err := aside(c.connect); err != nil {
-		b.reads.Done()
-		c.drop(err)
-		b.log.WithField("remote", c.remote).WithError(err).Debug("MQTT connection refused")
-		_ = nc.Close()
-		return
-	}
-	written := make(chan struct{})
-	go func() {
-		defer close(written)
-		if err := c.writer.Run(); err != nil {
-			b.log.WithField("client", c.clientID).WithError(err).Debug("MQTT client does not take what it is sent")
-		} else {
-			c.linger()
-		}
-		_ = nc.Close()
-	}()
-	c.reading.Store(true)
-	err := c.readLoop()
-	c.caughtUp()
-	close(c.stopped)
-	b.reads.Done()
-	c.drop(err)
-	if errors.Is(err, errStopping) {
-		<-b.ending // messages still go out until then
-		c.suspended = true
-		c.willQuiet = c.willQuiet || b.keeper == nil // there is nobody left to tell
-	}
-	c.finish(err)
-	<-written
-	c.leave()
-	b.log.WithField("client", c.clientID).WithField("remote", c.remote).WithError(err).Debug("MQTT client left")
-}
+// beforeConnectBytes is the largest packet of a stranger.
+const beforeConnectBytes = 64 << 10
 
 // connect reads CONNECT, finds out who the client is, and attaches it to its
 // session. On an error it has answered what the client may be told.
@@ -111,7 +69,7 @@ func (c *conn) connect() (err error) {
 	}
 	if bad := c.takeWill(&pk, who); bad.Code != 0 {
 		c.broker.hub.Holds().Release(who.hold)
-		c.broker.warn(c.host(), fmt.Sprintf("MQTT client refused: it may not have a will on %q", shorten(pk.Connect.WillTopic)), c)
+		c.broker.warn(c.host(), fmt.Sprintf("MQTT client refused: it may not have a will on %q", bridge.Shorten(pk.Connect.WillTopic)), c)
 		return c.refuse(bad)
 	}
 	if bad := c.keepWill(); bad.Code != 0 {
@@ -188,11 +146,6 @@ func (c *conn) turnAway(why packets.Code) error {
 	return c.refuse(why)
 }
 
-// bridgeBit is set in the protocol level by a client that is a broker's bridge, as
-// mosquitto does with MQTT 3.1 and 3.1.1: what it published is not for it, and what
-// it gets is retained as it was published.
-const bridgeBit = 0x80
-
 // refuse answers CONNECT with an error, written at once: the connection has no
 // writer yet.
 func (c *conn) refuse(why packets.Code) error {
@@ -247,25 +200,4 @@ func (c *conn) limits(pk *packets.Packet) {
 			c.receiveMax = pk.Properties.ReceiveMaximum
 		}
 	}
-}
-
-// acknowledge queues CONNACK. Nothing else is on the connection before it.
-func (c *conn) acknowledge(present, assigned bool, pk *packets.Packet) {
-	ack := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connack}, SessionPresent: present}
-	if c.version == version5 {
-		p := &ack.Properties
-		p.ReceiveMaximum = uint16(c.broker.opts.receiveMax())
-		p.TopicAliasMaximum = aliasMax
-		p.MaximumPacketSize = uint32(c.broker.opts.MaxPacketBytes)
-		if assigned {
-			p.AssignedClientID = c.clientID
-		}
-		if c.keepAliveSet {
-			p.ServerKeepAlive, p.ServerKeepAliveFlag = uint16(c.keepAlive/time.Second), true
-		}
-		if most := uint32(c.broker.opts.SessionExpiry / time.Second); pk.Properties.SessionExpiryInterval > most {
-			p.SessionExpiryInterval, p.SessionExpiryIntervalFlag = most, true
-		}
-	}
-	_ = c.answerPacket(ack) // cannot fail: nothing waits yet
 }

@@ -62,14 +62,6 @@ func decode(pk *packets.Packet, body []byte) (err error) {
 	return err
 }
 
-// errBehind is a packet with bytes behind its last field.
-var errBehind = packets.Code{Code: packets.ErrMalformedPacket.Code, Reason: "malformed packet: bytes behind its last field"}
-
-// ackLike reports whether a type of packet is laid out as PUBACK is.
-func ackLike(kind byte) bool {
-	return kind == packets.Puback || kind == packets.Pubrec || kind == packets.Pubrel || kind == packets.Pubcomp
-}
-
 // checkConnectEnd checks that nothing is behind the last field of a CONNECT, all of
 // whose fields are known to be there.
 func checkConnectEnd(pk *packets.Packet, body []byte) error {
@@ -132,3 +124,10 @@ func encode(pk packets.Packet) ([]byte, error) {
 	}
 	return buf.Bytes(), err
 }
+
+// bridgeBit is set in the protocol level by a client that is a broker's bridge, as
+// mosquitto does with MQTT 3.1 and 3.1.1: what it published is not for it, and what
+// it gets is retained as it was published.
+const bridgeBit = 0x80
+
+const version5 = 5

@@ -3,9 +3,10 @@ package mqtt
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io"
 	"net"
-	"os"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,19 +20,10 @@ import (
 )
 
 const (
-	beforeConnectBytes = 64 << 10        // largest packet of a stranger
-	controlBytes       = 256 << 10       // answers that may wait for a client that does not read
-	flushTimeout       = 2 * time.Second // for the last packets of a connection that the broker closes
-	lingerTimeout      = time.Second     // for the client to end it, having read them
-	lingerBytes        = 1 << 20
-)
-
-var (
-	errTooLarge   = overLimit{"packet too large", "mqtt.max_packet_bytes"}
-	errUnfinished = packets.Code{Code: packets.ErrQuotaExceeded.Code, Reason: "too many packets are not complete (" + intake.UnfinishedSetting + ")"}
-	errFault      = errors.New("the gateway failed")
-	errStopping   = errors.New("the gateway is stopping")
-	errUnread     = errors.New("the client does not read its answers")
+	controlBytes  = 256 << 10       // answers that may wait for a client that does not read
+	flushTimeout  = 2 * time.Second // for the last packets of a connection that the broker closes
+	lingerTimeout = time.Second     // for the client to end it, having read them
+	lingerBytes   = 1 << 20
 )
 
 // conn is one client's connection. Its reader runs in the goroutine of
@@ -85,74 +77,6 @@ type conn struct {
 	lingers  bool   // it ends because of what the client sent: see linger
 }
 
-func newConn(b *Broker, nc net.Conn) *conn {
-	c := &conn{broker: b, nc: nc, remote: nc.RemoteAddr().String(), stopped: make(chan struct{})}
-	c.leave = sync.OnceFunc(func() { b.left(c) })
-	c.from = auth.Caller{Via: Protocol, At: auth.Address(nc.RemoteAddr())}
-	if proxied, ok := nc.(interface{ Forwarded() bool }); ok {
-		c.from.Forwarded = proxied.Forwarded()
-	}
-	c.r = bufio.NewReaderSize(c, idleBufferBytes)
-	outbound.EndStuck(nc, b.opts.WriteTimeout)
-	c.writer = outbound.NewWriter(nc, c, outbound.Options{Timeout: b.opts.WriteTimeout})
-	return c
-}
-
-// Read reads from the socket under the keep-alive's deadline, which begins anew
-// with each read: while a packet is being executed, the client has no say. A packet
-// that has begun has a deadline for all of it besides, as CONNECT has.
-func (c *conn) Read(p []byte) (int, error) {
-	if c.session != nil {
-		if err := c.nc.SetReadDeadline(c.readDeadline()); err != nil {
-			return 0, err
-		}
-		switch { // it may have set the deadline that this one replaced
-		case c.broker.quiet.Load():
-			return 0, errStopping
-		case c.closing.Load():
-			return 0, net.ErrClosed
-		}
-	}
-	n, err := c.nc.Read(p)
-	c.filled = n == len(p)
-	return n, err
-}
-
-// Fill gives the writer what waits: answers, then the session's messages, then
-// goodbye.
-func (c *conn) Fill(buf []byte) []byte {
-	c.mu.Lock()
-	parted := c.parted
-	buf = append(buf, c.control...)
-	if cap(c.control) > 1024 {
-		c.control = nil
-	}
-	c.control = c.control[:0]
-	pings, pinged := c.pings, c.pinged
-	c.mu.Unlock()
-	if parted {
-		return buf[:0]
-	}
-	buf = c.session.fill(c, buf, c.broker.now())
-	if pings > 0 && (len(buf) < batch || c.session.passed(pinged)) {
-		buf = c.pong(buf, pings)
-	}
-	if c.oversize > 0 {
-		c.broker.warn(c.clientID, "message dropped: it is larger than the packets that the client takes (its Maximum Packet Size)", c)
-		c.oversize = 0
-	}
-	if c.unanswered > 0 {
-		c.reportUnanswered()
-	}
-	if len(buf) > 0 {
-		return buf
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.parted = c.farewell != nil
-	return append(buf, c.farewell...)
-}
-
 // answer queues an encoded control packet. A client that does not read its
 // answers ends.
 func (c *conn) answer(b ...byte) error {
@@ -170,34 +94,6 @@ func (c *conn) answer(b ...byte) error {
 	return nil
 }
 
-// ping is a PINGREQ. Its answer comes behind the messages that wait for the client
-// now, as far as it may be sent them: a device that sleeps then knows that was all.
-func (c *conn) ping() error {
-	mark := c.session.mark()
-	c.mu.Lock()
-	c.pings++
-	c.pinged = mark
-	full := len(c.control)+2*c.pings > controlBytes
-	c.mu.Unlock()
-	if full {
-		_ = c.nc.Close()
-		return errUnread
-	}
-	c.writer.Wake()
-	return nil
-}
-
-// pong appends answers to pings.
-func (c *conn) pong(buf []byte, pings int) []byte {
-	c.mu.Lock()
-	c.pings -= pings
-	c.mu.Unlock()
-	for range pings {
-		buf = append(buf, packets.Pingresp<<4, 0)
-	}
-	return buf
-}
-
 // answerPacket queues a control packet that the codec encodes.
 func (c *conn) answerPacket(pk packets.Packet) error {
 	if c.terse && pk.FixedHeader.Type != packets.Connack {
@@ -208,26 +104,6 @@ func (c *conn) answerPacket(pk packets.Packet) error {
 		return err
 	}
 	return c.answer(b...)
-}
-
-// code is what a client of MQTT 5 is told about why its connection ends.
-func code(err error) packets.Code {
-	var known packets.Code
-	switch {
-	case errors.As(err, &known):
-		return known
-	case errors.Is(err, errTooLarge):
-		return packets.ErrPacketTooLarge
-	case errors.Is(err, intake.ErrFull):
-		return errUnfinished
-	case errors.Is(err, errStopping):
-		return packets.ErrServerShuttingDown
-	case errors.Is(err, errFault):
-		return packets.ErrImplementationSpecificError
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return packets.ErrKeepAliveTimeout
-	}
-	return packets.ErrUnspecifiedError
 }
 
 // finish ends the connection after its read loop. What still waits for a client
@@ -296,30 +172,54 @@ func (c *conn) halt(why packets.Code, patience time.Duration) {
 		select {
 		case <-c.stopped:
 		case <-late.C:
-			c.broker.log.WithField("client", shorten(c.clientID)).Warn("a connection that was to end is still executing a packet")
+			c.broker.log.WithField("client", bridge.Shorten(c.clientID)).Warn("a connection that was to end is still executing a packet")
 		}
 	}
 	c.leave()
 }
 
-// isMalformed reports whether an error is the client's bad packet.
-func isMalformed(err error) bool {
-	var known packets.Code
-	return errors.As(err, &known)
-}
-
-func isReset(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) && !op.Timeout()
-}
-
-// drop counts a packet that ended the connection.
-func (c *conn) drop(err error) {
+// over says why nothing that the client sends counts any more; nil: it does.
+func (c *conn) over() error {
 	switch {
-	case errors.Is(err, errTooLarge):
-		c.broker.limited(c, "packet "+c.host(), errTooLarge)
-	case isMalformed(err):
-		c.broker.hub.Counters().Drop(Protocol, bridge.Malformed, 1)
-		c.broker.warn(c.host(), "MQTT connection closed: "+err.Error(), c)
+	case c.closing.Load():
+		return net.ErrClosed
+	case c.broker.quiet.Load():
+		return errStopping
+	}
+	return nil
+}
+
+func (c *conn) host() string {
+	host, _, err := net.SplitHostPort(c.remote)
+	if err != nil {
+		return c.remote
+	}
+	return host
+}
+
+// know says that the client has proved who it is, to whatever carries it as well.
+func (c *conn) know() {
+	c.guest.Know()
+	if carrier, ok := c.nc.(interface{ Know() }); ok {
+		carrier.Know()
+	}
+}
+
+// fault ends a connection whose packet met a fault of the program's own, and the
+// program goes on: what was locked is released, and where it was is logged. It is
+// to be deferred.
+func (c *conn) fault(err *error) {
+	if r := recover(); r != nil {
+		c.broker.log.WithField("client", bridge.Shorten(c.clientID)).WithField("panic", fmt.Sprint(r)).
+			WithField("stack", string(debug.Stack())).Error("a fault of the gateway: a connection is closed")
+		*err = errFault
+	}
+}
+
+// acknowledgeNow has acknowledgements that nothing is answered to acknowledged by the
+// system, where the client may be waiting with what it publishes.
+func (c *conn) acknowledgeNow() {
+	if c.spoke && c.r.Buffered() == 0 {
+		acknowledgeSegments(c.nc)
 	}
 }

@@ -48,14 +48,6 @@ func (s *session) giveUp() bool {
 	return gave > 0
 }
 
-// reportUnanswered logs what giveUp gave up. It is the writer's.
-func (c *conn) reportUnanswered() {
-	if event := "messages given up: the client acknowledges later ones, and never these; its buffer may be too small"; c.broker.noisy.allow(c.clientID, event, c.broker.now()) {
-		c.broker.log.WithField("client", shorten(c.clientID)).WithField("remote", c.remote).WithField("bytes", c.unanswered).Warn(event)
-	}
-	c.unanswered = 0
-}
-
 // blame counts the end of a connection against the message that it was sent first, if
 // the client has acknowledged nothing since, and gives that up the fifth time.
 func (s *session) blame() (tooMuch *message) {

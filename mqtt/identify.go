@@ -2,9 +2,7 @@ package mqtt
 
 import (
 	"context"
-	"net"
 	"strings"
-	"sync"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
@@ -20,34 +18,6 @@ type identity struct {
 	access *access
 	hash   []byte // of the user's password, that was right
 	speaks bool   // came with the secret key, so that it is the one of its name
-}
-
-// owner ends whatever session a hold came to belong to.
-type owner struct {
-	mu    sync.Mutex
-	ended bool
-	end   func()
-}
-
-func (o *owner) deleted() {
-	o.mu.Lock()
-	o.ended = true
-	end := o.end
-	o.mu.Unlock()
-	if end != nil {
-		end()
-	}
-}
-
-// adopt says what ends with the sender; it is called at once if that is over.
-func (o *owner) adopt(end func()) {
-	o.mu.Lock()
-	o.end = end
-	ended := o.ended
-	o.mu.Unlock()
-	if ended {
-		end()
-	}
 }
 
 // identify finds the sender of a client: by its user name and password where the
@@ -76,7 +46,7 @@ func (b *Broker) identify(c *conn, userName string, password []byte, assigned bo
 		return id, bad
 	}
 	if !assigned && !bridge.ValidName(name) && b.once.allow(c.host(), name, b.now()) {
-		b.log.WithField("client", shorten(c.clientID)).WithField("remote", c.remote).
+		b.log.WithField("client", bridge.Shorten(c.clientID)).WithField("remote", c.remote).
 			Info("a client gets a new sender at each connection: its client id is no name, which is 1 to 64 of A–Z a–z 0–9 _ . : -")
 	}
 	if assigned || !bridge.ValidName(name) || b.sessions.nameless(c.clientID, id.key.user) {
@@ -145,12 +115,4 @@ func (b *Broker) refusedIdentity(c *conn, err error) packets.Code {
 	}
 	b.warn(c.host(), "MQTT client refused: "+err.Error(), c)
 	return packets.ErrNotAuthorized
-}
-
-func (c *conn) host() string {
-	host, _, err := net.SplitHostPort(c.remote)
-	if err != nil {
-		return c.remote
-	}
-	return host
 }

@@ -344,3 +344,6 @@ func (b *branch[V]) all(found func(*V)) {
 	}
 	b.each(func(c *branch[V]) { c.all(found) })
 }
+
+// nodeBytes is the most that a node of the tree takes besides its label.
+const nodeBytes = 64 + 2*childBytes

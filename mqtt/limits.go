@@ -1,13 +1,12 @@
 package mqtt
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"time"
+	"net"
+	"os"
 
 	"github.com/mochi-mqtt/server/v2/packets"
-	"github.com/sirupsen/logrus"
 
 	"watchtower/bridge"
 	"watchtower/intake"
@@ -20,6 +19,7 @@ type overLimit struct{ what, setting string }
 func (e overLimit) Error() string { return fmt.Sprintf("%s (%s)", e.what, e.setting) }
 
 var (
+	errTooLarge          = overLimit{"packet too large", "mqtt.max_packet_bytes"}
 	errSessions          = overLimit{"too many MQTT sessions", "limits.mqtt_sessions"}
 	errSubscriptions     = overLimit{"too many subscriptions", "limits.mqtt_subscriptions"}
 	errSubscriptionBytes = overLimit{"subscriptions take too much memory", "limits.mqtt_subscription_bytes"}
@@ -30,14 +30,23 @@ var (
 	errNoConnect         = overLimit{"no CONNECT in time", "mqtt.connect_timeout"}
 )
 
-// errAliases is a client whose topic aliases stand for too much text.
-var errAliases = packets.Code{Code: packets.ErrQuotaExceeded.Code, Reason: "the topics of all topic aliases take more than 16 KiB"}
+// What a client may not do, or the gateway cannot.
+var (
+	errAliases    = packets.Code{Code: packets.ErrQuotaExceeded.Code, Reason: "the topics of all topic aliases take more than 16 KiB"}
+	errUnfinished = packets.Code{Code: packets.ErrQuotaExceeded.Code, Reason: "too many packets are not complete (" + intake.UnfinishedSetting + ")"}
+	errFault      = errors.New("the gateway failed")
+	errStopping   = errors.New("the gateway is stopping")
+	errUnread     = errors.New("the client does not read its answers")
+	errTopic      = errors.New("topic: names the broker's own, or nothing")
+	errDenied     = errors.New("topic: the user's access list does not allow it")
+	errOwn        = errors.New("topic: the gateway alone publishes there")
+	errLevels     = fmt.Errorf("topic: has more than %d levels", topicLevels)
+	errDamaged    = errors.New("damaged") // of a row on disk
+)
 
 // topicLevels bounds the levels of a topic or a filter, and so what a tree of
 // them costs.
 const topicLevels = 200
-
-var errLevels = fmt.Errorf("topic: has more than %d levels", topicLevels)
 
 // reasonOf is the MQTT 5 reason code of a refused publish or subscription.
 func reasonOf(refusal error) packets.Code {
@@ -63,104 +72,39 @@ func dropReason(refusal error) bridge.Reason {
 	return bridge.Refused
 }
 
-// limited counts a refusal, and logs it with its setting once a minute at most.
-func (b *Broker) limited(c *conn, who string, why overLimit) {
-	b.hub.Counters().Drop(Protocol, bridge.Limit, 1)
-	b.warn(who, why.Error(), c)
+// isMalformed reports whether an error is the client's bad packet.
+func isMalformed(err error) bool {
+	var known packets.Code
+	return errors.As(err, &known)
 }
 
-// warn logs an event, once a minute at most of each client of who causes it.
-func (b *Broker) warn(who, event string, c *conn) {
-	if b.noisy.allow(who, event+" "+shorten(c.clientID), b.now()) {
-		b.log.WithField("client", shorten(c.clientID)).WithField("remote", c.remote).Warn(event)
-	}
+func isReset(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && !op.Timeout()
 }
 
-// rivalry is within what time a client id that is taken over again is noticed.
-const rivalry = time.Minute
-
-// tookOver counts a takeover. One of a connection that took over itself, a moment
-// ago, tells of two programs with one client id.
-func (b *Broker) tookOver(old, by *conn) {
-	b.hub.Counters().TookOver()
-	now := b.now()
-	by.tookOver = now
-	if now.Sub(old.tookOver) < rivalry && b.noisy.allow(old.clientID, "rivals", now) {
-		b.log.WithFields(logrus.Fields{"client": shorten(old.clientID), "remote": old.remote, "by": by.remote}).
-			Warn("a client id is taken over again and again: two programs seem to have it")
+// code is what a client of MQTT 5 is told about why its connection ends.
+func code(err error) packets.Code {
+	var known packets.Code
+	switch {
+	case errors.As(err, &known):
+		return known
+	case errors.Is(err, errTooLarge):
+		return packets.ErrPacketTooLarge
+	case errors.Is(err, intake.ErrFull):
+		return errUnfinished
+	case errors.Is(err, errStopping):
+		return packets.ErrServerShuttingDown
+	case errors.Is(err, errFault):
+		return packets.ErrImplementationSpecificError
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return packets.ErrKeepAliveTimeout
 	}
+	return packets.ErrUnspecifiedError
 }
 
-// What a connection is charged before its CONNECT was accepted, in bytes: for its
-// buffers, and for those of TLS.
-const (
-	strangerBytes = 4 << 10
-	tlsBytes      = 12 << 10
-)
+// aliasMax is how many topic aliases a client may set (MQTT 5, 3.3.2.3.4).
+const aliasMax = 64
 
-// track takes a connection in, unless there are too many.
-func (b *Broker) track(c *conn) bool {
-	v := intake.Visit{At: intake.From(c.nc.RemoteAddr()), Bytes: strangerBytes, Closer: c.nc}
-	if secure, ok := c.nc.(*tls.Conn); ok {
-		v.Bytes += tlsBytes
-		v.Closer = secure.NetConn() // at once, without a goodbye
-	}
-	if !b.door.Enter(&c.guest, v) {
-		return false
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.quiet.Load() {
-		c.guest.Leave()
-		return false
-	}
-	b.conns[c] = struct{}{}
-	b.reads.Add(1)
-	b.serving.Add(1)
-	return true
-}
-
-func (b *Broker) untrack(c *conn) {
-	c.guest.Leave()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	delete(b.conns, c)
-}
-
-// know says that the client has proved who it is, to whatever carries it as well.
-func (c *conn) know() {
-	c.guest.Know()
-	if carrier, ok := c.nc.(interface{ Know() }); ok {
-		carrier.Know()
-	}
-}
-
-// fullEvery is how often a session whose queue is full is logged at most.
-const fullEvery = time.Minute
-
-// overflowed logs which bound of a session's queue a message went over.
-func (b *Broker) overflowed(s *session, v verdict) {
-	now := b.now().Unix()
-	last := s.overflow.Load()
-	if v != full && v != heavy && v != crowded || last != 0 && now-last < int64(fullEvery/time.Second) || !s.overflow.CompareAndSwap(last, now) {
-		return
-	}
-	setting := "mqtt.session_queue"
-	switch v {
-	case heavy:
-		setting = "mqtt.session_queue_bytes"
-	case crowded:
-		b.crowded(s)
-		return
-	}
-	b.log.WithField("client", s.key.client).Warn("messages dropped: the client's queue is full (" + setting + ")")
-}
-
-// crowded logs that all queues together are full, once a minute whoever it
-// meets: it is nobody's fault alone.
-func (b *Broker) crowded(s *session) {
-	if b.noisy.allow("", "limits.mqtt_queue_bytes", b.now()) {
-		b.log.WithFields(logrus.Fields{"client": shorten(s.key.client), "held": b.budget.used.Load(), "sessions": b.budget.sessions.Load()}).
-			Warn("messages dropped: the queues of all MQTT clients together are full (limits.mqtt_queue_bytes)")
-	}
-}
+// Protocol is how the hub knows what comes and goes by MQTT.
+var Protocol = bridge.NewProtocol("mqtt")

@@ -1,17 +1,22 @@
 package mqtt
 
 import (
-	"bytes"
-	"encoding/binary"
-	"slices"
-	"strconv"
 	"sync/atomic"
 	"time"
 
-	"github.com/mochi-mqtt/server/v2/packets"
-
 	"watchtower/bridge"
 )
+
+// publication is what a client asks to be published.
+type publication struct {
+	topic    string
+	payload  []byte
+	qos      byte
+	retain   bool
+	again    bool // DUP: it may have come before
+	extras   *extras
+	lifetime uint32 // message expiry interval in seconds; 0: none
+}
 
 // message is one publish on its way to many sessions, which share it and its
 // encodings. Nobody changes it once it is delivered.
@@ -46,199 +51,84 @@ func (m *message) inShort() *message {
 	return m.short
 }
 
+// weight is what a message takes of a queue's bytes.
+func (m *message) weight() int { return len(m.topic) + len(m.payload) + m.extras.weight() }
+
+func (m *message) expired(now time.Time) bool { return m.expires != 0 && now.UnixMilli() >= m.expires }
+
 // anyQoS is the QoS of what the gateway publishes, its own or what came by another
 // protocol: a delivery has the one that the client subscribed with.
 const anyQoS = 2
 
-// encoding is a PUBLISH as some version and QoS has it. What differs from
-// receiver to receiver is overwritten in each copy.
-type encoding struct {
-	b        []byte
-	idAt     int // packet identifier; 0: none
-	expiryAt int // message expiry interval; 0: none
-}
-
-const version5 = 5
-
-// weight is what a message takes of a queue's bytes.
-func (m *message) weight() int { return len(m.topic) + len(m.payload) + m.extras.weight() }
-
-// size is what its PUBLISH takes for a client of MQTT 3.1.1 at QoS 1.
-func (m *message) size() int {
-	n := m.plainLength(1)
-	return 1 + len(binary.AppendUvarint(nil, uint64(n))) + n
-}
-
-func (m *message) expired(now time.Time) bool { return m.expires != 0 && now.UnixMilli() >= m.expires }
-
-// seconds rounds milliseconds up to what MQTT says.
-func seconds(ms int64) int64 { return (ms + 999) / 1000 }
-
-// encode returns the message's encoding for a version and QoS, made once if it
-// goes to many, unless it carries subscription identifiers.
-func (m *message) encode(version, qos byte, subIDs *[]int, all *budget) (*encoding, error) {
-	qos = min(qos, 1) // those of QoS 1 and 2 differ in the first byte alone
-	i := int(qos)
-	if version == version5 {
-		i += 2
-	}
-	kept := m.many && subIDs == nil
-	if kept {
-		if e := m.encodings[i].Load(); e != nil {
-			return e, nil
-		}
-	}
-	e, err := m.build(version, qos, subIDs, addsAll)
-	if err == nil && kept && m.encodings[i].CompareAndSwap(nil, e) {
-		all.used.Add(m.grow(cap(e.b)))
-	}
-	return e, err
-}
-
-// gatewaysOwn reports whether a user property of a message on a channel is the gateway's.
-func gatewaysOwn(key string) bool {
-	switch key {
-	case "sender", "sender-name", "channel", "type", "id":
-		return true
-	}
-	return false
-}
-
-// fitting returns the encoding for a client, with what the gateway adds as far as
-// it fits into what the client takes; false if even the message alone does not.
-func (m *message) fitting(c *conn, d *delivery) (*encoding, bool) {
-	e, err := m.encode(c.version, d.qos, d.subIDs, c.broker.budget)
-	for adds := addsSender; err == nil && c.maxSize > 0 && uint32(len(e.b)) > c.maxSize; adds++ {
-		if adds > addsNothing || !c.broker.tree.OnChannel(m.topic) {
-			c.oversize = len(e.b)
-			return nil, false
-		}
-		e, err = m.build(c.version, d.qos, d.subIDs, adds)
-	}
-	return e, err == nil
-}
-
-// build makes an encoding.
-func (m *message) build(version, qos byte, subIDs *[]int, adds additions) (*encoding, error) {
-	if version != version5 && len(m.topic) > 0 {
-		return m.buildPlain(qos), nil
-	}
-	pk := packets.Packet{
-		FixedHeader:     packets.FixedHeader{Type: packets.Publish, Qos: qos},
-		ProtocolVersion: version,
-		TopicName:       m.topic,
-		Payload:         m.payload,
-		PacketID:        1, // overwritten in each copy
-		Mods:            packets.Mods{AllowResponseInfo: true},
-	}
-	if version == version5 {
-		pk.Properties = m.properties(adds)
-		if subIDs != nil {
-			pk.Properties.SubscriptionIdentifier = *subIDs
-		}
-	}
-	var buf bytes.Buffer
-	if err := pk.PublishEncode(&buf); err != nil {
-		return nil, err
-	}
-	e := &encoding{b: buf.Bytes()}
-	at := 1 + varintLen(e.b[1:]) + 2 + len(m.topic)
-	if qos > 0 {
-		e.idAt = at
-		at += 2
-	}
-	if version == version5 && pk.Properties.MessageExpiryInterval > 0 {
-		at += varintLen(e.b[at:])
-		if pk.Properties.PayloadFormatFlag {
-			at += 2 // the codec writes the payload format first, the expiry next
-		}
-		e.expiryAt = at + 1
-	}
-	return e, nil
-}
-
-// buildPlain makes an encoding for a version without properties, in one piece of
-// memory.
-func (m *message) buildPlain(qos byte) *encoding {
-	b, idAt := m.appendPlain(make([]byte, 0, m.plainLength(qos)+5), qos)
-	return &encoding{b: b, idAt: idAt}
-}
-
-// plainLength is the remaining length of a PUBLISH without properties.
-func (m *message) plainLength(qos byte) int {
-	length := 2 + len(m.topic) + len(m.payload)
-	if qos > 0 {
-		length += 2
-	}
-	return length
-}
-
-// appendPlain appends a PUBLISH without properties (MQTT 3.1.1, section 3.3).
-func (m *message) appendPlain(b []byte, qos byte) (_ []byte, idAt int) {
-	at := len(b)
-	b = binary.AppendUvarint(append(b, packets.Publish<<4|qos<<1), uint64(m.plainLength(qos)))
-	b = append(binary.BigEndian.AppendUint16(b, uint16(len(m.topic))), m.topic...)
-	if qos > 0 {
-		idAt = len(b) - at
-		b = append(b, 0, 0) // overwritten in each copy
-	}
-	return append(b, m.payload...), idAt
-}
-
-// additions are which properties the gateway adds to a message on a channel. A
-// client that says how large a packet it takes gets fewer, before it gets none of
-// the message (MQTT 5, 3.1.2.11.4).
-type additions byte
-
+// A message's state is how many entries hold it, whether it is retained and so
+// counted there, and how many bytes it takes.
 const (
-	addsAll additions = iota
-	addsSender
-	addsNothing
+	bytesMask  = 1<<40 - 1
+	stateShelf = 1 << 40 // retained
+	stateRef   = 1 << 41
 )
 
-// properties returns the MQTT 5 properties of a delivery.
-func (m *message) properties(adds additions) packets.Properties {
-	p := m.extras.properties()
-	if m.expires != 0 {
-		p.MessageExpiryInterval = 1 // overwritten in each copy
+// messageBytes is what a message takes besides its texts.
+const messageBytes = 176
+
+// bodyBytes is about what a message takes of memory.
+func (m *message) bodyBytes() int64 {
+	n := messageBytes + heapSize(m.weight())
+	if m.channel != nil {
+		n += 2 * messageBytes
 	}
-	c := m.channel
-	if c == nil {
-		if adds != addsAll { // it was on disk, and has what the gateway added among the others
-			p.User = slices.DeleteFunc(slices.Clone(p.User), func(u packets.UserProperty) bool {
-				return gatewaysOwn(u.Key) && (adds == addsNothing || u.Key != "sender")
-			})
+	return int64(n)
+}
+
+func (m *message) isHeld() bool { return m.state.Load() >= stateShelf }
+
+// charged is what a state counts for in the queues.
+func charged(state uint64) int64 {
+	if state < stateRef || state&stateShelf != 0 {
+		return 0
+	}
+	return int64(state & bytesMask)
+}
+
+// hold counts an entry, and returns by how much the queues grow.
+func (m *message) hold() int64 {
+	now := m.state.Add(stateRef)
+	return charged(now) - charged(now-stateRef) + m.measure()
+}
+
+// measure puts the size into the state, once.
+func (m *message) measure() int64 {
+	for {
+		was := m.state.Load()
+		if was&bytesMask != 0 {
+			return 0
 		}
-		return p
-	}
-	switch { // what an MQTT client said of its content, and what it did not, stays (MQTT-3.3.2-20)
-	case m.extras != nil || adds == addsNothing:
-	case c.Hint == bridge.JSON:
-		p.ContentType = contentJSON
-	case c.Hint == bridge.Text:
-		p.ContentType = contentText
-	}
-	user := make([]packets.UserProperty, 0, len(p.User)+5)
-	for _, u := range p.User {
-		if !gatewaysOwn(u.Key) { // never the client's word
-			user = append(user, u)
+		now := was + uint64(m.bodyBytes())
+		if m.state.CompareAndSwap(was, now) {
+			return charged(now) - charged(was)
 		}
 	}
-	if adds == addsAll {
-		if c.Name != "" {
-			user = append(user, packets.UserProperty{Key: "sender-name", Val: c.Name})
-		}
-		user = append(user,
-			packets.UserProperty{Key: "channel", Val: strconv.FormatUint(uint64(c.Channel), 10)},
-			packets.UserProperty{Key: "type", Val: c.Type.String()},
-			packets.UserProperty{Key: "id", Val: c.ID.String()},
-		)
-	}
-	if adds != addsNothing { // last: some clients keep that one alone
-		user = append(user, packets.UserProperty{Key: "sender", Val: strconv.FormatUint(uint64(c.Sender), 10)})
-	}
-	p.User = user
-	return p
+}
+
+func (m *message) unhold() int64 {
+	now := m.state.Add(^uint64(stateRef - 1))
+	return charged(now) - charged(now+stateRef)
+}
+
+// grow counts an encoding that was made.
+func (m *message) grow(n int) int64 {
+	grown := m.measure()
+	now := m.state.Add(uint64(n))
+	return grown + charged(now) - charged(now-uint64(n))
+}
+
+// shelve says that the message is retained, and counted there; unshelve that it
+// is not any more.
+func (m *message) shelve() { m.state.Store(stateShelf) }
+
+func (m *message) unshelve() int64 {
+	now := m.state.And(^uint64(stateShelf)) &^ uint64(stateShelf) // And returns the old value
+	return charged(now)
 }
 
 // delivery is one message in one session's queue.
@@ -268,43 +158,25 @@ const (
 
 func (d *delivery) is(m marks) bool { return d.marks&m != 0 }
 
-// appendTo appends the PUBLISH. It reports false, and appends nothing, if that
-// is larger than the client takes.
-func (d *delivery) appendTo(buf []byte, c *conn, dup bool, now time.Time) ([]byte, bool) {
-	at := len(buf)
-	var idAt, expiryAt int
-	if c.version != version5 && !d.m.many && len(d.m.topic) > 0 {
-		buf, idAt = d.m.appendPlain(buf, d.qos)
-	} else {
-		e, fits := d.m.fitting(c, d)
-		if !fits {
-			return buf, false
-		}
-		buf = append(buf, e.b...)
-		idAt, expiryAt = e.idAt, e.expiryAt
-	}
-	out := buf[at:]
-	out[0] = packets.Publish<<4 | d.qos<<1
-	if dup {
-		out[0] |= 8
-	}
-	if d.is(markRetain) {
-		out[0] |= 1
-	}
-	if idAt > 0 {
-		binary.BigEndian.PutUint16(out[idAt:], d.id)
-	}
-	if expiryAt > 0 {
-		binary.BigEndian.PutUint32(out[expiryAt:], uint32(max(1, seconds(d.m.expires-now.UnixMilli()))))
-	}
-	return buf, true
+// savedBody is a message in the table of bodies, shared by the sessions that it
+// waits for. It is the keeper's.
+type savedBody struct {
+	number, group uint64
+	rows          int // that refer to it
 }
 
-func varintLen(b []byte) int {
-	for i, c := range b {
-		if c < 0x80 {
-			return i + 1
-		}
-	}
-	return len(b)
+// savedRow is a delivery in the table of queues.
+type savedRow struct {
+	seq, group uint64
+	id         uint16
+	marks      marks
+	m          *message
+}
+
+// encoding is a PUBLISH as some version and QoS has it. What differs from
+// receiver to receiver is overwritten in each copy.
+type encoding struct {
+	b        []byte
+	idAt     int // packet identifier; 0: none
+	expiryAt int // message expiry interval; 0: none
 }

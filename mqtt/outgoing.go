@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"encoding/binary"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -8,102 +9,8 @@ import (
 	"watchtower/bridge"
 )
 
-// window bounds how many deliveries at QoS 1 and 2 a client may leave
-// unacknowledged, and batch how many bytes of them are encoded in one go.
-const (
-	window = 1024
-	batch  = 64 << 10
-)
-
-// A delivery at QoS 1 is in flight from its PUBLISH to its PUBACK. One at QoS 2 is
-// published until PUBREC comes, then released until PUBCOMP does (MQTT 5, 4.3.3).
-
-// fill appends what c may be sent now: in the order of the queue, and no more
-// unacknowledged deliveries than the window allows. A QoS 0 message waits
-// behind a QoS 1 message that waits.
-func (s *session) fill(c *conn, buf []byte, now time.Time) []byte {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.conn != c {
-		return buf
-	}
-	for len(buf) < batch {
-		d, again := s.next(now)
-		if d == nil {
-			break
-		}
-		if again && d.is(markReleased) { // released at QoS 2: on an earlier connection
-			buf = appendPubrel(buf, d.id)
-			continue
-		}
-		var fits bool
-		if buf, fits = d.appendTo(buf, c, again, now); !fits {
-			s.counters.Drop(Protocol, bridge.TooLarge, 1)
-		}
-		switch {
-		case d.qos == 0:
-			s.discard()
-		case !fits:
-			s.settle(s.sent - 1)
-		}
-	}
-	if s.pressed != nil || s.slow {
-		s.relieve(false)
-	}
-	return buf
-}
-
-func appendPubrel(b []byte, id uint16) []byte {
-	return append(b, packets.Pubrel<<4|2, 2, byte(id>>8), byte(id))
-}
-
-// next returns the delivery to send, where it stands: at QoS 0 first in the queue,
-// from which it is to be discarded; else last of what was sent of the in-flight
-// window, and whether it may have been sent before. nil: there is none.
-func (s *session) next(now time.Time) (d *delivery, again bool) {
-	if s.tries >= triesAlone && s.alone() {
-		return nil, false
-	}
-	if s.sent < s.inflight.Len() {
-		if s.sent >= s.window { // it may be smaller than on the last connection
-			return nil, false
-		}
-		s.sent++
-		return s.inflight.At(s.sent - 1), true
-	}
-	for s.queue.Len() > 0 {
-		d = s.queue.At(0)
-		if d.m.expired(now) {
-			s.discard()
-			s.counters.Drop(Protocol, bridge.Expired, 1)
-			s.changed(false)
-			continue
-		}
-		if d.qos == 0 {
-			return d, false
-		}
-		id := s.lastID + 1
-		if id == 0 {
-			id = 1
-		}
-		// Ids rise, so the next one can only be in use by the oldest in flight.
-		if n := s.inflight.Len(); n >= s.window || n > 0 && s.inflight.At(0).id == id {
-			if s.giveUp() {
-				continue
-			}
-			return nil, false
-		}
-		s.lastID, d.id = id, id
-		s.send()
-		s.sent++
-		d = s.inflight.At(s.sent - 1)
-		if d.qos == 2 {
-			s.changed(false) // its id has to outlive the process
-		}
-		return d, d.is(markAgain)
-	}
-	return nil, false
-}
+// batch bounds how many bytes of deliveries are encoded in one go.
+const batch = 64 << 10
 
 // find returns where the delivery of a packet id is among those that were sent;
 // -1: it is not. Ids rise, so it is no further from the oldest than its id is.
@@ -116,21 +23,6 @@ func (s *session) find(id uint16) int {
 		i--
 	}
 	return i
-}
-
-// settle ends the delivery at i of those that were sent.
-func (s *session) settle(i int) {
-	d := s.inflight.At(i)
-	if s.tries > 0 && d.seq == s.suspect { // suspect is on another line of the cache
-		s.tries = 0
-	}
-	s.uncount(d)
-	s.inflight.RemoveAt(i)
-	s.sent--
-	if i < int(s.overtaken) {
-		s.overtaken--
-	}
-	s.changed(false)
 }
 
 // acked is a PUBACK: it ends the delivery of that packet id. A client that answers
@@ -192,4 +84,203 @@ func (s *session) passed(mark uint32) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.sent == s.inflight.Len() && int32(s.left-mark) >= 0
+}
+
+// Fill gives the writer what waits: answers, then the session's messages, then
+// goodbye.
+func (c *conn) Fill(buf []byte) []byte {
+	c.mu.Lock()
+	parted := c.parted
+	buf = append(buf, c.control...)
+	if cap(c.control) > 1024 {
+		c.control = nil
+	}
+	c.control = c.control[:0]
+	pings, pinged := c.pings, c.pinged
+	c.mu.Unlock()
+	if parted {
+		return buf[:0]
+	}
+	buf = c.session.fill(c, buf, c.broker.now())
+	if pings > 0 && (len(buf) < batch || c.session.passed(pinged)) {
+		buf = c.pong(buf, pings)
+	}
+	if c.oversize > 0 {
+		c.broker.warn(c.clientID, "message dropped: it is larger than the packets that the client takes (its Maximum Packet Size)", c)
+		c.oversize = 0
+	}
+	if c.unanswered > 0 {
+		c.reportUnanswered()
+	}
+	if len(buf) > 0 {
+		return buf
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.parted = c.farewell != nil
+	return append(buf, c.farewell...)
+}
+
+// ping is a PINGREQ. Its answer comes behind the messages that wait for the client
+// now, as far as it may be sent them: a device that sleeps then knows that was all.
+func (c *conn) ping() error {
+	mark := c.session.mark()
+	c.mu.Lock()
+	c.pings++
+	c.pinged = mark
+	full := len(c.control)+2*c.pings > controlBytes
+	c.mu.Unlock()
+	if full {
+		_ = c.nc.Close()
+		return errUnread
+	}
+	c.writer.Wake()
+	return nil
+}
+
+// pong appends answers to pings.
+func (c *conn) pong(buf []byte, pings int) []byte {
+	c.mu.Lock()
+	c.pings -= pings
+	c.mu.Unlock()
+	for range pings {
+		buf = append(buf, packets.Pingresp<<4, 0)
+	}
+	return buf
+}
+
+// A delivery at QoS 1 is in flight from its PUBLISH to its PUBACK. One at QoS 2 is
+// published until PUBREC comes, then released until PUBCOMP does (MQTT 5, 4.3.3).
+
+// fill appends what c may be sent now: in the order of the queue, and no more
+// unacknowledged deliveries than the window allows. A QoS 0 message waits
+// behind a QoS 1 message that waits.
+func (s *session) fill(c *conn, buf []byte, now time.Time) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn != c {
+		return buf
+	}
+	for len(buf) < batch {
+		d, again := s.next(now)
+		if d == nil {
+			break
+		}
+		if again && d.is(markReleased) { // released at QoS 2: on an earlier connection
+			buf = appendPubrel(buf, d.id)
+			continue
+		}
+		var fits bool
+		if buf, fits = d.appendTo(buf, c, again, now); !fits {
+			s.counters.Drop(Protocol, bridge.TooLarge, 1)
+		}
+		switch {
+		case d.qos == 0:
+			s.discard()
+		case !fits:
+			s.settle(s.sent - 1)
+		}
+	}
+	if s.pressed != nil || s.slow {
+		s.relieve(false)
+	}
+	return buf
+}
+
+// next returns the delivery to send, where it stands: at QoS 0 first in the queue,
+// from which it is to be discarded; else last of what was sent of the in-flight
+// window, and whether it may have been sent before. nil: there is none.
+func (s *session) next(now time.Time) (d *delivery, again bool) {
+	if s.tries >= triesAlone && s.alone() {
+		return nil, false
+	}
+	if s.sent < s.inflight.Len() {
+		if s.sent >= s.window { // it may be smaller than on the last connection
+			return nil, false
+		}
+		s.sent++
+		return s.inflight.At(s.sent - 1), true
+	}
+	for s.queue.Len() > 0 {
+		d = s.queue.At(0)
+		if d.m.expired(now) {
+			s.discard()
+			s.counters.Drop(Protocol, bridge.Expired, 1)
+			s.changed(false)
+			continue
+		}
+		if d.qos == 0 {
+			return d, false
+		}
+		id := s.lastID + 1
+		if id == 0 {
+			id = 1
+		}
+		// Ids rise, so the next one can only be in use by the oldest in flight.
+		if n := s.inflight.Len(); n >= s.window || n > 0 && s.inflight.At(0).id == id {
+			if s.giveUp() {
+				continue
+			}
+			return nil, false
+		}
+		s.lastID, d.id = id, id
+		s.send()
+		s.sent++
+		d = s.inflight.At(s.sent - 1)
+		if d.qos == 2 {
+			s.changed(false) // its id has to outlive the process
+		}
+		return d, d.is(markAgain)
+	}
+	return nil, false
+}
+
+// fitting returns the encoding for a client, with what the gateway adds as far as
+// it fits into what the client takes; false if even the message alone does not.
+func (m *message) fitting(c *conn, d *delivery) (*encoding, bool) {
+	e, err := m.encode(c.version, d.qos, d.subIDs, c.broker.budget)
+	for adds := addsSender; err == nil && c.maxSize > 0 && uint32(len(e.b)) > c.maxSize; adds++ {
+		if adds > addsNothing || !c.broker.tree.OnChannel(m.topic) {
+			c.oversize = len(e.b)
+			return nil, false
+		}
+		e, err = m.build(c.version, d.qos, d.subIDs, adds)
+	}
+	return e, err == nil
+}
+
+// appendTo appends the PUBLISH. It reports false, and appends nothing, if that
+// is larger than the client takes.
+func (d *delivery) appendTo(buf []byte, c *conn, dup bool, now time.Time) ([]byte, bool) {
+	at := len(buf)
+	var idAt, expiryAt int
+	if c.version != version5 && !d.m.many && len(d.m.topic) > 0 {
+		buf, idAt = d.m.appendPlain(buf, d.qos)
+	} else {
+		e, fits := d.m.fitting(c, d)
+		if !fits {
+			return buf, false
+		}
+		buf = append(buf, e.b...)
+		idAt, expiryAt = e.idAt, e.expiryAt
+	}
+	out := buf[at:]
+	out[0] = packets.Publish<<4 | d.qos<<1
+	if dup {
+		out[0] |= 8
+	}
+	if d.is(markRetain) {
+		out[0] |= 1
+	}
+	if idAt > 0 {
+		binary.BigEndian.PutUint16(out[idAt:], d.id)
+	}
+	if expiryAt > 0 {
+		binary.BigEndian.PutUint32(out[expiryAt:], uint32(max(1, seconds(d.m.expires-now.UnixMilli()))))
+	}
+	return buf, true
+}
+
+func appendPubrel(b []byte, id uint16) []byte {
+	return append(b, packets.Pubrel<<4|2, 2, byte(id>>8), byte(id))
 }

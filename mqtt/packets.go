@@ -4,16 +4,88 @@ import (
 	"errors"
 	"math"
 	"strings"
+	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 	"github.com/sirupsen/logrus"
-)
 
-// aliasMax is how many topic aliases a client may set (MQTT 5, 3.3.2.3.4).
-const aliasMax = 64
+	"watchtower/bridge"
+)
 
 // aliasBytes bounds the topics that they stand for, all of a client's together.
 const aliasBytes = 16 << 10
+
+// receive notes a publish at QoS 2. fresh is false if it is one that came before.
+func (c *conn) receive(id uint16) (fresh bool, _ error) {
+	most := math.MaxUint16
+	if c.version == version5 {
+		most = c.broker.opts.receiveMax()
+	}
+	fresh, err := c.session.receive(id, most)
+	switch {
+	case errors.Is(err, errQueues):
+		c.broker.limited(c, c.clientID, errQueues)
+		return false, packets.ErrQuotaExceeded
+	case err != nil:
+		return false, c.tooMany()
+	}
+	return fresh, nil
+}
+
+// reuses tells of a client that uses the id of a publish at QoS 2 again that it has not
+// released. What is sent again has DUP set (MQTT-3.3.1-1), so this is a new message: of
+// one of those that never send PUBREL.
+func (c *conn) reuses() {
+	if c.broker.once.allow(c.clientID, "reuses", c.broker.now()) {
+		c.broker.log.WithField("client", bridge.Shorten(c.clientID)).WithField("remote", c.remote).
+			Info("a client does not release what it publishes at QoS 2 (PUBREL): what comes with the same packet id is taken as a new message, unless it has DUP set")
+	}
+}
+
+// tooMany is a client that has more publishes under way than it was told it may.
+func (c *conn) tooMany() error {
+	why := packets.ErrReceiveMaximum
+	if c.broker.noisy.allow(c.clientID, why.Reason, c.broker.now()) {
+		c.broker.log.WithFields(logrus.Fields{"client": bridge.Shorten(c.clientID), "remote": c.remote, "receive_maximum": c.broker.opts.receiveMax()}).
+			Info("MQTT client disconnected: it has more publishes under way than it was told it may")
+	}
+	return why
+}
+
+// pubrec is the answer to a PUBLISH at QoS 2: PUBREL is to follow, unless it is an
+// error, which ends the delivery (MQTT 5, 4.3.3).
+func (c *conn) pubrec(id uint16, reason byte) error {
+	if reason >= packets.ErrUnspecifiedError.Code {
+		c.session.acked(id)
+		return nil
+	}
+	if known := c.session.recorded(id); !known && c.version == version5 {
+		return c.answer(packets.Pubrel<<4|2, 3, byte(id>>8), byte(id), packets.ErrPacketIdentifierNotFound.Code)
+	}
+	return c.answer(packets.Pubrel<<4|2, 2, byte(id>>8), byte(id))
+}
+
+func (c *conn) pubrel(pk *packets.Packet) error {
+	known := c.session.release(pk.PacketID)
+	if !known && c.version == version5 {
+		return c.answer(packets.Pubcomp<<4, 3, byte(pk.PacketID>>8), byte(pk.PacketID), packets.ErrPacketIdentifierNotFound.Code)
+	}
+	return c.answer(packets.Pubcomp<<4, 2, byte(pk.PacketID>>8), byte(pk.PacketID))
+}
+
+// goodbye is a DISCONNECT: no will, unless it says that something went wrong or
+// asks for it.
+func (c *conn) goodbye(pk *packets.Packet) error {
+	if c.version == version5 {
+		if pk.Properties.SessionExpiryIntervalFlag {
+			if err := c.broker.changeExpiry(c.session, pk.Properties.SessionExpiryInterval); err != nil {
+				return err
+			}
+		}
+	}
+	c.willQuiet = c.version != version5 || pk.ReasonCode == 0 // MQTT-3.1.2-8
+	return nil
+}
 
 // handle executes one packet. done says that the client has said goodbye.
 func (c *conn) handle(pk *packets.Packet) (done bool, err error) {
@@ -105,6 +177,38 @@ func (c *conn) publish(pk *packets.Packet) error {
 	return c.say(a)
 }
 
+// enqueue puts a packet behind others that wait, once there is room. false: there are
+// none, and it is to be executed.
+func (c *conn) enqueue(it item) (waits bool, _ error) {
+	in, all, n := c.inbox, c.broker.budget, it.bytes()
+	if in == nil {
+		return false, nil
+	}
+	for {
+		in.mu.Lock()
+		switch {
+		case !in.running:
+			in.mu.Unlock()
+			return false, c.over()
+		case c.version == version5 && in.under+it.under() > c.broker.opts.receiveMax():
+			in.mu.Unlock()
+			return false, c.tooMany()
+		case len(in.items) == 0 || in.bytes+n <= c.broker.opts.SessionQueueBytes && all.used.Load() < all.limit-all.reserve():
+			in.items = append(in.items, it)
+			in.bytes += n
+			in.under += it.under()
+			all.used.Add(int64(n))
+			in.mu.Unlock()
+			return true, nil
+		}
+		in.mu.Unlock()
+		select {
+		case <-in.less:
+		case <-time.After(pressedCheck): // the budget is others' as well
+		}
+	}
+}
+
 // carry publishes what a client asks to be published, and returns how that is to be
 // answered.
 func (c *conn) carry(p *publication, id uint16) (a answer, err error) {
@@ -133,15 +237,76 @@ func (c *conn) carry(p *publication, id uint16) (a answer, err error) {
 	return a, nil
 }
 
-// shownBytes is how much of a topic is shown where the rest does not matter.
-const shownBytes = 200
-
-// shorten makes a topic fit into a reason string or a log.
-func shorten(topic string) string {
-	if len(topic) <= shownBytes {
-		return topic
+// hold holds an answer, and has what comes next wait behind it.
+func (c *conn) hold(a answer) {
+	if c.inbox == nil {
+		c.inbox = &inbox{less: make(chan struct{}, 1)}
 	}
-	return strings.ToValidUTF8(topic[:shownBytes], "") + "…"
+	in := c.inbox
+	in.mu.Lock()
+	in.running, in.under = true, 1
+	in.mu.Unlock()
+	in.catcher.Go(func() { c.catchUp(in, a) })
+}
+
+// catchUp gives the answer that is held, and executes what waits behind it.
+func (c *conn) catchUp(in *inbox, held answer) {
+	for {
+		for _, s := range held.owe {
+			s.wait(c.over)
+		}
+		err := c.say(held)
+		if err != nil || c.over() != nil {
+			in.stop(c.broker.budget)
+			return
+		}
+		it, more := in.next(c.broker.budget)
+		if !more {
+			return
+		}
+		if held, err = c.attempt(&it); err != nil {
+			in.stop(c.broker.budget)
+			c.drop(err)
+			c.disconnect(code(err))
+			_ = c.nc.SetReadDeadline(time.Unix(1, 0))
+			return
+		}
+	}
+}
+
+func (c *conn) attempt(it *item) (a answer, err error) {
+	defer c.fault(&err)
+	switch {
+	case it.a.kind != 0:
+		return it.a, nil
+	case it.pk != nil:
+		return a, c.inOrder(it.pk)
+	}
+	return c.carry(&it.p, it.id)
+}
+
+// caughtUp waits until nothing that the client sent waits any more.
+func (c *conn) caughtUp() {
+	if c.inbox != nil {
+		c.inbox.catcher.Wait()
+	}
+}
+
+// say gives an answer.
+func (c *conn) say(a answer) error {
+	if a.kind == 0 {
+		return nil
+	}
+	return c.ack(a.kind, a.id, a.refusal)
+}
+
+// reply acknowledges a publish of which nothing comes, behind those before it.
+func (c *conn) reply(kind byte, id uint16) error {
+	a := answer{kind: kind, id: id}
+	if waits, err := c.enqueue(item{a: a}); waits || err != nil {
+		return err
+	}
+	return c.say(a)
 }
 
 // ack acknowledges a publish. A refusal is said where the version allows it:
@@ -158,156 +323,17 @@ func (c *conn) ack(kind byte, id uint16, refusal error) error {
 	})
 }
 
-// receive notes a publish at QoS 2. fresh is false if it is one that came before.
-func (c *conn) receive(id uint16) (fresh bool, _ error) {
-	most := math.MaxUint16
-	if c.version == version5 {
-		most = c.broker.opts.receiveMax()
+// changeExpiry is a DISCONNECT that says how long the session is to live on.
+func (b *Broker) changeExpiry(s *session, seconds uint32) error {
+	b.sessions.mu.Lock()
+	defer b.sessions.mu.Unlock()
+	if s.keep == 0 && seconds > 0 {
+		return packets.ErrProtocolViolationZeroNonZeroExpiry
 	}
-	fresh, err := c.session.receive(id, most)
-	switch {
-	case errors.Is(err, errQueues):
-		c.broker.limited(c, c.clientID, errQueues)
-		return false, packets.ErrQuotaExceeded
-	case err != nil:
-		return false, c.tooMany()
-	}
-	return fresh, nil
-}
-
-// reuses tells of a client that uses the id of a publish at QoS 2 again that it has not
-// released. What is sent again has DUP set (MQTT-3.3.1-1), so this is a new message: of
-// one of those that never send PUBREL.
-func (c *conn) reuses() {
-	if c.broker.once.allow(c.clientID, "reuses", c.broker.now()) {
-		c.broker.log.WithField("client", shorten(c.clientID)).WithField("remote", c.remote).
-			Info("a client does not release what it publishes at QoS 2 (PUBREL): what comes with the same packet id is taken as a new message, unless it has DUP set")
-	}
-}
-
-// tooMany is a client that has more publishes under way than it was told it may.
-func (c *conn) tooMany() error {
-	why := packets.ErrReceiveMaximum
-	if c.broker.noisy.allow(c.clientID, why.Reason, c.broker.now()) {
-		c.broker.log.WithFields(logrus.Fields{"client": shorten(c.clientID), "remote": c.remote, "receive_maximum": c.broker.opts.receiveMax()}).
-			Info("MQTT client disconnected: it has more publishes under way than it was told it may")
-	}
-	return why
-}
-
-// pubrec is the answer to a PUBLISH at QoS 2: PUBREL is to follow, unless it is an
-// error, which ends the delivery (MQTT 5, 4.3.3).
-func (c *conn) pubrec(id uint16, reason byte) error {
-	if reason >= packets.ErrUnspecifiedError.Code {
-		c.session.acked(id)
-		return nil
-	}
-	if known := c.session.recorded(id); !known && c.version == version5 {
-		return c.answer(packets.Pubrel<<4|2, 3, byte(id>>8), byte(id), packets.ErrPacketIdentifierNotFound.Code)
-	}
-	return c.answer(packets.Pubrel<<4|2, 2, byte(id>>8), byte(id))
-}
-
-func (c *conn) pubrel(pk *packets.Packet) error {
-	known := c.session.release(pk.PacketID)
-	if !known && c.version == version5 {
-		return c.answer(packets.Pubcomp<<4, 3, byte(pk.PacketID>>8), byte(pk.PacketID), packets.ErrPacketIdentifierNotFound.Code)
-	}
-	return c.answer(packets.Pubcomp<<4, 2, byte(pk.PacketID>>8), byte(pk.PacketID))
-}
-
-func (c *conn) subscribe(pk *packets.Packet) error {
-	if bad := pk.SubscribeValidate(); bad.Code != 0 {
-		return bad
-	}
-	if pk.PacketID == 0 {
-		return packets.ErrProtocolViolationNoPacketID
-	}
-	codes := make([]byte, len(pk.Filters))
-	existed := make([]bool, len(pk.Filters))
-	var reason string
-	subID := 0
-	if ids := pk.Properties.SubscriptionIdentifier; len(ids) > 0 {
-		if subID = ids[0]; subID == 0 {
-			return packets.ErrProtocolViolation // MQTT 5, 3.8.2.1.2
-		}
-	}
-	for i, f := range pk.Filters {
-		if _, shared := cutShare(f.Filter); shared && f.NoLocal {
-			return packets.ErrProtocolViolationInvalidSharedNoLocal // MQTT-3.8.3-4
-		}
-		if f.RetainHandling > 2 {
-			return packets.ErrProtocolViolation
-		}
-		if !validFilter(f.Filter) {
-			codes[i], reason = packets.ErrTopicFilterInvalid.Code, "not a topic filter: "+shorten(f.Filter)
-			continue
-		}
-		if c.bridge {
-			f.RetainAsPublished = true
-			_, shared := cutShare(f.Filter)
-			f.NoLocal = !shared
-		}
-		var err error
-		if existed[i], err = c.broker.subscribe(c.session, f, subID); err != nil {
-			codes[i], reason = reasonOf(err).Code, err.Error()
-			c.broker.refuseSubscription(c, f.Filter, err)
-			continue
-		}
-		codes[i] = f.Qos
-	}
-	ack := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Suback}, PacketID: pk.PacketID}
-	ack.ReasonCodes = append(ack.ReasonCodes, codes...)
-	ack.Properties.ReasonString = reason
-	if c.version != version5 {
-		for i, code := range ack.ReasonCodes {
-			if code > 2 {
-				ack.ReasonCodes[i] = packets.ErrUnspecifiedError.Code // 3.1.1 knows one failure
-			}
-		}
-	}
-	if err := c.answerPacket(ack); err != nil {
-		return err
-	}
-	for i, f := range pk.Filters {
-		if codes[i] <= 2 {
-			c.broker.greet(c.session, f, subID, existed[i])
-		}
-	}
-	return nil
-}
-
-func (c *conn) unsubscribe(pk *packets.Packet) error {
-	if bad := pk.UnsubscribeValidate(); bad.Code != 0 {
-		return bad
-	}
-	if pk.PacketID == 0 {
-		return packets.ErrProtocolViolationNoPacketID
-	}
-	ack := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Unsuback}, PacketID: pk.PacketID}
-	for _, f := range pk.Filters {
-		switch {
-		case !validFilter(f.Filter):
-			ack.ReasonCodes = append(ack.ReasonCodes, packets.ErrTopicFilterInvalid.Code)
-		case c.broker.unsubscribe(c.session, f.Filter):
-			ack.ReasonCodes = append(ack.ReasonCodes, packets.CodeSuccess.Code)
-		default:
-			ack.ReasonCodes = append(ack.ReasonCodes, packets.CodeNoSubscriptionExisted.Code)
-		}
-	}
-	return c.answerPacket(ack)
-}
-
-// goodbye is a DISCONNECT: no will, unless it says that something went wrong or
-// asks for it.
-func (c *conn) goodbye(pk *packets.Packet) error {
-	if c.version == version5 {
-		if pk.Properties.SessionExpiryIntervalFlag {
-			if err := c.broker.changeExpiry(c.session, pk.Properties.SessionExpiryInterval); err != nil {
-				return err
-			}
-		}
-	}
-	c.willQuiet = c.version != version5 || pk.ReasonCode == 0 // MQTT-3.1.2-8
+	s.keep = min(time.Duration(seconds)*time.Second, b.opts.SessionExpiry)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.durable = s.keep > 0
+	s.changed(true)
 	return nil
 }

@@ -18,29 +18,6 @@ const (
 	pressedCheck  = 100 * time.Millisecond
 )
 
-// pressed is a session whose queue is full, and for which publishers wait.
-type pressed struct {
-	since, moved time.Time
-	lastID       uint16        // of what was sent, when it last moved
-	over         chan struct{} // closed when nobody has to wait any more
-}
-
-// press takes a delivery for which the queue has no room, if its publisher is to wait.
-// The caller holds mu, as in all that follows but wait; v is what it would be otherwise.
-func (s *session) press(d *delivery, weight int, v verdict) verdict {
-	switch waiting := s.queue.Len() - s.backlog; {
-	case s.conn == nil, s.slow, d.qos == 0, waiting >= 2*s.limits.messages, s.bytes+weight > 2*s.limits.bytes:
-		return v
-	case !s.limits.all.take(s, d, weight):
-		return crowded
-	}
-	if s.pressed == nil {
-		now := time.Now()
-		s.pressed = &pressed{since: now, moved: now, lastID: s.lastID, over: make(chan struct{})}
-	}
-	return owing
-}
-
 // relieve lets publishers go on once the queue is down to three quarters, or anyway.
 func (s *session) relieve(anyway bool) {
 	waiting, bytes := s.queue.Len()-s.backlog, s.bytes

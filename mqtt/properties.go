@@ -136,3 +136,20 @@ func checkOptions(b []byte) error {
 	}
 	return nil
 }
+
+// errBehind is a packet with bytes behind its last field.
+var errBehind = packets.Code{Code: packets.ErrMalformedPacket.Code, Reason: "malformed packet: bytes behind its last field"}
+
+// ackLike reports whether a type of packet is laid out as PUBACK is.
+func ackLike(kind byte) bool {
+	return kind == packets.Puback || kind == packets.Pubrec || kind == packets.Pubrel || kind == packets.Pubcomp
+}
+
+func varintLen(b []byte) int {
+	for i, c := range b {
+		if c < 0x80 {
+			return i + 1
+		}
+	}
+	return len(b)
+}

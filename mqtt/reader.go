@@ -2,15 +2,16 @@ package mqtt
 
 import (
 	"bufio"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"runtime/debug"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"watchtower/bridge"
 	"watchtower/intake"
 )
 
@@ -57,13 +58,6 @@ func (c *conn) readPacket(limit int, loan *intake.Loan) (packets.Packet, error) 
 		return pk, err
 	}
 	return pk, decode(&pk, body)
-}
-
-// latest sets when a packet that has begun has to be complete.
-func (c *conn) latest(now time.Time) {
-	if c.late == 0 {
-		c.late = now.Add(c.broker.opts.PacketTimeout).UnixNano()
-	}
 }
 
 func (c *conn) readBody(length int, loan *intake.Loan) ([]byte, error) {
@@ -128,14 +122,6 @@ func (c *conn) readLoop() error {
 	}
 }
 
-// acknowledgeNow has acknowledgements that nothing is answered to acknowledged by the
-// system, where the client may be waiting with what it publishes.
-func (c *conn) acknowledgeNow() {
-	if c.spoke && c.r.Buffered() == 0 {
-		acknowledgeSegments(c.nc)
-	}
-}
-
 // readOne reads and executes one packet. Those that come once in a while and go
 // deep are executed aside.
 func (c *conn) readOne() (done bool, err error) {
@@ -165,17 +151,6 @@ func (c *conn) execute() (done bool, err error) {
 		return false, err
 	}
 	return c.handle(&pk)
-}
-
-// fault ends a connection whose packet met a fault of the program's own, and the
-// program goes on: what was locked is released, and where it was is logged. It is
-// to be deferred.
-func (c *conn) fault(err *error) {
-	if r := recover(); r != nil {
-		c.broker.log.WithField("client", shorten(c.clientID)).WithField("panic", fmt.Sprint(r)).
-			WithField("stack", string(debug.Stack())).Error("a fault of the gateway: a connection is closed")
-		*err = errFault
-	}
 }
 
 // aside runs f on a goroutine of its own and waits for it. Go does not give a
@@ -219,6 +194,26 @@ func (c *conn) readPlain() (any bool) {
 	return any
 }
 
+// Read reads from the socket under the keep-alive's deadline, which begins anew
+// with each read: while a packet is being executed, the client has no say. A packet
+// that has begun has a deadline for all of it besides, as CONNECT has.
+func (c *conn) Read(p []byte) (int, error) {
+	if c.session != nil {
+		if err := c.nc.SetReadDeadline(c.readDeadline()); err != nil {
+			return 0, err
+		}
+		switch { // it may have set the deadline that this one replaced
+		case c.broker.quiet.Load():
+			return 0, errStopping
+		case c.closing.Load():
+			return 0, net.ErrClosed
+		}
+	}
+	n, err := c.nc.Read(p)
+	c.filled = n == len(p)
+	return n, err
+}
+
 // readDeadline is when the next bytes have to be there: by the keep-alive, and of a
 // packet that has begun by the time for all of it.
 func (c *conn) readDeadline() (until time.Time) {
@@ -234,4 +229,75 @@ func (c *conn) readDeadline() (until time.Time) {
 		return late
 	}
 	return until
+}
+
+// latest sets when a packet that has begun has to be complete.
+func (c *conn) latest(now time.Time) {
+	if c.late == 0 {
+		c.late = now.Add(c.broker.opts.PacketTimeout).UnixNano()
+	}
+}
+
+// allow gives a packet that has begun the time that its length needs.
+func (c *conn) allow(length int) {
+	c.latest(time.Now())
+	c.late += int64(length) * int64(time.Second) / leastRate
+}
+
+// errSkipped is a packet that was read past, and needs nothing more.
+var errSkipped = errors.New("skipped")
+
+// tooLarge is what becomes of a packet over the limit.
+func (c *conn) tooLarge(first byte, length int) error {
+	if c.session == nil || c.version == version5 || first>>4 != packets.Publish {
+		return errTooLarge
+	}
+	c.allow(length)
+	if err := c.skip(first, length); err != nil {
+		return err
+	}
+	return errSkipped
+}
+
+// skip reads past a PUBLISH that is too large, and acknowledges it: a client before
+// MQTT 5 cannot be told the limit, and would send the same again for ever, with
+// whatever is behind it. Nothing of it is kept.
+func (c *conn) skip(first byte, length int) error {
+	qos := first >> 1 & 3
+	var head [2]byte
+	if _, err := io.ReadFull(c.r, head[:]); err != nil {
+		return err
+	}
+	named := int(binary.BigEndian.Uint16(head[:]))
+	rest := length - 2 - named
+	if qos > 0 {
+		rest -= 2
+	}
+	if rest < 0 {
+		return packets.ErrMalformedPacket
+	}
+	topic := make([]byte, min(named, 512)) // as much as is shown of it
+	if _, err := io.ReadFull(c.r, topic); err != nil {
+		return err
+	}
+	if _, err := c.r.Discard(named - len(topic)); err != nil {
+		return err
+	}
+	if qos > 0 {
+		if _, err := io.ReadFull(c.r, head[:]); err != nil {
+			return err
+		}
+	}
+	if _, err := c.r.Discard(rest); err != nil {
+		return err
+	}
+	c.broker.hub.Counters().Drop(Protocol, bridge.Limit, 1)
+	c.broker.warn(c.clientID, fmt.Sprintf("message of %d bytes on %q skipped: %v", rest, bridge.Shorten(string(topic)), errTooLarge), c)
+	switch qos {
+	case 1:
+		return c.reply(packets.Puback, binary.BigEndian.Uint16(head[:]))
+	case 2: // its PUBREL is answered as that of any id
+		return c.reply(packets.Pubrec, binary.BigEndian.Uint16(head[:]))
+	}
+	return nil
 }

@@ -7,15 +7,6 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// announcedMost bounds the publishes of a client of MQTT 5 that are not completed:
-// its Receive Maximum, which is well below what a session's queue holds. A client of
-// MQTT 3.1.1 is told no number, so all ids may be between PUBREC and PUBREL, which
-// takes 11 KiB at most.
-const announcedMost = 256
-
-// receiveMax is the Receive Maximum that clients are told.
-func (o *Options) receiveMax() int { return min(max(o.SessionQueue/4, 1), announcedMost) }
-
 // received are the ids of a session's QoS 2 publishes between PUBREC and PUBREL. A
 // message was delivered when its id came here; what comes with the id until PUBREL is
 // the same message again.
@@ -199,47 +190,4 @@ func (s *session) restoreReceived(row []byte) error {
 	}
 	s.limits.all.used.Add(s.received.bytes())
 	return nil
-}
-
-// takeReceived returns the rows of ids that have to be written of sessions that
-// changed.
-func (k *keeper) takeReceived(changed []*session) (ids map[*session][]byte) {
-	for _, s := range changed {
-		row, stale := s.takeReceived()
-		if !stale || len(row) == 0 && !s.savedIDs {
-			continue
-		}
-		if ids == nil {
-			ids = map[*session][]byte{}
-		}
-		ids[s] = row
-	}
-	return ids
-}
-
-// saveReceived writes ids that were taken before the queues: what came by one of them
-// is in those. all says that it was written, or is with this group.
-func (k *keeper) saveReceived(ids map[*session][]byte, all bool) {
-	for s, row := range ids {
-		switch {
-		case len(row) == 0:
-			k.removeNumbered(Received, numberKey(s.number), s.idsGroup)
-			s.savedIDs = false
-			if s.idsGroup == k.group { // else a row may come after this one's removal
-				s.idsGroup = 0
-			}
-		case all:
-			if s.idsGroup == 0 {
-				s.idsGroup = k.group
-			}
-			s.savedIDs = true
-			k.put(Received, numberKey(s.number), row)
-		default:
-			s.mu.Lock()
-			if s.received != nil {
-				s.receivedChanged()
-			}
-			s.mu.Unlock()
-		}
-	}
 }

@@ -15,9 +15,10 @@ import (
 // restoring is the state of reading the store, once, before anybody connects.
 type restoring struct {
 	*keeper
+	broker   *Broker
 	bodies   map[uint64]*message
 	loaded   int64 // bytes of them
-	sessions map[uint64]*session
+	byNumber map[uint64]*session
 	again    map[*session]bool // was connected: what waits for it may have been sent
 	damaged  int
 	letGo    map[string]int // rows that went over a limit, by setting
@@ -30,9 +31,10 @@ const elsewhere = 1 << 15
 
 // restore reads what the store has. A row that makes no sense is logged and
 // removed; only a store that cannot be read is an error.
-func (k *keeper) restore() error {
+func (b *Broker) restore() error {
+	k := b.keeper
 	r := &restoring{
-		keeper: k, bodies: map[uint64]*message{}, sessions: map[uint64]*session{}, again: map[*session]bool{}, letGo: map[string]int{},
+		keeper: k, broker: b, bodies: map[uint64]*message{}, byNumber: map[uint64]*session{}, again: map[*session]bool{}, letGo: map[string]int{},
 	}
 	err := k.store.Load(func(t Table, key, value []byte) error {
 		if err := r.row(t, key, value); err != nil {
@@ -68,7 +70,7 @@ func (k *keeper) restore() error {
 			k.remove(Bodies, numberKey(m.saved.number))
 		}
 	}
-	st := k.broker.Stats()
+	st := b.Stats()
 	event := k.log.WithFields(logrus.Fields{"retained": st.Retained, "sessions": st.Sessions, "waiting": waiting})
 	if r.damaged > 0 {
 		event.WithField("dropped", r.damaged).Warn("MQTT state read; some of it belonged to nobody any more, or was damaged")
@@ -106,7 +108,7 @@ func (r *restoring) row(t Table, key, value []byte) error {
 		if len(key) != 8 {
 			return errDamaged
 		}
-		s := r.sessions[binary.BigEndian.Uint64(key)]
+		s := r.byNumber[binary.BigEndian.Uint64(key)]
 		if s == nil || !s.durable {
 			return errDamaged
 		}
@@ -194,7 +196,7 @@ func (r *restoring) session(key, value []byte) error {
 			r.log.WithError(err).WithFields(logrus.Fields{"client": record.Client, "filter": sub.Filter}).Warn("subscription lost")
 		}
 	}
-	r.sessions[number] = s
+	r.byNumber[number] = s
 	r.again[s] = record.Connected
 	return nil
 }
@@ -205,7 +207,7 @@ func (r *restoring) queued(key, value []byte) error {
 	if len(key) != 16 {
 		return errDamaged
 	}
-	s := r.sessions[binary.BigEndian.Uint64(key)]
+	s := r.byNumber[binary.BigEndian.Uint64(key)]
 	number, d, err := decodeQueued(value)
 	if err != nil {
 		return err
@@ -250,22 +252,4 @@ func (r *retained) restore(m *message) error {
 		return errDamaged
 	}
 	return r.set(m, restored)
-}
-
-// newSession makes a session that has nothing yet. Number is 0 for one that is
-// not on disk yet.
-func (b *Broker) newSession(id identity, number uint64) *session {
-	if number == 0 && b.keeper != nil {
-		number = b.keeper.lastSession.Add(1)
-	}
-	b.budget.sessions.Add(1)
-	s := &session{
-		queue: newQueue(), inflight: newQueue(),
-		key: id.key, hold: id.hold, voucher: b.hub.Users().Voucher(id.hold.Sender()), owner: id.owner, counters: b.hub.Counters(),
-		keeper: b.keeper, number: number,
-		limits: queueLimits{b.opts.SessionQueue, b.opts.SessionQueueBytes, b.budget},
-		subs:   map[string]*subscription{}, channels: map[bridge.Channel]*joined{},
-	}
-	s.access.Store(id.access)
-	return s
 }

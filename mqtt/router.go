@@ -7,24 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 
-	mochi "github.com/mochi-mqtt/server/v2"
 	"watchtower/bridge"
 )
-
-// subscription is one filter of one session. It does not change: a SUBSCRIBE
-// to the same filter puts a new one in its place.
-type subscription struct {
-	session *session
-	filter  string // as it was given, share name included
-	topics  string // the filter of the topics that it gets, without the share name
-	shared  bool
-	qos     byte // granted
-	noLocal bool
-	asIs    bool // retain as published
-	subID   int  // subscription identifier; 0: none
-	means   bridge.Filter
-	watch   func(topic string, payload []byte) // of the gateway's own, which has no session; else nil
-}
 
 // target is a session that gets a topic, by however many of its filters.
 type target struct {
@@ -139,9 +123,6 @@ func (sub *subscription) bytes() int {
 func (sub *subscription) most() int {
 	return sub.bytes() + heapSize(len(sub.topics)) + 2*nodeBytes
 }
-
-// nodeBytes is the most that a node of the tree takes besides its label.
-const nodeBytes = 64 + 2*childBytes
 
 // size is about what all subscriptions take of memory.
 func (r *router) size() int {
@@ -359,40 +340,4 @@ func (t *target) merge(sub *subscription) {
 		*t.subIDs = append(*t.subIDs, sub.subID)
 		slices.Sort(*t.subIDs)
 	}
-}
-
-const sharePrefix = "$share/"
-
-// cutShare splits a filter into its share name and the filter itself.
-func cutShare(filter string) (rest string, shared bool) {
-	after, ok := strings.CutPrefix(filter, sharePrefix)
-	if !ok {
-		return filter, false
-	}
-	_, rest, _ = strings.Cut(after, "/")
-	return rest, true
-}
-
-// validFilter reports whether a topic filter is one (MQTT 5, 4.7 and 4.8.2).
-// mochi lets wildcards stand within a level, and takes $SHARE for $share.
-func validFilter(filter string) bool {
-	if len(filter) > 65535 || strings.Count(filter, "/") >= topicLevels+2 || !mochi.IsValidFilter(filter, false) {
-		return false
-	}
-	if mochi.IsSharedFilter(filter) && !strings.HasPrefix(filter, sharePrefix) {
-		return false
-	}
-	rest, shared := cutShare(filter)
-	if rest == "" || shared && strings.HasPrefix(filter, sharePrefix+"/") {
-		return false
-	}
-	if strings.Count(rest, "/") >= topicLevels {
-		return false
-	}
-	for level := range strings.SplitSeq(rest, "/") {
-		if len(level) > 1 && strings.ContainsAny(level, "+#") {
-			return false
-		}
-	}
-	return true
 }

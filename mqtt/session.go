@@ -38,10 +38,10 @@ type session struct {
 	left    uint32 // how many have left the queue: what waits is known again by that
 
 	lent         int         // see budget
-	limits       queueLimits // it does not change, nor does keeper
+	limits       queueLimits // it does not change, nor does unsaved
 	backlog      int         // deliveries in queue that were retained when the client subscribed
 	backlogBytes int         // weight of those in queue and inflight
-	keeper       *keeper     // nil: nothing is kept on disk
+	unsaved      *changes    // nil: nothing is kept on disk
 	lastSeq      uint64      // of the last delivery at QoS 1 or 2, if it is durable
 
 	inflight  outbound.Fifo[delivery] // in the order of their ids
@@ -89,6 +89,9 @@ type session struct {
 	graced *grace // not nil: the gateway ended before its client did
 }
 
+// window bounds how many deliveries at QoS 1 and 2 a client may leave unacknowledged.
+const window = 1024
+
 var deliveries outbound.Pool[delivery]
 
 func newQueue() outbound.Fifo[delivery] { return outbound.Fifo[delivery]{From: &deliveries} }
@@ -125,16 +128,38 @@ func (v verdict) count(c *bridge.Counters) {
 	}
 }
 
+// changes are the sessions that changed since the keeper last took them, each once.
+type changes struct {
+	mu  sync.Mutex
+	all []*session
+}
+
+// add puts sessions on the list. The caller sees to it that each is there once.
+func (c *changes) add(s ...*session) {
+	c.mu.Lock()
+	c.all = append(c.all, s...)
+	c.mu.Unlock()
+}
+
+// take returns the list, and begins a new one.
+func (c *changes) take() []*session {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := c.all
+	c.all = nil
+	return all
+}
+
 // changed tells the keeper that the queue changed, or the session's record as
 // well. The caller holds mu.
 func (s *session) changed(record bool) {
-	if !record && !s.durable || s.keeper == nil {
+	if !record && !s.durable || s.unsaved == nil {
 		return
 	}
 	s.stale = s.stale || record
 	if !s.noted {
 		s.noted = true
-		s.keeper.note(s)
+		s.unsaved.add(s)
 	}
 }
 
@@ -148,204 +173,6 @@ func (s *session) recordChanged() {
 
 func (s *session) sender() *bridge.Sender { return s.hold.Sender() }
 
-// offer queues a delivery if there is room. patient says that its publisher can wait
-// until there is.
-func (s *session) offer(d *delivery, patient bool) verdict {
-	return s.put(d, s.limits.messages, patient)
-}
-
-// greet queues what was retained when the client subscribed. That is not charged
-// to what comes live: it comes once, and there may be as much more of it as there
-// are retained messages, which are shared.
-func (s *session) greet(d *delivery, retained int) verdict {
-	d.marks |= markBacklog
-	return s.put(d, s.limits.messages+retained, false)
-}
-
-func (s *session) put(d *delivery, most int, patient bool) verdict {
-	weight := d.m.weight()
-	s.mu.Lock()
-	v := s.admit(d, weight, most)
-	if patient && (v == full || v == heavy) {
-		v = s.press(d, weight, v)
-	}
-	if !v.took() {
-		s.mu.Unlock()
-		return v
-	}
-	if d.qos > 0 && s.durable { // only rows on disk have numbers
-		s.lastSeq++
-		d.seq = s.lastSeq
-		s.changed(false)
-	}
-	s.push(d, weight)
-	c := s.conn
-	s.mu.Unlock()
-	if c != nil {
-		c.writer.Wake()
-	}
-	return v
-}
-
-// admit reports whether a delivery may wait, and has it counted if so.
-func (s *session) admit(d *delivery, weight, most int) verdict {
-	waiting := s.queue.Len() - s.backlog
-	if d.is(markBacklog) {
-		waiting = s.backlog
-	}
-	switch {
-	case s.ended:
-		return gone
-	case s.conn == nil && d.qos == 0:
-		return away
-	case waiting >= most:
-		return full
-	case !d.is(markBacklog) && s.bytes > 0 && s.bytes+weight > s.limits.bytes:
-		return heavy
-	case !s.limits.all.take(s, d, weight):
-		return crowded
-	}
-	return taken
-}
-
-// push puts a delivery that is counted into the queue.
-func (s *session) push(d *delivery, weight int) {
-	if d.is(markBacklog) {
-		s.backlog++
-		s.backlogBytes += weight
-	} else {
-		s.bytes += weight
-	}
-	s.queue.Push(d)
-}
-
-// send moves the oldest of the queue to what is in flight. It is still counted.
-func (s *session) send() {
-	d := s.queue.At(0)
-	if d.is(markBacklog) {
-		s.backlog--
-	}
-	s.inflight.Push(d)
-	s.queue.RemoveAt(0)
-	s.left++
-}
-
-// discard takes the oldest off the queue for good.
-func (s *session) discard() {
-	d := s.queue.At(0)
-	if d.is(markBacklog) {
-		s.backlog--
-	}
-	s.uncount(d)
-	s.queue.RemoveAt(0)
-	s.left++
-}
-
-// uncount ends what a delivery counts for.
-func (s *session) uncount(d *delivery) {
-	weight := d.m.weight()
-	if d.is(markBacklog) {
-		s.backlogBytes -= weight
-	} else {
-		s.bytes -= weight
-	}
-	s.limits.all.drop(s, d, weight)
-}
-
-// attach makes c the session's connection. What was sent and not acknowledged
-// is sent again first, in its order: PUBLISH with the DUP flag, or PUBREL
-// (MQTT-4.4.0-1).
-// The caller holds sessions.mu.
-func (s *session) attach(c *conn) {
-	s.mu.Lock()
-	s.conn, s.sent, s.overtaken = c, 0, 0
-	if s.tries >= triesAlone {
-		s.lonely = time.AfterFunc(aloneFor, func() { s.join(c) })
-	}
-	s.hold.Present(Protocol)
-	s.window = min(window, int(c.receiveMax))
-	s.durable = s.keep > 0
-	s.changed(true)
-	s.mu.Unlock()
-}
-
-// detach makes the session away, if c is still its connection, and drops what
-// does not wait: messages at QoS 0. At the connection's own end it may find that the
-// client cannot take a message: tooMuch.
-func (s *session) detach(c *conn, own bool) (was bool, tooMuch *message) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.conn != c {
-		return false, nil
-	}
-	if own {
-		tooMuch = s.blame()
-	}
-	s.conn = nil
-	s.letGo()
-	s.hold.Away(Protocol)
-	s.changed(true)
-	keep := newQueue()
-	n := s.queue.Len()
-	for s.queue.Len() > 0 {
-		if s.queue.At(0).qos > 0 {
-			keep.Push(s.queue.At(0))
-			s.queue.RemoveAt(0)
-		} else {
-			s.discard()
-		}
-	}
-	s.queue = keep
-	s.limits.all.settle(s)
-	s.counters.Drop(Protocol, bridge.Disconnected, n-keep.Len())
-	return true, tooMuch
-}
-
-// letGo ends what waits for its connection or by it.
-func (s *session) letGo() {
-	s.relieve(true)
-	if s.lonely != nil {
-		s.lonely.Stop()
-		s.lonely = nil
-	}
-}
-
-// end makes the session refuse deliveries, and drops what waits.
-func (s *session) end() *conn {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended {
-		return nil
-	}
-	s.ended = true
-	s.limits.all.sessions.Add(-1)
-	s.changed(true)
-	s.limits.all.used.Add(-s.received.bytes())
-	s.received = nil
-	lost := 0
-	for _, q := range []*outbound.Fifo[delivery]{&s.inflight, &s.queue} {
-		for i := range q.Len() {
-			d := q.At(i)
-			s.uncount(d)
-			switch {
-			case d.is(markReleased): // the client has it
-			case d.is(markShared) && d.qos > 0:
-				s.orphans = append(s.orphans, d.m)
-			default:
-				lost++
-			}
-		}
-		q.Clear()
-	}
-	s.counters.Drop(Protocol, bridge.Disconnected, lost)
-	s.backlog = 0
-	s.limits.all.settle(s)
-	c := s.conn
-	s.conn = nil
-	s.letGo()
-	return c
-}
-
 func (s *session) connection() *conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -356,4 +183,113 @@ func (s *session) hasEnded() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ended
+}
+
+// pressed is a session whose queue is full, and for which publishers wait.
+type pressed struct {
+	since, moved time.Time
+	lastID       uint16        // of what was sent, when it last moved
+	over         chan struct{} // closed when nobody has to wait any more
+}
+
+// subscription is one filter of one session. It does not change: a SUBSCRIBE
+// to the same filter puts a new one in its place.
+type subscription struct {
+	session *session
+	filter  string // as it was given, share name included
+	topics  string // the filter of the topics that it gets, without the share name
+	shared  bool
+	qos     byte // granted
+	noLocal bool
+	asIs    bool // retain as published
+	subID   int  // subscription identifier; 0: none
+	means   bridge.Filter
+	watch   func(topic string, payload []byte) // of the gateway's own, which has no session; else nil
+}
+
+// joined is what a session's filters make of one channel.
+type joined struct {
+	broadcasts, sends int // filters that match them
+	attachment        *bridge.Attachment
+}
+
+// grace is the time after a start in which the will of a client waits that was
+// connected when the gateway ended: the gateway's end is not the client's. If the
+// client comes back there is no will. Many come back by another client id; so a
+// will is given up too once somebody wrote its topic: what they say is newer.
+type grace struct {
+	written atomic.Bool
+	unwatch func()
+}
+
+// owner ends whatever session a hold came to belong to.
+type owner struct {
+	mu    sync.Mutex
+	ended bool
+	end   func()
+}
+
+func (o *owner) deleted() {
+	o.mu.Lock()
+	o.ended = true
+	end := o.end
+	o.mu.Unlock()
+	if end != nil {
+		end()
+	}
+}
+
+// adopt says what ends with the sender; it is called at once if that is over.
+func (o *owner) adopt(end func()) {
+	o.mu.Lock()
+	o.end = end
+	ended := o.ended
+	o.mu.Unlock()
+	if ended {
+		end()
+	}
+}
+
+// sessions knows every session by its key, connected or away.
+type sessions struct {
+	mu   sync.Mutex
+	all  map[sessionKey]*session
+	away map[*session]struct{}
+
+	coming map[sessionKey]chan struct{} // who is about to get one; closed when it has it
+}
+
+func newSessions() *sessions {
+	return &sessions{all: map[sessionKey]*session{}, away: map[*session]struct{}{}, coming: map[sessionKey]chan struct{}{}}
+}
+
+// nameless reports whether a client id has a session whose sender has no name.
+func (ss *sessions) nameless(client, user string) bool {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	return ss.all[sessionKey{client: client, user: user}] != nil
+}
+
+// turn waits until nobody else is about to get the session of a key, and returns
+// what lets the next one.
+func (ss *sessions) turn(key sessionKey) (next func()) {
+	mine := make(chan struct{})
+	for {
+		ss.mu.Lock()
+		before := ss.coming[key]
+		if before == nil {
+			ss.coming[key] = mine
+		}
+		ss.mu.Unlock()
+		if before == nil {
+			break
+		}
+		<-before
+	}
+	return func() {
+		ss.mu.Lock()
+		delete(ss.coming, key)
+		ss.mu.Unlock()
+		close(mine)
+	}
 }

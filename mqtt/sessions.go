@@ -2,32 +2,13 @@ package mqtt
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 	"github.com/sirupsen/logrus"
+
+	"watchtower/bridge"
 )
-
-// sessions knows every session by its key, connected or away.
-type sessions struct {
-	mu   sync.Mutex
-	all  map[sessionKey]*session
-	away map[*session]struct{}
-
-	coming map[sessionKey]chan struct{} // who is about to get one; closed when it has it
-}
-
-// nameless reports whether a client id has a session whose sender has no name.
-func (ss *sessions) nameless(client, user string) bool {
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
-	return ss.all[sessionKey{client: client, user: user}] != nil
-}
-
-func newSessions() *sessions {
-	return &sessions{all: map[sessionKey]*session{}, away: map[*session]struct{}{}, coming: map[sessionKey]chan struct{}{}}
-}
 
 // attach gives a connection its session: the one of its key, or a new one. The
 // connection that has it is ended first, and can do nothing any more when the
@@ -90,30 +71,6 @@ func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool
 	}
 	c.writer.Wake()
 	return packets.Code{}
-}
-
-// turn waits until nobody else is about to get the session of a key, and returns
-// what lets the next one.
-func (ss *sessions) turn(key sessionKey) (next func()) {
-	mine := make(chan struct{})
-	for {
-		ss.mu.Lock()
-		before := ss.coming[key]
-		if before == nil {
-			ss.coming[key] = mine
-		}
-		ss.mu.Unlock()
-		if before == nil {
-			break
-		}
-		<-before
-	}
-	return func() {
-		ss.mu.Lock()
-		delete(ss.coming, key)
-		ss.mu.Unlock()
-		close(mine)
-	}
 }
 
 // vacant returns the session of a key, or nil, with no connection on it and the
@@ -193,7 +150,7 @@ func (b *Broker) left(c *conn) {
 		b.sendWill(s, will)
 	}
 	if tooMuch != nil {
-		b.log.WithFields(logrus.Fields{"client": shorten(s.key.client), "topic": shorten(tooMuch.topic), "bytes": tooMuch.size()}).
+		b.log.WithFields(logrus.Fields{"client": bridge.Shorten(s.key.client), "topic": bridge.Shorten(tooMuch.topic), "bytes": tooMuch.size()}).
 			Warn("message given up: five connections of the client in a row ended with it, and it was not acknowledged")
 	}
 	if end {
@@ -298,5 +255,62 @@ func (b *Broker) sweep(ctx context.Context) {
 		for _, s := range ended {
 			b.discard(s)
 		}
+	}
+}
+
+// newSession makes a session that has nothing yet. Number is 0 for one that is
+// not on disk yet.
+func (b *Broker) newSession(id identity, number uint64) *session {
+	b.budget.sessions.Add(1)
+	s := &session{
+		queue: newQueue(), inflight: newQueue(),
+		key: id.key, hold: id.hold, voucher: b.hub.Users().Voucher(id.hold.Sender()), owner: id.owner, counters: b.hub.Counters(),
+		number: number,
+		limits: queueLimits{b.opts.SessionQueue, b.opts.SessionQueueBytes, b.budget},
+		subs:   map[string]*subscription{}, channels: map[bridge.Channel]*joined{},
+	}
+	s.access.Store(id.access)
+	if k := b.keeper; k != nil {
+		s.unsaved = &k.changes
+		if number == 0 {
+			s.number = k.lastSession.Add(1)
+		}
+	}
+	return s
+}
+
+// acknowledge queues CONNACK. Nothing else is on the connection before it.
+func (c *conn) acknowledge(present, assigned bool, pk *packets.Packet) {
+	ack := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connack}, SessionPresent: present}
+	if c.version == version5 {
+		p := &ack.Properties
+		p.ReceiveMaximum = uint16(c.broker.opts.receiveMax())
+		p.TopicAliasMaximum = aliasMax
+		p.MaximumPacketSize = uint32(c.broker.opts.MaxPacketBytes)
+		if assigned {
+			p.AssignedClientID = c.clientID
+		}
+		if c.keepAliveSet {
+			p.ServerKeepAlive, p.ServerKeepAliveFlag = uint16(c.keepAlive/time.Second), true
+		}
+		if most := uint32(c.broker.opts.SessionExpiry / time.Second); pk.Properties.SessionExpiryInterval > most {
+			p.SessionExpiryInterval, p.SessionExpiryIntervalFlag = most, true
+		}
+	}
+	_ = c.answerPacket(ack) // cannot fail: nothing waits yet
+}
+
+// rivalry is within what time a client id that is taken over again is noticed.
+const rivalry = time.Minute
+
+// tookOver counts a takeover. One of a connection that took over itself, a moment
+// ago, tells of two programs with one client id.
+func (b *Broker) tookOver(old, by *conn) {
+	b.hub.Counters().TookOver()
+	now := b.now()
+	by.tookOver = now
+	if now.Sub(old.tookOver) < rivalry && b.noisy.allow(old.clientID, "rivals", now) {
+		b.log.WithFields(logrus.Fields{"client": bridge.Shorten(old.clientID), "remote": old.remote, "by": by.remote}).
+			Warn("a client id is taken over again and again: two programs seem to have it")
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -53,8 +52,6 @@ const (
 	flagQoS2     = 1 << 3 // of a message with flagQoS1 besides
 	messageExtra = 9
 )
-
-var errDamaged = errors.New("damaged")
 
 // encodeMessage makes the row of a message.
 func encodeMessage(m *message) ([]byte, error) {

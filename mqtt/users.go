@@ -11,12 +11,6 @@ import (
 	"watchtower/bridge"
 )
 
-// user returns the user of the configuration of that name.
-func (b *Broker) user(name string) (User, bool) {
-	u, ok := (*b.users.Load())[name]
-	return u, ok
-}
-
 // CheckPassword says whether a password is that of a user of the configuration, and
 // counts it at the gate if not, for who signs in elsewhere.
 func (b *Broker) CheckPassword(ctx context.Context, who auth.Caller, name, password string) auth.Verdict {
@@ -104,7 +98,7 @@ func (b *Broker) restrict(s *session, user User) {
 			_, err = b.subscribeLocked(s, f, sub.subID)
 		}
 		if err != nil {
-			b.log.WithError(err).WithField("client", shorten(s.key.client)).WithField("filter", shorten(filter)).Warn("subscription lost")
+			b.log.WithError(err).WithField("client", bridge.Shorten(s.key.client)).WithField("filter", bridge.Shorten(filter)).Warn("subscription lost")
 		}
 	}
 	s.forgetUnread(func(d *delivery) bool { return d.m.topic != b.tree.Me() && !may.mayRead(d.m.topic) })
@@ -126,10 +120,4 @@ func (s *session) forgetUnread(f func(*delivery) bool) {
 	}
 	s.queue = kept
 	s.changed(true)
-}
-
-// same reports whether two access lists allow the same.
-func (a *access) same(b *access) bool {
-	equal := func(x, y [][]string) bool { return slices.EqualFunc(x, y, slices.Equal[[]string]) }
-	return equal(a.read, b.read) && equal(a.write, b.write) && equal(a.deny, b.deny)
 }

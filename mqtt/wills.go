@@ -1,32 +1,45 @@
 package mqtt
 
 import (
-	"runtime"
-	"sync/atomic"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"watchtower/bridge"
 )
 
-// wills bounds what the wills of all clients hold together: a quarter of what
-// their queues may. A will is handed from a connection to its session and to
-// whoever sends it, so it counts until the collector has taken it back.
-type wills struct {
-	limit int64
-	held  atomic.Int64
-}
-
-// willBytes is what a will takes besides its texts.
-const willBytes = 512
-
-// keep counts a will. It reports false if there is no room for it.
-func (w *wills) keep(will *publication) bool {
-	size := int64(willBytes + len(will.topic) + len(will.payload) + will.extras.weight())
-	if w.held.Add(size) > w.limit {
-		w.held.Add(-size)
-		return false
+// takeWill checks a client's will before it connects: it may be on no topic
+// that the client could not publish to (never in another's name).
+func (c *conn) takeWill(pk *packets.Packet, who identity) packets.Code {
+	if !pk.Connect.WillFlag {
+		return packets.Code{}
 	}
-	runtime.AddCleanup(will, func(size int64) { w.held.Add(-size) }, size)
-	return true
+	topic := pk.Connect.WillTopic
+	if strings.HasPrefix(topic, "$SYS/") { // every mosquitto that is a bridge has one: it is to connect
+		c.broker.warn(c.host(), fmt.Sprintf("will ignored: nobody publishes to %q", bridge.Shorten(topic)), c)
+		return packets.Code{}
+	}
+	sender := who.hold.Sender()
+	onChannel, address, err := c.broker.mayPublish(topic, sender, who.access)
+	var refusal *bridge.Error
+	switch {
+	case errors.Is(err, errTopic), errors.Is(err, errLevels):
+		return packets.ErrTopicNameInvalid
+	case errors.As(err, &refusal) && refusal.Code == bridge.UnjoinedReceiver: // it may come yet
+	case err != nil, onChannel && address.Sender != 0 && address.Sender != sender.ID():
+		return packets.ErrNotAuthorized
+	}
+	will := &publication{topic: topic, payload: pk.Connect.WillPayload, qos: pk.Connect.WillQos, retain: pk.Connect.WillRetain}
+	if c.version == version5 {
+		p := &pk.Connect.WillProperties
+		will.extras, will.lifetime = carried(p), p.MessageExpiryInterval
+		c.willDelay = time.Duration(p.WillDelayInterval) * time.Second
+	}
+	c.will = will
+	return packets.Code{}
 }
 
 // keepWill counts the will of a client that connects, or refuses the client.
@@ -37,4 +50,41 @@ func (c *conn) keepWill() packets.Code {
 	c.will = nil
 	c.broker.limited(c, c.host(), errWills)
 	return packets.ErrQuotaExceeded
+}
+
+// sendWill publishes a will as if its client had, but waits for nobody: there
+// is no client to hold back.
+func (b *Broker) sendWill(s *session, will *publication) {
+	m, err := b.admit(s, *will)
+	if err != nil {
+		b.refuse(s, will.topic, err)
+		return
+	}
+	if m.channel != nil {
+		m.channel.Wait = false
+	}
+	if err := b.put(m, nil); err != nil {
+		b.refuse(s, will.topic, err)
+	}
+}
+
+// grace begins the grace of a session's will.
+func (b *Broker) grace(s *session) {
+	g := &grace{}
+	g.unwatch = b.Watch(s.will.topic, func(string, []byte) { g.written.Store(true) })
+	s.graced = g
+}
+
+// graceOver ends the grace of a session, if it has one, and reports whether its
+// will is given up.
+func (b *Broker) graceOver(s *session) (givenUp bool) {
+	b.sessions.mu.Lock()
+	g := s.graced
+	s.graced = nil
+	b.sessions.mu.Unlock()
+	if g == nil {
+		return false
+	}
+	g.unwatch()
+	return g.written.Load()
 }

@@ -1,0 +1,174 @@
+package mqtt
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+	"strconv"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"watchtower/bridge"
+)
+
+// size is what its PUBLISH takes for a client of MQTT 3.1.1 at QoS 1.
+func (m *message) size() int {
+	n := m.plainLength(1)
+	return 1 + len(binary.AppendUvarint(nil, uint64(n))) + n
+}
+
+// seconds rounds milliseconds up to what MQTT says.
+func seconds(ms int64) int64 { return (ms + 999) / 1000 }
+
+// encode returns the message's encoding for a version and QoS, made once if it
+// goes to many, unless it carries subscription identifiers.
+func (m *message) encode(version, qos byte, subIDs *[]int, all *budget) (*encoding, error) {
+	qos = min(qos, 1) // those of QoS 1 and 2 differ in the first byte alone
+	i := int(qos)
+	if version == version5 {
+		i += 2
+	}
+	kept := m.many && subIDs == nil
+	if kept {
+		if e := m.encodings[i].Load(); e != nil {
+			return e, nil
+		}
+	}
+	e, err := m.build(version, qos, subIDs, addsAll)
+	if err == nil && kept && m.encodings[i].CompareAndSwap(nil, e) {
+		all.used.Add(m.grow(cap(e.b)))
+	}
+	return e, err
+}
+
+// gatewaysOwn reports whether a user property of a message on a channel is the gateway's.
+func gatewaysOwn(key string) bool {
+	switch key {
+	case "sender", "sender-name", "channel", "type", "id":
+		return true
+	}
+	return false
+}
+
+// build makes an encoding.
+func (m *message) build(version, qos byte, subIDs *[]int, adds additions) (*encoding, error) {
+	if version != version5 && len(m.topic) > 0 {
+		return m.buildPlain(qos), nil
+	}
+	pk := packets.Packet{
+		FixedHeader:     packets.FixedHeader{Type: packets.Publish, Qos: qos},
+		ProtocolVersion: version,
+		TopicName:       m.topic,
+		Payload:         m.payload,
+		PacketID:        1, // overwritten in each copy
+		Mods:            packets.Mods{AllowResponseInfo: true},
+	}
+	if version == version5 {
+		pk.Properties = m.properties(adds)
+		if subIDs != nil {
+			pk.Properties.SubscriptionIdentifier = *subIDs
+		}
+	}
+	var buf bytes.Buffer
+	if err := pk.PublishEncode(&buf); err != nil {
+		return nil, err
+	}
+	e := &encoding{b: buf.Bytes()}
+	at := 1 + varintLen(e.b[1:]) + 2 + len(m.topic)
+	if qos > 0 {
+		e.idAt = at
+		at += 2
+	}
+	if version == version5 && pk.Properties.MessageExpiryInterval > 0 {
+		at += varintLen(e.b[at:])
+		if pk.Properties.PayloadFormatFlag {
+			at += 2 // the codec writes the payload format first, the expiry next
+		}
+		e.expiryAt = at + 1
+	}
+	return e, nil
+}
+
+// buildPlain makes an encoding for a version without properties, in one piece of
+// memory.
+func (m *message) buildPlain(qos byte) *encoding {
+	b, idAt := m.appendPlain(make([]byte, 0, m.plainLength(qos)+5), qos)
+	return &encoding{b: b, idAt: idAt}
+}
+
+// plainLength is the remaining length of a PUBLISH without properties.
+func (m *message) plainLength(qos byte) int {
+	length := 2 + len(m.topic) + len(m.payload)
+	if qos > 0 {
+		length += 2
+	}
+	return length
+}
+
+// appendPlain appends a PUBLISH without properties (MQTT 3.1.1, section 3.3).
+func (m *message) appendPlain(b []byte, qos byte) (_ []byte, idAt int) {
+	at := len(b)
+	b = binary.AppendUvarint(append(b, packets.Publish<<4|qos<<1), uint64(m.plainLength(qos)))
+	b = append(binary.BigEndian.AppendUint16(b, uint16(len(m.topic))), m.topic...)
+	if qos > 0 {
+		idAt = len(b) - at
+		b = append(b, 0, 0) // overwritten in each copy
+	}
+	return append(b, m.payload...), idAt
+}
+
+// additions are which properties the gateway adds to a message on a channel. A
+// client that says how large a packet it takes gets fewer, before it gets none of
+// the message (MQTT 5, 3.1.2.11.4).
+type additions byte
+
+const (
+	addsAll additions = iota
+	addsSender
+	addsNothing
+)
+
+// properties returns the MQTT 5 properties of a delivery.
+func (m *message) properties(adds additions) packets.Properties {
+	p := m.extras.properties()
+	if m.expires != 0 {
+		p.MessageExpiryInterval = 1 // overwritten in each copy
+	}
+	c := m.channel
+	if c == nil {
+		if adds != addsAll { // it was on disk, and has what the gateway added among the others
+			p.User = slices.DeleteFunc(slices.Clone(p.User), func(u packets.UserProperty) bool {
+				return gatewaysOwn(u.Key) && (adds == addsNothing || u.Key != "sender")
+			})
+		}
+		return p
+	}
+	switch { // what an MQTT client said of its content, and what it did not, stays (MQTT-3.3.2-20)
+	case m.extras != nil || adds == addsNothing:
+	case c.Hint == bridge.JSON:
+		p.ContentType = contentJSON
+	case c.Hint == bridge.Text:
+		p.ContentType = contentText
+	}
+	user := make([]packets.UserProperty, 0, len(p.User)+5)
+	for _, u := range p.User {
+		if !gatewaysOwn(u.Key) { // never the client's word
+			user = append(user, u)
+		}
+	}
+	if adds == addsAll {
+		if c.Name != "" {
+			user = append(user, packets.UserProperty{Key: "sender-name", Val: c.Name})
+		}
+		user = append(user,
+			packets.UserProperty{Key: "channel", Val: strconv.FormatUint(uint64(c.Channel), 10)},
+			packets.UserProperty{Key: "type", Val: c.Type.String()},
+			packets.UserProperty{Key: "id", Val: c.ID.String()},
+		)
+	}
+	if adds != addsNothing { // last: some clients keep that one alone
+		user = append(user, packets.UserProperty{Key: "sender", Val: strconv.FormatUint(uint64(c.Sender), 10)})
+	}
+	p.User = user
+	return p
+}

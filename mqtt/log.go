@@ -1,0 +1,92 @@
+package mqtt
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"watchtower/bridge"
+)
+
+// limited counts a refusal, and logs it with its setting once a minute at most.
+func (b *Broker) limited(c *conn, who string, why overLimit) {
+	b.hub.Counters().Drop(Protocol, bridge.Limit, 1)
+	b.warn(who, why.Error(), c)
+}
+
+// warn logs an event, once a minute at most of each client of who causes it.
+func (b *Broker) warn(who, event string, c *conn) {
+	if b.noisy.allow(who, event+" "+bridge.Shorten(c.clientID), b.now()) {
+		b.log.WithField("client", bridge.Shorten(c.clientID)).WithField("remote", c.remote).Warn(event)
+	}
+}
+
+// refuse counts a publish that was refused, and logs it once a minute at most.
+func (b *Broker) refuse(s *session, topic string, why error) {
+	b.hub.Counters().Drop(Protocol, dropReason(why), 1)
+	if b.noisy.allow(s.key.client, "publish to "+bridge.Shorten(topic), b.now()) {
+		b.log.WithField("client", bridge.Shorten(s.key.client)).WithField("sender", s.sender().ID()).WithField("topic", bridge.Shorten(topic)).
+			WithError(why).Warn("publish refused")
+	}
+}
+
+// refuseSubscription does the same for a subscription.
+func (b *Broker) refuseSubscription(c *conn, filter string, why error) {
+	var limit overLimit
+	if errors.As(why, &limit) {
+		b.limited(c, c.clientID, limit)
+		return
+	}
+	b.warn(c.clientID, fmt.Sprintf("subscription to %q refused: %v", bridge.Shorten(filter), why), c)
+}
+
+// drop counts a packet that ended the connection.
+func (c *conn) drop(err error) {
+	switch {
+	case errors.Is(err, errTooLarge):
+		c.broker.limited(c, "packet "+c.host(), errTooLarge)
+	case isMalformed(err):
+		c.broker.hub.Counters().Drop(Protocol, bridge.Malformed, 1)
+		c.broker.warn(c.host(), "MQTT connection closed: "+err.Error(), c)
+	}
+}
+
+// fullEvery is how often a session whose queue is full is logged at most.
+const fullEvery = time.Minute
+
+// overflowed logs which bound of a session's queue a message went over.
+func (b *Broker) overflowed(s *session, v verdict) {
+	now := b.now().Unix()
+	last := s.overflow.Load()
+	if v != full && v != heavy && v != crowded || last != 0 && now-last < int64(fullEvery/time.Second) || !s.overflow.CompareAndSwap(last, now) {
+		return
+	}
+	setting := "mqtt.session_queue"
+	switch v {
+	case heavy:
+		setting = "mqtt.session_queue_bytes"
+	case crowded:
+		b.crowded(s)
+		return
+	}
+	b.log.WithField("client", s.key.client).Warn("messages dropped: the client's queue is full (" + setting + ")")
+}
+
+// crowded logs that all queues together are full, once a minute whoever it
+// meets: it is nobody's fault alone.
+func (b *Broker) crowded(s *session) {
+	if b.noisy.allow("", "limits.mqtt_queue_bytes", b.now()) {
+		b.log.WithFields(logrus.Fields{"client": bridge.Shorten(s.key.client), "held": b.budget.used.Load(), "sessions": b.budget.sessions.Load()}).
+			Warn("messages dropped: the queues of all MQTT clients together are full (limits.mqtt_queue_bytes)")
+	}
+}
+
+// reportUnanswered logs what giveUp gave up. It is the writer's.
+func (c *conn) reportUnanswered() {
+	if event := "messages given up: the client acknowledges later ones, and never these; its buffer may be too small"; c.broker.noisy.allow(c.clientID, event, c.broker.now()) {
+		c.broker.log.WithField("client", bridge.Shorten(c.clientID)).WithField("remote", c.remote).WithField("bytes", c.unanswered).Warn(event)
+	}
+	c.unanswered = 0
+}

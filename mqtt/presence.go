@@ -1,0 +1,102 @@
+package mqtt
+
+import (
+	"time"
+
+	"watchtower/bridge"
+	"watchtower/bridge/outbound"
+)
+
+// attach makes c the session's connection. What was sent and not acknowledged
+// is sent again first, in its order: PUBLISH with the DUP flag, or PUBREL
+// (MQTT-4.4.0-1).
+// The caller holds sessions.mu.
+func (s *session) attach(c *conn) {
+	s.mu.Lock()
+	s.conn, s.sent, s.overtaken = c, 0, 0
+	if s.tries >= triesAlone {
+		s.lonely = time.AfterFunc(aloneFor, func() { s.join(c) })
+	}
+	s.hold.Present(Protocol)
+	s.window = min(window, int(c.receiveMax))
+	s.durable = s.keep > 0
+	s.changed(true)
+	s.mu.Unlock()
+}
+
+// detach makes the session away, if c is still its connection, and drops what
+// does not wait: messages at QoS 0. At the connection's own end it may find that the
+// client cannot take a message: tooMuch.
+func (s *session) detach(c *conn, own bool) (was bool, tooMuch *message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn != c {
+		return false, nil
+	}
+	if own {
+		tooMuch = s.blame()
+	}
+	s.conn = nil
+	s.letGo()
+	s.hold.Away(Protocol)
+	s.changed(true)
+	keep := newQueue()
+	n := s.queue.Len()
+	for s.queue.Len() > 0 {
+		if s.queue.At(0).qos > 0 {
+			keep.Push(s.queue.At(0))
+			s.queue.RemoveAt(0)
+		} else {
+			s.discard()
+		}
+	}
+	s.queue = keep
+	s.limits.all.settle(s)
+	s.counters.Drop(Protocol, bridge.Disconnected, n-keep.Len())
+	return true, tooMuch
+}
+
+// letGo ends what waits for its connection or by it.
+func (s *session) letGo() {
+	s.relieve(true)
+	if s.lonely != nil {
+		s.lonely.Stop()
+		s.lonely = nil
+	}
+}
+
+// end makes the session refuse deliveries, and drops what waits.
+func (s *session) end() *conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return nil
+	}
+	s.ended = true
+	s.limits.all.sessions.Add(-1)
+	s.changed(true)
+	s.limits.all.used.Add(-s.received.bytes())
+	s.received = nil
+	lost := 0
+	for _, q := range []*outbound.Fifo[delivery]{&s.inflight, &s.queue} {
+		for i := range q.Len() {
+			d := q.At(i)
+			s.uncount(d)
+			switch {
+			case d.is(markReleased): // the client has it
+			case d.is(markShared) && d.qos > 0:
+				s.orphans = append(s.orphans, d.m)
+			default:
+				lost++
+			}
+		}
+		q.Clear()
+	}
+	s.counters.Drop(Protocol, bridge.Disconnected, lost)
+	s.backlog = 0
+	s.limits.all.settle(s)
+	c := s.conn
+	s.conn = nil
+	s.letGo()
+	return c
+}

@@ -1,0 +1,256 @@
+package mqtt
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"watchtower/bridge/outbound"
+)
+
+// run saves from time to time until ctx ends.
+func (k *keeper) run(ctx context.Context) {
+	t := time.NewTicker(k.every)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			k.save(false)
+		}
+	}
+}
+
+// save writes what changed since it was last called, and what could not be
+// written then. At the end it writes everything. While the disk fails, what
+// did not change in a group yet stays where it is.
+func (k *keeper) save(atEnd bool) {
+	k.before, k.taken = k.taken, time.Now()
+	topics := k.retained.takeChanged()
+	for topic, m := range topics {
+		if !k.roomForMore() {
+			break
+		}
+		k.saveRetained(m)
+		delete(topics, topic)
+	}
+	k.retained.putBack(topics)
+	changed := k.changes.take()
+	ids := k.takeReceived(changed)
+	for len(changed) > 0 && k.roomForMore() {
+		k.saveSession(changed[0], atEnd)
+		changed = changed[1:]
+	}
+	k.changes.add(changed...)
+	k.saveReceived(ids, len(changed) == 0)
+	k.commit()
+}
+
+func (k *keeper) saveRetained(m *message) {
+	if len(m.payload) == 0 {
+		k.remove(Retained, topicKey(m.topic))
+		return
+	}
+	b, err := encodeMessage(m)
+	if err != nil {
+		k.log.WithError(err).WithField("topic", m.topic).Error("retained message not written")
+		return
+	}
+	k.put(Retained, topicKey(m.topic), b)
+}
+
+// saveSession writes what changed of a session.
+func (k *keeper) saveSession(s *session, atEnd bool) {
+	record, stale := k.takeRecord(s)
+	switch {
+	case record != nil:
+		if s.savedGroup == 0 {
+			s.savedGroup = k.group
+		}
+		b, _ := json.Marshal(record) // plain struct: cannot fail
+		k.put(Sessions, numberKey(s.number), b)
+	case stale && s.savedGroup != 0:
+		k.removeNumbered(Sessions, numberKey(s.number), s.savedGroup)
+		s.savedGroup = 0
+	}
+	k.saveQueue(s, atEnd)
+}
+
+// takeRecord returns the session's record if it has to be written: nil if there
+// is nothing to keep of it.
+func (k *keeper) takeRecord(s *session) (record *sessionRecord, stale bool) {
+	s.subMu.Lock()
+	defer s.subMu.Unlock()
+	k.sessions.mu.Lock()
+	defer k.sessions.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.noted = false
+	if !s.stale {
+		return nil, false
+	}
+	s.stale = false
+	will, delay := s.will, time.Duration(0)
+	if s.conn != nil { // it matters if the gateway ends before the client
+		will, delay = s.conn.will, s.conn.willDelay
+	}
+	if s.ended || s.keep == 0 && will == nil {
+		return nil, true
+	}
+	record = &sessionRecord{
+		Client: s.key.client, User: s.key.user, Sender: s.sender().ID(), Named: s.key.sender != 0, Name: s.sender().Name(), Voucher: s.voucher,
+		Keep: int64(s.keep / time.Second), Connected: s.conn != nil,
+		Will: newWillRecord(will, delay, s.willAt),
+	}
+	if s.conn == nil {
+		record.Until = s.until.Unix()
+	}
+	if s.keep > 0 {
+		for _, sub := range s.subs {
+			record.Subs = append(record.Subs, subscriptionRecord{sub.filter, sub.qos, sub.noLocal, sub.asIs, sub.subID})
+		}
+		slices.SortFunc(record.Subs, func(a, b subscriptionRecord) int { return strings.Compare(a.Filter, b.Filter) })
+	}
+	return record, true
+}
+
+// saveQueue makes the rows of a session's queue what waits for it now.
+func (k *keeper) saveQueue(s *session, atEnd bool) {
+	waiting, exact := k.takeQueue(s, atEnd)
+	old := s.savedRows
+	rows := make([]savedRow, 0, len(waiting))
+	for i := range waiting {
+		d := &waiting[i]
+		for len(old) > 0 && old[0].seq < d.seq {
+			k.removeRow(s, old[0])
+			old = old[1:]
+		}
+		if len(old) > 0 && old[0].seq == d.seq {
+			row := old[0]
+			old = old[1:]
+			if exact && (row.id != d.id || row.marks != d.marks&marksOnDisk) { // it was sent since, or released
+				row.id, row.marks = d.id, d.marks&marksOnDisk
+				k.put(Queued, numberKey(s.number, d.seq), encodeQueued(d.m.saved.number, d))
+			}
+			rows = append(rows, row)
+			continue
+		}
+		if k.saveBody(d.m) {
+			k.put(Queued, numberKey(s.number, d.seq), encodeQueued(d.m.saved.number, d))
+			rows = append(rows, savedRow{d.seq, k.group, d.id, d.marks & marksOnDisk, d.m})
+		}
+	}
+	for _, row := range old {
+		k.removeRow(s, row)
+	}
+	s.savedRows = rows
+	clear(waiting) // the scratch keeps no message
+}
+
+// takeQueue returns what waits for a session, and has since the last time. exact
+// says that the rows have to tell what was sent, by which id: of a connected client
+// that matters at QoS 2, where the id is how it knows a message again.
+func (k *keeper) takeQueue(s *session, all bool) (waiting []delivery, exact bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	away := s.conn == nil
+	if s.ended || !s.durable {
+		return nil, away
+	}
+	exact = away
+	waiting = k.now[:0]
+	take := func(q *outbound.Fifo[delivery]) {
+		for i := range q.Len() {
+			d := *q.At(i)
+			exact = exact || d.qos == 2 && d.id != 0
+			switch {
+			case d.qos == 0:
+			case all || away || d.seq <= s.lastSaved || d.atOnce():
+				waiting = append(waiting, d)
+			default:
+				s.changed(false) // young: the next time
+			}
+		}
+	}
+	take(&s.inflight)
+	take(&s.queue)
+	s.lastSaved = s.lastSeq
+	k.now = waiting
+	return waiting, exact
+}
+
+// atOnce reports whether a delivery is written however young it is: at QoS 2 once it
+// was sent, and where its publisher's id says that it need not come again.
+func (d *delivery) atOnce() bool {
+	return d.qos == 2 && d.id != 0 || d.m.qos == 2 && d.m.origin != nil
+}
+
+// saveBody counts a row that refers to a message, which it writes with the first.
+func (k *keeper) saveBody(m *message) bool {
+	if m.saved.rows == 0 {
+		b, err := encodeMessage(m)
+		if err != nil {
+			k.log.WithError(err).WithField("topic", m.topic).Error("message not written")
+			return false
+		}
+		k.lastBody++
+		m.saved.number, m.saved.group = k.lastBody, k.group
+		k.put(Bodies, numberKey(m.saved.number), b)
+	}
+	m.saved.rows++
+	return true
+}
+
+// removeRow takes a delivery off the disk, and with the last its message.
+func (k *keeper) removeRow(s *session, row savedRow) {
+	k.removeNumbered(Queued, numberKey(s.number, row.seq), row.group)
+	if row.m.saved.rows--; row.m.saved.rows == 0 {
+		k.removeNumbered(Bodies, numberKey(row.m.saved.number), row.m.saved.group)
+	}
+}
+
+// takeReceived returns the rows of ids that have to be written of sessions that
+// changed.
+func (k *keeper) takeReceived(changed []*session) (ids map[*session][]byte) {
+	for _, s := range changed {
+		row, stale := s.takeReceived()
+		if !stale || len(row) == 0 && !s.savedIDs {
+			continue
+		}
+		if ids == nil {
+			ids = map[*session][]byte{}
+		}
+		ids[s] = row
+	}
+	return ids
+}
+
+// saveReceived writes ids that were taken before the queues: what came by one of them
+// is in those. all says that it was written, or is with this group.
+func (k *keeper) saveReceived(ids map[*session][]byte, all bool) {
+	for s, row := range ids {
+		switch {
+		case len(row) == 0:
+			k.removeNumbered(Received, numberKey(s.number), s.idsGroup)
+			s.savedIDs = false
+			if s.idsGroup == k.group { // else a row may come after this one's removal
+				s.idsGroup = 0
+			}
+		case all:
+			if s.idsGroup == 0 {
+				s.idsGroup = k.group
+			}
+			s.savedIDs = true
+			k.put(Received, numberKey(s.number), row)
+		default:
+			s.mu.Lock()
+			if s.received != nil {
+				s.receivedChanged()
+			}
+			s.mu.Unlock()
+		}
+	}
+}

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // Limit bounds how often something may happen.
@@ -22,13 +24,8 @@ type Limiter[Who comparable] struct {
 	now   func() time.Time
 
 	mu      sync.Mutex
-	buckets map[Who]*bucket
+	buckets map[Who]*rate.Limiter
 	known   atomic.Int64 // how many buckets there are
-}
-
-type bucket struct {
-	tokens float64
-	at     time.Time // when tokens was right
 }
 
 // NewLimiter returns a limiter of full buckets. Now is its clock; nil: time.Now.
@@ -36,7 +33,7 @@ func NewLimiter[Who comparable](limit Limit, now func() time.Time) *Limiter[Who]
 	if now == nil {
 		now = time.Now
 	}
-	return &Limiter[Who]{limit: limit, now: now, buckets: map[Who]*bucket{}}
+	return &Limiter[Who]{limit: limit, now: now, buckets: map[Who]*rate.Limiter{}}
 }
 
 // Quiet reports whether nobody has taken anything. It takes no lock.
@@ -53,7 +50,7 @@ func (l *Limiter[Who]) Wait(who Who) time.Duration {
 	if b == nil {
 		return 0
 	}
-	tokens := l.refill(b)
+	tokens := b.TokensAt(l.now())
 	if tokens >= float64(l.limit.Burst) {
 		delete(l.buckets, who) // a full bucket says nothing
 		l.known.Store(int64(len(l.buckets)))
@@ -71,15 +68,11 @@ func (l *Limiter[Who]) Take(who Who) bool {
 	b := l.buckets[who]
 	if b == nil {
 		l.makeRoom()
-		b = &bucket{tokens: float64(l.limit.Burst), at: l.now()}
+		b = rate.NewLimiter(rate.Every(l.limit.Every), l.limit.Burst)
 		l.buckets[who] = b
 		l.known.Store(int64(len(l.buckets)))
 	}
-	if l.refill(b) < 1 {
-		return false
-	}
-	b.tokens--
-	return true
+	return b.AllowN(l.now(), 1)
 }
 
 // Spent is how many tokens are missing, a part of one counted as one.
@@ -90,15 +83,7 @@ func (l *Limiter[Who]) Spent(who Who) int {
 	if b == nil {
 		return 0
 	}
-	return int(math.Ceil(float64(l.limit.Burst) - l.refill(b)))
-}
-
-func (l *Limiter[Who]) refill(b *bucket) float64 {
-	now := l.now()
-	gained := float64(now.Sub(b.at)) / float64(l.limit.Every)
-	b.tokens = min(float64(l.limit.Burst), b.tokens+max(0, gained))
-	b.at = now
-	return b.tokens
+	return int(math.Ceil(float64(l.limit.Burst) - b.TokensAt(l.now())))
 }
 
 // evictionSample is how many are looked at to forget one.
@@ -110,9 +95,9 @@ func (l *Limiter[Who]) makeRoom() {
 		return
 	}
 	var best Who
-	most, seen := -1.0, 0
+	most, seen, now := -1.0, 0, l.now()
 	for who, b := range l.buckets {
-		if tokens := l.refill(b); tokens > most {
+		if tokens := b.TokensAt(now); tokens > most {
 			best, most = who, tokens
 		}
 		if seen++; seen == evictionSample {

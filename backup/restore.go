@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"watchtower/atomicfile"
 )
 
 // A restore goes like this. Each file is written beside the one that it replaces, as
@@ -97,7 +99,7 @@ func prepare(r io.Reader, plan Plan) (m Manifest, err error) {
 	if err != nil {
 		return m, err
 	}
-	return m, errors.Join(syncDir(plan.Dir), writeWhole(path(journalName), text))
+	return m, errors.Join(atomicfile.SyncDir(plan.Dir), atomicfile.WriteText(path(journalName), string(text)))
 }
 
 // synced is a file that is on disk when it is closed.
@@ -138,13 +140,13 @@ func Finish(dir string) (kept []string, err error) {
 			return kept, err
 		}
 	}
-	if err := syncDir(dir); err != nil {
+	if err := atomicfile.SyncDir(dir); err != nil {
 		return kept, err
 	}
 	if err := os.Remove(path(journalName)); err != nil {
 		return kept, err
 	}
-	return kept, errors.Join(syncDir(dir), sweep(dir))
+	return kept, errors.Join(atomicfile.SyncDir(dir), sweep(dir))
 }
 
 // sweep removes what was not finished and does not count.
@@ -154,8 +156,9 @@ func sweep(dir string) error {
 		return err
 	}
 	for _, e := range entries {
-		left, _ := filepath.Match(copyPattern, e.Name())
-		if left || strings.HasSuffix(e.Name(), newSuffix) {
+		copied, _ := filepath.Match(copyPattern, e.Name())
+		begun, _ := filepath.Match(atomicfile.Pattern(journalName), e.Name())
+		if copied || begun || strings.HasSuffix(e.Name(), newSuffix) {
 			os.Remove(filepath.Join(dir, e.Name()))
 		}
 	}

@@ -56,7 +56,9 @@ var errRefused = errors.New("the server refuses: --secret-key may be wrong, or a
 func delivered(e *ear, frame []byte) {
 	switch frame[0] {
 	case wire.OpMessage:
-		e.take(frame[wire.DeliveryHeader:])
+		if d, err := wire.ParseDelivery(frame); err == nil {
+			e.take(d.Data)
+		}
 	case wire.OpError:
 		e.count.refused++
 	}

@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"time"
 
+	"watchtower/atomicfile"
+
 	"github.com/sirupsen/logrus"
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
@@ -200,7 +202,7 @@ func (f *File) prepare() error {
 	if err != nil || !f.fresh {
 		return err
 	}
-	return syncDir(filepath.Dir(f.Path()))
+	return atomicfile.SyncDir(filepath.Dir(f.Path()))
 }
 
 // Fresh reports whether there was nothing in the file before it was opened.
@@ -273,13 +275,4 @@ func guardedBut(callers *bool, do func() error) (err error) {
 		}
 	}()
 	return do()
-}
-
-// syncDir makes a new file's name survive a power cut, which bbolt leaves out.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

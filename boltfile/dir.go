@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"watchtower/atomicfile"
 )
 
 // Aside is a name beside a file that says why and when it was given, and that is free.
@@ -26,7 +28,7 @@ func SetAside(path, why string) (aside string, err error) {
 	if err := os.Rename(path, aside); err != nil {
 		return "", err
 	}
-	return aside, syncDir(filepath.Dir(path))
+	return aside, atomicfile.SyncDir(filepath.Dir(path))
 }
 
 // LockDir keeps other gateways, and whatever else changes all files of a data

@@ -65,9 +65,6 @@ func (t *Tree) Tell(c Channel, receiver SenderID) string {
 // Gateway is this gateway's name.
 func (t *Tree) Gateway() string { return t.gateway }
 
-// Channels is the filter of every message.
-func (t *Tree) Channels() string { return t.base + "/" + levelChannels + "/#" }
-
 // AppendTopic appends the topic of a message.
 func (t *Tree) AppendTopic(dst []byte, m *Message) []byte {
 	dst = append(dst, t.base...)

@@ -24,8 +24,8 @@ var commonKeys = []string{
 	"user", "watchtower", "watchtowerkey", "watchtowersecret", "welcome", "yoursecretkey",
 }
 
-// WeakKey says why a key is easy to guess, or nil. A key that is empty is none.
-func WeakKey(key string) error {
+// weakKey says why a key is easy to guess, or nil. A key that is empty is none.
+func weakKey(key string) error {
 	n := utf8.RuneCountInString(key)
 	switch {
 	case key == "":
@@ -71,7 +71,7 @@ func half(word string) string {
 // faults: who has them may know what he does.
 func (c Config) Weak() (weak []Fault) {
 	for _, k := range []struct{ path, key string }{{"secret_key", c.SecretKey}, {"wire.basic_key", c.Wire.BasicKey}, {"admin_key", c.AdminKey}} {
-		if err := WeakKey(k.key); err != nil {
+		if err := weakKey(k.key); err != nil {
 			weak = append(weak, Fault{Path: k.path, Problem: err.Error()})
 		}
 	}

@@ -10,8 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"watchtower/atomicfile"
 	"watchtower/bridge"
-	"watchtower/mqtt"
 )
 
 // Version is the program's version.
@@ -26,7 +26,7 @@ func (g *Gateway) leaveWord() {
 		files[runningURLFile] = "http://" + reachable(at) + "\n"
 	}
 	for name, content := range files {
-		if err := writePrivate(filepath.Join(g.cfg.DataDir, name), content); err != nil {
+		if err := atomicfile.WriteText(filepath.Join(g.cfg.DataDir, name), content); err != nil {
 			g.log.WithError(err).WithField("file", name).Warn("file not written: commands on this machine need --url and --secret-key")
 			g.retract()
 			return
@@ -129,6 +129,3 @@ func revision() string {
 	}
 	return ""
 }
-
-// MQTTStats describes the broker's size.
-func (g *Gateway) MQTTStats() mqtt.Stats { return g.broker.Stats() }

@@ -4,7 +4,10 @@ import (
 	"errors"
 	"time"
 
+	"watchtower/auth"
 	"watchtower/bridge"
+	"watchtower/intake"
+	"watchtower/mqtt"
 )
 
 // Hasten shortens the waits of what Home Assistant is told.
@@ -27,3 +30,12 @@ type Rate = rate
 
 // PerMinute is perMinute.
 func (r *rate) PerMinute(count uint64, now time.Time) int { return r.perMinute(count, now) }
+
+// Speaking has a gateway speak one more protocol.
+func Speaking(p Protocol) Option { return func(g *Gateway) { g.more = append(g.more, p) } }
+
+// The gateway's parts.
+func (g *Gateway) Hub() *bridge.Hub       { return g.hub }
+func (g *Gateway) Gate() *auth.Gate       { return g.gate }
+func (g *Gateway) Intake() *intake.Intake { return g.intake }
+func (g *Gateway) MQTTStats() mqtt.Stats  { return g.broker.Stats() }

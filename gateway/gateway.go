@@ -172,9 +172,6 @@ func (g *Gateway) AdminKey() (key string, generatedNow bool) {
 	return g.secrets.admin, g.secrets.adminNew
 }
 
-// Hub returns the gateway's hub, for tests of the whole.
-func (g *Gateway) Hub() *bridge.Hub { return g.hub }
-
 // Close gives back what New and Listen took, for a gateway that was never
 // served.
 func (g *Gateway) Close() error {

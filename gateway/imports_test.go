@@ -15,8 +15,8 @@ import (
 // mayImport says which of the project's packages a package may import. The
 // examples stand outside: they are written as a stranger would.
 var mayImport = map[string][]string{
-	"cmd/watchtower":  {"gateway", "config", "wire/frame", "device", "bench"},
-	"gateway":         {"auth", "backup", "boltfile", "config", "mqtt", "homeassistant", "udp", "tcp", "history", "callback", "http", "operator", "bridge", "wire/frame", "bridge/store", "mqtt/store", "intake"},
+	"cmd/watchtower":  {"atomicfile", "gateway", "config", "wire/frame", "device", "bench"},
+	"gateway":         {"atomicfile", "auth", "backup", "boltfile", "config", "mqtt", "homeassistant", "udp", "tcp", "history", "callback", "http", "operator", "bridge", "wire/frame", "bridge/store", "mqtt/store", "intake"},
 	"auth":            {"config", "bridge"},
 	"mqtt":            {"config", "auth", "bridge", "bridge/outbound", "intake"},
 	"http":            {"config", "auth", "bridge", "bridge/line", "bridge/outbound", "callback", "history", "intake"},
@@ -39,8 +39,9 @@ var mayImport = map[string][]string{
 	"bridge/store":    {"bridge", "boltfile"},
 	"mqtt/store":      {"mqtt", "boltfile"},
 	"homeassistant":   {"config", "bridge"},
-	"boltfile":        {},
-	"backup":          {},
+	"boltfile":        {"atomicfile"},
+	"backup":          {"atomicfile"},
+	"atomicfile":      {},
 	"datagram":        {},
 	"bridge":          {"config"},
 	"intake":          {"config", "auth", "bridge"},

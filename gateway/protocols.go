@@ -5,15 +5,10 @@ import (
 	"fmt"
 	"net"
 
-	"github.com/sirupsen/logrus"
-
-	"watchtower/auth"
 	"watchtower/callback"
-	"watchtower/config"
 	"watchtower/history"
 	"watchtower/homeassistant"
 	"watchtower/http"
-	"watchtower/intake"
 	"watchtower/mqtt"
 	"watchtower/tcp"
 	"watchtower/udp"
@@ -58,23 +53,6 @@ func protocols() []Protocol {
 		{"http", newHTTP},
 	}
 }
-
-// Speaking has a gateway speak one more protocol.
-func Speaking(p Protocol) Option { return func(g *Gateway) { g.more = append(g.more, p) } }
-
-// What a protocol is made of, besides the hub.
-
-// Config returns the configuration.
-func (g *Gateway) Config() config.Config { return g.cfg }
-
-// Gate returns the gate at which keys are shown.
-func (g *Gateway) Gate() *auth.Gate { return g.gate }
-
-// Intake returns the bounds on strangers.
-func (g *Gateway) Intake() *intake.Intake { return g.intake }
-
-// Log returns the gateway's log.
-func (g *Gateway) Log() *logrus.Logger { return g.log }
 
 // speak makes the protocols.
 func (g *Gateway) speak() error {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"watchtower/atomicfile"
 	"watchtower/config"
 )
 
@@ -65,7 +66,7 @@ func loadKey(configured, path string) (key string, generatedNow bool, err error)
 		return "", false, fmt.Errorf("data_dir: %w", err)
 	}
 	key = generateKey()
-	if err := writePrivate(path, key+"\n"); err != nil {
+	if err := atomicfile.WriteText(path, key+"\n"); err != nil {
 		return "", false, fmt.Errorf("data_dir: %w", err)
 	}
 	return key, true, nil
@@ -84,21 +85,6 @@ func randomKey() []byte {
 	b := make([]byte, 32)
 	_, _ = rand.Read(b) // never fails: it ends the program instead
 	return b
-}
-
-// writePrivate puts a file that only its owner may read in place at once: it is
-// whole or not there, also after a power cut.
-func writePrivate(path, content string) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // gone already where all went well
-	_, err = f.WriteString(content)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }
 
 // warnOfWeakKeys logs which keys in force are easy to guess, wherever they are from.

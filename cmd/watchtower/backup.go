@@ -8,12 +8,12 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"watchtower/atomicfile"
 	"watchtower/gateway"
 )
 
@@ -78,19 +78,9 @@ func (o operator) backup(ctx context.Context, to io.Writer) error {
 
 // backupInto puts a backup in place at once: a file of that name is whole.
 func (o operator) backupInto(ctx context.Context, path string, force bool) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // gone already where all went well
-	err = o.backup(ctx, f)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := free(path, force); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return atomicfile.Write(path, func(to io.Writer) error {
+		return errors.Join(o.backup(ctx, to), free(path, force))
+	})
 }
 
 func restoreCommand(sys surroundings) *cobra.Command {

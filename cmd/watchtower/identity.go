@@ -13,6 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"watchtower/atomicfile"
 )
 
 // cacheFile is where the client keeps who it is, in the data directory.
@@ -198,14 +200,5 @@ func writeIdentities(dir string, all identities) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, "."+cacheFile+"-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // gone already where all went well
-	_, err = f.Write(append(b, '\n'))
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil { // a power cut leaves no empty file
-		return err
-	}
-	return os.Rename(f.Name(), filepath.Join(dir, cacheFile))
+	return atomicfile.WriteText(filepath.Join(dir, cacheFile), string(b)+"\n")
 }

@@ -19,7 +19,7 @@ type Attachment struct {
 	dead       atomic.Bool // out of its lists, which may still hold it
 
 	Address string // of a receiver who is not connected, such as a URL: it is remembered over a restart
-	Member  any    // what the protocol knows of the receiver
+	Member  any    // the protocol's own: who gets messages in its fan-out
 	Ended   func() // called once, without locks, if the hub ends it
 
 	membership *membership

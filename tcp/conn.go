@@ -361,6 +361,9 @@ func (c *conn) Put(b []byte, mark uint64) bool { return c.queue.PutMarked(b, mar
 // Displaced ends the connection, whose device could not know otherwise.
 func (c *conn) Displaced() { _ = c.conn.Close() }
 
+// Member is what gets a session's messages.
+func (c *conn) Member(st *session.Stream) any { return sessionMember{c, st} }
+
 // put queues a copy of a reply, if there is one.
 func (c *conn) put(reply []byte) error {
 	if len(reply) == 0 {

@@ -70,23 +70,7 @@ func (s *Server) fan(jobs []bridge.Job) {
 // room while the rest is queued, and by the last, so that it misses none; not by
 // each, which would cost more than to queue it.
 func (s *Server) offer(a *bridge.Attachment, wants uint64) (lost uint64) {
-	var c *conn
-	switch to := a.Member.(type) {
-	case *conn:
-		c = to
-		lost = to.queue.PutAll(s.plain(wants), wants)
-		s.hub.Counters().Drop(Protocol, bridge.QueueFull, bits.OnesCount64(lost))
-	case *session.Stream:
-		c = to.Owner().(*conn)
-		for left := wants; left != 0; left &= left - 1 {
-			i := bits.TrailingZeros64(left)
-			if e := &s.batch[i]; !to.Deliver(e.message, e.session()) {
-				lost |= 1 << i
-			}
-		}
-	default:
-		return wants
-	}
+	c, lost := a.Member.(member).queueAll(wants)
 	switch {
 	case lost == wants:
 	case c.woken == s.round:
@@ -99,6 +83,33 @@ func (s *Server) offer(a *bridge.Attachment, wants uint64) (lost uint64) {
 		c.writer.Wake()
 	}
 	return lost
+}
+
+// member is a connection, or a session of one. queueAll queues the messages that it
+// wants, and returns which of them do not fit, counted.
+type member interface {
+	queueAll(wants uint64) (c *conn, lost uint64)
+}
+
+func (c *conn) queueAll(wants uint64) (_ *conn, lost uint64) {
+	lost = c.queue.PutAll(c.server.plain(wants), wants)
+	c.server.hub.Counters().Drop(Protocol, bridge.QueueFull, bits.OnesCount64(lost))
+	return c, lost
+}
+
+type sessionMember struct {
+	c      *conn
+	stream *session.Stream
+}
+
+func (m sessionMember) queueAll(wants uint64) (_ *conn, lost uint64) {
+	for left := wants; left != 0; left &= left - 1 {
+		i := bits.TrailingZeros64(left)
+		if e := &m.c.server.batch[i]; !m.stream.Deliver(e.message, e.session()) {
+			lost |= 1 << i
+		}
+	}
+	return m.c, lost
 }
 
 // plain returns the batch as basic members get it, where it is wanted.

@@ -51,7 +51,7 @@ func (s *Server) toMembers(jobs []bridge.Job, begin, end int) {
 		for i := begin; i < end; i++ {
 			if m := jobs[i].Message; a.Wants(m) {
 				f.offered[i]++
-				if !s.offer(a, m, &f.encoded[i], i) {
+				if !a.Member.(member).deliver(s, m, &f.encoded[i], i) {
 					f.dropped[i]++
 				}
 			}
@@ -59,25 +59,30 @@ func (s *Server) toMembers(jobs []bridge.Job, begin, end int) {
 	}
 }
 
-// offer sends a message to one member. It reports false, and has counted it, if
-// that is not possible.
-func (s *Server) offer(a *bridge.Attachment, m *bridge.Message, e *encoded, job int) bool {
-	switch to := a.Member.(type) {
-	case *receiver:
-		delivery := e.basic(m)
-		if delivery == nil {
-			s.hub.Counters().Drop(Protocol, bridge.TooLarge, 1)
-			return false
-		}
-		s.fan.out.batch.addFrom(delivery, to.at, datagram.Local(to.local.Load()), job)
-	case *session.Session:
-		ok := s.sessions.Deliver(to, m, e.session(m), &s.fan.out.sessions)
-		if s.fan.out.sessions.Bytes() >= outFull {
-			s.fan.out.flush()
-		}
-		return ok
+// member is a basic receiver or a session. deliver sends it a message, and reports
+// false, and has counted it, if that is not possible.
+type member interface {
+	deliver(s *Server, m *bridge.Message, e *encoded, job int) bool
+}
+
+func (to *receiver) deliver(s *Server, m *bridge.Message, e *encoded, job int) bool {
+	delivery := e.basic(m)
+	if delivery == nil {
+		s.hub.Counters().Drop(Protocol, bridge.TooLarge, 1)
+		return false
 	}
+	s.fan.out.batch.addFrom(delivery, to.at, datagram.Local(to.local.Load()), job)
 	return true
+}
+
+type sessionMember session.Session
+
+func (to *sessionMember) deliver(s *Server, m *bridge.Message, e *encoded, _ int) bool {
+	ok := s.sessions.Deliver((*session.Session)(to), m, e.session(m), &s.fan.out.sessions)
+	if s.fan.out.sessions.Bytes() >= outFull {
+		s.fan.out.flush()
+	}
+	return ok
 }
 
 func (f *fanOut) reset(jobs int) {

@@ -101,7 +101,8 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *Server {
 	}
 	s.sessions = session.NewTable(hub, opts.Key, session.Options{
 		Via:  Protocol,
-		Wire: &opts.Wire, Limits: &opts.Limits, Wake: s.wake, Later: s.putOff, Door: opts.Gate.Datagrams(Protocol),
+		Wire: &opts.Wire, Limits: &opts.Limits, Member: func(s *session.Session) any { return (*sessionMember)(s) },
+		Wake: s.wake, Later: s.putOff, Door: opts.Gate.Datagrams(Protocol),
 	})
 	return s
 }

@@ -36,10 +36,11 @@ type Owner interface {
 	// Displaced says that the session was ended by another of its name, or by
 	// whoever deleted its sender.
 	Displaced()
+	// Member is Attachment.Member of a session of the connection.
+	Member(s *Stream) any
 }
 
-// Stream is one session of a connection, and what the link knows of it:
-// Attachment.Member.
+// Stream is one session of a connection.
 type Stream struct {
 	core
 	conn  *Conn
@@ -53,9 +54,6 @@ func NewConn(hub *bridge.Hub, r *Registrar, opts Options, owner Owner) *Conn {
 	c.begun = c.opts.Now()
 	return c
 }
-
-// Owner returns the connection that the session belongs to.
-func (s *Stream) Owner() Owner { return s.conn.owner }
 
 // Registered reports whether the connection has a session.
 func (c *Conn) Registered() bool { return c.session() != nil }
@@ -150,7 +148,7 @@ func (c *Conn) register(f frame.Frame, raw, reply []byte) []byte {
 		return o.earlier.registered(reply, o.CNonce)
 	}
 	s := &Stream{conn: c}
-	s.device = bridge.NewDevice(c.hub, c.verbs.via, o.Options&frame.NoEcho != 0, s)
+	s.device = bridge.NewDevice(c.hub, c.verbs.via, o.Options&frame.NoEcho != 0, c.owner.Member(s))
 	wait, err := o.hold(s.device, func() { c.displaced(s) })
 	if err == nil && wait != nil {
 		err = wait()

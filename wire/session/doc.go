@@ -40,6 +40,8 @@ type Options struct {
 	*config.Limits                  // of Table; Conn has no use for them
 	Now            func() time.Time // nil: time.Now
 
+	Member func(*Session) any // of Table: Attachment.Member of a session; nil: the session
+
 	// Wake is told that something is due earlier than Advance said. It is called
 	// with locks held, and neither blocks nor calls back. Nil: nobody is told.
 	Wake func()
@@ -85,6 +87,9 @@ const (
 func (o Options) withDefaults() Options {
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Member == nil {
+		o.Member = func(s *Session) any { return s }
 	}
 	if o.Wake == nil {
 		o.Wake = func() {}

@@ -25,8 +25,7 @@ type Table struct {
 	next      int64 // what Advance said last, or what was told to Wake since
 }
 
-// Session is one device, and what the link knows of it: Attachment.Member. The
-// table's lock guards it.
+// Session is one device. The table's lock guards it.
 type Session struct {
 	core
 	at         netip.AddrPort
@@ -161,7 +160,7 @@ func (t *Table) live(from netip.AddrPort) bool {
 // open begins a session, at once or when its name is on disk.
 func (t *Table) open(from netip.AddrPort, o *opened, out *Out) {
 	s := &Session{at: from, local: out.Local, pace: int64(o.Pace)}
-	s.device = bridge.NewDevice(t.hub, t.verbs.via, o.Options&frame.NoEcho != 0, s)
+	s.device = bridge.NewDevice(t.hub, t.verbs.via, o.Options&frame.NoEcho != 0, t.opts.Member(s))
 	wait, err := o.hold(s.device, func() { t.end(s) })
 	if err != nil {
 		t.refuse(s, o, codeOf(err), out)

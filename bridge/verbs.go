@@ -198,16 +198,16 @@ func (h *Hub) handAll(m *Message, to *[MostProtocols][]*Attachment) (failed erro
 	return failed
 }
 
-// channelsKept bounds how many channels are known, so that a stranger to all of
+// channelsMost bounds how many channels are known, so that a stranger to all of
 // them cannot fill the memory by naming each.
-const channelsKept = 1 << 16
+const channelsMost = 1 << 16
 
 // newlyHeard returns a channel without members that is to be listed because of
 // a message, or nil where too many are known.
 func (h *Hub) newlyHeard(c Channel) *channel {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.channels) >= channelsKept && h.channels[c] == nil {
+	if len(h.channels) >= channelsMost && h.channels[c] == nil {
 		return nil
 	}
 	return h.channelLocked(c)

@@ -81,7 +81,7 @@ func (h *History) ended() ending {
 	e := ending{h.begun, h.run, h.position, h.lost.said(), map[bridge.Channel]lastSaid{}}
 	for i, p := range all {
 		last := p.last()
-		if i < channelsKept {
+		if i < channelsRemembered {
 			e.Channels[p.channel] = last.said()
 		} else if last.position > e.Lost.Position {
 			e.Lost = last.said()

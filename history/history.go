@@ -86,8 +86,8 @@ type loss struct {
 // recordBytes is what a message takes besides its data.
 const recordBytes = 300
 
-// channelsKept bounds of how many channels it is known what was lost.
-const channelsKept = 1 << 14
+// channelsRemembered bounds the number of channels of which the history knows what was lost.
+const channelsRemembered = 1 << 14
 
 // New returns a history that goes on where the one before it ended, if that is known.
 func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *History {
@@ -129,7 +129,7 @@ func (h *History) addLocked(m *bridge.Message) {
 	for old := h.oldest.next; old != &h.oldest && (h.bytes > h.opts.Bytes || old.message.Time.Before(cutoff)); old = h.oldest.next {
 		h.dropLocked(old)
 	}
-	for len(h.channels) > channelsKept && h.emptied.Len() > 0 {
+	for len(h.channels) > channelsRemembered && h.emptied.Len() > 0 {
 		h.forgetLocked(h.emptied.Remove(h.emptied.Front()).(*past))
 	}
 }

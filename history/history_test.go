@@ -34,8 +34,8 @@ func TestHistoryCostsTheSameForManyChannels(t *testing.T) {
 			}
 			best = min(best, time.Since(begun))
 		}
-		if channels > channelsKept && age > time.Hour {
-			assert.Len(t, h.channels, channelsKept, "what was lost is not known of more")
+		if channels > channelsRemembered && age > time.Hour {
+			assert.Len(t, h.channels, channelsRemembered, "what was lost is not known of more")
 			assert.NotZero(t, h.lost.position)
 		}
 		return best

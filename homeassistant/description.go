@@ -11,6 +11,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"watchtower/bridge"
 )
 
 // The bounds of a self-description.
@@ -154,7 +156,7 @@ func readSensors(raw json.RawMessage, into map[string]sensor) error {
 		return wrong("sensors", "has %d, the limit is %d", len(all), sensorsMost)
 	}
 	for _, key := range slices.Sorted(maps.Keys(all)) {
-		path := "sensors." + shorten(key)
+		path := "sensors." + bridge.Shorten(key)
 		if !sensorKey.MatchString(key) {
 			return wrong(path, "the key must be 1 to 32 of a–z 0–9 _")
 		}
@@ -174,7 +176,7 @@ func readSensor(path, key string, raw json.RawMessage) (s sensor, err error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		if !slices.Contains(sensorKeys, name) {
-			return s, wrong(path+"."+shorten(name), "unknown key, there are %s", strings.Join(sensorKeys, ", "))
+			return s, wrong(path+"."+bridge.Shorten(name), "unknown key, there are %s", strings.Join(sensorKeys, ", "))
 		}
 	}
 	texts := []struct {
@@ -253,6 +255,3 @@ func text(raw json.RawMessage) (s string, ok bool) {
 	ok = len(raw) > 0 && raw[0] == '"' && json.Unmarshal(raw, &s) == nil
 	return s, ok
 }
-
-// shorten makes a key of a stranger's fit for a log line.
-func shorten(key string) string { return fmt.Sprintf("%.40s", strings.ToValidUTF8(key, "?")) }

@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"watchtower/bridge"
 )
 
 // templateBytes is the most that a value template may have.
@@ -49,7 +51,7 @@ func checkExpression(text string) string {
 	for text != "" {
 		t := token.FindString(text)
 		if t == "" {
-			return "cannot be read at " + shorten(text)
+			return "cannot be read at " + bridge.Shorten(text)
 		}
 		text = text[len(t):]
 		if t = strings.TrimSpace(t); t != "" {
@@ -58,7 +60,7 @@ func checkExpression(text string) string {
 	}
 	e.choice()
 	if e.problem == "" && len(e.tokens) > 0 {
-		return "cannot be read at " + shorten(strings.Join(e.tokens, " "))
+		return "cannot be read at " + bridge.Shorten(strings.Join(e.tokens, " "))
 	}
 	return e.problem
 }
@@ -96,7 +98,7 @@ func (e *expression) word(what string, these []string) {
 	if len(e.tokens) > 0 {
 		next = e.tokens[0]
 	}
-	e.fail("must not use " + shorten(next) + " as a " + what + ": there are " + strings.Join(these, ", "))
+	e.fail("must not use " + bridge.Shorten(next) + " as a " + what + ": there are " + strings.Join(these, ", "))
 }
 
 func (e *expression) fail(problem string) {
@@ -235,7 +237,7 @@ func (e *expression) primary() {
 	case e.take("{"): // only the empty one: for default({})
 		e.need("}")
 	default:
-		e.fail("cannot be read at " + shorten(strings.Join(e.tokens, " ")))
+		e.fail("cannot be read at " + bridge.Shorten(strings.Join(e.tokens, " ")))
 	}
 }
 
@@ -248,7 +250,7 @@ func (e *expression) attribute() {
 	e.tokens = e.tokens[1:]
 	if len(e.tokens) > 0 && e.tokens[0] == "(" {
 		if !slices.Contains(templateMethods, name) {
-			e.fail("must not call " + shorten(name) + ": there are " + strings.Join(templateMethods, ", "))
+			e.fail("must not call " + bridge.Shorten(name) + ": there are " + strings.Join(templateMethods, ", "))
 			return
 		}
 		e.arguments()

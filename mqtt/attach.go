@@ -72,7 +72,7 @@ func (c *conn) connect() (err error) {
 		c.broker.warn(c.host(), fmt.Sprintf("MQTT client refused: it may not have a will on %q", bridge.Shorten(pk.Connect.WillTopic)), c)
 		return c.refuse(bad)
 	}
-	if bad := c.keepWill(); bad.Code != 0 {
+	if bad := c.chargeWill(); bad.Code != 0 {
 		c.broker.hub.Holds().Release(who.hold)
 		return c.refuse(bad)
 	}
@@ -92,7 +92,7 @@ func (c *conn) connect() (err error) {
 // remember has the name of a client remembered whose session is to outlive its
 // connection. Others are remembered once they join a channel.
 func (c *conn) remember(who identity, pk *packets.Packet) packets.Code {
-	if c.broker.keep(pk) == 0 {
+	if c.broker.expiry(pk) == 0 {
 		return packets.Code{}
 	}
 	wait, err := c.broker.hub.Keep(who.hold, Protocol)

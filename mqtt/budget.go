@@ -40,8 +40,8 @@ type wills struct {
 // willBytes is what a will takes besides its texts.
 const willBytes = 512
 
-// keep counts a will. It reports false if there is no room for it.
-func (w *wills) keep(will *publication) bool {
+// charge counts a will. It reports false if there is no room for it.
+func (w *wills) charge(will *publication) bool {
 	size := int64(willBytes + len(will.topic) + len(will.payload) + will.extras.weight())
 	if w.held.Add(size) > w.limit {
 		w.held.Add(-size)

@@ -28,14 +28,14 @@ func (m *message) encode(version, qos byte, subIDs *[]int, all *budget) (*encodi
 	if version == version5 {
 		i += 2
 	}
-	kept := m.many && subIDs == nil
-	if kept {
+	reused := m.many && subIDs == nil
+	if reused {
 		if e := m.encodings[i].Load(); e != nil {
 			return e, nil
 		}
 	}
 	e, err := m.build(version, qos, subIDs, addsAll)
-	if err == nil && kept && m.encodings[i].CompareAndSwap(nil, e) {
+	if err == nil && reused && m.encodings[i].CompareAndSwap(nil, e) {
 		all.used.Add(m.grow(cap(e.b)))
 	}
 	return e, err

@@ -32,7 +32,7 @@ type keeper struct {
 	pending  int               // bytes of them
 	taken    time.Time         // when the changes of this round were taken
 	before   time.Time         // and those of the round before: what is older is on disk
-	now      []delivery        // scratch
+	scratch  []delivery        // of takeQueue
 }
 
 // onDisk is the group of what the store had at the start, and firstGroup the first
@@ -72,7 +72,7 @@ func (k *keeper) commit() bool {
 	return true
 }
 
-func (k *keeper) put(t Table, key, value []byte) {
+func (k *keeper) set(t Table, key, value []byte) {
 	at := string(byte(t)) + string(key)
 	if was, ok := k.rows[at]; ok {
 		k.pending -= len(at) + len(was)
@@ -81,7 +81,7 @@ func (k *keeper) put(t Table, key, value []byte) {
 	k.pending += len(at) + len(value)
 }
 
-func (k *keeper) remove(t Table, key []byte) { k.put(t, key, nil) }
+func (k *keeper) remove(t Table, key []byte) { k.set(t, key, nil) }
 
 // removeNumbered deletes a row whose number is never used again, and that was
 // first put in that group. If the group is not on disk, nothing has to be

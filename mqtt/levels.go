@@ -173,8 +173,8 @@ func (t *levels[V]) get(path string) *V {
 	}
 }
 
-// put makes v, which is not nil, the value of a path.
-func (t *levels[V]) put(path string, v *V) {
+// set makes v, which is not nil, the value of a path.
+func (t *levels[V]) set(path string, v *V) {
 	for b, rest := &t.root, path; ; {
 		c := b.child(firstLevel(rest))
 		if c == nil {

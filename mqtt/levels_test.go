@@ -45,7 +45,7 @@ func TestLevelsAreAsAListWouldBe(t *testing.T) {
 					tree.remove(path)
 					delete(held, path)
 				} else {
-					tree.put(path, &path)
+					tree.set(path, &path)
 					held[path] = true
 				}
 				other := randomPath(5, names)
@@ -112,7 +112,7 @@ func TestLevelsTakeWhatTheySay(t *testing.T) {
 			before := heap()
 			tree := &levels[string]{}
 			for _, p := range paths {
-				tree.put(p, &v)
+				tree.set(p, &v)
 			}
 			held := heap() - before
 			assert.InDelta(t, 1, float64(tree.bytes)/float64(held), 0.25, "%d counted, %d held", tree.bytes, held)

@@ -101,8 +101,8 @@ func (c *conn) handle(pk *packets.Packet) (done bool, err error) {
 		c.acknowledgeNow()
 	case packets.Pubrel, packets.Subscribe, packets.Unsubscribe:
 		if c.inbox != nil {
-			kept := *pk
-			if waits, err := c.enqueue(item{pk: &kept}); waits || err != nil {
+			later := *pk
+			if waits, err := c.queueBehind(item{pk: &later}); waits || err != nil {
 				return false, err
 			}
 		}
@@ -162,7 +162,7 @@ func (c *conn) publish(pk *packets.Packet) error {
 		p.extras, p.lifetime = carried(&pk.Properties), pk.Properties.MessageExpiryInterval
 	}
 	if c.inbox != nil {
-		if waits, err := c.enqueue(item{p: p, id: pk.PacketID}); waits || err != nil {
+		if waits, err := c.queueBehind(item{p: p, id: pk.PacketID}); waits || err != nil {
 			return err
 		}
 	}
@@ -177,9 +177,9 @@ func (c *conn) publish(pk *packets.Packet) error {
 	return c.say(a)
 }
 
-// enqueue puts a packet behind others that wait, once there is room. false: there are
+// queueBehind puts a packet behind others that wait, once there is room. false: there are
 // none, and it is to be executed.
-func (c *conn) enqueue(it item) (waits bool, _ error) {
+func (c *conn) queueBehind(it item) (waits bool, _ error) {
 	in, all, n := c.inbox, c.broker.budget, it.bytes()
 	if in == nil {
 		return false, nil
@@ -303,7 +303,7 @@ func (c *conn) say(a answer) error {
 // reply acknowledges a publish of which nothing comes, behind those before it.
 func (c *conn) reply(kind byte, id uint16) error {
 	a := answer{kind: kind, id: id}
-	if waits, err := c.enqueue(item{a: a}); waits || err != nil {
+	if waits, err := c.queueBehind(item{a: a}); waits || err != nil {
 		return err
 	}
 	return c.say(a)
@@ -327,13 +327,13 @@ func (c *conn) ack(kind byte, id uint16, refusal error) error {
 func (b *Broker) changeExpiry(s *session, seconds uint32) error {
 	b.sessions.mu.Lock()
 	defer b.sessions.mu.Unlock()
-	if s.keep == 0 && seconds > 0 {
+	if s.expiry == 0 && seconds > 0 {
 		return packets.ErrProtocolViolationZeroNonZeroExpiry
 	}
-	s.keep = min(time.Duration(seconds)*time.Second, b.opts.SessionExpiry)
+	s.expiry = min(time.Duration(seconds)*time.Second, b.opts.SessionExpiry)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.durable = s.keep > 0
+	s.durable = s.expiry > 0
 	s.changed(true)
 	return nil
 }

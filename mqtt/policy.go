@@ -81,16 +81,16 @@ func (b *Broker) publish(s *session, p publication, owe *[]*session) error {
 		b.refuse(s, p.topic, err)
 		return err
 	}
-	if err := b.put(m, owe); err != nil {
+	if err := b.deliverAdmitted(m, owe); err != nil {
 		b.refuse(s, p.topic, err)
 		return err
 	}
 	return nil
 }
 
-// put keeps a message that is to be retained, and delivers it; neither, if it
+// deliverAdmitted keeps a message that is to be retained, and delivers it; neither, if it
 // cannot be kept.
-func (b *Broker) put(m *message, owe *[]*session) error {
+func (b *Broker) deliverAdmitted(m *message, owe *[]*session) error {
 	switch {
 	case m.retain:
 		return b.deliverRetained(m, published, owe)

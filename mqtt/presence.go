@@ -19,40 +19,40 @@ func (s *session) attach(c *conn) {
 	}
 	s.hold.Present(Protocol)
 	s.window = min(window, int(c.receiveMax))
-	s.durable = s.keep > 0
+	s.durable = s.expiry > 0
 	s.changed(true)
 	s.mu.Unlock()
 }
 
 // detach makes the session away, if c is still its connection, and drops what
-// does not wait: messages at QoS 0. At the connection's own end it may find that the
+// does not wait: messages at QoS 0. If it ended by itself, it may find that the
 // client cannot take a message: tooMuch.
-func (s *session) detach(c *conn, own bool) (was bool, tooMuch *message) {
+func (s *session) detach(c *conn, itself bool) (was bool, tooMuch *message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.conn != c {
 		return false, nil
 	}
-	if own {
+	if itself {
 		tooMuch = s.blame()
 	}
 	s.conn = nil
 	s.letGo()
 	s.hold.Away(Protocol)
 	s.changed(true)
-	keep := newQueue()
+	waiting := newQueue()
 	n := s.queue.Len()
 	for s.queue.Len() > 0 {
 		if s.queue.At(0).qos > 0 {
-			keep.Push(s.queue.At(0))
+			waiting.Push(s.queue.At(0))
 			s.queue.RemoveAt(0)
 		} else {
 			s.discard()
 		}
 	}
-	s.queue = keep
+	s.queue = waiting
 	s.limits.all.settle(s)
-	s.counters.Drop(Protocol, bridge.Disconnected, n-keep.Len())
+	s.counters.Drop(Protocol, bridge.Disconnected, n-waiting.Len())
 	return true, tooMuch
 }
 

@@ -5,7 +5,7 @@ import "time"
 // offer queues a delivery if there is room. patient says that its publisher can wait
 // until there is.
 func (s *session) offer(d *delivery, patient bool) verdict {
-	return s.put(d, s.limits.messages, patient)
+	return s.enqueue(d, s.limits.messages, patient)
 }
 
 // greet queues what was retained when the client subscribed. That is not charged
@@ -13,10 +13,10 @@ func (s *session) offer(d *delivery, patient bool) verdict {
 // are retained messages, which are shared.
 func (s *session) greet(d *delivery, retained int) verdict {
 	d.marks |= markBacklog
-	return s.put(d, s.limits.messages+retained, false)
+	return s.enqueue(d, s.limits.messages+retained, false)
 }
 
-func (s *session) put(d *delivery, most int, patient bool) verdict {
+func (s *session) enqueue(d *delivery, most int, patient bool) verdict {
 	weight := d.m.weight()
 	s.mu.Lock()
 	v := s.admit(d, weight, most)

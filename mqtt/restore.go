@@ -141,14 +141,14 @@ func (r *restoring) session(key, value []byte) error {
 	if record.User != "" && !ok {
 		return fmt.Errorf("the configuration has no user %s any more", record.User)
 	}
-	own := &owner{}
+	ends := &owner{}
 	hold, err := b.hub.Holds().Restore(bridge.Restored{
-		ID: record.Sender, Name: record.Name, Named: record.Named, Lasting: record.Keep > 0, User: record.User, Voucher: record.Voucher,
-	}, own.deleted)
+		ID: record.Sender, Name: record.Name, Named: record.Named, Lasting: record.Expiry > 0, User: record.User, Voucher: record.Voucher,
+	}, ends.deleted)
 	if err != nil {
 		return err
 	}
-	id := identity{hold: hold, owner: own, key: sessionKey{client: record.Client, user: record.User}}
+	id := identity{hold: hold, owner: ends, key: sessionKey{client: record.Client, user: record.User}}
 	if record.User != "" {
 		id.access = newAccess(user.Rules, record.User, record.Client)
 	}
@@ -162,17 +162,17 @@ func (r *restoring) session(key, value []byte) error {
 	s := b.newSession(id, number)
 	s.hold.Away(Protocol)
 	s.savedGroup = onDisk
-	s.keep = min(time.Duration(record.Keep)*time.Second, b.opts.SessionExpiry)
-	s.durable = s.keep > 0
+	s.expiry = min(time.Duration(record.Expiry)*time.Second, b.opts.SessionExpiry)
+	s.durable = s.expiry > 0
 	now := b.now()
-	s.until = now.Add(s.keep)
+	s.until = now.Add(s.expiry)
 	if !record.Connected && time.Unix(record.Until, 0).Before(s.until) {
 		s.until = time.Unix(record.Until, 0)
 	}
 	if record.Will != nil {
 		if s.will, err = record.Will.will(); err != nil {
 			r.log.WithError(err).WithField("client", record.Client).Warn("will lost")
-		} else if !b.wills.keep(s.will) {
+		} else if !b.wills.charge(s.will) {
 			s.will = nil
 			r.log.WithField("client", record.Client).Warn("will lost: " + errWills.Error())
 		}
@@ -189,7 +189,7 @@ func (r *restoring) session(key, value []byte) error {
 	}
 	b.sessions.all[id.key] = s
 	b.sessions.away[s] = struct{}{}
-	own.adopt(func() { b.end(s) })
+	ends.adopt(func() { b.end(s) })
 	for _, sub := range record.Subs {
 		f := packets.Subscription{Filter: sub.Filter, Qos: sub.QoS, NoLocal: sub.NoLocal, RetainAsPublished: sub.AsIs}
 		if _, err := b.subscribe(s, f, sub.ID); err != nil {

@@ -83,7 +83,7 @@ func (r *retained) set(m *message, from source) error {
 		r.tree.remove(m.topic)
 		return nil
 	}
-	r.tree.put(m.topic, m)
+	r.tree.set(m.topic, m)
 	r.n++
 	if !m.own {
 		r.clients++
@@ -149,8 +149,8 @@ func (r *retained) takeChanged() map[string]*message {
 	return changed
 }
 
-// putBack returns those that could not be written, unless they changed again.
-func (r *retained) putBack(left map[string]*message) {
+// returnChanged returns those that could not be written, unless they changed again.
+func (r *retained) returnChanged(left map[string]*message) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, m := range left {

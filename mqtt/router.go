@@ -25,7 +25,7 @@ type target struct {
 type route struct {
 	topic   string
 	changes *atomic.Uint64 // router.changes of what the topic begins with
-	seen    uint64         // what router.now said of it before it was matched
+	seen    uint64         // what router.generation said of it before it was matched
 	*receivers
 }
 
@@ -138,7 +138,7 @@ func (r *router) add(sub, old *subscription) {
 	at := r.subs.get(filter)
 	switch {
 	case at == nil:
-		r.subs.put(filter, &subscribers{all: []*subscription{sub}})
+		r.subs.set(filter, &subscribers{all: []*subscription{sub}})
 		r.held += sub.bytes()
 	case old != nil:
 		at.all[slices.Index(at.all, old)] = sub
@@ -180,8 +180,8 @@ func (r *router) changesOf(beginning string) *atomic.Uint64 {
 	return &r.changes[maphash.String(r.seed, beginning)%beginnings]
 }
 
-// now grows with each change that may concern topics of a beginning.
-func (r *router) now(changes *atomic.Uint64) uint64 { return r.changed.Load() + changes.Load() }
+// generation grows with each change that may concern topics of a beginning.
+func (r *router) generation(changes *atomic.Uint64) uint64 { return r.changed.Load() + changes.Load() }
 
 func (r *router) remove(sub *subscription) {
 	filter := sub.topics
@@ -204,7 +204,7 @@ func (r *router) route(topic []byte) *route {
 	r.routesMu.RLock()
 	rt := r.routes[string(topic)]
 	r.routesMu.RUnlock()
-	if rt != nil && rt.seen == r.now(rt.changes) {
+	if rt != nil && rt.seen == r.generation(rt.changes) {
 		return rt
 	}
 	rt = r.match(string(topic))
@@ -254,7 +254,7 @@ func (r *router) forget(rt *route) {
 
 func (r *router) match(topic string) *route {
 	rt := &route{topic: topic, changes: r.changesOf(r.beginning(topic))}
-	rt.seen = r.now(rt.changes) // before matching: a change meanwhile makes the result old
+	rt.seen = r.generation(rt.changes) // before matching: a change meanwhile makes the result old
 	_, address, _ := r.tree.ParsePublish(topic)
 	r.subsMu.RLock()
 	defer r.subsMu.RUnlock()

@@ -37,7 +37,7 @@ func (k *keeper) save(atEnd bool) {
 		k.saveRetained(m)
 		delete(topics, topic)
 	}
-	k.retained.putBack(topics)
+	k.retained.returnChanged(topics)
 	changed := k.changes.take()
 	ids := k.takeReceived(changed)
 	for len(changed) > 0 && k.roomForMore() {
@@ -59,7 +59,7 @@ func (k *keeper) saveRetained(m *message) {
 		k.log.WithError(err).WithField("topic", m.topic).Error("retained message not written")
 		return
 	}
-	k.put(Retained, topicKey(m.topic), b)
+	k.set(Retained, topicKey(m.topic), b)
 }
 
 // saveSession writes what changed of a session.
@@ -71,7 +71,7 @@ func (k *keeper) saveSession(s *session, atEnd bool) {
 			s.savedGroup = k.group
 		}
 		b, _ := json.Marshal(record) // plain struct: cannot fail
-		k.put(Sessions, numberKey(s.number), b)
+		k.set(Sessions, numberKey(s.number), b)
 	case stale && s.savedGroup != 0:
 		k.removeNumbered(Sessions, numberKey(s.number), s.savedGroup)
 		s.savedGroup = 0
@@ -97,18 +97,18 @@ func (k *keeper) takeRecord(s *session) (record *sessionRecord, stale bool) {
 	if s.conn != nil { // it matters if the gateway ends before the client
 		will, delay = s.conn.will, s.conn.willDelay
 	}
-	if s.ended || s.keep == 0 && will == nil {
+	if s.ended || s.expiry == 0 && will == nil {
 		return nil, true
 	}
 	record = &sessionRecord{
 		Client: s.key.client, User: s.key.user, Sender: s.sender().ID(), Named: s.key.sender != 0, Name: s.sender().Name(), Voucher: s.voucher,
-		Keep: int64(s.keep / time.Second), Connected: s.conn != nil,
+		Expiry: int64(s.expiry / time.Second), Connected: s.conn != nil,
 		Will: newWillRecord(will, delay, s.willAt),
 	}
 	if s.conn == nil {
 		record.Until = s.until.Unix()
 	}
-	if s.keep > 0 {
+	if s.expiry > 0 {
 		for _, sub := range s.subs {
 			record.Subs = append(record.Subs, subscriptionRecord{sub.filter, sub.qos, sub.noLocal, sub.asIs, sub.subID})
 		}
@@ -133,13 +133,13 @@ func (k *keeper) saveQueue(s *session, atEnd bool) {
 			old = old[1:]
 			if exact && (row.id != d.id || row.marks != d.marks&marksOnDisk) { // it was sent since, or released
 				row.id, row.marks = d.id, d.marks&marksOnDisk
-				k.put(Queued, numberKey(s.number, d.seq), encodeQueued(d.m.saved.number, d))
+				k.set(Queued, numberKey(s.number, d.seq), encodeQueued(d.m.saved.number, d))
 			}
 			rows = append(rows, row)
 			continue
 		}
 		if k.saveBody(d.m) {
-			k.put(Queued, numberKey(s.number, d.seq), encodeQueued(d.m.saved.number, d))
+			k.set(Queued, numberKey(s.number, d.seq), encodeQueued(d.m.saved.number, d))
 			rows = append(rows, savedRow{d.seq, k.group, d.id, d.marks & marksOnDisk, d.m})
 		}
 	}
@@ -161,7 +161,7 @@ func (k *keeper) takeQueue(s *session, all bool) (waiting []delivery, exact bool
 		return nil, away
 	}
 	exact = away
-	waiting = k.now[:0]
+	waiting = k.scratch[:0]
 	take := func(q *outbound.Fifo[delivery]) {
 		for i := range q.Len() {
 			d := *q.At(i)
@@ -178,7 +178,7 @@ func (k *keeper) takeQueue(s *session, all bool) (waiting []delivery, exact bool
 	take(&s.inflight)
 	take(&s.queue)
 	s.lastSaved = s.lastSeq
-	k.now = waiting
+	k.scratch = waiting
 	return waiting, exact
 }
 
@@ -198,7 +198,7 @@ func (k *keeper) saveBody(m *message) bool {
 		}
 		k.lastBody++
 		m.saved.number, m.saved.group = k.lastBody, k.group
-		k.put(Bodies, numberKey(m.saved.number), b)
+		k.set(Bodies, numberKey(m.saved.number), b)
 	}
 	m.saved.rows++
 	return true
@@ -244,7 +244,7 @@ func (k *keeper) saveReceived(ids map[*session][]byte, all bool) {
 				s.idsGroup = k.group
 			}
 			s.savedIDs = true
-			k.put(Received, numberKey(s.number), row)
+			k.set(Received, numberKey(s.number), row)
 		default:
 			s.mu.Lock()
 			if s.received != nil {

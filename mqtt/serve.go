@@ -107,18 +107,18 @@ func (b *Broker) listeners() (bound []net.Listener) {
 // Serve takes connections until ctx ends, then tells every client goodbye and
 // returns when all of them have gone.
 func (b *Broker) Serve(ctx context.Context) error {
-	var own sync.WaitGroup
-	own.Go(func() { b.sweep(ctx) })
+	var workers sync.WaitGroup
+	workers.Go(func() { b.sweep(ctx) })
 	if b.keeper != nil {
-		own.Go(func() { b.keeper.run(ctx) })
+		workers.Go(func() { b.keeper.run(ctx) })
 	}
 	for _, l := range b.listeners() {
-		own.Go(func() { b.accept(l) })
+		workers.Go(func() { b.accept(l) })
 	}
 	<-ctx.Done()
 	b.stopReading()
 	close(b.ending)
-	own.Wait()
+	workers.Wait()
 	last := time.AfterFunc(flushTimeout, b.closeAll) // those that do not take their goodbye
 	defer last.Stop()
 	b.serving.Wait()

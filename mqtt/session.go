@@ -33,7 +33,7 @@ type session struct {
 	loose int // see budget
 	ended bool
 	noted bool // it is on the keeper's list
-	// durable: it outlives its connection, as keep > 0 says.
+	// durable: it outlives its connection, as expiry > 0 says.
 	durable bool
 	left    uint32 // how many have left the queue: what waits is known again by that
 
@@ -82,7 +82,7 @@ type session struct {
 	idsGroup   uint64     // when those were first written; 0: they were not
 
 	// Guarded by sessions.mu:
-	keep   time.Duration // how long it outlives its connection
+	expiry time.Duration // how long it outlives its connection
 	until  time.Time     // when it ends, while it is away
 	will   *publication  // waits for willAt, while it is away
 	willAt time.Time

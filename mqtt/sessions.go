@@ -26,7 +26,7 @@ func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool
 	if who.speaks && s != nil {
 		b.hub.Holds().Renew(s.hold)
 	}
-	present := s != nil && !pk.Connect.Clean && s.keep > 0 // else only its will is left
+	present := s != nil && !pk.Connect.Clean && s.expiry > 0 // else only its will is left
 	var ended *session
 	if s != nil && !present {
 		if s.graced != nil {
@@ -39,7 +39,7 @@ func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool
 		s = b.newSession(who, 0)
 		ss.all[who.key] = s
 	}
-	s.keep = b.keep(pk)
+	s.expiry = b.expiry(pk)
 	delete(ss.away, s)
 	s.will, s.willAt = nil, time.Time{} // a delayed will is off once the client is back (MQTT-3.1.3-9)
 	c.session = s
@@ -101,8 +101,8 @@ func (b *Broker) displace(s *session) {
 	}
 }
 
-// keep is how long a client's session outlives its connection.
-func (b *Broker) keep(pk *packets.Packet) time.Duration {
+// expiry is how long a client's session outlives its connection.
+func (b *Broker) expiry(pk *packets.Packet) time.Duration {
 	switch {
 	case pk.ProtocolVersion == version5:
 		return min(time.Duration(pk.Properties.SessionExpiryInterval)*time.Second, b.opts.SessionExpiry)
@@ -124,19 +124,19 @@ func (b *Broker) left(c *conn) {
 	ss.mu.Lock()
 	if c.suspended && b.keeper != nil {
 		if was, _ := s.detach(c, false); was { // it goes on after the restart, and so does its will
-			s.until, s.will, s.willAt = b.now().Add(s.keep), will, time.Time{}
+			s.until, s.will, s.willAt = b.now().Add(s.expiry), will, time.Time{}
 		}
 		ss.mu.Unlock()
 		return
 	}
 	mine, tooMuch := s.detach(c, true) // not if it was taken over, or has ended
-	end := mine && s.keep == 0
+	end := mine && s.expiry == 0
 	switch {
 	case end:
 		ss.remove(s)
 	case mine:
 		now := b.now()
-		s.until = now.Add(s.keep)
+		s.until = now.Add(s.expiry)
 		if will != nil && c.willDelay > 0 {
 			s.will, s.willAt = will, now.Add(c.willDelay)
 			will = nil

@@ -131,9 +131,9 @@ type sessionRecord struct {
 	Name   string          `json:"name,omitempty"` // of the sender
 	// Voucher is what vouched for the sender when the session began.
 	Voucher string `json:"voucher,omitempty"`
-	// Keep is how long it outlives its connection, in seconds; 0: it is here
+	// Expiry is how long it outlives its connection, in seconds; 0: it is here
 	// for its will only.
-	Keep      int64                `json:"keep"`
+	Expiry    int64                `json:"keep"`
 	Until     int64                `json:"until,omitempty"` // Unix seconds
 	Connected bool                 `json:"connected,omitempty"`
 	Subs      []subscriptionRecord `json:"subs,omitempty"`

@@ -108,16 +108,16 @@ func (b *Broker) restrict(s *session, user User) {
 func (s *session) forgetUnread(f func(*delivery) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	kept := newQueue()
+	waiting := newQueue()
 	for s.queue.Len() > 0 {
 		if !f(s.queue.At(0)) {
-			kept.Push(s.queue.At(0))
+			waiting.Push(s.queue.At(0))
 			s.queue.RemoveAt(0)
 			continue
 		}
 		s.discard()
 		s.counters.Drop(Protocol, bridge.Disconnected, 1)
 	}
-	s.queue = kept
+	s.queue = waiting
 	s.changed(true)
 }

@@ -42,9 +42,9 @@ func (c *conn) takeWill(pk *packets.Packet, who identity) packets.Code {
 	return packets.Code{}
 }
 
-// keepWill counts the will of a client that connects, or refuses the client.
-func (c *conn) keepWill() packets.Code {
-	if c.will == nil || c.broker.wills.keep(c.will) {
+// chargeWill counts the will of a client that connects, or refuses the client.
+func (c *conn) chargeWill() packets.Code {
+	if c.will == nil || c.broker.wills.charge(c.will) {
 		return packets.Code{}
 	}
 	c.will = nil
@@ -63,7 +63,7 @@ func (b *Broker) sendWill(s *session, will *publication) {
 	if m.channel != nil {
 		m.channel.Wait = false
 	}
-	if err := b.put(m, nil); err != nil {
+	if err := b.deliverAdmitted(m, nil); err != nil {
 		b.refuse(s, will.topic, err)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"watchtower/bridge"
+
 	"github.com/sirupsen/logrus"
 )
 
@@ -92,7 +94,7 @@ func (s *Service) serve(w nethttp.ResponseWriter, r *nethttp.Request) error {
 			}
 			slices.Sort(allow)
 			w.Header().Set("Allow", strings.Join(allow, ", "))
-			return fault(notAllowed, "method", "%s is not for %s: use %s", shorten(r.Method), shorten(r.URL.Path), strings.Join(allow, ", "))
+			return fault(notAllowed, "method", "%s is not for %s: use %s", bridge.Shorten(r.Method), bridge.Shorten(r.URL.Path), strings.Join(allow, ", "))
 		}
 		who, err := s.authorize(r, m.role)
 		if err != nil {
@@ -100,7 +102,7 @@ func (s *Service) serve(w nethttp.ResponseWriter, r *nethttp.Request) error {
 		}
 		return m.do(w, &request{Request: r, caller: who, id: id})
 	}
-	return fault(notFound, "path", "%s is not part of this API", shorten(r.URL.Path))
+	return fault(notFound, "path", "%s is not part of this API", bridge.Shorten(r.URL.Path))
 }
 
 // authorize finds out who asks, and whether that is enough.
@@ -145,7 +147,7 @@ func onlyQuery(r *request, known ...string) error {
 	for name, values := range r.URL.Query() {
 		switch {
 		case !contains(known, name):
-			return fault(unknownQuery, shorten(name), "is not known here")
+			return fault(unknownQuery, bridge.Shorten(name), "is not known here")
 		case len(values) > 1:
 			return fault(invalidQuery, name, "is there twice")
 		}

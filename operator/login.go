@@ -141,7 +141,7 @@ func (s *Service) endByID(w nethttp.ResponseWriter, r *request, id string) error
 	whose, found, err := s.sessions.end(id)
 	switch {
 	case !found:
-		return fault(notFound, "session", "%s is no session, or it has ended", shorten(id))
+		return fault(notFound, "session", "%s is no session, or it has ended", bridge.Shorten(id))
 	case err != nil:
 		s.log.WithError(err).Error("operators' sessions not written")
 		return fault(bridge.StoreFailed, "", "the session has ended, but that could not be written to disk: it may be back after a restart")

@@ -166,7 +166,7 @@ func readObject(w nethttp.ResponseWriter, r *nethttp.Request, known ...string) (
 	}
 	given := r.Header.Get("Content-Type")
 	if media, _, err := mime.ParseMediaType(given); (len(b) > 0 || given != "" || len(known) > 0) && (err != nil || media != "application/json") {
-		return nil, fault(unsupportedType, "Content-Type", "must be application/json, is %q", shorten(given))
+		return nil, fault(unsupportedType, "Content-Type", "must be application/json, is %q", bridge.Shorten(given))
 	}
 	o := object{}
 	if len(b) == 0 && len(known) == 0 {
@@ -177,7 +177,7 @@ func readObject(w nethttp.ResponseWriter, r *nethttp.Request, known ...string) (
 	}
 	for name := range o {
 		if !contains(known, name) {
-			return nil, fault(unknownField, shorten(name), "is not known here")
+			return nil, fault(unknownField, bridge.Shorten(name), "is not known here")
 		}
 	}
 	return o, nil
@@ -211,13 +211,4 @@ func contains(list []string, s string) bool {
 		}
 	}
 	return false
-}
-
-// shorten keeps what a client sent from filling an answer or the log.
-func shorten(s string) string {
-	const most = 80
-	if len(s) > most {
-		s = s[:most] + "…"
-	}
-	return s
 }

@@ -60,23 +60,23 @@ func (s *Service) listSenders(w nethttp.ResponseWriter, r *request) error {
 			}
 		}
 		if f.Via == nil {
-			return fault(invalidQuery, "via", "must be udp, tcp, http, mqtt or callback, is %q", shorten(q.Get("via")))
+			return fault(invalidQuery, "via", "must be udp, tcp, http, mqtt or callback, is %q", bridge.Shorten(q.Get("via")))
 		}
 	}
 	if q.Has("state") {
 		here := q.Get("state") == "here"
 		if !here && q.Get("state") != "away" {
-			return fault(invalidQuery, "state", "must be here or away, is %q", shorten(q.Get("state")))
+			return fault(invalidQuery, "state", "must be here or away, is %q", bridge.Shorten(q.Get("state")))
 		}
 		f.Here = &here
 	}
 	from, err := number(q.Get("from"), 0, 1<<32-1)
 	if err != nil {
-		return fault(invalidQuery, "from", "must be a sender's id, is %q", shorten(q.Get("from")))
+		return fault(invalidQuery, "from", "must be a sender's id, is %q", bridge.Shorten(q.Get("from")))
 	}
 	limit, err := number(q.Get("limit"), usualPage, mostPage)
 	if err != nil {
-		return fault(invalidQuery, "limit", "must be 1 to %d, is %q", mostPage, shorten(q.Get("limit")))
+		return fault(invalidQuery, "limit", "must be 1 to %d, is %q", mostPage, bridge.Shorten(q.Get("limit")))
 	}
 	page, next := s.hub.Registry().List(f, bridge.SenderID(from), int(limit))
 	list := make([]sender, 0, len(page))
@@ -105,7 +105,7 @@ func number(text string, usual, most uint64) (uint64, error) {
 func (s *Service) sender(r *request) (bridge.SenderInfo, error) {
 	id, refusal := s.hub.Receiver(r.id)
 	if refusal != nil {
-		return bridge.SenderInfo{}, fault(bridge.UnknownSender, "sender", "%s is no sender's id or name", shorten(r.id))
+		return bridge.SenderInfo{}, fault(bridge.UnknownSender, "sender", "%s is no sender's id or name", bridge.Shorten(r.id))
 	}
 	return s.hub.Registry().Sender(id)
 }

@@ -128,12 +128,12 @@ func (c *sessionConn) add(channel uint32, payload []byte) error {
 		b = wire.AppendIDs(append(b, byte(len(c.server.to))), c.server.to...)
 	}
 	c.scratch = frame.Seal(append(b, payload...), 0, c.key)
-	return c.put(c.scratch)
+	return c.queue(c.scratch)
 }
 
 // close ends the session.
 func (c *sessionConn) close() {
-	_ = c.put(frame.Append(nil, frame.Frame{Op: frame.Bye, ID: c.id, Seq: c.next(), Body: []byte{0, 0}}, c.key))
+	_ = c.queue(frame.Append(nil, frame.Frame{Op: frame.Bye, ID: c.id, Seq: c.next(), Body: []byte{0, 0}}, c.key))
 	_ = c.flush() // if it is lost, the session ends by itself
 	c.udpSocket.close()
 }

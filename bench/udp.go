@@ -120,8 +120,8 @@ func (s *udpSocket) at(i int) []byte {
 	return b
 }
 
-// put adds a copy of a datagram to those that flush writes.
-func (s *udpSocket) put(b []byte) error {
+// queue adds a copy of a datagram to those that flush writes.
+func (s *udpSocket) queue(b []byte) error {
 	if s.out == nil {
 		s.out = s.socket.Writer(true)
 	}
@@ -202,7 +202,7 @@ func (c *udpConn) close() {
 			time.Sleep(quitPause)
 		}
 		c.scratch, _ = wire.AppendRequest(c.scratch[:0], wire.Request{Op: wire.OpQuit, ID: c.id, Channel: channel})
-		if c.put(c.scratch) != nil {
+		if c.queue(c.scratch) != nil {
 			break // it is closed already
 		}
 	}
@@ -222,7 +222,7 @@ func (c *udpConn) add(channel uint32, payload []byte) (err error) {
 	if c.scratch, err = c.message(c.scratch[:0], channel, payload); err != nil {
 		return err
 	}
-	return c.put(c.scratch)
+	return c.queue(c.scratch)
 }
 
 func (c *udpConn) keep() error {

@@ -55,11 +55,11 @@ func (h *Hub) Publish(s *Sender, p Publication) (ulid.ULID, error) {
 	var failed error
 	for _, c := range channels {
 		if p.Type == Broadcast {
-			failed = cmp.Or(h.put(m, c, 0), failed)
+			failed = cmp.Or(h.publishOn(m, c, 0), failed)
 			continue
 		}
 		for _, r := range unique(p.Receivers) {
-			failed = cmp.Or(h.put(m, c, r), failed)
+			failed = cmp.Or(h.publishOn(m, c, r), failed)
 		}
 	}
 	if failed != nil {
@@ -68,8 +68,8 @@ func (h *Hub) Publish(s *Sender, p Publication) (ulid.ULID, error) {
 	return m.ID, nil
 }
 
-// put publishes a copy of m on one channel, for one receiver if it is not 0.
-func (h *Hub) put(m Message, c Channel, receiver SenderID) error {
+// publishOn publishes a copy of m on one channel, for one receiver if it is not 0.
+func (h *Hub) publishOn(m Message, c Channel, receiver SenderID) error {
 	m.Channel, m.Receiver, m.order = c, receiver, h.order.Add(1)
 	h.counters.In(m.Via, 1)
 	return h.bus.Publish(&m)

@@ -143,8 +143,8 @@ func (l Listening) byKey() map[string]string {
 	return all
 }
 
-// own lists the gateway's TCP listeners, which callbacks may not call.
-func (g *Gateway) own() []netip.AddrPort {
+// listeners lists the gateway's TCP listeners, which callbacks may not call.
+func (g *Gateway) listeners() []netip.AddrPort {
 	var out []netip.AddrPort
 	for _, b := range g.Listening() {
 		if a, err := netip.ParseAddrPort(b.Address); err == nil && b.Addr().Network() == "tcp" {

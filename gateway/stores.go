@@ -110,7 +110,7 @@ func (g *Gateway) pair() error {
 	}
 	starts, _ := strconv.ParseUint(string(b), 10, 64) // none is 0
 	if owner.Starts > starts {
-		aside, err := g.keepState()
+		aside, err := g.copyState()
 		if err != nil {
 			return fmt.Errorf("watchtower.db is older than broker.db, of which a copy is to be kept: %w", err)
 		}
@@ -123,8 +123,8 @@ func (g *Gateway) pair() error {
 	return nil
 }
 
-// keepState copies broker.db as it is.
-func (g *Gateway) keepState() (aside string, err error) {
+// copyState copies broker.db as it is.
+func (g *Gateway) copyState() (aside string, err error) {
 	state, err := g.state.Snapshot()
 	if err != nil {
 		return "", err

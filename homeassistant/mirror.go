@@ -52,7 +52,7 @@ func (s *Service) mirror(m *bridge.Message, feeds bool) {
 	text, _ := about["text"].(string)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.putLocked(s.lastTopic(m.Channel), encode(map[string]any{"state": cut(text), "attributes": about}))
+	s.retainLocked(s.lastTopic(m.Channel), encode(map[string]any{"state": cut(text), "attributes": about}))
 	if feeds {
 		s.feedLocked(m, said)
 	}
@@ -82,9 +82,9 @@ func cut(text string) string {
 	return text
 }
 
-// putLocked has a retained topic written soon, in place of what was to be
+// retainLocked has a retained topic written soon, in place of what was to be
 // written to it. The caller holds mu.
-func (s *Service) putLocked(topic string, payload []byte) {
+func (s *Service) retainLocked(topic string, payload []byte) {
 	if s.quiet { // nobody may be there to write it later
 		s.failed("state not published", s.bus.PublishKept(topic, payload))
 		return

@@ -169,7 +169,7 @@ func (s *Service) feedLocked(m *bridge.Message, said map[string]any) {
 	}
 	d.state = state
 	if d.known && d.description.feeds() {
-		s.putLocked(s.stateTopic(d.channel, d.sender), d.state)
+		s.retainLocked(s.stateTopic(d.channel, d.sender), d.state)
 	}
 }
 
@@ -200,7 +200,7 @@ func (s *Service) allowStates(saved []remembered) {
 		}
 		d.known = true
 		if d.state != nil && d.description.feeds() {
-			s.putLocked(s.stateTopic(d.channel, d.sender), d.state)
+			s.retainLocked(s.stateTopic(d.channel, d.sender), d.state)
 		}
 	}
 }

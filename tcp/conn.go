@@ -137,7 +137,7 @@ func (c *conn) read() error {
 	var refused refusal
 	switch {
 	case errors.As(err, &refused) && !refused.told:
-		_ = c.put(c.basic.Refuse(refused.error, c.reply[:0]))
+		_ = c.answer(c.basic.Refuse(refused.error, c.reply[:0]))
 	case err == nil, s.quiescing.Load() && errors.Is(err, os.ErrDeadlineExceeded):
 		return nil
 	}
@@ -194,7 +194,7 @@ func (c *conn) busy(b []byte) error {
 	} else {
 		c.reply = wire.AppendError(c.reply[:0])
 	}
-	if err := c.put(c.reply); err != nil {
+	if err := c.answer(c.reply); err != nil {
 		return err
 	}
 	return refusal{intake.ErrFull, true}
@@ -210,7 +210,7 @@ func (c *conn) pass(n int) error {
 	}
 	if !frame.Is(head) {
 		c.reply = wire.AppendError(c.reply[:0])
-		if err := c.put(c.reply); err != nil {
+		if err := c.answer(c.reply); err != nil {
 			return err
 		}
 		_, err = c.in.Discard(n)
@@ -226,7 +226,7 @@ func (c *conn) pass(n int) error {
 	}
 	c.reply = c.session.Passed(append(short, tag...), c.reply[:0])
 	_, _ = c.in.Discard(frame.TagSize) // it is in the buffer: cannot fail
-	return c.put(c.reply)
+	return c.answer(c.reply)
 }
 
 // length waits for a frame to begin, and returns its length. What stands
@@ -332,7 +332,7 @@ func (c *conn) execute(b []byte) (err error) {
 	if now := c.registered(); now != c.known && !c.turned(now) {
 		return net.ErrClosed
 	}
-	return c.put(c.reply)
+	return c.answer(c.reply)
 }
 
 // turned notes that the connection has registered, or is a stranger again. It
@@ -364,8 +364,8 @@ func (c *conn) Displaced() { _ = c.conn.Close() }
 // Member is what gets a session's messages.
 func (c *conn) Member(st *session.Stream) any { return sessionMember{c, st} }
 
-// put queues a copy of a reply, if there is one.
-func (c *conn) put(reply []byte) error {
+// answer queues a copy of a reply, if there is one.
+func (c *conn) answer(reply []byte) error {
 	if len(reply) == 0 {
 		return nil
 	}

@@ -91,7 +91,7 @@ func (h *HTTP) join(w http.ResponseWriter, r *http.Request) {
 	}
 	h.open[c] = true
 	out := newWriter(c)
-	out.put([]byte(streamHead))
+	out.queue([]byte(streamHead))
 	for _, channel := range channels {
 		if q.Get("echo") != "false" {
 			h.members.join(channel, out)
@@ -129,7 +129,7 @@ func (h *HTTP) broadcast(w http.ResponseWriter, r *http.Request) {
 			now, channel, m.Sender, m.Message)
 		chunk := fmt.Appendf(nil, "%x\r\n%s\r\n", len(line), line)
 		for _, to := range h.members.on(channel) {
-			to.put(chunk)
+			to.queue(chunk)
 		}
 	}
 	_, _ = w.Write([]byte(`{"id":"01J00000000000000000000000"}`)) // a publisher that is gone does not need it

@@ -113,35 +113,35 @@ func (t *TCP) read(c net.Conn, w *writer) {
 func (t *TCP) execute(r wire.Request, w *writer, frame []byte) []byte {
 	switch r.Op {
 	case wire.OpRegister, wire.OpKey:
-		w.put(wire.AppendAnswer(nil, t.members.register(w)))
+		w.queue(wire.AppendAnswer(nil, t.members.register(w)))
 	case wire.OpJoin:
 		t.members.join(r.Channel, w)
-		w.put(wire.AppendAnswer(nil, r.Channel))
+		w.queue(wire.AppendAnswer(nil, r.Channel))
 	case wire.OpQuit:
 		t.members.leave(r.Channel, w)
-		w.put(wire.AppendAnswer(nil, r.Channel))
+		w.queue(wire.AppendAnswer(nil, r.Channel))
 	case wire.OpMessage:
 		frame = wire.AppendDelivery(frame[:0], wire.Delivery{Sender: r.ID, Channel: r.Channel, Data: r.Data})
 		for _, to := range t.members.on(r.Channel) {
-			t.put(to, frame)
+			t.give(to, frame)
 		}
 	case wire.OpSend:
 		frame = wire.AppendDelivery(frame[:0], wire.Delivery{Sender: r.ID, Channel: r.Channel, Type: 1, Data: r.Data})
 		for i := range r.Receivers.Len() {
 			if to := t.members.with(r.Receivers.At(i)); to != nil {
-				t.put(to, frame)
+				t.give(to, frame)
 			}
 		}
 	}
 	return frame
 }
 
-func (t *TCP) put(to *writer, frame []byte) {
+func (t *TCP) give(to *writer, frame []byte) {
 	if t.Distort == nil {
-		to.put(frame)
+		to.queue(frame)
 		return
 	}
 	for _, f := range t.Distort(t.sent.Add(1)-1, append([]byte(nil), frame...)) {
-		to.put(f)
+		to.queue(f)
 	}
 }

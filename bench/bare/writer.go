@@ -20,7 +20,7 @@ type writer struct {
 
 func newWriter(c net.Conn) *writer { return &writer{conn: c, wake: make(chan struct{}, 1)} }
 
-func (w *writer) put(b []byte) {
+func (w *writer) queue(b []byte) {
 	w.mu.Lock()
 	was := len(w.waiting)
 	if !w.closed && was+len(b) <= most {

@@ -17,8 +17,8 @@ func (p *Pool[T]) get() *[]T {
 	return &a
 }
 
-// put takes an array back. Its elements are zero.
-func (p *Pool[T]) put(a *[]T) {
+// giveBack takes an array back. Its elements are zero.
+func (p *Pool[T]) giveBack(a *[]T) {
 	if cap(*a) <= pooled {
 		p.arrays.Put(a)
 	}
@@ -83,6 +83,6 @@ func (q *Fifo[T]) Clear() {
 
 func (q *Fifo[T]) release() {
 	*q.array = (*q.array)[:0]
-	q.From.put(q.array)
+	q.From.giveBack(q.array)
 	q.array, q.head = nil, 0
 }

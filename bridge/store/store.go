@@ -217,7 +217,7 @@ func (s *Store) commit(g *group) {
 		g.changes = merged
 	}
 	s.failed = nil
-	written, err := s.put(g.changes)
+	written, err := s.commitChanges(g.changes)
 	if g.err = err; err != nil {
 		s.failed = g.changes
 	}
@@ -247,7 +247,7 @@ func (s *Store) Flush() error {
 	return g.err
 }
 
-func (s *Store) put(c changes) (documents map[string]*[]byte, err error) {
+func (s *Store) commitChanges(c changes) (documents map[string]*[]byte, err error) {
 	err = s.db.Update(func(tx *bbolt.Tx) (err error) {
 		if documents, err = s.putLate(tx); err != nil {
 			return err

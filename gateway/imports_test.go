@@ -49,6 +49,8 @@ var mayImport = map[string][]string{
 	"bridge/line":     {"bridge"},
 	"bridge/outbound": {},
 	"config":          {},
+
+	"internal/harness": {"bridge", "config", "wire"}, // for tests: nothing else may import it
 }
 
 // onlyIn says where a module may be imported by code that is not a test.
@@ -64,7 +66,7 @@ var onlyIn = map[string][]string{
 	"github.com/goccy/go-yaml":            {"config"},
 	"golang.org/x/sys":                    {"datagram", "bench", "bench/bare", "bridge/outbound", "mqtt"},
 	"github.com/eclipse/paho.mqtt.golang": {"bench/attack", "bench/growth"},
-	"github.com/stretchr/testify":         nil,
+	"github.com/stretchr/testify":         {"internal/harness"},
 
 	"github.com/standard-webhooks/standard-webhooks": {"examples/callback"},
 	"github.com/pb33f/libopenapi":                    {"http/contract"},

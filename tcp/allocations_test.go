@@ -7,9 +7,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
+	"watchtower/internal/harness"
 )
 
 // A message costs what it costs; each member that it goes to, nothing.
@@ -26,20 +26,5 @@ func allocations(t *testing.T, members int) float64 {
 		c := g.joined(t, 7)
 		go func() { _, _ = io.Copy(io.Discard, c.conn) }() // ends with the gateway
 	}
-	hold := g.hub.Holds().New(func() {})
-	defer g.hub.Holds().Release(hold)
-	require.NoError(t, g.hub.Attach(hold.Sender(), 7, &bridge.Attachment{Via: viaHTTP, Broadcasts: true}))
-	data, done := make([]byte, 64), make(chan struct{})
-	report := func(bridge.Report) { done <- struct{}{} }
-	n := testing.AllocsPerRun(500, func() {
-		_, err := g.hub.Publish(hold.Sender(), bridge.Publication{
-			Channels: []bridge.Channel{7}, Content: bridge.Content{Data: data}, Wait: true, Report: report,
-		})
-		if err != nil {
-			t.Error(err)
-		}
-		<-done
-	})
-	g.stop()
-	return n
+	return harness.Allocations(t, g.hub, viaHTTP, 7)
 }

@@ -11,6 +11,7 @@ import (
 	"watchtower/bridge"
 	"watchtower/config"
 	"watchtower/intake"
+	"watchtower/internal/harness"
 	"watchtower/tcp"
 	"watchtower/wire"
 	"watchtower/wire/frame"
@@ -20,23 +21,23 @@ import (
 func TestALongFrameOfAStrangerIsReadPast(t *testing.T) {
 	g := start(t, bridge.Options{}, nil)
 	c := g.dial(t)
-	long := basicFrame(t, wire.Request{Op: wire.OpMessage, ID: 9, Channel: 5, Data: make([]byte, 60_000)})
-	c.write(long[:100])
-	assert.Equal(t, "E", string(c.read()), "before it is complete")
-	c.write(long[100:])
+	long := harness.Frame(t, wire.Request{Op: wire.OpMessage, ID: 9, Channel: 5, Data: make([]byte, 60_000)})
+	c.Write(long[:100])
+	assert.Equal(t, "E", string(c.Read()), "before it is complete")
+	c.Write(long[100:])
 	key := frame.DeviceKey("")
 	sealed := frame.Append(nil, frame.Frame{Op: frame.Broadcast, ID: 9, Seq: 7, Body: make([]byte, 50_000)}, key)
-	c.write(sealed)
+	c.Write(sealed)
 	e := make([]byte, frame.Overhead)
 	require.NoError(t, c.conn.SetReadDeadline(time.Now().Add(patience)))
-	_, err := c.in.Read(e)
+	_, err := c.In.Read(e)
 	require.NoError(t, err)
 	assert.Equal(t, frame.AppendUnknown(nil, sealed), e)
-	c.register()
+	c.Register()
 	assert.Equal(t, 0, g.dropped(bridge.Malformed), "it goes on as if nothing had been")
-	c.ask(wire.Request{Op: wire.OpJoin, ID: c.id, Channel: 5})
-	c.send(wire.Request{Op: wire.OpMessage, ID: c.id, Channel: 5, Data: make([]byte, 60_000)})
-	assert.Len(t, c.read(), 60_015, "and a long one after it is heard")
+	c.Ask(wire.Request{Op: wire.OpJoin, ID: c.ID, Channel: 5})
+	c.Send(wire.Request{Op: wire.OpMessage, ID: c.ID, Channel: 5, Data: make([]byte, 60_000)})
+	assert.Len(t, c.Read(), 60_015, "and a long one after it is heard")
 }
 
 // A frame for which there is no memory ends its connection, and says so.
@@ -50,11 +51,11 @@ func TestAFrameForWhichThereIsNoRoom(t *testing.T) {
 	share.Close()
 	g := start(t, bridge.Options{}, func(o *tcp.Options) { o.Intake = in })
 	c := g.joined(t, 5)
-	c.send(wire.Request{Op: wire.OpMessage, ID: c.id, Channel: 5, Data: make([]byte, 12_000)})
-	assert.Len(t, c.read(), 12_015)
-	header := binary.LittleEndian.AppendUint32(basicFrame(t, wire.Request{Op: wire.OpJoin, ID: c.id, Channel: 5}), 60_000)
+	c.Send(wire.Request{Op: wire.OpMessage, ID: c.ID, Channel: 5, Data: make([]byte, 12_000)})
+	assert.Len(t, c.Read(), 12_015)
+	header := binary.LittleEndian.AppendUint32(harness.Frame(t, wire.Request{Op: wire.OpJoin, ID: c.ID, Channel: 5}), 60_000)
 	header[0] = wire.OpMessage
-	c.write(append(header, make([]byte, 30_000)...))
+	c.Write(append(header, make([]byte, 30_000)...))
 	assert.Equal(t, "E", c.closed())
 	_, unfinished := in.Held()
 	assert.Zero(t, unfinished)

@@ -14,6 +14,7 @@ import (
 
 	"watchtower/bridge"
 	"watchtower/device"
+	"watchtower/internal/harness"
 	"watchtower/tcp"
 	"watchtower/wire"
 	"watchtower/wire/frame"
@@ -46,8 +47,8 @@ func (c *sessionClient) registerSession() {
 	r, err := frame.ParseRegistered(f.Body)
 	require.NoError(c, err)
 	assert.EqualValues(c, 65535, r.MaxDatagram)
-	c.id, c.seq = f.ID, 0
-	c.key = frame.Key{}.SessionKey(c.reg.CNonce, c.reg.Cookie, c.id)
+	c.ID, c.seq = f.ID, 0
+	c.key = frame.Key{}.SessionKey(c.reg.CNonce, c.reg.Cookie, c.ID)
 	require.True(c, c.key.Verify(raw))
 }
 
@@ -56,12 +57,12 @@ func (c *sessionClient) askForSession() {
 	nonces++
 	binary.LittleEndian.PutUint64(c.reg.CNonce[:], nonces)
 	c.reg.Cookie = [8]byte{}
-	c.write(frame.AppendRegister(nil, c.reg, frame.Key{}))
+	c.Write(frame.AppendRegister(nil, c.reg, frame.Key{}))
 	f, _ := c.frame()
 	_, cookie, err := frame.ParseCookie(f.Body)
 	require.NoError(c, err)
 	c.reg.Cookie = cookie
-	c.write(frame.AppendRegister(nil, c.reg, frame.Key{}))
+	c.Write(frame.AppendRegister(nil, c.reg, frame.Key{}))
 }
 
 // frame reads the next session frame.
@@ -69,10 +70,10 @@ func (c *sessionClient) frame() (frame.Frame, []byte) {
 	c.Helper()
 	require.NoError(c, c.conn.SetReadDeadline(time.Now().Add(patience)))
 	b := make([]byte, 70_000)
-	_, err := io.ReadFull(c.in, b[:4])
+	_, err := io.ReadFull(c.In, b[:4])
 	require.NoError(c, err)
 	n := frame.Length(b[:4])
-	_, err = io.ReadFull(c.in, b[4:n])
+	_, err = io.ReadFull(c.In, b[4:n])
 	require.NoError(c, err)
 	f, err := frame.Parse(b[:n])
 	require.NoError(c, err)
@@ -81,13 +82,13 @@ func (c *sessionClient) frame() (frame.Frame, []byte) {
 
 func (c *sessionClient) next(op frame.Op, flags byte, body []byte) []byte {
 	c.seq++
-	return frame.Append(nil, frame.Frame{Op: op, Flags: flags, ID: c.id, Seq: c.seq, Body: body}, c.key)
+	return frame.Append(nil, frame.Frame{Op: op, Flags: flags, ID: c.ID, Seq: c.seq, Body: body}, c.key)
 }
 
 // tell sends a frame, and returns the answer to it.
 func (c *sessionClient) tell(op frame.Op, body []byte) frame.Frame {
 	c.Helper()
-	c.write(c.next(op, frame.AckWanted, body))
+	c.Write(c.next(op, frame.AckWanted, body))
 	f, raw := c.frame()
 	if len(f.Body) > 0 {
 		require.True(c, c.key.Verify(raw))
@@ -97,7 +98,7 @@ func (c *sessionClient) tell(op frame.Op, body []byte) frame.Frame {
 }
 
 func (c *sessionClient) delivered(seq uint32) {
-	c.write(frame.Append(nil, frame.Frame{Op: frame.Delivered, ID: c.id, Seq: seq}, c.key))
+	c.Write(frame.Append(nil, frame.Frame{Op: frame.Delivered, ID: c.ID, Seq: seq}, c.key))
 }
 
 // hear reads a delivery.
@@ -123,12 +124,12 @@ func TestSessionsOverTCP(t *testing.T) {
 		assert.Equal(t, frame.OK, c.tell(frame.Join, wire.AppendIDs[uint32](nil, 7)).Code())
 	}
 	large := strings.Repeat("x", 64_000)
-	one.write(one.next(frame.Broadcast, 0, broadcast(large, 7)))
+	one.Write(one.next(frame.Broadcast, 0, broadcast(large, 7)))
 	one.hear(1, large)
 	f := two.hear(1, large)
 	assert.False(t, f.Truncated())
-	plain.hears(one.id, 7, large)
-	plain.say(7, "from a basic one")
+	plain.Hears(one.ID, 7, large)
+	plain.Say(7, "from a basic one")
 	two.hear(2, "from a basic one")
 	one.hear(2, "from a basic one")
 
@@ -137,29 +138,29 @@ func TestSessionsOverTCP(t *testing.T) {
 	assert.Equal(t, frame.NotJoined, one.tell(frame.Broadcast, broadcast("x", 8)).Code())
 
 	repeated := one.next(frame.Join, 0, wire.AppendIDs[uint32](nil, 9))
-	one.write([]byte("\r\n\x00"))
+	one.Write([]byte("\r\n\x00"))
 	for _, b := range repeated { // in pieces
-		one.write([]byte{b})
+		one.Write([]byte{b})
 	}
 	first, _ := one.frame()
-	one.write(repeated)
+	one.Write(repeated)
 	again, _ := one.frame()
 	assert.Equal(t, first.Seq, again.Seq)
 	bad := append([]byte(nil), repeated...)
 	bad[15] ^= 1
-	one.write(bad)
-	one.write(frame.AppendCookie(nil, [8]byte{}, [8]byte{}, one.key))
+	one.Write(bad)
+	one.Write(frame.AppendCookie(nil, [8]byte{}, [8]byte{}, one.key))
 	assert.Equal(t, frame.OK, one.tell(frame.Ping, nil).Code())
 	assert.Equal(t, 1, g.dropped(session.Forged))
 	assert.Equal(t, 1, g.dropped(bridge.Malformed))
 
-	two.id = one.id
-	two.write(two.next(frame.Ping, 0, nil))
+	two.ID = one.ID
+	two.Write(two.next(frame.Ping, 0, nil))
 	f, raw := two.frame()
 	assert.Equal(t, frame.UnknownID, f.Code(), "an id belongs to its connection")
 	assert.Len(t, raw, 20)
-	one.id = plain.id
-	one.write(one.next(frame.Ping, 0, nil))
+	one.ID = plain.ID
+	one.Write(one.next(frame.Ping, 0, nil))
 	f, _ = one.frame()
 	assert.Equal(t, frame.UnknownID, f.Code())
 }
@@ -188,7 +189,7 @@ func TestAWindowOverTCP(t *testing.T) {
 	}
 	c.hear(1, "1")
 	assert.True(t, c.hear(2, "2").AckWanted())
-	c.write(c.next(frame.Ping, 0, nil))
+	c.Write(c.next(frame.Ping, 0, nil))
 	c.delivered(2)
 	c.hear(3, "3")
 	c.delivered(2)
@@ -197,7 +198,7 @@ func TestAWindowOverTCP(t *testing.T) {
 	for _, s := range []string{"4", "5", "6", "7"} {
 		say([]byte(s))
 	}
-	require.Eventually(t, func() bool { return g.dropped(bridge.QueueFull) == 2 }, patience, time.Millisecond)
+	harness.Eventually(t, func() bool { return g.dropped(bridge.QueueFull) == 2 })
 	c.delivered(1)
 	c.delivered(3)
 	c.hear(4, "6")
@@ -213,11 +214,11 @@ func TestSleepOverTCP(t *testing.T) {
 	require.Equal(t, frame.OK, c.tell(frame.Bye, []byte{100, 0}).Code())
 	say([]byte("1"))
 	say([]byte("2"))
-	require.Eventually(t, func() bool {
+	harness.Eventually(t, func() bool {
 		_, out := g.hub.Counters().Messages(tcp.Protocol)
 		return out == 2
-	}, patience, time.Millisecond)
-	c.write(c.next(frame.Ping, 0, nil))
+	})
+	c.Write(c.next(frame.Ping, 0, nil))
 	c.hear(1, "1")
 	c.hear(2, "2")
 	f, _ := c.frame()
@@ -254,16 +255,16 @@ func TestSessionsAreDrained(t *testing.T) {
 	}
 	stopped := make(chan struct{})
 	go func() { g.stop(); close(stopped) }()
-	require.Eventually(t, func() bool {
+	harness.Eventually(t, func() bool {
 		late, err := net.Dial("tcp", g.server.Addr().String())
 		if err == nil {
 			late.Close()
 		}
 		return err != nil
-	}, patience, time.Millisecond, "it stops")
+	}, "it stops")
 	heard := 0
 	for {
-		if _, err := c.in.Peek(1); err != nil {
+		if _, err := c.In.Peek(1); err != nil {
 			break
 		}
 		c.frame()
@@ -286,7 +287,7 @@ func TestAClientOverTCPThatIsNotReadFrom(t *testing.T) {
 		say([]byte("x"))
 	}
 	require.NoError(t, c.Ping(ctx))
-	require.Eventually(t, func() bool { return c.Dropped() == 4 }, patience, time.Millisecond)
+	harness.Eventually(t, func() bool { return c.Dropped() == 4 })
 	require.NoError(t, c.Close(ctx))
 }
 
@@ -294,16 +295,16 @@ func TestTheNewestOfANameOverTCP(t *testing.T) {
 	g := start(t, bridge.Options{}, nil)
 	lamp := func(r *frame.Registration) { r.Name = []byte("lamp") }
 	one := g.session(t, lamp)
-	id := one.id
+	id := one.ID
 	one.registerSession() // it does not displace itself
-	assert.Equal(t, id, one.id)
+	assert.Equal(t, id, one.ID)
 	assert.Equal(t, frame.OK, one.tell(frame.Ping, nil).Code())
 	two := g.session(t, lamp)
-	assert.Equal(t, id, two.id)
+	assert.Equal(t, id, two.ID)
 	assert.Empty(t, one.closed())
 	assert.Equal(t, frame.OK, two.tell(frame.Ping, nil).Code())
 	two.conn.Close()
-	require.Eventually(t, func() bool { return len(g.hub.Directory().Channels()) == 0 }, patience, time.Millisecond)
+	harness.Eventually(t, func() bool { return len(g.hub.Directory().Channels()) == 0 })
 }
 
 func TestASessionOverTCPEndsWithoutLife(t *testing.T) {

@@ -2,11 +2,9 @@ package tcp_test
 
 import (
 	"context"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
+	"watchtower/internal/harness"
 	"watchtower/tcp"
 	"watchtower/wire"
 )
@@ -23,43 +22,22 @@ import (
 // TestTheOriginalsSession repeats a captured session, byte for byte. Only the
 // id is the gateway's choice.
 func TestTheOriginalsSession(t *testing.T) {
-	text, err := os.ReadFile("../testdata/wire/session-original.hex")
-	require.NoError(t, err)
-	c := start(t, bridge.Options{}, nil).dial(t)
-	id := ""
-	for line := range strings.Lines(string(text)) {
-		if strings.HasPrefix(line, "#") {
-			continue
-		}
-		if id != "" {
-			line = strings.ReplaceAll(line, "fe ca ad 0b", id)
-		}
-		frame, err := hex.DecodeString(strings.ReplaceAll(strings.TrimSpace(line[1:]), " ", ""))
-		require.NoError(t, err)
-		switch {
-		case line[0] == '>':
-			c.write(frame)
-		case id == "":
-			id = fmt.Sprintf("% x", c.read()[1:])
-		default:
-			assert.Equal(t, frame, c.read())
-		}
-	}
+	start(t, bridge.Options{}, nil).dial(t).RepeatsTheOriginal("../testdata/wire/session-original.hex")
 }
 
 func TestRequestsAndReplies(t *testing.T) {
 	g := start(t, bridge.Options{SecretKey: "hunter2"}, nil)
 	c := g.dial(t)
-	assert.Equal(t, "E", string(c.ask(wire.Request{Op: wire.OpRegister})), "R wants an open gateway")
-	assert.Equal(t, "E", string(c.ask(wire.Request{Op: wire.OpKey, Key: []byte("wrong")})))
-	reply := c.ask(wire.Request{Op: wire.OpKey, Key: []byte("hunter2")})
+	assert.Equal(t, "E", string(c.Ask(wire.Request{Op: wire.OpRegister})), "R wants an open gateway")
+	assert.Equal(t, "E", string(c.Ask(wire.Request{Op: wire.OpKey, Key: []byte("wrong")})))
+	reply := c.Ask(wire.Request{Op: wire.OpKey, Key: []byte("hunter2")})
 	id, err := wire.ParseAnswer(reply)
 	require.NoError(t, err)
-	assert.Equal(t, reply, c.ask(wire.Request{Op: wire.OpKey, Key: []byte("hunter2")}), "the same id again")
+	assert.Equal(t, reply, c.Ask(wire.Request{Op: wire.OpKey, Key: []byte("hunter2")}), "the same id again")
 	where := wire.Where{Version: 1, TCPPort: g.server.Port(), Gateway: 0xa1b2c3d4}
-	assert.Equal(t, wire.AppendWhere(nil, where), c.ask(wire.Request{Op: wire.OpWhere}))
-	assert.Equal(t, wire.AppendAnswer(nil, 5), c.ask(wire.Request{Op: wire.OpJoin, ID: id, Channel: 5}))
-	assert.Equal(t, wire.AppendList(nil, []uint32{5}), c.ask(wire.Request{Op: wire.OpList, ID: id}))
+	assert.Equal(t, wire.AppendWhere(nil, where), c.Ask(wire.Request{Op: wire.OpWhere}))
+	assert.Equal(t, wire.AppendAnswer(nil, 5), c.Ask(wire.Request{Op: wire.OpJoin, ID: id, Channel: 5}))
+	assert.Equal(t, wire.AppendList(nil, []uint32{5}), c.Ask(wire.Request{Op: wire.OpList, ID: id}))
 	for _, r := range []wire.Request{
 		{Op: wire.OpJoin, ID: id},
 		{Op: wire.OpQuit, ID: id},
@@ -67,17 +45,17 @@ func TestRequestsAndReplies(t *testing.T) {
 		{Op: wire.OpMessage, ID: id, Channel: 6, Data: []byte("x")},
 		{Op: wire.OpSend, ID: id, Channel: 5, Data: []byte("x")},
 	} {
-		assert.Equal(t, "E", string(c.ask(r)), "%c stays open", r.Op)
+		assert.Equal(t, "E", string(c.Ask(r)), "%c stays open", r.Op)
 	}
-	assert.Equal(t, reply, c.ask(wire.Request{Op: wire.OpKeepAlive, ID: id}))
-	assert.Equal(t, wire.AppendAnswer(nil, 5), c.ask(wire.Request{Op: wire.OpQuit, ID: id, Channel: 5}))
-	assert.Equal(t, wire.AppendList[uint32](nil, nil), c.ask(wire.Request{Op: wire.OpList, ID: id}))
+	assert.Equal(t, reply, c.Ask(wire.Request{Op: wire.OpKeepAlive, ID: id}))
+	assert.Equal(t, wire.AppendAnswer(nil, 5), c.Ask(wire.Request{Op: wire.OpQuit, ID: id, Channel: 5}))
+	assert.Equal(t, wire.AppendList[uint32](nil, nil), c.Ask(wire.Request{Op: wire.OpList, ID: id}))
 }
 
 func TestFramesInPiecesAndBackToBack(t *testing.T) {
 	g := start(t, bridge.Options{}, nil)
 	c := g.dial(t)
-	c.register()
+	c.Register()
 	all := make([]byte, 256)
 	for i := range all {
 		all[i] = byte(i)
@@ -86,24 +64,24 @@ func TestFramesInPiecesAndBackToBack(t *testing.T) {
 	want := 0
 	for _, size := range []int{0, 1, 5, 300, 4083, 4084, 4096, 9000} { // around the read buffer
 		stream = append(stream, "\n\r\x00\x00"...)
-		stream = append(stream, basicFrame(t, wire.Request{Op: wire.OpJoin, ID: c.id, Channel: 7})...)
-		stream = append(stream, basicFrame(t, wire.Request{
-			Op: wire.OpSend, ID: c.id, Channel: 7, Receivers: wire.AppendIDs(nil, slicesOf(c.id, 255)...),
+		stream = append(stream, harness.Frame(t, wire.Request{Op: wire.OpJoin, ID: c.ID, Channel: 7})...)
+		stream = append(stream, harness.Frame(t, wire.Request{
+			Op: wire.OpSend, ID: c.ID, Channel: 7, Receivers: wire.AppendIDs(nil, slicesOf(c.ID, 255)...),
 			Data: []byte(strings.Repeat(string(all), 1+size/256)[:size]),
 		})...)
 		want += 5 + 15 + size
 	}
 	for name, write := range map[string]func(){
-		"at once": func() { c.write(stream) },
+		"at once": func() { c.Write(stream) },
 		"byte by byte": func() {
 			for i := range stream {
-				c.write(stream[i : i+1])
+				c.Write(stream[i : i+1])
 			}
 		},
 		"in odd pieces": func() {
 			for b := stream; len(b) > 0; {
 				n := min(len(b), 1021)
-				c.write(b[:n])
+				c.Write(b[:n])
 				b = b[n:]
 			}
 		},
@@ -111,7 +89,7 @@ func TestFramesInPiecesAndBackToBack(t *testing.T) {
 		go write()
 		got := make([]byte, want)
 		require.NoError(t, c.conn.SetReadDeadline(time.Now().Add(patience)))
-		_, err := io.ReadFull(c.in, got)
+		_, err := io.ReadFull(c.In, got)
 		require.NoError(t, err, name)
 		answers, data := 0, 0
 		for len(got) > 0 {
@@ -151,11 +129,11 @@ func TestWhatEndsAConnection(t *testing.T) {
 		"W\x01\xd9\x0b\x01\x02\x03\x04": "",
 	} {
 		c := g.joined(t, 7)
-		c.write([]byte(said))
+		c.Write([]byte(said))
 		assert.Equal(t, last, c.closed(), "%.20q", said)
 		c.conn.Close()
 	}
-	require.Eventually(t, func() bool { return g.senders() == 0 }, patience, time.Millisecond)
+	harness.Eventually(t, func() bool { return g.senders() == 0 })
 	assert.Equal(t, 11, g.dropped(bridge.Malformed))
 }
 
@@ -163,7 +141,7 @@ func TestEveryFirstByte(t *testing.T) {
 	g := start(t, bridge.Options{}, nil)
 	for i := range 256 {
 		c := g.dial(t)
-		c.write([]byte{byte(i)})
+		c.Write([]byte{byte(i)})
 		require.NoError(t, c.conn.CloseWrite())
 		want := "E"
 		switch {
@@ -181,7 +159,7 @@ func TestEveryFirstByte(t *testing.T) {
 func TestBasicFramesCanBeTurnedOff(t *testing.T) {
 	g := start(t, bridge.Options{}, func(o *tcp.Options) { o.Basic = false })
 	c := g.dial(t)
-	c.write([]byte("R"))
+	c.Write([]byte("R"))
 	assert.Equal(t, "E", c.closed())
 }
 
@@ -194,16 +172,16 @@ func TestBroadcastsReachEveryMemberInOrder(t *testing.T) {
 	stranger := g.joined(t, 8)
 	go func() {
 		for i := range 2000 {
-			members[0].say(7, fmt.Sprint(i))
+			members[0].Say(7, fmt.Sprint(i))
 		}
 	}()
 	for _, m := range members {
 		for i := range 2000 {
-			m.hears(members[0].id, 7, fmt.Sprint(i))
+			m.Hears(members[0].ID, 7, fmt.Sprint(i))
 		}
 	}
-	stranger.silent()
-	require.Eventually(t, func() bool { _, out := g.hub.Counters().Messages(tcp.Protocol); return out == 40_000 }, patience, time.Millisecond)
+	stranger.Silent()
+	harness.Eventually(t, func() bool { _, out := g.hub.Counters().Messages(tcp.Protocol); return out == 40_000 })
 }
 
 func TestAMemberThatNeverReadsHoldsUpNobody(t *testing.T) {
@@ -218,14 +196,14 @@ func TestAMemberThatNeverReadsHoldsUpNobody(t *testing.T) {
 		text := fmt.Sprint(i, filler)
 		say([]byte(text))
 		for _, c := range good {
-			c.hears(speaker, 7, text)
+			c.Hears(speaker, 7, text)
 		}
 	}
 	assert.NotZero(t, g.dropped(bridge.QueueFull))
 	assert.Zero(t, g.dropped(bridge.Disconnected))
 	require.NoError(t, stuck.conn.SetLinger(0))
 	stuck.conn.Close() // a reset: the gateway's write fails
-	require.Eventually(t, func() bool { return g.dropped(bridge.Disconnected) > 0 }, patience, time.Millisecond)
+	harness.Eventually(t, func() bool { return g.dropped(bridge.Disconnected) > 0 })
 	assert.Equal(t, 3, g.senders())
 }
 
@@ -234,24 +212,24 @@ func TestAWriteThatTakesTooLongEndsTheConnection(t *testing.T) {
 	stuck := g.joined(t, 7)
 	require.NoError(t, stuck.conn.SetReadBuffer(4096))
 	_, say := g.speaker(t, 7)
-	require.Eventually(t, func() bool {
+	harness.Eventually(t, func() bool {
 		for range 10 {
 			say(make([]byte, 60_000))
 		}
 		return g.senders() == 1
-	}, patience, time.Millisecond)
+	})
 }
 
 func TestRepliesThatAreNotReadEndTheConnection(t *testing.T) {
 	g := start(t, bridge.Options{}, func(o *tcp.Options) { o.Queue = 10 })
 	c := g.dial(t)
-	c.register()
-	asking := []byte(strings.Repeat(string(basicFrame(t, wire.Request{Op: wire.OpWhere})), 1000))
-	require.Eventually(t, func() bool {
+	c.Register()
+	asking := []byte(strings.Repeat(string(harness.Frame(t, wire.Request{Op: wire.OpWhere})), 1000))
+	harness.Eventually(t, func() bool {
 		_ = c.conn.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
 		_, err := c.conn.Write(asking)
 		return err != nil && g.senders() == 0
-	}, patience, time.Millisecond)
+	})
 }
 
 func TestTimeToRegisterAndToFinishAFrame(t *testing.T) {
@@ -261,16 +239,16 @@ func TestTimeToRegisterAndToFinishAFrame(t *testing.T) {
 	begin := time.Now()
 
 	silent, talking := g.dial(t), g.dial(t)
-	talking.silent() // a W is no registration
-	talking.write([]byte("\n"))
+	talking.Silent() // a W is no registration
+	talking.Write([]byte("\n"))
 	unfinished := g.joined(t, 7)
-	unfinished.write([]byte("M12"))
+	unfinished.Write([]byte("M12"))
 	trickling := g.joined(t, 7)
 	stop := make(chan struct{})
 	trickled := make(chan struct{})
 	go func() { // a byte now and then does not help
 		defer close(trickled)
-		rest := basicFrame(t, wire.Request{Op: wire.OpMessage, Channel: 7, Data: make([]byte, 60_000)})
+		rest := harness.Frame(t, wire.Request{Op: wire.OpMessage, Channel: 7, Data: make([]byte, 60_000)})
 		for i := range rest {
 			select {
 			case <-stop:
@@ -289,23 +267,23 @@ func TestTimeToRegisterAndToFinishAFrame(t *testing.T) {
 	_, _ = io.ReadAll(trickling.conn)
 	close(stop)
 	<-trickled
-	patient.silent()
-	patient.say(7, "a registered client may be silent")
-	patient.hears(patient.id, 7, "a registered client may be silent")
+	patient.Silent()
+	patient.Say(7, "a registered client may be silent")
+	patient.Hears(patient.ID, 7, "a registered client may be silent")
 }
 
 func TestWhoEndsLeaves(t *testing.T) {
 	g := start(t, bridge.Options{}, nil)
 	stays := g.joined(t, 7)
 	half := g.joined(t, 7)
-	half.send(wire.Request{Op: wire.OpKeepAlive, ID: half.id})
+	half.Send(wire.Request{Op: wire.OpKeepAlive, ID: half.ID})
 	require.NoError(t, half.conn.CloseWrite())
-	assert.Equal(t, string(wire.AppendAnswer(nil, half.id)), half.closed(), "what was asked is answered")
+	assert.Equal(t, string(wire.AppendAnswer(nil, half.ID)), half.closed(), "what was asked is answered")
 	gone := g.joined(t, 7)
 	require.NoError(t, gone.conn.SetLinger(0))
 	gone.conn.Close()
-	require.Eventually(t, func() bool { return g.senders() == 1 }, patience, time.Millisecond)
-	reply := stays.ask(wire.Request{Op: wire.OpSend, ID: stays.id, Channel: 7, Receivers: wire.AppendIDs(nil, gone.id), Data: []byte("x")})
+	harness.Eventually(t, func() bool { return g.senders() == 1 })
+	reply := stays.Ask(wire.Request{Op: wire.OpSend, ID: stays.ID, Channel: 7, Receivers: wire.AppendIDs(nil, gone.ID), Data: []byte("x")})
 	assert.Equal(t, "E", string(reply))
 }
 
@@ -315,14 +293,14 @@ func TestWhoHasSaidItsLastStillHears(t *testing.T) {
 	g := start(t, bridge.Options{}, nil)
 	for range 100 {
 		c := g.joined(t, 7)
-		c.write(append(basicFrame(t, wire.Request{Op: wire.OpMessage, ID: c.id, Channel: 7, Data: []byte("last")}),
-			basicFrame(t, wire.Request{Op: wire.OpMessage, ID: c.id, Channel: 7, Data: []byte("words")})...))
+		c.Write(append(harness.Frame(t, wire.Request{Op: wire.OpMessage, ID: c.ID, Channel: 7, Data: []byte("last")}),
+			harness.Frame(t, wire.Request{Op: wire.OpMessage, ID: c.ID, Channel: 7, Data: []byte("words")})...))
 		require.NoError(t, c.conn.CloseWrite())
-		c.hears(c.id, 7, "last")
-		c.hears(c.id, 7, "words")
+		c.Hears(c.ID, 7, "last")
+		c.Hears(c.ID, 7, "words")
 		require.Empty(t, c.closed())
 	}
-	require.Eventually(t, func() bool { return g.senders() == 0 }, patience, time.Millisecond)
+	harness.Eventually(t, func() bool { return g.senders() == 0 })
 }
 
 func TestConnectionsAreLimited(t *testing.T) {
@@ -336,9 +314,9 @@ func TestConnectionsAreLimited(t *testing.T) {
 		assert.ErrorIs(t, err, io.EOF)
 		refused.Close()
 	}
-	a.silent()
+	a.Silent()
 	b.conn.Close()
-	require.Eventually(t, func() bool {
+	harness.Eventually(t, func() bool {
 		c, err := net.Dial("tcp", g.server.Addr().String())
 		require.NoError(t, err)
 		defer c.Close()
@@ -346,7 +324,7 @@ func TestConnectionsAreLimited(t *testing.T) {
 		_ = c.SetReadDeadline(time.Now().Add(patience))
 		n, _ := c.Read(make([]byte, 5))
 		return n == 5
-	}, patience, 5*time.Millisecond)
+	})
 }
 
 func TestQuiesceStopsRequestsAndNotDeliveries(t *testing.T) {
@@ -358,16 +336,16 @@ func TestQuiesceStopsRequestsAndNotDeliveries(t *testing.T) {
 	g.server.Quiesce(context.Background())
 	_, err := net.Dial("tcp", g.server.Addr().String())
 	assert.Error(t, err, "no new connections")
-	c.say(7, "not taken any more")
+	c.Say(7, "not taken any more")
 	for i := range 500 {
 		say([]byte(fmt.Sprint(i)))
 	}
 	for i := range 250 {
-		c.hears(speaker, 7, fmt.Sprint(i))
+		c.Hears(speaker, 7, fmt.Sprint(i))
 	}
 	g.stop()
 	for i := range 250 {
-		c.hears(speaker, 7, fmt.Sprint(250+i))
+		c.Hears(speaker, 7, fmt.Sprint(250+i))
 	}
 	assert.Empty(t, idle.closed())
 	assert.Equal(t, 1, g.senders())
@@ -382,7 +360,7 @@ func TestStopFlushesWhatWaits(t *testing.T) {
 	}
 	g.stop()
 	for i := range 800 {
-		c.hears(speaker, 7, fmt.Sprint(i))
+		c.Hears(speaker, 7, fmt.Sprint(i))
 	}
 }
 

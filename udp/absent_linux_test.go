@@ -43,10 +43,10 @@ func TestDeadHostsCostTheLivingNothing(t *testing.T) {
 			conn, err := net.DialUDP("udp4", &net.UDPAddr{IP: net.IPv4(10, 78, 0, byte(10+i))}, g.server.Addr().(*net.UDPAddr))
 			require.NoError(t, err)
 			t.Cleanup(func() { conn.Close() })
-			c = &client{TB: t, conn: conn}
+			c = &client{TB: t, Conn: conn}
 		})
-		c.register()
-		c.ask(wire.Request{Op: wire.OpJoin, ID: c.id, Channel: 7})
+		c.Register()
+		c.Ask(wire.Request{Op: wire.OpJoin, ID: c.ID, Channel: 7})
 		return c
 	}
 	var there []*client
@@ -70,7 +70,7 @@ func TestDeadHostsCostTheLivingNothing(t *testing.T) {
 		_, err := g.hub.Publish(hold.Sender(), bridge.Publication{Channels: []bridge.Channel{7}, Content: bridge.Content{Data: []byte(fmt.Sprint(i))}})
 		require.NoError(t, err)
 		for _, c := range there {
-			c.hears(id, 7, fmt.Sprint(i))
+			c.Hears(id, 7, fmt.Sprint(i))
 		}
 		if i == messages/2 {
 			member(dead + living)

@@ -6,9 +6,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
+	"watchtower/internal/harness"
 )
 
 // A message costs what it costs; each member that it goes to, nothing.
@@ -25,18 +25,5 @@ func allocations(t *testing.T, members int) float64 {
 	for range members {
 		g.joined(t, 7)
 	}
-	hold := g.hub.Holds().New(func() {})
-	defer g.hub.Holds().Release(hold)
-	require.NoError(t, g.hub.Attach(hold.Sender(), 7, &bridge.Attachment{Via: viaHTTP, Broadcasts: true}))
-	data, done := make([]byte, 64), make(chan struct{})
-	report := func(bridge.Report) { done <- struct{}{} }
-	return testing.AllocsPerRun(500, func() {
-		_, err := g.hub.Publish(hold.Sender(), bridge.Publication{
-			Channels: []bridge.Channel{7}, Content: bridge.Content{Data: data}, Report: report,
-		})
-		if err != nil {
-			t.Error(err)
-		}
-		<-done
-	})
+	return harness.Allocations(t, g.hub, viaHTTP, 7)
 }

@@ -72,8 +72,8 @@ func joinSession(g *gateway, b *testing.B) {
 	reg := frame.Registration{Version: 1, KeepAlive: 3600, MaxDatagram: 1200}
 	binary.LittleEndian.PutUint64(reg.CNonce[:], rand.Uint64())
 	ask := func(raw []byte) frame.Frame {
-		c.write(raw)
-		f, err := frame.Parse(c.read())
+		c.Write(raw)
+		f, err := frame.Parse(c.Read())
 		require.NoError(b, err)
 		return f
 	}

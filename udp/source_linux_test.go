@@ -27,16 +27,16 @@ func answersFrom(t *testing.T, g *gateway, hosts ...string) {
 		conn, err := net.Dial("udp", net.JoinHostPort(host, port))
 		require.NoError(t, err)
 		t.Cleanup(func() { conn.Close() })
-		c := &client{TB: t, conn: conn}
-		c.register()
-		c.ask(wire.Request{Op: wire.OpJoin, ID: c.id, Channel: 7})
+		c := &client{TB: t, Conn: conn}
+		c.Register()
+		c.Ask(wire.Request{Op: wire.OpJoin, ID: c.ID, Channel: 7})
 		clients = append(clients, c)
 	}
 	const burst = 200
 	for i := range burst {
-		clients[i%len(clients)].say(7, fmt.Sprint(i))
+		clients[i%len(clients)].Say(7, fmt.Sprint(i))
 		for _, c := range clients {
-			c.hears(clients[i%len(clients)].id, 7, fmt.Sprint(i))
+			c.Hears(clients[i%len(clients)].ID, 7, fmt.Sprint(i))
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

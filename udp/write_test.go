@@ -1,7 +1,6 @@
 package udp
 
 import (
-	"io"
 	"net"
 	"net/netip"
 	"strconv"
@@ -15,6 +14,7 @@ import (
 
 	"watchtower/bridge"
 	"watchtower/datagram"
+	"watchtower/internal/harness"
 )
 
 func socket(t testing.TB, address string) *net.UDPConn {
@@ -29,8 +29,7 @@ func socket(t testing.TB, address string) *net.UDPConn {
 func addressOf(c *net.UDPConn) netip.AddrPort { return c.LocalAddr().(*net.UDPAddr).AddrPort() }
 
 func testBatch(t testing.TB, conn *net.UDPConn) (*batch, *bridge.Counters, map[int]int) {
-	log := logrus.New()
-	log.SetOutput(io.Discard)
+	log := harness.Silent()
 	log.SetLevel(logrus.DebugLevel)
 	counters, lost := &bridge.Counters{}, map[int]int{}
 	socket, err := datagram.Of(conn)

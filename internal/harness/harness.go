@@ -1,0 +1,134 @@
+// Package harness is what the tests of several packages share: a hub whose bus is a loop,
+// servers that end with their test, waiting, a device of basic frames. Only tests import it.
+package harness
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"watchtower/bridge"
+	"watchtower/config"
+)
+
+// Patience is how long a test waits for what has to happen, on a machine that is busy.
+const Patience = 30 * time.Second
+
+// Silent is a log that nobody reads. Its lines are made nevertheless.
+func Silent() *logrus.Logger {
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	log.SetLevel(logrus.DebugLevel)
+	return log
+}
+
+// Loopback is a bus that hands everything straight back.
+type Loopback struct {
+	hub *bridge.Hub
+	via bridge.Protocol
+
+	mu  sync.Mutex
+	err error
+}
+
+func (b *Loopback) Protocol() bridge.Protocol { return b.via }
+
+func (b *Loopback) Publish(m *bridge.Message) error {
+	b.mu.Lock()
+	err := b.err
+	b.mu.Unlock()
+	return errors.Join(err, b.hub.Deliver(m))
+}
+
+func (b *Loopback) PublishRetained(string, []byte) error { return nil }
+
+// Fail has the bus say from now on that it failed.
+func (b *Loopback) Fail(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.err = err
+}
+
+// Hub returns a hub and its bus. Limits, senders and the log are the defaults where the
+// options have none.
+func Hub(t testing.TB, via bridge.Protocol, o bridge.Options) (*bridge.Hub, *Loopback) {
+	t.Helper()
+	settings := config.Default()
+	if o.Limits == (config.Limits{}) {
+		o.Limits = settings.Limits
+	}
+	if o.Senders == (config.Senders{}) {
+		o.Senders = settings.Senders
+	}
+	if o.Log == nil {
+		o.Log = Silent()
+	}
+	hub, err := bridge.New(o)
+	require.NoError(t, err)
+	bus := &Loopback{hub: hub, via: via}
+	hub.SetBus(bus)
+	return hub, bus
+}
+
+// Serve runs servers until stop is called or the test ends. Stop waits for them.
+func Serve(t testing.TB, servers ...func(context.Context) error) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, len(servers))
+	for _, serve := range servers {
+		go func() { done <- serve(ctx) }()
+	}
+	stop = sync.OnceFunc(func() {
+		cancel()
+		late := time.After(Patience)
+		for range servers {
+			select {
+			case err := <-done:
+				assert.NoError(t, err)
+			case <-late:
+				t.Error("Serve does not return")
+				return
+			}
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// Eventually waits for what has no other way of being noticed.
+func Eventually(t testing.TB, f func() bool, why ...any) {
+	t.Helper()
+	require.Eventually(t, f, Patience, time.Millisecond, why...)
+}
+
+// Speaker is a sender on a channel. Say publishes in its name, and waits for what is full.
+func Speaker(t testing.TB, hub *bridge.Hub, via bridge.Protocol, channel bridge.Channel) (id uint32, say func([]byte, func(bridge.Report))) {
+	t.Helper()
+	hold := hub.Holds().New(func() {})
+	t.Cleanup(func() { hub.Holds().Release(hold) })
+	require.NoError(t, hub.Attach(hold.Sender(), channel, &bridge.Attachment{Via: via, Broadcasts: true}))
+	return uint32(hold.Sender().ID()), func(data []byte, report func(bridge.Report)) {
+		_, err := hub.Publish(hold.Sender(), bridge.Publication{
+			Channels: []bridge.Channel{channel}, Content: bridge.Content{Data: data}, Wait: true, Report: report,
+		})
+		require.NoError(t, err)
+	}
+}
+
+// Allocations are those of one message to the members of a channel, up to the report that it
+// was given to them.
+func Allocations(t testing.TB, hub *bridge.Hub, via bridge.Protocol, channel bridge.Channel) float64 {
+	_, say := Speaker(t, hub, via, channel)
+	data, done := make([]byte, 64), make(chan struct{})
+	report := func(bridge.Report) { done <- struct{}{} }
+	return testing.AllocsPerRun(500, func() {
+		say(data, report)
+		<-done
+	})
+}

@@ -2,12 +2,10 @@ package bench_test
 
 import (
 	"context"
-	"io"
 	"net"
 	"testing"
 	"time"
 
-	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -15,6 +13,7 @@ import (
 	"watchtower/bench/bare"
 	"watchtower/config"
 	"watchtower/gateway"
+	"watchtower/internal/harness"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -39,8 +38,7 @@ func startGateway(t *testing.T, change func(*config.Config)) func(bench.Options)
 	if change != nil {
 		change(&cfg)
 	}
-	log := logrus.New()
-	log.SetOutput(io.Discard)
+	log := harness.Silent()
 	g, err := gateway.New(cfg, log)
 	require.NoError(t, err)
 	require.NoError(t, g.Listen())

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -13,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"watchtower/internal/harness"
 
 	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/assert"
@@ -31,8 +32,7 @@ var (
 )
 
 func silent() *logrus.Logger {
-	log := logrus.New()
-	log.SetOutput(io.Discard)
+	log := harness.Silent()
 	return log
 }
 

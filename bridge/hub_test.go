@@ -3,16 +3,15 @@ package bridge_test
 import (
 	"context"
 	"errors"
-	"io"
 	"testing"
 	"time"
 
-	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
 	"watchtower/config"
+	"watchtower/internal/harness"
 )
 
 // loop is a bus on which everything comes back.
@@ -23,14 +22,9 @@ func (l loop) Publish(m *bridge.Message) error    { return l.h.Deliver(m) }
 func (loop) PublishRetained(string, []byte) error { return nil }
 
 func newHub(t testing.TB, store bridge.Store) *bridge.Hub {
-	log := logrus.New()
-	log.SetOutput(io.Discard)
-	h, err := bridge.New(bridge.Options{
-		Store: store, Tree: bridge.NewTree("w", "g"), Log: log,
-		Limits: config.Limits{MessageBytes: 100, SenderChannels: 2}, Senders: config.Default().Senders,
+	h, _ := harness.Hub(t, viaMQTT, bridge.Options{
+		Store: store, Tree: bridge.NewTree("w", "g"), Limits: config.Limits{MessageBytes: 100, SenderChannels: 2},
 	})
-	require.NoError(t, err)
-	h.SetBus(loop{h})
 	return h
 }
 

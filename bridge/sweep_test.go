@@ -3,31 +3,26 @@ package bridge_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
 	"watchtower/config"
+	"watchtower/internal/harness"
 )
 
 // Whoever asks while many senders are swept finds some of them gone and some
 // not: the sweep lets others in between.
 func TestTheSweepLetsOthersIn(t *testing.T) {
-	log := logrus.New()
-	log.SetOutput(io.Discard)
 	var later atomic.Int64
-	h, err := bridge.New(bridge.Options{
-		Tree: bridge.NewTree("w", "g"), Log: log, Senders: config.Senders{ExpireAfter: time.Second, ExpireUnnamedAfter: time.Second},
+	h, _ := harness.Hub(t, viaMQTT, bridge.Options{
+		Tree: bridge.NewTree("w", "g"), Senders: config.Senders{ExpireAfter: time.Second, ExpireUnnamedAfter: time.Second},
 		Now: func() time.Time { return time.Now().Add(time.Duration(later.Load())) },
 	})
-	require.NoError(t, err)
-	h.SetBus(loop{h})
 	const all = 10_000
 	for i := range all {
 		_, err := h.Register(bridge.Registration{Name: fmt.Sprint("n", i)})

@@ -3,15 +3,12 @@ package callback_test
 import (
 	"bytes"
 	"context"
-	"io"
 	"net/http"
 	"net/http/httptest"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/oklog/ulid/v2"
-	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -20,16 +17,10 @@ import (
 	"watchtower/callback"
 	"watchtower/config"
 	"watchtower/history"
+	"watchtower/internal/harness"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// loopback is a bus that brings back what is put on it.
-type loopback struct{ hub *bridge.Hub }
-
-func (b loopback) Protocol() bridge.Protocol            { return callback.Protocol }
-func (b loopback) Publish(m *bridge.Message) error      { return b.hub.Deliver(m) }
-func (b loopback) PublishRetained(string, []byte) error { return nil }
 
 // gateway is a hub with callbacks, and a sender that speaks on channel 5.
 type gateway struct {
@@ -48,21 +39,14 @@ func options() callback.Options {
 
 // start serves callbacks, whose receiver answers with what take does.
 func start(t testing.TB, take func(path, body string), settings ...func(*history.Options, *callback.Options)) *gateway {
-	log := logrus.New()
-	log.SetOutput(io.Discard)
-	hub, err := bridge.New(bridge.Options{
-		Limits: config.Default().Limits, Senders: config.Default().Senders, ListedFor: time.Hour,
-		Tree: bridge.NewTree("watchtower", "test"), Log: log,
-	})
-	require.NoError(t, err)
-	hub.SetBus(loopback{hub})
+	hub, _ := harness.Hub(t, callback.Protocol, bridge.Options{ListedFor: time.Hour, Tree: bridge.NewTree("watchtower", "test")})
 	ho, o := history.Options{History: config.Default().History}, options()
 	o.Allow = []string{"127.0.0.1"}
 	for _, set := range settings {
 		set(&ho, &o)
 	}
-	past := history.New(hub, ho, log)
-	service, err := callback.New(hub, past, o, log)
+	past := history.New(hub, ho, harness.Silent())
+	service, err := callback.New(hub, past, o, harness.Silent())
 	require.NoError(t, err)
 	g := &gateway{t: t, hub: hub, service: service}
 	g.receiver = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -70,16 +54,8 @@ func start(t testing.TB, take func(path, body string), settings ...func(*history
 		_, _ = b.ReadFrom(r.Body)
 		take(r.URL.Path, b.String())
 	}))
-	ctx, cancel := context.WithCancel(context.Background())
-	var serving sync.WaitGroup
-	for _, serve := range []func(context.Context) error{past.Serve, service.Serve} {
-		serving.Go(func() { assert.NoError(t, serve(ctx)) })
-	}
-	t.Cleanup(func() {
-		cancel()
-		serving.Wait()
-		g.receiver.Close()
-	})
+	t.Cleanup(g.receiver.Close)
+	harness.Serve(t, past.Serve, service.Serve)
 	g.speaker = hub.Holds().New(func() {}).Sender()
 	g.join(g.speaker, "/speaker", "")
 	return g
@@ -106,9 +82,4 @@ func (g *gateway) say(text string, report func(bridge.Report)) ulid.ULID {
 	})
 	assert.NoError(g.t, err)
 	return id
-}
-
-func eventually(t testing.TB, f func() bool, why string) {
-	t.Helper()
-	require.Eventually(t, f, 30*time.Second, time.Millisecond, why)
 }

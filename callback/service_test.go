@@ -16,6 +16,7 @@ import (
 	"watchtower/bridge"
 	"watchtower/callback"
 	"watchtower/history"
+	"watchtower/internal/harness"
 )
 
 func TestOptionsAreChecked(t *testing.T) {
@@ -39,7 +40,7 @@ func TestWhatIsCountedSaysCallback(t *testing.T) {
 	members, ok := g.hub.Directory().Members(g.speaker, 5)
 	require.True(t, ok)
 	assert.Equal(t, "callback", members.Members[0].Via)
-	eventually(t, func() bool { _, out := g.hub.Counters().Messages(callback.Protocol); return out == 1 }, "it went out")
+	harness.Eventually(t, func() bool { _, out := g.hub.Counters().Messages(callback.Protocol); return out == 1 }, "it went out")
 	assert.NotNil(t, g.hub.Directory().Links()[callback.Protocol])
 }
 
@@ -73,12 +74,12 @@ func TestReplayUnderLoad(t *testing.T) {
 		return slices.Clone(heard[path])
 	}
 	for i := range receivers {
-		eventually(t, func() bool { return len(of("/speaker")) >= i*said/receivers/2 }, "some was said")
+		harness.Eventually(t, func() bool { return len(of("/speaker")) >= i*said/receivers/2 }, "some was said")
 		g.join(g.hub.Holds().New(func() {}).Sender(), fmt.Sprint("/", i), "all")
 	}
 	for i := range receivers {
 		path := fmt.Sprint("/", i)
-		eventually(t, func() bool { return len(of(path)) >= said }, "all have come")
+		harness.Eventually(t, func() bool { return len(of(path)) >= said }, "all have come")
 		assert.Equal(t, want, of(path), path)
 	}
 }
@@ -99,9 +100,9 @@ func TestADiskThatFailsForLong(t *testing.T) {
 	})
 	for i := range 50 {
 		g.say(fmt.Sprint(i), nil)
-		eventually(t, func() bool { return g.service.PendingRows() > 0 }, "it is to be written")
+		harness.Eventually(t, func() bool { return g.service.PendingRows() > 0 }, "it is to be written")
 		slow <- struct{}{}
 		assert.Contains(t, <-taken, fmt.Sprintf(`"message":"%d"`, i))
 	}
-	eventually(t, func() bool { return g.service.PendingRows() == 0 }, "nothing is to be written any more, and nothing was")
+	harness.Eventually(t, func() bool { return g.service.PendingRows() == 0 }, "nothing is to be written any more, and nothing was")
 }

@@ -2,19 +2,18 @@ package homeassistant_test
 
 import (
 	"context"
-	"io"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
 	"watchtower/bridge"
 	"watchtower/config"
 	"watchtower/homeassistant"
+	"watchtower/internal/harness"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -102,8 +101,7 @@ type home struct {
 }
 
 func newHome(t *testing.T, name string) *home {
-	log := logrus.New()
-	log.SetOutput(io.Discard)
+	log := harness.Silent()
 	hub, err := bridge.New(bridge.Options{
 		Tree: bridge.NewTree("watchtower", name), Log: log, Limits: config.Default().Limits, Senders: config.Default().Senders,
 	})
@@ -117,8 +115,7 @@ func newHome(t *testing.T, name string) *home {
 }
 
 func (h *home) start() {
-	log := logrus.New()
-	log.SetOutput(io.Discard)
+	log := harness.Silent()
 	s, err := homeassistant.New(h.hub, h.bus, h.memory, h.options, log)
 	require.NoError(h.t, err)
 	ctx, cancel := context.WithCancel(h.t.Context())

@@ -5,10 +5,9 @@ package http_test
 import (
 	"testing"
 
-	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
+	"watchtower/internal/harness"
 
-	"watchtower/bridge"
+	"github.com/stretchr/testify/assert"
 )
 
 // A message costs what it costs; each stream that it goes to costs nothing more.
@@ -21,20 +20,5 @@ func TestDeliveryAllocations(t *testing.T) {
 func allocations(t *testing.T, streams int) float64 {
 	g := start(t)
 	g.reading(t, streams)
-	hold := g.hub.Holds().New(func() {})
-	defer g.hub.Holds().Release(hold)
-	require.NoError(t, g.hub.Attach(hold.Sender(), 7, &bridge.Attachment{Via: viaUDP, Broadcasts: true}))
-	data, done := make([]byte, 64), make(chan struct{})
-	report := func(bridge.Report) { done <- struct{}{} }
-	n := testing.AllocsPerRun(500, func() {
-		_, err := g.hub.Publish(hold.Sender(), bridge.Publication{
-			Channels: []bridge.Channel{7}, Content: bridge.Content{Data: data}, Wait: true, Report: report,
-		})
-		if err != nil {
-			t.Error(err)
-		}
-		<-done
-	})
-	g.stop()
-	return n
+	return harness.Allocations(t, g.hub, viaUDP, 7)
 }

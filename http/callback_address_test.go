@@ -14,6 +14,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"watchtower/bridge"
+	"watchtower/internal/harness"
 )
 
 func TestRefusedAddressNamesTheSetting(t *testing.T) {
@@ -88,7 +89,7 @@ func TestNameThatMovesIsCheckedAtTheDial(t *testing.T) {
 	g.join(id, "http://rebind.example.:"+port+"/", 5)
 	dns.addr.Store(netip.MustParseAddr("127.0.0.1"))
 	g.broadcast(id, "x", 5)
-	eventually(t, func() bool { return g.undelivered(bridge.Failed) == 1 }, "the dial is refused")
+	harness.Eventually(t, func() bool { return g.undelivered(bridge.Failed) == 1 }, "the dial is refused")
 	assert.Empty(t, r.got)
 	problem(t, g.post("/channels/join/async", obj{"sender": id, "channels": []int{6}, "callback_url": "http://rebind.example.:" + port}), 400, "invalid-callback-url", "callback_url")
 }

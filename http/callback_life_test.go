@@ -16,6 +16,7 @@ import (
 
 	"watchtower/bridge"
 	"watchtower/callback"
+	"watchtower/internal/harness"
 )
 
 // rows is a CallbackStore in memory, which outlives gateways.
@@ -105,7 +106,7 @@ func TestCallbacksAreListed(t *testing.T) {
 	g.join(id, r.URL+"/secret?key=1", 6, 5)
 	g.say(id, "good", 5)
 	r.next(t)
-	eventually(t, func() bool { return g.callbacks(id, token)[0]["last_delivered_at"] != nil }, "it is noted")
+	harness.Eventually(t, func() bool { return g.callbacks(id, token)[0]["last_delivered_at"] != nil }, "it is noted")
 	c := g.callbacks(id, token)[0]
 	delete(c, "last_delivered_at")
 	assert.Equal(t, obj{"callback_url": r.URL + "/secret?key=1", "channels": []any{5.0, 6.0}, "state": "ok", "waiting": 0.0, "failed": []any{}}, c)
@@ -113,7 +114,7 @@ func TestCallbacksAreListed(t *testing.T) {
 
 	failing.Store(true)
 	first, second := g.say(id, "1", 5), g.say(id, "2", 6)
-	eventually(t, func() bool { return len(failedIDs(g.callbacks(id, token)[0])) == 2 }, "both are given up")
+	harness.Eventually(t, func() bool { return len(failedIDs(g.callbacks(id, token)[0])) == 2 }, "both are given up")
 	c = g.callbacks(id, token)[0]
 	assert.Equal(t, "failing", c["state"])
 	assert.Equal(t, "answered 503", c["last_error"].(obj)["detail"])
@@ -135,7 +136,7 @@ func TestCallbacksAreListed(t *testing.T) {
 	assert.Equal(t, second+"-6", r.next(t).header.Get("webhook-id"), "the same id as before")
 	assert.Equal(t, `{"replayed":1}`, strings.TrimSpace(g.post("/callbacks/replay", call).body))
 	assert.Equal(t, "1", r.next(t).json(t)["message"])
-	eventually(t, func() bool { return g.callbacks(id, token)[0]["state"] == "ok" }, "it works again")
+	harness.Eventually(t, func() bool { return g.callbacks(id, token)[0]["state"] == "ok" }, "it works again")
 	assert.Empty(t, failedIDs(g.callbacks(id, token)[0]))
 
 	require.Equal(t, 200, g.post("/channels/leave", obj{"sender": id, "channels": []int{5, 6}}).status)
@@ -164,14 +165,14 @@ func TestACallbackThatFailsForLongIsDisabled(t *testing.T) {
 	id, token := g.register()
 	g.join(id, r.URL, 5)
 	g.say(id, "1", 5)
-	eventually(t, func() bool { return len(failedIDs(g.callbacks(id, token)[0])) == 1 }, "it is given up")
+	harness.Eventually(t, func() bool { return len(failedIDs(g.callbacks(id, token)[0])) == 1 }, "it is given up")
 	c.ns.Add(int64(time.Hour))
 	g.say(id, "2", 5)
-	eventually(t, func() bool { return len(failedIDs(g.callbacks(id, token)[0])) == 2 }, "exactly an hour is not over it")
+	harness.Eventually(t, func() bool { return len(failedIDs(g.callbacks(id, token)[0])) == 2 }, "exactly an hour is not over it")
 	assert.Equal(t, "failing", g.callbacks(id, token)[0]["state"])
 	c.ns.Add(int64(time.Second))
 	g.say(id, "3", 5)
-	eventually(t, func() bool { n, _ := g.hub.Directory().Counts(); return n[callback.Protocol] == 0 }, "it has left")
+	harness.Eventually(t, func() bool { n, _ := g.hub.Directory().Counts(); return n[callback.Protocol] == 0 }, "it has left")
 	g.stop()
 
 	g = start(t, with)
@@ -222,8 +223,8 @@ func TestWhatWaitsSurvivesARestart(t *testing.T) {
 	for i := range 7 {
 		g.say(id, fmt.Sprint(1+i), 5+i%2)
 	}
-	eventually(t, func() bool { return g.undelivered(bridge.QueueFull) == 2 }, "the sixth and seventh")
-	eventually(t, func() bool { n, _ := store.count(); return n == 1+6 }, "they are on disk before the stop")
+	harness.Eventually(t, func() bool { return g.undelivered(bridge.QueueFull) == 2 }, "the sixth and seventh")
+	harness.Eventually(t, func() bool { n, _ := store.count(); return n == 1+6 }, "they are on disk before the stop")
 	g.stop()
 	assert.Zero(t, g.undelivered(bridge.Failed), "nothing has failed for good")
 
@@ -232,7 +233,7 @@ func TestWhatWaitsSurvivesARestart(t *testing.T) {
 	for i := range 6 {
 		assert.Equal(t, fmt.Sprint(i), r.next(t).json(t)["message"])
 	}
-	eventually(t, func() bool { n, _ := store.count(); return n == 1 }, "nothing is left on disk but what failed last")
+	harness.Eventually(t, func() bool { n, _ := store.count(); return n == 1 }, "nothing is left on disk but what failed last")
 	_, commits := store.count()
 	for i := range 10 {
 		g.say(id, fmt.Sprint(i), 5)
@@ -241,13 +242,13 @@ func TestWhatWaitsSurvivesARestart(t *testing.T) {
 	failing.Store(true)
 	g.say(id, "for nobody", 6)
 	r.next(t)
-	eventually(t, func() bool { n, _ := store.count(); return n == 2 }, "it waits on disk")
+	harness.Eventually(t, func() bool { n, _ := store.count(); return n == 2 }, "it waits on disk")
 	_, after := store.count()
 	assert.Less(t, after-commits, 25, "what is delivered at once need not be written")
 	g.stop()
 	senders.forget() // as if the sender had been deleted by another file's state
 	g = start(t, with)
-	eventually(t, func() bool { n, _ := store.count(); return n == 0 }, "what belongs to nobody goes")
+	harness.Eventually(t, func() bool { n, _ := store.count(); return n == 0 }, "what belongs to nobody goes")
 	assert.NotEmpty(t, token)
 }
 
@@ -294,7 +295,7 @@ func TestRejoiningBetweenTwoWrites(t *testing.T) {
 		g.say(id, fmt.Sprint("gone ", round), 5)
 		r.next(t)
 		if round%3 > 0 {
-			eventually(t, func() bool { n, _ := store.count(); return n >= 2 }, "it is on disk")
+			harness.Eventually(t, func() bool { n, _ := store.count(); return n >= 2 }, "it is on disk")
 		}
 		require.Equal(t, 200, g.post("/channels/leave", obj{"sender": id, "channels": []int{5}}).status)
 	}
@@ -307,7 +308,7 @@ func TestRejoiningBetweenTwoWrites(t *testing.T) {
 	failing.Store(false)
 	g = start(t, with)
 	assert.Equal(t, "kept", r.next(t).json(t)["message"])
-	eventually(t, func() bool { return g.callbacks(id, "")[0]["state"] == "ok" }, "")
+	harness.Eventually(t, func() bool { return g.callbacks(id, "")[0]["state"] == "ok" }, "")
 	assert.Empty(t, r.got)
 }
 

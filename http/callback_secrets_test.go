@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
+	"watchtower/internal/harness"
 )
 
 func TestSecretsAreRotated(t *testing.T) {
@@ -98,7 +99,7 @@ func TestAnswersAreNotReadOut(t *testing.T) {
 	id, token := g.register()
 	g.join(id, "http://"+l.Addr().String(), 5)
 	g.say(id, "x", 5)
-	eventually(t, func() bool { return len(failedIDs(g.callbacks(id, token)[0])) == 1 }, "it is given up")
+	harness.Eventually(t, func() bool { return len(failedIDs(g.callbacks(id, token)[0])) == 1 }, "it is given up")
 	assert.NotContains(t, fmt.Sprint(g.callbacks(id, token)), "secret-of-another")
 	assert.Equal(t, "what came was no answer of HTTP", g.callbacks(id, token)[0]["last_error"].(obj)["detail"])
 }

@@ -14,6 +14,7 @@ import (
 
 	"watchtower/bridge"
 	"watchtower/http"
+	"watchtower/internal/harness"
 )
 
 // join makes url the callback of a sender on channels.
@@ -80,13 +81,13 @@ func TestACallbackCatchesUp(t *testing.T) {
 	defer g.follow(fmt.Sprintf("channels=5&sender=%d", b)).close()
 	first := g.say(b, "1", 5)
 	g.say(b, "2", 5)
-	eventually(t, func() bool { return g.idle() }, "it is in the history")
+	harness.Eventually(t, func() bool { return g.idle() }, "it is in the history")
 	join := obj{"sender": a, "channels": []int{5}, "callback_url": r.URL, "since": first}
 	require.Equal(t, 200, g.post("/channels/join/async", join).status)
 	g.say(b, "held", 5)
 	g.say(b, "3", 5)
 	g.say(a, "mine", 5)
-	eventually(t, func() bool { return g.idle() }, "they wait for the receiver")
+	harness.Eventually(t, func() bool { return g.idle() }, "they wait for the receiver")
 	<-holds // so the one before it is done with
 	// Again: what waits comes once, what was heard comes again.
 	require.Equal(t, 200, g.post("/channels/join/async", join).status)
@@ -122,7 +123,7 @@ func TestACallbackThatMissedTooMuch(t *testing.T) {
 	for i := range 10 {
 		g.say(b, fmt.Sprint(i), 5+i%2)
 	}
-	eventually(t, g.idle, "they are in the history")
+	harness.Eventually(t, g.idle, "they are in the history")
 	require.Equal(t, 200, g.post("/channels/join/async", obj{"sender": a, "channels": []int{5, 6}, "callback_url": r.URL, "since": "all"}).status)
 	var got []string
 	for range 5 {
@@ -183,7 +184,7 @@ func TestFailuresAndRedirects(t *testing.T) {
 		for range 4 {
 			r.next(t)
 		}
-		eventually(t, func() bool { return g.undelivered(bridge.Failed) == before+1 }, "four attempts, then it is dropped")
+		harness.Eventually(t, func() bool { return g.undelivered(bridge.Failed) == before+1 }, "four attempts, then it is dropped")
 		assert.Empty(t, r.got)
 	}
 	assert.Empty(t, elsewhere.got, "redirects are not followed")
@@ -205,7 +206,7 @@ func TestCallbackThatNeverAnswers(t *testing.T) {
 		g.broadcast(b, i, 5)
 		assert.EqualValues(t, i, good.next(t).json(t)["message"])
 	}
-	eventually(t, func() bool { return g.undelivered(bridge.QueueFull)+g.undelivered(bridge.Failed) == 10 }, "all are counted")
+	harness.Eventually(t, func() bool { return g.undelivered(bridge.QueueFull)+g.undelivered(bridge.Failed) == 10 }, "all are counted")
 }
 
 func TestLeavingDiscardsWhatWaits(t *testing.T) {
@@ -227,9 +228,9 @@ func TestLeavingDiscardsWhatWaits(t *testing.T) {
 				g.broadcast(id, i, 5)
 			}
 			r.next(t)
-			eventually(t, g.idle, "the fan-out is done")
+			harness.Eventually(t, g.idle, "the fan-out is done")
 			leave(g, id)
-			eventually(t, func() bool { return g.undelivered(bridge.Disconnected) == 10 }, "all that waited")
+			harness.Eventually(t, func() bool { return g.undelivered(bridge.Disconnected) == 10 }, "all that waited")
 			assert.Empty(t, r.got)
 		})
 	}
@@ -281,7 +282,7 @@ func TestReportsStarveNobody(t *testing.T) {
 		a := g.post("/broadcast", obj{"sender": loud, "channels": []int{6}, "message": i, "callback_url": fmt.Sprintf("http://127.0.0.1:9/%d", i)})
 		require.Equal(t, 200, a.status, a.body)
 	}
-	eventually(t, func() bool { return g.undelivered(bridge.QueueFull) == 15 }, "five addresses are enough")
+	harness.Eventually(t, func() bool { return g.undelivered(bridge.QueueFull) == 15 }, "five addresses are enough")
 	g.broadcast(victim, "x", 5)
 	r.next(t)
 }
@@ -299,12 +300,12 @@ func TestAllCallbacksTogetherAreBounded(t *testing.T) {
 	}
 	g.broadcast(id, strings.Repeat("x", 20_000), channels...)
 	lost := func() int { return g.undelivered(bridge.QueueFull) + g.undelivered(bridge.Limit) }
-	eventually(t, func() bool { return lost() == 6 }, "four are all that there is room for")
+	harness.Eventually(t, func() bool { return lost() == 6 }, "four are all that there is room for")
 	require.Equal(t, 200, g.post("/channels/leave", obj{"sender": id, "channels": channels}).status)
-	eventually(t, func() bool { return g.undelivered(bridge.Disconnected) == 4 }, "they are gone")
+	harness.Eventually(t, func() bool { return g.undelivered(bridge.Disconnected) == 4 }, "they are gone")
 	g.join(id, r.URL, 1)
 	g.broadcast(id, strings.Repeat("x", 60_000), 1)
-	eventually(t, g.idle, "there is room again")
+	harness.Eventually(t, g.idle, "there is room again")
 	assert.Equal(t, 6, lost())
 }
 

@@ -17,6 +17,7 @@ import (
 	"watchtower/callback"
 	"watchtower/history"
 	"watchtower/http"
+	"watchtower/internal/harness"
 )
 
 // memory is a store that loses everything, or says so.
@@ -78,7 +79,7 @@ func TestListAndMembers(t *testing.T) {
 	assert.Equal(t, fmt.Sprintf(`{"count":1,"members":[{"id":%d,"name":"lamp","via":"http"}]}`, id),
 		strings.TrimSpace(g.do("GET", fmt.Sprintf("/channels/9/members?sender=%d", id), "").body))
 	f.close()
-	eventually(t, func() bool { return g.do("GET", list, "").status == 204 }, "linger=false leaves at once")
+	harness.Eventually(t, func() bool { return g.do("GET", list, "").status == 204 }, "linger=false leaves at once")
 }
 
 func TestLeaveEndsWhatItLeaves(t *testing.T) {

@@ -4,20 +4,19 @@ import (
 	"bufio"
 	"cmp"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"watchtower/auth"
 	"watchtower/bridge"
 	"watchtower/config"
+	"watchtower/internal/harness"
 )
 
 // clock is a time that stands still.
@@ -34,8 +33,7 @@ func limits(failures int, interval time.Duration) config.Limits {
 }
 
 func gate(o auth.Options) *auth.Gate {
-	log := logrus.New()
-	log.SetOutput(io.Discard)
+	log := harness.Silent()
 	return auth.NewGate(o, log)
 }
 

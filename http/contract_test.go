@@ -206,7 +206,7 @@ func TestBusFailureIs500(t *testing.T) {
 	g := start(t)
 	id, _ := g.register()
 	defer g.follow(fmt.Sprintf("channels=5&sender=%d", id)).close()
-	g.bus.fail(errors.New("the broker is on fire"))
+	g.bus.Fail(errors.New("the broker is on fire"))
 	for path, body := range map[string]obj{
 		"/broadcast": {"sender": id, "channels": []int{5}, "message": 1},
 		"/send":      {"sender": id, "channels": []int{5}, "message": 1, "receivers": []uint32{id}},

@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	nethttp "net/http"
 	"net/http/httptest"
@@ -26,6 +25,7 @@ import (
 	"watchtower/history"
 	"watchtower/http"
 	"watchtower/http/contract"
+	"watchtower/internal/harness"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -41,36 +41,11 @@ var described = func() *contract.Contract {
 
 const secretKey = "s3cret & <more>"
 
-// loopback is a bus that brings back what is put on it.
-type loopback struct {
-	hub *bridge.Hub
-
-	mu  sync.Mutex
-	err error
-}
-
-func (b *loopback) Protocol() bridge.Protocol { return http.Protocol }
-
-func (b *loopback) Publish(m *bridge.Message) error {
-	b.mu.Lock()
-	err := b.err
-	b.mu.Unlock()
-	return errors.Join(err, b.hub.Deliver(m))
-}
-
-func (b *loopback) PublishRetained(string, []byte) error { return nil }
-
-func (b *loopback) fail(err error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.err = err
-}
-
 // gateway is a server with a hub of its own.
 type gateway struct {
 	t       testing.TB
 	hub     *bridge.Hub
-	bus     *loopback
+	bus     *harness.Loopback
 	server  *http.Server
 	url     string
 	client  *nethttp.Client
@@ -99,8 +74,7 @@ func defaults() options {
 type setting func(*bridge.Options, *options)
 
 func start(t testing.TB, settings ...setting) *gateway {
-	log := logrus.New()
-	log.SetOutput(io.Discard)
+	log := harness.Silent()
 	log.SetLevel(logrus.DebugLevel)
 	ho := bridge.Options{
 		SecretKey: secretKey, Limits: config.Default().Limits, Linger: 30 * time.Second, ListedFor: time.Hour,
@@ -113,10 +87,7 @@ func start(t testing.TB, settings ...setting) *gateway {
 	for _, set := range settings {
 		set(&ho, &o)
 	}
-	hub, err := bridge.New(ho)
-	require.NoError(t, err)
-	bus := &loopback{hub: hub}
-	hub.SetBus(bus)
+	hub, bus := harness.Hub(t, http.Protocol, ho)
 	o.History.Clock = o.Clock
 	past := history.New(hub, o.History, log)
 	callbacks, err := callback.New(hub, past, o.Callbacks, log)
@@ -126,24 +97,17 @@ func start(t testing.TB, settings ...setting) *gateway {
 	if o.TLS != nil {
 		require.NoError(t, s.ListenTLS())
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 3)
-	for _, serve := range []func(context.Context) error{past.Serve, callbacks.Serve, s.Serve} {
-		go func() { done <- serve(ctx) }()
-	}
+	end := harness.Serve(t, past.Serve, callbacks.Serve, s.Serve)
 	g := &gateway{t: t, hub: hub, bus: bus, server: s, url: "http://" + s.Addr().String()}
 	unlike := func(err error) { t.Error(err) }
 	g.client = &nethttp.Client{Transport: described.Transport(&nethttp.Transport{MaxIdleConnsPerHost: 4}, unlike), Timeout: time.Minute}
 	// A stream's connection ends with it: a request that comes at once is not to take it.
 	g.streams = &nethttp.Client{Transport: described.Transport(&nethttp.Transport{}, unlike)}
 	g.stop = sync.OnceFunc(func() {
-		quiet, end := context.WithTimeout(ctx, time.Minute)
+		quiet, cancel := context.WithTimeout(context.Background(), time.Minute)
 		s.Quiesce(quiet)
-		end()
 		cancel()
-		for range cap(done) {
-			assert.NoError(t, <-done)
-		}
+		end()
 		g.client.CloseIdleConnections()
 		g.streams.CloseIdleConnections()
 	})
@@ -313,12 +277,6 @@ func (r *receiver) next(t testing.TB) posted {
 		require.FailNow(t, "no callback came")
 		return posted{}
 	}
-}
-
-// eventually waits for what has no other way of being noticed.
-func eventually(t testing.TB, f func() bool, why string) {
-	t.Helper()
-	require.Eventually(t, f, 30*time.Second, time.Millisecond, why)
 }
 
 // undelivered is dropped for callbacks.

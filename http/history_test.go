@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
+	"watchtower/internal/harness"
 )
 
 // say broadcasts on channels and returns the message's id.
@@ -246,7 +247,7 @@ func TestEveryLibraryOfEventsComesBack(t *testing.T) {
 	id, token := g.register()
 	g.follow(fmt.Sprintf("channels=5&sender=%d", id))
 	said, missed := g.say(id, "heard", 5), g.say(id, "missed", 5)
-	eventually(t, g.idle, "all is in the history")
+	harness.Eventually(t, g.idle, "all is in the history")
 	gap := `data: {"type":"gap","channel":5}`
 	comeBack := func(query string, headers ...string) string {
 		f := g.follow(fmt.Sprintf("channels=5&sender=%d%s", id, query), append(headers, "Accept", "text/event-stream")...)
@@ -300,7 +301,7 @@ func TestAStreamIsCutBeforeItsFirstMessage(t *testing.T) {
 	f, place := open()
 	f.close()
 	g.say(id, "missed", 5)
-	eventually(t, g.idle, "it is in the history")
+	harness.Eventually(t, g.idle, "it is in the history")
 	f, said := open("Last-Event-ID", place)
 	assert.Len(t, said, 26, "the message")
 	assert.Contains(t, f.line(), `"message":"missed"`)
@@ -331,7 +332,7 @@ func TestSinceAMessageOfAnotherChannel(t *testing.T) {
 	g.say(id, "before", 6)
 	at := g.say(id, "elsewhere", 5)
 	g.say(id, "after", 6)
-	eventually(t, g.idle, "all is in the history")
+	harness.Eventually(t, g.idle, "all is in the history")
 	other, _ := g.register()
 	require.Equal(t, 200, g.post("/channels/join", obj{"sender": other, "channels": []int{6}, "since": at}).status)
 	a := g.do("GET", fmt.Sprintf("/messages?sender=%d", other), "")

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
+	"watchtower/internal/harness"
 )
 
 // A stream whose client reads, but not as fast as it is spoken to, is told why it
@@ -92,7 +93,7 @@ func TestStreamsOfASenderAreBounded(t *testing.T) {
 	assert.Contains(t, metrics, `watchtower_streams{kind="ndjson"} `)
 	assert.Contains(t, metrics, `watchtower_streams{kind="websocket"} 1`)
 	first.close()
-	eventually(t, func() bool {
+	harness.Eventually(t, func() bool {
 		resp, err := g.client.Get(g.url + "/channels/join?" + query)
 		require.NoError(t, err)
 		defer resp.Body.Close()
@@ -130,7 +131,7 @@ func TestTheWayThroughTheBusIsTimed(t *testing.T) {
 	f := g.follow(fmt.Sprintf("channels=5&sender=%d", id))
 	g.say(id, "x", 5)
 	f.next()
-	eventually(t, func() bool {
+	harness.Eventually(t, func() bool {
 		return strings.Contains(g.do("GET", "/metrics", "").body, `watchtower_bus_seconds_count{protocol="http"} 1`)
 	}, "the histogram has it")
 	assert.Contains(t, g.do("GET", "/metrics", "").body, `watchtower_bus_seconds_bucket{protocol="http",le="5"} 1`)

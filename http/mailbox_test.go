@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
+	"watchtower/internal/harness"
 )
 
 // poll empties a mailbox, and returns what its messages say.
@@ -91,9 +92,9 @@ func TestAMailboxIsFilledAgain(t *testing.T) {
 	first := g.say(b, "0", 5)
 	g.say(b, "1", 5)
 	g.say(b, "2", 5)
-	eventually(t, func() bool { return len(g.poll(a, 1)) == 0 }, "the answers are lost")
+	harness.Eventually(t, func() bool { return len(g.poll(a, 1)) == 0 }, "the answers are lost")
 	g.say(b, "3", 5)
-	eventually(t, func() bool { return g.idle() }, "one waits")
+	harness.Eventually(t, func() bool { return g.idle() }, "one waits")
 	join["since"] = first
 	require.Equal(t, 200, g.post("/channels/join", join).status)
 	assert.Equal(t, []string{"1", "2", "3"}, g.poll(a, 5))
@@ -101,7 +102,7 @@ func TestAMailboxIsFilledAgain(t *testing.T) {
 	g.say(b, "4", 5)
 	join["since"] = "01J00000000000000000000000"
 	join["channels"] = []int{5, 6}
-	eventually(t, func() bool { return g.idle() }, "one waits")
+	harness.Eventually(t, func() bool { return g.idle() }, "one waits")
 	require.Equal(t, 200, g.post("/channels/join", join).status)
 	assert.Equal(t, []string{"gap 5", "gap 6", "0", "1", "2", "3", "4"}, g.poll(a, 5))
 }
@@ -117,7 +118,7 @@ func TestAMailboxKeepsTheOrderWhenItIsFilled(t *testing.T) {
 	g.say(a, "2 mine", 5)
 	g.say(b, "3", 6)
 	g.say(b, "4", 5)
-	eventually(t, g.idle, "they are handed out")
+	harness.Eventually(t, g.idle, "they are handed out")
 	require.Equal(t, 200, g.post("/channels/join", obj{"sender": a, "channels": []int{5, 6}, "since": "all"}).status)
 	assert.Equal(t, []string{"1", "2 mine", "3", "4"}, g.poll(a, 5))
 }
@@ -157,7 +158,7 @@ func TestAMailboxChangesItsEcho(t *testing.T) {
 		if echo == false {
 			want = want[1:]
 		}
-		eventually(t, func() bool { return g.idle() }, "it was handed out")
+		harness.Eventually(t, func() bool { return g.idle() }, "it was handed out")
 		assert.Equal(t, want, g.poll(a, 5), "echo: %v", echo)
 	}
 }
@@ -169,7 +170,7 @@ func TestAFullMailboxSaysWhatItLost(t *testing.T) {
 	for i := range 5 {
 		g.say(id, i, 5)
 	}
-	eventually(t, func() bool { return g.dropped(bridge.QueueFull) == 2 }, "the oldest are dropped")
+	harness.Eventually(t, func() bool { return g.dropped(bridge.QueueFull) == 2 }, "the oldest are dropped")
 	assert.Equal(t, []string{"gap 5", "2", "3", "4"}, g.poll(id, 0))
 	g.say(id, "next", 5)
 	assert.Equal(t, []string{"next"}, g.poll(id, 5))
@@ -181,7 +182,7 @@ func TestWaitingEndsWithTheGateway(t *testing.T) {
 	require.Equal(t, 200, g.post("/channels/join", obj{"sender": id, "channels": []int{5}}).status)
 	done := make(chan answer, 1)
 	go func() { done <- g.do("GET", fmt.Sprintf("/messages?sender=%d&wait=300", id), "") }()
-	eventually(t, func() bool { return g.server.Readers() == 1 }, "it waits")
+	harness.Eventually(t, func() bool { return g.server.Readers() == 1 }, "it waits")
 	began := time.Now()
 	g.stop()
 	assert.Less(t, time.Since(began), 5*time.Second)
@@ -200,10 +201,10 @@ func TestAClientThatGoesTakesNothing(t *testing.T) {
 		_, err := g.client.Do(req)
 		done <- err
 	}()
-	eventually(t, func() bool { return g.server.Readers() == 1 }, "it waits")
+	harness.Eventually(t, func() bool { return g.server.Readers() == 1 }, "it waits")
 	goes()
 	require.Error(t, <-done)
-	eventually(t, func() bool { return g.server.Readers() == 0 }, "it is gone")
+	harness.Eventually(t, func() bool { return g.server.Readers() == 0 }, "it is gone")
 	g.say(id, "kept", 5)
 	assert.Equal(t, []string{"kept"}, g.poll(id, 5))
 }

@@ -13,6 +13,7 @@ import (
 
 	"watchtower/bridge"
 	"watchtower/callback"
+	"watchtower/internal/harness"
 )
 
 // Every delivery is accepted by the official library, and nothing else is.
@@ -84,7 +85,7 @@ func TestAReceiverThatIsGone(t *testing.T) {
 	require.Equal(t, 200, a.status)
 	g.say(id, "x", 5)
 	gone.next(t)
-	eventually(t, func() bool { n, _ := g.hub.Directory().Counts(); return n[callback.Protocol] == 0 }, "it has left all channels")
+	harness.Eventually(t, func() bool { n, _ := g.hub.Directory().Counts(); return n[callback.Protocol] == 0 }, "it has left all channels")
 	assert.Equal(t, 1, g.undelivered(bridge.Failed))
 	list := g.callbacks(id, "")
 	require.Len(t, list, 1)

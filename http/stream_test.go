@@ -16,6 +16,7 @@ import (
 
 	"watchtower/bridge"
 	"watchtower/http"
+	"watchtower/internal/harness"
 )
 
 func TestStreamHeadersAndHeartbeat(t *testing.T) {
@@ -111,7 +112,7 @@ func TestStreamsThatComeAndGoLeaveNothing(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	eventually(t, func() bool {
+	harness.Eventually(t, func() bool {
 		g.client.CloseIdleConnections()
 		n, _ := g.hub.Directory().Counts()
 		return n[http.Protocol] <= 1+11 && descriptors(t) <= before+5

@@ -15,6 +15,7 @@ import (
 
 	"watchtower/bridge"
 	"watchtower/http"
+	"watchtower/internal/harness"
 )
 
 // live is a WebSocket.
@@ -129,7 +130,7 @@ func TestTheEndOfAWebSocket(t *testing.T) {
 	<-pinged
 	assert.Equal(t, "hey", <-ponged)
 	l.Close()
-	eventually(t, func() bool { n, _ := g.hub.Directory().Counts(); return n[http.Protocol] == 0 }, "it has left")
+	harness.Eventually(t, func() bool { n, _ := g.hub.Directory().Counts(); return n[http.Protocol] == 0 }, "it has left")
 
 	l = g.live(query)
 	require.NoError(t, l.WriteMessage(websocket.BinaryMessage, []byte("x")))
@@ -166,7 +167,7 @@ func TestConnectsLeaveNothingBehind(t *testing.T) {
 	query := fmt.Sprintf("channels=5&sender=%d&linger=false", id)
 	g.live(query).Close()
 	g.follow(query).close()
-	eventually(t, func() bool { n, _ := g.hub.Directory().Counts(); return n[http.Protocol] == 0 }, "they have left")
+	harness.Eventually(t, func() bool { n, _ := g.hub.Directory().Counts(); return n[http.Protocol] == 0 }, "they have left")
 	g.client.CloseIdleConnections()
 	before := runtime.NumGoroutine()
 	for i := range 1000 {
@@ -183,7 +184,7 @@ func TestConnectsLeaveNothingBehind(t *testing.T) {
 		}
 	}
 	g.client.CloseIdleConnections()
-	eventually(t, func() bool {
+	harness.Eventually(t, func() bool {
 		n, _ := g.hub.Directory().Counts()
 		return n[http.Protocol] == 0 && runtime.NumGoroutine() <= before+5
 	}, "goroutines stay")

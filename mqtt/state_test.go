@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,11 +11,11 @@ import (
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
-	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	senderstore "watchtower/bridge/store"
+	"watchtower/internal/harness"
 	"watchtower/mqtt"
 	"watchtower/mqtt/store"
 )
@@ -40,8 +39,7 @@ func newDisk(t testing.TB, change func(*mqtt.Options)) *disk {
 
 func (d *disk) start() {
 	d.t.Helper()
-	log := logrus.New()
-	log.SetOutput(io.Discard)
+	log := harness.Silent()
 	senders, err := senderstore.Open(filepath.Join(d.dir, "watchtower.db"), log)
 	require.NoError(d.t, err)
 	d.state, err = store.Open(filepath.Join(d.dir, "broker.db"), log)

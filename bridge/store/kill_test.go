@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
+	"watchtower/internal/harness"
 )
 
 // childVariable makes the test binary a process that writes to the store of
@@ -25,7 +26,7 @@ const childWriters = 8
 // child saves and deletes without end, and prints what was acknowledged:
 // "s <id> <number>" for a record, "d <id>" for a deletion.
 func child(path string) {
-	s, err := Open(path, silent())
+	s, err := Open(path, harness.Silent())
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)

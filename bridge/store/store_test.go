@@ -3,7 +3,6 @@ package store
 import (
 	"encoding/binary"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,13 +11,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.etcd.io/bbolt"
 	"go.uber.org/goleak"
 
 	"watchtower/bridge"
+	"watchtower/internal/harness"
 )
 
 func TestMain(m *testing.M) {
@@ -31,15 +30,9 @@ func TestMain(m *testing.M) {
 
 var _ bridge.Store = (*Store)(nil)
 
-func silent() *logrus.Logger {
-	log := logrus.New()
-	log.SetOutput(io.Discard)
-	return log
-}
-
 func open(t testing.TB, path string) *Store {
 	t.Helper()
-	s, err := Open(path, silent())
+	s, err := Open(path, harness.Silent())
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, s.Close()) })
 	return s
@@ -253,20 +246,20 @@ func TestLocked(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "w.db")
 	open(t, path)
 	began := time.Now()
-	_, err := Open(path, silent())
+	_, err := Open(path, harness.Silent())
 	require.ErrorContains(t, err, "another gateway uses this data directory")
 	assert.Less(t, time.Since(began), time.Second)
 }
 
 func TestNoDirectory(t *testing.T) {
-	_, err := Open(filepath.Join(t.TempDir(), "none", "w.db"), silent())
+	_, err := Open(filepath.Join(t.TempDir(), "none", "w.db"), harness.Silent())
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
 func TestNotADatabase(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "w.db")
 	require.NoError(t, os.WriteFile(path, []byte(fmt.Sprintf("%10000d", 1)), 0o600))
-	_, err := Open(path, silent())
+	_, err := Open(path, harness.Silent())
 	require.ErrorContains(t, err, path)
 }
 
@@ -329,7 +322,7 @@ func benchmarkFile(b *testing.B, n int) string {
 func BenchmarkLoad(b *testing.B) {
 	path := benchmarkFile(b, 10_000)
 	for b.Loop() {
-		s, err := Open(path, silent())
+		s, err := Open(path, harness.Silent())
 		require.NoError(b, err)
 		records, err := s.Load()
 		require.NoError(b, err)

@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
@@ -22,6 +21,7 @@ import (
 	"watchtower/config"
 	"watchtower/history"
 	"watchtower/http"
+	"watchtower/internal/harness"
 )
 
 const secretKey = "correct horse"
@@ -35,8 +35,7 @@ func (b bus) PublishRetained(string, []byte) error { return nil }
 
 // start serves an API with a sender that hears channel 5 on a stream.
 func start(f *testing.F) (api nethttp.Handler, sender uint32) {
-	log := logrus.New()
-	log.SetOutput(io.Discard)
+	log := harness.Silent()
 	hub, err := bridge.New(bridge.Options{
 		SecretKey: secretKey, Limits: config.Default().Limits, Linger: 30 * time.Second, ListedFor: time.Hour,
 		Senders: config.Default().Senders, Tree: bridge.NewTree("watchtower", "test"), Log: log,

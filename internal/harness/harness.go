@@ -21,11 +21,10 @@ import (
 // Patience is how long a test waits for what has to happen, on a machine that is busy.
 const Patience = 30 * time.Second
 
-// Silent is a log that nobody reads. Its lines are made nevertheless.
+// Silent is a log that nobody reads.
 func Silent() *logrus.Logger {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	log.SetLevel(logrus.DebugLevel)
 	return log
 }
 

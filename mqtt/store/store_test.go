@@ -3,7 +3,6 @@ package store
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -13,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"watchtower/internal/harness"
 	"watchtower/mqtt"
 )
 
@@ -21,8 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 var _ mqtt.Store = (*Store)(nil)
 
 func silent() *logrus.Logger {
-	log := logrus.New()
-	log.SetOutput(io.Discard)
+	log := harness.Silent()
 	return log
 }
 

@@ -1,31 +1,22 @@
 package basic_test
 
 import (
-	"io"
 	"net/netip"
 	"testing"
 	"time"
 
-	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
 	"watchtower/bridge"
 	"watchtower/config"
+	"watchtower/internal/harness"
 	"watchtower/wire"
 	"watchtower/wire/basic"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// loopback is a bus that hands everything straight back.
-type loopback struct{ hub *bridge.Hub }
-
-func (l loopback) Publish(m *bridge.Message) error { return l.hub.Deliver(m) }
-func (l loopback) Protocol() bridge.Protocol       { return viaUDP }
-
-func (l loopback) PublishRetained(topic string, _ []byte) error { return nil }
 
 // bench is a hub with links that nobody serves, and a clock.
 type bench struct {
@@ -38,14 +29,8 @@ type bench struct {
 
 func newBench(t *testing.T, opts bridge.Options) *bench {
 	b := &bench{T: t, now: time.Unix(1e9, 0)}
-	opts.Limits, opts.Senders = config.Default().Limits, config.Default().Senders
-	opts.Log = logrus.New()
-	opts.Log.SetOutput(io.Discard)
 	opts.Now = func() time.Time { return b.now }
-	var err error
-	b.hub, err = bridge.New(opts)
-	require.NoError(t, err)
-	b.hub.SetBus(loopback{b.hub})
+	b.hub, _ = harness.Hub(t, viaUDP, opts)
 	b.link = map[bridge.Protocol]*bridge.Link{
 		viaUDP: b.hub.AddLink(viaUDP, 1024, 0),
 		viaTCP: b.hub.AddLink(viaTCP, 1024, 0),

@@ -2,17 +2,16 @@ package session_test
 
 import (
 	"encoding/binary"
-	"io"
 	"net/netip"
 	"testing"
 	"time"
 
-	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
 	"watchtower/bridge"
 	"watchtower/config"
+	"watchtower/internal/harness"
 	"watchtower/wire"
 	"watchtower/wire/basic"
 	"watchtower/wire/frame"
@@ -20,14 +19,6 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// loopback is a bus that hands everything straight back.
-type loopback struct{ hub *bridge.Hub }
-
-func (l loopback) Protocol() bridge.Protocol { return viaUDP }
-
-func (l loopback) Publish(m *bridge.Message) error      { return l.hub.Deliver(m) }
-func (l loopback) PublishRetained(string, []byte) error { return nil }
 
 var psk = frame.DeviceKey("")
 
@@ -58,12 +49,6 @@ func joins(channels int) config.Limits {
 // newBench returns a table and its hub. Change may be nil.
 func newBench(t testing.TB, change func(*session.Options), hub bridge.Options) *bench {
 	b := &bench{TB: t, now: time.Unix(1e9, 0)}
-	if hub.Limits == (config.Limits{}) {
-		hub.Limits = config.Default().Limits
-	}
-	hub.Senders = config.Default().Senders
-	hub.Log = logrus.New()
-	hub.Log.SetOutput(io.Discard)
 	opts := options()
 	if change != nil {
 		change(&opts)
@@ -72,10 +57,7 @@ func newBench(t testing.TB, change func(*session.Options), hub bridge.Options) *
 	opts.Via = viaUDP
 	opts.Wake = func() { b.wakes++ }
 	hub.Now = opts.Now
-	var err error
-	b.hub, err = bridge.New(hub)
-	require.NoError(t, err)
-	b.hub.SetBus(loopback{b.hub})
+	b.hub, _ = harness.Hub(t, viaUDP, hub)
 	b.link = b.hub.AddLink(viaUDP, 1024, 0)
 	b.table = session.NewTable(b.hub, func() frame.Key { return psk }, opts)
 	return b

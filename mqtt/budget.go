@@ -41,8 +41,8 @@ type wills struct {
 const willBytes = 512
 
 // charge counts a will. It reports false if there is no room for it.
-func (w *wills) charge(will *publication) bool {
-	size := int64(willBytes + len(will.topic) + len(will.payload) + will.extras.weight())
+func (w *wills) charge(will *message) bool {
+	size := int64(willBytes + will.weight())
 	if w.held.Add(size) > w.limit {
 		w.held.Add(-size)
 		return false

@@ -58,7 +58,7 @@ type conn struct {
 	inbox        *inbox // of its reader; nil: nothing was held yet
 	aliases      map[uint16]string
 	aliasBytes   int // of their topics
-	will         *publication
+	will         *message
 	willDelay    time.Duration
 	willQuiet    bool      // it said goodbye: no will
 	tookOver     time.Time // when it took its session over from another connection, if it did

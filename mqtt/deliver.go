@@ -129,7 +129,7 @@ func (g *group) offer(m *message, patient bool) (*target, verdict) {
 // acknowledge, to others that have those (MQTT 5, 4.8.2).
 func (b *Broker) passOn(s *session, shared []string) {
 	for _, m := range s.orphans {
-		again := &message{topic: m.topic, payload: m.payload, extras: m.extras, expires: m.expires, qos: m.qos, retain: m.retain, channel: m.channel}
+		again := m.again()
 		if m.channel != nil {
 			again.topic = string(b.tree.AppendTopic(nil, m.channel)) // it may have had the short one
 		}

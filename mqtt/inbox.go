@@ -26,10 +26,11 @@ type inbox struct {
 
 // item is one packet that waits.
 type item struct {
-	p  publication     // with id, if it is a publish
-	id uint16          // of that
-	pk *packets.Packet // any other; nil: none
-	a  answer          // only this is to be said, if its kind is not 0
+	m   *message        // of a publish; nil: it is none
+	id  uint16          // of that
+	dup bool            // that may have come before
+	pk  *packets.Packet // any other; nil: none
+	a   answer          // only this is to be said, if its kind is not 0
 }
 
 // answer is what a publish is answered with, once those have room whom it owes that.
@@ -44,14 +45,22 @@ type answer struct {
 const itemBytes = 256
 
 func (it *item) bytes() int {
-	n := itemBytes + len(it.p.topic) + len(it.p.payload) + it.p.extras.weight()
+	n := itemBytes
+	if it.m != nil {
+		n += it.m.weight()
+	}
 	if it.pk != nil {
 		n += it.pk.FixedHeader.Remaining
 	}
 	return n
 }
 
-func (it *item) under() int { return int(min(it.p.qos, 1)) }
+func (it *item) under() int {
+	if it.m == nil {
+		return 0
+	}
+	return int(min(it.m.qos, 1))
+}
 
 // next takes the oldest item; false: there is none, and the inbox runs no more.
 func (in *inbox) next(all *budget) (it item, more bool) {

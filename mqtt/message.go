@@ -7,19 +7,8 @@ import (
 	"watchtower/bridge"
 )
 
-// publication is what a client asks to be published.
-type publication struct {
-	topic    string
-	payload  []byte
-	qos      byte
-	retain   bool
-	again    bool // DUP: it may have come before
-	extras   *extras
-	lifetime uint32 // message expiry interval in seconds; 0: none
-}
-
-// message is one publish on its way to many sessions, which share it and its
-// encodings. Nobody changes it once it is delivered.
+// message is one publish, from the client that sent it to many sessions, which share it
+// and its encodings. Nobody changes it once it is delivered.
 type message struct {
 	// What is read for each receiver comes first, within 96 bytes.
 	topic     string
@@ -29,8 +18,9 @@ type message struct {
 	encodings [4]atomic.Pointer[encoding] // by version, and QoS 0 or more
 	many      bool                        // it goes to more than one: encodings are kept
 	qos       byte
-	retain    bool // as published
-	own       bool // it is the gateway's
+	retain    bool   // as published
+	own       bool   // it is the gateway's
+	lifetime  uint32 // seconds from when it is admitted; 0: for ever
 
 	origin  *session        // nil: the gateway
 	channel *bridge.Message // nil: not on a channel
@@ -39,14 +29,21 @@ type message struct {
 	short   *message        // see inShort
 }
 
+// again is a message with the same content, which is not delivered yet.
+func (m *message) again() *message {
+	return &message{
+		topic: m.topic, payload: m.payload, extras: m.extras, expires: m.expires,
+		qos: m.qos, retain: m.retain, lifetime: m.lifetime, channel: m.channel,
+	}
+}
+
 // inShort is the message on the topic that one speaks on, which does not name the
 // sender: for those who subscribed to that. The publisher's goroutine alone asks.
 func (m *message) inShort() *message {
 	if m.short == nil {
-		m.short = &message{
-			topic: bridge.ShortTopic(m.topic, m.channel.Type), payload: m.payload, extras: m.extras, expires: m.expires,
-			many: m.many, qos: m.qos, origin: m.origin, channel: m.channel,
-		}
+		m.short = m.again()
+		m.short.topic = bridge.ShortTopic(m.topic, m.channel.Type)
+		m.short.many, m.short.origin = m.many, m.origin
 	}
 	return m.short
 }

@@ -157,16 +157,16 @@ func (c *conn) publish(pk *packets.Packet) error {
 		}
 	}
 	c.spoke = true
-	p := publication{topic: topic, payload: pk.Payload, qos: pk.FixedHeader.Qos, retain: pk.FixedHeader.Retain, again: pk.FixedHeader.Dup}
+	m := &message{topic: topic, payload: pk.Payload, qos: pk.FixedHeader.Qos, retain: pk.FixedHeader.Retain}
 	if c.version == version5 {
-		p.extras, p.lifetime = carried(&pk.Properties), pk.Properties.MessageExpiryInterval
+		m.extras, m.lifetime = carried(&pk.Properties), pk.Properties.MessageExpiryInterval
 	}
 	if c.inbox != nil {
-		if waits, err := c.queueBehind(item{p: p, id: pk.PacketID}); waits || err != nil {
+		if waits, err := c.queueBehind(item{m: m, id: pk.PacketID, dup: pk.FixedHeader.Dup}); waits || err != nil {
 			return err
 		}
 	}
-	a, err := c.carry(&p, pk.PacketID)
+	a, err := c.carry(m, pk.PacketID, pk.FixedHeader.Dup)
 	switch {
 	case err != nil:
 		return err
@@ -211,25 +211,25 @@ func (c *conn) queueBehind(it item) (waits bool, _ error) {
 
 // carry publishes what a client asks to be published, and returns how that is to be
 // answered.
-func (c *conn) carry(p *publication, id uint16) (a answer, err error) {
-	switch p.qos {
+func (c *conn) carry(m *message, id uint16, dup bool) (a answer, err error) {
+	switch m.qos {
 	case 0:
-		_ = c.broker.publish(c.session, *p, nil)
+		_ = c.broker.publish(c.session, m, nil)
 		return a, nil
 	case 1:
 		a = answer{kind: packets.Puback, id: id}
-		a.refusal = c.broker.publish(c.session, *p, &a.owe)
+		a.refusal = c.broker.publish(c.session, m, &a.owe)
 		return a, nil
 	}
 	a = answer{kind: packets.Pubrec, id: id}
 	fresh, err := c.receive(id)
 	switch {
-	case err != nil, !fresh && p.again:
+	case err != nil, !fresh && dup:
 		return a, err
 	case !fresh:
 		c.reuses()
 	}
-	a.refusal = c.broker.publish(c.session, *p, &a.owe)
+	a.refusal = c.broker.publish(c.session, m, &a.owe)
 	c.session.delivered()
 	if c.version == version5 && a.refusal != nil && reasonOf(a.refusal).Code >= packets.ErrUnspecifiedError.Code {
 		c.session.release(id) // an error ends the handshake (MQTT 5, 4.3.3)
@@ -282,7 +282,7 @@ func (c *conn) attempt(it *item) (a answer, err error) {
 	case it.pk != nil:
 		return a, c.inOrder(it.pk)
 	}
-	return c.carry(&it.p, it.id)
+	return c.carry(it.m, it.id, it.dup)
 }
 
 // caughtUp waits until nothing that the client sent waits any more.

@@ -9,32 +9,32 @@ import (
 	"watchtower/bridge"
 )
 
-// admit makes the message of a client's publish, ready to be delivered, or says
-// why it is refused. What is under the gateway's base is bridge's to admit;
-// everything else is the clients' own.
-func (b *Broker) admit(s *session, p publication) (*message, error) {
-	m := &message{topic: p.topic, payload: p.payload, qos: p.qos, retain: p.retain, extras: p.extras, origin: s}
-	if p.lifetime > 0 {
-		m.expires = b.now().UnixMilli() + int64(p.lifetime)*1000
+// admit makes a client's message ready to be delivered, or says why it is refused.
+// What is under the gateway's base is bridge's to admit; everything else is the
+// clients' own.
+func (b *Broker) admit(s *session, m *message) error {
+	m.origin = s
+	if m.lifetime > 0 {
+		m.expires = b.now().UnixMilli() + int64(m.lifetime)*1000
 	}
-	onChannel, address, err := b.mayPublish(p.topic, s.sender(), s.access.Load())
+	onChannel, address, err := b.mayPublish(m.topic, s.sender(), s.access.Load())
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if onChannel {
-		content := bridge.Content{Data: p.payload, Hint: p.extras.hint()}
+		content := bridge.Content{Data: m.payload, Hint: m.extras.hint()}
 		cm, err := b.hub.Admit(s.sender(), address, content)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if p.lifetime > 0 {
-			cm.Expires = cm.Time.Add(time.Duration(p.lifetime) * time.Second)
+		if m.lifetime > 0 {
+			cm.Expires = cm.Time.Add(time.Duration(m.lifetime) * time.Second)
 		}
 		m.channel, m.retain, m.topic = cm, false, "" // the route has the whole topic
-		return m, nil
+		return nil
 	}
 	b.hub.Counters().In(Protocol, 1)
-	return m, nil
+	return nil
 }
 
 // mayPublish finds out what a topic means, and whether somebody may publish to
@@ -75,17 +75,15 @@ func (b *Broker) mayPublish(topic string, s *bridge.Sender, may *access) (onChan
 }
 
 // publish admits a client's publish and delivers it.
-func (b *Broker) publish(s *session, p publication, owe *[]*session) error {
-	m, err := b.admit(s, p)
+func (b *Broker) publish(s *session, m *message, owe *[]*session) error {
+	err := b.admit(s, m)
+	if err == nil {
+		err = b.deliverAdmitted(m, owe)
+	}
 	if err != nil {
-		b.refuse(s, p.topic, err)
-		return err
+		b.refuse(s, m.topic, err)
 	}
-	if err := b.deliverAdmitted(m, owe); err != nil {
-		b.refuse(s, p.topic, err)
-		return err
-	}
-	return nil
+	return err
 }
 
 // deliverAdmitted keeps a message that is to be retained, and delivers it; neither, if it

@@ -60,7 +60,8 @@ func (r *retained) size() int { return r.bytes + r.tree.bytes }
 // removes it. What would go over a limit is refused.
 func (r *retained) set(m *message, from source) error {
 	// What is kept does not keep its publisher's session, nor encodings.
-	m = &message{topic: m.topic, payload: m.payload, qos: m.qos, retain: true, extras: m.extras, expires: m.expires, own: from == own || from == kept}
+	m = m.again()
+	m.retain, m.own = true, from == own || from == kept
 	m.shelve()
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -84,7 +84,7 @@ type session struct {
 	// Guarded by sessions.mu:
 	expiry time.Duration // how long it outlives its connection
 	until  time.Time     // when it ends, while it is away
-	will   *publication  // waits for willAt, while it is away
+	will   *message      // waits for willAt, while it is away
 	willAt time.Time
 	graced *grace // not nil: the gateway ended before its client did
 }

@@ -43,7 +43,7 @@ func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool
 	delete(ss.away, s)
 	s.will, s.willAt = nil, time.Time{} // a delayed will is off once the client is back (MQTT-3.1.3-9)
 	c.session = s
-	var will *publication
+	var will *message
 	if ended != nil {
 		will, ended.will = ended.will, nil
 	}
@@ -229,7 +229,7 @@ func (b *Broker) sweep(ctx context.Context) {
 		b.retained.expire(now)
 		type due struct {
 			s    *session
-			will *publication
+			will *message
 		}
 		var wills []due
 		var ended []*session

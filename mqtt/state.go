@@ -156,12 +156,11 @@ type willRecord struct {
 	At       int64  `json:"at,omitempty"`       // Unix seconds, of one that was not
 }
 
-func newWillRecord(w *publication, delay time.Duration, at time.Time) *willRecord {
+func newWillRecord(w *message, delay time.Duration, at time.Time) *willRecord {
 	if w == nil {
 		return nil
 	}
-	m := message{topic: w.topic, payload: w.payload, retain: w.retain, extras: w.extras}
-	b, err := encodeMessage(&m)
+	b, err := encodeMessage(w)
 	if err != nil {
 		return nil // it came off the wire: it can be put on it
 	}
@@ -172,12 +171,13 @@ func newWillRecord(w *publication, delay time.Duration, at time.Time) *willRecor
 	return r
 }
 
-func (r *willRecord) will() (*publication, error) {
+func (r *willRecord) will() (*message, error) {
 	m, err := decodeMessage(r.Message)
 	if err != nil {
 		return nil, err
 	}
-	return &publication{topic: m.topic, payload: m.payload, qos: r.QoS, retain: m.retain, extras: m.extras, lifetime: r.Lifetime}, nil
+	m.qos, m.lifetime = r.QoS, r.Lifetime
+	return m, nil
 }
 
 func decodeSession(b []byte) (sessionRecord, error) {

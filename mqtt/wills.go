@@ -32,7 +32,7 @@ func (c *conn) takeWill(pk *packets.Packet, who identity) packets.Code {
 	case err != nil, onChannel && address.Sender != 0 && address.Sender != sender.ID():
 		return packets.ErrNotAuthorized
 	}
-	will := &publication{topic: topic, payload: pk.Connect.WillPayload, qos: pk.Connect.WillQos, retain: pk.Connect.WillRetain}
+	will := &message{topic: topic, payload: pk.Connect.WillPayload, qos: pk.Connect.WillQos, retain: pk.Connect.WillRetain}
 	if c.version == version5 {
 		p := &pk.Connect.WillProperties
 		will.extras, will.lifetime = carried(p), p.MessageExpiryInterval
@@ -54,16 +54,16 @@ func (c *conn) chargeWill() packets.Code {
 
 // sendWill publishes a will as if its client had, but waits for nobody: there
 // is no client to hold back.
-func (b *Broker) sendWill(s *session, will *publication) {
-	m, err := b.admit(s, *will)
+func (b *Broker) sendWill(s *session, will *message) {
+	m := will.again()
+	err := b.admit(s, m)
+	if err == nil {
+		if m.channel != nil {
+			m.channel.Wait = false
+		}
+		err = b.deliverAdmitted(m, nil)
+	}
 	if err != nil {
-		b.refuse(s, will.topic, err)
-		return
-	}
-	if m.channel != nil {
-		m.channel.Wait = false
-	}
-	if err := b.deliverAdmitted(m, nil); err != nil {
 		b.refuse(s, will.topic, err)
 	}
 }

@@ -2,6 +2,7 @@ package callback
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -182,3 +183,18 @@ func (c *Service) Replay(s *bridge.Sender, url string, ids []string) (int, error
 	c.changedLocked(e)
 	return n, nil
 }
+
+// Allow puts another list of hosts, addresses and CIDRs in force that callbacks may
+// reach besides (Options.Allow). An error says what is wrong with it; then nothing
+// changes.
+func (c *Service) Allow(entries []string) error {
+	allowed, err := newAllowList(entries)
+	if err != nil {
+		return err
+	}
+	c.policy.allowed.Store(allowed)
+	return nil
+}
+
+// CheckURL reports why a URL is refused for deliveries, if it is.
+func (c *Service) CheckURL(ctx context.Context, url string) error { return c.policy.checkURL(ctx, url) }

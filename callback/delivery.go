@@ -1,6 +1,7 @@
 package callback
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -227,4 +228,86 @@ func (c *Service) logFailure(d *delivery, tries int, err error) {
 	c.log.WithFields(logrus.Fields{
 		"sender": d.to.key.sender.ID(), "attempt": tries + 1, "refused": refusedByPolicy(err), "why": describe(err),
 	}).Debug("callback failed")
+}
+
+// goOnLocked begins what has its turn, and looks again in a while if somebody has
+// to wait for it.
+func (c *Service) goOnLocked() {
+	for e := c.turns.next(); e != nil; e = c.turns.next() {
+		if c.overLocked(e) {
+			c.nextLocked(e)
+			continue
+		}
+		c.beginLocked(e)
+	}
+	if len(c.turns.ready.members) > 0 && c.turns.timer == nil && c.ctx.Err() == nil {
+		c.turns.timer = time.AfterFunc(cutEvery, c.makeRoom)
+	}
+}
+
+func (c *Service) makeRoom() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.turns.timer = nil
+	c.turns.makeRoom(time.Now())
+	c.goOnLocked()
+}
+
+// overLocked drops the delivery at hand if nobody is to have it any more.
+func (c *Service) overLocked(e *endpoint) bool {
+	d := e.current
+	switch {
+	case d.to.hasEnded():
+		c.drop(bridge.Disconnected, 1)
+	case d.expired(c.now()):
+		c.count(tooLate, 1)
+		c.drop(bridge.Expired, 1)
+	default:
+		return false
+	}
+	c.doneLocked(e)
+	return true
+}
+
+// beginLocked makes an attempt in a goroutine.
+func (c *Service) beginLocked(e *endpoint) {
+	a := &attempt{e: e, d: e.current, secrets: c.secretsLocked(e), began: time.Now()}
+	a.ctx, a.cancel = context.WithCancel(c.ctx)
+	e.phase, e.attempt = posting, a
+	c.turns.begin(a)
+	c.workers.Go(func() {
+		err := c.poster.post(a.ctx, a.d, a.secrets)
+		a.cancel()
+		c.ended(a, err)
+	})
+}
+
+// settleLocked notes that nothing is delivered any more.
+func (c *Service) settleLocked() {
+	select {
+	case <-c.settled:
+	default:
+		if c.closed && c.busy == 0 {
+			close(c.settled)
+		}
+	}
+}
+
+// secretsLocked are those to sign with: the one in force, and for a while each that
+// was before it. Of what is no callback nobody was told one.
+func (c *Service) secretsLocked(e *endpoint) [][]byte {
+	if !e.listed {
+		return nil
+	}
+	all := [][]byte{c.signer.secret(e.key, e.state.Secret)}
+	n, now := e.state.Secret, c.now()
+	if n > 0 && now.Sub(e.state.Rotated) < c.opts.RotationOverlap {
+		all = append(all, c.signer.secret(e.key, n-1))
+	}
+	for i, at := range e.state.Earlier {
+		if at != 0 && n > uint32(i)+1 && now.Sub(time.Unix(at, 0)) < c.opts.RotationOverlap {
+			all = append(all, c.signer.secret(e.key, n-2-uint32(i)))
+		}
+	}
+	return all
 }

@@ -1,6 +1,7 @@
 package callback
 
 import (
+	"context"
 	"slices"
 	"time"
 
@@ -204,4 +205,69 @@ func (e *endpoint) status() string {
 		return "failing"
 	}
 	return "ok"
+}
+
+// urgency is how soon an endpoint's turn comes, among equals.
+type urgency int
+
+const (
+	proven urgency = iota // something new, to a receiver that took the last
+	first                 // something new, to one of which nothing is known, or nothing good
+	again                 // something that was tried
+	numUrgencies
+)
+
+func (e *endpoint) urgency() urgency {
+	switch {
+	case e.tries > 0 || e.wasCut:
+		return again
+	case e.takes():
+		return proven
+	}
+	return first
+}
+
+// takes reports whether its receiver took the last that it was given.
+func (e *endpoint) takes() bool { return !e.lastTaken.IsZero() && e.state.FailingSince.IsZero() }
+
+// attempt is one POST in progress.
+type attempt struct {
+	e       *endpoint
+	d       *delivery
+	secrets [][]byte
+	began   time.Time
+	ctx     context.Context
+	cancel  context.CancelFunc
+	cut     bool // it was told to end, to make room
+}
+
+// cutShort tells an attempt to end.
+func (a *attempt) cutShort() {
+	if !a.cut {
+		a.cut = true
+		a.e.share.cut++
+		a.cancel()
+	}
+}
+
+// mostEarlier is how many secrets sign besides the one in force and the last.
+const mostEarlier = 8
+
+// earlier are the Unix times of the rotations before the last, the newest first; 0:
+// there was none. An array, so that states can be compared.
+type earlier [mostEarlier]int64
+
+// rotate takes a new secret into force. It reports false if too many would sign.
+func (s *endpointState) rotate(now time.Time, overlap time.Duration) bool {
+	if oldest := s.Earlier[mostEarlier-1]; oldest != 0 && now.Sub(time.Unix(oldest, 0)) < overlap {
+		return false
+	}
+	copy(s.Earlier[1:], s.Earlier[:])
+	s.Earlier[0] = 0
+	if !s.Rotated.IsZero() {
+		s.Earlier[0] = s.Rotated.Unix() + 1 // never too early
+	}
+	s.Secret++
+	s.Rotated = now.Round(0)
+	return true
 }

@@ -1,174 +1,8 @@
 package callback
 
 import (
-	"context"
-	"fmt"
-	"maps"
-	"slices"
-	"time"
-
-	"github.com/oklog/ulid/v2"
-	"github.com/sirupsen/logrus"
-
 	"watchtower/bridge"
-	"watchtower/bridge/line"
-	"watchtower/history"
 )
-
-// Join is a wish: that a URL is the callback of a sender on channels.
-type Join struct {
-	Sender   *bridge.Sender
-	Channels []bridge.Channel // ascending, each once
-	URL      string
-	NoEcho   bool           // the sender's own broadcasts are not for it
-	Since    *history.Since // nil: only what comes from now on
-}
-
-// Join makes a URL the callback of channels, and gives it what was missed. It returns
-// its secret once the membership is on disk, and whether it is told to somebody who
-// proves nothing: the sender had no callback with this URL before.
-func (c *Service) Join(ctx context.Context, j Join) (secret string, fresh bool, err error) {
-	if err := c.CheckURL(ctx, j.URL); err != nil {
-		return "", false, err
-	}
-	if err := c.room(j.Sender, j.URL); err != nil {
-		return "", false, err
-	}
-	fresh = !c.known(j.Sender, j.URL)
-	attach := func(ch bridge.Channel) *bridge.Attachment {
-		a := c.attachment(j.Sender, ch, j.URL, j.NoEcho)
-		a.Replays = j.Since != nil
-		return a
-	}
-	var wait func() error
-	err = c.past.Join(func(now history.Moment) (err error) {
-		wait, err = c.hub.Kept().Join(j.Sender, j.Channels, j.URL, j.NoEcho, j.Since != nil, attach)
-		if err == nil && j.Since != nil {
-			c.catchUp(endpointKey{j.Sender, j.URL}, now.Missed(*j.Since, j.Channels, j.Sender, j.NoEcho))
-		}
-		return err
-	})
-	if err == nil {
-		err = wait()
-	}
-	if err != nil {
-		return "", false, err
-	}
-	return c.secret(j.Sender, j.URL), fresh, nil
-}
-
-// catchUp queues what a callback has missed and does not wait already: first the
-// gaps, then the messages. Of what does not fit into its queue the oldest is
-// dropped and counted, and leaves a gap.
-func (c *Service) catchUp(key endpointKey, missed history.Missed) {
-	c.mu.Lock()
-	waits, attached := map[string]bool{}, map[bridge.Channel]*receiver{}
-	room, bytes := c.opts.Queue, queueBytes
-	if e := c.endpoints[key]; e != nil {
-		for _, d := range e.waiting {
-			waits[d.id] = true
-		}
-		if d := e.current; d != nil && !d.to.hasEnded() { // else it is not tried again
-			waits[d.id] = true
-		}
-		attached = maps.Clone(e.attached)
-		room, bytes = room-len(e.waiting)-len(attached), bytes-e.bytes
-	}
-	c.mu.Unlock()
-	var fit []*delivery // the newest first
-	gaps := missed.Gaps
-	for _, m := range slices.Backward(missed.Messages) {
-		d := deliveryOf(m, bodyOf(m))
-		to := attached[m.Channel]
-		if to == nil || waits[d.id] { // nil: left meanwhile
-			continue
-		}
-		if bytes -= d.size(); len(fit) >= room || bytes < 0 {
-			room, gaps = 0, append(gaps, m.Channel)
-			c.drop(bridge.QueueFull, 1)
-			continue
-		}
-		fit = append(fit, d)
-	}
-	now := c.now()
-	slices.Sort(gaps)
-	for _, ch := range slices.Compact(gaps) {
-		if to := attached[ch]; to != nil {
-			c.put(to, &delivery{body: line.AppendGap(nil, ch), id: fmt.Sprintf("gap-%s-%d", ulid.Make(), ch), channel: ch, said: now})
-		}
-	}
-	for _, d := range slices.Backward(fit) {
-		c.put(attached[d.channel], d)
-	}
-}
-
-// bodyOf is a message as it is posted.
-func bodyOf(m *bridge.Message) []byte { return line.Append(make([]byte, 0, line.Size(m)), m) }
-
-// deliveryOf is a message on its way.
-func deliveryOf(m *bridge.Message, body []byte) *delivery {
-	return &delivery{body: body, hops: m.Hops, id: webhookIDOf(m), channel: m.Channel, expires: m.Expires, said: m.Time}
-}
-
-// attachment makes a callback for one channel. It is called with the hub's lock.
-func (c *Service) attachment(s *bridge.Sender, ch bridge.Channel, url string, noEcho bool) *bridge.Attachment {
-	to := &receiver{key: endpointKey{s, url}, channel: ch, ended: make(chan struct{})}
-	c.mu.Lock()
-	e := c.endpoints[to.key]
-	if e == nil {
-		c.makeRoomLocked(s)
-		e = c.newEndpointLocked(to.key)
-	}
-	e.listed = true
-	if e.disabled() { // a join switches it on again
-		e.state.Disabled, e.state.FailingSince, e.state.Reason = time.Time{}, time.Time{}, ""
-	}
-	e.attached[ch] = to
-	c.changedLocked(e)
-	c.mu.Unlock()
-	return &bridge.Attachment{
-		Via: Protocol, Returns: true, Broadcasts: true, Sends: true, NoEcho: noEcho, Address: url,
-		Member: to, Ended: func() { c.end(to) },
-	}
-}
-
-// room reports whether a sender may have a callback with this URL: it has one, or
-// not too many, or one that is not attached any more and can make room.
-func (c *Service) room(s *bridge.Sender, url string) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if e := c.endpoints[endpointKey{s, url}]; e != nil && e.shown() {
-		return nil
-	}
-	if n, oldest := c.shownLocked(s); n >= c.opts.SenderCallbacks && oldest == nil {
-		return fault(TooMany, "callback_url", "%d has callbacks to %d URLs, and may have no more (limits.sender_callbacks): leave some channels first", s.ID(), n)
-	}
-	return nil
-}
-
-// secretsKept is how many secrets that were rotated are remembered of one sender,
-// for URLs of which there is no callback any more.
-const secretsKept = 1000
-
-// makeRoomLocked forgets the callback that makes room for another one, and
-// rotated secrets that are too many.
-func (c *Service) makeRoomLocked(s *bridge.Sender) {
-	if n, oldest := c.shownLocked(s); n >= c.opts.SenderCallbacks && oldest != nil {
-		c.forgetLocked(oldest)
-	}
-	if len(c.shares.endpoints(s)) < secretsKept+c.opts.SenderCallbacks {
-		return
-	}
-	var oldest *endpoint
-	for _, e := range c.shares.endpoints(s) {
-		if e.listed && !e.shown() && e.phase == idle && (oldest == nil || e.state.Rotated.Before(oldest.state.Rotated)) {
-			oldest = e
-		}
-	}
-	if oldest != nil {
-		c.forgetLocked(oldest)
-	}
-}
 
 // shownLocked counts a sender's callbacks, and finds the oldest of those that are
 // not attached any more.
@@ -203,32 +37,6 @@ func (c *Service) newEndpointLocked(key endpointKey) *endpoint {
 	return e
 }
 
-// end takes a callback off its channel, and discards what waits for it. What
-// failed stays where the callback was disabled: it can be replayed when it is
-// joined again.
-func (c *Service) end(to *receiver) {
-	close(to.ended)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	e := c.endpoints[to.key]
-	if e == nil {
-		return
-	}
-	c.drop(bridge.Disconnected, e.discard(func(d *delivery) bool { return d.to == to }))
-	if d := e.current; d != nil && d.to == to && e.phase != posting { // an attempt ends by itself
-		c.dropCurrentLocked(e, bridge.Disconnected)
-	}
-	if e.attached[to.channel] == to { // else another has taken its place
-		delete(e.attached, to.channel)
-		e.state.Known = true // its secret was shown
-		if !e.disabled() {
-			e.takeFailed(func(d *delivery) bool { return d.channel == to.channel })
-		}
-	}
-	c.changedLocked(e)
-	c.forgetIdleLocked(e)
-}
-
 // forgetIdleLocked forgets an endpoint of which there is nothing more to know.
 func (c *Service) forgetIdleLocked(e *endpoint) {
 	known := len(e.attached) > 0 || e.phase != idle || len(e.waiting)+len(e.failed) > 0
@@ -246,12 +54,6 @@ func (c *Service) forgetLocked(e *endpoint) {
 	delete(c.endpoints, e.key)
 	c.shares.remove(e)
 	c.changedLocked(e)
-}
-
-func (c *Service) changedLocked(e *endpoint) {
-	if c.keeper != nil && e.listed {
-		c.keeper.noteLocked(e)
-	}
 }
 
 // sweep forgets endpoints whose senders were forgotten.
@@ -274,28 +76,4 @@ func (c *Service) sweep() {
 		}
 		c.mu.Unlock()
 	}
-}
-
-// restore attaches the callbacks that the hub remembers, with what waited.
-func (c *Service) restore() error {
-	c.hub.Kept().Restore(func(s *bridge.Sender, m bridge.KeptMembership) {
-		// Not JoinCallback: that would write what was just read, one by one.
-		a := c.attachment(s, m.Channel, m.Address, m.NoEcho)
-		if err := c.hub.Attach(s, m.Channel, a); err != nil {
-			a.Ended()
-			c.log.WithError(err).WithFields(logrus.Fields{"sender": s.ID(), "channel": m.Channel}).Warn("callback not restored")
-		}
-	})
-	if c.keeper == nil {
-		return nil
-	}
-	if err := c.keeper.restore(); err != nil {
-		return err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, e := range c.endpoints {
-		c.forgetIdleLocked(e)
-	}
-	return nil
 }

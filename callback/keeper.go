@@ -12,16 +12,6 @@ import (
 	"watchtower/bridge"
 )
 
-// Store keeps what waits for callbacks over a restart. Its methods are
-// called by one goroutine at a time.
-type Store interface {
-	// Load calls each for every row, in the order of the keys.
-	Load(each func(key string, value []byte) error) error
-	// Commit writes rows, all or none, and returns when they are on disk. A nil
-	// value deletes its row.
-	Commit(rows map[string][]byte) error
-}
-
 // keeper writes what changed to the store, in groups, and in nobody's
 // way. What is delivered before the next group is never written, so a receiver
 // that keeps up costs the disk nothing; and a kill loses a group at most.

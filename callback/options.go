@@ -38,3 +38,13 @@ const (
 // forAll is how many bytes all senders' callbacks share. The last eighth is set
 // aside for callbacks that have nothing waiting, or whose receivers take what comes.
 func (o *Options) forAll() int { return o.Bytes - o.Bytes/8 }
+
+// Store keeps what waits for callbacks over a restart. Its methods are
+// called by one goroutine at a time.
+type Store interface {
+	// Load calls each for every row, in the order of the keys.
+	Load(each func(key string, value []byte) error) error
+	// Commit writes rows, all or none, and returns when they are on disk. A nil
+	// value deletes its row.
+	Commit(rows map[string][]byte) error
+}

@@ -64,18 +64,6 @@ func newAllowList(entries []string) (*allowList, error) {
 	return l, nil
 }
 
-// Allow puts another list of hosts, addresses and CIDRs in force that callbacks may
-// reach besides (Options.Allow). An error says what is wrong with it; then nothing
-// changes.
-func (c *Service) Allow(entries []string) error {
-	allowed, err := newAllowList(entries)
-	if err != nil {
-		return err
-	}
-	c.policy.allowed.Store(allowed)
-	return nil
-}
-
 func (p *policy) openHost(host string) bool {
 	_, open := p.allowed.Load().hosts[hostKey(host)]
 	return open
@@ -83,9 +71,6 @@ func (p *policy) openHost(host string) bool {
 
 // hostKey is what equal host names have in common.
 func hostKey(host string) string { return strings.TrimSuffix(strings.ToLower(host), ".") }
-
-// CheckURL reports why a URL is refused for deliveries, if it is.
-func (c *Service) CheckURL(ctx context.Context, url string) error { return c.policy.checkURL(ctx, url) }
 
 // checkURL reports why a callback URL is refused, if it is. It resolves the
 // host's name: one address that is open is enough, since the dial takes no

@@ -67,47 +67,6 @@ func sign(h nethttp.Header, d *delivery, secrets [][]byte, now time.Time) {
 	}
 }
 
-// mostEarlier is how many secrets sign besides the one in force and the last.
-const mostEarlier = 8
-
-// earlier are the Unix times of the rotations before the last, the newest first; 0:
-// there was none. An array, so that states can be compared.
-type earlier [mostEarlier]int64
-
-// rotate takes a new secret into force. It reports false if too many would sign.
-func (s *endpointState) rotate(now time.Time, overlap time.Duration) bool {
-	if oldest := s.Earlier[mostEarlier-1]; oldest != 0 && now.Sub(time.Unix(oldest, 0)) < overlap {
-		return false
-	}
-	copy(s.Earlier[1:], s.Earlier[:])
-	s.Earlier[0] = 0
-	if !s.Rotated.IsZero() {
-		s.Earlier[0] = s.Rotated.Unix() + 1 // never too early
-	}
-	s.Secret++
-	s.Rotated = now.Round(0)
-	return true
-}
-
-// secretsLocked are those to sign with: the one in force, and for a while each that
-// was before it. Of what is no callback nobody was told one.
-func (c *Service) secretsLocked(e *endpoint) [][]byte {
-	if !e.listed {
-		return nil
-	}
-	all := [][]byte{c.signer.secret(e.key, e.state.Secret)}
-	n, now := e.state.Secret, c.now()
-	if n > 0 && now.Sub(e.state.Rotated) < c.opts.RotationOverlap {
-		all = append(all, c.signer.secret(e.key, n-1))
-	}
-	for i, at := range e.state.Earlier {
-		if at != 0 && n > uint32(i)+1 && now.Sub(time.Unix(at, 0)) < c.opts.RotationOverlap {
-			all = append(all, c.signer.secret(e.key, n-2-uint32(i)))
-		}
-	}
-	return all
-}
-
 // webhookIDOf names a message for one channel, and of a send for one receiver: a
 // call has one id for all, and several may have the same URL.
 func webhookIDOf(m *bridge.Message) string {

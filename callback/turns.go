@@ -2,11 +2,8 @@ package callback
 
 import (
 	"cmp"
-	"context"
 	"slices"
 	"time"
-
-	"watchtower/bridge"
 )
 
 // turns say which endpoint may make an attempt. The sender with the fewest
@@ -19,40 +16,6 @@ type turns struct {
 	ready rank[*share] // those that wait, whose turn comes first first
 	lined uint64       // endpoints that have lined up so far
 	timer *time.Timer  // to look whom to cut short; nil: nobody has to wait
-}
-
-// urgency is how soon an endpoint's turn comes, among equals.
-type urgency int
-
-const (
-	proven urgency = iota // something new, to a receiver that took the last
-	first                 // something new, to one of which nothing is known, or nothing good
-	again                 // something that was tried
-	numUrgencies
-)
-
-func (e *endpoint) urgency() urgency {
-	switch {
-	case e.tries > 0 || e.wasCut:
-		return again
-	case e.takes():
-		return proven
-	}
-	return first
-}
-
-// takes reports whether its receiver took the last that it was given.
-func (e *endpoint) takes() bool { return !e.lastTaken.IsZero() && e.state.FailingSince.IsZero() }
-
-// attempt is one POST in progress.
-type attempt struct {
-	e       *endpoint
-	d       *delivery
-	secrets [][]byte
-	began   time.Time
-	ctx     context.Context
-	cancel  context.CancelFunc
-	cut     bool // it was told to end, to make room
 }
 
 // An attempt that has lasted this long gives way to a sender that has fewer in
@@ -145,15 +108,6 @@ func (t *turns) end(a *attempt) {
 	t.changed(sh)
 }
 
-// cutShort tells an attempt to end.
-func (a *attempt) cutShort() {
-	if !a.cut {
-		a.cut = true
-		a.e.share.cut++
-		a.cancel()
-	}
-}
-
 // makeRoom cuts short what takes long, for the senders whose turn it would be: for
 // each one attempt of whoever has most in progress, its longest. A sender that has
 // most itself gives way to its own first tries.
@@ -179,56 +133,4 @@ func (t *turns) makeRoom(now time.Time) {
 			slow = slices.DeleteFunc(slow, func(a *attempt) bool { return a == most })
 		}
 	}
-}
-
-// goOnLocked begins what has its turn, and looks again in a while if somebody has
-// to wait for it.
-func (c *Service) goOnLocked() {
-	for e := c.turns.next(); e != nil; e = c.turns.next() {
-		if c.overLocked(e) {
-			c.nextLocked(e)
-			continue
-		}
-		c.beginLocked(e)
-	}
-	if len(c.turns.ready.members) > 0 && c.turns.timer == nil && c.ctx.Err() == nil {
-		c.turns.timer = time.AfterFunc(cutEvery, c.makeRoom)
-	}
-}
-
-func (c *Service) makeRoom() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.turns.timer = nil
-	c.turns.makeRoom(time.Now())
-	c.goOnLocked()
-}
-
-// overLocked drops the delivery at hand if nobody is to have it any more.
-func (c *Service) overLocked(e *endpoint) bool {
-	d := e.current
-	switch {
-	case d.to.hasEnded():
-		c.drop(bridge.Disconnected, 1)
-	case d.expired(c.now()):
-		c.count(tooLate, 1)
-		c.drop(bridge.Expired, 1)
-	default:
-		return false
-	}
-	c.doneLocked(e)
-	return true
-}
-
-// beginLocked makes an attempt in a goroutine.
-func (c *Service) beginLocked(e *endpoint) {
-	a := &attempt{e: e, d: e.current, secrets: c.secretsLocked(e), began: time.Now()}
-	a.ctx, a.cancel = context.WithCancel(c.ctx)
-	e.phase, e.attempt = posting, a
-	c.turns.begin(a)
-	c.workers.Go(func() {
-		err := c.poster.post(a.ctx, a.d, a.secrets)
-		a.cancel()
-		c.ended(a, err)
-	})
 }

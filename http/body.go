@@ -21,11 +21,8 @@ import (
 	"watchtower/intake"
 )
 
-// The media types that bodies are told apart by.
-const (
-	typeJSON = "application/json"
-	typeForm = "application/x-www-form-urlencoded"
-)
+// typeForm is the media type that some clients send JSON as, unasked.
+const typeForm = "application/x-www-form-urlencoded"
 
 // jsonOverhead is how much a body may have around the largest message. A byte
 // of the message takes up to 6 as JSON (RFC 8259, section 7).

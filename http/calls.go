@@ -3,19 +3,12 @@ package http
 import (
 	"errors"
 	nethttp "net/http"
-	"slices"
 
 	"github.com/gorilla/mux"
 
 	"watchtower/bridge"
-	"watchtower/history"
 	"watchtower/intake"
 )
-
-// channelList is the answer of the calls that name channels.
-type channelList struct {
-	Channels []bridge.Channel `json:"channels"`
-}
 
 // register answers POST /register (docs/http.md, "Who may use an id").
 func (s *Server) register(w nethttp.ResponseWriter, r *nethttp.Request) error {
@@ -73,13 +66,13 @@ func (s *Server) checkKey(r *nethttp.Request, body object) (string, error) {
 		return "", fault(bridge.InvalidSecretKey, "secret_key", "is missing: the gateway has a secret key, shown at its first start")
 	}
 	// Again, since the request began: a thousand may have begun at once.
-	if wait := s.auth.Waits(s.caller(r)); wait > 0 {
+	if wait := s.auth.Waits(s.proxies.caller(r)); wait > 0 {
 		return "", s.tooMany(r, wait)
 	}
 	if !s.hub.CheckKey(key) {
 		return "", denied{fault(bridge.InvalidSecretKey, "secret_key", "is not the gateway's secret key, shown at its first start")}
 	}
-	s.auth.Right(s.caller(r))
+	s.auth.Right(s.proxies.caller(r))
 	return key, nil
 }
 
@@ -94,71 +87,6 @@ func (s *Server) listChannels(w nethttp.ResponseWriter, r *nethttp.Request) erro
 		return nil
 	}
 	return s.answer(w, channelList{list})
-}
-
-// asker returns the sender that a request without a body speaks for, and its
-// query, in which the parameters that are known stand once.
-func (s *Server) asker(r *nethttp.Request, known ...string) (*bridge.Sender, query, error) {
-	q := parseQuery(r)
-	id, err := q.sender()
-	sender, err := s.authorize(r, id, err)
-	if err != nil {
-		return nil, q, err
-	}
-	return sender, q, q.once(known...)
-}
-
-// speaker returns the sender that a request with a JSON body speaks for, and
-// the body, which may have the fields that are known.
-func (s *Server) speaker(r *nethttp.Request, known ...string) (*bridge.Sender, object, error) {
-	in := &body{limit: s.largestBody()}
-	body, err := s.readObject(r, in)
-	if err != nil {
-		return nil, nil, err
-	}
-	sender, err := s.speakerIn(r, in, body)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := parseQuery(r).only(); err != nil {
-		return nil, nil, err
-	}
-	return sender, body, body.only(known...)
-}
-
-// join is a join with a JSON body: who joins which channels, ascending.
-type join struct {
-	sender   *bridge.Sender
-	channels []bridge.Channel
-	noEcho   bool
-	since    *history.Since // nil: only what comes from now on
-}
-
-// joiner reads a join. The body may have one field more.
-func (s *Server) joiner(r *nethttp.Request, besides ...string) (j join, body object, err error) {
-	if j.sender, body, err = s.speaker(r, append([]string{"sender", "channels", "echo", "since"}, besides...)...); err != nil {
-		return j, nil, err
-	}
-	if j.channels, err = s.channels(body); err != nil {
-		return j, nil, err
-	}
-	j.channels = sorted(j.channels)
-	echo, err := body.flag("echo", true)
-	if err != nil {
-		return j, nil, err
-	}
-	j.noEcho = !echo
-	text, found, err := body.text("since")
-	if err == nil && found {
-		j.since, err = parseSince(text)
-	}
-	return j, body, err
-}
-
-// sorted returns channels ascending, each once.
-func sorted(channels []bridge.Channel) []bridge.Channel {
-	slices.Sort(channels)
-	return slices.Compact(channels)
 }
 
 // leave answers POST /channels/leave.

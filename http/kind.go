@@ -145,3 +145,28 @@ func (k kind) mark(text []byte) []byte {
 	}
 	return k.chunk(append(text, '\n'))
 }
+
+// farewell is why the gateway ends a stream.
+type farewell int32
+
+const (
+	staying farewell = iota
+	outOf            // it was made to leave its last channel
+	stopped          // the gateway stops
+	tooSlow          // its queue was full
+	expired          // the token that opened it has ended
+)
+
+// reason is what the client is told of a farewell.
+func (f farewell) reason() string {
+	return [...]string{"", "left", "stopping", "too_slow", "expired"}[f]
+}
+
+// detail says it to a person.
+func (f farewell) detail() string {
+	return [...]string{
+		"", "the sender left the channels", "the gateway is stopping",
+		"more messages waited than http.stream_queue allows: come back with since",
+		"the token has expired or was ended: POST /tokens gives another",
+	}[f]
+}

@@ -274,7 +274,7 @@ func (s *Server) messages(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	for waiting := wait > 0; ; {
 		text, ended := box.take(s.hub.Now())
 		if len(text) > 0 || !waiting || ended {
-			s.writeMessages(w, text)
+			s.writeBytes(w, nethttp.StatusOK, typeJSON, append(append([]byte(`{"messages":[`), text...), "]}\n"...))
 			return nil
 		}
 		select {
@@ -287,16 +287,6 @@ func (s *Server) messages(w nethttp.ResponseWriter, r *nethttp.Request) error {
 			return nil // nothing was taken
 		}
 	}
-}
-
-func (s *Server) writeMessages(w nethttp.ResponseWriter, elements []byte) {
-	s.deadline(w)
-	h := w.Header()
-	h.Set("Content-Type", typeJSON)
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	// An error means that the client has gone: there is nobody to tell.
-	_, _ = w.Write(append(append([]byte(`{"messages":[`), elements...), "]}\n"...))
 }
 
 func (b *mailbox) beginReading() bool {

@@ -13,15 +13,12 @@ import (
 )
 
 // metrics shows the counters of the hub, the streams and the callbacks to
-// Prometheus. It reads them when asked and keeps nothing, but the count of refused
-// requests.
+// Prometheus. It reads them when asked and keeps nothing.
 type metrics struct {
 	hub       *bridge.Hub
 	gate      *auth.Gate
 	streams   *streams
 	callbacks *callback.Service
-	handler   nethttp.Handler
-	refused   *prometheus.CounterVec
 }
 
 var (
@@ -50,16 +47,15 @@ func describeMetric(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("watchtower_"+name, help, labels, nil)
 }
 
-func newMetrics(hub *bridge.Hub, gate *auth.Gate, streams *streams, callbacks *callback.Service) *metrics {
-	m := &metrics{hub: hub, gate: gate, streams: streams, callbacks: callbacks, refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+// newMetrics returns what answers Prometheus, and the count of refused requests.
+func newMetrics(m *metrics) (nethttp.Handler, *prometheus.CounterVec) {
+	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "watchtower_requests_refused_total",
 		Help: "HTTP requests that were answered with a problem, by status.",
-	}, []string{"status"})}
+	}, []string{"status"})
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(m, m.refused, collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	m.handler = promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
-	return m
+	registry.MustRegister(m, refused, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), refused
 }
 
 // Describe is prometheus.Collector's.
@@ -120,6 +116,6 @@ func latencyOf(c *bridge.Counters, p bridge.Protocol) prometheus.Metric {
 // showMetrics answers GET /metrics.
 func (s *Server) showMetrics(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	s.deadline(w)
-	s.metrics.handler.ServeHTTP(w, r)
+	s.metrics.ServeHTTP(w, r)
 	return nil
 }

@@ -2,14 +2,12 @@ package http
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
-	"encoding/json"
-	"fmt"
 	"net"
 	nethttp "net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"watchtower/bridge"
 )
@@ -75,7 +73,7 @@ func (v *visitor) misread(conn net.Conn, canned []byte) bool {
 	if !bytes.HasPrefix(canned, cannedAnswer) || v.isInside() {
 		return false
 	}
-	v.server.refuse(v, conn, v.server.misreading(canned), "")
+	v.server.refuse(v.at, conn, v.server.misreading(canned), "")
 	return true
 }
 
@@ -91,11 +89,9 @@ func (s *Server) misreading(canned []byte) *bridge.Error {
 		return fault(speaksTLS, "", "this port speaks TLS: use https://")
 	}
 	status, _, _ := strings.Cut(string(canned), "\r\n")
-	var code int
 	_, text, _ := strings.Cut(status, " ")
 	number, text, _ := strings.Cut(text, " ")
-	code, _ = strconv.Atoi(number) // 0 is none of those below
-	switch code {
+	switch code, _ := strconv.Atoi(number); code { // 0 is none of those below
 	case nethttp.StatusExpectationFailed:
 		return fault(expectationFailed, "Expect", "is something else than 100-continue")
 	case nethttp.StatusRequestHeaderFieldsTooLarge:
@@ -112,20 +108,19 @@ func (s *Server) misreading(canned []byte) *bridge.Error {
 	return fault(invalidRequest, "", "this is no request of HTTP/1.1: %s", bridge.Shorten(reason))
 }
 
-// refuse answers with a problem beside net/http, as far as the client takes it, and reads
-// on for a moment, so that it sees the answer. The connection is to be closed then.
-func (s *Server) refuse(v *visitor, conn net.Conn, refusal *bridge.Error, header string) {
-	shown := s.problem(refusal)
-	s.metrics.refused.WithLabelValues(strconv.Itoa(shown.Status)).Inc()
-	s.notice(v.at, shown, nil)
-	body, err := json.Marshal(shown)
-	if err != nil { // plain strings: cannot fail
-		s.log.WithError(err).Error("answer not encoded")
+// visitorOf returns the connection of net/http's.
+func visitorOf(c net.Conn) *visitor {
+	if secure, ok := c.(secured); ok {
+		return secure.visitor
 	}
-	answer := fmt.Sprintf("HTTP/1.1 %d %s\r\nContent-Type: %s\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n%sContent-Length: %d\r\n\r\n%s\n",
-		shown.Status, nethttp.StatusText(shown.Status), problemType, header, len(body)+1, body)
-	_ = conn.SetWriteDeadline(time.Now().Add(closePatience))
-	if _, err := conn.Write([]byte(answer)); err == nil { // else it has gone
-		linger(conn)
+	v, _ := c.(*visitor)
+	return v
+}
+
+// withVisitor lets requests find their connection.
+func withVisitor(ctx context.Context, c net.Conn) context.Context {
+	if v := visitorOf(c); v != nil {
+		return context.WithValue(ctx, visitorKey{}, v)
 	}
+	return ctx
 }

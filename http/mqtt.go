@@ -48,8 +48,8 @@ func (s *Server) joinMQTT(w nethttp.ResponseWriter, r *nethttp.Request) error {
 		return err
 	}
 	c := &socket{
-		Conn: conn, peer: p, remote: s.remote(r), visitor: visitorOfRequest(r),
-		forwarded: s.passedUnknownProxy(r), every: s.opts.Heartbeat, patience: s.opts.WriteTimeout,
+		Conn: conn, peer: p, remote: s.proxies.remote(r), visitor: visitorOfRequest(r),
+		forwarded: s.proxies.passedUnknownProxy(r), every: s.opts.Heartbeat, patience: s.opts.WriteTimeout,
 	}
 	c.begin()
 	s.opts.ServeMQTT(c)

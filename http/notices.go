@@ -1,15 +1,9 @@
 package http
 
 import (
-	nethttp "net/http"
 	"net/netip"
 	"sync"
 	"time"
-
-	"github.com/sirupsen/logrus"
-
-	"watchtower/auth"
-	"watchtower/bridge"
 )
 
 // notices says of which refusals there was a line in the log lately: one a minute for a
@@ -54,22 +48,4 @@ func (n *notices) allow(who netip.Prefix, what string, now time.Time) bool {
 	}
 	n.last[e] = now
 	return true
-}
-
-// notice logs what was refused to whom. The request is nil where there was none.
-func (s *Server) notice(who netip.Prefix, shown problem, r *nethttp.Request) {
-	if !s.notices.allow(who, shown.Type, s.opts.Clock()) {
-		return
-	}
-	fields := logrus.Fields{"client": auth.Name(who), "status": shown.Status, "problem": shown.Title, "detail": shown.Detail}
-	if r != nil {
-		fields["method"], fields["path"] = bridge.Shorten(r.Method), bridge.Shorten(r.URL.Path)
-	}
-	s.log.WithFields(fields).Info("http request refused")
-}
-
-// worthALine reports whether the owner is told of a refusal: of somebody who does not
-// know his key, and of what is too large, nobody else would find out.
-func worthALine(status int) bool {
-	return status == nethttp.StatusUnauthorized || status == nethttp.StatusRequestEntityTooLarge
 }

@@ -33,7 +33,7 @@ func (s *Server) withOperator(api nethttp.Handler) nethttp.Handler {
 		watched := &statusWriter{ResponseWriter: w, status: nethttp.StatusOK}
 		s.opts.Operator.ServeHTTP(watched, r)
 		if watched.status >= nethttp.StatusBadRequest {
-			s.metrics.refused.WithLabelValues(strconv.Itoa(watched.status)).Inc()
+			s.refused.WithLabelValues(strconv.Itoa(watched.status)).Inc()
 		}
 	})
 }
@@ -43,7 +43,7 @@ func (s *Server) withOperator(api nethttp.Handler) nethttp.Handler {
 func (s *Server) Know(r *nethttp.Request) { know(r) }
 
 // Client is the address that a request counts for, in words.
-func (s *Server) Client(r *nethttp.Request) string { return s.client(r).String() }
+func (s *Server) Client(r *nethttp.Request) string { return s.proxies.client(r).String() }
 
 // Caller is who a request counts for at the gate.
-func (s *Server) Caller(r *nethttp.Request) auth.Caller { return s.caller(r) }
+func (s *Server) Caller(r *nethttp.Request) auth.Caller { return s.proxies.caller(r) }

@@ -7,9 +7,13 @@ import (
 	"time"
 
 	"watchtower/auth"
+	"watchtower/bridge"
 	"watchtower/config"
 	"watchtower/intake"
 )
+
+// Protocol is how the hub knows what comes and goes by HTTP.
+var Protocol = bridge.NewProtocol("http")
 
 // Options of a Server: the settings that it takes, and what is none.
 type Options struct {

@@ -26,6 +26,13 @@ import (
 // With a secret key the name does not matter, so that people can give the gateway
 // names of their own: a rebound page has neither the key nor a token.
 
+// The paths that monitoring asks, which no client's failures close.
+const (
+	healthPath  = "/healthz"
+	readyPath   = "/readyz"
+	metricsPath = "/metrics"
+)
+
 // houseDomains are the ends of names that no public name server answers for.
 var houseDomains = []string{".localhost", ".local", ".lan", ".home.arpa", ".internal", ".fritz.box"}
 

@@ -7,6 +7,10 @@ import (
 	nethttp "net/http"
 	"sync"
 	"time"
+
+	"github.com/gorilla/websocket"
+
+	"watchtower/bridge"
 )
 
 // A WebSocket ends with one Close frame, which its client is to see: a connection
@@ -102,13 +106,13 @@ func (p *peer) NetConn() net.Conn { return p.Conn }
 
 // belowAll is the connection below TLS and what counts it.
 func belowAll(conn net.Conn) net.Conn {
-	if secure, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		conn = secure.NetConn()
+	for {
+		above, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			return conn
+		}
+		conn = above.NetConn()
 	}
-	if v, ok := conn.(*visitor); ok {
-		conn = v.Conn
-	}
-	return conn
 }
 
 // hijacker puts a peer between a connection and what takes it over.
@@ -121,4 +125,25 @@ func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buffered, err := nethttp.NewResponseController(h.ResponseWriter).Hijack()
 	h.peer.Conn = conn
 	return h.peer, buffered, err
+}
+
+// socketBuffers are the write buffers of all sockets: an idle one holds none.
+var socketBuffers sync.Pool
+
+// upgrade makes a WebSocket of a request, whose origin was looked at when it came in.
+// It returns nil and why not, or nil throughout if the client has gone.
+func (s *Server) upgrade(w nethttp.ResponseWriter, r *nethttp.Request, up websocket.Upgrader) (*websocket.Conn, *peer, error) {
+	var refused error
+	up.HandshakeTimeout = s.opts.WriteTimeout
+	up.ReadBufferSize, up.WriteBufferSize, up.WriteBufferPool = 1024, 4096, &socketBuffers
+	up.CheckOrigin = func(*nethttp.Request) bool { return true }
+	up.Error = func(_ nethttp.ResponseWriter, _ *nethttp.Request, _ int, reason error) {
+		refused = fault(bridge.InvalidField, "Upgrade", "%s", reason)
+	}
+	p := &peer{}
+	conn, err := up.Upgrade(hijacker{w, p}, r, nil)
+	if err != nil {
+		return nil, nil, refused
+	}
+	return conn, p, nil
 }

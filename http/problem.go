@@ -1,19 +1,12 @@
 package http
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"math"
 	nethttp "net/http"
-	"strconv"
-	"time"
 
 	"watchtower/auth"
 	"watchtower/bridge"
 	"watchtower/callback"
-	"watchtower/intake"
 )
 
 // The faults of HTTP itself. Their values are stable, like bridge's.
@@ -100,8 +93,11 @@ var kinds = map[bridge.Code]struct {
 	unsupportedVersion:      {nethttp.StatusHTTPVersionNotSupported, "Unsupported version of HTTP"},
 }
 
-// problemType is the media type of every error.
-const problemType = "application/problem+json"
+// The media types of answers, and of errors.
+const (
+	typeJSON    = "application/json"
+	problemType = "application/problem+json"
+)
 
 // fault is an error that may be shown to the client.
 func fault(code bridge.Code, field, format string, args ...any) *bridge.Error {
@@ -155,74 +151,6 @@ type problem struct {
 	Field  string `json:"field,omitempty"`
 }
 
-// problem returns what clients are told of an error, and logs what they are not.
-func (s *Server) problem(err error) problem {
-	var shown *bridge.Error
-	if !errors.As(err, &shown) {
-		s.log.WithError(err).Error("request failed")
-		shown = fault(internalError, "", "the gateway failed in a way that it logged")
-	}
-	kind := kinds[shown.Code]
-	return problem{"urn:watchtower:problem:" + string(shown.Code), kind.title, kind.status, shown.Error(), shown.Field}
-}
-
-// fail answers a request with the problem that err is.
-func (s *Server) fail(w nethttp.ResponseWriter, r *nethttp.Request, err error) {
-	hangsUp := errors.As(err, new(hangUp)) || errors.As(err, new(unread))
-	var guess denied
-	if errors.As(err, &guess) {
-		if wait := s.auth.Wrong(s.caller(r), guess.reason()); wait > 0 {
-			err = s.tooMany(r, wait)
-		}
-	}
-	var late waits
-	if errors.As(err, &late) {
-		w.Header().Set("Retry-After", strconv.Itoa(late.seconds))
-	}
-	shown := s.problem(err)
-	if hangsUp || shown.Status == nethttp.StatusServiceUnavailable {
-		w.Header().Set("Connection", "close")
-	}
-	if shown.Status == nethttp.StatusUnauthorized {
-		w.Header().Set("WWW-Authenticate", "Bearer")
-	}
-	if (shown.Status == nethttp.StatusTooManyRequests || shown.Status == nethttp.StatusServiceUnavailable) && w.Header().Get("Retry-After") == "" {
-		w.Header().Set("Retry-After", "1")
-	}
-	s.metrics.refused.WithLabelValues(strconv.Itoa(shown.Status)).Inc()
-	if worthALine(shown.Status) {
-		s.notice(intake.Of(s.client(r)), shown, r)
-	}
-	s.write(w, shown.Status, problemType, shown)
-}
-
-// tooMany makes the problem of a client with too many failures, which says when it
-// may come again.
-func (s *Server) tooMany(r *nethttp.Request, wait time.Duration) error {
-	seconds := max(1, int(math.Ceil(wait.Seconds())))
-	return waits{fault(tooManyFailures, "", "too many wrong secret keys, passwords, tokens or senders from %s (limits.failures): wait %d s; a sender's own calls go on with its token (Authorization: Bearer …)", s.client(r), seconds), seconds}
-}
-
-// answer writes a success.
-func (s *Server) answer(w nethttp.ResponseWriter, v any) error {
-	s.write(w, nethttp.StatusOK, "application/json", v)
-	return nil
-}
-
-func (s *Server) write(w nethttp.ResponseWriter, status int, contentType string, v any) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil { // plain structs: cannot fail
-		s.log.WithError(err).Error("answer not encoded")
-		status = nethttp.StatusInternalServerError
-	}
-	s.deadline(w)
-	h := w.Header()
-	h.Set("Content-Type", contentType)
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status)
-	// An error means that the client has gone: there is nobody to tell.
-	_, _ = w.Write(b.Bytes())
+func errStopping() error {
+	return fault(stopping, "", "the gateway is stopping: try again in a moment")
 }

@@ -1,9 +1,8 @@
 package http
 
 import (
-	"bufio"
+	"context"
 	"maps"
-	"net"
 	nethttp "net/http"
 	"slices"
 	"strings"
@@ -15,18 +14,8 @@ import (
 	"watchtower/bridge"
 )
 
-// call answers one kind of request, or returns the error to answer it with.
-type call func(nethttp.ResponseWriter, *nethttp.Request) error
-
 // calls are what a path does, by method.
 type calls map[string]call
-
-// The paths that monitoring asks, which no client's failures close.
-const (
-	healthPath  = "/healthz"
-	readyPath   = "/readyz"
-	metricsPath = "/metrics"
-)
 
 // sendersPaths begin the paths whose calls act as the sender of a token, which is
 // why they go on with it from an address that has to wait. That the token is the
@@ -129,49 +118,84 @@ func (s *Server) guard(next nethttp.Handler) nethttp.Handler {
 			return
 		}
 		monitoring := r.URL.Path == healthPath || r.URL.Path == readyPath || r.URL.Path == metricsPath
-		if !monitoring && !s.auth.Quiet() && s.auth.Shut(s.caller(r)) && (!isSenders(r.URL.Path) || !s.carriesToken(r)) {
-			s.fail(w, r, s.tooMany(r, s.auth.Waits(s.caller(r))))
+		if !monitoring && !s.auth.Quiet() && s.auth.Shut(s.proxies.caller(r)) && (!isSenders(r.URL.Path) || !s.carriesToken(r)) {
+			s.fail(w, r, s.tooMany(r, s.auth.Waits(s.proxies.caller(r))))
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-func errStopping() error {
-	return fault(stopping, "", "the gateway is stopping: try again in a moment")
-}
-
-// deadline bounds the writing of an answer. A writer that has no deadlines
-// needs none.
-func (s *Server) deadline(w nethttp.ResponseWriter) {
-	_ = nethttp.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.opts.WriteTimeout))
-}
-
-// statusWriter remembers the status for the log.
-type statusWriter struct {
-	nethttp.ResponseWriter
-	status int
-}
-
-func (w *statusWriter) WriteHeader(status int) {
-	w.status = status
-	w.ResponseWriter.WriteHeader(status)
-}
-
-// Hijack lets a WebSocket take the connection over.
-func (w *statusWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	w.status = nethttp.StatusSwitchingProtocols
-	return nethttp.NewResponseController(w.ResponseWriter).Hijack()
-}
-
-// Unwrap lets http.ResponseController reach what is inside.
-func (w *statusWriter) Unwrap() nethttp.ResponseWriter { return w.ResponseWriter }
-
 // logAccess logs a request without its query, where addresses of callbacks may
 // hold secrets.
 func (s *Server) logAccess(r *nethttp.Request, w *statusWriter, start time.Time) {
 	s.log.WithFields(logrus.Fields{
 		"method": r.Method, "path": r.URL.Path, "status": w.status,
-		"client": s.client(r).String(), "took": time.Since(start).String(),
+		"client": s.proxies.client(r).String(), "took": time.Since(start).String(),
 	}).Debug("http request")
+}
+
+// passCalls are the calls that a pass is good for, and whether it has to be for
+// speaking too.
+var passCalls = map[string]struct{ speak bool }{
+	"GET /me":              {},
+	"GET /channels/join":   {},
+	"POST /channels/join":  {},
+	"GET /messages":        {},
+	"POST /channels/leave": {},
+	"POST /broadcast":      {speak: true},
+	"POST /send":           {speak: true},
+}
+
+// publicCalls need no sender, and so look at no pass.
+var publicCalls = []string{healthPath, readyPath, metricsPath, "/openapi.yaml"}
+
+// passes opens the pass of a request that carries one.
+func (s *Server) passes(next nethttp.Handler) nethttp.Handler {
+	return nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
+		text, field := carriedPass(r)
+		if field == "" {
+			next.ServeHTTP(w, r)
+			return
+		}
+		p, err := s.openPass(text, field)
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		know(r)
+		r = r.WithContext(context.WithValue(r.Context(), passKey{}, p))
+		if field == passParameter {
+			u := *r.URL
+			q := u.Query()
+			q.Del(passParameter)
+			u.RawQuery = q.Encode()
+			r.URL, r.RequestURI = &u, u.RequestURI()
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// passFault says why a request's pass is not enough for a call, or nil.
+func passFault(r *nethttp.Request) error {
+	p := passOf(r)
+	if p == nil {
+		return nil
+	}
+	path, _ := mux.CurrentRoute(r).GetPathTemplate() // it came by a route
+	if slices.Contains(publicCalls, path) {
+		return nil
+	}
+	need, known := passCalls[r.Method+" "+path]
+	switch {
+	case !known:
+		return fault(beyondScope, "scope", "%s: a short token is not good for %s %s, which wants the sender's own (Authorization: Bearer …)", p.scope(), r.Method, path)
+	case need.speak && !p.Speak:
+		return fault(beyondScope, "scope", "%s is not enough for %s: POST /tokens with \"scope\":%q gives one that is", p.scope(), path, speaking)
+	case strings.HasSuffix(path, "join") && r.Method == nethttp.MethodPost || path == "/messages":
+		if p.Channels != nil {
+			return fault(beyondScope, "scope", "a mailbox is one for all channels of its sender, and the token is for some: open a stream, or ask for a token without channels")
+		}
+	}
+	return nil
 }

@@ -1,15 +1,11 @@
 package http
 
 import (
-	"cmp"
-	"context"
-	"fmt"
-	"log"
 	"net"
 	nethttp "net/http"
 	"sync"
-	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/cors"
 	"github.com/sirupsen/logrus"
 
@@ -19,9 +15,6 @@ import (
 	"watchtower/history"
 	"watchtower/intake"
 )
-
-// Protocol is how the hub knows what comes and goes by HTTP.
-var Protocol = bridge.NewProtocol("http")
 
 // Server is the gateway's HTTP side.
 type Server struct {
@@ -38,7 +31,8 @@ type Server struct {
 	streams   *streams
 	callbacks *callback.Service
 	history   *history.History
-	metrics   *metrics
+	metrics   nethttp.Handler        // for Prometheus
+	refused   *prometheus.CounterVec // requests, by status
 	conns     *connections
 	sockets   sync.WaitGroup // streams and WebSockets, which net/http does not wait for
 	gate      *gate
@@ -51,252 +45,4 @@ type Server struct {
 	mu        sync.Mutex
 	mailboxes map[*bridge.Sender]*mailbox
 	ending    bool // no more mailboxes
-}
-
-// New returns a server for hub, which follows the history and manages the callbacks.
-func New(hub *bridge.Hub, past *history.History, callbacks *callback.Service, opts Options, log *logrus.Logger) *Server {
-	opts.StreamBytes = cmp.Or(opts.StreamBytes, streamBytes)
-	if opts.Clock == nil {
-		opts.Clock = time.Now
-	}
-	if opts.Intake == nil {
-		opts.Intake = intake.New(intake.Options{Counters: hub.Counters(), Log: log})
-	}
-	s := &Server{
-		hub:       hub,
-		opts:      opts,
-		log:       log,
-		history:   past,
-		proxies:   newProxies(opts.TrustedProxies),
-		auth:      opts.Gate,
-		requests:  auth.NewLimiter[bridge.SenderID](opts.requests(), opts.Clock),
-		streams:   newStreams(opts.SenderStreams),
-		callbacks: callbacks,
-		conns:     newConnections(),
-		gate:      newGate(),
-		door:      opts.Intake.Door(Protocol, "limits.http_connections", opts.HTTPConnections),
-		cors:      newCORS(opts.CORSOrigins),
-		mailboxes: map[*bridge.Sender]*mailbox{},
-		quiet:     make(chan struct{}),
-	}
-	s.metrics = newMetrics(hub, opts.Gate, s.streams, s.callbacks)
-	past.Follow(Protocol, &fanOut{})
-	s.handler = s.routes()
-	s.server = &nethttp.Server{
-		Handler:                      s.handler,
-		ReadTimeout:                  opts.ReadTimeout,
-		IdleTimeout:                  idleTimeout,
-		MaxHeaderBytes:               headerBytes,
-		ConnState:                    s.conns.changed,
-		ConnContext:                  withVisitor,
-		ErrorLog:                     newErrorLog(log),
-		DisableGeneralOptionsHandler: true,
-	}
-	return s
-}
-
-// Handler returns the API without a listener. Its streams get messages
-// only while the history is served.
-func (s *Server) Handler() nethttp.Handler { return s.handler }
-
-// Listen binds the address, so that a port that is taken is an error before
-// anything is served.
-func (s *Server) Listen() error {
-	l, err := net.Listen("tcp", s.opts.Listen)
-	if err != nil {
-		return fmt.Errorf("http.listen %s: %w", s.opts.Listen, err)
-	}
-	s.plain = visitors{l, s, false}
-	return nil
-}
-
-// ListenTLS does the same for HTTPS.
-func (s *Server) ListenTLS() error {
-	l, err := net.Listen("tcp", s.opts.TLSListen)
-	if err != nil {
-		return fmt.Errorf("http.tls_listen %s: %w", s.opts.TLSListen, err)
-	}
-	s.secure = securedListener{visitors{l, s, true}, s.opts.TLS}
-	return nil
-}
-
-// Addr returns the address that Listen bound, or nil.
-func (s *Server) Addr() net.Addr { return address(s.plain) }
-
-// TLSAddr returns the address that ListenTLS bound, or nil.
-func (s *Server) TLSAddr() net.Addr { return address(s.secure) }
-
-func address(l net.Listener) net.Addr {
-	if l == nil {
-		return nil
-	}
-	return l.Addr()
-}
-
-// listeners are those that are bound.
-func (s *Server) listeners() (bound []net.Listener) {
-	for _, l := range []net.Listener{s.plain, s.secure} {
-		if l != nil {
-			bound = append(bound, l)
-		}
-	}
-	return bound
-}
-
-// Serve takes requests until ctx ends. Then it waits for the history to hand out what
-// was said, and ends the streams with what waits for them, all within the drain timeout. It returns when every goroutine it started has.
-func (s *Server) Serve(ctx context.Context) error {
-	var accept sync.WaitGroup
-	failed := make(chan error, 2)
-	for _, l := range s.listeners() {
-		accept.Go(func() {
-			if err := s.server.Serve(l); !s.gate.isClosed() {
-				failed <- fmt.Errorf("http on %s: %w", l.Addr(), err)
-			}
-		})
-	}
-	var err error
-	select {
-	case <-ctx.Done():
-	case err = <-failed:
-	}
-
-	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.DrainTimeout)
-	defer cancel()
-	s.Quiesce(limit)
-	accept.Wait()
-	s.history.Drain(limit)
-	s.streams.end()
-	s.endMailboxes()
-	s.conns.closeFresh()
-	// Shutdown waits for the streams and for answers on their way, Close ends
-	// those that took too long.
-	_ = s.server.Shutdown(limit)
-	_ = s.server.Close()
-	s.conns.wait()
-	stop := context.AfterFunc(limit, s.streams.cutAll)
-	defer stop()
-	s.sockets.Wait()
-	return err
-}
-
-// Quiesce takes no more connections, and answers further requests with 503. It
-// returns when the broadcasts and sends in progress are done, or ctx ends.
-// Streams go on.
-func (s *Server) Quiesce(ctx context.Context) {
-	s.gate.close()
-	s.quieten()
-	for _, l := range s.listeners() {
-		_ = l.Close() // again, at the end: then it is closed already
-	}
-	s.gate.wait(ctx)
-}
-
-// quieten ends the waiting for messages.
-func (s *Server) quieten() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	select {
-	case <-s.quiet:
-	default:
-		close(s.quiet)
-	}
-}
-
-// gate lets publishing requests through until it is closed.
-type gate struct {
-	mu     sync.Mutex
-	closed bool
-	inside int
-	empty  chan struct{} // closed when the gate is, and nobody is inside
-}
-
-func newGate() *gate { return &gate{empty: make(chan struct{})} }
-
-func (g *gate) enter() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !g.closed {
-		g.inside++
-	}
-	return !g.closed
-}
-
-func (g *gate) leave() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.inside--
-	if g.closed && g.inside == 0 {
-		close(g.empty)
-	}
-}
-
-func (g *gate) close() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !g.closed && g.inside == 0 {
-		close(g.empty)
-	}
-	g.closed = true
-}
-
-func (g *gate) isClosed() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.closed
-}
-
-func (g *gate) wait(ctx context.Context) {
-	select {
-	case <-g.empty:
-	case <-ctx.Done():
-	}
-}
-
-// connections follows net/http's connections, whose goroutines it would not
-// wait for otherwise.
-type connections struct {
-	open sync.WaitGroup
-
-	mu    sync.Mutex
-	fresh map[net.Conn]struct{} // without a request so far: Shutdown would wait 5 s for them
-}
-
-func newConnections() *connections { return &connections{fresh: map[net.Conn]struct{}{}} }
-
-func (c *connections) changed(conn net.Conn, state nethttp.ConnState) {
-	if v := visitorOf(conn); v != nil && state == nethttp.StateIdle {
-		v.wait()
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if state == nethttp.StateNew {
-		c.open.Add(1)
-		c.fresh[conn] = struct{}{}
-		return
-	}
-	delete(c.fresh, conn)
-	if state == nethttp.StateClosed || state == nethttp.StateHijacked { // the broker waits for those
-		c.open.Done()
-	}
-}
-
-func (c *connections) closeFresh() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for conn := range c.fresh {
-		_ = conn.Close() // its goroutine notices, whatever this says
-	}
-}
-
-func (c *connections) wait() { c.open.Wait() }
-
-// errorLog takes what net/http has to say about connections.
-type errorLog struct{ log *logrus.Logger }
-
-func newErrorLog(l *logrus.Logger) *log.Logger { return log.New(errorLog{l}, "", 0) }
-
-func (e errorLog) Write(b []byte) (int, error) {
-	e.log.WithField("message", string(b)).Warn("http connection failed")
-	return len(b), nil
 }

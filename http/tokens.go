@@ -134,15 +134,3 @@ func (s *Server) me(w nethttp.ResponseWriter, r *nethttp.Request) error {
 		Name string          `json:"name,omitempty"`
 	}{sender.ID(), sender.Name()})
 }
-
-// carrier returns the sender whose token, short or not, a request carries, or nil.
-func (s *Server) carrier(r *nethttp.Request) *bridge.Sender {
-	if p := passOf(r); p != nil {
-		return p.sender
-	}
-	if token := bearer(r); token != "" {
-		sender, _ := s.hub.Tokens().Sender(token)
-		return sender
-	}
-	return nil
-}

@@ -1,7 +1,6 @@
 package http
 
 import (
-	"context"
 	"net"
 	nethttp "net/http"
 	"net/netip"
@@ -71,7 +70,7 @@ func (v *visitor) Read(p []byte) (int, error) {
 		return n, err
 	}
 	if !v.secure { // net/http would not answer
-		v.server.refuse(v, v.Conn, fault(busy, "", "too many headers are not complete (%s): try again in a moment", intake.StrangersSetting), "Retry-After: 1\r\n")
+		v.server.refuse(v.at, v.Conn, fault(busy, "", "too many headers are not complete (%s): try again in a moment", intake.StrangersSetting), "Retry-After: 1\r\n")
 	}
 	return 0, &net.OpError{Op: "read", Net: "tcp", Err: intake.ErrFull}
 }
@@ -119,23 +118,6 @@ func (v *visitor) wait() {
 
 type visitorKey struct{}
 
-// visitorOf returns the connection of net/http's.
-func visitorOf(c net.Conn) *visitor {
-	if secure, ok := c.(secured); ok {
-		return secure.visitor
-	}
-	v, _ := c.(*visitor)
-	return v
-}
-
-// withVisitor lets requests find their connection.
-func withVisitor(ctx context.Context, c net.Conn) context.Context {
-	if v := visitorOf(c); v != nil {
-		return context.WithValue(ctx, visitorKey{}, v)
-	}
-	return ctx
-}
-
 // visitorOfRequest returns the connection of a request, or nil where something else than a
 // listener brought it.
 func visitorOfRequest(r *nethttp.Request) *visitor {
@@ -153,16 +135,16 @@ func know(r *nethttp.Request) {
 // count counts a connection that is to last for its client, not for a proxy.
 func (s *Server) count(r *nethttp.Request) error {
 	v := visitorOfRequest(r)
-	if v == nil || v.guest.Count(intake.Of(s.client(r))) {
+	if v == nil || v.guest.Count(intake.Of(s.proxies.client(r))) {
 		return nil
 	}
-	return fault(tooManyStreams, "", "too many connections come from %s (%s): end one first", s.client(r), intake.AddressSetting)
+	return fault(tooManyStreams, "", "too many connections come from %s (%s): end one first", s.proxies.client(r), intake.AddressSetting)
 }
 
 // lendUnknown lends a request bytes of the strangers' for its body.
 func (s *Server) lendUnknown(r *nethttp.Request) intake.Loan {
 	if v := visitorOfRequest(r); v != nil {
-		return v.guest.Lend(intake.Of(s.client(r)))
+		return v.guest.Lend(intake.Of(s.proxies.client(r)))
 	}
 	return intake.Loan{}
 }

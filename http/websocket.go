@@ -1,13 +1,11 @@
 package http
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"io"
 	nethttp "net/http"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -16,32 +14,6 @@ import (
 	"watchtower/bridge"
 	"watchtower/intake"
 )
-
-// The first bytes of WebSocket frames (RFC 6455, section 5.2). A gateway's are
-// not masked, so that one encoding serves all sockets.
-const (
-	frameText  = 0x81
-	frameClose = 0x88
-	framePing  = 0x89
-	framePong  = 0x8a
-)
-
-// closeExpired is the close code of a WebSocket whose token has ended, after 401.
-const closeExpired = 4401
-
-// appendFrame appends a WebSocket frame.
-func appendFrame(b []byte, kind byte, payload []byte) []byte {
-	b = append(b, kind)
-	switch n := len(payload); {
-	case n < 126:
-		b = append(b, byte(n))
-	case n < 1<<16:
-		b = binary.BigEndian.AppendUint16(append(b, 126), uint16(n))
-	default:
-		b = binary.BigEndian.AppendUint64(append(b, 127), uint64(n))
-	}
-	return append(b, payload...)
-}
 
 // runSocket makes a WebSocket of the request and writes the stream there, while
 // the client may broadcast and send on it, until it goes or the stream is closed.
@@ -89,31 +61,6 @@ func (st *stream) runSocket(w nethttp.ResponseWriter, r *nethttp.Request) error 
 	}
 	_ = p.Close()
 	return nil
-}
-
-// socketBuffers are the write buffers of all sockets: an idle one holds none.
-var socketBuffers sync.Pool
-
-// upgrade makes a WebSocket of a request, whose origin was looked at when it came in.
-// It returns nil and why not, or nil throughout if the client has gone.
-func (s *Server) upgrade(w nethttp.ResponseWriter, r *nethttp.Request, up websocket.Upgrader) (*websocket.Conn, *peer, error) {
-	var refused error
-	up.HandshakeTimeout = s.opts.WriteTimeout
-	up.ReadBufferSize, up.WriteBufferSize, up.WriteBufferPool = 1024, 4096, &socketBuffers
-	up.CheckOrigin = func(*nethttp.Request) bool { return true }
-	up.Error = func(_ nethttp.ResponseWriter, _ *nethttp.Request, _ int, reason error) {
-		refused = fault(bridge.InvalidField, "Upgrade", "%s", reason)
-	}
-	p := &peer{}
-	conn, err := up.Upgrade(hijacker{w, p}, r, nil)
-	if err != nil {
-		return nil, nil, refused
-	}
-	return conn, p, nil
-}
-
-func closeFrame(code int, reason string) []byte {
-	return appendFrame(nil, frameClose, websocket.FormatCloseMessage(code, reason))
 }
 
 // listen executes what the client says, until it goes. It returns the Close frame to

@@ -1,0 +1,107 @@
+package callback
+
+import (
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"watchtower/bridge"
+)
+
+// findRoomLocked reports whether a delivery more may wait for an endpoint. Where no
+// byte is free, whoever holds more than its sender would lets its oldest go, and of
+// one sender's endpoints the one that holds more. Something for an endpoint with
+// nothing waiting gets in if anybody holds more than its sender does now. For those,
+// and for receivers that took the last, bytes are set aside.
+func (c *Service) findRoomLocked(e *endpoint, d *delivery) bool {
+	own, n := e.share, d.size()
+	more, aside := n, e.takes()
+	if e.phase == idle && len(e.waiting) == 0 {
+		more, aside = 0, true
+	}
+	for c.shares.bytes+n > c.opts.forAll() {
+		v := c.shares.byBytes.members[0]
+		w := v.endpoints.members[0]
+		over := v.bytes > own.bytes+more
+		if v == own {
+			over = w != e && w.held() > e.held()+more
+		}
+		if !over || !c.letGoLocked(w) {
+			return aside && c.shares.bytes+n <= c.opts.Bytes
+		}
+	}
+	return true
+}
+
+// letGoLocked lets the oldest go that an endpoint holds: of what was given up, of
+// what waits, and at last the current one, if no attempt at it has just begun.
+func (c *Service) letGoLocked(e *endpoint) bool {
+	switch {
+	case len(e.failed) > 0: // it was counted when it was given up
+		e.takeOldestFailed()
+		c.changedLocked(e)
+		return true
+	case len(e.waiting) > 0:
+		oldest := e.waiting[0]
+		e.discard(func(d *delivery) bool { return d == oldest })
+		c.drop(bridge.Limit, 1)
+		c.changedLocked(e)
+	case e.phase == posting && time.Since(e.attempt.began) < givesWayAfter || e.current == nil:
+		return false
+	case e.phase == posting:
+		e.attempt.cutShort()
+		c.drop(bridge.Limit, 1)
+		c.doneLocked(e) // the rest when the attempt has ended
+	default:
+		c.dropCurrentLocked(e, bridge.Limit)
+	}
+	if now := time.Now(); now.Sub(c.warned) > time.Minute {
+		c.warned = now
+		c.log.WithFields(logrus.Fields{"sender": e.key.sender.ID(), "setting": "callbacks.bytes"}).Warn("too much waits for callbacks: whose sender holds most loses the oldest")
+	}
+	return true
+}
+
+// put queues a delivery. It reports false, and counts the drop, if there is no
+// room.
+func (c *Service) put(to *receiver, d *delivery) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	d.to = to
+	e := c.endpoints[to.key]
+	if e == nil && c.reportsLocked(to.key.sender) < c.opts.SenderCallbacks {
+		e = c.newEndpointLocked(to.key) // for a delivery report
+	}
+	if why, ok := c.takesLocked(e, d); !ok {
+		c.drop(why, 1)
+		if e != nil {
+			c.forgetIdleLocked(e)
+		}
+		return false
+	}
+	e.push(d)
+	c.workLocked(e)
+	c.changedLocked(e)
+	return true
+}
+
+// takesLocked reports whether an endpoint, nil for none, takes a delivery, or why
+// not. What has expired makes room first.
+func (c *Service) takesLocked(e *endpoint, d *delivery) (why bridge.Reason, ok bool) {
+	switch {
+	case c.closed:
+		return bridge.Failed, false
+	case d.to.hasEnded():
+		return bridge.Disconnected, false
+	case e == nil:
+		return bridge.QueueFull, false
+	}
+	if !e.hasRoom(d, &c.opts) {
+		now := c.now()
+		c.drop(bridge.Expired, e.discard(func(d *delivery) bool { return d.expired(now) }))
+		if !e.hasRoom(d, &c.opts) {
+			return bridge.QueueFull, false
+		}
+	}
+	return bridge.QueueFull, c.findRoomLocked(e, d)
+}

@@ -1,0 +1,171 @@
+package callback
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"slices"
+	"sync/atomic"
+
+	"github.com/oklog/ulid/v2"
+	"github.com/sirupsen/logrus"
+
+	"watchtower/bridge"
+	"watchtower/history"
+)
+
+// New returns a service that follows the history, and attaches the callbacks that the
+// hub remembers. An error says which option is wrong.
+func New(hub *bridge.Hub, past *history.History, opts Options, log *logrus.Logger) (*Service, error) {
+	policy, err := newPolicy(opts)
+	if err != nil {
+		return nil, err
+	}
+	c := &Service{
+		hub: hub, past: past, opts: opts, policy: policy, log: log, now: hub.Now, poster: newPoster(opts, policy), signer: newSigner(opts.SigningKey),
+		endpoints: map[endpointKey]*endpoint{}, shares: newShares(), turns: newTurns(opts.Concurrency), settled: make(chan struct{}),
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	if opts.Store != nil {
+		c.keeper = newKeeper(c, opts.Store, opts.SaveInterval)
+	}
+	past.Follow(Protocol, fanOut{c})
+	return c, c.restore()
+}
+
+// Serve posts until ctx ends. Then it waits for the history to hand out what was said,
+// and posts what waits, all within the drain timeout. It returns when every goroutine
+// that it started has ended.
+func (c *Service) Serve(ctx context.Context) error {
+	if ctx.Err() == nil { // else the gateway did not start: what waits is left as it is
+		c.start()
+	}
+	<-ctx.Done()
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.opts.DrainTimeout)
+	defer cancel()
+	c.past.Drain(limit)
+	c.drain(limit)
+	return nil
+}
+
+// Quiesce does nothing: what is asked for comes by HTTP, and what is said by the history.
+func (c *Service) Quiesce(context.Context) {}
+
+// fanOut gives messages to callbacks. It follows the history.
+type fanOut struct{ c *Service }
+
+// Give queues a message for those of the members that want it.
+func (f fanOut) Give(m *bridge.Message, members []*bridge.Attachment) (offered, dropped int) {
+	var body []byte // the same for all
+	for _, a := range members {
+		if !a.Wants(m) {
+			continue
+		}
+		if body == nil {
+			body = bodyOf(m)
+		}
+		offered++
+		if !f.c.put(a.Member.(*receiver), deliveryOf(m, body)) {
+			dropped++
+		}
+	}
+	return offered, dropped
+}
+
+// Flush has nothing to do.
+func (fanOut) Flush() {}
+
+// start begins to post what waited before a restart, and to write what changes.
+func (c *Service) start() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.serving = true
+	for _, e := range c.endpoints {
+		c.workLocked(e)
+	}
+	if c.keeper != nil {
+		c.keeper.start()
+	}
+}
+
+// Queued returns how many deliveries wait or are being tried, and how many bytes
+// all hold.
+func (c *Service) Queued() (n, bytes int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.endpoints {
+		n += len(e.waiting)
+		if e.current != nil {
+			n++
+		}
+	}
+	return n, c.shares.bytes
+}
+
+// Outcomes calls each with how often deliveries, and attempts at them, came to an end of
+// each kind.
+func (c *Service) Outcomes(each func(outcome string, n uint64)) {
+	for o := range numOutcomes {
+		each(o.String(), c.outcomes[o].Load())
+	}
+}
+
+// drain delivers what waits until ctx ends. What is left then, and what fails
+// meanwhile, is written to disk, or has failed where there is none.
+func (c *Service) drain(ctx context.Context) {
+	c.mu.Lock()
+	c.closed = true
+	if c.keeper != nil { // nobody waits for a receiver that is down
+		c.stopping = true
+		c.leaveAllLocked(pausing)
+	}
+	c.settleLocked()
+	c.mu.Unlock()
+	select {
+	case <-c.settled:
+	case <-ctx.Done():
+	}
+	c.cancel()
+	c.mu.Lock()
+	c.leaveAllLocked(pausing, lined)
+	c.mu.Unlock()
+	<-c.settled
+	c.workers.Wait()
+	if c.keeper != nil {
+		c.keeper.stop()
+	}
+	c.poster.close()
+}
+
+// leaveAllLocked makes the endpoints in some phases leave what they have at hand.
+func (c *Service) leaveAllLocked(phases ...phase) {
+	for _, e := range slices.Collect(maps.Values(c.endpoints)) {
+		if slices.Contains(phases, e.phase) {
+			c.leaveLocked(e)
+		}
+	}
+}
+
+// Reporter returns what posts the delivery report of one publication, which has been
+// through so many callbacks. The URL is one that CheckURL has found open.
+func (c *Service) Reporter(s *bridge.Sender, url string, hops uint8) func(bridge.Report) {
+	to := &receiver{key: endpointKey{s, url}}
+	var once atomic.Bool
+	return func(r bridge.Report) {
+		if once.Swap(true) {
+			return
+		}
+		body, err := json.Marshal(struct {
+			ID       ulid.ULID        `json:"id"`
+			Channels []bridge.Channel `json:"channels"`
+			Sender   bridge.SenderID  `json:"sender"`
+			Offered  map[string]int   `json:"offered"`
+			Dropped  map[string]int   `json:"dropped"`
+		}{r.ID, r.Channels, r.Sender, r.Offered, r.Dropped})
+		if err != nil { // numbers and plain maps: cannot fail
+			c.log.WithError(err).Error("delivery report not encoded")
+			return
+		}
+		c.put(to, &delivery{body: body, hops: hops, id: "report-" + r.ID.String()})
+	}
+}

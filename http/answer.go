@@ -1,0 +1,161 @@
+package http
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	nethttp "net/http"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"watchtower/auth"
+	"watchtower/bridge"
+	"watchtower/intake"
+)
+
+// call answers one kind of request, or returns the error to answer it with.
+type call func(nethttp.ResponseWriter, *nethttp.Request) error
+
+// problem returns what clients are told of an error, and logs what they are not.
+func (s *Server) problem(err error) problem {
+	var shown *bridge.Error
+	if !errors.As(err, &shown) {
+		s.log.WithError(err).Error("request failed")
+		shown = fault(internalError, "", "the gateway failed in a way that it logged")
+	}
+	kind := kinds[shown.Code]
+	return problem{"urn:watchtower:problem:" + string(shown.Code), kind.title, kind.status, shown.Error(), shown.Field}
+}
+
+// fail answers a request with the problem that err is.
+func (s *Server) fail(w nethttp.ResponseWriter, r *nethttp.Request, err error) {
+	hangsUp := errors.As(err, new(hangUp)) || errors.As(err, new(unread))
+	var guess denied
+	if errors.As(err, &guess) {
+		if wait := s.auth.Wrong(s.proxies.caller(r), guess.reason()); wait > 0 {
+			err = s.tooMany(r, wait)
+		}
+	}
+	var late waits
+	if errors.As(err, &late) {
+		w.Header().Set("Retry-After", strconv.Itoa(late.seconds))
+	}
+	shown := s.problem(err)
+	if hangsUp || shown.Status == nethttp.StatusServiceUnavailable {
+		w.Header().Set("Connection", "close")
+	}
+	if shown.Status == nethttp.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	}
+	if (shown.Status == nethttp.StatusTooManyRequests || shown.Status == nethttp.StatusServiceUnavailable) && w.Header().Get("Retry-After") == "" {
+		w.Header().Set("Retry-After", "1")
+	}
+	s.refused.WithLabelValues(strconv.Itoa(shown.Status)).Inc()
+	if worthALine(shown.Status) {
+		s.notice(intake.Of(s.proxies.client(r)), shown, r)
+	}
+	s.write(w, shown.Status, problemType, shown)
+}
+
+// tooMany makes the problem of a client with too many failures, which says when it
+// may come again.
+func (s *Server) tooMany(r *nethttp.Request, wait time.Duration) error {
+	seconds := max(1, int(math.Ceil(wait.Seconds())))
+	return waits{fault(tooManyFailures, "", "too many wrong secret keys, passwords, tokens or senders from %s (limits.failures): wait %d s; a sender's own calls go on with its token (Authorization: Bearer …)", s.proxies.client(r), seconds), seconds}
+}
+
+// answer writes a success.
+func (s *Server) answer(w nethttp.ResponseWriter, v any) error {
+	s.write(w, nethttp.StatusOK, typeJSON, v)
+	return nil
+}
+
+func (s *Server) write(w nethttp.ResponseWriter, status int, contentType string, v any) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil { // plain structs: cannot fail
+		s.log.WithError(err).Error("answer not encoded")
+		status = nethttp.StatusInternalServerError
+	}
+	s.writeBytes(w, status, contentType, b.Bytes())
+}
+
+func (s *Server) writeBytes(w nethttp.ResponseWriter, status int, contentType string, b []byte) {
+	s.deadline(w)
+	h := w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write(b) // an error means that the client has gone: there is nobody to tell
+}
+
+// notice logs what was refused to whom. The request is nil where there was none.
+func (s *Server) notice(who netip.Prefix, shown problem, r *nethttp.Request) {
+	if !s.notices.allow(who, shown.Type, s.opts.Clock()) {
+		return
+	}
+	fields := logrus.Fields{"client": auth.Name(who), "status": shown.Status, "problem": shown.Title, "detail": shown.Detail}
+	if r != nil {
+		fields["method"], fields["path"] = bridge.Shorten(r.Method), bridge.Shorten(r.URL.Path)
+	}
+	s.log.WithFields(fields).Info("http request refused")
+}
+
+// worthALine reports whether the owner is told of a refusal: of somebody who does not
+// know his key, and of what is too large, nobody else would find out.
+func worthALine(status int) bool {
+	return status == nethttp.StatusUnauthorized || status == nethttp.StatusRequestEntityTooLarge
+}
+
+// refuse answers with a problem beside net/http, as far as the client takes it, and reads
+// on for a moment, so that it sees the answer. The connection is to be closed then.
+func (s *Server) refuse(at netip.Prefix, conn net.Conn, refusal *bridge.Error, header string) {
+	shown := s.problem(refusal)
+	s.refused.WithLabelValues(strconv.Itoa(shown.Status)).Inc()
+	s.notice(at, shown, nil)
+	body, err := json.Marshal(shown)
+	if err != nil { // plain strings: cannot fail
+		s.log.WithError(err).Error("answer not encoded")
+	}
+	answer := fmt.Sprintf("HTTP/1.1 %d %s\r\nContent-Type: %s\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n%sContent-Length: %d\r\n\r\n%s\n",
+		shown.Status, nethttp.StatusText(shown.Status), problemType, header, len(body)+1, body)
+	_ = conn.SetWriteDeadline(time.Now().Add(closePatience))
+	if _, err := conn.Write([]byte(answer)); err == nil { // else it has gone
+		linger(conn)
+	}
+}
+
+// deadline bounds the writing of an answer. A writer that has no deadlines
+// needs none.
+func (s *Server) deadline(w nethttp.ResponseWriter) {
+	_ = nethttp.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.opts.WriteTimeout))
+}
+
+// statusWriter remembers the status for the log.
+type statusWriter struct {
+	nethttp.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Hijack lets a WebSocket take the connection over.
+func (w *statusWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	w.status = nethttp.StatusSwitchingProtocols
+	return nethttp.NewResponseController(w.ResponseWriter).Hijack()
+}
+
+// Unwrap lets http.ResponseController reach what is inside.
+func (w *statusWriter) Unwrap() nethttp.ResponseWriter { return w.ResponseWriter }

@@ -1,0 +1,88 @@
+package http
+
+import (
+	"errors"
+	nethttp "net/http"
+
+	"watchtower/bridge"
+)
+
+// carriesToken reports whether a request carries the token of any sender, a short one
+// of his, or that of an operator's session.
+func (s *Server) carriesToken(r *nethttp.Request) bool {
+	if text, field := carriedPass(r); field != "" {
+		_, err := s.openPass(text, field)
+		return err == nil
+	}
+	token := bearer(r)
+	if token == "" {
+		return false
+	}
+	if _, ok := s.hub.Tokens().Sender(token); ok {
+		return true
+	}
+	if s.opts.Manages == nil || r.URL.Path != "/tokens" {
+		return false
+	}
+	_, ok := s.opts.Manages(r)
+	return ok
+}
+
+// authorize returns the sender that a request may act for. An id without the
+// token that it needs is no guess, and does not count as a failure.
+func (s *Server) authorize(r *nethttp.Request, id bridge.SenderID, err error) (*bridge.Sender, error) {
+	if p := passOf(r); p != nil {
+		return s.authorizePass(p, id, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	token := bearer(r)
+	if token == "" && !s.auth.Quiet() { // a token that is its own needs no gate: nobody guesses one
+		if wait := s.auth.Waits(s.proxies.caller(r)); wait > 0 {
+			return nil, s.tooMany(r, wait)
+		}
+	}
+	sender, err := s.hub.Tokens().Authorize(id, token)
+	if err == nil {
+		know(r)
+		return sender, s.mayAsk(sender)
+	}
+	var refusal *bridge.Error
+	if errors.As(err, &refusal) && (token != "" || refusal.Code == bridge.InvalidSender) {
+		return nil, denied{refusal}
+	}
+	return nil, err
+}
+
+// mayAsk counts a request of a sender, and refuses it if there were too many.
+func (s *Server) mayAsk(sender *bridge.Sender) error {
+	if s.requests.Take(sender.ID()) {
+		return nil
+	}
+	return fault(bridge.TooManyRequests, "sender", "%d asks too often: at most %d requests a second (limits.sender_requests)", sender.ID(), s.opts.SenderRequests)
+}
+
+// authorizePass returns the sender of a pass. The request need not name it.
+func (s *Server) authorizePass(p *pass, id bridge.SenderID, err error) (*bridge.Sender, error) {
+	switch {
+	case errors.Is(err, errNoSender):
+	case err != nil:
+		return nil, err
+	case id != p.sender.ID():
+		return nil, fault(bridge.InvalidToken, "sender", "%d is not the sender of the token, which is %d", id, p.sender.ID())
+	}
+	return p.sender, s.mayAsk(p.sender)
+}
+
+// carrier returns the sender whose token, short or not, a request carries, or nil.
+func (s *Server) carrier(r *nethttp.Request) *bridge.Sender {
+	if p := passOf(r); p != nil {
+		return p.sender
+	}
+	if token := bearer(r); token != "" {
+		sender, _ := s.hub.Tokens().Sender(token)
+		return sender
+	}
+	return nil
+}

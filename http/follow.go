@@ -1,0 +1,208 @@
+package http
+
+import (
+	"bytes"
+	"context"
+	"net"
+	nethttp "net/http"
+	"time"
+
+	"watchtower/bridge"
+	"watchtower/bridge/outbound"
+	"watchtower/history"
+)
+
+// joinStream answers GET /channels/join. The sender has joined all channels
+// before the client sees the status.
+func (s *Server) joinStream(w nethttp.ResponseWriter, r *nethttp.Request) error {
+	sender, q, err := s.asker(r, "sender", "channels", "echo", "linger", "since")
+	if err != nil {
+		return err
+	}
+	channels, err := s.channels(q)
+	if err != nil {
+		return err
+	}
+	by := passOf(r)
+	if err := by.coversAll(channels); err != nil {
+		return err
+	}
+	echo, err := q.flag("echo", true)
+	if err != nil {
+		return err
+	}
+	linger, err := q.flag("linger", true)
+	if err != nil {
+		return err
+	}
+	from, err := readSince(r, q)
+	if err != nil {
+		return err
+	}
+	if err := s.count(r); err != nil {
+		return err
+	}
+	st := s.newStream(sender, kindOf(r), linger)
+	st.pass = by
+	if err := s.streams.add(st); err != nil {
+		return err
+	}
+	st.heed(by)
+	err = st.attach(sorted(channels), !echo, from)
+	if err == nil && st.kind == frames {
+		err = st.runSocket(w, r)
+	} else if err == nil {
+		err = st.takeOver(w)
+	}
+	if err != nil {
+		st.linger = false // nothing is half done
+	}
+	if err != nil || st.kind == frames {
+		st.end()
+	}
+	return err
+}
+
+func (s *Server) newStream(sender *bridge.Sender, k kind, linger bool) *stream {
+	st := &stream{server: s, sender: sender, kind: k, linger: linger, queue: outbound.NewQueue(s.opts.StreamQueue, s.opts.StreamBytes)}
+	st.writer = outbound.NewWriter(connection{st}, st.queue, outbound.Options{
+		Timeout: s.opts.WriteTimeout, Heartbeat: k.heartbeat(), Every: s.opts.Heartbeat,
+	})
+	return st
+}
+
+// attach joins the channels, and finds out what was missed there if that is
+// wanted. The stream ends when it was made to leave the last of them.
+func (st *stream) attach(channels []bridge.Channel, noEcho bool, from *history.Since) error {
+	if from == nil && !st.kind.ofEvents() {
+		return st.attachAll(channels, noEcho, false)
+	}
+	return st.server.history.Join(func(now history.Moment) error {
+		st.from = now.Here().String()
+		if from != nil {
+			st.missed = now.Missed(*from, channels, st.sender, noEcho)
+		}
+		return st.attachAll(channels, noEcho, from != nil)
+	})
+}
+
+// attachAll joins the channels; replays says that the stream is given what was missed.
+func (st *stream) attachAll(channels []bridge.Channel, noEcho, replays bool) error {
+	st.left.Store(int64(len(channels)))
+	for _, c := range channels {
+		a := &bridge.Attachment{
+			Via: Protocol, Returns: true, Broadcasts: true, Sends: true, NoEcho: noEcho, Member: st, Replays: replays,
+			Ended: func() {
+				if st.left.Add(-1) == 0 {
+					st.part(outOf)
+				}
+			},
+		}
+		if err := st.server.hub.Attach(st.sender, c, a); err != nil {
+			return err
+		}
+		st.attachments = append(st.attachments, a)
+	}
+	return nil
+}
+
+// heed ends a stream with the pass that opened it.
+func (st *stream) heed(p *pass) {
+	if p == nil {
+		return
+	}
+	late := time.AfterFunc(p.Expires.Sub(st.server.hub.Now()), func() { st.part(expired) })
+	revoked := context.AfterFunc(p.life, func() { st.part(expired) })
+	st.unheed = func() { late.Stop(); revoked() }
+}
+
+// takeOver answers a request with a stream, and leaves its connection to
+// goroutines of the stream's own: net/http's, with their buffers and deep stacks,
+// would be most of what an idle stream costs.
+func (st *stream) takeOver(w nethttp.ResponseWriter) error {
+	h := w.Header() // it may hold what CORS wants
+	sockets := &st.server.sockets
+	sockets.Add(1) // before the connection is net/http's no more, for which Serve waits
+	conn, _, err := nethttp.NewResponseController(w).Hijack()
+	if err != nil {
+		sockets.Done()
+		return err
+	}
+	if watched, ok := w.(*statusWriter); ok {
+		watched.status = nethttp.StatusOK
+	}
+	h.Set("Content-Type", st.kind.contentType())
+	h.Set("Cache-Control", "no-store, no-transform") // what compresses would hold the end of each message back
+	h.Set("X-Accel-Buffering", "no")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Date", time.Now().UTC().Format(nethttp.TimeFormat))
+	if st.kind.chunked() {
+		h.Set("Transfer-Encoding", "chunked")
+	} else {
+		h.Set("Connection", "close") // with chunks too, some clients would take a cut for the end
+	}
+	var head bytes.Buffer
+	head.WriteString(map[bool]string{false: "HTTP/1.0", true: "HTTP/1.1"}[st.kind.chunked()] + " 200 OK\r\n")
+	_ = h.Write(&head) // a buffer takes everything
+	head.WriteString("\r\n")
+	st.server.streams.connect(st, conn)
+	go func() {
+		defer sockets.Done()
+		st.serve(conn, head.Bytes())
+	}()
+	return nil
+}
+
+// serve writes the stream until the client goes, or the stream is closed.
+func (st *stream) serve(conn net.Conn, head []byte) {
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		watch(conn)
+		st.discard() // there is nobody to write it to
+		st.writer.Close()
+	}()
+	err := st.catchUp(head)
+	if err == nil {
+		err = st.writer.Run()
+	}
+	if err == nil {
+		last := st.kind.terminator()
+		if why := farewell(st.parting.Load()); why == tooSlow || why == expired {
+			last = append(st.kind.end(why), last...)
+		}
+		err = st.write(last) // it may not read this either
+	}
+	if err != nil {
+		st.server.log.WithError(err).Debug("http stream ended")
+	}
+	_ = conn.Close()
+	<-watched
+	st.end()
+}
+
+// watch returns when the client has gone. What it says is of no interest.
+func watch(conn net.Conn) {
+	var b [64]byte
+	for {
+		if _, err := conn.Read(b[:]); err != nil {
+			return
+		}
+	}
+}
+
+// end takes the stream off its channels and counts what it did not write.
+func (st *stream) end() {
+	st.server.streams.remove(st)
+	if st.unheed != nil {
+		st.unheed()
+	}
+	for _, a := range st.attachments {
+		if st.linger {
+			st.server.hub.DetachLingering(a)
+		} else {
+			st.server.hub.Detach(a)
+		}
+	}
+	st.discard()
+}

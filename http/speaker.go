@@ -1,0 +1,106 @@
+package http
+
+import (
+	"cmp"
+	nethttp "net/http"
+	"slices"
+
+	"watchtower/bridge"
+	"watchtower/history"
+)
+
+// channelList is the answer of the calls that name channels.
+type channelList struct {
+	Channels []bridge.Channel `json:"channels"`
+}
+
+// asker returns the sender that a request without a body speaks for, and its
+// query, in which the parameters that are known stand once.
+func (s *Server) asker(r *nethttp.Request, known ...string) (*bridge.Sender, query, error) {
+	q := parseQuery(r)
+	id, err := q.sender()
+	sender, err := s.authorize(r, id, err)
+	if err != nil {
+		return nil, q, err
+	}
+	return sender, q, q.once(known...)
+}
+
+// speaker returns the sender that a request with a JSON body speaks for, and
+// the body, which may have the fields that are known.
+func (s *Server) speaker(r *nethttp.Request, known ...string) (*bridge.Sender, object, error) {
+	in := &body{limit: s.largestBody()}
+	body, err := s.readObject(r, in)
+	if err != nil {
+		return nil, nil, err
+	}
+	sender, err := s.speakerIn(r, in, body)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := parseQuery(r).only(); err != nil {
+		return nil, nil, err
+	}
+	return sender, body, body.only(known...)
+}
+
+// join is a join with a JSON body: who joins which channels, ascending.
+type join struct {
+	sender   *bridge.Sender
+	channels []bridge.Channel
+	noEcho   bool
+	since    *history.Since // nil: only what comes from now on
+}
+
+// joiner reads a join. The body may have one field more.
+func (s *Server) joiner(r *nethttp.Request, besides ...string) (j join, body object, err error) {
+	if j.sender, body, err = s.speaker(r, append([]string{"sender", "channels", "echo", "since"}, besides...)...); err != nil {
+		return j, nil, err
+	}
+	if j.channels, err = s.channels(body); err != nil {
+		return j, nil, err
+	}
+	j.channels = sorted(j.channels)
+	echo, err := body.flag("echo", true)
+	if err != nil {
+		return j, nil, err
+	}
+	j.noEcho = !echo
+	text, found, err := body.text("since")
+	if err == nil && found {
+		j.since, err = parseSince(text)
+	}
+	return j, body, err
+}
+
+// sorted returns channels ascending, each once.
+func sorted(channels []bridge.Channel) []bridge.Channel {
+	slices.Sort(channels)
+	return slices.Compact(channels)
+}
+
+// readSince reads from where on a join wants what was said: since in the query,
+// or what an EventSource that reconnects says in its place. It returns nil if
+// nothing is wanted.
+func readSince(r *nethttp.Request, q query) (*history.Since, error) {
+	if last := cmp.Or(r.Header.Get("Last-Event-ID"), q.Get(lastEventID)); last != "" {
+		since := history.SinceEvent(last)
+		return &since, nil
+	}
+	if !q.Has("since") {
+		return nil, nil
+	}
+	return parseSince(q.Get("since"))
+}
+
+// lastEventID is where stand-ins for EventSource say the last id that cannot set a
+// header.
+const lastEventID = "lastEventId"
+
+func parseSince(text string) (*history.Since, error) {
+	since, ok := history.ParseSince(text)
+	if !ok {
+		return nil, fault(bridge.InvalidField, "since", "%q is neither a message's id, nor a time such as 10m, nor all", bridge.Shorten(text))
+	}
+	return &since, nil
+}

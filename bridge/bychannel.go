@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// byChannel holds something for each of a few channels, ascending. Most senders
-// are on one or two, and a map for each would be a third of what they take.
+// byChannel maps a few channels to values, ascending by channel. Most senders are on one
+// or two channels: a map for each sender would be a third of its memory.
 type byChannel[T any] []onChannel[T]
 
 type onChannel[T any] struct {

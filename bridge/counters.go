@@ -2,22 +2,20 @@ package bridge
 
 import "sync/atomic"
 
-// Reason says why a message, a frame or a request was dropped. There is one
-// list for all protocols, to which a protocol adds what it alone has; a metric exists
-// for each.
+// Reason says why a message, a frame or a request was dropped. All protocols share one
+// list, to which a protocol adds the reasons that only it has. Each reason has a metric.
 type Reason uint8
 
-// MostReasons is the length of tables by Reason.
+// MostReasons is the length of arrays that are indexed by Reason.
 const MostReasons = 32
 
 var reasonNames []string
 
-// NewReason makes a reason with the name that metrics have for it, as NewProtocol makes
-// a protocol.
+// NewReason makes a reason. Metrics show its name. The rules are those of NewProtocol.
 func NewReason(name string) Reason { return Reason(register(&reasonNames, name, MostReasons)) }
 
-// The reasons that protocols share. Each, and each that one adds, has a test that
-// provokes it through the running program.
+// The reasons that protocols share. Each reason, also one that a protocol adds, has a
+// test that provokes it in the running program.
 var (
 	LinkFull     = NewReason("link_full")    // the protocol as a whole was behind
 	QueueFull    = NewReason("queue_full")   // the receiver's own queue was full
@@ -26,12 +24,12 @@ var (
 	Refused      = NewReason("refused")      // the sender may not do this, and the protocol has no answer for it
 	Away         = NewReason("away")         // the receiver's stream had ended and its membership lingered
 	Disconnected = NewReason("disconnected") // the receiver left with messages in its queue
-	Failed       = NewReason("failed")       // the receiver did not take it, or not acknowledge it, in all attempts
+	Failed       = NewReason("failed")       // the receiver did not take or acknowledge it in any attempt
 	Expired      = NewReason("expired")      // it waited longer than its message expiry interval
-	Limit        = NewReason("limit")        // a client, what it asked for, or what waited for it, over a limit of the configuration
+	Limit        = NewReason("limit")        // a client, its request or its waiting messages exceeded a configured limit
 )
 
-// Reasons lists every reason, for those who render tables of them.
+// Reasons lists every reason, sorted by name.
 func Reasons() []Reason { return registered[Reason](reasonNames, 0) }
 
 // String returns the name.
@@ -50,7 +48,7 @@ type Counters struct {
 // TookOver counts an MQTT connection that was ended by another with its client id.
 func (c *Counters) TookOver() { c.takeovers.Add(1) }
 
-// Takeovers returns how many those were.
+// Takeovers returns how many connections TookOver has counted.
 func (c *Counters) Takeovers() uint64 { return c.takeovers.Load() }
 
 // In counts n messages taken in: one for each channel and receiver.

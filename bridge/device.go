@@ -25,17 +25,17 @@ func NewDevice(hub *Hub, via Protocol, noEcho bool, member any) *Device {
 	return &Device{hub: hub, via: via, noEcho: noEcho, member: member}
 }
 
-// Register gives the device a sender of its own, without a name. End is called,
-// without locks, if the hub deletes it.
+// Register gives the device a sender of its own, without a name. The hub calls end,
+// without locks, if it deletes that sender.
 func (d *Device) Register(end func()) {
-	d.mu.Lock() // end closes the device, which waits until there is a hold
+	d.mu.Lock() // end calls Close, which waits until there is a hold
 	defer d.mu.Unlock()
 	d.hold = d.hub.Holds().New(end)
 	d.hold.Present(d.via)
 }
 
-// RegisterName gives the device the sender of a name (Holds.Name). The caller
-// waits for what it returns, if that is not nil.
+// RegisterName gives the device the sender of a name (Holds.Name). If wait is not nil,
+// the caller calls it before it answers the device.
 func (d *Device) RegisterName(name string, end func()) (wait func() error, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -45,7 +45,7 @@ func (d *Device) RegisterName(name string, end func()) (wait func() error, err e
 	return wait, err
 }
 
-// Claim makes the device the one that speaks by its sender's name (Holds.Claim).
+// Claim makes the device the only speaker for its sender's name (Holds.Claim).
 func (d *Device) Claim(displaced func()) { d.hub.Holds().Claim(d.hold, displaced) }
 
 // Gone reports whether the device was closed.
@@ -74,8 +74,8 @@ func (d *Device) Close() {
 	}
 }
 
-// Join attaches the device to channels, each once however often it is asked:
-// to all of them or, with an error, to none that it was not on before.
+// Join attaches the device once to each of the channels. After an error the device is on
+// no channel that it was not on before.
 func (d *Device) Join(channels ...Channel) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

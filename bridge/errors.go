@@ -50,7 +50,7 @@ func fault(code Code, field, format string, args ...any) *Error {
 	return &Error{Code: code, Field: field, Detail: fmt.Sprintf(format, args...)}
 }
 
-// shownBytes is how much of a wrong value an answer repeats.
+// shownBytes is how many bytes of a wrong value an answer repeats.
 const shownBytes = 80
 
 // Shorten returns a value as it may be shown in an answer.

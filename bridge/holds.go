@@ -12,18 +12,17 @@ type Hold struct {
 	end       func()
 	displaced func() // set by Claim
 
-	registered uint64 // which registration it is, of all
+	registered uint64 // the number of this registration; a newer one is higher
 
-	via  atomic.Int32 // the protocol and one, see Present; 0: nobody said
+	via  atomic.Int32 // the protocol plus 1, see Present; 0: not known
 	away atomic.Bool
 }
 
 // Sender returns the sender that is held.
 func (hd *Hold) Sender() *Sender { return hd.sender }
 
-// New gives an id without a name, held by the
-// hold that it returns until Release. End is called, without locks, when the
-// sender is deleted.
+// New makes a sender without a name. It returns a hold on the sender, which lasts until
+// Release. End is called, without locks, when the sender is deleted.
 func (hs Holds) New(end func()) *Hold {
 	h := hs.hub
 	h.mu.Lock()
@@ -31,8 +30,8 @@ func (hs Holds) New(end func()) *Hold {
 	return h.holdLocked(h.newSenderLocked(""), end)
 }
 
-// Sender holds a sender whose token was shown. From then on its id alone
-// opens nothing. It returns once that is on disk.
+// Sender holds a sender whose token was shown. From then on the sender's id needs that
+// token (Tokens.Authorize). Sender returns once that is on disk.
 func (hs Holds) Sender(s *Sender, end func()) (*Hold, error) {
 	h := hs.hub
 	h.mu.Lock()
@@ -56,14 +55,14 @@ type Restored struct {
 	ID      SenderID
 	Name    string // of its sender; empty: none, or it is not known
 	Named   bool   // its sender has a name
-	Lasting bool   // it was to outlive its connection, so its name was remembered
+	Lasting bool   // it outlives its connection, so its name was remembered
 	User    string // whose password opened it; empty: the secret key or a token did
 	Voucher string // what vouched for its sender when it was opened (Hub.Voucher)
 }
 
-// Restore holds the sender of a session that outlived a restart. What vouched
-// for it has to be the same still. A name that was remembered has to be known;
-// another sender gets the id back that it had.
+// Restore holds the sender of a session that outlived a restart. It fails if the sender's
+// voucher is another now, if a remembered name is no longer known, or if the id is
+// another sender's. A sender that was not remembered gets its old id back.
 func (hs Holds) Restore(r Restored, end func()) (*Hold, error) {
 	h := hs.hub
 	h.mu.Lock()

@@ -14,10 +14,10 @@ import (
 	"watchtower/config"
 )
 
-// Bus carries messages. What is published on it comes back by Hub.Deliver,
-// before Publish returns where the bus is embedded.
+// Bus carries messages. It hands each published message back to Hub.Deliver. An embedded
+// bus does so before Publish returns.
 type Bus interface {
-	// Protocol is that of its clients.
+	// Protocol is the protocol of the bus's clients.
 	Protocol() Protocol
 	// Publish puts a message on the channels' topics. An error means that
 	// some protocol did not take it.
@@ -33,11 +33,11 @@ type Options struct {
 	config.Senders // how long they are remembered
 	config.Auth
 
-	SecretKey  string        // with it, everybody may register; empty: the gateway is open
+	SecretKey  string        // whoever shows it may register; empty: the gateway is open
 	Generation uint64        // of the secret key: how often it was changed
-	Users      []string      // of the configuration: names that begin with one and a dot are theirs
-	IDKey      []byte        // from which the ids of names are made; empty: random
-	PassKey    []byte        // by which passes are proved; empty: random
+	Users      []string      // the configured users: names that begin with a user's name and a dot are that user's
+	IDKey      []byte        // makes the ids of names; empty: random
+	PassKey    []byte        // makes the MACs of passes; empty: random
 	Linger     time.Duration // how long a membership outlives its stream
 	ListedFor  time.Duration // how long a channel without members is listed after its last message
 	Tree       *Tree
@@ -124,16 +124,16 @@ func New(opts Options) (*Hub, error) {
 // SetBus gives the hub its bus, once, before anything is published.
 func (h *Hub) SetBus(b Bus) { h.bus = b }
 
-// LinkQueue is what waits for the fan-out of a protocol as a whole, in messages, and
-// LinkPatience how long a publisher that may wait does so while it is full.
+// LinkQueue is the size of a protocol's link queue in messages. LinkPatience is how long
+// a publisher that may wait does so while that queue is full.
 const (
 	LinkQueue    = 4096
 	LinkPatience = 5 * time.Second
 )
 
-// AddLink makes a protocol's members reachable, once, before its first member.
-// Size is the link's queue in messages; patience bounds how long a publisher
-// that may wait does so while it is full, for all links of a call together.
+// AddLink adds the link that reaches a protocol's members. It is called once, before the
+// first member. Size is the link's queue in messages. Patience is how long a publisher
+// that may wait does so while queues are full; one call waits no longer for all of them.
 func (h *Hub) AddLink(p Protocol, size int, patience time.Duration) *Link {
 	l := NewLink(p, &h.counters, size, patience)
 	h.links[p] = l
@@ -141,9 +141,9 @@ func (h *Hub) AddLink(p Protocol, size int, patience time.Duration) *Link {
 	return l
 }
 
-// Share makes the members of one protocol more reachable by a link, once, before its
-// first member. The link gets each message once for all its protocols; Receivers says
-// who the members are.
+// Share makes a link serve one more protocol. It is called once, before that protocol's
+// first member. The link gets each message once for all its protocols; Receivers returns
+// the members of each.
 func (h *Hub) Share(l *Link, p Protocol) {
 	l.shared, l.hub = append(l.shared, p), h
 	h.links[p] = l
@@ -170,7 +170,7 @@ func (h *Hub) Now() time.Time { return h.now() }
 // Tree returns the names of the topics.
 func (h *Hub) Tree() *Tree { return h.tree }
 
-// MessageBytes is the largest message in bytes.
+// MessageBytes is the largest size of a message's content, in bytes.
 func (h *Hub) MessageBytes() int { return h.opts.MessageBytes }
 
 // Open reports whether the gateway has no secret key.
@@ -179,8 +179,8 @@ func (h *Hub) Open() bool { return h.opts.SecretKey == "" }
 // CheckKey reports whether key is the secret key. An open gateway takes any.
 func (h *Hub) CheckKey(key string) bool { return SameKey(h.opts.SecretKey, key) }
 
-// SameKey reports whether the key that was shown is the one that is wanted, in a time that
-// says nothing of it. Who wants none takes any.
+// SameKey reports whether the shown key is the wanted one, in constant time. If no key is
+// wanted, every key is right.
 func SameKey(want, got string) bool {
 	if want == "" {
 		return true
@@ -212,8 +212,8 @@ func (h *Hub) Drain(ctx context.Context) {
 	}
 }
 
-// membersEvery is the least time between two updates of a members topic, and
-// lingerEvery how often lingering memberships are looked at.
+// membersEvery is the least time between two updates of a members topic. Lingering
+// memberships are checked every lingerEvery.
 const (
 	membersEvery = time.Second
 	lingerEvery  = time.Second

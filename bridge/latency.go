@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// LatencyBounds are the upper bounds of the buckets in which Counters keeps how
-// long messages took through the bus.
+// LatencyBounds are the upper bounds of the buckets in which Counters counts how long
+// messages took through the bus.
 var LatencyBounds = [...]time.Duration{
 	50 * time.Microsecond, 100 * time.Microsecond, 250 * time.Microsecond, 500 * time.Microsecond,
 	time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond,
@@ -30,8 +30,8 @@ func (l *latency) observe(d time.Duration) {
 	l.sum.Add(int64(d))
 }
 
-// Latency returns how long messages took from the gateway's taking them to the
-// queues of a protocol's members: how many did, their sum, and how many took at
+// Latency returns the times that messages took from their arrival at the gateway to the
+// queues of a protocol's members: the number of times, their sum, and how many were at
 // most each of LatencyBounds.
 func (c *Counters) Latency(p Protocol) (n uint64, sum time.Duration, atMost [len(LatencyBounds)]uint64) {
 	l := &c.latency[p]

@@ -7,23 +7,23 @@ import (
 	"time"
 )
 
-// Job is one message and the members of the link's first protocol that it is for.
-// To is shared and is not to be changed; Attachment.Wants says which of them take it.
+// Job is one message, and attachments of the link's first protocol. Attachment.Wants says
+// which of them take the message. To is shared: nobody changes it.
 type Job struct {
 	Message *Message
 	To      []*Attachment
 }
 
-// Done tells the delivery report, if there is one, and the counters how the
-// job went: offered counts the attachments tried, dropped those that lost it.
-// It is called once for each job of a link that has one protocol.
+// Done tells the delivery report, if there is one, and the counters how the job went:
+// offered counts the attachments tried, dropped those of them that lost the message. It
+// is called once for each job of a link that has one protocol.
 func (j Job) Done(c *Counters, p Protocol, offered, dropped int) {
 	j.Count(c, p, offered, dropped)
 	j.Release()
 }
 
-// Count is the part of Done that is for one protocol, and Release, behind the last, the
-// part that is for all: for links that several share.
+// Count and Release do the work of Done for a link that several protocols share: Count is
+// called once for each protocol, and Release once, after the last Count.
 func (j Job) Count(c *Counters, p Protocol, offered, dropped int) {
 	c.Out(p, offered-dropped)
 	if offered > dropped {
@@ -39,19 +39,19 @@ func (j Job) Release() { j.Message.release() }
 // its bounded queue; the protocol does its own fan-out from Run.
 type Link struct {
 	protocol Protocol
-	shared   []Protocol // besides
-	hub      *Hub       // that knows their members
+	shared   []Protocol // the other protocols that it serves
+	hub      *Hub       // knows the members of shared
 	counters *Counters
 	jobs     chan Job
 	patience time.Duration
 	busy     atomic.Int64 // jobs queued or being fanned out
 	closed   atomic.Bool  // nobody takes jobs any more
-	late     atomic.Bool  // one came all the same
+	late     atomic.Bool  // a job came after it was closed
 
 	everything bool // it gets messages without members too
 
 	wants     func(*Message) bool // of a tap: which messages it takes; else nil
-	bytesMost int64               // of a tap: bytes of messages that wait
+	bytesMost int64               // of a tap: the most bytes of messages that may wait
 	bytes     atomic.Int64
 }
 
@@ -64,18 +64,18 @@ func NewLink(p Protocol, c *Counters, size int, patience time.Duration) *Link {
 	return &Link{protocol: p, counters: c, jobs: make(chan Job, size), patience: patience}
 }
 
-// Protocol is the one whose members it serves; of a tap, the bus's.
+// Protocol is the first protocol that the link serves; of a tap, the bus's.
 func (l *Link) Protocol() Protocol { return l.protocol }
 
-// TakeEverything makes the link get every message, also those that no member of
-// its protocol is to have. It is called once, before the first.
+// TakeEverything makes the link get every message, also those for none of its members. It
+// is called once, before the first message.
 func (l *Link) TakeEverything() { l.everything = true }
 
-// AddTap gives a part of the gateway that is no member each broadcast that it
-// wants, once, before the first message. Publishers never wait for a tap: what
-// does not fit into its queue of size messages and bytes is counted as a drop of the bus. Wants
-// is called in the publisher's goroutine, so it decides at once and changes
-// nothing. The tap's jobs are for nobody.
+// AddTap returns a link for a part of the gateway that is no member. It gets each
+// broadcast for which wants returns true. AddTap is called before the first message.
+// Publishers never wait for a tap: a message that does not fit into its queue, of size
+// messages and so many bytes, is a drop of the bus. Wants runs in the publisher's
+// goroutine: it is quick, and changes nothing. A tap's jobs name no members.
 func (h *Hub) AddTap(size, bytes int, wants func(*Message) bool) *Link {
 	l := NewLink(h.bus.Protocol(), &h.counters, size, 0)
 	l.wants, l.bytesMost = wants, int64(bytes)
@@ -110,14 +110,14 @@ func (l *Link) offer(j Job) bool {
 		l.reject(j)
 		return false
 	}
-	if l.closed.Load() { // since it was queued: Run may not have seen it
+	if l.closed.Load() { // closed meanwhile: Run may not have seen the job
 		l.rejectQueued()
 		return false
 	}
 	return true
 }
 
-// queue puts a job into the queue, and waits for room if its message may.
+// queue puts a job into the queue. It waits for room if the message allows that.
 func (l *Link) queue(j Job) bool {
 	select {
 	case l.jobs <- j:
@@ -177,9 +177,9 @@ func (l *Link) rejectQueued() {
 	}
 }
 
-// Run calls fan with the jobs that wait, a batch at a time and in their order,
-// until ctx ends and the queue is empty. fan calls Done on each job, and must
-// not block on a member. What is offered after that is refused.
+// Run calls fan with the waiting jobs, in their order and in batches, until ctx ends and
+// the queue is empty. Fan calls Done on each job, and must not block on a member. After
+// Run, jobs that are offered are refused.
 func (l *Link) Run(ctx context.Context, fan func([]Job)) {
 	batch := make([]Job, 0, linkBatch)
 	for {
@@ -195,7 +195,7 @@ func (l *Link) Run(ctx context.Context, fan func([]Job)) {
 	}
 }
 
-// Flush calls fan with the jobs that wait now, as Run does, and returns.
+// Flush calls fan with the jobs that wait now, in batches, and returns.
 func (l *Link) Flush(fan func([]Job)) {
 	batch := make([]Job, 0, linkBatch)
 	for {
@@ -208,11 +208,11 @@ func (l *Link) Flush(fan func([]Job)) {
 	}
 }
 
-// hand fills a batch with what else waits, and fans it out.
+// hand adds more waiting jobs to a batch, and fans it out.
 func (l *Link) hand(batch []Job, fan func([]Job)) {
 	batch = l.fill(batch)
 	if len(batch) < linkBatch/4 {
-		runtime.Gosched() // those who publish just now are let in: one system call then serves them all
+		runtime.Gosched() // lets current publishers go on: one system call then serves them all
 		batch = l.fill(batch)
 	}
 	held := 0
@@ -242,7 +242,7 @@ func (l *Link) fill(batch []Job) []Job {
 // Idle reports whether nothing is queued or being fanned out.
 func (l *Link) Idle() bool { return l.busy.Load() == 0 }
 
-// Late reports whether a job came when Run had ended, and was refused.
+// Late reports whether a job was refused because it came after Run had ended.
 func (l *Link) Late() bool { return l.late.Load() }
 
 // Queued returns how many messages wait.

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// What an operator sees of senders, and does to them.
+// This file has what an operator sees of senders, and does to them.
 
 // The faults of managing senders.
 const (
@@ -17,24 +17,24 @@ const (
 	NoToken       Code = "no-token"
 )
 
-// Present notes by which protocol a hold came, and that its client is connected.
+// Present notes the protocol of a hold's client, and that the client is connected.
 func (hd *Hold) Present(via Protocol) {
 	hd.via.Store(int32(via) + 1)
 	hd.away.Store(false)
 }
 
-// Away notes that the client of a hold by this protocol is not connected, while
+// Away notes the protocol of a hold's client, and that the client is not connected while
 // its session goes on.
 func (hd *Hold) Away(via Protocol) {
 	hd.away.Store(true)
 	hd.via.Store(int32(via) + 1)
 }
 
-// Sender is a sender as an operator sees it.
+// SenderInfo is a sender as an operator sees it.
 type SenderInfo struct {
 	ID        SenderID
 	Name      string
-	Via       []Protocol // by which it is connected, or reached when it is away; ascending
+	Via       []Protocol // by which it is connected, or reached while it is away; sorted by name
 	Here      bool       // it is connected
 	Seen      time.Time  // when it was last heard of, or reached; zero: never
 	Channels  int        // that it has joined
@@ -44,8 +44,8 @@ type SenderInfo struct {
 
 // SenderFilter chooses senders. Its zero value chooses all.
 type SenderFilter struct {
-	Find string    // is in the name or the id, whatever the case
-	Via  *Protocol // one of those by which it is connected or reached
+	Find string    // part of the name or of the id; upper and lower case are the same
+	Via  *Protocol // one of SenderInfo.Via
 	Here *bool
 }
 
@@ -60,13 +60,13 @@ func (f SenderFilter) wants(s SenderInfo) bool {
 	return f.Here == nil || *f.Here == s.Here
 }
 
-// manageSteps is how much is looked at under the hub's lock in one go: senders
-// and what each of them has joined. It is some tens of microseconds.
+// manageSteps is how many senders and memberships are read while the hub's lock is held
+// once. That takes some tens of microseconds.
 const manageSteps = 64
 
-// List lists the senders that a filter chooses by their ids, ascending, from
-// one id on: as many as there is room for, and where there are more the id of the
-// next. The hub is not held up: who comes or goes meanwhile may be missing.
+// List returns the senders that a filter chooses, ascending by id and beginning with
+// from: at most room of them, and the id of the next one, or 0. It does not hold the
+// hub's lock throughout, so a sender that comes or goes meanwhile may be missing.
 func (r Registry) List(f SenderFilter, from SenderID, room int) (list []SenderInfo, next SenderID) {
 	h := r.hub
 	steps := 0
@@ -93,7 +93,7 @@ func (r Registry) List(f SenderFilter, from SenderID, room int) (list []SenderIn
 	return list, next
 }
 
-// first returns those with the least ids, in their order.
+// first returns the n senders with the lowest ids, ascending.
 func first(list []SenderInfo, n int) []SenderInfo {
 	slices.SortFunc(list, func(a, b SenderInfo) int { return int(int64(a.ID) - int64(b.ID)) })
 	return list[:min(n, len(list))]
@@ -130,8 +130,8 @@ func (h *Hub) infoLocked(s *Sender) SenderInfo {
 	for _, on := range s.joined {
 		for _, a := range on.v.attachments {
 			via[a.Via] = true
-			// A callback does not count, only what it accepts does; nor does a
-			// stream that has ended. What is held says more of the others.
+			// A callback does not count, but what it accepts does. A stream that has
+			// ended does not count either. Other attachments have holds, which say more.
 			info.Here = info.Here || a.Returns && a.Address == "" && a.lingers == 0
 		}
 	}
@@ -148,10 +148,10 @@ func (h *Hub) infoLocked(s *Sender) SenderInfo {
 	return info
 }
 
-// SenderChange is what an operator changes of a sender; nil leaves it as it is.
+// SenderChange is a change that an operator makes. A nil field changes nothing.
 type SenderChange struct {
-	Name      *string // the old one is free, for whoever registers it next
-	Protected *bool   // its name is given again only against its token
+	Name      *string // the old name becomes free
+	Protected *bool   // its name is registered again only with its token
 }
 
 // Change changes a sender, all or nothing. It returns once that is on disk.
@@ -207,8 +207,8 @@ func (h *Hub) mayChangeLocked(s *Sender, name string, c SenderChange) error {
 	return nil
 }
 
-// FreshToken gives a sender a new token; the earlier one stops. It returns once
-// that is on disk.
+// FreshToken gives a sender a new token; the old token is no longer valid. It returns
+// once that is on disk.
 func (r Registry) FreshToken(id SenderID) (token string, err error) {
 	h := r.hub
 	token = newToken()
@@ -226,7 +226,7 @@ func (r Registry) FreshToken(id SenderID) (token string, err error) {
 func (h *Hub) manage(id SenderID, change func(*Sender) error) error {
 	h.mu.Lock()
 	s, err := h.managedLocked(id)
-	if err == nil && !h.rememberLocked(s) { // what is done to it is remembered
+	if err == nil && !h.rememberLocked(s) { // a managed sender is remembered
 		err = tooManySenders(h.opts.Limits.Senders)
 	}
 	if err == nil {

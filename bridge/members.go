@@ -32,9 +32,8 @@ func (d Directory) Members(s *Sender, c Channel) (ms Members, ok bool) {
 	return h.membersLocked(h.channels[c]), true
 }
 
-// MemberIDs lists the members of a channel by their ids, ascending, from one id
-// on: as many as there is room for, and whether there are more. ok is false
-// unless s is one of them.
+// MemberIDs returns the ids of a channel's members, ascending and beginning with from: at
+// most room of them, and whether there are more. ok is false unless s is a member.
 func (d Directory) MemberIDs(s *Sender, c Channel, from SenderID, room int) (ids []SenderID, more, ok bool) {
 	h := d.hub
 	h.mu.RLock()
@@ -52,7 +51,7 @@ func (d Directory) MemberIDs(s *Sender, c Channel, from SenderID, room int) (ids
 	return ids, more, true
 }
 
-// page sorts what it is given and cuts it to what is asked for.
+// page sorts all, and returns at most room elements of it, beginning with from.
 func page[T cmp.Ordered](all []T, from T, room int) (some []T, more bool) {
 	slices.Sort(all)
 	i, _ := slices.BinarySearch(all, from)
@@ -60,8 +59,8 @@ func page[T cmp.Ordered](all []T, from T, room int) (some []T, more bool) {
 	return all[:min(len(all), room)], len(all) > room
 }
 
-// ChannelsFrom is Channels in pages: from one channel on, as many as there is
-// room for, and whether there are more.
+// ChannelsFrom is a page of Channels: at most room of them, beginning with from, and
+// whether there are more.
 func (d Directory) ChannelsFrom(from Channel, room int) (channels []Channel, more bool) {
 	h := d.hub
 	return page(h.Directory().Channels(), from, room)
@@ -98,7 +97,7 @@ func (d Directory) Counts() (attachments map[Protocol]int, senders int) {
 	return attachments, len(h.senders)
 }
 
-// Repeat has the members topic of a channel written anew, changed or not.
+// Repeat makes Run write a channel's members topic again, changed or not.
 func (d Directory) Repeat(c Channel) {
 	h := d.hub
 	h.mu.Lock()
@@ -106,7 +105,7 @@ func (d Directory) Repeat(c Channel) {
 	h.touchLocked(c)
 }
 
-// touchLocked notes that a channel's members topic is to be written.
+// touchLocked marks a channel: Run has to write its members topic.
 func (h *Hub) touchLocked(c Channel) {
 	h.dirty[c] = struct{}{}
 	select {
@@ -115,12 +114,11 @@ func (h *Hub) touchLocked(c Channel) {
 	}
 }
 
-// membersStep is of how many channels the members are read in one go, while
-// everybody else waits.
+// membersStep is for how many channels the members are read while the lock is held once.
 const membersStep = 64
 
-// publishMembers writes the members topics that changed: one update, whatever
-// happened since the last. What changes meanwhile may wait for the next time.
+// publishMembers writes the members topics that changed: each once, however many changes
+// there were. Changes that come meanwhile may wait for the next call.
 func (h *Hub) publishMembers() {
 	h.mu.RLock()
 	n := len(h.dirty)

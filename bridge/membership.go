@@ -6,30 +6,30 @@ import (
 	"time"
 )
 
-// Attachment is one thing that holds a sender on a channel: a stream, a
-// callback, an MQTT subscription, a wire registration. Each gets one copy of
-// what is said there. The exported fields are set before Attach and not after.
+// Attachment is one thing that holds a sender on a channel: a stream, a callback, an MQTT
+// subscription, a wire registration. Each gets one copy of every message there. The
+// exported fields do not change after Attach.
 type Attachment struct {
 	Via        Protocol
 	NoEcho     bool        // its sender's own broadcasts are not for it
 	Broadcasts bool        // it gets broadcasts, and makes its sender a member
 	Sends      bool        // its sender can be sent to
-	Returns    bool        // its receiver comes and goes: the membership may linger for it, and ends to do so when it is back
-	Replays    bool        // it has been given what was said before, so it takes what is on its way
-	dead       atomic.Bool // out of its lists, which may still hold it
+	Returns    bool        // its receiver comes and goes: the membership may linger until it is back
+	Replays    bool        // it was given earlier messages, so it also takes those that are on their way
+	dead       atomic.Bool // removed from its lists, which may still hold it
 
-	Address string // of a receiver who is not connected, such as a URL: it is remembered over a restart
-	Member  any    // the protocol's own: who gets messages in its fan-out
+	Address string // of a receiver that is not connected, such as a URL: it is remembered over a restart
+	Member  any    // the protocol's own value: the receiver in its fan-out
 	Ended   func() // called once, without locks, if the hub ends it
 
 	membership *membership
-	after      atomic.Uint64 // the newest message when it was attached; 0: it takes what was on its way
-	lingers    time.Duration // until when after the hub began; not 0: its stream ended, and it gets nothing
+	after      atomic.Uint64 // the number of the newest message when it was attached; 0: it takes messages that were on their way
+	lingers    time.Duration // when it stops lingering, since the hub began; not 0: its stream ended, and it gets nothing
 }
 
-// Wants reports whether a message that came by the attachment's channel is for
-// it: it is still there, the message came later than it, and is not its sender's
-// own echo.
+// Wants reports whether an attachment takes a message of its channel: the attachment is
+// still there, the message is newer, and it is not an echo that the attachment does
+// without.
 func (a *Attachment) Wants(m *Message) bool {
 	return !a.dead.Load() && (a.Replays || m.order == 0 || m.order > a.after.Load()) && (!a.NoEcho || m.Type == Send || m.Sender != a.membership.sender.id)
 }
@@ -61,10 +61,9 @@ type channel struct {
 	lastMessage atomic.Int64             // Unix milliseconds; 0: none yet
 }
 
-// list is a slice that is read without a lock while it changes. To append
-// leaves what readers see alone; what is removed stays, marked dead, until
-// half of the list is, so a thousand leaves do not copy a thousand slices.
-// Changes are made under Hub.mu.
+// list is a slice that is read without a lock while it changes under Hub.mu. An append
+// does not touch what readers see. A removed element stays, marked dead, until half of
+// the list is dead: so a thousand leaves do not copy the slice a thousand times.
 type list struct {
 	p         atomic.Pointer[[]*Attachment]
 	dead      int
@@ -100,8 +99,8 @@ func (l *list) remove(a *Attachment) {
 	l.dead = 0
 }
 
-// Attach joins a sender to a channel by a, and creates the channel where it is
-// new. A stream or callback ends a lingering membership of the same sender.
+// Attach joins a sender to a channel by a, and creates the channel if it is new. A stream
+// or callback ends the sender's lingering membership there.
 func (h *Hub) Attach(s *Sender, c Channel, a *Attachment) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -158,7 +157,7 @@ func (h *Hub) roomLocked(s *Sender, channels ...Channel) error {
 	return nil
 }
 
-// Detach ends an attachment on its owner's part: Ended is not called. It does
+// Detach ends an attachment because its owner wants that: Ended is not called. It does
 // nothing if the attachment has ended already.
 func (h *Hub) Detach(a *Attachment) {
 	h.mu.Lock()
@@ -222,8 +221,7 @@ func (h *Hub) detachLocked(a *Attachment) {
 	h.touchLocked(m.channel.id)
 }
 
-// leaveLocked ends a membership, and returns the attachments whose owners are
-// to be told.
+// leaveLocked ends a membership. It returns the ended attachments, for endAll.
 func (h *Hub) leaveLocked(m *membership) []*Attachment {
 	ended := slices.Clone(m.attachments)
 	for _, a := range ended {
@@ -252,7 +250,7 @@ func (h *Hub) endLingering() {
 	now := h.now().Sub(h.begun)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for a := range h.ghosts { // a map may lose what it is ranged over
+	for a := range h.ghosts { // deleting while ranging over a map is allowed
 		if now > a.lingers {
 			h.detachLocked(a)
 		}

@@ -43,7 +43,7 @@ const (
 // Message is one message on one channel, for everybody or for one receiver.
 // It is shared by all who deliver it: nobody changes it, or the bytes of Data.
 type Message struct {
-	ID       ulid.ULID // one per call, shared by all channels and receivers of it
+	ID       ulid.ULID // one per publish call: its channels and receivers share it
 	Time     time.Time // when the gateway took it
 	Type     Type
 	Channel  Channel
@@ -52,14 +52,14 @@ type Message struct {
 	Receiver SenderID // of a send; 0 for a broadcast
 	Hint     Hint
 	Data     []byte
-	Via      Protocol // what it came in on
+	Via      Protocol // by which it came in
 	Hops     uint8    // callbacks it has passed through, against loops
-	Wait     bool     // its publisher may be slowed down where a queue is full
+	Wait     bool     // its publisher may be slowed down while a queue is full
 
-	Expires time.Time // when it is worth nothing any more; zero: never
+	Expires time.Time // when it expires; zero: never
 
-	order    uint64    // of all messages, in which they were taken
-	patience time.Time // until when it may be held back, all queues together
+	order    uint64    // its number in the order in which messages were taken; 0: none
+	patience time.Time // until when its publisher may wait, for all queues together
 	report   *report
 }
 
@@ -72,8 +72,8 @@ type Content struct {
 	Hint Hint
 }
 
-// idSource makes ULIDs that rise within a millisecond. They name messages and
-// guard nothing, so a seeded generator serves and costs no system call.
+// idSource makes ULIDs that rise, also within a millisecond. They are names and no
+// secrets, so a seeded generator is good enough, and costs no system call.
 type idSource struct {
 	mu      sync.Mutex
 	entropy *ulid.MonotonicEntropy

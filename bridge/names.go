@@ -5,17 +5,16 @@ import (
 	"strconv"
 )
 
-// Naming is by which name somebody registers on the wire or over MQTT.
+// Naming says by which name a client registers on the wire or over MQTT.
 type Naming struct {
 	Name    string // empty: none
-	User    string // of the configuration, whose password was right; empty: the secret key was
-	Lasting bool   // the name is remembered from now on, also if it joins nothing
+	User    string // the configured user whose password was right; empty: the secret key was
+	Lasting bool   // the name is remembered from now on, even if it joins no channel
 	Via     Protocol
 }
 
-// Register gives the sender of a name, or a new one if that is empty. The
-// caller holds it until Release. It returns once what has to be remembered is
-// on disk.
+// Register holds the sender of a name until Release; without a name, a new sender. It
+// returns once everything that has to be remembered is on disk.
 func (hs Holds) Register(n Naming, end func()) (*Hold, error) {
 	h := hs.hub
 	hold, wait, err := h.Holds().Name(n, end)
@@ -28,9 +27,9 @@ func (hs Holds) Register(n Naming, end func()) (*Hold, error) {
 	return hold, nil
 }
 
-// Name is RegisterName for those who may not wait. If wait is not nil it is
-// to be called before the registration is answered: it returns once the name is
-// on disk, or releases the hold and returns why it is not.
+// Name is Register for callers that may not wait for the disk. If wait is not nil, the
+// caller calls it before it answers: wait returns once the name is on disk, or it
+// releases the hold and returns the error.
 func (hs Holds) Name(n Naming, end func()) (hold *Hold, wait func() error, err error) {
 	h := hs.hub
 	h.mu.Lock()
@@ -59,8 +58,8 @@ func (hs Holds) Name(n Naming, end func()) (hold *Hold, wait func() error, err e
 	return hold, h.heldLocked(hold, fresh), nil
 }
 
-// heldLocked notes that a sender, which may be remembered only now, is held on the
-// wire or over MQTT. If what it returns is not nil, it waits until that is on disk.
+// heldLocked notes that a sender is held on the wire or over MQTT. Fresh says that it was
+// not remembered before. A wait that is not nil waits until that is on disk.
 func (h *Hub) heldLocked(hold *Hold, fresh bool) (wait func() error) {
 	s := hold.sender
 	if s.held && s.unsaved == nil && !fresh {
@@ -73,7 +72,7 @@ func (h *Hub) heldLocked(hold *Hold, fresh bool) (wait func() error) {
 	return h.written(hold, h.commitLocked(s))
 }
 
-// written waits for a hold's sender to be on disk.
+// written returns what waits for a commit, and releases the hold if that fails.
 func (h *Hub) written(hold *Hold, commit func() error) func() error {
 	return func() error {
 		if err := commit(); err != nil {
@@ -84,8 +83,8 @@ func (h *Hub) written(hold *Hold, commit func() error) func() error {
 	}
 }
 
-// Receiver finds whom a text means that is an id in digits, or else a name: of a
-// sender that is known. An id is not looked up.
+// Receiver returns the id that a text stands for. Digits are an id, which is not looked
+// up. Anything else is the name of a known sender.
 func (h *Hub) Receiver(text string) (SenderID, *Error) {
 	if allDigits(text) {
 		n, err := strconv.ParseUint(text, 10, 32)
@@ -105,10 +104,10 @@ func (h *Hub) Receiver(text string) (SenderID, *Error) {
 	return 0, fault(UnjoinedReceiver, "receiver", "nobody is named %s here", text)
 }
 
-// Claim makes a hold the one that speaks by its sender's name, among those on
-// the wire and those over MQTT with the secret key: until it is released, or a
-// newer one claims it. Then displaced is called, without locks; at once, if there
-// is a newer one already. Senders without a name have nothing to claim.
+// Claim makes a hold the only speaker for its sender's name, among the holds on the wire
+// and those over MQTT with the secret key, until it is released or a newer hold claims the
+// name. In the second case displaced is called, without locks; at once, if a newer hold has
+// the name already. Nothing happens if the sender has no name.
 func (hs Holds) Claim(hold *Hold, displaced func()) {
 	h := hs.hub
 	if end := h.claim(hold, displaced); end != nil {
@@ -116,7 +115,7 @@ func (hs Holds) Claim(hold *Hold, displaced func()) {
 	}
 }
 
-// claim does the work of Claim, and returns what is to be told whom.
+// claim does the work of Claim, and returns what to call then, or nil.
 func (h *Hub) claim(hold *Hold, displaced func()) (end func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -134,7 +133,7 @@ func (h *Hub) claim(hold *Hold, displaced func()) (end func()) {
 		return displaced
 	}
 	s.speaker = hold
-	return old.displaced // read here: its owner may be claiming again
+	return old.displaced // read under the lock: its owner may be claiming again
 }
 
 // Renew makes a hold the newest, as if it was registered now.

@@ -11,13 +11,13 @@ import (
 	"time"
 )
 
-// A pass is a short token, for pages: it lets somebody hear as a sender, or speak
-// too, on some channels and for some time. Nothing is kept of it. It holds all that
-// it says, and a MAC over that, over the hash of the sender's own token and over what
-// vouches for the sender: so it ends with that token, with the sender, and with the
-// secret key, and outlives a restart.
+// A pass is a short token for web pages. It lets a page hear as a sender, or also speak,
+// on some channels and for some time. The gateway stores none. A pass holds all that it
+// says, and a MAC over that, over the hash of the sender's own token and over the
+// sender's voucher. So it ends with that token, the sender and the secret key, and
+// outlives a restart.
 //
-//	version 1 byte | flags 1 | sender 4 | expiry 8, Unix seconds | channels, uvarints: each the distance to the one before | MAC 16
+//	version 1 byte | flags 1 | sender 4 | expiry 8, Unix seconds | channels, uvarints: each the difference to the one before | MAC 16
 
 // PassPrefix is how every pass begins.
 const PassPrefix = "wtp_"
@@ -36,7 +36,7 @@ const (
 // Pass is what a pass allows.
 type Pass struct {
 	Expires  time.Time // in whole seconds
-	Speak    bool      // and not only hear
+	Speak    bool      // not only hear
 	Channels []Channel // ascending; nil: all
 }
 
@@ -46,14 +46,14 @@ func (p Pass) Covers(c Channel) bool {
 	return found || p.Channels == nil
 }
 
-// passes are those of one sender that are in use. Its context ends with them.
+// passes stands for one sender's passes that are in use. Its context ends with them.
 type passes struct {
 	life context.Context
 	end  context.CancelFunc
 }
 
-// IssuePass makes a pass for a sender, which has to have a token of its own, and
-// at most MostPassChannels.
+// IssuePass makes a pass for a sender that has a token of its own. The pass names its
+// channels in ascending order, at most MostPassChannels; the caller checks that.
 func (t Tokens) IssuePass(s *Sender, p Pass) (string, error) {
 	h := t.hub
 	h.mu.RLock()
@@ -82,19 +82,18 @@ func (t Tokens) IssuePass(s *Sender, p Pass) (string, error) {
 	return PassPrefix + base64.RawURLEncoding.EncodeToString(append(b, h.passMACLocked(s, b)...)), nil
 }
 
-// passMACLocked proves that the gateway made a pass for a sender as it is now.
+// passMACLocked returns the MAC of a pass's content, for a sender as it is now.
 func (h *Hub) passMACLocked(s *Sender, said []byte) []byte {
 	mac := hmac.New(sha256.New, h.opts.PassKey)
-	mac.Write(s.token[:]) // of fixed length, as is the head of what is said
+	mac.Write(s.token[:]) // of fixed length, like the head of said
 	mac.Write(binary.AppendUvarint(nil, uint64(len(said))))
 	mac.Write(said)
 	mac.Write([]byte(s.voucher))
 	return mac.Sum(nil)[:passMAC]
 }
 
-// OpenPass returns the sender of a pass and what it allows. The context ends when
-// the gateway takes no pass any more that was made before; it says nothing of the
-// expiry.
+// OpenPass returns the sender of a pass, and what the pass allows. The context ends when
+// the sender's passes end before their time; it does not end at the expiry.
 func (t Tokens) OpenPass(text string) (*Sender, Pass, context.Context, error) {
 	h := t.hub
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(strings.TrimPrefix(text, PassPrefix))
@@ -113,7 +112,7 @@ func (t Tokens) OpenPass(text string) (*Sender, Pass, context.Context, error) {
 		p.Channels = []Channel{}
 	}
 	last := Channel(0)
-	for rest := said[passHead:]; len(rest) > 0; { // the gateway wrote it: it is whole
+	for rest := said[passHead:]; len(rest) > 0; { // the gateway wrote it: it is complete
 		distance, n := binary.Uvarint(rest)
 		last += Channel(distance)
 		p.Channels, rest = append(p.Channels, last), rest[max(n, 1):]
@@ -129,7 +128,7 @@ func (t Tokens) OpenPass(text string) (*Sender, Pass, context.Context, error) {
 	return s, p, s.passes.life, nil
 }
 
-// endPassesLocked tells those who use passes of a sender that they have ended.
+// endPassesLocked ends the context of the sender's passes.
 func (s *Sender) endPassesLocked() {
 	if s.passes != nil {
 		s.passes.end()
@@ -137,7 +136,7 @@ func (s *Sender) endPassesLocked() {
 	}
 }
 
-// LeaveOwn ends those attachments of a sender on channels that are mine.
+// LeaveOwn ends a sender's attachments on channels for which mine returns true.
 func (h *Hub) LeaveOwn(s *Sender, channels []Channel, mine func(*Attachment) bool) {
 	h.mu.Lock()
 	var ended []*Attachment

@@ -1,13 +1,13 @@
 package bridge
 
-// restoredMembership is a membership that waits for its protocol.
+// restoredMembership is a stored membership that waits for its protocol.
 type restoredMembership struct {
 	sender   *Sender
 	callback KeptMembership
 }
 
-// restore makes a sender from what the store remembers. What was given to it by
-// what vouches for it no more is not restored; without a name nothing is left.
+// restore makes a sender from its record. If the voucher is another now, only the name
+// and its id are restored. Without a name the record is deleted.
 func (h *Hub) restore(r Record) {
 	s := &Sender{id: r.ID, web: r.Registered, held: r.Held, protected: r.Protected, voucher: r.Voucher}
 	s.user = h.userOfLocked(r.Name)
@@ -38,8 +38,8 @@ func (h *Hub) restore(r Record) {
 	}
 }
 
-// Restore calls join for each callback membership that the store
-// remembers, once, before the gateway takes requests.
+// Restore calls join for each callback membership that the store remembers. It is called
+// once, before the gateway takes requests.
 func (k Kept) Restore(join func(*Sender, KeptMembership)) {
 	h := k.hub
 	restored := h.restored
@@ -49,8 +49,8 @@ func (k Kept) Restore(join func(*Sender, KeptMembership)) {
 	}
 }
 
-// saveLocked writes what is to be remembered of a sender, and returns what
-// waits for it. Nothing is written of one that is not remembered.
+// saveLocked saves a sender's record. Wait returns once that is on disk. A sender that is
+// not remembered has no record.
 func (h *Hub) saveLocked(s *Sender) (wait func() error) {
 	if h.opts.Store == nil || s.gone || !s.remembered() {
 		return func() error { return nil }
@@ -76,9 +76,9 @@ func (h *Hub) saveLocked(s *Sender) (wait func() error) {
 	return h.opts.Store.Save(r)
 }
 
-// commitLocked saves a change, and returns what waits until it is on disk. Until
-// then, and where that fails, later calls that change nothing save it again:
-// nobody is told of what a restart would undo.
+// commitLocked saves a change. Wait returns once that is on disk. Until then, and if that
+// fails, a later call that changes nothing saves it again: no success is reported that a
+// restart would undo.
 func (h *Hub) commitLocked(s *Sender) (wait func() error) {
 	save := h.saveLocked(s)
 	mine := &save
@@ -94,8 +94,7 @@ func (h *Hub) commitLocked(s *Sender) (wait func() error) {
 	}
 }
 
-// saveSeen writes when each sender was last seen, where that has changed, at the
-// end.
+// saveSeen saves, at the end, when each sender was last seen, if that has changed.
 func (h *Hub) saveSeen() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

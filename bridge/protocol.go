@@ -6,22 +6,22 @@ import (
 	"slices"
 )
 
-// Protocol is the way by which a message came in, or a member is reached. Each package
-// that speaks one makes its own, in a variable of the package: so all of them are known
-// before the first hub, which has a place for each. The zero value is none of them.
+// Protocol is the way by which a message came in, or by which a member is reached. Each
+// package that speaks a protocol makes it in a package variable: so all protocols are
+// known before the first hub is made. The zero value is no protocol.
 type Protocol uint8
 
-// MostProtocols is the length of tables by Protocol: there are fewer.
+// MostProtocols is the length of arrays that are indexed by Protocol.
 const MostProtocols = 16
 
 var names = []string{"none"} // by Protocol
 
-// NewProtocol makes a protocol with the name that metrics, reports and lists of members
-// have for it. It is called while the program's variables are made, and panics if the
-// name is taken, or there are too many.
+// NewProtocol makes a protocol. Metrics, reports and lists of members show its name. It
+// is called for package variables, and panics if the name is taken or there are too many
+// protocols.
 func NewProtocol(name string) Protocol { return Protocol(register(&names, name, MostProtocols)) }
 
-// register adds a name to a table of at most so many, and returns its place.
+// register adds a name to a table, and returns its index.
 func register(table *[]string, name string, most int) int {
 	if slices.Contains(*table, name) || len(*table) == most {
 		panic(fmt.Sprintf("bridge: %q is there already, or one of more than %d", name, most))
@@ -30,7 +30,7 @@ func register(table *[]string, name string, most int) int {
 	return len(*table) - 1
 }
 
-// registered lists the places of a table by their names, without the first few.
+// registered returns the indexes of a table, beginning with without, sorted by name.
 func registered[T ~uint8](table []string, without int) (all []T) {
 	for i := without; i < len(table); i++ {
 		all = append(all, T(i))

@@ -6,8 +6,8 @@ import (
 	"github.com/oklog/ulid/v2"
 )
 
-// Report is how one broadcast or send went, counted per attachment, once every
-// protocol has done its fan-out.
+// Report says how one broadcast or send went, counted per attachment. It is made once
+// every protocol has done its fan-out.
 type Report struct {
 	ID       ulid.ULID
 	Channels []Channel

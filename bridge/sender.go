@@ -8,19 +8,18 @@ import (
 	"sync/atomic"
 )
 
-// Sender is somebody with an id. The pointer is the identity: what holds it
-// keeps working on the same sender, also after it was forgotten, when every
-// verb refuses it.
+// Sender is somebody with an id. The pointer is the identity: it stands for the same
+// sender even after that was forgotten. From then on every verb refuses it.
 type Sender struct {
 	id   SenderID
 	name atomic.Pointer[string] // nil: none; written under Hub.mu
 	seen atomic.Int64           // Unix seconds
 
 	// Guarded by Hub.mu:
-	user      string // of the configuration, that it belongs to; empty: none
+	user      string // the configured user that it belongs to; empty: none
 	voucher   string // what vouched for it (vouch.go)
 	place     int    // in Hub.kept, from 1; 0: it is not remembered
-	saved     int64  // when it was last seen, as it is on disk
+	saved     int64  // when it was last seen, as on disk; Unix seconds
 	web       bool   // registered over HTTP
 	held      bool   // its name was held on the wire or over MQTT
 	protected bool
@@ -28,9 +27,9 @@ type Sender struct {
 	joined    byChannel[*membership]
 	holds     []*Hold // few: a map for each sender would be a tenth of its memory
 	passes    *passes // those in use; nil: none
-	speaker   *Hold   // of those that claimed the name, the newest
+	speaker   *Hold   // the newest hold that claimed the name
 	gone      bool
-	unsaved   *func() error // the last change that has to be on disk before it is answered
+	unsaved   *func() error // waits for the newest change; nil: that is on disk
 }
 
 // ID returns the sender's id.
@@ -53,11 +52,11 @@ func (h *Hub) setNameLocked(s *Sender, name string) {
 // Seen notes that the sender was heard of, or reached, just now.
 func (h *Hub) Seen(s *Sender) { s.seen.Store(h.now().Unix()) }
 
-// remembered reports whether the sender outlives what holds it: it registered,
-// or its name has joined a channel or has a session that outlives connections.
+// remembered reports whether the sender outlives its holds: it registered, or its name
+// has joined a channel or has a session that outlives connections.
 func (s *Sender) remembered() bool { return s.place > 0 }
 
-// Credentials are what Register gives.
+// Credentials are what Register returns.
 type Credentials struct {
 	ID    SenderID
 	Token string
@@ -68,11 +67,11 @@ type Registration struct {
 	Via       Protocol
 	SecretKey string
 	Name      string // optional
-	Protected bool   // the name is given again only against its token
+	Protected bool   // the name is registered again only with its token
 	Token     string // of a protected name
 }
 
-// Register gives a sender and a token that shows it is him. It returns once the registration is on disk.
+// Register returns a sender's id and token, once the registration is on disk.
 func (h *Hub) Register(r Registration) (Credentials, error) {
 	if !h.CheckKey(r.SecretKey) {
 		if r.SecretKey == "" {
@@ -105,7 +104,7 @@ func (h *Hub) Register(r Registration) (Credentials, error) {
 	return Credentials{ID: s.id, Token: token}, nil
 }
 
-// webSenderLocked returns the sender of a registration, which is remembered.
+// webSenderLocked returns the sender for a registration, and has it remembered.
 func (h *Hub) webSenderLocked(r Registration) (*Sender, error) {
 	s := h.names[r.Name]
 	byToken := s != nil && r.Token != "" && h.tokens[hashToken(r.Token)] == s
@@ -127,8 +126,8 @@ func (h *Hub) webSenderLocked(r Registration) (*Sender, error) {
 	return s, nil
 }
 
-// Departed says that senders with names have been forgotten, however many since
-// it last said so. Known tells which. It is for one reader.
+// Departed gets one value when senders with names have been forgotten, however many they
+// are. Known tells which. The channel is for one reader.
 func (h *Hub) Departed() <-chan struct{} { return h.departed }
 
 // Known reports whether there is a sender of that id.
@@ -147,10 +146,9 @@ func (t Tokens) Sender(token string) (*Sender, bool) {
 	return s, ok
 }
 
-// Authorize returns the sender that a request may act for. The id
-// alone is enough only for a sender that was registered over HTTP, whose name
-// nothing on the wire or MQTT has held, and that is not protected; every other
-// wants its token.
+// Authorize returns the sender that a request may act for. The id alone is enough if the
+// sender was registered over HTTP, is not protected, its name was never held on the wire
+// or over MQTT, and the gateway does not require tokens. Otherwise the token is needed.
 func (t Tokens) Authorize(id SenderID, token string) (*Sender, error) {
 	h := t.hub
 	h.mu.RLock()
@@ -188,7 +186,7 @@ func (h *Hub) Forget(s *Sender) error {
 	if !s.gone {
 		ended = h.forgetLocked(s)
 	}
-	wait := s.unsaved // somebody else may have deleted it, and wait as well
+	wait := s.unsaved // another call may have deleted it, and wait as well
 	h.mu.Unlock()
 	endAll(ended)
 	for _, hold := range holds {
@@ -221,8 +219,8 @@ func (h *Hub) forgetLocked(s *Sender) []*Attachment {
 	return ended
 }
 
-// leaveAllLocked ends all memberships of a sender, and returns the attachments
-// whose owners are to be told.
+// leaveAllLocked ends all memberships of a sender. It returns the ended attachments, for
+// endAll.
 func (h *Hub) leaveAllLocked(s *Sender) (ended []*Attachment) {
 	for len(s.joined) > 0 { // from the end: the others stay where they are
 		ended = append(ended, h.leaveLocked(s.joined[len(s.joined)-1].v)...)
@@ -282,8 +280,8 @@ func (h *Hub) setTokenLocked(s *Sender, hash [sha256.Size]byte) {
 	h.tokens[hash] = s
 }
 
-// liveLocked reports whether the sender is connected. A callback does not
-// count: only what it accepts does.
+// liveLocked reports whether the sender is connected. A callback does not count, but what
+// it accepts does.
 func (h *Hub) liveLocked(s *Sender) bool {
 	if len(s.holds) > 0 {
 		return true

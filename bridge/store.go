@@ -6,22 +6,22 @@ type Record struct {
 	Name       string           `json:"name,omitempty"`
 	Registered bool             `json:"web,omitempty"`       // it was given a token
 	Held       bool             `json:"held,omitempty"`      // its name was held on the wire or over MQTT
-	Protected  bool             `json:"protected,omitempty"` // its name is given again only against its token
+	Protected  bool             `json:"protected,omitempty"` // its name is registered again only with its token
 	Token      []byte           `json:"token,omitempty"`     // SHA-256 of its token
 	Voucher    string           `json:"voucher,omitempty"`   // what vouched for it: "key N" by generation, "user NAME"; empty: the first key
 	Seen       int64            `json:"seen"`                // Unix seconds
 	Kept       []KeptMembership `json:"callbacks,omitempty"`
 }
 
-// KeptMembership is a membership of a receiver who is not connected.
+// KeptMembership is a membership of a receiver that is not connected.
 type KeptMembership struct {
 	Channel Channel `json:"channel"`
 	Address string  `json:"url"`
 	NoEcho  bool    `json:"no_echo,omitempty"`
 }
 
-// Store keeps records. Save and Delete return at once; what they return waits
-// until the change is on disk, and may be left uncalled.
+// Store keeps records. Save and Delete return at once. The function that they return
+// waits until the change is on disk; it need not be called.
 type Store interface {
 	Load() ([]Record, error)
 	Save(Record) (wait func() error)

@@ -5,20 +5,20 @@ import (
 	"time"
 )
 
-// sweepStep is how many senders or channels are looked at while the lock is held
-// once: some microseconds each at most. sweepPause lets others in between.
+// sweepStep is how many senders or channels are checked while the lock is held once: some
+// microseconds each at most. During sweepPause others get the lock.
 const (
 	sweepStep  = 256
 	sweepPause = time.Millisecond
 )
 
-// sweep forgets what has not been seen for too long, and writes when the others
-// were, a few at a time. Whoever is connected counts as seen.
+// sweep forgets senders that were not seen for too long, and saves when the others were
+// seen, a few at a time. A connected sender counts as seen.
 func (h *Hub) sweep(ctx context.Context) {
 	h.mu.RLock()
 	at := len(h.kept)
 	h.mu.RUnlock()
-	for at > 0 && !over(ctx) { // from the end: what is forgotten is replaced by one that was looked at
+	for at > 0 && !over(ctx) { // from the end: a forgotten sender's place gets one that was checked already
 		at = h.sweepSenders(at)
 	}
 	h.sweepChannels(ctx)
@@ -36,7 +36,7 @@ func over(ctx context.Context) bool {
 	}
 }
 
-// sweepSenders looks at the senders before a place, and returns where to go on.
+// sweepSenders checks some senders before the place at, and returns where to go on.
 func (h *Hub) sweepSenders(at int) int {
 	now := h.now()
 	var ended []*Attachment
@@ -64,7 +64,7 @@ func (h *Hub) sweepSenders(at int) int {
 	return at
 }
 
-// sweepChannels forgets channels without members that were not used lately.
+// sweepChannels forgets channels without members that had no message lately.
 func (h *Hub) sweepChannels(ctx context.Context) {
 	now := h.now()
 	h.mu.Lock()

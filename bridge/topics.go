@@ -44,10 +44,10 @@ func (t *Tree) Status() string { return t.base + "/" + levelGateways + "/" + t.g
 // Info is the retained topic that describes this gateway.
 func (t *Tree) Info() string { return t.base + "/" + levelGateways + "/" + t.gateway + "/info" }
 
-// Me is the topic on which whoever subscribes is told who it is.
+// Me is the topic that tells each subscriber its own id and name.
 func (t *Tree) Me() string { return t.base + "/" + levelMe }
 
-// HomeAssistant is a topic of this gateway's that is kept for Home Assistant.
+// HomeAssistant is a topic of this gateway's for Home Assistant.
 func (t *Tree) HomeAssistant(c Channel, rest string) string {
 	return t.base + "/" + levelHomeAssistant + "/" + t.gateway + "/" + strconv.FormatUint(uint64(c), 10) + "/" + rest
 }
@@ -80,9 +80,8 @@ func (t *Tree) AppendTopic(dst []byte, m *Message) []byte {
 	return strconv.AppendUint(dst, uint64(m.Sender), 10)
 }
 
-// Address is what a topic under <base>/channels says. Sender is 0 where the
-// topic leaves it out for the gateway to fill in. A receiver is known by its id, or
-// by its name where Receiver is 0.
+// Address is what a topic under <base>/channels says. Sender is 0 if the topic leaves it
+// to the gateway. The receiver is given by its id, or by its name if Receiver is 0.
 type Address struct {
 	Type         Type
 	Channel      Channel
@@ -91,7 +90,7 @@ type Address struct {
 	Sender       SenderID
 }
 
-// Place says whose a topic or filter is.
+// Place says to whom a topic belongs.
 type Place uint8
 
 // The places of a topic.
@@ -101,8 +100,8 @@ const (
 	Reserved               // the gateway's, or under the base and not in the tree
 )
 
-// ParsePublish reads the topic of a publish. For a message on a channel it
-// returns its address; for a topic that is not the clients' own, why not.
+// ParsePublish reads the topic of a publish. It returns the address of a message on a
+// channel, and for a reserved topic the reason to refuse it.
 func (t *Tree) ParsePublish(topic string) (Place, Address, *Error) {
 	rest, under := t.below(topic)
 	if !under {
@@ -148,14 +147,14 @@ func (t *Tree) ParsePublish(topic string) (Place, Address, *Error) {
 	return OnChannel, a, nil
 }
 
-// OnChannel reports whether a topic that somebody published to is on a channel.
+// OnChannel reports whether a topic is below <base>/channels.
 func (t *Tree) OnChannel(topic string) bool {
 	rest, under := t.below(topic)
 	return under && strings.HasPrefix(rest, levelChannels+"/")
 }
 
-// split appends the levels of a topic to l, which has room for one more than any
-// topic of the tree has: what is left is in the last.
+// split appends the levels of a topic to l. The last place of l gets the rest: l has room
+// for one level more than any topic of the tree.
 func split(l []string, topic string) []string {
 	for len(l) < cap(l)-1 {
 		level, rest, more := strings.Cut(topic, "/")
@@ -183,11 +182,11 @@ type Filter struct {
 	Broadcasts bool     // it matches the channel's broadcasts
 	Sends      bool     // it matches targeted sends to Receiver
 	Receiver   SenderID // 0: to anybody
-	Short      bool     // it is the topic that one speaks on, and wants messages on exactly that
+	Short      bool     // it is a topic to publish to, and gets the messages with exactly that topic
 }
 
-// ParseFilter reads a topic filter without its share name. It refuses what is
-// under the base and can match nothing there.
+// ParseFilter reads a topic filter without its share name. It refuses a filter under the
+// base that can match nothing there.
 func (t *Tree) ParseFilter(filter string) (Filter, *Error) {
 	l := strings.Split(filter, "/")
 	wild := false // it matches other bases as well, and may mean those
@@ -234,8 +233,8 @@ func (t *Tree) parseBelow(l []string) (Filter, *Error) {
 	return Filter{}, fault(InvalidChannel, "filter", "there is nothing of that name under %s", t.base)
 }
 
-// ownFilter reports whether a filter can match one of the gateways' own topics. Of
-// those for Home Assistant it looks at the gateway and the channel.
+// ownFilter reports whether a filter can match one of the gateways' own topics. For Home
+// Assistant it checks the levels of the gateway and the channel only.
 func ownFilter(kind string, l []string) bool {
 	channel := func(s string) bool { _, ok := ParseID(s); return ok }
 	about := func(s string) bool { return s == "status" || s == "info" }
@@ -251,8 +250,8 @@ func ownFilter(kind string, l []string) bool {
 	return matchLevels(l)
 }
 
-// matchLevels reports whether filter levels can match topics of as many levels,
-// each as one of the functions wants it.
+// matchLevels reports whether filter levels can match a topic with as many levels as
+// there are functions, each accepted by its function.
 func matchLevels(l []string, is ...func(string) bool) bool {
 	for _, is := range is {
 		if len(l) == 0 {
@@ -269,8 +268,8 @@ func matchLevels(l []string, is ...func(string) bool) bool {
 	return len(l) == 0 || len(l) == 1 && l[0] == "#"
 }
 
-// shortFilter reads the two filters that are the topics on which one speaks, as far as
-// they follow <base>/channels: <channel>/broadcast and <channel>/send.
+// shortFilter reads a filter that is a topic to publish to: <channel>/broadcast or
+// <channel>/send. It is given the levels after <base>/channels.
 func shortFilter(l []string) (f Filter, ok bool) {
 	if len(l) != 2 {
 		return f, false
@@ -280,8 +279,8 @@ func shortFilter(l []string) (f Filter, ok bool) {
 	return f, ok && (f.Broadcasts || f.Sends)
 }
 
-// Whole is the filter of the topics whose messages a filter is about, without its
-// share name.
+// Whole returns the filter with the levels that a short one leaves out, as +. Its
+// argument has no share name.
 func (f Filter) Whole(filter string) string {
 	switch {
 	case f.Short && f.Broadcasts:
@@ -292,7 +291,7 @@ func (f Filter) Whole(filter string) string {
 	return filter
 }
 
-// ShortTopic is what a filter of Short gets a message's topic as.
+// ShortTopic returns the topic with which a short filter gets a message.
 func ShortTopic(topic string, of Type) string {
 	topic = topic[:strings.LastIndexByte(topic, '/')]
 	if of == Send {

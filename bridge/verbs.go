@@ -17,14 +17,14 @@ type Publication struct {
 	Content   Content
 	Via       Protocol
 	Hops      uint8
-	TTL       time.Duration // how long it may wait anywhere; 0: as long as it has to
-	Wait      bool          // the caller may be slowed down where a protocol is behind
+	TTL       time.Duration // how long it may wait in queues; 0: any time
+	Wait      bool          // the caller may be slowed down while a protocol is behind
 	Report    func(Report)  // called once if it is not nil and the checks have passed
 }
 
-// Publish checks a publication and puts it on the bus. All or nothing in the
-// checking: if any channel or receiver is wrong, nobody gets anything. An Error
-// with the code BusFailed means that some may have received it.
+// Publish checks a publication and puts it on the bus. If any channel or receiver is
+// wrong, nobody gets anything. An Error with the code BusFailed means that some receivers
+// may have the message.
 func (h *Hub) Publish(s *Sender, p Publication) (ulid.ULID, error) {
 	if err := h.checkContent(p.Content); err != nil {
 		return ulid.ULID{}, err
@@ -75,8 +75,8 @@ func (h *Hub) publishOn(m Message, c Channel, receiver SenderID) error {
 	return h.bus.Publish(&m)
 }
 
-// Admit makes the message of an MQTT client's publish, which needs no
-// membership. The broker delivers it.
+// Admit checks what an MQTT client publishes, and makes its message. The client need not
+// be a member. The broker delivers the message.
 func (h *Hub) Admit(s *Sender, a Address, content Content) (*Message, error) {
 	if a.Sender != 0 && a.Sender != s.id {
 		return nil, fault(InvalidSender, "topic", "sender %d is not you: you are %d, or leave it out", a.Sender, s.id)
@@ -153,9 +153,9 @@ func unique[T cmp.Ordered](in []T) []T {
 	return out
 }
 
-// Deliver hands a message that the bus brought to each protocol with members
-// it is for, and puts it into bounded queues only: it runs in the publisher's
-// goroutine. An error says that a protocol did not take it.
+// Deliver hands a message from the bus to each protocol that has members for it. It only
+// puts it into bounded queues, because it runs in the publisher's goroutine. An error
+// says that a protocol did not take the message.
 func (h *Hub) Deliver(m *Message) error {
 	h.mu.RLock()
 	ch := h.channels[m.Channel]
@@ -184,7 +184,7 @@ func (h *Hub) Deliver(m *Message) error {
 // handAll gives a message to each link that has members for it, once.
 func (h *Hub) handAll(m *Message, to *[MostProtocols][]*Attachment) (failed error) {
 	for p, l := range h.links[:len(names)] {
-		if l == nil || l.protocol != Protocol(p) { // or it has had its turn
+		if l == nil || l.protocol != Protocol(p) { // none, or a shared link, which has its turn at its first protocol
 			continue
 		}
 		wanted := l.everything || len(to[p]) > 0
@@ -198,12 +198,12 @@ func (h *Hub) handAll(m *Message, to *[MostProtocols][]*Attachment) (failed erro
 	return failed
 }
 
-// channelsMost bounds how many channels are known, so that a stranger to all of
-// them cannot fill the memory by naming each.
+// channelsMost bounds how many channels are known: so a client that publishes on many
+// channels cannot fill the memory.
 const channelsMost = 1 << 16
 
-// newlyHeard returns a channel without members that is to be listed because of
-// a message, or nil where too many are known.
+// newlyHeard returns a channel without members, which a message puts on the list. It
+// returns nil if too many channels are known.
 func (h *Hub) newlyHeard(c Channel) *channel {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -230,9 +230,8 @@ func (h *Hub) deliverSend(m *Message) error {
 	return h.handAll(m, &to)
 }
 
-// Receivers returns the attachments of one protocol that a message is for now,
-// which may be others than when it was published. Wants says which of them take
-// it.
+// Receivers returns the attachments of one protocol that a message is for now. They may
+// be others than when it was published. Attachment.Wants says which of them take it.
 func (h *Hub) Receivers(m *Message, p Protocol) []*Attachment {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
@@ -262,9 +261,10 @@ func (h *Hub) hand(l *Link, m *Message, to []*Attachment) error {
 	return nil
 }
 
-// Join makes url the callback of a sender on channels, in place of an
-// earlier one there. Attach gives the attachment for each channel that has none so
-// far. With replays each takes what is on its way. The caller waits for what it returns, without locks: until the change is on disk.
+// Join makes url a sender's callback on channels, in place of an earlier callback there.
+// It calls attach for each channel that does not have this callback yet. With replays,
+// the callback also takes messages on their way. Wait, called without locks, returns once
+// the change is on disk.
 func (k Kept) Join(s *Sender, channels []Channel, url string, noEcho, replays bool, attach func(Channel) *Attachment) (wait func() error, err error) {
 	h := k.hub
 	channels = unique(channels)
@@ -302,7 +302,7 @@ func (k Kept) Join(s *Sender, channels []Channel, url string, noEcho, replays bo
 			h.mu.Unlock()
 			return nil, err
 		}
-		for _, a := range old { // what is on its way was for it
+		for _, a := range old { // it also takes over the messages on their way
 			fresh.after.Store(min(fresh.after.Load(), a.after.Load()))
 			h.detachLocked(a)
 		}

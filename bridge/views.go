@@ -1,35 +1,35 @@
 package bridge
 
-// The hub's methods are what every protocol does. What some do stands in parts of it.
+// Methods of Hub are for every protocol. These views have what only some need.
 type (
-	// Directory is what there is to see: channels, members, queues.
+	// Directory has what there is to see: channels, members, queues.
 	Directory struct{ hub *Hub }
-	// Registry is what an operator sees of senders, and does to them.
+	// Registry has what an operator sees of senders, and does to them.
 	Registry struct{ hub *Hub }
-	// Tokens are what the web shows in place of a key.
+	// Tokens are what web clients show in place of a key.
 	Tokens struct{ hub *Hub }
-	// Holds are who is connected: a hold keeps a sender while somebody has it.
+	// Holds are the clients that are connected: a hold keeps a sender alive.
 	Holds struct{ hub *Hub }
-	// Kept are memberships of receivers who are not connected, which outlive a restart.
+	// Kept are the memberships, over restarts too, of receivers that are not connected.
 	Kept struct{ hub *Hub }
-	// Users are those of the configuration, and what they vouch for.
+	// Users are the configured users, and what they vouch for.
 	Users struct{ hub *Hub }
 )
 
-// Directory returns it.
+// Directory returns the hub's Directory.
 func (h *Hub) Directory() Directory { return Directory{h} }
 
-// Registry returns it.
+// Registry returns the hub's Registry.
 func (h *Hub) Registry() Registry { return Registry{h} }
 
-// Tokens returns them.
+// Tokens returns the hub's Tokens.
 func (h *Hub) Tokens() Tokens { return Tokens{h} }
 
-// Holds returns them.
+// Holds returns the hub's Holds.
 func (h *Hub) Holds() Holds { return Holds{h} }
 
-// Kept returns them.
+// Kept returns the hub's Kept.
 func (h *Hub) Kept() Kept { return Kept{h} }
 
-// Users returns them.
+// Users returns the hub's Users.
 func (h *Hub) Users() Users { return Users{h} }

@@ -9,14 +9,13 @@ import (
 	"strings"
 )
 
-// A sender belongs to what vouched for it: the secret key of one generation, or
-// a user of the configuration. A name that begins with a user's name and a dot
-// is that user's, and nobody else's. What a voucher gave ends with it: tokens,
-// callbacks, sessions, and the right to use the id alone. A name keeps its id,
-// for whoever registers it anew.
+// A sender's voucher is what let it in: the secret key of one generation, or a configured
+// user. A name that begins with a user's name and a dot belongs to that user alone.
+// Tokens, callbacks, sessions and the right to use the id alone end together with the
+// voucher that gave them. A name keeps its id, for whoever registers it anew.
 
-// vouchedByKey and vouchedByUser are how a voucher is written in a record. The
-// empty text is the first generation of the key.
+// vouchedByKey and vouchedByUser return a voucher as it is in a record. The empty text is
+// the first generation of the key.
 func vouchedByKey(generation uint64) string {
 	if generation == 0 {
 		return ""
@@ -51,8 +50,8 @@ func (u Users) User(s *Sender) string {
 	return s.user
 }
 
-// Voucher names what vouches for a sender. What outlives a restart is kept with
-// it, and ends where it is another by then.
+// Voucher returns the sender's voucher. What outlives a restart is stored with it, and
+// ends if the sender has another voucher then.
 func (u Users) Voucher(s *Sender) string {
 	h := u.hub
 	h.mu.RLock()
@@ -60,8 +59,8 @@ func (u Users) Voucher(s *Sender) string {
 	return s.voucher
 }
 
-// voucherOf names what vouches in this run for a sender of that user, or with an
-// empty user for one that showed the secret key.
+// voucherOf returns the voucher, in this run, of a user's senders; with an empty user, of
+// those that showed the secret key.
 func (h *Hub) voucherOf(user string) string {
 	if user != "" {
 		return vouchedByUser(user)
@@ -69,8 +68,8 @@ func (h *Hub) voucherOf(user string) string {
 	return vouchedByKey(h.opts.Generation)
 }
 
-// Set says who the configured users are, as the configuration is read
-// again. What somebody else gave to senders with a user's name ends.
+// Set replaces the configured users after the configuration was read again. Senders whose
+// voucher is wrong by that lose what it gave them.
 func (u Users) Set(users []string) {
 	h := u.hub
 	h.mu.Lock()
@@ -97,7 +96,7 @@ func (u Users) Set(users []string) {
 	}
 }
 
-// foreignLocked reports whether somebody else has to vouch for a sender by now.
+// foreignLocked reports whether a sender's voucher is not the one that it needs now.
 func (h *Hub) foreignLocked(s *Sender) bool {
 	if s.Name() == "" {
 		_, known := h.users[s.user]
@@ -114,8 +113,8 @@ func userSet(users []string) map[string]struct{} {
 	return set
 }
 
-// disownLocked ends what a sender was given by what vouches for it no more. It
-// returns the attachments whose owners are to be told.
+// disownLocked ends what a sender's old voucher gave, and sets the new voucher. It
+// returns the ended attachments, for endAll.
 func (h *Hub) disownLocked(s *Sender) (ended []*Attachment) {
 	ended = h.leaveAllLocked(s)
 	delete(h.tokens, s.token)
@@ -127,8 +126,8 @@ func (h *Hub) disownLocked(s *Sender) (ended []*Attachment) {
 	return ended
 }
 
-// mayNameLocked reports whether a name may be registered by who showed a user's
-// password, or with an empty user the secret key.
+// mayNameLocked refuses a name that belongs to a user other than the one whose password
+// was shown. An empty user stands for the secret key.
 func (h *Hub) mayNameLocked(name, user string) error {
 	if owner := h.userOfLocked(name); owner != user && owner != "" {
 		return fault(NameProtected, "name", "%q belongs to the user %s of the configuration", name, owner)
@@ -136,8 +135,8 @@ func (h *Hub) mayNameLocked(name, user string) error {
 	return nil
 }
 
-// keepLocked has a sender remembered from now on. It reports false, and counts
-// that, where too many are remembered already.
+// keepLocked makes a sender remembered from now on. It reports false, and counts a drop,
+// if too many senders are remembered already.
 func (h *Hub) keepLocked(s *Sender, via Protocol) bool {
 	kept := h.rememberLocked(s)
 	if !kept {
@@ -158,7 +157,7 @@ func (h *Hub) rememberLocked(s *Sender) bool {
 	return true
 }
 
-// letGoLocked takes a sender from those that are remembered.
+// letGoLocked takes a sender out of the remembered ones.
 func (h *Hub) letGoLocked(s *Sender) {
 	if s.place == 0 {
 		return
@@ -173,8 +172,8 @@ func tooManySenders(most int) error {
 	return fault(TooManySenders, "", "the gateway remembers %d senders, as many as it may (limits.senders): delete some first", most)
 }
 
-// Keep has the sender of a hold remembered from now on, also if it joins
-// nothing. What it returns waits until that is on disk.
+// Keep makes a hold's sender remembered from now on, even if it joins no channel. Wait
+// returns once that is on disk.
 func (h *Hub) Keep(hold *Hold, via Protocol) (wait func() error, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -188,9 +187,9 @@ func (h *Hub) Keep(hold *Hold, via Protocol) (wait func() error, err error) {
 	return h.commitLocked(s), nil
 }
 
-// Remember has the sender of a name remembered from now on, whether it is connected
-// still or not: it said something that lasts. It reports false where the name is
-// another's by now, or too many senders are remembered.
+// Remember makes the sender of a name remembered from now on, because it said something
+// that lasts; it need not be connected any more. It reports false if the name is another
+// sender's by now, or too many senders are remembered.
 func (h *Hub) Remember(name string, id SenderID, via Protocol) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -210,9 +209,9 @@ func (h *Hub) Remember(name string, id SenderID, via Protocol) bool {
 	return true
 }
 
-// idForLocked returns the id of a new sender. That of a name is made from it, by
-// a key that nobody knows: it looks random, and is the same again where the name
-// was not remembered.
+// idForLocked returns an id for a new sender. A name's id is a MAC of the name, made with
+// a secret key: it looks random, and is the same again even if the name was not
+// remembered.
 func (h *Hub) idForLocked(name string) SenderID {
 	if name == "" {
 		return h.freeIDLocked()

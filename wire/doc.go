@@ -7,14 +7,13 @@
 // that says what it is. Basic frames begin with an uppercase letter and are the
 // subject of this package; session frames begin with a lowercase one.
 //
-// A device registers, by R on an open gateway or by K with the secret key, and
-// is answered A with its id. With that id it joins channels (J), quits them
-// (Q), lists them (L), broadcasts (M), sends to chosen members (S) and says
-// that it is still there (P). W asks where the gateway is and may go to the
-// broadcast address. What is answered is answered by A; M and S are not. E, one
-// bare byte, says that the last request failed or that its id is unknown. A
-// message reaches a member as an M of another layout than the request: the
-// delivery.
+// A device registers, by R on an open gateway or by K with the secret key. The answer is
+// A with its id. With that id it joins channels (J), quits them (Q), lists them (L),
+// broadcasts (M), sends to chosen members (S) and says that it is still there (P). W asks
+// where the gateway is, and may go to the broadcast address. M and S have no answer; the
+// other requests are answered by A. E, one bare byte, says that the last request failed
+// or that its id is unknown. A message reaches a member as a delivery: an M with another
+// layout than the request.
 //
 // Requests, with the sizes of their fields in bytes:
 //
@@ -67,7 +66,7 @@ const (
 	MaxKey = 255
 	// MaxReceivers is how many receivers an S can name.
 	MaxReceivers = 255
-	// DeliveryHeader is what a delivery takes besides its data, in bytes.
+	// DeliveryHeader is the size of a delivery without its data, in bytes.
 	DeliveryHeader = 15
 	// MaxListed is how many channels an answer to L can hold in a datagram.
 	MaxListed = (MaxDatagram - 5) / 4

@@ -7,8 +7,8 @@ func AppendAnswer(b []byte, value uint32) []byte {
 	return binary.LittleEndian.AppendUint32(append(b, OpAnswer), value)
 }
 
-// AppendList appends A with the channels joined, which are to be ascending. In
-// a datagram there is room for MaxListed.
+// AppendList appends A with the channels joined, in ascending order. A datagram has room
+// for MaxListed.
 func AppendList[T ~uint32](b []byte, channels []T) []byte {
 	return AppendIDs(AppendAnswer(b, uint32(len(channels))), channels...)
 }
@@ -50,10 +50,9 @@ func AppendDelivery(b []byte, d Delivery) []byte {
 
 // The functions below are the client's side.
 
-// ReplyLength tells how long the gateway's frame is that begins with b, as
-// Length does for requests: 0 while more bytes are needed to know. An answer to
-// L looks like any other A: listed says that it is one. ErrUnknown is for a
-// first byte that no gateway sends.
+// ReplyLength returns the length in bytes of the gateway's frame at the start of b, or 0
+// while more bytes are needed to know. An answer to L looks like any other A: listed says
+// that it is one. ErrUnknown is for a first byte that no gateway sends.
 func ReplyLength(b []byte, listed bool) (int, error) {
 	if len(b) == 0 {
 		return 0, nil

@@ -22,7 +22,7 @@ func (ids IDs) Len() int { return len(ids) / 4 }
 // At returns the id at i.
 func (ids IDs) At(i int) uint32 { return binary.LittleEndian.Uint32(ids[4*i:]) }
 
-// AppendIDs appends ids in the form that frames hold them in.
+// AppendIDs appends ids as frames hold them: four bytes each.
 func AppendIDs[T ~uint32](b []byte, ids ...T) []byte {
 	for _, id := range ids {
 		b = binary.LittleEndian.AppendUint32(b, uint32(id))
@@ -69,11 +69,10 @@ func Parse(datagram []byte) (Request, error) {
 	return r, nil
 }
 
-// Length tells, from the first bytes of a stream, how long the frame is that
-// begins there: its length in all in bytes, or 0 while more bytes are needed to
-// know. It fails before the frame has arrived: with ErrUnknown or
-// ErrFromGateway at its first byte, with ErrTooLarge as soon as it announces
-// more than limit bytes of data. An empty b is not an error.
+// Length returns the whole length in bytes of the frame at the start of b, or 0 while
+// more bytes are needed to know. It fails before the frame has arrived: with ErrUnknown
+// or ErrFromGateway at its first byte, with ErrTooLarge as soon as it announces more than
+// limit bytes of data. An empty b is not an error.
 func Length(b []byte, limit int) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
@@ -88,8 +87,8 @@ func Length(b []byte, limit int) (int, error) {
 	return int(frame), nil
 }
 
-// size returns the length of the frame that begins with b, and of its data. The
-// frame's is 0 while b is too short to tell.
+// size returns the lengths of the frame at the start of b, and of its data. Frame is 0
+// while b is too short to tell.
 func size(b []byte) (frame, data uint64, err error) {
 	if len(b) == 0 {
 		return 0, 0, nil
@@ -121,7 +120,7 @@ func size(b []byte) (frame, data uint64, err error) {
 	return 0, 0, ErrUnknown
 }
 
-// sizeWithData is size where the header's last four bytes count the data.
+// sizeWithData is size for a frame whose header ends with its data's length.
 func sizeWithData(b []byte, header int) (frame, data uint64, err error) {
 	if len(b) < header {
 		return 0, 0, nil
@@ -130,9 +129,9 @@ func sizeWithData(b []byte, header int) (frame, data uint64, err error) {
 	return uint64(header) + data, data, nil
 }
 
-// AppendRequest appends a request's frame. It fails, and appends nothing, with
-// ErrUnknown for an Op that is no request's, and with ErrTooMany for more than
-// MaxKey bytes of key, MaxReceivers receivers or 4 GiB of data.
+// AppendRequest appends a request's frame. It fails, and appends nothing, with ErrUnknown
+// for an Op that is not a request, and with ErrTooMany for more than MaxKey bytes of key,
+// MaxReceivers receivers or 4 GiB of data.
 func AppendRequest(b []byte, r Request) ([]byte, error) {
 	if len(r.Key) > MaxKey || r.Receivers.Len() > MaxReceivers || uint64(len(r.Data)) > 1<<32-1 {
 		return b, ErrTooMany

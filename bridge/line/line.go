@@ -1,5 +1,5 @@
-// Package line is the encoder of a message as the one line of JSON that streams,
-// mailboxes and callbacks carry (docs/http.md, "Messages").
+// Package line encodes a message as one line of JSON. Streams, mailboxes and callbacks
+// carry such lines (docs/http.md, "Messages").
 package line
 
 import (
@@ -38,8 +38,8 @@ func Append(b []byte, m *bridge.Message) []byte {
 	return append(appendPayload(b, m.Hint, m.Data), '}')
 }
 
-// appendPayload appends JSON as it is, but compact; what is not JSON as a
-// string; what is not UTF-8 as base64, and says so.
+// appendPayload appends JSON in compact form, other text as a string, and bytes that are
+// not UTF-8 as base64 with an encoding field.
 func appendPayload(b []byte, hint bridge.Hint, data []byte) []byte {
 	if !utf8.Valid(data) {
 		b = append(b, '"')
@@ -61,7 +61,7 @@ const hex = "0123456789abcdef"
 // demands: clients want to read & < > as they are.
 func appendString[S string | []byte](b []byte, s S) []byte {
 	b = append(b, '"')
-	start := 0 // of what was not appended yet
+	start := 0 // of the part that is not appended yet
 	for i := range len(s) {
 		c := s[i]
 		if c >= ' ' && c != '"' && c != '\\' {
@@ -86,8 +86,8 @@ func appendString[S string | []byte](b []byte, s S) []byte {
 	return append(b, '"')
 }
 
-// Size is how much room a message's line is given at first: enough for
-// a payload in which little needs escaping.
+// Size is the capacity in bytes with which a message's line begins: enough for a payload
+// that needs little escaping.
 func Size(m *bridge.Message) int { return 192 + len(m.Name) + len(m.Data)*9/8 }
 
 // Encode encodes a message with its newline.
@@ -96,7 +96,7 @@ func Encode(m *bridge.Message) []byte {
 	return append(Append(b, m), '\n')
 }
 
-// AppendGap appends what says that more was said on a channel than is known.
+// AppendGap appends the record that says that messages on a channel are missing.
 func AppendGap(b []byte, c bridge.Channel) []byte {
 	return append(strconv.AppendUint(append(b, `{"type":"gap","channel":`...), uint64(c), 10), '}')
 }

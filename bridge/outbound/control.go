@@ -5,13 +5,13 @@ import (
 	"syscall"
 )
 
-// Control calls f with the descriptor of a connection, if that is one of the system's,
-// below TLS and whatever else has a NetConn. F is not to keep it.
+// Control calls f with the file descriptor of a connection. It looks below TLS, and below
+// any other connection with a NetConn. F does not keep the descriptor.
 func Control(nc net.Conn, f func(fd uintptr)) {
 	for {
 		if sc, ok := nc.(syscall.Conn); ok {
 			if raw, err := sc.SyscallConn(); err == nil {
-				_ = raw.Control(f) // fails once it is closed, as reading and writing then do
+				_ = raw.Control(f) // fails on a closed connection, as reading and writing then do
 			}
 			return
 		}

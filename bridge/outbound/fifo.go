@@ -2,11 +2,11 @@ package outbound
 
 import "sync"
 
-// pooled is the most elements of a backing array that goes back to its pool.
+// pooled is the largest capacity, in elements, of an array that goes back to its pool.
 const pooled = 1 << 13
 
-// Pool holds the backing arrays of fifos that are empty, so that one that fills
-// and empties all the time makes no garbage, and one that is idle holds nothing.
+// Pool holds the backing arrays of empty fifos: so a fifo that fills and empties all the
+// time makes no garbage, and an idle one holds no memory.
 type Pool[T any] struct{ arrays sync.Pool }
 
 func (p *Pool[T]) get() *[]T {
@@ -24,12 +24,12 @@ func (p *Pool[T]) giveBack(a *[]T) {
 	}
 }
 
-// Fifo is a queue without a lock. Its zero value is empty and, with From set to a
-// pool that others share, ready to use.
+// Fifo is a queue without a lock. Its zero value is empty, and ready to use once From is
+// set. Many fifos share one pool.
 type Fifo[T any] struct {
 	From  *Pool[T]
-	array *[]T // nil: there was nothing to hold
-	head  int  // elements before it were taken
+	array *[]T // nil: the fifo is empty
+	head  int  // elements before it have been removed
 }
 
 // Len returns how many elements there are.
@@ -40,7 +40,7 @@ func (q *Fifo[T]) Len() int {
 	return len(*q.array) - q.head
 }
 
-// At returns the i-th element, from the oldest on.
+// At returns the i-th element; 0 is the oldest.
 func (q *Fifo[T]) At(i int) *T { return &(*q.array)[q.head+i] }
 
 // Push adds a copy of an element.
@@ -51,7 +51,7 @@ func (q *Fifo[T]) Push(v *T) {
 	*q.array = append(*q.array, *v)
 }
 
-// RemoveAt removes the i-th element; the oldest is cheap.
+// RemoveAt removes the i-th element. To remove the oldest is cheap.
 func (q *Fifo[T]) RemoveAt(i int) {
 	var zero T
 	a := *q.array

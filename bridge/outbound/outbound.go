@@ -1,10 +1,9 @@
-// Package outbound writes to a connection whatever waits for it, in as few
-// calls as possible: the one mechanism by which TCP members, HTTP streams and
-// MQTT clients are written to.
+// Package outbound writes what waits for a connection, in as few calls as possible. TCP
+// connections, HTTP streams and MQTT clients all use it.
 //
-// A Source holds what waits. A Writer, in one goroutine of its owner, takes all
-// of it and writes it in one call, under a deadline, so that a receiver that
-// does not read ends and holds up nobody. A Queue is the plain bounded Source.
+// A Source holds what waits. A Writer, in one goroutine of its owner, takes all of it and
+// writes it in one call, under a deadline: a receiver that does not read is cut off, and
+// delays nobody else. A Queue is the plain bounded Source.
 package outbound
 
 import (
@@ -12,7 +11,7 @@ import (
 	"time"
 )
 
-// batchBytes is how much one write takes at most, one larger frame excepted.
+// batchBytes is the most bytes of one write, unless a single frame is larger.
 const batchBytes = 64 << 10
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, batchBytes); return &b }}
@@ -60,8 +59,8 @@ func (w *Writer) Wake() {
 	}
 }
 
-// Close makes Run write what waits, within one timeout, and return. It does
-// not wait for that.
+// Close makes Run write what waits, within one timeout, and return. Close itself does not
+// wait.
 func (w *Writer) Close() { w.once.Do(func() { close(w.closing) }) }
 
 // Run writes until Close or an error.
@@ -118,8 +117,8 @@ func (w *Writer) drain() error {
 	}
 }
 
-// flush writes one batch. The buffer is the pool's again before the next wait,
-// so an idle connection holds none.
+// flush writes one batch. Its buffer goes back to the pool before Run waits, so an idle
+// connection holds none.
 func (w *Writer) flush(deadline time.Time) (wrote bool, err error) {
 	p := buffers.Get().(*[]byte)
 	b := w.src.Fill((*p)[:0])

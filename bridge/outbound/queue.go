@@ -18,33 +18,33 @@ type Queue struct {
 	closed bool
 }
 
-// Stamp appends a frame to buf as this queue's receiver is to get it. It is told
-// the mark that the frame was put with. It is called with the queue's lock held.
+// Stamp appends a frame to buf in the form for this queue's receiver. Mark is the one
+// that the frame was put with. The queue's lock is held.
 type Stamp func(buf, frame []byte, mark uint64) []byte
 
-// marked is a frame, and what Stamp has to know of it; 0: it is copied as it is.
+// marked is a frame with its mark for Stamp. A frame with mark 0 is copied as it is.
 type marked struct {
 	frame []byte
 	mark  uint64
 }
 
-// NewQueue returns a queue for at most so many frames and bytes.
+// NewQueue returns a queue with room for so many frames and bytes.
 func NewQueue(maxFrames, maxBytes int) *Queue {
 	return &Queue{maxFrames: maxFrames, maxBytes: maxBytes, frames: Fifo[marked]{From: &framePool}}
 }
 
 var framePool Pool[marked]
 
-// SetStamp says what is done with frames that have a mark, once, before the
-// first of them.
+// SetStamp sets what writes frames with a mark. It is called once, before the first such
+// frame.
 func (q *Queue) SetStamp(s Stamp) { q.stamp = s }
 
-// Put adds a frame. It reports false, and adds nothing, if the queue is full or
-// closed. A frame larger than all the room goes into an empty queue.
+// Put adds a frame. It reports false, and adds nothing, if the queue is full or closed.
+// An empty queue takes a frame of any size.
 func (q *Queue) Put(frame []byte) bool { return q.PutMarked(frame, 0) }
 
-// PutAll does what Put does for each frame whose bit is set in wanted, and returns
-// the bits of those that have no room.
+// PutAll puts each frame whose bit is set in wanted. It returns the bits of the frames
+// for which there was no room.
 func (q *Queue) PutAll(frames *[64][]byte, wanted uint64) (lost uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -57,7 +57,7 @@ func (q *Queue) PutAll(frames *[64][]byte, wanted uint64) (lost uint64) {
 	return lost
 }
 
-// PutMarked is Put for a frame that is not copied as it is, but by Stamp.
+// PutMarked is Put for a frame that Stamp writes.
 func (q *Queue) PutMarked(frame []byte, mark uint64) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -74,7 +74,7 @@ func (q *Queue) putLocked(frame []byte, mark uint64) bool {
 	return true
 }
 
-// Fill takes frames, a batch at most.
+// Fill takes frames out of the queue, a batch at most.
 func (q *Queue) Fill(buf []byte) []byte {
 	q.mu.Lock()
 	defer q.mu.Unlock()

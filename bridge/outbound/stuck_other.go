@@ -7,6 +7,6 @@ import (
 	"time"
 )
 
-// EndStuck does nothing where the system has no such option: a write that is too late
-// ends the connection.
+// EndStuck does nothing: this system has no such option. A write deadline ends the
+// connection.
 func EndStuck(net.Conn, time.Duration) {}

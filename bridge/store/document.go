@@ -25,8 +25,8 @@ func (d Document) Load() (value []byte, err error) {
 	return value, closedError(err)
 }
 
-// Save writes the document. It returns once it is on disk. If it cannot be written, that
-// is tried again until it can, or until another is saved.
+// Save writes the document. It returns once that is on disk. If it fails, the store tries
+// again until it succeeds, or until the next Save.
 func (d Document) Save(value []byte) error {
 	s := d.store
 	s.setLate(d.key, nil)
@@ -38,7 +38,7 @@ func (d Document) Save(value []byte) error {
 	return closedError(err)
 }
 
-// setLate notes that a document is to be written later, or no more.
+// setLate marks a document to be written later; nil removes the mark.
 func (s *Store) setLate(key, value []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -58,8 +58,8 @@ func (s *Store) anyLate() bool {
 	return len(s.late) > 0
 }
 
-// putLate writes the documents that are late, and returns them. Who saves one
-// meanwhile has taken it off the list before, and writes it after this transaction.
+// putLate writes the documents that are late, and returns them. A Save that runs
+// meanwhile took its document off the list first, and writes after this transaction.
 func (s *Store) putLate(tx *bbolt.Tx) (documents map[string]*[]byte, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -72,7 +72,7 @@ func (s *Store) putLate(tx *bbolt.Tx) (documents map[string]*[]byte, err error) 
 	return documents, nil
 }
 
-// notLate takes what was written off the list.
+// notLate takes written documents off the list.
 func (s *Store) notLate(documents map[string]*[]byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -25,7 +25,7 @@ import (
 	"watchtower/bridge"
 )
 
-// ErrClosed is what is waited for after Close.
+// ErrClosed is the error of every change after Close.
 var ErrClosed = errors.New("the store is closed")
 
 // The buckets: records by sender id (4 bytes, big endian), and small values.
@@ -34,9 +34,9 @@ var (
 	metaBucket    = []byte("meta")
 )
 
-// kind is what the file holds. Whoever adds a table that is always there, or changes
-// what rows mean, raises the format. (Tables of other parts are made when first asked
-// for, and are not in the list.)
+// kind describes the file. Raise the format when you add a table that is always there, or
+// change what rows mean. Tables of other parts are made on first use, and are not in the
+// list.
 var kind = boltfile.Kind{What: "senders", Format: 1, Tables: [][]byte{sendersBucket, metaBucket}}
 
 // Store is a bridge.Store. Its methods may be called from any goroutine.
@@ -64,8 +64,8 @@ type group struct {
 	err     error // to be read after done
 }
 
-// Open opens the file, or creates it (boltfile.Open). One that is damaged stays as it
-// is: what it holds nobody else knows.
+// Open opens the file, or creates it (boltfile.Open). It leaves a damaged file as it is,
+// because nothing else has that data.
 func Open(path string, log *logrus.Logger) (*Store, error) {
 	db, err := boltfile.Open(path, kind, log)
 	if errors.Is(err, boltfile.ErrDamaged) {
@@ -79,12 +79,12 @@ func Open(path string, log *logrus.Logger) (*Store, error) {
 	return s, nil
 }
 
-// damaged says how to go on.
+// damaged adds what people can do.
 func damaged(err error) error {
 	return fmt.Errorf("%w. Nothing was changed. Put back a backup (watchtower restore FILE), or move it and broker.db away to begin anew: then every device registers anew and gets another id", err)
 }
 
-// Verify checks a file that is to be used later (boltfile.Verify).
+// Verify checks a file that will be used later (boltfile.Verify).
 func Verify(path string) error { return boltfile.Verify(path, kind) }
 
 // Snapshot is what is on disk now (boltfile.Snapshot).
@@ -176,7 +176,7 @@ func (s *Store) signal() {
 	}
 }
 
-// retryEvery is how long what could not be written waits for another try.
+// retryEvery is the time until a failed write is tried again.
 const retryEvery = time.Second
 
 // write commits one group after the other, until the store is closed and
@@ -208,8 +208,8 @@ func (s *Store) write() {
 	}
 }
 
-// commit writes a group, and with it what an earlier one could not write: a
-// disk that was full for a while loses nothing that is not waited for.
+// commit writes a group, and with it what an earlier group could not write. So a disk
+// that was full for a while loses no change, also none that nobody waits for.
 func (s *Store) commit(g *group) {
 	if len(s.failed) > 0 {
 		merged := s.failed
@@ -227,7 +227,7 @@ func (s *Store) commit(g *group) {
 	close(g.done)
 }
 
-// Healthy says why the file cannot be written, if it cannot.
+// Healthy returns why the file cannot be written, or nil.
 func (s *Store) Healthy() error { return s.db.Healthy() }
 
 // Flush waits until everything that was saved before is on disk.
@@ -274,8 +274,8 @@ func (s *Store) commitChanges(c changes) (documents map[string]*[]byte, err erro
 	return documents, err
 }
 
-// Meta returns the small value of that key. The first time it is what make
-// returns, and on disk before Meta returns it.
+// Meta returns the small value of that key. The first time it calls make for the value,
+// and returns once that is on disk.
 func (s *Store) Meta(key string, make func() []byte) ([]byte, error) {
 	var value []byte
 	err := s.db.View(func(tx *bbolt.Tx) error {

@@ -25,7 +25,7 @@ func (s *Store) Table(name string) (*Table, error) {
 		there = tx.Bucket(t.bucket) != nil
 		return nil
 	})
-	if err == nil && !there { // else nothing is written: the disk may be full
+	if err == nil && !there { // an existing table needs no write: the disk may be full
 		err = s.db.Update(func(tx *bbolt.Tx) error {
 			_, err := tx.CreateBucketIfNotExists(t.bucket)
 			return err
@@ -37,8 +37,7 @@ func (s *Store) Table(name string) (*Table, error) {
 	return t, nil
 }
 
-// Load calls each for every row, in the order of the keys. The slices are each's
-// to keep.
+// Load calls each for every row, in the order of the keys. Each may keep the slices.
 func (t *Table) Load(each func(key string, value []byte) error) error {
 	return closedError(t.db.Each(t.bucket, func(k, v []byte) error { return each(string(k), v) }))
 }

@@ -18,8 +18,8 @@ type client struct {
 
 func (c *client) id() uint32 { return uint32(c.Sender().ID()) }
 
-// execute does what a request of this client asks for, all but R, K and W, and
-// appends the reply, if there is one.
+// execute executes a request of this client, except R, K and W, and appends the reply, if
+// there is one.
 func (c *client) execute(r wire.Request, reply []byte) []byte {
 	ok := r.Channel != 0
 	switch r.Op {

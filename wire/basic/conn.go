@@ -20,8 +20,8 @@ type Conn struct {
 	client atomic.Pointer[client] // nil: not registered
 }
 
-// NewConn returns what executes the frames of a new connection from an address.
-// Member is what the link is to know of it; it becomes Attachment.Member.
+// NewConn returns the Conn of a new connection from an address. Member becomes
+// Attachment.Member.
 func NewConn(hub *bridge.Hub, opts Options, from netip.Addr, member any) *Conn {
 	return &Conn{hub: hub, opts: opts.withDefaults(), from: from, member: member}
 }
@@ -29,8 +29,8 @@ func NewConn(hub *bridge.Hub, opts Options, from netip.Addr, member any) *Conn {
 // Registered reports whether the connection has an id.
 func (c *Conn) Registered() bool { return c.client.Load() != nil }
 
-// Length tells how long the frame is that begins with b, or 0 while more bytes
-// are needed to know. After an error the connection ends with what Refuse says.
+// Length returns the length of the frame at the start of b, or 0 while more bytes are
+// needed to know. After an error the caller writes what Refuse appends, and closes.
 func (c *Conn) Length(b []byte) (int, error) {
 	n, err := wire.Length(b, c.hub.MessageBytes())
 	if err == nil && len(b) > 0 && !c.opts.Basic {
@@ -39,8 +39,8 @@ func (c *Conn) Length(b []byte) (int, error) {
 	return n, err
 }
 
-// Handle executes one frame of the length that Length told, and appends the
-// reply. After an error the connection ends with what Refuse says.
+// Handle executes one whole frame, and appends the reply. After an error the caller does
+// as after an error of Length.
 func (c *Conn) Handle(frame, reply []byte) ([]byte, error) {
 	r, err := wire.Parse(frame)
 	if err != nil {
@@ -65,8 +65,8 @@ func (c *Conn) Handle(frame, reply []byte) ([]byte, error) {
 	return client.execute(r, reply), nil
 }
 
-// Refuse counts what made the connection end, and appends the last that the
-// peer is told: E, but nothing to one that speaks like a gateway.
+// Refuse counts the wrong frame that ends the connection. It appends the last reply, E,
+// unless the peer speaks like a gateway.
 func (c *Conn) Refuse(err error, reply []byte) []byte {
 	c.hub.Counters().Drop(c.opts.Via, bridge.Malformed, 1)
 	if errors.Is(err, wire.ErrFromGateway) {

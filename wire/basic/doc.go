@@ -4,9 +4,8 @@
 // answers. It has no socket, no goroutine and no timer, and reads the clock it
 // was given.
 //
-// Who owns an id differs by transport. Table is for UDP, where an address and
-// port do, for as long as it is heard of. Conn is for TCP, where a connection
-// does.
+// The owner of an id differs by transport. Over UDP (Table) it is an address and port,
+// for as long as frames come from there. Over TCP (Conn) it is the connection.
 package basic
 
 import (
@@ -26,7 +25,7 @@ const (
 	UnconfirmedLimit = 10_000
 )
 
-// Forgotten is an unconfirmed registration that made room for a newer one.
+// Forgotten is for an unconfirmed registration that made room for a newer one.
 var Forgotten = bridge.NewReason("forgotten")
 
 // Options are the rules for basic frames. The sections are shared, and only read.
@@ -37,17 +36,17 @@ type Options struct {
 	Gateway          uint32                        // the gateway's number, for W
 	TCPPort          func() uint16                 // its TCP port, for W; nil or 0: none
 	UnconfirmedLimit int                           // 0: the constant
-	Source           func(netip.Addr) netip.Prefix // what an address is counted by; nil: itself
+	Source           func(netip.Addr) netip.Prefix // the prefix that counts as one address; nil: the address itself
 	Now              func() time.Time              // nil: time.Now
 	Door             Door                          // nil: open to everybody
 }
 
-// Door says whose keys are looked at, and is told what became of them. It is not
-// asked for who is registered.
+// Door decides whose keys are checked, and is told the results. It is not asked about
+// clients that are registered.
 type Door interface {
 	AdmitKey(from netip.Addr) bool
 	WrongKey(from netip.Addr)
-	Proved(from netip.Addr) // that it is at its address
+	Proved(from netip.Addr) // the client has really this address
 }
 
 type openDoor struct{}
@@ -78,8 +77,8 @@ func (o Options) where() wire.Where {
 	return wire.Where{Version: wire.Version, TCPPort: o.TCPPort(), Gateway: o.Gateway}
 }
 
-// mayRegister reports whether an R or K from an address gets an id: R only where no
-// key is needed, K with the right one. An R where one is needed is no guess.
+// mayRegister reports whether an R or K gets an id: R if no key is needed, K with the
+// right key. An R without a needed key does not count as a wrong key.
 func (o Options) mayRegister(hub *bridge.Hub, r wire.Request, from netip.Addr, registered bool) bool {
 	switch {
 	case o.BasicKey == "" && hub.Open():
@@ -93,8 +92,8 @@ func (o Options) mayRegister(hub *bridge.Hub, r wire.Request, from netip.Addr, r
 	return true
 }
 
-// key reports whether a key is the one for basic frames, which may be another than the
-// gateway's.
+// key reports whether a key is the right one for basic frames, which may differ from the
+// gateway's secret key.
 func (o Options) key(hub *bridge.Hub, shown string) bool {
 	if o.BasicKey != "" {
 		return bridge.SameKey(o.BasicKey, shown)
@@ -102,8 +101,8 @@ func (o Options) key(hub *bridge.Hub, shown string) bool {
 	return hub.CheckKey(shown)
 }
 
-// Delivery is a message as a member on the wire gets it: the low byte of its
-// type is the message's, the high one its content hint.
+// Delivery is a message as a member on the wire gets it. The low byte of Type is the
+// message's type, the high byte its content hint.
 func Delivery(m *bridge.Message) wire.Delivery {
 	return wire.Delivery{
 		Sender: uint32(m.Sender), Channel: uint32(m.Channel),

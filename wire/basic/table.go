@@ -25,9 +25,8 @@ type Table struct {
 	confirmed   list // by the time of the last frame
 }
 
-// Reached is what a member may be that has to know at which of the gateway's
-// addresses its device reaches it, as the socket numbers them. It may be told so by
-// any goroutine.
+// Reached is for a member that has to know which of the gateway's addresses its device
+// uses. The socket numbers these addresses. Any goroutine may call it.
 type Reached interface{ ReachedAt(local uint32) }
 
 // source is all ids of one address.
@@ -42,14 +41,14 @@ type entry struct {
 	reached   Reached // may be nil
 	from      netip.AddrPort
 	confirmed bool
-	since     time.Time // registered, or last heard of once it is confirmed
+	since     time.Time // when it registered; once it is confirmed: when it was last heard of
 	links     [2]links  // in one of the table's lists, and in its source's
 }
 
 type links struct{ prev, next *entry }
 
-// NewTable returns an empty table. member makes what the link is to know of the
-// receiver at an address; it becomes Attachment.Member.
+// NewTable returns an empty table. Member makes the Attachment.Member of the receiver at
+// an address.
 func NewTable(hub *bridge.Hub, opts Options, member func(netip.AddrPort) any) *Table {
 	return &Table{
 		hub:       hub,
@@ -61,9 +60,9 @@ func NewTable(hub *bridge.Hub, opts Options, member func(netip.AddrPort) any) *T
 	}
 }
 
-// Handle executes one datagram and appends the reply to it, at most one
-// datagram, or nothing. From is an unmapped address. What is no request is
-// counted and not answered. A gateway with several addresses calls HandleAt.
+// Handle executes one datagram, and appends the reply: at most one datagram. From is an
+// unmapped address. A datagram that is no request is counted and not answered. A gateway
+// with several addresses calls HandleAt.
 func (t *Table) Handle(from netip.AddrPort, datagram, reply []byte) []byte {
 	return t.HandleAt(from, 0, datagram, reply)
 }
@@ -95,7 +94,7 @@ func (t *Table) HandleAt(from netip.AddrPort, local uint32, datagram, reply []by
 	return c.execute(r, reply)
 }
 
-// Sweep forgets the ids whose time is over. Its cost is in what it forgets.
+// Sweep forgets the ids whose time is over. Its cost grows only with their number.
 func (t *Table) Sweep(now time.Time) {
 	t.mu.Lock()
 	over := t.expireLocked(now, nil)
@@ -158,9 +157,9 @@ func (t *Table) register(from netip.AddrPort, local uint32) (id uint32, ok bool)
 	return id, ok
 }
 
-// roomLocked makes room for an id from a source: the oldest unconfirmed one goes, of
-// the source or of all. One that has been used never does. It reports false if there
-// is none to go.
+// roomLocked makes room for an id from a source: it removes the oldest unconfirmed id, of
+// the source or of all. It never removes a confirmed id. It reports false if there is no
+// room.
 func (t *Table) roomLocked(at netip.Prefix, over []*client) ([]*client, bool) {
 	forget := func(oldest *entry, why bridge.Reason) bool {
 		t.hub.Counters().Drop(t.opts.Via, why, 1)
@@ -229,7 +228,7 @@ func (e *entry) reachedAt(local uint32) {
 	}
 }
 
-// touchLocked confirms an id and makes it the last to fall silent.
+// touchLocked confirms an id, and moves it to the end of the confirmed ones.
 func (t *Table) touchLocked(e *entry, now time.Time) {
 	if !e.confirmed { // it knows the id that was sent to its address
 		t.opts.Door.Proved(e.from.Addr())
@@ -242,8 +241,8 @@ func (t *Table) touchLocked(e *entry, now time.Time) {
 	t.confirmed.push(e)
 }
 
-// expireLocked takes out what has lived too long or been silent too long, and
-// appends it to over, to be closed without the table's lock.
+// expireLocked removes ids that lived or were silent for too long. It appends their
+// clients to over: the caller closes them without the table's lock.
 func (t *Table) expireLocked(now time.Time, over []*client) []*client {
 	expire := func(l *list, after time.Duration) {
 		for e := l.first; e != nil && now.Sub(e.since) >= after; e = l.first {
@@ -290,7 +289,7 @@ func (t *Table) listOf(e *entry) *list {
 // list holds entries by time, the oldest first. Its links are in the entries,
 // so that a frame moves its entry to the end without searching or allocating.
 type list struct {
-	which       int // of an entry's links
+	which       int // index into entry.links
 	first, last *entry
 	len         int
 }

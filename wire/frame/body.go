@@ -7,8 +7,8 @@ type Registration struct {
 	Version     byte
 	Options     Options
 	KeepAlive   uint16 // seconds
-	MaxDatagram uint16
-	Pace        byte // least milliseconds between two datagrams to the device
+	MaxDatagram uint16 // bytes
+	Pace        byte   // least milliseconds between two datagrams to the device
 	CNonce      [8]byte
 	Cookie      [8]byte
 	Name        []byte
@@ -31,8 +31,8 @@ func (o Options) WithWindow(n int) Options { return o&15 | Options(min(n, 15))<<
 
 const registrationFixed = 24
 
-// ParseRegistration reads the body of an r. What its version is stands in it
-// also after an error, if there is a byte.
+// ParseRegistration reads the body of an r. Version is set even after an error, if the
+// body is not empty.
 func ParseRegistration(b []byte) (r Registration, err error) {
 	if len(b) > 0 {
 		r.Version = b[0]
@@ -76,7 +76,7 @@ func ParseCookie(b []byte) (cnonce, cookie [8]byte, err error) {
 type Registered struct {
 	CNonce      [8]byte
 	KeepAlive   uint16 // seconds
-	MaxDatagram uint16
+	MaxDatagram uint16 // bytes
 }
 
 // AppendRegistered appends the a to an r.

@@ -10,16 +10,16 @@
 //	1       1     flags
 //	2       2     len     bytes of body
 //	4       4     id      the session's sender id; 0 before registration
-//	8       4     seq     its number
+//	8       4     seq     the number of the frame
 //	12      len   body
-//	12+len  8     tag     SipHash-2-4 over all that stands before it
+//	12+len  8     tag     SipHash-2-4 over all bytes before it
 //
 // Bodies, with the sizes of their fields in bytes:
 //
 //	r  version:1 options:1 keepalive:2 maxdatagram:2 pace:1 cnonce:8 cookie:8 n:1 name:n
 //	c  cnonce:8 cookie:8
-//	a  op:1 result           what op asked for is done; for r: cnonce:8 keepalive:2 maxdatagram:2
-//	e  op:1                  it is not; the code is in the flags
+//	a  op:1 result           op is done; result of r: cnonce:8 keepalive:2 maxdatagram:2
+//	e  op:1                  op is not done; the code is in the flags
 //	j  channel:4×n           join
 //	x  channel:4×n           leave
 //	l  start:4               channels; result more:1 channel:4×n
@@ -82,10 +82,10 @@ const (
 // Code is what an e says.
 type Code byte
 
-// The error codes.
+// The error codes, and the limits of frames in bytes.
 const (
 	OK            Code = 0
-	UnknownID     Code = 1 // or expired: the device registers
+	UnknownID     Code = 1 // or expired: the device registers again
 	NotJoined     Code = 3 // a channel that was named
 	NotOnChannel  Code = 4 // a receiver
 	BadRequest    Code = 5 // malformed, or too large

@@ -36,8 +36,8 @@ func (f Frame) Code() Code { return Code(f.Flags >> codeShift) }
 // HintFlags returns the flags that say what data is meant to be.
 func HintFlags(hint byte) byte { return hint & 3 << hintShift }
 
-// Length tells how long the frame is that begins with b, or 0 while more bytes
-// are needed to know.
+// Length returns the length in bytes of the frame at the start of b, or 0 while more
+// bytes are needed to know.
 func Length(b []byte) int {
 	if len(b) < 4 {
 		return 0
@@ -45,8 +45,7 @@ func Length(b []byte) int {
 	return Overhead + int(le.Uint16(b[2:]))
 }
 
-// Parse reads exactly one frame. It does not look at the tag, nor at what the
-// body holds.
+// Parse reads exactly one frame. It checks neither the tag nor the content of the body.
 func Parse(b []byte) (Frame, error) {
 	switch n := Length(b); {
 	case n == 0 || n > len(b):
@@ -57,7 +56,7 @@ func Parse(b []byte) (Frame, error) {
 	return Frame{Op: Op(b[0]), Flags: b[1], ID: le.Uint32(b[4:]), Seq: le.Uint32(b[8:]), Body: b[HeaderSize : len(b)-TagSize]}, nil
 }
 
-// Header reads the first HeaderSize bytes of a frame, of which there is no more.
+// Header reads a frame's header. B may end behind it.
 func Header(b []byte) Frame {
 	return Frame{Op: Op(b[0]), Flags: b[1], ID: le.Uint32(b[4:]), Seq: le.Uint32(b[8:])}
 }
@@ -83,16 +82,16 @@ func Append(b []byte, f Frame, k Key) []byte {
 	return Seal(b, begin, k)
 }
 
-// Receiver is what a delivery is to be for one of its receivers.
+// Receiver is what one receiver's copy of a delivery has of its own.
 type Receiver struct {
 	Flags byte
 	ID    uint32
 	Seq   uint32
-	Room  int // bytes of a frame that it can take
+	Room  int // bytes: the largest frame that it can take
 }
 
-// AppendDelivery appends an m that is for nobody yet: it has neither flags, nor
-// id, number and tag. All receivers share it, and get their own by Stamp.
+// AppendDelivery appends an m that has no receiver yet: flags, id, number and tag are 0.
+// All receivers share it; Stamp makes the copy for each.
 func AppendDelivery(b []byte, d wire.Delivery) []byte {
 	begin := len(b)
 	b = le.AppendUint32(Begin(b, Delivery, 0, 0, 0), d.Sender)
@@ -103,8 +102,8 @@ func AppendDelivery(b []byte, d wire.Delivery) []byte {
 	return le.AppendUint64(b, 0)
 }
 
-// Stamp appends a delivery as one receiver gets it: with leading bytes only, and
-// flagged as truncated, if it has no room for all.
+// Stamp appends a delivery for one receiver. If it has not room for all, the data is cut
+// short and the frame is flagged as truncated.
 func Stamp(b, delivery []byte, to Receiver, k Key) []byte {
 	begin := len(b)
 	end := len(delivery) - TagSize
@@ -142,9 +141,9 @@ func AppendRefusal(b []byte, r Frame, code Code, k Key) []byte {
 	return AppendError(b, 0, r.Seq, Register, code, k)
 }
 
-// AppendUnknown appends the e for a frame with an id that is not known. There is
-// no key for it: number and tag are the frame's own, so that the device can tell
-// that somebody answers who saw it.
+// AppendUnknown appends the e for a frame with an unknown id. There is no key for it, so
+// it repeats the id, number and tag of the frame: the device sees that whoever answers
+// has seen its frame.
 func AppendUnknown(b []byte, frame []byte) []byte {
 	b = append(b, byte(Error), byte(UnknownID)<<codeShift, 0, 0)
 	b = append(b, frame[4:HeaderSize]...)

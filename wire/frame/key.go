@@ -48,7 +48,7 @@ func (k Key) Sum(b []byte) uint64 {
 	return siphash.Hash(binary.LittleEndian.Uint64(k[:8]), binary.LittleEndian.Uint64(k[8:]), b)
 }
 
-// Verify reports whether a frame's tag is right, in the same time whatever it is.
+// Verify reports whether a frame's tag is right, in constant time.
 func (k Key) Verify(frame []byte) bool {
 	if len(frame) < Overhead {
 		return false

@@ -10,8 +10,8 @@ import (
 	"watchtower/wire/frame"
 )
 
-// Conn executes the session frames of one TCP connection, and owns its one
-// session. Handle is called from one goroutine, all else from any.
+// Conn executes the session frames of one TCP connection, and owns its one session.
+// Handle is called from one goroutine, the other methods from any.
 type Conn struct {
 	hub       *bridge.Hub
 	opts      Options
@@ -21,20 +21,20 @@ type Conn struct {
 	begun     time.Time // milliseconds are counted from here
 
 	mu    sync.Mutex             // guards the session; may be taken before the hub's lock
-	epoch uint32                 // how many sessions there were
-	live  atomic.Pointer[Stream] // stays when it has ended: for what is queued
+	epoch uint32                 // how many sessions there have been
+	live  atomic.Pointer[Stream] // kept after it has ended, for deliveries in the queue
 }
 
 // Owner is the connection of a Conn.
 type Owner interface {
-	// From is where it comes from, unmapped.
+	// From is the peer's address, unmapped.
 	From() netip.AddrPort
-	// Put queues a frame to be written, in the order of the calls, and reports
-	// false if there is no room. With a mark that is not 0 the frame is a
-	// delivery shared with others, and what Conn.Stamp makes of it is written.
+	// Put queues a frame for writing, in the order of the calls. It reports false if
+	// there is no room. If mark is not 0, others share the frame, a delivery, and what
+	// Conn.Stamp makes of it is written.
 	Put(frame []byte, mark uint64) bool
-	// Displaced says that the session was ended by another of its name, or by
-	// whoever deleted its sender.
+	// Displaced says that the session has ended: another session took its name, or its
+	// sender was deleted.
 	Displaced()
 	// Member is Attachment.Member of a session of the connection.
 	Member(s *Stream) any
@@ -47,8 +47,8 @@ type Stream struct {
 	epoch uint32
 }
 
-// NewConn returns what executes the frames of a new connection. The registrar
-// serves all connections of a server.
+// NewConn returns the Conn of a new connection. All connections of a server share the
+// registrar.
 func NewConn(hub *bridge.Hub, r *Registrar, opts Options, owner Owner) *Conn {
 	c := &Conn{hub: hub, opts: opts.withDefaults(), registrar: r, owner: owner, verbs: verbs{hub: hub, via: r.via, wait: true}}
 	c.begun = c.opts.Now()
@@ -88,8 +88,8 @@ func (c *Conn) now() (time.Time, int64) {
 	return now, now.Sub(c.begun).Milliseconds()
 }
 
-// Handle executes one frame, of the length that frame.Length told, and appends
-// the reply. What it drops without an answer is counted.
+// Handle executes one whole frame, and appends the reply. It counts a frame that it drops
+// without an answer.
 func (c *Conn) Handle(raw, reply []byte) []byte {
 	f, err := frame.Parse(raw)
 	if err != nil || neverTaken(f) {
@@ -114,8 +114,8 @@ func (c *Conn) Handle(raw, reply []byte) []byte {
 	return frame.AppendUnknown(reply, raw)
 }
 
-// Passed answers a frame of a connection without a session that was too long to be
-// read: raw is its header and its tag.
+// Passed answers a frame that was too long to be read, on a connection without a session.
+// Raw is the frame's header and tag.
 func (c *Conn) Passed(raw, reply []byte) []byte {
 	if op := frame.Op(raw[0]); op == frame.Register || op == frame.Delivered || op.FromGateway() {
 		c.drop(bridge.Malformed)
@@ -124,8 +124,8 @@ func (c *Conn) Passed(raw, reply []byte) []byte {
 	return frame.AppendUnknown(reply, raw)
 }
 
-// Busy answers a frame of the session for which there is no memory, by its header.
-// The connection is to end.
+// Busy answers a frame of the session for which there is no memory, by its header. The
+// connection ends after that.
 func (c *Conn) Busy(head, reply []byte) []byte {
 	s, f := c.session(), frame.Header(head)
 	if s == nil || s.id != f.ID {
@@ -166,7 +166,7 @@ func (c *Conn) register(f frame.Frame, raw, reply []byte) []byte {
 	return reply
 }
 
-// begin reports false if the session was displaced already.
+// begin starts a session. It reports false if the session was displaced already.
 func (c *Conn) begin(s *Stream, o *opened) bool {
 	_, now := c.now()
 	c.mu.Lock()
@@ -250,7 +250,7 @@ func (c *Conn) take(s *Stream, f frame.Frame, raw, reply []byte) []byte {
 func (c *Conn) admit(s *Stream, f frame.Frame, now int64, reply []byte) (bool, []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s.ended.Load() { // since it was found
+	if s.ended.Load() { // meanwhile
 		c.drop(Unknown)
 		return false, reply
 	}
@@ -278,7 +278,7 @@ func (c *Conn) admit(s *Stream, f frame.Frame, now int64, reply []byte) (bool, [
 	return true, reply
 }
 
-// ping is answered after the deliveries that came before it.
+// ping has a p answered after the deliveries that came before it.
 func (c *Conn) ping(s *Stream, seq uint32) {
 	c.mu.Lock()
 	if !s.ended.Load() {
@@ -293,9 +293,9 @@ func (c *Conn) ping(s *Stream, seq uint32) {
 	}
 }
 
-// Deliver gives the session a message, and what frame.AppendDelivery made of it,
-// which is shared with others. It is queued to be written, or waits. It reports false if there is
-// no room, or the session has ended, and has counted that.
+// Deliver gives the session a message. Delivery is what frame.AppendDelivery made of it;
+// others share it. It is queued for writing, or waits. Deliver reports false, and counts
+// a drop, if there is no room or the session has ended.
 func (s *Stream) Deliver(m *bridge.Message, delivery []byte) bool {
 	c := s.conn
 	c.mu.Lock()
@@ -315,8 +315,7 @@ func (s *Stream) Deliver(m *bridge.Message, delivery []byte) bool {
 	return true
 }
 
-// pumpLocked sends what may be sent now. A delivery is sent once, however long it
-// is outstanding.
+// pumpLocked sends what may be sent now. It never repeats a delivery.
 func (c *Conn) pumpLocked(s *Stream) {
 	if s.asleep {
 		return
@@ -325,7 +324,7 @@ func (c *Conn) pumpLocked(s *Stream) {
 	c.hub.Counters().Drop(c.verbs.via, bridge.Expired, s.box.dropExpired(now))
 	for s.box.waiting() > 0 && s.box.seq < lastSeq && (!s.acknowledged() || s.box.flying < s.options.Window()) {
 		e := s.box.next()
-		e.sends = 2 // nothing gets lost: a p need not wait for its k
+		e.sends = 2 // TCP loses nothing: the answer to a p need not wait for the k
 		if !c.putLocked(s, e.frame, e.seq) {
 			s.box.remove(s.box.flying - 1)
 		} else if !s.acknowledged() {
@@ -353,11 +352,11 @@ func (c *Conn) putLocked(s *Stream, delivery []byte, seq uint32) bool {
 	return true
 }
 
-// mark names a delivery of this session.
+// mark is the mark with which a delivery of this session is put.
 func (s *Stream) mark(seq uint32) uint64 { return uint64(s.epoch)<<32 | uint64(seq) }
 
-// Stamp appends a delivery that was put with a mark, as the session's. One of the
-// session before is dropped.
+// Stamp appends a delivery that was put with a mark, as the session gets it. It drops a
+// delivery of an earlier session.
 func (c *Conn) Stamp(b, delivery []byte, mark uint64) []byte {
 	s := c.live.Load()
 	if s == nil || s.epoch != uint32(mark>>32) {

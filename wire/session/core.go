@@ -8,8 +8,8 @@ import (
 	"watchtower/wire/frame"
 )
 
-// core is what a session is on either transport. What follows those of settle is
-// guarded by the lock of its Table or Conn.
+// core is what sessions over UDP and TCP have in common. The lock of the Table or Conn
+// guards the fields after ended.
 type core struct {
 	device      *bridge.Device
 	key         frame.Key
@@ -38,8 +38,8 @@ func (c *core) settle(o *opened, maxDatagram uint16) {
 // life is how long the session lives without a frame, in milliseconds.
 func (c *core) life() int64 { return int64(c.keepAlive) * 1000 * lifeFactor / 2 }
 
-// alive notes a new frame: the session lives on, and wakes unless the frame is d.
-// It reports whether it wakes.
+// alive notes a new frame: the session lives on, and wakes up unless the frame is a d. It
+// reports whether the session wakes up.
 func (c *core) alive(now int64, op frame.Op) (wakes bool) {
 	until := now + c.life()
 	switch {
@@ -52,9 +52,9 @@ func (c *core) alive(now int64, op frame.Op) (wakes bool) {
 	return wakes
 }
 
-// acknowledges takes a k. One for an outstanding delivery shows that the device is
-// there, so the session lives on; it reports false for any other. A device that
-// sleeps is not woken: what it sent before it said so may come late.
+// acknowledges takes a k. A k for an outstanding delivery shows that the device is there,
+// so the session lives on; for any other it reports false. A k does not wake a sleeping
+// device: it may have been sent before the d.
 func (c *core) acknowledges(seq uint32, now int64) bool {
 	if !c.box.acknowledged(seq) {
 		return false
@@ -63,8 +63,7 @@ func (c *core) acknowledges(seq uint32, now int64) bool {
 	return true
 }
 
-// expiry is when a message is worth nothing any more, in the milliseconds of who
-// began to count at begun; 0: never.
+// expiry is when a message expires, in milliseconds since begun; 0: never.
 func expiry(m *bridge.Message, begun time.Time) int64 {
 	if m.Expires.IsZero() {
 		return 0
@@ -72,8 +71,8 @@ func expiry(m *bridge.Message, begun time.Time) int64 {
 	return max(1, m.Expires.Sub(begun).Milliseconds())
 }
 
-// wait adds a p to those that wait for deliveries. If there are too many the
-// oldest is not answered any more.
+// wait adds a p to those that wait for deliveries. If there are too many, the oldest is
+// dropped.
 func (c *core) wait(seq uint32) (dropped bool) {
 	if dropped = len(c.box.pings) >= pingsWaiting; dropped {
 		c.box.pings = c.box.pings[1:]
@@ -82,7 +81,7 @@ func (c *core) wait(seq uint32) (dropped bool) {
 	return dropped
 }
 
-// sleep lets deliveries wait for so many seconds, or until a new frame.
+// sleep makes deliveries wait for so many seconds, or until a new frame.
 func (c *core) sleep(now int64, seconds uint16) {
 	c.asleep = true
 	c.expires = max(now+int64(seconds)*1000, now+c.life())
@@ -91,7 +90,7 @@ func (c *core) sleep(now int64, seconds uint16) {
 // acknowledged reports whether the device acknowledges deliveries.
 func (c *core) acknowledged() bool { return c.options&frame.Acknowledge != 0 }
 
-// receiver is what a delivery becomes for this session.
+// receiver is what this session's copy of a delivery has of its own.
 func (c *core) receiver(seq uint32) frame.Receiver {
 	to := frame.Receiver{ID: c.id, Seq: seq, Room: int(c.maxDatagram)}
 	if c.acknowledged() {
@@ -100,7 +99,7 @@ func (c *core) receiver(seq uint32) frame.Receiver {
 	return to
 }
 
-// registered is the answer to the registration.
+// registered appends the answer to the registration.
 func (c *core) registered(b []byte, cnonce [8]byte) []byte {
 	return frame.AppendRegistered(b, c.id, frame.Registered{CNonce: cnonce, KeepAlive: c.keepAlive, MaxDatagram: c.maxDatagram}, c.key)
 }

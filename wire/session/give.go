@@ -5,9 +5,9 @@ import (
 	"watchtower/wire/frame"
 )
 
-// Deliver gives a session a message, and what frame.AppendDelivery made of it,
-// which is shared with others; nobody changes it. It is put into out, or waits. It reports false
-// if the session has ended.
+// Deliver gives a session a message. Delivery is what frame.AppendDelivery made of it;
+// others share it, so nobody changes it. It is put into out, or waits. Deliver reports
+// false if the session has ended.
 func (t *Table) Deliver(s *Session, m *bridge.Message, delivery []byte, out *Out) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -28,8 +28,8 @@ func (t *Table) Deliver(s *Session, m *bridge.Message, delivery []byte, out *Out
 	return true
 }
 
-// transmitLocked puts a delivery into out. What it cuts short is counted the
-// first time.
+// transmitLocked puts a delivery into out. The first time, it counts whether the delivery
+// is cut short.
 func (t *Table) transmitLocked(s *Session, delivery []byte, seq uint32, first bool, out *Out) {
 	if first && len(delivery) > int(s.maxDatagram) {
 		t.drop(Truncated)
@@ -37,18 +37,18 @@ func (t *Table) transmitLocked(s *Session, delivery []byte, seq uint32, first bo
 	begin := len(out.bytes)
 	to := s.receiver(seq)
 	if s.acknowledged() && s.options.Window() > 1 && s.box.entries[0].seq == seq {
-		to.Flags |= frame.First // so the device waits for none before it
+		to.Flags |= frame.First // the device need not wait for an earlier one
 	}
 	out.bytes = frame.Stamp(out.bytes, delivery, to, s.key)
 	out.give(s, begin)
 	if seq == lastSeq {
-		s.expires = 0 // counters never wrap: the wheel ends it
+		s.expires = 0 // numbers never wrap: the wheel ends the session
 		t.wheel.remove(s)
 		t.fileLocked(s, 0, 0)
 	}
 }
 
-// pumpLocked sends what may be sent now, and files the session for what is left.
+// pumpLocked sends what may be sent now, and files the session for the rest.
 func (t *Table) pumpLocked(s *Session, now int64, out *Out) {
 	for s.pace == 0 || now >= s.clear {
 		if !t.nextLocked(s, now, out) {
@@ -115,8 +115,8 @@ func (t *Table) sendLocked(s *Session, e *entry, now int64, out *Out) {
 	e.counted = true
 }
 
-// dueLocked is when something has to be done for a session, if nothing happens
-// to it before. That it ends may be noticed a little late.
+// dueLocked is when the session needs something, if nothing happens before. Its end may
+// be noticed a little late.
 func (s *Session) dueLocked(now int64) int64 {
 	due := (s.expires + coarse - 1) &^ (coarse - 1)
 	if now < s.clear && (len(s.late) > 0 || len(s.box.pings) > 0 || s.box.waiting() > 0) {
@@ -131,8 +131,8 @@ func (s *Session) dueLocked(now int64) int64 {
 	return due
 }
 
-// answer sends an answer and, unless it is that of an l or u, keeps it for a
-// repetition of the request.
+// answer sends an answer. It keeps the answer, unless to an l or u, for a repetition of
+// the request.
 func (t *Table) answer(s *Session, a answer, list []byte, now int64, out *Out) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -151,8 +151,8 @@ func (t *Table) answerLocked(s *Session, a answer, list []byte, now int64, out *
 	t.shipLocked(s, now, out, begin)
 }
 
-// shipLocked sends what was appended to out since begin or, where the device's
-// pace forbids it, keeps it until it may be sent.
+// shipLocked sends what was appended to out since begin. If the device's pace forbids
+// that, it keeps the datagram until it may be sent.
 func (t *Table) shipLocked(s *Session, now int64, out *Out, begin int) {
 	if s.pace == 0 || now >= s.clear && len(s.late) == 0 {
 		out.give(s, begin)

@@ -2,11 +2,11 @@ package session
 
 import "net/netip"
 
-// Out gathers datagrams that are to be sent, one behind the other. It is one
-// goroutine's, and used again and again.
+// Out gathers datagrams to send, in one buffer. One goroutine owns it, and uses it again
+// and again.
 type Out struct {
-	// Local is at which of the gateway's addresses the datagram came that Handle is
-	// given, as its socket numbers them; 0 if it has one.
+	// Local is the gateway's address at which the datagram for Handle came, as the socket
+	// numbers its addresses; 0 if it has one.
 	Local uint32
 
 	bytes     []byte
@@ -22,27 +22,27 @@ type datagram struct {
 // Len is how many datagrams there are.
 func (o *Out) Len() int { return len(o.datagrams) }
 
-// Bytes is how much room they take.
+// Bytes is how many bytes they have together.
 func (o *Out) Bytes() int { return len(o.bytes) }
 
-// At returns a datagram. It may not be used after Reset, nor after what adds more.
+// At returns a datagram. The bytes are good until Reset, or until one is added.
 func (o *Out) At(i int) (to netip.AddrPort, b []byte) {
 	d := o.datagrams[i]
 	return d.to, o.bytes[d.begin:d.end]
 }
 
-// From is from which of the gateway's addresses a datagram is to leave: the one that
-// the device speaks to.
+// From is the gateway's address from which a datagram leaves: the one that the device
+// speaks to.
 func (o *Out) From(i int) uint32 { return o.datagrams[i].from }
 
 // Reset forgets all datagrams.
 func (o *Out) Reset() { o.bytes, o.datagrams = o.bytes[:0], o.datagrams[:0] }
 
-// commit makes an answer of what was appended to bytes since begin: it leaves from
-// where the datagram came.
+// commit makes an answer of the bytes since begin. It leaves from the address at which
+// the request came.
 func (o *Out) commit(to netip.AddrPort, begin int) { o.add(to, o.Local, begin) }
 
-// give makes a datagram to a session of it.
+// give makes a datagram to a session of the bytes since begin.
 func (o *Out) give(s *Session, begin int) { o.add(s.at, s.local, begin) }
 
 func (o *Out) add(to netip.AddrPort, from uint32, begin int) {

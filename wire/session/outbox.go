@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// outbox holds the deliveries to one device that are outstanding, sent and not
-// acknowledged, and behind them those that were not sent yet.
+// outbox holds the deliveries to one device: first the outstanding ones (sent and not
+// acknowledged), then those that were not sent yet.
 type outbox struct {
 	entries []entry // in the order of their messages
 	flying  int     // how many of them are outstanding
@@ -18,11 +18,11 @@ type outbox struct {
 // entry is one delivery.
 type entry struct {
 	frame   []byte // shared with other receivers
-	expires int64  // when it is worth nothing any more; 0: never
+	expires int64  // when it expires; 0: never
 	ordinal uint32
 	seq     uint32 // 0: not sent yet
 	sends   int
-	due     int64 // when it is to be sent again
+	due     int64 // when it is sent again
 	counted bool  // if it is cut short, that was counted
 }
 
@@ -32,11 +32,11 @@ type ping struct{ seq, after uint32 }
 // empty reports whether nothing waits and nothing is outstanding.
 func (b *outbox) empty() bool { return len(b.entries) == 0 }
 
-// waiting is how many were not sent yet.
+// waiting is how many deliveries were not sent yet.
 func (b *outbox) waiting() int { return len(b.entries) - b.flying }
 
-// push adds a delivery. It reports whether the oldest one that waits had to make
-// room for it.
+// push adds a delivery. It reports whether the oldest waiting one was dropped to make
+// room.
 func (b *outbox) push(frame []byte, expires int64, room int) (dropped bool) {
 	if len(b.entries) >= room {
 		i := min(b.flying, len(b.entries)-1)
@@ -69,7 +69,7 @@ func (b *outbox) next() *entry {
 	return e
 }
 
-// remove takes out a delivery. What it held is free at once.
+// remove takes out a delivery, and frees its memory at once.
 func (b *outbox) remove(i int) {
 	if i < b.flying {
 		b.flying--
@@ -92,15 +92,15 @@ func (b *outbox) acknowledged(seq uint32) bool {
 	return false
 }
 
-// retryAll makes every outstanding delivery due now, as if it was sent never before.
+// retryAll makes every outstanding delivery due now, as if it had never been sent.
 func (b *outbox) retryAll(now int64) {
 	for i := range b.entries[:b.flying] {
 		b.entries[i].sends, b.entries[i].due = 0, now
 	}
 }
 
-// answerable takes out the first p whose answer need not wait any more: what
-// came before it is delivered, given up, or was sent at least twice.
+// answerable takes out the oldest p, if each delivery before it was acknowledged, given
+// up, or sent at least twice.
 func (b *outbox) answerable() (seq uint32, ok bool) {
 	if len(b.pings) == 0 {
 		return 0, false
@@ -121,7 +121,7 @@ func (b *outbox) answerable() (seq uint32, ok bool) {
 	return p.seq, true
 }
 
-// retryAfter is how long after the n-th sending of a delivery the next one comes:
+// retryAfter is the time in milliseconds from the n-th sending of a delivery to the next:
 // 1, 2, 4, 8, 8, … gaps.
 func retryAfter(gap time.Duration, n int) int64 {
 	return max(1, gap.Milliseconds()) << min(n-1, retryDoublings)

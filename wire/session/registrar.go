@@ -12,10 +12,10 @@ import (
 	"watchtower/wire/frame"
 )
 
-// Registrar answers registrations until a device has shown that it is at its
-// address. Up to then it keeps nothing: the cookie that the device repeats is
-// made from its address and a secret (docs/protocol.md, "Registration"). Its methods may be called
-// from any goroutine.
+// Registrar answers registrations until a device has shown that it is at its address.
+// Until then it stores nothing: the cookie that the device repeats is made from its
+// address and a secret (docs/protocol.md, "Registration"). Its methods may be called from
+// any goroutine.
 type Registrar struct {
 	hub  *bridge.Hub
 	via  bridge.Protocol
@@ -29,15 +29,15 @@ type Registrar struct {
 	current, previous *minute
 }
 
-// minute is a secret of a minute, and the registrations that its cookies served.
+// minute is the secret of one minute, with the registrations that its cookies made.
 type minute struct {
 	secret frame.Key
 	served map[[16]byte]*core // by cnonce and cookie; nil: being written to disk
 }
 
-// NewRegistrar returns a registrar for one protocol. Key is the pre-shared key;
-// it is called at the first registration. Nil is the key of an open gateway. A nil
-// door is open to everybody.
+// NewRegistrar returns a registrar for one protocol. Key returns the pre-shared key; it
+// is called at the first registration. A nil key is that of an open gateway. A nil door
+// is open to everybody.
 func NewRegistrar(hub *bridge.Hub, via bridge.Protocol, key func() frame.Key, door Door) *Registrar {
 	if key == nil {
 		key = func() frame.Key { return frame.DeviceKey("") }
@@ -54,7 +54,7 @@ func newMinute() *minute {
 	return m
 }
 
-// rotateLocked makes the secrets those of now.
+// rotateLocked replaces the secrets whose time is over.
 func (r *Registrar) rotateLocked(now time.Time) {
 	if r.begun.IsZero() {
 		r.begun = now
@@ -69,8 +69,7 @@ func (r *Registrar) rotateLocked(now time.Time) {
 	}
 }
 
-// What a secret is used for comes before the address, so that a challenge is
-// never a cookie.
+// A hash begins with what the secret is used for, so that a challenge is never a cookie.
 const (
 	forCookie    = 1
 	forChallenge = 2
@@ -124,9 +123,8 @@ type opened struct {
 	earlier *core // not nil: it repeats the registration that made this session
 }
 
-// open looks at an r, and appends the answer if there is one already. It
-// returns nil then, and where the frame is dropped. Live says that there is a
-// session where it comes from.
+// open checks an r. It returns nil if it has appended the answer itself, or has dropped
+// the frame. Live says that the address, or the connection, has a session.
 func (r *Registrar) open(now time.Time, from netip.AddrPort, live bool, f frame.Frame, raw, reply []byte) (*opened, []byte) {
 	r.once.Do(func() { r.psk = r.key() })
 	if !live && !r.admit(now, from, f) {
@@ -164,7 +162,7 @@ func (r *Registrar) open(now time.Time, from netip.AddrPort, live bool, f frame.
 	return o, reply
 }
 
-// admit reports whether an r is to be looked at.
+// admit reports whether the door lets an r be checked.
 func (r *Registrar) admit(now time.Time, from netip.AddrPort, f frame.Frame) bool {
 	cookie := r.door.WantsCookie(from.Addr()) && r.cookieIs(now, from, f)
 	return r.door.AdmitTag(from.Addr(), cookie)
@@ -193,8 +191,8 @@ func (r *Registrar) madeLocked(from netip.AddrPort, reg frame.Registration) *min
 	return nil
 }
 
-// done notes which session a cookie served. A refused registration leaves the
-// cookie good: c is nil.
+// done notes which session a cookie made. For a refused registration c is nil, and the
+// cookie stays valid.
 func (r *Registrar) done(o *opened, c *core) {
 	if c != nil {
 		r.door.Proved(o.from)
@@ -208,8 +206,8 @@ func (r *Registrar) done(o *opened, c *core) {
 	o.minute.served[o.served] = c
 }
 
-// hold makes the sender of a registration the device's: a new one, or that of
-// its name. The caller waits for what it returns, if that is not nil.
+// hold gives the device its sender: a new one, or that of the name. If wait is not nil,
+// the caller calls it before it answers.
 func (o *opened) hold(d *bridge.Device, end func()) (wait func() error, err error) {
 	if len(o.Name) == 0 {
 		d.Register(end)
@@ -218,7 +216,7 @@ func (o *opened) hold(d *bridge.Device, end func()) (wait func() error, err erro
 	return d.RegisterName(string(o.Name), end)
 }
 
-// refuse answers a registration, and leaves its cookie good.
+// refuse refuses a registration. Its cookie stays valid.
 func (r *Registrar) refuse(o *opened, code frame.Code, reply []byte) []byte {
 	r.done(o, nil)
 	return frame.AppendError(reply, 0, o.seq, frame.Register, code, o.psk)

@@ -22,7 +22,7 @@ type Table struct {
 	byID      map[uint32]*Session
 	byAddress map[netip.AddrPort]*Session
 	wheel     wheel
-	next      int64 // what Advance said last, or what was told to Wake since
+	next      int64 // what Advance said last, or the earlier time of a Wake since
 }
 
 // Session is one device. The table's lock guards it.
@@ -52,8 +52,8 @@ func NewTable(hub *bridge.Hub, key func() frame.Key, opts Options) *Table {
 	return t
 }
 
-// now is the time, and the same in the table's milliseconds: from 1 on, so that
-// 0 is never.
+// now returns the time, and the same in the table's milliseconds. They begin with 1,
+// because 0 stands for never.
 func (t *Table) now() (time.Time, int64) {
 	now := t.opts.Now()
 	return now, now.Sub(t.begun).Milliseconds() + 1
@@ -79,16 +79,15 @@ func (t *Table) Close() {
 	}
 }
 
-// outFull is how much Advance puts into an Out before it returns, and advanced
-// how many sessions it looks at.
+// Advance returns when out has outFull bytes, or when it has looked at so many sessions.
 const (
 	outFull  = 64 << 10
 	advanced = 1024
 )
 
-// Advance does what is due: retries, answers that waited, sessions that end. It
-// returns how long until something is due again, 0 if there was more than goes
-// into out at once, or a negative duration if nothing is.
+// Advance does what is due: retries, answers that waited, ends of sessions. It returns
+// the time until something is due again, 0 if there is more to do at once, or a negative
+// duration if nothing will be due.
 func (t *Table) Advance(out *Out) time.Duration {
 	_, now := t.now()
 	var over []*Session
@@ -121,7 +120,7 @@ func (t *Table) Advance(out *Out) time.Duration {
 	return time.Duration(next-now) * time.Millisecond
 }
 
-// fileLocked makes sure that a session is looked at in time.
+// fileLocked makes sure that Advance looks at a session when it is due.
 func (t *Table) fileLocked(s *Session, due, now int64) {
 	if at := t.wheel.file(s, due, now); at < t.next {
 		t.next = at
@@ -186,7 +185,7 @@ func (t *Table) open(from netip.AddrPort, o *opened, out *Out) {
 	}
 }
 
-// refuse answers a registration, and gives its sender back.
+// refuse refuses a registration, and gives its sender back.
 func (t *Table) refuse(s *Session, o *opened, code frame.Code, out *Out) {
 	s.device.Close()
 	begin := len(out.bytes)
@@ -194,7 +193,7 @@ func (t *Table) refuse(s *Session, o *opened, code frame.Code, out *Out) {
 	out.give(s, begin)
 }
 
-// begin puts a session in place of those that it ends, and answers.
+// begin starts a session in place of the sessions that it ends, and answers.
 func (t *Table) begin(s *Session, o *opened, out *Out) {
 	_, now := t.now()
 	s.device.Claim(func() { t.end(s) })
@@ -244,7 +243,7 @@ func (t *Table) end(s *Session) {
 	s.device.Close()
 }
 
-// removeLocked takes a session out. The caller closes its device without the lock.
+// removeLocked removes a session. The caller closes its device without the lock.
 func (t *Table) removeLocked(s *Session) {
 	s.ended.Store(true)
 	if t.byID[s.id] == s {

@@ -8,8 +8,8 @@ import (
 	"watchtower/wire/frame"
 )
 
-// Handle executes one datagram that begins like a session frame. From is an
-// unmapped address. What it drops without an answer is counted.
+// Handle executes one datagram that begins like a session frame. From is an unmapped
+// address. It counts a datagram that it drops without an answer.
 func (t *Table) Handle(from netip.AddrPort, datagram []byte, out *Out) {
 	f, err := frame.Parse(datagram)
 	switch {
@@ -33,13 +33,13 @@ func (t *Table) Handle(from netip.AddrPort, datagram []byte, out *Out) {
 	}
 }
 
-// neverTaken reports whether a frame is dropped whoever sent it: it is a gateway's,
-// or a k that is none.
+// neverTaken reports whether a frame is dropped whoever sent it: only gateways send it,
+// or it is a k with a body.
 func neverTaken(f frame.Frame) bool {
 	return f.Op.FromGateway() || f.Op == frame.Delivered && len(f.Body) > 0
 }
 
-// unknown hints at the end of a session to whoever sent a frame for it.
+// unknown tells whoever sent a frame that its session is not known.
 func (t *Table) unknown(to netip.AddrPort, datagram []byte, out *Out) {
 	begin := len(out.bytes)
 	out.bytes = frame.AppendUnknown(out.bytes, datagram)
@@ -102,18 +102,18 @@ func (t *Table) take(s *Session, from netip.AddrPort, f frame.Frame, datagram []
 	}
 }
 
-// silent reports whether success is answered only if that is wanted.
+// silent reports whether success is answered only if the frame asks for it.
 func silent(op frame.Op) bool { return op == frame.Broadcast || op == frame.Send }
 
-// listRoom is how many ids fit the answer to an l or u.
+// listRoom is how many ids fit into the answer to an l or u.
 func (s *Session) listRoom() int { return (int(s.maxDatagram) - frame.Overhead - 2) / 4 }
 
-// admitLocked decides what becomes of an authentic frame, in the order of
-// sections 2.4 and 2.5. It reports whether to execute it. Gone is set to a session
-// that has ended by that, whose device is to be closed.
+// admitLocked decides what becomes of an authentic frame (docs/protocol.md, "Numbers").
+// It reports whether to execute it. If a session ended by that, gone is set to it: the
+// caller closes its device.
 func (t *Table) admitLocked(s *Session, from netip.AddrPort, f frame.Frame, at time.Time, now int64, out *Out, gone **Session) bool {
 	switch {
-	case s.ended.Load(): // since it was found
+	case s.ended.Load(): // meanwhile
 		t.drop(Unknown)
 		return false
 	case f.Op == frame.Delivered:
@@ -142,16 +142,16 @@ func (t *Table) admitLocked(s *Session, from netip.AddrPort, f frame.Frame, at t
 	return true
 }
 
-// movesLocked looks at a frame from elsewhere. If it shows that the device is
-// there, the session moves; if it may be, the device is asked to show it. The p
-// that shows it has the newest number of all; the request that the device repeats
-// after a second move has an older one, so a few below the newest are asked too.
+// movesLocked checks a frame from another address. If the frame proves that the device is
+// there, the session moves. Otherwise the device is challenged, if the number is new or
+// only a little old: after a second move the device repeats a request that is older than
+// its last proof.
 func (t *Table) movesLocked(s *Session, from netip.AddrPort, f frame.Frame, at time.Time, now int64, out *Out, gone **Session) bool {
 	if f.Seq == 0 || f.Seq < s.seen.newest && s.seen.newest-f.Seq > movedBelow {
 		return false
 	}
 	if f.Op == frame.Ping && f.Seq > s.seen.newest && t.registrar.challengeIs(f.Body, at, from, s.key) {
-		if *gone = t.byAddress[from]; *gone != nil { // its device is there no more
+		if *gone = t.byAddress[from]; *gone != nil { // its device is no longer there
 			t.removeLocked(*gone)
 		}
 		delete(t.byAddress, s.at)
@@ -182,8 +182,7 @@ func (t *Table) deliveredLocked(s *Session, from netip.AddrPort, seq uint32, now
 	}
 }
 
-// ping is answered after the deliveries that came before it: by pumpLocked, if
-// there are any.
+// ping answers a p. If deliveries came before it, pumpLocked answers it after them.
 func (t *Table) ping(s *Session, seq uint32, now int64, out *Out) {
 	t.mu.Lock()
 	switch {
@@ -204,7 +203,7 @@ func (t *Table) ping(s *Session, seq uint32, now int64, out *Out) {
 	}
 }
 
-// bye puts a session to sleep or, without seconds, answers and ends it.
+// bye puts a session to sleep or, with 0 seconds, answers and ends it.
 func (t *Table) bye(s *Session, from netip.AddrPort, f frame.Frame, seconds uint16, now int64, out *Out) {
 	if seconds == 0 {
 		begin := len(out.bytes) // whatever its pace: there is no later

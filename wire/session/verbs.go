@@ -9,7 +9,7 @@ import (
 	"watchtower/wire/frame"
 )
 
-// verbs turns requests into the hub's.
+// verbs executes requests by the hub's methods.
 type verbs struct {
 	hub  *bridge.Hub
 	via  bridge.Protocol
@@ -19,8 +19,8 @@ type verbs struct {
 // repeatable reports whether a request is executed again when it is repeated.
 func repeatable(op frame.Op) bool { return op == frame.Channels || op == frame.Members }
 
-// execute does what a request asks for: all ops but those of a session itself. An
-// l or u appends its result, room entries at most, to list.
+// execute executes a request, except one about the session itself. For an l or u it
+// appends the result, room entries at most, to list.
 func (v verbs) execute(d *bridge.Device, f frame.Frame, room int, list []byte) (frame.Code, []byte) {
 	switch f.Op {
 	case frame.Join, frame.Leave:
@@ -102,7 +102,7 @@ func (v verbs) publish(d *bridge.Device, f frame.Frame) frame.Code {
 	return codeOf(err)
 }
 
-// convert reads ids. None of them may be 0, and there must be one.
+// convert reads ids. It reports false if there is none, or if one is 0.
 func convert[T ~uint32](ids wire.IDs) ([]T, bool) {
 	out := make([]T, ids.Len())
 	for i := range out {
@@ -113,7 +113,7 @@ func convert[T ~uint32](ids wire.IDs) ([]T, bool) {
 	return out, len(out) > 0
 }
 
-// codeOf is what the device is told of the hub's refusal.
+// codeOf is the error code for a refusal of the hub.
 func codeOf(err error) frame.Code {
 	if err == nil {
 		return frame.OK

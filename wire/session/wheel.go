@@ -2,11 +2,10 @@ package session
 
 import "math/bits"
 
-// wheel knows which session is due when, in milliseconds. It is a ring of lists,
-// one for each of the next milliseconds. What is due later than the ring reaches
-// is filed as late as it does, and filed again when its turn comes: a session
-// costs no timer and no garbage, and its deadline may be put off without being
-// filed again.
+// wheel knows when each session is due, in milliseconds. It is a ring of lists, one for
+// each of the next milliseconds. A session that is due later is filed near the end of the
+// ring, and filed again when its turn comes. So a session costs no timer and no garbage,
+// and a deadline may become later without being filed again.
 type wheel struct {
 	slots [wheelSize]*Session
 	full  [wheelSize / 64]uint64 // a bit for each slot that is not empty
@@ -17,7 +16,7 @@ type wheel struct {
 const (
 	wheelSize = 1 << 14 // 16 s
 	never     = int64(1) << 62
-	// coarse is what deadlines out of reach are rounded to, so that a hundred
+	// coarse is the step to which deadlines beyond the ring are rounded: a hundred
 	// thousand of them wake nobody more than four times a second.
 	coarse = 1 << 8
 )
@@ -83,7 +82,7 @@ func (w *wheel) take(now int64) *Session {
 		w.done = max(w.done, now)
 		return nil
 	}
-	w.done = at - 1 // the rest of this slot is still to be taken
+	w.done = at - 1 // this slot may have more
 	s := w.slots[at%wheelSize]
 	w.remove(s)
 	return s

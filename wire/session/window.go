@@ -33,19 +33,19 @@ func (w *window) take(seq uint32) {
 	w.taken |= 1 << (w.newest - seq)
 }
 
-// recent reports whether a number is in the window, taken.
+// recent reports whether a number is in the window and was taken.
 func (w *window) recent(seq uint32) bool {
 	return seq != 0 && seq <= w.newest && w.newest-seq < windowSize && !w.fresh(seq)
 }
 
-// answer is what a request came to.
+// answer is the result of a request.
 type answer struct {
 	seq  uint32
 	op   frame.Op
 	code frame.Code
 }
 
-// append makes the frame again. It is the same, byte for byte.
+// append appends the answer's frame. A repetition is the same, byte for byte.
 func (a answer) append(b []byte, c *core, result []byte) []byte {
 	if a.code != frame.OK {
 		return frame.AppendError(b, c.id, a.seq, a.op, a.code, c.key)
@@ -53,7 +53,7 @@ func (a answer) append(b []byte, c *core, result []byte) []byte {
 	return frame.AppendAnswer(b, c.id, a.seq, a.op, c.key, result...)
 }
 
-// answers are the last ones. Those of l and u are not among them: they are
+// answers are the last eight answers. Those to l and u are not kept: such a request is
 // executed again.
 type answers struct {
 	ring [8]answer
@@ -78,13 +78,13 @@ func (as *answers) find(seq uint32) (answer, bool) {
 type verdict int
 
 const (
-	fresh    verdict = iota // to be executed
-	again                   // to be executed again: an l or u
-	answered                // to be answered as before
-	stale                   // to be dropped
+	fresh    verdict = iota // execute it
+	again                   // execute it again: an l or u
+	answered                // repeat the answer
+	stale                   // drop it
 )
 
-// judge looks at a request's number, and takes nothing yet.
+// judge checks a request's number, and does not take it yet.
 func (c *core) judge(f frame.Frame) (verdict, answer) {
 	if c.seen.fresh(f.Seq) {
 		return fresh, answer{}

@@ -3,7 +3,6 @@ package mqtt
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"math"
 	"os"
 	"slices"
@@ -67,26 +66,25 @@ func (c *conn) connect() (err error) {
 	if bad.Code != 0 {
 		return c.refuse(bad)
 	}
-	if bad := c.takeWill(&pk, who); bad.Code != 0 {
-		c.broker.hub.Holds().Release(who.hold)
-		c.broker.warn(c.host(), fmt.Sprintf("MQTT client refused: it may not have a will on %q", bridge.Shorten(pk.Connect.WillTopic)), c)
-		return c.refuse(bad)
-	}
-	if bad := c.chargeWill(); bad.Code != 0 {
-		c.broker.hub.Holds().Release(who.hold)
-		return c.refuse(bad)
-	}
-	c.limits(&pk)
-	if bad := c.remember(who, &pk); bad.Code != 0 {
-		c.broker.hub.Holds().Release(who.hold)
-		return c.refuse(bad)
-	}
-	if bad := c.broker.attach(c, who, &pk, assigned); bad.Code != 0 {
+	if bad := c.admit(who, &pk, assigned); bad.Code != 0 {
 		c.broker.hub.Holds().Release(who.hold)
 		return c.refuse(bad)
 	}
 	c.know()
-	return c.broker.stillCounts(c, who)
+	c.broker.stillCounts(c, who)
+	return nil
+}
+
+// admit attaches a client to its session, unless its will or its name is refused.
+func (c *conn) admit(who identity, pk *packets.Packet, assigned bool) packets.Code {
+	if bad := c.takeWill(pk, who); bad.Code != 0 {
+		return bad
+	}
+	c.limits(pk)
+	if bad := c.remember(who, pk); bad.Code != 0 {
+		return bad
+	}
+	return c.broker.attach(c, who, pk, assigned)
 }
 
 // remember has the name of a client remembered whose session is to outlive its
@@ -163,13 +161,8 @@ func (c *conn) refuse(why packets.Code) error {
 		_ = c.nc.SetWriteDeadline(time.Now().Add(flushTimeout))
 		_, _ = c.nc.Write(b)
 	}
-	return refused{why}
+	return errors.New(why.Reason) // no code: it is no malformed packet, and was answered
 }
-
-// refused is a connection that was answered, and is no malformed packet.
-type refused struct{ why packets.Code }
-
-func (r refused) Error() string { return r.why.Reason }
 
 // connack3 is the return code of MQTT 3.1.1 (table 3.1) for a reason of MQTT 5.
 func connack3(why packets.Code) byte {

@@ -25,7 +25,7 @@ type Options struct {
 	Reserved      []string        // client ids that are refused, besides "inline"
 	OwnTopics     []string        // beginnings of topics to which no client may publish
 	Users         map[string]User // by user name; names have no dot
-	PacketTimeout time.Duration   // for a packet that has begun, longer for a large one; 0: 30 s
+	packetTimeout time.Duration   // for a packet that has begun, longer for a large one; 0: 30 s
 
 	Intake    *intake.Intake   // bounds strangers and unfinished packets; nil: nothing does
 	Gate      *auth.Gate       // where wrong keys and passwords are counted; nil: nowhere
@@ -50,23 +50,21 @@ func (o *Options) receiveMax() int { return min(max(o.SessionQueue/4, 1), announ
 
 // Broker is the embedded MQTT broker, and so the bus.
 type Broker struct {
-	hub       *bridge.Hub
-	tree      *bridge.Tree
-	opts      Options
-	log       *logrus.Logger
-	now       func() time.Time
-	router    *router
-	sessions  *sessions
-	users     atomic.Pointer[map[string]User]
-	retained  *retained
-	budget    *budget
-	gate      *auth.Gate
-	passwords *auth.Passwords
-	keeper    *keeper // nil: nothing outlives the process
-	noisy     *throttle
-	once      *throttle
-	wills     *wills
-	door      *intake.Door
+	hub      *bridge.Hub
+	tree     *bridge.Tree
+	opts     Options
+	log      *logrus.Logger
+	now      func() time.Time
+	router   *router
+	sessions *sessions
+	users    atomic.Pointer[map[string]User]
+	retained *retained
+	budget   *budget
+	keeper   *keeper // nil: nothing outlives the process
+	noisy    *throttle
+	once     *throttle
+	wills    *wills
+	door     *intake.Door
 
 	plain, secure net.Listener
 	quiet         atomic.Bool     // takes no more requests

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
+	"github.com/sirupsen/logrus"
 
 	"watchtower/auth"
 	"watchtower/bridge"
@@ -77,8 +78,7 @@ type conn struct {
 	lingers  bool   // it ends because of what the client sent: see linger
 }
 
-// answer queues an encoded control packet. A client that does not read its
-// answers ends.
+// answer queues an encoded control packet.
 func (c *conn) answer(b ...byte) error {
 	c.mu.Lock()
 	full := len(c.control)+len(b) > controlBytes
@@ -86,6 +86,11 @@ func (c *conn) answer(b ...byte) error {
 		c.control = append(c.control, b...)
 	}
 	c.mu.Unlock()
+	return c.queued(full)
+}
+
+// queued has an answer written, or ends a client that does not read its answers.
+func (c *conn) queued(full bool) error {
 	if full {
 		_ = c.nc.Close()
 		return errUnread
@@ -172,7 +177,7 @@ func (c *conn) halt(why packets.Code, patience time.Duration) {
 		select {
 		case <-c.stopped:
 		case <-late.C:
-			c.broker.log.WithField("client", bridge.Shorten(c.clientID)).Warn("a connection that was to end is still executing a packet")
+			c.logged().Warn("a connection that was to end is still executing a packet")
 		}
 	}
 	c.leave()
@@ -187,6 +192,11 @@ func (c *conn) over() error {
 		return errStopping
 	}
 	return nil
+}
+
+// logged begins an event of the client's in the log.
+func (c *conn) logged() *logrus.Entry {
+	return c.broker.log.WithFields(logrus.Fields{"client": bridge.Shorten(c.clientID), "remote": c.remote})
 }
 
 func (c *conn) host() string {
@@ -210,8 +220,7 @@ func (c *conn) know() {
 // to be deferred.
 func (c *conn) fault(err *error) {
 	if r := recover(); r != nil {
-		c.broker.log.WithField("client", bridge.Shorten(c.clientID)).WithField("panic", fmt.Sprint(r)).
-			WithField("stack", string(debug.Stack())).Error("a fault of the gateway: a connection is closed")
+		c.logged().WithField("panic", fmt.Sprint(r)).WithField("stack", string(debug.Stack())).Error("a fault of the gateway: a connection is closed")
 		*err = errFault
 	}
 }

@@ -6,6 +6,36 @@ import (
 	"watchtower/bridge"
 )
 
+// Publish puts a message of another protocol on the bus.
+func (b *Broker) Publish(m *bridge.Message) error {
+	var room [128]byte
+	topic := b.tree.AppendTopic(room[:0], m)
+	return b.hand(b.router.route(topic), &message{payload: m.Data, qos: anyQoS, channel: m, expires: expires(m)}, nil)
+}
+
+// expires is when a message expires in Unix milliseconds; 0: never.
+func expires(m *bridge.Message) int64 {
+	if m.Expires.IsZero() {
+		return 0
+	}
+	return m.Expires.UnixMilli()
+}
+
+// PublishRetained publishes a retained message of the gateway's own.
+func (b *Broker) PublishRetained(topic string, payload []byte) error {
+	return b.deliverRetained(&message{topic: topic, payload: payload, qos: anyQoS, retain: true}, own, nil)
+}
+
+// PublishKept is PublishRetained for what is to outlive the process.
+func (b *Broker) PublishKept(topic string, payload []byte) error {
+	return b.deliverRetained(&message{topic: topic, payload: payload, qos: anyQoS, retain: true}, kept, nil)
+}
+
+// PublishOwn publishes a message of the gateway's own that is not retained.
+func (b *Broker) PublishOwn(topic string, payload []byte) error {
+	return b.deliver(&message{topic: topic, payload: payload, qos: anyQoS}, nil)
+}
+
 // deliverRetained keeps a message and delivers it, in one order for all publishers
 // of a topic: the last that a subscriber gets is the one that is retained. Nothing
 // waits meanwhile: who gets it has it put into a queue. An error: neither was done.
@@ -56,8 +86,7 @@ func (b *Broker) hand(r *route, m *message, owe *[]*session) error {
 			continue
 		}
 		d := t.delivery(m)
-		v := t.session.offer(&d, owe != nil)
-		tally(t, v)
+		tally(t, t.session.offer(&d, owe != nil))
 	}
 	for _, g := range r.groups {
 		tally(g.offer(m, owe != nil))
@@ -148,34 +177,4 @@ func (b *Broker) passOn(s *session, shared []string) {
 		}
 	}
 	s.orphans = nil
-}
-
-// Publish puts a message of another protocol on the bus.
-func (b *Broker) Publish(m *bridge.Message) error {
-	var room [128]byte
-	topic := b.tree.AppendTopic(room[:0], m)
-	return b.hand(b.router.route(topic), &message{payload: m.Data, qos: anyQoS, channel: m, expires: expires(m)}, nil)
-}
-
-// expires is when a message expires in Unix milliseconds; 0: never.
-func expires(m *bridge.Message) int64 {
-	if m.Expires.IsZero() {
-		return 0
-	}
-	return m.Expires.UnixMilli()
-}
-
-// PublishRetained publishes a retained message of the gateway's own.
-func (b *Broker) PublishRetained(topic string, payload []byte) error {
-	return b.deliverRetained(&message{topic: topic, payload: payload, qos: anyQoS, retain: true}, own, nil)
-}
-
-// PublishKept is PublishRetained for what is to outlive the process.
-func (b *Broker) PublishKept(topic string, payload []byte) error {
-	return b.deliverRetained(&message{topic: topic, payload: payload, qos: anyQoS, retain: true}, kept, nil)
-}
-
-// PublishOwn publishes a message of the gateway's own that is not retained.
-func (b *Broker) PublishOwn(topic string, payload []byte) error {
-	return b.deliver(&message{topic: topic, payload: payload, qos: anyQoS}, nil)
 }

@@ -1,6 +1,13 @@
 package mqtt
 
-import "watchtower/bridge/outbound"
+import (
+	"time"
+
+	"watchtower/bridge/outbound"
+)
+
+// SetPacketTimeout sets the time that a packet that has begun may take.
+func (o *Options) SetPacketTimeout(d time.Duration) { o.packetTimeout = d }
 
 // RoutesCached returns how many topics have a cached route, and how many bytes
 // they are taken to hold.

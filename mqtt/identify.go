@@ -46,8 +46,7 @@ func (b *Broker) identify(c *conn, userName string, password []byte, assigned bo
 		return id, bad
 	}
 	if !assigned && !bridge.ValidName(name) && b.once.allow(c.host(), name, b.now()) {
-		b.log.WithField("client", bridge.Shorten(c.clientID)).WithField("remote", c.remote).
-			Info("a client gets a new sender at each connection: its client id is no name, which is 1 to 64 of A–Z a–z 0–9 _ . : -")
+		c.logged().Info("a client gets a new sender at each connection: its client id is no name, which is 1 to 64 of A–Z a–z 0–9 _ . : -")
 	}
 	if assigned || !bridge.ValidName(name) || b.sessions.nameless(c.clientID, id.key.user) {
 		name = "" // the last is a client that comes back with the id that it was assigned
@@ -79,7 +78,7 @@ func (b *Broker) credentials(userName string, password []byte) (string, []byte) 
 func (b *Broker) checkPassword(c *conn, user string, hash, password []byte) packets.Code {
 	ctx, cancel := context.WithDeadline(b.life, c.hashBefore)
 	defer cancel()
-	switch b.passwords.Check(ctx, c.from, user, hash, password) {
+	switch b.opts.Passwords.Check(ctx, c.from, user, hash, password) {
 	case auth.Right:
 		return packets.Code{}
 	case auth.Later:
@@ -93,16 +92,16 @@ func (b *Broker) checkPassword(c *conn, user string, hash, password []byte) pack
 
 // checkKey checks the secret key, of which none at all is no guess.
 func (b *Broker) checkKey(c *conn, key string) packets.Code {
-	if b.gate.Waits(c.from) > 0 {
+	if b.opts.Gate.Waits(c.from) > 0 {
 		return packets.ErrConnectionRateExceeded
 	}
 	if b.hub.CheckKey(key) {
 		if !b.hub.Open() {
-			b.gate.Right(c.from)
+			b.opts.Gate.Right(c.from)
 		}
 		return packets.Code{}
 	}
-	if key != "" && b.gate.Wrong(c.from, auth.WrongKey) > 0 {
+	if key != "" && b.opts.Gate.Wrong(c.from, auth.WrongKey) > 0 {
 		return packets.ErrConnectionRateExceeded
 	}
 	b.warn(c.host(), "MQTT client refused: its password is neither the secret key nor a token, and its user name is no configured user's", c)

@@ -17,7 +17,7 @@ import (
 
 // A packet that has begun has one time for all of it, whatever the keep-alive is.
 func TestAPacketThatDripsEnds(t *testing.T) {
-	h := build(t, func(o *mqtt.Options) { o.PacketTimeout = 500 * time.Millisecond })
+	h := build(t, func(o *mqtt.Options) { o.SetPacketTimeout(500 * time.Millisecond) })
 	for _, keep := range []uint16{0, 60} {
 		c := h.join(connect{id: "drip", version: 5, keep: keep})
 		begun := time.Now()
@@ -39,7 +39,7 @@ func TestAPacketThatDripsEnds(t *testing.T) {
 // A large packet has longer, and a client that is silent in the middle of one ends by
 // its keep-alive.
 func TestALargePacketHasLonger(t *testing.T) {
-	h := build(t, func(o *mqtt.Options) { o.PacketTimeout = 200 * time.Millisecond })
+	h := build(t, func(o *mqtt.Options) { o.SetPacketTimeout(200 * time.Millisecond) })
 	var b bytes.Buffer
 	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 1}, ProtocolVersion: 4, PacketID: 1, TopicName: "own", Payload: make([]byte, 40_000)}
 	require.NoError(t, pk.PublishEncode(&b))

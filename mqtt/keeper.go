@@ -72,28 +72,30 @@ func (k *keeper) commit() bool {
 	return true
 }
 
+// set has a row written; a nil value deletes it.
 func (k *keeper) set(t Table, key, value []byte) {
-	at := string(byte(t)) + string(key)
-	if was, ok := k.rows[at]; ok {
-		k.pending -= len(at) + len(was)
-	}
+	at := k.forget(t, key)
 	k.rows[at] = value
 	k.pending += len(at) + len(value)
 }
 
-func (k *keeper) remove(t Table, key []byte) { k.set(t, key, nil) }
+// forget takes back a change that is not on disk yet, and returns its key in rows.
+func (k *keeper) forget(t Table, key []byte) string {
+	at := string(byte(t)) + string(key)
+	if was, ok := k.rows[at]; ok {
+		k.pending -= len(at) + len(was)
+		delete(k.rows, at)
+	}
+	return at
+}
 
 // removeNumbered deletes a row whose number is never used again, and that was
 // first put in that group. If the group is not on disk, nothing has to be
 // deleted there: a disk that fails for a year fills no memory.
 func (k *keeper) removeNumbered(t Table, key []byte, group uint64) {
 	if group == k.group {
-		at := string(byte(t)) + string(key)
-		if was, ok := k.rows[at]; ok {
-			k.pending -= len(at) + len(was)
-			delete(k.rows, at)
-		}
-		return
+		k.forget(t, key)
+	} else {
+		k.set(t, key, nil)
 	}
-	k.remove(t, key)
 }

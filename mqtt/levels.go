@@ -26,10 +26,12 @@ type branch[V any] struct {
 // fewest is up to how many children a node has without a map.
 const fewest = 8
 
-// What a map of children takes, empty and for each of them.
+// What a map of children takes, empty and for each of them, and the most that a node
+// takes besides its label.
 const (
 	childrenBytes = 96
 	childBytes    = 48
+	nodeBytes     = 64 + 2*childBytes
 )
 
 // heapSize is about what the heap takes for an object of n bytes, whose sizes
@@ -344,6 +346,3 @@ func (b *branch[V]) all(found func(*V)) {
 	}
 	b.each(func(c *branch[V]) { c.all(found) })
 }
-
-// nodeBytes is the most that a node of the tree takes besides its label.
-const nodeBytes = 64 + 2*childBytes

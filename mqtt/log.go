@@ -19,7 +19,7 @@ func (b *Broker) limited(c *conn, who string, why overLimit) {
 // warn logs an event, once a minute at most of each client of who causes it.
 func (b *Broker) warn(who, event string, c *conn) {
 	if b.noisy.allow(who, event+" "+bridge.Shorten(c.clientID), b.now()) {
-		b.log.WithField("client", bridge.Shorten(c.clientID)).WithField("remote", c.remote).Warn(event)
+		c.logged().Warn(event)
 	}
 }
 
@@ -63,22 +63,14 @@ func (b *Broker) overflowed(s *session, v verdict) {
 	if v != full && v != heavy && v != crowded || last != 0 && now-last < int64(fullEvery/time.Second) || !s.overflow.CompareAndSwap(last, now) {
 		return
 	}
-	setting := "mqtt.session_queue"
-	switch v {
-	case heavy:
-		setting = "mqtt.session_queue_bytes"
-	case crowded:
-		b.crowded(s)
-		return
-	}
-	b.log.WithField("client", s.key.client).Warn("messages dropped: the client's queue is full (" + setting + ")")
-}
-
-// crowded logs that all queues together are full, once a minute whoever it
-// meets: it is nobody's fault alone.
-func (b *Broker) crowded(s *session) {
-	if b.noisy.allow("", "limits.mqtt_queue_bytes", b.now()) {
-		b.log.WithFields(logrus.Fields{"client": bridge.Shorten(s.key.client), "held": b.budget.used.Load(), "sessions": b.budget.sessions.Load()}).
+	event := b.log.WithField("client", bridge.Shorten(s.key.client))
+	switch {
+	case v == full:
+		event.Warn("messages dropped: the client's queue is full (mqtt.session_queue)")
+	case v == heavy:
+		event.Warn("messages dropped: the client's queue is full (mqtt.session_queue_bytes)")
+	case b.noisy.allow("", "limits.mqtt_queue_bytes", b.now()): // it is nobody's fault alone
+		event.WithFields(logrus.Fields{"held": b.budget.used.Load(), "sessions": b.budget.sessions.Load()}).
 			Warn("messages dropped: the queues of all MQTT clients together are full (limits.mqtt_queue_bytes)")
 	}
 }
@@ -86,7 +78,7 @@ func (b *Broker) crowded(s *session) {
 // reportUnanswered logs what giveUp gave up. It is the writer's.
 func (c *conn) reportUnanswered() {
 	if event := "messages given up: the client acknowledges later ones, and never these; its buffer may be too small"; c.broker.noisy.allow(c.clientID, event, c.broker.now()) {
-		c.broker.log.WithField("client", bridge.Shorten(c.clientID)).WithField("remote", c.remote).WithField("bytes", c.unanswered).Warn(event)
+		c.logged().WithField("bytes", c.unanswered).Warn(event)
 	}
 	c.unanswered = 0
 }

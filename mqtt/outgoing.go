@@ -12,80 +12,6 @@ import (
 // batch bounds how many bytes of deliveries are encoded in one go.
 const batch = 64 << 10
 
-// find returns where the delivery of a packet id is among those that were sent;
-// -1: it is not. Ids rise, so it is no further from the oldest than its id is.
-func (s *session) find(id uint16) int {
-	if s.sent == 0 {
-		return -1
-	}
-	i := min(int(id-s.inflight.At(0).id), s.sent-1)
-	for i >= 0 && s.inflight.At(i).id != id {
-		i--
-	}
-	return i
-}
-
-// acked is a PUBACK: it ends the delivery of that packet id. A client that answers
-// QoS 2 with it has the message all the same.
-func (s *session) acked(id uint16) { s.finish(id, false) }
-
-// completed is a PUBCOMP: it ends a delivery that was released.
-func (s *session) completed(id uint16) { s.finish(id, true) }
-
-// finish ends the delivery of a packet id, if it is released as it has to be. What
-// the window held back may follow.
-func (s *session) finish(id uint16, released bool) {
-	s.mu.Lock()
-	if i := s.find(id); i >= 0 && s.inflight.At(i).is(markReleased) == released {
-		s.settle(i)
-		s.overtaken = max(s.overtaken, uint16(i))
-		if s.pressed != nil || s.slow {
-			s.relieve(false)
-		}
-	}
-	c := s.conn
-	more := s.queue.Len() > 0 || s.sent < s.inflight.Len()
-	s.mu.Unlock()
-	if c != nil && more {
-		c.writer.Wake()
-	}
-}
-
-// recorded is a PUBREC: the client has the message, and PUBREL is to follow, also
-// on a later connection. known is false if there is no such delivery.
-func (s *session) recorded(id uint16) (known bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	i := s.find(id)
-	if i < 0 {
-		return false
-	}
-	if d := s.inflight.At(i); !d.is(markReleased) {
-		d.marks |= markReleased
-		if s.tries > 0 && d.seq == s.suspect {
-			s.tries = 0
-		}
-		s.overtaken = max(s.overtaken, uint16(i))
-		s.changed(false)
-	}
-	return true
-}
-
-// mark is the end of what waits now, for passed.
-func (s *session) mark() uint32 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.left + uint32(s.queue.Len())
-}
-
-// passed reports whether all was sent that waited at a mark, on this connection or
-// an earlier one.
-func (s *session) passed(mark uint32) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.sent == s.inflight.Len() && int32(s.left-mark) >= 0
-}
-
 // Fill gives the writer what waits: answers, then the session's messages, then
 // goodbye.
 func (c *conn) Fill(buf []byte) []byte {
@@ -103,7 +29,12 @@ func (c *conn) Fill(buf []byte) []byte {
 	}
 	buf = c.session.fill(c, buf, c.broker.now())
 	if pings > 0 && (len(buf) < batch || c.session.passed(pinged)) {
-		buf = c.pong(buf, pings)
+		for range pings {
+			buf = append(buf, packets.Pingresp<<4, 0)
+		}
+		c.mu.Lock()
+		c.pings -= pings
+		c.mu.Unlock()
 	}
 	if c.oversize > 0 {
 		c.broker.warn(c.clientID, "message dropped: it is larger than the packets that the client takes (its Maximum Packet Size)", c)
@@ -130,23 +61,7 @@ func (c *conn) ping() error {
 	c.pinged = mark
 	full := len(c.control)+2*c.pings > controlBytes
 	c.mu.Unlock()
-	if full {
-		_ = c.nc.Close()
-		return errUnread
-	}
-	c.writer.Wake()
-	return nil
-}
-
-// pong appends answers to pings.
-func (c *conn) pong(buf []byte, pings int) []byte {
-	c.mu.Lock()
-	c.pings -= pings
-	c.mu.Unlock()
-	for range pings {
-		buf = append(buf, packets.Pingresp<<4, 0)
-	}
-	return buf
+	return c.queued(full)
 }
 
 // A delivery at QoS 1 is in flight from its PUBLISH to its PUBACK. One at QoS 2 is
@@ -167,7 +82,7 @@ func (s *session) fill(c *conn, buf []byte, now time.Time) []byte {
 			break
 		}
 		if again && d.is(markReleased) { // released at QoS 2: on an earlier connection
-			buf = appendPubrel(buf, d.id)
+			buf = append(buf, packets.Pubrel<<4|2, 2, byte(d.id>>8), byte(d.id))
 			continue
 		}
 		var fits bool
@@ -281,6 +196,76 @@ func (d *delivery) appendTo(buf []byte, c *conn, dup bool, now time.Time) ([]byt
 	return buf, true
 }
 
-func appendPubrel(b []byte, id uint16) []byte {
-	return append(b, packets.Pubrel<<4|2, 2, byte(id>>8), byte(id))
+// find returns where the delivery of a packet id is among those that were sent;
+// -1: it is not. Ids rise, so it is no further from the oldest than its id is.
+func (s *session) find(id uint16) int {
+	if s.sent == 0 {
+		return -1
+	}
+	i := min(int(id-s.inflight.At(0).id), s.sent-1)
+	for i >= 0 && s.inflight.At(i).id != id {
+		i--
+	}
+	return i
+}
+
+// acked is a PUBACK: it ends the delivery of that packet id. A client that answers
+// QoS 2 with it has the message all the same.
+func (s *session) acked(id uint16) { s.finish(id, false) }
+
+// completed is a PUBCOMP: it ends a delivery that was released.
+func (s *session) completed(id uint16) { s.finish(id, true) }
+
+// finish ends the delivery of a packet id, if it is released as it has to be. What
+// the window held back may follow.
+func (s *session) finish(id uint16, released bool) {
+	s.mu.Lock()
+	if i := s.find(id); i >= 0 && s.inflight.At(i).is(markReleased) == released {
+		s.settle(i)
+		s.overtaken = max(s.overtaken, uint16(i))
+		if s.pressed != nil || s.slow {
+			s.relieve(false)
+		}
+	}
+	c := s.conn
+	more := s.queue.Len() > 0 || s.sent < s.inflight.Len()
+	s.mu.Unlock()
+	if c != nil && more {
+		c.writer.Wake()
+	}
+}
+
+// recorded is a PUBREC: the client has the message, and PUBREL is to follow, also
+// on a later connection. known is false if there is no such delivery.
+func (s *session) recorded(id uint16) (known bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := s.find(id)
+	if i < 0 {
+		return false
+	}
+	if d := s.inflight.At(i); !d.is(markReleased) {
+		d.marks |= markReleased
+		if s.tries > 0 && d.seq == s.suspect {
+			s.tries = 0
+		}
+		s.overtaken = max(s.overtaken, uint16(i))
+		s.changed(false)
+	}
+	return true
+}
+
+// mark is the end of what waits now, for passed.
+func (s *session) mark() uint32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.left + uint32(s.queue.Len())
+}
+
+// passed reports whether all was sent that waited at a mark, on this connection or
+// an earlier one.
+func (s *session) passed(mark uint32) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sent == s.inflight.Len() && int32(s.left-mark) >= 0
 }

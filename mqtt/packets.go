@@ -7,85 +7,10 @@ import (
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
-	"github.com/sirupsen/logrus"
-
-	"watchtower/bridge"
 )
 
 // aliasBytes bounds the topics that they stand for, all of a client's together.
 const aliasBytes = 16 << 10
-
-// receive notes a publish at QoS 2. fresh is false if it is one that came before.
-func (c *conn) receive(id uint16) (fresh bool, _ error) {
-	most := math.MaxUint16
-	if c.version == version5 {
-		most = c.broker.opts.receiveMax()
-	}
-	fresh, err := c.session.receive(id, most)
-	switch {
-	case errors.Is(err, errQueues):
-		c.broker.limited(c, c.clientID, errQueues)
-		return false, packets.ErrQuotaExceeded
-	case err != nil:
-		return false, c.tooMany()
-	}
-	return fresh, nil
-}
-
-// reuses tells of a client that uses the id of a publish at QoS 2 again that it has not
-// released. What is sent again has DUP set (MQTT-3.3.1-1), so this is a new message: of
-// one of those that never send PUBREL.
-func (c *conn) reuses() {
-	if c.broker.once.allow(c.clientID, "reuses", c.broker.now()) {
-		c.broker.log.WithField("client", bridge.Shorten(c.clientID)).WithField("remote", c.remote).
-			Info("a client does not release what it publishes at QoS 2 (PUBREL): what comes with the same packet id is taken as a new message, unless it has DUP set")
-	}
-}
-
-// tooMany is a client that has more publishes under way than it was told it may.
-func (c *conn) tooMany() error {
-	why := packets.ErrReceiveMaximum
-	if c.broker.noisy.allow(c.clientID, why.Reason, c.broker.now()) {
-		c.broker.log.WithFields(logrus.Fields{"client": bridge.Shorten(c.clientID), "remote": c.remote, "receive_maximum": c.broker.opts.receiveMax()}).
-			Info("MQTT client disconnected: it has more publishes under way than it was told it may")
-	}
-	return why
-}
-
-// pubrec is the answer to a PUBLISH at QoS 2: PUBREL is to follow, unless it is an
-// error, which ends the delivery (MQTT 5, 4.3.3).
-func (c *conn) pubrec(id uint16, reason byte) error {
-	if reason >= packets.ErrUnspecifiedError.Code {
-		c.session.acked(id)
-		return nil
-	}
-	if known := c.session.recorded(id); !known && c.version == version5 {
-		return c.answer(packets.Pubrel<<4|2, 3, byte(id>>8), byte(id), packets.ErrPacketIdentifierNotFound.Code)
-	}
-	return c.answer(packets.Pubrel<<4|2, 2, byte(id>>8), byte(id))
-}
-
-func (c *conn) pubrel(pk *packets.Packet) error {
-	known := c.session.release(pk.PacketID)
-	if !known && c.version == version5 {
-		return c.answer(packets.Pubcomp<<4, 3, byte(pk.PacketID>>8), byte(pk.PacketID), packets.ErrPacketIdentifierNotFound.Code)
-	}
-	return c.answer(packets.Pubcomp<<4, 2, byte(pk.PacketID>>8), byte(pk.PacketID))
-}
-
-// goodbye is a DISCONNECT: no will, unless it says that something went wrong or
-// asks for it.
-func (c *conn) goodbye(pk *packets.Packet) error {
-	if c.version == version5 {
-		if pk.Properties.SessionExpiryIntervalFlag {
-			if err := c.broker.changeExpiry(c.session, pk.Properties.SessionExpiryInterval); err != nil {
-				return err
-			}
-		}
-	}
-	c.willQuiet = c.version != version5 || pk.ReasonCode == 0 // MQTT-3.1.2-8
-	return nil
-}
 
 // handle executes one packet. done says that the client has said goodbye.
 func (c *conn) handle(pk *packets.Packet) (done bool, err error) {
@@ -124,7 +49,7 @@ func (c *conn) handle(pk *packets.Packet) (done bool, err error) {
 func (c *conn) inOrder(pk *packets.Packet) error {
 	switch pk.FixedHeader.Type {
 	case packets.Pubrel:
-		return c.pubrel(pk)
+		return c.goOn(packets.Pubcomp<<4, pk.PacketID, c.session.release(pk.PacketID))
 	case packets.Subscribe:
 		return c.subscribe(pk)
 	}
@@ -177,6 +102,34 @@ func (c *conn) publish(pk *packets.Packet) error {
 	return c.say(a)
 }
 
+// carry publishes what a client asks to be published, and returns how that is to be
+// answered.
+func (c *conn) carry(m *message, id uint16, dup bool) (a answer, err error) {
+	switch m.qos {
+	case 0:
+		_ = c.broker.publish(c.session, m, nil)
+		return a, nil
+	case 1:
+		a = answer{kind: packets.Puback, id: id}
+		a.refusal = c.broker.publish(c.session, m, &a.owe)
+		return a, nil
+	}
+	a = answer{kind: packets.Pubrec, id: id}
+	fresh, err := c.receive(id)
+	switch {
+	case err != nil, !fresh && dup:
+		return a, err
+	case !fresh:
+		c.reuses()
+	}
+	a.refusal = c.broker.publish(c.session, m, &a.owe)
+	c.session.delivered()
+	if c.version == version5 && a.refusal != nil && reasonOf(a.refusal).Code >= packets.ErrUnspecifiedError.Code {
+		c.session.release(id) // an error ends the handshake (MQTT 5, 4.3.3)
+	}
+	return a, nil
+}
+
 // queueBehind puts a packet behind others that wait, once there is room. false: there are
 // none, and it is to be executed.
 func (c *conn) queueBehind(it item) (waits bool, _ error) {
@@ -207,34 +160,6 @@ func (c *conn) queueBehind(it item) (waits bool, _ error) {
 		case <-time.After(pressedCheck): // the budget is others' as well
 		}
 	}
-}
-
-// carry publishes what a client asks to be published, and returns how that is to be
-// answered.
-func (c *conn) carry(m *message, id uint16, dup bool) (a answer, err error) {
-	switch m.qos {
-	case 0:
-		_ = c.broker.publish(c.session, m, nil)
-		return a, nil
-	case 1:
-		a = answer{kind: packets.Puback, id: id}
-		a.refusal = c.broker.publish(c.session, m, &a.owe)
-		return a, nil
-	}
-	a = answer{kind: packets.Pubrec, id: id}
-	fresh, err := c.receive(id)
-	switch {
-	case err != nil, !fresh && dup:
-		return a, err
-	case !fresh:
-		c.reuses()
-	}
-	a.refusal = c.broker.publish(c.session, m, &a.owe)
-	c.session.delivered()
-	if c.version == version5 && a.refusal != nil && reasonOf(a.refusal).Code >= packets.ErrUnspecifiedError.Code {
-		c.session.release(id) // an error ends the handshake (MQTT 5, 4.3.3)
-	}
-	return a, nil
 }
 
 // hold holds an answer, and has what comes next wait behind it.
@@ -292,48 +217,92 @@ func (c *conn) caughtUp() {
 	}
 }
 
-// say gives an answer.
-func (c *conn) say(a answer) error {
-	if a.kind == 0 {
-		return nil
-	}
-	return c.ack(a.kind, a.id, a.refusal)
-}
-
-// reply acknowledges a publish of which nothing comes, behind those before it.
-func (c *conn) reply(kind byte, id uint16) error {
-	a := answer{kind: kind, id: id}
-	if waits, err := c.queueBehind(item{a: a}); waits || err != nil {
-		return err
-	}
-	return c.say(a)
-}
-
-// ack acknowledges a publish. A refusal is said where the version allows it:
+// say acknowledges a publish. A refusal is said where the version allows it:
 // a client of 3.1.1 is acknowledged, and its message is dropped.
-func (c *conn) ack(kind byte, id uint16, refusal error) error {
-	if refusal == nil || c.version != version5 {
-		return c.answer(kind<<4, 2, byte(id>>8), byte(id))
+func (c *conn) say(a answer) error {
+	switch {
+	case a.kind == 0:
+		return nil
+	case a.refusal == nil || c.version != version5:
+		return c.answer(a.kind<<4, 2, byte(a.id>>8), byte(a.id))
 	}
 	return c.answerPacket(packets.Packet{
-		FixedHeader: packets.FixedHeader{Type: kind},
-		PacketID:    id,
-		ReasonCode:  reasonOf(refusal).Code,
-		Properties:  packets.Properties{ReasonString: refusal.Error()},
+		FixedHeader: packets.FixedHeader{Type: a.kind},
+		PacketID:    a.id,
+		ReasonCode:  reasonOf(a.refusal).Code,
+		Properties:  packets.Properties{ReasonString: a.refusal.Error()},
 	})
 }
 
-// changeExpiry is a DISCONNECT that says how long the session is to live on.
-func (b *Broker) changeExpiry(s *session, seconds uint32) error {
-	b.sessions.mu.Lock()
-	defer b.sessions.mu.Unlock()
-	if s.expiry == 0 && seconds > 0 {
-		return packets.ErrProtocolViolationZeroNonZeroExpiry
+// receive notes a publish at QoS 2. fresh is false if it is one that came before.
+func (c *conn) receive(id uint16) (fresh bool, _ error) {
+	most := math.MaxUint16
+	if c.version == version5 {
+		most = c.broker.opts.receiveMax()
 	}
-	s.expiry = min(time.Duration(seconds)*time.Second, b.opts.SessionExpiry)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.durable = s.expiry > 0
-	s.changed(true)
+	fresh, err := c.session.receive(id, most)
+	switch {
+	case errors.Is(err, errQueues):
+		c.broker.limited(c, c.clientID, errQueues)
+		return false, packets.ErrQuotaExceeded
+	case err != nil:
+		return false, c.tooMany()
+	}
+	return fresh, nil
+}
+
+// reuses tells of a client that uses the id of a publish at QoS 2 again that it has not
+// released. What is sent again has DUP set (MQTT-3.3.1-1), so this is a new message: of
+// one of those that never send PUBREL.
+func (c *conn) reuses() {
+	if c.broker.once.allow(c.clientID, "reuses", c.broker.now()) {
+		c.logged().Info("a client does not release what it publishes at QoS 2 (PUBREL): what comes with the same packet id is taken as a new message, unless it has DUP set")
+	}
+}
+
+// tooMany is a client that has more publishes under way than it was told it may.
+func (c *conn) tooMany() error {
+	why := packets.ErrReceiveMaximum
+	if c.broker.noisy.allow(c.clientID, why.Reason, c.broker.now()) {
+		c.logged().WithField("receive_maximum", c.broker.opts.receiveMax()).Info("MQTT client disconnected: it has more publishes under way than it was told it may")
+	}
+	return why
+}
+
+// pubrec is the answer to a PUBLISH at QoS 2: PUBREL is to follow, unless it is an
+// error, which ends the delivery (MQTT 5, 4.3.3).
+func (c *conn) pubrec(id uint16, reason byte) error {
+	if reason >= packets.ErrUnspecifiedError.Code {
+		c.session.acked(id)
+		return nil
+	}
+	return c.goOn(packets.Pubrel<<4|2, id, c.session.recorded(id))
+}
+
+// goOn answers a packet of a handshake at QoS 2.
+func (c *conn) goOn(first byte, id uint16, known bool) error {
+	if !known && c.version == version5 {
+		return c.answer(first, 3, byte(id>>8), byte(id), packets.ErrPacketIdentifierNotFound.Code)
+	}
+	return c.answer(first, 2, byte(id>>8), byte(id))
+}
+
+// goodbye is a DISCONNECT: no will, unless it says that something went wrong or
+// asks for it. It may say how long the session is to live on.
+func (c *conn) goodbye(pk *packets.Packet) error {
+	if pk.Properties.SessionExpiryIntervalFlag {
+		s, seconds := c.session, pk.Properties.SessionExpiryInterval
+		c.broker.sessions.mu.Lock()
+		defer c.broker.sessions.mu.Unlock()
+		if s.expiry == 0 && seconds > 0 {
+			return packets.ErrProtocolViolationZeroNonZeroExpiry
+		}
+		s.expiry = min(time.Duration(seconds)*time.Second, c.broker.opts.SessionExpiry)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.durable = s.expiry > 0
+		s.changed(true)
+	}
+	c.willQuiet = c.version != version5 || pk.ReasonCode == 0 // MQTT-3.1.2-8
 	return nil
 }

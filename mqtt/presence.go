@@ -3,6 +3,8 @@ package mqtt
 import (
 	"time"
 
+	"github.com/mochi-mqtt/server/v2/packets"
+
 	"watchtower/bridge"
 	"watchtower/bridge/outbound"
 )
@@ -40,19 +42,8 @@ func (s *session) detach(c *conn, itself bool) (was bool, tooMuch *message) {
 	s.letGo()
 	s.hold.Away(Protocol)
 	s.changed(true)
-	waiting := newQueue()
-	n := s.queue.Len()
-	for s.queue.Len() > 0 {
-		if s.queue.At(0).qos > 0 {
-			waiting.Push(s.queue.At(0))
-			s.queue.RemoveAt(0)
-		} else {
-			s.discard()
-		}
-	}
-	s.queue = waiting
+	s.sift(func(d *delivery) bool { return d.qos > 0 })
 	s.limits.all.settle(s)
-	s.counters.Drop(Protocol, bridge.Disconnected, n-waiting.Len())
 	return true, tooMuch
 }
 
@@ -99,4 +90,11 @@ func (s *session) end() *conn {
 	s.conn = nil
 	s.letGo()
 	return c
+}
+
+// dismiss ends a session's connection. The session stays, as after any other disconnect.
+func (s *session) dismiss(why packets.Code) {
+	if c := s.connection(); c != nil {
+		c.halt(why, displacePatience)
+	}
 }

@@ -1,6 +1,10 @@
 package mqtt
 
-import "time"
+import (
+	"time"
+
+	"watchtower/bridge"
+)
 
 // offer queues a delivery if there is room. patient says that its publisher can wait
 // until there is.
@@ -109,6 +113,21 @@ func (s *session) discard() {
 	s.uncount(d)
 	s.queue.RemoveAt(0)
 	s.left++
+}
+
+// sift discards what waits and is not to stay. The caller holds mu.
+func (s *session) sift(stays func(*delivery) bool) {
+	all, left := s.queue.Len(), newQueue()
+	for s.queue.Len() > 0 {
+		if d := s.queue.At(0); stays(d) {
+			left.Push(d)
+			s.queue.RemoveAt(0)
+		} else {
+			s.discard()
+		}
+	}
+	s.queue = left
+	s.counters.Drop(Protocol, bridge.Disconnected, all-left.Len())
 }
 
 // uncount ends what a delivery counts for.

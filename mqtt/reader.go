@@ -175,20 +175,25 @@ func (c *conn) readPlain() (any bool) {
 				return any // the connection is closed: the next read says so
 			}
 			_, _ = c.r.Discard(2) // they are buffered
-		case b[0] == packets.Puback<<4 && b[1] == 2 && len(b) == 4:
-			c.session.acked(uint16(b[2])<<8 | uint16(b[3]))
-			_, _ = c.r.Discard(4)
-		case b[0] == packets.Pubrec<<4 && b[1] == 2 && len(b) == 4:
-			if c.pubrec(uint16(b[2])<<8|uint16(b[3]), 0) != nil {
+			any = true
+			continue
+		case b[1] != 2 || len(b) < 4:
+			return any
+		}
+		id := binary.BigEndian.Uint16(b[2:])
+		switch b[0] {
+		case packets.Puback << 4:
+			c.session.acked(id)
+		case packets.Pubrec << 4:
+			if c.pubrec(id, 0) != nil {
 				return any
 			}
-			_, _ = c.r.Discard(4)
-		case b[0] == packets.Pubcomp<<4 && b[1] == 2 && len(b) == 4:
-			c.session.completed(uint16(b[2])<<8 | uint16(b[3]))
-			_, _ = c.r.Discard(4)
+		case packets.Pubcomp << 4:
+			c.session.completed(id)
 		default:
 			return any
 		}
+		_, _ = c.r.Discard(4)
 		any = true
 	}
 	return any
@@ -202,11 +207,8 @@ func (c *conn) Read(p []byte) (int, error) {
 		if err := c.nc.SetReadDeadline(c.readDeadline()); err != nil {
 			return 0, err
 		}
-		switch { // it may have set the deadline that this one replaced
-		case c.broker.quiet.Load():
-			return 0, errStopping
-		case c.closing.Load():
-			return 0, net.ErrClosed
+		if err := c.over(); err != nil { // it may have set the deadline that this one replaced
+			return 0, err
 		}
 	}
 	n, err := c.nc.Read(p)
@@ -234,7 +236,7 @@ func (c *conn) readDeadline() (until time.Time) {
 // latest sets when a packet that has begun has to be complete.
 func (c *conn) latest(now time.Time) {
 	if c.late == 0 {
-		c.late = now.Add(c.broker.opts.PacketTimeout).UnixNano()
+		c.late = now.Add(c.broker.opts.packetTimeout).UnixNano()
 	}
 }
 
@@ -293,11 +295,15 @@ func (c *conn) skip(first byte, length int) error {
 	}
 	c.broker.hub.Counters().Drop(Protocol, bridge.Limit, 1)
 	c.broker.warn(c.clientID, fmt.Sprintf("message of %d bytes on %q skipped: %v", rest, bridge.Shorten(string(topic)), errTooLarge), c)
-	switch qos {
-	case 1:
-		return c.reply(packets.Puback, binary.BigEndian.Uint16(head[:]))
-	case 2: // its PUBREL is answered as that of any id
-		return c.reply(packets.Pubrec, binary.BigEndian.Uint16(head[:]))
+	if qos == 0 {
+		return nil
 	}
-	return nil
+	a := answer{kind: packets.Puback, id: binary.BigEndian.Uint16(head[:])}
+	if qos == 2 { // its PUBREL is answered as that of any id
+		a.kind = packets.Pubrec
+	}
+	if waits, err := c.queueBehind(item{a: a}); waits || err != nil {
+		return err
+	}
+	return c.say(a)
 }

@@ -44,7 +44,7 @@ func (b *Broker) restore() error {
 			} else {
 				r.damaged++
 			}
-			k.remove(t, key)
+			k.set(t, key, nil)
 			k.log.WithError(err).WithFields(logrus.Fields{"table": t, "key": string(key)}).Debug("MQTT state dropped")
 		}
 		return nil
@@ -67,7 +67,7 @@ func (b *Broker) restore() error {
 		}
 		waiting += m.saved.rows
 		if m.saved.rows == 0 {
-			k.remove(Bodies, numberKey(m.saved.number))
+			k.set(Bodies, numberKey(m.saved.number), nil)
 		}
 	}
 	st := b.Stats()
@@ -81,34 +81,34 @@ func (b *Broker) restore() error {
 }
 
 func (r *restoring) row(t Table, key, value []byte) error {
-	switch t {
-	case Bodies:
+	var number uint64
+	if t != Retained && t != Queued {
 		if len(key) != 8 {
 			return errDamaged
 		}
+		number = binary.BigEndian.Uint64(key)
+	}
+	switch t {
+	case Bodies:
 		m, err := decodeMessage(value)
 		if err != nil {
 			return err
 		}
-		m.saved.number = binary.BigEndian.Uint64(key)
-		r.lastBody = max(r.lastBody, m.saved.number)
+		m.saved.number, r.bodies[number] = number, nil
+		r.lastBody = max(r.lastBody, number)
 		// Small ones may be all that somebody has.
 		n, limit := m.bodyBytes(), r.broker.budget.limit
 		if r.loaded+n > limit && (n > smallBytes || r.loaded+n > 2*limit) {
-			r.bodies[m.saved.number] = nil
 			return errQueues
 		}
 		r.loaded += n
-		r.bodies[m.saved.number] = m
+		r.bodies[number] = m
 	case Sessions:
-		return r.session(key, value)
+		return r.session(number, value)
 	case Queued:
 		return r.queued(key, value)
 	case Received:
-		if len(key) != 8 {
-			return errDamaged
-		}
-		s := r.byNumber[binary.BigEndian.Uint64(key)]
+		s := r.byNumber[number]
 		if s == nil || !s.durable {
 			return errDamaged
 		}
@@ -119,18 +119,17 @@ func (r *restoring) row(t Table, key, value []byte) error {
 		if err != nil {
 			return err
 		}
-		return r.broker.retained.restore(m)
+		if len(m.payload) == 0 || m.topic == "" {
+			return errDamaged
+		}
+		return r.broker.retained.set(m, restored)
 	}
 	return nil
 }
 
 // session makes a session from its record: with its hold on the sender, its
 // subscriptions and so its memberships.
-func (r *restoring) session(key, value []byte) error {
-	if len(key) != 8 {
-		return errDamaged
-	}
-	number := binary.BigEndian.Uint64(key)
+func (r *restoring) session(number uint64, value []byte) error {
 	r.lastSession.Store(max(r.lastSession.Load(), number))
 	record, err := decodeSession(value)
 	if err != nil {
@@ -244,12 +243,4 @@ func (r *restoring) queued(key, value []byte) error {
 		s.send()
 	}
 	return nil
-}
-
-// restore puts a retained message back.
-func (r *retained) restore(m *message) error {
-	if len(m.payload) == 0 || m.topic == "" {
-		return errDamaged
-	}
-	return r.set(m, restored)
 }

@@ -51,7 +51,7 @@ func (k *keeper) save(atEnd bool) {
 
 func (k *keeper) saveRetained(m *message) {
 	if len(m.payload) == 0 {
-		k.remove(Retained, topicKey(m.topic))
+		k.set(Retained, topicKey(m.topic), nil)
 		return
 	}
 	b, err := encodeMessage(m)

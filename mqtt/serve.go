@@ -25,25 +25,23 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Broker, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	opts.PacketTimeout = cmp.Or(opts.PacketTimeout, packetTimeout)
-	all := &budget{limit: int64(opts.MQTTQueueBytes)}
-	w := &wills{limit: int64(opts.MQTTQueueBytes) / 4}
-	b := &Broker{
-		hub: hub, tree: hub.Tree(), opts: opts, log: log, now: opts.Now,
-		router: newRouter(hub.Tree()), sessions: newSessions(), noisy: newThrottle(time.Minute), once: newThrottle(24 * time.Hour), wills: w,
-		budget: all, retained: &retained{most: opts.MQTTRetained, mostBytes: opts.MQTTRetainedBytes, budget: all, seed: maphash.MakeSeed()},
-		gate:      opts.Gate,
-		passwords: opts.Passwords,
-		ending:    make(chan struct{}), conns: map[*conn]struct{}{},
-	}
-	b.life, b.endLife = context.WithCancel(context.Background())
-	if b.passwords == nil {
-		b.passwords = auth.NewPasswords(opts.Gate)
+	if opts.Passwords == nil {
+		opts.Passwords = auth.NewPasswords(opts.Gate)
 	}
 	if opts.Intake == nil {
-		b.opts.Intake = intake.New(intake.Options{Counters: hub.Counters(), Log: log})
+		opts.Intake = intake.New(intake.Options{Counters: hub.Counters(), Log: log})
 	}
-	b.door = b.opts.Intake.Door(Protocol, "limits.mqtt_connections", opts.MQTTConnections)
+	opts.packetTimeout = cmp.Or(opts.packetTimeout, packetTimeout)
+	all := &budget{limit: int64(opts.MQTTQueueBytes)}
+	b := &Broker{
+		hub: hub, tree: hub.Tree(), opts: opts, log: log, now: opts.Now,
+		router: newRouter(hub.Tree()), sessions: newSessions(), noisy: newThrottle(time.Minute), once: newThrottle(24 * time.Hour),
+		budget: all, retained: &retained{most: opts.MQTTRetained, mostBytes: opts.MQTTRetainedBytes, budget: all, seed: maphash.MakeSeed()},
+		wills:  &wills{limit: all.limit / 4},
+		door:   opts.Intake.Door(Protocol, "limits.mqtt_connections", opts.MQTTConnections),
+		ending: make(chan struct{}), conns: map[*conn]struct{}{},
+	}
+	b.life, b.endLife = context.WithCancel(context.Background())
 	b.users.Store(&opts.Users)
 	if opts.Store == nil {
 		return b, nil
@@ -119,7 +117,9 @@ func (b *Broker) Serve(ctx context.Context) error {
 	b.stopReading()
 	close(b.ending)
 	workers.Wait()
-	last := time.AfterFunc(flushTimeout, b.closeAll) // those that do not take their goodbye
+	last := time.AfterFunc(flushTimeout, func() { // those that do not take their goodbye
+		b.eachConn(func(c *conn) { _ = c.nc.Close() })
+	})
 	defer last.Stop()
 	b.serving.Wait()
 	if b.keeper != nil {
@@ -128,11 +128,11 @@ func (b *Broker) Serve(ctx context.Context) error {
 	return nil
 }
 
-func (b *Broker) closeAll() {
+func (b *Broker) eachConn(f func(*conn)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for c := range b.conns {
-		_ = c.nc.Close()
+		f(c)
 	}
 }
 
@@ -157,11 +157,7 @@ func (b *Broker) stopReading() {
 	for _, l := range b.listeners() {
 		_ = l.Close()
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for c := range b.conns {
-		_ = c.nc.SetReadDeadline(time.Unix(1, 0))
-	}
+	b.eachConn(func(c *conn) { _ = c.nc.SetReadDeadline(time.Unix(1, 0)) })
 }
 
 func (b *Broker) accept(l net.Listener) {

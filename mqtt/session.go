@@ -64,7 +64,6 @@ type session struct {
 	key      sessionKey
 	hold     *bridge.Hold
 	voucher  string // of its sender when it began
-	owner    *owner
 	counters *bridge.Counters
 	access   atomic.Pointer[access] // nil: everything
 	overflow atomic.Int64           // Unix seconds when a full queue was last logged

@@ -28,11 +28,12 @@ func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool
 	}
 	present := s != nil && !pk.Connect.Clean && s.expiry > 0 // else only its will is left
 	var ended *session
+	var will *message
 	if s != nil && !present {
-		if s.graced != nil {
-			s.will = nil // it is back in time
+		if s.graced == nil { // else it is back in time
+			will = s.will
 		}
-		ended = s
+		ended, s.will = s, nil
 		ss.remove(s)
 	}
 	if !present {
@@ -43,15 +44,9 @@ func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool
 	delete(ss.away, s)
 	s.will, s.willAt = nil, time.Time{} // a delayed will is off once the client is back (MQTT-3.1.3-9)
 	c.session = s
-	var will *message
-	if ended != nil {
-		will, ended.will = ended.will, nil
-	}
 	ss.mu.Unlock()
 
-	if will != nil {
-		b.sendWill(ended, will) // before the client is told yes: what it says next is newer
-	}
+	b.sendWill(ended, will) // before the client is told yes: what it says next is newer
 	ss.mu.Lock()
 	c.acknowledge(present, assigned, pk)
 	s.attach(c)
@@ -66,8 +61,8 @@ func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool
 	} else {
 		who.owner.adopt(func() { b.end(s) })
 	}
-	if who.speaks {
-		b.hub.Holds().Claim(s.hold, func() { b.displace(s) })
+	if who.speaks { // a device may come later, and register under its name
+		b.hub.Holds().Claim(s.hold, func() { s.dismiss(packets.ErrSessionTakenOver) })
 	}
 	c.writer.Wake()
 	return packets.Code{}
@@ -90,14 +85,6 @@ func (b *Broker) vacant(key sessionKey, c *conn) *session {
 		ss.mu.Unlock()
 		b.tookOver(old, c)
 		old.halt(packets.ErrSessionTakenOver, haltPatience)
-	}
-}
-
-// displace ends a session's connection, because a device registered under the
-// client's name. The session stays, as after any other disconnect.
-func (b *Broker) displace(s *session) {
-	if c := s.connection(); c != nil {
-		c.halt(packets.ErrSessionTakenOver, displacePatience)
 	}
 }
 
@@ -146,9 +133,7 @@ func (b *Broker) left(c *conn) {
 		will = nil // the session went on before the delay was over
 	}
 	ss.mu.Unlock()
-	if will != nil {
-		b.sendWill(s, will)
-	}
+	b.sendWill(s, will)
 	if tooMuch != nil {
 		b.log.WithFields(logrus.Fields{"client": bridge.Shorten(s.key.client), "topic": bridge.Shorten(tooMuch.topic), "bytes": tooMuch.size()}).
 			Warn("message given up: five connections of the client in a row ended with it, and it was not acknowledged")
@@ -188,10 +173,7 @@ func (b *Broker) discard(s *session) {
 	will := s.will
 	s.will = nil
 	b.sessions.mu.Unlock()
-	if b.graceOver(s) {
-		will = nil
-	}
-	if will != nil {
+	if !b.graceOver(s) {
 		b.sendWill(s, will) // the session's end is the end of the delay
 	}
 	var shared []string // what it had of shared subscriptions
@@ -227,18 +209,13 @@ func (b *Broker) sweep(ctx context.Context) {
 		}
 		now := b.now()
 		b.retained.expire(now)
-		type due struct {
-			s    *session
-			will *message
-		}
-		var wills []due
+		wills := map[*session]*message{} // that are due
 		var ended []*session
 		ss := b.sessions
 		ss.mu.Lock()
 		for s := range ss.away {
 			if s.will != nil && (now.After(s.willAt) || now.After(s.until)) {
-				wills = append(wills, due{s, s.will})
-				s.will = nil
+				wills[s], s.will = s.will, nil
 				s.recordChanged()
 			}
 			if now.After(s.until) {
@@ -247,9 +224,9 @@ func (b *Broker) sweep(ctx context.Context) {
 			}
 		}
 		ss.mu.Unlock()
-		for _, w := range wills {
-			if !b.graceOver(w.s) {
-				b.sendWill(w.s, w.will)
+		for s, will := range wills {
+			if !b.graceOver(s) {
+				b.sendWill(s, will)
 			}
 		}
 		for _, s := range ended {
@@ -264,8 +241,7 @@ func (b *Broker) newSession(id identity, number uint64) *session {
 	b.budget.sessions.Add(1)
 	s := &session{
 		queue: newQueue(), inflight: newQueue(),
-		key: id.key, hold: id.hold, voucher: b.hub.Users().Voucher(id.hold.Sender()), owner: id.owner, counters: b.hub.Counters(),
-		number: number,
+		key: id.key, hold: id.hold, voucher: b.hub.Users().Voucher(id.hold.Sender()), counters: b.hub.Counters(), number: number,
 		limits: queueLimits{b.opts.SessionQueue, b.opts.SessionQueueBytes, b.budget},
 		subs:   map[string]*subscription{}, channels: map[bridge.Channel]*joined{},
 	}

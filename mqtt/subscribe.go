@@ -28,7 +28,8 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 		}
 	}
 	for i, f := range pk.Filters {
-		if _, shared := cutShare(f.Filter); shared && f.NoLocal {
+		_, shared := cutShare(f.Filter)
+		if shared && f.NoLocal {
 			return packets.ErrProtocolViolationInvalidSharedNoLocal // MQTT-3.8.3-4
 		}
 		if f.RetainHandling > 2 {
@@ -40,7 +41,6 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 		}
 		if c.bridge {
 			f.RetainAsPublished = true
-			_, shared := cutShare(f.Filter)
 			f.NoLocal = !shared
 		}
 		var err error
@@ -51,13 +51,12 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 		}
 		codes[i] = f.Qos
 	}
-	ack := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Suback}, PacketID: pk.PacketID}
-	ack.ReasonCodes = append(ack.ReasonCodes, codes...)
+	ack := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Suback}, PacketID: pk.PacketID, ReasonCodes: codes}
 	ack.Properties.ReasonString = reason
 	if c.version != version5 {
-		for i, code := range ack.ReasonCodes {
+		for i, code := range codes {
 			if code > 2 {
-				ack.ReasonCodes[i] = packets.ErrUnspecifiedError.Code // 3.1.1 knows one failure
+				codes[i] = packets.ErrUnspecifiedError.Code // 3.1.1 knows one failure
 			}
 		}
 	}
@@ -148,13 +147,17 @@ func (b *Broker) subscribeLocked(s *session, f packets.Subscription, subID int) 
 	}
 	old := s.subs[sub.filter]
 	if old == nil { // else the same filter means the same
-		if err := b.roomFor(s, sub); err != nil {
-			return false, err
+		most, all := sub.most(), b.opts.MQTTSubscriptionBytes
+		switch {
+		case len(s.subs) >= b.opts.MQTTSubscriptions:
+			return false, errSubscriptions
+		case s.subBytes+most > all/4, b.router.size()+most > all:
+			return false, errSubscriptionBytes
 		}
 		if err := b.join(s, sub, 1); err != nil {
 			return false, err
 		}
-		s.subBytes += sub.most()
+		s.subBytes += most
 	}
 	s.subs[sub.filter] = sub
 	s.recordChanged()
@@ -188,19 +191,6 @@ func (b *Broker) meaning(s *session, f packets.Subscription, subID int) (*subscr
 		sub.means.Sends = sub.means.Sends && may.maySubscribe(b.tree.Tell(means.Channel, s.sender().ID())+"/+")
 	}
 	return sub, nil
-}
-
-// roomFor reports whether one more subscription is within the limits. The
-// caller holds subMu.
-func (b *Broker) roomFor(s *session, sub *subscription) error {
-	most, all := sub.most(), b.opts.MQTTSubscriptionBytes
-	switch {
-	case len(s.subs) >= b.opts.MQTTSubscriptions:
-		return errSubscriptions
-	case s.subBytes+most > all/4, b.router.size()+most > all:
-		return errSubscriptionBytes
-	}
-	return nil
 }
 
 // forget takes a subscription off a session's table. The caller holds subMu.

@@ -15,9 +15,9 @@ import (
 // counts it at the gate if not, for who signs in elsewhere.
 func (b *Broker) CheckPassword(ctx context.Context, who auth.Caller, name, password string) auth.Verdict {
 	if user, ok := b.user(name); ok {
-		return b.passwords.Check(ctx, who, name, user.Hash, []byte(password))
+		return b.opts.Passwords.Check(ctx, who, name, user.Hash, []byte(password))
 	}
-	if b.gate.Waits(who) > 0 || b.gate.Wrong(who, auth.WrongPassword) > 0 {
+	if b.opts.Gate.Waits(who) > 0 || b.opts.Gate.Wrong(who, auth.WrongPassword) > 0 {
 		return auth.Later
 	}
 	return auth.Wrong
@@ -29,7 +29,7 @@ func (b *Broker) CheckPassword(ctx context.Context, who auth.Caller, name, passw
 // is still allowed to be there stays connected.
 func (b *Broker) SetUsers(users map[string]User) {
 	before := *b.users.Swap(&users)
-	b.passwords.Forget()
+	b.opts.Passwords.Forget()
 	var all []*session
 	b.sessions.mu.Lock()
 	for key, s := range b.sessions.all {
@@ -45,7 +45,7 @@ func (b *Broker) SetUsers(users map[string]User) {
 			b.end(s)
 		case !bytes.Equal(old.Hash, user.Hash):
 			b.restrict(s, user)
-			b.dismiss(s)
+			s.dismiss(packets.ErrNotAuthorized)
 		case !slices.Equal(old.Rules, user.Rules) || (old.Rules == nil) != (user.Rules == nil):
 			b.restrict(s, user)
 		}
@@ -53,28 +53,19 @@ func (b *Broker) SetUsers(users map[string]User) {
 	b.router.refresh()
 }
 
-// stillCounts ends a connection whose user has changed while it connected.
-func (b *Broker) stillCounts(c *conn, who identity) error {
+// stillCounts ends a connection whose user has changed while it connected: its reader
+// finds it closed.
+func (b *Broker) stillCounts(c *conn, who identity) {
 	if who.key.user == "" {
-		return nil
+		return
 	}
-	user, known := b.user(who.key.user)
-	if known && bytes.Equal(user.Hash, who.hash) {
-		b.restrict(c.session, user)
-		return nil
-	}
-	if known {
-		b.dismiss(c.session)
-	} else {
+	switch user, known := b.user(who.key.user); {
+	case !known:
 		b.end(c.session)
-	}
-	return nil // its reader finds it closed
-}
-
-// dismiss ends a session's connection. The session stays.
-func (b *Broker) dismiss(s *session) {
-	if c := s.connection(); c != nil {
-		c.halt(packets.ErrNotAuthorized, displacePatience)
+	case !bytes.Equal(user.Hash, who.hash):
+		c.session.dismiss(packets.ErrNotAuthorized)
+	default:
+		b.restrict(c.session, user)
 	}
 }
 
@@ -101,23 +92,8 @@ func (b *Broker) restrict(s *session, user User) {
 			b.log.WithError(err).WithField("client", bridge.Shorten(s.key.client)).WithField("filter", bridge.Shorten(filter)).Warn("subscription lost")
 		}
 	}
-	s.forgetUnread(func(d *delivery) bool { return d.m.topic != b.tree.Me() && !may.mayRead(d.m.topic) })
-}
-
-// forgetUnread drops what waits and f chooses.
-func (s *session) forgetUnread(f func(*delivery) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	waiting := newQueue()
-	for s.queue.Len() > 0 {
-		if !f(s.queue.At(0)) {
-			waiting.Push(s.queue.At(0))
-			s.queue.RemoveAt(0)
-			continue
-		}
-		s.discard()
-		s.counters.Drop(Protocol, bridge.Disconnected, 1)
-	}
-	s.queue = waiting
+	s.sift(func(d *delivery) bool { return d.m.topic == b.tree.Me() || may.mayRead(d.m.topic) })
 	s.changed(true)
 }

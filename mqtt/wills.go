@@ -11,8 +11,8 @@ import (
 	"watchtower/bridge"
 )
 
-// takeWill checks a client's will before it connects: it may be on no topic
-// that the client could not publish to (never in another's name).
+// takeWill checks and counts a client's will before it connects: it may be on no
+// topic that the client could not publish to (never in another's name).
 func (c *conn) takeWill(pk *packets.Packet, who identity) packets.Code {
 	if !pk.Connect.WillFlag {
 		return packets.Code{}
@@ -25,12 +25,17 @@ func (c *conn) takeWill(pk *packets.Packet, who identity) packets.Code {
 	sender := who.hold.Sender()
 	onChannel, address, err := c.broker.mayPublish(topic, sender, who.access)
 	var refusal *bridge.Error
+	var bad packets.Code
 	switch {
 	case errors.Is(err, errTopic), errors.Is(err, errLevels):
-		return packets.ErrTopicNameInvalid
+		bad = packets.ErrTopicNameInvalid
 	case errors.As(err, &refusal) && refusal.Code == bridge.UnjoinedReceiver: // it may come yet
 	case err != nil, onChannel && address.Sender != 0 && address.Sender != sender.ID():
-		return packets.ErrNotAuthorized
+		bad = packets.ErrNotAuthorized
+	}
+	if bad.Code != 0 {
+		c.broker.warn(c.host(), fmt.Sprintf("MQTT client refused: it may not have a will on %q", bridge.Shorten(topic)), c)
+		return bad
 	}
 	will := &message{topic: topic, payload: pk.Connect.WillPayload, qos: pk.Connect.WillQos, retain: pk.Connect.WillRetain}
 	if c.version == version5 {
@@ -38,23 +43,20 @@ func (c *conn) takeWill(pk *packets.Packet, who identity) packets.Code {
 		will.extras, will.lifetime = carried(p), p.MessageExpiryInterval
 		c.willDelay = time.Duration(p.WillDelayInterval) * time.Second
 	}
+	if !c.broker.wills.charge(will) {
+		c.broker.limited(c, c.host(), errWills)
+		return packets.ErrQuotaExceeded
+	}
 	c.will = will
 	return packets.Code{}
 }
 
-// chargeWill counts the will of a client that connects, or refuses the client.
-func (c *conn) chargeWill() packets.Code {
-	if c.will == nil || c.broker.wills.charge(c.will) {
-		return packets.Code{}
-	}
-	c.will = nil
-	c.broker.limited(c, c.host(), errWills)
-	return packets.ErrQuotaExceeded
-}
-
-// sendWill publishes a will as if its client had, but waits for nobody: there
-// is no client to hold back.
+// sendWill publishes a will, if there is one, as if its client had, but waits for
+// nobody: there is no client to hold back.
 func (b *Broker) sendWill(s *session, will *message) {
+	if will == nil {
+		return
+	}
 	m := will.again()
 	err := b.admit(s, m)
 	if err == nil {

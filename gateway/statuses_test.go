@@ -161,7 +161,7 @@ func documentedStatuses(t *testing.T) (all []string) {
 		}
 	}
 	_, besides, _ := strings.Cut(string(b), "Besides: ")
-	besides, _, _ = strings.Cut(besides, "What is\nwrong")
+	besides, _, _ = strings.Cut(besides, "\n\n")
 	for _, status := range []string{"403", "404", "405", "413", "415", "417", "421", "426", "429", "431", "501", "505"} {
 		require.Contains(t, besides, status)
 		all = append(all, status)

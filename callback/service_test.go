@@ -47,7 +47,7 @@ func TestWhatIsCountedSaysCallback(t *testing.T) {
 // Who joins while much is said gets all of it once and in its order: what was said before
 // by replay, what comes later live.
 func TestReplayUnderLoad(t *testing.T) {
-	const said, receivers = 500, 10
+	const said, receivers = 200, 10
 	var mu sync.Mutex
 	heard := map[string][]string{}
 	g := start(t, func(path, body string) {

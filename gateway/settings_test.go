@@ -285,7 +285,7 @@ func waitForMember(r *running, via string) (ended func() bool) {
 	protocol := map[string]bridge.Protocol{"http": viaHTTP, "tcp": viaTCP, "mqtt": viaMQTT}[via]
 	count := func() int { n, _ := r.g.Hub().Directory().Counts(); return n[protocol] }
 	before := 0
-	if via == "http" { // the stream that floods is one
+	if via == "tcp" { // what floods is one
 		before = 1
 	}
 	eventually(r.t, "it has joined", func() bool { return count() == before+1 })
@@ -294,7 +294,7 @@ func waitForMember(r *running, via string) (ended func() bool) {
 
 // flooder joins channel 5 and says large things there.
 func flooder(r *running) func() {
-	d := r.stream()
+	d := r.wire("tcp")
 	large := make([]byte, 60000)
 	return func() { d.broadcast(5, large); d.next(r.t) }
 }

@@ -167,7 +167,7 @@ func TestReplayUnderLoad(t *testing.T) {
 	})
 	id, _ := g.register()
 	defer g.follow(fmt.Sprintf("channels=5,6&sender=%d", id)).close()
-	const said = 3000
+	const said = 1000
 	var speaking sync.WaitGroup
 	defer speaking.Wait()
 	speaking.Go(func() {

@@ -30,6 +30,7 @@ func TestASlowStreamIsToldWhy(t *testing.T) {
 			conn, err := net.Dial("tcp", g.server.Addr().String())
 			require.NoError(t, err)
 			defer conn.Close()
+			require.NoError(t, conn.(*net.TCPConn).SetReadBuffer(64<<10)) // the sooner it is slow
 			headers := "Accept: " + kind + "\r\n"
 			if kind == "websocket" {
 				headers = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"

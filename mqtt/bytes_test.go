@@ -6,6 +6,7 @@ package mqtt_test
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -162,4 +163,53 @@ func TestRetainedMessagesTakeWhatIsCounted(t *testing.T) {
 			assert.InDelta(t, counted, again, float64(limit/16))
 		})
 	}
+}
+
+// A body that waits for many is there once.
+func TestABodyCountsOnce(t *testing.T) {
+	const limit, sessions, messages = 32 << 20, 200, 400
+	d := build(t, func(o *mqtt.Options) { o.MQTTQueueBytes = limit })
+	d.away(sessions, same)
+	pub := d.join(connect{id: "p"})
+	grown := grows(func() {
+		for range messages {
+			pub.publish(1, "all", strings.Repeat("x", 10_000))
+		}
+	})
+	assert.Zero(t, d.dropped(bridge.QueueFull), "%d MB in all, if each had its own", sessions*messages*10_000>>20)
+	queues, _, _ := d.broker.HeldBytes()
+	assert.InDelta(t, 1, float64(queues)/float64(grown), 0.35, "%d counted, %d grown", queues, grown)
+}
+
+// What is encoded for clients that do not acknowledge counts as well, and what a
+// client is sent that takes it all leaves nothing behind.
+func TestWhatIsInFlightIsCounted(t *testing.T) {
+	const limit = 16 << 20
+	d := newDisk(t, func(o *mqtt.Options) { o.MQTTQueueBytes = limit })
+	for i := range 40 {
+		c := d.join(connect{id: fmt.Sprint("s", i), version: []byte{4, 5}[i%2], dirty: true, props: lasting5})
+		c.subscribe(1, "all", own(i))
+		if i >= 20 {
+			go func() { // takes and acknowledges
+				for {
+					pk, err := c.next()
+					if err != nil {
+						return
+					}
+					_, _ = c.nc.Write([]byte{packets.Puback << 4, 2, byte(pk.PacketID >> 8), byte(pk.PacketID)})
+				}
+			}()
+		} else {
+			go func() { _, _ = io.Copy(io.Discard, c.nc) }()
+		}
+	}
+	pub := d.join(connect{id: "p"})
+	grown := grows(func() {
+		for range 150 {
+			pub.publish(1, "all", strings.Repeat("x", 40_000))
+		}
+	})
+	queues, _, _ := d.broker.HeldBytes()
+	assert.LessOrEqual(t, queues, limit)
+	assert.LessOrEqual(t, grown, limit*5/4)
 }

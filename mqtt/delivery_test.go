@@ -289,21 +289,3 @@ func TestStoppingTellsClientsAndSendsWhatWaits(t *testing.T) {
 	}
 	assert.Equal(t, packets.ErrServerShuttingDown.Code, sub.ended())
 }
-
-func TestManyTopicsLeaveTheCacheBounded(t *testing.T) {
-	h := build(t, nil)
-	web := h.web("web")
-	spy := h.join(connect{id: "spy"})
-	spy.subscribe(0, "nothing")
-	for i := range 50_000 {
-		c := bridge.Channel(i + 1)
-		a := &bridge.Attachment{Via: viaHTTP, Broadcasts: true}
-		require.NoError(t, h.hub.Attach(web, c, a))
-		_, err := h.hub.Publish(web, bridge.Publication{Channels: []bridge.Channel{c}, Via: viaHTTP})
-		require.NoError(t, err)
-		h.hub.Detach(a)
-	}
-	routes, bytes := h.broker.RoutesCached()
-	assert.LessOrEqual(t, routes, 1<<16)
-	assert.LessOrEqual(t, bytes, 16<<20)
-}

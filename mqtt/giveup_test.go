@@ -25,7 +25,7 @@ func TestAClientThatSkipsLargeMessagesHearsTheOthers(t *testing.T) {
 		"the first thousand": func(i int) bool { return i < 10 || i > 1000 },
 	} {
 		t.Run(name, func(t *testing.T) {
-			const n = 4000
+			const n = 2500
 			h := build(t, func(o *mqtt.Options) { o.SessionQueue, o.SessionQueueBytes = n, 1<<30 })
 			c, pub := h.join(connect{id: "c"}), h.join(connect{id: "pub"})
 			c.subscribe(1, "own/x")

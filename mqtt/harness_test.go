@@ -20,6 +20,7 @@ import (
 
 	"watchtower/bridge"
 	"watchtower/config"
+	"watchtower/internal/harness"
 	"watchtower/mqtt"
 )
 
@@ -203,10 +204,10 @@ func (c *client) raw(b []byte) {
 	require.NoError(c.t, err)
 }
 
-// next reads one packet, or fails after some seconds.
+// next reads one packet, or fails after a while.
 func (c *client) next() (packets.Packet, error) {
 	var pk packets.Packet
-	_ = c.nc.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = c.nc.SetReadDeadline(time.Now().Add(harness.Patience))
 	first, err := c.r.ReadByte()
 	if err != nil {
 		return pk, err

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"watchtower/bridge"
 	"watchtower/mqtt"
 )
 
@@ -103,3 +104,25 @@ func TestAMillionTopicsLeaveMemoryFlat(t *testing.T) {
 	assert.LessOrEqual(t, routes, 1<<16)
 	assert.LessOrEqual(t, bytes, 16<<20)
 }
+
+func TestManyTopicsLeaveTheCacheBounded(t *testing.T) {
+	h := build(t, nil)
+	web := h.web("web")
+	spy := h.join(connect{id: "spy"})
+	spy.subscribe(0, "nothing")
+	for i := range 50_000 {
+		c := bridge.Channel(i + 1)
+		a := &bridge.Attachment{Via: viaHTTP, Broadcasts: true}
+		require.NoError(t, h.hub.Attach(web, c, a))
+		_, err := h.hub.Publish(web, bridge.Publication{Channels: []bridge.Channel{c}, Via: viaHTTP})
+		require.NoError(t, err)
+		h.hub.Detach(a)
+	}
+	routes, bytes := h.broker.RoutesCached()
+	assert.LessOrEqual(t, routes, 1<<16)
+	assert.LessOrEqual(t, bytes, 16<<20)
+}
+
+func TestAThousandTakeoversAndAHundredRestarts(t *testing.T) { takeoversAndRestarts(t, 100) }
+
+func TestTenThousandBothWays(t *testing.T) { bothWays(t, 10_000) }

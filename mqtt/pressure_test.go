@@ -71,7 +71,7 @@ func numbers(n int) (all []string) {
 // A client that is subscribed to what it publishes, and publishes as much as it may
 // before anything is acknowledged, gets all of it.
 func TestAClientThatFloodsItselfLosesNothing(t *testing.T) {
-	const n = 10_000
+	const n = 3000
 	for _, version := range []byte{4, 5} {
 		for qos := byte(1); qos <= 2; qos++ {
 			t.Run(fmt.Sprint("MQTT ", version, " QoS ", qos), func(t *testing.T) {

@@ -9,9 +9,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A thousand takeovers and a hundred restarts: what is retained of a client's state is
+// After takeovers and restarts, ten for each restart, what is retained of a client's state is
 // what its newest connection said, and never a will of one before.
-func TestAThousandTakeoversAndAHundredRestarts(t *testing.T) {
+func TestTakeoversAndRestarts(t *testing.T) { takeoversAndRestarts(t, 15) }
+
+func takeoversAndRestarts(t *testing.T, restarts int) {
 	d := newDisk(t, nil)
 	state := func(c *client, said string) {
 		code := c.publishPacket(packets.Packet{FixedHeader: packets.FixedHeader{Qos: 1, Retain: true}, TopicName: "state/x", Payload: []byte(said)})
@@ -24,7 +26,7 @@ func TestAThousandTakeoversAndAHundredRestarts(t *testing.T) {
 		return string(c.read(packets.Publish).Payload)
 	}
 	n := 0
-	for restart := range 100 {
+	for restart := range restarts {
 		for range 10 {
 			n++
 			will := dead("x", true)

@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// mostLocals is how many addresses are told apart. A machine has a few, and some that
-// change each day; to those beyond, the system chooses.
+// mostLocals is how many addresses get a number. A machine has a few, of which some
+// change each day. For more of them the system chooses.
 const mostLocals = 1024
 
 // locals numbers addresses. Reading takes no lock.

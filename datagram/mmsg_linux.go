@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Reader reads datagrams from a socket, a batch at a time. It is one goroutine's.
+// Reader reads datagrams from a socket, a batch at a time. One goroutine uses it.
 type Reader struct {
 	raw     syscall.RawConn
 	headers []mmsghdr
@@ -21,14 +21,13 @@ type Reader struct {
 	attempt func(fd uintptr) bool
 
 	socket  *Socket
-	control [][arrival]byte // at which address each came; nil: the socket has one only
-	last    netip.Addr      // whose number is lastNo: most came where the one before did
+	control [][arrival]byte // says at which address each came; nil: the socket is bound to one
+	last    netip.Addr      // the address of the last one, with the number lastNo: most have the same
 	lastNo  Local
 }
 
-// Reader returns a reader of at most so many datagrams at once, of each of which
-// it keeps the first size bytes: one more than the longest that is allowed tells
-// those that are too long.
+// Reader returns a reader of at most so many datagrams at once. It keeps the first size
+// bytes of each: with one more than a datagram may have, those that are too long show.
 func (s *Socket) Reader(most, size int) *Reader {
 	r := &Reader{
 		raw: s.raw, headers: make([]mmsghdr, most), vectors: make([]unix.Iovec, most),
@@ -49,8 +48,8 @@ func (s *Socket) Reader(most, size int) *Reader {
 	return r
 }
 
-// prepare makes room for an address and for what comes with it: the last read left
-// the lengths of what it found.
+// prepare sets the room for an address and for control messages: the last read left the
+// lengths of what it found.
 func (r *Reader) prepare(i int) {
 	h := &r.headers[i].header
 	h.Namelen = unix.SizeofSockaddrInet6
@@ -82,14 +81,14 @@ func (r *Reader) try(fd uintptr) bool {
 	return errno != syscall.EAGAIN
 }
 
-// At is a datagram of the last batch, and where it came from. The bytes are good
+// At returns a datagram of the last batch, and where it came from. The bytes are good
 // until the next Read.
 func (r *Reader) At(i int) ([]byte, netip.AddrPort) {
 	return r.room[i*r.size:][:r.headers[i].n], get(&r.names[i])
 }
 
-// Local is at which of this machine's addresses a datagram of the last batch came,
-// if the socket has more than one.
+// Local is this machine's address at which a datagram of the last batch came; 0 if the
+// socket is bound to one.
 func (r *Reader) Local(i int) Local {
 	if r.control == nil {
 		return 0
@@ -101,7 +100,7 @@ func (r *Reader) Local(i int) Local {
 	return r.lastNo
 }
 
-// call moves messages, as many as there are or there is room for.
+// call receives or sends messages, and returns how many.
 func call(number, fd uintptr, messages []mmsghdr) (int, syscall.Errno) {
 	for {
 		n, _, errno := syscall.Syscall6(number, fd, uintptr(unsafe.Pointer(&messages[0])), uintptr(len(messages)), unix.MSG_DONTWAIT, 0, 0)
@@ -114,7 +113,7 @@ func call(number, fd uintptr, messages []mmsghdr) (int, syscall.Errno) {
 	}
 }
 
-// Writer writes datagrams to a socket, a batch at a time. It is one goroutine's.
+// Writer writes datagrams to a socket, a batch at a time. One goroutine uses it.
 type Writer struct {
 	batch
 	socket  *Socket
@@ -126,7 +125,7 @@ type Writer struct {
 	vectors [maxParts]unix.Iovec
 	n       int  // runs
 	next    int  // the first run that was not written
-	apart   bool // its datagrams are written one by one: together they were refused
+	apart   bool // the datagrams of the next run are written one by one, because together they were refused
 	one     [1]mmsghdr
 
 	wait    bool
@@ -138,16 +137,16 @@ type Writer struct {
 	ask    func(fd uintptr)
 }
 
-// run is datagrams to one destination that go as one message: all of one size, but
-// for the last, which may be shorter.
+// run is datagrams to one destination that go as one message. All have one size; only the
+// last may be shorter.
 type run struct {
 	to          netip.AddrPort
 	from        Local
 	first, n    int // of the batch's datagrams
 	size, bytes int
 	short       bool // the last one is shorter: nothing can follow it
-	source      int  // bytes of control that say from which address
-	unsourced   bool // it has none any more: with one it was refused
+	source      int  // bytes of control that hold the address to leave from
+	unsourced   bool // that address was taken out, because it was refused
 }
 
 // Writer returns a writer with an empty batch. Without merge every datagram is a
@@ -158,14 +157,13 @@ func (s *Socket) Writer(merge bool) *Writer {
 	return w
 }
 
-// Add puts a datagram into the batch, which keeps the bytes until Reset: it is
-// not empty, and not to change. Without a valid address it goes where the socket
-// is connected to. Add reports whether the batch is full: it is to be written
-// and reset before anything is added again.
+// Add puts a datagram into the batch, which keeps the bytes until Reset: they do not
+// change, and there is at least one. Without a valid address it goes where the socket is
+// connected to. Add reports whether the batch is full: then it is written and reset
+// before the next Add.
 func (w *Writer) Add(b []byte, to netip.AddrPort) (full bool) { return w.AddFrom(b, to, 0) }
 
-// AddFrom is Add for a datagram that is to leave from one of this machine's
-// addresses.
+// AddFrom is Add for a datagram that leaves from a given address of this machine.
 func (w *Writer) AddFrom(b []byte, to netip.AddrPort, from Local) (full bool) {
 	if w.count > 0 && w.Waiting() == 0 {
 		w.Reset()
@@ -215,10 +213,10 @@ func (w *Writer) begin(v *unix.Iovec, size int, to netip.AddrPort, from Local) {
 	w.n++
 }
 
-// Write writes what waits, or the first part of it, and returns how many
-// datagrams that were. While the socket is full it waits for room, if it is to,
-// as long as the write deadline allows. With an error nothing was written; it
-// concerns the first datagram that waits, and those that Skip takes with it.
+// Write writes the waiting datagrams, or the first of them, and returns how many. With
+// wait it waits while the socket is full, until the write deadline. With an error nothing
+// was written. The error is that of the first waiting datagram, and of those that Skip
+// gives up with it.
 func (w *Writer) Write(wait bool) (n int, err error) {
 	w.wait = wait
 	for {
@@ -238,8 +236,8 @@ func (w *Writer) Write(wait bool) (n int, err error) {
 	}
 }
 
-// withoutSource lets the system choose the address from which the next run leaves:
-// that which it had may be gone.
+// withoutSource lets the system choose the address from which the next run leaves: the
+// machine may have lost the one it had.
 func (w *Writer) withoutSource() {
 	r, c := &w.runs[w.next], &w.control[w.next]
 	r.source, r.unsourced = 0, true
@@ -250,8 +248,8 @@ func (w *Writer) withoutSource() {
 	c.use(&w.headers[w.next].header, size)
 }
 
-// asMerged reports whether a message may have been refused because it stands for
-// many: a device on the way there cannot make checksums, or take it apart.
+// asMerged reports whether a message may have been refused because it is merged: a
+// network device may be unable to make its checksums, or to split it.
 func asMerged(errno syscall.Errno) bool {
 	return errno == syscall.EIO || errno == syscall.EINVAL || errno == syscall.EMSGSIZE
 }
@@ -273,7 +271,7 @@ func (w *Writer) try(fd uintptr) bool {
 // advance counts what was written.
 func (w *Writer) advance() int {
 	if w.apart { // so it was the merging that was refused
-		if r := &w.runs[w.next]; r.size <= everywhere && !r.unsourced { // and would be again
+		if r := &w.runs[w.next]; r.size <= everywhere && !r.unsourced { // and it would be refused again
 			w.merges = false
 		}
 		w.pass(1)
@@ -288,7 +286,7 @@ func (w *Writer) advance() int {
 	return n
 }
 
-// pass counts datagrams of a run whose datagrams go one by one.
+// pass counts datagrams of the next run as done.
 func (w *Writer) pass(n int) {
 	w.done += n
 	if r := w.runs[w.next]; w.done == r.first+r.n {
@@ -297,8 +295,8 @@ func (w *Writer) pass(n int) {
 	}
 }
 
-// Skip gives up the datagram that Write could not write, and those that were
-// refused together with it. It returns how many: those from Done on, as it was.
+// Skip gives up the datagram that Write could not write, and those that were refused
+// together with it. It returns how many. The first is that of Done before the call.
 func (w *Writer) Skip() (n int) {
 	n = 1
 	if !w.apart {

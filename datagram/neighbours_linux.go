@@ -9,18 +9,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What is sent to a host on the own network that does not answer waits in the system
-// until it is given up, for some three seconds, and is charged to the socket: a few
-// such hosts fill its buffer. The system's table of neighbours tells which they are.
+// Datagrams to a host of the local network that does not answer wait in the system for
+// some three seconds. They count for the socket, so a few such hosts fill its buffer. The
+// system's table of neighbours says which hosts these are.
 
-// Neighbours is the system's table of who is on the own networks. It is used by one
+// Neighbours is the system's table of the hosts on the local networks. It is used by one
 // goroutine at a time.
 type Neighbours struct {
 	fd   int
 	room []byte
 }
 
-// OpenNeighbours opens the table of the network that the calling thread is in.
+// OpenNeighbours opens the table of the calling thread's network namespace.
 func OpenNeighbours() (*Neighbours, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
 	if err != nil {
@@ -30,11 +30,11 @@ func OpenNeighbours() (*Neighbours, error) {
 	return &Neighbours{fd: fd, room: make([]byte, 32<<10)}, nil
 }
 
-// Close closes it.
+// Close closes the table.
 func (n *Neighbours) Close() { _ = unix.Close(n.fd) }
 
-// Each tells of every neighbour whether it is missing: the system asks for it, or has
-// asked in vain.
+// Each calls tell for every neighbour. Missing says that the system is looking for it, or
+// has looked in vain.
 func (n *Neighbours) Each(tell func(at netip.Addr, missing bool)) error {
 	const request = unix.SizeofNlMsghdr + unix.SizeofNdMsg
 	var ask [request]byte
@@ -67,7 +67,7 @@ func (n *Neighbours) Each(tell func(at netip.Addr, missing bool)) error {
 	}
 }
 
-// neighbour reads the address of one.
+// neighbour reads the address of a neighbour.
 func neighbour(b []byte) netip.Addr {
 	link := binary.NativeEndian.Uint32(b[4:])
 	for b = b[unix.SizeofNdMsg:]; len(b) >= 4; {
@@ -87,7 +87,7 @@ func neighbour(b []byte) netip.Addr {
 	return netip.Addr{}
 }
 
-// Queued is how many bytes of the buffer are taken by what was not sent yet.
+// Queued is how many bytes of the socket's buffer hold datagrams that were not sent yet.
 func (w *Writer) Queued() int {
 	_ = w.socket.raw.Control(w.ask)
 	return int(w.queued)
@@ -97,8 +97,8 @@ func (w *Writer) look(fd uintptr) {
 	_, _, _ = unix.Syscall(unix.SYS_IOCTL, fd, unix.SIOCOUTQ, uintptr(unsafe.Pointer(&w.queued)))
 }
 
-// Buffer is how many bytes of datagrams, and of the system's own with each, may wait
-// to be sent.
+// Buffer is the size of the socket's send buffer in bytes. The system's own bytes for
+// each datagram count too.
 func (s *Socket) Buffer() (n int) {
 	_ = s.raw.Control(func(fd uintptr) { n, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF) })
 	return n

@@ -7,7 +7,7 @@ import (
 	"net/netip"
 )
 
-// Neighbours is nothing here: the system is not asked who is missing.
+// Neighbours is empty: on this system the table is not read.
 type Neighbours struct{}
 
 // OpenNeighbours fails.
@@ -16,7 +16,7 @@ func OpenNeighbours() (*Neighbours, error) { return nil, errors.ErrUnsupported }
 // Close does nothing.
 func (*Neighbours) Close() {}
 
-// Each tells nothing.
+// Each fails.
 func (*Neighbours) Each(func(at netip.Addr, missing bool)) error { return errors.ErrUnsupported }
 
 // Queued is 0: not known.

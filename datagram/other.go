@@ -10,10 +10,10 @@ import (
 // Socket is a UDP socket.
 type Socket struct{ conn *net.UDPConn }
 
-// Of returns a socket, which stays its owner's.
+// Of returns a Socket for c, which the caller still owns.
 func Of(c *net.UDPConn) (*Socket, error) { return &Socket{c}, nil }
 
-// Reader reads datagrams from a socket. It is one goroutine's.
+// Reader reads datagrams from a socket. One goroutine uses it.
 type Reader struct {
 	conn *net.UDPConn
 	room []byte
@@ -21,9 +21,8 @@ type Reader struct {
 	from netip.AddrPort
 }
 
-// Reader returns a reader of one datagram at once, of which it keeps the first
-// size bytes: one more than the longest that is allowed tells those that are too
-// long.
+// Reader returns a reader of one datagram at once. It keeps the first size bytes: with
+// one more than a datagram may have, those that are too long show.
 func (s *Socket) Reader(_, size int) *Reader {
 	return &Reader{conn: s.conn, room: make([]byte, size)}
 }
@@ -42,10 +41,10 @@ func (r *Reader) Read() (int, error) {
 // Read.
 func (r *Reader) At(int) ([]byte, netip.AddrPort) { return r.room[:r.n], r.from }
 
-// Local is 0: the system is not asked here at which address a datagram came.
+// Local is 0: not known.
 func (r *Reader) Local(int) Local { return 0 }
 
-// Writer writes datagrams to a socket. It is one goroutine's.
+// Writer writes datagrams to a socket. One goroutine uses it.
 type Writer struct {
 	batch
 	conn *net.UDPConn
@@ -56,10 +55,10 @@ type Writer struct {
 // Writer returns a writer with an empty batch. Nothing is merged here.
 func (s *Socket) Writer(bool) *Writer { return &Writer{conn: s.conn} }
 
-// Add puts a datagram into the batch, which keeps the bytes until Reset: it is
-// not empty, and not to change. Without a valid address it goes where the socket
-// is connected to. Add reports whether the batch is full: it is to be written
-// and reset before anything is added again.
+// Add puts a datagram into the batch, which keeps the bytes until Reset: they do not
+// change, and there is at least one. Without a valid address it goes where the socket is
+// connected to. Add reports whether the batch is full: then it is written and reset
+// before the next Add.
 func (w *Writer) Add(b []byte, to netip.AddrPort) (full bool) {
 	if w.count > 0 && w.Waiting() == 0 {
 		w.Reset()
@@ -69,7 +68,7 @@ func (w *Writer) Add(b []byte, to netip.AddrPort) (full bool) {
 	return w.count == maxRuns
 }
 
-// AddFrom is Add: here the system chooses from which address a datagram leaves.
+// AddFrom is Add: on this system a datagram's source is not chosen.
 func (w *Writer) AddFrom(b []byte, to netip.AddrPort, _ Local) (full bool) { return w.Add(b, to) }
 
 // Write writes the first datagram that waits. While the socket is full it waits
@@ -88,8 +87,7 @@ func (w *Writer) Write(bool) (n int, err error) {
 	return 1, nil
 }
 
-// Skip gives up the datagram that Write could not write. It returns how many
-// that are.
+// Skip gives up the datagram that Write could not write, and returns 1.
 func (w *Writer) Skip() int {
 	w.done++
 	return 1

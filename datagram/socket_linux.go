@@ -12,16 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Socket is a UDP socket, and what has to be known of it.
+// Socket is a UDP socket, with what has to be known about it.
 type Socket struct {
 	raw      syscall.RawConn
-	six      bool // its addresses are IPv6's, those of IPv4 mapped into them
+	six      bool // its addresses are IPv6, with IPv4 mapped into them
 	merges   bool // the system knows UDP_SEGMENT
-	anywhere bool // it is bound to no address, so the system says where datagrams came
+	anywhere bool // it is bound to no address, so the system tells at which one a datagram came
 	locals   locals
 }
 
-// Of looks at a socket, which stays its owner's.
+// Of returns a Socket for c, which the caller still owns.
 func Of(c *net.UDPConn) (*Socket, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -62,7 +62,7 @@ func (s *Socket) set(n *name, to netip.AddrPort) uint32 {
 	return unix.SizeofSockaddrInet6
 }
 
-// get is the address that the system wrote; of IPv4, never mapped.
+// get returns the address that the system wrote. An IPv4 address is never mapped.
 func get(n *name) netip.AddrPort {
 	switch n.Family {
 	case unix.AF_INET:
@@ -78,7 +78,7 @@ func get(n *name) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// scope is the number of an interface that a zone names, or is; 0 for none.
+// scope returns the number of the interface that is a zone, by number or name; 0: none.
 func scope(zone string) uint32 {
 	if zone == "" {
 		return 0

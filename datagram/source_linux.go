@@ -8,14 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Where a machine has several addresses, a datagram has to leave from the one that
-// its receiver spoke to: the receiver takes it from no other. The system tells by a
-// control message (IP_PKTINFO, IPV6_PKTINFO) at which one a datagram came, and is
-// told by the same from which one it leaves.
+// If a machine has several addresses, a datagram has to leave from the address that its
+// receiver spoke to: the receiver takes it from no other. A control message (IP_PKTINFO,
+// IPV6_PKTINFO) says at which address a datagram came. The same tells the system from
+// which address one leaves.
 
-// askWhere has the system say at which address a datagram came. A socket for both
-// families is asked by both: of a datagram that came to an address of many, only
-// IPv4's own answer says which one to answer from.
+// askWhere makes the system say at which address a datagram came. A socket for both
+// families asks for both: for a datagram to a multicast or broadcast address, only the
+// message of IPv4 has the address to answer from.
 func (s *Socket) askWhere() error {
 	var failed error
 	err := s.raw.Control(func(fd uintptr) {
@@ -38,11 +38,10 @@ const (
 	header  = unix.SizeofCmsghdr
 	four    = unix.SizeofInet4Pktinfo
 	six     = unix.SizeofInet6Pktinfo
-	arrival = 128 // bytes of control messages: both, and some more
+	arrival = 128 // bytes for control messages: both, and some more
 )
 
-// arrivedAt reads from control messages to which address a datagram is to be
-// answered from.
+// arrivedAt reads from control messages from which address to answer a datagram.
 func arrivedAt(b []byte) (at netip.Addr) {
 	for len(b) >= header {
 		h := (*unix.Cmsghdr)(unsafe.Pointer(&b[0]))
@@ -53,7 +52,7 @@ func arrivedAt(b []byte) (at netip.Addr) {
 		data := b[header:n]
 		switch {
 		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO && len(data) >= four:
-			return netip.AddrFrom4([4]byte(data[4:8])) // ipi_spec_dst, which is never one of many
+			return netip.AddrFrom4([4]byte(data[4:8])) // ipi_spec_dst, which is never a multicast or broadcast address
 		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO && len(data) >= six:
 			if a := netip.AddrFrom16([16]byte(data)).Unmap(); !a.IsMulticast() {
 				at = a
@@ -64,15 +63,15 @@ func arrivedAt(b []byte) (at netip.Addr) {
 	return at
 }
 
-// control has room for two control messages: from which address a message leaves,
-// and of which size the datagrams are that it consists of.
+// control has room for two control messages: the address from which a message leaves, and
+// the size of the datagrams in it.
 type control struct {
 	_ [0]uint64 // a header is aligned
 	b [64]byte
 }
 
-// source writes the first, and returns its size. To an address of the other family
-// there is none.
+// source writes the first message, and returns its size: 0 if the addresses are of two
+// families, and there is none.
 func (c *control) source(from, to netip.Addr) int {
 	if from.Is4() != to.Is4() || !from.IsValid() {
 		return 0
@@ -88,7 +87,7 @@ func (c *control) source(from, to netip.Addr) int {
 	return unix.CmsgSpace(six)
 }
 
-// segments writes the second, behind so many bytes, and returns the size of both.
+// segments writes the second message, at behind, and returns the size of both.
 func (c *control) segments(behind, size int) int {
 	binary.NativeEndian.PutUint16(c.begin(behind, unix.IPPROTO_UDP, unix.UDP_SEGMENT, 2), uint16(size))
 	return behind + unix.CmsgSpace(2)
@@ -104,7 +103,7 @@ func (c *control) begin(at int, level, kind int32, size int) []byte {
 	return data
 }
 
-// use puts the first bytes of it into a message, or none.
+// use makes the first n bytes the control messages of h; 0: there are none.
 func (c *control) use(h *unix.Msghdr, n int) {
 	h.Control = nil
 	if n > 0 {

@@ -18,7 +18,7 @@ type Client struct {
 	messages     chan Message
 	dropped      atomic.Uint64
 	registration chan []byte   // frames for the goroutine that registers
-	wanted       chan struct{} // a registration is
+	wanted       chan struct{} // a registration is wanted
 	closed       chan struct{}
 	closing      sync.Once
 	running      sync.WaitGroup
@@ -30,12 +30,12 @@ type Client struct {
 	freed      chan struct{} // closed when the next request is over
 	channels   map[uint32]struct{}
 	asleep     bool
-	heard      time.Time // something authentic
-	shown      time.Time // when the last request was sent for the first time that was answered
+	heard      time.Time // when the last authentic frame came
+	shown      time.Time // when the newest request that was answered was first sent
 	keeping    bool      // a ping that keeps the session alive waits for its answer
 	registered time.Time // when a session was last asked for
-	began      time.Time // when the last one was got
-	nonce      *[8]byte  // of a registration to which no cookie has come yet
+	began      time.Time // when the last session began
+	nonce      *[8]byte  // of a registration that has no cookie yet; nil: there is none
 }
 
 // Dial registers a device with the gateway at an address, over "udp" or "tcp".
@@ -69,17 +69,17 @@ func (c *Client) ID() uint32 {
 	return c.live.id
 }
 
-// Messages are what the client hears. What the gateway repeats until it is
-// acknowledged is in the order in which the gateway took it, also with a Window:
-// what comes early waits for what is missing. Without Acknowledge a message that
-// the network delays is late. Messages is never closed.
+// Messages returns the channel of what the client hears; it is never closed. Messages
+// that the gateway repeats until they are acknowledged come in the order in which it took
+// them: with a Window, early ones wait for a missing one. Without Acknowledge a message
+// that the network delays comes late.
 func (c *Client) Messages() <-chan Message { return c.messages }
 
-// Dropped is how often a message came while Messages was full. One that the
-// gateway repeats may be counted more than once, and not be lost.
+// Dropped is how often a message came while Messages was full. A message that the gateway
+// repeats may be counted more than once, and arrive later.
 func (c *Client) Dropped() uint64 { return c.dropped.Load() }
 
-// Close ends the session, if ctx gives it the time, and the client.
+// Close ends the session, if there is time until ctx ends, and the client.
 func (c *Client) Close(ctx context.Context) error {
 	_, err := c.request(ctx, frame.Bye, 0, []byte{0, 0})
 	c.stop()
@@ -101,7 +101,7 @@ func (c *Client) stop() {
 	}
 }
 
-// Join joins channels, also in sessions to come.
+// Join joins channels, in later sessions too.
 func (c *Client) Join(ctx context.Context, channels ...uint32) error {
 	_, err := c.request(ctx, frame.Join, 0, wire.AppendIDs(nil, channels...))
 	if err == nil {
@@ -155,14 +155,13 @@ func (c *Client) list(ctx context.Context, op frame.Op, of ...uint32) (all []uin
 	}
 }
 
-// Broadcast says something to all members of channels, and waits until the
-// gateway has it.
+// Broadcast sends data to all members of channels, and waits until the gateway has it.
 func (c *Client) Broadcast(ctx context.Context, hint Hint, data []byte, channels ...uint32) error {
 	_, err := c.request(ctx, frame.Broadcast, frame.AckWanted|frame.HintFlags(byte(hint)), broadcastBody(data, channels))
 	return err
 }
 
-// Tell is Broadcast without waiting, and without knowing.
+// Tell is Broadcast without waiting: whether the gateway gets it is not known.
 func (c *Client) Tell(ctx context.Context, hint Hint, data []byte, channels ...uint32) error {
 	body := broadcastBody(data, channels)
 	if len(body)+frame.Overhead > c.room() {
@@ -186,8 +185,7 @@ func broadcastBody(data []byte, channels []uint32) []byte {
 	return append(wire.AppendIDs([]byte{byte(len(channels))}, channels...), data...)
 }
 
-// Send says something to some members of channels, and waits until the gateway
-// has it.
+// Send sends data to some members of channels, and waits until the gateway has it.
 func (c *Client) Send(ctx context.Context, hint Hint, data []byte, receivers []uint32, channels ...uint32) error {
 	body := wire.AppendIDs([]byte{byte(len(channels))}, channels...)
 	body = wire.AppendIDs(append(body, byte(len(receivers))), receivers...)
@@ -195,7 +193,7 @@ func (c *Client) Send(ctx context.Context, hint Hint, data []byte, receivers []u
 	return err
 }
 
-// Ping returns when the gateway has answered, after all that it had for the
+// Ping returns when the gateway has answered, which it does after all messages for the
 // client. It wakes a client that sleeps.
 func (c *Client) Ping(ctx context.Context) error {
 	_, err := c.request(ctx, frame.Ping, 0, nil)

@@ -30,7 +30,7 @@ func (c *Client) dial(ctx context.Context) (*conn, error) {
 	return conn, nil
 }
 
-// stream reports whether nothing gets lost on the way.
+// stream reports whether the connection is a stream, which loses nothing.
 func (c *conn) stream() bool { return c.in != nil }
 
 // read returns the next frame. It is good until the next read into buf.

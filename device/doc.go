@@ -1,16 +1,15 @@
-// Package device is a client of the gateway's session frames, over UDP or TCP:
-// what firmware does in C, in Go. It repeats what is not answered, hears each
-// message once, says so to the gateway, keeps its session alive, registers
-// again when the session is gone and joins its channels again, and proves a new
-// address when its own has changed.
+// Package device is a client of the gateway's session frames, over UDP or TCP: it does in
+// Go what firmware does in C. It repeats unanswered requests, hears each message once,
+// acknowledges it, and keeps its session alive. If the session is gone, it registers and
+// joins its channels again. If its address changes, it proves the new one.
 //
 //	c, err := device.Dial(ctx, "udp", "127.0.0.1:3033", device.Options{Secret: key, Acknowledge: true})
 //	err = c.Join(ctx, 5)
 //	err = c.Broadcast(ctx, device.Text, []byte("hello"), 5)
 //	m := <-c.Messages()
 //
-// A command that was answered was executed exactly once. One that fails with
-// ErrLost may have been executed, once, or not at all.
+// A command that was answered was executed exactly once. A command that fails with
+// ErrLost was executed once or not at all.
 //
 //	client.go    Dial, Close, the verbs      register.go  r, c and a; joining again
 //	request.go   a request and its answer    receive.go   what the gateway sends
@@ -31,29 +30,29 @@ import (
 	"watchtower/wire/frame"
 )
 
-// Options of a Client. Zero values stand for their defaults.
+// Options of a Client. Zero values stand for defaults, which follow the last semicolon.
 type Options struct {
 	Secret string     // the gateway's secret key
-	Key    *frame.Key // takes the place of Secret, for those who derived it before
+	Key    *frame.Key // in place of Secret, for callers that have derived it already
 	Name   string     // up to 32 of A–Z a–z 0–9 _ . : -; empty: none
 
 	KeepAlive   time.Duration // longest silence, in whole seconds, 5 s to 1 h; 1 min
-	MaxDatagram int           // the largest that the client can take, 64 to 1,200; 1,200
+	MaxDatagram int           // bytes of the largest datagram that the client can take, 64 to 1,200; 1,200
 	Pace        time.Duration // least time between two datagrams to the client, up to 255 ms
 	NoEcho      bool          // the client does not hear itself
 	Acknowledge bool          // the gateway repeats messages until the client has them
 	Window      int           // how many of them may be outstanding, up to 15; 1
 
-	RetryGap      time.Duration   // before the first repetition, doubling up to eight times; 1 s
+	RetryGap      time.Duration   // before the first repetition; it doubles up to its eightfold; 1 s
 	RegisterEvery time.Duration   // least time between two registrations that a hint asked for; 10 s
 	Queue         int             // messages that wait to be taken from Messages; 1,024
 	Nonce         func() [8]byte  // must never repeat among all devices with the key; nil: random
 	Dial          DialFunc        // how the gateway is reached; nil: by the system's sockets
-	OnSession     func(id uint32) // told of every registration after the first, when its channels are joined again; nil: nobody
+	OnSession     func(id uint32) // called after every later registration, when its channels are joined again; nil: not called
 }
 
-// DialFunc opens a connection. That of "udp" keeps the datagrams apart, and a Read
-// from one that was closed returns net.ErrClosed.
+// DialFunc opens a connection. For "udp" it keeps the datagrams apart, and its Read
+// returns net.ErrClosed once it is closed.
 type DialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
 func (o Options) withDefaults() Options {
@@ -107,12 +106,12 @@ const (
 	JSON   Hint = 2
 )
 
-// Message is what the client hears.
+// Message is a message that the client hears.
 type Message struct {
 	Sender, Channel uint32
 	Targeted        bool // it was sent to chosen members, this one among them
 	Hint            Hint
-	Truncated       bool // there was more than fits MaxDatagram
+	Truncated       bool // it did not fit into MaxDatagram, and was cut short
 	Data            []byte
 }
 
@@ -130,7 +129,7 @@ var ErrLost = errors.New("device: the session ended before the answer came")
 // ErrClosed says that the client was closed.
 var ErrClosed = errors.New("device: closed")
 
-// Refused is the gateway's answer to what it will not do.
+// Refused is the error of a request that the gateway refuses.
 type Refused struct {
 	Op   frame.Op
 	Code frame.Code

@@ -7,7 +7,7 @@ import (
 	"watchtower/wire/frame"
 )
 
-// connect opens a connection, in place of the one there is, and reads from it.
+// connect opens a connection in place of the present one, and reads from it.
 func (c *Client) connect(ctx context.Context) error {
 	conn, err := c.dial(ctx)
 	if err != nil {
@@ -22,7 +22,7 @@ func (c *Client) connect(ctx context.Context) error {
 	}
 	select {
 	case <-c.closed:
-		_ = conn.Close() // stop has looked already
+		_ = conn.Close() // stop may have closed the old one only
 	default:
 	}
 	c.running.Go(func() {
@@ -61,15 +61,15 @@ func (c *Client) keep() {
 	}
 }
 
-// mostTick is the most time between two looks at the clock.
+// mostTick is the most time between two calls of tick.
 const mostTick = 5 * time.Second
 
-// tick sends a keep-alive when it is time, gives up a session of which nothing was
-// heard, and a message that does not come.
+// tick sends a keep-alive when it is time. It gives up a session from which nothing was
+// heard, and a message that is missing for too long.
 //
-// Only an answer shows that a request arrived, and so that the session lives on at
-// the gateway. What was written may be lost, and what is heard may be answered by
-// nothing but acknowledgements.
+// Only an answer shows that a request arrived, and that the session lives on at the
+// gateway. What was written may be lost, and what is heard may lead only to
+// acknowledgements, which nobody answers.
 func (c *Client) tick(now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -99,7 +99,7 @@ func (c *Client) pingLocked() {
 	c.running.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), c.opts.KeepAlive)
 		defer cancel()
-		_, _ = c.requestIn(ctx, s, frame.Ping, 0, nil) // if it fails, the silence shows
+		_, _ = c.requestIn(ctx, s, frame.Ping, 0, nil) // if it fails, tick notices the silence
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.keeping = false
@@ -135,9 +135,9 @@ func (c *Client) renew(ctx context.Context) {
 	}
 }
 
-// gapBefore is how long to wait before the nth attempt at a new connection. The
-// first comes at once, unless the session has only just begun: two clients of
-// one name would take it from each other as fast as they can.
+// gapBefore is how long to wait before the nth attempt at a new connection. The first
+// comes at once, unless the session has only just begun: otherwise two clients of one
+// name would displace each other as fast as they can.
 func (c *Client) gapBefore(n int) time.Duration {
 	if n > 0 {
 		return c.opts.RetryGap << min(n-1, 3)
@@ -147,7 +147,7 @@ func (c *Client) gapBefore(n int) time.Duration {
 	return c.opts.RetryGap - time.Since(c.began)
 }
 
-// pause reports false if ctx ended before the time was over.
+// pause waits. It reports false if ctx ended first.
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

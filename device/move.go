@@ -6,8 +6,7 @@ import (
 	"watchtower/wire/frame"
 )
 
-// Rebind goes on from another port, as after a change of networks: the session
-// stays.
+// Rebind continues the session from another port, as after a change of networks.
 func (c *Client) Rebind(ctx context.Context) error {
 	if err := c.connect(ctx); err != nil {
 		return err
@@ -20,8 +19,8 @@ func (c *Client) Rebind(ctx context.Context) error {
 	return nil
 }
 
-// repeatAll has every request said again at once, in a place where nothing is known
-// of it.
+// repeatAll makes every pending request be sent again at once: where the device is now,
+// nothing is known of it.
 func (s *live) repeatAll() {
 	for _, p := range s.pending {
 		select {
@@ -31,16 +30,16 @@ func (s *live) repeatAll() {
 	}
 }
 
-// proof is the p that showed an address last.
+// proof is the last p that proved an address.
 type proof struct {
 	challenge string
 	seq       uint32
 	raw       []byte
 }
 
-// prove shows the gateway that the device is at its new address, and repeats
-// what is not answered. A challenge that comes twice is answered by the same p, as
-// long as nothing newer was sent: a number is used for each move, and not for each q.
+// prove proves the device's new address, and repeats unanswered requests. A challenge
+// that comes twice is answered by the same p, as long as nothing newer was sent: a move
+// uses up one number, however many q there are.
 func (c *Client) prove(s *live, challenge []byte) {
 	if _, err := frame.ParseChallenge(challenge); err != nil {
 		return
@@ -58,8 +57,8 @@ func (c *Client) prove(s *live, challenge []byte) {
 	s.repeatAll()
 }
 
-// probe sends a ping ahead of a request that is repeated, if newer numbers were used
-// since: at a new address the gateway may look at none that is not its newest.
+// probe sends a ping before a request is repeated, if newer numbers were used since: from
+// a new address the gateway may ignore an older number.
 func (c *Client) probe(s *live, p *pending) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -33,7 +33,7 @@ func (w *window) take(seq uint32) {
 	}
 }
 
-// passOnce puts a message that is sent once into Messages, if it is new.
+// passOnce puts a message that the gateway sends once into Messages, if it is new.
 func (c *Client) passOnce(s *live, seq uint32, m Message) {
 	c.mu.Lock() // after Rebind there may be two readers
 	defer c.mu.Unlock()
@@ -48,12 +48,11 @@ func (c *Client) passOnce(s *live, seq uint32, m Message) {
 	}
 }
 
-// order puts messages back into the order of their numbers. The gateway has several
-// of them outstanding, if Window says so, and goes on with the next while one that
-// got lost is missing.
+// order puts messages back into the order of their numbers. With a Window the gateway has
+// several outstanding, and sends the next while a lost one is missing.
 type order struct {
 	taken uint32  // all up to here were passed on, or will not come
-	early []early // ahead of one that is missing, by their numbers
+	early []early // messages that came before a missing one, by their numbers
 	since time.Time
 }
 
@@ -62,14 +61,13 @@ type early struct {
 	Message
 }
 
-// missingFor is how long early messages wait for one that is missing, if nothing
-// tells that it does not come: the gateway has given it up then, 8 s after the
-// tenth repetition.
+// missingFor is how long early messages wait for a missing one, if no flag says that it
+// does not come. By then the gateway has given it up, 8 s after the tenth repetition.
 const missingFor = 75 * time.Second
 
-// passInOrder puts a message that is repeated until it is acknowledged into
-// Messages, or keeps it until those before it have come. It reports false if there
-// is no room: then it is to come again. For what is kept there is always room.
+// passInOrder puts a message that the gateway repeats into Messages, or keeps it until
+// those before it have come. It reports false if there is no room: then the gateway sends
+// it again. A message that is kept always has room.
 func (c *Client) passInOrder(s *live, f frame.Frame, m Message) bool {
 	c.mu.Lock() // after Rebind there may be two readers
 	defer c.mu.Unlock()
@@ -112,7 +110,7 @@ func (c *Client) passInOrder(s *live, f frame.Frame, m Message) bool {
 	return true
 }
 
-// passEarlyLocked passes on the first n of the messages that wait.
+// passEarlyLocked passes on the first n of the early messages.
 func (c *Client) passEarlyLocked(o *order, n int) {
 	for _, e := range o.early[:n] {
 		select {
@@ -127,7 +125,7 @@ func (c *Client) passEarlyLocked(o *order, n int) {
 	}
 }
 
-// releaseLocked passes on all that wait: what is missing does not come any more.
+// releaseLocked passes on all early messages: the missing ones do not come any more.
 func (c *Client) releaseLocked(s *live) { c.passEarlyLocked(&s.order, len(s.order.early)) }
 
 // overdueLocked gives up a message that has been missing for too long.

@@ -7,7 +7,7 @@ import (
 	"watchtower/wire/frame"
 )
 
-// read takes what a connection brings, until it ends.
+// read takes frames from a connection, until it ends.
 func (c *Client) read(conn *conn) error {
 	buf := make([]byte, frame.MaxBody+frame.Overhead)
 	for {
@@ -19,7 +19,7 @@ func (c *Client) read(conn *conn) error {
 	}
 }
 
-// take is told of one frame of the gateway.
+// take takes one frame from the gateway.
 func (c *Client) take(raw []byte) {
 	f, err := frame.Parse(raw)
 	if err != nil || !f.Op.FromGateway() {
@@ -52,7 +52,7 @@ func registers(f frame.Frame) bool {
 	return f.Op == frame.Cookie || f.Seq == 0 && len(f.Body) > 0 && f.Body[0] == byte(frame.Register) && (f.Op == frame.Answer || f.Op == frame.Error)
 }
 
-// takeOf is told of an authentic frame of a session.
+// takeOf takes an authentic frame of a session.
 func (c *Client) takeOf(s *live, f frame.Frame) {
 	switch f.Op {
 	case frame.Answer, frame.Error:
@@ -74,8 +74,8 @@ func (c *Client) takeOf(s *live, f frame.Frame) {
 	}
 }
 
-// hear passes a message on, once, and says that it is here. While there is no room
-// for it, it says nothing, so that the gateway tries again where it does.
+// hear passes a message on, once, and acknowledges it. If there is no room for it, it
+// does not, so that a gateway that repeats sends it again.
 func (c *Client) hear(s *live, f frame.Frame) {
 	d, err := frame.ParseDelivery(f.Body)
 	if err != nil {
@@ -92,8 +92,8 @@ func (c *Client) hear(s *live, f frame.Frame) {
 	}
 }
 
-// hinted looks at a hint that the gateway does not know the session. It repeats
-// the tag of what it answers, so not just anybody can have said it.
+// hinted checks a hint that the gateway does not know the session. The hint repeats the
+// tag of a request, so only somebody who saw the request can have made it.
 func (c *Client) hinted(s *live, f frame.Frame, raw []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

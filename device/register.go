@@ -8,12 +8,12 @@ import (
 	"watchtower/wire/frame"
 )
 
-// sameCookie is how often a registration with a cookie is repeated before it begins
-// anew: the gateway drops the repetition of one whose session has ended.
+// sameCookie is how often a registration with a cookie is sent before a new one begins:
+// the gateway drops a repetition whose session has ended.
 const sameCookie = 5
 
-// registerLocked asks for a new session. After a hint it does so only now and
-// then. The one there is goes on until the answer comes.
+// registerLocked asks for a new session; after a hint, every RegisterEvery at most. The
+// present session goes on until the new one begins.
 func (c *Client) registerLocked(hint bool) {
 	now := time.Now()
 	if hint && now.Sub(c.registered) < c.opts.RegisterEvery {
@@ -36,8 +36,8 @@ func (c *Client) register(ctx context.Context) (*live, error) {
 	}
 }
 
-// unspent returns the cnonce of the next registration. Up to the first cookie it
-// stays the same, so that an outage uses up none: firmware keeps them in EEPROM.
+// unspent returns the cnonce of the next registration. It stays the same until a cookie
+// comes, so that an outage uses up none: firmware keeps them in EEPROM.
 func (c *Client) unspent() [8]byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -55,8 +55,8 @@ func (c *Client) spend() {
 	c.nonce = nil
 }
 
-// registerOnce tries with one nonce, for as long as no cookie comes for it, and a
-// while longer. It returns nil and no error if a new one is to be tried.
+// registerOnce tries with one nonce: until a cookie comes, and a few times more. It
+// returns nil without an error if the caller has to try a new nonce.
 func (c *Client) registerOnce(ctx context.Context) (*live, error) {
 	r := c.opts.registration(c.unspent())
 	raw := frame.AppendRegister(nil, r, *c.opts.Key)
@@ -136,7 +136,7 @@ func (c *Client) begin(s *live) {
 	now := time.Now()
 	c.heard, c.shown, c.began, c.registered = now, now, now, now
 	select {
-	case <-c.wanted: // by the one before
+	case <-c.wanted: // asked for by the session before
 	default:
 	}
 }

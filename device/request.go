@@ -20,7 +20,7 @@ type live struct {
 	proof       proof
 	pending     map[uint32]*pending
 	ready       chan struct{} // closed when its channels are joined
-	over        chan struct{} // closed when it has ended, or the client
+	over        chan struct{} // closed when the next session begins
 	end         sync.Once
 }
 
@@ -32,10 +32,10 @@ type pending struct {
 	raw    []byte
 	began  time.Time
 	answer chan answer   // has room for one
-	moved  chan struct{} // has room for one: the device is elsewhere, where it has to be said again
+	moved  chan struct{} // has room for one: the device has moved, and the request is sent again
 }
 
-// answered passes the answer on, the first time.
+// answered passes the first answer on.
 func (p *pending) answered(a answer) {
 	select {
 	case p.answer <- a:
@@ -48,16 +48,16 @@ type answer struct {
 	result []byte
 }
 
-// The gateway keeps its last eight answers, and knows of the last 64 numbers which
-// it has taken. So no request may be further ahead of the oldest that is not
-// answered: its answer, if it got lost, could not be had again.
+// The gateway keeps its last eight answers, and knows which of the last 64 numbers it has
+// taken. So no request may be further ahead of the oldest unanswered one: if that one's
+// answer got lost, the gateway could not repeat it.
 const (
 	answersKept  = 8
 	numbersKnown = 60
 )
 
-// request sends a request until it is answered. If the session ends before, it
-// is tried in the next one, unless it is a message: then it is ErrLost.
+// request sends a request until it is answered. If the session ends first, it is sent in
+// the next one, unless it is a message: then the error is ErrLost.
 func (c *Client) request(ctx context.Context, op frame.Op, flags byte, body []byte) ([]byte, error) {
 	for {
 		s, err := c.session(ctx)
@@ -152,7 +152,7 @@ func (c *Client) showed(p *pending) {
 	}
 }
 
-// turnLocked takes the lock when the next number may be used.
+// turnLocked waits until the next number may be used, and then holds the lock.
 func (c *Client) turnLocked(ctx context.Context, s *live, ahead uint32) error {
 	for {
 		c.mu.Lock()
@@ -192,8 +192,8 @@ func (s *live) next(op frame.Op, flags byte, body []byte) []byte {
 	return frame.Append(nil, frame.Frame{Op: op, Flags: flags, ID: s.id, Seq: s.seq, Body: body}, s.key)
 }
 
-// gap is how long after the n-th sending, counted from 0, comes the next. One that
-// roams may have moved again, and is to be found soon.
+// gap is the time from the n-th sending, counted from 0, to the next. A device that roams
+// may have moved again, so it repeats more often.
 func (c *Client) gap(n int, roams bool) time.Duration {
 	if !c.datagrams() {
 		return time.Hour // the stream repeats
@@ -207,7 +207,7 @@ func (c *Client) gap(n int, roams bool) time.Duration {
 // datagrams reports whether the gateway is reached by datagrams, which get lost.
 func (c *Client) datagrams() bool { return c.network == "udp" }
 
-// room is the largest frame that can be sent.
+// room is the size in bytes of the largest frame that can be sent.
 func (c *Client) room() int {
 	if !c.datagrams() {
 		return frame.MaxBody + frame.Overhead
@@ -215,8 +215,8 @@ func (c *Client) room() int {
 	return frame.MaxDatagram
 }
 
-// write sends a frame. What fails is repeated, or the connection has ended and
-// its reader knows.
+// write sends a frame. An error needs no handling: requests are repeated, and the reader
+// notices when the connection has ended.
 func (c *Client) write(raw []byte) {
 	c.mu.Lock()
 	conn := c.conn

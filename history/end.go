@@ -11,10 +11,10 @@ import (
 	"watchtower/bridge"
 )
 
-// Messages are in memory alone, but where they ended is kept over a stop in good order:
-// who comes back after a start and has heard the last of them has missed nothing, and is
-// not told of a gap. What was kept is taken off the disk before the first message, so
-// that after a crash nobody believes it.
+// Messages are in memory only, but a regular stop saves where they ended. So a client
+// that comes back after the start, and has heard the last message, has missed nothing and
+// is told of no gap. What was saved is deleted before the first message, so that nobody
+// believes it after a crash.
 
 // Store keeps a document.
 type Store interface {
@@ -41,7 +41,7 @@ type lastSaid struct {
 func (l loss) said() lastSaid { return lastSaid{l.id, l.position, l.at} }
 func (l lastSaid) loss() loss { return loss{l.ID, l.Position, l.At} }
 
-// goOn makes a new history the one that ended, of which no message is known any more.
+// goOn continues the history that was saved, of which no message is known any more.
 func (h *History) goOn() error {
 	store := h.opts.Store
 	if store == nil || h.opts.Messages == 0 {
@@ -52,7 +52,7 @@ func (h *History) goOn() error {
 		return err
 	}
 	if err := store.Save(nil); err != nil {
-		return err // it would be believed after a crash
+		return err // what was saved would be believed after a crash
 	}
 	var e ending
 	if err := json.Unmarshal(b, &e); err != nil {
@@ -99,9 +99,8 @@ func (p *past) last() loss {
 	return p.lost
 }
 
-// KeepEnd writes where the history ended. It is called once nothing is said any more,
-// and Serve has returned. A message that came later, when nobody took it, leaves nothing
-// to be believed.
+// KeepEnd saves where the history ended. It is called when no message comes any more, and
+// Serve has returned. If one came later, and was refused, it saves nothing.
 func (h *History) KeepEnd() error {
 	store := h.opts.Store
 	if store == nil || h.opts.Messages == 0 || h.link.Late() {

@@ -7,17 +7,17 @@ import (
 	"watchtower/bridge"
 )
 
-// Follower gets what is said, for the members of one protocol. The history's goroutine
-// calls it, and it never waits for a member.
+// Follower gets messages for the members of one protocol. The history's goroutine calls
+// it, and it never waits for a member.
 type Follower interface {
-	// Give gives a message to those of the members that want it. It returns how many
-	// those are, and how many of them lost it.
+	// Give gives a message to those members that want it. It returns how many want it,
+	// and how many of them lost it.
 	Give(m *bridge.Message, members []*bridge.Attachment) (offered, dropped int)
 	// Flush ends a batch of messages.
 	Flush()
 }
 
-// following is a follower, and how it went with the message at hand.
+// following is a follower, with its counts for the present message.
 type following struct {
 	Follower
 	protocol         bridge.Protocol
@@ -38,7 +38,7 @@ func (h *History) Follow(p bridge.Protocol, f Follower) {
 	h.followers = append(h.followers, following{Follower: f, protocol: p})
 }
 
-// Serve hands out what is said until ctx ends, and what waits then.
+// Serve hands out messages until ctx ends, and then those that still wait.
 func (h *History) Serve(ctx context.Context) error {
 	h.link.Run(ctx, h.fanOut)
 	return nil
@@ -47,7 +47,7 @@ func (h *History) Serve(ctx context.Context) error {
 // Quiesce does nothing: there are no requests.
 func (h *History) Quiesce(context.Context) {}
 
-// Drain waits until all that was said is handed out, or ctx ends.
+// Drain waits until all messages are handed out, or ctx ends.
 func (h *History) Drain(ctx context.Context) {
 	t := time.NewTicker(time.Millisecond)
 	defer t.Stop()
@@ -69,9 +69,9 @@ func (h *History) fanOut(batch []bridge.Job) {
 	}
 }
 
-// hand gives one message to the history and to those who are members now: not when it
-// was published, because somebody may have joined in between and been given the history
-// without it.
+// hand gives one message to the history and to the present members. The members of the
+// time when it was published would be wrong: somebody may have joined since, and got the
+// history without it.
 func (h *History) hand(job bridge.Job) {
 	m := job.Message
 	h.mu.Lock()
@@ -87,8 +87,8 @@ func (h *History) hand(job bridge.Job) {
 	job.Release()
 }
 
-// Join calls join while nothing is handed out. Who becomes a member in it gets what was
-// said before from the moment, and all that comes later live.
+// Join calls join while no message is handed out. A member that it adds gets earlier
+// messages from the Moment, and all later ones live.
 func (h *History) Join(join func(Moment) error) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -98,5 +98,5 @@ func (h *History) Join(join func(Moment) error) error {
 // Moment is the history while it stands still.
 type Moment struct{ h *History }
 
-// Here is the place behind all that was said.
+// Here is the position after the newest message.
 func (m Moment) Here() Position { return m.h.hereLocked() }

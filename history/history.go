@@ -1,19 +1,19 @@
-// Package history keeps what was said, for those who were away, and hands what is said
-// now to those who are here. Who joins by it gets everything once: what was said before
-// by replay, what comes later live.
+// Package history keeps messages for receivers that were away, and hands new messages to
+// those that are there. A receiver that joins by it gets every message once: earlier ones
+// by replay, later ones live.
 //
-// It has a link of its own, by which the hub gives it each message once. The protocols
-// that replay follow it, and join by it: streams, mailboxes and callbacks alike. What is
-// known is bounded in number, age and bytes; where more was said than is known, there is
-// a gap, and that is told.
+// The hub gives it each message once, by a link of its own. Protocols that replay follow
+// it, and their members join by it: streams, mailboxes and callbacks. The kept messages
+// are bounded in number, age and bytes. A receiver that has missed a message that is no
+// longer kept is told of a gap.
 //
 //	history.go  what is kept of each channel, and its bounds
-//	follow.go   the link, the followers, and how somebody joins
-//	replay.go   what somebody has missed
-//	since.go    from where on somebody wants to hear: an id, a place, an age
-//	end.go      where the history ended, over a stop in good order
+//	follow.go   the link, the followers, and how a receiver joins
+//	replay.go   what a receiver has missed
+//	since.go    from where on a receiver wants messages: an id, a position, an age
+//	end.go      where the history ended, saved over a regular stop
 //
-// What a message looks like, and who is a member, it leaves to others.
+// How a message is written, and who is a member, it leaves to others.
 package history
 
 import (
@@ -28,9 +28,9 @@ import (
 	"watchtower/config"
 )
 
-// History keeps the last messages of each channel. The fan-out adds each message and
-// hands it to the members of the same moment, all under one lock. Who joins under that
-// lock gets everything once: what is here by replay, what comes later live.
+// History keeps the last messages of each channel. Under one lock, the fan-out adds each
+// message and hands it to the members. A receiver that joins under that lock gets every
+// message once: kept ones by replay, later ones live.
 type History struct {
 	hub       *bridge.Hub
 	opts      Options
@@ -40,21 +40,21 @@ type History struct {
 
 	mu       sync.Mutex
 	begun    time.Time
-	run      uint64 // by which places are known as this history's
+	run      uint64 // marks positions as this history's
 	channels map[bridge.Channel]*past
-	emptied  list.List // the pasts of which no record is kept, in the order in which they lost the last
+	emptied  list.List // channels without a record, in the order in which they lost the last one
 	oldest   record    // the head of a ring of all records, in their order
 	bytes    int
 	position uint64 // of the newest record
-	lost     loss   // of channels of which nothing else is known any more
+	lost     loss   // of the channels that were forgotten
 }
 
-// Options bound what is kept for those who were away. With Messages 0 nothing is.
+// Options bound what is kept. With Messages 0 nothing is kept.
 type Options struct {
 	config.History
 
-	// Store keeps where the history ended over a stop in good order. Nil: after every
-	// start nobody knows what was said before.
+	// Store keeps where the history ended over a regular stop. Nil: after a start nothing
+	// is known of earlier messages.
 	Store Store
 
 	Clock func() time.Time // nil: time.Now
@@ -83,13 +83,13 @@ type loss struct {
 	at       time.Time
 }
 
-// recordBytes is what a message takes besides its data.
+// recordBytes is how many bytes a message takes besides its data and name.
 const recordBytes = 300
 
 // channelsRemembered bounds the number of channels of which the history knows what was lost.
 const channelsRemembered = 1 << 14
 
-// New returns a history that goes on where the one before it ended, if that is known.
+// New returns a history that continues the one before it, if that was saved.
 func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *History {
 	if opts.Clock == nil {
 		opts.Clock = time.Now
@@ -158,5 +158,5 @@ func (h *History) forgetLocked(p *past) {
 	delete(h.channels, p.channel)
 }
 
-// hereLocked is the place behind all that was said.
+// hereLocked is the position after the newest message.
 func (h *History) hereLocked() Position { return Position{h.run, h.position} }

@@ -10,12 +10,12 @@ import (
 
 // Missed is what somebody has missed.
 type Missed struct {
-	Gaps     []bridge.Channel // where more was said than is known
+	Gaps     []bridge.Channel // where messages were missed that are not kept
 	Messages []*bridge.Message
 }
 
-// Missed returns what was said on channels since. Who it is for decides which sends are
-// among it.
+// Missed returns the messages on channels since s: of the sends only those to sender, and
+// with noEcho none of its own broadcasts.
 func (m Moment) Missed(s Since, channels []bridge.Channel, sender *bridge.Sender, noEcho bool) (missed Missed) {
 	h := m.h
 	now := h.now()
@@ -65,7 +65,7 @@ func (m Moment) Missed(s Since, channels []bridge.Channel, sender *bridge.Sender
 	return missed
 }
 
-// Places says where messages are, of those that are kept.
+// Places returns the positions of the messages that are kept, and of others with them.
 func (m Moment) Places(messages []*bridge.Message) map[*bridge.Message]uint64 {
 	places, seen := map[*bridge.Message]uint64{}, map[*past]bool{}
 	for _, said := range messages {
@@ -81,8 +81,8 @@ func (m Moment) Places(messages []*bridge.Message) map[*bridge.Message]uint64 {
 	return places
 }
 
-// positionLocked finds a message: on the last of channels, if it was said on several
-// of them, else on any other.
+// positionLocked returns the newest position of a message on channels. If the message was
+// on none of them, any other channel counts.
 func (h *History) positionLocked(id ulid.ULID, channels []bridge.Channel) (known bool, at uint64) {
 	for _, c := range channels {
 		if p := h.channels[c]; p != nil {
@@ -92,7 +92,7 @@ func (h *History) positionLocked(id ulid.ULID, channels []bridge.Channel) (known
 	if at > 0 {
 		return true, at
 	}
-	for r := h.oldest.prev; r != &h.oldest; r = r.prev { // said elsewhere: what came after it is wanted
+	for r := h.oldest.prev; r != &h.oldest; r = r.prev { // it was on another channel
 		if r.message.ID == id {
 			return true, r.position
 		}
@@ -105,7 +105,7 @@ func (h *History) positionLocked(id ulid.ULID, channels []bridge.Channel) (known
 	return at > 0, at
 }
 
-// after returns the position of a message on this channel, or otherwise.
+// after returns a message's position on this channel; otherwise if it is not there.
 func (p *past) after(id ulid.ULID, otherwise uint64) uint64 {
 	if p.lost.id == id && p.lost.position > 0 {
 		return p.lost.position

@@ -8,16 +8,16 @@ import (
 	"github.com/oklog/ulid/v2"
 )
 
-// Since says from where on somebody wants to hear what was said.
+// Since says from where on a receiver wants messages.
 type Since struct {
 	all bool
-	id  ulid.ULID     // the last message that he has; zero: none
-	at  *Position     // where his stream began
+	id  ulid.ULID     // the last message that the receiver has; zero: none
+	at  *Position     // where the receiver's stream began
 	age time.Duration // if there is none of the others
 }
 
-// ParseSince reads what a client says: the id of a message, a place, an age such as 10m,
-// or all. It reports false for anything else.
+// ParseSince reads what a client says: the id of a message, a position, an age such as
+// 10m, or all. It reports false for anything else.
 func ParseSince(text string) (Since, bool) {
 	if text == "all" {
 		return Since{all: true}, true
@@ -32,9 +32,9 @@ func ParseSince(text string) (Since, bool) {
 	return Since{age: age}, err == nil && age > 0
 }
 
-// SinceEvent is where an event's id stands. Some libraries quote it. One that is none of
-// ours is no fault of who comes back with it, and would shut a library out for good:
-// nobody knows what was missed, and that is said.
+// SinceEvent reads the id of the last event that a client has. Some libraries quote it.
+// An id that is not ours is no error, which would shut such a client out for good. It
+// counts as an unknown position: the client is told of a gap.
 func SinceEvent(last string) Since {
 	last = strings.Trim(last, "\" ")
 	if id, err := ulid.ParseStrict(last); err == nil && id != (ulid.ULID{}) {
@@ -44,8 +44,8 @@ func SinceEvent(last string) Since {
 	return Since{at: &at}
 }
 
-// Position is a place in the history: where a stream began of which no message has
-// come yet. What a gateway knows of places ends with it, if it does not end in good order.
+// Position is a place in the history: where a stream began that has had no message yet.
+// Positions stay good over a regular stop, and over no other.
 type Position struct {
 	run, number uint64
 }

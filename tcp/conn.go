@@ -19,15 +19,15 @@ import (
 )
 
 const (
-	// The read buffer of a connection that says little, and of one that has
-	// registered and said more than that at a time, in bytes. The longest header of
-	// a frame fits: an S with 255 receivers has 1,034.
+	// The sizes of the read buffer, in bytes: at first, and once a registered connection
+	// has filled the first. The longest header of a frame fits: an S with 255 receivers
+	// has 1,034.
 	idleBuffer = 1152
 	busyBuffer = 4 << 10
-	// strangerBytes is what a connection that has not registered is charged.
+	// strangerBytes is the charge in bytes for a connection that has not registered.
 	strangerBytes = 4 << 10
-	// strangerFrame is the longest frame that registers, with room: a K has up to
-	// 257 bytes, an r 299.
+	// strangerFrame is the longest frame in bytes that registers, with some room: a K has
+	// up to 257, an r 299.
 	strangerFrame = 300
 )
 
@@ -37,7 +37,7 @@ var past = time.Unix(1, 0)
 // errSlow ends a connection whose replies its peer does not read.
 var errSlow = errors.New("tcp: a reply does not fit the queue")
 
-// conn is one connection. As a member it is what the link puts messages into.
+// conn is one connection. As a basic member it takes messages from the link.
 type conn struct {
 	server   *Server
 	conn     *net.TCPConn
@@ -50,13 +50,13 @@ type conn struct {
 
 	in       *bufio.Reader
 	known    bool      // registered, as far as the guest was told
-	filled   bool      // the last read would have taken more
+	filled   bool      // the last read filled its buffer
 	begun    bool      // the deadline is that of the frame being read
 	deadline time.Time // for reading; zero: none
 	reply    []byte    // the last one
 
-	touched bool   // the link's: it is in Server.touched
-	woken   uint64 // the link's: the round in which it was woken
+	touched bool   // the link's goroutine uses it: the connection is in Server.touched
+	woken   uint64 // the link's goroutine uses it: the round in which the writer was woken
 }
 
 func newConn(s *Server, nc *net.TCPConn) *conn {
@@ -82,10 +82,10 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// refusal is an error of what the peer said, not of the connection.
+// refusal is an error in what the peer sent, not of the connection.
 type refusal struct {
 	error
-	told bool // the peer knows already
+	told bool // the peer has been answered already
 }
 
 // serve reads until the connection ends, and then writes what still waits.
@@ -186,8 +186,8 @@ func (c *conn) large(n int) error {
 	return c.execute(b)
 }
 
-// busy ends the connection over a frame for which there is no room, of which b is
-// the beginning.
+// busy answers a frame for which there is no memory, and ends the connection. B is the
+// beginning of the frame.
 func (c *conn) busy(b []byte) error {
 	if frame.Is(b) {
 		c.reply = c.session.Busy(b, c.reply[:0])
@@ -200,8 +200,8 @@ func (c *conn) busy(b []byte) error {
 	return refusal{intake.ErrFull, true}
 }
 
-// pass answers a frame of a stranger that is longer than any that registers, by its
-// header, and reads past it: it is for an id that this connection does not have.
+// pass answers a stranger's frame that is too long to register, by its header, and skips
+// the rest. The frame is for an id that this connection does not have.
 func (c *conn) pass(n int) error {
 	c.inFrame()
 	head, err := c.in.Peek(frame.HeaderSize)
@@ -229,8 +229,8 @@ func (c *conn) pass(n int) error {
 	return c.answer(c.reply)
 }
 
-// length waits for a frame to begin, and returns its length. What stands
-// between frames is skipped.
+// length waits for a frame to begin, and returns its length. It skips zeros and line ends
+// between frames.
 func (c *conn) length() (int, error) {
 	for {
 		if c.in.Buffered() == 0 {
@@ -262,8 +262,8 @@ func (c *conn) length() (int, error) {
 	}
 }
 
-// frameLength tells how long the frame is that begins with b, or 0 while more
-// bytes are needed to know.
+// frameLength returns the length of the frame at the start of b, or 0 while more bytes
+// are needed to know.
 func (c *conn) frameLength(b []byte) (int, error) {
 	if frame.Is(b) {
 		return frame.Length(b), nil
@@ -279,8 +279,8 @@ func (c *conn) peek(n int) ([]byte, error) {
 	return c.in.Peek(n)
 }
 
-// betweenFrames lets a client take its time, once it has registered: a session
-// as long as it lives.
+// betweenFrames sets the deadline for the next frame. A stranger has the frame timeout, a
+// session its life, and a basic client has all the time.
 func (c *conn) betweenFrames() {
 	until := c.session.Expires()
 	if !c.registered() {
@@ -289,8 +289,8 @@ func (c *conn) betweenFrames() {
 	c.setDeadline(until)
 }
 
-// inFrame gives a frame of which bytes are missing until the frame timeout to
-// be there, counted from its beginning, and not longer than to register.
+// inFrame sets the deadline for the rest of a frame: the frame timeout, counted from the
+// frame's beginning or, for a stranger, from when it became one.
 func (c *conn) inFrame() {
 	if c.begun {
 		return
@@ -312,7 +312,7 @@ func (c *conn) setDeadline(until time.Time) {
 	c.deadline = until
 	_ = c.conn.SetReadDeadline(until) // fails on a closed connection, as reading then does
 	if c.server.quiescing.Load() {
-		c.stopReading() // in case that it came between
+		c.stopReading() // Quiesce may have come in between
 	}
 }
 
@@ -335,8 +335,8 @@ func (c *conn) execute(b []byte) (err error) {
 	return c.answer(c.reply)
 }
 
-// turned notes that the connection has registered, or is a stranger again. It
-// reports false if there is no room for one.
+// turned notes that the connection has registered, or is a stranger again. It reports
+// false if there is no room for a stranger.
 func (c *conn) turned(known bool) bool {
 	c.known = known
 	if known {
@@ -347,7 +347,7 @@ func (c *conn) turned(known bool) bool {
 	return c.guest.Estrange(strangerBytes, c.conn)
 }
 
-// From, Put and Displaced are what a session wants of its connection.
+// From, Put, Displaced and Member implement session.Owner.
 
 // From is where the connection comes from.
 func (c *conn) From() netip.AddrPort {
@@ -355,10 +355,10 @@ func (c *conn) From() netip.AddrPort {
 	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
 }
 
-// Put queues a frame. The writer is woken by whoever made the session put it.
+// Put queues a frame. Whoever called the session wakes the writer.
 func (c *conn) Put(b []byte, mark uint64) bool { return c.queue.PutMarked(b, mark) }
 
-// Displaced ends the connection, whose device could not know otherwise.
+// Displaced ends the connection: its device would not notice otherwise.
 func (c *conn) Displaced() { _ = c.conn.Close() }
 
 // Member is what gets a session's messages.

@@ -14,8 +14,8 @@ import (
 // bits.
 const atOnce = 64
 
-// deliver puts messages into their members' queues. Those that go to the same
-// members do so together: each queue's lock is taken once for all of them.
+// deliver puts messages into their members' queues. Messages for the same members go
+// together: each queue's lock is taken once for all of them.
 func (s *Server) deliver(jobs []bridge.Job) {
 	s.round++
 	for len(jobs) > 0 {
@@ -33,7 +33,7 @@ func (s *Server) deliver(jobs []bridge.Job) {
 	s.touched = s.touched[:0]
 }
 
-// same reports whether two lists of members are one.
+// same reports whether two lists of members are the same list.
 func same(a, b []*bridge.Attachment) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
@@ -65,10 +65,10 @@ func (s *Server) fan(jobs []bridge.Job) {
 	}
 }
 
-// offer queues messages of the batch for one connection, and returns which of them
-// do not fit. They are counted. Its writer is woken by the first of a batch, to make
-// room while the rest is queued, and by the last, so that it misses none; not by
-// each, which would cost more than to queue it.
+// offer queues messages of the batch for one connection. It counts and returns those that
+// do not fit. The first in a round wakes the writer, which makes room while more are
+// queued. If there are more, deliver wakes it again at the end: to wake it for each would
+// cost more than to queue it.
 func (s *Server) offer(a *bridge.Attachment, wants uint64) (lost uint64) {
 	c, lost := a.Member.(member).queueAll(wants)
 	switch {
@@ -85,8 +85,8 @@ func (s *Server) offer(a *bridge.Attachment, wants uint64) (lost uint64) {
 	return lost
 }
 
-// member is a connection, or a session of one. queueAll queues the messages that it
-// wants, and returns which of them do not fit, counted.
+// member is a connection, or a session of one. QueueAll queues the messages that it
+// wants. It counts and returns those that do not fit.
 type member interface {
 	queueAll(wants uint64) (c *conn, lost uint64)
 }
@@ -112,7 +112,7 @@ func (m sessionMember) queueAll(wants uint64) (_ *conn, lost uint64) {
 	return m.c, lost
 }
 
-// plain returns the batch as basic members get it, where it is wanted.
+// plain returns the batch in basic frames, as far as it is wanted.
 func (s *Server) plain(wants uint64) *[atOnce][]byte {
 	for left := wants; left != 0; left &= left - 1 {
 		i := bits.TrailingZeros64(left)
@@ -123,8 +123,8 @@ func (s *Server) plain(wants uint64) *[atOnce][]byte {
 	return &s.frames
 }
 
-// encoded is one message as its members get it: made once, by the first that
-// wants it, and shared by all.
+// encoded is one message as its members get it. It is encoded once, for the first member
+// that wants it, and all share it.
 type encoded struct {
 	message         *bridge.Message
 	plain, sessions []byte

@@ -6,19 +6,19 @@ import (
 )
 
 const (
-	// A connection that ends with a refusal is read from a little longer: to
-	// close it on unread bytes would take the refusal away from the peer.
+	// A connection that ends with a refusal is read for a little longer: if it closed
+	// with unread bytes, the peer could not read the refusal.
 	lingerFor   = time.Second
 	lingerBytes = 1 << 20
-	// A peer that has said its last may still listen, for what was accepted until
-	// then: for so long at most, and it is looked for so often.
+	// A peer that closed its sending half may still read what was accepted before. That
+	// is awaited for so long at most, and checked so often.
 	hearFor   = time.Second
 	hearEvery = 5 * time.Millisecond
 )
 
-// hearOut waits until what was on its way when the peer closed its sending half is in
-// the queue. It has the same meaning whether the peer has closed the other half too:
-// nobody can tell before something is written.
+// hearOut waits until the messages are queued that were on their way when the peer closed
+// its sending half. It does so even if the peer closed the other half too: that shows
+// only when something is written.
 func (c *conn) hearOut(written <-chan struct{}) {
 	if !c.registered() {
 		return

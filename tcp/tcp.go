@@ -1,13 +1,12 @@
-// Package tcp is the bridge between TCP clients and the gateway's verbs: it owns
-// the listener, the connections and what waits to be written to each. What a
-// frame means is left to basic and session, who is a member to bridge.
+// Package tcp is the bridge between TCP clients and the gateway's verbs. It owns the
+// listener, the connections and their queues. The packages basic and session know what a
+// frame means, and bridge who is a member.
 //
-// Each connection has a goroutine that reads and executes frames, and one that
-// writes whatever waits in its queue, in as few calls as possible. Replies go
-// through the same queue as messages, so they keep their order. One goroutine
-// more takes messages from the link and puts them into the members' queues: a
-// message is encoded once, and all queues share the bytes. A member whose queue
-// is full loses the message; nothing waits for it.
+// Each connection has a goroutine that reads and executes frames, and one that writes
+// whatever waits in its queue, in as few calls as possible. Replies go through the same
+// queue as messages, so they keep their order. One more goroutine takes messages from the
+// link and puts them into the members' queues: a message is encoded once, and all queues
+// share the bytes. A member whose queue is full loses the message; nothing waits for it.
 package tcp
 
 import (
@@ -31,7 +30,7 @@ import (
 	"watchtower/wire/session"
 )
 
-// Options of a Server: the settings that it takes, and what is none.
+// Options of a Server: its settings, and values that are no settings.
 type Options struct {
 	config.TCP
 	config.Wire
@@ -44,22 +43,22 @@ type Options struct {
 	Intake     *intake.Intake   // bounds strangers and unfinished frames; nil: nothing does
 }
 
-// queueBytes is what may wait for one connection.
+// queueBytes is how many bytes may wait for one connection.
 const queueBytes = 1 << 20
 
 // keepAlive finds peers that are gone within 75 s, and keeps the path through
 // routers that forget connections after 30 s.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 15 * time.Second, Count: 4}
 
-// acceptRetry is waited after a failed accept, so that a failure that lasts,
-// such as no more files, costs nothing.
+// acceptRetry is the pause after a failed accept, so that a lasting failure, such as too
+// many open files, costs little.
 const acceptRetry = 100 * time.Millisecond
 
-// flushTimeout is how long connections may take, at the end, to take what still
-// waits for them.
+// flushTimeout is how long connections have, at the end, to take what still waits for
+// them.
 const flushTimeout = 2 * time.Second
 
-// Protocol is how the hub knows what comes and goes by TCP.
+// Protocol is TCP, as the hub knows it.
 var Protocol = bridge.NewProtocol("tcp")
 
 // Server serves the wire protocol over TCP.
@@ -72,16 +71,16 @@ type Server struct {
 	sessions *session.Registrar
 	door     *intake.Door
 
-	// The link's own:
+	// Used by the link's goroutine only:
 	batch   [atOnce]encoded
 	frames  [atOnce][]byte // as basic members get them
 	touched []*conn        // that got something after they were woken
-	round   uint64         // of fan-outs
+	round   uint64         // number of the fan-out
 
 	quiescing atomic.Bool
 	stopping  chan struct{} // no more requests are taken
-	quiet     chan struct{} // the last one is done
-	closing   chan struct{} // connections are to end
+	quiet     chan struct{} // the last request is done
+	closing   chan struct{} // connections end
 
 	mu      sync.Mutex
 	conns   map[*conn]struct{}
@@ -166,9 +165,9 @@ func (s *Server) closeAll() {
 	}
 }
 
-// Quiesce takes no more connections and requests, and returns when those
-// requests in progress are done, or ctx ends. Messages go on to be delivered
-// until Serve's context ends.
+// Quiesce takes no more connections and requests. It returns when the requests in
+// progress are done, or ctx ends. Messages are still delivered until Serve's context
+// ends.
 func (s *Server) Quiesce(ctx context.Context) {
 	s.stopReading()
 	select {
@@ -190,8 +189,8 @@ func (s *Server) stopReading() {
 	}
 }
 
-// beginReading counts a goroutine that reads, and admits its connection if it
-// is not nil. It reports false if there is no time for it any more.
+// beginReading counts a goroutine that reads, and admits its connection if it is not nil.
+// It reports false if the server takes no more requests.
 func (s *Server) beginReading(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -205,12 +204,12 @@ func (s *Server) beginReading(c *conn) bool {
 	return true
 }
 
-// endReading takes back beginReading: nothing is executed there any more.
+// endReading undoes beginReading: that goroutine executes nothing any more.
 func (s *Server) endReading() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.readers--
-	if s.readers == 0 { // the one that accepts counts too: it ends only with all
+	if s.readers == 0 { // the one that accepts counts too, so this happens at the end only
 		close(s.quiet)
 	}
 }

@@ -9,9 +9,9 @@ import (
 	"watchtower/datagram"
 )
 
-// absent knows the hosts on the own network that are not there, and leaves them alone
-// for a while: what is sent to them takes the room in the socket's buffer of what is
-// sent to those that are. It looks who they are when the buffer begins to fill.
+// absent knows the hosts of the local network that do not answer. For a while nothing is
+// sent to them: it would take room in the socket's buffer from other receivers. It looks
+// for such hosts when the buffer begins to fill.
 type absent struct {
 	neighbours *datagram.Neighbours // nil: the system does not say
 	buffer     int
@@ -22,8 +22,8 @@ type absent struct {
 	hosts  map[netip.Addr]*pause
 }
 
-// pause is of one host. When it is over, one datagram goes there, by which the system
-// asks for it again.
+// pause is how long nothing is sent to one host. After it one datagram goes there, so
+// that the system looks for the host again.
 type pause struct {
 	until time.Time
 	gap   time.Duration
@@ -49,8 +49,8 @@ func (a *absent) close() {
 	}
 }
 
-// wrote looks for hosts that are not there, if what was written does not go away. Full
-// says that nothing can be written any more.
+// wrote looks for absent hosts, if what was written stays in the buffer. Full says that
+// the buffer takes no more.
 func (a *absent) wrote(out *datagram.Writer, full bool) {
 	if a.neighbours == nil || !full && out.Queued() < a.buffer/4 {
 		return
@@ -62,8 +62,8 @@ func (a *absent) wrote(out *datagram.Writer, full bool) {
 	}
 }
 
-// lookLocked asks the system who is missing. Who is there again is left alone no
-// longer.
+// lookLocked asks the system which hosts are absent. A host that is back has no pause any
+// more.
 func (a *absent) lookLocked(now time.Time) {
 	a.looked = now
 	_ = a.neighbours.Each(func(at netip.Addr, missing bool) {
@@ -77,7 +77,7 @@ func (a *absent) lookLocked(now time.Time) {
 	a.some.Store(len(a.hosts) > 0)
 }
 
-// refuses reports whether nothing is to be sent to a host now.
+// refuses reports whether nothing may be sent to a host now.
 func (a *absent) refuses(host netip.Addr) bool {
 	if !a.some.Load() {
 		return false

@@ -32,8 +32,8 @@ func (s *Server) deliver(jobs []bridge.Job) {
 	}
 }
 
-// sameMembers is how many jobs, from the first on, are for the very same members:
-// they were said on one channel, and nobody came or went between them.
+// sameMembers is how many jobs, from the first on, have the same list of members: they
+// are on one channel, and nobody came or went between them.
 func sameMembers(jobs []bridge.Job) int {
 	to := jobs[0].To
 	n := 1
@@ -43,8 +43,8 @@ func sameMembers(jobs []bridge.Job) int {
 	return n
 }
 
-// toMembers sends jobs to the members that they share: to one member after the
-// other, so that what goes to one goes together.
+// toMembers sends jobs to the members that they share. One member after the other gets
+// all of them, so that datagrams to one address follow each other.
 func (s *Server) toMembers(jobs []bridge.Job, begin, end int) {
 	f := &s.fan
 	for _, a := range jobs[begin].To {
@@ -59,8 +59,8 @@ func (s *Server) toMembers(jobs []bridge.Job, begin, end int) {
 	}
 }
 
-// member is a basic receiver or a session. deliver sends it a message, and reports
-// false, and has counted it, if that is not possible.
+// member is a basic receiver or a session. Deliver sends it a message. If it cannot, it
+// counts a drop and reports false.
 type member interface {
 	deliver(s *Server, m *bridge.Message, e *encoded, job int) bool
 }
@@ -97,15 +97,15 @@ func (f *fanOut) reset(jobs int) {
 	}
 }
 
-// encoded is one message as its members get it: made once, by the first that
-// wants it.
+// encoded is one message as its members get it. It is encoded once, for the first member
+// that wants it.
 type encoded struct {
 	out             *fanOut
 	plain, sessions []byte
 	tooLarge        bool
 }
 
-// basic returns the delivery for basic members, or nil if it fits no datagram.
+// basic returns the delivery for basic members, or nil if no datagram has room for it.
 func (e *encoded) basic(m *bridge.Message) []byte {
 	if e.plain == nil && !e.tooLarge {
 		if e.tooLarge = wire.DeliveryHeader+len(m.Data) > wire.MaxDatagram; e.tooLarge {

@@ -14,7 +14,7 @@ const readBatch = 64
 // read executes datagrams until stopReading.
 func (s *Server) read() {
 	defer close(s.readDone)
-	// One byte more than a datagram may have tells those that are too long.
+	// With one byte of room more than a datagram may have, those that are too long show.
 	in := s.socket.Reader(readBatch, wire.MaxDatagram+1)
 	r := replies{out: s.outgoing()}
 	for {
@@ -54,7 +54,7 @@ func (s *Server) request(b []byte, from netip.AddrPort, local datagram.Local, r 
 	}
 }
 
-// publishes reports whether a request is to bring somebody a message.
+// publishes reports whether a datagram publishes a message.
 func publishes(datagram []byte) bool {
 	if len(datagram) == 0 {
 		return false
@@ -66,7 +66,7 @@ func publishes(datagram []byte) bool {
 	return false
 }
 
-// replies are those to one batch of datagrams.
+// replies are the replies to one batch of datagrams.
 type replies struct {
 	out   outgoing
 	bytes []byte // those to basic frames

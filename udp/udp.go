@@ -1,6 +1,6 @@
-// Package udp is the bridge between UDP clients and the gateway's verbs: one
-// socket, which it owns, and the datagrams in and out of it. What a frame means
-// is left to basic and session, who is a member to bridge.
+// Package udp is the bridge between UDP clients and the gateway's verbs. It owns one
+// socket, and moves its datagrams. The packages basic and session know what a frame
+// means, and bridge who is a member.
 //
 // One goroutine reads datagrams in batches, executes them and writes the
 // replies. Another takes messages from the link and writes them to the members,
@@ -32,7 +32,7 @@ import (
 	"watchtower/wire/session"
 )
 
-// Options of a Server: the settings that it takes, and what is none.
+// Options of a Server: its settings, and values that are no settings.
 type Options struct {
 	config.UDP
 	config.Wire
@@ -47,16 +47,16 @@ type Options struct {
 
 const (
 	socketBuffer = 4 << 20 // bytes each way, as far as the system allows
-	smallBuffer  = 1 << 20 // as the system counts, with its own of each datagram
+	smallBuffer  = 1 << 20 // bytes as the system counts: its own for each datagram count too
 	sweepEvery   = time.Second
 	laterQueue   = 1024                   // registrations that wait for the disk
-	readRetry    = 100 * time.Millisecond // after a failed read, so that a failure that lasts costs nothing
+	readRetry    = 100 * time.Millisecond // after a failed read, so that a lasting failure costs little
 )
 
-// Unsendable is what the operating system refused to send.
+// Unsendable is for datagrams that could not be sent.
 var Unsendable = bridge.NewReason("unsendable")
 
-// Protocol is how the hub knows what comes and goes by UDP.
+// Protocol is UDP, as the hub knows it.
 var Protocol = bridge.NewProtocol("udp")
 
 // Server serves the wire protocol over UDP.
@@ -75,11 +75,11 @@ type Server struct {
 	due   chan struct{}           // something is due earlier than the sessions said
 	later chan func(*session.Out) // what waits for the disk
 
-	waiting sync.Mutex // a write waits for room in the socket
+	waiting sync.Mutex // held by a write that waits for room in the socket
 
 	stop     sync.Once
 	stopping chan struct{} // no more requests are taken
-	readDone chan struct{} // the last one is done
+	readDone chan struct{} // the last request is done
 }
 
 // New returns a server, and adds its link to the hub. It starts nothing.
@@ -107,7 +107,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *Server {
 	return s
 }
 
-// receiver is what the link knows of a member: where to send, and from where.
+// receiver is a basic member: the address to send to, and the one to send from.
 type receiver struct {
 	at    netip.AddrPort
 	local atomic.Uint32 // the gateway's address that it speaks to: a datagram.Local
@@ -115,7 +115,7 @@ type receiver struct {
 
 func newReceiver(at netip.AddrPort) any { return &receiver{at: at} }
 
-// ReachedAt is told at which address the device reaches the gateway.
+// ReachedAt notes the gateway's address that the device uses.
 func (r *receiver) ReachedAt(local uint32) {
 	if r.local.Load() != local {
 		r.local.Store(local)
@@ -179,8 +179,8 @@ func (s *Server) Serve(ctx context.Context) error {
 	return err
 }
 
-// Quiesce stops taking requests and returns when those in progress are done, or
-// ctx ends. Messages go on to be delivered until Serve's context ends.
+// Quiesce stops taking requests. It returns when those in progress are done, or ctx ends.
+// Messages are still delivered until Serve's context ends.
 func (s *Server) Quiesce(ctx context.Context) {
 	s.stopReading()
 	select {
@@ -245,7 +245,7 @@ func (s *Server) advance(ctx context.Context) {
 	}
 }
 
-// putOff lets register do something that waits for the disk.
+// putOff has register call a function that waits for the disk, if there is room.
 func (s *Server) putOff(do func(*session.Out)) bool {
 	select {
 	case s.later <- do:

@@ -19,7 +19,7 @@ import (
 // writePatience is how long a batch waits for room in the socket's buffer.
 const writePatience = 100 * time.Millisecond
 
-// batch gathers datagrams and writes them in one call. It is one goroutine's.
+// batch gathers datagrams and writes them in one call. One goroutine uses it.
 type batch struct {
 	conn     *net.UDPConn
 	out      *datagram.Writer
@@ -28,20 +28,20 @@ type batch struct {
 	counters *bridge.Counters
 	log      *logrus.Entry
 
-	tags []int         // whose each datagram is
+	tags []int         // one for each datagram, for lost
 	lost func(tag int) // told of each datagram that could not be sent; may be nil
 }
 
-// nobodys tags a datagram that is told of to nobody if it could not be sent: a
-// session may have more than one of a message, and repeat it.
+// nobodys is the tag of a datagram for which lost is not called: a session may have more
+// than one of a message, and repeat it.
 const nobodys = -1
 
-// add puts a datagram into the batch, and writes the batch if that fills it. The
-// datagram is not to change before flush, and is never empty: a datagram of
-// length zero breaks the receive loops of small devices.
+// add puts a datagram into the batch, and writes the batch if that fills it. The datagram
+// does not change before flush. It is never empty: a datagram of length zero breaks the
+// receive loops of small devices.
 func (b *batch) add(frame []byte, to netip.AddrPort, tag int) { b.addFrom(frame, to, 0, tag) }
 
-// addFrom is add for a datagram that is to leave from one of the machine's addresses.
+// addFrom is add for a datagram that leaves from a given address of the machine.
 func (b *batch) addFrom(frame []byte, to netip.AddrPort, from datagram.Local, tag int) {
 	if b.absent != nil && b.absent.refuses(to.Addr()) {
 		b.drop([]int{tag})
@@ -53,13 +53,13 @@ func (b *batch) addFrom(frame []byte, to netip.AddrPort, from datagram.Local, ta
 	}
 }
 
-// flush writes the batch. A datagram that the system refuses is counted, and
-// the next one tried: a bad destination costs nobody else theirs. When the
-// socket stays full the rest of the batch is lost.
+// flush writes the batch. It counts a datagram that the system refuses, and tries the
+// next: a bad destination costs no other one. If the socket stays full, the rest of the
+// batch is lost.
 func (b *batch) flush() {
 	for b.out.Waiting() > 0 {
 		n, err := b.write()
-		if n > 0 { // what stopped it short is told by the next call
+		if n > 0 { // the next call returns the error that stopped this one
 			continue
 		}
 		if isFull(err) || errors.Is(err, net.ErrClosed) {
@@ -73,9 +73,9 @@ func (b *batch) flush() {
 	b.tags = b.tags[:0]
 }
 
-// write writes what the socket's buffer has room for, and waits for room only if
-// there is none. No deadline stands otherwise: one that passed before a write
-// began, because the program was held up, would lose what could have been sent.
+// write writes what the socket's buffer has room for. Only if there is no room it sets a
+// deadline and waits. At any other time no deadline is set: it might pass while the
+// program is held up, and datagrams would be lost for nothing.
 func (b *batch) write() (int, error) {
 	n, err := b.out.Write(false)
 	if b.absent != nil {
@@ -89,19 +89,19 @@ func (b *batch) write() (int, error) {
 	_ = b.conn.SetWriteDeadline(time.Now().Add(writePatience)) // fails on a closed socket, as writing then does
 	n, err = b.out.Write(true)
 	_ = b.conn.SetWriteDeadline(time.Time{})
-	if isFull(err) { // or was the program held up for so long?
+	if isFull(err) { // the program may have been held up until the deadline
 		n, err = b.out.Write(false)
 	}
 	return n, err
 }
 
-// isFull reports whether a write failed for want of room: at once, or after the
-// time that it, or another one on the socket, was given.
+// isFull reports whether a write failed because there was no room: at once, or at the
+// deadline that it, or another one on the socket, had set.
 func isFull(err error) bool {
 	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, os.ErrDeadlineExceeded)
 }
 
-// refuse counts datagrams that were not sent, and tells whose they were.
+// refuse does what drop does, and logs the error.
 func (b *batch) refuse(tags []int, err error) {
 	b.drop(tags)
 	if b.log.Logger.IsLevelEnabled(logrus.DebugLevel) {
@@ -109,7 +109,7 @@ func (b *batch) refuse(tags []int, err error) {
 	}
 }
 
-// drop counts datagrams that were not sent, and tells whose they were.
+// drop counts datagrams that were not sent, and calls lost for them.
 func (b *batch) drop(tags []int) {
 	b.counters.Drop(Protocol, Unsendable, len(tags))
 	for _, tag := range tags {
@@ -119,8 +119,8 @@ func (b *batch) drop(tags []int) {
 	}
 }
 
-// outgoing is a batch, and what sessions want to be put into it. It is one
-// goroutine's.
+// outgoing is a batch, and the sessions' datagrams that go into it. One goroutine uses
+// it.
 type outgoing struct {
 	batch    *batch
 	sessions session.Out
@@ -137,7 +137,7 @@ func (o *outgoing) flush() {
 // written.
 const outFull = 64 << 10
 
-// pass puts what sessions have into the batch. It is not to change before flush.
+// pass puts the sessions' datagrams into the batch. They do not change before flush.
 func (o *outgoing) pass() {
 	for i := range o.sessions.Len() {
 		to, b := o.sessions.At(i)

@@ -69,7 +69,7 @@ type Hub struct {
 	channels map[Channel]*channel
 	restored []restoredMembership
 	ghosts   map[*Attachment]struct{} // of memberships that linger
-	dirty    map[Channel]struct{}     // channels whose members topic is to be written
+	dirty    map[Channel]struct{}     // channels whose members topic has to be written
 	wake     chan struct{}            // there is something in dirty
 	departed chan struct{}            // a sender with a name was forgotten
 

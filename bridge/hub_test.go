@@ -14,7 +14,7 @@ import (
 	"watchtower/internal/harness"
 )
 
-// loop is a bus on which everything comes back.
+// loop is a bus that hands every message back at once.
 type loop struct{ h *bridge.Hub }
 
 func (l loop) Protocol() bridge.Protocol          { return viaMQTT }
@@ -70,7 +70,7 @@ func TestNothingIsAnsweredThatIsNotOnDisk(t *testing.T) {
 	require.NoError(t, join())
 }
 
-// late is a bus on which nothing comes back before the test says so.
+// late is a bus that hands messages back only when the test says so.
 type late struct {
 	loop
 	on []*bridge.Message
@@ -81,8 +81,8 @@ func (l *late) Publish(m *bridge.Message) error {
 	return nil
 }
 
-// A callback that is joined again takes what is on its way: what it would have had
-// before, and with since also what was said before it was there.
+// A callback that is joined again takes the messages on their way that the earlier one
+// would have had. With since it also takes those that were published before it was there.
 func TestACallbackJoinedAgainMissesNothing(t *testing.T) {
 	h := newHub(t, nil)
 	bus := &late{}
@@ -140,7 +140,7 @@ func TestTheNewestRegistrationSpeaksByTheName(t *testing.T) {
 
 func TestPatienceIsForAllOfACall(t *testing.T) {
 	h := newHub(t, nil)
-	h.AddLink(viaTCP, 1, 100*time.Millisecond) // nobody runs it: full at once
+	h.AddLink(viaTCP, 1, 100*time.Millisecond) // nobody runs it, so it is full at once
 	var ids []bridge.SenderID
 	var first *bridge.Sender
 	for range 20 {

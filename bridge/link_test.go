@@ -11,8 +11,8 @@ import (
 	"watchtower/bridge"
 )
 
-// A link that two protocols share gets a message once, whoever of them has members for
-// it, and what it does not take is counted for each.
+// A link that two protocols share gets a message once, whichever of them has members for
+// it. A message that it does not take counts for each of them.
 func TestALinkThatProtocolsShare(t *testing.T) {
 	h := newHub(t, nil)
 	link := h.AddLink(viaTCP, 1, time.Millisecond)

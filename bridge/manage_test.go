@@ -139,8 +139,8 @@ func TestWhatIsManagedIsOnDisk(t *testing.T) {
 	assert.Equal(t, bridge.StoreFailed, codeOf(h.Forget(s)))
 }
 
-// A page of a hundred thousand senders holds up nobody: whoever registers
-// meanwhile waits no longer than for a few hundred of them.
+// Listing a hundred thousand senders delays nobody for long: a registration meanwhile
+// waits no longer than for a few hundred of them.
 func TestAListHoldsUpNobody(t *testing.T) {
 	h := newHub(t, nil)
 	for i := range 100_000 {
@@ -176,7 +176,7 @@ func TestAListHoldsUpNobody(t *testing.T) {
 	assert.Less(t, over, len(waits)/20, "the machine may be busy, but not each time")
 }
 
-// Two may claim a name again and again, while it is changed. The race detector watches.
+// Two holds claim a name again and again while it changes. The race detector watches.
 func TestNamesAreClaimedWhileTheyChange(t *testing.T) {
 	h := newHub(t, nil)
 	var all sync.WaitGroup

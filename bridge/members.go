@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// Members is who is on a channel, as the members topic and HTTP show it.
+// Members lists who is on a channel, as the members topic and HTTP show it.
 type Members struct {
 	Count   int      `json:"count"`
 	Members []Member `json:"members"` // by id, at most 256 of them

@@ -52,7 +52,7 @@ type Message struct {
 	Receiver SenderID // of a send; 0 for a broadcast
 	Hint     Hint
 	Data     []byte
-	Via      Protocol // by which it came in
+	Via      Protocol // the protocol that it came in by
 	Hops     uint8    // callbacks it has passed through, against loops
 	Wait     bool     // its publisher may be slowed down while a queue is full
 

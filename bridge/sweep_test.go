@@ -15,8 +15,8 @@ import (
 	"watchtower/internal/harness"
 )
 
-// Whoever asks while many senders are swept finds some of them gone and some
-// not: the sweep lets others in between.
+// While many senders are swept, a reader finds some of them gone and some not: the sweep
+// lets others have the lock in between.
 func TestTheSweepLetsOthersIn(t *testing.T) {
 	var later atomic.Int64
 	h, _ := harness.Hub(t, viaMQTT, bridge.Options{

@@ -10,8 +10,8 @@ import (
 	"watchtower/bridge"
 )
 
-// A tap gets the broadcasts that it wants, is part of no report, and holds up
-// nobody when it is full.
+// A tap gets the broadcasts that it wants. It is part of no report, and delays nobody
+// when it is full.
 func TestATap(t *testing.T) {
 	h := newHub(t, nil)
 	tap := h.AddTap(3, 1000, func(m *bridge.Message) bool { return m.Channel == 5 })

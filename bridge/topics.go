@@ -178,7 +178,7 @@ func (t *Tree) below(topic string) (rest string, under bool) {
 
 // Filter is what a subscription's topic filter means to the channels.
 type Filter struct {
-	Channel    Channel  // the literal channel; 0 where it has none and joins nothing
+	Channel    Channel  // the literal channel; 0: it has none, and joins nothing
 	Broadcasts bool     // it matches the channel's broadcasts
 	Sends      bool     // it matches targeted sends to Receiver
 	Receiver   SenderID // 0: to anybody
@@ -323,7 +323,7 @@ func channelFilter(l []string) (Filter, bool) {
 }
 
 // matchIDs reports whether filter levels match kind followed by n ids, and the
-// first id where it is literal.
+// first id if it is literal.
 func matchIDs(l []string, kind string, n int) (first SenderID, ok bool) {
 	for i := 0; i <= n; i++ {
 		switch {

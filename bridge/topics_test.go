@@ -119,7 +119,7 @@ func FuzzTopics(f *testing.F) {
 		if (place == Reserved) != (err != nil) {
 			t.Fatalf("%q: place %d, error %v", s, place, err)
 		}
-		if place == OnChannel && a.Sender != 0 && a.ReceiverName == "" { // a full topic is what we would write ourselves
+		if place == OnChannel && a.Sender != 0 && a.ReceiverName == "" { // a full topic is the one that AppendTopic makes
 			m := &Message{Type: a.Type, Channel: a.Channel, Receiver: a.Receiver, Sender: a.Sender}
 			if got := string(tree.AppendTopic(nil, m)); got != s {
 				t.Fatalf("%q is read as %+v, which is %q", s, a, got)

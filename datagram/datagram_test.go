@@ -33,7 +33,7 @@ func of(t testing.TB, c *net.UDPConn) *datagram.Socket {
 
 func at(c *net.UDPConn) netip.AddrPort { return c.LocalAddr().(*net.UDPAddr).AddrPort() }
 
-// on is the address of a socket that listens everywhere, by way of a host.
+// on is the address by which a host reaches a socket that listens everywhere.
 func on(host string, c *net.UDPConn) netip.AddrPort {
 	return netip.AddrPortFrom(netip.MustParseAddr(host), at(c).Port())
 }
@@ -49,7 +49,7 @@ func flush(t testing.TB, w *datagram.Writer) {
 	w.Reset()
 }
 
-// read reads as many datagrams as are expected, and where they came from.
+// read reads the expected number of datagrams, and where they came from.
 func read(t testing.TB, r *datagram.Reader, expected int) (got [][]byte, from []netip.AddrPort) {
 	for len(got) < expected {
 		n, err := r.Read()
@@ -62,7 +62,7 @@ func read(t testing.TB, r *datagram.Reader, expected int) (got [][]byte, from []
 	return got, from
 }
 
-// payload is a datagram whose content says which it is.
+// payload is the content of a datagram, which tells its number.
 func payload(i, size int) []byte {
 	return append(fmt.Appendf(nil, "%06d", i), bytes.Repeat([]byte{byte(i)}, size-6)...)
 }
@@ -87,7 +87,7 @@ func TestBatchesArriveWholeAndInOrder(t *testing.T) {
 					if w.Add(payload(i, size(i)), at(in)) {
 						flush(t, w)
 					}
-					if i%100 == 99 { // the receiver's buffer is not for all of them
+					if i%100 == 99 { // the receiver's buffer does not hold all of them
 						flush(t, w)
 						got, from := read(t, r, 100)
 						for k, b := range got {
@@ -150,8 +150,8 @@ func TestWhatIsTooLongIsCut(t *testing.T) {
 	assert.Len(t, got[0], 11)
 }
 
-// A destination that cannot be is refused, with all that go there together; what
-// goes elsewhere goes.
+// An impossible destination is refused, with all datagrams that go there together.
+// Datagrams to other destinations go out.
 func TestARefusalConcernsOneDestination(t *testing.T) {
 	for _, merge := range []bool{true, false} {
 		t.Run(fmt.Sprint(merge), func(t *testing.T) {

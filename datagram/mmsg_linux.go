@@ -27,7 +27,7 @@ type Reader struct {
 }
 
 // Reader returns a reader of at most so many datagrams at once. It keeps the first size
-// bytes of each: with one more than a datagram may have, those that are too long show.
+// bytes of each. One byte more than is allowed shows which datagrams are too long.
 func (s *Socket) Reader(most, size int) *Reader {
 	r := &Reader{
 		raw: s.raw, headers: make([]mmsghdr, most), vectors: make([]unix.Iovec, most),

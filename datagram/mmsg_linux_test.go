@@ -62,9 +62,9 @@ func TestWhatGoesTogether(t *testing.T) {
 	assert.Equal(t, 2, w.n, "not merged if it is not to be")
 }
 
-// A socket that makes no checksums cannot have messages cut apart: the system
-// refuses them with EINVAL, as it does for some network devices. They go one by
-// one then, and are not merged again.
+// The system cannot split messages for a socket that makes no checksums: it refuses them
+// with EINVAL, as it does for some network devices. Then datagrams go one by one, and are
+// not merged again.
 func TestWhatIsRefusedTogetherGoesAlone(t *testing.T) {
 	loopback := &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}
 	in, err := net.ListenUDP("udp", loopback)

@@ -21,8 +21,8 @@ type Reader struct {
 	from netip.AddrPort
 }
 
-// Reader returns a reader of one datagram at once. It keeps the first size bytes: with
-// one more than a datagram may have, those that are too long show.
+// Reader returns a reader of one datagram at once. It keeps the first size bytes.
+// One byte more than is allowed shows which datagrams are too long.
 func (s *Socket) Reader(_, size int) *Reader {
 	return &Reader{conn: s.conn, room: make([]byte, size)}
 }

@@ -19,9 +19,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// script plays the gateway's part of the conversation in testdata, which an
-// independent script made: it expects each frame of the device, to the byte, and
-// answers it.
+// script plays the gateway's part of the conversation in testdata, which an independent
+// script made. It expects each frame of the device, to the byte, and answers it.
 type script struct {
 	*testing.T
 	conn   *net.UDPConn
@@ -37,7 +36,7 @@ type line struct {
 	meaning string
 }
 
-// newScript begins at the frame with a meaning.
+// newScript returns the script from the first frame whose meaning begins with from.
 func newScript(t *testing.T, from string) *script {
 	text, err := os.ReadFile("../testdata/session/vectors.txt")
 	require.NoError(t, err)
@@ -86,7 +85,7 @@ func (s *script) run() {
 	}
 }
 
-// after waits until the device has sent what has a meaning.
+// after waits until the device has sent the frame with that meaning.
 func (s *script) after(meaning string) {
 	require.Eventually(s, func() bool {
 		i := s.at.Load()

@@ -13,7 +13,7 @@
 //	since.go    from where on a receiver wants messages: an id, a position, an age
 //	end.go      where the history ended, saved over a regular stop
 //
-// How a message is written, and who is a member, it leaves to others.
+// Other packages know how a message is written, and who is a member.
 package history
 
 import (

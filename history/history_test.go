@@ -10,8 +10,8 @@ import (
 	"watchtower/config"
 )
 
-// The cost of a message does not depend on how many channels there were, whether
-// something is kept of them or not.
+// The cost of a message does not depend on how many channels there were, whether a
+// message of them is kept or not.
 func TestHistoryCostsTheSameForManyChannels(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	cost := func(channels int, age time.Duration) time.Duration {

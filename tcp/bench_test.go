@@ -14,9 +14,8 @@ import (
 	"watchtower/wire"
 )
 
-// BenchmarkFanOut measures one message of 64 bytes to all members of a channel,
-// who read it. An operation is one message. What a queue did not take shows in
-// the share delivered.
+// BenchmarkFanOut measures one message of 64 bytes to all members of a channel, who read
+// it. An operation is one message. The share delivered shows what queues did not take.
 func BenchmarkFanOut(b *testing.B) {
 	const size = wire.DeliveryHeader + 64
 	for _, members := range []int{1, 50, 500} {
@@ -68,8 +67,8 @@ func BenchmarkFanOut(b *testing.B) {
 	}
 }
 
-// BenchmarkBareFanOut is what BenchmarkFanOut is measured against: one write
-// per message and connection, and nothing else.
+// BenchmarkBareFanOut is what BenchmarkFanOut is compared with: one write for each
+// message and connection, and nothing else.
 func BenchmarkBareFanOut(b *testing.B) {
 	for _, members := range []int{1, 50, 500} {
 		b.Run(fmt.Sprint(members), func(b *testing.B) {

@@ -25,7 +25,7 @@ type gateway struct {
 	stop   func() // ends Serve and waits for it
 }
 
-// options are those of a gateway with nothing configured, but for the address.
+// options are those of a gateway with nothing configured except the address.
 func options(listen string) tcp.Options {
 	settings := config.Default()
 	settings.TCP.Listen = listen
@@ -53,7 +53,7 @@ func (g *gateway) senders() int {
 	return n
 }
 
-// speaker is a sender on a channel that is not over TCP.
+// speaker is a sender on a channel that does not use TCP.
 func (g *gateway) speaker(t testing.TB, channel bridge.Channel) (id uint32, say func(data []byte)) {
 	id, publish := harness.Speaker(t, g.hub, viaHTTP, channel)
 	return id, func(data []byte) { publish(data, nil) }

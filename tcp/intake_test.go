@@ -17,7 +17,7 @@ import (
 	"watchtower/wire/frame"
 )
 
-// A frame that is too long to register is answered by its header, and read past.
+// A frame that is too long to register is answered by its header, and skipped.
 func TestALongFrameOfAStrangerIsReadPast(t *testing.T) {
 	g := start(t, bridge.Options{}, nil)
 	c := g.dial(t)
@@ -40,7 +40,7 @@ func TestALongFrameOfAStrangerIsReadPast(t *testing.T) {
 	assert.Len(t, c.Read(), 60_015, "and a long one after it is heard")
 }
 
-// A frame for which there is no memory ends its connection, and says so.
+// A frame for which there is no memory ends its connection, after an answer.
 func TestAFrameForWhichThereIsNoRoom(t *testing.T) {
 	in := intake.New(intake.Options{Limits: config.Limits{UnfinishedBytes: 100_000}})
 	hog := in.Lend(tcp.Protocol, "another")

@@ -52,7 +52,7 @@ func (c *sessionClient) registerSession() {
 	require.True(c, c.key.Verify(raw))
 }
 
-// askForSession registers, up to the answer.
+// askForSession registers, until the answer comes. It does not read the answer.
 func (c *sessionClient) askForSession() {
 	nonces++
 	binary.LittleEndian.PutUint64(c.reg.CNonce[:], nonces)
@@ -316,7 +316,7 @@ func TestASessionOverTCPEndsWithoutLife(t *testing.T) {
 	assert.Empty(t, c.closed(), "a stranger again")
 }
 
-// The client, which knows how to come back.
+// The client of package device, which comes back by itself.
 func TestTheClientOverTCP(t *testing.T) {
 	g := start(t, bridge.Options{}, nil)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

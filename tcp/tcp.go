@@ -1,6 +1,6 @@
 // Package tcp is the bridge between TCP clients and the gateway's verbs. It owns the
 // listener, the connections and their queues. The packages basic and session know what a
-// frame means, and bridge who is a member.
+// frame means; bridge knows who is a member.
 //
 // Each connection has a goroutine that reads and executes frames, and one that writes
 // whatever waits in its queue, in as few calls as possible. Replies go through the same

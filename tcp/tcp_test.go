@@ -19,8 +19,8 @@ import (
 	"watchtower/wire"
 )
 
-// TestTheOriginalsSession repeats a captured session, byte for byte. Only the
-// id is the gateway's choice.
+// TestTheOriginalsSession repeats a captured session, byte for byte. Only the id is
+// chosen by the gateway.
 func TestTheOriginalsSession(t *testing.T) {
 	start(t, bridge.Options{}, nil).dial(t).RepeatsTheOriginal("../testdata/wire/session-original.hex")
 }
@@ -148,7 +148,7 @@ func TestEveryFirstByte(t *testing.T) {
 		case byte(i) == 'R':
 			want = "A1234"
 		case strings.ContainsRune("AEKJQLMSPW\x00\n\r", rune(i)):
-			want = "" // never answered, or not a whole frame, or no frame
+			want = "" // never answered, not a whole frame, or no frame at all
 		case byte(i) >= 'a' && byte(i) <= 'z':
 			want = "" // not a whole frame
 		}
@@ -192,7 +192,7 @@ func TestAMemberThatNeverReadsHoldsUpNobody(t *testing.T) {
 	require.NoError(t, stuck.conn.SetReadBuffer(4096))
 	speaker, say := g.speaker(t, 7)
 	filler := strings.Repeat("x", 10_000)
-	for i := range 2000 { // 20 MB: no socket takes that
+	for i := range 2000 { // 20 MB: more than the sockets' buffers hold
 		text := fmt.Sprint(i, filler)
 		say([]byte(text))
 		for _, c := range good {
@@ -239,7 +239,7 @@ func TestTimeToRegisterAndToFinishAFrame(t *testing.T) {
 	begin := time.Now()
 
 	silent, talking := g.dial(t), g.dial(t)
-	talking.Silent() // a W is no registration
+	talking.Silent() // a W does not register
 	talking.Write([]byte("\n"))
 	unfinished := g.joined(t, 7)
 	unfinished.Write([]byte("M12"))
@@ -287,8 +287,8 @@ func TestWhoEndsLeaves(t *testing.T) {
 	assert.Equal(t, "E", string(reply))
 }
 
-// What was accepted before a client closed its sending half is delivered to it, its
-// own message too: printf … | nc -N.
+// A client that has closed its sending half still gets what was accepted before, its own
+// message too: printf … | nc -N.
 func TestWhoHasSaidItsLastStillHears(t *testing.T) {
 	g := start(t, bridge.Options{}, nil)
 	for range 100 {

@@ -2,7 +2,7 @@ package tcp_test
 
 import "watchtower/bridge"
 
-// Protocols of others.
+// The names of other packages' protocols.
 var (
 	viaHTTP = bridge.NewProtocol("http")
 )

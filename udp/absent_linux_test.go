@@ -15,8 +15,8 @@ import (
 	"watchtower/wire"
 )
 
-// Members whose hosts are switched off cost the others nothing: with the buffer that a
-// system grants as it comes, those that are there hear everything, and new ones
+// Members whose hosts are switched off cost the others nothing: with the send buffer that
+// the system grants by default, the hosts that are there hear everything, and new ones
 // register.
 func TestDeadHostsCostTheLivingNothing(t *testing.T) {
 	if os.Getuid() != 0 {

@@ -11,15 +11,15 @@ import (
 	"watchtower/internal/harness"
 )
 
-// A message costs what it costs; each member that it goes to, nothing.
+// A message costs a fixed number of allocations; its members add none.
 func TestDeliveryAllocations(t *testing.T) {
 	few, many := allocations(t, 10), allocations(t, 210)
-	// The collector takes a pooled buffer now and then.
+	// The garbage collector takes a pooled buffer now and then.
 	assert.Less(t, (many-few)/200, 0.1, "%g for 10 members, %g for 210", few, many)
 }
 
-// allocations are those of one message to so many members. What they do not
-// read the kernel drops.
+// allocations returns those of one message to so many members. The kernel drops what they
+// do not read.
 func allocations(t *testing.T, members int) float64 {
 	g := start(t, bridge.Options{}, nil)
 	for range members {

@@ -13,21 +13,21 @@ import (
 	"watchtower/wire/frame"
 )
 
-// BenchmarkFanOut measures one message to all members of a channel, as far as
-// the system's sockets. An operation is one message. Nobody reads: the kernel
-// drops what does not fit the receivers' buffers.
+// BenchmarkFanOut measures one message to all members of a channel, up to the system's
+// sockets. An operation is one message. Nobody reads: the kernel drops what does not fit
+// into the receivers' buffers.
 func BenchmarkFanOut(b *testing.B) {
 	fanOut(b, func(g *gateway, b *testing.B) { g.joined(b, 7) }, nil)
 }
 
-// BenchmarkFanOutFromAnywhere is the same for a gateway that listens on all of its
-// addresses, and answers from the one that it was asked at.
+// BenchmarkFanOutFromAnywhere is the same for a gateway that listens on all its
+// addresses, and answers from the one that was asked.
 func BenchmarkFanOutFromAnywhere(b *testing.B) {
 	fanOut(b, func(g *gateway, b *testing.B) { g.joined(b, 7) }, func(o *udp.Options) { o.Listen = "0.0.0.0:0" })
 }
 
-// BenchmarkSessionFanOut is the same for devices of session frames, each of which
-// gets a number and a tag of its own.
+// BenchmarkSessionFanOut is the same for devices of session frames: each gets its own
+// number and tag.
 func BenchmarkSessionFanOut(b *testing.B) { fanOut(b, joinSession, nil) }
 
 func fanOut(b *testing.B, join func(*gateway, *testing.B), change func(*udp.Options)) {

@@ -12,10 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// namespace is a network of its own: what opens a socket in it stays there.
+// namespace is a network namespace: a socket that is opened in it stays there.
 type namespace string
 
-// newNamespace needs root, and ip of Debian's iproute2.
+// newNamespace needs root, and ip from Debian's iproute2.
 func newNamespace(t *testing.T, name string) namespace {
 	n := namespace(fmt.Sprintf("wt-%s-%d", name, os.Getpid()))
 	ip(t, "netns add "+string(n))
@@ -35,7 +35,7 @@ func (n namespace) ip(t *testing.T, args string) {
 	ip(t, "-n "+string(n)+" "+args)
 }
 
-// in calls do in the namespace. The thread is thrown away if it cannot go back.
+// in calls do in the namespace. If the thread cannot go back, it is thrown away.
 func (n namespace) in(t *testing.T, do func()) {
 	t.Helper()
 	runtime.LockOSThread()

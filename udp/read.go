@@ -14,7 +14,7 @@ const readBatch = 64
 // read executes datagrams until stopReading.
 func (s *Server) read() {
 	defer close(s.readDone)
-	// With one byte of room more than a datagram may have, those that are too long show.
+	// The room is one byte more than is allowed, so that longer datagrams are noticed.
 	in := s.socket.Reader(readBatch, wire.MaxDatagram+1)
 	r := replies{out: s.outgoing()}
 	for {

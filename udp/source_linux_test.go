@@ -18,8 +18,8 @@ import (
 	"watchtower/wire"
 )
 
-// answersFrom has devices with connected sockets, which take datagrams from nowhere
-// else, speak to each address of a gateway that listens on all.
+// answersFrom has devices speak to each address of a gateway that listens on all. Their
+// sockets are connected, and so take datagrams from that address only.
 func answersFrom(t *testing.T, g *gateway, hosts ...string) {
 	port := strconv.Itoa(g.server.Addr().(*net.UDPAddr).Port)
 	var clients []*client
@@ -80,7 +80,7 @@ func TestAnswersLeaveFromWhereTheyWereAskedFor(t *testing.T) {
 }
 
 // A device whose socket is not connected may turn to another address of the gateway:
-// what it hears comes from the one that it spoke to last.
+// messages then come from the address that it spoke to last.
 func TestDeliveriesFollowTheDevice(t *testing.T) {
 	g := start(t, bridge.Options{}, func(o *udp.Options) { o.Listen = ":0" })
 	port := g.server.Addr().(*net.UDPAddr).Port
@@ -108,9 +108,8 @@ func TestDeliveriesFollowTheDevice(t *testing.T) {
 	}
 }
 
-// Two addresses of one interface, as of a Pi on cable and radio: the system prefers
-// the first, and what came to all of a network is
-// answered by it.
+// One interface has two addresses in one network, as a Pi has with a cable and a radio.
+// The system prefers the first, and answers broadcasts from it.
 func TestAnswersInANetworkWithTwoAddresses(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Log("only root can make a network: 127.0.0.2 has to do")

@@ -1,6 +1,6 @@
 // Package udp is the bridge between UDP clients and the gateway's verbs. It owns one
-// socket, and moves its datagrams. The packages basic and session know what a frame
-// means, and bridge who is a member.
+// socket, and moves its datagrams. The packages basic and session know what a frame means;
+// bridge knows who is a member.
 //
 // One goroutine reads datagrams in batches, executes them and writes the
 // replies. Another takes messages from the link and writes them to the members,

@@ -31,7 +31,7 @@ type gateway struct {
 	stop   func() // ends Serve and waits for it
 }
 
-// options are those of a gateway with nothing configured, but for the address.
+// options are those of a gateway with nothing configured except the address.
 func options(listen string) udp.Options {
 	settings := config.Default()
 	settings.UDP.Listen = listen
@@ -60,8 +60,8 @@ func (g *gateway) dial(t testing.TB) *client { return harness.Dial(t, g.server.A
 // joined is a client that has registered and joined a channel.
 func (g *gateway) joined(t testing.TB, channel uint32) *client { return g.dial(t).Joined(channel) }
 
-// TestTheOriginalsSession repeats a captured session, byte for byte. Only the
-// id is the gateway's choice.
+// TestTheOriginalsSession repeats a captured session, byte for byte. Only the id is
+// chosen by the gateway.
 func TestTheOriginalsSession(t *testing.T) {
 	start(t, bridge.Options{}, nil).dial(t).RepeatsTheOriginal("../testdata/wire/session-original.hex")
 }
@@ -159,7 +159,7 @@ func TestDatagramsOfTheLargestSize(t *testing.T) {
 	a.Say(7, largest)
 	a.Hears(a.ID, 7, largest)
 	b.Hears(a.ID, 7, largest)
-	a.Say(7, largest+"y") // can come in, and not go out again
+	a.Say(7, largest+"y") // it may come in, and is too long to go out again
 	harness.Eventually(t, func() bool { return g.dropped(bridge.TooLarge) == 2 })
 	a.Silent()
 	b.Silent()

@@ -2,7 +2,7 @@ package udp_test
 
 import "watchtower/bridge"
 
-// Protocols of others.
+// The names of other packages' protocols.
 var (
 	viaHTTP = bridge.NewProtocol("http")
 )

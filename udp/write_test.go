@@ -110,8 +110,8 @@ func TestAClosedSocketLosesTheBatchAndNoTime(t *testing.T) {
 	assert.Equal(t, map[int]int{7: 100}, lost)
 }
 
-// BenchmarkBareBatches is what BenchmarkFanOut is measured against: nothing but
-// the system calls, for as many receivers.
+// BenchmarkBareBatches is what BenchmarkFanOut is compared with: only the system calls,
+// for as many receivers.
 func BenchmarkBareBatches(b *testing.B) {
 	for _, members := range []int{1, 50, 500} {
 		b.Run(strconv.Itoa(members), func(b *testing.B) {

@@ -15,8 +15,8 @@ import (
 	"watchtower/wire"
 )
 
-// frames reads a file of captured frames: one to a line in hexadecimal, with >
-// before what a client sent and < before what the gateway did, in a session.
+// frames reads a file of captured frames, one on each line in hexadecimal. In a session,
+// > is before what a client sent, and < before what the gateway sent.
 func frames(t testing.TB, name string) (frames [][]byte) {
 	text, err := os.ReadFile(filepath.Join("../testdata/wire", name+".hex"))
 	require.NoError(t, err)
@@ -236,8 +236,8 @@ func BenchmarkAppendDelivery(b *testing.B) {
 	}
 }
 
-// FuzzParse holds that what parses is encoded to the same bytes, and that the
-// length told from any beginning of a frame agrees with Parse.
+// FuzzParse checks that what parses is encoded to the same bytes, and that the length
+// told from any beginning of a frame agrees with Parse.
 func FuzzParse(f *testing.F) {
 	for name := range requests {
 		f.Add(frames(f, "request-"+name)[0])
@@ -275,7 +275,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzReplies holds that no bytes of a false gateway upset a client.
+// FuzzReplies checks that no bytes of a false gateway upset a client.
 func FuzzReplies(f *testing.F) {
 	f.Add(wire.AppendList(nil, []uint32{1, 2}))
 	f.Add(wire.AppendDelivery(nil, wire.Delivery{Data: []byte("x")}))

@@ -16,7 +16,7 @@ const batchBytes = 64 << 10
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, batchBytes); return &b }}
 
-// Source gives a Writer what is to be written next.
+// Source gives a Writer the next bytes to write.
 type Source interface {
 	// Fill appends what waits to buf, which is empty and has room for a batch,
 	// and returns it. An empty result says that nothing waits.

@@ -163,8 +163,8 @@ func TestSavesDuringClose(t *testing.T) {
 	}
 }
 
-// apart runs a test again in a process of its own, whose files may be limited without
-// harm to what `go test` writes, and reports whether this is it.
+// apart runs a test again in a process of its own, in which a limit on files does no harm
+// to what `go test` writes. It reports whether this is that process.
 func apart(t *testing.T) bool {
 	if os.Getenv(apartVariable) == t.Name() {
 		return true
@@ -180,8 +180,8 @@ func apart(t *testing.T) bool {
 
 const apartVariable = "WATCHTOWER_TEST_APART"
 
-// full makes the disk full for this process, without any privilege: no file may be
-// written.
+// full makes the disk full for this process: no file may be written. That needs no
+// privilege.
 func full(t *testing.T) (empty func()) {
 	var before syscall.Rlimit
 	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &before))
@@ -331,7 +331,7 @@ func BenchmarkLoad(b *testing.B) {
 	}
 }
 
-// BenchmarkSave is what a caller pays that does not wait.
+// BenchmarkSave measures what Save costs a caller that does not wait.
 func BenchmarkSave(b *testing.B) {
 	s := open(b, filepath.Join(b.TempDir(), "w.db"))
 	var id bridge.SenderID

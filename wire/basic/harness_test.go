@@ -54,13 +54,13 @@ func (b *bench) dropped(p bridge.Protocol, r bridge.Reason) int {
 	return int(b.hub.Counters().Dropped(p, r))
 }
 
-// delivery is what a link was handed for one member.
+// delivery is a message that a link was given for one member.
 type delivery struct {
 	member  any
 	message *bridge.Message
 }
 
-// delivered returns what waits in a protocol's link, for those who want it.
+// delivered returns the messages that wait in a protocol's link, for each member.
 func (b *bench) delivered(p bridge.Protocol) (ds []delivery) {
 	b.link[p].Flush(func(jobs []bridge.Job) {
 		for _, j := range jobs {
@@ -112,7 +112,7 @@ var (
 	whereIs  = wire.Request{Op: wire.OpWhere}
 )
 
-// do is one request and its reply, "" for none.
+// do makes one request and returns its reply, "" for none.
 type do func(wire.Request) string
 
 func (d do) register(t testing.TB) uint32 {
@@ -123,7 +123,7 @@ func (d do) register(t testing.TB) uint32 {
 	return id
 }
 
-// verbs runs what holds on both transports. Each do is another client's.
+// verbs tests what is the same over both transports. Each do is another client's.
 func verbs(b *bench, p bridge.Protocol, one, two do) {
 	t := b.T
 	a, o := one.register(t), two.register(t)

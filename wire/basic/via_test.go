@@ -2,7 +2,7 @@ package basic_test
 
 import "watchtower/bridge"
 
-// Protocols of others.
+// The names of other packages' protocols.
 var (
 	viaTCP = bridge.NewProtocol("tcp")
 	viaUDP = bridge.NewProtocol("udp")

@@ -116,8 +116,8 @@ func TestBodiesOfTheWrongLength(t *testing.T) {
 	}
 }
 
-// FuzzFrames holds that whatever is parsed is made again, and that nothing reads
-// where it should not.
+// FuzzFrames checks that whatever is parsed can be made again, and that nothing reads out
+// of bounds.
 func FuzzFrames(f *testing.F) {
 	for _, raw := range captured(f) {
 		f.Add(raw)

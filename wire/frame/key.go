@@ -16,7 +16,7 @@ type Key [16]byte
 const deviceKeyRounds = 100_000
 
 // DeviceKey is the pre-shared key of all devices of a gateway: derived from its
-// secret key, and zeros where it has none. It takes some 20 ms on a PC.
+// secret key, and zeros if it has none. It takes some 20 ms on a PC.
 func DeviceKey(secret string) (k Key) {
 	if secret == "" {
 		return k

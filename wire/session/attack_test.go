@@ -15,8 +15,8 @@ import (
 	"watchtower/wire/session"
 )
 
-// A flood of registrations from made-up addresses, by one who knows the key or
-// not: nothing is kept of it, and nothing allocated for it.
+// A flood of registrations from made-up addresses, with the right key or a wrong one,
+// leaves nothing in memory, and nothing is allocated for it.
 func TestASpoofedFloodLeavesNothing(t *testing.T) {
 	b := newBench(t, nil, bridge.Options{})
 	victim := b.register(alice, nil)
@@ -70,8 +70,8 @@ func TestASpoofedFloodLeavesNothing(t *testing.T) {
 	victim.must(frame.Ping, nil)
 }
 
-// What was captured on the way, sent on by somebody else, back to where it came
-// from, or later, does nothing.
+// Captured frames do nothing when somebody else sends them, when they go back to where
+// they came from, or when they come again later.
 func TestCapturedFrames(t *testing.T) {
 	b := newBench(t, nil, bridge.Options{})
 	l, s := pair(b, acknowledge(1))
@@ -88,7 +88,7 @@ func TestCapturedFrames(t *testing.T) {
 				assert.Equal(t, frame.Answer, m.Op)
 				assert.Equal(t, alice, m.to)
 			}
-			for _, m := range b.handle(eve, c) { // as if the device had moved: no more than a question
+			for _, m := range b.handle(eve, c) { // as if the device had moved: it gets no more than a challenge
 				assert.Equal(t, frame.Challenge, m.Op)
 				assert.Equal(t, eve, m.to)
 			}
@@ -141,7 +141,7 @@ func TestOfTwoRegistrationsAtOnceOneStays(t *testing.T) {
 	require.Equal(t, "aa", ops(got))
 	assert.Equal(t, got[0].ID, got[1].ID)
 	assert.Equal(t, 1, b.table.Len())
-	for i := range 11 { // more than have room
+	for i := range 11 { // more than there is room for
 		from := at(i)
 		got = b.handle(from, begin(from, "lamp"+string(rune('a'+i))))
 	}
@@ -154,7 +154,7 @@ func TestOfTwoRegistrationsAtOnceOneStays(t *testing.T) {
 	assert.Equal(t, 11, b.table.Len())
 }
 
-// slowStore takes everything, when it is asked to wait.
+// slowStore saves everything, but only when it is asked to wait.
 type slowStore struct{}
 
 func (slowStore) Load() ([]bridge.Record, error)      { return nil, nil }

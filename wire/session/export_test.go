@@ -2,7 +2,7 @@ package session
 
 import "watchtower/wire/frame"
 
-// FixCookies makes the cookies and challenges of this minute those of a secret.
+// FixCookies makes this minute's cookies and challenges with a given secret.
 func (t *Table) FixCookies(secret frame.Key) {
 	t.registrar.rotateLocked(t.opts.Now())
 	t.registrar.current.secret = secret

@@ -14,8 +14,8 @@ import (
 	"watchtower/wire/session"
 )
 
-// fuzzer is a house whose devices do what a string of bytes says: each step is
-// an action, a device and an argument.
+// fuzzer has devices that do what a string of bytes says: each step is an action, a
+// device and an argument.
 type fuzzer struct {
 	*bench
 	devices []*device
@@ -23,9 +23,9 @@ type fuzzer struct {
 	said    int
 }
 
-// FuzzStates runs the state machine. Whatever happens, each broadcast is
-// executed at most once, a delivery is the addressee's by its tag and its size,
-// and in the end everything is forgotten.
+// FuzzStates runs the state machine. Whatever happens, each broadcast is executed at most
+// once, a delivery has the tag and the size of its addressee, and in the end everything
+// is forgotten.
 func FuzzStates(f *testing.F) {
 	f.Add([]byte{0, 0, 0, 2, 0, 1, 3, 0, 1, 4, 0, 0})
 	f.Add([]byte{0, 0, 3, 0, 1, 1, 2, 0, 1, 2, 1, 1, 3, 1, 0, 3, 0, 0, 7, 0, 200, 6, 0, 90, 5, 0, 1, 9, 0, 3, 10, 0, 7, 8, 0, 0})
@@ -70,7 +70,7 @@ func (z *fuzzer) step(action byte, d *device, arg byte) {
 		z.see(z.pass(time.Duration(arg) * time.Duration(arg) * 10 * time.Millisecond))
 	case 8:
 		z.send(d, frame.Ping, arg, nil)
-	case 9: // a replay, from where another is
+	case 9: // a replay, from another device's address
 		if len(z.history) > 0 {
 			z.see(z.handle(d.at, z.history[int(arg)%len(z.history)]))
 		}
@@ -84,7 +84,7 @@ func (z *fuzzer) step(action byte, d *device, arg byte) {
 			raw[int(arg)%len(raw)] ^= 1 + arg>>4
 			z.see(z.handle(d.at, raw))
 		}
-	case 13: // anything, well tagged
+	case 13: // anything, with a right tag
 		z.send(d, frame.Op('a'+arg%26), arg, []byte{arg, 0, 0, 0, arg, 1, 0, 0}[:arg%9])
 	}
 }
@@ -119,15 +119,15 @@ func (z *fuzzer) send(d *device, op frame.Op, flags byte, body []byte) {
 	z.history = append(z.history, raw)
 	all := z.handle(d.at, raw)
 	z.see(all)
-	for _, m := range all { // a device that is asked shows where it is
+	for _, m := range all { // a challenged device proves its address
 		if m.Op == frame.Challenge && m.to == d.at {
 			z.see(d.tell(frame.Ping, 0, m.Body))
 		}
 	}
 }
 
-// see checks what was sent: a delivery carries the tag of its session, and fits
-// the device as long as that knows of the session. Nothing was executed twice.
+// see checks the datagrams that were sent: a delivery carries the tag of its session and,
+// as long as the session lives, fits its device. Nothing was executed twice.
 func (z *fuzzer) see(all []sent) {
 	for _, m := range all {
 		require.LessOrEqual(z, len(m.raw), frame.MaxDatagram)

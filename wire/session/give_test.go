@@ -14,7 +14,7 @@ import (
 	"watchtower/wire/session"
 )
 
-// pair is a device that listens, with what it asked for, and one that speaks.
+// pair returns a device that listens, registered as change says, and one that speaks.
 func pair(b *bench, change func(*frame.Registration)) (listener, speaker *device) {
 	listener, speaker = b.register(alice, change), b.register(bob, func(r *frame.Registration) { r.Options = frame.NoEcho; r.KeepAlive = 3600 })
 	listener.must(frame.Join, ids(7))
@@ -116,7 +116,7 @@ func TestWhatExpiresIsNotDelivered(t *testing.T) {
 	b.pass(2 * time.Minute)
 	assert.Equal(t, []string{"still true"}, heard(l.tell(frame.Ping, 0, nil)))
 	assert.Equal(t, 1, b.dropped(bridge.Expired))
-	tell("later", 10*time.Second) // while one is outstanding, and then repeated
+	tell("later", 10*time.Second) // while one is outstanding, and later repeated
 	b.take()
 	b.pass(11 * time.Second)
 	assert.Empty(t, heard(l.delivered(1)))
@@ -225,7 +225,7 @@ func TestAPingIsNotHeldUpForever(t *testing.T) {
 		l.tell(frame.Ping, 0, nil)
 	}
 	assert.Equal(t, 4, b.dropped(bridge.QueueFull), "only so many wait")
-	for range 100 { // it lives by them all the same
+	for range 100 { // the answers show that it is alive all the same
 		b.pass(30 * time.Second)
 		l.tell(frame.Ping, 0, nil)
 	}
@@ -340,8 +340,8 @@ func TestMovingWakes(t *testing.T) {
 	assert.Equal(t, "ma", ops(got))
 }
 
-// A day of a device that is heard of every minute, one that sleeps for most of
-// each hour, and one that falls silent.
+// A day of three devices: one is heard every minute, one sleeps for most of each hour,
+// and one falls silent.
 func TestADay(t *testing.T) {
 	b := newBench(t, nil, bridge.Options{})
 	steady, speaker := pair(b, nil)
@@ -380,7 +380,7 @@ func TestADay(t *testing.T) {
 		}
 		want := 4
 		if minute >= 3 {
-			want = 3 // 3.5 minutes of silence are the end
+			want = 3 // 3.5 minutes of silence end a session
 		}
 		require.Equal(t, want, b.table.Len(), "minute %d", minute)
 	}

@@ -39,7 +39,7 @@ func options() session.Options {
 	return session.Options{Via: viaUDP, Wire: &settings.Wire, Limits: &settings.Limits}
 }
 
-// joins are the limits that let a sender join so many channels.
+// joins returns limits with which a sender may join so many channels.
 func joins(channels int) config.Limits {
 	l := config.Default().Limits
 	l.SenderChannels = channels
@@ -65,7 +65,7 @@ func newBench(t testing.TB, change func(*session.Options), hub bridge.Options) *
 
 func (b *bench) dropped(r bridge.Reason) int { return int(b.hub.Counters().Dropped(viaUDP, r)) }
 
-// sent is a datagram of the table.
+// sent is a datagram that the table sent.
 type sent struct {
 	to  netip.AddrPort
 	raw []byte
@@ -85,7 +85,7 @@ func (b *bench) take() (all []sent) {
 	return all
 }
 
-// handle gives the table a datagram, and what comes of it to the members.
+// handle gives the table a datagram, and then its messages to the members.
 func (b *bench) handle(from netip.AddrPort, datagram []byte) []sent {
 	b.table.Handle(from, datagram, &b.out)
 	b.deliver()
@@ -106,7 +106,7 @@ func (b *bench) deliver() {
 	})
 }
 
-// pass lets time go by, as a server's timer would.
+// pass lets time pass, as a server's timer would.
 func (b *bench) pass(d time.Duration) (all []sent) {
 	end := b.now.Add(d)
 	for {
@@ -122,7 +122,7 @@ func (b *bench) pass(d time.Duration) (all []sent) {
 	return append(all, b.take()...)
 }
 
-// device speaks session frames as the codec makes them.
+// device speaks session frames by means of the codec.
 type device struct {
 	*bench
 	at  netip.AddrPort
@@ -158,7 +158,7 @@ func (b *bench) register(at netip.AddrPort, change func(*frame.Registration)) *d
 	return d
 }
 
-// again registers anew, with a new nonce.
+// again registers once more, with a new nonce.
 func (d *device) again() {
 	d.Helper()
 	d.reg.CNonce, d.reg.Cookie = newNonce(), [8]byte{}
@@ -228,7 +228,7 @@ func send(data string, channel uint32, to ...uint32) []byte {
 
 func seconds(n uint16) []byte { return binary.LittleEndian.AppendUint16(nil, n) }
 
-// ops names what was sent, in its order.
+// ops returns the ops of what was sent, in its order.
 func ops(all []sent) string {
 	var s []byte
 	for _, f := range all {

@@ -11,8 +11,8 @@ import (
 	"watchtower/wire/frame"
 )
 
-// After a second move the request that is repeated is no longer the newest: the p
-// that followed the first is.
+// After a second move the repeated request no longer has the newest number: that is the
+// number of the p after the first move.
 func TestMovingAsksForAFewBelowTheNewest(t *testing.T) {
 	b := newBench(t, nil, bridge.Options{})
 	d := b.register(alice, nil)
@@ -39,7 +39,7 @@ func TestMovingAsksForAFewBelowTheNewest(t *testing.T) {
 	assert.Equal(t, "a", ops(b.handle(bob, frames[15])), "where it is now it has its answer")
 }
 
-// A device that does nothing but acknowledge is alive.
+// A device that only acknowledges is alive.
 func TestAcknowledgingIsLife(t *testing.T) {
 	b := newBench(t, nil, bridge.Options{})
 	l, s := pair(b, acknowledge(2))
@@ -56,7 +56,7 @@ func TestAcknowledgingIsLife(t *testing.T) {
 	l.must(frame.Join, ids(7))
 	s.say("x")
 	l.delivered(1)
-	for range 6 { // a k that acknowledges nothing is no life
+	for range 6 { // a k that acknowledges nothing does not keep the session alive
 		b.pass(40 * time.Second)
 		l.delivered(1)
 		l.delivered(2)

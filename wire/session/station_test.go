@@ -20,8 +20,8 @@ import (
 	"watchtower/wire/session"
 )
 
-// station is a table and, on a radio that loses, doubles and delays, clients of
-// package device, all by the clock of a bubble: an hour takes seconds.
+// station is a table and clients of package device, on a radio that loses, doubles and
+// delays datagrams. All use the clock of a synctest bubble: an hour takes seconds.
 type station struct {
 	*bench
 	in    chan heardFrom
@@ -32,7 +32,7 @@ type station struct {
 	mu     sync.Mutex
 	random *rand.Rand
 	loss   float64
-	lose   func(raw []byte, toDevice bool) bool // as well; may be nil
+	lose   func(raw []byte, toDevice bool) bool // loses more datagrams; may be nil
 	radios map[netip.AddrPort]*radio
 	ports  uint16
 	says   *bridge.Hold
@@ -98,7 +98,7 @@ func (st *station) run(wake chan struct{}) {
 	}
 }
 
-// carry has a datagram arrive, or not, or twice.
+// carry makes a datagram arrive, get lost, or arrive twice.
 func (st *station) carry(raw []byte, toDevice bool, arrive func()) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -127,7 +127,7 @@ func (st *station) dial(context.Context, string, string) (net.Conn, error) {
 
 // radio is a device's connection.
 type radio struct {
-	net.Conn // nil: what is not below is not used
+	net.Conn // nil: the methods that are not below are not used
 	st       *station
 	at       netip.AddrPort
 	came     chan []byte
@@ -135,7 +135,7 @@ type radio struct {
 	closed   chan struct{}
 }
 
-// move gives the device another port, of which it knows nothing.
+// move gives the device another port. The device does not notice.
 func (r *radio) move() {
 	r.st.mu.Lock()
 	defer r.st.mu.Unlock()
@@ -180,7 +180,7 @@ func (r *radio) Close() error {
 	return nil
 }
 
-// client is one of package device, joined to channel 7.
+// device is a client of package device that has joined channel 7.
 func (st *station) device(opts client.Options) (*client.Client, *radio) {
 	var at *radio
 	opts.Key = &psk
@@ -196,9 +196,9 @@ func (st *station) device(opts client.Options) (*client.Client, *radio) {
 	return c, at
 }
 
-// A device that listens to a channel with a message a second, and says nothing by
-// itself, hears every one of them, once and in order: what it acknowledges shows
-// that it is there, and it makes sure that the gateway is.
+// A device listens to a channel with a message a second, and says nothing by itself. It
+// hears every message, once and in order. Its acknowledgements show that it is there, and
+// it makes sure that the gateway still knows it.
 func TestAnHourOfABusyChannel(t *testing.T) {
 	for _, c := range []struct {
 		loss   float64
@@ -233,8 +233,8 @@ func TestAnHourOfABusyChannel(t *testing.T) {
 	}
 }
 
-// A message that was given up leaves a hole, and holds up those behind it no longer
-// than the gateway tries.
+// A message that was given up leaves a gap, and delays those after it no longer than the
+// gateway tries.
 func TestWhatWasGivenUpHoldsUpNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newStation(t, 0)
@@ -257,7 +257,7 @@ func TestWhatWasGivenUpHoldsUpNothing(t *testing.T) {
 		time.Sleep(60 * time.Second)
 		assert.Len(t, d.Messages(), 4, "5 and 6 wait")
 		time.Sleep(11 * time.Second)
-		st.say("7") // the first that is sent when 1 was given up
+		st.say("7") // the first that is sent after 1 was given up
 		time.Sleep(time.Second)
 		var got []string
 		for len(d.Messages()) > 0 {
@@ -269,14 +269,14 @@ func TestWhatWasGivenUpHoldsUpNothing(t *testing.T) {
 	})
 }
 
-// A device that moves while its request is not answered, and again, goes on within
-// three seconds: whatever answer it missed, and however long it has been trying.
+// A device moves while its request is unanswered, and then again. It goes on within three
+// seconds, whichever answer it missed and however long it has been trying.
 func TestMovingTwiceWithinARequest(t *testing.T) {
 	for _, after := range []time.Duration{0, 500, 1500, 2900, 3100, 6900, 7100, 20_000} {
 		synctest.Test(t, func(t *testing.T) {
 			st := newStation(t, 0)
 			d, at := st.device(client.Options{KeepAlive: time.Hour})
-			for range 8 - 4 { // the gateway's answers are not all free
+			for range 8 - 4 { // some of the gateway's places for answers are taken
 				require.NoError(t, d.Ping(context.Background()))
 			}
 			deaf := true

@@ -190,7 +190,7 @@ func TestRefusedRegistrations(t *testing.T) {
 	require.Equal(t, "e", ops(answer))
 	assert.Equal(t, frame.Full, answer[0].Code())
 	assert.Equal(t, 1, b.dropped(bridge.Limit))
-	d.again() // it ends the one before
+	d.again() // that ends the session before
 	d.must(frame.Bye, seconds(0))
 	assert.Equal(t, "a", ops(b.handle(bob, frame.AppendRegister(nil, full, psk))), "its cookie is still good")
 	assert.Empty(t, b.handle(alice, frame.AppendRegister(nil, full, frame.Key{1})))
@@ -263,7 +263,7 @@ func TestEachNumberIsExecutedOnce(t *testing.T) {
 	for i := range 100 {
 		frames = append(frames, d.frame(frame.Broadcast, frame.AckWanted, broadcast(fmt.Sprint(i), 7)))
 	}
-	got := b.handle(alice, frames[99]) // overtakes the others
+	got := b.handle(alice, frames[99]) // it overtakes the others
 	assert.Equal(t, []string{"99"}, heard(got))
 	for i := range 36 {
 		assert.Empty(t, b.handle(alice, frames[i]), "more than 63 behind")
@@ -275,7 +275,7 @@ func TestEachNumberIsExecutedOnce(t *testing.T) {
 	for i := range 100 {
 		want := ""
 		if i >= 91 && i < 99 {
-			want = "a" // the last eight answers
+			want = "a" // the last eight answers are kept
 		}
 		assert.Equal(t, want, ops(b.handle(alice, frames[i])), "%d", i)
 	}
@@ -370,7 +370,7 @@ func TestADeletedSenderIsUnknown(t *testing.T) {
 	assert.Zero(t, b.table.Len())
 }
 
-// senderOf finds a device's sender by sending it something.
+// senderOf finds a device's sender: it sends the device something.
 func (b *bench) senderOf(d *device) (s *bridge.Sender) {
 	b.table.Handle(d.at, d.frame(frame.Broadcast, 0, broadcast("x", 7)), &b.out)
 	b.link.Flush(func(jobs []bridge.Job) {

@@ -16,7 +16,7 @@ import (
 	"watchtower/wire/session"
 )
 
-// oneLamp remembers one sender by its name.
+// oneLamp remembers one sender with a name.
 type oneLamp struct {
 	slowStore
 	id bridge.SenderID
@@ -26,8 +26,8 @@ func (s oneLamp) Load() ([]bridge.Record, error) {
 	return []bridge.Record{{ID: s.id, Name: "lamp", Seen: 1e9}}, nil
 }
 
-// The conversation of testdata, which an independent script made, with the
-// gateway's part played by the table.
+// The conversation of testdata, which an independent script made. The table plays the
+// gateway's part.
 func TestVectors(t *testing.T) {
 	text, err := os.ReadFile("../../testdata/session/vectors.txt")
 	require.NoError(t, err)
@@ -65,7 +65,7 @@ func TestVectors(t *testing.T) {
 			d, err := time.ParseDuration(value)
 			require.NoError(t, err)
 			note(b.pass(d))
-			b.table.FixCookies(keyOf(t, values["gateway-secret"])) // it has changed with the minute
+			b.table.FixCookies(keyOf(t, values["gateway-secret"])) // the secret changed with the minute
 		case "<", "<<":
 			require.NotEmpty(t, got, "not answered: %s", meaning)
 			assert.Equal(t, value, hex.EncodeToString(got[0]), meaning)

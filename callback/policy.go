@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"unicode/utf8"
 
+	"code.dny.dev/ssrf"
+
 	"watchtower/bridge"
 )
 
@@ -179,12 +181,15 @@ func (p *policy) check(host string, ap netip.AddrPort) error {
 		return nil
 	}
 	inner := embedded(a)
-	why := p.closed(a)
+	why := closed(a)
 	if inner != a && why == "" {
 		if p.opened(inner) {
 			return nil
 		}
-		why = p.closed(inner)
+		why = closed(inner)
+	}
+	if why == "" && p.publicOnly && public.SafeAddr(inner) != nil {
+		why = "not a public address, and callbacks.public_only is set"
 	}
 	if why == "" && p.isOwn(inner, ap.Port()) {
 		why = "this gateway's own"
@@ -233,25 +238,9 @@ var alwaysClosed = ranges(
 	"255.255.255.255/32", "a broadcast address",
 )
 
-// notPublic are the ranges that callbacks.public_only closes besides
-// (the IANA registries of special-purpose addresses).
-var notPublic = ranges(
-	"10.0.0.0/8", "a private address",
-	"172.16.0.0/12", "a private address",
-	"192.168.0.0/16", "a private address",
-	"fc00::/7", "a private address",
-	"fec0::/10", "a private address",
-	"100.64.0.0/10", "a shared address",
-	"192.0.0.0/24", "a reserved address",
-	"192.0.2.0/24", "a documentation address",
-	"198.18.0.0/15", "a benchmarking address",
-	"198.51.100.0/24", "a documentation address",
-	"203.0.113.0/24", "a documentation address",
-	"240.0.0.0/4", "a reserved address",
-	"100::/64", "a discard address",
-	"2001:db8::/32", "a documentation address",
-	"3fff::/20", "a documentation address",
-)
+// public are the addresses outside the IANA registries of special-purpose ones, to which
+// callbacks.public_only keeps besides.
+var public = ssrf.New(ssrf.WithAnyPort())
 
 func ranges(pairs ...string) []closedRange {
 	var out []closedRange
@@ -262,18 +251,10 @@ func ranges(pairs ...string) []closedRange {
 }
 
 // closed says what is wrong with an address, "" if nothing is.
-func (p *policy) closed(a netip.Addr) string {
+func closed(a netip.Addr) string {
 	for _, r := range alwaysClosed {
 		if r.prefix.Contains(a) {
 			return r.why
-		}
-	}
-	if !p.publicOnly {
-		return ""
-	}
-	for _, r := range notPublic {
-		if r.prefix.Contains(a) {
-			return r.why + ", and callbacks.public_only is set"
 		}
 	}
 	return ""

@@ -63,6 +63,9 @@ func TestAddressesThatAreClosed(t *testing.T) {
 		"2002:c0a8:1::":            {byDefault: true},
 		"2001:0:1:2:3:4:f5ff:fffe": {byDefault: true}, // 10.0.0.1, inverted
 		"2001:db8::1":              {byDefault: true},
+		"192.88.99.1":              {byDefault: true}, // 6to4's relays
+		"2620:4f:8000::1":          {byDefault: true}, // AS112
+		"4000::1":                  {byDefault: true}, // nobody's
 		"1.1.1.1":                  {true, true},
 		"172.32.0.1":               {true, true},
 		"2606:4700::1111":          {true, true},

@@ -16,18 +16,18 @@ type endpointKey struct {
 // endpoint is what is known of one URL of one sender. Guarded by Service.mu,
 // but for its key.
 type endpoint struct {
-	key      endpointKey
-	number   uint64 // of all endpoints there have been, over restarts too
-	share    *share // its sender's
-	byBytes  int    // its place there
-	attached map[bridge.Channel]*receiver
-	waiting  []*delivery // in their order
-	current  *delivery   // the one that is being delivered; nil: none
-	bytes    int         // of those
-	failed   []*delivery // given up, the newest last; they can be replayed
-	kept     int         // bytes of them
-	listed   bool        // a callback has it, or had; else it is for delivery reports
-	state    endpointState
+	key         endpointKey
+	number      uint64 // of all endpoints there have been, over restarts too
+	share       *share // its sender's
+	byBytes     int    // its place there
+	attached    map[bridge.Channel]*receiver
+	waiting     []*delivery // in their order
+	current     *delivery   // the one that is being delivered; nil: none
+	bytes       int         // of those
+	failed      []*delivery // given up, the newest last; they can be replayed
+	failedBytes int         // of those
+	listed      bool        // a callback has it, or had; else it is for delivery reports
+	state       endpointState
 
 	phase   phase
 	tries   int           // of current, that counted
@@ -115,7 +115,7 @@ func (e *endpoint) hasRoom(d *delivery, opts *Options) bool {
 }
 
 // held is how many bytes it holds, waiting and kept.
-func (e *endpoint) held() int { return e.bytes + e.kept }
+func (e *endpoint) held() int { return e.bytes + e.failedBytes }
 
 func (e *endpoint) push(d *delivery) {
 	e.lastSeq++
@@ -158,14 +158,14 @@ func (e *endpoint) keepFailed(d *delivery, why string, opts *Options) {
 	d.why = why
 	d.changes++
 	e.restoreFailed(d)
-	for len(e.failed) > opts.Kept || len(e.failed) > 0 && (e.kept > queueBytes || e.share.pool.bytes > opts.forAll()) {
+	for len(e.failed) > opts.Kept || len(e.failed) > 0 && (e.failedBytes > queueBytes || e.share.pool.bytes > opts.forAll()) {
 		e.takeOldestFailed()
 	}
 }
 
 func (e *endpoint) restoreFailed(d *delivery) {
 	e.failed = append(e.failed, d)
-	e.kept += d.size()
+	e.failedBytes += d.size()
 	e.share.hold(e, d.size())
 }
 
@@ -180,7 +180,7 @@ func (e *endpoint) takeFailed(f func(*delivery) bool) (taken []*delivery) {
 		if !f(d) {
 			return false
 		}
-		e.kept -= d.size()
+		e.failedBytes -= d.size()
 		e.share.hold(e, -d.size())
 		taken = append(taken, d)
 		return true

@@ -94,11 +94,11 @@ func (c *Service) catchUp(key endpointKey, missed history.Missed) {
 	slices.Sort(gaps)
 	for _, ch := range slices.Compact(gaps) {
 		if to := attached[ch]; to != nil {
-			c.put(to, &delivery{body: line.AppendGap(nil, ch), id: fmt.Sprintf("gap-%s-%d", ulid.Make(), ch), channel: ch, said: now})
+			c.enqueue(to, &delivery{body: line.AppendGap(nil, ch), id: fmt.Sprintf("gap-%s-%d", ulid.Make(), ch), channel: ch, said: now})
 		}
 	}
 	for _, d := range slices.Backward(fit) {
-		c.put(attached[d.channel], d)
+		c.enqueue(attached[d.channel], d)
 	}
 }
 

@@ -166,7 +166,7 @@ func deliveryKey(endpoint string, seq uint64) string {
 func (k *keeper) changesLocked(e *endpoint) (rows []pendingRow) {
 	key := e.rowKey()
 	present := map[uint64]struct{}{}
-	keep := func(d *delivery) {
+	compare := func(d *delivery) {
 		if d == nil || d.report() {
 			return
 		}
@@ -179,12 +179,12 @@ func (k *keeper) changesLocked(e *endpoint) (rows []pendingRow) {
 	}
 	known := k.service.endpoints[e.key] == e
 	if known {
-		keep(e.current)
+		compare(e.current)
 		for _, d := range e.waiting {
-			keep(d)
+			compare(d)
 		}
 		for _, d := range e.failed {
-			keep(d)
+			compare(d)
 		}
 	}
 	for seq := range e.saved {

@@ -21,9 +21,9 @@ type Options struct {
 	// left for the next start, or dropped where nothing outlives the process.
 	DrainTimeout time.Duration
 
-	// Own gives the gateway's own listeners, which are closed to callbacks. An
+	// Listeners gives the gateway's own listeners, which are closed to callbacks. An
 	// unspecified address means any of this machine's. Nil: none.
-	Own func() []netip.AddrPort
+	Listeners func() []netip.AddrPort
 	// Resolver resolves names at the join and at the dial; nil: the system's.
 	Resolver *net.Resolver
 }

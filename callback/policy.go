@@ -23,18 +23,18 @@ import (
 type policy struct {
 	allowed    atomic.Pointer[allowList]
 	publicOnly bool
-	own        func() []netip.AddrPort
+	listeners  func() []netip.AddrPort
 	resolver   *net.Resolver
 }
 
 func newPolicy(opts Options) (*policy, error) {
 	p := &policy{
 		publicOnly: opts.PublicOnly,
-		own:        opts.Own,
+		listeners:  opts.Listeners,
 		resolver:   opts.Resolver,
 	}
-	if p.own == nil {
-		p.own = func() []netip.AddrPort { return nil }
+	if p.listeners == nil {
+		p.listeners = func() []netip.AddrPort { return nil }
 	}
 	if p.resolver == nil {
 		p.resolver = net.DefaultResolver
@@ -262,7 +262,7 @@ func closed(a netip.Addr) string {
 
 // isOwn reports whether one of the gateway's listeners is at an address.
 func (p *policy) isOwn(a netip.Addr, port uint16) bool {
-	for _, own := range p.own() {
+	for _, own := range p.listeners() {
 		if own.Port() != port {
 			continue
 		}

@@ -95,7 +95,7 @@ func TestAllowedAddressesAreOpen(t *testing.T) {
 
 func TestOwnListenersAreClosed(t *testing.T) {
 	p := testPolicy(t, func(o *Options) {
-		o.Own = func() []netip.AddrPort {
+		o.Listeners = func() []netip.AddrPort {
 			return []netip.AddrPort{netip.MustParseAddrPort("192.168.7.7:8080"), netip.MustParseAddrPort("[::]:3033")}
 		}
 	})

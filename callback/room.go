@@ -14,7 +14,7 @@ import (
 // nothing waiting gets in if anybody holds more than its sender does now. For those,
 // and for receivers that took the last, bytes are set aside.
 func (c *Service) findRoomLocked(e *endpoint, d *delivery) bool {
-	own, n := e.share, d.size()
+	sh, n := e.share, d.size()
 	more, aside := n, e.takes()
 	if e.phase == idle && len(e.waiting) == 0 {
 		more, aside = 0, true
@@ -22,8 +22,8 @@ func (c *Service) findRoomLocked(e *endpoint, d *delivery) bool {
 	for c.shares.bytes+n > c.opts.forAll() {
 		v := c.shares.byBytes.members[0]
 		w := v.endpoints.members[0]
-		over := v.bytes > own.bytes+more
-		if v == own {
+		over := v.bytes > sh.bytes+more
+		if v == sh {
 			over = w != e && w.held() > e.held()+more
 		}
 		if !over || !c.letGoLocked(w) {
@@ -62,9 +62,9 @@ func (c *Service) letGoLocked(e *endpoint) bool {
 	return true
 }
 
-// put queues a delivery. It reports false, and counts the drop, if there is no
+// enqueue queues a delivery. It reports false, and counts the drop, if there is no
 // room.
-func (c *Service) put(to *receiver, d *delivery) bool {
+func (c *Service) enqueue(to *receiver, d *delivery) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	d.to = to

@@ -65,7 +65,7 @@ func (f fanOut) Give(m *bridge.Message, members []*bridge.Attachment) (offered, 
 			body = bodyOf(m)
 		}
 		offered++
-		if !f.c.put(a.Member.(*receiver), deliveryOf(m, body)) {
+		if !f.c.enqueue(a.Member.(*receiver), deliveryOf(m, body)) {
 			dropped++
 		}
 	}
@@ -166,6 +166,6 @@ func (c *Service) Reporter(s *bridge.Sender, url string, hops uint8) func(bridge
 			c.log.WithError(err).Error("delivery report not encoded")
 			return
 		}
-		c.put(to, &delivery{body: body, hops: hops, id: "report-" + r.ID.String()})
+		c.enqueue(to, &delivery{body: body, hops: hops, id: "report-" + r.ID.String()})
 	}
 }

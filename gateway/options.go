@@ -122,7 +122,7 @@ func (g *Gateway) historyOptions() history.Options {
 func (g *Gateway) callbackOptions() callback.Options {
 	return callback.Options{
 		Callbacks: g.cfg.Callbacks, Limits: g.cfg.Limits, DrainTimeout: g.cfg.ShutdownTimeout / 2,
-		SigningKey: g.signingKey, Store: g.callbackTable, Own: g.listeners,
+		SigningKey: g.signingKey, Store: g.callbackTable, Listeners: g.listeners,
 	}
 }
 

@@ -122,7 +122,7 @@ func (s *Server) members(w nethttp.ResponseWriter, r *nethttp.Request) error {
 		return err
 	}
 	id := mux.Vars(r)["id"]
-	channel, ok := parseID(id)
+	channel, ok := parseNumber(id)
 	if !ok {
 		return fault(bridge.InvalidChannel, "path", "%s is not a channel from 1 to 4294967295", bridge.Shorten(id))
 	}

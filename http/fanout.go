@@ -45,7 +45,7 @@ func (f *fanOut) as(k kind, m *bridge.Message) []byte {
 func (f *fanOut) give(a *bridge.Attachment, m *bridge.Message) bool {
 	switch member := a.Member.(type) {
 	case *stream:
-		if !member.put(f.as(member.kind, m)) {
+		if !member.enqueue(f.as(member.kind, m)) {
 			return false
 		}
 		if !member.touched {
@@ -54,7 +54,7 @@ func (f *fanOut) give(a *bridge.Attachment, m *bridge.Message) bool {
 		}
 		return true
 	case *mailbox:
-		return member.put(m)
+		return member.add(m)
 	}
 	return false // no other member is attached here
 }

@@ -192,8 +192,8 @@ func (b *mailbox) wakeUp() {
 	}
 }
 
-// put adds a message. The oldest makes room, and leaves a gap.
-func (b *mailbox) put(m *bridge.Message) bool {
+// add adds a message. The oldest makes room, and leaves a gap.
+func (b *mailbox) add(m *bridge.Message) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.ended {

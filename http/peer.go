@@ -29,11 +29,11 @@ var longAgo = time.Unix(1, 0)
 type peer struct {
 	net.Conn
 
-	// mute: what the WebSocket's library writes is kept and not written, since
+	// mute: what the WebSocket's library writes is held here and not written, since
 	// somebody else writes all frames. That is its Close frame over what is against
 	// the protocol.
-	mute bool
-	kept []byte
+	mute      bool
+	unwritten []byte
 
 	mu   sync.Mutex
 	over bool
@@ -49,7 +49,7 @@ func (p *peer) Read(b []byte) (int, error) {
 
 func (p *peer) Write(b []byte) (int, error) {
 	if p.mute {
-		p.kept = append([]byte(nil), b...)
+		p.unwritten = append([]byte(nil), b...)
 		return len(b), nil
 	}
 	return p.Conn.Write(b)

@@ -194,7 +194,7 @@ func (s *Server) refuseMixed(r *nethttp.Request, q query) error {
 
 // parseTTL reads how long a message may wait, in seconds.
 func parseTTL(text string) (time.Duration, error) {
-	n, ok := parseID(text)
+	n, ok := parseNumber(text)
 	if !ok {
 		return 0, fault(bridge.InvalidField, "ttl", "%s is not a whole number of seconds from 1 to 4294967295", bridge.Shorten(text))
 	}

@@ -112,15 +112,15 @@ func parseSender(text string) (bridge.SenderID, error) {
 	if text == "" {
 		return 0, errNoSender
 	}
-	n, ok := parseID(text)
+	n, ok := parseNumber(text)
 	if !ok {
 		return 0, fault(bridge.InvalidSender, "sender", "%s is not an id from 1 to 4294967295, as POST /register gave it", bridge.Shorten(text))
 	}
 	return bridge.SenderID(n), nil
 }
 
-// parseID reads a whole number from 1 to 2^32-1 in decimal digits.
-func parseID(text string) (uint32, bool) {
+// parseNumber reads a whole number from 1 to 2^32-1 in decimal digits.
+func parseNumber(text string) (uint32, bool) {
 	n, err := strconv.ParseUint(text, 10, 32)
 	return uint32(n), err == nil && n > 0
 }
@@ -133,7 +133,7 @@ func parseIDs[ID ~uint32](elements []string, name string, code bridge.Code) ([]I
 	}
 	out := make([]ID, len(elements))
 	for i, text := range elements {
-		n, ok := parseID(text)
+		n, ok := parseNumber(text)
 		if !ok {
 			return nil, fault(code, field(name, i), "%s is not a whole number from 1 to 4294967295", bridge.Shorten(text))
 		}

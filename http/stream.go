@@ -75,10 +75,10 @@ func (st *stream) discard() {
 	st.server.hub.Counters().Drop(Protocol, bridge.Disconnected, st.queue.Close())
 }
 
-// put queues a line. It reports false, and counts the drop, if there is no
+// enqueue queues a line. It reports false, and counts the drop, if there is no
 // room: then the stream ends with what waits, so that its client knows what it
 // missed and can come back for it.
-func (st *stream) put(line []byte) bool {
+func (st *stream) enqueue(line []byte) bool {
 	why := bridge.Disconnected
 	if farewell(st.parting.Load()) == staying {
 		if st.queue.Put(line) {

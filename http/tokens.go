@@ -58,16 +58,16 @@ func (s *Server) makePass(w nethttp.ResponseWriter, r *nethttp.Request) error {
 // passMaker returns the sender that a pass is asked for, and the operator who does.
 func (s *Server) passMaker(r *nethttp.Request, body object) (sender *bridge.Sender, operator string, err error) {
 	token := bearer(r)
-	own, known := s.hub.Tokens().Sender(token)
+	sender, known := s.hub.Tokens().Sender(token)
 	switch {
 	case token == "":
 		return nil, "", fault(bridge.InvalidToken, "Authorization", "is missing: it is the sender's own token, as POST /register gave it (Authorization: Bearer …)")
 	case known:
 		know(r)
-		if id, err := body.sender(); body["sender"] != "" && (err != nil || id != own.ID()) {
-			return nil, "", fault(bridge.InvalidToken, "sender", "is not %d, whose token this is: leave it out", own.ID())
+		if id, err := body.sender(); body["sender"] != "" && (err != nil || id != sender.ID()) {
+			return nil, "", fault(bridge.InvalidToken, "sender", "is not %d, whose token this is: leave it out", sender.ID())
 		}
-		return own, "", nil
+		return sender, "", nil
 	case s.opts.Manages == nil || !strings.HasPrefix(token, "wtc_"):
 		return nil, "", denied{fault(bridge.InvalidToken, "Authorization", "is no sender's token")}
 	}
@@ -79,10 +79,10 @@ func (s *Server) passMaker(r *nethttp.Request, body object) (sender *bridge.Send
 	if err != nil {
 		return nil, "", err
 	}
-	if own, known = s.hub.SenderByID(id); !known {
+	if sender, known = s.hub.SenderByID(id); !known {
 		return nil, "", fault(bridge.InvalidSender, "sender", "%d is unknown", id)
 	}
-	return own, operator, nil
+	return sender, operator, nil
 }
 
 // readPass reads what a pass is to allow.
@@ -98,7 +98,7 @@ func (s *Server) readPass(body object) (p bridge.Pass, err error) {
 	ttl := uint32(usualPass)
 	if raw, found := body["ttl"]; found {
 		var ok bool
-		if ttl, ok = parseID(raw); !ok || ttl > longestPass {
+		if ttl, ok = parseNumber(raw); !ok || ttl > longestPass {
 			return p, fault(bridge.InvalidField, "ttl", "%s is not a whole number of seconds from 1 to %d", bridge.Shorten(raw), longestPass)
 		}
 	}

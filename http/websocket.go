@@ -83,8 +83,8 @@ func (st *stream) listen(conn *websocket.Conn, p *peer) []byte {
 			return closeFrame(websocket.ClosePolicyViolation, "the message took longer than http.read_timeout")
 		case errors.Is(err, errBinary):
 			return closeFrame(websocket.CloseUnsupportedData, "")
-		case len(p.kept) > 0:
-			return p.kept // it was against the protocol
+		case len(p.unwritten) > 0:
+			return p.unwritten // it was against the protocol
 		}
 		return closeFrame(websocket.CloseNormalClosure, "")
 	}
@@ -196,7 +196,7 @@ func (s *Server) publishSaid(st *stream, body object) (ulid.ULID, error) {
 
 // frame queues a frame of the stream's own.
 func (st *stream) frame(kind byte, payload []byte) {
-	if st.put(appendFrame(nil, kind, payload)) {
+	if st.enqueue(appendFrame(nil, kind, payload)) {
 		st.writer.Wake()
 	}
 }

@@ -62,10 +62,10 @@ type Credentials struct {
 	Token string
 }
 
-// Registration asks for a sender with a token (docs/http.md, "Who may use an id").
+// Registration asks for a sender with a token (docs/http.md, "Who may use an id"). The secret
+// key was shown before.
 type Registration struct {
 	Via       Protocol
-	SecretKey string
 	Name      string // optional
 	Protected bool   // the name is registered again only with its token
 	Token     string // of a protected name
@@ -73,12 +73,6 @@ type Registration struct {
 
 // Register returns a sender's id and token, once the registration is on disk.
 func (h *Hub) Register(r Registration) (Credentials, error) {
-	if !h.CheckKey(r.SecretKey) {
-		if r.SecretKey == "" {
-			return Credentials{}, fault(InvalidSecretKey, "secret_key", "missing: the gateway has a secret key, shown at its first start")
-		}
-		return Credentials{}, fault(InvalidSecretKey, "secret_key", "is not the gateway's secret key")
-	}
 	if r.Name != "" && !ValidName(r.Name) {
 		return Credentials{}, fault(InvalidName, "name", "must be 1 to 64 of A–Z a–z 0–9 _ . : -")
 	}

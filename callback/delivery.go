@@ -226,7 +226,7 @@ func (c *Service) disableLocked(e *endpoint, reason string) {
 func (c *Service) logFailure(d *delivery, tries int, err error) {
 	// Not the URL: its path or query may be a secret.
 	c.log.WithFields(logrus.Fields{
-		"sender": d.to.key.sender.ID(), "attempt": tries + 1, "refused": refusedByPolicy(err), "why": describe(err),
+		"sender": d.to.key.sender.ID(), "attempt": tries + 1, "refused": errors.As(err, new(*bridge.Error)), "why": describe(err),
 	}).Debug("callback failed")
 }
 

@@ -39,10 +39,6 @@ func newKeeper(c *Service, store Store, every time.Duration) *keeper {
 	}
 }
 
-func (k *keeper) noteLocked(e *endpoint) { k.dirty[e] = struct{}{} }
-
-func (k *keeper) start() { k.running.Go(k.run) }
-
 func (k *keeper) run() {
 	t := time.NewTicker(k.every)
 	defer t.Stop()

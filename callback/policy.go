@@ -2,7 +2,6 @@ package callback
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -315,11 +314,4 @@ func embedded(a netip.Addr) netip.Addr {
 		return netip.AddrFrom4([4]byte{^b[12], ^b[13], ^b[14], ^b[15]})
 	}
 	return a
-}
-
-// refusedByPolicy reports whether an attempt failed because its address is
-// closed.
-func refusedByPolicy(err error) bool {
-	var refusal *bridge.Error
-	return errors.As(err, &refusal)
 }

@@ -84,7 +84,7 @@ func (c *Service) start() {
 		c.workLocked(e)
 	}
 	if c.keeper != nil {
-		c.keeper.start()
+		c.keeper.running.Go(c.keeper.run)
 	}
 }
 

@@ -70,6 +70,6 @@ func (c *Service) count(o outcome, n int) { c.outcomes[o].Add(uint64(n)) }
 
 func (c *Service) changedLocked(e *endpoint) {
 	if c.keeper != nil && e.listed {
-		c.keeper.noteLocked(e)
+		c.keeper.dirty[e] = struct{}{}
 	}
 }

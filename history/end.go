@@ -3,10 +3,9 @@ package history
 import (
 	"cmp"
 	"encoding/json"
+	"maps"
 	"slices"
 	"time"
-
-	"github.com/oklog/ulid/v2"
 
 	"watchtower/bridge"
 )
@@ -27,19 +26,9 @@ type ending struct {
 	Begun    time.Time
 	Run      uint64
 	Position uint64
-	Lost     lastSaid
-	Channels map[bridge.Channel]lastSaid
+	Lost     loss
+	Channels map[bridge.Channel]loss
 }
-
-// lastSaid is the last message of a channel.
-type lastSaid struct {
-	ID       ulid.ULID
-	Position uint64
-	At       time.Time
-}
-
-func (l loss) said() lastSaid { return lastSaid{l.id, l.position, l.at} }
-func (l lastSaid) loss() loss { return loss{l.ID, l.Position, l.At} }
 
 // goOn continues the history that was saved, of which no message is known any more.
 func (h *History) goOn() error {
@@ -60,9 +49,9 @@ func (h *History) goOn() error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.begun, h.run, h.position, h.lost = e.Begun, e.Run, e.Position, e.Lost.loss()
+	h.begun, h.run, h.position, h.lost = e.Begun, e.Run, e.Position, e.Lost
 	for c, last := range e.Channels {
-		p := &past{channel: c, lost: last.loss()}
+		p := &past{channel: c, lost: last}
 		p.emptied = h.emptied.PushBack(p)
 		h.channels[c] = p
 	}
@@ -73,18 +62,15 @@ func (h *History) goOn() error {
 func (h *History) ended() ending {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	all := make([]*past, 0, len(h.channels))
-	for _, p := range h.channels {
-		all = append(all, p)
-	}
-	slices.SortFunc(all, func(a, b *past) int { return cmp.Compare(b.last().position, a.last().position) })
-	e := ending{h.begun, h.run, h.position, h.lost.said(), map[bridge.Channel]lastSaid{}}
+	all := slices.Collect(maps.Values(h.channels))
+	slices.SortFunc(all, func(a, b *past) int { return cmp.Compare(b.last().Position, a.last().Position) })
+	e := ending{h.begun, h.run, h.position, h.lost, map[bridge.Channel]loss{}}
 	for i, p := range all {
 		last := p.last()
 		if i < channelsRemembered {
-			e.Channels[p.channel] = last.said()
-		} else if last.position > e.Lost.Position {
-			e.Lost = last.said()
+			e.Channels[p.channel] = last
+		} else if last.Position > e.Lost.Position {
+			e.Lost = last
 		}
 	}
 	return e

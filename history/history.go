@@ -78,9 +78,9 @@ type record struct {
 
 // loss is the newest record that is not kept any more.
 type loss struct {
-	id       ulid.ULID
-	position uint64 // 0: nothing was lost
-	at       time.Time
+	ID       ulid.ULID
+	Position uint64 // 0: nothing was lost
+	At       time.Time
 }
 
 // recordBytes is how many bytes a message takes besides its data and name.
@@ -152,7 +152,7 @@ func (h *History) dropLocked(r *record) {
 
 // forgetLocked forgets a channel of which nothing is kept.
 func (h *History) forgetLocked(p *past) {
-	if p.lost.position > h.lost.position {
+	if p.lost.Position > h.lost.Position {
 		h.lost = p.lost
 	}
 	delete(h.channels, p.channel)

@@ -36,7 +36,7 @@ func TestHistoryCostsTheSameForManyChannels(t *testing.T) {
 		}
 		if channels > channelsRemembered && age > time.Hour {
 			assert.Len(t, h.channels, channelsRemembered, "what was lost is not known of more")
-			assert.NotZero(t, h.lost.position)
+			assert.NotZero(t, h.lost.Position)
 		}
 		return best
 	}

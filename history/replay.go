@@ -38,15 +38,15 @@ func (m Moment) Missed(s Since, channels []bridge.Channel, sender *bridge.Sender
 			if ours {
 				from = s.at.number
 			}
-			if !ours || p.lost.position > from {
+			if !ours || p.lost.Position > from {
 				missed.Gaps = append(missed.Gaps, c)
 			}
 		case s.id != ulid.ULID{}:
 			from = p.after(s.id, at)
-			if !known || p.lost.position > from {
+			if !known || p.lost.Position > from {
 				missed.Gaps = append(missed.Gaps, c)
 			}
-		case now.Add(-s.age).Before(h.begun), p.lost.position > 0 && !p.lost.at.Before(now.Add(-s.age)):
+		case now.Add(-s.age).Before(h.begun), p.lost.Position > 0 && !p.lost.At.Before(now.Add(-s.age)):
 			missed.Gaps = append(missed.Gaps, c)
 		}
 		for _, r := range p.records {
@@ -98,8 +98,8 @@ func (h *History) positionLocked(id ulid.ULID, channels []bridge.Channel) (known
 		}
 	}
 	for _, p := range h.channels {
-		if p.lost.id == id {
-			at = max(at, p.lost.position)
+		if p.lost.ID == id {
+			at = max(at, p.lost.Position)
 		}
 	}
 	return at > 0, at
@@ -107,8 +107,8 @@ func (h *History) positionLocked(id ulid.ULID, channels []bridge.Channel) (known
 
 // after returns a message's position on this channel; otherwise if it is not there.
 func (p *past) after(id ulid.ULID, otherwise uint64) uint64 {
-	if p.lost.id == id && p.lost.position > 0 {
-		return p.lost.position
+	if p.lost.ID == id && p.lost.Position > 0 {
+		return p.lost.Position
 	}
 	for _, r := range p.records {
 		if r.message.ID == id {

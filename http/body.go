@@ -71,7 +71,7 @@ type body struct {
 // readBody reads all of a body, up to the limit, within the time for it.
 func (s *Server) readBody(r *nethttp.Request, in *body) ([]byte, error) {
 	if r.ContentLength > int64(in.limit) && (r.Header.Get("Expect") != "" || in.limit <= intake.Free) {
-		return nil, s.tooLarge(in.limit) // it may wait for leave to send the body
+		return nil, tooLarge(in.limit) // it may wait for leave to send the body
 	}
 	if in.lender == nil {
 		in.lender = s.carrier(r)
@@ -93,7 +93,7 @@ func (s *Server) readBody(r *nethttp.Request, in *body) ([]byte, error) {
 		// An error leaves the rest unread, and the connection is closed anyway.
 		_, _ = io.CopyN(io.Discard, r.Body, tooLargeDrain)
 	}
-	return nil, s.tooLarge(in.limit)
+	return nil, tooLarge(in.limit)
 }
 
 // unsaidBytes is room for a body whose length is not known beforehand.
@@ -117,9 +117,8 @@ func (s *Server) fill(r *nethttp.Request, in *body) (err error) {
 		in.bytes = append(in.bytes, more[0])
 		return nil
 	}
-	stranger, release := s.lendUnknown(r), func() {}
-	defer func() { release() }()
-	release = stranger.Close
+	stranger := s.lendUnknown(r)
+	defer stranger.Close()
 	for len(in.bytes) <= in.limit && in.lender == nil {
 		if err := s.findSender(r, in); err != nil {
 			return err
@@ -129,7 +128,7 @@ func (s *Server) fill(r *nethttp.Request, in *body) (err error) {
 		}
 		next := min(4*len(in.bytes), in.limit+1) // so that it is not looked through too often
 		if in.bytes, err = intake.Read(r.Body, in.bytes, 0, next, &stranger); err != nil {
-			return s.unfinished(err, stranger.Setting())
+			return unfinished(err, stranger.Setting())
 		}
 	}
 	if len(in.bytes) > in.limit {
@@ -137,11 +136,11 @@ func (s *Server) fill(r *nethttp.Request, in *body) (err error) {
 	}
 	loan := s.bodyLoan(r, in.lender)
 	if held := cap(in.bytes) - intake.Free; held > 0 && !loan.Take(held) {
-		return s.unfinished(intake.ErrFull, loan.Setting())
+		return unfinished(intake.ErrFull, loan.Setting())
 	}
 	stranger.Close()
 	in.bytes, err = intake.Read(r.Body, in.bytes, 0, in.limit+1, loan)
-	return s.unfinished(err, loan.Setting())
+	return unfinished(err, loan.Setting())
 }
 
 // findSender looks for the sender of a long body, in the query or the beginning of the
@@ -175,7 +174,7 @@ func (s *Server) speakerIn(r *nethttp.Request, in *body, from interface {
 }
 
 // unfinished says why a body is not read on, where that is for lack of room.
-func (s *Server) unfinished(err error, setting string) error {
+func unfinished(err error, setting string) error {
 	switch {
 	case !errors.Is(err, intake.ErrFull):
 		return err
@@ -185,7 +184,7 @@ func (s *Server) unfinished(err error, setting string) error {
 	return hangUp{fault(busy, "body", "too many bodies are not complete (%s): try again in a moment", setting)}
 }
 
-func (s *Server) tooLarge(limit int) error {
+func tooLarge(limit int) error {
 	if limit <= intake.Free {
 		return hangUp{fault(bodyTooLarge, "body", "has more than %d bytes, the limit of this call", limit)}
 	}

@@ -50,9 +50,7 @@ func (s *Server) listCallbacks(w nethttp.ResponseWriter, r *nethttp.Request) err
 			list[i].URL = originOf(list[i].URL)
 		}
 	}
-	return s.answer(w, struct {
-		Callbacks []callback.View `json:"callbacks"`
-	}{list})
+	return s.answer(w, map[string][]callback.View{"callbacks": list})
 }
 
 // originOf cuts off what follows a URL's host.
@@ -92,9 +90,7 @@ func (s *Server) rotateSecret(w nethttp.ResponseWriter, r *nethttp.Request) erro
 	if err != nil {
 		return err
 	}
-	return s.answer(w, struct {
-		Secret string `json:"secret"`
-	}{secret})
+	return s.answer(w, map[string]string{"secret": secret})
 }
 
 // replayFailed answers POST /callbacks/replay: deliveries that were given up wait
@@ -114,7 +110,5 @@ func (s *Server) replayFailed(w nethttp.ResponseWriter, r *nethttp.Request) erro
 	if err != nil {
 		return err
 	}
-	return s.answer(w, struct {
-		Replayed int `json:"replayed"`
-	}{n})
+	return s.answer(w, map[string]int{"replayed": n})
 }

@@ -16,8 +16,7 @@ func (s *Server) register(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	if err != nil {
 		return err
 	}
-	key, err := s.checkKey(r, body)
-	if err != nil {
+	if err := s.checkKey(r, body); err != nil {
 		return err
 	}
 	if err := body.only("secret_key", "name", "protected"); err != nil {
@@ -37,7 +36,7 @@ func (s *Server) register(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	if err != nil {
 		return err
 	}
-	given, err := s.hub.Register(bridge.Registration{Via: Protocol, SecretKey: key, Name: name, Protected: protected, Token: bearer(r)})
+	given, err := s.hub.Register(bridge.Registration{Via: Protocol, Name: name, Protected: protected, Token: bearer(r)})
 	var refusal *bridge.Error
 	if errors.As(err, &refusal) && refusal.Code == bridge.NameProtected && bearer(r) != "" {
 		return denied{refusal}
@@ -52,28 +51,28 @@ func (s *Server) register(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	}{given.ID, given.Token})
 }
 
-// checkKey returns the secret key of a registration. An open gateway takes
-// anything in its place.
-func (s *Server) checkKey(r *nethttp.Request, body object) (string, error) {
+// checkKey checks the secret key of a registration. An open gateway takes anything in
+// its place.
+func (s *Server) checkKey(r *nethttp.Request, body object) error {
 	if s.hub.Open() {
-		return "", nil
+		return nil
 	}
 	key, _, err := body.text("secret_key")
 	switch {
 	case err != nil:
-		return "", fault(bridge.InvalidSecretKey, "secret_key", "is not a string")
+		return fault(bridge.InvalidSecretKey, "secret_key", "is not a string")
 	case key == "":
-		return "", fault(bridge.InvalidSecretKey, "secret_key", "is missing: the gateway has a secret key, shown at its first start")
+		return fault(bridge.InvalidSecretKey, "secret_key", "is missing: the gateway has a secret key, shown at its first start")
 	}
 	// Again, since the request began: a thousand may have begun at once.
 	if wait := s.auth.Waits(s.proxies.caller(r)); wait > 0 {
-		return "", s.tooMany(r, wait)
+		return s.tooMany(r, wait)
 	}
 	if !s.hub.CheckKey(key) {
-		return "", denied{fault(bridge.InvalidSecretKey, "secret_key", "is not the gateway's secret key, shown at its first start")}
+		return denied{fault(bridge.InvalidSecretKey, "secret_key", "is not the gateway's secret key, shown at its first start")}
 	}
 	s.auth.Right(s.proxies.caller(r))
-	return key, nil
+	return nil
 }
 
 // listChannels answers GET /channels.
@@ -95,12 +94,9 @@ func (s *Server) leave(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	if err != nil {
 		return err
 	}
-	channels, err := s.channels(body)
-	if err != nil {
-		return err
-	}
 	by := passOf(r)
-	if err := by.coversAll(channels); err != nil {
+	channels, err := readChannels(body, by)
+	if err != nil {
 		return err
 	}
 	channels = sorted(channels)
@@ -152,9 +148,7 @@ func (s *Server) deleteSender(w nethttp.ResponseWriter, r *nethttp.Request) erro
 
 // health answers GET /healthz.
 func (s *Server) health(w nethttp.ResponseWriter, _ *nethttp.Request) error {
-	return s.answer(w, struct {
-		Status string `json:"status"`
-	}{"ok"})
+	return s.answer(w, map[string]string{"status": "ok"})
 }
 
 // ready answers GET /readyz: whether requests are worth making.
@@ -164,7 +158,5 @@ func (s *Server) ready(w nethttp.ResponseWriter, _ *nethttp.Request) error {
 			return fault(notReady, "", "%s", err)
 		}
 	}
-	return s.answer(w, struct {
-		Status string `json:"status"`
-	}{"ready"})
+	return s.answer(w, map[string]string{"status": "ready"})
 }

@@ -4,6 +4,7 @@ import (
 	"net"
 	nethttp "net/http"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"watchtower/auth"
@@ -24,22 +25,20 @@ func newProxies(list []netip.Prefix) (out proxies) {
 }
 
 func (ps proxies) trust(a netip.Addr) bool {
-	for _, p := range ps {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(ps, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// peerOf is where a request's connection comes from; not valid if that is none of TCP: all
+// such count as one.
+func peerOf(r *nethttp.Request) netip.AddrPort {
+	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
+	return netip.AddrPortFrom(peer.Addr().Unmap().WithZone(""), peer.Port())
 }
 
 // client returns the address that a request counts for: the connection's, or
 // behind trusted proxies the last in X-Forwarded-For that is not one of them.
 func (ps proxies) client(r *nethttp.Request) netip.Addr {
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{} // not a TCP connection: all such count as one
-	}
-	a := peer.Addr().Unmap().WithZone("")
+	a := peerOf(r).Addr()
 	if !ps.trust(a) {
 		return a
 	}
@@ -56,9 +55,8 @@ func (ps proxies) client(r *nethttp.Request) netip.Addr {
 
 // remote is the client's address, with its port where no proxy is between.
 func (ps proxies) remote(r *nethttp.Request) net.Addr {
-	at := ps.client(r)
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil || peer.Addr().Unmap().WithZone("") != at {
+	at, peer := ps.client(r), peerOf(r)
+	if peer.Addr() != at {
 		return &net.TCPAddr{IP: at.AsSlice()}
 	}
 	return &net.TCPAddr{IP: at.AsSlice(), Port: int(peer.Port())}
@@ -71,11 +69,8 @@ func (ps proxies) caller(r *nethttp.Request) auth.Caller {
 
 // passedUnknownProxy reports whether a request came by a proxy that is not trusted.
 func (ps proxies) passedUnknownProxy(r *nethttp.Request) bool {
-	if r.Header.Get("X-Forwarded-For") == "" {
-		return false
-	}
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	return err == nil && !ps.trust(peer.Addr().Unmap().WithZone(""))
+	peer := peerOf(r).Addr()
+	return r.Header.Get("X-Forwarded-For") != "" && peer.IsValid() && !ps.trust(peer)
 }
 
 // parseHop reads an address of X-Forwarded-For, with or without a port.

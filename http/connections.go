@@ -15,8 +15,6 @@ type connections struct {
 	fresh map[net.Conn]struct{} // without a request so far: Shutdown would wait 5 s for them
 }
 
-func newConnections() *connections { return &connections{fresh: map[net.Conn]struct{}{}} }
-
 func (c *connections) changed(conn net.Conn, state nethttp.ConnState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -38,5 +36,3 @@ func (c *connections) closeFresh() {
 		_ = conn.Close() // its goroutine notices, whatever this says
 	}
 }
-
-func (c *connections) wait() { c.open.Wait() }

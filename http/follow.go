@@ -19,23 +19,15 @@ func (s *Server) joinStream(w nethttp.ResponseWriter, r *nethttp.Request) error 
 	if err != nil {
 		return err
 	}
-	channels, err := s.channels(q)
-	if err != nil {
-		return err
-	}
-	by := passOf(r)
-	if err := by.coversAll(channels); err != nil {
-		return err
-	}
-	echo, err := q.flag("echo", true)
-	if err != nil {
+	j, by := join{sender: sender}, passOf(r)
+	if err := j.read(q, by); err != nil {
 		return err
 	}
 	linger, err := q.flag("linger", true)
 	if err != nil {
 		return err
 	}
-	from, err := readSince(r, q)
+	j.since, err = readSince(r, q)
 	if err != nil {
 		return err
 	}
@@ -48,7 +40,7 @@ func (s *Server) joinStream(w nethttp.ResponseWriter, r *nethttp.Request) error 
 		return err
 	}
 	st.heed(by)
-	err = st.attach(sorted(channels), !echo, from)
+	err = st.attach(j)
 	if err == nil && st.kind == frames {
 		err = st.runSocket(w, r)
 	} else if err == nil {
@@ -73,25 +65,24 @@ func (s *Server) newStream(sender *bridge.Sender, k kind, linger bool) *stream {
 
 // attach joins the channels, and finds out what was missed there if that is
 // wanted. The stream ends when it was made to leave the last of them.
-func (st *stream) attach(channels []bridge.Channel, noEcho bool, from *history.Since) error {
-	if from == nil && !st.kind.ofEvents() {
-		return st.attachAll(channels, noEcho, false)
+func (st *stream) attach(j join) error {
+	if j.since == nil && !st.kind.ofEvents() {
+		return st.attachAll(j)
 	}
 	return st.server.history.Join(func(now history.Moment) error {
 		st.from = now.Here().String()
-		if from != nil {
-			st.missed = now.Missed(*from, channels, st.sender, noEcho)
+		if j.since != nil {
+			st.missed = now.Missed(*j.since, j.channels, st.sender, j.noEcho)
 		}
-		return st.attachAll(channels, noEcho, from != nil)
+		return st.attachAll(j)
 	})
 }
 
-// attachAll joins the channels; replays says that the stream is given what was missed.
-func (st *stream) attachAll(channels []bridge.Channel, noEcho, replays bool) error {
-	st.left.Store(int64(len(channels)))
-	for _, c := range channels {
+func (st *stream) attachAll(j join) error {
+	st.left.Store(int64(len(j.channels)))
+	for _, c := range j.channels {
 		a := &bridge.Attachment{
-			Via: Protocol, Returns: true, Broadcasts: true, Sends: true, NoEcho: noEcho, Member: st, Replays: replays,
+			Via: Protocol, Returns: true, Broadcasts: true, Sends: true, NoEcho: j.noEcho, Member: st, Replays: j.since != nil,
 			Ended: func() {
 				if st.left.Add(-1) == 0 {
 					st.part(outOf)

@@ -13,8 +13,6 @@ type gate struct {
 	empty  chan struct{} // closed when the gate is, and nobody is inside
 }
 
-func newGate() *gate { return &gate{empty: make(chan struct{})} }
-
 func (g *gate) enter() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // described is what every request and answer of the tests is held against.
 var described = func() *contract.Contract {
-	c, err := contract.New(http.OpenAPI)
+	c, err := contract.New("openapi.yaml")
 	if err != nil {
 		panic(err)
 	}

@@ -281,7 +281,7 @@ func (s *Server) messages(w nethttp.ResponseWriter, r *nethttp.Request) error {
 		case <-box.wake:
 		case <-late.C:
 			waiting = false
-		case <-s.quiet:
+		case <-s.quiet.Done():
 			waiting = false
 		case <-r.Context().Done():
 			return nil // nothing was taken

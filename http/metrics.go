@@ -36,11 +36,6 @@ var (
 	callbackTries = describeMetric("callbacks_total", "Deliveries to callbacks, and attempts that were followed by another.", "outcome")
 	callbackQueue = describeMetric("callback_queue_messages", "Messages that wait for callbacks.")
 	callbackBytes = describeMetric("callback_bytes", "Bytes of what waits for callbacks, and of what was given up and is kept.")
-
-	described = []*prometheus.Desc{
-		messagesIn, messagesOut, drops, refusals, attachments, sendersKnown, takeovers, queueMessages, busSeconds,
-		streamsOpen, streamWaiting, callbackTries, callbackQueue, callbackBytes,
-	}
 )
 
 func describeMetric(name, help string, labels ...string) *prometheus.Desc {
@@ -59,11 +54,7 @@ func newMetrics(m *metrics) (nethttp.Handler, *prometheus.CounterVec) {
 }
 
 // Describe is prometheus.Collector's.
-func (m *metrics) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range described {
-		to <- d
-	}
-}
+func (m *metrics) Describe(to chan<- *prometheus.Desc) { prometheus.DescribeByCollect(m, to) }
 
 // Collect is prometheus.Collector's.
 func (m *metrics) Collect(to chan<- prometheus.Metric) {

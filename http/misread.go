@@ -70,17 +70,14 @@ func (v *visitor) CloseWrite() error {
 // misread answers a request that was none, on conn, in place of net/http's answer. It
 // reports false if that is not what is written.
 func (v *visitor) misread(conn net.Conn, canned []byte) bool {
-	if !bytes.HasPrefix(canned, cannedAnswer) || v.isInside() {
+	v.mu.Lock()
+	inside := v.inside
+	v.mu.Unlock()
+	if inside || !bytes.HasPrefix(canned, cannedAnswer) {
 		return false
 	}
 	v.server.refuse(v.at, conn, v.server.misreading(canned), "")
 	return true
-}
-
-func (v *visitor) isInside() bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.inside
 }
 
 // misreading makes a fault of an answer of net/http's.

@@ -5,20 +5,17 @@ import (
 	nethttp "net/http"
 )
 
-// OpenAPI describes the API (OpenAPI 3.1). GET /openapi.yaml answers with it; the
+// openAPI describes the API (OpenAPI 3.1). GET /openapi.yaml answers with it; the
 // tests hold every request and answer against it.
 //
 //go:embed openapi.yaml
-var OpenAPI []byte
-
-// typeYAML is YAML's media type (RFC 9512).
-const typeYAML = "application/yaml"
+var openAPI []byte
 
 // showOpenAPI answers GET /openapi.yaml.
 func (s *Server) showOpenAPI(w nethttp.ResponseWriter, _ *nethttp.Request) error {
 	s.deadline(w)
-	w.Header().Set("Content-Type", typeYAML)
+	w.Header().Set("Content-Type", "application/yaml") // RFC 9512
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	_, _ = w.Write(OpenAPI) // an error means that the client has gone
+	_, _ = w.Write(openAPI) // an error means that the client has gone
 	return nil
 }

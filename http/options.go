@@ -58,8 +58,3 @@ const (
 	maxTargets  = 1 << 16         // channels × receivers of one call
 	askersMost  = 10_000          // senders whose requests are counted at a time
 )
-
-// requests bounds what one sender asks for.
-func (o *Options) requests() auth.Limit {
-	return auth.Limit{Burst: o.SenderRequests, Every: time.Second / time.Duration(o.SenderRequests), Most: askersMost}
-}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	nethttp "net/http"
-	"strconv"
 	"strings"
 
 	"github.com/gorilla/websocket"
@@ -97,7 +96,7 @@ func (p *pass) coversAll(channels []bridge.Channel) error {
 	}
 	for i, c := range channels {
 		if !p.Covers(c) {
-			return fault(beyondScope, "channels["+strconv.Itoa(i)+"]", "the token's scope does not include channel %d", c)
+			return fault(beyondScope, field("channels", i), "the token's scope does not include channel %d", c)
 		}
 	}
 	return nil

@@ -41,13 +41,9 @@ func (s *Server) publish(t bridge.Type) call {
 		if said.report != "" {
 			p.Report = s.callbacks.Reporter(said.sender, said.report, p.Hops)
 		}
-		if !s.gate.enter() {
-			return errStopping()
-		}
-		defer s.gate.leave()
-		id, err := s.hub.Publish(said.sender, p)
+		id, err := s.say(said.sender, p)
 		if err != nil {
-			return s.publishFailed(t, err)
+			return err
 		}
 		return s.answer(w, struct {
 			ID ulid.ULID `json:"id"`
@@ -78,27 +74,25 @@ func (s *Server) address(r *nethttp.Request, said spoken, p *bridge.Publication)
 // targets fills in the channels, which a pass has to cover if there is one, and the
 // receivers.
 func (s *Server) targets(said spoken, by *pass, p *bridge.Publication) (err error) {
-	if p.Channels, err = s.channels(said.targets); err != nil {
-		return err
-	}
-	if err := by.coversAll(p.Channels); err != nil {
-		return err
-	}
-	if p.Type == bridge.Send {
-		if p.Receivers, err = s.receivers(said.targets, len(p.Channels)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// publishFailed says which call it was that failed.
-func (s *Server) publishFailed(t bridge.Type, err error) error {
-	var refusal *bridge.Error
-	if errors.As(err, &refusal) && refusal.Code == bridge.BusFailed {
-		return fault(refusal.Code, refusal.Field, "%s failed: %s", t, refusal.Detail)
+	p.Channels, err = readChannels(said.targets, by)
+	if err == nil && p.Type == bridge.Send {
+		p.Receivers, err = s.receivers(said.targets, len(p.Channels))
 	}
 	return err
+}
+
+// say publishes, unless the gateway stops. An error says which call it was that failed.
+func (s *Server) say(sender *bridge.Sender, p bridge.Publication) (ulid.ULID, error) {
+	if !s.gate.enter() {
+		return ulid.ULID{}, errStopping()
+	}
+	defer s.gate.leave()
+	id, err := s.hub.Publish(sender, p)
+	var refusal *bridge.Error
+	if errors.As(err, &refusal) && refusal.Code == bridge.BusFailed {
+		err = fault(refusal.Code, refusal.Field, "%s failed: %s", p.Type, refusal.Detail)
+	}
+	return id, err
 }
 
 // readHops reads how many callbacks a message has been through.
@@ -139,7 +133,7 @@ func (s *Server) readSpoken(r *nethttp.Request, t bridge.Type) (spoken, error) {
 	case q.Has("channels") && asJSON:
 		return spoken{}, s.refuseMixed(r, q)
 	case q.Has("channels"):
-		return s.readRaw(r, t, media)
+		return s.readRaw(r, t, media, q)
 	case !asJSON && media != typeForm:
 		return spoken{}, fault(unsupportedType, "Content-Type", "%q is taken as the message's bytes only with ?channels=5&sender=72 in the query; else send application/json", bridge.Shorten(media))
 	}
@@ -202,8 +196,7 @@ func parseTTL(text string) (time.Duration, error) {
 }
 
 // readRaw reads a message's own bytes.
-func (s *Server) readRaw(r *nethttp.Request, t bridge.Type, media string) (spoken, error) {
-	q := parseQuery(r)
+func (s *Server) readRaw(r *nethttp.Request, t bridge.Type, media string, q query) (spoken, error) {
 	in := &body{limit: s.largestBody(), query: &q}
 	data, err := s.readBody(r, in)
 	if err != nil {

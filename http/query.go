@@ -125,38 +125,32 @@ func parseNumber(text string) (uint32, bool) {
 	return uint32(n), err == nil && n > 0
 }
 
-// parseIDs reads a list of ids, which may not be empty. It names the element
-// that is wrong.
-func parseIDs[ID ~uint32](elements []string, name string, code bridge.Code) ([]ID, error) {
-	if len(elements) == 0 {
-		return nil, fault(code, name, "is empty: name at least one")
-	}
-	out := make([]ID, len(elements))
-	for i, text := range elements {
-		n, ok := parseNumber(text)
-		if !ok {
-			return nil, fault(code, field(name, i), "%s is not a whole number from 1 to 4294967295", bridge.Shorten(text))
-		}
-		out[i] = ID(n)
-	}
-	return out, nil
-}
-
 // lister is where a list is read from: a body or a query.
 type lister interface {
 	list(name string, code bridge.Code) ([]string, error)
 }
 
-// channels returns the channels of a call, in their order and with repeats.
-func (s *Server) channels(from lister) ([]bridge.Channel, error) {
+// readChannels returns the channels of a call, in their order and with repeats. A pass has
+// to cover them, if there is one.
+func readChannels(from lister, by *pass) ([]bridge.Channel, error) {
 	elements, err := from.list("channels", bridge.InvalidChannel)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if len(elements) > maxTargets {
+	case len(elements) > maxTargets:
 		return nil, fault(bridge.InvalidChannel, "channels", "names %d, one call takes %d: use several", len(elements), maxTargets)
+	case len(elements) == 0:
+		return nil, fault(bridge.InvalidChannel, "channels", "is empty: name at least one")
 	}
-	return parseIDs[bridge.Channel](elements, "channels", bridge.InvalidChannel)
+	out := make([]bridge.Channel, len(elements))
+	for i, text := range elements {
+		n, ok := parseNumber(text)
+		if !ok {
+			return nil, fault(bridge.InvalidChannel, field("channels", i), "%s is not a whole number from 1 to 4294967295", bridge.Shorten(text))
+		}
+		out[i] = bridge.Channel(n)
+	}
+	return out, by.coversAll(out)
 }
 
 // receivers does the same for those of a send to so many channels. Each is an id, or a

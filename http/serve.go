@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"log"
+	golog "log"
 	"net"
 	nethttp "net/http"
 	"sync"
@@ -35,27 +35,26 @@ func New(hub *bridge.Hub, past *history.History, callbacks *callback.Service, op
 		history:   past,
 		proxies:   newProxies(opts.TrustedProxies),
 		auth:      opts.Gate,
-		requests:  auth.NewLimiter[bridge.SenderID](opts.requests(), opts.Clock),
-		streams:   newStreams(opts.SenderStreams),
+		requests:  auth.NewLimiter[bridge.SenderID](auth.Limit{Burst: opts.SenderRequests, Every: time.Second / time.Duration(opts.SenderRequests), Most: askersMost}, opts.Clock),
+		streams:   &streams{most: opts.SenderStreams, open: map[*stream]struct{}{}, of: map[*bridge.Sender]int{}},
 		callbacks: callbacks,
-		conns:     newConnections(),
-		gate:      newGate(),
+		conns:     &connections{fresh: map[net.Conn]struct{}{}},
+		gate:      &gate{empty: make(chan struct{})},
 		door:      opts.Intake.Door(Protocol, "limits.http_connections", opts.HTTPConnections),
 		cors:      newCORS(opts.CORSOrigins),
 		mailboxes: map[*bridge.Sender]*mailbox{},
-		quiet:     make(chan struct{}),
 	}
+	s.quiet, s.quieten = context.WithCancel(context.Background())
 	s.metrics, s.refused = newMetrics(&metrics{hub, opts.Gate, s.streams, s.callbacks})
 	past.Follow(Protocol, &fanOut{})
-	s.handler = s.routes()
 	s.server = &nethttp.Server{
-		Handler:                      s.handler,
+		Handler:                      s.routes(),
 		ReadTimeout:                  opts.ReadTimeout,
 		IdleTimeout:                  idleTimeout,
 		MaxHeaderBytes:               headerBytes,
 		ConnState:                    s.connState,
 		ConnContext:                  withVisitor,
-		ErrorLog:                     newErrorLog(log),
+		ErrorLog:                     golog.New(errorLog{log}, "", 0),
 		DisableGeneralOptionsHandler: true,
 	}
 	return s
@@ -68,10 +67,6 @@ func (s *Server) connState(conn net.Conn, state nethttp.ConnState) {
 	}
 	s.conns.changed(conn, state)
 }
-
-// Handler returns the API without a listener. Its streams get messages
-// only while the history is served.
-func (s *Server) Handler() nethttp.Handler { return s.handler }
 
 // Listen binds the address, so that a port that is taken is an error before
 // anything is served.
@@ -147,7 +142,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	// those that took too long.
 	_ = s.server.Shutdown(limit)
 	_ = s.server.Close()
-	s.conns.wait()
+	s.conns.open.Wait()
 	stop := context.AfterFunc(limit, s.streams.cutAll)
 	defer stop()
 	s.sockets.Wait()
@@ -166,21 +161,8 @@ func (s *Server) Quiesce(ctx context.Context) {
 	s.gate.wait(ctx)
 }
 
-// quieten ends the waiting for messages.
-func (s *Server) quieten() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	select {
-	case <-s.quiet:
-	default:
-		close(s.quiet)
-	}
-}
-
 // errorLog takes what net/http has to say about connections.
 type errorLog struct{ log *logrus.Logger }
-
-func newErrorLog(l *logrus.Logger) *log.Logger { return log.New(errorLog{l}, "", 0) }
 
 func (e errorLog) Write(b []byte) (int, error) {
 	e.log.WithField("message", string(b)).Warn("http connection failed")

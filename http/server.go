@@ -1,6 +1,7 @@
 package http
 
 import (
+	"context"
 	"net"
 	nethttp "net/http"
 	"sync"
@@ -21,7 +22,6 @@ type Server struct {
 	hub       *bridge.Hub
 	opts      Options
 	log       *logrus.Logger
-	handler   nethttp.Handler
 	server    *nethttp.Server
 	plain     net.Listener // nil: not bound
 	secure    net.Listener
@@ -40,7 +40,8 @@ type Server struct {
 	notices   notices
 	cors      *cors.Cors // nil: no page of another origin may ask
 
-	quiet chan struct{} // closed when nobody is to wait for messages any more
+	quiet   context.Context // ends when nobody is to wait for messages any more
+	quieten context.CancelFunc
 
 	mu        sync.Mutex
 	mailboxes map[*bridge.Sender]*mailbox

@@ -44,7 +44,7 @@ func (s *Server) speaker(r *nethttp.Request, known ...string) (*bridge.Sender, o
 	return sender, body, body.only(known...)
 }
 
-// join is a join with a JSON body: who joins which channels, ascending.
+// join is what a join asks for: who joins which channels, ascending.
 type join struct {
 	sender   *bridge.Sender
 	channels []bridge.Channel
@@ -57,20 +57,28 @@ func (s *Server) joiner(r *nethttp.Request, besides ...string) (j join, body obj
 	if j.sender, body, err = s.speaker(r, append([]string{"sender", "channels", "echo", "since"}, besides...)...); err != nil {
 		return j, nil, err
 	}
-	if j.channels, err = s.channels(body); err != nil {
+	if err := j.read(body, passOf(r)); err != nil {
 		return j, nil, err
 	}
-	j.channels = sorted(j.channels)
-	echo, err := body.flag("echo", true)
-	if err != nil {
-		return j, nil, err
-	}
-	j.noEcho = !echo
 	text, found, err := body.text("since")
 	if err == nil && found {
 		j.since, err = parseSince(text)
 	}
 	return j, body, err
+}
+
+// read reads the channels, and whether the sender's own broadcasts are wanted.
+func (j *join) read(from interface {
+	lister
+	flag(name string, otherwise bool) (bool, error)
+}, by *pass) error {
+	channels, err := readChannels(from, by)
+	if err != nil {
+		return err
+	}
+	echo, err := from.flag("echo", true)
+	j.channels, j.noEcho = sorted(channels), !echo
+	return err
 }
 
 // sorted returns channels ascending, each once.

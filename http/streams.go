@@ -19,10 +19,6 @@ type streams struct {
 	cut    bool // their connections are closed
 }
 
-func newStreams(most int) *streams {
-	return &streams{most: most, open: map[*stream]struct{}{}, of: map[*bridge.Sender]int{}}
-}
-
 // add takes a stream in, unless its sender has too many or streams are ending.
 func (s *streams) add(st *stream) error {
 	s.mu.Lock()

@@ -106,7 +106,7 @@ func (s *Server) readPass(body object) (p bridge.Pass, err error) {
 	if _, found := body["channels"]; !found {
 		return p, nil
 	}
-	if p.Channels, err = s.channels(body); err != nil {
+	if p.Channels, err = readChannels(body, nil); err != nil {
 		return p, err
 	}
 	if p.Channels = sorted(p.Channels); len(p.Channels) > bridge.MostPassChannels {

@@ -183,15 +183,7 @@ func (s *Server) publishSaid(st *stream, body object) (ulid.ULID, error) {
 	if err := s.targets(said, st.pass, &p); err != nil {
 		return ulid.ULID{}, err
 	}
-	if !s.gate.enter() {
-		return ulid.ULID{}, errStopping()
-	}
-	defer s.gate.leave()
-	id, err := s.hub.Publish(sender, p)
-	if err != nil {
-		return id, s.publishFailed(p.Type, err)
-	}
-	return id, nil
+	return s.say(sender, p)
 }
 
 // frame queues a frame of the stream's own.

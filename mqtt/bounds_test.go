@@ -158,7 +158,7 @@ func TestAResendKeepsToASmallerReceiveMaximum(t *testing.T) {
 
 func TestADeletedSenderHasNoWill(t *testing.T) {
 	h := build(t, nil)
-	reg, err := h.hub.Register(bridge.Registration{SecretKey: key, Name: "w"})
+	reg, err := h.hub.Register(bridge.Registration{Name: "w"})
 	require.NoError(t, err)
 	s, _ := h.hub.Tokens().Sender(reg.Token)
 	l := h.join(connect{id: "l"})

@@ -52,7 +52,7 @@ func TestIdentity(t *testing.T) {
 		assert.NotEmpty(t, ack.Properties.AssignedClientID)
 	})
 	t.Run("with a token the client is the token's sender", func(t *testing.T) {
-		reg, err := h.hub.Register(bridge.Registration{SecretKey: key, Name: "browser"})
+		reg, err := h.hub.Register(bridge.Registration{Name: "browser"})
 		require.NoError(t, err)
 		c := h.join(connect{id: "whatever", password: reg.Token})
 		got, name := c.me()
@@ -64,14 +64,14 @@ func TestIdentity(t *testing.T) {
 	t.Run("a name that MQTT has held wants its token over HTTP", func(t *testing.T) {
 		_, err := h.hub.Tokens().Authorize(id, "")
 		assert.Error(t, err)
-		reg, err := h.hub.Register(bridge.Registration{SecretKey: key, Name: "kitchen"})
+		reg, err := h.hub.Register(bridge.Registration{Name: "kitchen"})
 		require.NoError(t, err)
 		assert.Equal(t, id, reg.ID)
 		_, err = h.hub.Tokens().Authorize(id, reg.Token)
 		assert.NoError(t, err)
 	})
 	t.Run("a protected name wants its token", func(t *testing.T) {
-		reg, err := h.hub.Register(bridge.Registration{SecretKey: key, Name: "safe", Protected: true})
+		reg, err := h.hub.Register(bridge.Registration{Name: "safe", Protected: true})
 		require.NoError(t, err)
 		_, ack := h.dial(connect{id: "safe"})
 		assert.Equal(t, byte(5), ack.ReasonCode)

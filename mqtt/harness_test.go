@@ -83,7 +83,7 @@ func buildWith(t testing.TB, senders bridge.Store, change func(*mqtt.Options)) *
 
 // web registers a sender over HTTP's verb.
 func (h *house) web(name string) *bridge.Sender {
-	reg, err := h.hub.Register(bridge.Registration{SecretKey: key, Name: name})
+	reg, err := h.hub.Register(bridge.Registration{Name: name})
 	require.NoError(h.t, err)
 	s, ok := h.hub.Tokens().Sender(reg.Token)
 	require.True(h.t, ok)

@@ -12,6 +12,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 
@@ -33,8 +34,12 @@ type Contract struct {
 	seen    map[string]struct{} // operations and statuses
 }
 
-// New reads a description. An error says where it is not OpenAPI.
-func New(description []byte) (*Contract, error) {
+// New reads a description from a file. An error says where it is not OpenAPI.
+func New(file string) (*Contract, error) {
+	description, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
 	doc, err := libopenapi.NewDocument(description)
 	if err != nil {
 		return nil, err

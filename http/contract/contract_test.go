@@ -3,20 +3,21 @@ package contract_test
 import (
 	nethttp "net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"watchtower/http"
 	"watchtower/http/contract"
 )
 
 // What is not as described is reported: else all that the contract says of other
 // tests would mean nothing.
 func TestWhatIsNotAsDescribedIsReported(t *testing.T) {
-	c, err := contract.New(http.OpenAPI)
+	c, err := contract.New("../openapi.yaml")
 	require.NoError(t, err)
 	server := httptest.NewServer(nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
 		w.Header().Set("Content-Type", r.Header.Get("Answer-Type"))
@@ -65,6 +66,8 @@ func TestWhatIsNotAsDescribedIsReported(t *testing.T) {
 	assert.NoError(t, c.Check("Heard", []byte(`{"type":"gap","channel":5}`)))
 	assert.Error(t, c.Check("Heard", []byte(`{"type":"gap"}`)))
 	assert.Error(t, c.Check("Nothing", []byte(`{}`)))
-	_, err = contract.New([]byte("openapi: 3.1.0\ninfo: {}\npaths: {}\n"))
+	wrong := filepath.Join(t.TempDir(), "openapi.yaml")
+	require.NoError(t, os.WriteFile(wrong, []byte("openapi: 3.1.0\ninfo: {}\npaths: {}\n"), 0o600))
+	_, err = contract.New(wrong)
 	assert.Error(t, err)
 }

@@ -61,8 +61,8 @@ type Restored struct {
 }
 
 // Restore holds the sender of a session that outlived a restart. It fails if the sender's
-// voucher is another now, if a remembered name is no longer known, or if the id is
-// another sender's. A sender that was not remembered gets its old id back.
+// voucher is no longer the right one, if a remembered name is no longer known, or if the
+// id is another sender's. A sender that was not remembered gets its old id back.
 func (hs Holds) Restore(r Restored, end func()) (*Hold, error) {
 	h := hs.hub
 	h.mu.Lock()

@@ -35,8 +35,8 @@ func (j Job) Count(c *Counters, p Protocol, offered, dropped int) {
 // Release tells the delivery report that this job is done.
 func (j Job) Release() { j.Message.release() }
 
-// Link carries messages from the bus to one protocol. Publishers only put into
-// its bounded queue; the protocol does its own fan-out from Run.
+// Link carries messages from the bus to one protocol. Publishers only put messages into
+// its bounded queue; the protocol fans them out in Run.
 type Link struct {
 	protocol Protocol
 	shared   []Protocol // the other protocols that it serves
@@ -73,9 +73,9 @@ func (l *Link) TakeEverything() { l.everything = true }
 
 // AddTap returns a link for a part of the gateway that is no member. It gets each
 // broadcast for which wants returns true. AddTap is called before the first message.
-// Publishers never wait for a tap: a message that does not fit into its queue, of size
-// messages and so many bytes, is a drop of the bus. Wants runs in the publisher's
-// goroutine: it is quick, and changes nothing. A tap's jobs name no members.
+// Publishers never wait for a tap: its queue holds size messages and so many bytes, and
+// what does not fit counts as a drop of the bus. Wants runs in the publisher's goroutine:
+// it is quick, and changes nothing. A tap's jobs name no members.
 func (h *Hub) AddTap(size, bytes int, wants func(*Message) bool) *Link {
 	l := NewLink(h.bus.Protocol(), &h.counters, size, 0)
 	l.wants, l.bytesMost = wants, int64(bytes)

@@ -130,8 +130,8 @@ func (h *Hub) infoLocked(s *Sender) SenderInfo {
 	for _, on := range s.joined {
 		for _, a := range on.v.attachments {
 			via[a.Via] = true
-			// A callback does not count, but what it accepts does. A stream that has
-			// ended does not count either. Other attachments have holds, which say more.
+			// A callback is no connection, nor is a stream that has ended. Other
+			// attachments have holds, which say more.
 			info.Here = info.Here || a.Returns && a.Address == "" && a.lingers == 0
 		}
 	}

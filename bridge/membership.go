@@ -28,8 +28,7 @@ type Attachment struct {
 }
 
 // Wants reports whether an attachment takes a message of its channel: the attachment is
-// still there, the message is newer, and it is not an echo that the attachment does
-// without.
+// still there, the message is newer, and it is no echo that the attachment refuses.
 func (a *Attachment) Wants(m *Message) bool {
 	return !a.dead.Load() && (a.Replays || m.order == 0 || m.order > a.after.Load()) && (!a.NoEcho || m.Type == Send || m.Sender != a.membership.sender.id)
 }

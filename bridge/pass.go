@@ -36,7 +36,7 @@ const (
 // Pass is what a pass allows.
 type Pass struct {
 	Expires  time.Time // in whole seconds
-	Speak    bool      // not only hear
+	Speak    bool      // speak too, not only hear
 	Channels []Channel // ascending; nil: all
 }
 

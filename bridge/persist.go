@@ -6,8 +6,8 @@ type restoredMembership struct {
 	callback KeptMembership
 }
 
-// restore makes a sender from its record. If the voucher is another now, only the name
-// and its id are restored. Without a name the record is deleted.
+// restore makes a sender from its record. If its voucher is no longer the right one, only
+// the name and its id are restored. Without a name the record is deleted.
 func (h *Hub) restore(r Record) {
 	s := &Sender{id: r.ID, web: r.Registered, held: r.Held, protected: r.Protected, voucher: r.Voucher}
 	s.user = h.userOfLocked(r.Name)

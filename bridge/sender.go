@@ -170,8 +170,8 @@ func (h *Hub) SenderByID(id SenderID) (*Sender, bool) {
 	return s, ok
 }
 
-// Forget deletes a sender: its attachments and holds end, its token stops, its
-// name is free. It returns once that is on disk.
+// Forget deletes a sender: its attachments and holds end, its token is no longer valid,
+// its name is free. It returns once that is on disk.
 func (h *Hub) Forget(s *Sender) error {
 	h.mu.Lock()
 	holds := s.holds
@@ -274,8 +274,8 @@ func (h *Hub) setTokenLocked(s *Sender, hash [sha256.Size]byte) {
 	h.tokens[hash] = s
 }
 
-// liveLocked reports whether the sender is connected. A callback does not count, but what
-// it accepts does.
+// liveLocked reports whether the sender is connected. A callback is no connection: its
+// sender is seen when it accepts a delivery.
 func (h *Hub) liveLocked(s *Sender) bool {
 	if len(s.holds) > 0 {
 		return true

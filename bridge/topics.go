@@ -18,7 +18,7 @@ type Tree struct {
 	gateway string
 }
 
-// The topics' second level below the base. Clients own none of them.
+// The first level of the topics below the base. Clients own none of them.
 const (
 	levelChannels      = "channels"
 	levelMembers       = "members"

@@ -17,7 +17,7 @@ type Publication struct {
 	Content   Content
 	Via       Protocol
 	Hops      uint8
-	TTL       time.Duration // how long it may wait in queues; 0: any time
+	TTL       time.Duration // how long it may wait in queues; 0: without a limit
 	Wait      bool          // the caller may be slowed down while a protocol is behind
 	Report    func(Report)  // called once if it is not nil and the checks have passed
 }

@@ -69,7 +69,7 @@ func (h *Hub) voucherOf(user string) string {
 }
 
 // Set replaces the configured users after the configuration was read again. Senders whose
-// voucher is wrong by that lose what it gave them.
+// voucher is no longer the right one lose what it gave them.
 func (u Users) Set(users []string) {
 	h := u.hub
 	h.mu.Lock()
@@ -96,7 +96,7 @@ func (u Users) Set(users []string) {
 	}
 }
 
-// foreignLocked reports whether a sender's voucher is not the one that it needs now.
+// foreignLocked reports whether a sender's voucher is no longer the right one.
 func (h *Hub) foreignLocked(s *Sender) bool {
 	if s.Name() == "" {
 		_, known := h.users[s.user]

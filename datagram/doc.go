@@ -29,8 +29,8 @@ const (
 // chooses.
 type Local uint32
 
-// batch is the part of a Writer that is the same on every system. Datagrams have the
-// order of Add.
+// batch is the part of a Writer that is the same on every system. The datagrams are in
+// the order of Add.
 type batch struct {
 	count int // datagrams that were added
 	done  int // of these: written or skipped

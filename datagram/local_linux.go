@@ -7,7 +7,7 @@ import (
 )
 
 // mostLocals is how many addresses get a number. A machine has a few, of which some
-// change each day. For more of them the system chooses.
+// change each day. For further addresses the system chooses.
 const mostLocals = 1024
 
 // locals numbers addresses. Reading takes no lock.

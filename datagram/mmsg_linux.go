@@ -149,8 +149,8 @@ type run struct {
 	unsourced   bool // that address was taken out, because it was refused
 }
 
-// Writer returns a writer with an empty batch. Without merge every datagram is a
-// message of its own; with it they are merged where the system can do that.
+// Writer returns a writer with an empty batch. Without merge every datagram is a message
+// of its own; with it they are merged if the system can do that.
 func (s *Socket) Writer(merge bool) *Writer {
 	w := &Writer{socket: s, merges: merge && s.merges}
 	w.attempt, w.ask = w.try, w.look

@@ -78,7 +78,7 @@ func get(n *name) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// scope returns the number of the interface that is a zone, by number or name; 0: none.
+// scope returns the interface number of a zone, which is a number or a name; 0: none.
 func scope(zone string) uint32 {
 	if zone == "" {
 		return 0

@@ -70,8 +70,8 @@ type control struct {
 	b [64]byte
 }
 
-// source writes the first message, and returns its size: 0 if the addresses are of two
-// families, and there is none.
+// source writes the first message, and returns its size. If the addresses are of
+// different families, it writes none and returns 0.
 func (c *control) source(from, to netip.Addr) int {
 	if from.Is4() != to.Is4() || !from.IsValid() {
 		return 0
@@ -87,7 +87,7 @@ func (c *control) source(from, to netip.Addr) int {
 	return unix.CmsgSpace(six)
 }
 
-// segments writes the second message, at behind, and returns the size of both.
+// segments writes the second message at offset behind, and returns the size of both.
 func (c *control) segments(behind, size int) int {
 	binary.NativeEndian.PutUint16(c.begin(behind, unix.IPPROTO_UDP, unix.UDP_SEGMENT, 2), uint16(size))
 	return behind + unix.CmsgSpace(2)

@@ -79,7 +79,7 @@ func (c *Client) Messages() <-chan Message { return c.messages }
 // repeats may be counted more than once, and arrive later.
 func (c *Client) Dropped() uint64 { return c.dropped.Load() }
 
-// Close ends the session, if there is time until ctx ends, and the client.
+// Close ends the session, if ctx leaves time for that, and then the client.
 func (c *Client) Close(ctx context.Context) error {
 	_, err := c.request(ctx, frame.Bye, 0, []byte{0, 0})
 	c.stop()

@@ -43,7 +43,7 @@ type Options struct {
 	Acknowledge bool          // the gateway repeats messages until the client has them
 	Window      int           // how many of them may be outstanding, up to 15; 1
 
-	RetryGap      time.Duration   // before the first repetition; it doubles up to its eightfold; 1 s
+	RetryGap      time.Duration   // time to the first repetition, doubling up to 8 times as much; 1 s
 	RegisterEvery time.Duration   // least time between two registrations that a hint asked for; 10 s
 	Queue         int             // messages that wait to be taken from Messages; 1,024
 	Nonce         func() [8]byte  // must never repeat among all devices with the key; nil: random

@@ -19,8 +19,7 @@ func (c *Client) Rebind(ctx context.Context) error {
 	return nil
 }
 
-// repeatAll makes every pending request be sent again at once: where the device is now,
-// nothing is known of it.
+// repeatAll makes every pending request be sent again at once, now from the new address.
 func (s *live) repeatAll() {
 	for _, p := range s.pending {
 		select {

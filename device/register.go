@@ -9,7 +9,7 @@ import (
 )
 
 // sameCookie is how often a registration with a cookie is sent before a new one begins:
-// the gateway drops a repetition whose session has ended.
+// the gateway drops a repetition if the session that it made has ended.
 const sameCookie = 5
 
 // registerLocked asks for a new session; after a hint, every RegisterEvery at most. The

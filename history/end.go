@@ -58,7 +58,7 @@ func (h *History) goOn() error {
 	return nil
 }
 
-// ended is where the history ends. Channels beyond the bound are as if they were one.
+// ended returns where the history ends. Channels beyond channelsRemembered count as one.
 func (h *History) ended() ending {
 	h.mu.Lock()
 	defer h.mu.Unlock()

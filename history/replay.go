@@ -65,7 +65,7 @@ func (m Moment) Missed(s Since, channels []bridge.Channel, sender *bridge.Sender
 	return missed
 }
 
-// Places returns the positions of the messages that are kept, and of others with them.
+// Places returns the positions of the messages that are kept, and maybe of others.
 func (m Moment) Places(messages []*bridge.Message) map[*bridge.Message]uint64 {
 	places, seen := map[*bridge.Message]uint64{}, map[*past]bool{}
 	for _, said := range messages {

@@ -19,9 +19,9 @@ import (
 )
 
 const (
-	// The sizes of the read buffer, in bytes: at first, and once a registered connection
-	// has filled the first. The longest header of a frame fits: an S with 255 receivers
-	// has 1,034.
+	// Sizes of the read buffer in bytes: idleBuffer at first, busyBuffer once a
+	// registered connection has filled that. The longest header of a frame fits: an S
+	// with 255 receivers has 1,034.
 	idleBuffer = 1152
 	busyBuffer = 4 << 10
 	// strangerBytes is the charge in bytes for a connection that has not registered.
@@ -280,7 +280,7 @@ func (c *conn) peek(n int) ([]byte, error) {
 }
 
 // betweenFrames sets the deadline for the next frame. A stranger has the frame timeout, a
-// session its life, and a basic client has all the time.
+// session its life, and a basic client has none.
 func (c *conn) betweenFrames() {
 	until := c.session.Expires()
 	if !c.registered() {

@@ -10,8 +10,8 @@ const (
 	// with unread bytes, the peer could not read the refusal.
 	lingerFor   = time.Second
 	lingerBytes = 1 << 20
-	// A peer that closed its sending half may still read what was accepted before. That
-	// is awaited for so long at most, and checked so often.
+	// A peer that closed its sending half may still read what was accepted before.
+	// hearOut waits hearFor for that at most, and looks every hearEvery.
 	hearFor   = time.Second
 	hearEvery = 5 * time.Millisecond
 )

@@ -74,7 +74,7 @@ type Server struct {
 	// Used by the link's goroutine only:
 	batch   [atOnce]encoded
 	frames  [atOnce][]byte // as basic members get them
-	touched []*conn        // that got something after they were woken
+	touched []*conn        // connections that got something after their writer was woken
 	round   uint64         // number of the fan-out
 
 	quiescing atomic.Bool
@@ -150,7 +150,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	stopLink()
 	link.Wait()
 	close(s.closing)
-	last := time.AfterFunc(flushTimeout, s.closeAll) // those that do not take what waits for them
+	last := time.AfterFunc(flushTimeout, s.closeAll) // closes those that do not read what waits for them
 	defer last.Stop()
 	running.Wait()
 	s.log.Debug("closed")

@@ -35,9 +35,8 @@
 //	M sender:4 channel:4 type:2 len:4 data:len         delivery
 //	E                                       error
 //
-// A, E and a W with anything but zeros are the gateway's own frames. They are
-// told from requests (ErrFromGateway) because they must never be answered: two
-// gateways would talk to each other for ever.
+// A, E, and a W with a byte that is not 0, are the gateway's own frames. They must never
+// be answered (ErrFromGateway): two gateways would talk to each other for ever.
 package wire
 
 import "errors"

@@ -35,8 +35,8 @@ func NewQueue(maxFrames, maxBytes int) *Queue {
 
 var framePool Pool[marked]
 
-// SetStamp sets what writes frames with a mark. It is called once, before the first such
-// frame.
+// SetStamp sets the function that writes frames with a mark. It is called once, before
+// the first of them.
 func (q *Queue) SetStamp(s Stamp) { q.stamp = s }
 
 // Put adds a frame. It reports false, and adds nothing, if the queue is full or closed.

@@ -16,7 +16,7 @@ type Document struct {
 // Document returns the document of that key. It shares its keys with Meta.
 func (s *Store) Document(key string) Document { return Document{s, []byte(key)} }
 
-// Load returns the document, or nil where nothing was saved yet.
+// Load returns the document, or nil if nothing was saved yet.
 func (d Document) Load() (value []byte, err error) {
 	err = d.store.db.View(func(tx *bbolt.Tx) error {
 		value = slices.Clone(tx.Bucket(metaBucket).Get(d.key))

@@ -54,14 +54,14 @@ type Store struct {
 	closeErr error
 }
 
-// changes are the newest record of each sender; nil where it is deleted.
+// changes are the newest record of each sender; nil if it is deleted.
 type changes map[bridge.SenderID]*bridge.Record
 
 // group is what is written in one transaction.
 type group struct {
 	changes changes
 	done    chan struct{}
-	err     error // to be read after done
+	err     error // valid after done
 }
 
 // Open opens the file, or creates it (boltfile.Open). It leaves a damaged file as it is,
@@ -209,7 +209,7 @@ func (s *Store) write() {
 }
 
 // commit writes a group, and with it what an earlier group could not write. So a disk
-// that was full for a while loses no change, also none that nobody waits for.
+// that was full for a while loses no change, even if nobody waits for it.
 func (s *Store) commit(g *group) {
 	if len(s.failed) > 0 {
 		merged := s.failed

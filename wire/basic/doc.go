@@ -32,7 +32,7 @@ var Forgotten = bridge.NewReason("forgotten")
 type Options struct {
 	Via bridge.Protocol
 	*config.Wire
-	*config.Limits                                 // of Table; Conn has no use for them
+	*config.Limits                                 // for Table; Conn does not use them
 	Gateway          uint32                        // the gateway's number, for W
 	TCPPort          func() uint16                 // its TCP port, for W; nil or 0: none
 	UnconfirmedLimit int                           // 0: the constant

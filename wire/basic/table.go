@@ -145,7 +145,7 @@ func (t *Table) register(from netip.AddrPort, local uint32) (id uint32, ok bool)
 		if over, ok = t.roomLocked(t.opts.Source(from.Addr()), over); ok {
 			e = t.addLocked(from, now)
 		}
-	} else if e.confirmed { // an unconfirmed id lives no longer for being asked for again
+	} else if e.confirmed { // an unconfirmed id does not live longer if it is asked for again
 		t.touchLocked(e, now)
 	}
 	if e != nil {

@@ -73,7 +73,7 @@ func Is(b []byte) bool { return len(b) > 0 && b[0] >= 'a' && b[0] <= 'z' }
 // Flags of a frame.
 const (
 	AckWanted = 1 << 0 // an answer, or a k, is asked for
-	Truncated = 1 << 1 // a delivery: there was more
+	Truncated = 1 << 1 // a delivery: its data is cut short
 	First     = 1 << 2 // a delivery: none before it is outstanding
 	hintShift = 2      // of a b or s: two bits that say what the data is
 	codeShift = 4      // of an e: four bits

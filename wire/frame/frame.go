@@ -82,7 +82,7 @@ func Append(b []byte, f Frame, k Key) []byte {
 	return Seal(b, begin, k)
 }
 
-// Receiver is what one receiver's copy of a delivery has of its own.
+// Receiver has the fields of a delivery that differ from receiver to receiver.
 type Receiver struct {
 	Flags byte
 	ID    uint32

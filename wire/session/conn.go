@@ -30,8 +30,8 @@ type Owner interface {
 	// From is the peer's address, unmapped.
 	From() netip.AddrPort
 	// Put queues a frame for writing, in the order of the calls. It reports false if
-	// there is no room. If mark is not 0, others share the frame, a delivery, and what
-	// Conn.Stamp makes of it is written.
+	// there is no room. If mark is not 0, the frame is a delivery that others share, and
+	// what Conn.Stamp makes of it is written instead.
 	Put(frame []byte, mark uint64) bool
 	// Displaced says that the session has ended: another session took its name, or its
 	// sender was deleted.
@@ -239,7 +239,7 @@ func (c *Conn) take(s *Stream, f frame.Frame, raw, reply []byte) []byte {
 		}
 		c.mu.Unlock()
 	}
-	if f.Seq == lastSeq { // counters never wrap
+	if f.Seq == lastSeq { // numbers never wrap: the session ends
 		c.end(s)
 	}
 	return reply
@@ -250,7 +250,7 @@ func (c *Conn) take(s *Stream, f frame.Frame, raw, reply []byte) []byte {
 func (c *Conn) admit(s *Stream, f frame.Frame, now int64, reply []byte) (bool, []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s.ended.Load() { // meanwhile
+	if s.ended.Load() { // it has ended meanwhile
 		c.drop(Unknown)
 		return false, reply
 	}

@@ -90,7 +90,7 @@ func (c *core) sleep(now int64, seconds uint16) {
 // acknowledged reports whether the device acknowledges deliveries.
 func (c *core) acknowledged() bool { return c.options&frame.Acknowledge != 0 }
 
-// receiver is what this session's copy of a delivery has of its own.
+// receiver returns the fields of a delivery that are this session's own.
 func (c *core) receiver(seq uint32) frame.Receiver {
 	to := frame.Receiver{ID: c.id, Seq: seq, Room: int(c.maxDatagram)}
 	if c.acknowledged() {

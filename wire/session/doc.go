@@ -8,7 +8,7 @@
 // Advance does what is due, and says when to call it again. Conn is for TCP, where the
 // connection does much of that.
 //
-//	registrar.go  r and c, what is kept of them    table.go  UDP: sessions, their begin and end
+//	registrar.go  r and c, what is kept of them    table.go  UDP: sessions, their start and end
 //	verbs.go      requests as verbs of bridge      take.go   UDP: one datagram
 //	window.go     numbers and answers              give.go   UDP: what goes to one device, and when
 //	outbox.go     deliveries that wait             wheel.go  UDP: when each session is due

@@ -6,7 +6,7 @@ import "net/netip"
 // and again.
 type Out struct {
 	// Local is the gateway's address at which the datagram for Handle came, as the socket
-	// numbers its addresses; 0 if it has one.
+	// numbers its addresses; 0 if there is only one.
 	Local uint32
 
 	bytes     []byte
@@ -25,7 +25,7 @@ func (o *Out) Len() int { return len(o.datagrams) }
 // Bytes is how many bytes they have together.
 func (o *Out) Bytes() int { return len(o.bytes) }
 
-// At returns a datagram. The bytes are good until Reset, or until one is added.
+// At returns a datagram. The bytes are good until Reset, or until another is added.
 func (o *Out) At(i int) (to netip.AddrPort, b []byte) {
 	d := o.datagrams[i]
 	return d.to, o.bytes[d.begin:d.end]

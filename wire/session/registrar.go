@@ -162,7 +162,7 @@ func (r *Registrar) open(now time.Time, from netip.AddrPort, live bool, f frame.
 	return o, reply
 }
 
-// admit reports whether the door lets an r be checked.
+// admit asks the door whether to check an r.
 func (r *Registrar) admit(now time.Time, from netip.AddrPort, f frame.Frame) bool {
 	cookie := r.door.WantsCookie(from.Addr()) && r.cookieIs(now, from, f)
 	return r.door.AdmitTag(from.Addr(), cookie)

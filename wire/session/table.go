@@ -79,7 +79,7 @@ func (t *Table) Close() {
 	}
 }
 
-// Advance returns when out has outFull bytes, or when it has looked at so many sessions.
+// Advance returns when out has outFull bytes, or when it has looked at advanced sessions.
 const (
 	outFull  = 64 << 10
 	advanced = 1024

@@ -97,7 +97,7 @@ func (t *Table) take(s *Session, from netip.AddrPort, f frame.Frame, datagram []
 	if code != frame.OK || f.AckWanted() || !silent(f.Op) {
 		t.answer(s, answer{seq: f.Seq, op: f.Op, code: code}, list, now, out)
 	}
-	if f.Seq == lastSeq { // counters never wrap
+	if f.Seq == lastSeq { // numbers never wrap: the session ends
 		t.end(s)
 	}
 }
@@ -113,7 +113,7 @@ func (s *Session) listRoom() int { return (int(s.maxDatagram) - frame.Overhead -
 // caller closes its device.
 func (t *Table) admitLocked(s *Session, from netip.AddrPort, f frame.Frame, at time.Time, now int64, out *Out, gone **Session) bool {
 	switch {
-	case s.ended.Load(): // meanwhile
+	case s.ended.Load(): // it has ended meanwhile
 		t.drop(Unknown)
 		return false
 	case f.Op == frame.Delivered:

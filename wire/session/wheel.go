@@ -75,7 +75,7 @@ func (w *wheel) remove(s *Session) {
 	w.count--
 }
 
-// take takes out a session whose turn has come by now, or returns nil.
+// take takes out a session that is due, or returns nil.
 func (w *wheel) take(now int64) *Session {
 	at := w.next()
 	if at > now {

@@ -257,10 +257,9 @@ func (r *running) polls() {
 	require.Equal(r.t, 200, status, text)
 	assert.GreaterOrEqual(r.t, time.Since(begun), 2*time.Second, "nothing was said")
 	begun = time.Now()
-	go func() { // the poll waits for it
-		time.Sleep(300 * time.Millisecond)
+	time.AfterFunc(300*time.Millisecond, func() { // the poll waits for it
 		r.post("/broadcast", fmt.Sprintf(`{"sender":%d,"channels":[7],"message":"now"}`, id), nil)
-	}()
+	})
 	status, text = r.call("GET", path+"20", "", "")
 	require.Equal(r.t, 200, status, text)
 	assert.Contains(r.t, text, `"now"`)

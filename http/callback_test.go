@@ -242,6 +242,7 @@ func (g *gateway) idle() bool { return g.hub.Directory().Links()[http.Protocol].
 func TestAttemptsAreBounded(t *testing.T) {
 	g := start(t, func(_ *bridge.Options, o *options) { o.Callbacks.Concurrency = 3 })
 	var now, most atomic.Int64
+	met := make(chan struct{})
 	r := receive(t, func(nethttp.ResponseWriter, string) {
 		n := now.Add(1)
 		for {
@@ -249,7 +250,7 @@ func TestAttemptsAreBounded(t *testing.T) {
 				break
 			}
 		}
-		time.Sleep(5 * time.Millisecond) // so that they meet
+		<-met
 		now.Add(-1)
 	})
 	id, _ := g.register()
@@ -261,6 +262,8 @@ func TestAttemptsAreBounded(t *testing.T) {
 		channels[c] = c + 1
 	}
 	g.broadcast(id, "x", channels...)
+	harness.Eventually(t, func() bool { return now.Load() == 3 }, "they meet")
+	close(met)
 	for range 20 {
 		r.next(t)
 	}

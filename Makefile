@@ -7,6 +7,7 @@ export GOTOOLCHAIN := $(shell sed -n 's/^toolchain //p' go.mod)
 
 FUZZTIME  ?= 2000x
 PARALLEL  ?= 4
+PACKAGES  ?= 3
 ROUNDS    ?= 3
 SECONDS   ?= 2
 LINT       = bin/golangci-lint
@@ -18,9 +19,15 @@ have       = { command -v $(1) || test -x /usr/sbin/$(1); } >/dev/null
 
 CLIENTS    = testdata/node/node_modules/.package-lock.json
 
-.PHONY: test test-long build setup setup-debian setup-long format vet lint vuln vulncheck unit fuzz examples bench bench-peers bench-growth attack release-files
+.PHONY: test source unit race plain test-long cross build setup setup-debian setup-long format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth attack release-files
 
-test: setup format vet lint vuln unit fuzz examples
+# Tests wait, and what looks at the source computes: they go well together. What measures
+# memory and time comes afterwards, by itself.
+test: setup
+	$(MAKE) -j2 race source
+	$(MAKE) plain
+
+source: format lint vuln elsewhere fuzz examples
 
 build:
 	$(GO) build -o bin/watchtower ./cmd/watchtower
@@ -52,6 +59,7 @@ $(CLIENTS): testdata/node/package-lock.json | setup-debian
 # and a hundred times as many inputs for the fuzz targets.
 test-long: setup setup-long
 	$(GO) vet -tags long ./...
+	$(MAKE) cross
 	$(GO) test -tags long -run '^TestLong' -timeout 75m ./...
 	$(MAKE) fuzz FUZZTIME=200000x
 
@@ -68,22 +76,16 @@ setup-long:
 format:
 	@bad="$$(gofmt -l $$(git ls-files '*.go'))"; if [ -n "$$bad" ]; then echo "gofmt would change:"; echo "$$bad"; exit 1; fi
 
-vet:
-	$(GO) vet ./...
-	GOARCH=arm $(GO) build -o /dev/null ./cmd/watchtower
-	GOOS=darwin $(GO) build -o /dev/null ./cmd/watchtower
-	GOOS=windows $(GO) build -o /dev/null ./cmd/watchtower
-
 $(LINT):
 	GOBIN="$(CURDIR)/bin" $(GO) install $(LINTED)
 
+# govet is one of its linters: the tests are run with -vet=off.
 lint: $(LINT)
 	$(LINT) run
 
 # Fails when the program calls a known fault of a module or of Go, as of the
 # database that vuln/main.go pins.
 vuln:
-	$(GO) -C vuln vet ./...
 	$(GO) -C vuln test ./...
 	$(GO) -C vuln run . -root "$(CURDIR)"
 
@@ -91,13 +93,29 @@ vuln:
 vulncheck:
 	$(GO) -C vuln run . -root "$(CURDIR)" -database latest
 
-# The race detector looks at everything, but for what is in files that say !race: those run
-# without it.
-unit:
-	$(GO) test -race -shuffle=on -parallel $(PARALLEL) -timeout 20m ./...
+# The program's types on other systems. To compile it takes as long as the standard library
+# does, for each: test-long and release-files do that.
+ELSEWHERE = linux/arm windows/amd64 darwin/arm64
+
+elsewhere:
+	$(GO) -C vuln run ./elsewhere -root "$(CURDIR)" -package ./cmd/watchtower $(ELSEWHERE)
+
+cross:
+	@set -ex; for platform in $(ELSEWHERE); do \
+	  GOOS=$${platform%/*} GOARCH=$${platform#*/} $(GO) build -o /dev/null ./cmd/watchtower; \
+	done
+
+unit: race plain
+
+# The race detector looks at everything, but for what is in files that say !race.
+race:
+	$(GO) test -race -vet=off -shuffle=on -p $(PACKAGES) -parallel $(PARALLEL) -timeout 20m ./...
+
+# Those run without it.
+plain:
 	@files="$$(git grep -l '^//go:build !race' -- '*_test.go')"; \
 	tests="$$(sed -n 's/^func \(Test[A-Za-z0-9_]*\)(.*/\1/p' $$files | paste -sd '|')"; \
-	set -x; $(GO) test -shuffle=on -run "^($$tests)\$$" $$(dirname $$files | sort -u | sed 's|^|./|')
+	set -x; $(GO) test -vet=off -shuffle=on -run "^($$tests)\$$" $$(dirname $$files | sort -u | sed 's|^|./|')
 
 # Each fuzz target for a number of inputs beyond its seeds, which are tests of their own. A
 # number and no time: when a time ends it, Go's fuzzer may call that a failure
@@ -106,7 +124,7 @@ fuzz:
 	@set -e; for file in $$(git grep -l '^func Fuzz' -- '*_test.go'); do \
 	  for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' $$file); do \
 	    echo "fuzz $$target ($$(dirname $$file))"; \
-	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x ./$$(dirname $$file); \
+	    $(GO) test -vet=off -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x ./$$(dirname $$file); \
 	  done; \
 	done
 

@@ -178,7 +178,7 @@ func TestAPageMissesNothing(t *testing.T) {
 			var want []string
 			hears := func(what string) {
 				t.Helper()
-				assert.Eventually(t, func() bool { return len(shown()) >= len(want) }, patient, 5*time.Millisecond, what)
+				assert.Eventually(t, func() bool { return len(shown()) >= len(want) }, patient, 50*time.Millisecond, what)
 				require.Equal(t, want, shown(), "everything, once, in order")
 			}
 			say := func() {

@@ -147,12 +147,15 @@ func TestNobodyWaitsForWhoDoesNotRead(t *testing.T) {
 	well := h.join(connect{id: "well"})
 	well.subscribe(1, "own/x")
 	pub := h.join(connect{id: "pub"})
-	begin := time.Now()
+	var worst, all time.Duration
 	for i := range 1000 {
+		begin := time.Now()
 		require.Zero(t, pub.publish(1, "own/x", strconv.Itoa(i)))
+		worst, all = max(worst, time.Since(begin)), all+time.Since(begin)
 		assert.Equal(t, strconv.Itoa(i), string(well.message().Payload))
 	}
-	assert.Less(t, time.Since(begin), 4*time.Second)
+	assert.Less(t, worst, 4*time.Second)
+	assert.Less(t, all, 20*time.Second, "a busy machine takes some for a thousand; to wait for each would be a thousand")
 	assert.GreaterOrEqual(t, h.dropped(bridge.QueueFull), 900)
 	held, _ := h.broker.Held("deaf")
 	assert.LessOrEqual(t, held, 2*10+1)

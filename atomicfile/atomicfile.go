@@ -1,5 +1,5 @@
-// Package atomicfile puts files in place at once: whoever reads one finds the old one or
-// the new one, whole, also after a power cut.
+// Package atomicfile replaces files atomically: a reader finds the whole old file or the
+// whole new one, also after a power cut.
 package atomicfile
 
 import (
@@ -9,14 +9,14 @@ import (
 	"path/filepath"
 )
 
-// Write puts what write writes in place of the file at path, for its owner only (mode
-// 0600). With an error the file is as it was.
+// Write replaces the file at path by what write writes. Only the owner may read it (mode
+// 0600). If write, the sync or the rename fails, the old file is unchanged.
 func Write(path string, write func(io.Writer) error) error {
 	f, err := os.CreateTemp(filepath.Dir(path), Pattern(filepath.Base(path)))
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // gone already where all went well
+	defer os.Remove(f.Name()) // after success the name is gone already
 	if err := errors.Join(write(f), f.Sync(), f.Close()); err != nil {
 		return err
 	}
@@ -26,15 +26,16 @@ func Write(path string, write func(io.Writer) error) error {
 	return SyncDir(filepath.Dir(path))
 }
 
-// WriteText does the same with a text.
+// WriteText replaces the file at path by a text, as Write does.
 func WriteText(path, text string) error {
 	return Write(path, func(to io.Writer) error { _, err := io.WriteString(to, text); return err })
 }
 
-// Pattern matches the names of files that a write which was cut short leaves.
+// Pattern returns the pattern of temporary files that an interrupted Write of a file
+// with this name leaves.
 func Pattern(name string) string { return "." + name + "-*" }
 
-// SyncDir makes the names in a directory survive a power cut.
+// SyncDir syncs a directory, so that new names in it survive a power cut.
 func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// Changed names what differs between two configurations: settings by their
-// paths, then channels and users by theirs (channels.5, users.guest).
+// Changed returns the paths of what differs between two configurations: first settings,
+// then channels and users (channels.5, users.guest).
 func Changed(a, b *Config) (paths []string) {
 	of := settings(b)
 	for i, s := range settings(a) {
@@ -30,8 +30,8 @@ func Changed(a, b *Config) (paths []string) {
 	return paths
 }
 
-// Reload puts the settings of another configuration in force that a reload takes,
-// as their rows say.
+// Reload takes over from another configuration the settings whose rows are marked
+// reloads().
 func (c *Config) Reload(read Config) {
 	of := settings(&read)
 	for i, s := range settings(c) {

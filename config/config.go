@@ -1,12 +1,12 @@
-// Package config is what can be set on a gateway: plain data, its defaults, and
+// Package config holds the configuration of a gateway: plain data, its defaults, and
 // how it is read from flags, the environment and a YAML file.
 //
 // One table (settings in table.go) holds every setting once. Flags, variables,
 // keys, defaults, help, checks and the printed configuration all come from it.
-// A setting's name is its dotted path in the file (udp.listen); in the
-// environment WATCHTOWER_ and the path in capitals (WATCHTOWER_UDP_LISTEN); as a
-// flag the path with hyphens (--udp-listen). The package imports nothing of the
-// project's, and opens nothing but the file it is told to read.
+// A setting has three names: in the file its dotted path (udp.listen), in the
+// environment WATCHTOWER_ and the path in capitals (WATCHTOWER_UDP_LISTEN), and as a
+// flag the path with hyphens (--udp-listen). The package imports no other package of
+// the project. It opens only the file that it is told to read.
 package config
 
 import (
@@ -59,7 +59,7 @@ type HTTP struct {
 // UDP is the section of the UDP bridge.
 type UDP struct {
 	Listen              string // host:port; empty: off
-	SegmentationOffload bool   // datagrams to one receiver go together, where the system can
+	SegmentationOffload bool   // one write sends several datagrams to one receiver (Linux)
 }
 
 // TCP is the section of the TCP bridge.
@@ -85,15 +85,16 @@ type MQTT struct {
 	SaveInterval      time.Duration
 }
 
-// HomeAssistant is how Home Assistant is told of the channels that ask for it.
+// HomeAssistant is the section of the discovery messages that announce channels to Home
+// Assistant.
 type HomeAssistant struct {
 	Enabled         bool
 	DiscoveryPrefix string
 	BirthTopic      string
-	BirthDelay      time.Duration // longest
+	BirthDelay      time.Duration // the longest; the delay is random
 }
 
-// TLS is what the listeners with TLS share. The files are read again when they
+// TLS is the section that all TLS listeners share. The files are read again when they
 // change.
 type TLS struct {
 	Certificate              string // file, PEM, with the chain; empty: no TLS
@@ -105,23 +106,23 @@ type TLS struct {
 // On reports whether there is a certificate.
 func (t TLS) On() bool { return t.Certificate != "" }
 
-// Gateway says who this gateway is.
+// Gateway is the section that identifies this gateway.
 type Gateway struct {
 	Name string // empty: generated once
 }
 
-// Auth is who may use which sender.
+// Auth is the section that says who may use which sender.
 type Auth struct {
 	RequireToken bool
 }
 
-// Senders is how long senders are remembered.
+// Senders is the section that says how long senders are remembered.
 type Senders struct {
 	ExpireAfter        time.Duration
 	ExpireUnnamedAfter time.Duration
 }
 
-// Wire is what the UDP and TCP bridges share.
+// Wire is the section that the UDP and TCP bridges share.
 type Wire struct {
 	Basic        bool
 	BasicKey     string
@@ -131,17 +132,17 @@ type Wire struct {
 	RetryGap     time.Duration
 }
 
-// History is what is kept of each channel for those who were away.
+// History is the section of the last messages, which are kept for clients that were away.
 type History struct {
 	Messages int // of each channel
 	Age      time.Duration
 	Bytes    int // of all channels
 }
 
-// Limits bound what strangers can use up.
+// Limits bound what clients can use up.
 type Limits struct {
 	MessageBytes          int
-	Senders               int // that are remembered
+	Senders               int // remembered ones
 	SenderChannels        int
 	SenderStreams         int
 	SenderCallbacks       int
@@ -163,10 +164,10 @@ type Limits struct {
 	MQTTQueueBytes        int
 	MQTTRetained          int
 	MQTTRetainedBytes     int
-	HomeAssistantDevices  int // that describe themselves
+	HomeAssistantDevices  int // those that describe themselves
 }
 
-// Callbacks is how messages are posted to URLs, and to which.
+// Callbacks says how messages are posted to URLs, and which URLs are allowed.
 type Callbacks struct {
 	Allow      []string // hosts, addresses, CIDRs
 	PublicOnly bool
@@ -188,17 +189,17 @@ type Callbacks struct {
 // Channel describes one channel.
 type Channel struct {
 	Name          string // 1 to 64 printable characters
-	HomeAssistant bool   // Home Assistant is told of it
+	HomeAssistant bool   // it is announced to Home Assistant
 }
 
-// Log is what is logged, and how.
+// Log is the section of the log.
 type Log struct {
 	Level  string // debug, info, warn, error
 	Format string // text, json
 }
 
-// Default returns the configuration of a gateway for which nothing is set. Its
-// DataDir is empty: Load finds it from the environment.
+// Default returns the configuration in which every setting has its default. DataDir is
+// empty: Load finds it from the environment.
 func Default() Config {
 	var c Config
 	for _, s := range settings(&c) {

@@ -11,17 +11,18 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	// Goccy's YAML is maintained, and its tree has the position of every key,
-	// which a fault shall name.
+	// Goccy's YAML is maintained. Its tree has the position of every key, and faults
+	// name that position.
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 )
 
-// fileBytes bounds a configuration file, against a device or a wrong path.
+// fileBytes is the most bytes of a configuration file. It guards against the path of an
+// endless device or of another kind of file.
 const fileBytes = 1 << 20
 
-// reader reads a file into a Config and gathers what is wrong with it.
+// reader reads a file into a Config and collects its faults.
 type reader struct {
 	file     string
 	config   *Config
@@ -30,8 +31,8 @@ type reader struct {
 	faults   Faults
 }
 
-// readFile reads the file into c, notes in from where each value stands, and
-// returns every fault of it.
+// readFile reads the file into c and returns all its faults. From gets the position of
+// each value.
 func readFile(c *Config, file string, from map[string]string) Faults {
 	r := &reader{file: file, config: c, settings: map[string]setting{}, from: from}
 	for _, s := range settings(c) {
@@ -62,7 +63,7 @@ func readBounded(file string) ([]byte, error) {
 }
 
 func (r *reader) read(data []byte) {
-	data = bytes.TrimPrefix(data, []byte("\ufeff")) // as editors of Windows begin a file
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // Windows editors put it at the start
 	for i, line := range bytes.Split(data, []byte("\n")) {
 		if !utf8.Valid(line) {
 			where := fmt.Sprintf("%s:%d", r.file, i+1)
@@ -105,12 +106,12 @@ func (r *reader) syntaxFault(err error) Fault {
 // empty.
 func (r *reader) section(path string, node ast.Node) {
 	if _, empty := node.(*ast.NullNode); empty {
-		return // a section whose keys are all commented out
+		return // all keys of the section are commented out
 	}
 	r.each(path, node, func(key, full string, kv *ast.MappingValueNode) {
 		s, known := r.settings[full]
 		switch {
-		case strings.Contains(key, "."): // one way to write a setting, so none is there twice
+		case strings.Contains(key, "."): // two ways to write a setting would let it stand there twice
 			r.fault(full, kv.Key, "%s", r.unknown(path, key, full))
 		case full == "channels":
 			r.channels(kv.Value)
@@ -199,7 +200,7 @@ func (r *reader) channel(n uint32, kv *ast.MappingValueNode) {
 		})
 	}
 	if len(r.faults) > before {
-		return // said already; no more about the same channel
+		return // one kind of fault per channel is enough
 	}
 	if !named {
 		r.fault(path+".name", kv.Key, "is missing")
@@ -217,7 +218,8 @@ func (r *reader) isSection(path string) bool {
 	return false
 }
 
-// unknown says what may have been meant by a key that is none.
+// unknown returns the text of the fault for an unknown key, with a suggestion if there
+// is one.
 func (r *reader) unknown(section, key, full string) string {
 	if _, dotted := r.settings[key]; dotted && strings.Contains(key, ".") {
 		first, rest, _ := strings.Cut(key, ".")

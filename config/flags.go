@@ -2,9 +2,9 @@ package config
 
 import "github.com/spf13/pflag"
 
-// AddFlags defines a flag for every setting, and for its alias. Both set the
-// same value; the one with the alias is left out of help. Values are read by
-// Load, which reports all that are wrong at once.
+// AddFlags defines a flag for every setting, and one for its alias if it has one. Both
+// set the same value; then help shows only the alias. Load reads the values, and reports
+// all wrong ones at once.
 func AddFlags(flags *pflag.FlagSet) {
 	var c Config
 	for _, s := range settings(&c) {
@@ -23,7 +23,8 @@ func AddFlags(flags *pflag.FlagSet) {
 	}
 }
 
-// given returns the flag by which a setting was given, and its text.
+// given returns the name and the text of the flag that sets a setting. OK is false if
+// no flag does.
 func given(flags *pflag.FlagSet, s Setting) (name, text string, ok bool) {
 	if flags == nil {
 		return "", "", false
@@ -45,7 +46,7 @@ type flagValue struct {
 func (v *flagValue) String() string { return v.text }
 func (v *flagValue) Type() string   { return v.kind }
 
-// Set takes the text. A list that is given several times is one longer list.
+// Set takes the text. If the flag of a list is given several times, the lists are joined.
 func (v *flagValue) Set(text string) error {
 	if v.kind == "list" && v.set {
 		text = v.text + "," + text

@@ -11,20 +11,20 @@ import (
 
 const envPrefix = "WATCHTOWER_"
 
-// FileVariable is the environment variable that names the configuration file
-// where no flag does. It is no setting: a file cannot name itself.
+// FileVariable is the environment variable that names the configuration file if no flag
+// does. It is no setting: a file cannot name itself.
 const FileVariable = envPrefix + "CONFIG"
 
-// Warning is a variable in the environment that looks like a setting and is
-// none. Container platforms inject such, so it is no fault.
+// Warning is an environment variable whose name begins like a setting's, but that is no
+// setting. It is no fault, because container platforms set such variables.
 type Warning struct {
 	Variable string
 	Nearest  string // the variable that may have been meant, or empty
 }
 
-// Load returns the effective configuration: flags before the environment (as
-// os.Environ has it) before the file before the defaults. Flags may be nil, the
-// file empty. An error holds every fault at once, as Faults.
+// Load returns the effective configuration. A flag counts before a variable of environ
+// (in the form of os.Environ), a variable before the file, the file before the default.
+// Flags may be nil, file may be empty. The error is a Faults that holds every fault.
 func Load(flags *pflag.FlagSet, environ []string, file string) (Config, []Warning, error) {
 	c := Default()
 	from := map[string]string{}
@@ -45,15 +45,15 @@ func Load(flags *pflag.FlagSet, environ []string, file string) (Config, []Warnin
 		dir, err := defaultDataDir(env)
 		if err != nil {
 			faults = append(faults, Fault{Path: "data_dir", Problem: err.Error()})
-			dir = "." // named above; not to be complained about twice
+			dir = "." // the fault is noted; an empty path would be a second one
 		}
 		c.DataDir = dir
 	}
 	return c, unknownVariables(env), append(faults, c.faults(from)...).orNil()
 }
 
-// DataDir returns the data directory that a gateway started with this flag
-// value (empty: none) and environment would use, apart from what a file says.
+// DataDir returns the data directory of a gateway that is started with this value of
+// --data-dir (empty: none), this environment and no configuration file.
 func DataDir(flag string, environ []string) (string, error) {
 	env := environment(environ)
 	dir := flag
@@ -66,8 +66,8 @@ func DataDir(flag string, environ []string) (string, error) {
 	return dir, dataDir(dir)
 }
 
-// defaultDataDir is the first of $STATE_DIRECTORY, which systemd sets, else a
-// place in the home directory.
+// defaultDataDir returns the first directory in $STATE_DIRECTORY, which systemd sets, or
+// else a directory below $HOME.
 func defaultDataDir(env map[string]string) (string, error) {
 	if dir, _, _ := strings.Cut(env["STATE_DIRECTORY"], ":"); dir != "" {
 		return dir, nil
@@ -97,8 +97,8 @@ func environment(environ []string) map[string]string {
 	return env
 }
 
-// ClientVariables are what the command line's clients take from the environment besides
-// the settings; the gateway says nothing of them.
+// ClientVariables are environment variables that only the clients of the command line
+// read. The gateway does not warn of them.
 var ClientVariables = []string{envPrefix + "URL", envPrefix + "NAME", envPrefix + "CAFILE"}
 
 func unknownVariables(env map[string]string) []Warning {

@@ -2,13 +2,13 @@ package config
 
 import "strings"
 
-// renamed are settings that have another name now.
+// renamed maps former names of settings to their present names.
 var renamed = map[string]string{
 	"limits.mqtt_connections_per_address": "limits.connections_per_address",
 }
 
-// nearest returns the candidate that a mistyped name is most like, or "" if it
-// is like none.
+// nearest returns the candidate that is most similar to a mistyped name, or "" if none
+// is similar.
 func nearest(name string, candidates []string) string {
 	plain := strings.NewReplacer(".", "", "_", "", "-", "")
 	wanted := strings.ToLower(plain.Replace(name))
@@ -24,8 +24,8 @@ func nearest(name string, candidates []string) string {
 	return best
 }
 
-// distance counts the letters to insert, delete, change or swap with their
-// neighbour to make b of a (optimal string alignment).
+// distance counts the letters that must be inserted, deleted, changed or swapped with
+// their neighbour to turn a into b (optimal string alignment).
 func distance(a, b string) int {
 	rows := make([][]int, len(a)+1)
 	for i := range rows {

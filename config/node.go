@@ -18,7 +18,7 @@ func nodeText(node ast.Node) (string, bool) {
 	return "", false
 }
 
-// nodeUint returns the number of a node that is a whole number from 0 on.
+// nodeUint returns the number of a node that is a whole number, 0 or more.
 func nodeUint(node ast.Node) (uint64, bool) {
 	n, ok := node.(*ast.IntegerNode)
 	if !ok {

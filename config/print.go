@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// YAML returns the configuration as a file that Load reads again. Secrets are
-// commented out unless they are asked for.
+// YAML returns the configuration as the text of a file that Load can read. If secrets is
+// false, secrets are left out: their lines are comments.
 func (c *Config) YAML(secrets bool) []byte {
 	var b bytes.Buffer
 	section := ""

@@ -21,11 +21,11 @@ const (
 	leastExpiry     = time.Second
 	mostKeepAlive   = 65535 * time.Second // MQTT's own
 	mostQueued      = 1_000_000
-	mostBytes       = math.MaxInt32 // an int has no more on a small Raspberry Pi
+	mostBytes       = math.MaxInt32 // the largest int where an int has 32 bits
 	mostConnections = 1_000_000
 )
 
-// rule is what a text may be: in words, and as a check.
+// rule says which texts are allowed: in words, and as a check.
 type rule struct {
 	span  string
 	check func(string) error
@@ -98,7 +98,7 @@ func hostOrCIDR(s string) error {
 	return fmt.Errorf("%q is neither a host (without scheme or port), an address nor a CIDR such as 10.0.0.0/8", s)
 }
 
-// hostPattern is a name of the gateway, or of all names below one.
+// hostPattern allows a host name, or *. and a host name for all names below it.
 func hostPattern(s string) error {
 	if hostname(strings.TrimPrefix(s, "*.")) {
 		return nil
@@ -106,7 +106,7 @@ func hostPattern(s string) error {
 	return fmt.Errorf("%q is neither a host name such as gateway.example.org (without scheme or port) nor all below one, such as *.example.org", s)
 }
 
-// webOrigin is what a browser says of a page: scheme, host and port (RFC 6454).
+// webOrigin allows *, or the origin of a web page: scheme, host and port (RFC 6454).
 func webOrigin(s string) error {
 	u, err := url.Parse(s)
 	if s == "*" || err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && s == u.Scheme+"://"+u.Host && s == strings.ToLower(s) {
@@ -133,8 +133,8 @@ func baseTopic(s string) error {
 	return nil
 }
 
-// secretKey bounds a key: the wire carries its length in one byte, and HTTP
-// and a shell must be able to carry its text.
+// secretKey allows up to 255 bytes, because the wire has one byte for the length. The
+// text must be printable, so that HTTP and a shell can carry it.
 func secretKey(s string) error {
 	if len(s) > 255 {
 		return fmt.Errorf("must be at most 255 bytes, has %d", len(s))

@@ -11,8 +11,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// User is somebody with a user name and a password of their own, over MQTT and
-// as an operator.
+// User is an account with its own name and password, for MQTT and for operators.
 type User struct {
 	PasswordHash string // bcrypt, as `watchtower passwd` prints it
 	ACL          []Rule // nil: everything; empty: nothing
@@ -31,10 +30,10 @@ var roles = []string{"look", "speak", "manage"}
 
 var accesses = []string{"read", "write", "readwrite", "deny"}
 
-// mostCost bounds how long one password is hashed: at 15, two seconds.
+// mostCost is the highest bcrypt cost of a hash. At 15 one password takes two seconds.
 const mostCost = 15
 
-// users reads the section of that name.
+// users reads the section users.
 func (r *reader) users(node ast.Node) {
 	if _, empty := node.(*ast.NullNode); empty {
 		return
@@ -51,7 +50,7 @@ func (r *reader) users(node ast.Node) {
 		if _, empty := kv.Value.(*ast.NullNode); !empty {
 			r.each(path, kv.Value, func(key, full string, kv *ast.MappingValueNode) { r.userKey(&u, key, full, kv) })
 		}
-		if len(r.faults) == before { // else it was said already
+		if len(r.faults) == before {
 			r.config.Users[name] = u
 		}
 	})
@@ -86,7 +85,7 @@ func (r *reader) userKey(u *User, key, path string, kv *ast.MappingValueNode) {
 	}
 }
 
-// checkUser reports what is wrong with a user.
+// checkUser reports the faults of a user to add.
 func checkUser(name string, u User, add func(path string, err error)) {
 	path := "users." + name
 	add(path, userName(name))
@@ -101,8 +100,8 @@ func checkUser(name string, u User, add func(path string, err error)) {
 	}
 }
 
-// userName bounds a user's name. A dot would make the senders of two users look
-// alike: they are called <user>.<client id>.
+// userName checks a user's name. A dot is not allowed: senders are called
+// <user>.<client id>, so senders of two users could get the same name.
 func userName(s string) error {
 	ok := s != "" && len(s) <= 32
 	for i := range len(s) {
@@ -145,7 +144,7 @@ func (r Rule) check() error {
 	return nil
 }
 
-// yamlUser returns a user as the printed configuration has it.
+// yamlUser returns a user as YAML for the printed configuration.
 func yamlUser(u User, hash string) string {
 	s := "{password_hash: " + hash
 	if u.ACL != nil {

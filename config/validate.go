@@ -9,11 +9,11 @@ import (
 	"strings"
 )
 
-// Fault is one thing that is wrong with a configuration.
+// Fault is one error in a configuration.
 type Fault struct {
-	Path    string // the setting's, or empty where the file cannot be read at all
-	Problem string // what is wrong, and the way out
-	Where   string // where the value came from, such as gateway.yaml:3; or empty
+	Path    string // of the setting; empty if the file cannot be read at all
+	Problem string // what is wrong, and how to correct it
+	Where   string // the source of the value, such as gateway.yaml:3; may be empty
 }
 
 func (f Fault) Error() string {
@@ -27,7 +27,7 @@ func (f Fault) Error() string {
 	return s
 }
 
-// Faults are all that is wrong with a configuration, each on a line.
+// Faults are all errors in a configuration. As a text, each has a line.
 type Faults []Fault
 
 func (f Faults) Error() string {
@@ -46,10 +46,10 @@ func (f Faults) orNil() error {
 	return f
 }
 
-// Validate checks all values, and returns every fault at once, as Faults.
+// Validate checks all values. The error is a Faults that holds every fault.
 func (c *Config) Validate() error { return c.faults(nil).orNil() }
 
-// faults checks all values; from says where each came from.
+// faults checks all values. From maps the path of each to its source.
 func (c *Config) faults(from map[string]string) Faults {
 	var all Faults
 	add := func(path string, err error) {
@@ -92,8 +92,8 @@ func (c *Config) faults(from map[string]string) Faults {
 	return all
 }
 
-// checkClashes finds two listeners on one TCP port, which the system would
-// refuse with a less helpful error.
+// checkClashes finds listeners that share a TCP port. The system would refuse the second
+// with a less helpful error.
 func (c *Config) checkClashes(add func(string, error)) {
 	type listener struct{ path, address string }
 	listeners := []listener{{"http.listen", c.HTTP.Listen}, {"tcp.listen", c.TCP.Listen}, {"mqtt.listen", c.MQTT.Listen}}
@@ -109,8 +109,8 @@ func (c *Config) checkClashes(add func(string, error)) {
 	}
 }
 
-// checkTLS finds settings that need each other. Whether the files can be read
-// is found out when they are.
+// checkTLS finds TLS settings that need another one that is missing. It does not read
+// the files.
 func (c *Config) checkTLS(add func(string, error)) {
 	switch t := c.TLS; {
 	case t.On() && t.Key == "":

@@ -16,15 +16,15 @@ import (
 type value interface {
 	set(text string) error    // from a flag, the environment or a default
 	read(node ast.Node) error // from the file
-	check() error             // whether what is there is allowed
+	check() error             // nil: the present value is allowed
 	yaml() string
-	kind() string // as help shows it
-	span() string // what is allowed, in words
+	kind() string // the type that help shows
+	span() string // the allowed values, in words
 	unit() string
-	take(from value) // copies what is at the place of the same setting of another Config
+	take(from value) // copies the value of the same setting of another Config
 }
 
-// place is where a value is kept.
+// place points to the field of a Config that holds a value.
 type place[T any] struct{ p *T }
 
 func (a place[T]) At() *T          { return a.p }
@@ -123,7 +123,7 @@ func (v *intValue) read(node ast.Node) error {
 	return fmt.Errorf("must be %s, is %s", v.span(), node)
 }
 
-// timeUnit stands for a number with one of these units.
+// timeUnit is the unit of durations: each is written with one of these.
 const timeUnit = "ms, s, m, h, d"
 
 type durationValue struct {
@@ -168,7 +168,7 @@ var errNotDuration = errors.New("must be a duration with its unit, such as 30s, 
 
 const day = 24 * time.Hour
 
-// parseDuration reads Go's syntax, with days before it: 400d, 1d12h.
+// parseDuration reads Go's syntax, in which days may come first: 400d, 1d12h.
 func parseDuration(s string) (time.Duration, error) {
 	var days time.Duration
 	if number, rest, ok := strings.Cut(s, "d"); ok {
@@ -203,7 +203,7 @@ func formatDuration(d time.Duration) string {
 	return s
 }
 
-// secondsValue is a duration of whole seconds, from none.
+// secondsValue is a duration of whole seconds, 0 or more.
 type secondsValue struct {
 	durationValue
 	most time.Duration
@@ -304,7 +304,7 @@ func (v *prefixesValue) parse(l []string) error {
 	return nil
 }
 
-// splitList reads a list on one line: a,b,c.
+// splitList splits a list that is written on one line: a,b,c.
 func splitList(text string) []string {
 	var l []string
 	for s := range strings.SplitSeq(text, ",") {
@@ -323,7 +323,7 @@ func yamlList(l []string) string {
 	return "[" + strings.Join(quoted, ", ") + "]"
 }
 
-// oneLine joins what is wrong with the entries of one setting.
+// oneLine joins the errors of a setting's entries into one error, or nil.
 func oneLine(faults []error) error {
 	var all []string
 	for _, err := range faults {

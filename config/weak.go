@@ -9,11 +9,11 @@ import (
 	"unicode/utf8"
 )
 
-// leastKey is how many characters a key has that draws no warning.
+// leastKey is the fewest characters of a key that causes no warning.
 const leastKey = 12
 
-// commonKeys are words that are tried first, in small letters, without what stands
-// around and between them.
+// commonKeys are words that attackers try first. They are in small letters and have only
+// letters: weakKey removes everything else from a key before it compares.
 var commonKeys = []string{
 	"abc", "abcdefghijkl", "abcdefghijklmnopqrstuvwxyz", "admin", "administrator", "arduino", "changeme", "changethis",
 	"correcthorsebatterystaple", "default", "device", "esp", "espressif", "gateway", "guest", "hello", "helloworld",
@@ -24,7 +24,8 @@ var commonKeys = []string{
 	"user", "watchtower", "watchtowerkey", "watchtowersecret", "welcome", "yoursecretkey",
 }
 
-// weakKey says why a key is easy to guess, or nil. A key that is empty is none.
+// weakKey returns an error that says why a key is easy to guess, or nil. An empty key
+// means that there is no key: it is not weak.
 func weakKey(key string) error {
 	n := utf8.RuneCountInString(key)
 	switch {
@@ -49,7 +50,8 @@ func weakKey(key string) error {
 	return nil
 }
 
-// repeats reports whether a key is a shorter one, up to half of it, again and again.
+// repeats reports whether a key is a shorter text repeated, fewer than leastKey bytes
+// and at most half of the key.
 func repeats(key string) bool {
 	for n := 1; n <= min(len(key)/2, leastKey-1); n++ {
 		if strings.HasPrefix(strings.Repeat(key[:n], len(key)/n+1), key) {
@@ -59,7 +61,7 @@ func repeats(key string) bool {
 	return false
 }
 
-// half is the word that stands twice, or "".
+// half returns the first half of a word whose two halves are equal, else "".
 func half(word string) string {
 	if h := word[:len(word)/2]; h+h == word {
 		return h
@@ -67,8 +69,8 @@ func half(word string) string {
 	return ""
 }
 
-// Weak lists the keys of a configuration that are easy to guess. They are no
-// faults: who has them may know what he does.
+// Weak lists the keys of a configuration that are easy to guess. They are warnings and
+// not errors: the owner may have chosen them on purpose.
 func (c Config) Weak() (weak []Fault) {
 	for _, k := range []struct{ path, key string }{{"secret_key", c.SecretKey}, {"wire.basic_key", c.Wire.BasicKey}, {"admin_key", c.AdminKey}} {
 		if err := weakKey(k.key); err != nil {

@@ -14,15 +14,16 @@ LINT       = bin/golangci-lint
 BOM        = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 LINTED     = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-# Debian has what serves where only the administrator's path leads.
+# have PROGRAM succeeds if a program is installed. Debian puts servers into /usr/sbin, which
+# is not in every user's PATH.
 have       = { command -v $(1) || test -x /usr/sbin/$(1); } >/dev/null
 
 CLIENTS    = testdata/node/node_modules/.package-lock.json
 
 .PHONY: test source unit race plain test-long cross build setup setup-debian setup-long format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth attack release-files
 
-# Tests wait, and what looks at the source computes: they go well together. What measures
-# memory and time comes afterwards, by itself.
+# The tests of race mostly wait and the checks of source mostly compute, so they run together.
+# The tests that measure memory and time run alone afterwards.
 test: setup
 	$(MAKE) -j2 race source
 	$(MAKE) plain
@@ -32,8 +33,8 @@ source: format lint vuln elsewhere fuzz examples
 build:
 	$(GO) build -o bin/watchtower ./cmd/watchtower
 
-# What the tests run: real MQTT clients, a broker to compare with, curl, a browser, two reverse proxies and two of
-# Python's packages from Debian, and clients of npm.
+# Installs what the tests need. From Debian: MQTT clients, a broker to compare with, curl, a
+# browser, two reverse proxies and two Python packages. From npm: clients.
 setup: setup-debian $(CLIENTS)
 
 setup-debian:
@@ -55,8 +56,8 @@ $(CLIENTS): testdata/node/package-lock.json | setup-debian
 	cd testdata/node && npm ci --no-audit --no-fund --ignore-scripts
 	touch $@
 
-# What takes long: each test whose name begins with TestLong, in files of the tag long,
-# and a hundred times as many inputs for the fuzz targets.
+# Runs the long tests: each TestLong… in files of the build tag long, and a hundred times
+# as many inputs for the fuzz targets.
 test-long: setup setup-long
 	$(GO) vet -tags long ./...
 	$(MAKE) cross
@@ -79,22 +80,22 @@ format:
 $(LINT):
 	GOBIN="$(CURDIR)/bin" $(GO) install $(LINTED)
 
-# govet is one of its linters: the tests are run with -vet=off.
+# It includes govet, so the tests run with -vet=off.
 lint: $(LINT)
 	$(LINT) run
 
-# Fails when the program calls a known fault of a module or of Go, as of the
-# database that vuln/main.go pins.
+# Fails when the program calls a known fault of a module or of Go. vuln/main.go pins the
+# version of the database.
 vuln:
 	$(GO) -C vuln test ./...
 	$(GO) -C vuln run . -root "$(CURDIR)"
 
-# The same as of today.
+# The same with the newest database.
 vulncheck:
 	$(GO) -C vuln run . -root "$(CURDIR)" -database latest
 
-# The program's types on other systems. To compile it takes as long as the standard library
-# does, for each: test-long and release-files do that.
+# Checks the program's types on other systems. Compiling would also compile the standard
+# library for each of them: test-long and release-files do that.
 ELSEWHERE = linux/arm windows/amd64 darwin/arm64
 
 elsewhere:
@@ -107,19 +108,19 @@ cross:
 
 unit: race plain
 
-# The race detector looks at everything, but for what is in files that say !race.
+# Runs all tests with the race detector, except those in files of the build tag !race.
 race:
 	$(GO) test -race -vet=off -shuffle=on -p $(PACKAGES) -parallel $(PARALLEL) -timeout 20m ./...
 
-# Those run without it.
+# Runs the tests in those files, without the race detector.
 plain:
 	@files="$$(git grep -l '^//go:build !race' -- '*_test.go')"; \
 	tests="$$(sed -n 's/^func \(Test[A-Za-z0-9_]*\)(.*/\1/p' $$files | paste -sd '|')"; \
 	set -x; $(GO) test -vet=off -shuffle=on -run "^($$tests)\$$" $$(dirname $$files | sort -u | sed 's|^|./|')
 
-# Each fuzz target for a number of inputs beyond its seeds, which are tests of their own. A
-# number and no time: when a time ends it, Go's fuzzer may call that a failure
-# (golang/go#75804).
+# Runs each fuzz target for a number of inputs beyond its seeds; the seeds are ordinary
+# tests. It is a number and not a time, because Go's fuzzer may report a failure when the
+# time ends (golang/go#75804).
 fuzz:
 	@set -e; for file in $$(git grep -l '^func Fuzz' -- '*_test.go'); do \
 	  for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' $$file); do \
@@ -148,14 +149,14 @@ attack: build
 	$(GO) build -o bin/attack ./bench/attack
 	bin/attack -gateway bin/watchtower
 
-# Measures whether what a message costs grows with channels, members, and what one
-# client makes of them, in eight minutes at most, and fails if it does.
+# Measures whether a message's cost grows with channels, members, and what one client
+# makes of them, in eight minutes at most, and fails if it does.
 bench-growth: build
 	$(GO) build -o bin/growth ./bench/growth
 	bin/growth -gateway bin/watchtower
 
-# What a release consists of: static binaries, their software bills of materials
-# (CycloneDX) and checksums, in dist/. The same commit gives the same bytes.
+# Builds the files of a release in dist/: static binaries, their software bills of materials
+# (CycloneDX) and checksums. The same commit gives the same bytes.
 VERSION   = $(shell sed -n 's/^const Version = "\(.*\)"/\1/p' gateway/announce.go)
 PLATFORMS = linux/amd64 linux/arm64 linux/arm/6 linux/arm/7 windows/amd64 windows/arm64 darwin/amd64 darwin/arm64
 

@@ -6,7 +6,7 @@ import (
 	"watchtower/bridge"
 )
 
-// Datagrams is the gate as UDP sees it, whose sources can be forged. See the
+// Datagrams is the gate for UDP. The source of a datagram can be forged: see the
 // package's documentation.
 type Datagrams struct {
 	gate *Gate
@@ -16,8 +16,8 @@ type Datagrams struct {
 // Datagrams returns the gate for frames in datagrams.
 func (g *Gate) Datagrams(via bridge.Protocol) Datagrams { return Datagrams{g, via} }
 
-// AdmitKey reports whether a K from a source is to be looked at. It is not asked for
-// one that has an id.
+// AdmitKey reports whether the key in a K from a source may be checked. It is not called
+// for a source that has an id.
 func (d Datagrams) AdmitKey(from netip.Addr) bool {
 	g := d.gate
 	if g == nil {
@@ -48,14 +48,14 @@ func (d Datagrams) WrongKey(from netip.Addr) {
 	}
 }
 
-// WantsCookie reports whether an r from a source is looked at only with a cookie.
+// WantsCookie reports whether an r from a source is checked only if it has a cookie.
 func (d Datagrams) WantsCookie(from netip.Addr) bool {
 	g := d.gate
 	return g != nil && g.tags.Wait(Subnet(from)) > 0 && !g.proved.has(from)
 }
 
-// AdmitTag reports whether an r from a source is to be looked at. It is not asked
-// for one that has a session. Cookie is whether the r carries a cookie that was made
+// AdmitTag reports whether the tag of an r from a source may be checked. It is not called
+// for a source that has a session. Cookie says that the r carries a cookie that was made
 // for its source.
 func (d Datagrams) AdmitTag(from netip.Addr, cookie bool) bool {
 	if d.gate == nil {
@@ -77,14 +77,14 @@ func (d Datagrams) WrongTag(from netip.Addr) {
 	}
 }
 
-// Proved notes that a source answered what was sent to it.
+// Proved notes that a source has proved its address: it answered a datagram.
 func (d Datagrams) Proved(from netip.Addr) {
 	if d.gate != nil {
 		d.gate.proved.add(from)
 	}
 }
 
-// refuse counts one that has to wait. The zero prefix stands for all unknown sources.
+// refuse counts a refused datagram. The zero prefix stands for all unknown sources.
 func (d Datagrams) refuse(at netip.Prefix) {
 	d.gate.count(d.via, Waiting)
 	d.gate.report.refused(at, d.via, false, d.gate.opts.Now())

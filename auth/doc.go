@@ -1,43 +1,45 @@
-// Package auth is the one door at which whoever comes shows a key, a password or a
-// token, whichever protocol it speaks. It says who may try, counts who was wrong,
-// and hashes passwords in an order that lets the right one in. What is right, each
-// protocol knows itself, or asks bridge.
+// Package auth limits how often clients of all protocols may try a key, a password or a
+// token. It says who may try, counts wrong tries, and hashes passwords in an order that
+// lets right ones in during an attack. Whether a key or token is right is checked by each
+// protocol, or by bridge.
 //
 // # Who waits
 //
-// Each address has limits.failures wrong tries, of which one is forgiven after each
-// limits.failure_interval; a /64 of IPv6 counts as one address. An address that has none
-// left waits: whatever it shows is not looked at, the right key neither. That holds
-// at once for every door that was reached over a connection: HTTP, MQTT (TCP, TLS,
-// WebSocket), basic and session frames over TCP. It also holds for UDP, because a
-// handshake proves that the failures came from there. What is registered goes on,
-// and never asks the gate; other addresses are not affected.
+// Each address has limits.failures wrong tries, and gets one back after each
+// limits.failure_interval. A /64 of IPv6 counts as one address. An address that has none
+// left waits: nothing that it shows is checked, not even the right key. All protocols
+// with connections share these tries: HTTP, MQTT (TCP, TLS, WebSocket), basic and session
+// frames over TCP. The address waits on UDP too, because the handshakes proved that the
+// failures came from there. Registered clients go on, because they do not ask the gate.
+// Other addresses are not affected.
 //
 // # Datagrams
 //
-// The source of a datagram can be forged, so a wrong datagram closes no other door,
-// and counts in buckets of its own, each of the same size:
+// The source of a datagram can be forged. So wrong datagrams take no tries from the other
+// protocols. They count in buckets of their own, each of the same size:
 //
-//   - wrong keys of basic frames (K), by source, and besides in one bucket of all
-//     sources that have not proved their address. Either being empty, a K is answered
-//     by E and not looked at. Whoever forges sources can so hold up the registration
-//     by K of those that the gateway has not met, never anything else: the id that a
-//     source has goes on, and K from the very port that has one is always looked at.
-//   - wrong tags of registrations (r), by source. It being empty, an r from there is
-//     dropped, unless it carries a valid cookie or its source has proved its address.
+//   - Wrong keys of basic frames (K) count in a bucket of their source. If the source has
+//     not proved its address, they also count in one bucket of all such sources. While
+//     one of these two is empty, a K is answered by E and not checked. So a forger can
+//     delay registrations by K of sources that the gateway does not know, and nothing
+//     else: ids that sources have stay valid, and a K from the address and port of an id
+//     is always checked.
+//   - Wrong tags of registrations (r) count in a bucket of their source. While it is
+//     empty, an r from there is dropped, unless it carries a valid cookie or its source
+//     has proved its address.
 //
-// An address has proved itself if it finished a session registration or used the
-// basic id that was sent to it, over UDP, or showed a right credential over a
-// connection. The last 32,768 of them are known. So a forger locks out nobody who
-// proved his address: wrong keys of his making do not hinder a registration by
-// session frames, and wrong tags do not hinder one from a known address or with a
-// cookie. A new device, of an address that a forger drains, waits.
+// An address has proved itself if, over UDP, it finished a session registration or used
+// the basic id that was sent to it, or if it showed a right credential over a connection.
+// The last 32,768 of these addresses are known. So a forger cannot lock out an address
+// that proved itself: wrong keys do not hinder a registration by session frames, and wrong
+// tags do not hinder one from a known address or with a cookie. A new device waits if a
+// forger uses up the tries of its address.
 //
 // # Passwords
 //
 // See Passwords.
 //
 //	gate.go       who may try, over connections    limiter.go    buckets of tokens
-//	datagrams.go  the same over UDP                report.go     what the log says of it
-//	proved.go     addresses that proved themselves passwords.go  bcrypt, and who waits for it
+//	datagrams.go  who may try, over UDP            report.go     log lines about refusals
+//	proved.go     addresses that proved themselves passwords.go  bcrypt and its queue
 package auth

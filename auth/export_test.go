@@ -1,9 +1,9 @@
 package auth
 
-// HashBy replaces bcrypt.
+// HashBy replaces bcrypt by right.
 func (p *Passwords) HashBy(right func(hash, password []byte) bool) { p.right = right }
 
-// Waiting is how many passwords wait to be hashed.
+// Waiting returns how many passwords wait to be hashed.
 func (p *Passwords) Waiting() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -18,5 +18,5 @@ const (
 	Reported    = reported
 )
 
-// Proved is how many addresses are known to have proved themselves.
+// Proved returns how many addresses are known to have proved themselves.
 func (g *Gate) Proved() int { return len(g.proved.known) }

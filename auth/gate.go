@@ -13,21 +13,21 @@ import (
 	"watchtower/config"
 )
 
-// Reason says why somebody was not let in.
+// Reason says why a client was refused.
 type Reason uint8
 
 // The reasons. Each has a test that provokes it through the running program.
 const (
-	WrongKey      Reason = iota // the secret key, the key of basic frames, or the tag that is made of one
+	WrongKey      Reason = iota // the secret key, the key of basic frames, or a tag made from one
 	WrongPassword               // of a configured user
-	WrongToken                  // of no sender, or of another
-	WrongSender                 // an id that nobody has
-	Waiting                     // its address was wrong too often: it was not looked at
-	Busy                        // too many passwords wait to be hashed: it was not looked at
+	WrongToken                  // of no sender, or of another one
+	WrongSender                 // an id that no sender has
+	Waiting                     // not checked: its address was wrong too often
+	Busy                        // not checked: too many passwords wait to be hashed
 	numReasons
 )
 
-// Reasons lists every reason, for those who render tables of them.
+// Reasons lists every reason.
 var Reasons = func() (all [numReasons]Reason) {
 	for i := range all {
 		all[i] = Reason(i)
@@ -39,13 +39,13 @@ func (r Reason) String() string {
 	return [...]string{"wrong_key", "wrong_password", "wrong_token", "wrong_sender", "waiting", "busy"}[r]
 }
 
-// addressesMost is how many addresses have a bucket at a time.
+// addressesMost is the most addresses that have a bucket at a time.
 const addressesMost = 10_000
 
 // Options of a Gate.
 type Options struct {
 	config.Limits
-	Addresses int              // that are remembered; 0: 10,000
+	Addresses int              // the most that are remembered; 0: 10,000
 	Now       func() time.Time // nil: time.Now
 }
 
@@ -57,14 +57,14 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Gate says who may try at a door, and counts who was wrong. Its methods may be
-// called from any goroutine. A nil Gate lets everybody try.
+// Gate says who may try a key, password or token, and counts wrong tries. Its methods may
+// be called from any goroutine. A nil Gate lets everybody try.
 type Gate struct {
 	opts      Options
 	failures  *Limiter[netip.Prefix] // over connections
 	keys      *Limiter[netip.Prefix] // K over UDP
 	tags      *Limiter[netip.Prefix] // r over UDP
-	strangers *Limiter[struct{}]     // K over UDP, of those who have not proved their address
+	strangers *Limiter[struct{}]     // K over UDP, of all sources that have not proved their address
 	proved    *proved
 	report    *report
 	refused   [bridge.MostProtocols][numReasons]atomic.Uint64
@@ -85,15 +85,14 @@ func NewGate(o Options, log *logrus.Logger) *Gate {
 	}
 }
 
-// Caller is who stands at a door. Its address has been proved by a handshake, or
-// by a proxy that is trusted.
+// Caller is a client that tries. A handshake or a trusted proxy has proved its address.
 type Caller struct {
 	Via       bridge.Protocol
 	At        netip.Addr
-	Forwarded bool // it came with X-Forwarded-For that counted for nothing
+	Forwarded bool // its X-Forwarded-For was ignored, because the peer is no trusted proxy
 }
 
-// Address is the IP address of a connection's end; the zero Addr if it has none.
+// Address returns the IP address in a, or the zero Addr if there is none.
 func Address(a net.Addr) netip.Addr {
 	switch a := a.(type) {
 	case *net.TCPAddr:
@@ -109,8 +108,9 @@ func Address(a net.Addr) netip.Addr {
 	}
 }
 
-// Subnet is what a client is known by: its address, or of IPv6 the /64 that one of
-// them commands. Link-local addresses share theirs, and are each known by itself.
+// Subnet returns the prefix that a client is counted by: its IPv4 address, or the /64 of
+// its IPv6 address, because one client may have all of that. A link-local IPv6 address
+// counts alone, because all of a network's share a /64.
 func Subnet(a netip.Addr) netip.Prefix {
 	a = a.Unmap().WithZone("")
 	bits := a.BitLen()
@@ -120,15 +120,15 @@ func Subnet(a netip.Addr) netip.Prefix {
 	return netip.PrefixFrom(a, bits).Masked()
 }
 
-// Quiet reports whether nobody was wrong lately, so that nobody waits. It is for
-// those who would ask at every request.
+// Quiet reports whether no address has failed lately, so that none waits. It takes no
+// lock: callers may ask it at every request.
 func (g *Gate) Quiet() bool { return g == nil || g.failures.Quiet() }
 
 // Shut reports whether a caller has to wait, without counting it.
 func (g *Gate) Shut(c Caller) bool { return !g.Quiet() && g.failures.Wait(Subnet(c.At)) > 0 }
 
-// Waits is how long a caller has to wait until it may try; 0: it may. A caller that
-// has to is counted and told of in the log.
+// Waits returns how long a caller has to wait until it may try; 0: it may try now. A
+// caller that has to wait is counted and logged.
 func (g *Gate) Waits(c Caller) time.Duration {
 	if g == nil {
 		return 0
@@ -142,8 +142,8 @@ func (g *Gate) Waits(c Caller) time.Duration {
 	return wait
 }
 
-// Wrong counts a failure. It returns how long the caller has to wait, if it had no
-// try left: then it is to be told that, and not that it was wrong.
+// Wrong counts a failure. If the caller had no try left, Wrong returns how long it has to
+// wait: then the answer must say that, and not that the try was wrong.
 func (g *Gate) Wrong(c Caller, why Reason) (wait time.Duration) {
 	if g == nil {
 		return 0
@@ -155,18 +155,17 @@ func (g *Gate) Wrong(c Caller, why Reason) (wait time.Duration) {
 		return 0
 	}
 	g.report.refused(at, c.Via, c.Forwarded, g.opts.Now())
-	return max(1, g.failures.Wait(at)) // it may have been forgiven one just now
+	return max(1, g.failures.Wait(at)) // 0 if it got a try back just now
 }
 
-// Right notes that a caller showed what is right, and so that its address is where
-// it comes from.
+// Right notes that a caller showed a right credential, which proves its address.
 func (g *Gate) Right(c Caller) {
 	if g != nil {
 		g.proved.add(c.At)
 	}
 }
 
-// Refused returns how often a protocol refused somebody for a reason.
+// Refused returns how many tries of a protocol were refused for a reason.
 func (g *Gate) Refused(p bridge.Protocol, why Reason) uint64 {
 	if g == nil {
 		return 0
@@ -176,7 +175,7 @@ func (g *Gate) Refused(p bridge.Protocol, why Reason) uint64 {
 
 func (g *Gate) count(p bridge.Protocol, why Reason) { g.refused[p][why].Add(1) }
 
-// Streams is the gate as the frames of a protocol with connections see it.
+// Streams is the gate for frames over connections.
 type Streams struct {
 	gate *Gate
 	via  bridge.Protocol
@@ -185,7 +184,7 @@ type Streams struct {
 // Streams returns the gate for frames over connections.
 func (g *Gate) Streams(via bridge.Protocol) Streams { return Streams{g, via} }
 
-// AdmitKey reports whether a K from an address is to be looked at.
+// AdmitKey reports whether the key in a K from an address may be checked.
 func (s Streams) AdmitKey(from netip.Addr) bool {
 	return s.gate.Waits(Caller{Via: s.via, At: from}) == 0
 }
@@ -193,11 +192,10 @@ func (s Streams) AdmitKey(from netip.Addr) bool {
 // WrongKey counts a K with a wrong key.
 func (s Streams) WrongKey(from netip.Addr) { s.gate.Wrong(Caller{Via: s.via, At: from}, WrongKey) }
 
-// WantsCookie reports whether a cookie changes anything: the handshake has shown as
-// much.
+// WantsCookie returns false: TCP's handshake has proved the address already.
 func (s Streams) WantsCookie(netip.Addr) bool { return false }
 
-// AdmitTag reports whether an r from an address is to be looked at.
+// AdmitTag reports whether the tag of an r from an address may be checked.
 func (s Streams) AdmitTag(from netip.Addr, _ bool) bool { return s.AdmitKey(from) }
 
 // WrongTag counts an r with a wrong tag.

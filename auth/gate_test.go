@@ -20,7 +20,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// limits are the usual ones, but for those that are given.
+// limits are the defaults with these values for limits.failures and
+// limits.failure_interval; 0: the default.
 func limits(failures int, interval time.Duration) config.Limits {
 	l := config.Default().Limits
 	l.Failures, l.FailureInterval = cmp.Or(failures, l.Failures), cmp.Or(interval, l.FailureInterval)
@@ -75,7 +76,7 @@ func TestNilLetsEverybodyTry(t *testing.T) {
 	g.Datagrams(viaUDP).Proved(a.At)
 }
 
-// Forged sources take a bounded amount of memory and of log.
+// Forged sources cannot fill the memory or the log.
 func TestAFloodIsBounded(t *testing.T) {
 	g, out := gate(auth.Options{Limits: limits(1, time.Hour)})
 	d := g.Datagrams(viaUDP)

@@ -11,14 +11,14 @@ import (
 
 // Limit bounds how often something may happen.
 type Limit struct {
-	Burst int           // so often at once
-	Every time.Duration // once more after each
-	Most  int           // who is remembered, at most
+	Burst int           // how often at once: the size of a bucket in tokens
+	Every time.Duration // time after which a bucket gets one token back
+	Most  int           // the most buckets
 }
 
-// Limiter bounds how often something happens, by whom it is done: a bucket of
-// tokens for each, one taken every time. Who has no bucket has a full one. Its
-// methods may be called from any goroutine.
+// Limiter bounds how often each Who does something. Each has a bucket of tokens, and each
+// time takes one. A missing bucket counts as full. Its methods may be called from any
+// goroutine.
 type Limiter[Who comparable] struct {
 	limit Limit
 	now   func() time.Time
@@ -28,7 +28,7 @@ type Limiter[Who comparable] struct {
 	known   atomic.Int64 // how many buckets there are
 }
 
-// NewLimiter returns a limiter of full buckets. Now is its clock; nil: time.Now.
+// NewLimiter returns a limiter whose buckets are full. Now is its clock; nil: time.Now.
 func NewLimiter[Who comparable](limit Limit, now func() time.Time) *Limiter[Who] {
 	if now == nil {
 		now = time.Now
@@ -36,10 +36,10 @@ func NewLimiter[Who comparable](limit Limit, now func() time.Time) *Limiter[Who]
 	return &Limiter[Who]{limit: limit, now: now, buckets: map[Who]*rate.Limiter{}}
 }
 
-// Quiet reports whether nobody has taken anything. It takes no lock.
+// Quiet reports whether there is no bucket, so that all are full. It takes no lock.
 func (l *Limiter[Who]) Quiet() bool { return l.known.Load() == 0 }
 
-// Wait is how long until there is a token; 0: there is one.
+// Wait returns the time until there is a token; 0: there is one.
 func (l *Limiter[Who]) Wait(who Who) time.Duration {
 	if l.Quiet() {
 		return 0
@@ -52,7 +52,7 @@ func (l *Limiter[Who]) Wait(who Who) time.Duration {
 	}
 	tokens := b.TokensAt(l.now())
 	if tokens >= float64(l.limit.Burst) {
-		delete(l.buckets, who) // a full bucket says nothing
+		delete(l.buckets, who) // full: the same as none
 		l.known.Store(int64(len(l.buckets)))
 	}
 	if tokens >= 1 {
@@ -75,7 +75,7 @@ func (l *Limiter[Who]) Take(who Who) bool {
 	return b.AllowN(l.now(), 1)
 }
 
-// Spent is how many tokens are missing, a part of one counted as one.
+// Spent returns how many tokens are missing, rounded up.
 func (l *Limiter[Who]) Spent(who Who) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -86,10 +86,10 @@ func (l *Limiter[Who]) Spent(who Who) int {
 	return int(math.Ceil(float64(l.limit.Burst) - b.TokensAt(l.now())))
 }
 
-// evictionSample is how many are looked at to forget one.
+// evictionSample is how many buckets are compared to choose one to forget.
 const evictionSample = 64
 
-// makeRoom forgets the one of a sample that has taken least.
+// makeRoom forgets one bucket if there are too many: the fullest of a sample.
 func (l *Limiter[Who]) makeRoom() {
 	if len(l.buckets) < l.limit.Most {
 		return

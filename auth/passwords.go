@@ -13,54 +13,54 @@ import (
 	"watchtower/config"
 )
 
-// Verdict is what became of a password.
+// Verdict is the result of Check.
 type Verdict int
 
-// The verdicts. Only Wrong says anything of the password: after Later and Full the
-// client is to be told to try again.
+// The verdicts. After Later and Full the password may be right or wrong: the answer must
+// tell the client to try again.
 const (
 	Right Verdict = iota
 	Wrong
-	Later // its address was wrong too often, and waits
-	Full  // too many wait to be hashed, or it would have taken too long
+	Later // the address was wrong too often, and has to wait
+	Full  // too many passwords wait, of all or of this address, or the context ended
 )
 
 const (
-	// hashing is how many passwords are hashed at a time.
+	// hashing is the most passwords that are hashed at a time.
 	hashing = 2
-	// waitingMost is how many passwords wait to be hashed.
+	// waitingMost is the most passwords that wait to be hashed.
 	waitingMost = 1024
 )
 
-// Passwords checks users' passwords. Hashing is slow on purpose, so it is what
-// strangers use up first. Who was right once is known by a fast digest, so that a
-// house of devices that all come back at once does not wait. All others wait in a
-// queue, in an order that leaves those behind who guess:
+// Passwords checks users' passwords. Hashing is slow on purpose, so attackers can use up
+// its time. A password that was right once is recognized by a fast digest, so that
+// devices which all come back at once do not wait. All other passwords wait in a queue.
+// Its order puts those who guess last:
 //
-//  1. addresses that have not failed lately go before those that have, and those that
-//     proved themselves first of all;
-//  2. then those go first in whose neighbourhood (a /24 of IPv4, a /48 of IPv6) there
-//     were fewer failures;
-//  3. then, in turn, who came last and who has waited longest: neither an attack that
-//     was there before nor one that comes after keeps somebody out.
+//  1. First come addresses that proved themselves, then unknown ones. Addresses that
+//     failed lately come last, those with fewer failures before those with more.
+//  2. Among these, those come first in whose neighbourhood (a /24 of IPv4, a /48 of IPv6)
+//     there were fewer failures.
+//  3. Among equals, the newest and the oldest take turns. So neither an attack that began
+//     earlier nor one that begins later keeps a client out.
 //
-// When the queue is full, the last of it makes room for one who goes before it. An
-// address has no more passwords in it than tries left.
+// When the queue is full, a new password displaces the last one if it goes before that.
+// An address has no more passwords in the queue than it has tries left.
 type Passwords struct {
 	gate  *Gate // nil: no limit
 	salt  [32]byte
-	near  *Limiter[netip.Prefix] // failures by neighbourhood, which bound nothing
+	near  *Limiter[netip.Prefix] // counts failures by neighbourhood; it refuses nothing
 	right func(hash, password []byte) bool
 
 	mu      sync.Mutex
 	known   map[string]secret
-	busy    int // that are being hashed
+	busy    int // passwords that are being hashed
 	waiting []*ticket
-	of      map[netip.Prefix]int // in waiting, or being hashed
-	newest  bool                 // whose turn it is among equals
+	of      map[netip.Prefix]int // passwords of an address that wait or are being hashed
+	newest  bool                 // among equals, the newest had the last turn
 }
 
-// secret is a user's right password, as a digest, and the hash that it is right for.
+// secret holds digests of a password and of the bcrypt hash that it is compared with.
 type secret struct{ hash, digest [sha256.Size]byte }
 
 // ticket is one password that waits.
@@ -68,21 +68,21 @@ type ticket struct {
 	user   string
 	secret secret
 	at     netip.Addr
-	called chan turn // has room for one
+	called chan turn // receives one value; buffered
 }
 
-// turn is what a ticket came to.
+// turn is the result of a ticket.
 type turn int
 
 const (
-	mayHash turn = iota
-	isRight      // somebody else gave the same
-	isWrong
-	isLeft // another took its place
+	mayHash turn = iota // it is its turn
+	isRight             // by its own hash, or that of a ticket with the same password
+	isWrong             // likewise
+	isLeft              // not checked: no room, no tries left, or its time ended
 )
 
-// NewPasswords returns a queue that is empty. It starts nothing: who checks a
-// password hashes it, when it is its turn.
+// NewPasswords returns an empty queue. It starts no goroutine: the caller of Check hashes
+// the password itself when its turn comes.
 func NewPasswords(g *Gate) *Passwords {
 	o := Options{Limits: config.Default().Limits}.withDefaults()
 	if g != nil {
@@ -97,9 +97,9 @@ func NewPasswords(g *Gate) *Passwords {
 	return p
 }
 
-// Check says whether a password is right for a user, whose bcrypt hash is given. It
-// waits until ctx ends. What it comes to is counted at the gate: the caller has no
-// more to do than to answer.
+// Check says whether a password is right for a user with this bcrypt hash. It waits for
+// its turn until ctx ends. It counts the result at the gate: the caller only has to
+// answer.
 func (p *Passwords) Check(ctx context.Context, c Caller, user string, hash, password []byte) Verdict {
 	if p.gate.Waits(c) > 0 {
 		return Later
@@ -111,7 +111,7 @@ func (p *Passwords) Check(ctx context.Context, c Caller, user string, hash, pass
 	t := &ticket{user: user, secret: s, at: c.At, called: make(chan turn, 1)}
 	became := p.wait(ctx, t)
 	if became == mayHash {
-		if p.gate.Waits(c) > 0 { // it was wrong meanwhile
+		if p.gate.Waits(c) > 0 { // its address used up its tries meanwhile
 			p.next(t, false, false)
 			return Later
 		}
@@ -125,14 +125,14 @@ func (p *Passwords) Check(ctx context.Context, c Caller, user string, hash, pass
 	return p.verdict(c, became)
 }
 
-// Forget forgets which passwords were right.
+// Forget forgets the digests of right passwords.
 func (p *Passwords) Forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	clear(p.known)
 }
 
-// verdict counts what a password came to.
+// verdict counts the result at the gate and turns it into a Verdict.
 func (p *Passwords) verdict(c Caller, became turn) Verdict {
 	switch became {
 	case isRight:
@@ -158,7 +158,7 @@ func (p *Passwords) knows(user string, s secret) bool {
 	return ok && k.hash == s.hash && subtle.ConstantTimeCompare(k.digest[:], s.digest[:]) == 1
 }
 
-// wait returns when a ticket may be hashed, or what it came to.
+// wait returns mayHash when it is the ticket's turn. Any other result is final.
 func (p *Passwords) wait(ctx context.Context, t *ticket) turn {
 	p.mu.Lock()
 	at := Subnet(t.at)
@@ -191,15 +191,15 @@ func (p *Passwords) wait(ctx context.Context, t *ticket) turn {
 	}
 	p.mu.Unlock()
 	became := <-t.called
-	if became == mayHash { // it was called just now, and has no time to
+	if became == mayHash { // its turn came just now, but its time has ended
 		p.next(t, false, false)
 		return isLeft
 	}
 	return became
 }
 
-// next lets another hash, after a ticket was, or was not. Those who gave the same
-// password for the same user know as much then.
+// next ends a ticket's turn, and gives the turn to the first that waits. If the ticket was
+// hashed, all waiting tickets with the same user and password get its result.
 func (p *Passwords) next(t *ticket, hashed, right bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -227,7 +227,7 @@ func (p *Passwords) next(t *ticket, hashed, right bool) {
 	w.called <- mayHash
 }
 
-// settleLocked takes a ticket out of the queue, and tells it why.
+// settleLocked takes a ticket out of the queue and gives it its result.
 func (p *Passwords) settleLocked(i int, became turn) {
 	t := p.waiting[i]
 	p.waiting = append(p.waiting[:i], p.waiting[i+1:]...)
@@ -242,7 +242,8 @@ func (p *Passwords) leaveLocked(t *ticket) {
 	}
 }
 
-// makeRoomLocked lets the last of a full queue go for one who goes before it.
+// makeRoomLocked removes the last ticket of a full queue if t goes before it, and reports
+// whether it did.
 func (p *Passwords) makeRoomLocked(t *ticket) bool {
 	last := p.lastLocked()
 	if !p.ranksOf(t).before(p.ranksOf(p.waiting[last])) {
@@ -252,8 +253,8 @@ func (p *Passwords) makeRoomLocked(t *ticket) bool {
 	return true
 }
 
-// firstLocked is the ticket whose turn it is. All are looked at: that costs nothing
-// beside one hash.
+// firstLocked returns the index of the ticket whose turn it is. It looks at all: compared
+// with one hash that costs nothing.
 func (p *Passwords) firstLocked() int {
 	p.newest = !p.newest
 	best, ranks := 0, p.ranksOf(p.waiting[0])
@@ -266,7 +267,7 @@ func (p *Passwords) firstLocked() int {
 	return best
 }
 
-// lastLocked is the ticket whose turn would come last.
+// lastLocked returns the index of the ticket whose turn would come last.
 func (p *Passwords) lastLocked() int {
 	last, ranks := 0, p.ranksOf(p.waiting[0])
 	for i, t := range p.waiting[1:] {
@@ -277,14 +278,14 @@ func (p *Passwords) lastLocked() int {
 	return last
 }
 
-// ranks order those who wait, the least first.
+// ranks are what waiting tickets are ordered by, the least first.
 type ranks struct{ class, near int }
 
 // The classes of addresses.
 const (
 	hasProved = iota
 	isNew
-	hasFailed // and one more for each failure
+	hasFailed // plus the number of failures
 )
 
 func (r ranks) before(other ranks) bool {
@@ -304,7 +305,8 @@ func (p *Passwords) ranksOf(t *ticket) ranks {
 	return r
 }
 
-// neighbourhood is what somebody may have many addresses of.
+// neighbourhood returns the prefix around an address in which one attacker may have many
+// addresses.
 func neighbourhood(a netip.Addr) netip.Prefix {
 	a = a.Unmap().WithZone("")
 	bits := 24

@@ -15,13 +15,13 @@ import (
 	"watchtower/auth"
 )
 
-// desk is a queue of passwords, of which the test says when each is hashed.
+// desk is a queue of passwords. The test decides when each hash ends, and its result.
 type desk struct {
 	*auth.Passwords
 	t     *testing.T
 	gate  *auth.Gate
-	began chan string // passwords whose turn it is
-	done  chan bool   // what they turn out to be
+	began chan string // passwords whose hashing begins
+	done  chan bool   // whether the password is right
 	all   sync.WaitGroup
 }
 
@@ -36,14 +36,14 @@ func at(address string) auth.Caller {
 	return auth.Caller{Via: viaMQTT, At: netip.MustParseAddr(address)}
 }
 
-// give gives a password, and returns what tells what it came to.
+// give checks a password in a goroutine. The channel gets the verdict.
 func (d *desk) give(ctx context.Context, from, password string) <-chan auth.Verdict {
 	became := make(chan auth.Verdict, 1)
 	d.all.Go(func() { became <- d.Check(ctx, at(from), "user", []byte("hash"), []byte(password)) })
 	return became
 }
 
-// fill occupies all who hash, with passwords of an address that nobody else has.
+// fill lets as many passwords as possible be hashed, from addresses that no test uses.
 func (d *desk) fill(ctx context.Context) {
 	for i := range auth.Hashing {
 		d.give(ctx, fmt.Sprintf("203.0.113.%d", i+1), fmt.Sprint("first ", i))
@@ -51,7 +51,7 @@ func (d *desk) fill(ctx context.Context) {
 	}
 }
 
-// waits gives a password, and returns once it waits.
+// waits gives a password, and returns once it is in the queue.
 func (d *desk) waits(ctx context.Context, from, password string) <-chan auth.Verdict {
 	n := d.Waiting()
 	became := d.give(ctx, from, password)
@@ -59,7 +59,7 @@ func (d *desk) waits(ctx context.Context, from, password string) <-chan auth.Ver
 	return became
 }
 
-// next ends the hashing of one, and returns whose turn it is then.
+// next ends the hashing of one password, and returns the next one that is hashed.
 func (d *desk) next(right bool) string {
 	d.done <- right
 	return <-d.began
@@ -83,7 +83,7 @@ func TestWhoFailedWaitsBehind(t *testing.T) {
 	d.all.Wait()
 }
 
-// Of those who never failed, those go first whose neighbours did not.
+// Among addresses that never failed, those whose neighbours did not fail go first.
 func TestNeighboursOfThoseWhoFailedWaitBehind(t *testing.T) {
 	d := newDesk(t, auth.Options{Limits: limits(0, time.Hour)})
 	ctx := context.Background()
@@ -126,7 +126,7 @@ func TestAFullQueueIsNotAWrongPassword(t *testing.T) {
 	assert.Equal(t, auth.Full, <-last, "who failed makes room")
 	d.gate.Wrong(at("192.0.2.2"), auth.WrongKey)
 	assert.Equal(t, auth.Full, <-d.give(ctx, "192.0.2.2", "no better"))
-	cancel() // nobody waits for longer
+	cancel() // ends all waits
 	assert.Equal(t, auth.Full, <-better)
 	assert.Zero(t, d.gate.Refused(viaMQTT, auth.WrongPassword))
 	for range auth.Hashing {

@@ -6,11 +6,11 @@ import (
 	"sync"
 )
 
-// provedMost is how many addresses are known that proved themselves. One takes about
-// 200 bytes.
+// provedMost is the most addresses that are known to have proved themselves. One takes
+// about 200 bytes.
 const provedMost = 32_768
 
-// proved knows the addresses that proved themselves, the last ones.
+// proved holds the addresses that proved themselves last.
 type proved struct {
 	most int
 

@@ -14,13 +14,13 @@ import (
 const (
 	// reportEvery is the time between two lines about one address.
 	reportEvery = time.Minute
-	// reported is how many addresses have lines of their own. Those beyond share one,
+	// reported is how many addresses have log lines of their own. All others share one,
 	// so that forged addresses do not fill the log.
 	reported = 1024
 )
 
-// report tells the owner who is shut out, else nobody in the house would know why
-// nothing works: one line a minute for an address.
+// report logs which addresses are refused, so that the owner learns why nothing works
+// for them. An address has one line a minute.
 type report struct {
 	log *logrus.Logger
 
@@ -29,21 +29,21 @@ type report struct {
 	swept time.Time
 }
 
-// account is what one address did since its last line.
+// account holds what one address did since its last log line.
 type account struct {
-	at        netip.Prefix // zero: of all unknown sources
+	at        netip.Prefix // zero: all addresses without a line of their own
 	tries     int
 	via       [bridge.MostProtocols]bool
 	forwarded bool
-	heard     time.Time // of it
-	logged    time.Time // of the last line; zero: none
+	heard     time.Time // its last try
+	logged    time.Time // its last line; zero: none
 }
 
 func newReport(log *logrus.Logger) *report {
 	return &report{log: log, of: map[netip.Prefix]*account{}}
 }
 
-// failed notes a failure, to be told with the first refusal.
+// failed notes a failure. It is logged with the first refusal.
 func (r *report) failed(at netip.Prefix, via bridge.Protocol, forwarded bool, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -52,12 +52,12 @@ func (r *report) failed(at netip.Prefix, via bridge.Protocol, forwarded bool, no
 	}
 }
 
-// refused notes a refusal, and logs what an address did if it is time.
+// refused notes a refusal, and logs a line if the last one is a minute old.
 func (r *report) refused(at netip.Prefix, via bridge.Protocol, forwarded bool, now time.Time) {
 	r.mu.Lock()
 	a := r.noteLocked(at, now)
 	if a == nil {
-		a = r.noteLocked(netip.Prefix{}, now) // has room always
+		a = r.noteLocked(netip.Prefix{}, now) // there is always room for this one
 	}
 	a.add(via, forwarded, now)
 	if !a.logged.IsZero() && now.Sub(a.logged) < reportEvery {
@@ -77,7 +77,8 @@ func (a *account) add(via bridge.Protocol, forwarded bool, now time.Time) {
 	a.heard = now
 }
 
-// noteLocked returns the account of an address, or nil if there is no room.
+// noteLocked returns the account of an address, a new one if it had none, or nil if
+// there is no room.
 func (r *report) noteLocked(at netip.Prefix, now time.Time) *account {
 	a := r.of[at]
 	if a != nil {
@@ -94,7 +95,8 @@ func (r *report) noteLocked(at netip.Prefix, now time.Time) *account {
 	return a
 }
 
-// forgetLocked forgets who has been quiet for long enough, once in a while.
+// forgetLocked forgets accounts that had no try and no line for reportEvery. It looks for
+// them at most once a second.
 func (r *report) forgetLocked(now time.Time) {
 	if now.Sub(r.swept) < reportEvery/60 {
 		return
@@ -107,7 +109,7 @@ func (r *report) forgetLocked(now time.Time) {
 	}
 }
 
-// write logs what an address did.
+// write logs the account.
 func (a *account) write(log *logrus.Logger) {
 	var via []string
 	for p, did := range a.via {
@@ -124,7 +126,7 @@ func (a *account) write(log *logrus.Logger) {
 	event.Warn("too many wrong keys, passwords, tokens or senders: who comes from there waits for a while")
 }
 
-// Name is an address as people know it.
+// Name returns the text for an address in logs.
 func Name(at netip.Prefix) string {
 	switch {
 	case !at.IsValid():

@@ -1,11 +1,11 @@
-// Package backup makes one file of all that a gateway keeps on disk, and puts it back.
+// Package backup copies everything that a gateway keeps on disk into one file, and
+// restores it.
 //
-// The file is a tar archive: manifest.json, which says how long each of the others is
-// and what its SHA-256 is, and then those. It is checked whole before anything is
-// replaced, and what is replaced is kept under another name. A process that is killed
-// at any moment leaves the directory as it was or, once Finish was called, as it is to
-// be.
-// What is in the files it leaves to those that keep them.
+// The file is a tar archive. Its first entry, manifest.json, has the length and SHA-256
+// of each other entry. A restore checks the whole archive before it replaces anything,
+// and keeps replaced files under other names. If it is killed at any moment, the
+// directory is unchanged or, after the next Finish, restored. The package does not know
+// what the files mean.
 package backup
 
 import (
@@ -23,7 +23,7 @@ import (
 	"time"
 )
 
-// The format of the archive, and the bounds of what is read of one.
+// The format of the archive, the name of its first entry, and the most bytes of that.
 const (
 	format        = 1
 	manifestName  = "manifest.json"
@@ -46,14 +46,15 @@ type Entry struct {
 	SHA256 string `json:"sha256"`
 }
 
-// Copies are files that have been copied, to be sent as a backup.
+// Copies are the copied files of a backup that is being made.
 type Copies struct {
 	manifest Manifest
 	files    []*os.File
-	text     []byte // the manifest's
+	text     []byte // the manifest as JSON
 }
 
-// copyPattern is the name of a copy: Finish removes those that were left.
+// copyPattern matches the names of copies. Finish removes copies that a killed process
+// left.
 const copyPattern = ".watchtower-backup-*"
 
 // NewCopies begins a backup.
@@ -61,7 +62,8 @@ func NewCopies(version, gateway string) *Copies {
 	return &Copies{manifest: Manifest{Format: format, Version: version, Gateway: gateway, Made: time.Now().UTC().Truncate(time.Second)}}
 }
 
-// Add copies what write writes into a file in dir, which nobody else sees.
+// Add adds a file to the backup. It copies what write writes into a temporary file in dir
+// that only the owner can read.
 func (c *Copies) Add(dir, name string, write func(io.Writer) error) error {
 	f, err := os.CreateTemp(dir, copyPattern) // mode 0600
 	if err != nil {
@@ -89,15 +91,15 @@ func (c *counter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// Name is what a person would call the backup.
+// Name returns a file name for the backup, with the gateway's id and the time.
 func (c *Copies) Name() string {
 	return fmt.Sprintf("watchtower-%s-%s.tar", c.manifest.Gateway, c.manifest.Made.Format("20060102-150405"))
 }
 
-// Bytes is how long the backup is.
+// Bytes returns the length of the archive in bytes.
 func (c *Copies) Bytes() int64 {
 	const block = 512
-	n := int64(2 * block) // the end
+	n := int64(2 * block) // the archive ends with two empty blocks
 	for _, size := range append([]int64{int64(len(c.text))}, sizes(c.manifest.Files)...) {
 		n += block + (size+block-1)/block*block
 	}
@@ -111,7 +113,7 @@ func sizes(files []Entry) (all []int64) {
 	return all
 }
 
-// Write writes the backup.
+// Write writes the archive.
 func (c *Copies) Write(w io.Writer) error {
 	t := tar.NewWriter(w)
 	if err := c.entry(t, manifestName, int64(len(c.text)), bytes.NewReader(c.text)); err != nil {
@@ -136,7 +138,7 @@ func (c *Copies) entry(t *tar.Writer, name string, size int64, from io.Reader) e
 	return err
 }
 
-// Close removes the copies.
+// Close removes the temporary files.
 func (c *Copies) Close() {
 	for _, f := range c.files {
 		f.Close()
@@ -144,7 +146,7 @@ func (c *Copies) Close() {
 	}
 }
 
-// Verify reads a backup to its end, and says what is wrong with it.
+// Verify reads a whole backup and returns an error if anything is wrong with it.
 func Verify(r io.Reader) (Manifest, error) {
 	return read(r, nil, func(Entry) (io.WriteCloser, error) { return nopCloser{io.Discard}, nil })
 }
@@ -153,11 +155,11 @@ type nopCloser struct{ io.Writer }
 
 func (nopCloser) Close() error { return nil }
 
-// ErrBroken is in the error where a backup is none, or not as it was made.
+// ErrBroken is in the error if a file is no backup, or a damaged one.
 var ErrBroken = errors.New("the backup is damaged, cut, or none")
 
-// read reads a backup to its end, and writes each file to where open says, once accept
-// has taken the manifest.
+// read reads a whole backup and checks it. It first calls accept with the manifest, and
+// stops at its error. Then it writes each file to the writer that open returns.
 func read(r io.Reader, accept func(Manifest) error, open func(Entry) (io.WriteCloser, error)) (Manifest, error) {
 	var m Manifest
 	t := tar.NewReader(r)
@@ -202,7 +204,8 @@ func read(r io.Reader, accept func(Manifest) error, open func(Entry) (io.WriteCl
 	return m, err
 }
 
-// copyInto tells a backup that is cut from a disk that is full.
+// copyInto copies from to w and sum. Only an error of from is an ErrBroken: the backup is
+// cut. An error of w means, for example, that the disk is full.
 func copyInto(w io.Writer, sum hash.Hash, from io.Reader) error {
 	b := make([]byte, 64<<10)
 	for {
@@ -220,7 +223,8 @@ func copyInto(w io.Writer, sum hash.Hash, from io.Reader) error {
 	}
 }
 
-// names are the names in a backup that are allowed, so that none leads elsewhere.
+// names returns a check that a backup has only allowed names, each once, so that no file
+// is written elsewhere.
 func names(allowed []string) func(Manifest) error {
 	return func(m Manifest) error {
 		for i, e := range m.Files {

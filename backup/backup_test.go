@@ -67,7 +67,8 @@ func TestWhatIsBackedUpIsRestored(t *testing.T) {
 	}
 }
 
-// However far it came before it was killed, it is the old or, after Finish, the new.
+// At whatever step a restore is killed, the directory is unchanged or, after Finish,
+// restored.
 func TestARestoreIsFinished(t *testing.T) {
 	whole := made(t)
 	old := map[string]string{"a.db": "old a", "key": "old key", "other": "stays"}
@@ -81,7 +82,7 @@ func TestARestoreIsFinished(t *testing.T) {
 		return dir
 	}
 	dir := prepared()
-	require.NoError(t, os.Remove(filepath.Join(dir, journalName))) // killed before it counted
+	require.NoError(t, os.Remove(filepath.Join(dir, journalName))) // killed before the journal
 	kept, err := Finish(dir)
 	require.NoError(t, err)
 	assert.Empty(t, kept)

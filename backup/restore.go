@@ -15,38 +15,38 @@ import (
 	"watchtower/atomicfile"
 )
 
-// A restore goes like this. Each file is written beside the one that it replaces, as
-// NAME.being-restored, and synced. When all are there and right, the journal is put in place:
-// from then on the new ones count. Then, for each file, the old one is renamed, and the
-// new one takes its name. Last the journal goes. Finish does what is left of that; it
-// can be killed and called again as often as it takes.
+// A restore has three steps. First it writes and syncs each file beside the one that it
+// replaces, as NAME.being-restored. When all are written and checked, it writes the
+// journal: from then on the new files count. Last, Finish renames each old file, gives its
+// name to the new one, and removes the journal. If Finish is killed, the next call does
+// the rest.
 const (
 	newSuffix   = ".being-restored"
 	journalName = "restore.json"
 )
 
-// journal is what a restore that counts has to do.
+// journal says what Finish has to do.
 type journal struct {
 	Files []string `json:"files"`
-	Aside string   `json:"aside"` // what is behind the names of the old files
+	Aside string   `json:"aside"` // suffix for the names of the old files
 }
 
-// Plan is where a backup is restored, and what it may hold.
+// Plan says where a backup is restored, and what it may hold.
 type Plan struct {
 	Dir      string
-	Files    []string                      // names that it may have
-	Required []string                      // those that it must have
-	Check    func(name, path string) error // whether a file can be used; nil: any
+	Files    []string                      // allowed names
+	Required []string                      // names that must be there
+	Check    func(name, path string) error // fails if a file cannot be used; nil: all can
 }
 
 // Restored is what a restore did.
 type Restored struct {
 	Manifest
-	Kept []string // what was there before, under the names that it has now
+	Kept []string // the new names of the replaced files
 }
 
-// Restore puts a backup in place. Nobody else may use the directory. Until everything
-// is on disk and right, nothing is replaced.
+// Restore restores a backup. No other process may use the directory meanwhile. Restore
+// replaces nothing before all files are on disk and checked.
 func Restore(r io.Reader, plan Plan) (done Restored, err error) {
 	if _, err := Finish(plan.Dir); err != nil {
 		return done, err
@@ -60,7 +60,7 @@ func Restore(r io.Reader, plan Plan) (done Restored, err error) {
 	return done, nil
 }
 
-// prepare writes everything beside what it replaces, and then the journal.
+// prepare writes all files beside those that they will replace, and then the journal.
 func prepare(r io.Reader, plan Plan) (m Manifest, err error) {
 	path := func(name string) string { return filepath.Join(plan.Dir, name) }
 	var written []string
@@ -102,14 +102,14 @@ func prepare(r io.Reader, plan Plan) (m Manifest, err error) {
 	return m, errors.Join(atomicfile.SyncDir(plan.Dir), atomicfile.WriteText(path(journalName), string(text)))
 }
 
-// synced is a file that is on disk when it is closed.
+// synced is a file that Close syncs to the disk.
 type synced struct{ *os.File }
 
 func (s synced) Close() error { return errors.Join(s.Sync(), s.File.Close()) }
 
-// Finish does what a restore that was interrupted has left: it completes one that
-// counts, and removes the files of one that does not, and of backups. It returns the
-// names that old files have now.
+// Finish ends an interrupted restore. If there is a journal, it completes the restore,
+// else it removes the restore's files. It also removes what interrupted backups left. It
+// returns the new names of the replaced files.
 func Finish(dir string) (kept []string, err error) {
 	path := func(name string) string { return filepath.Join(dir, name) }
 	text, err := os.ReadFile(path(journalName))
@@ -128,7 +128,7 @@ func Finish(dir string) (kept []string, err error) {
 			return kept, fmt.Errorf("%s: %q is no name of a file", path(journalName), name)
 		}
 		if _, err := os.Lstat(path(name + newSuffix)); errors.Is(err, fs.ErrNotExist) {
-			continue // it has its place
+			continue // it was renamed already
 		}
 		switch err := os.Rename(path(name), path(name+j.Aside)); {
 		case err == nil:
@@ -149,7 +149,7 @@ func Finish(dir string) (kept []string, err error) {
 	return kept, errors.Join(atomicfile.SyncDir(dir), sweep(dir))
 }
 
-// sweep removes what was not finished and does not count.
+// sweep removes what interrupted restores and backups left.
 func sweep(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

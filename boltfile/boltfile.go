@@ -1,8 +1,7 @@
-// Package boltfile owns the bbolt files of the data directory: all are opened in
-// the same way, private, locked against a second gateway, sure to be there after a
-// power cut, and read whole before anybody trusts what is in them. What goes wrong
-// with one later is an error, never a crash, and is told once a minute.
-// What the rows mean it leaves to the stores.
+// Package boltfile owns the bbolt files of the data directory. It opens all in the same
+// way: readable by the owner only, locked against a second gateway, safe from a power
+// cut, and checked whole before their content is used. A later failure of a file is an
+// error, never a crash; it is logged once a minute. The stores know what the rows mean.
 package boltfile
 
 import (
@@ -24,32 +23,31 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 )
 
-// lockPatience is how long Open waits for another process to let go of the
-// file: a restart may overlap a little.
+// lockPatience is how long Open waits for another process to release the file: after a
+// restart the old process may still hold it for a moment.
 const lockPatience = 500 * time.Millisecond
 
 var (
-	// ErrDamaged is in the error of Open where the file's structure is broken, as
-	// a dying SD card leaves it.
+	// ErrDamaged is in the error of Open if the file's structure is broken, for example
+	// by a dying SD card.
 	ErrDamaged = errors.New("the file is damaged")
-	// ErrNewer is in the error of Open where a later version of the program wrote
-	// the file.
+	// ErrNewer is in the error of Open if a later version of the program wrote the file.
 	ErrNewer = errors.New("a newer version of Watchtower wrote it")
-	// ErrInUse is in the error where another process holds the file or directory.
+	// ErrInUse is in the error if another process holds the file or directory.
 	ErrInUse = errors.New("another gateway uses this data directory")
 )
 
-// Kind is what a file holds.
+// Kind describes what a file holds.
 type Kind struct {
 	What   string   // for the log, as in "senders not written"
-	Tables [][]byte // the buckets that are there; others may be
-	// Format is the number of what the rows mean. It rises whenever an older
-	// version would misunderstand them, and whenever a table is added: one that is
-	// missing from a file of the same format is damage.
+	Tables [][]byte // the buckets that must exist; others may
+	// Format is the version of the rows' meaning. It rises whenever an older version of
+	// the program would misunderstand them, and whenever a table is added: in a file of
+	// the same format, a missing table is damage.
 	Format int
 }
 
-// formatBucket holds the format under formatKey. Format 1 was not written down at first.
+// formatBucket holds the format under formatKey. Early files of format 1 do not have it.
 var formatBucket, formatKey = []byte("format"), []byte("format")
 
 // File is an open file. Its methods may be called from any goroutine.
@@ -62,10 +60,10 @@ type File struct {
 	health *health
 }
 
-// Open opens a file, or creates it with mode 0600. Where another process holds it,
-// Open gives up within a second. What is in it was read once when it returns, and
-// nothing was written unless something was missing. On a full disk it opens what is
-// there: the file is not healthy then.
+// Open opens a file, or creates it with mode 0600. If another process holds it, Open gives
+// up within a second. It reads the whole file once to check it. It writes only if the
+// file, a table or the format is missing. On a full disk it opens an existing file, which
+// is not healthy then.
 func Open(path string, kind Kind, log *logrus.Logger) (*File, error) {
 	fresh, err := Missing(path)
 	if err != nil {
@@ -90,7 +88,7 @@ func Open(path string, kind Kind, log *logrus.Logger) (*File, error) {
 	return f, nil
 }
 
-// Missing reports whether there is no file, or one of no bytes.
+// Missing reports whether there is no file, or an empty one.
 func Missing(path string) (bool, error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -102,21 +100,21 @@ func Missing(path string) (bool, error) {
 	return err == nil && info.Size() == 0, err
 }
 
-// Inspect checks a file as Open does, and calls fn in a transaction that reads. Nothing
-// is written.
+// Inspect checks a file as Open does, and calls fn in a transaction that reads. It writes
+// nothing.
 func Inspect(path string, fn func(*bbolt.Tx) error) error {
 	_, err := examine(path, fn)
 	return err
 }
 
-// examine checks a file while nobody writes to it, and calls fn. Another gateway that
-// gets between this and what is done next leaves it whole.
+// examine checks a file while nobody writes to it, and calls fn. OneBad is that of check.
+// If another gateway opens the file after examine, it still leaves a whole file.
 func examine(path string, fn func(*bbolt.Tx) error) (oneBad bool, err error) {
 	db, err := open(path, true)
 	if err != nil {
 		return false, err
 	}
-	defer func() { _ = db.Close() }() // it is only read
+	defer func() { _ = db.Close() }() // opened for reading: nothing to lose
 	file, err := os.Open(path)
 	if err != nil {
 		return false, err
@@ -140,7 +138,7 @@ func open(path string, readOnly bool) (db *bbolt.DB, err error) {
 		db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockPatience, FreelistType: bbolt.FreelistMapType, ReadOnly: readOnly})
 		return err
 	})
-	var system syscall.Errno // the file cannot be opened: nothing is said about what is in it
+	var system syscall.Errno // says that the file cannot be opened, not that it is damaged
 	switch {
 	case err == nil:
 		return db, nil
@@ -160,7 +158,8 @@ func inUse(path string) error {
 
 func isDamage(err error) bool { return errors.Is(err, ErrDamaged) }
 
-// prepare reads the format of a file, and makes what is missing.
+// prepare checks the format and the tables of a file. It creates missing ones in a file
+// that is new or of an older format.
 func (f *File) prepare() error {
 	format, marked, missing := 1, false, [][]byte(nil)
 	err := f.View(func(tx *bbolt.Tx) (err error) {
@@ -197,7 +196,7 @@ func (f *File) prepare() error {
 		return tx.Bucket(formatBucket).Put(formatKey, []byte(strconv.Itoa(f.kind.Format)))
 	})
 	if err != nil && len(missing) == 0 && !isDamage(err) {
-		return nil // a full disk: it can be used without
+		return nil // the disk is full: the file can be used without a format
 	}
 	if err != nil || !f.fresh {
 		return err
@@ -205,10 +204,10 @@ func (f *File) prepare() error {
 	return atomicfile.SyncDir(filepath.Dir(f.Path()))
 }
 
-// Fresh reports whether there was nothing in the file before it was opened.
+// Fresh reports whether the file was missing or empty before Open.
 func (f *File) Fresh() bool { return f.fresh }
 
-// Path is where the file is.
+// Path returns the path of the file.
 func (f *File) Path() string { return f.db.Path() }
 
 // Close closes the file. Later calls fail with ErrDatabaseNotOpen.
@@ -237,10 +236,10 @@ func (f *File) Update(fn func(*bbolt.Tx) error) error {
 	return err
 }
 
-// Each calls each for every row of a table, in the order of their keys. The slices are
-// each's to keep.
+// Each calls each for every row of a table, in the order of their keys. Each may keep the
+// slices.
 func (f *File) Each(table []byte, each func(key, value []byte) error) error {
-	callers := false // each is running: its panics are no damage
+	callers := false // true while each runs: its panics do not mean damage
 	return guardedBut(&callers, func() error {
 		return f.db.View(func(tx *bbolt.Tx) error {
 			b := tx.Bucket(table)
@@ -248,7 +247,7 @@ func (f *File) Each(table []byte, each func(key, value []byte) error) error {
 				return damaged("its table %q is missing", table)
 			}
 			return b.ForEach(func(k, v []byte) error {
-				k, v = slices.Clone(k), slices.Clone(v) // what bbolt gives ends with the transaction
+				k, v = slices.Clone(k), slices.Clone(v) // bbolt's own are valid only in the transaction
 				callers = true
 				err := each(k, v)
 				callers = false
@@ -258,11 +257,11 @@ func (f *File) Each(table []byte, each func(key, value []byte) error) error {
 	})
 }
 
-// guarded makes an error of the panic with which bbolt meets a broken page, and of
-// the fault where a page is not in the file or the disk does not give it.
+// guarded calls do, and turns two faults into an ErrDamaged: a panic of bbolt at a broken
+// page, and a memory fault at a page that is beyond the file or that the disk cannot read.
 func guarded(do func() error) error { return guardedBut(new(bool), do) }
 
-// guardedBut is guarded, but for panics that are raised while callers is set.
+// guardedBut does the same, but lets panics pass while callers is true.
 func guardedBut(callers *bool, do func() error) (err error) {
 	before := debug.SetPanicOnFault(true)
 	defer func() {

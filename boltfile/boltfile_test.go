@@ -69,10 +69,10 @@ func written(t testing.TB) []byte {
 	require.NoError(t, err)
 	c := checker{file: bytes.NewReader(whole)}
 	require.NoError(t, c.readMetas())
-	return whole[:c.pages*c.pageSize] // bbolt makes a file larger than it has to be
+	return whole[:c.pages*c.pageSize] // without the unused rest, which bbolt allocates
 }
 
-// use opens a file of that content and does everything with it that a store does.
+// use opens a file with that content, and reads and writes it as a store does.
 func use(t *testing.T, content []byte) (opened bool) {
 	path := filepath.Join(t.TempDir(), "x.db")
 	defer os.Remove(path)
@@ -102,7 +102,7 @@ func use(t *testing.T, content []byte) (opened bool) {
 	return true
 }
 
-// Whatever page is broken: an error, or a file that can be read and written.
+// A broken page is an error, or leaves a file that can be read and written.
 func TestABrokenFileIsAnError(t *testing.T) {
 	whole := written(t)
 	require.True(t, use(t, whole))
@@ -134,8 +134,8 @@ func TestABrokenFileIsAnError(t *testing.T) {
 	assert.Equal(t, 1, broken["both heads"])
 }
 
-// One bit is another: in the head of each page, in its first elements with their key
-// sizes, and anywhere.
+// One bit flips: in the head of each page, in its first elements with their key sizes, or
+// anywhere else.
 func TestABitThatFlipsNeverCrashes(t *testing.T) {
 	whole := written(t)
 	page := os.Getpagesize()
@@ -191,7 +191,7 @@ func TestAFileOfANewerVersionIsRefused(t *testing.T) {
 	require.NoError(t, f.Close())
 }
 
-// A file of before gets its format and the tables that are new; one of this format
+// A file of an older format gets the new format and the new tables. A file of this format
 // that has lost a table is damaged.
 func TestTablesOfAFormat(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.db")
@@ -209,8 +209,8 @@ func TestTablesOfAFormat(t *testing.T) {
 	require.ErrorContains(t, err, `"small"`)
 }
 
-// apart runs a test again in a process of its own, whose files may be limited without
-// harm to what `go test` writes, and reports whether this is it.
+// apart reports whether this process is the test's own one. If not, it runs the test again
+// in such a process, which can limit its file size without harm to what `go test` writes.
 func apart(t *testing.T) bool {
 	if os.Getenv(apartVariable) == t.Name() {
 		return true
@@ -226,8 +226,8 @@ func apart(t *testing.T) bool {
 
 const apartVariable = "WATCHTOWER_TEST_APART"
 
-// full makes the disk full for this process, without any privilege: no file may be
-// written.
+// full makes this process find a full disk: its limit on the size of files becomes 0, for
+// which it needs no privilege. Empty ends that.
 func full(t *testing.T) (empty func()) {
 	var before syscall.Rlimit
 	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &before))
@@ -294,7 +294,7 @@ func TestALockedDirectory(t *testing.T) {
 	release()
 }
 
-// BenchmarkCheck is what a file of 100 MB costs at the start.
+// BenchmarkCheck measures the check of a file of 100 MB, as at every start.
 func BenchmarkCheck(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "x.db")
 	f, err := Open(path, what, silent())

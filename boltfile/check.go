@@ -9,11 +9,11 @@ import (
 	"slices"
 )
 
-// The format of a bbolt file, as its package writes it: pages of the same size, numbers
-// in the byte order of the machine. Each page begins with a head: its number (8
-// bytes), flags (2), how many elements follow (2), how many pages beyond this one
-// belong to it (4). The first two pages are metas, which take turns; the newer one
-// names the page of the root bucket and that of the list of free pages.
+// The format of a bbolt file, as its package writes it: pages of the same size, with
+// numbers in the byte order of the machine. Each page begins with a head: its number (8
+// bytes), flags (2), the number of elements that follow (2), the number of further pages
+// that belong to it (4). The first two pages are metas, which are written in turn. The
+// newer one names the page of the root bucket and that of the list of free pages.
 const (
 	headBytes    = 16
 	elementBytes = 16 // of a leaf: flags, position, key size, value size; of a branch: position, key size, page
@@ -28,38 +28,38 @@ const (
 	metaMagic    = 0xED0CDAED
 	metaVersion  = 2
 	metaBytes    = 64
-	metaSumBytes = 56 // what the checksum covers
+	metaSumBytes = 56 // the bytes that the checksum covers
 	noFreelist   = ^uint64(0)
 
-	deepest = 64 // levels that no tree has
+	deepest = 64 // levels; more than any tree has
 )
 
 var order = binary.NativeEndian
 
-// meta is what a meta page says.
+// meta is the content of a meta page.
 type meta struct {
 	pageSize, root, freelist, pages, txid uint64
 }
 
-// checker reads a file page by page, and finds what bbolt would panic at or,
-// worse, go on with: it trusts each size and number that it reads. It reads with
-// system calls, so a disk that does not give a page is an error and no signal.
+// checker reads a file page by page and finds damage. Bbolt trusts each size and number
+// that it reads: at damage it would panic or, worse, go on. The checker reads with system
+// calls, so a page that the disk cannot read is an error and no signal.
 type checker struct {
 	file io.ReaderAt
 	size uint64
 	meta
 	used    []uint64 // one bit for each page
 	oneBad  bool     // one of the metas is damaged
-	buffers [][]byte // by depth: a page is needed as long as those below it are read
+	buffers [][]byte // by depth: a page is needed while the pages below it are read
 }
 
 func damaged(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrDamaged, fmt.Sprintf(format, args...))
 }
 
-// check reads all that a file holds, and returns what is wrong with it. OneBad says
-// that the file is whole, but the newest change in it may be missing. It needs as
-// much memory as the largest value.
+// check reads a whole file and returns its damage as an error. OneBad says that one of the
+// metas is damaged: the file is whole, but its newest change may be missing. Check needs
+// as much memory as the largest value.
 func check(file io.ReaderAt, size int64) (oneBad bool, err error) {
 	c := &checker{file: file, size: uint64(max(size, 0))}
 	if err := c.readMetas(); err != nil {
@@ -78,7 +78,7 @@ func check(file io.ReaderAt, size int64) (oneBad bool, err error) {
 	return c.oneBad, c.free()
 }
 
-// readMetas finds the meta that bbolt will use: the newer one, or the only one.
+// readMetas finds the meta that bbolt will use: the newer one, or the only good one.
 func (c *checker) readMetas() error {
 	first, ok := c.readMeta(0)
 	if ok {
@@ -117,7 +117,7 @@ func (c *checker) readMeta(at uint64) (m meta, ok bool) {
 	return m, m.pageSize >= headBytes+metaBytes && m.pages >= 2
 }
 
-// use notes that a page is in use, and reports whether it was not before.
+// use marks a page as used, and reports whether it was unused before.
 func (c *checker) use(page uint64) bool {
 	at, bit := page/64, uint64(1)<<(page%64)
 	fresh := c.used[at]&bit == 0
@@ -125,8 +125,8 @@ func (c *checker) use(page uint64) bool {
 	return fresh
 }
 
-// page reads a page with those that belong to it, each of which may be used once. What
-// it returns lasts until the next page of that depth.
+// page reads a page and the further pages that belong to it. Each may be used only once.
+// The slice is valid until the next page of that depth is read.
 func (c *checker) page(number uint64, depth int) ([]byte, error) {
 	if number < 2 || number >= c.pages {
 		return nil, damaged("page %d is not in the file", number)
@@ -162,8 +162,8 @@ func (c *checker) read(b []byte, page uint64) error {
 	return nil
 }
 
-// tree checks a page of a bucket and those below it. Its keys are from least on,
-// and before the limit; nil is none.
+// tree checks a page of a bucket and the pages below it. Their keys must be at least least
+// and less than limit; nil: no bound.
 func (c *checker) tree(number uint64, least, limit []byte, depth int) error {
 	if depth > deepest {
 		return damaged("page %d is too deep", number)
@@ -175,7 +175,7 @@ func (c *checker) tree(number uint64, least, limit []byte, depth int) error {
 	return c.elements(b, fmt.Sprintf("page %d", number), least, limit, depth)
 }
 
-// elements checks a page of a tree that has been read.
+// elements checks a page of a tree that is in b, and the pages below it.
 func (c *checker) elements(b []byte, name string, least, limit []byte, depth int) error {
 	if len(b) < headBytes {
 		return damaged("%s is cut", name)
@@ -216,8 +216,8 @@ func (c *checker) elements(b []byte, name string, least, limit []byte, depth int
 	return nil
 }
 
-// element checks one element of a page, with the bucket that is in it, and returns
-// its key.
+// element checks one element of a page and returns its key. If the element is a bucket,
+// it checks that too.
 func (c *checker) element(b []byte, i int, kind uint16, depth int) (key []byte, err error) {
 	at := headBytes + i*elementBytes
 	head := b[at : at+elementBytes]
@@ -245,7 +245,7 @@ func (c *checker) element(b []byte, i int, kind uint16, depth int) (key []byte, 
 	return key, c.elements(value[bucketBytes:], "a small bucket", nil, nil, depth+1)
 }
 
-// free checks the list of free pages: what bbolt takes from there it overwrites.
+// free checks the list of free pages, because bbolt overwrites pages that it lists.
 func (c *checker) free() error {
 	if c.freelist == noFreelist {
 		return nil

@@ -10,7 +10,7 @@ import (
 	"watchtower/atomicfile"
 )
 
-// Aside is a name beside a file that says why and when it was given, and that is free.
+// Aside returns a path in the same directory that no file has: path, why and the time.
 func Aside(path, why string) string {
 	base := path + "." + why + time.Now().Format("-20060102-150405")
 	aside := base
@@ -22,7 +22,8 @@ func Aside(path, why string) string {
 	}
 }
 
-// SetAside gives a file such a name, and returns it. It is so also after a power cut.
+// SetAside renames a file to its Aside and returns that. The new name survives a power
+// cut.
 func SetAside(path, why string) (aside string, err error) {
 	aside = Aside(path, why)
 	if err := os.Rename(path, aside); err != nil {
@@ -31,9 +32,10 @@ func SetAside(path, why string) (aside string, err error) {
 	return aside, atomicfile.SyncDir(filepath.Dir(path))
 }
 
-// LockDir keeps other gateways, and whatever else changes all files of a data
-// directory at once, out of it until release is called. Where the system cannot lock
-// a directory the locks of the files have to do.
+// LockDir locks a data directory until release is called, against other gateways and
+// against commands that replace its files. If another process holds the lock, the error is
+// an ErrInUse. Where the system cannot lock a directory, LockDir does nothing: only the
+// locks of the files protect them.
 func LockDir(dir string) (release func(), err error) {
 	d, err := os.Open(dir)
 	if err != nil {

@@ -8,24 +8,24 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// While a file cannot be written, it is tried every few seconds whether it can be again.
-// Nobody has failed for failedFor then: what is small may find room where what is
-// large does not. The log says it again after toldEvery.
+// After a failed write, an empty write tries the file every probeEvery. The file counts as
+// healthy once a write succeeds and none has failed for failedFor: on a full disk a small
+// write may succeed where a large one fails. The log repeats the failure after toldEvery.
 const (
 	probeEvery = time.Second
 	failedFor  = 2 * time.Second
 	toldEvery  = time.Minute
 )
 
-// health is whether a file can be written.
+// health knows whether a file can be written.
 type health struct {
 	mu      sync.Mutex
-	failing error     // nil: it can be
-	since   time.Time // failing
-	last    time.Time // a write failed
-	better  bool      // one has gone well since
-	told    time.Time // the log said so
-	said    bool      // it did of this failure
+	failing error     // the last failure; nil: the file can be written
+	since   time.Time // the failure began
+	last    time.Time // the last write failed
+	better  bool      // a write succeeded after that
+	told    time.Time // the last log line about a failure
+	said    bool      // this failure was logged
 	closed  bool
 	ending  chan struct{} // closed with the file
 	probing sync.WaitGroup
@@ -33,7 +33,7 @@ type health struct {
 
 func newHealth() *health { return &health{ending: make(chan struct{})} }
 
-// Healthy says why the file cannot be written, if it cannot.
+// Healthy returns an error that says why the file cannot be written, or nil.
 func (f *File) Healthy() error {
 	f.health.mu.Lock()
 	defer f.health.mu.Unlock()
@@ -43,7 +43,7 @@ func (f *File) Healthy() error {
 	return fmt.Errorf("%s cannot be written to disk: %w", f.kind.What, f.health.failing)
 }
 
-// written notes that a write has gone well.
+// written notes that a write succeeded.
 func (f *File) written() {
 	h := f.health
 	h.mu.Lock()
@@ -51,7 +51,7 @@ func (f *File) written() {
 	h.mu.Unlock()
 }
 
-// notWritten notes that a write has failed, and has it tried until one goes well.
+// notWritten notes that a write failed, and starts the probe unless it runs.
 func (f *File) notWritten(err error) {
 	h := f.health
 	h.mu.Lock()
@@ -71,7 +71,7 @@ func (f *File) notWritten(err error) {
 	}
 }
 
-// probe tries whether the file can be written, until it can.
+// probe tries to write the file until it can be written.
 func (f *File) probe() {
 	h := f.health
 	t := time.NewTicker(probeEvery)
@@ -94,7 +94,7 @@ func (f *File) probe() {
 	}
 }
 
-// recovered ends a failure, unless something has failed meanwhile.
+// recovered ends the failure, unless a write has failed meanwhile.
 func (f *File) recovered() bool {
 	h := f.health
 	h.mu.Lock()

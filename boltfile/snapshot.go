@@ -8,12 +8,12 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Snapshot is a file as it was at one moment. What is written later is not in it. Close
-// it soon: as long as it is open no page of before is used again, and the file may wait
-// to grow.
+// Snapshot is a file as it was at one moment. Later writes are not in it. Close it soon:
+// while it is open, bbolt reuses no old page, and a write that needs the file to grow may
+// have to wait.
 type Snapshot struct{ tx *bbolt.Tx }
 
-// Snapshot takes one.
+// Snapshot takes a snapshot.
 func (f *File) Snapshot() (s *Snapshot, err error) {
 	err = guarded(func() error {
 		tx, err := f.db.Begin(false)
@@ -29,11 +29,11 @@ func (s *Snapshot) WriteTo(w io.Writer) (n int64, err error) {
 	return n, err
 }
 
-// Close ends it.
-func (s *Snapshot) Close() { _ = s.tx.Rollback() } // of a transaction that reads: cannot fail
+// Close ends the snapshot.
+func (s *Snapshot) Close() { _ = s.tx.Rollback() } // cannot fail in a transaction that reads
 
-// Verify checks a file that is to be used later as Open does, and writes nothing. That
-// of a newer version is an error.
+// Verify checks, without writing, whether Open could use a file: it must not be damaged,
+// nor be written by a newer version.
 func Verify(path string, kind Kind) error {
 	return Inspect(path, func(tx *bbolt.Tx) error {
 		b := tx.Bucket(formatBucket)

@@ -89,8 +89,8 @@ func TestFlags(t *testing.T) {
 	assert.Equal(t, 7, c.Callbacks.Queue)
 }
 
-// Each setting can be set in each of its three ways: a table that names a
-// field twice, or not at all, does not pass.
+// Each setting can be set in each of its three ways. The test fails if the table names a
+// field twice, or not at all.
 func TestEverySettingFromEverySource(t *testing.T) {
 	other := map[string]string{
 		"string": "other", "bool": "true", "int": "67000", "duration": "77h", "list": "10.1.0.0/16",
@@ -255,7 +255,7 @@ func TestValidFiles(t *testing.T) {
 	}
 }
 
-// reload checks that the printed configuration loads to the same again.
+// reload checks that the printed configuration, when it is loaded, gives the same again.
 func reload(t *testing.T, c config.Config) {
 	t.Helper()
 	printed := c.YAML(true)

@@ -72,10 +72,10 @@ func page() string {
 	return b.String()
 }
 
-// cell keeps text from being read as Markdown.
+// cell escapes text, so that Markdown shows it as it is.
 func cell(s string) string { return strings.NewReplacer("|", `\|`, "*", `\*`).Replace(s) }
 
-// Each field has one row, and is called as its key is.
+// Each field has one row, and has the name of its key.
 func TestFieldsAreNamedAsTheirKeys(t *testing.T) {
 	var c Config
 	rows := map[uintptr]string{}
@@ -99,7 +99,7 @@ func TestFieldsAreNamedAsTheirKeys(t *testing.T) {
 	check("", reflect.ValueOf(&c).Elem())
 }
 
-// A reload takes what is marked, and nothing else.
+// A reload takes over the marked settings, and no others.
 func TestReloadTakesWhatItsRowSays(t *testing.T) {
 	read := Default()
 	read.Log.Level, read.Callbacks.Allow, read.AdminKey, read.TLS.Key = "debug", []string{"a.lan"}, "k3wq7zn2xv4b5tja6m2q", "k.pem"
@@ -111,7 +111,7 @@ func TestReloadTakesWhatItsRowSays(t *testing.T) {
 	assert.Equal(t, []string{"http.listen", "limits.senders", "log.format"}, Changed(&c, &read))
 }
 
-// The ends of a range are allowed, what is beyond them is refused, and the fault says
+// The ends of a range are allowed. A value beyond them is refused with a fault that says
 // the range.
 func TestRangesAreKept(t *testing.T) {
 	checked := 0

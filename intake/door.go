@@ -11,7 +11,7 @@ import (
 	"watchtower/bridge"
 )
 
-// Door is one kind of listener, with all that came in by it.
+// Door is one kind of listener, with all its connections.
 type Door struct {
 	in       *Intake
 	protocol bridge.Protocol
@@ -24,34 +24,34 @@ type Door struct {
 	strangers list.List // of *stranger, the oldest first
 }
 
-// party is all that came in by a door from one address.
+// party is all connections of one address through one door.
 type party struct {
 	at        netip.Prefix
 	conns     int
-	bytes     int       // of its strangers
+	bytes     int       // that its strangers hold
 	strangers list.List // of *stranger, the oldest first
 }
 
-// Guest is one connection. Its zero value is one that nothing bounds. It is small,
-// because every connection keeps one.
+// Guest is one connection. Nothing bounds the zero value. It is small, because every
+// connection keeps one.
 type Guest struct {
 	door     *Door
 	party    *party    // nil: it has left
 	stranger *stranger // nil: it is known
-	exempt   bool      // its address may have any number
+	exempt   bool      // its address may have any number of connections
 }
 
-// stranger is a guest that is not known yet.
+// stranger is what a guest has in addition until it is known.
 type stranger struct {
 	guest         *Guest
 	closer        io.Closer
 	since         time.Time
-	base, lent    int
-	expelled      bool // what it was lent is free already
+	base, lent    int  // bytes: the fixed sum, and what it has borrowed
+	expelled      bool // its borrowed bytes were given back already
 	inDoor, inOwn *list.Element
 }
 
-// expulsion is a stranger that has to go. It is closed without the lock.
+// expulsion is a stranger that must be closed, which happens without the lock.
 type expulsion struct {
 	closer  io.Closer
 	door    *Door
@@ -59,24 +59,24 @@ type expulsion struct {
 	setting string // the limit that was reached
 }
 
-// carry closes those that have to go.
+// carry closes and counts the expelled strangers.
 func (in *Intake) carry(out []expulsion) {
 	for _, e := range out {
-		_ = e.closer.Close() // whatever it says, its owner notices
+		_ = e.closer.Close() // the connection's own goroutine notices an error
 		in.Refused(e.door.protocol, e.setting, e.at)
 	}
 }
 
-// Visit is how a connection comes in.
+// Visit describes a connection that comes in.
 type Visit struct {
 	At     netip.Prefix // see Of
-	Bytes  int          // what its buffers take while it is a stranger
-	Exempt bool         // its address is a proxy's, which has any number
-	Closer io.Closer    // closes it, and does not wait for anything
+	Bytes  int          // size of its buffers while it is a stranger
+	Exempt bool         // its address is a proxy's, which may have any number of connections
+	Closer io.Closer    // closes it without waiting for anything
 }
 
-// Door adds a kind of listener that takes at most so many connections, which a
-// setting says.
+// Door adds a kind of listener that takes at most most connections (0: no bound).
+// Setting is the name of the setting with that bound.
 func (in *Intake) Door(p bridge.Protocol, setting string, most int) *Door {
 	d := &Door{in: in, protocol: p, setting: setting, most: most, parties: map[netip.Prefix]*party{}}
 	in.mu.Lock()
@@ -85,10 +85,11 @@ func (in *Intake) Door(p bridge.Protocol, setting string, most int) *Door {
 	return d
 }
 
-// Of is what an address is counted by, as for wrong keys.
+// Of returns the prefix that an address is counted by, the same as for wrong keys.
 func Of(a netip.Addr) netip.Prefix { return auth.Subnet(a) }
 
-// From is Of for a connection's remote address. What has no IP address counts as one.
+// From returns Of for a connection's remote address. All addresses that are no IP address
+// count as one.
 func From(addr net.Addr) netip.Prefix {
 	if tcp, ok := addr.(*net.TCPAddr); ok {
 		if a, ok := netip.AddrFromSlice(tcp.IP); ok {
@@ -106,8 +107,8 @@ func From(addr net.Addr) netip.Prefix {
 	return Of(ap.Addr())
 }
 
-// Enter takes a connection in, as a stranger, or reports false: it is to be
-// closed. It closes strangers that make room.
+// Enter takes a connection in as a stranger. It may close other strangers to make room.
+// If it reports false, there is no room: the caller has to close the connection.
 func (d *Door) Enter(g *Guest, v Visit) bool {
 	in := d.in
 	var out []expulsion
@@ -127,8 +128,8 @@ func (d *Door) Enter(g *Guest, v Visit) bool {
 	return setting == ""
 }
 
-// roomLocked makes room for one more connection, or says by which setting there is
-// none.
+// roomLocked makes room for one more connection. If it cannot, it returns the setting
+// that forbids one more; else "".
 func (d *Door) roomLocked(v Visit, out *[]expulsion) (setting string) {
 	in := d.in
 	if p := d.parties[v.At]; !v.Exempt && p != nil && in.opts.ConnectionsPerAddress > 0 && p.conns >= in.opts.ConnectionsPerAddress {
@@ -150,8 +151,8 @@ func (d *Door) roomLocked(v Visit, out *[]expulsion) (setting string) {
 	return ""
 }
 
-// victimLocked is the stranger that makes room for a connection: the oldest, if it
-// is past the time to register, else the oldest of the address that has most.
+// victimLocked returns the stranger that makes room for a connection: the oldest, if it
+// is past the time to register, else the oldest of the address with the most strangers.
 func (d *Door) victimLocked() *stranger {
 	if d.strangers.Len() == 0 {
 		return nil
@@ -173,9 +174,9 @@ func (in *Intake) late(s *stranger) bool {
 	return in.opts.Now().Sub(s.since) > in.opts.RegisterTimeout
 }
 
-// makeLocked makes room for bytes of a stranger, and reports false if there is none
-// to be had. Nobody gives way for by, who is in already, if his address holds more
-// than the other's.
+// makeLocked makes room for bytes of a stranger, and reports false if it cannot. By is
+// the guest that wants them, or nil for a new connection. A stranger within its time is
+// not expelled for by if the address of by holds as much or more.
 func (in *Intake) makeLocked(bytes int, by *Guest, out *[]expulsion) bool {
 	for in.opts.StrangersBytes > 0 && in.held+bytes > in.opts.StrangersBytes {
 		victim := in.holderLocked(by)
@@ -187,8 +188,9 @@ func (in *Intake) makeLocked(bytes int, by *Guest, out *[]expulsion) bool {
 	return true
 }
 
-// holderLocked is the stranger that makes room for bytes: as victimLocked, over all
-// doors, and by what is held.
+// holderLocked returns the stranger that makes room for bytes, over all doors: the oldest,
+// if it is past the time to register, else the oldest of the address that holds the most
+// bytes.
 func (in *Intake) holderLocked(by *Guest) *stranger {
 	var oldest *stranger
 	var most *party
@@ -213,7 +215,8 @@ func (in *Intake) holderLocked(by *Guest) *stranger {
 	return most.strangers.Front().Value.(*stranger)
 }
 
-// expelLocked takes a stranger out. Whoever called it closes it, without the lock.
+// expelLocked takes a stranger out and adds it to out. The caller closes what is in out,
+// without the lock.
 func (in *Intake) expelLocked(s *stranger, setting string, out *[]expulsion) {
 	*out = append(*out, expulsion{s.closer, s.guest.door, s.guest.party.at, setting})
 	s.expelled = true
@@ -239,8 +242,8 @@ func (g *Guest) estrangeLocked(bytes int, closer io.Closer) {
 	g.door.in.held += bytes
 }
 
-// knowLocked takes back the sum that a stranger is charged. What it was lent stays
-// until the loan is closed.
+// knowLocked ends that a guest is a stranger: its fixed sum is free. What it has borrowed
+// stays charged until the loan is closed.
 func (g *Guest) knowLocked() {
 	s := g.stranger
 	if s == nil {
@@ -263,14 +266,14 @@ func (g *Guest) leaveLocked() {
 	g.door.conns--
 }
 
-// goLocked takes a guest from its party.
+// goLocked removes a guest from its party.
 func (g *Guest) goLocked() {
 	if g.party.conns--; g.party.conns == 0 {
 		delete(g.door.parties, g.party.at)
 	}
 }
 
-// Know says that a guest has proved who it is. It may be called again.
+// Know notes that a guest has proved who it is. It may be called again.
 func (g *Guest) Know() {
 	if g.door == nil {
 		return
@@ -280,8 +283,8 @@ func (g *Guest) Know() {
 	g.knowLocked()
 }
 
-// Estrange says that a guest that was known is known no more. If there is no room
-// for another stranger, it reports false: the connection is to be closed.
+// Estrange makes a known guest a stranger again. If it reports false, there is no room for
+// another stranger: the caller has to close the connection.
 func (g *Guest) Estrange(bytes int, closer io.Closer) bool {
 	if g.door == nil {
 		return true
@@ -300,7 +303,7 @@ func (g *Guest) Estrange(bytes int, closer io.Closer) bool {
 	return ok
 }
 
-// Leave says that a guest's connection has ended. It may be called again.
+// Leave notes that a guest's connection has ended. It may be called again.
 func (g *Guest) Leave() {
 	if g.door == nil {
 		return
@@ -310,8 +313,8 @@ func (g *Guest) Leave() {
 	g.leaveLocked()
 }
 
-// Count says that a proxy's connection serves one client from now on, and counts for
-// its address. It reports false if that has too many.
+// Count notes that a proxy's connection serves one client from now on: it counts for the
+// client's address. Count reports false if that address has too many connections.
 func (g *Guest) Count(at netip.Prefix) bool {
 	if g.door == nil {
 		return true

@@ -1,15 +1,14 @@
-// Package intake bounds what peers hold before they are known, and what the
-// unfinished input of known ones holds. It owns three counts: connections, by
-// listener and by address; the bytes of strangers, all protocols together; the
-// bytes of what known senders have begun and not finished. It reads and closes
-// connections only as it is asked to, and knows no protocol.
+// Package intake bounds what clients hold before they are known, and what incomplete
+// messages of known clients hold. It keeps three counts: connections, by listener and by
+// address; the bytes of strangers, all protocols together; the bytes of incomplete
+// messages of known senders. It knows no protocol, and reads from connections only for
+// its callers. It closes strangers to make room.
 //
-// A Door is one kind of listener. Whoever comes in by it is a Guest, and a
-// stranger until it has proved who it is. A stranger is charged a fixed sum for
-// its buffers, and more only by borrowing from what is left. Where a limit is
-// reached, a stranger makes room for the newcomer: the oldest one that is past
-// the time to register, else the oldest of the address that has most. Who is
-// known is never closed for another.
+// A Door is one kind of listener. A connection through it is a Guest. A guest is a
+// stranger until it has proved who it is. A stranger is charged a fixed number of bytes
+// for its buffers, and may borrow more. Where a limit is reached, a stranger makes room
+// for the newcomer: the oldest one if it is past the time to register, else the oldest of
+// the address that has most. A known guest is never closed for another.
 package intake
 
 import (
@@ -24,30 +23,30 @@ import (
 	"watchtower/config"
 )
 
-// The settings that this package counts against, for the log and for errors.
+// The settings whose limits this package applies. The log and errors name them.
 const (
 	StrangersSetting  = "limits.strangers_bytes"
 	UnfinishedSetting = "limits.unfinished_bytes"
 	AddressSetting    = "limits.connections_per_address"
 )
 
-// Free is what a peer may hold of one message before it is charged, in bytes: its
-// buffers have room for it.
+// Free is how many bytes of one message a client may hold before more is charged: its
+// buffers have room for them.
 const Free = 4 << 10
 
-// shares is how many of those who borrow can use a pool up.
+// shares is the number of shares of a pool. Each sender or address may borrow one share.
 const shares = 8
 
-// Options are the bounds. One that is 0 is none.
+// Options are the bounds. 0 means no bound.
 type Options struct {
 	config.Limits
 	Largest  int // bytes of the largest single message or packet, which always has room
 	Now      func() time.Time
-	Counters *bridge.Counters // of what was refused; nil: it is not counted
-	Log      *logrus.Logger   // nil: it is not logged
+	Counters *bridge.Counters // counts refusals; nil: they are not counted
+	Log      *logrus.Logger   // nil: refusals are not logged
 }
 
-// Intake is what all protocols share. Its methods may be called from any
+// Intake holds the counts that all protocols share. Its methods may be called from any
 // goroutine.
 type Intake struct {
 	opts  Options
@@ -56,7 +55,7 @@ type Intake struct {
 	mu    sync.Mutex
 	doors []*Door
 	held  int                  // bytes of strangers
-	lent  map[netip.Prefix]int // of them, beyond the fixed sums
+	lent  map[netip.Prefix]int // bytes that strangers borrowed, by address
 	said  map[notice]time.Time // when it was last logged
 }
 
@@ -65,7 +64,7 @@ type notice struct {
 	setting  string
 }
 
-// New returns an Intake. Its zero options bound nothing.
+// New returns an Intake.
 func New(opts Options) *Intake {
 	if opts.Now == nil {
 		opts.Now = time.Now
@@ -79,10 +78,10 @@ func New(opts Options) *Intake {
 	return in
 }
 
-// sayEvery is how often it is logged that a limit is reached.
+// sayEvery is the time between two log lines about the same limit and protocol.
 const sayEvery = time.Minute
 
-// Refused counts what went over a limit, and logs it once a minute.
+// Refused counts a refusal because of a limit. It logs once a minute.
 func (in *Intake) Refused(p bridge.Protocol, setting string, at netip.Prefix) {
 	if in.opts.Counters != nil {
 		in.opts.Counters.Drop(p, bridge.Limit, 1)
@@ -120,8 +119,8 @@ func meaning(setting string) string {
 	return "too many connections"
 }
 
-// Held returns how many bytes strangers hold, and unfinished input of known
-// senders.
+// Held returns how many bytes strangers hold, and how many the incomplete messages of
+// known senders.
 func (in *Intake) Held() (strangers, unfinished int) {
 	in.mu.Lock()
 	strangers = in.held

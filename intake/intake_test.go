@@ -34,7 +34,7 @@ func TestWhatAnAddressIsCountedBy(t *testing.T) {
 	assert.False(t, intake.From(nil).IsValid())
 }
 
-// What is lent to a stranger is given back once, however it ends.
+// Bytes that are lent to a stranger come back exactly once, in whatever way it ends.
 func TestWhatIsLentIsGivenBack(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	in := intake.New(intake.Options{Limits: config.Limits{StrangersBytes: 80_000, RegisterTimeout: time.Second}, Now: func() time.Time { return now }, Counters: &bridge.Counters{}})
@@ -60,7 +60,7 @@ func TestWhatIsLentIsGivenBack(t *testing.T) {
 	a.Leave()
 	assert.Equal(t, 0, held())
 
-	b, cb := enter("10.0.0.2") // who is expelled with a loan
+	b, cb := enter("10.0.0.2") // is expelled while it has a loan
 	loan = b.Lend(at("10.0.0.2"))
 	require.True(t, loan.Take(8000))
 	for range 19 {

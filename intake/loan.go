@@ -7,13 +7,13 @@ import (
 	"watchtower/bridge"
 )
 
-// pool is the bytes of unfinished input of known senders.
+// pool counts the bytes of incomplete messages of known senders.
 type pool struct {
 	most, share int // 0: no bound
 
 	mu   sync.Mutex
 	held int
-	lent map[any]int // by who it is lent to
+	lent map[any]int // by sender
 }
 
 func (p *pool) take(who any, n int) bool {
@@ -42,26 +42,27 @@ func (p *pool) giveBack(who any, n int) {
 	}
 }
 
-// Loan is what one message that has begun holds. Its zero value lends anything. It
-// is used by one goroutine at a time.
+// Loan counts the bytes that one incomplete message holds. The zero value has no bound.
+// Only one goroutine may use it at a time.
 type Loan struct {
 	in       *Intake
 	protocol bridge.Protocol
 	held     int
 
-	who any // a known sender's
+	who any // of a known sender's loan
 
-	guest *Guest // a stranger's
+	guest *Guest // of a stranger's loan
 	from  *stranger
 	at    netip.Prefix
 }
 
-// Lend returns a loan of a known sender, who may be anything that can be compared.
+// Lend returns a loan for a known sender. Who identifies the sender and must be
+// comparable.
 func (in *Intake) Lend(p bridge.Protocol, who any) Loan {
 	return Loan{in: in, protocol: p, who: who}
 }
 
-// Lend returns a loan of a stranger, which counts for an address.
+// Lend returns a loan for a stranger, which counts for an address.
 func (g *Guest) Lend(at netip.Prefix) Loan {
 	if g.door == nil {
 		return Loan{}
@@ -69,7 +70,7 @@ func (g *Guest) Lend(at netip.Prefix) Loan {
 	return Loan{in: g.door.in, protocol: g.door.protocol, guest: g, at: at}
 }
 
-// Setting is the one that bounds a loan.
+// Setting returns the name of the setting that bounds the loan.
 func (l *Loan) Setting() string {
 	if l.guest != nil {
 		return StrangersSetting
@@ -77,7 +78,8 @@ func (l *Loan) Setting() string {
 	return UnfinishedSetting
 }
 
-// Take takes n bytes more. It reports false, and counts that, if there are none.
+// Take borrows n more bytes. If the limit forbids that, it counts a refusal and reports
+// false.
 func (l *Loan) Take(n int) bool {
 	switch {
 	case l.in == nil:
@@ -102,7 +104,7 @@ func (l *Loan) Close() {
 	l.held = 0
 }
 
-// borrow takes bytes of the strangers'.
+// borrow takes n bytes from those of all strangers.
 func (l *Loan) borrow(n int) bool {
 	in, g := l.in, l.guest
 	if in.opts.StrangersBytes == 0 {

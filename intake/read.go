@@ -5,17 +5,17 @@ import (
 	"io"
 )
 
-// ErrFull ends the reading of a message for which a Loan has no more bytes.
+// ErrFull is the error of Read if the loan has no more bytes.
 var ErrFull = errors.New("intake: no room for what is not complete")
 
-// growth is how many times what has arrived a buffer may have room for. With less,
-// large messages would be copied more often; with more, a peer that says little
-// would hold much.
+// growth is the factor by which a full buffer grows. With a smaller one large messages
+// would be copied more often; with a larger one a client that has sent little would hold
+// much.
 const growth = 4
 
-// Read reads on into b, which grows with what arrives, until it has size bytes or r
-// ends, which is an io.EOF. What is beyond Free is taken from the loan. A b that is
-// nil begins with first bytes.
+// Read appends to b what it reads from r, until b has size bytes. If r ends before that,
+// the error is io.EOF. B grows with what arrives; a nil b begins with room for first
+// bytes. Room beyond Free is taken from the loan.
 func Read(r io.Reader, b []byte, first, size int, l *Loan) ([]byte, error) {
 	if b == nil {
 		b = make([]byte, 0, min(first, size))

@@ -2,7 +2,7 @@ package intake_test
 
 import "watchtower/bridge"
 
-// Protocols of others.
+// Protocols as other packages would register them.
 var (
 	viaHTTP = bridge.NewProtocol("http")
 	viaTCP  = bridge.NewProtocol("tcp")

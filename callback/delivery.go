@@ -35,7 +35,9 @@ func (c *Service) nextLocked(e *endpoint) {
 			c.leaveLocked(e)
 			return
 		}
-		e.begin()
+		e.current = e.waiting[0]
+		e.waiting[0] = nil
+		e.waiting = e.waiting[1:]
 		e.tries, e.wasCut, e.gap = 0, false, c.opts.RetryGap
 		if !c.overLocked(e) {
 			c.turns.lineUp(e)
@@ -46,17 +48,17 @@ func (c *Service) nextLocked(e *endpoint) {
 
 // doneLocked ends what an endpoint does about its current delivery.
 func (c *Service) doneLocked(e *endpoint) {
-	if e.phase == lined {
-		c.turns.leave(e)
-	}
-	e.rest()
+	c.restLocked(e)
 	e.hold(e.current, -1)
 	e.current = nil
 	c.changedLocked(e)
 }
 
-// rest ends a pause.
-func (e *endpoint) rest() {
+// restLocked ends a pause, or the waiting for a turn.
+func (c *Service) restLocked(e *endpoint) {
+	if e.phase == lined {
+		c.turns.leave(e)
+	}
 	if e.retry != nil {
 		e.retry.Stop()
 		e.retry = nil
@@ -74,17 +76,13 @@ func (c *Service) dropCurrentLocked(e *endpoint, why bridge.Reason) {
 // leaveLocked makes an endpoint idle. What it did not come to is left for
 // the next start, or has failed where nothing outlives the process.
 func (c *Service) leaveLocked(e *endpoint) {
-	if e.phase == lined {
-		c.turns.leave(e)
-	}
-	e.rest()
+	c.restLocked(e)
 	e.phase = idle
 	if e.current != nil {
 		e.waiting = slices.Insert(e.waiting, 0, e.current)
 		e.current = nil
 	}
-	stays := func(d *delivery) bool { return c.keeper != nil && e.listed && !d.report() }
-	c.drop(bridge.Failed, e.discard(func(d *delivery) bool { return !stays(d) }))
+	c.drop(bridge.Failed, e.discard(func(d *delivery) bool { return c.keeper == nil || !e.listed || d.report() }))
 	c.changedLocked(e)
 	c.forgetIdleLocked(e)
 	c.busy--
@@ -101,7 +99,10 @@ func (c *Service) ended(a *attempt, err error) {
 	case e.current != a.d: // it was let go meanwhile
 		c.nextLocked(e)
 	case err == nil:
-		c.succeededLocked(e)
+		c.count(delivered, 1)
+		c.hub.Seen(e.key.sender)
+		e.state.FailingSince, e.lastTaken = time.Time{}, c.now()
+		c.doneLocked(e)
 		c.nextLocked(e)
 	case c.ctx.Err() != nil: // it was cut short by the end: it says nothing
 		c.leaveLocked(e)
@@ -116,13 +117,6 @@ func (c *Service) ended(a *attempt, err error) {
 		c.nextLocked(e)
 	}
 	c.goOnLocked()
-}
-
-func (c *Service) succeededLocked(e *endpoint) {
-	c.count(delivered, 1)
-	c.hub.Seen(e.key.sender)
-	e.state.FailingSince, e.lastTaken = time.Time{}, c.now()
-	c.doneLocked(e)
 }
 
 // failedLocked notes an attempt that failed, and goes on; not if the callback was

@@ -130,15 +130,6 @@ func (e *endpoint) hold(d *delivery, by int) {
 	e.share.hold(e, by*d.size())
 }
 
-// begin takes the first that waits.
-func (e *endpoint) begin() *delivery {
-	d := e.waiting[0]
-	e.waiting[0] = nil
-	e.waiting = e.waiting[1:]
-	e.current = d
-	return d
-}
-
 // discard forgets what waits and f chooses, and returns how much that was.
 func (e *endpoint) discard(f func(*delivery) bool) int {
 	n := len(e.waiting)

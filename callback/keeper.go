@@ -32,13 +32,6 @@ type keeper struct {
 // sweepEvery is how often endpoints of forgotten senders are looked for.
 const sweepEvery = time.Minute
 
-func newKeeper(c *Service, store Store, every time.Duration) *keeper {
-	return &keeper{
-		service: c, store: store, every: every,
-		dirty: map[*endpoint]struct{}{}, ending: make(chan struct{}), rows: map[string][]byte{}, disk: map[string]struct{}{},
-	}
-}
-
 func (k *keeper) run() {
 	t := time.NewTicker(k.every)
 	defer t.Stop()

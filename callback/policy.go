@@ -23,20 +23,13 @@ type policy struct {
 	allowed    atomic.Pointer[allowList]
 	publicOnly bool
 	listeners  func() []netip.AddrPort
-	resolver   *net.Resolver
+	resolver   *net.Resolver // nil: the system's
 }
 
 func newPolicy(opts Options) (*policy, error) {
-	p := &policy{
-		publicOnly: opts.PublicOnly,
-		listeners:  opts.Listeners,
-		resolver:   opts.Resolver,
-	}
+	p := &policy{publicOnly: opts.PublicOnly, listeners: opts.Listeners, resolver: opts.Resolver}
 	if p.listeners == nil {
 		p.listeners = func() []netip.AddrPort { return nil }
-	}
-	if p.resolver == nil {
-		p.resolver = net.DefaultResolver
 	}
 	allowed, err := newAllowList(opts.Allow)
 	p.allowed.Store(allowed)

@@ -27,7 +27,10 @@ func New(hub *bridge.Hub, past *history.History, opts Options, log *logrus.Logge
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	if opts.Store != nil {
-		c.keeper = newKeeper(c, opts.Store, opts.SaveInterval)
+		c.keeper = &keeper{
+			service: c, store: opts.Store, every: opts.SaveInterval, dirty: map[*endpoint]struct{}{},
+			ending: make(chan struct{}), rows: map[string][]byte{}, disk: map[string]struct{}{},
+		}
 	}
 	past.Follow(Protocol, fanOut{c})
 	return c, c.restore()

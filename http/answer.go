@@ -36,7 +36,7 @@ func (s *Server) problem(err error) problem {
 
 // fail answers a request with the problem that err is.
 func (s *Server) fail(w nethttp.ResponseWriter, r *nethttp.Request, err error) {
-	hangsUp := errors.As(err, new(hangUp)) || errors.As(err, new(unread))
+	hangsUp := errors.As(err, new(hangUp))
 	var guess denied
 	if errors.As(err, &guess) {
 		if wait := s.auth.Wrong(s.proxies.caller(r), guess.reason()); wait > 0 {

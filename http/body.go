@@ -156,7 +156,7 @@ func (s *Server) findSender(r *nethttp.Request, in *body) (err error) {
 		in.sender, err = s.speakerIn(r, in, object{"sender": found.Raw})
 	}
 	if err != nil {
-		return unread{err}
+		return hangUp{err}
 	}
 	in.lender = in.sender
 	return nil

@@ -133,16 +133,10 @@ func (s *Server) houseName(host string) bool {
 	if _, err := netip.ParseAddr(host); err == nil || !strings.Contains(host, ".") {
 		return true
 	}
-	for _, domain := range houseDomains {
-		if strings.HasSuffix(host, domain) {
-			return true
-		}
+	in := func(domain string) bool { return strings.HasSuffix(host, domain) }
+	listed := func(name string) bool {
+		name = strings.ToLower(name)
+		return host == name || strings.HasPrefix(name, "*.") && in(name[1:])
 	}
-	for _, listed := range s.opts.Hosts {
-		listed = strings.ToLower(listed)
-		if host == listed || strings.HasPrefix(listed, "*.") && strings.HasSuffix(host, listed[1:]) {
-			return true
-		}
-	}
-	return s.opts.OwnHost != nil && s.opts.OwnHost(host)
+	return slices.ContainsFunc(houseDomains, in) || slices.ContainsFunc(s.opts.Hosts, listed) || s.opts.OwnHost != nil && s.opts.OwnHost(host)
 }

@@ -124,23 +124,17 @@ func (d denied) reason() auth.Reason {
 
 // waits is an answer to a client that is to come again later.
 type waits struct {
-	refusal *bridge.Error
+	error
 	seconds int
 }
 
-func (w waits) Error() string { return w.refusal.Error() }
-func (w waits) Unwrap() error { return w.refusal }
+func (w waits) Unwrap() error { return w.error }
 
-// hangUp is an error after which the rest of the request cannot be read.
-type hangUp struct{ refusal *bridge.Error }
+// hangUp is an error that is answered before the rest of the request was read, or after
+// which it cannot be.
+type hangUp struct{ error }
 
-func (h hangUp) Error() string { return h.refusal.Error() }
-func (h hangUp) Unwrap() error { return h.refusal }
-
-// unread is an error that is answered before the rest of the body has come.
-type unread struct{ error }
-
-func (u unread) Unwrap() error { return u.error }
+func (h hangUp) Unwrap() error { return h.error }
 
 // problem is an error as clients see it (RFC 9457).
 type problem struct {

@@ -17,9 +17,9 @@ import (
 // Version is the program's version.
 const Version = "0.1.0"
 
-// leaveWord tells others on this machine, the command line's client first,
-// where the gateway is and with which key. It serves without, on a full disk; what
-// an earlier run left there would be wrong.
+// leaveWord writes the gateway's URL and key into the data directory, for clients on this
+// machine such as the command line's. If that fails, as on a full disk, the gateway serves
+// all the same; the files of an earlier run are removed, because they would be wrong.
 func (g *Gateway) leaveWord() {
 	files := map[string]string{runningKeyFile: g.secrets.key}
 	if at := g.Listening().At("http"); at != "" {
@@ -51,7 +51,7 @@ func (g *Gateway) retract() {
 	}
 }
 
-// reachable turns the address of a listener into one to connect to from here.
+// reachable turns the address of a listener into one that this machine can connect to.
 func reachable(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -63,7 +63,7 @@ func reachable(addr string) string {
 	return net.JoinHostPort(host, port)
 }
 
-// publishInfo writes the retained topic that describes the gateway. It holds no
+// publishInfo publishes the retained topic that describes the gateway. It holds no
 // secrets.
 func (g *Gateway) publishInfo() error {
 	_, senders := g.hub.Directory().Counts()
@@ -90,7 +90,8 @@ func (g *Gateway) publishInfo() error {
 	return g.broker.PublishRetained(g.hub.Tree().Info(), payload)
 }
 
-// messagesIn counts what came in since the start, by all protocols.
+// messagesIn returns the number of messages that came in over all protocols since the
+// start.
 func (g *Gateway) messagesIn() (n uint64) {
 	for _, p := range bridge.Protocols() {
 		in, _ := g.hub.Counters().Messages(p)
@@ -99,14 +100,14 @@ func (g *Gateway) messagesIn() (n uint64) {
 	return n
 }
 
-// rate makes a count that rises messages a minute.
+// rate turns a rising count into messages a minute.
 type rate struct {
 	mu    sync.Mutex
 	count uint64
 	at    time.Time
 }
 
-// perMinute is how fast the count rose since it was last asked; 0 the first time.
+// perMinute returns how fast the count rose since the last call; 0 at the first call.
 func (r *rate) perMinute(count uint64, now time.Time) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -14,15 +14,15 @@ import (
 	mqttstore "watchtower/mqtt/store"
 )
 
-// backedUp are the files of a backup: both databases, and the keys that were
-// generated, without which the rest is of no use to devices.
+// backedUp are the files of a backup: both databases and the generated keys. Without the
+// keys devices could not use the rest.
 var backedUp = []string{stateFile, storeFile, keyFile, adminKeyFile}
 
-// backup copies what is on disk. What the broker knows refers to senders, and never
-// the other way: a session without its sender is lost, a sender without a session is
-// only one that has none. So the broker's state is fixed first, then everything that
-// was registered until then is written, and then who is known is fixed. What was
-// deleted between the two is gone from the copy as after a start.
+// backup copies what is on disk. The broker's database refers to senders, and not the
+// other way round: a session without its sender would be lost, but a sender needs no
+// session. So the order is: a snapshot of the broker's database, then a write of all
+// registrations so far, then a snapshot of the senders. A sender that is deleted between
+// the two snapshots leaves a session, which the next start removes.
 func (g *Gateway) backup() (copies *backup.Copies, err error) {
 	state, err := g.state.Snapshot()
 	if err != nil {
@@ -52,7 +52,7 @@ func (g *Gateway) backup() (copies *backup.Copies, err error) {
 	for _, name := range []string{keyFile, adminKeyFile} {
 		b, err := os.ReadFile(filepath.Join(g.cfg.DataDir, name))
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // it is configured
+			continue // there is none: the key is configured
 		}
 		if err == nil {
 			err = copies.Add(g.cfg.DataDir, name, func(w io.Writer) error { _, err := w.Write(b); return err })
@@ -64,8 +64,8 @@ func (g *Gateway) backup() (copies *backup.Copies, err error) {
 	return copies, nil
 }
 
-// Restore puts a backup in place in a data directory that no gateway uses. What was
-// there is kept under other names.
+// Restore restores a backup into a data directory that no gateway uses. It keeps the
+// replaced files under other names.
 func Restore(dir string, from io.Reader) (backup.Restored, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return backup.Restored{}, err
@@ -75,7 +75,7 @@ func Restore(dir string, from io.Reader) (backup.Restored, error) {
 		return backup.Restored{}, err
 	}
 	defer unlock()
-	for _, name := range []string{storeFile, stateFile} { // earlier versions lock these alone
+	for _, name := range []string{storeFile, stateFile} { // earlier versions lock only these
 		if _, err := mqttstore.Inspect(filepath.Join(dir, name)); errors.Is(err, boltfile.ErrInUse) {
 			return backup.Restored{}, err
 		}
@@ -94,7 +94,7 @@ func Restore(dir string, from io.Reader) (backup.Restored, error) {
 	})
 }
 
-// VerifyBackup reads a backup to its end, and says what is wrong with it.
+// VerifyBackup reads a whole backup and returns an error if anything is wrong with it.
 func VerifyBackup(from io.Reader) error {
 	_, err := backup.Verify(from)
 	return err

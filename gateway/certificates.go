@@ -14,12 +14,12 @@ import (
 	"watchtower/config"
 )
 
-// lookEvery is how often the files are looked at, at most: at handshakes.
+// lookEvery is the least time between two looks at the files. A handshake looks at them.
 const lookEvery = time.Second
 
-// certificates are the files of the TLS listeners. A change of a file, as
-// certbot makes it, holds from the next handshake on; files that cannot be used
-// leave those in force that could.
+// certificates are the certificates of the TLS listeners. A changed file, for example by
+// certbot, is in force from the next handshake on. If changed files cannot be used, the
+// earlier ones stay in force.
 type certificates struct {
 	files config.TLS
 	log   *logrus.Logger
@@ -56,7 +56,8 @@ func (c *certificates) server() *tls.Config {
 	}
 }
 
-// current returns what is in force, read again if a file has changed.
+// current returns the configuration in force. It reads the files again if one has
+// changed.
 func (c *certificates) current() *tls.Config {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -80,7 +81,7 @@ func (c *certificates) current() *tls.Config {
 	return c.config
 }
 
-// stamp tells a file that has changed from one that has not.
+// stamp returns a text that changes when a file's time or size changes.
 func stamp(files config.TLS) (s string) {
 	for _, name := range []string{files.Certificate, files.Key, files.ClientCA} {
 		if info, err := os.Stat(name); err == nil {

@@ -10,21 +10,21 @@ import (
 	"watchtower/bridge/store"
 )
 
-// keyRounds is how often the secret key is hashed before it is compared with the
-// one of the last start: some milliseconds on a small machine, so that what is
-// on disk does not give a weak key away at once.
+// keyRounds is the number of PBKDF2 rounds for the secret key's hash on disk. They take
+// some milliseconds on a small machine. So the hash does not reveal a weak key at once.
 const keyRounds = 10_000
 
-// keyRecord is what is kept of the secret key, to know whether it was changed.
+// keyRecord is what the disk holds about the secret key. It shows whether the key was
+// changed.
 type keyRecord struct {
 	Generation uint64 `json:"generation"`
 	Salt       []byte `json:"salt"`
 	Hash       []byte `json:"hash"` // PBKDF2-HMAC-SHA256 of the key
 }
 
-// settle finds the generation of the secret key, which is one more than at the
-// last start if the key is another, and the key of the ids. Both are on disk when
-// it returns: a crash cannot bring back what an older key vouched for.
+// settle finds the key of the ids and the generation of the secret key, which is one more
+// than at the last start if the key has changed. Both are on disk when it returns: a crash
+// cannot bring back what an older key vouched for.
 func (s *secrets) settle(kept *store.Store) error {
 	var err error
 	if s.idKey, err = kept.Meta("id_key", randomKey); err != nil {

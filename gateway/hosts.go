@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// ownHost tells the names of this machine and of its certificate from others.
+// ownHost returns a function that reports whether a host name is this machine's, or one
+// of its certificate.
 func (g *Gateway) ownHost() func(string) bool {
 	machine, err := os.Hostname()
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 // passwordPatience is how long the password of an operator waits to be hashed.
 const passwordPatience = 10 * time.Second
 
-// newOperator makes what operators do. HTTP, which counts failures, is there by
-// the time somebody asks.
+// newOperator makes the operators' API. Its functions use g.web, which is set before the
+// first request.
 func (g *Gateway) newOperator() (*operator.Service, error) {
 	table, err := g.store.Table("operator_sessions")
 	if err != nil {
@@ -47,7 +47,7 @@ func (g *Gateway) newOperator() (*operator.Service, error) {
 	return operator.New(g.hub, o, g.log)
 }
 
-// operatorUsers are the configuration's users, as the operator's part has them.
+// operatorUsers converts the configured users for package operator.
 func operatorUsers(configured map[string]config.User) map[string]operator.User {
 	users := map[string]operator.User{}
 	for name, u := range configured {
@@ -56,7 +56,7 @@ func operatorUsers(configured map[string]config.User) map[string]operator.User {
 	return users
 }
 
-// faultsOf lists what is wrong with a configuration.
+// faultsOf returns the texts of a configuration's faults, or of any other error.
 func faultsOf(err error) (list []string) {
 	var faults config.Faults
 	if errors.As(err, &faults) {

@@ -19,8 +19,8 @@ import (
 	"watchtower/udp"
 )
 
-// listedFor is how long a channel that everybody has left stays in the list after
-// its last message: as long as it has a history.
+// listedFor returns how long after its last message a channel without members stays in
+// the list of channels: as long as it has a history.
 func listedFor(h config.History) time.Duration {
 	if h.Messages == 0 {
 		return 0
@@ -28,7 +28,7 @@ func listedFor(h config.History) time.Duration {
 	return h.Age
 }
 
-// intakeOptions are the bounds on strangers and on what is not complete.
+// intakeOptions are the bounds on strangers and on incomplete messages.
 func (g *Gateway) intakeOptions() intake.Options {
 	return intake.Options{
 		Limits: g.cfg.Limits, Largest: max(g.cfg.MQTT.MaxPacketBytes, http.LargestBody(g.cfg.Limits.MessageBytes)),
@@ -55,7 +55,8 @@ func (g *Gateway) hubOptions() bridge.Options {
 }
 
 func (g *Gateway) mqttOptions(secure *tls.Config) mqtt.Options {
-	// Its own discovery: nobody else is to take the house's view of it over.
+	// Only the gateway may publish its own discovery topics: no client can change how Home
+	// Assistant sees it.
 	discovery := g.cfg.HomeAssistant.DiscoveryPrefix + "/device/" + homeassistant.GatewayID(g.name)
 	return mqtt.Options{
 		MQTT: g.cfg.MQTT, Limits: g.cfg.Limits, TLS: secure, Users: brokerUsers(g.cfg.Users),
@@ -71,7 +72,7 @@ func (g *Gateway) homeAssistantOptions() homeassistant.Options {
 	}
 }
 
-// houseNames are the names of the channels that Home Assistant is told of.
+// houseNames returns the names of the channels that are announced to Home Assistant.
 func houseNames(cfg config.Config) map[bridge.Channel]string {
 	names := map[bridge.Channel]string{}
 	for n, c := range cfg.Channels {
@@ -82,13 +83,13 @@ func houseNames(cfg config.Config) map[bridge.Channel]string {
 	return names
 }
 
-// brokerUsers are the configuration's users, as the broker has them.
+// brokerUsers converts the configured users for package mqtt.
 func brokerUsers(configured map[string]config.User) map[string]mqtt.User {
 	users := map[string]mqtt.User{}
 	for name, u := range configured {
 		user := mqtt.User{Hash: []byte(u.PasswordHash)}
 		if u.ACL != nil {
-			user.Rules = []mqtt.Rule{} // none is nothing, not everything
+			user.Rules = []mqtt.Rule{} // an empty list allows nothing; nil would allow everything
 		}
 		for _, r := range u.ACL {
 			user.Rules = append(user.Rules, mqtt.Rule{

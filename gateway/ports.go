@@ -12,27 +12,27 @@ import (
 	"watchtower/config"
 )
 
-// port is one that is on.
+// port is a port that is on.
 type port struct {
 	Port
 	bound bool
 }
 
-// part is one protocol of a gateway, with the ports that are on.
+// part is one protocol of a gateway, with its ports that are on.
 type part struct {
 	section string
 	server  Server
 	ports   []*port
 }
 
-// ready reports whether there is something to serve: a port that is bound, or a
-// part that has none.
+// ready reports whether the part can be served: one of its ports is bound, or it has no
+// ports.
 func (p *part) ready() bool {
 	return len(p.ports) == 0 || slices.ContainsFunc(p.ports, func(o *port) bool { return o.bound })
 }
 
-// Listen binds every listener, and leaves word of that in the data directory. An
-// error names every one that cannot be bound. After it Close gives back what was bound.
+// Listen binds every port, and writes the URL and key into the data directory. An error
+// names every port that cannot be bound. After an error, call Close to release the others.
 func (g *Gateway) Listen() error {
 	var taken []error
 	for _, p := range g.parts {
@@ -54,11 +54,11 @@ func (g *Gateway) Listen() error {
 	return nil
 }
 
-// bindPatience is how long a port may be in use: by an outgoing connection, or by a
-// gateway that is just ending.
+// bindPatience is how long Listen waits for a port that is in use, for example by an
+// outgoing connection or by a gateway that is just ending.
 const bindPatience = time.Second
 
-// patientBind binds a port, and tries again while it is in use.
+// patientBind binds a port. While it is in use, it tries again, up to bindPatience.
 func patientBind(o *port) error {
 	for began := time.Now(); ; time.Sleep(50 * time.Millisecond) {
 		err := o.Bind()
@@ -83,18 +83,17 @@ func listenError(o *port, err error) error {
 		o.Setting, o.Listen, what, o.Name, flag, flag)
 }
 
-// Bound is where a port is bound.
+// Bound is a port that is bound.
 type Bound struct {
 	Port
-	Flag    string // of the command line, without dashes; empty: none
+	Flag    string // the setting's flag, without dashes; empty: none
 	Address string
 }
 
-// Listening is where the gateway listens, in the order in which people want to know it:
-// what has URLs first.
+// Listening lists the bound ports, in the order for people: those with URLs first.
 type Listening []Bound
 
-// Listening returns the addresses after Listen.
+// Listening returns the bound ports; call it after Listen.
 func (g *Gateway) Listening() (at Listening) {
 	for _, p := range slices.Backward(g.parts) {
 		for _, o := range p.ports {
@@ -114,7 +113,7 @@ func order(b Bound) int {
 	return 1
 }
 
-// flagOf is the command line's flag for a setting.
+// flagOf returns the command line's flag for a setting, without dashes.
 func flagOf(path string) string {
 	for _, s := range config.Settings() {
 		if s.Path == path {
@@ -124,7 +123,7 @@ func flagOf(path string) string {
 	return ""
 }
 
-// At is where the port with a key is bound; empty if it is off.
+// At returns the address of the port with a key; empty if it is off.
 func (l Listening) At(key string) string {
 	for _, b := range l {
 		if b.Key == key {
@@ -134,7 +133,7 @@ func (l Listening) At(key string) string {
 	return ""
 }
 
-// byKey is where each port is bound, for logs and for the info topic.
+// byKey maps the keys of the ports to their addresses, for logs and for the info topic.
 func (l Listening) byKey() map[string]string {
 	all := map[string]string{}
 	for _, b := range l {

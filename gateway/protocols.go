@@ -14,9 +14,8 @@ import (
 	"watchtower/udp"
 )
 
-// Server is the shape that every protocol has. New starts nothing, its ports bind,
-// Serve returns when every goroutine that it started has ended. Quiesce takes no
-// more requests, while messages still go out.
+// Server is what every protocol implements. Serve returns when every goroutine that it
+// started has ended. After Quiesce it takes no more requests, but still delivers messages.
 type Server interface {
 	Serve(ctx context.Context) error
 	Quiesce(ctx context.Context)
@@ -33,15 +32,17 @@ type Port struct {
 	Addr    func() net.Addr // once it is bound
 }
 
-// Protocol is one that the gateway speaks. docs/ARCHITECTURE.md has the recipe.
+// Protocol describes a protocol that the gateway speaks. docs/ARCHITECTURE.md has the
+// recipe.
 type Protocol struct {
 	Section string // of the configuration
-	// New makes the server and its ports. A nil server: it is off.
+	// New makes the server and its ports, and starts nothing. A nil server means that the
+	// protocol is off.
 	New func(*Gateway) (Server, []Port, error)
 }
 
-// protocols is what the gateway speaks: a line each, in the order in which they start.
-// The first is the bus.
+// protocols lists what the gateway speaks, in the order in which they start. The first is
+// the bus.
 func protocols() []Protocol {
 	return []Protocol{
 		{"mqtt", newMQTT},
@@ -54,7 +55,7 @@ func protocols() []Protocol {
 	}
 }
 
-// speak makes the protocols.
+// speak makes the parts of all protocols that are on.
 func (g *Gateway) speak() error {
 	for _, p := range append(protocols(), g.more...) {
 		server, ports, err := p.New(g)

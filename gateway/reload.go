@@ -14,15 +14,15 @@ import (
 	"watchtower/operator"
 )
 
-// From tells a gateway how to read its configuration again, as it was read for
-// New: the file, the environment, the flags. Without it a reload changes nothing
-// but what is read from other files.
+// From gives a gateway the function that reads its configuration again at a reload, from
+// the same file, environment and flags as before New. Without it a reload only reads the
+// TLS files and the key files again.
 func From(read func() (config.Config, error)) Option {
 	return func(g *Gateway) { g.reloads.read = read }
 }
 
-// reloads is the configuration in force: as it was at the start, but for what has
-// been reloaded since.
+// reloads holds the configuration in force: that of the start, with what was reloaded
+// since.
 type reloads struct {
 	read func() (config.Config, error)
 	mu   sync.Mutex // one at a time
@@ -37,8 +37,9 @@ func newReloads(cfg config.Config) *reloads {
 
 func (r *reloads) inForce() *config.Config { return r.now.Load() }
 
-// Reload reads the configuration again, puts in force what can be, and logs that.
-// If anything is wrong with it, nothing changes, and all faults are logged.
+// Reload reads the configuration again, and puts in force what can change while the
+// gateway runs. It logs what has changed, and what needs a restart. If the configuration
+// has a fault, nothing changes, and all faults are logged.
 func (g *Gateway) Reload() {
 	done, err := g.reload()
 	if err != nil {
@@ -66,7 +67,7 @@ func (g *Gateway) reload() (operator.Reloaded, error) {
 	if err != nil {
 		return done, err
 	}
-	if err := g.callbacks.Allow(after.Callbacks.Allow); err != nil { // the last that can fail
+	if err := g.callbacks.Allow(after.Callbacks.Allow); err != nil { // the last step that can fail
 		return done, err
 	}
 	done.Reloaded = append(done.Reloaded, config.Changed(before, &after)...)
@@ -83,13 +84,13 @@ func (g *Gateway) reload() (operator.Reloaded, error) {
 	return done, nil
 }
 
-// merge is what is in force after a reload: what is read, where that can be
-// changed while the gateway runs, and what was in force where not.
+// merge returns the configuration after a reload: the values of read where they can change
+// while the gateway runs, and those of before elsewhere.
 func merge(before, read config.Config) config.Config {
 	after := before
 	after.Reload(read)
 	after.Users = read.Users
-	if !before.TLS.On() || !read.TLS.On() { // a listener comes and goes with a restart only
+	if !before.TLS.On() || !read.TLS.On() { // TLS listeners open and close only at a restart
 		after.TLS = before.TLS
 	}
 	after.Channels = map[uint32]config.Channel{}
@@ -99,17 +100,17 @@ func merge(before, read config.Config) config.Config {
 		after.Channels[n] = is
 	}
 	for n, was := range before.Channels {
-		if _, left := read.Channels[n]; !left && was.HomeAssistant { // it is told of until the restart
+		if _, left := read.Channels[n]; !left && was.HomeAssistant { // announced until the restart
 			after.Channels[n] = was
 		}
 	}
 	return after
 }
 
-// putInForce tells every part what has changed for it. Nothing here can fail.
+// putInForce hands the changes to the parts. Nothing here can fail.
 func (g *Gateway) putInForce(before, after *config.Config) {
 	if after.Log.Level != before.Log.Level {
-		if level, err := logrus.ParseLevel(after.Log.Level); err == nil { // it was checked
+		if level, err := logrus.ParseLevel(after.Log.Level); err == nil { // always: it was checked
 			g.log.SetLevel(level)
 		}
 	}
@@ -124,9 +125,9 @@ func (g *Gateway) putInForce(before, after *config.Config) {
 	}
 }
 
-// change reads the files of other settings, and again those of the same. What it
-// returns puts them in force, and reports whether they differ from those before.
-// No certificates have nothing to change.
+// change reads the files that the new settings name, also if the names are the same. Put
+// puts them in force, and reports whether they differ from those before. For nil
+// certificates change does nothing.
 func (c *certificates) change(files config.TLS) (put func() bool, err error) {
 	if c == nil {
 		return func() bool { return false }, nil

@@ -16,8 +16,8 @@ import (
 
 // The databases in the data directory.
 const (
-	storeFile = "watchtower.db" // who is known
-	stateFile = "broker.db"     // the broker's: it means nothing without the other
+	storeFile = "watchtower.db" // senders, and all that is not the broker's
+	stateFile = "broker.db"     // the broker's; useless without the other
 )
 
 // openStores locks the data directory and opens both databases.
@@ -48,7 +48,7 @@ func (g *Gateway) openStores() (err error) {
 	return nil
 }
 
-// closeStores gives back what openStores took, also when that failed.
+// closeStores releases what openStores took, also after its error.
 func (g *Gateway) closeStores() error {
 	var errs []error
 	if g.state != nil {
@@ -63,9 +63,9 @@ func (g *Gateway) closeStores() error {
 	return errors.Join(errs...)
 }
 
-// refuseOrphans refuses to begin anew beside a broker.db that is in use: its sessions,
-// and what waits for them, are for senders of a watchtower.db that is gone. A copy
-// that failed leaves that. Somebody has to say what is to become of them.
+// refuseOrphans returns an error if watchtower.db is missing or empty, but broker.db has
+// sessions or retained messages: those belong to senders of the missing file. An
+// incomplete copy of the data directory can cause that. The owner has to decide what to do.
 func refuseOrphans(storePath, statePath string) error {
 	gone, err := boltfile.Missing(storePath)
 	if err != nil || !gone {
@@ -83,7 +83,7 @@ func refuseOrphans(storePath, statePath string) error {
 		return fmt.Errorf("%s %s, and broker.db beside it cannot be read: %w. %s", storePath, what, err, wayOut)
 	}
 	if content == (mqttstore.Content{}) {
-		return nil // nobody has used it
+		return nil // it holds nothing to lose
 	}
 	return fmt.Errorf("%s %s, but broker.db beside it has %d sessions and %d retained messages of the gateway that was here. %s",
 		storePath, what, content.Sessions, content.Retained, wayOut)
@@ -91,9 +91,9 @@ func refuseOrphans(storePath, statePath string) error {
 
 const wayOut = "Nothing was changed. Put back a backup (watchtower restore FILE) or watchtower.db alone, or move broker.db away, too, to begin anew: then every device registers anew and gets another id"
 
-// pair sees to it that both databases belong together. Each start is counted in both:
-// so it notices a watchtower.db that was put back and is older than broker.db. The
-// senders that came since are not in it, and what broker.db has for them is nobody's.
+// pair checks that both databases belong together. Each counts the starts: so pair notices
+// a watchtower.db that was put back and is older than broker.db. It lacks the newest
+// senders, so what broker.db has for them belongs to nobody. Pair keeps a copy of that.
 func (g *Gateway) pair() error {
 	id := fmt.Sprintf("%08x", g.id)
 	owner, err := g.state.Owner()
@@ -117,13 +117,13 @@ func (g *Gateway) pair() error {
 		g.log.WithField("kept", aside).Warn("watchtower.db is older than broker.db: what broker.db has for senders that came since is let go, and kept in a copy")
 	}
 	starts = max(starts, owner.Starts) + 1
-	if counter.Save(strconv.AppendUint(nil, starts, 10)) == nil { // else the disk is full, and that was told
+	if counter.Save(strconv.AppendUint(nil, starts, 10)) == nil { // else the disk is full, which was logged
 		_ = g.state.Claim(mqttstore.Owner{Gateway: id, Starts: starts})
 	}
 	return nil
 }
 
-// copyState copies broker.db as it is.
+// copyState copies broker.db to a file beside it, and returns its path.
 func (g *Gateway) copyState() (aside string, err error) {
 	state, err := g.state.Snapshot()
 	if err != nil {

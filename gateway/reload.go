@@ -16,7 +16,7 @@ import (
 
 // From gives a gateway the function that reads its configuration again at a reload, from
 // the same file, environment and flags as before New. Without it a reload only reads the
-// TLS files and the key files again.
+// TLS files and admin.key again.
 func From(read func() (config.Config, error)) Option {
 	return func(g *Gateway) { g.reloads.read = read }
 }

@@ -17,7 +17,7 @@ import (
 	"watchtower/gateway"
 )
 
-// standard is the FILE that means standard input or output.
+// standard is the FILE argument that means standard input or output.
 const standard = "-"
 
 func backupCommand(sys surroundings) *cobra.Command {
@@ -55,7 +55,7 @@ func backupCommand(sys surroundings) *cobra.Command {
 	return cmd
 }
 
-// free refuses to replace a file that nobody said may be.
+// free returns an error if the file exists and --force is not given.
 func free(path string, force bool) error {
 	if force || path == standard {
 		return nil
@@ -66,7 +66,7 @@ func free(path string, force bool) error {
 	return nil
 }
 
-// backup copies the gateway's backup, and checks it on its way.
+// backup copies the gateway's backup to a writer, and checks it at the same time.
 func (o operator) backup(ctx context.Context, to io.Writer) error {
 	resp, err := o.send(ctx, o.at, request{method: "GET", path: "/operator/backup", token: o.token})
 	if err != nil {
@@ -76,7 +76,7 @@ func (o operator) backup(ctx context.Context, to io.Writer) error {
 	return gateway.VerifyBackup(io.TeeReader(resp.Body, to))
 }
 
-// backupInto puts a backup in place at once: a file of that name is whole.
+// backupInto writes a backup to a file atomically: a file with that name is always whole.
 func (o operator) backupInto(ctx context.Context, path string, force bool) error {
 	return atomicfile.Write(path, func(to io.Writer) error {
 		return errors.Join(o.backup(ctx, to), free(path, force))

@@ -14,8 +14,8 @@ import (
 	"watchtower/gateway"
 )
 
-// banner is what serve tells a person on standard output: where the gateway
-// listens, its key, and what to try. Its commands work when copied.
+// banner is what serve prints to standard output for people: where the gateway listens,
+// its key, and commands to try. The commands work when they are copied.
 type banner struct {
 	at        gateway.Listening
 	name      string
@@ -27,14 +27,14 @@ type banner struct {
 	adminNew  bool   // it is new
 	ownAdmin  bool   // it was configured
 	baseTopic string
-	program   string // as a shell takes it
-	findsDir  bool   // the client finds the data directory without being told
+	program   string // the command that runs this program, as shell text
+	findsDir  bool   // the client finds the data directory without --data-dir
 }
 
 // The files that a running gateway keeps in its data directory.
 const (
 	secretKeyFile  = "secret.key"  // the generated key
-	adminKeyFile   = "admin.key"   // the same for the operator's
+	adminKeyFile   = "admin.key"   // the operator's, likewise
 	runningURLFile = "gateway.url" // while it runs: its HTTP address
 	runningKeyFile = "gateway.key" // while it runs: the key in force
 )
@@ -42,7 +42,7 @@ const (
 func newBanner(g *gateway.Gateway, cfg config.Config, sys surroundings) banner {
 	key, generated := g.Key()
 	admin, adminNew := g.AdminKey()
-	// Another terminal knows nothing of this one's variables.
+	// Another terminal does not have the environment variables of this one.
 	dir, err := config.DataDir("", []string{"HOME=" + sys.getenv("HOME")})
 	told := sys.getenv("WATCHTOWER_DATA_DIR") != "" || sys.getenv("STATE_DIRECTORY") != ""
 	return banner{
@@ -80,8 +80,8 @@ func (b banner) write(w io.Writer) error {
 	return err
 }
 
-// audience says that others than this machine reach the gateway, and how to keep
-// them out; nothing if they do not.
+// audience returns a text if other machines can reach the gateway: that they can, and the
+// flags that prevent it. Else it returns "".
 func (b banner) audience() string {
 	var flags []string
 	for _, l := range b.at {
@@ -121,8 +121,8 @@ func (b banner) adminRow() string {
 	return "not shown; to see it: " + b.client("admin-key")
 }
 
-// try lists three commands: two that follow channel 5, and one that says
-// something there. What is off is replaced by what is on.
+// try returns up to three commands: two that follow channel 5, and one that says something
+// there. They use the protocols that are on.
 func (b banner) try() []string {
 	var commands []string
 	if b.at.At("mqtt") != "" {
@@ -148,14 +148,14 @@ func (b banner) mosquitto(program, what string) string {
 	return fmt.Sprintf("%s -h %s -p %s%s %s", program, shellQuote(host), port, login, what)
 }
 
-// curl registers, and follows channel 5 by the id that it gets.
+// curl returns a command that registers, and follows channel 5 with the id that it gets.
 func (b banner) curl() string {
 	base := withScheme("http://", b.at.At("http"))
 	body := "'{}'"
 	if b.key != "" {
 		read := "cat " + b.keyFile()
 		if strings.ContainsAny(b.key, `"\`) {
-			read = `sed 's/[\\"]/\\&/g' ` + b.keyFile() // as a JSON string wants it
+			read = `sed 's/[\\"]/\\&/g' ` + b.keyFile() // escapes it for a JSON string
 		}
 		body = `"{\"secret_key\":\"$(` + read + `)\"}"`
 	}
@@ -172,7 +172,7 @@ func (b banner) client(command string) string {
 
 func (b banner) keyFile() string { return shellQuote(filepath.Join(b.dataDir, runningKeyFile)) }
 
-// reach turns the address of a listener into one to connect to from here.
+// reach turns the address of a listener into one that this machine can connect to.
 func reach(address string) (host, port string) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {

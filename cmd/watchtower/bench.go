@@ -22,7 +22,7 @@ import (
 
 const mqttPort = "1883"
 
-// benchFlags are what the command line says besides bench.Options.
+// benchFlags holds bench.Options and the flags that are not in them.
 type benchFlags struct {
 	opts                    bench.Options
 	publish, receive, proto string
@@ -97,7 +97,7 @@ func addBenchFlags(flags *pflag.FlagSet, f *benchFlags) {
 	flags.BoolVar(&f.json, "json", false, "print JSON")
 }
 
-// complete finds what the command line does not say.
+// complete finds the values that the command line does not give.
 func (f *benchFlags) complete(c *client) error {
 	o := &f.opts
 	o.Publish, o.Receive = bench.Protocol(cmp.Or(f.publish, f.proto)), bench.Protocol(cmp.Or(f.receive, f.proto))
@@ -123,7 +123,7 @@ func (f *benchFlags) complete(c *client) error {
 	return nil
 }
 
-// measured is what a measurement gives.
+// measured is the result of a measurement.
 type measured interface {
 	JSON() ([]byte, error)
 	Table() string

@@ -22,18 +22,18 @@ import (
 // The bounds of the client's requests.
 const (
 	requestTimeout = 30 * time.Second // a broadcast may wait for slow protocols
-	answerBytes    = 1 << 20          // of an answer that is no stream
+	answerBytes    = 1 << 20          // the most bytes of an answer that is no stream
 )
 
 // client speaks to a gateway over HTTP for a person, as one named sender.
 type client struct {
 	surroundings
 	url, secretKey, dataDir, name string // as flags or environment give them; empty: to be found
-	caFile                        string // of certificates that sign the gateway's; empty: the system's
-	insecure                      bool   // any certificate will do
+	caFile                        string // certificates of the trusted authorities; empty: the system's
+	insecure                      bool   // accept any certificate
 	json                          bool
 	http                          *http.Client
-	firstGap, longestGap          time.Duration // between tries to reach a gateway again
+	firstGap, longestGap          time.Duration // wait before reconnecting; it doubles with each try
 }
 
 func newClient(sys surroundings) *client {
@@ -52,11 +52,11 @@ func newClient(sys surroundings) *client {
 // target is a gateway, and the key for it.
 type target struct {
 	url, key string
-	given    bool // somebody gave the key: it was not found
+	given    bool // the key is from a flag or variable, not from the data directory
 }
 
-// find returns the gateway to talk to: by --url, or the one that runs on this
-// machine. The key of the local one is never sent to another.
+// find returns the gateway to talk to: the one of --url, or the one that runs on this
+// machine. The local gateway's key is never sent to another gateway.
 func (c *client) find() (target, error) {
 	if err := c.secure(); err != nil {
 		return target{}, err
@@ -95,7 +95,7 @@ func (c *client) find() (target, error) {
 
 func (c *client) dir() (string, error) { return config.DataDir(c.dataDir, c.environ) }
 
-// readLocal reads what a running gateway leaves in its data directory.
+// readLocal reads the URL and key that a running gateway writes into its data directory.
 func readLocal(dir string) (target, error) {
 	address, err := os.ReadFile(filepath.Join(dir, runningURLFile))
 	if err != nil {
@@ -120,7 +120,7 @@ func cleanURL(s string) (string, error) {
 	return strings.TrimRight(u.String(), "/"), nil
 }
 
-// refusal is an answer that is no success.
+// refusal is an answer with another status than 2xx.
 type refusal struct {
 	status int
 	detail string
@@ -142,8 +142,8 @@ type request struct {
 	token        string
 }
 
-// send starts a call. The caller closes the answer's body; what is no success
-// is an error, with the gateway's own words where it has some.
+// send makes a call. The caller closes the answer's body. A status other than 2xx is an
+// error, a refusal, with the gateway's own text if there is one.
 func (c *client) send(ctx context.Context, t target, r request) (*http.Response, error) {
 	address := t.url + r.path
 	if len(r.query) > 0 {
@@ -164,7 +164,7 @@ func (c *client) send(ctx context.Context, t target, r request) (*http.Response,
 	if err != nil {
 		var wrapped *url.Error
 		if errors.As(err, &wrapped) {
-			err = wrapped.Err // the URL may be long, and says nothing new
+			err = wrapped.Err // without the URL, which may be long
 		}
 		return nil, fmt.Errorf("%s does not answer: %w", t.url, explainTLS(err))
 	}
@@ -175,11 +175,11 @@ func (c *client) send(ctx context.Context, t target, r request) (*http.Response,
 	return resp, nil
 }
 
-// toTLSPort is what net/http answers to HTTP on a port for HTTPS.
+// toTLSPort is how net/http's answer to an HTTP request on an HTTPS port begins.
 const toTLSPort = "Client sent an HTTP request to an HTTPS server"
 
-// readRefusal reads an answer of application/problem+json (RFC 9457), or does
-// with less.
+// readRefusal returns the refusal in an answer: from application/problem+json (RFC 9457)
+// if it is that, else from the status.
 func readRefusal(resp *http.Response) error {
 	var problem struct{ Title, Detail string }
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, answerBytes))
@@ -201,7 +201,7 @@ func readRefusal(resp *http.Response) error {
 	return r
 }
 
-// call does a call and returns the answer's body.
+// call makes a call and returns the answer's body.
 func (c *client) call(ctx context.Context, t target, r request) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -222,7 +222,7 @@ func jsonRequest(method, path string, body any) (request, error) {
 	return request{method: method, path: path, contentType: "application/json", body: b}, err
 }
 
-// idList writes ids as a query takes them: 5,6.
+// idList returns ids in the form of a query: 5,6.
 func idList(ids []uint32) string {
 	texts := make([]string, len(ids))
 	for i, id := range ids {
@@ -231,8 +231,8 @@ func idList(ids []uint32) string {
 	return strings.Join(texts, ",")
 }
 
-// parseReceivers reads whom a send is for: ids, or names, with commas. Which they may
-// be the gateway says.
+// parseReceivers reads the receivers of a send: ids or names, with commas between them.
+// The gateway checks the names.
 func parseReceivers(arg string) ([]string, error) {
 	receivers := strings.Split(arg, ",")
 	for _, r := range receivers {

@@ -60,11 +60,11 @@ func (c *client) printDeviceKey(k frame.Key, open bool) error {
 
 const wirePort = "3033"
 
-// deviceTimeout is how long a gateway may take to answer a first registration.
+// deviceTimeout is the longest time for the first registration and joins.
 const deviceTimeout = 10 * time.Second
 
-// followUDP prints what is said on channels, as follow does, but as a device of
-// session frames: it is what an Arduino would hear.
+// followUDP prints the messages of channels, as follow does. It is a device of session
+// frames, so it hears what an Arduino would hear.
 func (c *client) followUDP(ctx context.Context, address string, channels []uint32) error {
 	key, address, err := c.findUDP(address)
 	if err != nil {
@@ -107,15 +107,15 @@ func (c *client) followUDP(ctx context.Context, address string, channels []uint3
 	}
 }
 
-// leave ends the session, and does not wait long for it.
+// leave ends the session. It waits at most a second.
 func (c *client) leave(d *device.Client) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = d.Close(ctx) // the gateway forgets it anyway
+	_ = d.Close(ctx) // after an error the session times out
 }
 
-// findUDP returns the secret key of a gateway, and where it listens for devices:
-// at the address given, or at the usual port of the host that find returns.
+// findUDP returns the secret key of a gateway, and the address where it listens for
+// devices: the given one, or port 3033 of the host that find returns.
 func (c *client) findUDP(address string) (key, at string, err error) {
 	if address != "" && c.secretKey != "" {
 		return c.secretKey, address, nil
@@ -134,9 +134,10 @@ func (c *client) findUDP(address string) (key, at string, err error) {
 	return t.key, address, nil
 }
 
-// shownMessage is a message as a stream over HTTP has it, as far as a device knows.
+// shownMessage is a message in the JSON of HTTP streams, with the fields that a device
+// knows.
 type shownMessage struct {
-	Time      time.Time `json:"time"` // when it came
+	Time      time.Time `json:"time"` // of its arrival
 	Type      string    `json:"type"`
 	Channel   uint32    `json:"channel"`
 	Sender    uint32    `json:"sender"`

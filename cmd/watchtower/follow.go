@@ -8,9 +8,8 @@ import (
 	"time"
 )
 
-// follow prints what is said on channels until ctx ends. After a stream that
-// stood is lost, it tries again until the gateway refuses it, and prints what was
-// said meanwhile.
+// follow prints the messages of channels until ctx ends. If an open stream breaks, follow
+// tries again until the gateway refuses it, and prints the messages that it missed.
 func (c *client) follow(ctx context.Context, channels []uint32) error {
 	gap, stood := c.firstGap, false
 	var heard until
@@ -44,13 +43,14 @@ func (c *client) follow(ctx context.Context, channels []uint32) error {
 	}
 }
 
-// until is how far somebody has heard.
+// until says up to which message a client has heard.
 type until struct {
-	began time.Time // the first stream
-	last  string    // message's id
+	began time.Time // when the first stream opened
+	last  string    // id of the last message; empty: none came
 }
 
-// since is what a join has to say to hear the rest.
+// since returns the query value by which a join gets the messages that were missed: the
+// last id, or the time since the first stream.
 func (p until) since(now time.Time) string {
 	switch {
 	case p.last != "":
@@ -91,10 +91,10 @@ func (c *client) copyMessages(s *stream, heard *until) error {
 	}
 }
 
-// outputError says that nobody reads what is printed any more.
+// outputError is a failed write to standard output: nobody reads it any more.
 type outputError struct{ error }
 
-// final reports whether trying again would not help.
+// final reports whether another try would not help.
 func final(err error) bool {
 	var out outputError
 	if errors.As(err, &out) {

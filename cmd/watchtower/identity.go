@@ -17,42 +17,42 @@ import (
 	"watchtower/atomicfile"
 )
 
-// cacheFile is where the client keeps who it is, in the data directory.
+// cacheFile is the file in the data directory where the client keeps its identities.
 const cacheFile = "cli.json"
 
 // identity is a sender at one gateway.
 type identity struct {
 	ID    uint32 `json:"id"`
 	Token string `json:"token"`
-	Key   string `json:"key,omitempty"` // hash of the secret key that it was registered with, by the token
+	Key   string `json:"key,omitempty"` // hash of the secret key that registered it; the token is the salt
 }
 
-// keyRounds make it slow to guess a key by its hash.
+// keyRounds is the number of PBKDF2 rounds, so that a key is slow to guess from its hash.
 const keyRounds = 10_000
 
-// hash is what is kept of the key that an identity was registered with.
+// hash returns the hash that is kept of a secret key.
 func (id identity) hash(key string) string {
 	h, err := pbkdf2.Key(sha256.New, key, []byte(id.Token), keyRounds, sha256.Size)
 	if err != nil {
-		return "" // no key is like it: the key is proved to the gateway each time
+		return "" // no key matches it: the client registers each time
 	}
 	return hex.EncodeToString(h)
 }
 
-// provedBy reports whether the gateway gave the identity for that key. If the
-// gateway's key was changed since, it refuses the token, and is asked again.
+// provedBy reports whether the identity was registered with that key. If the gateway's key
+// was changed since, the gateway refuses the token, and the client registers again.
 func (id identity) provedBy(key string) bool {
 	return id.Key != "" && subtle.ConstantTimeCompare([]byte(id.Key), []byte(id.hash(key))) == 1
 }
 
-// identities are the client's senders, by the gateway's URL and by name.
+// identities maps the gateway's URL and then the name to the client's senders.
 type identities map[string]map[string]identity
 
-// senderName is the name of the client's sender.
+// senderName returns the name of the client's sender.
 func (c *client) senderName() string { return c.name }
 
-// as calls do as the client's sender: by the identity that is kept, or by a new
-// one. An identity that the gateway refuses is replaced.
+// as calls do with an identity of the client's sender: the kept one, or a new one. If the
+// gateway refuses the identity, as registers again and calls do again.
 func (c *client) as(ctx context.Context, do func(target, identity) error) error {
 	t, err := c.find()
 	if err != nil {
@@ -64,16 +64,16 @@ func (c *client) as(ctx context.Context, do func(target, identity) error) error 
 		return err
 	}
 	if known && t.given && !id.provedBy(t.key) {
-		known = false // a key that is given has to be right, whatever is kept
+		known = false // a given key must be right, even if there is an identity
 	}
-	more := 1 // registrations after the identity that it began with
+	more := 1 // how many registrations are left
 	if !known {
 		more = 2
 	}
 	for attempt := 0; ; attempt++ {
 		if !known {
 			if more == 0 {
-				return err // it is not that: the gateway does not want the sender
+				return err // a new token was refused too: another one does not help
 			}
 			more--
 			if id, err = c.register(ctx, t, "", false); err != nil {
@@ -83,8 +83,8 @@ func (c *client) as(ctx context.Context, do func(target, identity) error) error 
 		if err = do(t, id); !refused(err, 401) || attempt == attemptsMost {
 			return err
 		}
-		// Another command may have registered meanwhile: its token is as good, and
-		// a further registration would stop it. It is kept in a moment.
+		// Another command may have registered the name meanwhile, and will keep its token in
+		// a moment. That token is as good; a further registration would end it.
 		if !pauseFor(ctx, rand.N(takeTurns)) {
 			return err
 		}
@@ -96,8 +96,8 @@ func (c *client) as(ctx context.Context, do func(target, identity) error) error 
 	}
 }
 
-// Commands that start together and have no token yet take turns: each registers
-// the name, and only the last token counts.
+// Commands that start together without a token each register the name, and only the last
+// token is valid. So each waits a random time up to takeTurns before it tries again.
 const (
 	attemptsMost = 5
 	takeTurns    = 50 * time.Millisecond
@@ -112,8 +112,8 @@ func pauseFor(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// register registers the client's name, and keeps the identity. The token is
-// that of the name if it is protected; else empty.
+// register registers the client's name, and keeps the identity. Token is that of the name
+// if the name is protected, else empty.
 func (c *client) register(ctx context.Context, t target, token string, protected bool) (identity, error) {
 	body := struct {
 		SecretKey string `json:"secret_key,omitempty"`
@@ -139,7 +139,7 @@ func (c *client) register(ctx context.Context, t target, token string, protected
 	if t.given {
 		id.Key = id.hash(t.key)
 	}
-	if err := c.keep(t, id); err != nil { // works all the same, and registers each time
+	if err := c.keep(t, id); err != nil { // the next command has to register again
 		fmt.Fprintf(c.err, "watchtower: the registration is not kept: %s\n", describe(err))
 	}
 	return id, nil
@@ -148,11 +148,11 @@ func (c *client) register(ctx context.Context, t target, token string, protected
 func (c *client) cached(t target) (identity, bool, error) {
 	dir, err := c.dir()
 	if err != nil {
-		return identity{}, false, nil // nowhere to keep anything, so nothing is kept
+		return identity{}, false, nil // there is no place where an identity could be kept
 	}
 	all, err := readIdentities(dir)
 	if errors.Is(err, os.ErrPermission) {
-		return identity{}, false, nil // another user's; keep will say so
+		return identity{}, false, nil // another user's file; keep reports that
 	}
 	id, known := all[t.url][c.senderName()]
 	return id, known, err
@@ -190,8 +190,8 @@ func readIdentities(dir string) (identities, error) {
 	return all, nil
 }
 
-// writeIdentities puts the file in place at once, readable by its owner only:
-// a command that reads meanwhile finds the old one or the new one.
+// writeIdentities replaces the file atomically: a command that reads it meanwhile finds the
+// old one or the new one. Only its owner can read it.
 func writeIdentities(dir string, all identities) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err

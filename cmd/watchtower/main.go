@@ -1,7 +1,7 @@
 // Command watchtower is the gateway, and a client of it for people.
 //
-// This package reads the command line and speaks to the terminal. What a
-// gateway does is in package gateway; what can be set in package config.
+// This package reads the command line and writes to the terminal. Package gateway has the
+// gateway, package config its settings.
 package main
 
 import "os"

@@ -10,13 +10,13 @@ import (
 	"strings"
 )
 
-// suffixFile keeps what tells this installation's default name from that of another
-// host with the same host name, in the data directory.
+// suffixFile is the file in the data directory that holds this installation's suffix. It
+// makes the default name differ from that of another host with the same host name.
 const suffixFile = "cli-suffix"
 
-// nameFor chooses the name of the client's sender at a gateway, unless one was given:
-// cli-, the host's name and a suffix of this installation; without the latter where
-// an earlier version registered that, or nothing can be kept.
+// nameFor chooses the name of the client's sender at a gateway, unless one was given: cli-,
+// the host's name and this installation's suffix. The suffix is left out if an earlier
+// version registered the name without it, or if the suffix cannot be kept.
 func (c *client) nameFor(t target) {
 	if c.name != "" {
 		return
@@ -43,8 +43,8 @@ func (c *client) nameFor(t target) {
 	c.name = defaultName(host, suffix)
 }
 
-// installation returns the suffix of a data directory, and makes it at the first
-// time: four digits of hexadecimal. Whoever comes at the same time gets the same.
+// installation returns the suffix of a data directory: four hexadecimal digits. The first
+// call makes it. Commands that start at the same time get the same one.
 func installation(dir string) (string, error) {
 	path := filepath.Join(dir, suffixFile)
 	if b, err := os.ReadFile(path); err == nil || !errors.Is(err, os.ErrNotExist) {
@@ -59,7 +59,7 @@ func installation(dir string) (string, error) {
 	}
 	defer os.Remove(f.Name())
 	var fresh [2]byte
-	_, _ = rand.Read(fresh[:]) // it never fails
+	_, _ = rand.Read(fresh[:]) // never fails
 	_, err = f.WriteString(hex.EncodeToString(fresh[:]) + "\n")
 	if err = errors.Join(err, f.Close()); err != nil {
 		return "", err
@@ -73,7 +73,7 @@ func installation(dir string) (string, error) {
 	return strings.TrimSpace(string(b)), err
 }
 
-// defaultName makes a valid name of a host's: up to 64 of A–Z a–z 0–9 _ . -
+// defaultName turns a host's name into a valid name: up to 64 of A–Z a–z 0–9 _ . -
 func defaultName(host, suffix string) string {
 	name := "cli-" + strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_.-", r) {

@@ -57,8 +57,7 @@ type operator struct {
 	token string
 }
 
-// signedIn does something as an operator: in a session of its own, which ends
-// after it.
+// signedIn signs in as an operator, calls do, and ends the session.
 func signedIn(cmd *cobra.Command, sys surroundings, do func(context.Context, operator) error) error {
 	c := newClient(sys)
 	c.readFlags(cmd.Flags())
@@ -81,13 +80,13 @@ func signedIn(cmd *cobra.Command, sys surroundings, do func(context.Context, ope
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
-		_ = o.ask(ctx, request{method: "DELETE", path: "/operator/session"}, nil, nil) // it ends on its own, too
+		_ = o.ask(ctx, request{method: "DELETE", path: "/operator/session"}, nil, nil) // after an error it expires
 	}()
 	return do(ctx, o)
 }
 
-// adminKey returns the key for a gateway. That of the one on this machine is never
-// sent to another.
+// adminKey returns the admin key for a gateway. The key of the gateway on this machine is
+// never sent to another one.
 func (c *client) adminKey(t target, flag string) (string, error) {
 	if flag != "" {
 		return flag, nil
@@ -104,8 +103,8 @@ func (c *client) adminKey(t target, flag string) (string, error) {
 	return c.localAdminKey()
 }
 
-// ask does a call with a JSON body, if that is not nil, and reads its answer, if
-// that is not.
+// ask makes a call. Body is sent as JSON, unless it is nil. The answer is parsed into
+// answer, unless that is nil.
 func (o operator) ask(ctx context.Context, r request, body, answer any) error {
 	if body != nil {
 		withBody, err := jsonRequest(r.method, r.path, body)

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/term"
 )
 
-// bcrypt looks at 72 bytes at most.
+// passwordBytes is the most bytes of a password that bcrypt takes.
 const passwordBytes = 72
 
 func passwdCommand(sys surroundings) *cobra.Command {
@@ -50,8 +50,8 @@ func hashPassword(password string) (string, error) {
 	return string(hash), err
 }
 
-// readPassword asks for a password twice, without showing it, where somebody
-// sits at a terminal. Else it is the line on standard input.
+// readPassword asks for a password twice, without showing it, if standard input is a
+// terminal. Else it reads one line from standard input.
 func readPassword(sys surroundings) (string, error) {
 	if f, ok := sys.in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		return askTwice(f, sys.err)
@@ -63,8 +63,8 @@ func readPassword(sys surroundings) (string, error) {
 	return strings.TrimRight(line, "\r\n"), nil
 }
 
-// askTwice asks with the terminal's echo off all the time: what is typed early
-// is not shown either.
+// askTwice asks twice. The terminal's echo stays off all the time, so that what is typed
+// too early is not shown either.
 func askTwice(f *os.File, to io.Writer) (string, error) {
 	before, err := term.MakeRaw(int(f.Fd()))
 	if err != nil {

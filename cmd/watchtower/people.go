@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// clientCommands are the commands by which a person talks over a gateway.
+// clientCommands returns the commands by which people use a gateway.
 func clientCommands(sys surroundings) []*cobra.Command {
 	commands := []*cobra.Command{
 		registerCommand(sys), channelsCommand(sys), joinCommand(sys), broadcastCommand(sys), sendCommand(sys),
@@ -28,8 +28,8 @@ func clientCommands(sys surroundings) []*cobra.Command {
 	return commands
 }
 
-// clientFor returns a client by a command's flags, and a context that ends at
-// SIGINT or SIGTERM. Stop gives the signals back.
+// clientFor returns a client with a command's flags, and a context that ends at SIGINT or
+// SIGTERM. Stop restores the default of these signals.
 func clientFor(cmd *cobra.Command, sys surroundings) (c *client, ctx context.Context, stop func()) {
 	c = newClient(sys)
 	c.readFlags(cmd.Flags())
@@ -146,10 +146,10 @@ func joinCommand(sys surroundings) *cobra.Command {
 	return cmd
 }
 
-// usualAddress is what --udp says without an address.
+// usualAddress is the value of --udp without an address.
 const usualAddress = "usual"
 
-// messageHelp is what broadcast and send say of their last arguments.
+// messageHelp is the help of broadcast and send about their last arguments.
 const messageHelp = "Without MESSAGE, or with -, the message is read from standard input, byte for byte.\n" +
 	"Put -- before a message that begins with a hyphen."
 

@@ -20,8 +20,8 @@ func addReach(f *pflag.FlagSet) {
 	f.Bool("json", false, "print JSON")
 }
 
-// readFlags takes what a command line says of how to reach the gateway, or else what
-// the environment does: config.ClientVariables.
+// readFlags reads how to reach the gateway: from a command's flags, or else from the
+// environment (config.ClientVariables).
 func (c *client) readFlags(f *pflag.FlagSet) {
 	text := func(name string) string {
 		if flag := f.Lookup(name); flag != nil {
@@ -41,12 +41,12 @@ func (c *client) readFlags(f *pflag.FlagSet) {
 	c.insecure, c.json = text("insecure") == "true", text("json") == "true"
 }
 
-// secure has https checked as the flags say.
+// secure sets up how certificates are checked, as the flags say.
 func (c *client) secure() error {
 	if c.caFile == "" && !c.insecure || c.http.Transport != nil {
 		return nil
 	}
-	trust := &tls.Config{InsecureSkipVerify: c.insecure} //nolint:gosec // asked for by name
+	trust := &tls.Config{InsecureSkipVerify: c.insecure} //nolint:gosec // only with --insecure
 	if c.caFile != "" {
 		b, err := os.ReadFile(c.caFile)
 		if err != nil {
@@ -62,7 +62,7 @@ func (c *client) secure() error {
 	return nil
 }
 
-// explainTLS says what to do about a certificate that is not trusted.
+// explainTLS adds a hint to the error of a certificate that is not trusted.
 func explainTLS(err error) error {
 	var unknown x509.UnknownAuthorityError
 	var invalid x509.CertificateInvalidError

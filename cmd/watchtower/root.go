@@ -22,12 +22,12 @@ const (
 	exitInterrupted = 130 // a second signal, as a shell reports SIGINT
 )
 
-// surroundings are what a command takes from the system.
+// surroundings are the parts of the system that a command uses.
 type surroundings struct {
 	in       io.Reader
 	out, err io.Writer
 	environ  []string
-	exit     func(code int) // at once, without a clean stop
+	exit     func(code int) // ends the program at once, without a clean stop
 }
 
 func system() surroundings {
@@ -68,7 +68,7 @@ func run(args []string, sys surroundings) int {
 	}
 	var usage usageError
 	if !understood || errors.As(err, &usage) {
-		text := strings.Join(strings.Fields(err.Error()), " ") // cobra's suggestions come on lines of their own
+		text := strings.Join(strings.Fields(err.Error()), " ") // joins the lines of cobra's suggestions
 		fmt.Fprintf(sys.err, "watchtower: %s (%s --help says more)\n", text, cmd.CommandPath())
 		return exitUsage
 	}
@@ -76,8 +76,8 @@ func run(args []string, sys surroundings) int {
 	return exitError
 }
 
-// printer is standard output. It keeps the first error, so that no command ends well
-// whose answer did not arrive.
+// printer is standard output. It keeps the first error, so that a command whose output did
+// not arrive fails.
 type printer struct {
 	to  io.Writer
 	err error
@@ -91,8 +91,8 @@ func (p *printer) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// describe writes an error on one line, and the faults of a configuration,
-// where there are several, on a line each.
+// describe returns an error's text on one line. If a configuration has several faults,
+// each has its own line.
 func describe(err error) string {
 	var faults config.Faults
 	if errors.As(err, &faults) && len(faults) > 1 {
@@ -135,7 +135,7 @@ func addSettings(flags *pflag.FlagSet) {
 	flags.String("config", "", "YAML file with settings")
 }
 
-// showOnly leaves all other flags out of help. They work all the same.
+// showOnly hides all other flags from help. They still work.
 func showOnly(flags *pflag.FlagSet, names ...string) {
 	shown := map[string]bool{}
 	for _, name := range names {
@@ -144,7 +144,7 @@ func showOnly(flags *pflag.FlagSet, names ...string) {
 	flags.VisitAll(func(f *pflag.Flag) { f.Hidden = !shown[f.Name] })
 }
 
-// helpCommand is cobra's, with an error for what is no command.
+// helpCommand is like cobra's, but returns an error for an unknown command.
 func helpCommand(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND]",

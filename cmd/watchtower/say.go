@@ -14,7 +14,7 @@ import (
 	"golang.org/x/term"
 )
 
-// said is a broadcast, or a send if it has receivers.
+// said is a message to send: a broadcast, or a send if it has receivers.
 type said struct {
 	channels  []uint32
 	receivers []string // ids in digits, or names
@@ -22,8 +22,8 @@ type said struct {
 	message   []byte
 }
 
-// readMessage takes the message from the arguments, or from standard input if
-// there are none, or only "-".
+// readMessage returns the message: the arguments, or standard input if there are none or
+// only "-". Raw says that it is bytes and not text.
 func (c *client) readMessage(args []string) (message []byte, raw bool, err error) {
 	if text := strings.Join(args, " "); len(args) > 0 && text != "-" {
 		return []byte(text), !utf8.ValidString(text), nil
@@ -31,7 +31,8 @@ func (c *client) readMessage(args []string) (message []byte, raw bool, err error
 	if f, ok := c.in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		fmt.Fprintln(c.err, "watchtower: reading the message from the terminal, Ctrl-D ends it")
 	}
-	// Far above any gateway's limit, which the gateway itself explains.
+	// This is far above every gateway's limit. The gateway refuses a message that is too
+	// long, and says why.
 	message, err = io.ReadAll(io.LimitReader(c.in, 1<<20))
 	if err != nil {
 		return nil, false, fmt.Errorf("read the message: %w", err)
@@ -42,7 +43,7 @@ func (c *client) readMessage(args []string) (message []byte, raw bool, err error
 	return message, true, nil
 }
 
-// say sends what is said, as a member that does not hear itself.
+// say sends a message. For that it joins the channels, without echo.
 func (c *client) say(ctx context.Context, s said) error {
 	var answer []byte
 	err := c.as(ctx, func(t target, id identity) error {

@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// listedSender is a sender as the gateway shows it to operators.
+// listedSender is a sender in the gateway's answers to operators.
 type listedSender struct {
 	ID        uint32     `json:"id"`
 	Name      string     `json:"name,omitempty"`
@@ -114,7 +114,8 @@ func protectCommand(sys surroundings) *cobra.Command {
 	return cmd
 }
 
-// senderCommand is one that does something to the sender of its first argument.
+// senderCommand returns a command whose first argument is a sender. Do gets that sender and
+// the last argument.
 func senderCommand(sys surroundings, use, short string, args int, do func(ctx context.Context, o operator, s listedSender, more string) error) *cobra.Command {
 	return &cobra.Command{
 		Use:   use,
@@ -136,7 +137,7 @@ func (s listedSender) path() string {
 	return "/operator/senders/" + strconv.FormatUint(uint64(s.ID), 10)
 }
 
-// pages calls each for every sender that a query chooses, until it returns false.
+// pages calls each for every sender that the query selects, until each returns false.
 func (o operator) pages(ctx context.Context, query url.Values, each func(listedSender) bool) error {
 	query.Set("limit", "500")
 	for {

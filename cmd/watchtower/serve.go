@@ -42,7 +42,7 @@ func serveCommand(sys surroundings) *cobra.Command {
 		ctx, stop := untilSignal(cmd.Context(), log, sys.exit)
 		defer stop()
 		hangups := make(chan os.Signal, 1)
-		signal.Notify(hangups, syscall.SIGHUP) // from here on it does not end the program
+		signal.Notify(hangups, syscall.SIGHUP) // from here on SIGHUP does not end the program
 		defer signal.Stop(hangups)
 		again := func() (config.Config, error) {
 			cfg, _, err := configToServe(cmd.Flags(), sys)
@@ -54,30 +54,30 @@ func serveCommand(sys surroundings) *cobra.Command {
 	return cmd
 }
 
-// heapGrowth is by how many percent the heap grows between two collections.
-// Go's own is 100: half of that is a quarter less memory where there are thousands
-// of connections.
+// heapGrowth is the percentage by which the heap grows between two collections. Go's
+// default is 100. With 50 a gateway with thousands of connections takes a quarter less
+// memory.
 //
-// ballastBytes is what is allocated and never touched, so it takes address space
-// and no memory. The collector counts it: a small gateway under load collects
-// after half of that in garbage, and not after every two megabytes.
+// ballastBytes is the size of a block that is allocated and never used. It takes address
+// space and no memory, but the garbage collector counts it. So a small gateway under load
+// collects after half of ballastBytes in garbage, and not after every two megabytes.
 const (
 	heapGrowth   = 50
 	ballastBytes = 12 << 20
 )
 
-// configToServe reads the configuration, as at the start so at a reload.
+// configToServe reads the configuration, at the start and at a reload.
 func configToServe(flags *pflag.FlagSet, sys surroundings) (config.Config, []config.Warning, error) {
 	cfg, warnings, err := loadConfig(flags, sys)
 	if err != nil {
 		return cfg, nil, err
 	}
-	// Commands that are copied to another terminal start elsewhere.
+	// The banner's commands may be run in another directory, so they need the whole path.
 	cfg.DataDir, err = filepath.Abs(cfg.DataDir)
 	return cfg, warnings, err
 }
 
-// serve runs a gateway until ctx ends. Each hangup has it read its configuration
+// serve runs a gateway until ctx ends. At each hangup the gateway reads its configuration
 // again.
 func serve(ctx context.Context, cfg config.Config, again func() (config.Config, error), hangups <-chan os.Signal, log *logrus.Logger, sys surroundings) error {
 	if sys.getenv("GOGC") == "" {
@@ -115,7 +115,7 @@ func serve(ctx context.Context, cfg config.Config, again func() (config.Config, 
 	return g.Serve(ctx)
 }
 
-// newLogger returns a logger by settings that are known to be valid.
+// newLogger returns a logger for settings that have been checked.
 func newLogger(c config.Log, out io.Writer) *logrus.Logger {
 	log := logrus.New()
 	log.SetOutput(out)
@@ -130,8 +130,8 @@ func newLogger(c config.Log, out io.Writer) *logrus.Logger {
 	return log
 }
 
-// untilSignal returns a context that ends at the first SIGINT or SIGTERM. At
-// the second the program exits at once. Stop gives the signals back.
+// untilSignal returns a context that ends at the first SIGINT or SIGTERM. At the second the
+// program exits at once. Stop restores the default of these signals.
 func untilSignal(parent context.Context, log *logrus.Logger, exit func(int)) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(parent)
 	signals := make(chan os.Signal, 2)

@@ -34,8 +34,8 @@ func configCommand(sys surroundings) *cobra.Command {
 		Short: "Check a configuration file, apart from flags and the environment",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			// Only what the default data directory depends on is taken from
-			// the environment.
+			// From the environment it takes only what the default data directory
+			// depends on.
 			environ := []string{"HOME=" + sys.getenv("HOME"), "STATE_DIRECTORY=" + sys.getenv("STATE_DIRECTORY")}
 			c, _, err := config.Load(nil, environ, args[0])
 			if err != nil {

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// shellQuote writes s as one word of a POSIX shell. The word also holds inside
-// "$(…)". An exclamation mark is kept out of the quotes: an interactive shell
-// would take it for its history there.
+// shellQuote writes s as one word of a POSIX shell, which also works inside "$(…)". An
+// exclamation mark stands outside the quotes: inside, an interactive shell would replace
+// it from its history.
 func shellQuote(s string) string {
 	plain := s != "" && !strings.ContainsFunc(s, func(r rune) bool {
 		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
@@ -20,8 +20,8 @@ func shellQuote(s string) string {
 	return "'" + strings.NewReplacer("'", `'\''`, "!", `'\!'`).Replace(s) + "'"
 }
 
-// thisProgram is how to call this program in another terminal: by its name
-// where PATH leads to it, by go run where that built it for one run, else by its path.
+// thisProgram returns the command that runs this program in another terminal: its name if
+// PATH leads to it, go run if that started it, else its path.
 func thisProgram() string {
 	path, err := os.Executable()
 	if err != nil {

@@ -11,11 +11,11 @@ import (
 	"unicode/utf8"
 )
 
-// messageLine writes a message of a stream for people:
+// messageLine returns a line of a stream as text for people:
 //
 //	15:04:05 #5 kitchen (72): text
 //
-// What is no message is shown as it is, without control characters.
+// A line that is no message stays as it is, with its control characters escaped.
 func messageLine(line []byte, zone *time.Location) string {
 	var m struct {
 		Time     time.Time       `json:"time"`
@@ -39,8 +39,8 @@ func messageLine(line []byte, zone *time.Location) string {
 	return fmt.Sprintf("%s #%d %s: %s", m.Time.In(zone).Format(time.TimeOnly), m.Channel, sender, content(m.Message, m.Encoding))
 }
 
-// content writes a message's content: text as text, what is no text with its
-// encoding before it, anything else as JSON.
+// content returns a message's content for people: text as text, encoded bytes with their
+// encoding before them, anything else as JSON.
 func content(message json.RawMessage, encoding string) string {
 	var text string
 	if message[0] != '"' || json.Unmarshal(message, &text) != nil {
@@ -56,8 +56,8 @@ func content(message json.RawMessage, encoding string) string {
 	return printableText(text)
 }
 
-// printableText escapes everything that a terminal might obey: a message must
-// not move the cursor, nor look like another message's line.
+// printableText escapes all characters that a terminal could execute: a message must not
+// move the cursor, nor look like the line of another message.
 func printableText(s string) string {
 	var b strings.Builder
 	for len(s) > 0 {
@@ -76,7 +76,7 @@ func printableText(s string) string {
 	return b.String()
 }
 
-// printJSON prints an answer of the gateway as it is, on a line.
+// printJSON prints an answer of the gateway unchanged, and ends the line.
 func (c *client) printJSON(answer []byte) error {
 	_, err := fmt.Fprintf(c.out, "%s\n", bytes.TrimSpace(answer))
 	return err

@@ -11,24 +11,24 @@ import (
 	"time"
 )
 
-// lineBytes bounds a line of a stream: a message of 64,000 bytes of which JSON
-// escapes each with six, and what stands around it.
+// lineBytes is the most bytes of a stream's line: a message of 64,000 bytes, each of which
+// may take six bytes in JSON, and its other fields.
 const lineBytes = 1 << 19
 
-// streamTimeout is the longest time for a stream's first heartbeat, which a
-// gateway sends at once.
+// streamTimeout is the longest wait for a stream's first heartbeat. A gateway sends that at
+// once.
 const streamTimeout = 10 * time.Second
 
-// stream is a membership: it lasts while the stream is open.
+// stream is an open stream, and a membership that lasts as long.
 type stream struct {
 	lines  *bufio.Scanner
 	body   io.Closer
 	cancel context.CancelFunc
 }
 
-// join opens a stream on channels, and returns once the sender is a member.
-// Linger is off: the membership ends with this stream, and no other stream of
-// the same sender is touched. With since, what was missed comes first.
+// join opens a stream on channels, and returns once the sender is a member. Linger is off:
+// the membership ends with this stream, and other streams of the same sender are not
+// affected. With since, the missed messages come first.
 func (c *client) join(ctx context.Context, t target, id identity, channels []uint32, echo bool, since string) (*stream, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	late := time.AfterFunc(streamTimeout, cancel)
@@ -67,7 +67,7 @@ func (c *client) join(ctx context.Context, t target, id identity, channels []uin
 
 var errStreamEnded = errors.New("the gateway ended the stream")
 
-// next returns the next message's line, skipping heartbeats. It is good until
+// next returns the line of the next message; it skips heartbeats. The line is valid until
 // the next call.
 func (s *stream) next() ([]byte, error) {
 	for s.lines.Scan() {
@@ -83,5 +83,5 @@ func (s *stream) next() ([]byte, error) {
 
 func (s *stream) close() {
 	s.cancel()
-	_ = s.body.Close() // of a request that was cancelled: nothing to learn
+	_ = s.body.Close() // the request was cancelled: its error says nothing
 }

@@ -104,8 +104,8 @@ func (s *Server) leave(w nethttp.ResponseWriter, r *nethttp.Request) error {
 		s.hub.Leave(sender, channels)
 	} else { // what others hold is not its own
 		s.hub.LeaveOwn(sender, channels, func(a *bridge.Attachment) bool {
-			st, ok := a.Member.(*stream)
-			return ok && st.pass != nil && st.pass.text == by.text
+			m, ok := a.Member.(member) // another protocol's is none
+			return ok && m.openedBy(by)
 		})
 	}
 	return s.answer(w, channelList{channels})

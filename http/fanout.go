@@ -17,7 +17,7 @@ func (f *fanOut) Give(m *bridge.Message, members []*bridge.Attachment) (offered,
 			continue
 		}
 		offered++
-		if !f.give(a, m) {
+		if !a.Member.(member).accept(f, m) {
 			dropped++
 		}
 	}
@@ -42,19 +42,26 @@ func (f *fanOut) as(k kind, m *bridge.Message) []byte {
 	return f.encoded[k]
 }
 
-func (f *fanOut) give(a *bridge.Attachment, m *bridge.Message) bool {
-	switch member := a.Member.(type) {
-	case *stream:
-		if !member.enqueue(f.as(member.kind, m)) {
-			return false
-		}
-		if !member.touched {
-			member.touched = true
-			f.touched = append(f.touched, member)
-		}
-		return true
-	case *mailbox:
-		return member.add(m)
-	}
-	return false // no other member is attached here
+// member is a stream or a mailbox. accept queues a message for it, and reports false if
+// there is no room.
+type member interface {
+	accept(f *fanOut, m *bridge.Message) bool
+	openedBy(p *pass) bool
 }
+
+func (st *stream) accept(f *fanOut, m *bridge.Message) bool {
+	if !st.enqueue(f.as(st.kind, m)) {
+		return false
+	}
+	if !st.touched {
+		st.touched = true
+		f.touched = append(f.touched, st)
+	}
+	return true
+}
+
+func (st *stream) openedBy(p *pass) bool { return st.pass != nil && st.pass.text == p.text }
+
+func (b *mailbox) accept(_ *fanOut, m *bridge.Message) bool { return b.add(m) }
+
+func (b *mailbox) openedBy(*pass) bool { return false }

@@ -147,7 +147,7 @@ func TestFaults(t *testing.T) {
 func TestExplainedLoss(t *testing.T) {
 	at := startGateway(t, func(c *config.Config) { c.TCP.Queue = 1 })
 	o := at(brief(bench.MQTT, bench.TCP))
-	o.Window, o.Timeout = 512, 100*time.Millisecond
+	o.Window, o.Timeout = 512, 2*time.Second // what comes late on a busy machine is not lost
 	r := measure(t, o)
 	require.Empty(t, r.Faults)
 	assert.NotNil(t, r.Deliveries)

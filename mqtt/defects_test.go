@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
+	"watchtower/internal/harness"
 	"watchtower/mqtt"
 )
 
@@ -67,7 +68,7 @@ func TestASubscriberThatDoesNotReadHoldsUpNobody(t *testing.T) {
 	assert.Less(t, worst, 400*time.Millisecond, "the publisher was held up")
 	assert.Equal(t, n, <-got, "in order")
 	assert.Positive(t, h.dropped(bridge.QueueFull))
-	assert.Eventually(t, func() bool { return h.broker.Stats().Connections == 2 }, 10*time.Second, 5*time.Millisecond, "it is disconnected")
+	assert.Eventually(t, func() bool { return h.broker.Stats().Connections == 2 }, harness.Patience, 5*time.Millisecond, "it is disconnected")
 }
 
 func TestExpiredSessionsLeaveNothingBehind(t *testing.T) {

@@ -307,6 +307,9 @@ func (b *mailbox) endReading() {
 
 // endMailboxes leaves the channels of all mailboxes.
 func (s *Server) endMailboxes() {
+	s.mu.Lock()
+	s.ending = true
+	s.mu.Unlock()
 	for _, b := range s.allMailboxes() {
 		b.mu.Lock()
 		if !b.ended {

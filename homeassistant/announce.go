@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// follow keeps discovery true until ctx ends, one round after the other. A birth
-// is answered after a short wait, so that not everything in the house speaks at
-// once; another one meanwhile is answered with it.
+// follow keeps the discovery messages up to date until ctx ends, one round after the
+// other. It answers a birth message after a random wait, so that not all devices of a
+// house answer at once. Further birth messages within the wait get the same answer.
 func (s *Service) follow(ctx context.Context) {
 	var answer <-chan time.Time
 	for {
@@ -44,7 +44,7 @@ func (s *Service) birthDelay() time.Duration {
 	return rand.N(s.opts.BirthDelay)
 }
 
-// pause waits, and reports false if ctx ended meanwhile.
+// pause waits, and reports false if ctx ends before.
 func pause(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return ctx.Err() == nil
@@ -73,8 +73,8 @@ func (s *Service) reconcile(ctx context.Context) {
 	s.tell(ctx, changed, gone)
 }
 
-// tell takes away what is gone, and publishes the rest after that: removing and
-// adding at once would leave a second entity beside the first.
+// tell first removes what is gone, and then publishes what has changed. Home Assistant would
+// keep a second entity beside the first if both happened at once.
 func (s *Service) tell(ctx context.Context, changed, gone map[string]discovery) {
 	if len(gone) > 0 {
 		if !s.takeAway(ctx, gone) || !pause(ctx, s.opts.Settle) {
@@ -84,15 +84,16 @@ func (s *Service) tell(ctx context.Context, changed, gone map[string]discovery) 
 	for _, topic := range slices.Sorted(maps.Keys(changed)) {
 		s.publish(topic, changed[topic].payload())
 	}
-	// Templates would stumble over an empty state: nobody may read it any more.
+	// Templates fail at an empty state. So first Home Assistant must stop reading the states
+	// that are cleared now.
 	if len(changed) > 0 && s.leftovers() && !pause(ctx, s.opts.Settle) {
 		return
 	}
 	s.clearRetained()
 }
 
-// takeAway is the step of a removal that Home Assistant acts on: of a device that
-// stays the components without their keys, of another an empty payload.
+// takeAway publishes the removal of entities. If their device stays, it publishes the
+// device with these components reduced to their platform; else an empty payload.
 func (s *Service) takeAway(ctx context.Context, gone map[string]discovery) bool {
 	for i, topic := range slices.Sorted(maps.Keys(gone)) {
 		left := gone[topic]
@@ -108,7 +109,8 @@ func (s *Service) takeAway(ctx context.Context, gone map[string]discovery) bool 
 	return true
 }
 
-// breathe lies between two topics of many, so that no client's queue overflows.
+// breathe pauses between two of many discovery messages, so that no client's queue
+// overflows.
 func (s *Service) breathe(ctx context.Context) bool { return pause(ctx, s.opts.Spread) }
 
 func (s *Service) publish(topic string, payload []byte) {
@@ -126,7 +128,7 @@ func (s *Service) greet(ctx context.Context) {
 		}
 		s.publish(topic, s.known.Topics[topic].payload())
 	}
-	if !pause(ctx, s.opts.Settle) { // it has to subscribe first
+	if !pause(ctx, s.opts.Settle) { // Home Assistant has to subscribe first
 		return
 	}
 	s.repeat(s.bus.PublishRetained, s.tree.Status(), s.tree.Info())
@@ -136,9 +138,9 @@ func (s *Service) greet(ctx context.Context) {
 	s.repeat(s.bus.PublishKept, s.retained(s.known.Devices)...)
 }
 
-// layGhosts removes what was removed while Home Assistant may have been away.
-// What it has never seen in this life of its own, it does not remove: so it is
-// shown the thing once more, and then its end.
+// layGhosts repeats removals that Home Assistant may have missed while it was away. After
+// its restart it removes only what it has seen since. So layGhosts publishes the removed
+// entities once more, and then removes them.
 func (s *Service) layGhosts(ctx context.Context) bool {
 	ghosts := s.known.Ghosts
 	if len(ghosts) == 0 {
@@ -161,15 +163,15 @@ func (s *Service) layGhosts(ctx context.Context) bool {
 	if !s.takeAway(ctx, ghosts) || !pause(ctx, s.opts.Settle) {
 		return false
 	}
-	if len(s.births) == 0 { // else it began anew meanwhile, and may not have seen all of it
+	if len(s.births) == 0 { // else it restarted meanwhile, and may have missed a part
 		s.known.Ghosts = map[string]discovery{}
 		s.remember()
 	}
 	return true
 }
 
-// repeat publishes retained messages anew. None is repeated after Quiesce: the
-// last status is the gateway's farewell.
+// repeat publishes retained messages again. It does nothing after Quiesce, because the last
+// status must stay the one that says offline.
 func (s *Service) repeat(publish func(string, []byte) error, topics ...string) {
 	for _, topic := range topics {
 		s.mu.Lock()

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// class is a device class of Home Assistant's sensors: the units that it has,
-// "" for none, and the state classes. The lists are those of its documentation
-// (developers.home-assistant.io, "Sensor entity") and of 2026.
+// class is a device class of Home Assistant's sensors: its allowed units ("": no unit) and
+// state classes. The lists are those of Home Assistant's documentation of 2026
+// (developers.home-assistant.io, "Sensor entity").
 type class struct{ units, states []string }
 
 func list(s string) []string { return strings.Split(s, " ") }
@@ -90,11 +90,12 @@ var classes = map[string]class{
 	"wind_speed":                       {speeds, measured},
 }
 
-// micro is the sign as the tables have it; a keyboard may give the other.
+// micro replaces the Greek letter μ in a unit by the sign µ, which the tables have. A
+// keyboard may give either.
 func micro(unit string) string { return strings.ReplaceAll(unit, "μ", "µ") }
 
-// checkClasses checks that unit, device class and state class fit together, as
-// Home Assistant wants them.
+// checkClasses checks that a sensor's unit, device class and state class fit together by
+// Home Assistant's rules.
 func checkClasses(path string, s sensor) error {
 	if s.stateClass != "" && !slices.Contains(stateClasses, s.stateClass) {
 		return wrong(path+".state_class", "must be one of %s", strings.Join(stateClasses, ", "))

@@ -15,17 +15,17 @@ import (
 	"watchtower/bridge"
 )
 
-// The bounds of a self-description.
+// The limits of a self-description.
 const (
 	descriptionBytes = 2048
 	sensorsMost      = 20
 	commandsMost     = 20
-	textMost         = 64 // characters of a name or the like
+	textMost         = 64 // characters of a name and of other texts
 	unitMost         = 16 // characters
 	expireMost       = 7 * 24 * 3600
 )
 
-// description is what a sender says of itself.
+// description is a sender's description of itself.
 type description struct {
 	about    map[string]string // name, model, manufacturer, sw_version
 	sensors  map[string]sensor
@@ -38,7 +38,7 @@ type sensor struct {
 	expireAfter                         int    // seconds; 0: never
 }
 
-// fault is what is wrong with a description, and where.
+// fault is an error in a description, with the path of its place.
 type fault struct{ path, problem string }
 
 func (f *fault) Error() string { return f.path + ": " + f.problem }
@@ -55,9 +55,9 @@ var (
 	command   = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,32}$`)
 )
 
-// parse reads a message as a description. It is meant as one if it is an object
-// with sensors or commands and nothing that descriptions do not have; other
-// messages may be anything. A description with a fault is none at all.
+// parse reads a message as a description. Meant reports whether it is one: an object with
+// sensors or commands, and with no key that descriptions do not have. If a description has
+// a fault, the whole of it is refused with an error.
 func parse(data []byte) (d description, meant bool, err error) {
 	if !startsObject(data) {
 		return d, false, nil
@@ -88,7 +88,7 @@ func startsObject(data []byte) bool {
 	return len(data) > 0 && data[0] == '{'
 }
 
-// empty reports whether the description takes the device away.
+// empty reports whether the description removes the device: it has no sensors or commands.
 func (d description) empty() bool { return len(d.sensors) == 0 && len(d.commands) == 0 }
 
 // feeds reports whether some sensor reads the retained state.
@@ -101,7 +101,7 @@ func (d description) feeds() bool {
 	return false
 }
 
-// live reports whether some sensor hears each message as it comes.
+// live reports whether some sensor reads the live topic, which is not retained.
 func (d description) live() bool {
 	for _, s := range d.sensors {
 		if s.expireAfter > 0 {
@@ -123,8 +123,8 @@ func (d description) hearsText() bool {
 	return false
 }
 
-// read reads the keys in a fixed order, so that the same description always has
-// the same first fault.
+// read reads the keys in a fixed order, so that the same description always gives the same
+// fault.
 func read(root map[string]json.RawMessage) (d description, err error) {
 	d = description{about: map[string]string{}, sensors: map[string]sensor{}}
 	for _, key := range rootKeys[:4] {
@@ -232,7 +232,7 @@ func readCommands(raw json.RawMessage) (words []string, err error) {
 	return words, nil
 }
 
-// readText reads a text that may be left out, but not be empty.
+// readText reads a text that may be missing, but not empty.
 func readText(from map[string]json.RawMessage, key, path string, most int) (s string, there bool, err error) {
 	raw, there := from[key]
 	if !there {

@@ -9,8 +9,8 @@ import (
 	"watchtower/bridge"
 )
 
-// discovery is what Home Assistant is told of one device. Other root keys than
-// those allowed make it reject the whole.
+// discovery is the discovery message of one device. Home Assistant rejects a message with
+// other root keys.
 type discovery struct {
 	Device       map[string]any       `json:"device"`
 	Origin       map[string]any       `json:"origin"`
@@ -22,12 +22,12 @@ type discovery struct {
 // component is one entity, by the keys of its platform.
 type component map[string]any
 
-// payload is the discovery as it is published.
+// payload returns the discovery message as JSON.
 func (d discovery) payload() []byte { return encode(d) }
 
 func (d discovery) equal(o discovery) bool { return bytes.Equal(d.payload(), o.payload()) }
 
-// with returns d with further components; those of d stay.
+// with returns d with further components. If both have a key, the component of d stays.
 func (d discovery) with(more map[string]component) discovery {
 	all := map[string]component{}
 	maps.Copy(all, more)
@@ -36,7 +36,7 @@ func (d discovery) with(more map[string]component) discovery {
 	return d
 }
 
-// missing returns d with those components only that o does not have.
+// missing returns d with only those components that o does not have.
 func (d discovery) missing(o discovery) discovery {
 	left := map[string]component{}
 	for key, c := range d.Components {
@@ -48,8 +48,8 @@ func (d discovery) missing(o discovery) discovery {
 	return d
 }
 
-// without returns the components as Home Assistant removes them: all but their
-// platform left out.
+// without returns the components with only their platform. Home Assistant takes that as
+// their removal.
 func (d discovery) without() map[string]component {
 	stubs := map[string]component{}
 	for key, c := range d.Components {
@@ -58,8 +58,8 @@ func (d discovery) without() map[string]component {
 	return stubs
 }
 
-// encode is JSON without the escapes for HTML, which nobody here needs. What is
-// encoded has only maps, slices, texts and numbers, so it cannot fail.
+// encode returns v as JSON, without escapes for HTML. It cannot fail: v has only maps,
+// slices, texts and numbers.
 func encode(v any) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -68,7 +68,7 @@ func encode(v any) []byte {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// wanted is all that Home Assistant is to know, by topic. The caller holds mu.
+// wantedLocked returns all wanted discovery messages by topic. The caller holds mu.
 func (s *Service) wantedLocked() map[string]discovery {
 	want := map[string]discovery{}
 	if len(s.opts.Channels) == 0 {
@@ -81,7 +81,7 @@ func (s *Service) wantedLocked() map[string]discovery {
 	return want
 }
 
-// frame is a discovery without components.
+// frame returns a discovery message without components.
 func (s *Service) frame(id string, device map[string]any) discovery {
 	device["identifiers"] = []any{id}
 	return discovery{
@@ -91,8 +91,8 @@ func (s *Service) frame(id string, device map[string]any) discovery {
 	}
 }
 
-// add puts an entity into a device, with what all of them have. Short is what it
-// is to be called in entity ids, which people write into automations.
+// add adds an entity to a device, with the keys that all entities have. Short is its name
+// in entity ids, which people write into automations.
 func (d discovery) add(key, short, platform, name string, c component) {
 	id := d.Device["identifiers"].([]any)[0].(string)
 	c["platform"], c["name"], c["unique_id"] = platform, name, id+"_"+key
@@ -100,7 +100,7 @@ func (d discovery) add(key, short, platform, name string, c component) {
 	d.Components[key] = c
 }
 
-// gateway is the gateway's own device, with the channels.
+// gateway returns the gateway's own device, with the entities of the channels.
 func (s *Service) gateway() discovery {
 	id := s.gatewayID()
 	d := s.frame(id, map[string]any{
@@ -125,8 +125,8 @@ func (s *Service) gateway() discovery {
 	return d
 }
 
-// addChannel gives the gateway's device the entities of a channel. The templates
-// live through the empty payload of a members topic that is removed.
+// addChannel adds the entities of a channel to the gateway's device. Their templates also
+// work with an empty payload, which removes a retained members topic.
 func (s *Service) addChannel(d discovery, c bridge.Channel) {
 	key, name := fmt.Sprintf("channel_%d", c), s.names[c]
 	short := "watchtower_" + s.tree.Gateway() + "_" + key
@@ -147,7 +147,7 @@ func (s *Service) addChannel(d discovery, c bridge.Channel) {
 	d.add(key+"_say", short+"_say", "notify", name, component{"command_topic": s.tree.Say(c), "icon": "mdi:bullhorn"})
 }
 
-// described is a device that described itself.
+// described returns the discovery message of a device that described itself.
 func (s *Service) described(d *device) discovery {
 	id := s.deviceID(d.name)
 	about := map[string]any{"name": d.name, "via_device": s.gatewayID()}
@@ -158,7 +158,8 @@ func (s *Service) described(d *device) discovery {
 	for key, sensor := range d.description.sensors {
 		c := component{"state_topic": s.stateTopic(d.channel, d.sender), "value_template": sensor.value}
 		if sensor.expireAfter > 0 {
-			// A retained state would come back to life: these hear what is not retained.
+			// After a restart a retained state would look new. So sensors that expire read the
+			// live topic, which is not retained.
 			c["state_topic"], c["expire_after"] = s.liveTopic(d.channel, d.sender), sensor.expireAfter
 		}
 		for key, text := range map[string]string{"unit_of_measurement": sensor.unit, "device_class": sensor.deviceClass, "state_class": sensor.stateClass} {

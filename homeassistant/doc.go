@@ -1,18 +1,19 @@
-// Package homeassistant tells Home Assistant, which is a client of the broker, of
-// the channels that ask for it: devices and entities by MQTT discovery, and the
-// topics that feed them. What it owns below <base>/homeassistant/<gateway>:
+// Package homeassistant announces channels to Home Assistant, which is a client of the
+// broker: the channels with homeassistant: true in the configuration. It publishes devices
+// and entities by MQTT discovery, and the topics that they read. It owns these topics below
+// <base>/homeassistant/<gateway>:
 //
-//	<channel>/event           each broadcast as JSON, not retained     mirror.go
-//	<channel>/last            the last one, retained                   mirror.go
-//	<channel>/state/<sender>  what a described device says, retained   state.go
+//	<channel>/event           each broadcast as JSON, not retained      mirror.go
+//	<channel>/last            the last one, retained                    mirror.go
+//	<channel>/state/<sender>  the state of a described device, retained   state.go
+//	<channel>/live/<sender>   the same, not retained                      state.go
 //
-// A sender can describe itself and becomes a device (description.go). What Home
-// Assistant may know is written to the memory before it is published (known.go),
-// so that all of it can be taken back, by the gateway of tomorrow too
-// (announce.go). Whoever is a member, and the broker itself, are the business of
-// bridge and mqtt.
+// A sender can describe itself and becomes a device (description.go). Everything that is
+// published is first written to disk (known.go), so that it can be removed later, also
+// after a restart (announce.go). Members are the business of package bridge, and the broker
+// that of package mqtt.
 //
-// A message is not encoded by package bridge/line here. Home Assistant wants its text as
-// a string in every case, and beside it the fields of a message that is an object, each
-// as an attribute of its own (mirror.go).
+// The package does not encode messages with bridge/line. Home Assistant needs the text
+// always as a string, and in addition each field of an object as an attribute of its own
+// (mirror.go).
 package homeassistant

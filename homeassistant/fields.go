@@ -7,13 +7,13 @@ import (
 	"unicode/utf8"
 )
 
-// depthMost bounds how deep a message may be nested before it is only text:
-// Home Assistant's own parser gives up at some depth, and would lose the event.
+// depthMost is the deepest nesting of a message whose fields are read. A deeper one is only
+// text: Home Assistant's own parser has a limit, and would lose the event.
 const depthMost = 32
 
-// fields returns the fields of a message that is a JSON object, else nil. They are
-// made so that every parser takes them: a half surrogate becomes U+FFFD, a
-// number that no double holds becomes text.
+// fields returns the fields of a message that is a JSON object, else nil. It changes them
+// so that every parser can read them: a half surrogate becomes U+FFFD, a number beyond the
+// range of a double becomes text.
 func fields(data []byte) map[string]any {
 	if !startsObject(data) || !utf8.Valid(data) || !json.Valid(data) {
 		return nil
@@ -27,7 +27,7 @@ func fields(data []byte) map[string]any {
 	return all
 }
 
-// plain mends the values in v, and reports whether it is not too deep.
+// plain changes the numbers in v where needed, and reports whether v is not too deep.
 func plain(v any, depth int) bool {
 	if depth == 0 {
 		return false

@@ -13,15 +13,15 @@ import (
 	"watchtower/config"
 )
 
-// Bus is what the package needs of the broker. Its publishes put into bounded
-// queues and return.
+// Bus is what the package needs of the broker. Its publish methods put messages into
+// bounded queues and return at once.
 type Bus interface {
 	// PublishOwn publishes a message that is not retained.
 	PublishOwn(topic string, payload []byte) error
-	// PublishRetained publishes a retained message that the next start writes
-	// anew; an empty payload removes it.
+	// PublishRetained publishes a retained message, which ends with the process: the next
+	// start publishes it again. An empty payload removes it.
 	PublishRetained(topic string, payload []byte) error
-	// PublishKept does the same with one that outlives the process.
+	// PublishKept does the same with a message that outlives the process.
 	PublishKept(topic string, payload []byte) error
 	// Retained returns a topic's retained message, or nil.
 	Retained(topic string) []byte
@@ -35,18 +35,18 @@ type Memory interface {
 	Save([]byte) error
 }
 
-// Options of a Service: the settings that it takes, and what is none.
+// Options of a Service: settings, and values that are no settings.
 type Options struct {
 	config.HomeAssistant
 	config.Limits
 	Pace
 
-	Channels map[bridge.Channel]string // names of those that ask for it; empty: all is taken back
+	Channels map[bridge.Channel]string // names of the announced channels; empty: all is withdrawn
 	Version  string                    // of the program
-	Queue    int                       // messages that wait to be mirrored; 0: 1024
+	Queue    int                       // the most messages that wait to be mirrored; 0: 1024
 }
 
-// Pace is how much time Home Assistant is given. What is 0 is as usual.
+// Pace is how much time Home Assistant gets. 0 means the default.
 type Pace struct {
 	Every  time.Duration // least time between two writes of one retained topic, and between two rounds of discovery; 1 s
 	Settle time.Duration // how long Home Assistant may take to do what discovery says, before the next step; 2 s
@@ -57,7 +57,7 @@ func (p Pace) orUsual() Pace {
 	return Pace{cmp.Or(p.Every, time.Second), cmp.Or(p.Settle, 2*time.Second), cmp.Or(p.Spread, 20*time.Millisecond)}
 }
 
-// What may wait to be mirrored.
+// The most messages and bytes that wait to be mirrored.
 const (
 	mirrorQueue = 1024
 	mirrorBytes = 4 << 20
@@ -71,21 +71,21 @@ type Service struct {
 	memory Memory
 	opts   Options
 	log    *logrus.Logger
-	tap    *bridge.Link // nil: no channel asks
-	noisy  *throttle    // of the tap's goroutine
+	tap    *bridge.Link // nil: no channel is announced
+	noisy  *throttle    // only for the tap's goroutine
 
 	births  chan struct{} // Home Assistant said online
 	changed chan struct{} // a device came, changed or went
 
-	known known  // what Home Assistant may know; the announcer's own
-	saved []byte // as it is on disk
+	known known  // what Home Assistant may know; only follow's goroutine uses it
+	saved []byte // known as it is on disk
 
 	mu      sync.Mutex                // guards all below, and the order of retained messages
-	names   map[bridge.Channel]string // of channels, as people see them
-	quiet   bool                      // nothing is repeated any more
+	names   map[bridge.Channel]string // names of channels for people
+	quiet   bool                      // after Quiesce
 	devices map[bridge.SenderID]*device
-	due     map[string][]byte // retained topics to be written
-	wake    chan struct{}     // there is something due
+	due     map[string][]byte // payloads of retained topics that wait to be written
+	wake    chan struct{}     // signals that something is due
 }
 
 // New returns a service with the devices that the memory knows. It is called
@@ -116,7 +116,7 @@ func (s *Service) wants(m *bridge.Message) bool {
 	return asked
 }
 
-// Rename gives channels other names. Which of them ask stays as it is.
+// Rename gives channels other names. It does not change which channels are announced.
 func (s *Service) Rename(names map[bridge.Channel]string) {
 	s.mu.Lock()
 	s.names = names
@@ -144,8 +144,8 @@ func (s *Service) Serve(ctx context.Context) error {
 	return nil
 }
 
-// Quiesce ends the repeating of retained topics: the status that follows is the
-// last. What is said meanwhile is mirrored still, and nothing waits any more.
+// Quiesce ends the repeating of retained topics, so that the gateway's last status stays.
+// Messages are still mirrored, but their retained topics are written at once.
 func (s *Service) Quiesce(context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -153,7 +153,7 @@ func (s *Service) Quiesce(context.Context) {
 	s.writeLocked()
 }
 
-// born is called by the broker with what is said on the birth topic.
+// born gets the messages on the birth topic from the broker.
 func (s *Service) born(_ string, payload []byte) {
 	if string(payload) == "online" {
 		signal(s.births)
@@ -167,7 +167,7 @@ func signal(c chan struct{}) {
 	}
 }
 
-// channels lists those that ask, ascending.
+// channels lists the announced channels, ascending.
 func (s *Service) channels() []bridge.Channel {
 	all := make([]bridge.Channel, 0, len(s.opts.Channels))
 	for c := range s.opts.Channels {
@@ -177,7 +177,7 @@ func (s *Service) channels() []bridge.Channel {
 	return all
 }
 
-// failed logs what the bus or the memory did not take.
+// failed logs an error of the bus or the memory, if there is one.
 func (s *Service) failed(what string, err error) {
 	if err != nil {
 		s.log.WithError(err).Warn("Home Assistant: " + what)

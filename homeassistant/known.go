@@ -9,12 +9,11 @@ import (
 	"watchtower/bridge"
 )
 
-// known is what Home Assistant may know, as it is kept on disk. It is written
-// before what it tells of is published.
+// known is what Home Assistant may know. It is written to disk before it is published.
 type known struct {
 	Topics   map[string]discovery `json:"topics"`   // last published, by topic
-	Ghosts   map[string]discovery `json:"ghosts"`   // with what was removed, until Home Assistant has surely seen that
-	Retained []string             `json:"retained"` // topics that may have a message that outlives the process
+	Ghosts   map[string]discovery `json:"ghosts"`   // removed components, until Home Assistant has surely seen the removal
+	Retained []string             `json:"retained"` // topics that may have a retained message of PublishKept
 	Devices  []remembered         `json:"devices"`
 }
 
@@ -26,8 +25,8 @@ type remembered struct {
 	Description string          `json:"description"`
 }
 
-// load reads the memory. One that cannot be read is left behind: devices describe
-// themselves again.
+// load reads known from the memory. If its JSON is damaged, load begins with nothing:
+// devices describe themselves again.
 func (s *Service) load() (known, error) {
 	k := known{Topics: map[string]discovery{}, Ghosts: map[string]discovery{}}
 	data, err := s.memory.Load()
@@ -46,8 +45,8 @@ func (s *Service) load() (known, error) {
 	return read, nil
 }
 
-// compare makes known what is to be known from now on. It returns all that is
-// wanted, by topic, and what has to be taken away first.
+// compare sets known to what is wanted now. It returns all wanted discovery messages by
+// topic, and those that have to be removed first.
 func (s *Service) compare() (want, gone map[string]discovery) {
 	s.mu.Lock()
 	want = s.wantedLocked()
@@ -68,19 +67,18 @@ func (s *Service) compare() (want, gone map[string]discovery) {
 		if ghost = ghost.missing(want[topic]); len(ghost.Components) > 0 {
 			s.known.Ghosts[topic] = ghost
 		} else {
-			delete(s.known.Ghosts, topic) // all of it is back
+			delete(s.known.Ghosts, topic) // all its components are wanted again
 		}
 	}
 	s.known.Topics = want
 	return want, gone
 }
 
-// The bounds of ghosts: components of one topic, and topics. Somebody who comes and
-// goes for days must not fill the memory. What goes over is most likely known to
-// be gone: Home Assistant was told when it went.
+// The limits of ghosts, so that devices which come and go for days do not fill the memory.
+// Ghosts beyond them are forgotten. Most likely Home Assistant has seen their removal.
 const (
-	ghostsMost = 256
-	hauntsMost = 1024
+	ghostsMost = 256  // components of one topic
+	hauntsMost = 1024 // topics
 	allGhosts  = 2048 // components of all topics: about a megabyte
 )
 
@@ -94,7 +92,7 @@ func (k known) haunt(topic string, left discovery) {
 	for _, ghost := range k.Ghosts {
 		n += len(ghost.Components)
 	}
-	for other, ghost := range k.Ghosts { // any
+	for other, ghost := range k.Ghosts { // in any order
 		if len(k.Ghosts) <= hauntsMost && n <= allGhosts {
 			break
 		}
@@ -105,8 +103,8 @@ func (k known) haunt(topic string, left discovery) {
 	}
 }
 
-// remember writes the memory, if it has changed. What cannot be written is
-// published all the same: a full disk shall not keep the house from being seen.
+// remember writes known to the memory if it has changed. An error is only logged, and
+// publishing goes on: a full disk must not hide the devices from Home Assistant.
 func (s *Service) remember() {
 	topics := s.retained(s.known.Devices)
 	for _, topic := range s.known.Retained { // those of before too, until they are cleared
@@ -129,7 +127,7 @@ func (s *Service) remember() {
 
 func (k known) empty() bool { return len(k.Topics)+len(k.Ghosts)+len(k.Retained)+len(k.Devices) == 0 }
 
-// retained lists the topics that may be kept for what is wanted.
+// retained lists the retained topics of the announced channels and of these devices.
 func (s *Service) retained(devices []remembered) (topics []string) {
 	for _, c := range s.channels() {
 		topics = append(topics, s.lastTopic(c))
@@ -140,14 +138,13 @@ func (s *Service) retained(devices []remembered) (topics []string) {
 	return topics
 }
 
-// leftovers reports whether there are retained messages for which nobody asks any
-// more.
+// leftovers reports whether there are retained messages that are not wanted any more.
 func (s *Service) leftovers() bool {
 	wanted := s.retained(s.known.Devices)
 	return slices.ContainsFunc(s.known.Retained, func(topic string) bool { return !slices.Contains(wanted, topic) })
 }
 
-// clearRetained removes the retained messages for which nobody asks any more.
+// clearRetained removes the retained messages that are not wanted any more.
 func (s *Service) clearRetained() {
 	wanted := s.retained(s.known.Devices)
 	cleared := false

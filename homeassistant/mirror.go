@@ -13,20 +13,20 @@ import (
 const (
 	eventType = "message"
 
-	// fieldsBytes is the most that a message may have to be taken apart. Home
-	// Assistant keeps no attributes of such a size anyway.
+	// fieldsBytes is the most bytes of a message whose fields are read. Home Assistant does
+	// not record larger attributes anyway.
 	fieldsBytes = 16 << 10
 
-	// stateMost is the most characters that a state may have in Home Assistant.
+	// stateMost is the most characters of a state in Home Assistant.
 	stateMost = 255
 )
 
-// hear gets the messages of the channels that ask, in their order.
+// hear gets the messages of the announced channels, in their order.
 func (s *Service) hear(jobs []bridge.Job) {
 	for _, j := range jobs {
 		m := j.Message
 		switch what := s.describe(m); what {
-		case taken: // it fires nothing
+		case taken: // a description is not mirrored
 		default:
 			s.mirror(m, what == message)
 		}
@@ -34,8 +34,8 @@ func (s *Service) hear(jobs []bridge.Job) {
 	}
 }
 
-// mirror publishes a message as Home Assistant can read it, and feeds its sender's
-// state with it.
+// mirror publishes a message in the form that Home Assistant reads. If feeds is true, it
+// also adds the message to its sender's state.
 func (s *Service) mirror(m *bridge.Message, feeds bool) {
 	var said map[string]any
 	if len(m.Data) <= fieldsBytes {
@@ -44,7 +44,7 @@ func (s *Service) mirror(m *bridge.Message, feeds bool) {
 	about := aboutMessage(m)
 	event := map[string]any{}
 	maps.Copy(event, said)
-	maps.Copy(event, about) // ours win
+	maps.Copy(event, about) // these replace fields of the same name
 	event["event_type"] = eventType
 	if err := s.bus.PublishOwn(s.eventTopic(m.Channel), encode(event)); err != nil {
 		s.failed("event not published", err)
@@ -58,7 +58,7 @@ func (s *Service) mirror(m *bridge.Message, feeds bool) {
 	}
 }
 
-// aboutMessage is what is said of every message.
+// aboutMessage returns the attributes that every message has.
 func aboutMessage(m *bridge.Message) map[string]any {
 	about := map[string]any{
 		"id": m.ID.String(), "time": m.Time.UTC().Format("2006-01-02T15:04:05.000Z07:00"),
@@ -70,7 +70,7 @@ func aboutMessage(m *bridge.Message) map[string]any {
 	return about
 }
 
-// cut cuts a text to the characters that a state may have.
+// cut cuts a text to stateMost characters.
 func cut(text string) string {
 	n := 0
 	for i := range text {
@@ -82,10 +82,10 @@ func cut(text string) string {
 	return text
 }
 
-// retainLocked has a retained topic written soon, in place of what was to be
-// written to it. The caller holds mu.
+// retainLocked makes a payload due for a retained topic, in place of an earlier one that
+// was not written yet. After Quiesce it publishes at once. The caller holds mu.
 func (s *Service) retainLocked(topic string, payload []byte) {
-	if s.quiet { // nobody may be there to write it later
+	if s.quiet { // the goroutine that writes may have ended
 		s.failed("state not published", s.bus.PublishKept(topic, payload))
 		return
 	}
@@ -107,12 +107,12 @@ func (s *Service) writeLocked() {
 	clear(s.due)
 }
 
-// throttle lets through what a key says, once a minute.
+// throttle allows something once a minute for each sender.
 type throttle struct{ last map[bridge.SenderID]time.Time }
 
 func newThrottle() *throttle { return &throttle{map[bridge.SenderID]time.Time{}} }
 
-// allow reports whether the key is to be let through, and notes that it was.
+// allow reports whether the minute is over, and if so, begins the next one.
 func (t *throttle) allow(key bridge.SenderID, now time.Time) bool {
 	if last, ok := t.last[key]; ok && now.Sub(last) < time.Minute {
 		return false
@@ -124,5 +124,5 @@ func (t *throttle) allow(key bridge.SenderID, now time.Time) bool {
 	return true
 }
 
-// oneLine is a fault as a log line has it.
+// oneLine returns an error's text for a log line, as valid UTF-8.
 func oneLine(err error) string { return strings.ToValidUTF8(err.Error(), "?") }

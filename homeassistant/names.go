@@ -7,15 +7,15 @@ import (
 	"watchtower/bridge"
 )
 
-// escape turns a name (A–Z a–z 0–9 _ . : -) into a part of an id of Home
-// Assistant's, which has no dot. No two names become the same, and none has a _
-// any more, which stands between the parts.
+// escape turns a name (A–Z a–z 0–9 _ . : -) into a part of an id in Home Assistant. The
+// result has no dot, which ids must not have, and no _, which separates the parts. Different
+// names give different results.
 func escape(name string) string {
 	return strings.NewReplacer("-", "--", "_", "-u", ".", "-d", ":", "-c").Replace(name)
 }
 
-// slug makes a proposal for an entity's id, which is lower case and where
-// collisions do no harm.
+// slug turns a name into a proposal for an entity id, in lower case. Two names may give the
+// same one, which does no harm.
 func slug(name string) string {
 	return strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
@@ -25,18 +25,18 @@ func slug(name string) string {
 	}, strings.ToLower(name))
 }
 
-// GatewayID is a gateway's id as a device. Those of devices that describe themselves
-// begin with it and a _.
+// GatewayID returns the id of a gateway's device. The ids of devices that describe
+// themselves begin with it and a _.
 func GatewayID(gateway string) string { return "watchtower_" + escape(gateway) }
 
 func (s *Service) gatewayID() string { return GatewayID(s.tree.Gateway()) }
 
-// deviceID is that of a device that described itself. It is made of the name: a
-// sender that is deleted and registers again is the same device to people, and
-// has to be the same in Home Assistant's registry.
+// deviceID returns the id of a device that described itself. It is made of the name and not
+// of the sender's id: if a sender is deleted and registers again, it must stay the same
+// device in Home Assistant's registry.
 func (s *Service) deviceID(name string) string { return s.gatewayID() + "_" + escape(name) }
 
-// topic is where a device's discovery is.
+// topic returns the discovery topic of a device.
 func (s *Service) topic(id string) string {
 	return s.opts.DiscoveryPrefix + "/device/" + id + "/config"
 }
@@ -44,7 +44,8 @@ func (s *Service) topic(id string) string {
 func (s *Service) eventTopic(c bridge.Channel) string { return s.tree.HomeAssistant(c, "event") }
 func (s *Service) lastTopic(c bridge.Channel) string  { return s.tree.HomeAssistant(c, "last") }
 
-// liveTopic carries the same for sensors that expire, and is not retained.
+// liveTopic returns the topic for sensors that expire. It carries the same states as
+// stateTopic, but is not retained.
 func (s *Service) liveTopic(c bridge.Channel, sender bridge.SenderID) string {
 	return s.tree.HomeAssistant(c, "live/"+strconv.FormatUint(uint64(sender), 10))
 }

@@ -11,8 +11,8 @@ import (
 	"watchtower/bridge"
 )
 
-// The bounds of what is gathered from a device's messages. What goes over begins
-// anew with the last message.
+// The limits of the state that is gathered from a device's messages. A message that exceeds
+// them begins a new state.
 const (
 	gatheredKeys  = 64
 	gatheredBytes = 8192
@@ -23,24 +23,24 @@ type device struct {
 	sender      bridge.SenderID
 	name        string
 	channel     bridge.Channel
-	raw         []byte // the description as it came
+	raw         []byte // the description as a message
 	description description
 
-	gathered map[string]any // the newest of each key that it said
-	state    []byte         // as it is to be on its topic; nil: nothing yet
-	known    bool           // it is on disk, so its state may be too
+	gathered map[string]any // the newest value of each key in its messages
+	state    []byte         // the payload for its topic; nil: none yet
+	known    bool           // the device is on disk, so its state may be published
 }
 
-// said is what a message turned out to be.
+// said is the kind of a message.
 type said int
 
 const (
-	message said = iota // and no description
-	faulty              // a description with a fault, which is mirrored: somebody may look for it there
-	taken               // a description
+	message said = iota // no description
+	faulty              // a description with a fault; it is mirrored, so that people can find it
+	taken               // a description, which was accepted
 )
 
-// describe takes a message as a description, if it is one.
+// describe accepts a message as a description, if it is one.
 func (s *Service) describe(m *bridge.Message) said {
 	s.mu.Lock()
 	d := s.devices[m.Sender]
@@ -78,7 +78,8 @@ var errForgotten = errors.New("the gateway remembers no more senders (limits.sen
 
 var errTooMany = errors.New("too many devices describe themselves (limits.homeassistant_devices)")
 
-// accept makes a sender the device that it describes, or takes the device away.
+// accept makes a sender the device that it describes. An empty description removes the
+// device.
 func (s *Service) accept(m *bridge.Message, what description) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,7 +91,7 @@ func (s *Service) accept(m *bridge.Message, what description) error {
 		}
 		return nil
 	}
-	for _, other := range s.devices { // a sender of that name that was deleted just now
+	for _, other := range s.devices { // an earlier sender with this name was deleted just now
 		if other.name == m.Name && other.sender != m.Sender {
 			s.dropLocked(other)
 		}
@@ -112,7 +113,7 @@ func (s *Service) accept(m *bridge.Message, what description) error {
 	return nil
 }
 
-// restore makes a device of what the memory has of it.
+// restore makes a device from the memory's record.
 func (s *Service) restore(r remembered) {
 	what, meant, err := parse([]byte(r.Description))
 	_, asked := s.opts.Channels[r.Channel]
@@ -125,8 +126,8 @@ func (s *Service) restore(r remembered) {
 	s.devices[d.sender] = d
 }
 
-// dropLocked forgets a device. Its state is cleared once Home Assistant has been
-// told, whose templates would stumble over the empty payload. The caller holds mu.
+// dropLocked forgets a device. Its state is cleared later, after the removal of its
+// entities, because their templates would fail at an empty payload. The caller holds mu.
 func (s *Service) dropLocked(d *device) {
 	delete(s.devices, d.sender)
 	delete(s.due, s.stateTopic(d.channel, d.sender))
@@ -143,8 +144,8 @@ func (s *Service) forget() {
 	}
 }
 
-// feedLocked adds a message to its sender's state, if its sender is a device and
-// said it on the device's channel. The caller holds mu.
+// feedLocked adds a message to its sender's state, if the sender is a device and the
+// message is on the device's channel. The caller holds mu.
 func (s *Service) feedLocked(m *bridge.Message, said map[string]any) {
 	d := s.devices[m.Sender]
 	if d == nil || d.channel != m.Channel || len(m.Data) == 0 || !utf8.Valid(m.Data) {
@@ -161,7 +162,7 @@ func (s *Service) feedLocked(m *bridge.Message, said map[string]any) {
 		s.failed("state not published", s.bus.PublishOwn(s.liveTopic(d.channel, d.sender), state))
 	}
 	if said == nil && d.gathered != nil {
-		// What was gathered stays: it would be unknown after the next restart.
+		// The retained state stays the gathered one, so that its keys survive a restart.
 		if d.known && d.description.feeds() {
 			s.failed("state not published", s.bus.PublishOwn(s.stateTopic(d.channel, d.sender), state))
 		}
@@ -173,8 +174,8 @@ func (s *Service) feedLocked(m *bridge.Message, said map[string]any) {
 	}
 }
 
-// gather puts what was said over what was said before, so that two messages with
-// a key each do not make each other's key unknown.
+// gather merges the fields of a message into the gathered ones. So a message with one key
+// does not make the other keys unknown.
 func (d *device) gather(said map[string]any) []byte {
 	all := maps.Clone(d.gathered)
 	if all == nil {
@@ -189,7 +190,7 @@ func (d *device) gather(said map[string]any) []byte {
 	return state
 }
 
-// allowStates has the states of devices written that are on disk now.
+// allowStates lets the states of these devices be published: the devices are on disk now.
 func (s *Service) allowStates(saved []remembered) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -205,7 +206,7 @@ func (s *Service) allowStates(saved []remembered) {
 	}
 }
 
-// write writes what is due, each topic at most once in opts.Every, until ctx ends.
+// write publishes due topics until ctx ends, each at most once in opts.Every.
 func (s *Service) write(ctx context.Context) {
 	tick := time.NewTicker(s.opts.Every)
 	defer tick.Stop()

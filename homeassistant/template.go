@@ -8,14 +8,13 @@ import (
 	"watchtower/bridge"
 )
 
-// templateBytes is the most that a value template may have.
+// templateBytes is the most bytes of a value template.
 const templateBytes = 256
 
-// The words of a template. A device's template runs in Home Assistant, so it may
-// compute with its own message and nothing else: no statements, no functions, no
-// states of the house, and nothing that makes long texts out of short ones, or takes
-// Home Assistant long: it would hang at each of its starts, since discovery is
-// retained.
+// The words of a template. A device's template runs in Home Assistant, so it may compute
+// only with its own message: it has no statements, no functions and no states of other
+// entities. It also has nothing that makes a long text from a short one, or that takes long:
+// discovery is retained, so Home Assistant would hang at each start.
 var (
 	templateValues  = []string{"value", "value_json", "true", "false", "none", "True", "False", "None"}
 	templateTests   = []string{"defined", "undefined", "number", "string", "mapping", "sequence", "boolean", "none"}
@@ -30,7 +29,7 @@ var (
 	parts = regexp.MustCompile(`\{\{(.+?)\}\}`)
 )
 
-// checkTemplate says what is wrong with a value template, or "".
+// checkTemplate returns the fault of a value template, or "".
 func checkTemplate(template string) string {
 	switch {
 	case strings.Contains(template, "{%") || strings.Contains(template, "{#"):
@@ -65,8 +64,9 @@ func checkExpression(text string) string {
 	return e.problem
 }
 
-// expression is what is left to be read of one. Each method reads one level of
-// the grammar, those that bind loosely first. The first problem ends it.
+// expression holds the unread tokens of an expression. Each method reads one level of the
+// grammar; choice reads the operators that bind most loosely. The first problem ends the
+// reading.
 type expression struct {
 	tokens  []string
 	problem string
@@ -81,14 +81,14 @@ func (e *expression) take(these ...string) bool {
 	return true
 }
 
-// need takes the next token, which has to be this.
+// need takes the next token, which must be this.
 func (e *expression) need(this string) {
 	if !e.take(this) {
 		e.fail("has no " + this + " where one is needed")
 	}
 }
 
-// word takes a word, which has to be one of these.
+// word takes the next token, which must be one of these words.
 func (e *expression) word(what string, these []string) {
 	if e.problem == "" && len(e.tokens) > 0 && slices.Contains(these, e.tokens[0]) {
 		e.tokens = e.tokens[1:]
@@ -148,9 +148,9 @@ func (e *expression) sum() {
 	}
 }
 
-// product allows * where a number with a point is on one side, or a quotient by /,
-// which has a point too (that by // may have none): then a text beside it is an
-// error, and never a text a million times as long.
+// product allows * only if one side is a number with a point, or a quotient by /, which has
+// a point too (one by // may have none). With a text on the other side, that is an error in
+// Home Assistant. With a whole number it would repeat the text, perhaps a million times.
 func (e *expression) product() {
 	fraction := e.sign()
 	for {
@@ -172,8 +172,8 @@ func (e *expression) product() {
 	}
 }
 
-// sign reads a value and what hangs on it. It reports whether that is nothing but
-// a number with a point.
+// sign reads a value with its signs, keys, filters and tests. It reports whether the value
+// is a number with a point and nothing follows it.
 func (e *expression) sign() (fraction bool) {
 	for e.take("-", "+") {
 		continue
@@ -200,8 +200,8 @@ func (e *expression) sign() (fraction bool) {
 	}
 }
 
-// filter reads a filter. The digits that round keeps are written out: it computes
-// with ten to the power of them.
+// filter reads a filter. The argument of round must be a literal digit, because round
+// computes ten to that power.
 func (e *expression) filter() {
 	rounds := len(e.tokens) > 0 && e.tokens[0] == "round"
 	e.word("filter", templateFilters)
@@ -234,7 +234,7 @@ func (e *expression) primary() {
 		e.need(")")
 	case e.take("["):
 		e.list("]")
-	case e.take("{"): // only the empty one: for default({})
+	case e.take("{"): // only {} is allowed, for default({})
 		e.need("}")
 	default:
 		e.fail("cannot be read at " + bridge.Shorten(strings.Join(e.tokens, " ")))
@@ -271,7 +271,7 @@ func (e *expression) subscript() {
 	}
 }
 
-// arguments reads them, if there are any.
+// arguments reads arguments in parentheses, if there are any.
 func (e *expression) arguments() {
 	if e.take("(") {
 		e.list(")")

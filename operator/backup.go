@@ -11,8 +11,8 @@ import (
 	"watchtower/bridge"
 )
 
-// backup answers GET /operator/backup. The copy is made before anything is sent, so
-// that a slow client holds nothing up but itself.
+// backup answers GET /operator/backup. It makes the whole copy before it sends anything, so
+// that a slow client delays nobody else.
 func (s *Service) backup(w nethttp.ResponseWriter, r *request) error {
 	if err := onlyQuery(r); err != nil {
 		return err
@@ -36,14 +36,14 @@ func (s *Service) backup(w nethttp.ResponseWriter, r *request) error {
 	w.WriteHeader(nethttp.StatusOK)
 	if err := b.Write(&paced{w, nethttp.NewResponseController(w), s.opts.WriteTimeout}); err != nil {
 		s.did(r, "backup not taken to its end", logrus.Fields{"why": err.Error()})
-		panic(nethttp.ErrAbortHandler) // a cut answer has to look like one
+		panic(nethttp.ErrAbortHandler) // breaks the connection, so that the client notices
 	}
 	s.did(r, "operator took a backup", logrus.Fields{"bytes": b.Bytes()})
 	return nil
 }
 
-// paced gives each write its own time: a large answer may take long, as long as it is
-// taken.
+// paced gives each write its own deadline: a large answer may take long, as long as the
+// client keeps reading.
 type paced struct {
 	w       nethttp.ResponseWriter
 	control *nethttp.ResponseController
@@ -51,6 +51,6 @@ type paced struct {
 }
 
 func (p *paced) Write(b []byte) (int, error) {
-	_ = p.control.SetWriteDeadline(time.Now().Add(p.each)) // a writer that has no deadlines needs none
+	_ = p.control.SetWriteDeadline(time.Now().Add(p.each)) // fails only if the writer has no deadlines
 	return p.w.Write(b)
 }

@@ -10,10 +10,10 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// caller is who asks.
+// caller is the sender of a request.
 type caller struct {
 	role    Role
-	name    string // empty: somebody without a session
+	name    string // empty: without a session
 	session string // its id; empty: none
 }
 
@@ -27,9 +27,9 @@ type request struct {
 // call answers one kind of request, or returns the error to answer it with.
 type call func(nethttp.ResponseWriter, *request) error
 
-// route is a path, and what may be done there.
+// route is a path with its methods.
 type route struct {
-	path    []string // of which {id} is any one level
+	path    []string // its levels; {id} stands for any level
 	methods map[string]method
 }
 
@@ -38,7 +38,7 @@ type method struct {
 	do   call
 }
 
-// calls are all that there are.
+// calls returns the routes of all calls.
 func (s *Service) calls() []route {
 	at := func(path string, methods map[string]method) route { return route{strings.Split(path, "/"), methods} }
 	return []route{
@@ -105,7 +105,7 @@ func (s *Service) serve(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	return fault(notFound, "path", "%s is not part of this API", bridge.Shorten(r.URL.Path))
 }
 
-// authorize finds out who asks, and whether that is enough.
+// authorize returns the caller of a request, or an error if the caller lacks the role.
 func (s *Service) authorize(r *nethttp.Request, need Role) (who caller, err error) {
 	if need == None {
 		return who, nil
@@ -130,8 +130,8 @@ func (s *Service) authorize(r *nethttp.Request, need Role) (who caller, err erro
 	return who, nil
 }
 
-// Manages reports whether a request is of an operator who may manage, and who that
-// is. It is for calls that are not below /operator.
+// Manages reports whether a request comes from an operator who may manage, and returns the
+// operator's name. It is for calls that are not below /operator.
 func (s *Service) Manages(r *nethttp.Request) (who string, ok bool) {
 	found, err := s.authorize(r, Manage)
 	return found.name, err == nil

@@ -1,12 +1,12 @@
-// Package operator serves what people who run the gateway may do, below
-// /operator: sign in, see and manage senders, have the configuration read again.
+// Package operator serves the API for people who run the gateway, below /operator: they
+// sign in, see and manage senders, reload the configuration and take backups.
 //
-// An operator is somebody else than a device. Devices share the secret key, which
-// lies in every sketch; an operator has the admin key, or is a user of the
-// configuration with a role. Either is exchanged for a session's token, which
-// travels in a header: nothing is sent by a browser on its own.
+// An operator is not a device. Devices share the secret key, which is in every sketch. An
+// operator has the admin key, or is a configured user with a role. Signing in exchanges
+// the key or password for a session's token. The token is sent in a header, so a browser
+// never sends it by itself.
 //
-// The package owns sessions, roles and these calls. What a sender is it leaves to
-// bridge, who waits after wrong passwords, and how the configuration is read, to
-// functions in its Options. It listens to nobody: http mounts its Handler.
+// The package owns sessions, roles and these calls. Package bridge owns the senders.
+// Functions in Options decide who waits after wrong passwords, and read the
+// configuration. The package listens on no port: http mounts its Service.
 package operator

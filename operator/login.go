@@ -28,7 +28,7 @@ func (s *Service) signIn(w nethttp.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.mayTry(w, r.Request); err != nil { // a thousand may have begun at once
+	if err := s.mayTry(w, r.Request); err != nil { // again: other tries may have failed meanwhile
 		return err
 	}
 	user, err := s.login(r, body)
@@ -44,11 +44,11 @@ func (s *Service) signIn(w nethttp.ResponseWriter, r *request) error {
 		Role    string    `json:"role"`
 		Name    string    `json:"name"`
 		Open    bool      `json:"open"`
-		Expires time.Time `json:"expires"` // if it is not used
+		Expires time.Time `json:"expires"` // unless it is used before
 	}{token, who.role.String(), who.name, s.opts.Open, s.sessions.expires(stay).UTC().Truncate(time.Second)})
 }
 
-// login returns the user whose password it is, or "" for the admin key.
+// login checks the key or password in a body. It returns the user, or "" for the admin key.
 func (s *Service) login(r *request, body object) (user string, err error) {
 	if body.has("key") {
 		key, err := body.text("key")
@@ -85,7 +85,8 @@ func (s *Service) login(r *request, body object) (user string, err error) {
 	return user, nil
 }
 
-// label is by what a person knows a session: what the program says it is.
+// label returns the label by which people recognize a session: the printable start of its
+// User-Agent.
 func label(agent string) string {
 	printed := strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) && r != unicode.ReplacementChar {

@@ -15,7 +15,7 @@ import (
 	"watchtower/bridge"
 )
 
-// Role is what somebody may do. Each includes those before it.
+// Role says what an operator may do. Each role includes those before it.
 type Role int
 
 // The roles.
@@ -30,7 +30,7 @@ var roleNames = [...]string{"none", "look", "speak", "manage"}
 
 func (r Role) String() string { return roleNames[r] }
 
-// ParseRole returns the role of that name, None if there is none.
+// ParseRole returns the role with that name, or None if there is none.
 func ParseRole(name string) Role {
 	for r, text := range roleNames {
 		if text == name {
@@ -40,7 +40,7 @@ func ParseRole(name string) Role {
 	return None
 }
 
-// User is somebody of the configuration.
+// User is a configured user.
 type User struct {
 	Role Role
 	Hash string // of the password: sessions end when it changes
@@ -49,15 +49,15 @@ type User struct {
 // Table keeps sessions on disk.
 type Table interface {
 	Load(each func(key string, value []byte) error) error
-	// Commit writes rows by their keys, all or none; nil deletes one. It returns
-	// when they are on disk.
+	// Commit writes rows by their keys, all or none. A nil value deletes a row. Commit
+	// returns when they are on disk.
 	Commit(rows map[string][]byte) error
 }
 
-// Reloaded is what a reload did.
+// Reloaded is the result of a reload: paths of changed settings.
 type Reloaded struct {
-	Reloaded     []string `json:"reloaded"`      // in force
-	NeedsRestart []string `json:"needs_restart"` // changed, and not in force
+	Reloaded     []string `json:"reloaded"`      // in force now
+	NeedsRestart []string `json:"needs_restart"` // in force after a restart
 }
 
 // Backup is a copy of what is on disk, as one file.
@@ -68,28 +68,28 @@ type Backup interface {
 	Close()
 }
 
-// Options of a Service. All functions have to be there.
+// Options of a Service. All functions except Now must be set.
 type Options struct {
-	Open     bool            // looking and speaking need no session
+	Open     bool            // the roles look and speak need no session
 	AdminKey string          // never empty
 	Users    map[string]User // by name
 
-	Sessions     Table         // nil: they end with the process
-	MaxSessions  int           // the least recently used goes; 0: 1000
-	WriteTimeout time.Duration // for an answer
+	Sessions     Table         // nil: sessions end with the process
+	MaxSessions  int           // a further one ends the least recently used; 0: 1000
+	WriteTimeout time.Duration // for one write of an answer
 
 	// Allowed reports whether the client of a request may try a key or password
 	// now, and if not, how long it has to wait. Failed counts a wrong key.
 	Allowed func(*nethttp.Request) (ok bool, wait time.Duration)
 	Failed  func(*nethttp.Request)
-	// Known says that the client of a request has shown who he is.
+	// Known is called when the client of a request has proved who it is.
 	Known func(*nethttp.Request)
-	// CheckPassword reports whether a password is right, and counts a wrong one.
-	// Busy: it could not be found out now.
+	// CheckPassword reports whether a password is right, and counts a wrong one. Busy
+	// means that it could not be checked now.
 	CheckPassword func(ctx context.Context, r *nethttp.Request, user, password string) (right, busy bool)
-	// Client is the address of a request, for the log.
+	// Client returns the address of a request's client, for the log.
 	Client func(*nethttp.Request) string
-	// Reload reads the configuration again. Faults: nothing has changed.
+	// Reload reads the configuration again. If there are faults, nothing has changed.
 	Reload func() (done Reloaded, faults []string)
 	// Backup copies what is on disk. The caller closes it.
 	Backup func() (Backup, error)
@@ -97,10 +97,10 @@ type Options struct {
 	Now func() time.Time // nil: time.Now
 }
 
-// maxSessions is how many people are signed in at a time.
+// maxSessions is the most sessions at a time.
 const maxSessions = 1000
 
-// idle is how long after its last use a session ends.
+// idle returns how long after its last use a session ends.
 func idle(stay bool) time.Duration {
 	if stay {
 		return 30 * 24 * time.Hour
@@ -116,10 +116,10 @@ type Service struct {
 	log      *logrus.Logger
 	sessions *sessions
 	routes   []route
-	copying  sync.Mutex // one backup at a time: its copy takes room on the disk
+	copying  sync.Mutex // held while a backup is made and sent: its copy takes room on the disk
 }
 
-// New returns a service with the sessions of its table that still count.
+// New returns a service with the sessions of its table that are still valid.
 func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Service, error) {
 	opts.MaxSessions = cmp.Or(opts.MaxSessions, maxSessions)
 	if opts.Now == nil {
@@ -133,17 +133,17 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Service, error) {
 	return s, nil
 }
 
-// Update puts another admin key and other users in force. Sessions that the old
-// ones gave end.
+// Update puts a new admin key and new users in force. It ends sessions whose key or
+// password has changed, or whose user has no role any more.
 func (s *Service) Update(adminKey string, users map[string]User) {
 	s.sessions.update(adminKey, users)
 }
 
-// Run saves when sessions were last used, and forgets those that have ended,
-// until ctx ends.
+// Run saves the times when sessions were last used, and ends those that were idle for too
+// long, until ctx ends.
 func (s *Service) Run(ctx context.Context) { s.sessions.run(ctx) }
 
-// same compares secrets in a time that says nothing of them.
+// same compares secrets in constant time.
 func same(a, b string) bool {
 	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
 	return subtle.ConstantTimeCompare(x[:], y[:]) == 1

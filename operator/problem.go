@@ -71,7 +71,7 @@ func fault(code bridge.Code, field, format string, args ...any) *bridge.Error {
 	return &bridge.Error{Code: code, Field: field, Detail: fmt.Sprintf(format, args...)}
 }
 
-// faulty is a configuration with several faults.
+// faulty is the error of a reload whose configuration has faults.
 type faulty struct {
 	refusal *bridge.Error
 	faults  []string
@@ -80,7 +80,7 @@ type faulty struct {
 func (f *faulty) Error() string { return f.refusal.Error() }
 func (f *faulty) Unwrap() error { return f.refusal }
 
-// problem is an error as clients see it (RFC 9457).
+// problem is the body of an error's answer (RFC 9457).
 type problem struct {
 	Type   string   `json:"type"`
 	Title  string   `json:"title"`
@@ -90,7 +90,7 @@ type problem struct {
 	Faults []string `json:"faults,omitempty"`
 }
 
-// fail answers with the problem that err is, and logs what clients are not told.
+// fail answers with the problem of an error. Errors that clients are not told are logged.
 func (s *Service) fail(w nethttp.ResponseWriter, err error) {
 	var shown *bridge.Error
 	if !errors.As(err, &shown) || kinds[shown.Code].status == 0 {
@@ -127,7 +127,7 @@ func (s *Service) write(w nethttp.ResponseWriter, status int, contentType string
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	_ = enc.Encode(v) // plain structs: cannot fail
-	// A writer that has no deadlines needs none.
+	// This fails only if the writer has no deadlines.
 	_ = nethttp.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.opts.WriteTimeout))
 	h := w.Header()
 	h.Set("Content-Type", contentType)
@@ -137,7 +137,7 @@ func (s *Service) write(w nethttp.ResponseWriter, status int, contentType string
 	_, _ = w.Write(b.Bytes()) // an error means that the client has gone
 }
 
-// mayTry refuses a client that has to wait after wrong keys and passwords.
+// mayTry returns an error if the client has to wait after wrong keys and passwords.
 func (s *Service) mayTry(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	ok, wait := s.opts.Allowed(r)
 	if ok {
@@ -148,14 +148,15 @@ func (s *Service) mayTry(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	return fault(tooManyFailures, "", "too many wrong keys and passwords from %s: wait %d s", s.opts.Client(r), seconds)
 }
 
-// bodyBytes bounds a body: whoever sends it may be a stranger.
+// bodyBytes is the most bytes of a body. It is small, because strangers can send bodies.
 const bodyBytes = 4 << 10
 
 // object is a JSON object whose fields are read one by one.
 type object map[string]json.RawMessage
 
-// readObject reads a body, which may have the fields that are known. Only JSON is
-// taken: a page of another origin cannot send it without asking first.
+// readObject reads a body, which may have only the known fields. It takes only
+// application/json, because a page of another origin cannot send that without a CORS
+// preflight request.
 func readObject(w nethttp.ResponseWriter, r *nethttp.Request, known ...string) (object, error) {
 	b, err := io.ReadAll(nethttp.MaxBytesReader(w, r.Body, bodyBytes))
 	if errors.As(err, new(*nethttp.MaxBytesError)) {

@@ -16,7 +16,7 @@ const (
 	mostPage  = 500
 )
 
-// sender is a sender as it is shown.
+// sender is a sender in answers.
 type sender struct {
 	ID        bridge.SenderID `json:"id"`
 	Name      string          `json:"name,omitempty"`
@@ -89,7 +89,7 @@ func (s *Service) listSenders(w nethttp.ResponseWriter, r *request) error {
 	}{list, next})
 }
 
-// number reads a whole number from 1 on; empty text is the usual one.
+// number reads a whole number from 1 to most; for an empty text it returns usual.
 func number(text string, usual, most uint64) (uint64, error) {
 	if text == "" {
 		return usual, nil
@@ -101,7 +101,7 @@ func number(text string, usual, most uint64) (uint64, error) {
 	return n, err
 }
 
-// sender returns the sender of the path.
+// sender returns the sender that the path names, by id or name.
 func (s *Service) sender(r *request) (bridge.SenderInfo, error) {
 	id, refusal := s.hub.Receiver(r.id)
 	if refusal != nil {
@@ -154,7 +154,7 @@ func (s *Service) changeSender(w nethttp.ResponseWriter, r *request) error {
 	return s.answer(w, show(after))
 }
 
-// forgetSender answers DELETE /operator/senders/{id}, once it is on disk.
+// forgetSender answers DELETE /operator/senders/{id}, once the deletion is on disk.
 func (s *Service) forgetSender(w nethttp.ResponseWriter, r *request) error {
 	if err := onlyQuery(r); err != nil {
 		return err

@@ -24,27 +24,28 @@ const (
 	saveEvery   = time.Minute
 )
 
-// adminName is who somebody with the admin key is. Users' names have no spaces.
+// adminName is the name of an operator with the admin key. No user has it, because users'
+// names have no spaces.
 const adminName = "admin key"
 
-// record is a session on disk, below the SHA-256 of its token.
+// record is a session on disk. Its key there is the SHA-256 of its token.
 type record struct {
 	User  string `json:"user,omitempty"` // empty: the admin key opened it
 	Salt  []byte `json:"salt"`
-	Proof []byte `json:"proof"` // of the key or the password's hash that opened it
+	Proof []byte `json:"proof"` // see proof
 	Label string `json:"label,omitempty"`
 	Stay  bool   `json:"stay,omitempty"`
 	Seen  int64  `json:"seen"` // Unix seconds
 }
 
-// session is one that counts. Guarded by sessions.mu, but for its key.
+// session is a valid session. Sessions.mu guards it, except its key, which never changes.
 type session struct {
 	record
 	key   string // SHA-256 of the token, in hexadecimal
-	dirty bool   // it is not on disk as it is
+	dirty bool   // it has changed since it was written to disk
 }
 
-// id names the session without giving its token away.
+// id returns a name of the session that does not reveal its token.
 func (s *session) id() string { return s.key[:idDigits] }
 
 func (s *session) name() string {
@@ -54,7 +55,7 @@ func (s *session) name() string {
 	return s.User
 }
 
-// sessions are those that count, and what vouches for them.
+// sessions holds the valid sessions, and the key and users that vouch for them.
 type sessions struct {
 	opts Options
 	log  *logrus.Logger
@@ -75,7 +76,7 @@ func newSessions(opts Options, log *logrus.Logger) *sessions {
 	}
 }
 
-// load reads the table. Sessions that do not count any more are deleted there.
+// load reads the table, and deletes sessions there that are not valid any more.
 func (ss *sessions) load() error {
 	if ss.opts.Sessions == nil {
 		return nil
@@ -83,7 +84,7 @@ func (ss *sessions) load() error {
 	err := ss.opts.Sessions.Load(func(key string, value []byte) error {
 		s := &session{key: key}
 		if err := json.Unmarshal(value, &s.record); err != nil || len(key) != 2*sha256.Size {
-			ss.ended[key] = struct{}{} // damaged: its operator signs in again
+			ss.ended[key] = struct{}{} // damaged: its operator has to sign in again
 			return nil
 		}
 		ss.all[key] = s
@@ -95,7 +96,7 @@ func (ss *sessions) load() error {
 	ss.mu.Lock()
 	ss.pruneLocked()
 	ss.mu.Unlock()
-	if err := ss.flush(); err != nil { // a full disk: they are ended all the same
+	if err := ss.flush(); err != nil { // as on a full disk: in memory they have ended
 		ss.log.WithError(err).Warn("operators' sessions not written")
 	}
 	return nil
@@ -106,16 +107,17 @@ func tokenKey(token string) string {
 	return hex.EncodeToString(hash[:])
 }
 
-// proof ties a session to the secret that opened it. Who can read the table can
-// read the secret's own file, too.
+// proof returns the MAC of the secret that opened a session: it shows whether the secret
+// has changed since. It needs no slow hash: a thief of the table could also read the
+// secret's own file.
 func proof(salt []byte, secret string) []byte {
 	mac := hmac.New(sha256.New, salt)
 	mac.Write([]byte(secret))
 	return mac.Sum(nil)
 }
 
-// secretLocked is what vouches for somebody now: the admin key, or the hash of a
-// user's password.
+// secretLocked returns what vouches for a user's sessions now: the admin key, or the hash
+// of the user's password.
 func (ss *sessions) secretLocked(user string) string {
 	if user == "" {
 		return "key " + ss.adminKey
@@ -123,7 +125,7 @@ func (ss *sessions) secretLocked(user string) string {
 	return "user " + ss.users[user].Hash
 }
 
-// roleLocked is what somebody may do now.
+// roleLocked returns the present role of a user; "": of the admin key.
 func (ss *sessions) roleLocked(user string) Role {
 	if user == "" {
 		return Manage
@@ -136,7 +138,7 @@ func (ss *sessions) countsLocked(s *session) bool {
 		hmac.Equal(s.Proof, proof(s.Salt, ss.secretLocked(s.User)))
 }
 
-// pruneLocked ends sessions that count no more.
+// pruneLocked ends sessions that are not valid any more.
 func (ss *sessions) pruneLocked() {
 	for _, s := range ss.all {
 		if !ss.countsLocked(s) {
@@ -150,7 +152,7 @@ func (ss *sessions) endLocked(s *session) {
 	ss.ended[s.key] = struct{}{}
 }
 
-// begin opens a session for a user, or with an empty name for the admin key.
+// begin opens a session for a user. An empty user means the admin key.
 func (ss *sessions) begin(user, label string, stay bool) (token string, who caller) {
 	b := make([]byte, tokenBytes+saltBytes)
 	_, _ = rand.Read(b) // never fails: it ends the program instead
@@ -174,13 +176,13 @@ func (ss *sessions) begin(user, label string, stay bool) (token string, who call
 	ss.all[s.key] = s
 	who = ss.callerLocked(s)
 	ss.mu.Unlock()
-	if err := ss.flush(); err != nil { // it counts as long as the gateway runs
+	if err := ss.flush(); err != nil { // the session is valid as long as the gateway runs
 		ss.log.WithError(err).Warn("operators' sessions not written")
 	}
 	return token, who
 }
 
-// find returns who a token belongs to, and notes that it was used.
+// find returns the caller to whom a token belongs, and notes its use.
 func (ss *sessions) find(token string) (who caller, ok bool) {
 	if !strings.HasPrefix(token, tokenPrefix) {
 		return who, false
@@ -205,7 +207,7 @@ func (ss *sessions) callerLocked(s *session) caller {
 	return caller{role: ss.roleLocked(s.User), name: s.name(), session: s.id()}
 }
 
-// expires is when a session that is used now ends.
+// expires returns when a session that is used now would end.
 func (ss *sessions) expires(stay bool) time.Time {
 	return ss.opts.Now().Add(idle(stay))
 }
@@ -226,7 +228,7 @@ func (ss *sessions) end(id string) (name string, found bool, err error) {
 	return name, true, ss.flush()
 }
 
-// listed is a session as operators see it.
+// listed is a session in answers.
 type listed struct {
 	ID    string    `json:"id"`
 	Role  string    `json:"role"`
@@ -236,7 +238,7 @@ type listed struct {
 	Seen  time.Time `json:"seen"`
 }
 
-// list returns all sessions, the last used first.
+// list returns all sessions, the most recently used first.
 func (ss *sessions) list() []listed {
 	ss.mu.Lock()
 	ss.pruneLocked()
@@ -280,7 +282,7 @@ func (ss *sessions) update(adminKey string, users map[string]User) {
 	}
 }
 
-// flush writes what is not on disk as it is.
+// flush writes the changes since the last flush to the table.
 func (ss *sessions) flush() error {
 	if ss.opts.Sessions == nil {
 		return nil

@@ -16,7 +16,7 @@ type basicFrames struct {
 
 func (b *basicFrames) number() uint32 { return b.id }
 
-// message appends a broadcast, or a message to those that the run sends to.
+// message appends a broadcast, or a message to the receivers that the run sends to.
 func (b *basicFrames) message(to []byte, channel uint32, payload []byte) ([]byte, error) {
 	r := wire.Request{Op: wire.OpMessage, ID: b.id, Channel: channel, Data: payload}
 	if len(b.server.to) > 0 {
@@ -25,7 +25,7 @@ func (b *basicFrames) message(to []byte, channel uint32, payload []byte) ([]byte
 	return wire.AppendRequest(to, r)
 }
 
-// registration is how to register at this server.
+// registration returns the request that registers at this server.
 func (b *basicFrames) registration() wire.Request {
 	if key := b.server.opts.SecretKey; key != "" {
 		return wire.Request{Op: wire.OpKey, Key: []byte(key)}
@@ -33,7 +33,7 @@ func (b *basicFrames) registration() wire.Request {
 	return wire.Request{Op: wire.OpRegister}
 }
 
-// begin registers by a function that asks and returns the answer.
+// begin registers. Ask sends a request and returns the answer's value.
 func (b *basicFrames) begin(ask func(wire.Request) (uint32, error)) (err error) {
 	if b.id, err = ask(b.registration()); err != nil {
 		return fmt.Errorf("registering: %w", err)
@@ -52,7 +52,7 @@ func (b *basicFrames) joinBy(ask func(wire.Request) (uint32, error), channels []
 
 var errRefused = errors.New("the server refuses: --secret-key may be wrong, or a limit reached")
 
-// delivered gives one frame of the server to e. It is whole.
+// delivered gives one whole frame of the server to e.
 func delivered(e *ear, frame []byte) {
 	switch frame[0] {
 	case wire.OpMessage:
@@ -85,8 +85,8 @@ func (s *server) dialTCP() (conn, error) {
 	return c, nil
 }
 
-// ask sends a request and returns what A answers. Messages that come meanwhile
-// are of another run.
+// ask sends a request and returns the value in the A that answers it. It skips messages:
+// they belong to another run.
 func (c *tcpConn) ask(r wire.Request) (uint32, error) {
 	b, err := wire.AppendRequest(nil, r)
 	if err != nil {
@@ -117,7 +117,7 @@ func (c *tcpConn) ask(r wire.Request) (uint32, error) {
 	}
 }
 
-// next takes the next whole frame out of what was read, or returns nil.
+// next takes the next whole frame from the bytes that were read, or returns nil.
 func (c *tcpConn) next() ([]byte, error) {
 	b := c.in.rest()
 	n, err := wire.ReplyLength(b, false)

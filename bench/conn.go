@@ -14,26 +14,25 @@ import (
 // patience is how long a server may take to answer while a run is set up.
 const patience = 10 * time.Second
 
-// conn is one client of the server. Until listen is called, and for join, it is
-// used by one goroutine; then listen has one of its own, and so have add and
-// flush.
+// conn is one client of the server. Until listen is called, only one goroutine uses it. Then
+// listen has a goroutine of its own, and another one calls add and flush.
 type conn interface {
-	// join joins channels. What it hears from then on, listen gets.
+	// join joins channels. Listen gets the messages that come from then on.
 	join(channels []uint32) error
-	// listen gives what comes to e until the connection ends. It returns nil
-	// if that was by close.
+	// listen gives the messages that come to e, until the connection ends. It returns nil
+	// if close ended it.
 	listen(e *ear) error
-	// add publishes a message, by the next flush at the latest.
+	// add publishes a message, at the latest at the next flush.
 	add(channel uint32, payload []byte) error
 	flush() error
-	// number is the client's id, by which it is sent to; 0: it has none.
+	// number returns the client's id as a receiver; 0: it has none.
 	number() uint32
 	// keep tells the server that the client is still there, if it has to.
 	keep() error
 	close()
 }
 
-// server is what is measured, and what clients need to know to speak to it.
+// server is the measured server: what clients need to connect to it.
 type server struct {
 	opts   Options
 	run    uint32
@@ -79,7 +78,7 @@ func dialStream(address string) (*net.TCPConn, error) {
 	return tcp, tcp.SetNoDelay(true)
 }
 
-// patiently does an exchange that the server has to answer in time.
+// patiently calls do with a deadline of patience on the connection.
 func patiently(c net.Conn, do func() error) error {
 	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		return err
@@ -90,8 +89,8 @@ func patiently(c net.Conn, do func() error) error {
 	return c.SetDeadline(time.Time{})
 }
 
-// ended is the error of a read, or nil if it says no more than that the
-// connection was closed on this side.
+// ended returns the error of a read, or nil if the error only says that the connection was
+// closed on this side.
 func ended(err error) error {
 	if err == nil || errors.Is(err, net.ErrClosed) {
 		return nil
@@ -102,7 +101,7 @@ func ended(err error) error {
 	return fmt.Errorf("reading: %w", err)
 }
 
-// inbox reads a stream into one buffer, from which frames are taken in place.
+// inbox reads a stream into one buffer. Frames are taken from it without a copy.
 type inbox struct {
 	buf         []byte
 	begin, fill int
@@ -111,7 +110,7 @@ type inbox struct {
 // newInbox is for frames of up to n bytes.
 func newInbox(n int) inbox { return inbox{buf: make([]byte, max(16<<10, 4*n))} }
 
-// read reads whatever waits, behind what is not taken yet.
+// read reads all that waits, and appends it to the bytes that are not taken yet.
 func (in *inbox) read(c net.Conn) error {
 	if in.begin > 0 {
 		copy(in.buf, in.buf[in.begin:in.fill])
@@ -125,5 +124,5 @@ func (in *inbox) read(c net.Conn) error {
 	return err
 }
 
-// rest is what is not taken yet.
+// rest returns the bytes that are not taken yet.
 func (in *inbox) rest() []byte { return in.buf[in.begin:in.fill] }

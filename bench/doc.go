@@ -1,13 +1,12 @@
-// Package bench is a load generator: it measures what a gateway, or any MQTT
-// broker, delivers through real sockets. Publishers and receivers speak a
-// protocol each; every message says who sent it, which it is and when, and every
-// receiver checks that each came once, in order and unchanged.
+// Package bench is a load generator: it measures what a gateway, or any MQTT broker,
+// delivers through real sockets. Publishers speak one protocol, receivers one. Every message
+// carries its publisher, its number and its time. Every receiver checks that each message
+// came once, in order and unchanged.
 //
-// It owns its connections and nothing else: it starts no server. It shares its
-// machine with what it measures, so it is written to cost little: one goroutine
-// for each connection, reads and writes of whatever waits, datagrams in batches,
-// and parsers that look at no more than they have to. Hence codecs of its own for
-// MQTT and HTTP, which serve no other purpose.
+// The package owns its connections and nothing else: it starts no server. It shares the
+// machine with the server that it measures, so it costs little: one goroutine for each
+// connection, reads and writes of all that waits, datagrams in batches, and parsers that
+// read only what they need. For that it has its own codecs for MQTT and HTTP.
 //
 //	options.go    what to run                 run.go        from set-up to result
 //	plan.go       who is on which channel     publish.go    a publisher's loop

@@ -2,16 +2,16 @@ package bench
 
 import "sync/atomic"
 
-// maxWindow is how many messages of a publisher can be out: half of the slots,
-// so that one that is lost holds up nobody until its time is over.
+// maxWindow is the most messages of a publisher that can be out: half of the slots, so that
+// a lost message does not block others until its timeout.
 const (
 	slots     = 1 << 13
 	maxWindow = slots / 2
 )
 
-// flight knows which messages of one publisher are out: sent, and not yet with
-// all their receivers. The publisher takes a token for each; the receiver that
-// is the last to get a message gives it back.
+// flight knows which messages of one publisher are out: sent, but not yet received by all
+// their receivers. The publisher takes a token for each message. The last receiver of the
+// message gives it back.
 type flight struct {
 	out    [slots]atomic.Uint64 // by number: the number above, how many are to get it below
 	sentAt [slots]int64         // the publisher's
@@ -29,8 +29,8 @@ func newFlight(window int) *flight {
 	return f
 }
 
-// depart says that a message is on its way to so many receivers. It reports
-// false if the slot is still another's.
+// depart notes that a message is on its way to so many receivers. It reports false if an
+// earlier message still has the slot.
 func (f *flight) depart(seq uint32, receivers int, at int64) bool {
 	s := &f.out[seq%slots]
 	if uint32(s.Load()) != 0 {
@@ -42,7 +42,7 @@ func (f *flight) depart(seq uint32, receivers int, at int64) bool {
 	return true
 }
 
-// land says that one receiver got a message.
+// land notes that one receiver got a message.
 func (f *flight) land(seq uint32) {
 	s := &f.out[seq%slots]
 	for {
@@ -59,8 +59,8 @@ func (f *flight) land(seq uint32) {
 	}
 }
 
-// giveUp forgets what was sent before a time. Only the publisher may call it,
-// or who knows that it has ended.
+// giveUp forgets messages that were sent before a time. Only the publisher's goroutine may
+// call it, or another one after that has ended.
 func (f *flight) giveUp(before int64) {
 	for i := range f.out {
 		s := &f.out[i]

@@ -9,7 +9,7 @@ import (
 // of HdrHistogram; a library would bring more than these lines, and its counters
 // of eight bytes would be too large for thousands of receivers.
 type histogram struct {
-	counts []uint32 // none until the first is recorded
+	counts []uint32 // nil until the first duration is recorded
 	max    int64    // nanoseconds
 }
 
@@ -61,7 +61,7 @@ func (h *histogram) add(o *histogram) {
 	h.max = max(h.max, o.max)
 }
 
-// quantile is the duration that a part q of all does not exceed.
+// quantile returns the duration that a part q of all durations does not exceed.
 func (h *histogram) quantile(q float64) time.Duration {
 	var total, seen uint64
 	for _, n := range h.counts {

@@ -29,7 +29,7 @@ func newWeb() *web {
 
 func (w *web) close() { w.client.CloseIdleConnections() }
 
-// call does a call and returns the answer, if it is a success.
+// call makes a call and returns the answer. A status that is no success is an error.
 func (w *web) call(method, url, token, body string) ([]byte, error) {
 	req, err := http.NewRequest(method, url, strings.NewReader(body))
 	if err != nil {
@@ -71,8 +71,8 @@ func (s *server) register() (id identity, err error) {
 	return id, nil
 }
 
-// forget removes a sender, so that a run leaves none behind. If it does not
-// work, the gateway forgets it in a month.
+// forget deletes a sender, so that a run leaves none behind. If that fails, the gateway
+// forgets it after a month.
 func (s *server) forget(id identity) {
 	if id.ID != 0 {
 		_, _ = s.web.call("DELETE", fmt.Sprintf("%s/senders/%d", s.opts.URL, id.ID), id.Token, "")
@@ -138,7 +138,7 @@ var (
 
 var errHTTP = errors.New("the server sends what is no HTTP that is expected")
 
-// answer reads one answer, and is content with any 2xx.
+// answer reads one answer. Any 2xx is a success.
 func (p *poster) answer() error {
 	for {
 		b := p.in.rest()
@@ -172,7 +172,7 @@ func bodyLength(head []byte) (int, error) {
 	return strconv.Atoi(string(text))
 }
 
-// listen waits: all answers are read as they are expected.
+// listen only waits for close: add reads the answers.
 func (p *poster) listen(*ear) error {
 	<-p.closed
 	return nil

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// settled is how long a server is left alone before its memory is looked at.
+// settled is how long a server is left idle before its memory is read.
 const settled = 2 * time.Second
 
-// Idle is what connections cost that do nothing.
+// Idle is the memory that idle connections take.
 type Idle struct {
 	Receive     Protocol `json:"receive"`
 	Connections int      `json:"connections"`
@@ -21,9 +21,9 @@ type Idle struct {
 	Each        float64  `json:"bytes_each"`
 }
 
-// MeasureIdle opens as many connections as there are receivers, each of which
-// joins its channel, and looks at how the server's resident memory grows. The
-// first few are opened before: what they take, the server takes once.
+// MeasureIdle opens a connection for each receiver, which joins its channel, and measures
+// how the server's resident memory grows. A few connections are opened before the
+// measurement, so that memory which the server takes only once does not count.
 func MeasureIdle(ctx context.Context, o Options) (*Idle, error) {
 	o.Publish, o.Publishers = MQTT, 1 // unused
 	if o.Receive != MQTT {
@@ -62,7 +62,7 @@ func MeasureIdle(ctx context.Context, o Options) (*Idle, error) {
 	return out, nil
 }
 
-// settle opens and joins all receivers, and lets the server come to rest.
+// settle opens and joins all receivers, and waits until the server is at rest.
 func (r *run) settle(ctx context.Context) error {
 	r.members = make([]member, r.opts.Receivers)
 	p := plan{channels: r.opts.Channels, receivers: r.opts.Receivers}
@@ -80,13 +80,13 @@ func (r *run) settle(ctx context.Context) error {
 	return r.wait(ctx, time.Now(), settled)
 }
 
-// JSON is the result as one line.
+// JSON returns the result as one line of JSON.
 func (i *Idle) JSON() ([]byte, error) {
 	b, err := json.Marshal(i)
 	return append(b, '\n'), err
 }
 
-// Table is the result for people.
+// Table returns the result as a text for people.
 func (i *Idle) Table() string {
 	return fmt.Sprintf("%d × %s idle: %.2f KiB each (resident %.1f MiB, before %.1f MiB)\n",
 		i.Connections, i.Receive, i.Each/1024, float64(i.After)/(1<<20), float64(i.Before)/(1<<20))

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// moment is what there is to see of a run at one time.
+// moment holds the figures of a run at one time.
 type moment struct {
 	at        int64 // by clock
 	published uint64
@@ -31,7 +31,7 @@ func (r *run) moment(pid int) moment {
 	return m
 }
 
-// measure runs what is set up, and says what came of it.
+// measure does the run that is set up, and returns the result.
 func (r *run) measure(ctx context.Context) (*Result, error) {
 	pid := r.pid()
 	dropsBefore, lostBefore := r.drops(), udpDrops()
@@ -65,7 +65,8 @@ func (r *run) measure(ctx context.Context) (*Result, error) {
 	return res, nil
 }
 
-// watch warms up, and looks at the run when it begins to count and when it ends.
+// watch waits for the warm-up, and returns the moments when the measured time begins and
+// ends.
 func (r *run) watch(ctx context.Context, pid int) (from, to moment, memory uint64, err error) {
 	begin := time.Now()
 	if err := r.wait(ctx, begin, r.opts.WarmUp); err != nil {
@@ -82,7 +83,7 @@ func (r *run) watch(ctx context.Context, pid int) (from, to moment, memory uint6
 	return from, to, memory, err
 }
 
-// wait lets the run go on until a time after its begin, and tells how far it is.
+// wait waits until a time after the begin of the run, and reports the progress.
 func (r *run) wait(ctx context.Context, begin time.Time, until time.Duration) error {
 	end := time.NewTimer(time.Until(begin.Add(until)))
 	defer end.Stop()
@@ -103,8 +104,8 @@ func (r *run) wait(ctx context.Context, begin time.Time, until time.Duration) er
 	}
 }
 
-// land waits until nothing is out any more, or what is out is lost. The
-// publishers have ended.
+// land waits until no message is out any more, or until the rest counts as lost. The
+// publishers have ended before.
 func (r *run) land(ctx context.Context) error {
 	limit := time.NewTimer(r.opts.Timeout)
 	defer limit.Stop()
@@ -133,7 +134,7 @@ func (r *run) idle() bool {
 	return true
 }
 
-// pid is the server's process, or 0.
+// pid returns the server's process, or 0 if it is not known.
 func (r *run) pid() int {
 	o := r.opts
 	if o.PID != 0 {
@@ -147,7 +148,7 @@ func (r *run) pid() int {
 	return 0
 }
 
-// ports are those of the UDP sockets that hear.
+// ports returns the ports of the receivers' UDP sockets.
 func (r *run) ports() (all []int) {
 	for _, m := range r.members {
 		if u, ok := m.conn.(interface{ port() int }); ok {
@@ -167,7 +168,7 @@ func since(after, before map[int]uint64) map[int]uint64 {
 	return out
 }
 
-// result puts together what the receivers heard.
+// result combines the counts of the receivers.
 func (r *run) result(from, to moment) *Result {
 	o := r.opts
 	res := &Result{
@@ -201,7 +202,7 @@ func (r *run) result(from, to moment) *Result {
 	return res
 }
 
-// costs are what the server's process took while it was measured.
+// costs returns what the server's process used in the measured time.
 func (r *run) costs(pid int, from, to moment, memory uint64) *Costs {
 	c := &Costs{PID: pid, Resident: memory}
 	if n := to.delivered - from.delivered; n > 0 {
@@ -211,14 +212,14 @@ func (r *run) costs(pid int, from, to moment, memory uint64) *Costs {
 	return c
 }
 
-// explain says what a loss comes from, and whether anything else is wrong.
+// explain finds the reasons of a loss, and any other faults.
 func (r *run) explain(res *Result, dropped drops, full map[int]uint64, ports []int) {
 	res.Reasons = map[string]uint64{}
 	for what, n := range dropped {
 		res.Reasons[what] = n
 	}
 	known := dropped.deliveries()
-	// What a receiver that does not read loses is nobody else's loss.
+	// Drops for receivers that do not read explain no loss of the others.
 	known -= min(known, res.Published*uint64(r.opts.Stalled))
 	for _, p := range ports {
 		if n := full[p]; n > 0 {

@@ -5,17 +5,17 @@ import (
 	"strings"
 )
 
-// drops are what a gateway's metrics say that it dropped, by protocol and
-// reason, as in "udp queue_full".
+// drops holds the counts of drops in a gateway's metrics, by protocol and reason, as in
+// "udp queue_full".
 type drops map[string]uint64
 
-// notDeliveries are reasons that say nothing of a message on its way out.
+// notDeliveries are the reasons of drops that are no lost deliveries.
 var notDeliveries = map[string]bool{
 	"malformed": true, "refused": true, "forgotten": true, "limit": true, "forged": true,
 	"duplicate": true, "elsewhere": true, "unknown": true, "truncated": true,
 }
 
-// drops asks the gateway. Without one, or without metrics, there are none.
+// drops reads the gateway's metrics. Without a gateway or metrics it returns nil.
 func (s *server) drops() drops {
 	if s.opts.URL == "" {
 		return nil
@@ -52,7 +52,7 @@ func label(labels, name string) string {
 	return value
 }
 
-// since is what was dropped after an earlier time.
+// since returns the drops after an earlier time.
 func (d drops) since(before drops) drops {
 	out := drops{}
 	for what, n := range d {
@@ -63,7 +63,7 @@ func (d drops) since(before drops) drops {
 	return out
 }
 
-// deliveries is how many deliveries a loss explains.
+// deliveries returns how many lost deliveries the drops explain.
 func (d drops) deliveries() (n uint64) {
 	for what, lost := range d {
 		if _, reason, _ := strings.Cut(what, " "); !notDeliveries[reason] {

@@ -51,7 +51,7 @@ func (s *server) dialMQTT(n int) (conn, error) {
 }
 
 // connect does CONNECT and CONNACK (MQTT 3.1.1, sections 3.1 and 3.2). A gateway remembers
-// clients whose id is a name, which one with a slash is not.
+// clients whose id is a valid name. An id with a slash is none.
 func (c *mqttConn) connect(id string) error {
 	o := c.server.opts
 	flags := byte(2) // a clean session
@@ -88,8 +88,8 @@ func mqttLength(b []byte, n int) []byte {
 	return append(b, byte(n))
 }
 
-// next takes the next whole packet out of what was read. Without one, its first
-// byte is 0.
+// next takes the next whole packet from the bytes that were read. If there is none, first
+// is 0.
 func (c *mqttConn) next() (first byte, body []byte, err error) {
 	b := c.in.rest()
 	n := 0
@@ -112,8 +112,7 @@ func (c *mqttConn) next() (first byte, body []byte, err error) {
 	}
 }
 
-// await returns the body of the next packet of a kind, and drops what comes
-// before it.
+// await returns the body of the next packet of a kind, and drops the packets before it.
 func (c *mqttConn) await(kind byte) ([]byte, error) {
 	for {
 		first, body, err := c.next()
@@ -195,8 +194,7 @@ func (c *mqttConn) listen(e *ear) error {
 	}
 }
 
-// published takes a PUBLISH, and puts its PUBACK to those that will be written
-// (MQTT 3.1.1, sections 3.3 and 3.4).
+// published takes a PUBLISH, and queues its PUBACK (MQTT 3.1.1, sections 3.3 and 3.4).
 func (c *mqttConn) published(e *ear, first byte, body []byte) error {
 	if len(body) < 2 {
 		return errMQTT

@@ -26,8 +26,8 @@ const (
 // Protocols are all of them.
 var Protocols = []Protocol{UDP, UDPSession, TCP, MQTT, HTTP, SSE}
 
-// hears reports whether a publisher has to join a channel with its own
-// connection, and so hears what is said there.
+// hears reports whether a publisher must join a channel with its own connection, and so
+// receives messages.
 func (p Protocol) hears() bool { return p == UDP || p == UDPSession || p == TCP }
 
 // web reports whether a protocol is HTTP's.
@@ -41,8 +41,8 @@ type Options struct {
 	Receivers  int // 50; publishers that hear too are among them where both speak the same
 	Channels   int // 1; receivers are spread over them, publishers take one after the other
 	JoinAll    bool
-	// Send sends to the receivers by their ids, in place of broadcasts: then
-	// publishers that have to join hear nothing. At most 255 receivers.
+	// Send sends to the receivers by their ids instead of broadcasting. Then publishers
+	// that must join receive nothing. There are at most 255 receivers.
 	Send    bool
 	Stalled int // further receivers, who join and then do not read
 
@@ -95,8 +95,8 @@ func (o Options) WithDefaults() Options {
 	return o
 }
 
-// Validate reports every fault of the options, each with its name on a command
-// line. They are to have their defaults.
+// Validate returns every fault of the options as one error, each with its name on the
+// command line. Call WithDefaults before.
 func (o Options) Validate() error {
 	var faults []error
 	check := func(ok bool, format string, args ...any) {

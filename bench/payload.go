@@ -30,7 +30,7 @@ type stamp struct {
 
 var began = time.Now()
 
-// clock is the time in nanoseconds since the process began. It never goes back.
+// clock returns the time in nanoseconds since the process began. It never goes back.
 func clock() int64 { return int64(time.Since(began)) }
 
 func (s stamp) check() uint16 {
@@ -39,7 +39,7 @@ func (s stamp) check() uint16 {
 	return uint16(h >> 40)
 }
 
-// letters is long enough that any padding is a part of it.
+// letters is long enough to hold any padding as a part.
 var letters = bytes.Repeat([]byte("abcdefghijklmnopqrstuvwxyz"), 60_000/26+3)
 
 func padding(seq uint32, n int) []byte { return letters[seq%26:][:n] }
@@ -54,8 +54,8 @@ func appendPayload(b []byte, s stamp, size int) []byte {
 	return append(b, padding(s.seq, size-headerSize)...)
 }
 
-// parsePayload reads a message's content. It reports false if it is none of
-// that size, or is not as it was sent.
+// parsePayload reads a message's content. It reports false if the content has another size
+// or was changed.
 func parsePayload(b []byte, size int) (s stamp, ok bool) {
 	if len(b) != size {
 		return s, false

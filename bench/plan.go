@@ -1,8 +1,8 @@
 package bench
 
-// plan says who hears what. Channels are counted from 0 here. The publisher p's
-// message number s goes to channel (s+p) modulo the number of channels, so a
-// receiver knows the channel by the payload, and which number comes next on it.
+// plan says which receivers get which messages. Channels are counted from 0 here. Message s
+// of publisher p goes to channel (s+p) modulo the number of channels. So a receiver knows
+// from the payload the channel, and which number comes next on it.
 type plan struct {
 	channels  int
 	receivers int
@@ -10,8 +10,8 @@ type plan struct {
 	everybody int // members of every channel besides: publishers that hear too
 }
 
-// joins are the channels of a receiver: all; or one; or, if there are more
-// channels than receivers, its part of them.
+// joins returns the channels of a receiver: all; or one; or, if there are more channels than
+// receivers, its share of them.
 func (p plan) joins(receiver int) []int {
 	var all []int
 	switch {
@@ -29,13 +29,13 @@ func (p plan) joins(receiver int) []int {
 	return all
 }
 
-// every is all channels.
+// every returns all channels.
 func (p plan) every() []int {
 	p.joinAll = true
 	return p.joins(0)
 }
 
-// fanOut is how many get a message on a channel. It is 1 or more.
+// fanOut returns how many receivers get a message on a channel: 1 or more.
 func (p plan) fanOut(channel int) int {
 	switch {
 	case p.joinAll:
@@ -52,7 +52,7 @@ func (p plan) channel(publisher uint16, seq uint32) int {
 	return int((uint64(seq) + uint64(publisher)) % uint64(p.channels))
 }
 
-// first is the number of a publisher's first message on a channel.
+// first returns the number of a publisher's first message on a channel.
 func (p plan) first(publisher, channel int) uint32 {
 	n := (channel - publisher) % p.channels
 	if n < 0 {
@@ -61,7 +61,7 @@ func (p plan) first(publisher, channel int) uint32 {
 	return uint32(n)
 }
 
-// expected is how many deliveries a publisher's first n messages make.
+// expected returns how many deliveries a publisher's first n messages make.
 func (p plan) expected(publisher int, n uint64) (sum uint64) {
 	for c := range p.channels {
 		if first := uint64(p.first(publisher, c)); first < n {

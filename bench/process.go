@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// What /proc says (proc(5)). On a system without it there is nothing to say.
+// These functions read /proc (proc(5)). On a system without it they find nothing.
 
-// resident is the memory that a process has, in bytes.
+// resident returns the resident memory of a process in bytes.
 func resident(pid int) (uint64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -63,8 +63,8 @@ func sockets(network string) (all []socket) {
 	return all
 }
 
-// udpDrops is how many datagrams found no room in the sockets of this machine
-// that are bound to each port.
+// udpDrops returns, by port, how many datagrams were dropped because the buffers of this
+// machine's UDP sockets were full.
 func udpDrops() map[int]uint64 {
 	all := map[int]uint64{}
 	for _, s := range sockets("udp") {

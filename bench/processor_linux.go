@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// processor is the processor time that a process has had, by its clock
-// (clock_getcpuclockid(3): to the nanosecond, where /proc counts hundredths).
+// processor returns the processor time of a process, by its clock (clock_getcpuclockid(3)).
+// That counts nanoseconds, where /proc counts hundredths of a second.
 func processor(pid int) (time.Duration, error) {
 	const schedule = 2 // CPUCLOCK_SCHED, of the kernel's include/linux/posix-timers_types.h
 	var t unix.Timespec

@@ -7,5 +7,5 @@ import (
 	"time"
 )
 
-// processor is not known of another process.
+// processor returns an error: only Linux tells the processor time of another process.
 func processor(int) (time.Duration, error) { return 0, errors.ErrUnsupported }

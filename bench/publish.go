@@ -6,11 +6,10 @@ import (
 	"time"
 )
 
-// writtenAtOnce is how many messages a publisher writes in one call, if so many
-// may be out.
+// writtenAtOnce is the most messages that a publisher writes in one call.
 const writtenAtOnce = 64
 
-// publisher says one message after the other until its context ends.
+// publisher publishes one message after the other until its context ends.
 type publisher struct {
 	number  int
 	conn    conn
@@ -20,12 +19,11 @@ type publisher struct {
 	run     uint32
 	seq     uint32
 	payload []byte
-	busy    int64 // until when the last write took, by clock
+	busy    int64 // when the last write ended, by clock
 }
 
 func (p *publisher) publish(ctx context.Context) error {
-	// What is lost is given up a little late, so that nobody has to keep time
-	// for each message.
+	// Lost messages are given up a little late, so that not every message needs a timer.
 	tick := time.NewTicker(p.opts.Timeout / 4)
 	defer tick.Stop()
 	var err error
@@ -65,8 +63,8 @@ func (p *publisher) flatOut(ctx context.Context, tick <-chan time.Time) error {
 	return nil
 }
 
-// paced publishes at a rate, whatever becomes of the messages. A message that
-// is late because the one before it was held up counts from when it was due.
+// paced publishes at a rate, even if messages are lost or late. If a message is late because
+// the one before it was, its latency counts from the time when it was due.
 func (p *publisher) paced(ctx context.Context, tick <-chan time.Time) error {
 	gap := float64(time.Second) * float64(p.opts.Publishers) / p.opts.Rate
 	begin := clock() + int64(gap*float64(p.number)/float64(p.opts.Publishers))
@@ -118,7 +116,7 @@ func (p *publisher) token(ctx context.Context, tick <-chan time.Time) bool {
 
 func (p *publisher) giveUp() { p.flight.giveUp(clock() - int64(p.opts.Timeout)) }
 
-// say adds the next message. It reports whether the run is over before that.
+// say adds the next message. Over reports that the run ended before.
 func (p *publisher) say(ctx context.Context, at int64, tick <-chan time.Time) (over bool, err error) {
 	channel := p.plan.channel(uint16(p.number), p.seq)
 	for !p.flight.depart(p.seq, p.plan.fanOut(channel), at) {

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// Result is what a run measured. Counts are of the whole run, warm-up included;
-// rates, latencies and costs of the time after it.
+// Result is what a run measured. Counts are of the whole run with the warm-up; rates,
+// latencies and costs are of the time after the warm-up.
 type Result struct {
 	Publish    Protocol `json:"publish"`
 	Receive    Protocol `json:"receive"`
@@ -20,7 +20,7 @@ type Result struct {
 	Window     int      `json:"window,omitempty"`
 	Seconds    float64  `json:"seconds"` // measured
 
-	// The rates are nil where something is wrong that nothing explains.
+	// The rates are nil if the run has faults.
 	Publishes  *float64 `json:"publishes_per_second"`
 	Deliveries *float64 `json:"deliveries_per_second"`
 
@@ -54,7 +54,7 @@ type Latency struct {
 	Max float64 `json:"max"`
 }
 
-// Costs are what the server's process took.
+// Costs are the resources that the server's process used.
 type Costs struct {
 	PID         int     `json:"pid"`
 	PerDelivery float64 `json:"cpu_us_per_delivery"`
@@ -62,7 +62,7 @@ type Costs struct {
 	Resident    uint64  `json:"resident_bytes"`
 }
 
-// judge finds what is wrong, and gives the rates if that is nothing.
+// judge finds the faults. It sets the rates only if there are none.
 func (r *Result) judge() {
 	fault := func(n uint64, format string) {
 		if n > 0 {
@@ -87,7 +87,7 @@ func (r *Result) judge() {
 	r.Publishes, r.Deliveries = &publishes, &deliveries
 }
 
-// JSON is the result as one line.
+// JSON returns the result as one line of JSON.
 func (r *Result) JSON() ([]byte, error) {
 	b, err := json.Marshal(r)
 	return append(b, '\n'), err

@@ -12,10 +12,10 @@ import (
 	"watchtower/wire/frame"
 )
 
-// setUps is how many connections are opened at a time.
+// setUps is the most connections that are being opened at a time.
 const setUps = 16
 
-// member is a connection that hears.
+// member is a connection that receives messages.
 type member struct {
 	conn conn
 	ear  *ear
@@ -85,7 +85,7 @@ func prepare(o Options) (*run, error) {
 	return r, nil
 }
 
-// channelsOf are the channels' numbers on the wire.
+// channelsOf returns the channels' numbers on the wire.
 func (r *run) channelsOf(places []int) []uint32 {
 	all := make([]uint32, len(places))
 	for i, c := range places {
@@ -189,8 +189,8 @@ func (r *run) inParallel(ctx context.Context, n int, do func(i int) error) error
 	return ctx.Err()
 }
 
-// listen starts the goroutines of all that hear, of all that have to be
-// answered, and the one that says that they are still there.
+// listen starts a goroutine for each connection that receives messages or answers, and one
+// that keeps all of them alive.
 func (r *run) listen(ctx context.Context) {
 	for _, m := range r.members {
 		r.listening.Go(func() { r.failed(m.conn.listen(m.ear)) })
@@ -229,7 +229,7 @@ func (r *run) failed(err error) {
 	}
 }
 
-// conns are all connections that were opened.
+// conns returns all connections that were opened.
 func (r *run) conns() (all []conn) {
 	for _, m := range r.members {
 		if m.conn != nil {
@@ -252,7 +252,7 @@ func (r *run) conns() (all []conn) {
 	return all
 }
 
-// hangUp closes all connections, and waits for what listens.
+// hangUp closes all connections, and waits for their goroutines.
 func (r *run) hangUp() {
 	for _, c := range r.conns() {
 		c.close()
@@ -260,7 +260,7 @@ func (r *run) hangUp() {
 	r.listening.Wait()
 }
 
-// close leaves nothing behind, here and at the gateway.
+// close closes all connections, and deletes the run's senders at the gateway.
 func (r *run) close() {
 	r.hangUp()
 	var all []identity

@@ -72,7 +72,7 @@ func (c *sessionConn) register() error {
 	})
 }
 
-// hears reports whether publishers are receivers too, and so hear themselves.
+// hears reports whether publishers are receivers too, and so get their own messages.
 func (s *server) hears() bool { return s.opts.Publish.hears() && !s.opts.Send }
 
 func (c *sessionConn) next() uint32 { c.seq++; return c.seq }

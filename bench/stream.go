@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// streamConn is a stream over HTTP, of lines or of server-sent events. It is
-// read without net/http, which costs more than the server's part does.
+// streamConn is a stream over HTTP, of lines or of server-sent events. It does not use
+// net/http, which would cost more than the server's part of the work.
 type streamConn struct {
 	server   *server
 	identity identity
@@ -39,7 +39,7 @@ func (s *server) openStream(id identity, events, echo bool) (*streamConn, error)
 	return &streamConn{server: s, identity: id, nc: nc, in: newInbox(2*s.opts.Size + 1024), events: events, echo: echo}, nil
 }
 
-// join opens the stream: once its first byte is here, the sender has joined.
+// join opens the stream. The sender has joined when the first byte comes.
 func (c *streamConn) join(channels []uint32) error {
 	ids := make([]string, len(channels))
 	for i, channel := range channels {
@@ -88,7 +88,7 @@ func (c *streamConn) listen(e *ear) error {
 	}
 }
 
-// dechunk takes what was read out of its chunks (RFC 9112, section 7.1).
+// dechunk takes the text out of the chunks that were read (RFC 9112, section 7.1).
 func (c *streamConn) dechunk() error {
 	for {
 		b := c.in.rest()
@@ -166,8 +166,7 @@ func (c *streamConn) lines(e *ear) {
 	c.text = c.text[:copy(c.text, rest)]
 }
 
-// messageIn finds a message of the given size in a line of JSON. It stands at
-// the end, usually.
+// messageIn finds a message of the given size in a line of JSON. Usually it is at the end.
 func messageIn(line []byte, size int) ([]byte, bool) {
 	end := len(line) - len(`"}`)
 	if begin := end - size; begin >= len(messageKey) && bytes.Equal(line[begin-len(messageKey):begin], messageKey) {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Table is the result for people.
+// Table returns the result as a table for people.
 func (r *Result) Table() string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -65,7 +65,7 @@ func (r *Result) reasons() string {
 	return " (dropped: " + strings.Join(all, ", ") + ")"
 }
 
-// readable writes microseconds in the unit that suits.
+// readable returns microseconds as a text in a suitable unit.
 func readable(us float64) string {
 	d := time.Duration(us * 1000)
 	switch {

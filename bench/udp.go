@@ -13,19 +13,19 @@ import (
 	"watchtower/wire"
 )
 
-// receiveBuffer is what a UDP client asks of the system, so that it is not the
-// client that loses what comes in a burst.
+// receiveBuffer is the size of a UDP client's receive buffer in bytes. It is large, so that
+// the client does not lose messages that come in a burst.
 const receiveBuffer = 4 << 20
 
-// tries is how often a request over UDP is repeated before its answer is given up.
+// tries is how often a request over UDP is sent before it fails.
 const tries = 10
 
-// udpSocket is what clients over UDP have in common.
+// udpSocket is the part that all UDP clients share.
 type udpSocket struct {
 	nc     *net.UDPConn
 	socket *datagram.Socket
 	in     *datagram.Reader
-	out    *datagram.Writer // from the first put on: receivers are many, and need none
+	out    *datagram.Writer // made at the first write, because receivers need none
 	room   []byte           // what is in out
 }
 
@@ -38,8 +38,8 @@ const (
 // inBatch is how many datagrams are read at once. Receivers are many, so it is small.
 const inBatch = 16
 
-// dialUDP opens a socket for datagrams of up to so many bytes: what is longer is
-// cut, and so found out.
+// dialUDP opens a socket for datagrams of up to most bytes. Longer ones are cut, which the
+// checks notice.
 func dialUDP(address string, most int) (udpSocket, error) {
 	addr, err := net.ResolveUDPAddr("udp", address)
 	if err != nil {
@@ -62,7 +62,7 @@ func dialUDP(address string, most int) (udpSocket, error) {
 func (s *udpSocket) ask(request []byte, answer func(reply []byte) (bool, error)) error {
 	defer func() { _ = s.nc.SetReadDeadline(time.Time{}) }()
 	for range tries {
-		// Nobody may have listened when it was asked before.
+		// ECONNREFUSED is about an earlier datagram: nobody listened then.
 		if _, err := s.nc.Write(request); err != nil && !errors.Is(err, syscall.ECONNREFUSED) {
 			return err
 		}
@@ -104,8 +104,8 @@ func (s *udpSocket) each(e *ear, give func([]byte)) error {
 	}
 }
 
-// read waits for datagrams and returns how many came. That nobody listened when
-// something was sent before is no reason to stop.
+// read waits for datagrams and returns how many came. It ignores ECONNREFUSED, which is
+// about an earlier datagram that nobody received.
 func (s *udpSocket) read() (n int, err error) {
 	for {
 		if n, err = s.in.Read(); !errors.Is(err, syscall.ECONNREFUSED) {
@@ -114,7 +114,7 @@ func (s *udpSocket) read() (n int, err error) {
 	}
 }
 
-// at is a datagram of the last read.
+// at returns a datagram of the last read.
 func (s *udpSocket) at(i int) []byte {
 	b, _ := s.in.At(i)
 	return b
@@ -133,7 +133,7 @@ func (s *udpSocket) queue(b []byte) error {
 	return nil
 }
 
-// flush writes what waits, or forgets it with an error.
+// flush writes the waiting datagrams. After an error they are forgotten.
 func (s *udpSocket) flush() (err error) {
 	if s.out == nil {
 		return nil
@@ -148,7 +148,7 @@ func (s *udpSocket) flush() (err error) {
 
 func (s *udpSocket) close() { _ = s.nc.Close() }
 
-// port is where the client's datagrams come from.
+// port returns the client's port.
 func (s *udpSocket) port() int { return s.nc.LocalAddr().(*net.UDPAddr).Port }
 
 // udpConn is a client of basic frames over UDP.
@@ -194,8 +194,8 @@ func (c *udpConn) join(channels []uint32) error {
 	return c.joinBy(c.request, channels)
 }
 
-// close quits the channels: the server cannot know that nobody is there. Many of
-// them go in small groups, since nobody tells whether they had room.
+// close quits the channels, because the server cannot notice that the client has gone. It
+// sends the requests in small groups: nothing tells whether the server had room for them.
 func (c *udpConn) close() {
 	for i, channel := range c.joined {
 		if i%quitGroup == quitGroup-1 && c.flush() == nil {

@@ -4,9 +4,9 @@
 // <base>/homeassistant/<gateway>:
 //
 //	<channel>/event           each broadcast as JSON, not retained      mirror.go
-//	<channel>/last            the last one, retained                    mirror.go
-//	<channel>/state/<sender>  the state of a described device, retained   state.go
-//	<channel>/live/<sender>   the same, not retained                      state.go
+//	<channel>/last            the last broadcast, retained              mirror.go
+//	<channel>/state/<sender>  the state of a described device, retained state.go
+//	<channel>/live/<sender>   the same, not retained                    state.go
 //
 // A sender can describe itself and becomes a device (description.go). Everything that is
 // published is first written to disk (known.go), so that it can be removed later, also

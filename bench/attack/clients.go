@@ -15,7 +15,7 @@ import (
 	"watchtower/bench/target"
 )
 
-// These know the key: a device that was stolen, or a program that went wrong.
+// These attackers know the key: for example a stolen device, or a faulty program.
 
 func client(ctx context.Context, g *target.Gateway, id string, persistent bool) (paho.Client, error) {
 	o := paho.NewClientOptions().AddBroker("tcp://" + g.MQTT).SetClientID(id).SetUsername("x").SetPassword(target.SecretKey)
@@ -117,8 +117,8 @@ func deepRetained(ctx context.Context, g *target.Gateway) (string, error) {
 	return fmt.Sprintf("%d published", published.Load()), nil
 }
 
-// from is a dialer from one of the addresses of this machine's loopback network:
-// the nth of those that attack. 127.0.0.1 is the device's.
+// from returns a dialer from the nth attacker's address in this machine's loopback network.
+// 127.0.0.1 is the device's address.
 func from(n int) *net.Dialer {
 	return &net.Dialer{
 		LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 66, byte(n%200+1))},

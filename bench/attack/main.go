@@ -1,7 +1,7 @@
-// Command attack runs a gateway at its default limits, has strangers and clients
-// who know its key take as much of it as they can, all at once, and measures what
-// a registered device notices and how much memory the gateway takes. make attack
-// builds both and runs it, in two minutes at most, on this machine alone.
+// Command attack runs a gateway at its default limits. Strangers, and clients that know its
+// key, take as many of its resources as they can, all at once. The command measures how
+// this affects a registered device, and how much memory the gateway takes. make attack
+// builds both and runs it, in two minutes at most, on this machine only.
 package main
 
 import (
@@ -16,11 +16,11 @@ import (
 	"watchtower/bench/target"
 )
 
-// What has to hold under attack.
+// The limits that must hold under attack.
 const (
 	mostResident = 400 << 20 // bytes
-	mostSlower   = 1.5       // times the p99 of before
-	// A p99 below this is as good as none: what is left is the machine's own noise.
+	mostSlower   = 1.5       // times the p99 before the attack
+	// A p99 below this is only the machine's own noise.
 	noise = 5 * time.Millisecond
 )
 
@@ -38,8 +38,8 @@ func main() {
 	}
 }
 
-// attack is one way to take what a gateway has. It returns what it holds on to,
-// and goes on holding it until ctx ends.
+// attack is one way to use up a gateway's resources. It returns a text that says what it
+// holds, and holds that until ctx ends.
 type attack struct {
 	name string
 	run  func(ctx context.Context, g *target.Gateway) (outcome string, err error)
@@ -82,7 +82,7 @@ func run(ctx context.Context, program string, calm time.Duration) error {
 			outcomes[i] = outcome
 		})
 	}
-	during, err := measure(ctx, g, calm) // while they begin
+	during, err := measure(ctx, g, calm) // while the attacks begin
 	if err != nil {
 		release()
 		return fmt.Errorf("under attack: %w", err)
@@ -118,7 +118,7 @@ func verdict(before, under latencies, peak uint64) error {
 	return nil
 }
 
-// percentile99 sorts what it is given.
+// percentile99 returns the 99th percentile. It sorts all.
 func percentile99(all []time.Duration) time.Duration {
 	slices.Sort(all)
 	return all[len(all)*99/100].Round(10 * time.Microsecond)

@@ -13,15 +13,15 @@ import (
 	"watchtower/device"
 )
 
-// latencies are how long a message takes from a device to itself, at most, for 99
-// of 100.
+// latencies are the 99th percentiles of the time that a message takes from a device to
+// itself.
 type latencies struct{ udp, mqtt time.Duration }
 
-// pace is how often each device says something.
+// pace is the time between two messages of a device.
 const pace = 10 * time.Millisecond
 
-// measure has a device over UDP and one over MQTT talk to themselves for a while.
-// Both register anew: that has to work under attack too.
+// measure lets a device over UDP and one over MQTT send messages to themselves for a while.
+// Both register first: that must work under attack too.
 func measure(ctx context.Context, g *target.Gateway, d time.Duration) (l latencies, err error) {
 	ctx, cancel := context.WithTimeout(ctx, d+20*time.Second)
 	defer cancel()
@@ -70,7 +70,7 @@ func measureMQTT(ctx context.Context, g *target.Gateway, d time.Duration) result
 	return talk(ctx, d, heard, func(b []byte) error { return done(c.Publish("watchtower/channels/78/broadcast", 0, false, b)) })
 }
 
-// talk says the time, and waits until it is heard. What is lost counts as a second.
+// talk sends the time and waits until it comes back. A lost message counts as a second.
 func talk(ctx context.Context, d time.Duration, heard <-chan []byte, say func([]byte) error) result {
 	var all []time.Duration
 	begun := time.Now()
@@ -109,7 +109,7 @@ func wait(ctx context.Context, heard <-chan []byte, n uint64, said time.Time) ti
 	}
 }
 
-// done waits for paho, for so long as a person would.
+// done waits until paho has finished, at most 15 seconds.
 func done(t paho.Token) error {
 	if !t.WaitTimeout(15 * time.Second) {
 		return errors.New("no answer for 15 s")

@@ -14,9 +14,8 @@ import (
 	"watchtower/bench/target"
 )
 
-// hold dials connections, has each say something, and keeps them open until ctx
-// ends. It tells how many were made, and how many of those were still open at the
-// end of the making.
+// hold dials n connections, calls say on each, and keeps them open until ctx ends. It
+// returns how many were made, and how many of those were still open when the last was made.
 func hold(ctx context.Context, n int, dial func(i int) (net.Conn, error), say func(i int, nc net.Conn) error) (string, error) {
 	conns := make([]net.Conn, 0, n)
 	context.AfterFunc(ctx, func() {
@@ -29,14 +28,14 @@ func hold(ctx context.Context, n int, dial func(i int) (net.Conn, error), say fu
 	for i := range n {
 		nc, err := dial(i)
 		if err != nil || ctx.Err() != nil {
-			continue // the gateway takes no more from there
+			continue // the gateway takes no more connections from this address
 		}
 		made++
 		conns = append(conns, nc)
 		if say != nil {
 			said.Go(func() {
 				_ = nc.SetWriteDeadline(time.Now().Add(10 * time.Second))
-				_ = say(i, nc) // what it refuses, it refuses
+				_ = say(i, nc) // the gateway may refuse it
 			})
 		}
 	}
@@ -80,8 +79,8 @@ func idleConnections(ctx context.Context, g *target.Gateway) (string, error) {
 	return hold(ctx, 10_000, func(int) (net.Conn, error) { return from(40).DialContext(ctx, "tcp", g.Wire) }, nil)
 }
 
-// basicIDs registers with the right key, from many ports and addresses, and says
-// one thing by each id.
+// basicIDs registers with the right key, from many ports and addresses, and sends one
+// message with each id.
 func basicIDs(ctx context.Context, g *target.Gateway) (string, error) {
 	const sockets, each = 1000, 150
 	to, err := net.ResolveUDPAddr("udp", g.Wire)
@@ -96,7 +95,7 @@ func basicIDs(ctx context.Context, g *target.Gateway) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		_, _ = nc.Write(k) // loopback: it is there, or the gateway dropped it
+		_, _ = nc.Write(k) // on loopback it arrives, or the gateway drops it
 		_ = nc.SetReadDeadline(time.Now().Add(2 * time.Millisecond))
 		if m, err := nc.Read(buf); err == nil && m == 5 && buf[0] == 'A' {
 			got++

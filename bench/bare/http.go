@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// HTTP is /register, /channels/join and /broadcast, and what the generator asks
-// for besides.
+// HTTP serves /register, /channels/join and /broadcast, and the other calls of the
+// generator.
 type HTTP struct {
 	members *members[*writer]
 	mu      sync.Mutex
@@ -36,7 +36,7 @@ func (h *HTTP) Serve(ctx context.Context, l net.Listener) error {
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)
-		_ = server.Close() // its error would be the listener's, which has ended anyway
+		_ = server.Close() // its error would be the listener's, which has ended
 		h.end()
 	})
 	err := server.Serve(l)
@@ -66,8 +66,8 @@ func (h *HTTP) register(w http.ResponseWriter, _ *http.Request) {
 
 const streamHead = "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n\n\r\n"
 
-// join hijacks the connection, and makes it a member. With echo=false it is a
-// publisher's, who here has to be no member.
+// join hijacks the connection, and makes it a member. With echo=false the connection is a
+// publisher's, which needs no membership here.
 func (h *HTTP) join(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	var channels []uint32
@@ -99,7 +99,7 @@ func (h *HTTP) join(w http.ResponseWriter, r *http.Request) {
 	}
 	h.streams.Go(out.run)
 	h.streams.Go(func() {
-		_, _ = rest.ReadByte() // nothing comes but the end
+		_, _ = rest.ReadByte() // returns when the connection ends
 		h.members.leave(0, out)
 		out.close()
 		c.Close()
@@ -109,7 +109,7 @@ func (h *HTTP) join(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// said is what a broadcast says.
+// said is the body of a broadcast.
 type said struct {
 	Sender   uint32          `json:"sender"`
 	Channels []uint32        `json:"channels"`

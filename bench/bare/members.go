@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 )
 
-// members knows who is on which channel. Reading takes no lock.
+// members holds the members of each channel. Reading takes no lock.
 type members[M comparable] struct {
 	mu   sync.Mutex
 	last uint32
@@ -42,7 +42,7 @@ func (m *members[M]) join(channel uint32, who M) {
 	})
 }
 
-// leave takes somebody off a channel; 0 is all channels.
+// leave removes a member from a channel; 0: from all channels.
 func (m *members[M]) leave(channel uint32, who M) {
 	m.change(func(all map[uint32][]M) {
 		for c, list := range all {

@@ -14,9 +14,8 @@ const largest = 64_000
 
 // TCP is basic frames over TCP.
 type TCP struct {
-	// Distort, if there is one, is asked what a member is sent in place of a
-	// frame. The frame is the member's own copy. It is for those who test what
-	// finds such faults.
+	// Distort, if it is set, returns the frames that a member gets in place of a frame. The
+	// frame is the member's own copy. It is for tests of the checks that find such faults.
 	Distort func(n uint64, frame []byte) [][]byte
 
 	members *members[*writer]
@@ -39,7 +38,7 @@ func (t *TCP) Serve(ctx context.Context, l net.Listener) error {
 	})
 }
 
-// accept serves each connection by a goroutine, and ends them all with ctx.
+// accept serves each connection in a goroutine. When ctx ends, it closes all.
 func accept(ctx context.Context, l net.Listener, serve func(net.Conn)) error {
 	var mu sync.Mutex
 	open := map[net.Conn]bool{}
@@ -80,7 +79,7 @@ func accept(ctx context.Context, l net.Listener, serve func(net.Conn)) error {
 // read executes frames until the connection ends.
 func (t *TCP) read(c net.Conn, w *writer) {
 	buf, fill := make([]byte, 16<<10), 0
-	var frame []byte // of the delivery at hand
+	var frame []byte // of the present delivery
 	for {
 		n, err := c.Read(buf[fill:])
 		if err != nil {

@@ -24,7 +24,7 @@ type UDP struct {
 	raw     syscall.RawConn
 	in      datagrams
 	out     datagrams
-	n, sent int // of out: waiting, and written of these
+	n, sent int // datagrams in out, and how many of these were written
 	errno   syscall.Errno
 	got     int
 }
@@ -35,7 +35,7 @@ type mmsghdr struct {
 	n      uint32
 }
 
-// datagrams are a batch, from or to any IPv4 address.
+// datagrams is a batch of datagrams from or to IPv4 addresses.
 type datagrams struct {
 	headers [batch]mmsghdr
 	vectors [batch]unix.Iovec
@@ -137,7 +137,7 @@ func (u *UDP) execute(datagram []byte, from unix.RawSockaddrInet4) {
 	}
 }
 
-// encode makes a delivery, which all its receivers share.
+// encode returns the frame of a delivery. All its receivers share it.
 func encode(d wire.Delivery) []byte {
 	return wire.AppendDelivery(make([]byte, 0, wire.DeliveryHeader+len(d.Data)), d)
 }
@@ -150,7 +150,7 @@ func (u *UDP) send(b []byte, to netip.AddrPort) {
 	}
 }
 
-// ntohs turns a port's bytes about, to and from the network's order.
+// ntohs swaps a port's bytes, to or from network order.
 func ntohs(n uint16) uint16 {
 	b := (*[2]byte)(unsafe.Pointer(&n))
 	return uint16(b[0])<<8 | uint16(b[1])

@@ -8,10 +8,10 @@ import (
 	"net"
 )
 
-// UDP is basic frames over UDP, on Linux only: elsewhere there is no sendmmsg.
+// UDP is basic frames over UDP. It needs Linux, which has sendmmsg.
 type UDP struct{}
 
-// Serve says that it cannot.
+// Serve closes the connection and returns an error.
 func (u *UDP) Serve(_ context.Context, c *net.UDPConn) error {
 	return errors.Join(errors.New("bare: UDP is for Linux"), c.Close())
 }

@@ -5,11 +5,11 @@ import (
 	"sync"
 )
 
-// most is how many bytes may wait for a connection; what does not fit is
-// dropped. A receiver that reads never has so many in the generator's window.
+// most is the most bytes that wait for a connection; messages beyond it are dropped. The
+// generator's window is too small to reach it for a receiver that reads.
 const most = 1 << 20
 
-// writer writes whatever waits for a connection in one call.
+// writer writes all that waits for a connection in one call.
 type writer struct {
 	conn    net.Conn
 	mu      sync.Mutex

@@ -1,6 +1,6 @@
-// Command growth measures whether what one message costs depends on how much else
-// there is: channels, members, and what one client has made of them. make bench-growth
-// builds and runs it, in eight minutes at most, on this machine alone.
+// Command growth measures whether the cost of a message grows with the number of channels
+// and members, and with what one client has made. make bench-growth builds and runs it, in
+// eight minutes at most, on this machine only.
 package main
 
 import (
@@ -15,21 +15,21 @@ import (
 	"watchtower/bench/target"
 )
 
-// What has to hold.
+// The limits that must hold.
 const (
 	mostGrowth = 1.15 // times the processor time of a delivery, with 10,000 in place of 1 or 10
 	mostOthers = 1.10 // times what it was, once one client has made a lot
-	// A p99 below this is as good as none: what is left is the machine's own noise.
+	// A p99 below this is only the machine's own noise.
 	noise = 5000.0 // µs
 )
 
 const limit = 8 * time.Minute
 
-// settle is until what joined has been written on the members topics, which is done
-// once a second: it is part of the joining.
+// settle is the wait after joins, until the members topics are written. The gateway writes
+// them once a second, and this cost belongs to the joins.
 const settle = 2500 * time.Millisecond
 
-// What the measured gateway lets one address and one client have.
+// The measured gateway's limits for one address and one client.
 var arguments = []string{
 	"--limits-connections-per-address=30000", "--limits-mqtt-subscription-bytes=268435456",
 	"--limits-failures=1000000", "--limits-udp-basic=40000",
@@ -53,7 +53,7 @@ type pair struct {
 	little, great bench.Options
 }
 
-// pairs have the same deliveries a second on both sides.
+// pairs returns the pairs. Both sides of a pair have the same deliveries a second.
 func pairs() (all []pair) {
 	for _, p := range []bench.Protocol{bench.MQTT, bench.UDP, bench.TCP, bench.HTTP} {
 		o := bench.Options{Publish: p, Receive: p, Publishers: 1, Receivers: 10, JoinAll: true, Rate: 1000, Channels: 1}
@@ -97,8 +97,8 @@ func run(ctx context.Context, program string, rounds int) error {
 	return nil
 }
 
-// compare returns the geometric mean of what a delivery costs over much, in times of
-// over little. The sides take turns.
+// compare returns the cost of a delivery over much, divided by that over little: the
+// geometric mean of the rounds. The sides take turns.
 func compare(ctx context.Context, g *target.Gateway, p pair, rounds int) (float64, error) {
 	sum := 0.0
 	for range rounds {
@@ -115,8 +115,8 @@ func compare(ctx context.Context, g *target.Gateway, p pair, rounds int) (float6
 	return math.Exp(sum / float64(rounds)), nil
 }
 
-// figures are what a load measured: processor time of a delivery, and the time that
-// 99 of 100 take at most, both in microseconds.
+// figures are the results of a load: the processor time of a delivery, and the 99th
+// percentile of the latency, both in microseconds.
 type figures struct{ cost, p99 float64 }
 
 func load(ctx context.Context, g *target.Gateway, o bench.Options) (f figures, err error) {

@@ -15,7 +15,7 @@ import (
 	"watchtower/bench/target"
 )
 
-// maker is one client that makes a lot.
+// maker is one client that makes many things, such as subscriptions.
 type maker struct {
 	name string
 	make func(ctx context.Context, g *target.Gateway) error
@@ -27,9 +27,9 @@ var makers = []maker{
 	{"one client registers 20,000 names", register},
 }
 
-// disturb measures others on a gateway of their own before, while, and after a client
-// makes a lot, and returns what got worse. While it is being made the two share the
-// processors: then nothing may be lost or late, but a delivery's cost is not known.
+// disturb measures other clients on a gateway of their own before, while and after a maker
+// works, and returns what got worse. While the maker works, both share the processors: then
+// no message may be lost or late, but the cost of a delivery is not known.
 func disturb(ctx context.Context, program string, m maker) (worse []string, err error) {
 	g, err := target.Start(ctx, program, arguments...)
 	if err != nil {

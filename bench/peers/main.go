@@ -1,14 +1,13 @@
 // Command peers measures the gateway beside bare sockets and other brokers, on
 // one machine and in one run, and writes what came out to docs/performance.md.
 //
-// Every measurement has a server of its own, in a process of its own, on
-// loopback; one runs at a time. The servers that are compared follow each other,
-// and all of it is done several times over, so that what else the machine does
-// meets all of them. Every process that it starts it ends, by its id; if it is
-// killed itself, the system ends them.
+// Every measurement has a server of its own, in a process of its own, on loopback. One runs
+// at a time. Servers that are compared run one after the other, and all measurements are
+// repeated, so that other work of the machine affects all of them. The command ends every
+// process that it starts, by its id. If it is killed, the system ends them.
 //
-// It is a module of its own, so that the gateway's does not depend on what it is
-// compared with.
+// It is a module of its own, so that the gateway's module does not depend on the other
+// brokers.
 //
 //	rows.go     what is compared, and the targets   servers.go  starting and ending them
 //	measure.go  one measurement                     serve.go    those that are Go, as processes
@@ -29,15 +28,15 @@ import (
 	"time"
 )
 
-// longest is how long all of it may take. What is left then is not measured.
+// longest is the most time for all measurements. Those that are left then are skipped.
 const longest = 15 * time.Minute
 
 func main() {
 	if len(os.Args) == 4 && os.Args[1] == serveCommand {
 		exit(serve(os.Args[2], os.Args[3]))
 	}
-	// The system ends children when the thread ends that started them: it is
-	// this one.
+	// The system ends child processes when the thread that started them ends. So this
+	// goroutine keeps its thread.
 	runtime.LockOSThread()
 	root := flag.String("root", "../..", "the project's directory")
 	rounds := flag.Int("rounds", 3, "how often everything is measured")
@@ -98,7 +97,7 @@ func compare(ctx context.Context, root string, rounds int, seconds float64, only
 	return os.WriteFile(filepath.Join(root, "docs/performance.md"), []byte(text), 0o644)
 }
 
-// rowsFor are the rows whose name contains a text.
+// rowsFor returns the rows whose name contains a text.
 func rowsFor(text string) (all []row) {
 	for _, r := range everyRow() {
 		if strings.Contains(r.path, text) {

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// bench does measurements, and keeps what comes of them.
+// bench does measurements, and keeps their results.
 type bench struct {
 	dir     string // for data
 	program string // the gateway
@@ -24,7 +24,7 @@ type bench struct {
 	prepared string // data directory with remembered senders
 }
 
-// sample is what watchtower bench says, as far as it is used here.
+// sample holds the fields of watchtower bench's result that are used here.
 type sample struct {
 	Deliveries float64                              `json:"deliveries_per_second"`
 	Latency    struct{ P50, P90, P99, Max float64 } `json:"latency_us"`
@@ -77,7 +77,7 @@ func (b *bench) measure(ctx context.Context, m measurement) sample {
 
 // generate runs the generator against a server.
 func (b *bench) generate(ctx context.Context, p *process, m measurement) sample {
-	// Opening ten thousand connections takes its time, and so does one that hangs.
+	// The minute is for opening ten thousand connections, and ends a generator that hangs.
 	ctx, cancel := context.WithTimeout(ctx, time.Minute+time.Duration(b.seconds*float64(time.Second)))
 	defer cancel()
 	args := []string{"bench", "--json", "--pid", fmt.Sprint(p.cmd.Process.Pid),

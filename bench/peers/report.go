@@ -27,7 +27,7 @@ changed has no figures.
 
 `
 
-// report is docs/performance.md.
+// report returns the text of docs/performance.md.
 func (b *bench) report(root string, rows []row, all []measurement, rounds int) string {
 	var s strings.Builder
 	fmt.Fprintf(&s, intro, rounds)
@@ -45,7 +45,7 @@ func (b *bench) report(root string, rows []row, all []measurement, rounds int) s
 	return s.String()
 }
 
-// values are a quantity of all samples of a measurement that did not fail.
+// values returns a quantity of all samples of a measurement that did not fail.
 func (b *bench) values(m measurement, q quantity) (v []float64) {
 	for _, s := range b.samples[m.key()] {
 		if s.err == nil {
@@ -158,7 +158,7 @@ func (b *bench) failures(all []measurement) string {
 	return "\n## What failed\n\n" + s.String()
 }
 
-// machine says where and with what it was measured.
+// machine returns a text about the machine and the versions of the programs.
 func machine(root string, rounds int, seconds float64) string {
 	versions := []string{"gateway: " + output(root, "git", "describe", "--always", "--dirty")}
 	if text := output(root, mosquittoPath(), "-h"); text != "" {
@@ -184,7 +184,7 @@ func output(dir, name string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// field is a value of a file of names and values.
+// field returns the value of a name in a file of names and values.
 func field(file, name string) string {
 	b, err := os.ReadFile(file)
 	if err != nil {

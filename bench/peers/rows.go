@@ -2,8 +2,7 @@ package main
 
 import "fmt"
 
-// measurement is one run of the generator, or something else that is measured,
-// against one server.
+// measurement is one run of the generator, or another measurement, against one server.
 type measurement struct {
 	server string
 	args   string // of watchtower bench; or startUp
@@ -22,7 +21,7 @@ const (
 	bareMochi     = "mochi"
 )
 
-// quantity is what of a sample a row is about.
+// quantity is the figure of a sample that a row shows.
 type quantity struct {
 	name string
 	unit string
@@ -38,8 +37,7 @@ var (
 	start = quantity{"start", "ms", func(s sample) float64 { return s.startMillis }, true}
 )
 
-// row is one line of the table: a measurement against another, or against a
-// number where there is none.
+// row is one line of the table: a measurement compared with another, or with a number.
 type row struct {
 	path    string
 	q       quantity
@@ -54,8 +52,8 @@ func flat(proto string, n int, more string) string {
 	return fmt.Sprintf("--proto %s --receivers %d%s", proto, n, more)
 }
 
-// everyRow are the targets of the project, in an order in which what is compared
-// is measured one after the other.
+// everyRow returns the project's targets. In their order, measurements that are compared
+// follow each other.
 func everyRow() (all []row) {
 	add := func(path string, q quantity, of, against measurement, target float64) {
 		all = append(all, row{path, q, of, against, target})
@@ -142,8 +140,8 @@ func costRows(gw func(string) measurement) []row {
 	}
 }
 
-// measurements are those that the rows need, each once. What a row compares with
-// another measurement of the same server comes right after that.
+// measurements returns the measurements that the rows need, each once. If a row compares two
+// measurements of the same server, they follow each other.
 func measurements(rows []row) (all []measurement) {
 	seen := map[string]bool{}
 	var add func(m measurement)

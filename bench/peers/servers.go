@@ -23,7 +23,7 @@ type process struct {
 	log                  string // file
 }
 
-// freePort finds a port that nobody has, of TCP and of UDP.
+// freePort finds a port that is free for TCP and for UDP.
 func freePort() (string, error) {
 	for {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -104,8 +104,8 @@ func (p *process) run(dir string) error {
 	return p.cmd.Start()
 }
 
-// ready waits until the server listens. UDP says nothing by itself: who asks
-// there asks again.
+// ready waits until the server listens. It does not check UDP: its clients repeat their
+// requests.
 func (p *process) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -141,9 +141,9 @@ func mosquittoPath() string {
 	return "/usr/sbin/mosquitto" // where Debian has it, which is not in everybody's path
 }
 
-// mosquittoConf lets it be reached, and has it keep what waits: by default it
-// loses some of what comes at QoS 1 when a run begins. All else is at its default:
-// set_tcp_nodelay, which is off, would halve its rate.
+// mosquittoConf writes a configuration with a listener, and without a limit for waiting
+// messages: by default mosquitto loses some messages of QoS 1 when a run begins. All else
+// has its default. Set_tcp_nodelay is off by default; it would halve the rate.
 func mosquittoConf(dir, address string) (string, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {

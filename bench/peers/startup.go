@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// startUp is the measurement of how long a start takes.
+// startUp is the measurement of the time for a start.
 const startUp = "start to the first message"
 
 const (
@@ -69,8 +69,8 @@ func register(client *http.Client, at, name string) error {
 	return err
 }
 
-// startTime is from before the process begins until a publish at QoS 1 is
-// acknowledged.
+// startTime measures the time from before the start of the process until a publish at QoS 1
+// is acknowledged.
 func (b *bench) startTime(ctx context.Context) sample {
 	if err := b.prepare(ctx); err != nil {
 		return sample{err: err}

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// SecretKey is every target's.
+// SecretKey is the secret key of every target.
 const SecretKey = "a key of the measured gateway"
 
 // Gateway is a process with nothing configured but its ports and its key.
@@ -27,10 +27,10 @@ type Gateway struct {
 	dir              string
 }
 
-// startTimeout is how long it may take until it answers.
+// startTimeout is the longest time until the gateway answers.
 const startTimeout = 15 * time.Second
 
-// Start starts one, with further arguments, and waits until it answers.
+// Start starts a gateway with further arguments, and waits until it answers.
 func Start(ctx context.Context, program string, more ...string) (*Gateway, error) {
 	if err := raiseDescriptors(); err != nil {
 		return nil, err
@@ -62,7 +62,7 @@ func Start(ctx context.Context, program string, more ...string) (*Gateway, error
 	return nil, errors.New("the gateway does not answer")
 }
 
-// Stop ends it, and removes what it kept.
+// Stop kills the gateway, and removes its data.
 func (g *Gateway) Stop() {
 	_ = g.cmd.Process.Kill() // it has ended, or does now
 	_ = g.cmd.Wait()
@@ -92,7 +92,7 @@ func freePort() (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-// PID is its process.
+// PID returns the gateway's process id.
 func (g *Gateway) PID() int { return g.cmd.Process.Pid }
 
 // memory reads a line of /proc/PID/status, in bytes.
@@ -110,10 +110,10 @@ func (g *Gateway) memory(line string) (bytes uint64) {
 	return 0
 }
 
-// Resident is the memory that it has, in bytes.
+// Resident returns the gateway's resident memory in bytes.
 func (g *Gateway) Resident() uint64 { return g.memory("VmRSS") }
 
-// Peak is the most memory that it had, in bytes.
+// Peak returns the most resident memory that the gateway had, in bytes.
 func (g *Gateway) Peak() uint64 { return g.memory("VmHWM") }
 
 // Register registers a sender over HTTP.

@@ -1,8 +1,8 @@
-// Callback is the smallest receiver of callbacks: it registers, joins channel 5 by
-// a callback, and prints each message that the gateway posts to it. The library
-// of the Standard Webhooks specification checks that it is the gateway who does.
+// Callback is a small receiver of callbacks: it registers, joins channel 5 by a callback,
+// and prints each message that the gateway posts to it. The library of the Standard
+// Webhooks specification checks that the messages come from the gateway.
 //
-// On the gateway's own machine it has to be allowed: --allow-callbacks 127.0.0.1.
+// On the gateway's own machine the gateway has to allow it: --allow-callbacks 127.0.0.1.
 //
 //	go run ./examples/callback -key SECRET_KEY
 package main
@@ -46,7 +46,7 @@ func main() {
 	log.Fatal(server.Serve(listener))
 }
 
-// call posts JSON, and reads what is answered.
+// call posts JSON, and reads the answer.
 func call(url string, body, into any) {
 	b, err := json.Marshal(body)
 	if err != nil {

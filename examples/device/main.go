@@ -1,8 +1,7 @@
-// Device is what an Arduino does, in Go: it registers over UDP with the secret
-// key, joins a channel, prints what is said there, and says hello once. When the
-// gateway has forgotten it, after a restart, it registers again. It
-// imports nothing of Watchtower's: the frames are written by hand, as a sketch
-// would.
+// Device does in Go what an Arduino does: it registers over UDP with the secret key, joins a
+// channel, prints the messages there, and says hello once. If the gateway has forgotten it,
+// after a restart, it registers again. It imports no package of Watchtower: it writes the
+// frames by hand, as a sketch would.
 //
 //	go run ./examples/device -key "$(cat ~/.local/state/watchtower/gateway.key)"
 package main
@@ -52,7 +51,7 @@ func join(conn net.Conn, key string, channel uint32) (id uint32) {
 	return id
 }
 
-// ask sends a request until it is answered: datagrams get lost, and gateways
+// ask repeats a request until it is answered, because datagrams get lost and gateways
 // restart.
 func ask(conn net.Conn, request []byte) uint32 {
 	buf := make([]byte, 1200)
@@ -71,8 +70,8 @@ func ask(conn net.Conn, request []byte) uint32 {
 	}
 }
 
-// listen prints deliveries: M sender4 channel4 type2 len4 data. Now and then it
-// sends P id4, however much it hears: only what a device sends keeps its id.
+// listen prints deliveries: M sender4 channel4 type2 len4 data. From time to time it sends
+// P id4: only datagrams that the device sends keep its id.
 func listen(conn net.Conn, id uint32, ping time.Duration) {
 	buf := make([]byte, 1200)
 	next := time.Now()

@@ -1,7 +1,6 @@
-// Command elsewhere fails when the program would not compile for systems that this
-// machine is not. It checks the types of everything from its source: that takes seconds,
-// where a compiler would begin with the standard library. What a release consists of is
-// compiled by make release-files.
+// Command elsewhere fails if the program would not compile for other systems. It checks the
+// types of all packages from their source. That takes seconds, where a compiler would first
+// compile the standard library. make release-files compiles for all systems.
 package main
 
 import (
@@ -36,8 +35,8 @@ func main() {
 	}
 }
 
-// check writes to out what is wrong with packages of the module on a platform, such as
-// linux/arm, and returns how much that is.
+// check writes the faults of the module's packages on a platform, such as linux/arm, to out,
+// and returns their number.
 func check(root, pattern, platform string, out io.Writer) (faults int, err error) {
 	system, processor, ok := strings.Cut(platform, "/")
 	if !ok {

@@ -14,16 +14,15 @@ import (
 
 const intro = `# Performance
 
-Written by ` + "`make bench-peers`" + `, which anybody can run: every server in a process of its
-own on loopback, one at a time, those that are compared one after the other, all of it
-%d times over; the generator ` + "(`watchtower bench`)" + ` on the same processors. 64-byte messages,
-4 publishers with 64 messages out each unless a row says otherwise. Figures are medians;
-in brackets is the spread, from the least to the most. Absolute figures are this
-machine's, ratios travel. Ratios under 1.3 may be noise.
+Written by ` + "`make bench-peers`" + `, which anybody can run. Every server runs in a process of
+its own on loopback, one at a time; servers that are compared run one after the other, all
+%d times. The generator ` + "(`watchtower bench`)" + ` runs on the same processors. Messages have
+64 bytes, and 4 publishers have 64 messages outstanding each, unless a row says otherwise.
+Figures are medians, with the least and the most in brackets. Absolute figures are for this
+machine; ratios hold on others too. Ratios under 1.3 may be noise.
 
-The bare servers (bench/bare) have sockets and nothing else: no rules, no bus, no broker.
-A run in which a delivery is lost without a counted reason, comes twice, out of order or
-changed has no figures.
+The bare servers (bench/bare) have sockets only: no rules, no bus, no broker. A run has no
+figures if a delivery is lost without a counted reason, comes twice, out of order or changed.
 
 `
 

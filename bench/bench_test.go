@@ -17,7 +17,7 @@ import (
 	"watchtower/config"
 )
 
-// faultless holds that a run delivered, and everything.
+// faultless checks that a run delivered every message.
 func faultless(t *testing.T, r *bench.Result) {
 	t.Helper()
 	require.Empty(t, r.Faults)
@@ -87,7 +87,7 @@ func TestBareServers(t *testing.T) {
 	}
 }
 
-// What goes wrong on the way is found, and leaves no rate.
+// Faults on the way are found, and then there is no rate.
 func TestFaults(t *testing.T) {
 	var held [][]byte
 	for name, c := range map[string]struct {
@@ -143,7 +143,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// What the gateway drops and counts is a loss with a reason: there is a rate.
+// Messages that the gateway drops and counts are lost for a known reason: there is a rate.
 func TestExplainedLoss(t *testing.T) {
 	at := startGateway(t, func(c *config.Config) { c.TCP.Queue = 1 })
 	o := at(brief(bench.MQTT, bench.TCP))

@@ -62,7 +62,7 @@ func TestHistogram(t *testing.T) {
 	}
 }
 
-// Who joins what, who gets what and how many that are agree.
+// A plan's joins, receivers and counts agree.
 func TestPlan(t *testing.T) {
 	for _, p := range []plan{
 		{channels: 1, receivers: 5}, {channels: 3, receivers: 5}, {channels: 7, receivers: 3}, {channels: 4, receivers: 4},

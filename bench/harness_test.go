@@ -87,7 +87,7 @@ func startBare(t *testing.T, p bench.Protocol) bench.Options {
 	return o
 }
 
-// distorted runs a bare server over TCP that does to frames what a test wants.
+// distorted runs a bare server over TCP that changes frames as a test wants.
 func distorted(t *testing.T, distort func(n uint64, frame []byte) [][]byte) string {
 	l := listen(t)
 	run(t, func(ctx context.Context) error { return (&bare.TCP{Distort: distort}).Serve(ctx, l) })

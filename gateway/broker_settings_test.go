@@ -57,8 +57,7 @@ func testSessionQueueBytes(t *testing.T) {
 	assert.Contains(t, r.log.String(), "(mqtt.session_queue_bytes)")
 }
 
-// A gateway that ends takes nobody's will for true, until its clients had the
-// time to come back.
+// After a restart, the gateway publishes no will before its client had time to come back.
 func testWillGrace(t *testing.T) {
 	for _, grace := range []time.Duration{0, time.Hour} {
 		cfg := testConfig(t)
@@ -166,8 +165,8 @@ func testSubscriptionBytes(t *testing.T) {
 	assert.EqualValues(t, 1, again.Result()["short"], "there is room again")
 }
 
-// One that is away fills what there is. Another that has nothing waiting gets
-// its message all the same, over a restart as well.
+// A session that is away fills the limit. Another session without waiting messages still
+// gets its message, also over a restart.
 func testQueueBytes(t *testing.T) {
 	dir := t.TempDir()
 	r := start(t, func(c *config.Config) { c.DataDir, c.Limits.MQTTQueueBytes = dir, 1<<20 })

@@ -30,7 +30,7 @@ func shareReceiver(t *testing.T) (url string, got chan string) {
 	return s.URL, got
 }
 
-// hanging is a receiver that accepts everything and answers nothing. It counts requests.
+// hanging is a receiver that accepts all requests and answers none. It counts them.
 func hanging(t *testing.T) (url string, requests *atomic.Int32) {
 	requests = new(atomic.Int32)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -100,7 +100,7 @@ func (r *running) hears(id uint32, got chan string, messages int) {
 	}
 }
 
-// callbackBytes is what callbacks hold.
+// callbackBytes returns how many bytes callbacks hold.
 func (r *running) callbackBytes() (n int) {
 	_, metrics := r.call("GET", "/metrics", "", "")
 	_, row, _ := strings.Cut(metrics, "\nwatchtower_callback_bytes ")
@@ -110,7 +110,7 @@ func (r *running) callbackBytes() (n int) {
 	return int(bytes)
 }
 
-// URLs that nobody listens at fill the memory of their own sender's callbacks only.
+// URLs at which nobody listens fill only the memory of their own sender's callbacks.
 func TestDeadCallbacksTakeOnlyTheirSendersShare(t *testing.T) {
 	r := start(t, func(c *config.Config) { c.Callbacks.Bytes, c.ShutdownTimeout = 4<<20, time.Second })
 	url, got := shareReceiver(t)
@@ -171,7 +171,7 @@ func hangingReceivers(t *testing.T, n int) {
 	}
 }
 
-// Whose receivers hang keeps its own healthy callback too.
+// A sender whose receivers hang still gets the messages of its own healthy callback.
 func TestHangingReceiversOfOnesOwn(t *testing.T) {
 	r := start(t, func(c *config.Config) { c.Callbacks.Concurrency, c.ShutdownTimeout = 20, time.Second })
 	url, got := shareReceiver(t)
@@ -194,7 +194,7 @@ func TestHangingReceiversOfOnesOwn(t *testing.T) {
 	}
 }
 
-// An attempt that was cut short to make room is made again, and counts as none.
+// An attempt that was ended to make room is repeated, and does not count as an attempt.
 func TestWhatGaveWayIsTriedAgain(t *testing.T) {
 	r := start(t, func(c *config.Config) {
 		c.Callbacks.Concurrency, c.Callbacks.Retries, c.Callbacks.RetryGap, c.ShutdownTimeout = 1, 0, short, time.Second

@@ -72,7 +72,7 @@ func TestCredentialsInTheUserName(t *testing.T) {
 	assert.True(t, strings.Contains(metrics, `watchtower_refused_total{protocol="mqtt",reason="wrong_key"} 2`+"\n"), "a token that is none is a guess")
 }
 
-// A port that is in use for a moment is waited for.
+// The gateway waits for a port that is in use for a moment.
 func TestAPortThatIsInUseForAMoment(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

@@ -70,7 +70,7 @@ func (p *process) register(name string) (registration, int) {
 	return reg, status
 }
 
-// use fills a new data directory.
+// use fills a new data directory, as clients would.
 func use(t *testing.T) *dataDir {
 	u := &dataDir{process: newProcess(t)}
 	u.start()
@@ -150,7 +150,8 @@ func (u *dataDir) hears() (retained, waited string) {
 	}
 }
 
-// refuses starts it, and returns what it said when it ended. Nothing may have changed.
+// refuses starts the program, and returns its output when it ended. The directory must not
+// have changed.
 func (u *dataDir) refuses() string {
 	u.t.Helper()
 	before := u.state()
@@ -174,8 +175,8 @@ func (u *dataDir) state() map[string]string {
 	return files
 }
 
-// asNobody has it run as a user who owns its directory, and no more. Root may write
-// what may not be written.
+// asNobody makes the program run as a user who owns only its directory: root may also write
+// to files that are read-only.
 func (u *dataDir) asNobody() {
 	if os.Getuid() != 0 {
 		return
@@ -207,7 +208,7 @@ func (p *process) fillProcess(full bool) {
 	require.NoError(p.t, unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_FSIZE, &limit, nil))
 }
 
-// startFull has it start on a full disk.
+// startFull starts the program on a full disk.
 func (u *dataDir) startFull() {
 	u.change = func(cmd *exec.Cmd) {
 		cmd.Path, cmd.Args = "/bin/sh", append([]string{"sh", "-c", `ulimit -S -f 0; exec "$0" "$@"`}, cmd.Args...)

@@ -60,7 +60,7 @@ func testSegmentationOffload(t *testing.T) {
 	}
 }
 
-// takeMerged has the system hand over what came together as one.
+// takeMerged makes the system deliver merged datagrams as one.
 func takeMerged(t *testing.T, conn *net.UDPConn) {
 	raw, err := conn.SyscallConn()
 	require.NoError(t, err)

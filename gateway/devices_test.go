@@ -73,7 +73,7 @@ func basicFrame(parts ...any) (b []byte) {
 	return b
 }
 
-// wire is a device on UDP or TCP, with nothing but a socket.
+// wire is a device on UDP or TCP that uses only a socket.
 func (r *running) wire(network string) *device {
 	r.t.Helper()
 	addr := map[string]string{"udp": r.at.UDP, "tcp": r.at.TCP}[network]
@@ -176,7 +176,7 @@ func (r *running) callback() *device {
 	return d
 }
 
-// paho is a device on MQTT 3.1.1, by a client that knows nothing of us.
+// paho is a device on MQTT 3.1.1, with a client of another project.
 func (r *running) paho(name string) *device {
 	r.t.Helper()
 	d := &device{name: "paho", inbox: make(chan received, 10000)}

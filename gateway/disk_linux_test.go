@@ -28,14 +28,14 @@ func rootPage(t *testing.T, b []byte) int {
 	return root
 }
 
-// damage changes a database. It returns the bytes that it is to have.
+// damage returns the damaged bytes of a database.
 type damage func(t *testing.T, whole []byte) []byte
 
 func cut(to func(size int) int) damage {
 	return func(_ *testing.T, whole []byte) []byte { return whole[:to(len(whole))] }
 }
 
-// flip flips a bit so many bytes behind the begin of the root page.
+// flip flips a bit at an offset in bytes from the begin of the root page.
 func flip(offset int, bit byte) damage {
 	return func(t *testing.T, whole []byte) []byte {
 		whole[rootPage(t, whole)+offset] ^= bit
@@ -51,7 +51,7 @@ func inValue(text string) damage {
 	}
 }
 
-// newer makes it a file of a later version.
+// newer makes the file one of a later version.
 func newer(t *testing.T, whole []byte) []byte {
 	path := filepath.Join(t.TempDir(), "x.db")
 	require.NoError(t, os.WriteFile(path, whole, 0o600))
@@ -270,8 +270,8 @@ func TestADiskThatFillsWhileRunning(t *testing.T) {
 	u.goesOnWhileFull()
 }
 
-// goesOnWhileFull finds both databases unwritten, frees the disk, and finds
-// everything written.
+// goesOnWhileFull checks that the gateway serves while both databases cannot be written,
+// frees the disk, and checks that everything is written then.
 func (u *dataDir) goesOnWhileFull() {
 	u.t.Helper()
 	fill := u.fill

@@ -82,7 +82,7 @@ func connectAs(version byte, user, password string) []byte {
 	return basicFrame(byte(0x10), byte(len(body)), body)
 }
 
-// connack reads what a CONNECT is answered.
+// connack reads the answer to a CONNECT.
 func connack(t testing.TB, version byte, conn io.Reader) string {
 	b := make([]byte, 4)
 	_, err := io.ReadFull(conn, b)

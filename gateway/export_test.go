@@ -10,7 +10,7 @@ import (
 	"watchtower/mqtt"
 )
 
-// Hasten shortens the waits of what Home Assistant is told.
+// Hasten shortens the waits between messages to Home Assistant.
 func Hasten(g *Gateway) {
 	g.pace.Every, g.pace.Settle, g.pace.Spread = 20*time.Millisecond, 200*time.Millisecond, time.Millisecond
 }
@@ -25,7 +25,7 @@ type brokenBus struct{ bridge.Bus }
 
 func (brokenBus) Publish(*bridge.Message) error { return errors.New("the bus is broken") }
 
-// Rate is how messages a minute are counted.
+// Rate counts messages a minute.
 type Rate = rate
 
 // PerMinute is perMinute.

@@ -23,7 +23,7 @@ import (
 	"watchtower/wire/frame"
 )
 
-// What a door says to who shows a key.
+// The answers of an entrance to a key.
 const (
 	in    = "in"
 	wrong = "wrong"
@@ -33,7 +33,7 @@ const (
 // tries is limits.failures in these tests.
 const tries = 5
 
-// guarded is a gateway with five tries, of which none is forgiven for an hour.
+// guarded is a gateway with five wrong tries, which come back after an hour.
 func guarded(t *testing.T) *running {
 	return start(t, func(c *config.Config) {
 		c.Limits.Failures, c.Limits.FailureInterval = tries, time.Hour
@@ -79,8 +79,8 @@ func (r *running) warnings() (lines []string) {
 	return lines
 }
 
-// Whoever is wrong too often at one door waits at all of them, with the right key
-// too; nobody else does.
+// An address with too many wrong tries at one entrance waits at all entrances, also with
+// the right key. Other addresses do not wait.
 func TestEveryDoorHasOneLimit(t *testing.T) {
 	t.Parallel()
 	for _, d := range entrances {
@@ -131,7 +131,7 @@ func TestEveryDoorHasOneLimit(t *testing.T) {
 	}
 }
 
-// A key that is missing is no guess.
+// A missing key does not count as a wrong one.
 func TestNoKeyIsNoGuess(t *testing.T) {
 	r := guarded(t)
 	for range 2 * tries {
@@ -162,8 +162,8 @@ func TestBehindATrustedProxyTheClientCounts(t *testing.T) {
 	assert.Contains(t, strings.Join(r.warnings(), ""), "http.trusted_proxies")
 }
 
-// Whoever forges sources closes K to those whom the gateway has not met, and
-// nothing else.
+// Forged sources can only block registrations by K of addresses that the gateway does not
+// know.
 func TestForgedSourcesLockOutNobodyWhoProvedHisAddress(t *testing.T) {
 	r := guarded(t)
 	goOn := r.registered() // from 127.0.0.1

@@ -180,7 +180,7 @@ var described = func() *contract.Contract {
 	return c
 }()
 
-// undescribed is what was not as described, until a test that ends is blamed.
+// undescribed collects what was not as described, until a test ends and fails for it.
 var undescribed = make(chan error, 100)
 
 // web keeps no connection open, so that none outlives its test.

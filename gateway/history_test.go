@@ -52,8 +52,8 @@ func testHistoryMessages(t *testing.T) {
 	r.leavesTheList()
 }
 
-// leavesTheList says something on a channel, leaves it, and waits until it is not
-// listed any more: that has a member or a history.
+// leavesTheList sends a message on a channel, leaves it, and waits until the channel is not
+// listed any more: listed channels have a member or a history.
 func (r *running) leavesTheList() {
 	id := r.register("").ID
 	end := r.follow(fmt.Sprintf("channels=6&linger=false&sender=%d", id), func([]byte) {})
@@ -106,8 +106,8 @@ func TestARestartIsAGap(t *testing.T) {
 	assert.Contains(t, <-lines, "after")
 }
 
-// A command to open a valve must not arrive tomorrow: it expires wherever it
-// waits, whichever way it came.
+// A command to open a valve must not arrive tomorrow: it expires in every queue, and over
+// every protocol.
 func TestATimeToLiveHoldsEverywhere(t *testing.T) {
 	t.Parallel()
 	r := start(t, nil)

@@ -82,8 +82,8 @@ func TestADeviceDescribesItself(t *testing.T) {
 	}
 }
 
-// A device says the same at every start: nothing happens. What changes, changes;
-// what is left out, goes; and an empty description takes the device away.
+// A device that sends the same description at every start changes nothing. Changed entities
+// are updated, missing ones are removed, and an empty description removes the device.
 func TestADescriptionChanges(t *testing.T) {
 	t.Parallel()
 	r := startHomely(t, homely(t, nil))
@@ -117,8 +117,8 @@ func TestADescriptionChanges(t *testing.T) {
 	assert.Empty(t, h.now().Errors)
 }
 
-// A sensor with expire_after is never retained: after a restart it waits for its
-// device.
+// The state of a sensor with expire_after is never retained: after a restart the sensor
+// waits for its device.
 func TestASensorThatExpires(t *testing.T) {
 	t.Parallel()
 	r := startHomely(t, homely(t, nil))

@@ -24,7 +24,7 @@ func block(t *testing.T, document, from, to string) string {
 	return text
 }
 
-// Who follows docs/home-assistant.md gets every entity that it names: with its
+// A reader who follows docs/home-assistant.md gets every entity that it names: with its
 // configuration, its device's constant, and its user with that access list.
 func TestTheDocumentIsTrue(t *testing.T) {
 	b, err := os.ReadFile("../docs/home-assistant.md")

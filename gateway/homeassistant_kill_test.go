@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The program is killed at every step, and nothing is lost but what is to go.
+// The program is killed at every step, and only the removed entities are gone.
 func TestHomeAssistantThroughKills(t *testing.T) {
 	t.Parallel()
 	p := newProcess(t)

@@ -45,7 +45,7 @@ func testBirthTopic(t *testing.T) {
 	h.start().settled()
 }
 
-// While a birth waits for its answer, other things are told already.
+// While a birth waits for its answer, other changes are published already.
 func testBirthDelay(t *testing.T) {
 	r := startHomely(t, homely(t, func(c *config.Config) { c.HomeAssistant.BirthDelay = 1000 * time.Hour }))
 	h := newHouse(t, r.at.MQTT, 5).start()

@@ -13,7 +13,7 @@ import (
 	"watchtower/config"
 )
 
-// bothVersions runs a test with MQTT 5 and with 3.1.1.
+// bothVersions runs a test with MQTT 5 and with MQTT 3.1.1.
 func bothVersions(t *testing.T, test func(*testing.T, int)) {
 	for _, version := range []int{5, 4} {
 		t.Run(fmt.Sprintf("version %d", version), func(t *testing.T) {
@@ -119,7 +119,7 @@ func TestMembersForHomeAssistant(t *testing.T) {
 	assert.Empty(t, h.now().Errors)
 }
 
-// Either side starts anew, and nothing is unavailable, unknown or there twice.
+// Either side restarts, and then no entity is unavailable, unknown or there twice.
 func TestRestartsLeaveNothingUnavailable(t *testing.T) {
 	t.Parallel()
 	bothVersions(t, func(t *testing.T, version int) {

@@ -181,7 +181,7 @@ func (h *house) now() houseStates {
 	}
 }
 
-// until waits for a condition on all states, and returns them.
+// until waits until all states meet a condition, and returns them.
 func (h *house) until(what string, f func(houseStates) bool) houseStates {
 	h.t.Helper()
 	for late := time.Now().Add(lenient); ; {
@@ -231,8 +231,8 @@ func (h *house) event(t testing.TB) houseEvent {
 	}
 }
 
-// homely starts a gateway of which Home Assistant is told, at a fixed port, so
-// that it can be started again.
+// homely starts a gateway that announces channels to Home Assistant. Its port is fixed, so
+// that it can be restarted.
 func homely(t testing.TB, change func(*config.Config)) config.Config {
 	cfg := testConfig(t)
 	cfg.MQTT.Listen = freeAddress(t)

@@ -16,7 +16,7 @@ import (
 	"watchtower/bridge"
 )
 
-// What is special to one protocol stands in its own package.
+// Names of one protocol stand in its own package only.
 func TestTheHubKnowsNoProtocol(t *testing.T) {
 	assert.Less(t, reflect.TypeFor[*bridge.Hub]().NumMethod(), 40, "what not every protocol does goes into a part of the hub (bridge/views.go)")
 

@@ -26,8 +26,7 @@ func (r *running) dialFrom(n byte, addr string) net.Conn {
 	return conn
 }
 
-// doors are the ways in over TCP: how a client is known there, and what it is
-// answered with then.
+// doors are the protocols over TCP: how a client proves there who it is, and the answer.
 var doors = map[bridge.Protocol]struct {
 	addr    func(*running) string
 	hello   func(*running) string
@@ -73,7 +72,7 @@ func open(conn net.Conn) bool {
 	return err == nil || ok && timeout.Timeout()
 }
 
-// Who is known is never closed for another; strangers make room.
+// A known client is never closed for another; strangers make room.
 func testConnectionLimit(t *testing.T, protocol string) {
 	p := map[string]bridge.Protocol{"tcp": viaTCP, "mqtt": viaMQTT, "http": viaHTTP}[protocol]
 	r := start(t, func(c *config.Config) {
@@ -147,8 +146,8 @@ func testStrangersBytes(t *testing.T) {
 	assert.GreaterOrEqual(t, r.dropped(viaTCP, bridge.Limit), 25)
 }
 
-// testRegisterTimeout: the first to go is who has taken too long, or else one of the
-// many from one address.
+// testRegisterTimeout: the first stranger to be closed is one past its time, or else one of
+// the many from one address.
 func testRegisterTimeout(t *testing.T) {
 	for _, timeout := range []time.Duration{time.Millisecond, time.Hour} {
 		r := start(t, func(c *config.Config) {
@@ -175,7 +174,7 @@ func testRegisterTimeout(t *testing.T) {
 	}
 }
 
-// where asks for the gateway, as a stranger may, and returns how it is answered.
+// where sends a W, which strangers may send, and returns the first byte of the answer.
 func where(t *testing.T, conn net.Conn) byte {
 	t.Helper()
 	_, err := conn.Write([]byte("W\x00\x00\x00\x00\x00\x00\x00"))

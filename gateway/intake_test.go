@@ -28,8 +28,8 @@ func memory() int {
 	return int(m.HeapAlloc + m.StackInuse)
 }
 
-// besiege has so many connections say something and go on waiting, from several
-// addresses. What the gateway refuses, it refuses.
+// besiege opens many connections from several addresses. Each sends something and stays
+// open. The gateway may refuse them.
 func (r *running) besiege(n, addresses int, addr string, say func(i int) []byte) []net.Conn {
 	r.t.Helper()
 	conns := make([]net.Conn, n)
@@ -61,7 +61,7 @@ func (r *running) besiege(n, addresses int, addr string, say func(i int) []byte)
 	return conns
 }
 
-// serves holds that devices get in and hear each other.
+// serves checks that devices can register and hear each other.
 func (r *running) serves() {
 	r.t.Helper()
 	a, b := r.wire("tcp"), r.stream()
@@ -71,7 +71,7 @@ func (r *running) serves() {
 	assert.NoError(r.t, err)
 }
 
-// What known senders have begun has a bound for each, and one for all.
+// Incomplete messages of known senders have a limit for each sender, and one for all.
 func TestUnfinishedWebSocketMessages(t *testing.T) {
 	r := start(t, func(c *config.Config) { c.Limits.UnfinishedBytes = 16 << 20 })
 	upgrade := "GET /channels/join?channels=5&sender=%d HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -108,7 +108,7 @@ func TestUnfinishedWebSocketMessages(t *testing.T) {
 	r.serves()
 }
 
-// raw sends a request and returns what is answered within a while.
+// raw sends a request and returns the answer that comes within a while.
 func (r *running) raw(conn net.Conn, request string) string {
 	r.t.Helper()
 	_, _ = io.WriteString(conn, request) // it may be answered before it is complete
@@ -119,7 +119,7 @@ func (r *running) raw(conn net.Conn, request string) string {
 	return string(b[:n])
 }
 
-// A body is refused as soon as it is known that it will be.
+// A body is refused as soon as the refusal is certain, before all of it has come.
 func TestBodiesAreRefusedEarly(t *testing.T) {
 	r := start(t, nil)
 	post := func(path, begin string, n int) string {
@@ -186,7 +186,7 @@ func TestWhoPaysForABody(t *testing.T) {
 	eventually(t, "nothing is held of what is complete", func() bool { _, n := r.g.Intake().Held(); return n == 0 })
 }
 
-// What comes drop by drop has one time for all of it.
+// A request that comes byte by byte has one deadline for the whole.
 func TestADripEnds(t *testing.T) {
 	t.Parallel()
 	r := start(t, func(c *config.Config) {

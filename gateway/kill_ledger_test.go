@@ -16,8 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// promised is what may be lost: what was acknowledged in the last second, and for as
-// much longer as the machine itself had no time for anybody.
+// promised is how old an acknowledged message may be and still get lost: a second, plus the
+// time by which the machine itself was late.
 const promised = time.Second
 
 // ledger is what was acknowledged to publishers, and when the program was
@@ -87,7 +87,7 @@ func (l *ledger) excused(acked time.Time) bool {
 	return slices.ContainsFunc(l.kills, func(k kill) bool { return k.at.Sub(acked) < promised+k.late && k.answered.After(acked) })
 }
 
-// receiver is a persistent session somewhere, and what it got.
+// receiver is a persistent session, and the messages that it got.
 type receiver struct {
 	name string
 	mu   sync.Mutex
@@ -182,7 +182,7 @@ func (s *siege) verify() {
 	}
 }
 
-// missing lists messages that a receiver should have, and does not.
+// missing lists messages that a receiver should have got but did not.
 func (s *siege) missing(r *receiver) (lost []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -25,7 +25,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// siege is the program under load, while it is killed again and again.
+// siege is the program under load. It is killed again and again.
 type siege struct {
 	*process
 	t         *testing.T
@@ -223,7 +223,7 @@ func (p *plugs) write(n int) {
 	p.acked[topic] = append(p.acked[topic], write{value, time.Now()})
 }
 
-// check compares what is retained with what was acknowledged.
+// check compares the retained messages with the acknowledged ones.
 func (p *plugs) check() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

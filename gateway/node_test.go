@@ -75,7 +75,7 @@ func nodeProgram(t testing.TB, args ...string) *node {
 	return n
 }
 
-// next returns the words of the next line that begins with what. Others are kept.
+// next returns the words of the next line that begins with what. It keeps other lines.
 func (n *node) next(what string) []string {
 	n.t.Helper()
 	for i, words := range n.early {

@@ -62,7 +62,7 @@ func problemType(body string) string {
 	return strings.TrimPrefix(p.Type, "urn:watchtower:problem:")
 }
 
-// operatorCalls are all calls, what they need and what they answer then.
+// operatorCalls are all calls, with the role that each needs and its status then.
 var operatorCalls = []struct {
 	call, body, role string
 	status           int
@@ -213,7 +213,7 @@ func TestWhatOperatorsAreRefused(t *testing.T) {
 	}
 }
 
-// No page of another origin may ask, whatever http.cors_origins says.
+// No page of another origin may call this API, whatever http.cors_origins says.
 func TestOperatorsHaveNoOtherOrigins(t *testing.T) {
 	cfg := office(t)
 	cfg.HTTP.CORSOrigins = []string{"*"}
@@ -299,7 +299,7 @@ func TestSendersAreManaged(t *testing.T) {
 	assert.Equal(t, 204, status)
 }
 
-// What an operator forgot does not come back, whatever happens next.
+// A forgotten sender does not come back, whatever happens next.
 func TestWhatAnOperatorForgetsStaysForgotten(t *testing.T) {
 	p := newProcess(t)
 	p.args = []string{"--admin-key", adminKey}

@@ -15,7 +15,7 @@ import (
 	"watchtower/config"
 )
 
-// askedAs is the status of a request that names the gateway so.
+// askedAs returns the status of a request with this Host.
 func (r *running) askedAs(host, path string) int {
 	r.t.Helper()
 	req, err := nethttp.NewRequest("GET", "http://"+r.at.HTTP+path, nil)

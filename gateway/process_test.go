@@ -91,8 +91,8 @@ func (p *process) start() {
 	}
 }
 
-// says waits until it has logged the text: its output comes through a pipe, later than its
-// answers.
+// says waits until the program has logged the text. Its output comes through a pipe, later
+// than its answers.
 func (p *process) says(text string) {
 	p.t.Helper()
 	eventually(p.t, "it says "+text, func() bool { return strings.Contains(p.out.String(), text) })

@@ -87,7 +87,7 @@ func (p proxy) start(t testing.TB, gateway string) string {
 	return at
 }
 
-// daemon finds a program that may be for the administrator alone.
+// daemon finds a program, also where only the administrator's PATH leads.
 func daemon(t testing.TB, name string) string {
 	t.Helper()
 	for _, dir := range []string{"/usr/sbin/", "/usr/local/sbin/", "/sbin/"} {
@@ -162,7 +162,7 @@ func (r *running) open(id uint32, accept string) (body io.ReadCloser, leave func
 	return res.Body, leave
 }
 
-// streamsAtOnce holds that no message waits for the next one, or for a timer of the
+// streamsAtOnce checks that messages wait neither for the next one nor for a timer of the
 // proxy: the quickest of some comes at once.
 func (r *running) streamsAtOnce(accept string) {
 	id := r.register("").ID

@@ -65,7 +65,7 @@ func TestEveryReasonIsProvoked(t *testing.T) {
 	}
 }
 
-// fillUDP has one device shout faster than 200 others can be told.
+// fillUDP makes one device send faster than 200 others can be reached.
 func fillUDP(t *testing.T) *running {
 	r := start(t, nil)
 	for range 200 {
@@ -243,7 +243,7 @@ func unsendable(t *testing.T) *running {
 	return r
 }
 
-// forgotten registers from more addresses than may be unconfirmed.
+// forgotten registers from more addresses than may be unconfirmed at a time.
 func forgotten(t *testing.T) *running {
 	r := start(t, nil)
 	to, err := net.ResolveUDPAddr("udp", r.at.UDP)

@@ -22,7 +22,7 @@ var (
 	goFile    = regexp.MustCompile(`[\w/]*\w\.go\b`)
 )
 
-// What a comment or a document says to look at is there: files, and sections of documents.
+// Files and sections that a comment or a document refers to exist.
 func TestReferencesLeadSomewhere(t *testing.T) {
 	list, err := exec.Command("git", "-C", "..", "ls-files", "--cached", "--others", "--exclude-standard").Output()
 	require.NoError(t, err)

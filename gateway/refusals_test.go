@@ -18,8 +18,8 @@ import (
 	"watchtower/config"
 )
 
-// refusalTests has, for each reason for not letting somebody in, how a client
-// provokes it. Each runs against a whole gateway and finds it in the metrics.
+// refusalTests has a test for each reason to refuse a client. Each test provokes the reason
+// at a whole gateway and finds it in the metrics.
 var refusalTests = map[auth.Reason]struct {
 	protocol bridge.Protocol
 	provoke  func(*running)

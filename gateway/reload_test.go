@@ -172,7 +172,7 @@ func TestCertificatesAreReloaded(t *testing.T) {
 	assert.EqualValues(t, 1003, serial())
 }
 
-// Who may still be there stays connected; who may not, goes.
+// Clients that are still allowed stay connected; the others are disconnected.
 func TestUsersAreReloaded(t *testing.T) {
 	cfg := family(t)
 	cfg.AdminKey = adminKey

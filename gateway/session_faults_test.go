@@ -38,7 +38,7 @@ func forgedFrame(t *testing.T) *running {
 	return r
 }
 
-// frameOf tags a frame with a key that is nobody's.
+// frameOf tags a frame with a key that no device has.
 func frameOf(f frame.Frame) []byte { return frame.Append(nil, f, frame.Key{1, 2, 3}) }
 
 func doubledFrames(t *testing.T) *running {

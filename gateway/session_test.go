@@ -300,7 +300,7 @@ func TestADeviceComesBack(t *testing.T) {
 	assert.Equal(t, "back", d.next(t).data)
 }
 
-// Among the wire and MQTT with the secret key the newest of a name wins.
+// Among connections of the wire and of MQTT with the secret key, the newest with a name wins.
 func TestTheNewestOfAName(t *testing.T) {
 	r := start(t, nil)
 	mqttOne := r.paho("lamp")

@@ -7,8 +7,8 @@ import (
 	"watchtower/config"
 )
 
-// What a client does not take ends its connection, also where the system's own
-// buffers have room for all of it and no write is ever too late.
+// A client that does not read is disconnected, also if the system's buffers have room for
+// everything, so that no write is ever late.
 func TestWhoTakesNothingIsCutWhateverTheSystemBuffers(t *testing.T) {
 	t.Parallel()
 	for name, join := range map[string]func(*running) func() bool{"http": stuckStream, "tcp": stuckTCP, "mqtt": stuckMQTT} {

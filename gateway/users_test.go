@@ -175,7 +175,7 @@ func TestUsers(t *testing.T) {
 	})
 }
 
-// On an open gateway, too, a user's name wants the user's password.
+// On an open gateway too, a user's name needs the user's password.
 func TestUsersOfAnOpenGateway(t *testing.T) {
 	cfg := family(t)
 	cfg.Open, cfg.SecretKey = true, ""
@@ -186,8 +186,8 @@ func TestUsersOfAnOpenGateway(t *testing.T) {
 	assert.NoError(t, err)
 }
 
-// What a user may not read any more is gone after a restart, and so is the
-// session of a user who is not there any more.
+// After a restart, waiting messages that a user may not read any more are gone, and so are
+// the sessions of removed users.
 func TestAccessListsThatChanged(t *testing.T) {
 	cfg := family(t)
 	r := startWith(t, cfg)
@@ -230,8 +230,8 @@ func TestAccessListsThatChanged(t *testing.T) {
 	assert.Contains(t, r.log.String(), "subscription lost")
 }
 
-// Who may not read a channel's broadcasts is no member of it, and who may not read
-// what is sent to him cannot be sent to: nothing is accepted that nobody gets.
+// A user who may not read a channel's broadcasts is no member of it. A user who may not read
+// sends cannot be sent to: the gateway accepts no message that its receiver cannot get.
 func TestAccessListsDecideWhatAFilterJoins(t *testing.T) {
 	r := startWith(t, family(t))
 	ids := map[string]uint32{}

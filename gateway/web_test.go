@@ -323,7 +323,7 @@ func TestFetchKnowsACutFromAnEnd(t *testing.T) {
 	assert.Equal(t, []string{"closed", "cut"}, cut.next("closed"))
 }
 
-// Who comes and goes leaves neither goroutines nor descriptors.
+// Clients that come and go leave neither goroutines nor descriptors.
 func TestAThousandConnects(t *testing.T) { comeAndGo(t, 1000) }
 
 func comeAndGo(t *testing.T, times int) {

@@ -75,7 +75,7 @@ func masked(kind byte, payload []byte) []byte {
 	return append(append(b, 0, 0, 0, 0), payload...)
 }
 
-// write writes as much as is taken.
+// write writes as much as the gateway takes.
 func (s *rawSocket) write(b []byte) { _, _ = s.conn.Write(b) }
 
 // frame reads the next frame.

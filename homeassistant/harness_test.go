@@ -125,7 +125,7 @@ func (h *home) start() {
 	synctest.Wait()
 }
 
-// birth is Home Assistant's.
+// birth sends Home Assistant's birth message.
 func (h *home) birth() { h.bus.born("homeassistant/status", []byte("online")) }
 
 // sender registers one and joins it to channel 5.

@@ -90,7 +90,7 @@ func TestTheStepsOfARemoval(t *testing.T) {
 	})
 }
 
-// A channel that comes back before a birth is no ghost.
+// A channel that is announced again before a birth is no ghost.
 func TestWhatComesBackIsNoGhost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHome(t, "home")
@@ -224,7 +224,7 @@ func TestGathering(t *testing.T) {
 	})
 }
 
-// A device that describes itself in another way each second fills nothing.
+// A device that changes its description each second does not fill the memory.
 func TestGhostsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHome(t, "home")

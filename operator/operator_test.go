@@ -143,7 +143,7 @@ func TestSessionsAreBounded(t *testing.T) {
 	assert.Equal(t, []bool{true, false, true, true}, counting, "the one that was not used for longest went")
 }
 
-// Use is saved once a minute, however often there is some, and at the end.
+// The time of a session's last use is saved at most once a minute, and at the end.
 func TestUseIsSavedOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := &office{t: t, log: logrus.New(), opts: operator.Options{WriteTimeout: config.Default().HTTP.WriteTimeout}}

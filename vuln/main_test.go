@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A check that finds nothing says something only if it finds what is there.
+// The check must find a known fault that is there: else finding nothing would mean nothing.
 func TestAKnownFaultIsFound(t *testing.T) {
 	var out bytes.Buffer
 	err := check(t.Context(), "testdata/known", pinned, &out)

@@ -9,7 +9,7 @@ import (
 
 var errNothing = errors.New("nothing")
 
-// What is compared is measured one after the other, and nothing twice.
+// Measurements that are compared follow each other, and each is done once.
 func TestMeasurementsAreInterleaved(t *testing.T) {
 	rows := everyRow()
 	all := measurements(rows)

@@ -115,7 +115,7 @@ func TestBenchWithUnexplainedLoss(t *testing.T) {
 	<-done
 }
 
-// forgetfulServer answers basic frames, and brings nobody any message.
+// forgetfulServer answers basic frames, and delivers no message.
 func forgetfulServer(l net.Listener) {
 	c, err := l.Accept()
 	if err != nil {

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// fake is a gateway as far as the client sees it.
+// fake is the part of a gateway that the client uses.
 type fake struct {
 	*httptest.Server
 	key string
@@ -201,7 +201,7 @@ func newPlace(t *testing.T) *place {
 	return p
 }
 
-// announce makes the fake the gateway of the data directory.
+// announce makes the fake the gateway that runs in the data directory.
 func (p *place) announce(t *testing.T, f *fake) {
 	require.NoError(t, os.WriteFile(filepath.Join(p.dir, runningURLFile), []byte(f.URL+"\n"), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(p.dir, runningKeyFile), []byte(f.key), 0o600))

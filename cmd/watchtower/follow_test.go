@@ -121,7 +121,8 @@ func TestStreamThatEndsAtOnce(t *testing.T) {
 	assert.Contains(t, err, "ended the stream at once")
 }
 
-// Who was cut off before the first message wants what is not older than that.
+// A client that is cut off before its first message asks for the messages since its stream
+// opened.
 func TestHowFarSomebodyHasHeard(t *testing.T) {
 	now := time.Now()
 	assert.Empty(t, until{}.since(now))

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A key that is given has to be right, whatever an earlier command left behind; and
-// a key that was right is not asked for again until the gateway has another.
+// A given key must be right, whatever an earlier command kept. A key that was right is not
+// checked again until the gateway has another key.
 func TestAKeyThatIsGivenHasToBeRight(t *testing.T) {
 	t.Parallel()
 	s := serveProgram(t, t.TempDir(), append(anyPort, "--secret-key", "the first key of this home")...)

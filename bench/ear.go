@@ -2,8 +2,8 @@ package bench
 
 import "sync/atomic"
 
-// ear checks what one receiver hears. Its connection's goroutine owns it; what
-// is atomic others look at.
+// ear checks the messages of one receiver. Its connection's goroutine owns it. Other
+// goroutines read only its atomic fields.
 type ear struct {
 	run       uint32
 	size      int
@@ -15,18 +15,18 @@ type ear struct {
 	width  int     // of a row
 	heard  []track // a row for each publisher
 
-	now   int64 // when the batch at hand was read, by clock
+	now   int64 // when the present batch was read, by clock
 	count counts
-	total atomic.Uint64 // unique messages, as of the last batch
+	total atomic.Uint64 // unique messages up to the last batch
 	times histogram
 }
 
-// counts are what a receiver heard.
+// counts are a receiver's counts of messages.
 type counts struct {
-	received   uint64 // each once
+	received   uint64 // without duplicates
 	duplicates uint64
 	reordered  uint64 // came after one that was sent later
-	corrupt    uint64 // not as it was sent
+	corrupt    uint64 // changed on the way
 	foreign    uint64 // of another run, or of a channel that was not joined
 	refused    uint64 // the server said that it did not take a message
 }
@@ -43,7 +43,7 @@ func (c *counts) add(o counts) {
 // track follows one publisher on one channel.
 type track struct {
 	next    uint32 // the number that is expected
-	missing uint64 // of those before it, the nearest lowest: which did not come yet
+	missing uint64 // a bit for each number before next that has not come; the lowest is the nearest
 }
 
 func newEar(run uint32, size int, p plan, joined []int, flights []*flight, recording *atomic.Bool) *ear {
@@ -63,10 +63,10 @@ func newEar(run uint32, size int, p plan, joined []int, flights []*flight, recor
 	return e
 }
 
-// begin is called when something was read, before it is taken.
+// begin is called when a batch was read, before its messages are checked.
 func (e *ear) begin() { e.now = clock() }
 
-// end is called when all that was read is taken.
+// end is called when the whole batch is checked.
 func (e *ear) end() { e.total.Store(e.count.received) }
 
 // take checks one message.
@@ -104,9 +104,9 @@ func (e *ear) track(s stamp) *track {
 	return &e.heard[int(s.publisher)*e.width+place]
 }
 
-// inOrder reports whether a message is new. It counts what is not as it should
-// be: a message that is missing while later ones come is reordered if it comes
-// after all, and lost if it does not.
+// inOrder reports whether a message is new. It counts duplicates and messages out of order:
+// if later messages come before a missing one, that counts as reordered when it comes, and
+// as lost when it never does.
 func (e *ear) inOrder(t *track, seq uint32) bool {
 	step := uint32(e.plan.channels)
 	if seq == t.next {

@@ -1,10 +1,10 @@
 // Command vuln fails when the program calls a known fault of a module or of Go.
 //
 // It is govulncheck with a database that comes from the Go module proxy: the
-// module golang.org/x/vulndb, whose folder data/osv holds every report. A report
-// is found through an index, which is made here in a temporary directory, as
-// https://go.dev/doc/security/vuln/database has it. The database is pinned by its
-// hash, so that a build that passed passes again; -database latest takes the newest.
+// module golang.org/x/vulndb, whose folder data/osv holds every report. Reports are found
+// through an index in the format of https://go.dev/doc/security/vuln/database, which this
+// command makes in a temporary directory. The database is pinned by its hash, so that a
+// build that passed passes again; -database latest takes the newest.
 package main
 
 import (
@@ -39,8 +39,8 @@ func main() {
 	}
 }
 
-// check looks through the module at root. An error says that it calls a known
-// fault, or that it could not be checked; what was found is written to out.
+// check checks the module at root, and writes its findings to out. An error says that the
+// module calls a known fault, or that it could not be checked.
 func check(ctx context.Context, root, version string, out io.Writer) error {
 	reports, err := download(ctx, version)
 	if err != nil {
@@ -79,8 +79,8 @@ func download(ctx context.Context, version string) (string, error) {
 	return filepath.Join(module.Dir, "data", "osv"), nil
 }
 
-// fault is what an index says of a report. It may leave out the version that has
-// the fault mended: then the report itself is looked into.
+// fault is a report's entry in an index. If it has no version that corrects the fault,
+// govulncheck reads the report itself.
 type fault struct {
 	ID       string   `json:"id"`
 	Modified string   `json:"modified"`
@@ -92,8 +92,8 @@ type module struct {
 	Vulns []fault `json:"vulns"`
 }
 
-// writeIndex makes a database of a folder of reports: the index, and the folder
-// itself under the name ID.
+// writeIndex makes a database from a folder of reports: the index, and the folder itself
+// under the name ID.
 func writeIndex(reports, db string) error {
 	files, err := filepath.Glob(filepath.Join(reports, "GO-*.json"))
 	if err != nil {

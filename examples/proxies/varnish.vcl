@@ -9,8 +9,8 @@ backend gateway {
 	.port = "8080";
 }
 
-# Nothing here is worth keeping, and with pass the gateway would hear of a client that has
-# left only at the third write.
+# No answer here can be cached. With pass the gateway would notice only at the third write
+# that a client has left.
 sub vcl_recv {
 	return (pipe);
 }

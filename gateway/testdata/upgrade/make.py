@@ -1,10 +1,10 @@
 #!/usr/bin/python3
-"""Fills a data directory by a version of the program, for the test of the upgrade:
+"""Fills a data directory with a version of the program, for the test of the upgrade:
 
     make.py PROGRAM OUT.tar.gz
 
-Everything is there that outlives the process. What is away has no date by which it ends:
-the program is killed while all are connected. What was found is in expected.json.
+It makes everything that outlives the process. The program is killed while all clients are
+connected, so that no session has a date on which it ends. The results are in expected.json.
 """
 import gzip, io, json, os, signal, socket, subprocess, sys, tarfile, tempfile, time, urllib.request
 

@@ -159,3 +159,20 @@ func (h *Hub) publishSomeMembers() {
 func (h *Hub) PublishStatus(status string) error {
 	return h.bus.PublishRetained(h.tree.Status(), []byte(status))
 }
+
+// Channels lists the channels that have a member, or had a message lately,
+// ascending.
+func (d Directory) Channels() []Channel {
+	h := d.hub
+	now := h.now()
+	h.mu.RLock()
+	out := make([]Channel, 0, len(h.channels))
+	for c, ch := range h.channels {
+		if h.listedLocked(ch, now) {
+			out = append(out, c)
+		}
+	}
+	h.mu.RUnlock()
+	slices.Sort(out)
+	return out
+}

@@ -255,3 +255,35 @@ func (h *Hub) endLingering() {
 		}
 	}
 }
+
+// Leave ends all attachments of a sender on channels. Leaving what was not
+// joined does nothing.
+func (h *Hub) Leave(s *Sender, channels []Channel) {
+	h.mu.Lock()
+	var ended []*Attachment
+	save := false
+	for _, c := range channels {
+		if m := s.joined.get(c); m != nil {
+			save = save || m.has(func(a *Attachment) bool { return a.Address != "" })
+			ended = append(ended, h.leaveLocked(m)...)
+		}
+	}
+	if save {
+		h.saveLocked(s)
+	}
+	h.mu.Unlock()
+	endAll(ended)
+}
+
+// Joined lists the channels that a sender is a member of, ascending.
+func (h *Hub) Joined(s *Sender) []Channel {
+	h.mu.RLock()
+	out := make([]Channel, 0, len(s.joined))
+	for _, on := range s.joined {
+		if on.v.member() {
+			out = append(out, on.channel)
+		}
+	}
+	h.mu.RUnlock()
+	return out
+}

@@ -1,5 +1,7 @@
 package bridge
 
+import "slices"
+
 // restoredMembership is a stored membership that waits for its protocol.
 type restoredMembership struct {
 	sender   *Sender
@@ -110,4 +112,85 @@ func (h *Hub) saveSeen() {
 	if err := wait(); err != nil {
 		h.opts.Log.WithError(err).Error("senders not saved")
 	}
+}
+
+// Join makes url a sender's callback on channels, in place of an earlier callback there.
+// It calls attach for each channel that does not have this callback yet. With replays,
+// the callback also takes messages on their way. Wait, called without locks, returns once
+// the change is on disk.
+func (k Kept) Join(s *Sender, channels []Channel, url string, noEcho, replays bool, attach func(Channel) *Attachment) (wait func() error, err error) {
+	h := k.hub
+	channels = unique(channels)
+	h.mu.Lock()
+	if s.gone {
+		h.mu.Unlock()
+		return nil, fault(InvalidSender, "sender", "%d was deleted", s.id)
+	}
+	if err := h.roomLocked(s, channels...); err != nil {
+		h.mu.Unlock()
+		return nil, err
+	}
+	changed := false
+	var ended []*Attachment
+	for _, c := range channels {
+		var old []*Attachment
+		same := false
+		if m := s.joined.get(c); m != nil {
+			for _, a := range m.attachments {
+				if a.Address == url && a.NoEcho == noEcho {
+					if same = true; replays {
+						a.after.Store(0)
+					}
+				}
+				if a.Address != "" {
+					old = append(old, a)
+				}
+			}
+		}
+		if same {
+			continue
+		}
+		fresh := attach(c)
+		if err := h.attachLocked(s, c, fresh); err != nil {
+			h.mu.Unlock()
+			return nil, err
+		}
+		for _, a := range old { // it also takes over the messages on their way
+			fresh.after.Store(min(fresh.after.Load(), a.after.Load()))
+			h.detachLocked(a)
+		}
+		ended, changed = append(ended, old...), true
+	}
+	saved := func() error { return nil }
+	if changed || s.unsaved != nil {
+		saved = h.commitLocked(s)
+	}
+	h.mu.Unlock()
+	endAll(ended)
+	return func() error {
+		if err := saved(); err != nil {
+			return fault(StoreFailed, "", "the join could not be written to disk")
+		}
+		return nil
+	}, nil
+}
+
+// End ends a callback of a sender on all its channels: its receiver is gone.
+func (k Kept) End(s *Sender, url string) {
+	h := k.hub
+	h.mu.Lock()
+	var ended []*Attachment
+	for _, on := range slices.Backward(slices.Clone(s.joined)) {
+		for _, a := range slices.Clone(on.v.attachments) {
+			if a.Address == url {
+				h.detachLocked(a)
+				ended = append(ended, a)
+			}
+		}
+	}
+	if len(ended) > 0 {
+		h.saveLocked(s)
+	}
+	h.mu.Unlock()
+	endAll(ended)
 }

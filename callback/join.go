@@ -11,7 +11,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"watchtower/bridge"
-	"watchtower/bridge/line"
+	"watchtower/bridge/jsonline"
 	"watchtower/history"
 )
 
@@ -94,7 +94,7 @@ func (c *Service) catchUp(key endpointKey, missed history.Missed) {
 	slices.Sort(gaps)
 	for _, ch := range slices.Compact(gaps) {
 		if to := attached[ch]; to != nil {
-			c.enqueue(to, &delivery{body: line.AppendGap(nil, ch), id: fmt.Sprintf("gap-%s-%d", ulid.Make(), ch), channel: ch, said: now})
+			c.enqueue(to, &delivery{body: jsonline.AppendGap(nil, ch), id: fmt.Sprintf("gap-%s-%d", ulid.Make(), ch), channel: ch, said: now})
 		}
 	}
 	for _, d := range slices.Backward(fit) {
@@ -103,7 +103,7 @@ func (c *Service) catchUp(key endpointKey, missed history.Missed) {
 }
 
 // bodyOf is a message as it is posted.
-func bodyOf(m *bridge.Message) []byte { return line.Append(make([]byte, 0, line.Size(m)), m) }
+func bodyOf(m *bridge.Message) []byte { return jsonline.Append(make([]byte, 0, jsonline.Size(m)), m) }
 
 // deliveryOf is a message on its way.
 func deliveryOf(m *bridge.Message, body []byte) *delivery {

@@ -19,7 +19,7 @@
 //	operator.go     the operator's calls, which are package operator's
 //	mqtt.go         MQTT over WebSocket
 //	callbacks.go    what a sender may know and do about callbacks
-//	tokens.go       short tokens are made; who a token is of
+//	passes.go       short tokens are made; who a token is of
 //	calls.go        register, list, leave, members
 //	fanout.go       a message to the streams and mailboxes that it is for
 //	mailbox.go      polling

@@ -8,7 +8,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"watchtower/bridge"
-	"watchtower/bridge/line"
+	"watchtower/bridge/jsonline"
 )
 
 // kind is a way to write messages on a stream. A message is encoded once for
@@ -108,20 +108,20 @@ func (k kind) heartbeat() []byte {
 func (k kind) encode(m *bridge.Message) []byte {
 	switch {
 	case k == frames:
-		text := line.Append(make([]byte, 0, line.Size(m)), m)
+		text := jsonline.Append(make([]byte, 0, jsonline.Size(m)), m)
 		return appendFrame(make([]byte, 0, len(text)+10), frameText, text)
 	case k.ofEvents():
-		b := make([]byte, 0, line.Size(m)+48)
+		b := make([]byte, 0, jsonline.Size(m)+48)
 		b = append(b, "id: "...)
 		b = append(b, m.ID.String()...)
 		b = append(b, "\ndata: "...)
-		return k.chunk(append(line.Append(b, m), "\n\n"...))
+		return k.chunk(append(jsonline.Append(b, m), "\n\n"...))
 	}
-	return k.chunk(line.Encode(m))
+	return k.chunk(jsonline.Encode(m))
 }
 
 // gap says that more was said on a channel than is known.
-func (k kind) gap(c bridge.Channel) []byte { return k.mark(line.AppendGap(nil, c)) }
+func (k kind) gap(c bridge.Channel) []byte { return k.mark(jsonline.AppendGap(nil, c)) }
 
 // end says why the gateway ends the stream, where messages would come. A WebSocket
 // has its close frame for that.

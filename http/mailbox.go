@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"watchtower/bridge"
-	"watchtower/bridge/line"
+	"watchtower/bridge/jsonline"
 	"watchtower/history"
 )
 
@@ -233,7 +233,7 @@ func (b *mailbox) take(now time.Time) (text []byte, ended bool) {
 	}
 	for _, c := range gaps {
 		element()
-		text = line.AppendGap(text, c)
+		text = jsonline.AppendGap(text, c)
 	}
 	for _, m := range messages {
 		if m.Expired(now) {
@@ -241,7 +241,7 @@ func (b *mailbox) take(now time.Time) (text []byte, ended bool) {
 			continue
 		}
 		element()
-		text = line.Append(text, m)
+		text = jsonline.Append(text, m)
 	}
 	return text, ended
 }

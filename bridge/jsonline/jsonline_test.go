@@ -1,4 +1,4 @@
-package line
+package jsonline
 
 import (
 	"bytes"

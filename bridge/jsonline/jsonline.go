@@ -1,6 +1,6 @@
-// Package line encodes a message as one line of JSON. Streams, mailboxes and callbacks
+// Package jsonline encodes a message as one line of JSON. Streams, mailboxes and callbacks
 // carry such lines (docs/http.md, "Messages").
-package line
+package jsonline
 
 import (
 	"bytes"

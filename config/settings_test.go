@@ -31,7 +31,7 @@ func TestSettingsPage(t *testing.T) {
 
 const pageHead = `# Settings
 
-This page is made from the table of settings in ` + "`config/table.go`" + ` (` + "`go generate ./config`" + `).
+This page is made from the table of settings in ` + "`config/settings.go`" + ` (` + "`go generate ./config`" + `).
 
 A setting is given as a flag, as a variable in the environment or in the YAML file
 (` + "`--config FILE`" + `). A flag counts before a variable, a variable before the file, the file

@@ -1,0 +1,113 @@
+package bridge
+
+import (
+	"cmp"
+)
+
+// Deliver hands a message from the bus to each protocol that has members for it. It only
+// puts it into bounded queues, because it runs in the publisher's goroutine. An error
+// says that a protocol did not take the message.
+func (h *Hub) Deliver(m *Message) error {
+	h.mu.RLock()
+	ch := h.channels[m.Channel]
+	h.mu.RUnlock()
+	if ch == nil {
+		if ch = h.newlyHeard(m.Channel); ch == nil {
+			return nil
+		}
+	}
+	ch.lastMessage.Store(m.Time.UnixMilli())
+	if m.Type == Send {
+		return h.deliverSend(m)
+	}
+	h.tap(m)
+	var to [MostProtocols][]*Attachment
+	for p := range ch.lists {
+		list := &ch.lists[p]
+		h.counters.Drop(Protocol(p), Away, int(list.lingering.Load()))
+		if h.links[p] != nil {
+			to[p] = list.load()
+		}
+	}
+	return h.handAll(m, &to)
+}
+
+// handAll gives a message to each link that has members for it, once.
+func (h *Hub) handAll(m *Message, to *[MostProtocols][]*Attachment) (failed error) {
+	for p, l := range h.links[:len(names)] {
+		if l == nil || l.protocol != Protocol(p) { // none, or a shared link, which has its turn at its first protocol
+			continue
+		}
+		wanted := l.everything || len(to[p]) > 0
+		for _, other := range l.shared {
+			wanted = wanted || len(to[other]) > 0
+		}
+		if wanted {
+			failed = cmp.Or(h.hand(l, m, to[p]), failed)
+		}
+	}
+	return failed
+}
+
+// channelsMost bounds how many channels are known: so a client that publishes on many
+// channels cannot fill the memory.
+const channelsMost = 1 << 16
+
+// newlyHeard returns a channel without members, which a message puts on the list. It
+// returns nil if too many channels are known.
+func (h *Hub) newlyHeard(c Channel) *channel {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.channels) >= channelsMost && h.channels[c] == nil {
+		return nil
+	}
+	return h.channelLocked(c)
+}
+
+func (h *Hub) deliverSend(m *Message) error {
+	var to [MostProtocols][]*Attachment
+	h.mu.RLock()
+	if s := h.senders[m.Receiver]; s != nil && s.joined.get(m.Channel) != nil {
+		for _, a := range s.joined.get(m.Channel).attachments {
+			switch {
+			case a.lingers != 0:
+				h.counters.Drop(a.Via, Away, 1)
+			case a.Sends:
+				to[a.Via] = append(to[a.Via], a)
+			}
+		}
+	}
+	h.mu.RUnlock()
+	return h.handAll(m, &to)
+}
+
+// Receivers returns the attachments of one protocol that a message is for now. They may
+// be others than when it was published. Attachment.Wants says which of them take it.
+func (h *Hub) Receivers(m *Message, p Protocol) []*Attachment {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	ch := h.channels[m.Channel]
+	if ch == nil {
+		return nil
+	}
+	if m.Type == Broadcast {
+		return ch.lists[p].load()
+	}
+	var to []*Attachment
+	if s := h.senders[m.Receiver]; s != nil && s.joined.get(m.Channel) != nil {
+		for _, a := range s.joined.get(m.Channel).attachments {
+			if a.Via == p && a.Sends && a.lingers == 0 {
+				to = append(to, a)
+			}
+		}
+	}
+	return to
+}
+
+func (h *Hub) hand(l *Link, m *Message, to []*Attachment) error {
+	m.retain()
+	if !l.offer(Job{Message: m, To: to}) {
+		return fault(BusFailed, "", "%s is behind", l.protocol)
+	}
+	return nil
+}

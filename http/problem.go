@@ -78,7 +78,7 @@ var kinds = map[bridge.Code]struct {
 	bridge.InvalidField:     {nethttp.StatusBadRequest, "Invalid field"},
 	unknownField:            {nethttp.StatusBadRequest, "Unknown field"},
 	unknownParameter:        {nethttp.StatusBadRequest, "Unknown query parameter"},
-	callback.InvalidURL:     {nethttp.StatusBadRequest, "Invalid callback URL"},
+	callback.InvalidURL:     {nethttp.StatusBadRequest, "invalid callback URL"}, // in small letters since the first version
 	looping:                 {nethttp.StatusBadRequest, "Callbacks in a loop"},
 	foreignOrigin:           {nethttp.StatusForbidden, "Foreign origin"},
 	beyondScope:             {nethttp.StatusForbidden, "Beyond the token's scope"},

@@ -1,7 +1,7 @@
 // Package config holds the configuration of a gateway: plain data, its defaults, and
 // how it is read from flags, the environment and a YAML file.
 //
-// One table (settings in table.go) holds every setting once. Flags, variables,
+// One table (settings in settings.go) holds every setting once. Flags, variables,
 // keys, defaults, help, checks and the printed configuration all come from it.
 // A setting has three names: in the file its dotted path (udp.listen), in the
 // environment WATCHTOWER_ and the path in capitals (WATCHTOWER_UDP_LISTEN), and as a
@@ -15,7 +15,7 @@ import (
 )
 
 // Config is a gateway's configuration. Default, Load and Validate say what its
-// fields may hold; the table in table.go describes each.
+// fields may hold; the table in settings.go describes each.
 type Config struct {
 	HTTP            HTTP
 	UDP             UDP

@@ -5,17 +5,17 @@ import (
 	"strings"
 )
 
-// User is somebody who connects with a user name and a password of their own,
+// User is a configured user. It connects with its own user name and password
 // in place of the secret key or a token.
 type User struct {
 	Hash []byte // bcrypt
-	// Rules is what the user may read and write; nil: everything. What the
-	// gateway's own tree forbids stays forbidden (docs/broker.md, "Users").
+	// Rules say what the user may read and write; nil: everything. They cannot allow
+	// what the gateway's own tree forbids (docs/broker.md, "Users").
 	Rules []Rule
 }
 
-// Rule is one line of an access list. A topic may be read, or written, if a
-// rule for that matches it and no rule that denies does, wherever it stands.
+// Rule is one line of an access list. A topic may be read (or written) if a rule that
+// allows it matches, and no deny rule does. The order of rules does not matter.
 type Rule struct {
 	Read, Write bool // neither: deny
 	// Pattern is a topic filter. %u stands for the user name, %c for the client id.
@@ -27,7 +27,7 @@ type access struct {
 	read, write, deny [][]string // patterns, by level
 }
 
-// newAccess fills in the rules for one client.
+// newAccess compiles the rules for one client: it replaces %u and %c.
 func newAccess(rules []Rule, user, client string) *access {
 	if rules == nil {
 		return nil
@@ -49,8 +49,8 @@ func newAccess(rules []Rule, user, client string) *access {
 	return a
 }
 
-// namesClient reports whether a rule has the client id in it. Such a client id
-// must be one level without wildcards.
+// namesClient reports whether a rule contains %c. The client id must then be one
+// level without wildcards.
 func namesClient(rules []Rule) bool {
 	return slices.ContainsFunc(rules, func(r Rule) bool { return strings.Contains(r.Pattern, "%c") })
 }
@@ -64,8 +64,8 @@ func (a *access) allows(by [][]string, topic string) bool {
 	return anyCovers(by, levels) && !anyCovers(a.deny, levels)
 }
 
-// maySubscribe reports whether a filter can match a topic that may be read.
-// What else it matches is not delivered.
+// maySubscribe reports whether a filter can match a topic that may be read. Messages
+// on its other topics are not delivered.
 func (a *access) maySubscribe(filter string) bool {
 	if a == nil {
 		return true
@@ -108,7 +108,7 @@ func overlap(a, b []string) bool {
 	for i := 0; ; i++ {
 		switch {
 		case i < len(a) && a[i] == "#", i < len(b) && b[i] == "#":
-			return true // "a/#" matches "a", and the other had as many levels as this
+			return true // "a/#" matches "a": all levels before # are equal
 		case i >= len(a) || i >= len(b):
 			return len(a) == len(b)
 		case a[i] != "+" && b[i] != "+" && a[i] != b[i]:

@@ -17,15 +17,15 @@ import (
 	"watchtower/intake"
 )
 
-// beforeConnectBytes is the largest packet of a stranger.
+// beforeConnectBytes is the largest packet before CONNECT is accepted.
 const beforeConnectBytes = 64 << 10
 
-// connect reads CONNECT, finds out who the client is, and attaches it to its
-// session. On an error it has answered what the client may be told.
+// connect reads CONNECT, identifies the client, and attaches it to its session. It
+// answers the client itself on an error.
 func (c *conn) connect() (err error) {
 	defer c.fault(&err)
 	begun, patience := time.Now(), c.broker.opts.ConnectTimeout
-	c.hashBefore = begun.Add(patience * 9 / 10) // so that there is time left to answer
+	c.hashBefore = begun.Add(patience * 9 / 10) // leaves time to answer
 	if err := c.nc.SetDeadline(begun.Add(patience)); err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (c *conn) connect() (err error) {
 	return nil
 }
 
-// admit attaches a client to its session, unless its will or its name is refused.
+// admit attaches a client to its session, if its will and its name are accepted.
 func (c *conn) admit(who identity, pk *packets.Packet, assigned bool) packets.Code {
 	if bad := c.takeWill(pk, who); bad.Code != 0 {
 		return bad
@@ -87,8 +87,8 @@ func (c *conn) admit(who identity, pk *packets.Packet, assigned bool) packets.Co
 	return c.broker.attach(c, who, pk, assigned)
 }
 
-// remember has the name of a client remembered whose session is to outlive its
-// connection. Others are remembered once they join a channel.
+// remember stores the client's name if its session outlives the connection. Other
+// clients are stored once they join a channel.
 func (c *conn) remember(who identity, pk *packets.Packet) packets.Code {
 	if c.broker.expiry(pk) == 0 {
 		return packets.Code{}
@@ -105,11 +105,11 @@ func (c *conn) remember(who identity, pk *packets.Packet) packets.Code {
 		c.broker.warn(c.host(), "MQTT client refused: "+err.Error(), c)
 		return packets.ErrQuotaExceeded
 	}
-	return packets.ErrServerUnavailable // the disk: it is logged there
+	return packets.ErrServerUnavailable // a disk error, which the store logs
 }
 
-// validateConnect adds to mochi's validation what it lacks, and takes what it
-// refuses wrongly: an empty will payload and an empty password are allowed.
+// validateConnect adds the checks that mochi lacks. It also allows an empty will payload
+// and an empty password, which mochi refuses wrongly.
 func validateConnect(pk packets.Packet) packets.Code {
 	name := string(pk.Connect.ProtocolName)
 	if name == "MQTT" && pk.ProtocolVersion > version5 || name == "MQTT" && pk.ProtocolVersion < 4 || name == "MQIsdp" && pk.ProtocolVersion != 3 {
@@ -138,17 +138,16 @@ func validateConnect(pk packets.Packet) packets.Code {
 	return packets.Code{}
 }
 
-// turnAway is refuse for what nothing else logs.
+// turnAway logs the refusal, and refuses.
 func (c *conn) turnAway(why packets.Code) error {
 	c.broker.warn(c.host(), "MQTT client refused: "+why.Reason, c)
 	return c.refuse(why)
 }
 
-// refuse answers CONNECT with an error, written at once: the connection has no
-// writer yet.
+// refuse answers CONNECT with an error. It writes directly: there is no writer yet.
 func (c *conn) refuse(why packets.Code) error {
 	ack := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connack}, ReasonCode: why.Code}
-	version := min(c.version, version5) // a version to come understands 5 best
+	version := min(c.version, version5) // a future version probably understands 5
 	if version < version5 && (why.Code == packets.ErrMalformedPacket.Code || why.Code == packets.ErrProtocolViolation.Code) {
 		return why // 3.1.1 has no answer to it (MQTT-3.1.4-1)
 	}
@@ -161,10 +160,10 @@ func (c *conn) refuse(why packets.Code) error {
 		_ = c.nc.SetWriteDeadline(time.Now().Add(flushTimeout))
 		_, _ = c.nc.Write(b)
 	}
-	return errors.New(why.Reason) // no code: it is no malformed packet, and was answered
+	return errors.New(why.Reason) // not a packets.Code: that would count as a malformed packet
 }
 
-// connack3 is the return code of MQTT 3.1.1 (table 3.1) for a reason of MQTT 5.
+// connack3 returns the MQTT 3.1.1 return code (table 3.1) for an MQTT 5 reason.
 func connack3(why packets.Code) byte {
 	switch why.Code {
 	case packets.ErrUnsupportedProtocolVersion.Code:
@@ -179,7 +178,7 @@ func connack3(why packets.Code) byte {
 	return 5
 }
 
-// limits notes what the client can take.
+// limits stores the limits that the client announced in CONNECT.
 func (c *conn) limits(pk *packets.Packet) {
 	c.keepAlive = time.Duration(pk.Connect.Keepalive) * time.Second
 	if most := c.broker.opts.MaxKeepAlive; most > 0 && (c.keepAlive == 0 || c.keepAlive > most) {

@@ -16,19 +16,19 @@ import (
 	"watchtower/intake"
 )
 
-// Options of a Broker: the settings that it takes, and what is none.
+// Options of a Broker: its settings, and the objects that it uses.
 type Options struct {
 	config.MQTT
 	config.Limits
 
 	TLS           *tls.Config     // for TLSListen
 	Reserved      []string        // client ids that are refused, besides "inline"
-	OwnTopics     []string        // beginnings of topics to which no client may publish
+	OwnTopics     []string        // topic prefixes to which no client may publish
 	Users         map[string]User // by user name; names have no dot
-	packetTimeout time.Duration   // for a packet that has begun, longer for a large one; 0: 30 s
+	packetTimeout time.Duration   // to receive one packet; a large one gets more; 0: 30 s
 
-	Intake    *intake.Intake   // bounds strangers and unfinished packets; nil: nothing does
-	Gate      *auth.Gate       // where wrong keys and passwords are counted; nil: nowhere
+	Intake    *intake.Intake   // bounds unidentified clients and unfinished packets; nil: no bounds
+	Gate      *auth.Gate       // counts wrong keys and passwords; nil: they are not counted
 	Passwords *auth.Passwords  // nil: a queue of its own
 	Store     Store            // nil: nothing outlives the process
 	Now       func() time.Time // nil: time.Now
@@ -39,13 +39,12 @@ const (
 	inlineClient  = "inline" // as mochi calls its own
 )
 
-// announcedMost bounds the publishes of a client of MQTT 5 that are not completed:
-// its Receive Maximum, which is well below what a session's queue holds. A client of
-// MQTT 3.1.1 is told no number, so all ids may be between PUBREC and PUBREL, which
-// takes 11 KiB at most.
+// announcedMost is the largest Receive Maximum that an MQTT 5 client is told: how many of
+// its publishes may be incomplete. An MQTT 3.1.1 client is told no limit, so all its ids
+// may be between PUBREC and PUBREL, which takes 11 KiB at most.
 const announcedMost = 256
 
-// receiveMax is the Receive Maximum that clients are told.
+// receiveMax is the Receive Maximum that clients are told: a quarter of a session's queue.
 func (o *Options) receiveMax() int { return min(max(o.SessionQueue/4, 1), announcedMost) }
 
 // Broker is the embedded MQTT broker, and so the bus.
@@ -67,10 +66,10 @@ type Broker struct {
 	door     *intake.Door
 
 	plain, secure net.Listener
-	quiet         atomic.Bool     // takes no more requests
-	life          context.Context // ends then
+	quiet         atomic.Bool     // it takes no more requests
+	life          context.Context // canceled when quiet is set
 	endLife       context.CancelFunc
-	ending        chan struct{}  // closed when connections are to end
+	ending        chan struct{}  // closed when connections must end
 	serving       sync.WaitGroup // connections
 
 	mu    sync.Mutex
@@ -78,10 +77,10 @@ type Broker struct {
 	reads sync.WaitGroup // connections that still take requests
 }
 
-// Protocol is that of the broker's clients.
+// Protocol returns the protocol of the broker's clients.
 func (b *Broker) Protocol() bridge.Protocol { return Protocol }
 
-// user returns the user of the configuration of that name.
+// user returns the configured user of that name.
 func (b *Broker) user(name string) (User, bool) {
 	u, ok := (*b.users.Load())[name]
 	return u, ok
@@ -105,9 +104,8 @@ func (b *Broker) Stats() Stats {
 	return st
 }
 
-// Watch has f called with each message whose topic matches a filter, from now
-// on, until end is called. F runs in the publisher's goroutine: it puts what it
-// wants into a bounded queue and returns. It does not keep the payload's bytes.
+// Watch calls f with each message whose topic matches a filter, until end is called. F runs
+// in the publisher's goroutine: it must return quickly and not keep the payload's bytes.
 func (b *Broker) Watch(filter string, f func(topic string, payload []byte)) (end func()) {
 	sub := &subscription{filter: filter, topics: filter, watch: f}
 	b.router.add(sub, nil)

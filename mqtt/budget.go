@@ -5,42 +5,39 @@ import (
 	"sync/atomic"
 )
 
-// budget bounds what the queues of all sessions hold together. A message's body
-// counts once, however many sessions it waits for, with the encodings that were
-// made of it; each entry of a queue counts too.
+// budget bounds the memory of all sessions' queues together, in bytes. A message's body
+// and its encodings count once, however many sessions queue it. Each queue entry counts too.
 //
-// Counting bodies truly costs two atomic steps on a line of memory that all
-// cores want, so who keeps up does not do it: a connected session borrows some
-// bytes, and what waits for it within those counts in full, for it alone, and
-// needs no step at all. What goes beyond is held: counted by its body.
+// Counting a body takes two atomic operations on memory that all cores share. To avoid
+// them, a connected session borrows some bytes. Deliveries within its loan count in full,
+// without an atomic operation. Deliveries beyond the loan are held: counted by their body.
 type budget struct {
 	limit    int64
-	used     atomic.Int64 // held, and lent
+	used     atomic.Int64 // bytes that are held or lent
 	sessions atomic.Int64
 }
 
 const (
-	entryBytes = 72       // of a delivery in a queue, and in the keeper's list of rows
-	loanBytes  = 8 << 10  // lent at a time
+	entryBytes = 72       // a delivery in a queue and in the keeper's list of rows
+	loanBytes  = 8 << 10  // the step in which bytes are lent
 	loanMost   = 64 << 10 // lent to one session
-	smallBytes = 4 << 10  // of a message that every session gets that has nothing waiting
+	smallBytes = 4 << 10  // a message that a session with an empty queue always gets
 )
 
-// reserve is what only those may use who use less than their share of it.
+// reserve is the part that only sessions below their share of it may use.
 func (b *budget) reserve() int64 { return b.limit / 4 }
 
-// wills bounds what the wills of all clients hold together: a quarter of what
-// their queues may. A will is handed from a connection to its session and to
-// whoever sends it, so it counts until the collector has taken it back.
+// wills bounds the memory of all wills: a quarter of the queues' limit. A will passes from
+// its connection to its session and its sender, so it counts until it is garbage collected.
 type wills struct {
 	limit int64
 	held  atomic.Int64
 }
 
-// willBytes is what a will takes besides its texts.
+// willBytes is the memory of a will without its texts.
 const willBytes = 512
 
-// charge counts a will. It reports false if there is no room for it.
+// charge counts a will, and reports whether there is room for it.
 func (w *wills) charge(will *message) bool {
 	size := int64(willBytes + will.weight())
 	if w.held.Add(size) > w.limit {

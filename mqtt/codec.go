@@ -8,8 +8,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// decode reads the body of a packet that a client may send. A body on which the
-// codec panics is malformed.
+// decode reads the body of a client's packet. A panic of the codec means malformed.
 func decode(pk *packets.Packet, body []byte) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -40,9 +39,9 @@ func decode(pk *packets.Packet, body []byte) (err error) {
 	case packets.Disconnect:
 		err = pk.DisconnectDecode(body)
 		if len(body) == 1 {
-			pk.ReasonCode = body[0] // MQTT 5, 3.14.2.2.1: no properties, and no length of them
+			pk.ReasonCode = body[0] // MQTT 5, 3.14.2.2.1: the properties' length may be missing
 		}
-	default: // AUTH as well: no method was agreed on (MQTT-4.12.0-7)
+	default: // or AUTH, without an agreed method (MQTT-4.12.0-7)
 		return packets.ErrProtocolViolation // a packet that only a server sends
 	}
 	if err != nil && !isMalformed(err) {
@@ -62,8 +61,8 @@ func decode(pk *packets.Packet, body []byte) (err error) {
 	return err
 }
 
-// checkConnectEnd checks that nothing is behind the last field of a CONNECT, all of
-// whose fields are known to be there.
+// checkConnectEnd checks that no bytes follow the last field of a CONNECT. The caller
+// has decoded it, so all fields are there.
 func checkConnectEnd(pk *packets.Packet, body []byte) error {
 	field := func() { body = body[2+int(binary.BigEndian.Uint16(body)):] }
 	section := func() {
@@ -93,8 +92,8 @@ func checkConnectEnd(pk *packets.Packet, body []byte) error {
 	return nil
 }
 
-// encodeControl encodes a packet that the broker answers with. Reason strings
-// are left out where the packet would be too large for the client.
+// encodeControl encodes an answer of the broker. It leaves the reason string out if the
+// packet would be larger than maxSize bytes (0: no limit).
 func encodeControl(pk packets.Packet, version byte, maxSize uint32) ([]byte, error) {
 	pk.ProtocolVersion = version
 	b, err := encode(pk)
@@ -112,7 +111,7 @@ func encode(pk packets.Packet) ([]byte, error) {
 	case packets.Connack:
 		err = pk.ConnackEncode(&buf)
 	case packets.Puback, packets.Pubrec, packets.Pubcomp:
-		err = pk.PubackEncode(&buf) // they are laid out alike
+		err = pk.PubackEncode(&buf) // all have the same layout
 	case packets.Suback:
 		err = pk.SubackEncode(&buf)
 	case packets.Unsuback:
@@ -125,9 +124,9 @@ func encode(pk packets.Packet) ([]byte, error) {
 	return buf.Bytes(), err
 }
 
-// bridgeBit is set in the protocol level by a client that is a broker's bridge, as
-// mosquitto does with MQTT 3.1 and 3.1.1: what it published is not for it, and what
-// it gets is retained as it was published.
+// bridgeBit is set in the protocol level by a bridge of another broker (mosquitto does so
+// with MQTT 3.1 and 3.1.1). A bridge does not get its own messages back, and gets the
+// retain flag as it was published.
 const bridgeBit = 0x80
 
 const version5 = 5

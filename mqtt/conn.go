@@ -21,14 +21,14 @@ import (
 )
 
 const (
-	controlBytes  = 256 << 10       // answers that may wait for a client that does not read
-	flushTimeout  = 2 * time.Second // for the last packets of a connection that the broker closes
-	lingerTimeout = time.Second     // for the client to end it, having read them
+	controlBytes  = 256 << 10       // unsent answers of a client that does not read
+	flushTimeout  = 2 * time.Second // to write the last packets when the broker closes
+	lingerTimeout = time.Second     // for the client to read them and close
 	lingerBytes   = 1 << 20
 )
 
-// conn is one client's connection. Its reader runs in the goroutine of
-// Broker.ServeConn, its writer in one more.
+// conn is one client's connection. Its reader runs in the goroutine of Broker.ServeConn,
+// its writer in a second one.
 type conn struct {
 	broker *Broker
 	nc     net.Conn
@@ -37,45 +37,44 @@ type conn struct {
 	remote string
 	from   auth.Caller
 	guest  intake.Guest
-	filled bool  // the last read would have taken more
+	filled bool  // the last read filled its buffer
 	begun  bool  // a packet has begun
-	late   int64 // when it has to be complete, in Unix nanoseconds; 0: nobody has waited for it so far
+	late   int64 // deadline of that packet, in Unix nanoseconds; 0: not set yet
 
-	hashBefore time.Time // latest that its password may be hashed
+	hashBefore time.Time // deadline for hashing its password
 
-	session   *session
-	version   byte
-	bridge    bool // see bridgeBit
-	clientID  string
-	keepAlive time.Duration // 0: none
-	// keepAliveSet: it is the broker's, not the client's (MQTT 5, 3.2.2.3.14).
-	keepAliveSet bool
-	maxSize      uint32 // largest packet that the client takes; 0: any
-	oversize     int    // bytes of a message that was dropped for that; the writer's
-	unanswered   int    // likewise of the smallest that were given up
-	terse        bool   // it wants no reason strings with answers (MQTT-3.1.2-29)
-	receiveMax   uint16 // most deliveries at QoS 1 and 2 in flight that it takes
-	spoke        bool   // it has published
-	inbox        *inbox // of its reader; nil: nothing was held yet
+	session      *session
+	version      byte
+	bridge       bool // see bridgeBit
+	clientID     string
+	keepAlive    time.Duration // 0: none
+	keepAliveSet bool          // the broker chose keepAlive (MQTT 5, 3.2.2.3.14)
+	maxSize      uint32        // largest packet that the client takes, in bytes; 0: any
+	oversize     int           // bytes of a message dropped because of maxSize; the writer's
+	unanswered   int           // bytes of the smallest message that was given up; the writer's
+	terse        bool          // it wants no reason strings with answers (MQTT-3.1.2-29)
+	receiveMax   uint16        // the client's Receive Maximum
+	spoke        bool          // it has published
+	inbox        *inbox        // of its reader; nil: no answer was held yet
 	aliases      map[uint16]string
-	aliasBytes   int // of their topics
+	aliasBytes   int // of the aliases' topics
 	will         *message
 	willDelay    time.Duration
 	willQuiet    bool      // it said goodbye: no will
-	tookOver     time.Time // when it took its session over from another connection, if it did
-	suspended    bool      // the gateway is stopping: the session goes on when it starts again
+	tookOver     time.Time // when it took over its session from another connection
+	suspended    bool      // the gateway stops: the session goes on at the next start
 
-	closing  atomic.Bool   // nothing that the client sends counts any more
+	closing  atomic.Bool   // packets of the client are ignored from now on
 	reading  atomic.Bool   // its read loop has begun
-	stopped  chan struct{} // closed when the read loop has ended: nothing is executed any more
-	leave    func()        // takes it off its session, once
+	stopped  chan struct{} // closed when the read loop has ended and all packets are executed
+	leave    func()        // detaches it from its session, once
 	mu       sync.Mutex
 	control  []byte // encoded answers, written before messages
-	pings    int    // PINGRESPs, written behind the messages that waited at pinged
+	pings    int    // PINGRESPs that are due, after the messages up to the mark pinged
 	pinged   uint32
-	farewell []byte // DISCONNECT, written after them
+	farewell []byte // DISCONNECT, written last
 	parted   bool   // farewell was written: nothing may follow
-	lingers  bool   // it ends because of what the client sent: see linger
+	lingers  bool   // it ends because of a bad packet: see linger
 }
 
 // answer queues an encoded control packet.
@@ -89,7 +88,7 @@ func (c *conn) answer(b ...byte) error {
 	return c.queued(full)
 }
 
-// queued has an answer written, or ends a client that does not read its answers.
+// queued wakes the writer, or closes the connection of a client that does not read.
 func (c *conn) queued(full bool) error {
 	if full {
 		_ = c.nc.Close()
@@ -111,12 +110,12 @@ func (c *conn) answerPacket(pk packets.Packet) error {
 	return c.answer(b...)
 }
 
-// finish ends the connection after its read loop. What still waits for a client
-// that can take it is written, for a bounded time.
+// finish ends the connection after its read loop. If the client is still there, its
+// waiting messages are written, for a bounded time.
 func (c *conn) finish(err error) {
 	gone := err == nil || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || isReset(err)
 	switch {
-	case c.closing.Load(): // whoever closes it has said why
+	case c.closing.Load(): // disconnect was called already
 	case gone:
 		_ = c.nc.Close()
 	default:
@@ -126,8 +125,7 @@ func (c *conn) finish(err error) {
 	c.writer.Close()
 }
 
-// disconnect says why, where the version allows it, and closes once that is
-// written.
+// disconnect closes the connection. An MQTT 5 client gets the reason first.
 func (c *conn) disconnect(why packets.Code) {
 	c.closing.Store(true)
 	if c.version == version5 {
@@ -145,9 +143,9 @@ func (c *conn) disconnect(why packets.Code) {
 	c.writer.Close()
 }
 
-// linger lets the client read why its connection ends: closed while there is more
-// from it to be read, a connection is reset, and a client that writes on fails before
-// it reads. It ends with the client, and is bounded in time and in bytes.
+// linger lets the client read why its connection ends. TCP resets a connection that is
+// closed with unread bytes, and the client might then lose the reason. So linger reads
+// on until the client closes, within bounds of time and bytes.
 func (c *conn) linger() {
 	half, ok := c.nc.(interface{ CloseWrite() error })
 	if !c.lingers || !ok || half.CloseWrite() != nil || c.nc.SetReadDeadline(time.Now().Add(lingerTimeout)) != nil {
@@ -156,22 +154,19 @@ func (c *conn) linger() {
 	_, _ = io.CopyN(io.Discard, c.nc, lingerBytes)
 }
 
-// haltPatience bounds the wait for a packet that is being executed: its publisher
-// may be held back by a protocol that is behind.
-//
-// displacePatience does, where the goroutine that waits has others to serve.
+// How long halt waits for a packet that is being executed, which may wait for a slow
+// protocol. displacePatience is for a goroutine that has others to serve.
 const (
 	haltPatience     = 6 * time.Second
 	displacePatience = time.Second
 )
 
-// halt ends a connection, and returns when it can do nothing any more: what it
-// was executing is done, it is off its session, and its will is sent or waits.
-// What was to be written to it may still be.
+// halt ends a connection. When it returns, the client's last packet is executed, the
+// connection is off its session, and its will is sent or waits. Its writer may still write.
 func (c *conn) halt(why packets.Code, patience time.Duration) {
 	c.disconnect(why)
 	if c.reading.Load() {
-		_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // fails on a closed connection, as reading then does
+		_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // ends the read; fails only if closed
 		late := time.NewTimer(patience)
 		defer late.Stop()
 		select {
@@ -183,7 +178,7 @@ func (c *conn) halt(why packets.Code, patience time.Duration) {
 	c.leave()
 }
 
-// over says why nothing that the client sends counts any more; nil: it does.
+// over returns why the client's packets are ignored now; nil: they are not.
 func (c *conn) over() error {
 	switch {
 	case c.closing.Load():
@@ -194,7 +189,7 @@ func (c *conn) over() error {
 	return nil
 }
 
-// logged begins an event of the client's in the log.
+// logged begins a log event with the client's fields.
 func (c *conn) logged() *logrus.Entry {
 	return c.broker.log.WithFields(logrus.Fields{"client": bridge.Shorten(c.clientID), "remote": c.remote})
 }
@@ -207,7 +202,7 @@ func (c *conn) host() string {
 	return host
 }
 
-// know says that the client has proved who it is, to whatever carries it as well.
+// know tells the intake, and the carrier of the connection, that the client is identified.
 func (c *conn) know() {
 	c.guest.Know()
 	if carrier, ok := c.nc.(interface{ Know() }); ok {
@@ -215,9 +210,8 @@ func (c *conn) know() {
 	}
 }
 
-// fault ends a connection whose packet met a fault of the program's own, and the
-// program goes on: what was locked is released, and where it was is logged. It is
-// to be deferred.
+// fault, when deferred, recovers from a panic while a packet is executed: it logs the
+// stack and sets an error that ends this connection alone.
 func (c *conn) fault(err *error) {
 	if r := recover(); r != nil {
 		c.logged().WithField("panic", fmt.Sprint(r)).WithField("stack", string(debug.Stack())).Error("a fault of the gateway: a connection is closed")
@@ -225,8 +219,8 @@ func (c *conn) fault(err *error) {
 	}
 }
 
-// acknowledgeNow has acknowledgements that nothing is answered to acknowledged by the
-// system, where the client may be waiting with what it publishes.
+// acknowledgeNow sends TCP acknowledgements at once if the client also publishes: its
+// next publish may wait for them (acknowledgeSegments).
 func (c *conn) acknowledgeNow() {
 	if c.spoke && c.r.Buffered() == 0 {
 		acknowledgeSegments(c.nc)

@@ -13,7 +13,7 @@ func (b *Broker) Publish(m *bridge.Message) error {
 	return b.hand(b.router.route(topic), &message{payload: m.Data, qos: anyQoS, channel: m, expires: expires(m)}, nil)
 }
 
-// expires is when a message expires in Unix milliseconds; 0: never.
+// expires returns when a message expires, in Unix milliseconds; 0: never.
 func expires(m *bridge.Message) int64 {
 	if m.Expires.IsZero() {
 		return 0
@@ -26,7 +26,7 @@ func (b *Broker) PublishRetained(topic string, payload []byte) error {
 	return b.deliverRetained(&message{topic: topic, payload: payload, qos: anyQoS, retain: true}, own, nil)
 }
 
-// PublishKept is PublishRetained for what is to outlive the process.
+// PublishKept is PublishRetained for a message that is also written to disk.
 func (b *Broker) PublishKept(topic string, payload []byte) error {
 	return b.deliverRetained(&message{topic: topic, payload: payload, qos: anyQoS, retain: true}, kept, nil)
 }
@@ -36,14 +36,14 @@ func (b *Broker) PublishOwn(topic string, payload []byte) error {
 	return b.deliver(&message{topic: topic, payload: payload, qos: anyQoS}, nil)
 }
 
-// deliverRetained keeps a message and delivers it, in one order for all publishers
-// of a topic: the last that a subscriber gets is the one that is retained. Nothing
-// waits meanwhile: who gets it has it put into a queue. An error: neither was done.
+// deliverRetained retains a message and delivers it; on an error, neither. All publishers
+// of a topic take turns, so the last message that a subscriber gets is the retained one.
+// Nothing waits during a turn: deliveries go into queues.
 func (b *Broker) deliverRetained(m *message, from source, owe *[]*session) error {
 	turn := b.retained.turn(m.topic)
 	turn.Lock()
 	defer turn.Unlock()
-	if err := b.retained.set(m, from); err != nil { // only where from is published
+	if err := b.retained.set(m, from); err != nil { // only of a client's message
 		return err
 	}
 	return b.deliver(m, owe)
@@ -53,9 +53,9 @@ func (b *Broker) deliver(m *message, owe *[]*session) error {
 	return b.hand(b.router.route([]byte(m.topic)), m, owe)
 }
 
-// hand gives a message to everybody on its route, and to the gateway's own
-// members if it is on a channel. Those whose queue it found full, and that took it
-// because its publisher can wait, are added to owe; nil: it cannot.
+// hand gives a message to all targets of its route, and to the other protocols' members
+// if it is on a channel. A non-nil owe says that the publisher can wait: sessions with a
+// full queue then take the message and are added to owe.
 func (b *Broker) hand(r *route, m *message, owe *[]*session) error {
 	if m.topic == "" {
 		m.topic = r.topic
@@ -113,16 +113,15 @@ func (t *target) delivery(m *message) delivery {
 	return d
 }
 
-// next is whose turn it is. The count is unsigned: it wraps after 2³² messages.
+// next returns the index of the target whose turn it is. The count wraps after 2³² messages.
 func (g *group) next() int { return int((g.turn.Add(1) - 1) % uint32(len(g.targets))) }
 
-// offer gives a message to one of the group: the next in turn that is
-// connected, else the next that can wait for it, else one that is connected and makes
-// its publisher wait. If nobody takes it, the verdict is that of the one whose turn it
-// was, or of another that is left.
+// offer gives a message to one target of the group: the next connected one with room, else
+// the next that is away and queues it, else one that makes the publisher wait. If no
+// target takes it, the verdict is that of the first one whose session has not ended.
 func (g *group) offer(m *message, patient bool) (*target, verdict) {
 	first := g.next()
-	var later []*target // not connected, when they were looked at
+	var later []*target // not connected
 	t, v := &g.targets[first], gone
 	try := func(next *target, patient bool) bool {
 		d := next.delivery(m)
@@ -154,13 +153,13 @@ func (g *group) offer(m *message, patient bool) (*target, verdict) {
 	return t, v
 }
 
-// passOn gives what a session that has ended got by shared subscriptions, and did not
-// acknowledge, to others that have those (MQTT 5, 4.8.2).
+// passOn gives the unacknowledged messages of an ended session's shared subscriptions to
+// other sessions that share them (MQTT 5, 4.8.2).
 func (b *Broker) passOn(s *session, shared []string) {
 	for _, m := range s.orphans {
 		again := m.again()
 		if m.channel != nil {
-			again.topic = string(b.tree.AppendTopic(nil, m.channel)) // it may have had the short one
+			again.topic = string(b.tree.AppendTopic(nil, m.channel)) // it may be the short one
 		}
 		v := gone
 		for _, g := range b.router.route([]byte(again.topic)).groups {
@@ -169,7 +168,7 @@ func (b *Broker) passOn(s *session, shared []string) {
 				t, v = g.offer(again, false)
 				b.overflowed(t.session, v)
 				v.count(s.counters)
-				break // it was one delivery, of one of them
+				break // one delivery goes to one session
 			}
 		}
 		if v == gone {

@@ -1,59 +1,58 @@
 // Package mqtt is the bus: an MQTT broker in the program (3.1, 3.1.1 and 5).
 //
-// From mochi-mqtt it takes the codec and the validation of packets. The rest is its
-// own, because what a session receives has to go through one mechanism to keep its
-// order and its bounds. Its files, from top to bottom; each uses those below it:
+// The codec and the validation of packets are mochi-mqtt's. The rest is written here,
+// because one mechanism must carry all deliveries of a session to keep their order and
+// their bounds. The files, from top to bottom; each uses those below it:
 //
 //	serve.go           life: listeners, connections, the end
 //	restore.go         what is read from the disk at the start
-//	attach.go          CONNECT: who may come, and with what
-//	users.go           the configuration's users change
-//	reader.go          the packets that come, one after the other
+//	attach.go          CONNECT: checks it, and attaches the client to its session
+//	users.go           changes of the configured users
+//	reader.go          reads packets, one after the other
 //	packets.go         what a client's packets do, in their order
 //	subscribe.go       what SUBSCRIBE and UNSUBSCRIBE do
 //	sessions.go        a session begins, is taken over, ends
-//	save.go            what is written of sessions and retained messages
-//	wills.go           what becomes of a will; none for a moment after a start
+//	save.go            writes sessions and retained messages
+//	wills.go           checks and sends wills; holds them back after a start
 //	identify.go        who a client is
 //	policy.go          what a client may publish
-//	deliver.go         a message to all on its route; the gateway's own
+//	deliver.go         delivers a message to its route; the gateway's own messages
 //	presence.go        a session's connection comes and goes
 //	outgoing.go        what a client is sent, its packet ids and acknowledgements
-//	giveup.go          what a client never acknowledges
-//	log.go             what is refused or dropped, counted and logged
-//	queue.go           what waits for a session, and what room it has
+//	giveup.go          gives up messages that a client never acknowledges
+//	log.go             counts and logs refusals and drops
+//	queue.go           a session's queue and its room
 //	pressure.go        when a publisher waits
 //	received.go        QoS 2 on the way in
 //	broker.go          the broker's parts, its options and size
 //	keeper.go          the rows that are not on disk yet
-//	state.go           what the rows are
+//	state.go           the formats of the rows
 //	conn.go            one connection: its answers and its end
-//	inbox.go           what waits behind a publish that is held
-//	router.go          who gets a topic, cached
-//	retained.go        the last value of a topic
+//	inbox.go           packets that wait behind a held answer
+//	router.go          the receivers of a topic, cached
+//	retained.go        the retained message of each topic
 //	session.go         a session as data, its subscriptions; all sessions by key
 //	encoding.go        a message's bytes, shared by its receivers
-//	budget.go          what all queues and all wills hold together
+//	budget.go          the bytes of all queues and all wills together
 //	message.go         a message, and its delivery to a session
-//	extras.go          the properties that a message carries on
-//	codec.go           mochi's codec, and what it lets pass
+//	extras.go          the MQTT 5 properties that go on to the receivers
+//	codec.go           mochi's codec, and checks that it lacks
 //	properties.go      checks of properties that mochi lacks
-//	limits.go          errors, and the codes and settings that they stand for
+//	limits.go          errors, with their codes and settings
 //	access.go          users' access lists
 //	levels.go          the tree of topics and filters
-//	throttle.go        an event once in a while
-//	quickack_linux.go  acknowledgements of TCP without delay
-//	quickack_other.go  nothing, elsewhere
+//	throttle.go        limits how often an event is logged
+//	quickack_linux.go  TCP acknowledgements without delay
+//	quickack_other.go  the same for other systems: nothing
 //
-// The rules of senders and channels are bridge's: every publish on a channel is
-// admitted there, and every subscription to one joins there. The gateway's own
-// publishes enter by Broker.Publish, never by a client id that a stranger could
-// choose.
+// Package bridge has the rules of senders and channels: it admits every publish on a
+// channel, and every subscription to a channel joins there. The gateway's own messages
+// enter by Broker.Publish, not by a client id that a client could choose.
 //
 // # The life of a session
 //
-// A session belongs to a key: the sender, the user and the client id. One
-// connection has it at a time.
+// A session belongs to a key: the sender, the user and the client id. It has one
+// connection at a time.
 //
 //	state      begins                       on disk                 the will
 //	connected  CONNECT                      subscriptions, queue,   waits with the connection
@@ -67,11 +66,10 @@
 //	           connection ended and it has
 //	           none, or its sender is gone
 //
-// A takeover: whoever comes for a session waits its turn (sessions.turn), ends the
-// connection that has it, and waits until that one has stopped reading, is off the
-// session, and its will is sent (conn.halt). Then the session is resumed, which
-// gives up a will that waits; or, at a clean start, it is ended, which sends one that
-// is not held back. Only then CONNACK is queued: nothing of the old connection comes
-// after it. A device that takes a name over, and the deletion of a sender, end a
-// connection by the same halt.
+// A takeover: the new connection waits its turn (sessions.turn) and ends the old one. It
+// waits until the old one has stopped reading, is off the session, and its will is sent
+// (conn.halt). Then the session is resumed, which discards a delayed will; or, at a clean
+// start, ended, which sends a will that is not held back. CONNACK is queued last, so
+// nothing of the old connection comes after it. A device that takes a name over and the
+// deletion of a sender end a connection by the same halt.
 package mqtt

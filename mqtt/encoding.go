@@ -11,19 +11,19 @@ import (
 	"watchtower/bridge"
 )
 
-// size is what its PUBLISH takes for a client of MQTT 3.1.1 at QoS 1.
+// size is the length in bytes of its PUBLISH for MQTT 3.1.1 at QoS 1.
 func (m *message) size() int {
 	n := m.plainLength(1)
 	return 1 + len(binary.AppendUvarint(nil, uint64(n))) + n
 }
 
-// seconds rounds milliseconds up to what MQTT says.
+// seconds rounds milliseconds up to seconds, the unit of MQTT.
 func seconds(ms int64) int64 { return (ms + 999) / 1000 }
 
-// encode returns the message's encoding for a version and QoS, made once if it
-// goes to many, unless it carries subscription identifiers.
+// encode returns the message's encoding for a version and QoS. A message with many
+// receivers is encoded once, unless it carries subscription identifiers.
 func (m *message) encode(version, qos byte, subIDs *[]int, all *budget) (*encoding, error) {
-	qos = min(qos, 1) // those of QoS 1 and 2 differ in the first byte alone
+	qos = min(qos, 1) // QoS 1 and 2 differ in the first byte only
 	i := int(qos)
 	if version == version5 {
 		i += 2
@@ -50,7 +50,6 @@ func gatewaysOwn(key string) bool {
 	return false
 }
 
-// build makes an encoding.
 func (m *message) build(version, qos byte, subIDs *[]int, adds additions) (*encoding, error) {
 	if version != version5 && len(m.topic) > 0 {
 		return m.buildPlain(qos), nil
@@ -82,15 +81,14 @@ func (m *message) build(version, qos byte, subIDs *[]int, adds additions) (*enco
 	if version == version5 && pk.Properties.MessageExpiryInterval > 0 {
 		at += varintLen(e.b[at:])
 		if pk.Properties.PayloadFormatFlag {
-			at += 2 // the codec writes the payload format first, the expiry next
+			at += 2 // the codec writes the payload format before the expiry
 		}
 		e.expiryAt = at + 1
 	}
 	return e, nil
 }
 
-// buildPlain makes an encoding for a version without properties, in one piece of
-// memory.
+// buildPlain makes an encoding without properties, in one allocation.
 func (m *message) buildPlain(qos byte) *encoding {
 	b, idAt := m.appendPlain(make([]byte, 0, m.plainLength(qos)+5), qos)
 	return &encoding{b: b, idAt: idAt}
@@ -117,9 +115,9 @@ func (m *message) appendPlain(b []byte, qos byte) (_ []byte, idAt int) {
 	return append(b, m.payload...), idAt
 }
 
-// additions are which properties the gateway adds to a message on a channel. A
-// client that says how large a packet it takes gets fewer, before it gets none of
-// the message (MQTT 5, 3.1.2.11.4).
+// additions says which properties the gateway adds to a message on a channel. If the
+// packet exceeds the client's Maximum Packet Size (MQTT 5, 3.1.2.11.4), the gateway adds
+// fewer before it drops the message.
 type additions byte
 
 const (
@@ -136,14 +134,14 @@ func (m *message) properties(adds additions) packets.Properties {
 	}
 	c := m.channel
 	if c == nil {
-		if adds != addsAll { // it was on disk, and has what the gateway added among the others
+		if adds != addsAll { // a message from disk has the gateway's properties among the others
 			p.User = slices.DeleteFunc(slices.Clone(p.User), func(u packets.UserProperty) bool {
 				return gatewaysOwn(u.Key) && (adds == addsNothing || u.Key != "sender")
 			})
 		}
 		return p
 	}
-	switch { // what an MQTT client said of its content, and what it did not, stays (MQTT-3.3.2-20)
+	switch { // the content type of an MQTT client stays as it is (MQTT-3.3.2-20)
 	case m.extras != nil || adds == addsNothing:
 	case c.Hint == bridge.JSON:
 		p.ContentType = contentJSON
@@ -152,7 +150,7 @@ func (m *message) properties(adds additions) packets.Properties {
 	}
 	user := make([]packets.UserProperty, 0, len(p.User)+5)
 	for _, u := range p.User {
-		if !gatewaysOwn(u.Key) { // never the client's word
+		if !gatewaysOwn(u.Key) { // a client cannot set these
 			user = append(user, u)
 		}
 	}
@@ -166,7 +164,7 @@ func (m *message) properties(adds additions) packets.Properties {
 			packets.UserProperty{Key: "id", Val: c.ID.String()},
 		)
 	}
-	if adds != addsNothing { // last: some clients keep that one alone
+	if adds != addsNothing { // last: some clients keep only the last one
 		user = append(user, packets.UserProperty{Key: "sender", Val: strconv.FormatUint(uint64(c.Sender), 10)})
 	}
 	p.User = user

@@ -14,8 +14,8 @@ const (
 	contentText  = "text/plain; charset=utf-8"
 )
 
-// extras are the properties of MQTT 5 that a message carries to its receivers
-// as they are (MQTT 5, 3.3.2.3). A nil pointer carries none.
+// extras are the MQTT 5 properties that go to the receivers unchanged (MQTT 5, 3.3.2.3).
+// A nil pointer: there are none.
 type extras struct {
 	formatGiven             bool
 	format                  byte // payload format indicator
@@ -24,8 +24,8 @@ type extras struct {
 	user                    []packets.UserProperty
 }
 
-// carried returns what of a packet's properties goes on to the receivers.
-// Without any it is nil, so that most messages keep nothing of their packet.
+// carried returns the properties of a packet that go on to the receivers; nil: there are
+// none, so that most messages keep nothing of their packet.
 func carried(p *packets.Properties) *extras {
 	if !p.PayloadFormatFlag && p.ContentType == "" && p.ResponseTopic == "" && len(p.CorrelationData) == 0 && len(p.User) == 0 {
 		return nil
@@ -37,7 +37,7 @@ func carried(p *packets.Properties) *extras {
 	}
 }
 
-// properties returns them for a packet. The user properties may be appended to.
+// properties returns them for a packet. The caller may append user properties.
 func (x *extras) properties() packets.Properties {
 	var p packets.Properties
 	if x != nil {
@@ -49,13 +49,13 @@ func (x *extras) properties() packets.Properties {
 	return p
 }
 
-// What properties take besides their texts, and each user property.
+// The memory of extras and of each user property, without their texts, in bytes.
 const (
 	extrasBytes = 112
 	userBytes   = 48
 )
 
-// weight is about what they take of memory.
+// weight is their memory in bytes, about.
 func (x *extras) weight() int {
 	if x == nil {
 		return 0
@@ -67,7 +67,7 @@ func (x *extras) weight() int {
 	return n
 }
 
-// hint reads the content hint off them.
+// hint derives the content hint from the content type or the payload format.
 func (x *extras) hint() bridge.Hint {
 	if x == nil {
 		return bridge.Opaque

@@ -6,27 +6,26 @@ import (
 	"watchtower/bridge"
 )
 
-// A small client may skip a message that is larger than its buffer and never
-// acknowledge it, or fail over it, connect anew and be sent it again.
+// A small client may skip a message that is larger than its buffer and never acknowledge
+// it. Or the message may crash the client, which connects again and gets it again.
 //
-// Acknowledgements come in the order of the messages (MQTT-4.6.0-2), so what a later
-// one has overtaken will not be acknowledged any more. Clients that do their work side
-// by side acknowledge in another order all the same, so that is held against them only
-// where the client would hear nothing more otherwise: when all places in flight are
-// taken, and half of them by what was overtaken. A client that announces a Receive
-// Maximum has few places and means it; this is about those that do not.
+// Acknowledgements come in the order of the messages (MQTT-4.6.0-2), so a message that a
+// later one overtook will not be acknowledged any more. But clients that work in parallel
+// acknowledge in another order too. So overtaken messages are given up only if the client
+// would get nothing more otherwise: the window is full, and half of it is overtaken. This
+// leaves out clients whose Receive Maximum makes the window smaller.
 //
-// What is the first thing unacknowledged at the end of five connections in a row is
-// given up. From the third on it is sent alone, so that nothing else is at fault; who
-// is still there after some seconds gets the rest.
+// A message is also given up if it is the oldest unacknowledged one at the end of five
+// connections in a row. From the third on it is sent alone, so that no other message can
+// be the cause; if the client is still connected after aloneFor, the rest follows.
 const (
 	triesMost  = 5
 	triesAlone = 2
 	aloneFor   = 5 * time.Second
 )
 
-// giveUp gives up what was overtaken, and reports whether there is room now. The
-// caller holds mu, as in all that follows.
+// giveUp gives up overtaken messages, and reports whether there is room now. The caller
+// holds mu; so do the callers of blame and alone.
 func (s *session) giveUp() bool {
 	n := s.inflight.Len()
 	if n < window || int(s.overtaken) < n/2 {
@@ -48,14 +47,14 @@ func (s *session) giveUp() bool {
 	return gave > 0
 }
 
-// blame counts the end of a connection against the message that it was sent first, if
-// the client has acknowledged nothing since, and gives that up the fifth time.
+// blame counts the end of a connection against the oldest unacknowledged message, and
+// gives that up the fifth time in a row.
 func (s *session) blame() (tooMuch *message) {
 	if s.sent == 0 || !s.durable {
 		return nil
 	}
 	d := s.inflight.At(0)
-	if d.is(markReleased) { // there was more before what it has not acknowledged
+	if d.is(markReleased) { // the client has this message
 		s.suspect, s.tries = 0, 0
 		return nil
 	}
@@ -71,12 +70,12 @@ func (s *session) blame() (tooMuch *message) {
 	return tooMuch
 }
 
-// alone reports whether nothing is to follow for now: the suspect was sent.
+// alone reports whether the suspect was sent and nothing may follow for now.
 func (s *session) alone() bool {
 	return s.lonely != nil && s.sent > 0 && s.inflight.At(s.sent-1).seq == s.suspect
 }
 
-// join has the others follow the suspect.
+// join lets the other messages follow the suspect.
 func (s *session) join(c *conn) {
 	s.mu.Lock()
 	mine := s.conn == c

@@ -16,13 +16,13 @@ type identity struct {
 	owner  *owner
 	key    sessionKey
 	access *access
-	hash   []byte // of the user's password, that was right
-	speaks bool   // came with the secret key, so that it is the one of its name
+	hash   []byte // of the user's password when it was checked
+	speaks bool   // it came with the secret key: it owns its name
 }
 
-// identify finds the sender of a client: by its user name and password where the
-// configuration has that user, else by its token, or by the secret key and its
-// client id (docs/topics.md, "Who a client is").
+// identify finds a client's sender: by user name and password if that user is configured,
+// else by its token, else by the secret key and its client id (docs/topics.md, "Who a
+// client is").
 func (b *Broker) identify(c *conn, userName string, password []byte, assigned bool) (identity, packets.Code) {
 	userName, password = b.credentials(userName, password)
 	id := identity{owner: &owner{}, key: sessionKey{client: c.clientID}}
@@ -36,7 +36,7 @@ func (b *Broker) identify(c *conn, userName string, password []byte, assigned bo
 			return id, packets.ErrClientIdentifierNotValid
 		}
 		id.key.user, id.access, id.hash = userName, newAccess(user.Rules, userName, c.clientID), user.Hash
-		name = userName + "." + c.clientID // user names have no dot: nobody else's sender
+		name = userName + "." + c.clientID // unique, since user names have no dot
 	} else if s, ok := b.hub.Tokens().Sender(string(password)); ok && len(password) > 0 {
 		var err error
 		id.key.sender = s.ID()
@@ -49,7 +49,7 @@ func (b *Broker) identify(c *conn, userName string, password []byte, assigned bo
 		c.logged().Info("a client gets a new sender at each connection: its client id is no name, which is 1 to 64 of A–Z a–z 0–9 _ . : -")
 	}
 	if assigned || !bridge.ValidName(name) || b.sessions.nameless(c.clientID, id.key.user) {
-		name = "" // the last is a client that comes back with the id that it was assigned
+		name = "" // nameless: the client comes back with the id that it was assigned
 	}
 	var err error
 	id.speaks = id.key.user == ""
@@ -60,8 +60,8 @@ func (b *Broker) identify(c *conn, userName string, password []byte, assigned bo
 	return id, b.refusedIdentity(c, err)
 }
 
-// credentials reads what clients of some clouds put into the user name: what follows ?
-// tells the SDK (AWS IoT), and a token without a password is one (ThingsBoard).
+// credentials accepts two cloud conventions: it cuts the SDK's name behind "?" off the user
+// name (AWS IoT), and takes a token as user name without a password (ThingsBoard).
 func (b *Broker) credentials(userName string, password []byte) (string, []byte) {
 	if _, ok := b.user(userName); ok {
 		return userName, password
@@ -73,8 +73,8 @@ func (b *Broker) credentials(userName string, password []byte) (string, []byte) 
 	return userName, password
 }
 
-// checkPassword checks a configured user's password. Who has to wait, for the turn
-// of his password or because of those before, is never told that it is wrong.
+// checkPassword checks a configured user's password. A client that must wait (the queue of
+// checks, or earlier wrong passwords) is not told whether its password is wrong.
 func (b *Broker) checkPassword(c *conn, user string, hash, password []byte) packets.Code {
 	ctx, cancel := context.WithDeadline(b.life, c.hashBefore)
 	defer cancel()
@@ -90,7 +90,7 @@ func (b *Broker) checkPassword(c *conn, user string, hash, password []byte) pack
 	return packets.ErrBadUsernameOrPassword
 }
 
-// checkKey checks the secret key, of which none at all is no guess.
+// checkKey checks the secret key. An empty key does not count as a guess.
 func (b *Broker) checkKey(c *conn, key string) packets.Code {
 	if b.opts.Gate.Waits(c.from) > 0 {
 		return packets.ErrConnectionRateExceeded

@@ -6,42 +6,42 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// inbox holds what a client sent while the answer to a publish before it is held
-// (pressure.go). Its acknowledgements and its pings are not among that: they are
-// executed as they come, because others may wait for them, or it for itself. A
-// goroutine executes the rest in its order, and ends when there is nothing left.
+// inbox holds a client's packets that came while the answer to an earlier publish is held
+// (pressure.go). Acknowledgements and pings do not wait in it: others, or the client
+// itself, may wait for them. A goroutine executes the packets in order, and ends when
+// the inbox is empty.
 //
-// A client of MQTT 5 has no more in it than its Receive Maximum and what it publishes
-// at QoS 0; one of 3.1.1 may have as many bytes as a session's queue. Then it is not
-// read.
+// An MQTT 5 client that exceeds the Receive Maximum is disconnected. Nothing more is read
+// while the inbox has as many bytes as a session's queue.
 type inbox struct {
 	mu      sync.Mutex
-	running bool // what comes waits
+	running bool // packets have to wait
 	items   []item
 	bytes   int
-	under   int           // publishes at QoS 1 and 2 among them, and the one that is held
-	less    chan struct{} // one place: there is less in it, or it does not run any more
+	under   int           // unanswered publishes at QoS 1 and 2, with the held one
+	less    chan struct{} // signals that items were removed or running ended; one place
 	catcher sync.WaitGroup
 }
 
 // item is one packet that waits.
 type item struct {
-	m   *message        // of a publish; nil: it is none
-	id  uint16          // of that
-	dup bool            // that may have come before
-	pk  *packets.Packet // any other; nil: none
-	a   answer          // only this is to be said, if its kind is not 0
+	m   *message        // of a publish; nil: no publish
+	id  uint16          // its packet id
+	dup bool            // its DUP flag
+	pk  *packets.Packet // any other packet
+	a   answer          // if kind is not 0: only this answer is sent
 }
 
-// answer is what a publish is answered with, once those have room whom it owes that.
+// answer is the answer to a publish. It is sent once the queues of the sessions in owe
+// have room again.
 type answer struct {
-	kind    byte // PUBACK or PUBREC; 0: none is
+	kind    byte // PUBACK or PUBREC; 0: no answer
 	id      uint16
 	refusal error
 	owe     []*session
 }
 
-// itemBytes is about what a packet takes besides its texts.
+// itemBytes is the memory of an item without its texts, about.
 const itemBytes = 256
 
 func (it *item) bytes() int {
@@ -62,7 +62,7 @@ func (it *item) under() int {
 	return int(min(it.m.qos, 1))
 }
 
-// next takes the oldest item; false: there is none, and the inbox runs no more.
+// next takes the oldest item. If there is none, it ends running.
 func (in *inbox) next(all *budget) (it item, more bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -71,7 +71,7 @@ func (in *inbox) next(all *budget) (it item, more bool) {
 		in.items[0] = item{}
 		in.items = in.items[1:]
 		in.bytes -= it.bytes()
-		in.under-- // the one that was held; this one counts on
+		in.under-- // the held one is answered
 		all.used.Add(int64(-it.bytes()))
 	} else {
 		in.items, in.running = nil, false
@@ -87,7 +87,7 @@ func (in *inbox) wake() {
 	}
 }
 
-// stop lets go of what waits: it is not acknowledged, so it comes again.
+// stop drops the waiting packets: the client sends unacknowledged ones again.
 func (in *inbox) stop(all *budget) {
 	in.mu.Lock()
 	defer in.mu.Unlock()

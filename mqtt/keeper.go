@@ -9,12 +9,11 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// keeper writes what changed to the store, in groups, and in nobody's way: who
-// changes a session or a retained message only notes that it did.
+// keeper writes changes to the store, in groups, in its own goroutine: a change of a
+// session or a retained message is only noted by the goroutine that makes it.
 //
-// What is acknowledged soon is never written: a delivery is written once it
-// has waited from one group to the next. So a second at most is lost, and a
-// receiver that keeps up costs the disk nothing.
+// A delivery is written once it has waited from one group to the next. So a receiver that
+// keeps up causes no writes, and a power failure loses a second at most.
 type keeper struct {
 	store    Store
 	sessions *sessions
@@ -26,27 +25,27 @@ type keeper struct {
 	changes     changes
 
 	// The saving goroutine's own:
-	group    uint64 // the number of the next to be written
+	group    uint64 // the number of the next group
 	lastBody uint64
 	rows     map[string][]byte // changes that are not on disk yet, by table and key
-	pending  int               // bytes of them
-	taken    time.Time         // when the changes of this round were taken
-	before   time.Time         // and those of the round before: what is older is on disk
+	pending  int               // bytes of rows
+	taken    time.Time         // when this round took the changes
+	before   time.Time         // when the last round did: older changes are on disk
 	scratch  []delivery        // of takeQueue
 }
 
-// onDisk is the group of what the store had at the start, and firstGroup the first
-// that is written after it. 0 is that of what is not on disk.
+// onDisk is the group of the rows that were on disk at the start, firstGroup the first
+// group written after that. 0: not on disk.
 const (
 	onDisk     = 1
 	firstGroup = 2
 )
 
-// groupBytes is after how much a group is written before more is encoded: what
-// is being written takes memory a second time.
+// groupBytes is the size at which a group is written before more is encoded. It bounds
+// memory: the store holds the rows a second time while it writes.
 const groupBytes = 4 << 20
 
-// roomForMore writes the group if it is large, and reports whether it was written.
+// roomForMore writes the group if it is large. It reports false if that failed.
 func (k *keeper) roomForMore() bool { return k.pending < groupBytes || k.commit() }
 
 // commit writes one group, and reports whether it is on disk.
@@ -62,7 +61,7 @@ func (k *keeper) commit() bool {
 		return cmp.Or(cmp.Compare(a.Table, b.Table), slices.Compare(a.Key, b.Key))
 	})
 	if err := k.store.Commit(rows); err != nil {
-		return false // the store says so in the log; k.rows keeps them, and merges what comes
+		return false // logged by the store; k.rows keeps the rows for the next try
 	}
 	k.rows, k.pending = map[string][]byte{}, 0 // a map does not shrink
 	k.group++
@@ -72,7 +71,7 @@ func (k *keeper) commit() bool {
 	return true
 }
 
-// set has a row written; a nil value deletes it.
+// set adds a row to the group; a nil value deletes the row.
 func (k *keeper) set(t Table, key, value []byte) {
 	at := k.forget(t, key)
 	k.rows[at] = value
@@ -89,9 +88,9 @@ func (k *keeper) forget(t Table, key []byte) string {
 	return at
 }
 
-// removeNumbered deletes a row whose number is never used again, and that was
-// first put in that group. If the group is not on disk, nothing has to be
-// deleted there: a disk that fails for a year fills no memory.
+// removeNumbered deletes a row that was first put into that group, and whose number is
+// never used again. If the group is not on disk, the row is only forgotten: a disk that
+// fails for a long time does not fill the memory with deletions.
 func (k *keeper) removeNumbered(t Table, key []byte, group uint64) {
 	if group == k.group {
 		k.forget(t, key)

@@ -5,10 +5,9 @@ import (
 	"unsafe"
 )
 
-// levels is a tree of topics, or of filters, by level, so that a wildcard looks
-// only where it matches. Levels that belong to one path alone are one node
-// together: a path costs two nodes at most, however many levels it has. It
-// knows what it takes of memory, and has no lock.
+// levels is a tree of topics, or of filters, by level, so that a wildcard visits only
+// matching branches. Consecutive levels without a branch share one node: a path adds two
+// nodes at most. It counts its memory in bytes, and has no lock.
 type levels[V any] struct {
 	root  branch[V]
 	bytes int
@@ -16,26 +15,26 @@ type levels[V any] struct {
 
 // branch is a node: one level or more of some paths.
 type branch[V any] struct {
-	label string // its levels with the slashes between them; of memory of its own
+	label string // its levels, joined by slashes; its own copy
 	few   []*branch[V]
 	many  map[string]*branch[V] // by the first level, in place of few
-	peak  int                   // how many many has had: a map does not shrink
-	value *V                    // of the path that ends here; nil: none does
+	peak  int                   // largest size of many: a map does not shrink
+	value *V                    // of the path that ends here; nil: none
 }
 
-// fewest is up to how many children a node has without a map.
+// fewest is how many children a node can have without a map.
 const fewest = 8
 
-// What a map of children takes, empty and for each of them, and the most that a node
-// takes besides its label.
+// The memory in bytes of an empty map of children, of each child in it, and of a node
+// without its label at most.
 const (
 	childrenBytes = 96
 	childBytes    = 48
 	nodeBytes     = 64 + 2*childBytes
 )
 
-// heapSize is about what the heap takes for an object of n bytes, whose sizes
-// grow in steps.
+// heapSize is about how many bytes of heap an object of n bytes takes: the sizes of the
+// heap's objects grow in steps.
 func heapSize(n int) int {
 	switch {
 	case n <= 0:
@@ -54,7 +53,7 @@ func (b *branch[V]) size() int {
 	return n
 }
 
-// change does something to a node and keeps count.
+// change calls f, which changes a node, and updates bytes.
 func (t *levels[V]) change(b *branch[V], f func()) {
 	was := b.size()
 	f()
@@ -66,8 +65,8 @@ func firstLevel(path string) string {
 	return first
 }
 
-// common is how long the whole levels are with which both begin, whose first
-// levels are the same.
+// common returns the length of the whole levels that both begin with. Their first
+// levels are equal.
 func common(a, b string) int {
 	n := 0
 	for n < len(a) && n < len(b) && a[n] == b[n] {
@@ -95,7 +94,6 @@ func (b *branch[V]) child(level string) *branch[V] {
 
 func (b *branch[V]) children() int { return len(b.few) + len(b.many) }
 
-// each calls f with every child.
 func (b *branch[V]) each(f func(*branch[V])) {
 	for _, c := range b.few {
 		f(c)
@@ -118,7 +116,7 @@ func (b *branch[V]) addChild(c *branch[V]) {
 	b.peak = max(b.peak, len(b.many))
 }
 
-// setChildren makes a node's children those, as cheaply as it can.
+// setChildren replaces a node's children, with a map only if they are many.
 func (b *branch[V]) setChildren(all []*branch[V]) {
 	b.few, b.many, b.peak = nil, nil, 0
 	if len(all) <= fewest {
@@ -147,8 +145,8 @@ func (b *branch[V]) removeChild(c *branch[V]) {
 	b.setChildren(left)
 }
 
-// rename gives a child another label that begins with the same level, and the
-// map that key of it, which keeps the old label's memory otherwise.
+// rename gives a child another label that begins with the same level. It also replaces
+// the map's key, which would keep the old label in memory.
 func (b *branch[V]) rename(c *branch[V], label string) {
 	if b.many != nil {
 		delete(b.many, firstLevel(c.label))
@@ -197,7 +195,7 @@ func (t *levels[V]) set(path string, v *V) {
 	}
 }
 
-// split cuts a child's label at n, below which all that it has goes.
+// split cuts a child's label at n. Its value and its children move to a new node below.
 func (t *levels[V]) split(b, c *branch[V], n int) {
 	t.change(c, func() {
 		lower := &branch[V]{label: strings.Clone(c.label[n+1:]), few: c.few, many: c.many, peak: c.peak, value: c.value}
@@ -207,7 +205,7 @@ func (t *levels[V]) split(b, c *branch[V], n int) {
 	})
 }
 
-// remove takes a path out, and the nodes that this leaves without a purpose.
+// remove removes a path, and the nodes that are not needed any more.
 func (t *levels[V]) remove(path string) { t.removeBelow(&t.root, path) }
 
 func (t *levels[V]) removeBelow(b *branch[V], path string) {
@@ -234,7 +232,7 @@ func (t *levels[V]) removeBelow(b *branch[V], path string) {
 	}
 }
 
-// join makes one node of a child and the only child that it has.
+// join merges a child with its only child.
 func (t *levels[V]) join(b, c, only *branch[V]) {
 	t.change(c, func() {
 		t.bytes -= only.size()
@@ -253,7 +251,7 @@ func (t *levels[V]) ofTopic(topic string, found func(*V)) {
 	t.root.below(topic, found)
 }
 
-// below looks for filters among a node's children, with what is left of the topic.
+// below looks for filters among a node's children; topic is the rest of the topic.
 func (b *branch[V]) below(topic string, found func(*V)) {
 	b.child(firstLevel(topic)).ofTopic(topic, found)
 	b.child("+").ofTopic(topic, found)
@@ -268,7 +266,7 @@ func (b *branch[V]) ofTopic(topic string, found func(*V)) {
 	label, topicLeft := b.label, true
 	for labelLeft := true; labelLeft; {
 		level, label, labelLeft = strings.Cut(label, "/")
-		if level == "#" { // nothing left matches too: "a/#" matches "a"
+		if level == "#" { // also without a further level: "a/#" matches "a"
 			found(b.value)
 			return
 		}
@@ -292,11 +290,10 @@ func (b *branch[V]) ofTopic(topic string, found func(*V)) {
 	}
 }
 
-// ofFilter calls found with the value of each topic in the tree that a filter
-// matches.
+// ofFilter calls found with the value of each topic in the tree that matches a filter.
 func (t *levels[V]) ofFilter(filter string, found func(*V)) { t.root.matching(filter, true, found) }
 
-// matching looks for topics among a node's children, with what is left of the filter.
+// matching looks for topics among a node's children; filter is the rest of the filter.
 func (b *branch[V]) matching(filter string, top bool, found func(*V)) {
 	level := firstLevel(filter)
 	if level != "#" && level != "+" {
@@ -339,7 +336,7 @@ func (b *branch[V]) ofFilter(filter string, found func(*V)) {
 	b.matching(filter, false, found)
 }
 
-// all finds everything at and below a node.
+// all calls found with each value at and below a node.
 func (b *branch[V]) all(found func(*V)) {
 	if b.value != nil {
 		found(b.value)

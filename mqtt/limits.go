@@ -12,8 +12,8 @@ import (
 	"watchtower/intake"
 )
 
-// overLimit is a request that goes over a limit of the configuration. It is
-// counted as limit, and logged with the setting's name.
+// overLimit is a request that exceeds a configured limit. It is counted with the reason
+// limit, and logged with the setting's name.
 type overLimit struct{ what, setting string }
 
 func (e overLimit) Error() string { return fmt.Sprintf("%s (%s)", e.what, e.setting) }
@@ -30,7 +30,6 @@ var (
 	errNoConnect         = overLimit{"no CONNECT in time", "mqtt.connect_timeout"}
 )
 
-// What a client may not do, or the gateway cannot.
 var (
 	errAliases    = packets.Code{Code: packets.ErrQuotaExceeded.Code, Reason: "the topics of all topic aliases take more than 16 KiB"}
 	errUnfinished = packets.Code{Code: packets.ErrQuotaExceeded.Code, Reason: "too many packets are not complete (" + intake.UnfinishedSetting + ")"}
@@ -41,11 +40,10 @@ var (
 	errDenied     = errors.New("topic: the user's access list does not allow it")
 	errOwn        = errors.New("topic: the gateway alone publishes there")
 	errLevels     = fmt.Errorf("topic: has more than %d levels", topicLevels)
-	errDamaged    = errors.New("damaged") // of a row on disk
+	errDamaged    = errors.New("damaged") // a row on disk
 )
 
-// topicLevels bounds the levels of a topic or a filter, and so what a tree of
-// them costs.
+// topicLevels bounds the levels of a topic or a filter, and so the cost of their trees.
 const topicLevels = 200
 
 // reasonOf is the MQTT 5 reason code of a refused publish or subscription.
@@ -56,14 +54,14 @@ func reasonOf(refusal error) packets.Code {
 	case errors.As(refusal, &limit):
 		return packets.ErrQuotaExceeded
 	case errors.As(refusal, &fault) && fault.Code == bridge.UnjoinedReceiver:
-		return packets.CodeNoMatchingSubscribers // clients take 0x87 for the end, and connect anew
+		return packets.CodeNoMatchingSubscribers // on 0x87, clients disconnect and connect again
 	case errors.Is(refusal, errLevels):
 		return packets.ErrTopicNameInvalid
 	}
 	return packets.ErrNotAuthorized
 }
 
-// dropReason is what a refused publish is counted as.
+// dropReason is the reason with which a refused publish is counted.
 func dropReason(refusal error) bridge.Reason {
 	var limit overLimit
 	if errors.As(refusal, &limit) {
@@ -72,7 +70,7 @@ func dropReason(refusal error) bridge.Reason {
 	return bridge.Refused
 }
 
-// isMalformed reports whether an error is the client's bad packet.
+// isMalformed reports whether an error was caused by a bad packet.
 func isMalformed(err error) bool {
 	var known packets.Code
 	return errors.As(err, &known)
@@ -83,7 +81,7 @@ func isReset(err error) bool {
 	return errors.As(err, &op) && !op.Timeout()
 }
 
-// code is what a client of MQTT 5 is told about why its connection ends.
+// code is the reason code that an MQTT 5 client gets when its connection ends.
 func code(err error) packets.Code {
 	var known packets.Code
 	switch {
@@ -106,5 +104,5 @@ func code(err error) packets.Code {
 // aliasMax is how many topic aliases a client may set (MQTT 5, 3.3.2.3.4).
 const aliasMax = 64
 
-// Protocol is how the hub knows what comes and goes by MQTT.
+// Protocol is MQTT as the hub knows it.
 var Protocol = bridge.NewProtocol("mqtt")

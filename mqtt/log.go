@@ -16,7 +16,7 @@ func (b *Broker) limited(c *conn, who string, why overLimit) {
 	b.warn(who, why.Error(), c)
 }
 
-// warn logs an event, once a minute at most of each client of who causes it.
+// warn logs an event, once a minute at most for each client and cause (who).
 func (b *Broker) warn(who, event string, c *conn) {
 	if b.noisy.allow(who, event+" "+bridge.Shorten(c.clientID), b.now()) {
 		c.logged().Warn(event)
@@ -32,7 +32,7 @@ func (b *Broker) refuse(s *session, topic string, why error) {
 	}
 }
 
-// refuseSubscription does the same for a subscription.
+// refuseSubscription logs a refused subscription once a minute at most.
 func (b *Broker) refuseSubscription(c *conn, filter string, why error) {
 	var limit overLimit
 	if errors.As(why, &limit) {
@@ -53,10 +53,10 @@ func (c *conn) drop(err error) {
 	}
 }
 
-// fullEvery is how often a session whose queue is full is logged at most.
+// fullEvery is the time between two log lines about a session's full queue, at least.
 const fullEvery = time.Minute
 
-// overflowed logs which bound of a session's queue a message went over.
+// overflowed logs which bound of a session's queue a message exceeded.
 func (b *Broker) overflowed(s *session, v verdict) {
 	now := b.now().Unix()
 	last := s.overflow.Load()
@@ -69,13 +69,13 @@ func (b *Broker) overflowed(s *session, v verdict) {
 		event.Warn("messages dropped: the client's queue is full (mqtt.session_queue)")
 	case v == heavy:
 		event.Warn("messages dropped: the client's queue is full (mqtt.session_queue_bytes)")
-	case b.noisy.allow("", "limits.mqtt_queue_bytes", b.now()): // it is nobody's fault alone
+	case b.noisy.allow("", "limits.mqtt_queue_bytes", b.now()): // no single client caused it
 		event.WithFields(logrus.Fields{"held": b.budget.used.Load(), "sessions": b.budget.sessions.Load()}).
 			Warn("messages dropped: the queues of all MQTT clients together are full (limits.mqtt_queue_bytes)")
 	}
 }
 
-// reportUnanswered logs what giveUp gave up. It is the writer's.
+// reportUnanswered logs what giveUp gave up. Only the writer calls it.
 func (c *conn) reportUnanswered() {
 	if event := "messages given up: the client acknowledges later ones, and never these; its buffer may be too small"; c.broker.noisy.allow(c.clientID, event, c.broker.now()) {
 		c.logged().WithField("bytes", c.unanswered).Warn(event)

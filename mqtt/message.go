@@ -7,20 +7,20 @@ import (
 	"watchtower/bridge"
 )
 
-// message is one publish, from the client that sent it to many sessions, which share it
-// and its encodings. Nobody changes it once it is delivered.
+// message is one publish. Its receivers share it and its encodings. It does not change
+// once it is delivered.
 type message struct {
-	// What is read for each receiver comes first, within 96 bytes.
+	// The fields that are read for each receiver come first, within 96 bytes.
 	topic     string
 	payload   []byte
 	extras    *extras                     // of a publisher that speaks MQTT 5
 	expires   int64                       // Unix milliseconds; 0: never
 	encodings [4]atomic.Pointer[encoding] // by version, and QoS 0 or more
-	many      bool                        // it goes to more than one: encodings are kept
+	many      bool                        // it has several receivers: encodings are kept
 	qos       byte
 	retain    bool   // as published
-	own       bool   // it is the gateway's
-	lifetime  uint32 // seconds from when it is admitted; 0: for ever
+	own       bool   // the gateway published it
+	lifetime  uint32 // seconds after it is admitted; 0: for ever
 
 	origin  *session        // nil: the gateway
 	channel *bridge.Message // nil: not on a channel
@@ -29,7 +29,7 @@ type message struct {
 	short   *message        // see inShort
 }
 
-// again is a message with the same content, which is not delivered yet.
+// again returns a message with the same content that is not delivered yet.
 func (m *message) again() *message {
 	return &message{
 		topic: m.topic, payload: m.payload, extras: m.extras, expires: m.expires,
@@ -37,8 +37,8 @@ func (m *message) again() *message {
 	}
 }
 
-// inShort is the message on the topic that one speaks on, which does not name the
-// sender: for those who subscribed to that. The publisher's goroutine alone asks.
+// inShort returns the message for subscribers of the short topic, which does not name the
+// sender. Only the publisher's goroutine calls it.
 func (m *message) inShort() *message {
 	if m.short == nil {
 		m.short = m.again()
@@ -48,27 +48,27 @@ func (m *message) inShort() *message {
 	return m.short
 }
 
-// weight is what a message takes of a queue's bytes.
+// weight is the size in bytes that counts for a session's queue.
 func (m *message) weight() int { return len(m.topic) + len(m.payload) + m.extras.weight() }
 
 func (m *message) expired(now time.Time) bool { return m.expires != 0 && now.UnixMilli() >= m.expires }
 
-// anyQoS is the QoS of what the gateway publishes, its own or what came by another
-// protocol: a delivery has the one that the client subscribed with.
+// anyQoS is the QoS of messages from the gateway and from other protocols: the QoS of
+// the subscription alone decides.
 const anyQoS = 2
 
-// A message's state is how many entries hold it, whether it is retained and so
-// counted there, and how many bytes it takes.
+// A message's state: how many queue entries hold it, whether it is retained (then its
+// bytes count there), and its bytes.
 const (
 	bytesMask  = 1<<40 - 1
 	stateShelf = 1 << 40 // retained
 	stateRef   = 1 << 41
 )
 
-// messageBytes is what a message takes besides its texts.
+// messageBytes is the memory of a message without its texts.
 const messageBytes = 176
 
-// bodyBytes is about what a message takes of memory.
+// bodyBytes is the memory of a message in bytes, about.
 func (m *message) bodyBytes() int64 {
 	n := messageBytes + heapSize(m.weight())
 	if m.channel != nil {
@@ -79,7 +79,7 @@ func (m *message) bodyBytes() int64 {
 
 func (m *message) isHeld() bool { return m.state.Load() >= stateShelf }
 
-// charged is what a state counts for in the queues.
+// charged is how many bytes a state counts for in the queues.
 func charged(state uint64) int64 {
 	if state < stateRef || state&stateShelf != 0 {
 		return 0
@@ -87,7 +87,7 @@ func charged(state uint64) int64 {
 	return int64(state & bytesMask)
 }
 
-// hold counts an entry, and returns by how much the queues grow.
+// hold counts a queue entry, and returns by how many bytes the queues grow.
 func (m *message) hold() int64 {
 	now := m.state.Add(stateRef)
 	return charged(now) - charged(now-stateRef) + m.measure()
@@ -112,15 +112,14 @@ func (m *message) unhold() int64 {
 	return charged(now) - charged(now+stateRef)
 }
 
-// grow counts an encoding that was made.
+// grow counts an encoding of n bytes, and returns by how many bytes the queues grow.
 func (m *message) grow(n int) int64 {
 	grown := m.measure()
 	now := m.state.Add(uint64(n))
 	return grown + charged(now) - charged(now-uint64(n))
 }
 
-// shelve says that the message is retained, and counted there; unshelve that it
-// is not any more.
+// shelve marks the message as retained, and so counted there; unshelve ends that.
 func (m *message) shelve() { m.state.Store(stateShelf) }
 
 func (m *message) unshelve() int64 {
@@ -132,22 +131,22 @@ func (m *message) unshelve() int64 {
 type delivery struct {
 	m      *message
 	subIDs *[]int // shared with the route; nil: none
-	seq    uint64 // at QoS 1 and 2 of a durable session: its number there
+	seq    uint64 // its number in a durable session, at QoS 1 and 2
 	id     uint16 // packet identifier; 0: not sent yet
 	qos    byte
 	marks  marks
 }
 
-// marks of a delivery are bits, because it is to have 32 bytes. Some of them are
-// written to disk as they are (state.go), so their values stay.
+// marks are bits, so that a delivery fits into 32 bytes. marksOnDisk are written to disk
+// as they are (state.go), so their values must not change.
 type marks byte
 
 const (
 	markRetain   marks = 1 << 1 // sent with the retain flag
-	markBacklog  marks = 1 << 2 // it was retained when the client subscribed
-	markReleased marks = 1 << 4 // PUBREC came: it is PUBREL that may have to be sent again
-	markShared   marks = 1 << 5 // by a shared subscription: another may get it
-	markAgain    marks = 1 << 6 // it may have been sent before the gateway ended
+	markBacklog  marks = 1 << 2 // the message was retained when the client subscribed
+	markReleased marks = 1 << 4 // PUBREC came: PUBREL is sent again, not PUBLISH
+	markShared   marks = 1 << 5 // of a shared subscription: another session may get it
+	markAgain    marks = 1 << 6 // it may have been sent before the gateway's restart
 	markHeld     marks = 1 << 7 // counted by its body (budget.go)
 
 	marksOnDisk = markRetain | markBacklog | markReleased | markShared
@@ -155,8 +154,8 @@ const (
 
 func (d *delivery) is(m marks) bool { return d.marks&m != 0 }
 
-// savedBody is a message in the table of bodies, shared by the sessions that it
-// waits for. It is the keeper's.
+// savedBody is a message in the table of bodies, shared by all sessions that queue it.
+// Only the keeper uses it.
 type savedBody struct {
 	number, group uint64
 	rows          int // that refer to it
@@ -170,10 +169,10 @@ type savedRow struct {
 	m          *message
 }
 
-// encoding is a PUBLISH as some version and QoS has it. What differs from
-// receiver to receiver is overwritten in each copy.
+// encoding is a PUBLISH in one version and QoS. The fields that differ between receivers
+// are overwritten in each copy.
 type encoding struct {
 	b        []byte
-	idAt     int // packet identifier; 0: none
-	expiryAt int // message expiry interval; 0: none
+	idAt     int // offset of the packet identifier; 0: none
+	expiryAt int // offset of the message expiry interval; 0: none
 }

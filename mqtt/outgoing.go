@@ -12,8 +12,8 @@ import (
 // batch bounds how many bytes of deliveries are encoded in one go.
 const batch = 64 << 10
 
-// Fill gives the writer what waits: answers, then the session's messages, then
-// goodbye.
+// Fill appends the waiting bytes for the writer: answers, then the session's messages,
+// then DISCONNECT.
 func (c *conn) Fill(buf []byte) []byte {
 	c.mu.Lock()
 	parted := c.parted
@@ -52,8 +52,8 @@ func (c *conn) Fill(buf []byte) []byte {
 	return append(buf, c.farewell...)
 }
 
-// ping is a PINGREQ. Its answer comes behind the messages that wait for the client
-// now, as far as it may be sent them: a device that sleeps then knows that was all.
+// ping handles a PINGREQ. Its answer follows the messages that wait now, as far as the
+// window allows: a device that sleeps between pings then knows that it has them all.
 func (c *conn) ping() error {
 	mark := c.session.mark()
 	c.mu.Lock()
@@ -67,9 +67,8 @@ func (c *conn) ping() error {
 // A delivery at QoS 1 is in flight from its PUBLISH to its PUBACK. One at QoS 2 is
 // published until PUBREC comes, then released until PUBCOMP does (MQTT 5, 4.3.3).
 
-// fill appends what c may be sent now: in the order of the queue, and no more
-// unacknowledged deliveries than the window allows. A QoS 0 message waits
-// behind a QoS 1 message that waits.
+// fill appends the deliveries that c may be sent now: in the order of the queue, and
+// within the window. A QoS 0 message waits behind a waiting QoS 1 message.
 func (s *session) fill(c *conn, buf []byte, now time.Time) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -81,7 +80,7 @@ func (s *session) fill(c *conn, buf []byte, now time.Time) []byte {
 		if d == nil {
 			break
 		}
-		if again && d.is(markReleased) { // released at QoS 2: on an earlier connection
+		if again && d.is(markReleased) { // on an earlier connection
 			buf = append(buf, packets.Pubrel<<4|2, 2, byte(d.id>>8), byte(d.id))
 			continue
 		}
@@ -102,15 +101,15 @@ func (s *session) fill(c *conn, buf []byte, now time.Time) []byte {
 	return buf
 }
 
-// next returns the delivery to send, where it stands: at QoS 0 first in the queue,
-// from which it is to be discarded; else last of what was sent of the in-flight
-// window, and whether it may have been sent before. nil: there is none.
+// next returns the delivery to send, and whether it may have been sent before; nil: none.
+// At QoS 0 it is the first in the queue, and the caller discards it; otherwise it is the
+// last of those in flight that were sent.
 func (s *session) next(now time.Time) (d *delivery, again bool) {
 	if s.tries >= triesAlone && s.alone() {
 		return nil, false
 	}
 	if s.sent < s.inflight.Len() {
-		if s.sent >= s.window { // it may be smaller than on the last connection
+		if s.sent >= s.window { // the window may be smaller than before
 			return nil, false
 		}
 		s.sent++
@@ -131,7 +130,7 @@ func (s *session) next(now time.Time) (d *delivery, again bool) {
 		if id == 0 {
 			id = 1
 		}
-		// Ids rise, so the next one can only be in use by the oldest in flight.
+		// Ids rise, so only the oldest in flight can have the next one.
 		if n := s.inflight.Len(); n >= s.window || n > 0 && s.inflight.At(0).id == id {
 			if s.giveUp() {
 				continue
@@ -143,15 +142,15 @@ func (s *session) next(now time.Time) (d *delivery, again bool) {
 		s.sent++
 		d = s.inflight.At(s.sent - 1)
 		if d.qos == 2 {
-			s.changed(false) // its id has to outlive the process
+			s.changed(false) // its id must be on disk
 		}
 		return d, d.is(markAgain)
 	}
 	return nil, false
 }
 
-// fitting returns the encoding for a client, with what the gateway adds as far as
-// it fits into what the client takes; false if even the message alone does not.
+// fitting returns the encoding for a client, with as many added properties as the
+// client's packet size allows; false if even the bare message is too large.
 func (m *message) fitting(c *conn, d *delivery) (*encoding, bool) {
 	e, err := m.encode(c.version, d.qos, d.subIDs, c.broker.budget)
 	for adds := addsSender; err == nil && c.maxSize > 0 && uint32(len(e.b)) > c.maxSize; adds++ {
@@ -164,8 +163,8 @@ func (m *message) fitting(c *conn, d *delivery) (*encoding, bool) {
 	return e, err == nil
 }
 
-// appendTo appends the PUBLISH. It reports false, and appends nothing, if that
-// is larger than the client takes.
+// appendTo appends the PUBLISH. If that is too large for the client, it appends nothing
+// and reports false.
 func (d *delivery) appendTo(buf []byte, c *conn, dup bool, now time.Time) ([]byte, bool) {
 	at := len(buf)
 	var idAt, expiryAt int
@@ -196,8 +195,8 @@ func (d *delivery) appendTo(buf []byte, c *conn, dup bool, now time.Time) ([]byt
 	return buf, true
 }
 
-// find returns where the delivery of a packet id is among those that were sent;
-// -1: it is not. Ids rise, so it is no further from the oldest than its id is.
+// find returns the index in inflight of the sent delivery with a packet id, or -1. Ids
+// rise, so its distance from the oldest is at most that of the ids.
 func (s *session) find(id uint16) int {
 	if s.sent == 0 {
 		return -1
@@ -209,15 +208,14 @@ func (s *session) find(id uint16) int {
 	return i
 }
 
-// acked is a PUBACK: it ends the delivery of that packet id. A client that answers
-// QoS 2 with it has the message all the same.
+// acked handles a PUBACK: it ends the delivery of that packet id, also one at QoS 2.
 func (s *session) acked(id uint16) { s.finish(id, false) }
 
-// completed is a PUBCOMP: it ends a delivery that was released.
+// completed handles a PUBCOMP: it ends a released delivery.
 func (s *session) completed(id uint16) { s.finish(id, true) }
 
-// finish ends the delivery of a packet id, if it is released as it has to be. What
-// the window held back may follow.
+// finish ends the delivery of a packet id if its released state is right. It wakes the
+// writer if the window held back others.
 func (s *session) finish(id uint16, released bool) {
 	s.mu.Lock()
 	if i := s.find(id); i >= 0 && s.inflight.At(i).is(markReleased) == released {
@@ -235,8 +233,8 @@ func (s *session) finish(id uint16, released bool) {
 	}
 }
 
-// recorded is a PUBREC: the client has the message, and PUBREL is to follow, also
-// on a later connection. known is false if there is no such delivery.
+// recorded handles a PUBREC: the client has the message, and PUBREL must follow, also on
+// a later connection. known is false if there is no such delivery.
 func (s *session) recorded(id uint16) (known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -255,15 +253,15 @@ func (s *session) recorded(id uint16) (known bool) {
 	return true
 }
 
-// mark is the end of what waits now, for passed.
+// mark returns the end of the queue as it is now, for passed.
 func (s *session) mark() uint32 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.left + uint32(s.queue.Len())
 }
 
-// passed reports whether all was sent that waited at a mark, on this connection or
-// an earlier one.
+// passed reports whether all deliveries that waited at a mark were sent, on this
+// connection or an earlier one.
 func (s *session) passed(mark uint32) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

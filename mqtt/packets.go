@@ -9,10 +9,10 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// aliasBytes bounds the topics that they stand for, all of a client's together.
+// aliasBytes bounds the topics of all topic aliases of one client together.
 const aliasBytes = 16 << 10
 
-// handle executes one packet. done says that the client has said goodbye.
+// handle executes one packet. done says that it was DISCONNECT.
 func (c *conn) handle(pk *packets.Packet) (done bool, err error) {
 	switch pk.FixedHeader.Type {
 	case packets.Publish:
@@ -45,7 +45,7 @@ func (c *conn) handle(pk *packets.Packet) (done bool, err error) {
 	return false, nil
 }
 
-// inOrder executes a packet that is never executed before what came before it.
+// inOrder executes a packet that must wait for the packets before it.
 func (c *conn) inOrder(pk *packets.Packet) error {
 	switch pk.FixedHeader.Type {
 	case packets.Pubrel:
@@ -102,8 +102,7 @@ func (c *conn) publish(pk *packets.Packet) error {
 	return c.say(a)
 }
 
-// carry publishes what a client asks to be published, and returns how that is to be
-// answered.
+// carry publishes a client's message, and returns the answer.
 func (c *conn) carry(m *message, id uint16, dup bool) (a answer, err error) {
 	switch m.qos {
 	case 0:
@@ -130,8 +129,8 @@ func (c *conn) carry(m *message, id uint16, dup bool) (a answer, err error) {
 	return a, nil
 }
 
-// queueBehind puts a packet behind others that wait, once there is room. false: there are
-// none, and it is to be executed.
+// queueBehind puts a packet into the inbox, once there is room. false: no packets wait, and
+// the caller executes it.
 func (c *conn) queueBehind(it item) (waits bool, _ error) {
 	in, all, n := c.inbox, c.broker.budget, it.bytes()
 	if in == nil {
@@ -157,12 +156,12 @@ func (c *conn) queueBehind(it item) (waits bool, _ error) {
 		in.mu.Unlock()
 		select {
 		case <-in.less:
-		case <-time.After(pressedCheck): // the budget is others' as well
+		case <-time.After(pressedCheck): // other sessions share the budget
 		}
 	}
 }
 
-// hold holds an answer, and has what comes next wait behind it.
+// hold holds an answer, and starts to queue the packets after it.
 func (c *conn) hold(a answer) {
 	if c.inbox == nil {
 		c.inbox = &inbox{less: make(chan struct{}, 1)}
@@ -174,7 +173,7 @@ func (c *conn) hold(a answer) {
 	in.catcher.Go(func() { c.catchUp(in, a) })
 }
 
-// catchUp gives the answer that is held, and executes what waits behind it.
+// catchUp sends the held answer once it may, and executes the packets in the inbox.
 func (c *conn) catchUp(in *inbox, held answer) {
 	for {
 		for _, s := range held.owe {
@@ -210,15 +209,15 @@ func (c *conn) attempt(it *item) (a answer, err error) {
 	return c.carry(it.m, it.id, it.dup)
 }
 
-// caughtUp waits until nothing that the client sent waits any more.
+// caughtUp waits until the inbox is empty or stopped.
 func (c *conn) caughtUp() {
 	if c.inbox != nil {
 		c.inbox.catcher.Wait()
 	}
 }
 
-// say acknowledges a publish. A refusal is said where the version allows it:
-// a client of 3.1.1 is acknowledged, and its message is dropped.
+// say acknowledges a publish. Only MQTT 5 can carry a refusal: an MQTT 3.1.1 client gets
+// a plain acknowledgement of its dropped message.
 func (c *conn) say(a answer) error {
 	switch {
 	case a.kind == 0:
@@ -234,7 +233,7 @@ func (c *conn) say(a answer) error {
 	})
 }
 
-// receive notes a publish at QoS 2. fresh is false if it is one that came before.
+// receive notes the id of a publish at QoS 2. fresh is false if the id is in use.
 func (c *conn) receive(id uint16) (fresh bool, _ error) {
 	most := math.MaxUint16
 	if c.version == version5 {
@@ -251,16 +250,15 @@ func (c *conn) receive(id uint16) (fresh bool, _ error) {
 	return fresh, nil
 }
 
-// reuses tells of a client that uses the id of a publish at QoS 2 again that it has not
-// released. What is sent again has DUP set (MQTT-3.3.1-1), so this is a new message: of
-// one of those that never send PUBREL.
+// reuses logs that a client uses an unreleased QoS 2 id again. A repeated publish has DUP
+// set (MQTT-3.3.1-1), so this one is a new message of a client that never sends PUBREL.
 func (c *conn) reuses() {
 	if c.broker.once.allow(c.clientID, "reuses", c.broker.now()) {
 		c.logged().Info("a client does not release what it publishes at QoS 2 (PUBREL): what comes with the same packet id is taken as a new message, unless it has DUP set")
 	}
 }
 
-// tooMany is a client that has more publishes under way than it was told it may.
+// tooMany logs a client that exceeds its Receive Maximum, and returns the error.
 func (c *conn) tooMany() error {
 	why := packets.ErrReceiveMaximum
 	if c.broker.noisy.allow(c.clientID, why.Reason, c.broker.now()) {
@@ -269,8 +267,7 @@ func (c *conn) tooMany() error {
 	return why
 }
 
-// pubrec is the answer to a PUBLISH at QoS 2: PUBREL is to follow, unless it is an
-// error, which ends the delivery (MQTT 5, 4.3.3).
+// pubrec handles a PUBREC: it answers PUBREL. An error ends the delivery (MQTT 5, 4.3.3).
 func (c *conn) pubrec(id uint16, reason byte) error {
 	if reason >= packets.ErrUnspecifiedError.Code {
 		c.session.acked(id)
@@ -279,7 +276,7 @@ func (c *conn) pubrec(id uint16, reason byte) error {
 	return c.goOn(packets.Pubrel<<4|2, id, c.session.recorded(id))
 }
 
-// goOn answers a packet of a handshake at QoS 2.
+// goOn answers a PUBREC or PUBREL of the QoS 2 handshake.
 func (c *conn) goOn(first byte, id uint16, known bool) error {
 	if !known && c.version == version5 {
 		return c.answer(first, 3, byte(id>>8), byte(id), packets.ErrPacketIdentifierNotFound.Code)
@@ -287,8 +284,8 @@ func (c *conn) goOn(first byte, id uint16, known bool) error {
 	return c.answer(first, 2, byte(id>>8), byte(id))
 }
 
-// goodbye is a DISCONNECT: no will, unless it says that something went wrong or
-// asks for it. It may say how long the session is to live on.
+// goodbye handles a DISCONNECT. Unless it carries a reason code, there is no will. It may
+// change how long the session outlives the connection.
 func (c *conn) goodbye(pk *packets.Packet) error {
 	if pk.Properties.SessionExpiryIntervalFlag {
 		s, seconds := c.session, pk.Properties.SessionExpiryInterval

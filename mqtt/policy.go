@@ -9,9 +9,8 @@ import (
 	"watchtower/bridge"
 )
 
-// admit makes a client's message ready to be delivered, or says why it is refused.
-// What is under the gateway's base is bridge's to admit; everything else is the
-// clients' own.
+// admit prepares a client's message for delivery, or returns why it is refused. The hub
+// admits messages on channels.
 func (b *Broker) admit(s *session, m *message) error {
 	m.origin = s
 	if m.lifetime > 0 {
@@ -30,16 +29,16 @@ func (b *Broker) admit(s *session, m *message) error {
 		if m.lifetime > 0 {
 			cm.Expires = cm.Time.Add(time.Duration(m.lifetime) * time.Second)
 		}
-		m.channel, m.retain, m.topic = cm, false, "" // the route has the whole topic
+		m.channel, m.retain, m.topic = cm, false, "" // the route has the full topic
 		return nil
 	}
 	b.hub.Counters().In(Protocol, 1)
 	return nil
 }
 
-// mayPublish finds out what a topic means, and whether somebody may publish to
-// it: the gateway's own tree comes first, then what the user may do. Of a topic
-// on a channel that is the whole topic, with the sender.
+// mayPublish parses a topic, and checks whether a sender may publish to it: first the
+// rules of the gateway's tree, then the user's access list. For a channel, the access
+// list is applied to the full topic with the sender.
 func (b *Broker) mayPublish(topic string, s *bridge.Sender, may *access) (onChannel bool, a bridge.Address, err error) {
 	if strings.Count(topic, "/") >= topicLevels {
 		return false, a, errLevels
@@ -86,8 +85,8 @@ func (b *Broker) publish(s *session, m *message, owe *[]*session) error {
 	return err
 }
 
-// deliverAdmitted keeps a message that is to be retained, and delivers it; neither, if it
-// cannot be kept.
+// deliverAdmitted delivers a message, and retains it first if it has the retain flag. On
+// an error it does neither.
 func (b *Broker) deliverAdmitted(m *message, owe *[]*session) error {
 	switch {
 	case m.retain:
@@ -95,7 +94,7 @@ func (b *Broker) deliverAdmitted(m *message, owe *[]*session) error {
 	case m.channel != nil:
 		var room [128]byte
 		_ = b.hand(b.router.route(b.tree.AppendTopic(room[:0], m.channel)), m, owe)
-		return nil // a protocol that is behind has counted it
+		return nil // a slow protocol has counted its drop
 	}
 	return b.deliver(m, owe) // not on a channel: it cannot fail
 }

@@ -9,10 +9,9 @@ import (
 	"watchtower/bridge/outbound"
 )
 
-// attach makes c the session's connection. What was sent and not acknowledged
-// is sent again first, in its order: PUBLISH with the DUP flag, or PUBREL
-// (MQTT-4.4.0-1).
-// The caller holds sessions.mu.
+// attach makes c the session's connection. Unacknowledged deliveries are sent again
+// first, in order: PUBLISH with the DUP flag, or PUBREL (MQTT-4.4.0-1). The caller
+// holds sessions.mu.
 func (s *session) attach(c *conn) {
 	s.mu.Lock()
 	s.conn, s.sent, s.overtaken = c, 0, 0
@@ -26,9 +25,9 @@ func (s *session) attach(c *conn) {
 	s.mu.Unlock()
 }
 
-// detach makes the session away, if c is still its connection, and drops what
-// does not wait: messages at QoS 0. If it ended by itself, it may find that the
-// client cannot take a message: tooMuch.
+// detach makes the session away if c is still its connection, and drops queued QoS 0
+// messages. itself says that the connection ended by itself: then tooMuch is a message
+// that is given up, because the client seems unable to take it (giveup.go); else nil.
 func (s *session) detach(c *conn, itself bool) (was bool, tooMuch *message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -47,7 +46,7 @@ func (s *session) detach(c *conn, itself bool) (was bool, tooMuch *message) {
 	return true, tooMuch
 }
 
-// letGo ends what waits for its connection or by it.
+// letGo ends the waits for its connection: of publishers, and of the suspect's timer.
 func (s *session) letGo() {
 	s.relieve(true)
 	if s.lonely != nil {
@@ -56,7 +55,7 @@ func (s *session) letGo() {
 	}
 }
 
-// end makes the session refuse deliveries, and drops what waits.
+// end makes the session refuse deliveries, and empties its queue.
 func (s *session) end() *conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -2,23 +2,24 @@ package mqtt
 
 import "time"
 
-// A publisher at QoS 1 or 2 is told that its message is where it is to go, so it has
-// to be. If a client that reads finds its queue full, the message is put into it all
-// the same, and its acknowledgement is held until the queue is shorter; what its
-// publisher sends after it waits with it (inbox.go). So a queue holds at most as much
-// again as it may, one message of each publisher. Publishers never wait under a lock,
-// nor with their acknowledgements unread, so those that wait for each other go on.
+// An acknowledgement at QoS 1 or 2 tells the publisher that its message is in the
+// receivers' queues. If the queue of a connected receiver is full, it takes the message all
+// the same, and the acknowledgement is held until the queue is shorter; later packets of
+// the publisher wait too (inbox.go). So a queue holds at most twice its limit. Publishers
+// never wait under a lock, and their acknowledgements are still read, so two clients that
+// wait for each other do not block.
 //
-// Nobody waits for who does not read: after a second in which nothing left the queue,
-// or five in all, the client is slow, and what does not fit is dropped for it, until
-// its queue is down to a half.
+// Publishers do not wait for a receiver that does not read. If nothing left its queue for a
+// second, or they have waited five in all, it is slow: messages that do not fit are
+// dropped until its queue is down to a half.
 const (
 	stillPatience = time.Second
 	slowPatience  = 5 * time.Second
 	pressedCheck  = 100 * time.Millisecond
 )
 
-// relieve lets publishers go on once the queue is down to three quarters, or anyway.
+// relieve lets publishers go on once the queue is down to three quarters, or anyway. Down
+// to a half, the receiver is not slow any more.
 func (s *session) relieve(anyway bool) {
 	waiting, bytes := s.queue.Len()-s.backlog, s.bytes
 	if anyway || waiting <= s.limits.messages/2 && bytes <= s.limits.bytes/2 {
@@ -30,8 +31,7 @@ func (s *session) relieve(anyway bool) {
 	}
 }
 
-// wait waits until the queue has room again, its client is found to be slow, or stop
-// says that the publisher is not to.
+// wait waits until the queue has room again, its client is slow, or stop returns an error.
 func (s *session) wait(stop func() error) {
 	s.mu.Lock()
 	p := s.pressed
@@ -54,7 +54,7 @@ func (s *session) wait(stop func() error) {
 	}
 }
 
-// judge finds out whether a client for which publishers wait is slow.
+// judge decides whether a client for which publishers wait is slow.
 func (s *session) judge(p *pressed, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -6,15 +6,14 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// The types of properties (MQTT 5, 2.2.2.2). mochi reads properties, but lets
-// them be there twice, reach past their section, and have values that the
-// specification forbids.
+// The types of properties (MQTT 5, 2.2.2.2). mochi reads properties, but accepts
+// duplicates, properties longer than their section, and forbidden values.
 const (
 	propByte = 1 + iota
 	propTwo
 	propFour
 	propVarint
-	propText // binary data alike
+	propText // or binary data
 	propPair
 )
 
@@ -24,8 +23,7 @@ var propertyTypes = map[byte]byte{
 	34: propTwo, 35: propTwo, 36: propByte, 37: propByte, 38: propPair, 39: propFour, 40: propByte, 41: propByte, 42: propByte,
 }
 
-// checkProperties checks the property sections of a packet of MQTT 5, whose
-// body mochi could read.
+// checkProperties checks the property sections of an MQTT 5 packet that mochi has decoded.
 func checkProperties(pk *packets.Packet, body []byte) error {
 	at := -1
 	switch pk.FixedHeader.Type {
@@ -60,7 +58,7 @@ func checkProperties(pk *packets.Packet, body []byte) error {
 	return err
 }
 
-// checkSection checks one section and returns what is behind it.
+// checkSection checks one section and returns the bytes after it.
 func checkSection(b []byte) (rest []byte, err error) {
 	n, used := binary.Uvarint(b)
 	if used <= 0 || used > 4 || n > uint64(len(b)-used) {
@@ -83,11 +81,11 @@ func checkSection(b []byte) (rest []byte, err error) {
 	return rest, nil
 }
 
-// propertySize is how long a value is, or -1.
+// propertySize returns the length of a value in bytes, or -1.
 func propertySize(kind byte, b []byte) int {
 	text := func(at int) int {
 		if len(b) < at+2 {
-			return len(b) + 1 // it reaches past its section
+			return len(b) + 1 // longer than its section
 		}
 		return at + 2 + int(binary.BigEndian.Uint16(b[at:]))
 	}
@@ -137,10 +135,9 @@ func checkOptions(b []byte) error {
 	return nil
 }
 
-// errBehind is a packet with bytes behind its last field.
 var errBehind = packets.Code{Code: packets.ErrMalformedPacket.Code, Reason: "malformed packet: bytes behind its last field"}
 
-// ackLike reports whether a type of packet is laid out as PUBACK is.
+// ackLike reports whether a packet type has the layout of PUBACK.
 func ackLike(kind byte) bool {
 	return kind == packets.Puback || kind == packets.Pubrec || kind == packets.Pubrel || kind == packets.Pubcomp
 }

@@ -6,15 +6,14 @@ import (
 	"watchtower/bridge"
 )
 
-// offer queues a delivery if there is room. patient says that its publisher can wait
-// until there is.
+// offer queues a delivery if there is room, or if its publisher can wait (patient).
 func (s *session) offer(d *delivery, patient bool) verdict {
 	return s.enqueue(d, s.limits.messages, patient)
 }
 
-// greet queues what was retained when the client subscribed. That is not charged
-// to what comes live: it comes once, and there may be as much more of it as there
-// are retained messages, which are shared.
+// greet queues a message that was retained when the client subscribed. These do not count
+// for the queue's limit: they come once, and the queue shares them with the retained
+// messages. So the limit is higher by their number, retained.
 func (s *session) greet(d *delivery, retained int) verdict {
 	d.marks |= markBacklog
 	return s.enqueue(d, s.limits.messages+retained, false)
@@ -45,7 +44,7 @@ func (s *session) enqueue(d *delivery, most int, patient bool) verdict {
 	return v
 }
 
-// admit reports whether a delivery may wait, and has it counted if so.
+// admit reports whether a delivery may wait, and counts it in the budget if so.
 func (s *session) admit(d *delivery, weight, most int) verdict {
 	waiting := s.queue.Len() - s.backlog
 	if d.is(markBacklog) {
@@ -66,8 +65,8 @@ func (s *session) admit(d *delivery, weight, most int) verdict {
 	return taken
 }
 
-// press takes a delivery for which the queue has no room, if its publisher is to wait.
-// The caller holds mu, as in all that follows but wait; v is what it would be otherwise.
+// press takes a delivery for which the queue has no room, if its publisher must wait;
+// otherwise it returns v. The caller holds mu, as in all functions below.
 func (s *session) press(d *delivery, weight int, v verdict) verdict {
 	switch waiting := s.queue.Len() - s.backlog; {
 	case s.conn == nil, s.slow, d.qos == 0, waiting >= 2*s.limits.messages, s.bytes+weight > 2*s.limits.bytes:
@@ -82,7 +81,7 @@ func (s *session) press(d *delivery, weight int, v verdict) verdict {
 	return owing
 }
 
-// push puts a delivery that is counted into the queue.
+// push puts a delivery that is counted in the budget into the queue.
 func (s *session) push(d *delivery, weight int) {
 	if d.is(markBacklog) {
 		s.backlog++
@@ -93,7 +92,7 @@ func (s *session) push(d *delivery, weight int) {
 	s.queue.Push(d)
 }
 
-// send moves the oldest of the queue to what is in flight. It is still counted.
+// send moves the oldest delivery from the queue to inflight. It is still counted.
 func (s *session) send() {
 	d := s.queue.At(0)
 	if d.is(markBacklog) {
@@ -104,7 +103,7 @@ func (s *session) send() {
 	s.left++
 }
 
-// discard takes the oldest off the queue for good.
+// discard drops the oldest delivery of the queue.
 func (s *session) discard() {
 	d := s.queue.At(0)
 	if d.is(markBacklog) {
@@ -115,7 +114,7 @@ func (s *session) discard() {
 	s.left++
 }
 
-// sift discards what waits and is not to stay. The caller holds mu.
+// sift drops and counts the queued deliveries for which stays is false.
 func (s *session) sift(stays func(*delivery) bool) {
 	all, left := s.queue.Len(), newQueue()
 	for s.queue.Len() > 0 {
@@ -130,7 +129,7 @@ func (s *session) sift(stays func(*delivery) bool) {
 	s.counters.Drop(Protocol, bridge.Disconnected, all-left.Len())
 }
 
-// uncount ends what a delivery counts for.
+// uncount takes a delivery out of the session's and the budget's counts.
 func (s *session) uncount(d *delivery) {
 	weight := d.m.weight()
 	if d.is(markBacklog) {
@@ -141,10 +140,10 @@ func (s *session) uncount(d *delivery) {
 	s.limits.all.drop(s, d, weight)
 }
 
-// settle ends the delivery at i of those that were sent.
+// settle ends the sent delivery at index i of inflight.
 func (s *session) settle(i int) {
 	d := s.inflight.At(i)
-	if s.tries > 0 && d.seq == s.suspect { // suspect is on another line of the cache
+	if s.tries > 0 && d.seq == s.suspect { // tries first: suspect is on another cache line
 		s.tries = 0
 	}
 	s.uncount(d)
@@ -156,8 +155,7 @@ func (s *session) settle(i int) {
 	s.changed(false)
 }
 
-// take finds room for a delivery. The caller holds the session's lock, as in
-// all that follows.
+// take counts a delivery, and reports whether there is room for it.
 func (b *budget) take(s *session, d *delivery, weight int) bool {
 	need := weight + entryBytes
 	if s.conn != nil && (s.loose+need <= s.lent || b.lend(s, need)) {
@@ -176,8 +174,8 @@ func (b *budget) take(s *session, d *delivery, weight int) bool {
 	return true
 }
 
-// lend lends a session as much as it needs for one more delivery, while there is
-// plenty.
+// lend lends a session enough for one more delivery, while the budget is at most a
+// quarter full.
 func (b *budget) lend(s *session, need int) bool {
 	more := (s.loose + need - s.lent + loanBytes - 1) / loanBytes * loanBytes
 	if s.lent+more > loanMost || b.used.Load()+int64(more) > b.limit/4 {
@@ -188,9 +186,9 @@ func (b *budget) lend(s *session, need int) bool {
 	return true
 }
 
-// room reports whether a session may hold so much more. Who has nothing waiting
-// may always have a message if the client is there to take it, or it is small;
-// who has less than its share may use the reserve.
+// room reports whether a session may hold cost more bytes. An empty queue always takes
+// a message if its client is connected, or the message is small. A session below its
+// share may use the reserve.
 func (b *budget) room(s *session, cost int64, weight int) bool {
 	free := b.limit - b.used.Load()
 	waiting := s.bytes + s.backlogBytes
@@ -203,7 +201,7 @@ func (b *budget) room(s *session, cost int64, weight int) bool {
 	return cost <= free && int64(waiting+weight) <= b.reserve()/max(b.sessions.Load(), 1)
 }
 
-// drop ends a delivery's part.
+// drop takes a delivery out of the count.
 func (b *budget) drop(s *session, d *delivery, weight int) {
 	if d.is(markHeld) {
 		b.used.Add(d.m.unhold() - entryBytes)
@@ -214,7 +212,7 @@ func (b *budget) drop(s *session, d *delivery, weight int) {
 	}
 }
 
-// settle gives back what a session has borrowed and does not use.
+// settle takes back the unused part of a session's loan.
 func (b *budget) settle(s *session) {
 	b.used.Add(int64(s.loose - s.lent))
 	s.lent = s.loose

@@ -8,12 +8,12 @@ import (
 	"watchtower/bridge/outbound"
 )
 
-// acknowledgeSegments has the system acknowledge at once what it has received on a
-// connection. It waits for 40 ms else, for an answer to go along: a client that
-// acknowledges a message, and then speaks, is held back for so long by Nagle's
-// algorithm (RFC 896), since nothing answers an acknowledgement (tcp(7), TCP_QUICKACK).
+// acknowledgeSegments makes the system acknowledge received TCP segments at once (tcp(7),
+// TCP_QUICKACK). Otherwise it waits 40 ms for an answer to send along. An MQTT
+// acknowledgement gets no answer, so Nagle's algorithm (RFC 896) would hold back a client
+// that acknowledges a message and then publishes.
 func acknowledgeSegments(nc net.Conn) {
-	outbound.Control(nc, func(fd uintptr) { // a hint: what fails costs those 40 ms
+	outbound.Control(nc, func(fd uintptr) { // a failure only costs those 40 ms
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1)
 	})
 }

@@ -4,5 +4,5 @@ package mqtt
 
 import "net"
 
-// acknowledgeSegments does nothing where the system has no such option.
+// acknowledgeSegments does nothing: the system has no such option.
 func acknowledgeSegments(net.Conn) {}

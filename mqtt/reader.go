@@ -15,20 +15,17 @@ import (
 	"watchtower/intake"
 )
 
-// The read buffer of a connection that says little, and of one that has said
-// more than that at a time.
+// The read buffer of a connection, and of one that has sent more than that at a time.
 const (
 	idleBufferBytes = 512
 	busyBufferBytes = 4 << 10
 )
 
-// leastRate is how many bytes a second of a packet that has begun have to arrive
-// beyond the time that every packet has.
+// leastRate gives a large packet more time than packetTimeout: one second for so many bytes.
 const leastRate = 4 << 10
 
-// readPacket reads one packet of at most limit bytes in all, which it finds out
-// before any memory is taken for it. What it takes then grows with what arrives, and
-// is lent.
+// readPacket reads one packet of at most limit bytes, header included. It checks the length
+// before it takes memory. The memory grows with the bytes that arrive, and is lent.
 func (c *conn) readPacket(limit int, loan *intake.Loan) (packets.Packet, error) {
 	var pk packets.Packet
 	first, err := c.r.ReadByte()
@@ -90,8 +87,8 @@ func (c *conn) readLength() (length, used int, _ error) {
 	return 0, 0, packets.ErrMalformedVariableByteInteger
 }
 
-// readLoop executes what the client sends until it ends. Its own frame is small,
-// since most connections are idle most of the time, and keep their stack.
+// readLoop executes the client's packets until the connection ends. Its stack frame is
+// small, because most connections are idle most of the time and keep their stack.
 func (c *conn) readLoop() error {
 	for {
 		if c.broker.quiet.Load() {
@@ -101,7 +98,7 @@ func (c *conn) readLoop() error {
 			c.r = bufio.NewReaderSize(c, busyBufferBytes)
 		}
 		c.begun, c.late = false, 0
-		_, err := c.r.Peek(1) // waits; what it says, it says once
+		_, err := c.r.Peek(1) // waits; bufio returns an error once only
 		c.begun = true
 		if err == nil && c.readPlain() {
 			c.acknowledgeNow()
@@ -122,8 +119,8 @@ func (c *conn) readLoop() error {
 	}
 }
 
-// readOne reads and executes one packet. Those that come once in a while and go
-// deep are executed aside.
+// readOne reads and executes one packet. SUBSCRIBE and UNSUBSCRIBE are rare and need a
+// deep stack, so they are executed aside.
 func (c *conn) readOne() (done bool, err error) {
 	first, err := c.r.Peek(1)
 	if err != nil {
@@ -153,17 +150,16 @@ func (c *conn) execute() (done bool, err error) {
 	return c.handle(&pk)
 }
 
-// aside runs f on a goroutine of its own and waits for it. Go does not give a
-// stack that has grown back for a long time; this one goes with its goroutine.
+// aside runs f on its own goroutine and waits for it. Go gives the memory of a grown stack
+// back late; this stack ends with its goroutine.
 func aside(f func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- f() }()
 	return <-done
 }
 
-// readPlain takes the plainest packets off the stream without the cost of a
-// packet: PUBACK, as every receiver at QoS 1 sends it for each message, PUBREC and
-// PUBCOMP, as one at QoS 2 does, and PINGREQ.
+// readPlain executes PUBACK, PUBREC, PUBCOMP (each without a reason) and PINGREQ directly
+// from the buffer. They are frequent, and a packets.Packet costs more.
 func (c *conn) readPlain() (any bool) {
 	for c.r.Buffered() >= 2 && !c.closing.Load() {
 		b, err := c.r.Peek(min(4, c.r.Buffered()))
@@ -172,9 +168,9 @@ func (c *conn) readPlain() (any bool) {
 			return any
 		case b[0] == packets.Pingreq<<4 && b[1] == 0:
 			if c.ping() != nil {
-				return any // the connection is closed: the next read says so
+				return any // closed: the next read returns the error
 			}
-			_, _ = c.r.Discard(2) // they are buffered
+			_, _ = c.r.Discard(2) // cannot fail: they are buffered
 			any = true
 			continue
 		case b[1] != 2 || len(b) < 4:
@@ -199,15 +195,14 @@ func (c *conn) readPlain() (any bool) {
 	return any
 }
 
-// Read reads from the socket under the keep-alive's deadline, which begins anew
-// with each read: while a packet is being executed, the client has no say. A packet
-// that has begun has a deadline for all of it besides, as CONNECT has.
+// Read reads from the socket with the deadline of readDeadline. The keep-alive starts
+// again with each read, because the execution of a packet is not the client's time.
 func (c *conn) Read(p []byte) (int, error) {
 	if c.session != nil {
 		if err := c.nc.SetReadDeadline(c.readDeadline()); err != nil {
 			return 0, err
 		}
-		if err := c.over(); err != nil { // it may have set the deadline that this one replaced
+		if err := c.over(); err != nil { // its deadline may just have been replaced
 			return 0, err
 		}
 	}
@@ -216,8 +211,8 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// readDeadline is when the next bytes have to be there: by the keep-alive, and of a
-// packet that has begun by the time for all of it.
+// readDeadline is the earlier of the keep-alive and the deadline of a packet that has
+// begun; zero: none.
 func (c *conn) readDeadline() (until time.Time) {
 	now := time.Now()
 	if c.keepAlive > 0 {
@@ -233,23 +228,23 @@ func (c *conn) readDeadline() (until time.Time) {
 	return until
 }
 
-// latest sets when a packet that has begun has to be complete.
+// latest sets the deadline of a packet that has begun, once.
 func (c *conn) latest(now time.Time) {
 	if c.late == 0 {
 		c.late = now.Add(c.broker.opts.packetTimeout).UnixNano()
 	}
 }
 
-// allow gives a packet that has begun the time that its length needs.
+// allow extends the deadline of a packet by the time for its length in bytes.
 func (c *conn) allow(length int) {
 	c.latest(time.Now())
 	c.late += int64(length) * int64(time.Second) / leastRate
 }
 
-// errSkipped is a packet that was read past, and needs nothing more.
+// errSkipped says that a packet was skipped and acknowledged.
 var errSkipped = errors.New("skipped")
 
-// tooLarge is what becomes of a packet over the limit.
+// tooLarge skips a packet over the limit, or returns the error that ends the connection.
 func (c *conn) tooLarge(first byte, length int) error {
 	if c.session == nil || c.version == version5 || first>>4 != packets.Publish {
 		return errTooLarge
@@ -261,9 +256,8 @@ func (c *conn) tooLarge(first byte, length int) error {
 	return errSkipped
 }
 
-// skip reads past a PUBLISH that is too large, and acknowledges it: a client before
-// MQTT 5 cannot be told the limit, and would send the same again for ever, with
-// whatever is behind it. Nothing of it is kept.
+// skip reads past a PUBLISH that is too large, and acknowledges it. A client before MQTT 5
+// cannot be told the limit, and would send the packet again and again.
 func (c *conn) skip(first byte, length int) error {
 	qos := first >> 1 & 3
 	var head [2]byte
@@ -278,7 +272,7 @@ func (c *conn) skip(first byte, length int) error {
 	if rest < 0 {
 		return packets.ErrMalformedPacket
 	}
-	topic := make([]byte, min(named, 512)) // as much as is shown of it
+	topic := make([]byte, min(named, 512)) // the part that is logged
 	if _, err := io.ReadFull(c.r, topic); err != nil {
 		return err
 	}
@@ -299,7 +293,7 @@ func (c *conn) skip(first byte, length int) error {
 		return nil
 	}
 	a := answer{kind: packets.Puback, id: binary.BigEndian.Uint16(head[:])}
-	if qos == 2 { // its PUBREL is answered as that of any id
+	if qos == 2 { // PUBREL is answered for an unknown id too
 		a.kind = packets.Pubrec
 	}
 	if waits, err := c.queueBehind(item{a: a}); waits || err != nil {

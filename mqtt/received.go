@@ -7,22 +7,21 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// received are the ids of a session's QoS 2 publishes between PUBREC and PUBREL. A
-// message was delivered when its id came here; what comes with the id until PUBREL is
-// the same message again.
+// received are the packet ids of a session's QoS 2 publishes between PUBREC and PUBREL.
+// Their messages are delivered: a publish with such an id is the same message again.
 type received struct {
 	pages []idPage
 	n     int
-	// doing is the id whose message is being delivered: it does not count on disk
-	// until the message does. 0: none.
+	// doing is the id whose message is being delivered; 0: none. It is not written to
+	// disk before the message is.
 	doing uint16
-	stale bool // it is not on disk as it is
+	stale bool // the row on disk is out of date
 }
 
-// idPage holds 256 ids. An empty one may become that of others.
+// idPage holds 256 ids with the same high byte. An empty page is used again.
 type idPage struct {
 	bits [4]uint64
-	high uint8 // byte of the ids
+	high uint8
 }
 
 const (
@@ -30,7 +29,7 @@ const (
 	pageBytes     = 40
 )
 
-// bytes is what it takes of memory.
+// bytes is its memory.
 func (r *received) bytes() int64 {
 	if r == nil {
 		return 0
@@ -92,9 +91,8 @@ func (r *received) remove(id uint16) {
 	r.n--
 }
 
-// receive notes a QoS 2 publish whose message is about to be delivered. fresh is
-// false if its id is in use: then it is the same message again. most is how many
-// there may be.
+// receive adds the id of a QoS 2 publish whose message is about to be delivered. fresh is
+// false if the id is in use: it is the same message again. most bounds the ids.
 func (s *session) receive(id uint16, most int) (fresh bool, _ error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,7 +116,7 @@ func (s *session) receive(id uint16, most int) (fresh bool, _ error) {
 	return true, nil
 }
 
-// delivered says that the message that was received last is where it is to go.
+// delivered notes that the message of the last received id is delivered.
 func (s *session) delivered() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -145,8 +143,8 @@ func (s *session) receivedChanged() {
 	s.changed(false)
 }
 
-// takeReceived returns the row of the ids, if it has to be written: a bitmap of 32
-// bytes behind the high byte of each 256 of them that has some. Empty: there are none.
+// takeReceived returns the row of the ids, and whether it has to be written. The row has
+// 33 bytes for each page: its high byte and a bitmap. Empty: there are no ids.
 func (s *session) takeReceived() (row []byte, stale bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -157,7 +155,7 @@ func (s *session) takeReceived() (row []byte, stale bool) {
 	case !r.stale:
 		return nil, false
 	}
-	r.stale = r.doing != 0      // else it is noted when that is done
+	r.stale = r.doing != 0      // doing is written later
 	for _, p := range r.pages { // copies
 		if r.doing != 0 && p.high == uint8(r.doing>>8) {
 			word, bit := p.at(r.doing)
@@ -174,7 +172,7 @@ func (s *session) takeReceived() (row []byte, stale bool) {
 	return row, true
 }
 
-// restoreReceived puts the ids of a row back.
+// restoreReceived restores the ids from a row.
 func (s *session) restoreReceived(row []byte) error {
 	const size = 33
 	if len(row) == 0 || len(row)%size != 0 {

@@ -12,25 +12,25 @@ import (
 	"watchtower/bridge"
 )
 
-// restoring is the state of reading the store, once, before anybody connects.
+// restoring is the state while the store is read, before any client connects.
 type restoring struct {
 	*keeper
 	broker   *Broker
 	bodies   map[uint64]*message
-	loaded   int64 // bytes of them
+	loaded   int64 // bytes of bodies
 	byNumber map[uint64]*session
-	again    map[*session]bool // was connected: what waits for it may have been sent
+	again    map[*session]bool // was connected: its deliveries may have been sent
 	damaged  int
-	letGo    map[string]int // rows that went over a limit, by setting
+	letGo    map[string]int // rows that exceeded a limit, by setting
 }
 
-// elsewhere is how far from those on disk the packet ids of a client begin that was
-// connected when the gateway ended: of what was not written any more it may hold ids
-// at QoS 2, and would take what comes with one of them for the same message.
+// elsewhere is added to the last packet id of a client that was connected when the gateway
+// ended. The client may hold newer QoS 2 ids that were not written, and would take a new
+// message with one of them for the old one.
 const elsewhere = 1 << 15
 
-// restore reads what the store has. A row that makes no sense is logged and
-// removed; only a store that cannot be read is an error.
+// restore reads the store. A damaged row is logged and removed; only a store that
+// cannot be read is an error.
 func (b *Broker) restore() error {
 	k := b.keeper
 	r := &restoring{
@@ -96,7 +96,7 @@ func (r *restoring) row(t Table, key, value []byte) error {
 		}
 		m.saved.number, r.bodies[number] = number, nil
 		r.lastBody = max(r.lastBody, number)
-		// Small ones may be all that somebody has.
+		// A small message is kept longer: an empty queue may take it (budget.room).
 		n, limit := m.bodyBytes(), r.broker.budget.limit
 		if r.loaded+n > limit && (n > smallBytes || r.loaded+n > 2*limit) {
 			return errQueues
@@ -127,7 +127,7 @@ func (r *restoring) row(t Table, key, value []byte) error {
 	return nil
 }
 
-// session makes a session from its record: with its hold on the sender, its
+// session restores a session from its record: the hold on its sender, its will, its
 // subscriptions and so its memberships.
 func (r *restoring) session(number uint64, value []byte) error {
 	r.lastSession.Store(max(r.lastSession.Load(), number))
@@ -200,8 +200,7 @@ func (r *restoring) session(number uint64, value []byte) error {
 	return nil
 }
 
-// queued puts a delivery back into its session's queue: among those in flight
-// if it and all before it were sent.
+// queued restores a delivery: in flight if it and all before it were sent, else queued.
 func (r *restoring) queued(key, value []byte) error {
 	if len(key) != 16 {
 		return errDamaged
@@ -239,7 +238,7 @@ func (r *restoring) queued(key, value []byte) error {
 		d.id, d.marks = 0, d.marks&^markReleased
 	}
 	s.push(&d, d.m.weight())
-	if sent { // nothing else is in the queue
+	if sent { // it is alone in the queue
 		s.send()
 	}
 	return nil

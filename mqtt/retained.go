@@ -8,7 +8,7 @@ import (
 
 // retained keeps the last retained message of each topic.
 type retained struct {
-	most, mostBytes int // of what is the clients'; bytes of memory
+	most, mostBytes int // limits for the clients' messages: number, bytes of memory
 	budget          *budget
 
 	seed  maphash.Seed
@@ -16,35 +16,33 @@ type retained struct {
 
 	mu       sync.RWMutex
 	tree     levels[message]
-	n        int                   // all
-	clients  int                   // of them the clients' own
-	bytes    int                   // of those, without the tree
-	expiring map[*message]struct{} // those that have a message expiry interval
-	keep     bool                  // for takeChanged
-	changed  map[string]*message   // clients' topics, since takeChanged; an empty payload: removed
+	n        int                   // number of all
+	clients  int                   // number of the clients' messages
+	bytes    int                   // memory of those, without the tree
+	expiring map[*message]struct{} // messages with an expiry interval
+	keep     bool                  // changes are noted in changed
+	changed  map[string]*message   // by topic, since takeChanged; an empty payload: removed
 }
 
-// retainedTurns is of how many topics a retained message can be on its way at once,
-// at most.
+// retainedTurns bounds how many topics can have a retained message delivered at once.
 const retainedTurns = 64
 
-// turn is who may change and deliver what a topic has retained.
+// turn returns the lock for changing and delivering a topic's retained message.
 func (r *retained) turn(topic string) *sync.Mutex {
 	return &r.turns[maphash.String(r.seed, topic)%retainedTurns]
 }
 
-// Where a retained message comes from.
+// source says where a retained message comes from.
 type source byte
 
 const (
-	published source = iota // by a client: within the limits, and written to disk
-	own                     // by the gateway, which writes it anew at each start
+	published source = iota // by a client: limited, and written to disk
+	own                     // by the gateway, which publishes it again at each start
 	kept                    // by the gateway, and written to disk
 	restored                // from disk
 )
 
-// footprint is about what a retained message takes of memory, besides its topic's
-// part of the tree.
+// footprint is about how many bytes of memory a retained message takes, without the tree.
 func footprint(m *message) int {
 	n := int(m.bodyBytes())
 	if m.expires != 0 {
@@ -53,13 +51,13 @@ func footprint(m *message) int {
 	return n
 }
 
-// size is about what the clients' retained messages take. The caller holds mu.
+// size is about the bytes of the clients' retained messages. The caller holds mu.
 func (r *retained) size() int { return r.bytes + r.tree.bytes }
 
-// set puts a message in the place of the topic's last; an empty payload
-// removes it. What would go over a limit is refused.
+// set replaces a topic's message; an empty payload removes it. A message that would
+// exceed a limit is refused.
 func (r *retained) set(m *message, from source) error {
-	// What is kept does not keep its publisher's session, nor encodings.
+	// The copy does not refer to the publisher's session or to encodings.
 	m = m.again()
 	m.retain, m.own = true, from == own || from == kept
 	m.shelve()
@@ -75,7 +73,7 @@ func (r *retained) set(m *message, from source) error {
 	case from == published, from == kept:
 		r.note(m)
 	case from == own && old != nil && !old.own:
-		r.note(&message{topic: m.topic}) // a client's is not to come back with the next start
+		r.note(&message{topic: m.topic}) // the client's message must not return at the next start
 	}
 	if old != nil {
 		r.forget(old)
@@ -99,8 +97,8 @@ func (r *retained) set(m *message, from source) error {
 	return nil
 }
 
-// admit reports whether a client's message is within the limits, in place of old
-// if that is not nil. The caller holds mu.
+// admit checks the limits for a client's message that replaces old, which may be nil. The
+// caller holds mu.
 func (r *retained) admit(m, old *message) error {
 	grows := footprint(m)
 	switch {
@@ -118,8 +116,8 @@ func (r *retained) admit(m, old *message) error {
 	return nil
 }
 
-// forget takes back what a message counted for. The caller holds mu, and takes
-// it out of the tree.
+// forget takes a message out of the counts. The caller holds mu, and removes it from
+// the tree.
 func (r *retained) forget(m *message) {
 	delete(r.expiring, m)
 	r.budget.used.Add(m.unshelve())
@@ -130,7 +128,7 @@ func (r *retained) forget(m *message) {
 	}
 }
 
-// note remembers a change for the keeper. The caller holds mu.
+// note stores a change for the keeper. The caller holds mu.
 func (r *retained) note(m *message) {
 	if !r.keep {
 		return
@@ -150,7 +148,7 @@ func (r *retained) takeChanged() map[string]*message {
 	return changed
 }
 
-// returnChanged returns those that could not be written, unless they changed again.
+// returnChanged notes changes again that could not be written, unless a newer one came.
 func (r *retained) returnChanged(left map[string]*message) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -161,11 +159,10 @@ func (r *retained) returnChanged(left map[string]*message) {
 	}
 }
 
-// match calls found with each message whose topic matches a filter and that
-// has not expired, and with how many there are in all. Wildcards do not match
-// topics that begin with $ (MQTT-4.7.2-1). No message changes meanwhile, so
-// that a newer one is not delivered before an older one is found; found only
-// queues.
+// match calls found with each unexpired message whose topic matches a filter, and with the
+// number of all retained messages. Wildcards do not match topics that begin with $
+// (MQTT-4.7.2-1). The lock keeps a newer message from being delivered before an older
+// one is found, so found must only queue.
 func (r *retained) match(filter string, now time.Time, found func(m *message, of int)) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -176,7 +173,7 @@ func (r *retained) match(filter string, now time.Time, found func(m *message, of
 	})
 }
 
-// expire forgets messages that have expired. What never expires costs nothing.
+// expire removes messages that have expired. It looks only at those with an expiry.
 func (r *retained) expire(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

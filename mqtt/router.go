@@ -10,34 +10,35 @@ import (
 	"watchtower/bridge"
 )
 
-// target is a session that gets a topic, by however many of its filters.
+// target is a session that gets a topic, by one or more of its filters.
 type target struct {
 	session *session
 	qos     byte
 	noLocal bool // all of its filters are
 	asIs    bool
-	member  bool   // by a filter with the channel in it
-	short   bool   // it wants the topic that one speaks on
+	member  bool   // a filter names the channel
+	short   bool   // it gets the short topic, without the sender
 	subIDs  *[]int // subscription identifiers, in order; nil: none
 }
 
-// route is who gets a topic, as long as the subscriptions stay as they are.
+// route is a cached list of a topic's receivers. It is valid while seen is the current
+// generation.
 type route struct {
 	topic   string
-	changes *atomic.Uint64 // router.changes of what the topic begins with
-	seen    uint64         // what router.generation said of it before it was matched
+	changes *atomic.Uint64 // the counter in router.changes for the topic's prefix
+	seen    uint64         // router.generation before the topic was matched
 	*receivers
 }
 
-// receivers are what the routes have in common whose topics match the same
-// subscriptions: of a channel with many members, those of all who speak there.
+// receivers are shared by all routes whose topics match the same subscriptions, such as
+// the topics of all senders on one channel.
 type receivers struct {
-	of      []*subscription // that matched, in the order of the tree
+	of      []*subscription // matching ones, in the order of the tree
 	targets []target
 	groups  []*group
 	watches []func(topic string, payload []byte)
-	hash    uint64 // of them
-	routes  int    // that are cached with these
+	hash    uint64 // of the list of
+	routes  int    // cached routes that share it
 }
 
 // group is a shared subscription: one of its targets gets a message.
@@ -47,19 +48,19 @@ type group struct {
 	turn    atomic.Uint32
 }
 
-// The cache of routes is bounded in number and in bytes, as it holds them, and starts again when
-// it is full: topics that matter are back at once.
+// The bounds of the cache of routes: number and bytes. A full cache is emptied; topics in
+// use are soon cached again.
 const (
 	routesMax     = 1 << 16
 	routeBytesMax = 16 << 20
-	routeBytes    = 160 // of one without targets
+	routeBytes    = 160 // a route without targets
 	targetBytes   = 64
 )
 
-// weight is about how many bytes a route holds for itself.
+// weight is about how many bytes a route takes, without its receivers.
 func (rt *route) weight() int { return routeBytes + len(rt.topic) }
 
-// weight is about how many bytes they hold.
+// weight is about how many bytes they take.
 func (rs *receivers) weight() int {
 	n := routeBytes + 8*len(rs.of) + targetBytes*len(rs.targets)
 	for _, g := range rs.groups {
@@ -68,46 +69,44 @@ func (rs *receivers) weight() int {
 	return n
 }
 
-// router finds who gets a topic. Matches are cached by topic. A change of a
-// subscription makes those old that it may concern: of topics that begin as its
-// filter does, up to the level of the channel, or of all if the filter has a
-// wildcard so early. So one client that comes and goes does not cost all others
-// their routes.
+// router finds the receivers of a topic, and caches them as routes. A change of a
+// subscription invalidates only the routes whose topics start with the first depth levels
+// of its filter; or all routes, if these levels have a wildcard. So a client that comes
+// and goes does not invalidate the routes of all others.
 type router struct {
 	tree *bridge.Tree
 
-	depth   int                       // levels that are looked at
-	seed    maphash.Seed              // of their hash
-	changes [beginnings]atomic.Uint64 // by that
-	changed atomic.Uint64             // of the others
+	depth   int                       // levels of a prefix, up to the channel
+	seed    maphash.Seed              // to hash prefixes
+	changes [beginnings]atomic.Uint64 // changes, by the prefix's hash
+	changed atomic.Uint64             // changes that concern all topics
 
 	subsMu sync.RWMutex
 	subs   levels[subscribers] // by filter, without the share name
-	held   int                 // bytes of what is in subs, without the tree itself
+	held   int                 // bytes of the subscriptions in subs, without the tree
 
 	routesMu sync.RWMutex
 	routes   map[string]*route
-	lists    map[uint64]*receivers // by hash: what routes have in common
+	lists    map[uint64]*receivers // by hash
 	bytes    int
 }
 
 // subscribers are the subscriptions to one filter.
 type subscribers struct{ all []*subscription }
 
-// beginnings is by how many kinds of beginnings changes are told apart.
+// beginnings is the number of counters that prefixes are hashed to.
 const beginnings = 1 << 12
 
 func newRouter(tree *bridge.Tree) *router {
 	return &router{
 		tree: tree, seed: maphash.MakeSeed(),
-		depth:  strings.Count(tree.Say(1), "/"), // all but the last: the channel's is the last of these
+		depth:  strings.Count(tree.Say(1), "/"), // all levels but the last; the channel's is the last of these
 		routes: map[string]*route{}, lists: map[uint64]*receivers{},
 	}
 }
 
-// subscriptionBytes is about what a subscription takes of memory besides its
-// filter's text and the tree: itself, its place in the tables of its session and
-// of its filter, and its part in a channel.
+// subscriptionBytes is about the memory of a subscription without its filter's text and
+// the tree: itself, its entries in two tables, and its part in a channel.
 const subscriptionBytes = 384
 
 func (sub *subscription) bytes() int {
@@ -118,20 +117,20 @@ func (sub *subscription) bytes() int {
 	return n
 }
 
-// most is the most that a subscription adds to what the router holds: its own,
-// and two nodes of the tree.
+// most is how many bytes a subscription adds to the router at most: its own and two nodes
+// of the tree.
 func (sub *subscription) most() int {
 	return sub.bytes() + heapSize(len(sub.topics)) + 2*nodeBytes
 }
 
-// size is about what all subscriptions take of memory.
+// size is about how many bytes all subscriptions take.
 func (r *router) size() int {
 	r.subsMu.RLock()
 	defer r.subsMu.RUnlock()
 	return r.held + r.subs.bytes
 }
 
-// add puts a subscription in force, in place of old if that is not nil.
+// add adds a subscription, in place of old if that is not nil.
 func (r *router) add(sub, old *subscription) {
 	filter := sub.topics
 	r.subsMu.Lock()
@@ -150,7 +149,7 @@ func (r *router) add(sub, old *subscription) {
 	r.change(sub)
 }
 
-// change makes the routes old that a subscription may concern.
+// change invalidates the routes that a subscription may concern.
 func (r *router) change(sub *subscription) {
 	begin := r.beginning(sub.topics)
 	if strings.ContainsAny(begin, "+#") {
@@ -160,10 +159,10 @@ func (r *router) change(sub *subscription) {
 	r.changesOf(begin).Add(1)
 }
 
-// refresh makes all routes old, because what somebody may read has changed.
+// refresh invalidates all routes, after a change of an access list.
 func (r *router) refresh() { r.changed.Add(1) }
 
-// beginning is the first levels of a topic or filter, without what is behind them.
+// beginning returns the first depth levels of a topic or filter.
 func (r *router) beginning(topic string) string {
 	end := 0
 	for range r.depth {
@@ -180,7 +179,7 @@ func (r *router) changesOf(beginning string) *atomic.Uint64 {
 	return &r.changes[maphash.String(r.seed, beginning)%beginnings]
 }
 
-// generation grows with each change that may concern topics of a beginning.
+// generation grows with each change that may concern topics with a prefix.
 func (r *router) generation(changes *atomic.Uint64) uint64 { return r.changed.Load() + changes.Load() }
 
 func (r *router) remove(sub *subscription) {
@@ -199,7 +198,7 @@ func (r *router) remove(sub *subscription) {
 	r.change(sub)
 }
 
-// route returns who gets a topic. The topic's bytes may be reused.
+// route returns a topic's route. The caller may reuse the topic's bytes.
 func (r *router) route(topic []byte) *route {
 	r.routesMu.RLock()
 	rt := r.routes[string(topic)]
@@ -223,8 +222,7 @@ func (r *router) route(topic []byte) *route {
 	return rt
 }
 
-// cache keeps a route. If others have the same receivers, it has them from
-// those. The caller holds routesMu.
+// cache caches a route, which shares equal receivers with others. The caller holds routesMu.
 func (r *router) cache(rt *route) {
 	if known := r.lists[rt.hash]; known != nil && slices.Equal(known.of, rt.of) {
 		rt.receivers = known
@@ -239,7 +237,7 @@ func (r *router) cache(rt *route) {
 	r.routes[rt.topic] = rt
 }
 
-// forget takes a route out. The caller holds routesMu.
+// forget removes a route from the cache. The caller holds routesMu.
 func (r *router) forget(rt *route) {
 	delete(r.routes, rt.topic)
 	r.bytes -= rt.weight()
@@ -254,7 +252,7 @@ func (r *router) forget(rt *route) {
 
 func (r *router) match(topic string) *route {
 	rt := &route{topic: topic, changes: r.changesOf(r.beginning(topic))}
-	rt.seen = r.generation(rt.changes) // before matching: a change meanwhile makes the result old
+	rt.seen = r.generation(rt.changes) // before matching: a change meanwhile invalidates the route
 	_, address, _ := r.tree.ParsePublish(topic)
 	r.subsMu.RLock()
 	defer r.subsMu.RUnlock()
@@ -276,9 +274,8 @@ func (r *router) match(topic string) *route {
 	return rt
 }
 
-// gets reports whether a subscription that matches a topic gets what is said
-// there. Nobody gets what was sent to another, whatever it subscribed to; nor
-// is that for sharing.
+// gets reports whether a subscription that matches a topic gets its messages. Only the
+// receiver gets a message that is sent to one receiver, and not by a shared subscription.
 func (sub *subscription) gets(topic string, to bridge.Address) bool {
 	switch {
 	case sub.watch != nil:
@@ -289,8 +286,7 @@ func (sub *subscription) gets(topic string, to bridge.Address) bool {
 	return sub.session.access.Load().mayRead(topic)
 }
 
-// newReceivers merges subscriptions by session, and those that share a filter
-// into a group.
+// newReceivers merges subscriptions by session, and shared ones by filter into groups.
 func newReceivers(of []*subscription) *receivers {
 	rs := &receivers{of: of}
 	bySession := map[*session]int{}

@@ -24,9 +24,9 @@ func (k *keeper) run(ctx context.Context) {
 	}
 }
 
-// save writes what changed since it was last called, and what could not be
-// written then. At the end it writes everything. While the disk fails, what
-// did not change in a group yet stays where it is.
+// save writes the changes since it was last called, and those that could not be written
+// then. With atEnd it writes young deliveries too. While the disk fails, changes that are
+// not encoded yet stay noted.
 func (k *keeper) save(atEnd bool) {
 	k.before, k.taken = k.taken, time.Now()
 	topics := k.retained.takeChanged()
@@ -79,8 +79,8 @@ func (k *keeper) saveSession(s *session, atEnd bool) {
 	k.saveQueue(s, atEnd)
 }
 
-// takeRecord returns the session's record if it has to be written: nil if there
-// is nothing to keep of it.
+// takeRecord returns the session's record, and whether the one on disk is out of date; a
+// nil record: there is nothing to keep.
 func (k *keeper) takeRecord(s *session) (record *sessionRecord, stale bool) {
 	s.subMu.Lock()
 	defer s.subMu.Unlock()
@@ -94,7 +94,7 @@ func (k *keeper) takeRecord(s *session) (record *sessionRecord, stale bool) {
 	}
 	s.stale = false
 	will, delay := s.will, time.Duration(0)
-	if s.conn != nil { // it matters if the gateway ends before the client
+	if s.conn != nil { // in case the gateway ends before the client
 		will, delay = s.conn.will, s.conn.willDelay
 	}
 	if s.ended || s.expiry == 0 && will == nil {
@@ -117,7 +117,7 @@ func (k *keeper) takeRecord(s *session) (record *sessionRecord, stale bool) {
 	return record, true
 }
 
-// saveQueue makes the rows of a session's queue what waits for it now.
+// saveQueue makes the rows of a session's queue equal to its waiting deliveries.
 func (k *keeper) saveQueue(s *session, atEnd bool) {
 	waiting, exact := k.takeQueue(s, atEnd)
 	old := s.savedRows
@@ -131,7 +131,7 @@ func (k *keeper) saveQueue(s *session, atEnd bool) {
 		if len(old) > 0 && old[0].seq == d.seq {
 			row := old[0]
 			old = old[1:]
-			if exact && (row.id != d.id || row.marks != d.marks&marksOnDisk) { // it was sent since, or released
+			if exact && (row.id != d.id || row.marks != d.marks&marksOnDisk) { // sent or released meanwhile
 				row.id, row.marks = d.id, d.marks&marksOnDisk
 				k.set(Queued, numberKey(s.number, d.seq), encodeQueued(d.m.saved.number, d))
 			}
@@ -147,12 +147,12 @@ func (k *keeper) saveQueue(s *session, atEnd bool) {
 		k.removeRow(s, row)
 	}
 	s.savedRows = rows
-	clear(waiting) // the scratch keeps no message
+	clear(waiting) // so that the scratch refers to no message
 }
 
-// takeQueue returns what waits for a session, and has since the last time. exact
-// says that the rows have to tell what was sent, by which id: of a connected client
-// that matters at QoS 2, where the id is how it knows a message again.
+// takeQueue returns the deliveries of a session that have waited since the last time. exact
+// says that the rows must have the current packet ids and marks: if the client is away, or
+// has QoS 2 deliveries, whose ids it recognizes.
 func (k *keeper) takeQueue(s *session, all bool) (waiting []delivery, exact bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -171,7 +171,7 @@ func (k *keeper) takeQueue(s *session, all bool) (waiting []delivery, exact bool
 			case all || away || d.seq <= s.lastSaved || d.atOnce():
 				waiting = append(waiting, d)
 			default:
-				s.changed(false) // young: the next time
+				s.changed(false) // too young: written the next time
 			}
 		}
 	}
@@ -182,13 +182,13 @@ func (k *keeper) takeQueue(s *session, all bool) (waiting []delivery, exact bool
 	return waiting, exact
 }
 
-// atOnce reports whether a delivery is written however young it is: at QoS 2 once it
-// was sent, and where its publisher's id says that it need not come again.
+// atOnce reports whether a young delivery is written too: at QoS 2 once it is sent, and if
+// a client published it at QoS 2, as the client will not send it again.
 func (d *delivery) atOnce() bool {
 	return d.qos == 2 && d.id != 0 || d.m.qos == 2 && d.m.origin != nil
 }
 
-// saveBody counts a row that refers to a message, which it writes with the first.
+// saveBody counts a row that refers to a message. The first one writes the message.
 func (k *keeper) saveBody(m *message) bool {
 	if m.saved.rows == 0 {
 		b, err := encodeMessage(m)
@@ -204,7 +204,7 @@ func (k *keeper) saveBody(m *message) bool {
 	return true
 }
 
-// removeRow takes a delivery off the disk, and with the last its message.
+// removeRow deletes a delivery's row, and with the last one its message's.
 func (k *keeper) removeRow(s *session, row savedRow) {
 	k.removeNumbered(Queued, numberKey(s.number, row.seq), row.group)
 	if row.m.saved.rows--; row.m.saved.rows == 0 {
@@ -212,8 +212,7 @@ func (k *keeper) removeRow(s *session, row savedRow) {
 	}
 }
 
-// takeReceived returns the rows of ids that have to be written of sessions that
-// changed.
+// takeReceived returns the changed sessions' rows of received ids that must be written.
 func (k *keeper) takeReceived(changed []*session) (ids map[*session][]byte) {
 	for _, s := range changed {
 		row, stale := s.takeReceived()
@@ -228,15 +227,15 @@ func (k *keeper) takeReceived(changed []*session) (ids map[*session][]byte) {
 	return ids
 }
 
-// saveReceived writes ids that were taken before the queues: what came by one of them
-// is in those. all says that it was written, or is with this group.
+// saveReceived writes ids that were taken before the queues, so the queues have their
+// messages. all says that all queues are written or in this group; else the ids wait.
 func (k *keeper) saveReceived(ids map[*session][]byte, all bool) {
 	for s, row := range ids {
 		switch {
 		case len(row) == 0:
 			k.removeNumbered(Received, numberKey(s.number), s.idsGroup)
 			s.savedIDs = false
-			if s.idsGroup == k.group { // else a row may come after this one's removal
+			if s.idsGroup == k.group { // else a later removal must still delete the row on disk
 				s.idsGroup = 0
 			}
 		case all:

@@ -19,8 +19,8 @@ import (
 	"watchtower/intake"
 )
 
-// New returns a broker that listens to nobody yet, with the sessions and
-// retained messages of its store. It works as the hub's bus from the start.
+// New returns a broker with the sessions and retained messages of its store. It does not
+// listen yet, but already works as the hub's bus.
 func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Broker, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
@@ -57,7 +57,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Broker, error) {
 	return b, nil
 }
 
-// Listen binds the TCP listener, if there is to be one.
+// Listen binds the TCP listener, if one is configured.
 func (b *Broker) Listen() error {
 	if b.opts.Listen == "" {
 		return nil
@@ -67,7 +67,7 @@ func (b *Broker) Listen() error {
 	return err
 }
 
-// ListenTLS binds the TLS listener, if there is to be one.
+// ListenTLS binds the TLS listener, if one is configured.
 func (b *Broker) ListenTLS() error {
 	if b.opts.TLSListen == "" {
 		return nil
@@ -79,10 +79,10 @@ func (b *Broker) ListenTLS() error {
 	return err
 }
 
-// Addr is what the TCP listener is bound to, or nil.
+// Addr returns the TCP listener's address, or nil.
 func (b *Broker) Addr() net.Addr { return address(b.plain) }
 
-// TLSAddr is what the TLS listener is bound to, or nil.
+// TLSAddr returns the TLS listener's address, or nil.
 func (b *Broker) TLSAddr() net.Addr { return address(b.secure) }
 
 func address(l net.Listener) net.Addr {
@@ -92,7 +92,6 @@ func address(l net.Listener) net.Addr {
 	return l.Addr()
 }
 
-// listeners are those that are bound.
 func (b *Broker) listeners() (bound []net.Listener) {
 	for _, l := range []net.Listener{b.plain, b.secure} {
 		if l != nil {
@@ -102,8 +101,8 @@ func (b *Broker) listeners() (bound []net.Listener) {
 	return bound
 }
 
-// Serve takes connections until ctx ends, then tells every client goodbye and
-// returns when all of them have gone.
+// Serve accepts connections until ctx ends. Then it sends every client DISCONNECT, and
+// returns when all connections are closed.
 func (b *Broker) Serve(ctx context.Context) error {
 	var workers sync.WaitGroup
 	workers.Go(func() { b.sweep(ctx) })
@@ -117,7 +116,7 @@ func (b *Broker) Serve(ctx context.Context) error {
 	b.stopReading()
 	close(b.ending)
 	workers.Wait()
-	last := time.AfterFunc(flushTimeout, func() { // those that do not take their goodbye
+	last := time.AfterFunc(flushTimeout, func() { // clients that do not read
 		b.eachConn(func(c *conn) { _ = c.nc.Close() })
 	})
 	defer last.Stop()
@@ -136,12 +135,12 @@ func (b *Broker) eachConn(f func(*conn)) {
 	}
 }
 
-// Quiesce takes no more connections or requests, and returns when those in
-// progress are done, or ctx ends. Messages still go out.
+// Quiesce stops taking connections and packets. It returns when packets in progress are
+// done, or ctx ends. Messages are still sent.
 func (b *Broker) Quiesce(ctx context.Context) {
 	b.stopReading()
 	done := make(chan struct{})
-	go func() { // ends when the reads do, which Serve waits for
+	go func() { // ends with the reads, for which Serve waits
 		defer close(done)
 		b.reads.Wait()
 	}()
@@ -168,15 +167,15 @@ func (b *Broker) accept(l net.Listener) {
 				return
 			}
 			b.log.WithError(err).Warn("MQTT connection not accepted")
-			time.Sleep(50 * time.Millisecond) // out of descriptors, most likely: let some go
+			time.Sleep(50 * time.Millisecond) // probably out of descriptors: some may be closed
 			continue
 		}
 		go b.ServeConn(nc) // Serve waits for it
 	}
 }
 
-// ServeConn serves one client on nc, whatever carries it, and returns when the
-// connection has ended and both its goroutines with it.
+// ServeConn serves one client on any kind of connection. It returns when the connection
+// and both its goroutines have ended.
 func (b *Broker) ServeConn(nc net.Conn) {
 	c := newConn(b, nc)
 	if !b.track(c) {
@@ -209,9 +208,9 @@ func (b *Broker) ServeConn(nc net.Conn) {
 	b.reads.Done()
 	c.drop(err)
 	if errors.Is(err, errStopping) {
-		<-b.ending // messages still go out until then
+		<-b.ending // until then messages are still sent
 		c.suspended = true
-		c.willQuiet = c.willQuiet || b.keeper == nil // there is nobody left to tell
+		c.willQuiet = c.willQuiet || b.keeper == nil // no receiver is left
 	}
 	c.finish(err)
 	<-written
@@ -232,14 +231,13 @@ func newConn(b *Broker, nc net.Conn) *conn {
 	return c
 }
 
-// What a connection is charged before its CONNECT was accepted, in bytes: for its
-// buffers, and for those of TLS.
+// Bytes that a connection counts for before CONNECT is accepted: its buffers, and TLS's.
 const (
 	strangerBytes = 4 << 10
 	tlsBytes      = 12 << 10
 )
 
-// track takes a connection in, unless there are too many.
+// track registers a connection, and reports false if there are too many.
 func (b *Broker) track(c *conn) bool {
 	v := intake.Visit{At: intake.From(c.nc.RemoteAddr()), Bytes: strangerBytes, Closer: c.nc}
 	if secure, ok := c.nc.(*tls.Conn); ok {

@@ -9,83 +9,79 @@ import (
 	"watchtower/bridge/outbound"
 )
 
-// sessionKey identifies a session: the sender, the client id and the user together.
-// A sender without a name is known by its client id alone.
+// sessionKey identifies a session. sender is 0 for a sender without a name.
 type sessionKey struct {
 	sender bridge.SenderID
 	client string
-	user   string // of the configuration; empty: somebody with the secret key or a token
+	user   string // configured user; empty: it came with the secret key or a token
 }
 
-// session is what a client is to receive, whether it is connected or not: one
-// queue for QoS 0, 1 and 2 alike, so that their order holds, its own packet ids
-// and its own window. It knows no socket: a connection takes from it by fill
-// (outgoing.go).
+// session holds a client's subscriptions and deliveries, connected or away: one queue for
+// all QoS, which keeps their order, its packet ids and its window. A connection takes
+// deliveries from it by fill (outgoing.go).
 type session struct {
-	// What each delivery changes comes first, within one line of the processor's cache
-	// (64 bytes). The second line is only read, but for sessions that are durable: two
-	// cores share it. The third belongs to who sends, and no delivery touches it. With
-	// fifty sessions on two cores, one line more that both want costs a twentieth.
-	mu    sync.Mutex // guards what follows down to orphans
-	conn  *conn      // nil: away
-	queue outbound.Fifo[delivery]
-	bytes int // weight of queue and inflight, without the backlog
-	loose int // see budget
-	ended bool
-	noted bool // it is on the keeper's list
-	// durable: it outlives its connection, as expiry > 0 says.
-	durable bool
-	left    uint32 // how many have left the queue: what waits is known again by that
+	// The fields that each delivery changes come first, within one cache line (64 bytes).
+	// Deliveries only read the second line, unless the session is durable. The third is the
+	// writer's alone. With fifty sessions on two cores, one more shared line costs 5 %.
+	mu      sync.Mutex // guards what follows down to orphans
+	conn    *conn      // nil: away
+	queue   outbound.Fifo[delivery]
+	bytes   int // weight of queue and inflight, without the backlog
+	loose   int // see budget
+	ended   bool
+	noted   bool   // it is on the keeper's list
+	durable bool   // it outlives its connection: expiry > 0
+	left    uint32 // how many have left the queue, for mark
 
 	lent         int         // see budget
-	limits       queueLimits // it does not change, nor does unsaved
+	limits       queueLimits // it never changes, nor does unsaved
 	backlog      int         // deliveries in queue that were retained when the client subscribed
 	backlogBytes int         // weight of those in queue and inflight
 	unsaved      *changes    // nil: nothing is kept on disk
-	lastSeq      uint64      // of the last delivery at QoS 1 or 2, if it is durable
+	lastSeq      uint64      // of the last delivery at QoS 1 or 2, if durable
 
 	inflight  outbound.Fifo[delivery] // in the order of their ids
-	sent      int                     // of inflight, on this connection
+	sent      int                     // how many of inflight were sent on this connection
 	window    int
 	received  *received // QoS 2 publishes whose PUBREL is due; nil: there were none
-	pressed   *pressed  // publishers wait for it; nil: nobody does
+	pressed   *pressed  // nil: no publisher waits for it
 	lastID    uint16
-	overtaken uint16 // of sent, from the oldest on: later ones were acknowledged
+	overtaken uint16 // how many of sent, from the oldest on, a later acknowledgement overtook
 	tries     uint8  // connections that ended with suspect unacknowledged
-	slow      bool   // nobody waits for it
+	slow      bool   // publishers do not wait for it
 	stale     bool   // its record has to be written, not only its queue
 
 	lastSaved uint64      // lastSeq, when the keeper last looked
-	suspect   uint64      // seq of what may be more than the client can take
-	lonely    *time.Timer // until it ends, the suspect is sent alone; nil: with the others
+	suspect   uint64      // seq of a message that may be too large for the client
+	lonely    *time.Timer // until it fires, the suspect is sent alone; nil: with the others
 
-	orphans []*message // what another of a shared subscription is to get, once it has ended
+	orphans []*message // of shared subscriptions, for other sessions when this one has ended
 
 	key      sessionKey
 	hold     *bridge.Hold
-	voucher  string // of its sender when it began
+	voucher  string // of its sender, when it began
 	counters *bridge.Counters
 	access   atomic.Pointer[access] // nil: everything
 	overflow atomic.Int64           // Unix seconds when a full queue was last logged
 	number   uint64                 // on disk
 
-	subMu    sync.Mutex // guards what it subscribed to; taken before any other lock
+	subMu    sync.Mutex // guards its subscriptions; taken before any other lock
 	subs     map[string]*subscription
-	subBytes int // about what they take of memory, at most
+	subBytes int // upper bound of their memory
 	channels map[bridge.Channel]*joined
 
 	// The keeper's own:
-	savedRows  []savedRow // what is on disk, in order
-	savedGroup uint64     // when its record was first written; 0: it was not
-	savedIDs   bool       // so are ids that it received
-	idsGroup   uint64     // when those were first written; 0: they were not
+	savedRows  []savedRow // on disk, in order
+	savedGroup uint64     // group in which its record was first written; 0: none
+	savedIDs   bool       // its received ids are on disk
+	idsGroup   uint64     // group in which they were first written; 0: none
 
 	// Guarded by sessions.mu:
 	expiry time.Duration // how long it outlives its connection
 	until  time.Time     // when it ends, while it is away
-	will   *message      // waits for willAt, while it is away
+	will   *message      // sent at willAt, while it is away
 	willAt time.Time
-	graced *grace // not nil: the gateway ended before its client did
+	graced *grace // not nil: its will is held back after the gateway's restart
 }
 
 // window bounds how many deliveries at QoS 1 and 2 a client may leave unacknowledged.
@@ -95,7 +91,7 @@ var deliveries outbound.Pool[delivery]
 
 func newQueue() outbound.Fifo[delivery] { return outbound.Fifo[delivery]{From: &deliveries} }
 
-// queueLimits are those of one session, and what all have together.
+// queueLimits are the limits of one session, and the budget of all.
 type queueLimits struct {
 	messages, bytes int
 	all             *budget
@@ -106,18 +102,17 @@ type verdict uint8
 
 const (
 	taken   verdict = iota
-	owing           // likewise, though the queue is full: its publisher is to wait (pressure.go)
-	full            // the queue has no room
-	heavy           // the queue has no room for so many bytes
-	crowded         // nor have all queues together
+	owing           // taken into a full queue: its publisher must wait (pressure.go)
+	full            // the queue has too many messages
+	heavy           // the queue has too many bytes
+	crowded         // all queues together have too many bytes
 	away            // the client is not connected, and the message does not wait
-	gone            // the session has ended, and its route is about to go
+	gone            // the session has ended, and its route will soon be removed
 )
 
-// took reports whether it was taken.
 func (v verdict) took() bool { return v <= owing }
 
-// count counts a delivery that was lost.
+// count counts the drop of a delivery that was not taken.
 func (v verdict) count(c *bridge.Counters) {
 	switch v {
 	case full, heavy, crowded:
@@ -133,7 +128,7 @@ type changes struct {
 	all []*session
 }
 
-// add puts sessions on the list. The caller sees to it that each is there once.
+// add puts sessions on the list. The caller must not add one twice.
 func (c *changes) add(s ...*session) {
 	c.mu.Lock()
 	c.all = append(c.all, s...)
@@ -149,8 +144,8 @@ func (c *changes) take() []*session {
 	return all
 }
 
-// changed tells the keeper that the queue changed, or the session's record as
-// well. The caller holds mu.
+// changed tells the keeper that the queue changed, and with record that the session's
+// record did too. The caller holds mu.
 func (s *session) changed(record bool) {
 	if !record && !s.durable || s.unsaved == nil {
 		return
@@ -162,8 +157,7 @@ func (s *session) changed(record bool) {
 	}
 }
 
-// recordChanged tells the keeper that what the session subscribed to, or how
-// long it lives, has changed.
+// recordChanged tells the keeper that the session's record changed.
 func (s *session) recordChanged() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -184,15 +178,15 @@ func (s *session) hasEnded() bool {
 	return s.ended
 }
 
-// pressed is a session whose queue is full, and for which publishers wait.
+// pressed is the state of a full queue for which publishers wait.
 type pressed struct {
 	since, moved time.Time
-	lastID       uint16        // of what was sent, when it last moved
-	over         chan struct{} // closed when nobody has to wait any more
+	lastID       uint16        // last packet id that was sent, at moved
+	over         chan struct{} // closed when the publishers can go on
 }
 
-// subscription is one filter of one session. It does not change: a SUBSCRIBE
-// to the same filter puts a new one in its place.
+// subscription is one filter of one session. It does not change: another SUBSCRIBE with
+// the same filter replaces it.
 type subscription struct {
 	session *session
 	filter  string // as it was given, share name included
@@ -203,25 +197,24 @@ type subscription struct {
 	asIs    bool // retain as published
 	subID   int  // subscription identifier; 0: none
 	means   bridge.Filter
-	watch   func(topic string, payload []byte) // of the gateway's own, which has no session; else nil
+	watch   func(topic string, payload []byte) // for Broker.Watch, without a session; else nil
 }
 
-// joined is what a session's filters make of one channel.
+// joined is a session's membership in one channel, by its filters.
 type joined struct {
 	broadcasts, sends int // filters that match them
 	attachment        *bridge.Attachment
 }
 
-// grace is the time after a start in which the will of a client waits that was
-// connected when the gateway ended: the gateway's end is not the client's. If the
-// client comes back there is no will. Many come back by another client id; so a
-// will is given up too once somebody wrote its topic: what they say is newer.
+// grace holds back, for a time after a start, the will of a client that was connected when
+// the gateway ended. The will is discarded if the client comes back, or if its topic is
+// written meanwhile: many clients come back with another client id.
 type grace struct {
 	written atomic.Bool
 	unwatch func()
 }
 
-// owner ends whatever session a hold came to belong to.
+// owner ends the session that a hold belongs to.
 type owner struct {
 	mu    sync.Mutex
 	ended bool
@@ -238,7 +231,7 @@ func (o *owner) deleted() {
 	}
 }
 
-// adopt says what ends with the sender; it is called at once if that is over.
+// adopt sets what is called when the sender is deleted; at once if it already is.
 func (o *owner) adopt(end func()) {
 	o.mu.Lock()
 	o.end = end
@@ -255,7 +248,7 @@ type sessions struct {
 	all  map[sessionKey]*session
 	away map[*session]struct{}
 
-	coming map[sessionKey]chan struct{} // who is about to get one; closed when it has it
+	coming map[sessionKey]chan struct{} // connections that are attaching; closed when done
 }
 
 func newSessions() *sessions {
@@ -269,8 +262,8 @@ func (ss *sessions) nameless(client, user string) bool {
 	return ss.all[sessionKey{client: client, user: user}] != nil
 }
 
-// turn waits until nobody else is about to get the session of a key, and returns
-// what lets the next one.
+// turn waits until no other connection is attaching to a key's session. The caller calls
+// next when it is done.
 func (ss *sessions) turn(key sessionKey) (next func()) {
 	mine := make(chan struct{})
 	for {

@@ -10,14 +10,13 @@ import (
 	"watchtower/bridge"
 )
 
-// attach gives a connection its session: the one of its key, or a new one. The
-// connection that has it is ended first, and can do nothing any more when the
-// new one is told yes (mqtt/doc.go, "The life of a session"). Then it queues CONNACK,
-// and only after that anything of the session's.
+// attach gives a connection its session: the one of its key, or a new one. It ends the
+// session's old connection first (mqtt/doc.go, "The life of a session"). Then it queues
+// CONNACK, and after that the session's deliveries.
 func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool) packets.Code {
 	ss := b.sessions
 	defer ss.turn(who.key)()
-	s := b.vacant(who.key, c) // and ss.mu is held
+	s := b.vacant(who.key, c) // locks ss.mu
 	if s == nil && len(ss.all) >= b.opts.MQTTSessions {
 		ss.mu.Unlock()
 		b.limited(c, "", errSessions)
@@ -26,11 +25,11 @@ func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool
 	if who.speaks && s != nil {
 		b.hub.Holds().Renew(s.hold)
 	}
-	present := s != nil && !pk.Connect.Clean && s.expiry > 0 // else only its will is left
+	present := s != nil && !pk.Connect.Clean && s.expiry > 0 // expiry 0: only its will is left
 	var ended *session
 	var will *message
 	if s != nil && !present {
-		if s.graced == nil { // else it is back in time
+		if s.graced == nil { // else the client is back in time: no will
 			will = s.will
 		}
 		ended, s.will = s, nil
@@ -42,11 +41,11 @@ func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool
 	}
 	s.expiry = b.expiry(pk)
 	delete(ss.away, s)
-	s.will, s.willAt = nil, time.Time{} // a delayed will is off once the client is back (MQTT-3.1.3-9)
+	s.will, s.willAt = nil, time.Time{} // the client is back: no delayed will (MQTT-3.1.3-9)
 	c.session = s
 	ss.mu.Unlock()
 
-	b.sendWill(ended, will) // before the client is told yes: what it says next is newer
+	b.sendWill(ended, will) // before CONNACK: the client's next messages are newer
 	ss.mu.Lock()
 	c.acknowledge(present, assigned, pk)
 	s.attach(c)
@@ -61,15 +60,15 @@ func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool
 	} else {
 		who.owner.adopt(func() { b.end(s) })
 	}
-	if who.speaks { // a device may come later, and register under its name
+	if who.speaks { // a device may register under its name later
 		b.hub.Holds().Claim(s.hold, func() { s.dismiss(packets.ErrSessionTakenOver) })
 	}
 	c.writer.Wake()
 	return packets.Code{}
 }
 
-// vacant returns the session of a key, or nil, with no connection on it and the
-// sessions' lock held. What had it is ended for c, which comes.
+// vacant ends the connection of a key's session for c, and returns the session or nil, with
+// the sessions' lock held.
 func (b *Broker) vacant(key sessionKey, c *conn) *session {
 	ss := b.sessions
 	for {
@@ -99,8 +98,8 @@ func (b *Broker) expiry(pk *packets.Packet) time.Duration {
 	return b.opts.SessionExpiry
 }
 
-// left is what happens when a connection has ended: the session goes away or
-// ends, and the will is sent unless the client said goodbye.
+// left detaches an ended connection: its session becomes away or ends, and its will is
+// sent or delayed, unless the client said goodbye.
 func (b *Broker) left(c *conn) {
 	s := c.session
 	will := c.will
@@ -110,13 +109,13 @@ func (b *Broker) left(c *conn) {
 	ss := b.sessions
 	ss.mu.Lock()
 	if c.suspended && b.keeper != nil {
-		if was, _ := s.detach(c, false); was { // it goes on after the restart, and so does its will
+		if was, _ := s.detach(c, false); was { // session and will go on after the restart
 			s.until, s.will, s.willAt = b.now().Add(s.expiry), will, time.Time{}
 		}
 		ss.mu.Unlock()
 		return
 	}
-	mine, tooMuch := s.detach(c, true) // not if it was taken over, or has ended
+	mine, tooMuch := s.detach(c, true) // mine is false after a takeover or the session's end
 	end := mine && s.expiry == 0
 	switch {
 	case end:
@@ -130,7 +129,7 @@ func (b *Broker) left(c *conn) {
 		}
 		ss.away[s] = struct{}{}
 	case c.willDelay > 0 && !s.hasEnded():
-		will = nil // the session went on before the delay was over
+		will = nil // the session was taken over before the delay ended
 	}
 	ss.mu.Unlock()
 	b.sendWill(s, will)
@@ -143,7 +142,7 @@ func (b *Broker) left(c *conn) {
 	}
 }
 
-// end ends a session and its connection, because its sender was deleted.
+// end ends a session and its connection, because its sender or its user was deleted.
 func (b *Broker) end(s *session) {
 	ss := b.sessions
 	ss.mu.Lock()
@@ -155,9 +154,9 @@ func (b *Broker) end(s *session) {
 	b.discard(s)
 }
 
-// remove ends a session and takes it off the table in one step, so that its
-// connection, which may be ending too, finds nothing left to do. The caller
-// holds mu, tells the connection that it returns why, and calls discard.
+// remove ends a session and removes it from the table in one step, so that a connection
+// that ends at the same time does nothing more. The caller holds mu, ends the returned
+// connection, and calls discard.
 func (ss *sessions) remove(s *session) *conn {
 	if ss.all[s.key] == s {
 		delete(ss.all, s.key)
@@ -166,17 +165,17 @@ func (ss *sessions) remove(s *session) *conn {
 	return s.end()
 }
 
-// discard takes a session that was removed out of everything else: its
-// subscriptions, its memberships, its hold on the sender.
+// discard cleans up after a removed session: it sends its will, and ends its subscriptions,
+// its memberships and its hold on the sender.
 func (b *Broker) discard(s *session) {
 	b.sessions.mu.Lock()
 	will := s.will
 	s.will = nil
 	b.sessions.mu.Unlock()
 	if !b.graceOver(s) {
-		b.sendWill(s, will) // the session's end is the end of the delay
+		b.sendWill(s, will) // the session's end ends the delay
 	}
-	var shared []string // what it had of shared subscriptions
+	var shared []string // filters of its shared subscriptions
 	s.subMu.Lock()
 	for _, sub := range s.subs {
 		b.router.remove(sub)
@@ -197,7 +196,7 @@ func (b *Broker) discard(s *session) {
 
 const sweepEvery = time.Second
 
-// sweep ends sessions whose time is over, and sends wills whose delay is.
+// sweep ends expired sessions, and sends wills that are due.
 func (b *Broker) sweep(ctx context.Context) {
 	t := time.NewTicker(sweepEvery)
 	defer t.Stop()
@@ -209,7 +208,7 @@ func (b *Broker) sweep(ctx context.Context) {
 		}
 		now := b.now()
 		b.retained.expire(now)
-		wills := map[*session]*message{} // that are due
+		wills := map[*session]*message{} // due
 		var ended []*session
 		ss := b.sessions
 		ss.mu.Lock()
@@ -235,8 +234,7 @@ func (b *Broker) sweep(ctx context.Context) {
 	}
 }
 
-// newSession makes a session that has nothing yet. Number is 0 for one that is
-// not on disk yet.
+// newSession makes an empty session. Number 0: it is not on disk, and gets a new number.
 func (b *Broker) newSession(id identity, number uint64) *session {
 	b.budget.sessions.Add(1)
 	s := &session{
@@ -255,7 +253,7 @@ func (b *Broker) newSession(id identity, number uint64) *session {
 	return s
 }
 
-// acknowledge queues CONNACK. Nothing else is on the connection before it.
+// acknowledge queues CONNACK, the first packet on the connection.
 func (c *conn) acknowledge(present, assigned bool, pk *packets.Packet) {
 	ack := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connack}, SessionPresent: present}
 	if c.version == version5 {
@@ -273,14 +271,14 @@ func (c *conn) acknowledge(present, assigned bool, pk *packets.Packet) {
 			p.SessionExpiryInterval, p.SessionExpiryIntervalFlag = most, true
 		}
 	}
-	_ = c.answerPacket(ack) // cannot fail: nothing waits yet
+	_ = c.answerPacket(ack) // cannot fail: the buffer is empty
 }
 
-// rivalry is within what time a client id that is taken over again is noticed.
+// rivalry is the time within which a second takeover of a client id is logged.
 const rivalry = time.Minute
 
-// tookOver counts a takeover. One of a connection that took over itself, a moment
-// ago, tells of two programs with one client id.
+// tookOver counts a takeover. If the old connection itself took over a moment ago, two
+// programs probably use one client id.
 func (b *Broker) tookOver(old, by *conn) {
 	b.hub.Counters().TookOver()
 	now := b.now()

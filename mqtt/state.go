@@ -13,15 +13,13 @@ import (
 	"watchtower/bridge"
 )
 
-// Store keeps what outlives the process. Its methods are called by one
-// goroutine at a time.
+// Store keeps the rows that outlive the process. One goroutine at a time calls it.
 type Store interface {
-	// Load calls each for every row, table by table in the order of the
-	// constants, and within a table in the order of the keys. The slices are
-	// each's to keep.
+	// Load calls each for every row: tables in the order of the constants, rows in the
+	// order of their keys. The callback may keep the slices.
 	Load(each func(t Table, key, value []byte) error) error
-	// Commit writes a group, all of it or nothing, and returns when it is on
-	// disk. The rows are in order, and no two have the same key.
+	// Commit writes all rows of a group or none, and returns when they are on disk. The
+	// rows are sorted by table and key, without duplicates.
 	Commit(rows []Row) error
 }
 
@@ -30,9 +28,9 @@ type Table byte
 
 // The tables, in the order in which they are loaded. Their numbers are on disk.
 const (
-	Bodies   Table = 1 + iota // messages that wait, by number
+	Bodies   Table = 1 + iota // queued messages, by number
 	Sessions                  // by number
-	Queued                    // what waits for a session, by its number and the delivery's
+	Queued                    // deliveries, by the numbers of session and delivery
 	Retained                  // by topic
 	Received                  // ids of QoS 2 publishes between PUBREC and PUBREL, by the session's number
 )
@@ -43,17 +41,16 @@ type Row struct {
 	Key, Value []byte
 }
 
-// A message on disk is a byte of flags, when it expires (8 bytes, Unix milliseconds;
-// 0: never) and the PUBLISH that a client of MQTT 5 would get, at QoS 1. What an
-// older version does not know of the flags, it takes for QoS 1.
+// A message on disk: a byte of flags, its expiry (8 bytes, Unix milliseconds; 0: never),
+// and its PUBLISH in MQTT 5 at QoS 1. QoS 2 sets flagQoS1 too, so that an older version
+// reads it as QoS 1.
 const (
 	flagQoS1     = 1 << 0
 	flagRetain   = 1 << 1
-	flagQoS2     = 1 << 3 // of a message with flagQoS1 besides
+	flagQoS2     = 1 << 3
 	messageExtra = 9
 )
 
-// encodeMessage makes the row of a message.
 func encodeMessage(m *message) ([]byte, error) {
 	e, err := m.build(version5, 1, nil, addsAll)
 	if err != nil {
@@ -73,7 +70,7 @@ func encodeMessage(m *message) ([]byte, error) {
 	return append(b, e.b...), nil
 }
 
-// decodeMessage reads a row, which the message goes on using.
+// decodeMessage reads a row. The message refers to the row's bytes.
 func decodeMessage(b []byte) (m *message, err error) {
 	defer func() {
 		if r := recover(); r != nil { // in the codec
@@ -102,8 +99,8 @@ func decodeMessage(b []byte) (m *message, err error) {
 	return m, nil
 }
 
-// topicKey is the key of a retained message. A store's keys are shorter than
-// topics may be: a long topic is known by its digest.
+// topicKey is the key of a retained message: its topic, or the digest of a topic that is
+// too long for the store.
 func topicKey(topic string) []byte {
 	if len(topic) <= 1024 {
 		return []byte(topic)
@@ -112,8 +109,7 @@ func topicKey(topic string) []byte {
 	return append([]byte{0}, sum[:]...) // no topic has a zero byte
 }
 
-// numberKey is the key of a body or a session, or with two numbers of a row of
-// the queue.
+// numberKey is the key of a body or a session; with two numbers, of a queued delivery.
 func numberKey(numbers ...uint64) []byte {
 	var b []byte
 	for _, n := range numbers {
@@ -131,8 +127,7 @@ type sessionRecord struct {
 	Name   string          `json:"name,omitempty"` // of the sender
 	// Voucher is what vouched for the sender when the session began.
 	Voucher string `json:"voucher,omitempty"`
-	// Expiry is how long it outlives its connection, in seconds; 0: it is here
-	// for its will only.
+	// Expiry is how many seconds it outlives its connection; 0: only its will is kept.
 	Expiry    int64                `json:"keep"`
 	Until     int64                `json:"until,omitempty"` // Unix seconds
 	Connected bool                 `json:"connected,omitempty"`
@@ -152,8 +147,8 @@ type willRecord struct {
 	Message  []byte `json:"message"` // as in the table of bodies
 	QoS      byte   `json:"qos,omitempty"`
 	Lifetime uint32 `json:"lifetime,omitempty"` // seconds
-	Delay    int64  `json:"delay,omitempty"`    // seconds, of a client that was connected
-	At       int64  `json:"at,omitempty"`       // Unix seconds, of one that was not
+	Delay    int64  `json:"delay,omitempty"`    // seconds, if the client was connected
+	At       int64  `json:"at,omitempty"`       // Unix seconds, if it was away
 }
 
 func newWillRecord(w *message, delay time.Duration, at time.Time) *willRecord {
@@ -162,7 +157,7 @@ func newWillRecord(w *message, delay time.Duration, at time.Time) *willRecord {
 	}
 	b, err := encodeMessage(w)
 	if err != nil {
-		return nil // it came off the wire: it can be put on it
+		return nil // cannot fail: it was decoded from a packet
 	}
 	r := &willRecord{Message: b, QoS: w.qos, Lifetime: w.lifetime, Delay: int64(delay / time.Second)}
 	if !at.IsZero() {
@@ -192,8 +187,8 @@ func decodeSession(b []byte) (sessionRecord, error) {
 	return r, nil
 }
 
-// encodeQueued makes a row of the queue: the body's number, the packet id if it
-// was sent (else 0), a byte of flags, and subscription identifiers.
+// encodeQueued makes a row of the queue: the body's number (8 bytes), the packet id
+// (2 bytes; 0: not sent), a byte of flags, and subscription identifiers (varints).
 func encodeQueued(body uint64, d *delivery) []byte {
 	b := binary.BigEndian.AppendUint64(nil, body)
 	b = binary.BigEndian.AppendUint16(b, d.id)

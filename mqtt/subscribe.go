@@ -56,7 +56,7 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 	if c.version != version5 {
 		for i, code := range codes {
 			if code > 2 {
-				codes[i] = packets.ErrUnspecifiedError.Code // 3.1.1 knows one failure
+				codes[i] = packets.ErrUnspecifiedError.Code // 3.1.1 has one failure code
 			}
 		}
 	}
@@ -94,7 +94,7 @@ func (c *conn) unsubscribe(pk *packets.Packet) error {
 
 const sharePrefix = "$share/"
 
-// cutShare splits a filter into its share name and the filter itself.
+// cutShare cuts the share name off a filter.
 func cutShare(filter string) (rest string, shared bool) {
 	after, ok := strings.CutPrefix(filter, sharePrefix)
 	if !ok {
@@ -104,8 +104,8 @@ func cutShare(filter string) (rest string, shared bool) {
 	return rest, true
 }
 
-// validFilter reports whether a topic filter is one (MQTT 5, 4.7 and 4.8.2).
-// mochi lets wildcards stand within a level, and takes $SHARE for $share.
+// validFilter reports whether a topic filter is valid (MQTT 5, 4.7 and 4.8.2). mochi
+// accepts wildcards within a level, and $SHARE as $share.
 func validFilter(filter string) bool {
 	if len(filter) > 65535 || strings.Count(filter, "/") >= topicLevels+2 || !mochi.IsValidFilter(filter, false) {
 		return false
@@ -128,15 +128,14 @@ func validFilter(filter string) bool {
 	return true
 }
 
-// subscribe puts one filter in force. It joins the channel that the filter
-// names, if it names one.
+// subscribe adds one filter. It joins the channel that the filter names, if any.
 func (b *Broker) subscribe(s *session, f packets.Subscription, subID int) (existed bool, _ error) {
 	s.subMu.Lock()
 	defer s.subMu.Unlock()
 	return b.subscribeLocked(s, f, subID)
 }
 
-// subscribeLocked is subscribe for those who hold subMu.
+// subscribeLocked is subscribe; the caller holds subMu.
 func (b *Broker) subscribeLocked(s *session, f packets.Subscription, subID int) (existed bool, _ error) {
 	if s.hasEnded() {
 		return false, errors.New("the session has ended")
@@ -146,7 +145,7 @@ func (b *Broker) subscribeLocked(s *session, f packets.Subscription, subID int) 
 		return false, err
 	}
 	old := s.subs[sub.filter]
-	if old == nil { // else the same filter means the same
+	if old == nil { // else its channel and size are the same
 		most, all := sub.most(), b.opts.MQTTSubscriptionBytes
 		switch {
 		case len(s.subs) >= b.opts.MQTTSubscriptions:
@@ -165,7 +164,7 @@ func (b *Broker) subscribeLocked(s *session, f packets.Subscription, subID int) 
 	return old != nil, nil
 }
 
-// meaning finds out what a filter is to its session, if it may have it. The
+// meaning parses a session's filter, and checks that the session may subscribe to it. The
 // caller holds subMu.
 func (b *Broker) meaning(s *session, f packets.Subscription, subID int) (*subscription, error) {
 	filter, shared := cutShare(f.Filter)
@@ -186,28 +185,27 @@ func (b *Broker) meaning(s *session, f packets.Subscription, subID int) (*subscr
 	if shared || means.Receiver != 0 && means.Receiver != s.sender().ID() {
 		sub.means.Sends = false
 	}
-	if may != nil && means.Channel != 0 { // what is never let through is no reason to be there
+	if may != nil && means.Channel != 0 { // no membership for messages that it may not read
 		sub.means.Broadcasts = means.Broadcasts && may.maySubscribe(b.tree.Say(means.Channel)+"/+")
 		sub.means.Sends = sub.means.Sends && may.maySubscribe(b.tree.Tell(means.Channel, s.sender().ID())+"/+")
 	}
 	return sub, nil
 }
 
-// forget takes a subscription off a session's table. The caller holds subMu.
+// forget removes a subscription from the session. The caller holds subMu.
 func (s *session) forget(sub *subscription) {
 	delete(s.subs, sub.filter)
 	s.subBytes -= sub.most()
 }
 
-// unsubscribe takes a filter out of force, and leaves the channel with the last
-// filter that named it.
+// unsubscribe removes a filter. With the last filter of a channel, it leaves the channel.
 func (b *Broker) unsubscribe(s *session, filter string) (existed bool) {
 	s.subMu.Lock()
 	defer s.subMu.Unlock()
 	return b.unsubscribeLocked(s, filter)
 }
 
-// unsubscribeLocked is unsubscribe for those who hold subMu.
+// unsubscribeLocked is unsubscribe; the caller holds subMu.
 func (b *Broker) unsubscribeLocked(s *session, filter string) (existed bool) {
 	sub := s.subs[filter]
 	if sub == nil {
@@ -220,8 +218,8 @@ func (b *Broker) unsubscribeLocked(s *session, filter string) (existed bool) {
 	return true
 }
 
-// join counts a filter in or out of its channel, and makes the session's
-// attachment there what its filters now say. The caller holds subMu.
+// join adds a filter to its channel's counts (by is 1 or -1), and updates the session's
+// attachment there. The caller holds subMu.
 func (b *Broker) join(s *session, sub *subscription, by int) error {
 	c := sub.means.Channel
 	if c == 0 || !sub.means.Broadcasts && !sub.means.Sends {
@@ -259,8 +257,8 @@ func (b *Broker) join(s *session, sub *subscription, by int) error {
 	return nil
 }
 
-// sentAway ends a session's subscriptions to a channel that its sender has left
-// by another protocol.
+// sentAway ends a session's subscriptions to a channel when its sender has left the
+// channel by another protocol.
 func (b *Broker) sentAway(s *session, c bridge.Channel, a *bridge.Attachment) {
 	s.subMu.Lock()
 	defer s.subMu.Unlock()
@@ -277,8 +275,8 @@ func (b *Broker) sentAway(s *session, c bridge.Channel, a *bridge.Attachment) {
 	}
 }
 
-// greet sends what a new subscription gets at once: retained messages, and on
-// the topic "me" who the client is.
+// greet sends a new subscription its retained messages, and on the topic "me" the
+// client's own sender.
 func (b *Broker) greet(s *session, f packets.Subscription, subID int, existed bool) {
 	filter, shared := cutShare(f.Filter)
 	if shared {

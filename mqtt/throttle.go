@@ -5,19 +5,19 @@ import (
 	"time"
 )
 
-// throttle lets an event through once in a while, by who causes it and what it is.
-// Nobody causes more than a few, so that nobody fills it for the others.
+// throttle allows each event of each originator once in a period. It remembers a few
+// events for one originator only, so that one cannot use it up for the others.
 type throttle struct {
 	every time.Duration
 	mu    sync.Mutex
 	last  map[event]time.Time
-	swept time.Time      // when what is long ago was forgotten
-	of    map[string]int // how many events in last are whose
+	swept time.Time      // when old events were last removed
+	of    map[string]int // number of events in last, by originator
 }
 
 type event struct{ who, what string }
 
-// The bounds of what a throttle remembers, and so of what is let through.
+// The bounds on the events that a throttle remembers: all, and of one originator.
 const (
 	throttleEvents = 4096
 	throttleOfOne  = 16
@@ -27,7 +27,7 @@ func newThrottle(every time.Duration) *throttle {
 	return &throttle{every: every, last: map[event]time.Time{}, of: map[string]int{}}
 }
 
-// allow reports whether the event is to be let through, and notes that it was.
+// allow reports whether the event may happen now, and notes it.
 func (t *throttle) allow(who, what string, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -53,7 +53,7 @@ func (t *throttle) fullLocked(who string) bool {
 	return len(t.last) >= throttleEvents || t.of[who] >= throttleOfOne
 }
 
-// forgetLocked forgets what is long ago, once in a while.
+// forgetLocked removes old events, at most 60 times in a period.
 func (t *throttle) forgetLocked(now time.Time) {
 	if now.Sub(t.swept) < t.every/60 {
 		return

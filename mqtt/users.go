@@ -11,8 +11,8 @@ import (
 	"watchtower/bridge"
 )
 
-// CheckPassword says whether a password is that of a user of the configuration, and
-// counts it at the gate if not, for who signs in elsewhere.
+// CheckPassword checks a configured user's password for another protocol. A wrong one
+// counts at the gate.
 func (b *Broker) CheckPassword(ctx context.Context, who auth.Caller, name, password string) auth.Verdict {
 	if user, ok := b.user(name); ok {
 		return b.opts.Passwords.Check(ctx, who, name, user.Hash, []byte(password))
@@ -23,10 +23,10 @@ func (b *Broker) CheckPassword(ctx context.Context, who auth.Caller, name, passw
 	return auth.Wrong
 }
 
-// SetUsers puts other users in force. The sessions of one that is gone end; one
-// whose password has changed is disconnected, and comes back with the new one.
-// What an access list does not allow any more is neither delivered nor heard; who
-// is still allowed to be there stays connected.
+// SetUsers replaces the configured users. The sessions of a removed user end. A client
+// whose password has changed is disconnected, and its session stays. A client whose
+// access list has changed stays connected: the new list applies at once, also to
+// messages that wait.
 func (b *Broker) SetUsers(users map[string]User) {
 	before := *b.users.Swap(&users)
 	b.opts.Passwords.Forget()
@@ -53,8 +53,7 @@ func (b *Broker) SetUsers(users map[string]User) {
 	b.router.refresh()
 }
 
-// stillCounts ends a connection whose user has changed while it connected: its reader
-// finds it closed.
+// stillCounts applies a change of the user that was made while the client connected.
 func (b *Broker) stillCounts(c *conn, who identity) {
 	if who.key.user == "" {
 		return
@@ -69,8 +68,8 @@ func (b *Broker) stillCounts(c *conn, who identity) {
 	}
 }
 
-// restrict puts a user's access list in force for a session: its filters mean
-// what they mean by that, and what waits for it and may not be read is dropped.
+// restrict applies a user's access list to a session: it renews the subscriptions whose
+// meaning changes, and drops queued messages that may not be read any more.
 func (b *Broker) restrict(s *session, user User) {
 	s.subMu.Lock()
 	defer s.subMu.Unlock()

@@ -11,14 +11,14 @@ import (
 	"watchtower/bridge"
 )
 
-// takeWill checks and counts a client's will before it connects: it may be on no
-// topic that the client could not publish to (never in another's name).
+// takeWill checks and counts the will in CONNECT. The client must be allowed to publish to
+// its topic, and the topic must not name another sender.
 func (c *conn) takeWill(pk *packets.Packet, who identity) packets.Code {
 	if !pk.Connect.WillFlag {
 		return packets.Code{}
 	}
 	topic := pk.Connect.WillTopic
-	if strings.HasPrefix(topic, "$SYS/") { // every mosquitto that is a bridge has one: it is to connect
+	if strings.HasPrefix(topic, "$SYS/") { // every mosquitto bridge has such a will
 		c.broker.warn(c.host(), fmt.Sprintf("will ignored: nobody publishes to %q", bridge.Shorten(topic)), c)
 		return packets.Code{}
 	}
@@ -29,7 +29,7 @@ func (c *conn) takeWill(pk *packets.Packet, who identity) packets.Code {
 	switch {
 	case errors.Is(err, errTopic), errors.Is(err, errLevels):
 		bad = packets.ErrTopicNameInvalid
-	case errors.As(err, &refusal) && refusal.Code == bridge.UnjoinedReceiver: // it may come yet
+	case errors.As(err, &refusal) && refusal.Code == bridge.UnjoinedReceiver: // it may join later
 	case err != nil, onChannel && address.Sender != 0 && address.Sender != sender.ID():
 		bad = packets.ErrNotAuthorized
 	}
@@ -51,8 +51,8 @@ func (c *conn) takeWill(pk *packets.Packet, who identity) packets.Code {
 	return packets.Code{}
 }
 
-// sendWill publishes a will, if there is one, as if its client had, but waits for
-// nobody: there is no client to hold back.
+// sendWill publishes a will, if there is one, with its client's rights. It does not wait
+// for full queues, since there is no publisher to hold back.
 func (b *Broker) sendWill(s *session, will *message) {
 	if will == nil {
 		return
@@ -77,8 +77,8 @@ func (b *Broker) grace(s *session) {
 	s.graced = g
 }
 
-// graceOver ends the grace of a session, if it has one, and reports whether its
-// will is given up.
+// graceOver ends a session's grace, if it has one, and reports whether its will is
+// discarded, because its topic was written.
 func (b *Broker) graceOver(s *session) (givenUp bool) {
 	b.sessions.mu.Lock()
 	g := s.graced

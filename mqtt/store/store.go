@@ -14,7 +14,6 @@ import (
 	"watchtower/mqtt"
 )
 
-// buckets are the tables, each under a name of its own.
 var buckets = map[mqtt.Table][]byte{
 	mqtt.Bodies:   []byte("bodies"),
 	mqtt.Sessions: []byte("sessions"),
@@ -25,17 +24,17 @@ var buckets = map[mqtt.Table][]byte{
 
 var tables = []mqtt.Table{mqtt.Bodies, mqtt.Sessions, mqtt.Queued, mqtt.Retained, mqtt.Received}
 
-// metaBucket holds what is said of the file itself.
+// metaBucket describes the file itself.
 var metaBucket, ownerKey = []byte("meta"), []byte("owner")
 
 // Owner is the gateway that a file belongs to.
 type Owner struct {
 	Gateway string `json:"gateway"` // its id; empty: it was not noted
-	Starts  uint64 `json:"starts"`  // how often that had started when it was noted
+	Starts  uint64 `json:"starts"`  // how often the gateway had started then
 }
 
-// kind is what the file holds. Whoever adds a table, or changes what rows mean so that
-// an older version would misunderstand them, raises the format.
+// kind describes the file. A new table, or a change of rows that an older version would
+// misunderstand, needs a higher format.
 func kind() boltfile.Kind {
 	k := boltfile.Kind{What: "MQTT state", Format: 1}
 	for _, t := range tables {
@@ -47,9 +46,8 @@ func kind() boltfile.Kind {
 // Store is an mqtt.Store.
 type Store struct{ db *boltfile.File }
 
-// Open opens the file, or creates it (boltfile.Open). One that is damaged is
-// renamed, and a new one takes its place: devices bring back what they retain,
-// and a house without its broker is worse off.
+// Open opens the file, or creates it (boltfile.Open). It renames a damaged file and begins a
+// new one: devices publish their retained messages again, and no broker would be worse.
 func Open(path string, log *logrus.Logger) (*Store, error) {
 	db, err := boltfile.Open(path, kind(), log)
 	if errors.Is(err, boltfile.ErrDamaged) {
@@ -66,13 +64,13 @@ func Open(path string, log *logrus.Logger) (*Store, error) {
 	return &Store{db: db}, nil
 }
 
-// Content is what a file holds.
+// Content describes a file: its owner, and how many sessions and retained messages it has.
 type Content struct {
 	Owner
 	Sessions, Retained int
 }
 
-// Inspect says what is in a file, which has to be there and stays as it is.
+// Inspect reads the content of an existing file, without changing it.
 func Inspect(path string) (c Content, err error) {
 	count := func(tx *bbolt.Tx, t mqtt.Table) int {
 		if b := tx.Bucket(buckets[t]); b != nil {
@@ -90,12 +88,12 @@ func Inspect(path string) (c Content, err error) {
 
 func owner(tx *bbolt.Tx) (o Owner) {
 	if b := tx.Bucket(metaBucket); b != nil {
-		_ = json.Unmarshal(b.Get(ownerKey), &o) // what makes no sense was not noted
+		_ = json.Unmarshal(b.Get(ownerKey), &o) // an error: no owner is noted
 	}
 	return o
 }
 
-// Owner is the gateway that the file belongs to.
+// Owner returns the gateway that the file belongs to.
 func (s *Store) Owner() (o Owner, err error) {
 	err = s.db.View(func(tx *bbolt.Tx) error { o = owner(tx); return nil })
 	return o, err
@@ -108,7 +106,7 @@ func (s *Store) Claim(o Owner) error {
 		return err
 	}
 	return s.db.Update(func(tx *bbolt.Tx) error {
-		b, err := tx.CreateBucketIfNotExists(metaBucket) // a file of before has none
+		b, err := tx.CreateBucketIfNotExists(metaBucket) // files of older versions have none
 		if err != nil {
 			return err
 		}
@@ -116,16 +114,16 @@ func (s *Store) Claim(o Owner) error {
 	})
 }
 
-// Verify checks a file that is to be used later (boltfile.Verify).
+// Verify checks a file for later use (boltfile.Verify).
 func Verify(path string) error { return boltfile.Verify(path, kind()) }
 
-// Snapshot is what is on disk now (boltfile.Snapshot).
+// Snapshot returns the state that is on disk now (boltfile.Snapshot).
 func (s *Store) Snapshot() (*boltfile.Snapshot, error) { return s.db.Snapshot() }
 
-// Fresh reports whether there was nothing in the file before it was opened.
+// Fresh reports whether the file was empty before it was opened.
 func (s *Store) Fresh() bool { return s.db.Fresh() }
 
-// Healthy says why the file cannot be written, if it cannot.
+// Healthy returns why the file cannot be written; nil: it can.
 func (s *Store) Healthy() error { return s.db.Healthy() }
 
 // Close closes the file.

@@ -25,7 +25,7 @@ type View struct {
 	Failed       []Failed         `json:"failed"`
 }
 
-// Attempt is one that failed.
+// Attempt is a failed attempt.
 type Attempt struct {
 	Time   time.Time `json:"time"`
 	Detail string    `json:"detail"`
@@ -80,7 +80,7 @@ func shownTime(t time.Time) *time.Time {
 	return &t
 }
 
-// TooSoon is a rotation that has to wait.
+// TooSoon refuses a rotation for now: too many secrets still sign.
 type TooSoon struct {
 	Refusal *bridge.Error
 	Wait    time.Duration
@@ -88,7 +88,7 @@ type TooSoon struct {
 
 func (t TooSoon) Error() string { return t.Refusal.Error() }
 
-// Rotate gives a callback a new secret, and returns it once it is on disk.
+// Rotate gives a callback a new secret, and returns the secret once it is on disk.
 func (c *Service) Rotate(s *bridge.Sender, url string) (secret string, err error) {
 	if err := c.rotate(endpointKey{s, url}); err != nil {
 		return "", err
@@ -124,7 +124,7 @@ func errNoCallback(s *bridge.Sender) error {
 	return fault(InvalidURL, "callback_url", "is no callback of sender %d: GET /callbacks lists them", s.ID())
 }
 
-// known reports whether a sender has, or had, a callback with this URL.
+// known reports whether a sender has or had a callback with this URL.
 func (c *Service) known(s *bridge.Sender, address string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -132,7 +132,7 @@ func (c *Service) known(s *bridge.Sender, address string) bool {
 	return e != nil && e.listed
 }
 
-// secret returns a callback's secret in force as it is shown.
+// secret returns a callback's current secret in its text form.
 func (c *Service) secret(s *bridge.Sender, address string) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -143,9 +143,8 @@ func (c *Service) secret(s *bridge.Sender, address string) string {
 	return shown(c.signer.secret(key, rotations))
 }
 
-// Replay queues deliveries again that were given up, behind what waits already and in
-// their order: those of ids, or all where that is nil. All or nothing. It returns how
-// many those are.
+// Replay queues failed deliveries again, in order, behind the waiting ones: those with the
+// ids, or all if ids is nil. It queues all of them or none, and returns their number.
 func (c *Service) Replay(s *bridge.Sender, url string, ids []string) (int, error) {
 	key := endpointKey{s, url}
 	c.mu.Lock()
@@ -184,9 +183,8 @@ func (c *Service) Replay(s *bridge.Sender, url string, ids []string) (int, error
 	return n, nil
 }
 
-// Allow puts another list of hosts, addresses and CIDRs in force that callbacks may
-// reach besides (Options.Allow). An error says what is wrong with it; then nothing
-// changes.
+// Allow replaces the list of hosts, addresses and CIDRs that callbacks may reach although
+// they are closed otherwise (Options.Allow). On an error nothing changes.
 func (c *Service) Allow(entries []string) error {
 	allowed, err := newAllowList(entries)
 	if err != nil {
@@ -196,5 +194,5 @@ func (c *Service) Allow(entries []string) error {
 	return nil
 }
 
-// CheckURL reports why a URL is refused for deliveries, if it is.
+// CheckURL returns why a URL is refused for deliveries; nil: it is not.
 func (c *Service) CheckURL(ctx context.Context, url string) error { return c.policy.checkURL(ctx, url) }

@@ -17,7 +17,7 @@ import (
 // The life of a delivery: it waits in its endpoint, becomes the current one, waits
 // for a turn, is posted, and is done, given up, or posted again after a pause.
 
-// workLocked begins with what waits for an endpoint, unless it is at something.
+// workLocked begins to deliver what waits for an endpoint, if the endpoint is idle.
 func (c *Service) workLocked(e *endpoint) {
 	if !c.serving || c.closed || e.phase != idle || len(e.waiting) == 0 {
 		return
@@ -27,8 +27,8 @@ func (c *Service) workLocked(e *endpoint) {
 	c.goOnLocked()
 }
 
-// nextLocked takes up what waits next for a busy endpoint. Whoever calls it calls
-// goOnLocked after.
+// nextLocked makes a busy endpoint's next delivery the current one, or the endpoint idle.
+// The caller calls goOnLocked afterwards.
 func (c *Service) nextLocked(e *endpoint) {
 	for {
 		if len(e.waiting) == 0 || c.ctx.Err() != nil {
@@ -46,7 +46,7 @@ func (c *Service) nextLocked(e *endpoint) {
 	}
 }
 
-// doneLocked ends what an endpoint does about its current delivery.
+// doneLocked ends an endpoint's current delivery.
 func (c *Service) doneLocked(e *endpoint) {
 	c.restLocked(e)
 	e.hold(e.current, -1)
@@ -54,7 +54,7 @@ func (c *Service) doneLocked(e *endpoint) {
 	c.changedLocked(e)
 }
 
-// restLocked ends a pause, or the waiting for a turn.
+// restLocked ends a pause, or the wait for a turn.
 func (c *Service) restLocked(e *endpoint) {
 	if e.phase == lined {
 		c.turns.leave(e)
@@ -65,7 +65,7 @@ func (c *Service) restLocked(e *endpoint) {
 	}
 }
 
-// dropCurrentLocked drops what an endpoint waits to post, and goes on.
+// dropCurrentLocked drops an endpoint's current delivery, and goes on with the next.
 func (c *Service) dropCurrentLocked(e *endpoint, why bridge.Reason) {
 	c.drop(why, 1)
 	c.doneLocked(e)
@@ -73,8 +73,8 @@ func (c *Service) dropCurrentLocked(e *endpoint, why bridge.Reason) {
 	c.goOnLocked()
 }
 
-// leaveLocked makes an endpoint idle. What it did not come to is left for
-// the next start, or has failed where nothing outlives the process.
+// leaveLocked makes an endpoint idle. Its deliveries stay for the next start, or fail if
+// they are not kept on disk.
 func (c *Service) leaveLocked(e *endpoint) {
 	c.restLocked(e)
 	e.phase = idle
@@ -89,14 +89,14 @@ func (c *Service) leaveLocked(e *endpoint) {
 	c.settleLocked()
 }
 
-// ended notes how an attempt went, and goes on.
+// ended notes the result of an attempt, and goes on.
 func (c *Service) ended(a *attempt, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e := a.e
 	c.turns.end(a)
 	switch {
-	case e.current != a.d: // it was let go meanwhile
+	case e.current != a.d: // the delivery was dropped meanwhile
 		c.nextLocked(e)
 	case err == nil:
 		c.count(delivered, 1)
@@ -104,13 +104,13 @@ func (c *Service) ended(a *attempt, err error) {
 		e.state.FailingSince, e.lastTaken = time.Time{}, c.now()
 		c.doneLocked(e)
 		c.nextLocked(e)
-	case c.ctx.Err() != nil: // it was cut short by the end: it says nothing
+	case c.ctx.Err() != nil: // the gateway's end stopped the attempt: it does not count
 		c.leaveLocked(e)
 	case c.failedLocked(e, a, err) == disabled:
 		c.goOnLocked()
 		c.mu.Unlock()
 		if c.keeper != nil {
-			c.keeper.saveLogged() // the reason is on disk before the membership is gone there
+			c.keeper.saveLogged() // the reason must be on disk before the membership is removed
 		}
 		c.hub.Kept().End(e.key.sender, e.key.url)
 		c.mu.Lock()
@@ -119,8 +119,7 @@ func (c *Service) ended(a *attempt, err error) {
 	c.goOnLocked()
 }
 
-// failedLocked notes an attempt that failed, and goes on; not if the callback was
-// disabled.
+// failedLocked notes a failed attempt. It goes on, unless the callback is disabled now.
 func (c *Service) failedLocked(e *endpoint, a *attempt, err error) outcome {
 	if a.cut {
 		c.count(gaveWay, 1)
@@ -160,8 +159,8 @@ func (c *Service) failedLocked(e *endpoint, a *attempt, err error) outcome {
 	return givenUp
 }
 
-// againLocked makes an endpoint try again after a pause, unless there is nothing to
-// try any more.
+// againLocked makes an endpoint try again after a pause, unless the delivery is over or
+// the gateway stops.
 func (c *Service) againLocked(e *endpoint, gap time.Duration) {
 	switch {
 	case c.overLocked(e):
@@ -177,7 +176,7 @@ func (c *Service) againLocked(e *endpoint, gap time.Duration) {
 	t = time.AfterFunc(gap, func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if e.retry != t { // it was stopped a moment too late
+		if e.retry != t { // stopped after it fired
 			return
 		}
 		e.retry = nil
@@ -191,11 +190,11 @@ func (c *Service) againLocked(e *endpoint, gap time.Duration) {
 	e.retry = t
 }
 
-// jitter makes a gap up to a quarter longer, so that receivers that were down do
-// not get everything at once.
+// jitter makes a gap up to a quarter longer, so that a receiver that was down does not
+// get all retries at once.
 func jitter(gap time.Duration) time.Duration { return gap + rand.N(gap/4+1) }
 
-// giveUpLocked counts a delivery that is not tried any more, and keeps it.
+// giveUpLocked counts a delivery as given up, and keeps it for a replay.
 func (c *Service) giveUpLocked(e *endpoint, d *delivery) {
 	c.count(givenUp, 1)
 	c.drop(bridge.Failed, 1)
@@ -205,7 +204,8 @@ func (c *Service) giveUpLocked(e *endpoint, d *delivery) {
 	}
 }
 
-// disableLocked switches a callback off. Whoever calls it ends the membership.
+// disableLocked disables a callback and gives up its deliveries. The caller ends the
+// membership.
 func (c *Service) disableLocked(e *endpoint, reason string) {
 	e.state.Disabled, e.state.Reason = c.now().Round(0), reason
 	c.count(disabled, 1)
@@ -218,14 +218,14 @@ func (c *Service) disableLocked(e *endpoint, reason string) {
 }
 
 func (c *Service) logFailure(d *delivery, tries int, err error) {
-	// Not the URL: its path or query may be a secret.
+	// The URL is left out: its path or query may be a secret.
 	c.log.WithFields(logrus.Fields{
 		"sender": d.to.key.sender.ID(), "attempt": tries + 1, "refused": errors.As(err, new(*bridge.Error)), "why": describe(err),
 	}).Debug("callback failed")
 }
 
-// goOnLocked begins what has its turn, and looks again in a while if somebody has
-// to wait for it.
+// goOnLocked begins the attempts whose turn it is. If endpoints must wait for a turn, it
+// starts the timer for makeRoom.
 func (c *Service) goOnLocked() {
 	for e := c.turns.next(); e != nil; e = c.turns.next() {
 		if c.overLocked(e) {
@@ -247,7 +247,7 @@ func (c *Service) makeRoom() {
 	c.goOnLocked()
 }
 
-// overLocked drops the delivery at hand if nobody is to have it any more.
+// overLocked drops the current delivery if its callback has ended or it has expired.
 func (c *Service) overLocked(e *endpoint) bool {
 	d := e.current
 	switch {
@@ -276,7 +276,7 @@ func (c *Service) beginLocked(e *endpoint) {
 	})
 }
 
-// settleLocked notes that nothing is delivered any more.
+// settleLocked closes settled once the service is closed and no endpoint is busy.
 func (c *Service) settleLocked() {
 	select {
 	case <-c.settled:
@@ -287,8 +287,9 @@ func (c *Service) settleLocked() {
 	}
 }
 
-// secretsLocked are those to sign with: the one in force, and for a while each that
-// was before it. Of what is no callback nobody was told one.
+// secretsLocked returns the secrets to sign with: the current one, and earlier ones for
+// RotationOverlap after their rotation. Delivery reports to a URL without a callback have
+// none.
 func (c *Service) secretsLocked(e *endpoint) [][]byte {
 	if !e.listed {
 		return nil

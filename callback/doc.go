@@ -1,29 +1,29 @@
-// Package callback delivers messages and delivery reports by POST: to which addresses,
-// signed how, how often tried, and what of it waits on disk. It is a protocol of its own
-// for the hub and the counters. It follows package history, by which those who join get
-// what they have missed.
+// Package callback delivers messages and delivery reports by POST. It checks the addresses,
+// signs, retries, and keeps waiting deliveries on disk. It is a protocol of its own for the
+// hub and the counters. It gets messages from package history, also those that a callback
+// missed before it joined.
 //
-// What there is to know of one URL of one sender is an endpoint. The files, from top to
-// bottom; each uses those below it:
+// An endpoint is the state of one URL of one sender. The files, from top to bottom; each
+// uses those below it:
 //
-//	serve.go      life: the start, the end; messages come in by the history
-//	join.go       who joins and leaves, and what he has missed
-//	room.go       a delivery waits, or makes others go, or is dropped
-//	calls.go      what a sender may know and do about its callbacks
+//	serve.go      start and end; takes messages from the history
+//	join.go       callbacks join and leave, and catch up
+//	room.go       room for a delivery: it waits, displaces others, or is dropped
+//	calls.go      list, rotate and replay: what a sender can do with its callbacks
 //	delivery.go   the life of a delivery
-//	keeper.go     what outlives the process
+//	keeper.go     writes state to disk and restores it
 //	endpoints.go  endpoints are made and forgotten
-//	service.go    the service's parts, and what it counts
+//	service.go    the service's parts, and its counters
 //	turns.go      which endpoint may make an attempt
-//	share.go      whose memory it is
+//	share.go      memory and attempts by sender
 //	rank.go       a heap whose members know their places
 //	poster.go     one POST
 //	signature.go  its signature (Standard Webhooks 1.0.0)
-//	endpoint.go   what waits for a URL; a delivery, an attempt
+//	endpoint.go   an endpoint with its queue; a delivery, an attempt
 //	policy.go     which addresses are open
 //	options.go    options and bounds
 //
-// The calls by which a sender says all that are package http's.
+// Package http has the HTTP calls for this.
 package callback
 
 import (
@@ -32,8 +32,8 @@ import (
 	"watchtower/bridge"
 )
 
-// HopsHeader carries how many callbacks a message has been through, so that gateways
-// that post to each other stop.
+// HopsHeader carries how many callbacks a message has been through. It stops loops between
+// gateways that post to each other.
 const HopsHeader = "Watchtower-Hops"
 
 // The faults of callbacks. Their values are stable, like bridge's.

@@ -13,77 +13,76 @@ type endpointKey struct {
 	url    string
 }
 
-// endpoint is what is known of one URL of one sender. Guarded by Service.mu,
-// but for its key.
+// endpoint is the state of one URL of one sender. Service.mu guards all fields except key.
 type endpoint struct {
 	key         endpointKey
-	number      uint64 // of all endpoints there have been, over restarts too
+	number      uint64 // unique among all endpoints, over restarts too
 	share       *share // its sender's
 	byBytes     int    // its place there
 	attached    map[bridge.Channel]*receiver
-	waiting     []*delivery // in their order
+	waiting     []*delivery // in order
 	current     *delivery   // the one that is being delivered; nil: none
-	bytes       int         // of those
+	bytes       int         // of waiting and current
 	failed      []*delivery // given up, the newest last; they can be replayed
-	failedBytes int         // of those
-	listed      bool        // a callback has it, or had; else it is for delivery reports
+	failedBytes int         // of failed
+	listed      bool        // a callback has or had it; else it is for delivery reports
 	state       endpointState
 
 	phase   phase
-	tries   int           // of current, that counted
-	wasCut  bool          // one of those that did not
+	tries   int           // failed attempts of current
+	wasCut  bool          // an attempt of current was cut short; it does not count in tries
 	gap     time.Duration // before the next try, if this one fails
-	lined   uint64        // its number among those that wait for a turn
+	lined   uint64        // its number in the line for a turn
 	attempt *attempt      // the last one
 	retry   *time.Timer   // while it is pausing
 
-	lastTaken time.Time // when the receiver last took something
+	lastTaken time.Time // when the receiver last took a delivery
 
 	lastSeq     uint64
-	saved       map[uint64]uint64 // deliveries on disk, by number, and with how many changes
+	saved       map[uint64]uint64 // deliveries on disk: number to changes
 	stored      bool              // it is on disk, with storedState
 	storedState endpointState
 }
 
-// phase is what an endpoint does about its current delivery.
+// phase is the state of an endpoint's current delivery.
 type phase int
 
 const (
-	idle    phase = iota // there is none
+	idle    phase = iota // no current delivery
 	lined                // it waits for its turn
 	posting              // an attempt is in progress
-	pausing              // it waits before the next one
+	pausing              // it waits for the next attempt
 )
 
-// endpointState is what outlives the callback's goroutine, and a restart.
+// endpointState is the part that is kept on disk.
 type endpointState struct {
 	Secret       uint32    `json:"secret,omitempty"`       // how often it was rotated
-	Rotated      time.Time `json:"rotated,omitzero"`       // the last time
-	Earlier      earlier   `json:"earlier,omitzero"`       // the times before that
+	Rotated      time.Time `json:"rotated,omitzero"`       // last rotation
+	Earlier      earlier   `json:"earlier,omitzero"`       // rotations before that
 	Known        bool      `json:"known,omitempty"`        // it was joined once, and its secret shown
-	FailingSince time.Time `json:"failing_since,omitzero"` // every attempt since then failed
+	FailingSince time.Time `json:"failing_since,omitzero"` // all attempts since then failed
 	Disabled     time.Time `json:"disabled,omitzero"`      // since when; zero: it is not
-	Reason       string    `json:"reason,omitempty"`       // why
-	LastError    string    `json:"last_error,omitempty"`   // of the last attempt that failed
-	LastErrorAt  time.Time `json:"last_error_at,omitzero"` // when that was
+	Reason       string    `json:"reason,omitempty"`       // why it is disabled
+	LastError    string    `json:"last_error,omitempty"`   // of the last failed attempt
+	LastErrorAt  time.Time `json:"last_error_at,omitzero"`
 }
 
-// delivery is one body on its way. But for the last fields it does not change.
+// delivery is one body for one receiver. Only its last three fields change.
 type delivery struct {
 	to      *receiver
-	body    []byte // shared, not to be changed
-	hops    uint8  // callbacks the message had been through before
+	body    []byte // shared: must not change
+	hops    uint8  // callbacks that the message has been through
 	id      string // the same in every attempt
 	channel bridge.Channel
 	expires time.Time // zero: never
-	said    time.Time // zero: a delivery report, which is not kept
+	said    time.Time // time of the message; zero: a delivery report, which is not kept
 
 	seq     uint64 // its number in its endpoint
-	why     string // it was given up
-	changes uint64 // of what stands on disk
+	why     string // why it was given up
+	changes uint64 // counts changes of its row
 }
 
-// deliveryBytes is what a delivery takes besides its body.
+// deliveryBytes is the memory of a delivery without its body.
 const deliveryBytes = 256
 
 func (d *delivery) size() int { return deliveryBytes + len(d.body) }
@@ -92,12 +91,11 @@ func (d *delivery) report() bool { return d.said.IsZero() }
 
 func (d *delivery) expired(now time.Time) bool { return !d.expires.IsZero() && !now.Before(d.expires) }
 
-// receiver is the member that a callback's attachment is for, or whoever gets a
-// delivery report.
+// receiver is the member of a callback's attachment, or the receiver of a delivery report.
 type receiver struct {
 	key     endpointKey
 	channel bridge.Channel
-	ended   chan struct{} // closed when the attachment has; nil: never
+	ended   chan struct{} // closed when the attachment ends; nil: never
 }
 
 func (c *receiver) hasEnded() bool {
@@ -109,12 +107,12 @@ func (c *receiver) hasEnded() bool {
 	}
 }
 
-// hasRoom reports whether its own queue takes a delivery more.
+// hasRoom reports whether its own queue has room for a delivery.
 func (e *endpoint) hasRoom(d *delivery, opts *Options) bool {
 	return len(e.waiting) == 0 || len(e.waiting) < opts.Queue && e.bytes+d.size() <= queueBytes
 }
 
-// held is how many bytes it holds, waiting and kept.
+// held is how many bytes it holds: waiting, current and failed.
 func (e *endpoint) held() int { return e.bytes + e.failedBytes }
 
 func (e *endpoint) push(d *delivery) {
@@ -124,13 +122,13 @@ func (e *endpoint) push(d *delivery) {
 	e.hold(d, 1)
 }
 
-// hold counts the bytes of what waits in, or out.
+// hold adds the bytes of a delivery (by 1), or subtracts them (by -1).
 func (e *endpoint) hold(d *delivery, by int) {
 	e.bytes += by * d.size()
 	e.share.hold(e, by*d.size())
 }
 
-// discard forgets what waits and f chooses, and returns how much that was.
+// discard removes the waiting deliveries that f selects, and returns their number.
 func (e *endpoint) discard(f func(*delivery) bool) int {
 	n := len(e.waiting)
 	e.waiting = slices.DeleteFunc(e.waiting, func(d *delivery) bool {
@@ -143,8 +141,7 @@ func (e *endpoint) discard(f func(*delivery) bool) int {
 	return n - len(e.waiting)
 }
 
-// keepFailed keeps a delivery that was given up, to be replayed by hand. The
-// oldest make room.
+// keepFailed keeps a delivery that was given up, for a replay. The oldest ones make room.
 func (e *endpoint) keepFailed(d *delivery, why string, opts *Options) {
 	d.why = why
 	d.changes++
@@ -165,7 +162,7 @@ func (e *endpoint) takeOldestFailed() {
 	e.takeFailed(func(d *delivery) bool { return d == oldest })
 }
 
-// takeFailed takes out what was given up and f chooses.
+// takeFailed removes and returns the failed deliveries that f selects.
 func (e *endpoint) takeFailed(f func(*delivery) bool) (taken []*delivery) {
 	e.failed = slices.DeleteFunc(e.failed, func(d *delivery) bool {
 		if !f(d) {
@@ -179,15 +176,14 @@ func (e *endpoint) takeFailed(f func(*delivery) bool) (taken []*delivery) {
 	return taken
 }
 
-// shown reports whether its sender is told of it, and it counts as one of his
-// callbacks.
+// shown reports whether it is listed to its sender and counts as one of its callbacks.
 func (e *endpoint) shown() bool {
 	return e.listed && (len(e.attached) > 0 || e.disabled() || len(e.failed) > 0)
 }
 
 func (e *endpoint) disabled() bool { return !e.state.Disabled.IsZero() }
 
-// status is how the endpoint does, in a word.
+// status is the state that View shows.
 func (e *endpoint) status() string {
 	switch {
 	case e.disabled():
@@ -198,13 +194,13 @@ func (e *endpoint) status() string {
 	return "ok"
 }
 
-// urgency is how soon an endpoint's turn comes, among equals.
+// urgency orders the endpoints of one sender, and senders with as many attempts.
 type urgency int
 
 const (
-	proven urgency = iota // something new, to a receiver that took the last
-	first                 // something new, to one of which nothing is known, or nothing good
-	again                 // something that was tried
+	proven urgency = iota // a new delivery to a receiver that took the last one
+	first                 // a new delivery to any other receiver
+	again                 // a delivery that was tried
 	numUrgencies
 )
 
@@ -218,7 +214,7 @@ func (e *endpoint) urgency() urgency {
 	return first
 }
 
-// takes reports whether its receiver took the last that it was given.
+// takes reports whether its receiver took the last delivery.
 func (e *endpoint) takes() bool { return !e.lastTaken.IsZero() && e.state.FailingSince.IsZero() }
 
 // attempt is one POST in progress.
@@ -229,10 +225,10 @@ type attempt struct {
 	began   time.Time
 	ctx     context.Context
 	cancel  context.CancelFunc
-	cut     bool // it was told to end, to make room
+	cut     bool // it was cut short to make room
 }
 
-// cutShort tells an attempt to end.
+// cutShort cancels an attempt.
 func (a *attempt) cutShort() {
 	if !a.cut {
 		a.cut = true
@@ -241,14 +237,14 @@ func (a *attempt) cutShort() {
 	}
 }
 
-// mostEarlier is how many secrets sign besides the one in force and the last.
+// mostEarlier is how many secrets sign besides the current and the previous one.
 const mostEarlier = 8
 
-// earlier are the Unix times of the rotations before the last, the newest first; 0:
-// there was none. An array, so that states can be compared.
+// earlier are the Unix times of the rotations before the last, the newest first; 0: none.
+// It is an array, so that states can be compared.
 type earlier [mostEarlier]int64
 
-// rotate takes a new secret into force. It reports false if too many would sign.
+// rotate makes a new secret the current one. It reports false if too many would sign.
 func (s *endpointState) rotate(now time.Time, overlap time.Duration) bool {
 	if oldest := s.Earlier[mostEarlier-1]; oldest != 0 && now.Sub(time.Unix(oldest, 0)) < overlap {
 		return false
@@ -256,7 +252,7 @@ func (s *endpointState) rotate(now time.Time, overlap time.Duration) bool {
 	copy(s.Earlier[1:], s.Earlier[:])
 	s.Earlier[0] = 0
 	if !s.Rotated.IsZero() {
-		s.Earlier[0] = s.Rotated.Unix() + 1 // never too early
+		s.Earlier[0] = s.Rotated.Unix() + 1 // rounded up, so that no secret ends too early
 	}
 	s.Secret++
 	s.Rotated = now.Round(0)

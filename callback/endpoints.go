@@ -4,8 +4,8 @@ import (
 	"watchtower/bridge"
 )
 
-// shownLocked counts a sender's callbacks, and finds the oldest of those that are
-// not attached any more.
+// shownLocked counts a sender's callbacks, and finds the oldest one that is not attached
+// any more.
 func (c *Service) shownLocked(s *bridge.Sender) (n int, oldest *endpoint) {
 	for _, e := range c.shares.endpoints(s) {
 		if !e.shown() {
@@ -19,7 +19,7 @@ func (c *Service) shownLocked(s *bridge.Sender) (n int, oldest *endpoint) {
 	return n, oldest
 }
 
-// reportsLocked counts the endpoints that a sender has for delivery reports alone.
+// reportsLocked counts a sender's endpoints that are only for delivery reports.
 func (c *Service) reportsLocked(s *bridge.Sender) (n int) {
 	for _, e := range c.shares.endpoints(s) {
 		if !e.listed {
@@ -37,7 +37,7 @@ func (c *Service) newEndpointLocked(key endpointKey) *endpoint {
 	return e
 }
 
-// forgetIdleLocked forgets an endpoint of which there is nothing more to know.
+// forgetIdleLocked forgets an endpoint that has nothing to remember.
 func (c *Service) forgetIdleLocked(e *endpoint) {
 	known := len(e.attached) > 0 || e.phase != idle || len(e.waiting)+len(e.failed) > 0
 	if e.listed && (e.state.Secret > 0 || e.state.Known || e.disabled()) {
@@ -65,7 +65,7 @@ func (c *Service) sweep() {
 			unused = append(unused, e)
 		}
 	}
-	c.mu.Unlock() // the hub's lock is taken before this one
+	c.mu.Unlock() // lock order: the hub's lock before this one
 	for _, e := range unused {
 		if c.hub.Known(e.key.sender.ID()) {
 			continue

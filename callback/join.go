@@ -15,18 +15,18 @@ import (
 	"watchtower/history"
 )
 
-// Join is a wish: that a URL is the callback of a sender on channels.
+// Join is a request to make a URL a sender's callback on channels.
 type Join struct {
 	Sender   *bridge.Sender
 	Channels []bridge.Channel // ascending, each once
 	URL      string
-	NoEcho   bool           // the sender's own broadcasts are not for it
-	Since    *history.Since // nil: only what comes from now on
+	NoEcho   bool           // it does not get the sender's own broadcasts
+	Since    *history.Since // nil: only new messages
 }
 
-// Join makes a URL the callback of channels, and gives it what was missed. It returns
-// its secret once the membership is on disk, and whether it is told to somebody who
-// proves nothing: the sender had no callback with this URL before.
+// Join makes a URL the callback of channels, and queues the missed messages. It returns the
+// secret once the membership is on disk. fresh says that the sender had no callback with
+// this URL before: then a client without a token may see the secret too.
 func (c *Service) Join(ctx context.Context, j Join) (secret string, fresh bool, err error) {
 	if err := c.CheckURL(ctx, j.URL); err != nil {
 		return "", false, err
@@ -57,9 +57,8 @@ func (c *Service) Join(ctx context.Context, j Join) (secret string, fresh bool, 
 	return c.secret(j.Sender, j.URL), fresh, nil
 }
 
-// catchUp queues what a callback has missed and does not wait already: first the
-// gaps, then the messages. Of what does not fit into its queue the oldest is
-// dropped and counted, and leaves a gap.
+// catchUp queues the gaps, and then the missed messages that do not wait already. If they
+// do not fit into the queue, the oldest are dropped and counted, and leave a gap.
 func (c *Service) catchUp(key endpointKey, missed history.Missed) {
 	c.mu.Lock()
 	waits, attached := map[string]bool{}, map[bridge.Channel]*receiver{}
@@ -68,7 +67,7 @@ func (c *Service) catchUp(key endpointKey, missed history.Missed) {
 		for _, d := range e.waiting {
 			waits[d.id] = true
 		}
-		if d := e.current; d != nil && !d.to.hasEnded() { // else it is not tried again
+		if d := e.current; d != nil && !d.to.hasEnded() { // an ended one is not tried again
 			waits[d.id] = true
 		}
 		attached = maps.Clone(e.attached)
@@ -80,7 +79,7 @@ func (c *Service) catchUp(key endpointKey, missed history.Missed) {
 	for _, m := range slices.Backward(missed.Messages) {
 		d := deliveryOf(m, bodyOf(m))
 		to := attached[m.Channel]
-		if to == nil || waits[d.id] { // nil: left meanwhile
+		if to == nil || waits[d.id] { // nil: it left meanwhile
 			continue
 		}
 		if bytes -= d.size(); len(fit) >= room || bytes < 0 {
@@ -102,10 +101,9 @@ func (c *Service) catchUp(key endpointKey, missed history.Missed) {
 	}
 }
 
-// bodyOf is a message as it is posted.
+// bodyOf encodes a message for posting.
 func bodyOf(m *bridge.Message) []byte { return jsonline.Append(make([]byte, 0, jsonline.Size(m)), m) }
 
-// deliveryOf is a message on its way.
 func deliveryOf(m *bridge.Message, body []byte) *delivery {
 	return &delivery{body: body, hops: m.Hops, id: webhookIDOf(m), channel: m.Channel, expires: m.Expires, said: m.Time}
 }
@@ -132,8 +130,8 @@ func (c *Service) attachment(s *bridge.Sender, ch bridge.Channel, url string, no
 	}
 }
 
-// room reports whether a sender may have a callback with this URL: it has one, or
-// not too many, or one that is not attached any more and can make room.
+// room refuses a new callback if its sender has too many, and none of them can make room
+// because it is not attached any more.
 func (c *Service) room(s *bridge.Sender, url string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -146,12 +144,12 @@ func (c *Service) room(s *bridge.Sender, url string) error {
 	return nil
 }
 
-// secretsKept is how many secrets that were rotated are remembered of one sender,
-// for URLs of which there is no callback any more.
+// secretsKept is how many URLs without a callback are remembered for one sender, with their
+// rotated secrets.
 const secretsKept = 1000
 
-// makeRoomLocked forgets the callback that makes room for another one, and
-// rotated secrets that are too many.
+// makeRoomLocked forgets a callback that makes room for a new one, and a remembered secret
+// beyond secretsKept.
 func (c *Service) makeRoomLocked(s *bridge.Sender) {
 	if n, oldest := c.shownLocked(s); n >= c.opts.SenderCallbacks && oldest != nil {
 		c.forgetLocked(oldest)
@@ -170,9 +168,8 @@ func (c *Service) makeRoomLocked(s *bridge.Sender) {
 	}
 }
 
-// end takes a callback off its channel, and discards what waits for it. What
-// failed stays where the callback was disabled: it can be replayed when it is
-// joined again.
+// end takes a callback off its channel, and drops its waiting deliveries. If the callback
+// was disabled, its failed ones stay, to be replayed after another join.
 func (c *Service) end(to *receiver) {
 	close(to.ended)
 	c.mu.Lock()
@@ -185,7 +182,7 @@ func (c *Service) end(to *receiver) {
 	if d := e.current; d != nil && d.to == to && e.phase != posting { // an attempt ends by itself
 		c.dropCurrentLocked(e, bridge.Disconnected)
 	}
-	if e.attached[to.channel] == to { // else another has taken its place
+	if e.attached[to.channel] == to { // else another receiver has replaced it
 		delete(e.attached, to.channel)
 		e.state.Known = true // its secret was shown
 		if !e.disabled() {
@@ -196,10 +193,10 @@ func (c *Service) end(to *receiver) {
 	c.forgetIdleLocked(e)
 }
 
-// restore attaches the callbacks that the hub remembers, with what waited.
+// restore attaches the callbacks that the hub remembers, with their waiting deliveries.
 func (c *Service) restore() error {
 	c.hub.Kept().Restore(func(s *bridge.Sender, m bridge.KeptMembership) {
-		// Not JoinCallback: that would write what was just read, one by one.
+		// Kept().Join would write each membership again.
 		a := c.attachment(s, m.Channel, m.Address, m.NoEcho)
 		if err := c.hub.Attach(s, m.Channel, a); err != nil {
 			a.Ended()

@@ -12,9 +12,9 @@ import (
 	"watchtower/bridge"
 )
 
-// keeper writes what changed to the store, in groups, and in nobody's
-// way. What is delivered before the next group is never written, so a receiver
-// that keeps up costs the disk nothing; and a kill loses a group at most.
+// keeper writes changes to the store, in groups, in its own goroutine. A delivery that is
+// done before the next group is never written, so a receiver that keeps up causes no
+// writes. A kill loses one group at most.
 type keeper struct {
 	service *Service
 	store   Store
@@ -23,9 +23,9 @@ type keeper struct {
 	running sync.WaitGroup
 	ending  chan struct{}
 
-	saving sync.Mutex          // one group at a time; it guards all below
+	saving sync.Mutex          // one group at a time; guards all fields below
 	rows   map[string][]byte   // changes that are not on disk yet
-	disk   map[string]struct{} // keys of the rows that are
+	disk   map[string]struct{} // keys of the rows on disk
 	failed bool                // the last group could not be written
 }
 
@@ -49,14 +49,14 @@ func (k *keeper) run() {
 	}
 }
 
-// stop writes all that is left.
+// stop ends the goroutine and writes the last group.
 func (k *keeper) stop() {
 	close(k.ending)
 	k.running.Wait()
 	k.saveLogged()
 }
 
-// saveLogged writes one group. That it cannot is logged when it begins.
+// saveLogged writes one group. It logs the first failure in a row.
 func (k *keeper) saveLogged() {
 	if err := k.save(); err != nil && !errors.Is(err, errStillFailing) {
 		k.service.log.WithError(err).Error("what waits for callbacks is not written: trying again")
@@ -77,9 +77,9 @@ func (k *keeper) save() error {
 		written = append(written, k.changesLocked(e)...)
 	}
 	c.mu.Unlock()
-	for _, w := range written { // bodies are shared and do not change: no lock is needed to copy them
+	for _, w := range written { // without the lock: bodies do not change
 		if _, there := k.disk[w.key]; w.header == nil && !there {
-			delete(k.rows, w.key) // it was never written: a disk that fails for a year fills no memory
+			delete(k.rows, w.key) // it was never written: memory does not grow while the disk fails
 			continue
 		}
 		k.rows[w.key] = w.encode()
@@ -87,7 +87,7 @@ func (k *keeper) save() error {
 	if len(k.rows) == 0 {
 		return nil
 	}
-	err := k.store.Commit(k.rows) // on an error k.rows keeps them, and merges what comes
+	err := k.store.Commit(k.rows) // on an error k.rows keeps them for the next group
 	again := err != nil && k.failed
 	k.failed = err != nil
 	if again {
@@ -107,11 +107,11 @@ func (k *keeper) save() error {
 	return nil
 }
 
-// pendingRow is a row that is to be written.
+// pendingRow is a row to write.
 type pendingRow struct {
 	key    string
 	header any    // nil: the row is deleted
-	body   []byte // behind the header's line
+	body   []byte // follows the header's line
 }
 
 func (r pendingRow) encode() []byte {
@@ -125,7 +125,7 @@ func (r pendingRow) encode() []byte {
 	return append(append(b, '\n'), r.body...)
 }
 
-// storedEndpoint and storedDelivery are what rows hold.
+// storedEndpoint and storedDelivery are the headers of rows, as JSON.
 type storedEndpoint struct {
 	Sender bridge.SenderID `json:"sender"`
 	URL    string          `json:"url"`
@@ -138,11 +138,11 @@ type storedDelivery struct {
 	Said    time.Time      `json:"said"`
 	Expires time.Time      `json:"expires,omitzero"`
 	Hops    uint8          `json:"hops,omitempty"`
-	Why     string         `json:"why,omitempty"` // it was given up
+	Why     string         `json:"why,omitempty"` // why it was given up
 }
 
-// The keys: an endpoint's is its number, so that one that takes the place of
-// another shares nothing with it; a delivery's goes on with its own.
+// An endpoint's key is its number, 8 bytes: a new endpoint for a URL shares no rows with an
+// old one. A delivery's key is its endpoint's, followed by its own number.
 const endpointKeyBytes = 8
 
 func (e *endpoint) rowKey() string { return string(binary.BigEndian.AppendUint64(nil, e.number)) }
@@ -151,7 +151,7 @@ func deliveryKey(endpoint string, seq uint64) string {
 	return string(binary.BigEndian.AppendUint64([]byte(endpoint), seq))
 }
 
-// changesLocked returns how an endpoint differs from what is on disk.
+// changesLocked returns the rows by which an endpoint differs from the disk.
 func (k *keeper) changesLocked(e *endpoint) (rows []pendingRow) {
 	key := e.rowKey()
 	present := map[uint64]struct{}{}
@@ -185,8 +185,8 @@ func (k *keeper) changesLocked(e *endpoint) (rows []pendingRow) {
 	return append(rows, k.endpointRowLocked(e, key, known)...)
 }
 
-// endpointRowLocked returns the row of the endpoint itself, if that has to change.
-// There is one where there is something to remember.
+// endpointRowLocked returns the endpoint's own row if it has to change. An endpoint has a
+// row if it has deliveries on disk or a state to remember.
 func (k *keeper) endpointRowLocked(e *endpoint, key string, known bool) []pendingRow {
 	switch needed := known && (len(e.saved) > 0 || e.state != endpointState{}); {
 	case needed && (!e.stored || e.state != e.storedState):
@@ -199,12 +199,12 @@ func (k *keeper) endpointRowLocked(e *endpoint, key string, known bool) []pendin
 	return nil
 }
 
-// restore brings back what the store has, once, after the callbacks were
-// attached. What belongs to nobody any more is deleted.
+// restore reads the store, once, after the callbacks are attached. It deletes rows that
+// belong to no sender or callback any more.
 func (k *keeper) restore() error {
 	c := k.service
 	var e *endpoint
-	var at string // the key of e, or of one that nobody has
+	var at string // the key of the last endpoint's row; e is nil if it was dropped
 	err := k.store.Load(func(key string, value []byte) error {
 		k.disk[key] = struct{}{}
 		header, body, _ := bytes.Cut(value, []byte{'\n'})
@@ -232,7 +232,7 @@ func (k *keeper) restore() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, e := range c.endpoints {
-		if !e.stored { // the numbers that are on disk are known only now
+		if !e.stored { // only now are the numbers on disk known
 			c.numbers++
 			e.number = c.numbers
 		}
@@ -262,14 +262,13 @@ func (k *keeper) restoreEndpoint(number uint64, header []byte) (*endpoint, error
 	e.listed, e.number = true, number
 	c.numbers = max(c.numbers, number)
 	e.state, e.stored, e.storedState = stored.endpointState, true, stored.endpointState
-	if len(e.attached) > 0 { // the file of the senders was later
+	if len(e.attached) > 0 { // the senders' file is newer: it was joined again
 		e.state.Disabled = time.Time{}
 	}
 	return e, nil
 }
 
-// restoreDelivery puts a delivery back where it was. The bytes are the caller's
-// no more.
+// restoreDelivery restores a delivery as waiting or failed. It keeps the body's bytes.
 func (c *Service) restoreDelivery(e *endpoint, seq uint64, header, body []byte) error {
 	var stored storedDelivery
 	if err := json.Unmarshal(header, &stored); err != nil {
@@ -302,7 +301,7 @@ func (c *Service) restoreDelivery(e *endpoint, seq uint64, header, body []byte) 
 	return nil
 }
 
-// closedChannel is what has ended.
+// closedChannel marks a receiver as ended.
 var closedChannel = func() chan struct{} {
 	c := make(chan struct{})
 	close(c)

@@ -8,39 +8,37 @@ import (
 	"watchtower/config"
 )
 
-// Options are the rules by which callbacks and delivery reports are posted: the settings
-// that they take, and what is none.
+// Options of a Service: its settings, and the objects that it uses.
 type Options struct {
 	config.Callbacks
 	config.Limits
 
-	SigningKey []byte // from which the callbacks' secrets are made; empty: random
-	Store      Store  // nil: what waits does not outlive the process
+	SigningKey []byte // the callbacks' secrets are derived from it; empty: random
+	Store      Store  // nil: deliveries do not outlive the process
 
-	// DrainTimeout bounds what happens when Serve's context ends: what waits after it is
-	// left for the next start, or dropped where nothing outlives the process.
+	// DrainTimeout bounds the deliveries after Serve's context ends. Those that still wait
+	// then stay for the next start, or are dropped without a Store.
 	DrainTimeout time.Duration
 
-	// Listeners gives the gateway's own listeners, which are closed to callbacks. An
-	// unspecified address means any of this machine's. Nil: none.
+	// Listeners returns the gateway's own listeners, which callbacks may not reach. An
+	// unspecified address stands for all of this machine's. Nil: none.
 	Listeners func() []netip.AddrPort
-	// Resolver resolves names at the join and at the dial; nil: the system's.
+	// Resolver resolves names at a join and at each dial; nil: the system's.
 	Resolver *net.Resolver
 }
 
 const (
-	queueBytes = 1 << 20 // of what waits for one callback, besides callbacks.queue
-	idleMost   = 100     // connections that are kept open
+	queueBytes = 1 << 20 // bytes that wait for one callback (callbacks.queue bounds the number)
+	idleMost   = 100     // idle connections that are kept open
 	resolveFor = 5 * time.Second
 	urlBytes   = 2048 // longest callback_url
 )
 
-// forAll is how many bytes all senders' callbacks share. The last eighth is set
-// aside for callbacks that have nothing waiting, or whose receivers take what comes.
+// forAll is how many bytes all senders' callbacks share. The last eighth is reserved for
+// callbacks with an empty queue, and for those whose receivers took the last delivery.
 func (o *Options) forAll() int { return o.Bytes - o.Bytes/8 }
 
-// Store keeps what waits for callbacks over a restart. Its methods are
-// called by one goroutine at a time.
+// Store keeps callbacks' deliveries over a restart. One goroutine at a time calls it.
 type Store interface {
 	// Load calls each for every row, in the order of the keys.
 	Load(each func(key string, value []byte) error) error

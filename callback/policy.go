@@ -17,8 +17,8 @@ import (
 	"watchtower/bridge"
 )
 
-// policy says where callbacks may go. The same one judges a URL at the
-// join and every address at the dial, since a name may have moved in between.
+// policy says which addresses callbacks may reach. It checks a URL at the join and the
+// address at each dial, since a name may resolve to another address by then.
 type policy struct {
 	allowed    atomic.Pointer[allowList]
 	publicOnly bool
@@ -36,7 +36,7 @@ func newPolicy(opts Options) (*policy, error) {
 	return p, err
 }
 
-// allowList is what is open whatever it is.
+// allowList are hosts and addresses that are always open.
 type allowList struct {
 	hosts    map[string]struct{} // by name
 	prefixes []netip.Prefix      // by address
@@ -63,12 +63,11 @@ func (p *policy) openHost(host string) bool {
 	return open
 }
 
-// hostKey is what equal host names have in common.
+// hostKey normalizes a host name for comparison.
 func hostKey(host string) string { return strings.TrimSuffix(strings.ToLower(host), ".") }
 
-// checkURL reports why a callback URL is refused, if it is. It resolves the
-// host's name: one address that is open is enough, since the dial takes no
-// other.
+// checkURL returns why a callback URL is refused; nil: it is not. It resolves the host's
+// name: one open address is enough, since dial uses only open ones.
 func (p *policy) checkURL(ctx context.Context, text string) error {
 	u, port, err := p.parseURL(text)
 	if err != nil {
@@ -79,7 +78,7 @@ func (p *policy) checkURL(ctx context.Context, text string) error {
 		return p.check(host, netip.AddrPortFrom(a, port))
 	}
 	if p.openHost(host) {
-		return nil // also if its name has no address today
+		return nil // even if its name has no address now
 	}
 	ctx, cancel := context.WithTimeout(ctx, resolveFor)
 	defer cancel()
@@ -100,7 +99,7 @@ func (p *policy) checkURL(ctx context.Context, text string) error {
 	return refused
 }
 
-// parsePrefix reads a CIDR, or an address as the CIDR of itself alone.
+// parsePrefix reads a CIDR, or an address as a CIDR of one address.
 func parsePrefix(text string) (netip.Prefix, error) {
 	if !strings.Contains(text, "/") {
 		a, err := netip.ParseAddr(text)
@@ -117,7 +116,7 @@ func parsePrefix(text string) (netip.Prefix, error) {
 	return p.Masked(), err
 }
 
-// parseURL checks all of a URL but where it leads.
+// parseURL checks a URL except for its address.
 func (p *policy) parseURL(text string) (*url.URL, uint16, error) {
 	if len(text) > urlBytes {
 		return nil, 0, refuseURL("has %d bytes, the limit is %d", len(text), urlBytes)
@@ -149,8 +148,7 @@ func refuseURL(format string, args ...any) *bridge.Error {
 	return fault(InvalidURL, "callback_url", format, args...)
 }
 
-// dial connects to an address whose host was resolved just now, if the policy
-// leaves it open.
+// dial resolves the host and connects to an address that the policy leaves open.
 func (p *policy) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -166,7 +164,7 @@ func (p *policy) dial(ctx context.Context, network, address string) (net.Conn, e
 	return d.DialContext(ctx, network, address)
 }
 
-// check reports why an address, to which host was resolved, is closed.
+// check returns why an address that host resolved to is closed; nil: it is open.
 func (p *policy) check(host string, ap netip.AddrPort) error {
 	a := ap.Addr().Unmap().WithZone("")
 	if p.openHost(host) || p.opened(a) {
@@ -205,7 +203,6 @@ func (p *policy) opened(a netip.Addr) bool {
 	return false
 }
 
-// closedRange is a range of addresses with the reason why it is closed.
 type closedRange struct {
 	prefix netip.Prefix
 	why    string
@@ -218,10 +215,10 @@ var alwaysClosed = ranges(
 	"100.100.100.200/32", "a cloud metadata address",
 	"192.0.0.192/32", "a cloud metadata address",
 	"fd00:ec2::254/128", "a cloud metadata address",
-	"64:ff9b:1::/48", "an address that a translator makes another of", // which, only it knows (RFC 8215)
+	"64:ff9b:1::/48", "an address that a translator makes another of", // to an unknown address (RFC 8215)
 	"127.0.0.0/8", "a loopback address",
 	"::1/128", "a loopback address",
-	"0.0.0.0/8", "an unspecified address", // Linux takes 0.0.0.0 for itself
+	"0.0.0.0/8", "an unspecified address", // on Linux 0.0.0.0 reaches the machine itself
 	"::/128", "an unspecified address",
 	"169.254.0.0/16", "a link-local address",
 	"fe80::/10", "a link-local address",
@@ -230,8 +227,8 @@ var alwaysClosed = ranges(
 	"255.255.255.255/32", "a broadcast address",
 )
 
-// public are the addresses outside the IANA registries of special-purpose ones, to which
-// callbacks.public_only keeps besides.
+// public accepts addresses outside the IANA special-purpose registries. It applies too if
+// callbacks.public_only is set.
 var public = ssrf.New(ssrf.WithAnyPort())
 
 func ranges(pairs ...string) []closedRange {
@@ -242,7 +239,7 @@ func ranges(pairs ...string) []closedRange {
 	return out
 }
 
-// closed says what is wrong with an address, "" if nothing is.
+// closed returns why an address is always closed; "": it is not.
 func closed(a netip.Addr) string {
 	for _, r := range alwaysClosed {
 		if r.prefix.Contains(a) {
@@ -268,8 +265,7 @@ func (p *policy) isOwn(a netip.Addr, port uint16) bool {
 	return false
 }
 
-// isLocal reports whether an address is this machine's. Where that cannot be
-// found out, it is.
+// isLocal reports whether an address is this machine's, or the system does not tell.
 func isLocal(a netip.Addr) bool {
 	addrs, err := net.InterfaceAddrs()
 	for _, local := range addrs {
@@ -290,8 +286,7 @@ var (
 	siit   = netip.MustParsePrefix("::ffff:0:0:0/96") // RFC 7915
 )
 
-// embedded returns the IPv4 address that an IPv6 address leads to, or the
-// address itself.
+// embedded returns the IPv4 address inside an IPv6 address, or the address itself.
 func embedded(a netip.Addr) netip.Addr {
 	a = a.Unmap()
 	if a.Is4() {

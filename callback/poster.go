@@ -17,18 +17,17 @@ import (
 	"watchtower/bridge"
 )
 
-// The bounds on what a callback may answer. Nothing of it is looked at or
-// shown but the status.
+// The bounds of an answer. Only its status and Retry-After are used.
 const (
 	answerHeaderBytes = 64 << 10
 	answerBodyBytes   = 64 << 10
 )
 
-// keptFor is how long a callback's connection is kept open without a message.
+// keptFor is how long an idle connection is kept open.
 const keptFor = 30 * time.Second
 
-// poster is the HTTP client of the callbacks. It asks the policy at every
-// dial, follows no redirect and uses no proxy.
+// poster is the HTTP client of the callbacks. It checks the policy at every dial, follows
+// no redirect and uses no proxy.
 type poster struct {
 	client    nethttp.Client
 	transport *nethttp.Transport
@@ -40,8 +39,8 @@ func newPoster(opts Options, policy *policy) *poster {
 	p := &poster{timeout: opts.Timeout}
 	p.transport = &nethttp.Transport{
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			// The transport does not end a dial with its request: one that was cut
-			// short is not to hold a socket.
+			// The transport does not end a dial with its request. An attempt that was cut
+			// short must not hold a socket.
 			ctx, cancel := context.WithTimeout(ctx, opts.Timeout)
 			defer cancel()
 			if attempt, ok := ctx.Value(attemptKey{}).(context.Context); ok {
@@ -69,10 +68,10 @@ func newPoster(opts Options, policy *policy) *poster {
 	return p
 }
 
-// attemptKey is under what a request's context has the attempt's.
+// attemptKey is the key of the attempt's context in the request's.
 type attemptKey struct{}
 
-// countedConn says when it is closed.
+// countedConn calls closed once, when it is closed.
 type countedConn struct {
 	net.Conn
 	once   sync.Once
@@ -87,15 +86,15 @@ func (c *countedConn) Close() error {
 // statusError is an answer that is not a success.
 type statusError struct {
 	code  int
-	after time.Duration // not before that again, as the receiver asked; 0: whenever
+	after time.Duration // from Retry-After: the shortest pause; 0: none given
 }
 
 func (e statusError) Error() string { return fmt.Sprintf("answered %d", e.code) }
 
-// longestRetryAfter bounds how long a receiver can put a delivery off.
+// longestRetryAfter bounds how long a receiver can delay a retry.
 const longestRetryAfter = 10 * time.Minute
 
-// retryAfter reads a header of seconds or a date (RFC 9110, section 10.2.3).
+// retryAfter reads a Retry-After header: seconds or a date (RFC 9110, section 10.2.3).
 func retryAfter(text string, now time.Time) time.Duration {
 	if n, err := strconv.ParseUint(text, 10, 32); err == nil {
 		return min(time.Duration(n)*time.Second, longestRetryAfter)
@@ -122,7 +121,7 @@ func (p *poster) post(ctx context.Context, d *delivery, secrets [][]byte) error 
 	if err != nil {
 		return err
 	}
-	// A connection whose answer was read to its end is used again.
+	// A connection is used again only if its answer was read to the end.
 	_, _ = io.CopyN(io.Discard, resp.Body, answerBodyBytes)
 	if err := resp.Body.Close(); err != nil {
 		return err
@@ -133,15 +132,15 @@ func (p *poster) post(ctx context.Context, d *delivery, secrets [][]byte) error 
 	return nil
 }
 
-// close ends the connections, once no post is in progress, and waits for them.
+// close closes the connections and waits for them. No post may be in progress.
 func (p *poster) close() {
 	p.transport.CloseIdleConnections()
 	p.conns.Wait()
 }
 
-// describe says why an attempt failed, in words of our own: what is wrong with an
-// answer may quote it, and an address in the house is not to be read out by its
-// errors. Nor is the URL shown, which may be a secret.
+// describe says why an attempt failed, without the error's own text. That text may quote
+// the answer, so a sender could read a server in the house; or the URL, which may be a
+// secret.
 func describe(err error) string {
 	var answered statusError
 	var refusal *bridge.Error

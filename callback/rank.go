@@ -8,12 +8,12 @@ import (
 type rank[T any] struct {
 	members []T
 	before  func(a, b T) bool
-	place   func(T) *int // from 1; 0: it is no member
+	place   func(T) *int // from 1; 0: not a member
 }
 
 func (r *rank[T]) add(m T) { heap.Push(r, m) }
 
-// moved puts a member where it belongs after a change.
+// moved restores the order after a member changed.
 func (r *rank[T]) moved(m T) {
 	if at := *r.place(m); at > 0 {
 		heap.Fix(r, at-1)
@@ -26,7 +26,7 @@ func (r *rank[T]) remove(m T) {
 	}
 }
 
-// Len, Less, Swap, Push and Pop are heap.Interface's.
+// Len, Less, Swap, Push and Pop implement heap.Interface.
 func (r *rank[T]) Len() int { return len(r.members) }
 
 func (r *rank[T]) Less(i, j int) bool { return r.before(r.members[i], r.members[j]) }

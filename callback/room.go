@@ -8,11 +8,11 @@ import (
 	"watchtower/bridge"
 )
 
-// findRoomLocked reports whether a delivery more may wait for an endpoint. Where no
-// byte is free, whoever holds more than its sender would lets its oldest go, and of
-// one sender's endpoints the one that holds more. Something for an endpoint with
-// nothing waiting gets in if anybody holds more than its sender does now. For those,
-// and for receivers that took the last, bytes are set aside.
+// findRoomLocked reports whether a delivery may wait for an endpoint. If no byte is free,
+// the sender that holds most loses its oldest delivery, provided that it holds more than
+// this sender would hold then; within one sender the same rule applies to its endpoints.
+// For an endpoint with an empty queue, holding more than this sender holds now is enough.
+// Such endpoints, and receivers that took the last delivery, may also use the reserve.
 func (c *Service) findRoomLocked(e *endpoint, d *delivery) bool {
 	sh, n := e.share, d.size()
 	more, aside := n, e.takes()
@@ -33,11 +33,11 @@ func (c *Service) findRoomLocked(e *endpoint, d *delivery) bool {
 	return true
 }
 
-// letGoLocked lets the oldest go that an endpoint holds: of what was given up, of
-// what waits, and at last the current one, if no attempt at it has just begun.
+// letGoLocked removes an endpoint's oldest delivery: a failed one, else a waiting one, else
+// the current one, unless an attempt at it has just begun.
 func (c *Service) letGoLocked(e *endpoint) bool {
 	switch {
-	case len(e.failed) > 0: // it was counted when it was given up
+	case len(e.failed) > 0: // already counted as dropped
 		e.takeOldestFailed()
 		c.changedLocked(e)
 		return true
@@ -51,7 +51,7 @@ func (c *Service) letGoLocked(e *endpoint) bool {
 	case e.phase == posting:
 		e.attempt.cutShort()
 		c.drop(bridge.Limit, 1)
-		c.doneLocked(e) // the rest when the attempt has ended
+		c.doneLocked(e) // ended goes on after the attempt
 	default:
 		c.dropCurrentLocked(e, bridge.Limit)
 	}
@@ -62,8 +62,7 @@ func (c *Service) letGoLocked(e *endpoint) bool {
 	return true
 }
 
-// enqueue queues a delivery. It reports false, and counts the drop, if there is no
-// room.
+// enqueue queues a delivery. If there is no room, it counts the drop and reports false.
 func (c *Service) enqueue(to *receiver, d *delivery) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -85,8 +84,8 @@ func (c *Service) enqueue(to *receiver, d *delivery) bool {
 	return true
 }
 
-// takesLocked reports whether an endpoint, nil for none, takes a delivery, or why
-// not. What has expired makes room first.
+// takesLocked reports whether an endpoint (nil: none) takes a delivery, and why not.
+// Expired deliveries make room first.
 func (c *Service) takesLocked(e *endpoint, d *delivery) (why bridge.Reason, ok bool) {
 	switch {
 	case c.closed:

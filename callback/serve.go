@@ -14,8 +14,8 @@ import (
 	"watchtower/history"
 )
 
-// New returns a service that follows the history, and attaches the callbacks that the
-// hub remembers. An error says which option is wrong.
+// New returns a service that follows the history. It attaches the callbacks that the hub
+// remembers. Errors: a wrong Allow list, or a store that cannot be read.
 func New(hub *bridge.Hub, past *history.History, opts Options, log *logrus.Logger) (*Service, error) {
 	policy, err := newPolicy(opts)
 	if err != nil {
@@ -36,11 +36,11 @@ func New(hub *bridge.Hub, past *history.History, opts Options, log *logrus.Logge
 	return c, c.restore()
 }
 
-// Serve posts until ctx ends. Then it waits for the history to hand out what was said,
-// and posts what waits, all within the drain timeout. It returns when every goroutine
-// that it started has ended.
+// Serve posts until ctx ends. Then it takes the last messages from the history and posts
+// the waiting deliveries, within the drain timeout. It returns when all its goroutines have
+// ended.
 func (c *Service) Serve(ctx context.Context) error {
-	if ctx.Err() == nil { // else the gateway did not start: what waits is left as it is
+	if ctx.Err() == nil { // else the gateway did not start: deliveries stay as they are
 		c.start()
 	}
 	<-ctx.Done()
@@ -51,13 +51,13 @@ func (c *Service) Serve(ctx context.Context) error {
 	return nil
 }
 
-// Quiesce does nothing: what is asked for comes by HTTP, and what is said by the history.
+// Quiesce does nothing: requests come by HTTP, and messages by the history.
 func (c *Service) Quiesce(context.Context) {}
 
 // fanOut gives messages to callbacks. It follows the history.
 type fanOut struct{ c *Service }
 
-// Give queues a message for those of the members that want it.
+// Give queues a message for the members that want it.
 func (f fanOut) Give(m *bridge.Message, members []*bridge.Attachment) (offered, dropped int) {
 	var body []byte // the same for all
 	for _, a := range members {
@@ -75,10 +75,10 @@ func (f fanOut) Give(m *bridge.Message, members []*bridge.Attachment) (offered, 
 	return offered, dropped
 }
 
-// Flush has nothing to do.
+// Flush does nothing.
 func (fanOut) Flush() {}
 
-// start begins to post what waited before a restart, and to write what changes.
+// start begins to post the deliveries from before a restart, and to write changes.
 func (c *Service) start() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -91,8 +91,8 @@ func (c *Service) start() {
 	}
 }
 
-// Queued returns how many deliveries wait or are being tried, and how many bytes
-// all hold.
+// Queued returns how many deliveries wait or are tried, and the bytes of all, with the
+// failed ones that are kept.
 func (c *Service) Queued() (n, bytes int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -105,20 +105,19 @@ func (c *Service) Queued() (n, bytes int) {
 	return n, c.shares.bytes
 }
 
-// Outcomes calls each with how often deliveries, and attempts at them, came to an end of
-// each kind.
+// Outcomes calls each with the number of deliveries and attempts by outcome.
 func (c *Service) Outcomes(each func(outcome string, n uint64)) {
 	for o := range numOutcomes {
 		each(o.String(), c.outcomes[o].Load())
 	}
 }
 
-// drain delivers what waits until ctx ends. What is left then, and what fails
-// meanwhile, is written to disk, or has failed where there is none.
+// drain posts the waiting deliveries until ctx ends. The rest, and those that fail
+// meanwhile, are written to disk; without a store they have failed.
 func (c *Service) drain(ctx context.Context) {
 	c.mu.Lock()
 	c.closed = true
-	if c.keeper != nil { // nobody waits for a receiver that is down
+	if c.keeper != nil { // retries are left for the next start
 		c.stopping = true
 		c.leaveAllLocked(pausing)
 	}
@@ -140,7 +139,7 @@ func (c *Service) drain(ctx context.Context) {
 	c.poster.close()
 }
 
-// leaveAllLocked makes the endpoints in some phases leave what they have at hand.
+// leaveAllLocked makes the endpoints in some phases idle.
 func (c *Service) leaveAllLocked(phases ...phase) {
 	for _, e := range slices.Collect(maps.Values(c.endpoints)) {
 		if slices.Contains(phases, e.phase) {
@@ -149,8 +148,8 @@ func (c *Service) leaveAllLocked(phases ...phase) {
 	}
 }
 
-// Reporter returns what posts the delivery report of one publication, which has been
-// through so many callbacks. The URL is one that CheckURL has found open.
+// Reporter returns a function that posts the delivery report of one publication, once. hops
+// is how many callbacks the publication has been through. CheckURL must have accepted url.
 func (c *Service) Reporter(s *bridge.Sender, url string, hops uint8) func(bridge.Report) {
 	to := &receiver{key: endpointKey{s, url}}
 	var once atomic.Bool

@@ -12,12 +12,11 @@ import (
 	"watchtower/history"
 )
 
-// Protocol is how the hub knows callbacks.
+// Protocol is the callbacks as the hub knows them.
 var Protocol = bridge.NewProtocol("callback")
 
-// Service posts messages and delivery reports. What there is to know of one URL of one
-// sender is an endpoint. It has a goroutine only while an attempt is in progress (turns).
-// Memory is shared out by who holds how much (shares).
+// Service posts messages and delivery reports. An endpoint has a goroutine only while an
+// attempt is in progress (turns). Memory is limited by sender (shares).
 type Service struct {
 	hub    *bridge.Hub
 	past   *history.History
@@ -27,7 +26,7 @@ type Service struct {
 	now    func() time.Time
 	poster *poster
 	signer signer
-	keeper *keeper         // nil: nothing outlives the process
+	keeper *keeper         // nil: nothing is kept on disk
 	ctx    context.Context // ends the attempts in progress
 	cancel context.CancelFunc
 
@@ -37,13 +36,13 @@ type Service struct {
 	endpoints map[endpointKey]*endpoint
 	shares    *shares
 	turns     *turns
-	numbers   uint64 // of the newest endpoint
-	busy      int    // endpoints with a delivery at hand
+	numbers   uint64 // number of the newest endpoint
+	busy      int    // endpoints that are not idle
 	serving   bool   // attempts may be made
-	closed    bool   // nothing new is taken
-	stopping  bool   // what fails now is left for the next start
+	closed    bool   // no new deliveries are taken
+	stopping  bool   // failed deliveries are left for the next start
 	warned    time.Time
-	settled   chan struct{} // closed once it is closed and no endpoint is busy
+	settled   chan struct{} // closed once closed is set and no endpoint is busy
 	workers   sync.WaitGroup
 }
 
@@ -53,10 +52,10 @@ type outcome int
 const (
 	delivered outcome = iota // the receiver took it
 	retried                  // an attempt failed, and another follows
-	givenUp                  // no other follows
+	givenUp                  // the last attempt failed
 	tooLate                  // it expired first
-	disabled                 // a callback was switched off
-	gaveWay                  // an attempt was cut short to make room, and is made again
+	disabled                 // its callback was disabled
+	gaveWay                  // an attempt was cut short to make room, and is repeated
 	numOutcomes
 )
 

@@ -4,27 +4,26 @@ import (
 	"watchtower/bridge"
 )
 
-// share is what one sender holds of what all callbacks have together: bytes, and
-// attempts in progress. There are no fixed portions. A sender may use what is free;
-// where something is wanted and nothing is free, it is taken from whoever holds
-// most. Guarded by Service.mu.
+// share is one sender's part of the bytes and attempts of all callbacks. There are no
+// fixed portions: a sender may use what is free. If nothing is free, the sender that holds
+// most has to give. Guarded by Service.mu.
 type share struct {
 	pool      *shares
 	sender    *bridge.Sender
 	endpoints rank[*endpoint]           // the one that holds most first
-	bytes     int                       // of what waits, and of what was given up and is kept
+	bytes     int                       // of its deliveries, with failed ones that are kept
 	going     int                       // attempts in progress
-	cut       int                       // of those, the ones that were told to end
-	lines     [numUrgencies][]*endpoint // that wait for a turn
+	cut       int                       // those of them that were cut short
+	lines     [numUrgencies][]*endpoint // endpoints that wait for a turn
 
 	byBytes, byTurn int // its places in the ranks
 }
 
-// shares are those of all senders that have an endpoint.
+// shares are the shares of all senders that have an endpoint.
 type shares struct {
 	of      map[*bridge.Sender]*share
 	bytes   int          // of all together
-	byBytes rank[*share] // who holds most first
+	byBytes rank[*share] // the one that holds most first
 }
 
 func newShares() *shares {
@@ -37,7 +36,7 @@ func newShares() *shares {
 	}
 }
 
-// endpoints lists those of a sender.
+// endpoints returns a sender's endpoints.
 func (p *shares) endpoints(s *bridge.Sender) []*endpoint {
 	if sh := p.of[s]; sh != nil {
 		return sh.endpoints.members
@@ -45,7 +44,7 @@ func (p *shares) endpoints(s *bridge.Sender) []*endpoint {
 	return nil
 }
 
-// add gives an endpoint its place in its sender's share.
+// add adds an endpoint to its sender's share.
 func (p *shares) add(e *endpoint) {
 	sh := p.of[e.key.sender]
 	if sh == nil {
@@ -60,7 +59,7 @@ func (p *shares) add(e *endpoint) {
 	sh.endpoints.add(e)
 }
 
-// remove forgets an endpoint that holds nothing.
+// remove removes an endpoint that holds nothing.
 func (p *shares) remove(e *endpoint) {
 	sh := e.share
 	if sh.endpoints.remove(e); len(sh.endpoints.members) == 0 {
@@ -69,7 +68,7 @@ func (p *shares) remove(e *endpoint) {
 	}
 }
 
-// hold counts bytes of an endpoint in, or out.
+// hold adds n bytes to an endpoint's; n may be negative.
 func (sh *share) hold(e *endpoint, n int) {
 	sh.bytes += n
 	sh.pool.bytes += n
@@ -77,8 +76,7 @@ func (sh *share) hold(e *endpoint, n int) {
 	sh.pool.byBytes.moved(sh)
 }
 
-// next is its endpoint whose turn comes first, and how urgent that is; nil: none
-// waits.
+// next returns its endpoint whose turn comes first, and the urgency; nil: none waits.
 func (sh *share) next() (*endpoint, urgency) {
 	for u, line := range sh.lines {
 		if len(line) > 0 {

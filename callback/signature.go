@@ -21,11 +21,11 @@ const (
 	webhookSignature = "webhook-signature"
 )
 
-// signer makes a secret for each callback of each sender, from one key: so none
-// has to be stored, and all survive a restart.
+// signer derives the secret of each callback from one key: secrets need not be stored, and
+// survive a restart.
 type signer struct{ key []byte }
 
-// newSigner uses the key that is given, or one that lasts as long as the program.
+// newSigner uses the given key, or a random one if that is empty.
 func newSigner(key []byte) signer {
 	if len(key) == 0 {
 		key = make([]byte, sha256.Size)
@@ -34,23 +34,21 @@ func newSigner(key []byte) signer {
 	return signer{key}
 }
 
-// secret is what a callback's receiver checks signatures with, after so many
-// rotations.
+// secret returns a callback's secret after so many rotations.
 func (s signer) secret(key endpointKey, rotations uint32) []byte {
 	mac := hmac.New(sha256.New, s.key)
-	_ = binary.Write(mac, binary.BigEndian, uint32(key.sender.ID())) // a hash takes everything
+	_ = binary.Write(mac, binary.BigEndian, uint32(key.sender.ID())) // a hash never fails
 	mac.Write([]byte(key.url))
-	if rotations > 0 { // no URL has a zero byte
+	if rotations > 0 { // unambiguous, since no URL has a zero byte
 		_ = binary.Write(mac, binary.BigEndian, uint64(rotations))
 	}
 	return mac.Sum(nil)
 }
 
-// shown is a secret as Standard Webhooks writes it.
+// shown is the text form of a secret in Standard Webhooks.
 func shown(secret []byte) string { return "whsec_" + base64.StdEncoding.EncodeToString(secret) }
 
-// sign adds the headers of one attempt at a delivery, with a signature for each
-// secret. The id is the same in every attempt.
+// sign adds the headers of one attempt, with a signature for each secret.
 func sign(h nethttp.Header, d *delivery, secrets [][]byte, now time.Time) {
 	timestamp := strconv.FormatInt(now.Unix(), 10)
 	var signatures []string
@@ -67,8 +65,8 @@ func sign(h nethttp.Header, d *delivery, secrets [][]byte, now time.Time) {
 	}
 }
 
-// webhookIDOf names a message for one channel, and of a send for one receiver: a
-// call has one id for all, and several may have the same URL.
+// webhookIDOf adds the channel, and the receiver of a send, to a message's id: one call has
+// one id for all of them, and several may have the same URL.
 func webhookIDOf(m *bridge.Message) string {
 	id := m.ID.String() + "-" + strconv.FormatUint(uint64(m.Channel), 10)
 	if m.Type == bridge.Send {

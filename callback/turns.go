@@ -6,21 +6,21 @@ import (
 	"time"
 )
 
-// turns say which endpoint may make an attempt. The sender with the fewest
-// attempts in progress comes first; of those with as many, the most urgent; then who
-// has waited longest. The last tenth is for senders that have none in progress.
-// Guarded by Service.mu.
+// turns decide which endpoint may make an attempt. The sender with the fewest attempts in
+// progress comes first; among equals the most urgent; then the one that has waited
+// longest. The last tenth is for senders without an attempt in progress. Guarded by
+// Service.mu.
 type turns struct {
 	most  int
 	going map[*attempt]struct{}
-	ready rank[*share] // those that wait, whose turn comes first first
-	lined uint64       // endpoints that have lined up so far
-	timer *time.Timer  // to look whom to cut short; nil: nobody has to wait
+	ready rank[*share] // shares with a waiting endpoint, in the order of their turns
+	lined uint64       // how many endpoints have lined up so far
+	timer *time.Timer  // calls makeRoom; nil: no endpoint has to wait
 }
 
-// An attempt that has lasted this long gives way to a sender that has fewer in
-// progress. Who answers sooner is never cut short. Whether somebody has to is
-// looked at this often.
+// An attempt may be cut short after givesWayAfter, for a sender with fewer attempts in
+// progress. makeRoom runs every cutEvery while endpoints wait, for the first cutsAtOnce
+// senders.
 const (
 	givesWayAfter = 500 * time.Millisecond
 	cutEvery      = 20 * time.Millisecond
@@ -41,7 +41,6 @@ func newTurns(most int) *turns {
 	}}
 }
 
-// lineUp makes an endpoint wait for its turn.
 func (t *turns) lineUp(e *endpoint) {
 	t.lined++
 	e.lined, e.phase = t.lined, lined
@@ -54,7 +53,7 @@ func (t *turns) lineUp(e *endpoint) {
 func (t *turns) leave(e *endpoint) {
 	for u, line := range e.share.lines {
 		switch i := slices.Index(line, e); {
-		case i == 0: // as mostly
+		case i == 0: // the usual case
 			line[0] = nil
 			e.share.lines[u] = line[1:]
 		case i > 0:
@@ -64,7 +63,7 @@ func (t *turns) leave(e *endpoint) {
 	t.changed(e.share)
 }
 
-// changed puts a share where it belongs.
+// changed updates a share's place in ready.
 func (t *turns) changed(sh *share) {
 	switch e, _ := sh.next(); {
 	case e == nil:
@@ -76,7 +75,7 @@ func (t *turns) changed(sh *share) {
 	}
 }
 
-// next takes the endpoint whose turn it is out of the line; nil: it is nobody's.
+// next takes the endpoint whose turn it is out of the line; nil: none may begin.
 func (t *turns) next() *endpoint {
 	if len(t.ready.members) == 0 {
 		return nil
@@ -90,14 +89,14 @@ func (t *turns) next() *endpoint {
 	return e
 }
 
-// begin counts an attempt in.
+// begin counts an attempt.
 func (t *turns) begin(a *attempt) {
 	t.going[a] = struct{}{}
 	a.e.share.going++
 	t.changed(a.e.share)
 }
 
-// end counts it out.
+// end ends the count of an attempt.
 func (t *turns) end(a *attempt) {
 	delete(t.going, a)
 	sh := a.e.share
@@ -108,9 +107,9 @@ func (t *turns) end(a *attempt) {
 	t.changed(sh)
 }
 
-// makeRoom cuts short what takes long, for the senders whose turn it would be: for
-// each one attempt of whoever has most in progress, its longest. A sender that has
-// most itself gives way to its own first tries.
+// makeRoom cuts slow attempts short for the senders that wait: for each, the longest
+// attempt of the sender that has most in progress. If that is the waiting sender itself,
+// its own first tries get the room.
 func (t *turns) makeRoom(now time.Time) {
 	var slow []*attempt
 	for a := range t.going {
@@ -127,7 +126,7 @@ func (t *turns) makeRoom(now time.Time) {
 			continue
 		}
 		left := func(a *attempt) int { return a.e.share.going - a.e.share.cut }
-		most := slices.MaxFunc(slow, func(a, b *attempt) int { return cmp.Compare(left(a), left(b)) }) // of equals the first, which began first
+		most := slices.MaxFunc(slow, func(a, b *attempt) int { return cmp.Compare(left(a), left(b)) }) // among equals the oldest
 		if left(most) > sh.going || most.e.share == sh && sh.cut == 0 {
 			most.cutShort()
 			slow = slices.DeleteFunc(slow, func(a *attempt) bool { return a == most })

@@ -20,10 +20,11 @@ import (
 	"watchtower/intake"
 )
 
-// call answers one kind of request, or returns the error to answer it with.
+// call answers one kind of request, or returns the error for the answer.
 type call func(nethttp.ResponseWriter, *nethttp.Request) error
 
-// problem returns what clients are told of an error, and logs what they are not.
+// problem returns the problem for an error. An error that clients may not see is logged,
+// and becomes an internal error.
 func (s *Server) problem(err error) problem {
 	var shown *bridge.Error
 	if !errors.As(err, &shown) {
@@ -34,7 +35,7 @@ func (s *Server) problem(err error) problem {
 	return problem{"urn:watchtower:problem:" + string(shown.Code), kind.title, kind.status, shown.Error(), shown.Field}
 }
 
-// fail answers a request with the problem that err is.
+// fail answers a request with an error's problem.
 func (s *Server) fail(w nethttp.ResponseWriter, r *nethttp.Request, err error) {
 	hangsUp := errors.As(err, new(hangUp))
 	var guess denied
@@ -64,8 +65,7 @@ func (s *Server) fail(w nethttp.ResponseWriter, r *nethttp.Request, err error) {
 	s.write(w, shown.Status, problemType, shown)
 }
 
-// tooMany makes the problem of a client with too many failures, which says when it
-// may come again.
+// tooMany makes the error for a client with too many failures. It says how long to wait.
 func (s *Server) tooMany(r *nethttp.Request, wait time.Duration) error {
 	seconds := max(1, int(math.Ceil(wait.Seconds())))
 	return waits{fault(tooManyFailures, "", "too many wrong secret keys, passwords, tokens or senders from %s (limits.failures): wait %d s; a sender's own calls go on with its token (Authorization: Bearer …)", s.proxies.client(r), seconds), seconds}
@@ -95,10 +95,10 @@ func (s *Server) writeBytes(w nethttp.ResponseWriter, status int, contentType st
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_, _ = w.Write(b) // an error means that the client has gone: there is nobody to tell
+	_, _ = w.Write(b) // an error means that the client has gone
 }
 
-// notice logs what was refused to whom. The request is nil where there was none.
+// notice logs a refusal. The request may be nil.
 func (s *Server) notice(who netip.Prefix, shown problem, r *nethttp.Request) {
 	if !s.notices.allow(who, shown.Type, s.opts.Clock()) {
 		return
@@ -110,14 +110,14 @@ func (s *Server) notice(who netip.Prefix, shown problem, r *nethttp.Request) {
 	s.log.WithFields(fields).Info("http request refused")
 }
 
-// worthALine reports whether the owner is told of a refusal: of somebody who does not
-// know his key, and of what is too large, nobody else would find out.
+// worthALine reports whether a refusal is logged above debug: wrong credentials and bodies
+// that are too large, which the gateway's owner would not notice otherwise.
 func worthALine(status int) bool {
 	return status == nethttp.StatusUnauthorized || status == nethttp.StatusRequestEntityTooLarge
 }
 
-// refuse answers with a problem beside net/http, as far as the client takes it, and reads
-// on for a moment, so that it sees the answer. The connection is to be closed then.
+// refuse writes a problem to a connection without net/http, and lingers, so that the client
+// sees it. The caller closes the connection.
 func (s *Server) refuse(at netip.Prefix, conn net.Conn, refusal *bridge.Error, header string) {
 	shown := s.problem(refusal)
 	s.refused.WithLabelValues(strconv.Itoa(shown.Status)).Inc()
@@ -129,13 +129,12 @@ func (s *Server) refuse(at netip.Prefix, conn net.Conn, refusal *bridge.Error, h
 	answer := fmt.Sprintf("HTTP/1.1 %d %s\r\nContent-Type: %s\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n%sContent-Length: %d\r\n\r\n%s\n",
 		shown.Status, nethttp.StatusText(shown.Status), problemType, header, len(body)+1, body)
 	_ = conn.SetWriteDeadline(time.Now().Add(closePatience))
-	if _, err := conn.Write([]byte(answer)); err == nil { // else it has gone
+	if _, err := conn.Write([]byte(answer)); err == nil { // else the client has gone
 		linger(conn)
 	}
 }
 
-// deadline bounds the writing of an answer. A writer that has no deadlines
-// needs none.
+// deadline bounds the writing of an answer, if the writer has deadlines.
 func (s *Server) deadline(w nethttp.ResponseWriter) {
 	_ = nethttp.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.opts.WriteTimeout))
 }
@@ -151,11 +150,11 @@ func (w *statusWriter) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// Hijack lets a WebSocket take the connection over.
+// Hijack lets a WebSocket or a stream take over the connection.
 func (w *statusWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	w.status = nethttp.StatusSwitchingProtocols
 	return nethttp.NewResponseController(w.ResponseWriter).Hijack()
 }
 
-// Unwrap lets http.ResponseController reach what is inside.
+// Unwrap is for http.ResponseController.
 func (w *statusWriter) Unwrap() nethttp.ResponseWriter { return w.ResponseWriter }

@@ -7,8 +7,8 @@ import (
 	"watchtower/bridge"
 )
 
-// carriesToken reports whether a request carries the token of any sender, a short one
-// of his, or that of an operator's session.
+// carriesToken reports whether a request carries a sender's token, a pass, or the token of
+// an operator's session.
 func (s *Server) carriesToken(r *nethttp.Request) bool {
 	if text, field := carriedPass(r); field != "" {
 		_, err := s.openPass(text, field)
@@ -28,8 +28,8 @@ func (s *Server) carriesToken(r *nethttp.Request) bool {
 	return ok
 }
 
-// authorize returns the sender that a request may act for. An id without the
-// token that it needs is no guess, and does not count as a failure.
+// authorize returns the sender that a request may act for. A missing token does not count
+// as a failed guess.
 func (s *Server) authorize(r *nethttp.Request, id bridge.SenderID, err error) (*bridge.Sender, error) {
 	if p := passOf(r); p != nil {
 		return s.authorizePass(p, id, err)
@@ -38,7 +38,7 @@ func (s *Server) authorize(r *nethttp.Request, id bridge.SenderID, err error) (*
 		return nil, err
 	}
 	token := bearer(r)
-	if token == "" && !s.auth.Quiet() { // a token that is its own needs no gate: nobody guesses one
+	if token == "" && !s.auth.Quiet() { // a right token passes the gate: it cannot be guessed
 		if wait := s.auth.Waits(s.proxies.caller(r)); wait > 0 {
 			return nil, s.tooMany(r, wait)
 		}
@@ -55,7 +55,7 @@ func (s *Server) authorize(r *nethttp.Request, id bridge.SenderID, err error) (*
 	return nil, err
 }
 
-// mayAsk counts a request of a sender, and refuses it if there were too many.
+// mayAsk counts a sender's request, and refuses it if there were too many.
 func (s *Server) mayAsk(sender *bridge.Sender) error {
 	if s.requests.Take(sender.ID()) {
 		return nil
@@ -75,7 +75,7 @@ func (s *Server) authorizePass(p *pass, id bridge.SenderID, err error) (*bridge.
 	return p.sender, s.mayAsk(p.sender)
 }
 
-// carrier returns the sender whose token, short or not, a request carries, or nil.
+// carrier returns the sender whose token or pass a request carries, or nil.
 func (s *Server) carrier(r *nethttp.Request) *bridge.Sender {
 	if p := passOf(r); p != nil {
 		return p.sender

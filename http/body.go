@@ -21,22 +21,21 @@ import (
 	"watchtower/intake"
 )
 
-// typeForm is the media type that some clients send JSON as, unasked.
+// typeForm is the media type that some clients set by default, for JSON too.
 const typeForm = "application/x-www-form-urlencoded"
 
-// jsonOverhead is how much a body may have around the largest message. A byte
-// of the message takes up to 6 as JSON (RFC 8259, section 7).
+// jsonOverhead is how many bytes a body may have around the largest message. A byte of the
+// message takes up to jsonExpansion bytes as JSON (RFC 8259, section 7).
 const (
 	jsonOverhead  = 64 << 10
 	jsonExpansion = 6
 )
 
-// tooLargeDrain bounds how much of a body that is too large is read and thrown
-// away, so that the client is still there to read the answer.
+// tooLargeDrain bounds how many bytes of a too large body are read and thrown away, so
+// that the client can read the answer.
 const tooLargeDrain = 8 << 20
 
-// mediaType returns the type of a request's body in small letters, "" if it
-// names none.
+// mediaType returns the media type of a request's body in lower case; "": none given.
 func mediaType(r *nethttp.Request) (string, error) {
 	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
 		return "", fault(unsupportedType, "Content-Encoding", "%q is not supported: send the body as it is", e)
@@ -52,26 +51,25 @@ func mediaType(r *nethttp.Request) (string, error) {
 	return t, nil
 }
 
-// LargestBody is the largest body of a request, in bytes, where a message has up to so
-// many.
+// LargestBody returns the largest request body for messages of up to so many bytes.
 func LargestBody(message int) int { return jsonExpansion*message + jsonOverhead }
 
 func (s *Server) largestBody() int { return LargestBody(s.hub.MessageBytes()) }
 
-// body is how a body is read: beyond the first kilobytes only for a sender that is
-// known, or at the cost of all strangers.
+// body is the state of reading a body. Beyond the first intake.Free bytes, the memory
+// counts for its sender, or for all unidentified clients together.
 type body struct {
 	limit  int
-	query  *query         // where the sender stands; nil: in the body, which is JSON
-	lender *bridge.Sender // who is known to speak; nil: nobody so far
-	sender *bridge.Sender // who was found, and may
+	query  *query         // has the sender; nil: the JSON body has it
+	lender *bridge.Sender // its memory counts for this one; nil: not known yet
+	sender *bridge.Sender // found and authorized
 	bytes  []byte
 }
 
-// readBody reads all of a body, up to the limit, within the time for it.
+// readBody reads a whole body, up to the limit and within the read timeout.
 func (s *Server) readBody(r *nethttp.Request, in *body) ([]byte, error) {
 	if r.ContentLength > int64(in.limit) && (r.Header.Get("Expect") != "" || in.limit <= intake.Free) {
-		return nil, tooLarge(in.limit) // it may wait for leave to send the body
+		return nil, tooLarge(in.limit) // a client with Expect has not sent the body yet
 	}
 	if in.lender == nil {
 		in.lender = s.carrier(r)
@@ -96,10 +94,10 @@ func (s *Server) readBody(r *nethttp.Request, in *body) ([]byte, error) {
 	return nil, tooLarge(in.limit)
 }
 
-// unsaidBytes is room for a body whose length is not known beforehand.
+// unsaidBytes is the first buffer for a body of unknown length.
 const unsaidBytes = 512
 
-// fill reads a body until it ends, with io.EOF, or has more than the limit.
+// fill reads a body until it ends (io.EOF) or exceeds the limit (nil).
 func (s *Server) fill(r *nethttp.Request, in *body) (err error) {
 	var none intake.Loan
 	first := unsaidBytes
@@ -126,7 +124,7 @@ func (s *Server) fill(r *nethttp.Request, in *body) (err error) {
 		if in.lender != nil {
 			break
 		}
-		next := min(4*len(in.bytes), in.limit+1) // so that it is not looked through too often
+		next := min(4*len(in.bytes), in.limit+1) // fourfold, so that findSender runs a few times only
 		if in.bytes, err = intake.Read(r.Body, in.bytes, 0, next, &stranger); err != nil {
 			return unfinished(err, stranger.Setting())
 		}
@@ -144,14 +142,14 @@ func (s *Server) fill(r *nethttp.Request, in *body) (err error) {
 }
 
 // findSender looks for the sender of a long body, in the query or the beginning of the
-// JSON, and finds out whether it may speak.
+// JSON, and authorizes it.
 func (s *Server) findSender(r *nethttp.Request, in *body) (err error) {
 	if in.query != nil {
 		in.sender, err = s.speakerIn(r, in, *in.query)
 	} else {
 		found := gjson.GetBytes(in.bytes, "sender")
 		if !found.Exists() || found.Index == 0 || found.Index+len(found.Raw) >= len(in.bytes) {
-			return nil // or it is cut off
+			return nil // not there yet, or cut off
 		}
 		in.sender, err = s.speakerIn(r, in, object{"sender": found.Raw})
 	}
@@ -162,18 +160,18 @@ func (s *Server) findSender(r *nethttp.Request, in *body) (err error) {
 	return nil
 }
 
-// speakerIn returns the sender that a body or a query speaks for.
+// speakerIn authorizes the sender that a body or a query names.
 func (s *Server) speakerIn(r *nethttp.Request, in *body, from interface {
 	sender() (bridge.SenderID, error)
 }) (*bridge.Sender, error) {
 	id, err := from.sender()
 	if err == nil && in.sender != nil && in.sender.ID() == id {
-		return in.sender, nil // it was asked for
+		return in.sender, nil // already authorized
 	}
 	return s.authorize(r, id, err)
 }
 
-// unfinished says why a body is not read on, where that is for lack of room.
+// unfinished makes an answer of intake.ErrFull, and returns other errors as they are.
 func unfinished(err error, setting string) error {
 	switch {
 	case !errors.Is(err, intake.ErrFull):
@@ -191,12 +189,11 @@ func tooLarge(limit int) error {
 	return hangUp{fault(bodyTooLarge, "body", "has more than %d bytes (limits.message_bytes bounds the message in it)", limit)}
 }
 
-// object is a JSON object whose fields are looked at one by one, in the order
-// of the checks: each as it was written, which is valid.
+// object is a JSON object: the raw, valid JSON of each field by its name. Each field is
+// read when its check comes.
 type object map[string]string
 
-// readObject reads a body that has to be a JSON object. An empty one counts as
-// an empty object.
+// readObject reads a body that has to be a JSON object. An empty body is an empty object.
 func (s *Server) readObject(r *nethttp.Request, in *body) (object, error) {
 	switch t, err := mediaType(r); {
 	case err != nil:
@@ -234,7 +231,7 @@ func parseObject(body []byte) (object, error) {
 	return o, nil
 }
 
-// only reports the fields that a call does not know, all of them.
+// only refuses an object with unknown fields, and names all of them.
 func (o object) only(known ...string) error {
 	return unknown(unknownField, "field", o, known)
 }
@@ -254,7 +251,7 @@ func (o object) text(name string) (value string, found bool, err error) {
 	return gjson.Parse(raw).String(), true, nil
 }
 
-// texts returns a field that has to be a list of strings, which may not be empty.
+// texts returns a field that has to be a list with at least one string.
 func (o object) texts(name string) ([]string, error) {
 	var all []*string
 	if err := json.Unmarshal([]byte(o[name]), &all); err != nil || len(all) == 0 || slices.Contains(all, nil) {
@@ -279,7 +276,7 @@ func (o object) flag(name string, otherwise bool) (bool, error) {
 	}
 }
 
-// callbackURL returns the URL that has to be there, and is what is said of it.
+// callbackURL returns the required field callback_url. what describes it in errors.
 func (o object) callbackURL(what string) (string, error) {
 	address, found, err := o.text("callback_url")
 	switch {
@@ -291,8 +288,7 @@ func (o object) callbackURL(what string) (string, error) {
 	return address, nil
 }
 
-// list returns the elements of a field that has to be an array, as they are
-// written.
+// list returns the elements of a field that has to be an array, as raw JSON.
 func (o object) list(name string, code bridge.Code) ([]string, error) {
 	raw, found := o[name]
 	if !found {
@@ -309,13 +305,13 @@ func (o object) list(name string, code bridge.Code) ([]string, error) {
 	return out, nil
 }
 
-// sender returns the id that the body speaks for.
+// sender returns the sender's id in the body.
 func (o object) sender() (bridge.SenderID, error) {
 	return parseSender(o["sender"])
 }
 
-// halfCharacter reports whether a string, as it is written in JSON, has half of a
-// surrogate pair, which is no character (RFC 8259, section 8.2).
+// halfCharacter reports whether a raw JSON string has an unpaired surrogate, which is no
+// character (RFC 8259, section 8.2).
 func halfCharacter(raw string) bool {
 	for {
 		i := strings.IndexByte(raw, '\\')
@@ -334,8 +330,8 @@ func halfCharacter(raw string) bool {
 	}
 }
 
-// escaped returns the UTF-16 unit that a text begins with, if it begins with \u, and
-// what is behind that escape.
+// escaped returns the UTF-16 unit of a text that begins with \u (else 0), and the text after
+// the escape.
 func escaped(text string) (rune, string) {
 	switch {
 	case len(text) < 2 || text[0] != '\\':
@@ -343,12 +339,11 @@ func escaped(text string) (rune, string) {
 	case text[1] != 'u' || len(text) < 6:
 		return 0, text[2:]
 	}
-	n, _ := strconv.ParseUint(text[2:6], 16, 16) // it is valid JSON
+	n, _ := strconv.ParseUint(text[2:6], 16, 16) // valid JSON: cannot fail
 	return rune(n), text[6:]
 }
 
-// content returns the message: a string as its bytes, any other value as
-// compact JSON.
+// content returns the message: of a string its bytes, of any other value compact JSON.
 func (o object) content() (bridge.Content, error) {
 	raw, found := o["message"]
 	if !found {

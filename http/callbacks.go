@@ -9,10 +9,7 @@ import (
 	"watchtower/callback"
 )
 
-// The calls by which senders manage their callbacks. What they mean is package callback's.
-
-// joinAsync answers POST /channels/join/async. It returns once the membership
-// is on disk.
+// joinAsync answers POST /channels/join/async, once the membership is on disk.
 func (s *Server) joinAsync(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	j, body, err := s.joiner(r, "callback_url")
 	if err != nil {
@@ -28,7 +25,7 @@ func (s *Server) joinAsync(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	if err != nil {
 		return err
 	}
-	if bearer(r) == "" && !fresh { // who knows an id alone is told the secret of a new callback, which is his own
+	if bearer(r) == "" && !fresh { // without a token, only the secret of a new callback is shown
 		secret = ""
 	}
 	return s.answer(w, struct {
@@ -37,8 +34,8 @@ func (s *Server) joinAsync(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	}{channelList{j.channels}, secret})
 }
 
-// listCallbacks answers GET /callbacks. A URL may hold a secret, and everybody on
-// a channel knows its senders' ids: so it is shown whole against the token alone.
+// listCallbacks answers GET /callbacks. A URL may hold a secret, and members of a channel
+// know its senders' ids: so the whole URL is shown only with the token.
 func (s *Server) listCallbacks(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	sender, _, err := s.asker(r, "sender")
 	if err != nil {
@@ -53,7 +50,7 @@ func (s *Server) listCallbacks(w nethttp.ResponseWriter, r *nethttp.Request) err
 	return s.answer(w, map[string][]callback.View{"callbacks": list})
 }
 
-// originOf cuts off what follows a URL's host.
+// originOf replaces a URL's path and query.
 func originOf(text string) string {
 	u, err := url.Parse(text)
 	if err != nil {
@@ -62,7 +59,7 @@ func originOf(text string) string {
 	return u.Scheme + "://" + u.Host + "/…"
 }
 
-// owner reads a call about one callback: whose it is, and its URL.
+// owner reads a call about one callback: its sender and its URL.
 func (s *Server) owner(r *nethttp.Request, besides ...string) (*bridge.Sender, string, object, error) {
 	sender, body, err := s.speaker(r, append([]string{"sender", "callback_url"}, besides...)...)
 	if err != nil {
@@ -72,8 +69,8 @@ func (s *Server) owner(r *nethttp.Request, besides ...string) (*bridge.Sender, s
 	return sender, address, body, err
 }
 
-// rotateSecret answers POST /callbacks/rotate, once the new secret is on disk. Who
-// knows an id alone may not take a receiver its secret.
+// rotateSecret answers POST /callbacks/rotate, once the new secret is on disk. It needs the
+// token: an id alone is known to others.
 func (s *Server) rotateSecret(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	sender, address, _, err := s.owner(r)
 	if err != nil {
@@ -93,8 +90,8 @@ func (s *Server) rotateSecret(w nethttp.ResponseWriter, r *nethttp.Request) erro
 	return s.answer(w, map[string]string{"secret": secret})
 }
 
-// replayFailed answers POST /callbacks/replay: deliveries that were given up wait
-// again, in their order, behind what waits already.
+// replayFailed answers POST /callbacks/replay: failed deliveries wait again, in order, behind
+// the waiting ones.
 func (s *Server) replayFailed(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	sender, address, body, err := s.owner(r, "ids")
 	if err != nil {

@@ -51,8 +51,7 @@ func (s *Server) register(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	}{given.ID, given.Token})
 }
 
-// checkKey checks the secret key of a registration. An open gateway takes anything in
-// its place.
+// checkKey checks the secret key of a registration. An open gateway does not check it.
 func (s *Server) checkKey(r *nethttp.Request, body object) error {
 	if s.hub.Open() {
 		return nil
@@ -64,7 +63,7 @@ func (s *Server) checkKey(r *nethttp.Request, body object) error {
 	case key == "":
 		return fault(bridge.InvalidSecretKey, "secret_key", "is missing: the gateway has a secret key, shown at its first start")
 	}
-	// Again, since the request began: a thousand may have begun at once.
+	// The guard checked this before; many requests may have begun at once.
 	if wait := s.auth.Waits(s.proxies.caller(r)); wait > 0 {
 		return s.tooMany(r, wait)
 	}
@@ -102,9 +101,9 @@ func (s *Server) leave(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	channels = sorted(channels)
 	if by == nil {
 		s.hub.Leave(sender, channels)
-	} else { // what others hold is not its own
+	} else { // a pass ends only the memberships that it began
 		s.hub.LeaveOwn(sender, channels, func(a *bridge.Attachment) bool {
-			m, ok := a.Member.(member) // another protocol's is none
+			m, ok := a.Member.(member) // false: another protocol's
 			return ok && m.openedBy(by)
 		})
 	}
@@ -151,7 +150,7 @@ func (s *Server) health(w nethttp.ResponseWriter, _ *nethttp.Request) error {
 	return s.answer(w, map[string]string{"status": "ok"})
 }
 
-// ready answers GET /readyz: whether requests are worth making.
+// ready answers GET /readyz: whether the gateway can do its work.
 func (s *Server) ready(w nethttp.ResponseWriter, _ *nethttp.Request) error {
 	if s.opts.Ready != nil {
 		if err := s.opts.Ready(); err != nil {

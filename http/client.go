@@ -10,10 +10,10 @@ import (
 	"watchtower/auth"
 )
 
-// proxies are the addresses whose X-Forwarded-For is believed.
+// proxies are the addresses whose X-Forwarded-For is trusted.
 type proxies []netip.Prefix
 
-// newProxies makes IPv4 of what is IPv4 in IPv6, as addresses of clients are.
+// newProxies unmaps IPv4 in IPv6, as is done with clients' addresses.
 func newProxies(list []netip.Prefix) (out proxies) {
 	for _, p := range list {
 		if p.Addr().Is4In6() && p.Bits() >= 96 {
@@ -28,15 +28,15 @@ func (ps proxies) trust(a netip.Addr) bool {
 	return slices.ContainsFunc(ps, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// peerOf is where a request's connection comes from; not valid if that is none of TCP: all
-// such count as one.
+// peerOf returns the address of a request's connection. It is invalid if that is not TCP:
+// all such requests count as one client.
 func peerOf(r *nethttp.Request) netip.AddrPort {
 	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
 	return netip.AddrPortFrom(peer.Addr().Unmap().WithZone(""), peer.Port())
 }
 
-// client returns the address that a request counts for: the connection's, or
-// behind trusted proxies the last in X-Forwarded-For that is not one of them.
+// client returns the client's address: the connection's, or behind trusted proxies the
+// last one in X-Forwarded-For that is not a trusted proxy.
 func (ps proxies) client(r *nethttp.Request) netip.Addr {
 	a := peerOf(r).Addr()
 	if !ps.trust(a) {
@@ -46,14 +46,14 @@ func (ps proxies) client(r *nethttp.Request) netip.Addr {
 	for i := len(hops) - 1; i >= 0 && ps.trust(a); i-- {
 		hop, ok := parseHop(strings.TrimSpace(hops[i]))
 		if !ok {
-			break // nobody to believe before this one
+			break // entries before this one are not trusted
 		}
 		a = hop
 	}
 	return a
 }
 
-// remote is the client's address, with its port where no proxy is between.
+// remote returns the client's address, with its port if there is no trusted proxy.
 func (ps proxies) remote(r *nethttp.Request) net.Addr {
 	at, peer := ps.client(r), peerOf(r)
 	if peer.Addr() != at {
@@ -62,12 +62,12 @@ func (ps proxies) remote(r *nethttp.Request) net.Addr {
 	return &net.TCPAddr{IP: at.AsSlice(), Port: int(peer.Port())}
 }
 
-// caller is who a request counts for at the gate.
+// caller returns the caller that a request counts for at the gate.
 func (ps proxies) caller(r *nethttp.Request) auth.Caller {
 	return auth.Caller{Via: Protocol, At: ps.client(r), Forwarded: ps.passedUnknownProxy(r)}
 }
 
-// passedUnknownProxy reports whether a request came by a proxy that is not trusted.
+// passedUnknownProxy reports whether a request came through an untrusted proxy.
 func (ps proxies) passedUnknownProxy(r *nethttp.Request) bool {
 	peer := peerOf(r).Addr()
 	return r.Header.Get("X-Forwarded-For") != "" && peer.IsValid() && !ps.trust(peer)
@@ -82,7 +82,7 @@ func parseHop(text string) (netip.Addr, bool) {
 	return a.Unmap().WithZone(""), err == nil
 }
 
-// bearer returns the token that a request carries, or "".
+// bearer returns the token of the Authorization header, or "".
 func bearer(r *nethttp.Request) string {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {

@@ -6,13 +6,12 @@ import (
 	"sync"
 )
 
-// connections follows net/http's connections, whose goroutines it would not
-// wait for otherwise.
+// connections tracks net/http's connections, to wait for their goroutines.
 type connections struct {
 	open sync.WaitGroup
 
 	mu    sync.Mutex
-	fresh map[net.Conn]struct{} // without a request so far: Shutdown would wait 5 s for them
+	fresh map[net.Conn]struct{} // no request yet: Shutdown would wait 5 s for these
 }
 
 func (c *connections) changed(conn net.Conn, state nethttp.ConnState) {
@@ -24,7 +23,7 @@ func (c *connections) changed(conn net.Conn, state nethttp.ConnState) {
 		return
 	}
 	delete(c.fresh, conn)
-	if state == nethttp.StateClosed || state == nethttp.StateHijacked { // the broker waits for those
+	if state == nethttp.StateClosed || state == nethttp.StateHijacked { // Server.sockets counts the latter
 		c.open.Done()
 	}
 }
@@ -33,6 +32,6 @@ func (c *connections) closeFresh() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for conn := range c.fresh {
-		_ = conn.Close() // its goroutine notices, whatever this says
+		_ = conn.Close() // its goroutine ends, even on an error
 	}
 }

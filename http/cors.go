@@ -6,11 +6,11 @@ import (
 	"github.com/rs/cors"
 )
 
-// corsMaxAge is how long a browser may remember what it was allowed, in seconds.
+// corsMaxAge is how long a browser may cache a preflight answer, in seconds.
 const corsMaxAge = 600
 
-// newCORS returns what answers browsers that ask for pages of other origins; nil
-// if none may. Tokens are in headers, not in cookies, so no credentials are needed.
+// newCORS returns the handler for pages of the given origins; nil: there are none. Tokens
+// are in headers, not in cookies, so credentials are not allowed.
 func newCORS(origins []string) *cors.Cors {
 	if len(origins) == 0 {
 		return nil

@@ -1,49 +1,48 @@
 // Package http is the gateway's HTTP side: the calls of the HTTP API, streams
 // that follow channels, mailboxes, health and metrics.
 //
-// It translates requests into the verbs of package bridge and its errors into
-// problem documents (RFC 9457). It owns its listener, its streams and mailboxes, and
-// the limits by sender and address. Who may do what, and how a message travels, it
-// leaves to bridge; what was said before to history; what is posted to callback, of
-// which it has the calls alone. Every goroutine belongs to Server.Serve, which returns
-// when all have ended.
+// It translates requests into calls of package bridge, and errors into problem documents
+// (RFC 9457). It owns its listeners, streams and mailboxes, and the limits by sender and
+// address. Package bridge has the permissions and the delivery of messages, history the
+// earlier messages, and callback the posting. Server.Serve returns when all goroutines of
+// the package have ended.
 //
-// Its files, from top to bottom; each uses those below it:
+// The files, from top to bottom; each uses those below it:
 //
 //	serve.go        life: listeners, the end
-//	routes.go       which call answers what, and what stands before the calls
+//	routes.go       paths and their calls, and the handlers before them
 //	metrics.go      GET /metrics
 //	openapi.go      GET /openapi.yaml
 //	cors.go         pages of other origins
-//	pages.go        what a page of a stranger may not ask for
-//	operator.go     the operator's calls, which are package operator's
+//	pages.go        refuses requests of foreign pages
+//	operator.go     hands the operator's calls to package operator
 //	mqtt.go         MQTT over WebSocket
-//	callbacks.go    what a sender may know and do about callbacks
-//	passes.go       short tokens are made; who a token is of
+//	callbacks.go    the calls about callbacks
+//	passes.go       makes short tokens; GET /me
 //	calls.go        register, list, leave, members
-//	fanout.go       a message to the streams and mailboxes that it is for
+//	fanout.go       a message to its streams and mailboxes
 //	mailbox.go      polling
 //	follow.go       a stream joins, begins and ends
-//	websocket.go    the same on a WebSocket, and what is said there
+//	websocket.go    the same on a WebSocket, and publishing there
 //	publish.go      broadcast and send
-//	speaker.go      who a request speaks for, and what a join says
+//	speaker.go      the sender of a request; the fields of a join
 //	body.go         bodies, and JSON objects in them
-//	authorize.go    whose a token is, and whether he may ask
+//	authorize.go    the sender of a token, and the limit of its requests
 //	query.go        queries; ids, channels and receivers
-//	streams.go      all streams that are open
-//	stream.go       what waits for one, and is written
+//	streams.go      all open streams
+//	stream.go       a stream's queue and writing
 //	pass.go         the short token that a request carries
-//	misread.go      TLS; what is no request of HTTP
-//	visitor.go      a connection, and what its strangers may hold
-//	answer.go       answers, problems, and the log of those
+//	misread.go      TLS; data that is not an HTTP request
+//	visitor.go      a connection, and its memory before the client is identified
+//	answer.go       answers, problems, and their log
 //	peer.go         the connection below a WebSocket
 //	server.go       the server's parts
 //	kind.go         how messages are written on a stream
 //	frames.go       the frames of a WebSocket
-//	client.go       whose address a request counts for
+//	client.go       the client's address, through proxies
 //	connections.go  the connections that net/http has
 //	gate.go         whether publishing requests are let in
-//	notices.go      which refusals had a line in the log lately
+//	notices.go      limits how often a refusal is logged
 //	problem.go      faults, their statuses and titles
 //	options.go      options and bounds
 package http

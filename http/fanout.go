@@ -2,14 +2,14 @@ package http
 
 import "watchtower/bridge"
 
-// fanOut hands messages to streams and mailboxes. It follows the history,
-// and never waits for a member.
+// fanOut gives messages to streams and mailboxes. It follows the history, and never waits
+// for a member.
 type fanOut struct {
-	encoded [numKinds][]byte // the message at hand, as far as somebody wanted it
-	touched []*stream        // with something new in the queue
+	encoded [numKinds][]byte // the current message, by kind; nil: not encoded yet
+	touched []*stream        // they have new lines in their queues
 }
 
-// Give hands one message to those of the members that want it.
+// Give gives one message to the members that want it.
 func (f *fanOut) Give(m *bridge.Message, members []*bridge.Attachment) (offered, dropped int) {
 	clear(f.encoded[:])
 	for _, a := range members {
@@ -24,7 +24,7 @@ func (f *fanOut) Give(m *bridge.Message, members []*bridge.Attachment) (offered,
 	return offered, dropped
 }
 
-// Flush wakes each stream once for all of a batch.
+// Flush wakes each stream once after a batch.
 func (f *fanOut) Flush() {
 	for i, st := range f.touched {
 		st.touched = false
@@ -34,7 +34,7 @@ func (f *fanOut) Flush() {
 	f.touched = f.touched[:0]
 }
 
-// as returns the message at hand as one kind of member gets it.
+// as returns the current message in one kind's encoding.
 func (f *fanOut) as(k kind, m *bridge.Message) []byte {
 	if f.encoded[k] == nil {
 		f.encoded[k] = k.encode(m)

@@ -12,8 +12,8 @@ import (
 	"watchtower/history"
 )
 
-// joinStream answers GET /channels/join. The sender has joined all channels
-// before the client sees the status.
+// joinStream answers GET /channels/join. The sender joins all channels before the client
+// gets the status.
 func (s *Server) joinStream(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	sender, q, err := s.asker(r, "sender", "channels", "echo", "linger", "since")
 	if err != nil {
@@ -47,7 +47,7 @@ func (s *Server) joinStream(w nethttp.ResponseWriter, r *nethttp.Request) error 
 		err = st.takeOver(w)
 	}
 	if err != nil {
-		st.linger = false // nothing is half done
+		st.linger = false // leave all channels again
 	}
 	if err != nil || st.kind == frames {
 		st.end()
@@ -63,8 +63,8 @@ func (s *Server) newStream(sender *bridge.Sender, k kind, linger bool) *stream {
 	return st
 }
 
-// attach joins the channels, and finds out what was missed there if that is
-// wanted. The stream ends when it was made to leave the last of them.
+// attach joins the channels, and collects the missed messages if the join has since. The
+// stream ends when its sender has left the last channel.
 func (st *stream) attach(j join) error {
 	if j.since == nil && !st.kind.ofEvents() {
 		return st.attachAll(j)
@@ -97,7 +97,7 @@ func (st *stream) attachAll(j join) error {
 	return nil
 }
 
-// heed ends a stream with the pass that opened it.
+// heed ends a stream when the pass that opened it expires or is revoked.
 func (st *stream) heed(p *pass) {
 	if p == nil {
 		return
@@ -107,13 +107,13 @@ func (st *stream) heed(p *pass) {
 	st.unheed = func() { late.Stop(); revoked() }
 }
 
-// takeOver answers a request with a stream, and leaves its connection to
-// goroutines of the stream's own: net/http's, with their buffers and deep stacks,
-// would be most of what an idle stream costs.
+// takeOver answers a request with a stream, and moves its connection to the stream's own
+// goroutines. Those of net/http, with their buffers and deep stacks, would take most of an
+// idle stream's memory.
 func (st *stream) takeOver(w nethttp.ResponseWriter) error {
-	h := w.Header() // it may hold what CORS wants
+	h := w.Header() // it may have CORS headers
 	sockets := &st.server.sockets
-	sockets.Add(1) // before the connection is net/http's no more, for which Serve waits
+	sockets.Add(1) // before Hijack: Serve waits for one of the two
 	conn, _, err := nethttp.NewResponseController(w).Hijack()
 	if err != nil {
 		sockets.Done()
@@ -123,18 +123,18 @@ func (st *stream) takeOver(w nethttp.ResponseWriter) error {
 		watched.status = nethttp.StatusOK
 	}
 	h.Set("Content-Type", st.kind.contentType())
-	h.Set("Cache-Control", "no-store, no-transform") // what compresses would hold the end of each message back
+	h.Set("Cache-Control", "no-store, no-transform") // a compressing proxy would hold back the end of a message
 	h.Set("X-Accel-Buffering", "no")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Date", time.Now().UTC().Format(nethttp.TimeFormat))
 	if st.kind.chunked() {
 		h.Set("Transfer-Encoding", "chunked")
 	} else {
-		h.Set("Connection", "close") // with chunks too, some clients would take a cut for the end
+		h.Set("Connection", "close") // not with chunks: some clients would take a lost connection as the end
 	}
 	var head bytes.Buffer
 	head.WriteString(map[bool]string{false: "HTTP/1.0", true: "HTTP/1.1"}[st.kind.chunked()] + " 200 OK\r\n")
-	_ = h.Write(&head) // a buffer takes everything
+	_ = h.Write(&head) // a buffer never fails
 	head.WriteString("\r\n")
 	st.server.streams.connect(st, conn)
 	go func() {
@@ -150,7 +150,7 @@ func (st *stream) serve(conn net.Conn, head []byte) {
 	go func() {
 		defer close(watched)
 		watch(conn)
-		st.discard() // there is nobody to write it to
+		st.discard() // the client has gone
 		st.writer.Close()
 	}()
 	err := st.catchUp(head)
@@ -162,7 +162,7 @@ func (st *stream) serve(conn net.Conn, head []byte) {
 		if why := farewell(st.parting.Load()); why == tooSlow || why == expired {
 			last = append(st.kind.end(why), last...)
 		}
-		err = st.write(last) // it may not read this either
+		err = st.write(last)
 	}
 	if err != nil {
 		st.server.log.WithError(err).Debug("http stream ended")
@@ -172,7 +172,7 @@ func (st *stream) serve(conn net.Conn, head []byte) {
 	st.end()
 }
 
-// watch returns when the client has gone. What it says is of no interest.
+// watch returns when the client has gone. It ignores the client's bytes.
 func watch(conn net.Conn) {
 	var b [64]byte
 	for {
@@ -182,7 +182,7 @@ func watch(conn net.Conn) {
 	}
 }
 
-// end takes the stream off its channels and counts what it did not write.
+// end takes the stream off its channels, and counts the messages that it did not write.
 func (st *stream) end() {
 	st.server.streams.remove(st)
 	if st.unheed != nil {

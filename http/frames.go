@@ -6,8 +6,8 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// The first bytes of WebSocket frames (RFC 6455, section 5.2). A gateway's are
-// not masked, so that one encoding serves all sockets.
+// The first bytes of WebSocket frames (RFC 6455, section 5.2). A server's frames are not
+// masked, so one encoding serves all sockets.
 const (
 	frameText  = 0x81
 	frameClose = 0x88
@@ -15,10 +15,9 @@ const (
 	framePong  = 0x8a
 )
 
-// closeExpired is the close code of a WebSocket whose token has ended, after 401.
+// closeExpired is the close code of a WebSocket whose token has ended (like status 401).
 const closeExpired = 4401
 
-// appendFrame appends a WebSocket frame.
 func appendFrame(b []byte, kind byte, payload []byte) []byte {
 	b = append(b, kind)
 	switch n := len(payload); {

@@ -10,7 +10,7 @@ type gate struct {
 	mu     sync.Mutex
 	closed bool
 	inside int
-	empty  chan struct{} // closed when the gate is, and nobody is inside
+	empty  chan struct{} // closed once the gate is closed and no request is inside
 }
 
 func (g *gate) enter() bool {

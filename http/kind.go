@@ -11,27 +11,26 @@ import (
 	"watchtower/bridge/jsonline"
 )
 
-// kind is a way to write messages on a stream. A message is encoded once for
-// each kind that has a member.
+// kind is a format of a stream. A message is encoded once for each kind that has a member.
 type kind int
 
 const (
-	lines       kind = iota // a JSON message per line, in a chunk of its own
-	events                  // server-sent events, likewise
+	lines       kind = iota // a JSON message per line, each in its own chunk
+	events                  // server-sent events, each in its own chunk
 	frames                  // a JSON message per text frame of a WebSocket
 	plainLines              // for HTTP/1.0, which has no chunks
 	plainEvents             // for HTTP/1.0
 	numKinds
 )
 
-// The media types of streams. That of events is in HTML, section 9.2.
+// The media types of streams. HTML, section 9.2 defines that of events.
 const (
 	typeLines  = "application/x-ndjson"
 	typeEvents = "text/event-stream"
 )
 
-// kindOf chooses by Upgrade, Accept and the version of HTTP: lines, unless only
-// events will do, or are named first.
+// kindOf chooses by Upgrade, Accept and the HTTP version: the first of lines and events that
+// Accept names, lines if it names neither.
 func kindOf(r *nethttp.Request) kind {
 	k := accepted(r)
 	switch {
@@ -75,8 +74,7 @@ func (k kind) String() string {
 	return [...]string{"ndjson", "sse", "websocket", "ndjson", "sse"}[k]
 }
 
-// chunk makes what is written at once of a text: a chunk (RFC 9112, section 7.1)
-// where the kind has them.
+// chunk makes a chunk (RFC 9112, section 7.1) of a text, if the kind has chunks.
 func (k kind) chunk(text []byte) []byte {
 	if !k.chunked() {
 		return text
@@ -85,7 +83,7 @@ func (k kind) chunk(text []byte) []byte {
 	return append(append(append(b, "\r\n"...), text...), "\r\n"...)
 }
 
-// terminator is what ends a stream in good order.
+// terminator returns the last bytes of a stream that ends normally.
 func (k kind) terminator() []byte {
 	if k.chunked() {
 		return []byte("0\r\n\r\n")
@@ -93,7 +91,7 @@ func (k kind) terminator() []byte {
 	return nil
 }
 
-// heartbeat is what says that a stream is alive.
+// heartbeat returns the bytes that keep an idle stream alive.
 func (k kind) heartbeat() []byte {
 	switch {
 	case k == frames:
@@ -104,7 +102,6 @@ func (k kind) heartbeat() []byte {
 	return k.chunk([]byte("\n"))
 }
 
-// encode writes a message.
 func (k kind) encode(m *bridge.Message) []byte {
 	switch {
 	case k == frames:
@@ -120,22 +117,21 @@ func (k kind) encode(m *bridge.Message) []byte {
 	return k.chunk(jsonline.Encode(m))
 }
 
-// gap says that more was said on a channel than is known.
+// gap encodes that messages of a channel are lost.
 func (k kind) gap(c bridge.Channel) []byte { return k.mark(jsonline.AppendGap(nil, c)) }
 
-// end says why the gateway ends the stream, where messages would come. A WebSocket
-// has its close frame for that.
+// end encodes why the gateway ends the stream. A WebSocket has its close frame for that.
 func (k kind) end(why farewell) []byte {
 	b := append(append([]byte(`{"type":"end","reason":"`), why.reason()...), `","detail":"`...)
 	return k.mark(append(append(b, why.detail()...), `"}`...))
 }
 
-// place tells an EventSource where its stream begins: an id without data, which it
-// keeps and says when it comes back, also if no message came meanwhile (HTML, 9.2.6).
-// A comment comes first, as at the beginning of every stream.
+// place tells an EventSource where its stream begins: an id without data. It sends the id
+// when it reconnects, even if no message came meanwhile (HTML, 9.2.6). A comment comes
+// first, as at the beginning of every stream.
 func (k kind) place(id string) []byte { return k.chunk([]byte(":\n\nid: " + id + "\n\n")) }
 
-// mark writes JSON that is no message: an event without an id.
+// mark encodes JSON that is not a message: an event has no id then.
 func (k kind) mark(text []byte) []byte {
 	switch {
 	case k == frames:
@@ -151,18 +147,18 @@ type farewell int32
 
 const (
 	staying farewell = iota
-	outOf            // it was made to leave its last channel
+	outOf            // its sender left the last channel
 	stopped          // the gateway stops
 	tooSlow          // its queue was full
 	expired          // the token that opened it has ended
 )
 
-// reason is what the client is told of a farewell.
+// reason is a farewell for programs.
 func (f farewell) reason() string {
 	return [...]string{"", "left", "stopping", "too_slow", "expired"}[f]
 }
 
-// detail says it to a person.
+// detail is a farewell for people.
 func (f farewell) detail() string {
 	return [...]string{
 		"", "the sender left the channels", "the gateway is stopping",

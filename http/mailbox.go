@@ -14,18 +14,17 @@ import (
 	"watchtower/history"
 )
 
-// mailbox holds what is said on channels for one sender, until it asks. It is for
-// clients that can do no more than ask; one that has not asked for too long
-// leaves its channels.
+// mailbox holds the messages of channels for one sender until it polls. If it does not poll
+// for MailboxTimeout, it leaves its channels.
 type mailbox struct {
 	server *Server
 	sender *bridge.Sender
-	wake   chan struct{} // there is something
+	wake   chan struct{} // signals a message or the end
 	expiry *time.Timer
 
 	mu       sync.Mutex // may be taken before the hub's lock
 	joined   map[bridge.Channel]*bridge.Attachment
-	gaps     []bridge.Channel // told before the messages
+	gaps     []bridge.Channel // returned before the messages
 	messages []*bridge.Message
 	bytes    int
 	readers  int
@@ -44,8 +43,7 @@ func (s *Server) joinMailbox(w nethttp.ResponseWriter, r *nethttp.Request) error
 	return s.answer(w, channelList{j.channels})
 }
 
-// openMailbox joins channels by the sender's mailbox, and makes one if there is
-// none.
+// openMailbox joins channels with the sender's mailbox, and makes one if there is none.
 func (s *Server) openMailbox(j join) error {
 	for {
 		s.mu.Lock()
@@ -66,10 +64,9 @@ func (s *Server) openMailbox(j join) error {
 	}
 }
 
-// join attaches the mailbox to channels, anew where it is there with another
-// echo: to all or, with an error, to none that it was not on before. What is asked
-// for with since comes among what waits. It reports true if the mailbox has ended
-// meanwhile.
+// join attaches the mailbox to channels; again if it is attached with another echo. On an
+// error it is attached to no new one. Missed messages (since) are merged with the waiting
+// ones. It reports true if the mailbox has ended meanwhile.
 func (b *mailbox) join(j join) (again bool, err error) {
 	err = b.server.history.Join(func(now history.Moment) error {
 		b.mu.Lock()
@@ -89,7 +86,7 @@ func (b *mailbox) joinLocked(j join, now history.Moment) error {
 		if old != nil && old.NoEcho == j.noEcho && (j.since == nil || old.Replays) {
 			continue
 		}
-		// What is on its way is for it also where it takes the place of another.
+		// A replacement replays too, so that it gets the messages that are on their way.
 		a := &bridge.Attachment{Via: Protocol, Returns: true, Broadcasts: true, Sends: true, NoEcho: j.noEcho, Member: b, Replays: j.since != nil || old != nil}
 		a.Ended = func() { b.left(c, a) }
 		if err := b.server.hub.Attach(b.sender, c, a); err != nil {
@@ -112,8 +109,8 @@ func (b *mailbox) joinLocked(j join, now history.Moment) error {
 	return nil
 }
 
-// fillLocked puts what was missed among what waits, in the order in which it was
-// said, each message once.
+// fillLocked merges missed messages with the waiting ones, in the order of publication,
+// without duplicates.
 func (b *mailbox) fillLocked(now history.Moment, missed history.Missed) {
 	all := b.messages
 	waits := make(map[*bridge.Message]bool, len(all))
@@ -125,7 +122,7 @@ func (b *mailbox) fillLocked(now history.Moment, missed history.Missed) {
 			all = append(all, m)
 		}
 	}
-	places := now.Places(all) // what is not kept any more is older
+	places := now.Places(all) // 0, so first: no longer in the history
 	slices.SortStableFunc(all, func(m, n *bridge.Message) int { return cmp.Compare(places[m], places[n]) })
 	b.messages, b.bytes = nil, 0
 	b.gaps = sorted(append(b.gaps, missed.Gaps...))
@@ -142,7 +139,7 @@ func (b *mailbox) detachLocked(channels []bridge.Channel) {
 	}
 }
 
-// left notes that the sender was made to leave a channel.
+// left notes that the sender has left a channel.
 func (b *mailbox) left(c bridge.Channel, a *bridge.Attachment) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -155,7 +152,7 @@ func (b *mailbox) left(c bridge.Channel, a *bridge.Attachment) {
 	}
 }
 
-// expire ends a mailbox that nobody reads.
+// expire ends a mailbox without a reader.
 func (b *mailbox) expire() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -164,7 +161,7 @@ func (b *mailbox) expire() {
 	}
 }
 
-// endLocked leaves all channels and drops what waits.
+// endLocked leaves all channels and drops the waiting messages.
 func (b *mailbox) endLocked() {
 	b.ended = true
 	b.expiry.Stop()
@@ -192,7 +189,7 @@ func (b *mailbox) wakeUp() {
 	}
 }
 
-// add adds a message. The oldest makes room, and leaves a gap.
+// add adds a message. The oldest ones make room, and leave a gap.
 func (b *mailbox) add(m *bridge.Message) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -219,7 +216,7 @@ func (b *mailbox) addLocked(m *bridge.Message) {
 	b.gaps = sorted(b.gaps)
 }
 
-// take empties the mailbox: into the elements of an array in JSON.
+// take empties the mailbox. text has its messages as the elements of a JSON array.
 func (b *mailbox) take(now time.Time) (text []byte, ended bool) {
 	b.mu.Lock()
 	gaps, messages := b.gaps, b.messages
@@ -246,11 +243,11 @@ func (b *mailbox) take(now time.Time) (text []byte, ended bool) {
 	return text, ended
 }
 
-// mostWait is how long GET /messages may be asked to wait, in seconds.
+// mostWait is the longest wait of GET /messages, in seconds.
 const mostWait = 300
 
-// messages answers GET /messages: with what is there, or with the first that
-// comes in the time that the client waits.
+// messages answers GET /messages with the waiting messages, or with the first that come
+// within the client's wait.
 func (s *Server) messages(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	sender, q, err := s.asker(r, "sender", "wait")
 	if err != nil {
@@ -305,7 +302,7 @@ func (b *mailbox) endReading() {
 	}
 }
 
-// endMailboxes leaves the channels of all mailboxes.
+// endMailboxes ends all mailboxes.
 func (s *Server) endMailboxes() {
 	s.mu.Lock()
 	s.ending = true
@@ -319,8 +316,7 @@ func (s *Server) endMailboxes() {
 	}
 }
 
-// allMailboxes lists them. A mailbox's lock is taken before the server's, so
-// theirs is not held.
+// allMailboxes returns a copy, since a mailbox's lock is taken before the server's.
 func (s *Server) allMailboxes() []*mailbox {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 	"watchtower/callback"
 )
 
-// metrics shows the counters of the hub, the streams and the callbacks to
-// Prometheus. It reads them when asked and keeps nothing.
+// metrics shows the counters of the hub, the streams and the callbacks to Prometheus. It
+// reads them at each scrape.
 type metrics struct {
 	hub       *bridge.Hub
 	gate      *auth.Gate
@@ -42,7 +42,7 @@ func describeMetric(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("watchtower_"+name, help, labels, nil)
 }
 
-// newMetrics returns what answers Prometheus, and the count of refused requests.
+// newMetrics returns the handler for Prometheus, and the counter of refused requests.
 func newMetrics(m *metrics) (nethttp.Handler, *prometheus.CounterVec) {
 	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "watchtower_requests_refused_total",
@@ -53,10 +53,10 @@ func newMetrics(m *metrics) (nethttp.Handler, *prometheus.CounterVec) {
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), refused
 }
 
-// Describe is prometheus.Collector's.
+// Describe implements prometheus.Collector.
 func (m *metrics) Describe(to chan<- *prometheus.Desc) { prometheus.DescribeByCollect(m, to) }
 
-// Collect is prometheus.Collector's.
+// Collect implements prometheus.Collector.
 func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	counter := func(d *prometheus.Desc, n uint64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)

@@ -12,22 +12,21 @@ import (
 	"watchtower/bridge"
 )
 
-// What is no request at all net/http answers itself, in plain text, before any handler
-// runs. Its answers are known by when they are written, and are replaced by what every
-// other error is: a problem, and a line in the log.
-
+// net/http answers data that is not a request itself, in plain text, before any handler
+// runs. Such an answer is written while no handler runs, and so is recognized here. It is
+// replaced by a problem and a log line, as for any other error.
 var (
 	cannedAnswer = []byte("HTTP/1.")
 	cannedTLS    = []byte("Client sent an HTTP request to an HTTPS server")
 )
 
-// secured is a connection of TLS to a listener.
+// secured is a TLS connection of a listener.
 type secured struct {
 	*tls.Conn
 	visitor *visitor
 }
 
-// NetConn is the connection below TLS.
+// NetConn returns the connection below TLS.
 func (c secured) NetConn() net.Conn { return c.visitor }
 
 func (c secured) Write(p []byte) (int, error) {
@@ -37,7 +36,7 @@ func (c secured) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// securedListener accepts them.
+// securedListener accepts TLS connections.
 type securedListener struct {
 	net.Listener // of visitors
 	config       *tls.Config
@@ -51,7 +50,7 @@ func (l securedListener) Accept() (net.Conn, error) {
 	return secured{tls.Server(conn, l.config), visitorOf(conn)}, nil
 }
 
-// Write writes, but for net/http's own answers.
+// Write replaces net/http's own answers, and writes everything else.
 func (v *visitor) Write(p []byte) (int, error) {
 	if v.misread(v.Conn, p) {
 		return len(p), nil
@@ -59,7 +58,7 @@ func (v *visitor) Write(p []byte) (int, error) {
 	return v.Conn.Write(p)
 }
 
-// CloseWrite ends the sending half, where there are two.
+// CloseWrite closes the sending half, if the connection can do so.
 func (v *visitor) CloseWrite() error {
 	if c, ok := v.Conn.(interface{ CloseWrite() error }); ok {
 		return c.CloseWrite()
@@ -67,8 +66,8 @@ func (v *visitor) CloseWrite() error {
 	return nil
 }
 
-// misread answers a request that was none, on conn, in place of net/http's answer. It
-// reports false if that is not what is written.
+// misread writes a problem to conn in place of an answer of net/http's own. It reports
+// false if canned is not such an answer.
 func (v *visitor) misread(conn net.Conn, canned []byte) bool {
 	v.mu.Lock()
 	inside := v.inside
@@ -80,7 +79,7 @@ func (v *visitor) misread(conn net.Conn, canned []byte) bool {
 	return true
 }
 
-// misreading makes a fault of an answer of net/http's.
+// misreading converts an answer of net/http's own to an error.
 func (s *Server) misreading(canned []byte) *bridge.Error {
 	if bytes.Contains(canned, cannedTLS) {
 		return fault(speaksTLS, "", "this port speaks TLS: use https://")
@@ -88,7 +87,7 @@ func (s *Server) misreading(canned []byte) *bridge.Error {
 	status, _, _ := strings.Cut(string(canned), "\r\n")
 	_, text, _ := strings.Cut(status, " ")
 	number, text, _ := strings.Cut(text, " ")
-	switch code, _ := strconv.Atoi(number); code { // 0 is none of those below
+	switch code, _ := strconv.Atoi(number); code { // 0 on an error
 	case nethttp.StatusExpectationFailed:
 		return fault(expectationFailed, "Expect", "is something else than 100-continue")
 	case nethttp.StatusRequestHeaderFieldsTooLarge:
@@ -105,7 +104,7 @@ func (s *Server) misreading(canned []byte) *bridge.Error {
 	return fault(invalidRequest, "", "this is no request of HTTP/1.1: %s", bridge.Shorten(reason))
 }
 
-// visitorOf returns the connection of net/http's.
+// visitorOf returns the visitor of a connection of net/http's, or nil.
 func visitorOf(c net.Conn) *visitor {
 	if secure, ok := c.(secured); ok {
 		return secure.visitor
@@ -114,7 +113,7 @@ func visitorOf(c net.Conn) *visitor {
 	return v
 }
 
-// withVisitor lets requests find their connection.
+// withVisitor puts the visitor into the context of its requests.
 func withVisitor(ctx context.Context, c net.Conn) context.Context {
 	if v := visitorOf(c); v != nil {
 		return context.WithValue(ctx, visitorKey{}, v)

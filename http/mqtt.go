@@ -16,8 +16,8 @@ import (
 	"watchtower/bridge"
 )
 
-// mqttProtocols are the sub-protocols of MQTT over WebSocket: of 3.1.1 and 5 (MQTT 5,
-// section 6), and what clients of MQTT 3.1 offer.
+// mqttProtocols are the sub-protocols of MQTT over WebSocket: that of 3.1.1 and 5 (MQTT 5,
+// section 6), and that of MQTT 3.1 clients.
 var mqttProtocols = []string{"mqtt", "mqttv3.1"}
 
 func offersMQTT(r *nethttp.Request) bool {
@@ -26,9 +26,8 @@ func offersMQTT(r *nethttp.Request) bool {
 	})
 }
 
-// joinMQTT answers GET /mqtt, and GET / where some clients connect unless told
-// otherwise (HiveMQ's, Home Assistant): from the upgrade on, the broker serves the
-// connection.
+// joinMQTT answers GET /mqtt, and GET /, the default path of some clients (HiveMQ's, Home
+// Assistant). After the upgrade the broker serves the connection.
 func (s *Server) joinMQTT(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	switch {
 	case s.opts.ServeMQTT == nil:
@@ -41,7 +40,7 @@ func (s *Server) joinMQTT(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	if err := s.count(r); err != nil {
 		return err
 	}
-	s.sockets.Add(1) // before the connection is net/http's no more, for which Serve waits
+	s.sockets.Add(1) // before the upgrade: Serve waits for net/http or for this
 	defer s.sockets.Done()
 	conn, p, err := s.upgrade(w, r, websocket.Upgrader{Subprotocols: mqttProtocols})
 	if conn == nil {
@@ -57,28 +56,27 @@ func (s *Server) joinMQTT(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	return nil
 }
 
-// socket makes a stream of a WebSocket's binary messages, whose borders mean
-// nothing (MQTT-6.0.0-2). Proxies cut a connection on which nothing is said for a
-// minute, and MQTT's own keep-alive is often longer: so it is pinged where nothing was
-// written for the heartbeat.
+// socket makes a byte stream of a WebSocket's binary messages, whose borders mean nothing
+// (MQTT-6.0.0-2). Proxies cut a connection that is idle for a minute, and MQTT's keep-alive
+// is often longer. So it sends a ping if nothing was written for the heartbeat.
 type socket struct {
 	*websocket.Conn
 	peer      *peer
 	forwarded bool
 	remote    net.Addr
-	visitor   *visitor     // nil: the connection is none of a listener's
-	message   io.Reader    // what is left of one; nil: none
-	why       atomic.Int32 // it ends, as a close code; 0: nothing special
-	wrote     atomic.Int64 // when it was last written to, in Unix nanoseconds
+	visitor   *visitor     // nil: not a connection of a listener
+	message   io.Reader    // rest of the current message; nil: none
+	why       atomic.Int32 // close code for its end; 0: normal
+	wrote     atomic.Int64 // time of the last write, in Unix nanoseconds
 
 	every, patience time.Duration
 
-	mu    sync.Mutex // guards all below, and is held while a ping is written
+	mu    sync.Mutex // guards the fields below; held while a ping is written
 	beat  *time.Timer
 	ended bool
 }
 
-// begin has the socket pinged.
+// begin starts the pings.
 func (c *socket) begin() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -86,7 +84,7 @@ func (c *socket) begin() {
 	c.beat = time.AfterFunc(c.every, c.ping)
 }
 
-// ping says that the connection lives, if nothing else has.
+// ping sends a ping if nothing else was written for the heartbeat.
 func (c *socket) ping() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -97,7 +95,7 @@ func (c *socket) ping() {
 	silent := now.Sub(time.Unix(0, c.wrote.Load()))
 	if silent >= c.every {
 		if c.WriteControl(websocket.PingMessage, nil, now.Add(c.patience)) != nil {
-			c.peer.finish() // the client takes nothing, or is gone: whoever reads is told
+			c.peer.finish() // the client does not read, or has gone: ends the reader
 			return
 		}
 		silent = 0
@@ -105,9 +103,9 @@ func (c *socket) ping() {
 	c.beat.Reset(c.every - silent)
 }
 
-// end closes the connection, of which the broker has let go.
+// end closes the connection after the broker has ended.
 func (c *socket) end() {
-	_ = c.Close() // it is finished: a ping that is being written is too
+	_ = c.Close() // also ends a ping that is being written
 	c.mu.Lock()
 	c.ended = true
 	c.beat.Stop()
@@ -126,7 +124,7 @@ func (c *socket) Read(p []byte) (int, error) {
 			switch {
 			case errors.As(err, &closed):
 				return 0, io.EOF
-			case errors.Is(err, websocket.ErrReadLimit): // a length that no message can have
+			case errors.Is(err, websocket.ErrReadLimit): // an impossible length
 				c.why.Store(websocket.CloseMessageTooBig)
 				return 0, err
 			case err != nil:
@@ -159,21 +157,21 @@ func (c *socket) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
-// Know says that the broker knows who it is.
+// Know notes that the broker has identified the client.
 func (c *socket) Know() {
 	if c.visitor != nil {
 		c.visitor.guest.Know()
 	}
 }
 
-// RemoteAddr is the client's address, as its proxy has it where that is trusted.
+// RemoteAddr returns the client's address, from a trusted proxy's header if there is one.
 func (c *socket) RemoteAddr() net.Addr { return c.remote }
 
-// Forwarded reports whether it came by a proxy that is not trusted.
+// Forwarded reports whether the client came through an untrusted proxy.
 func (c *socket) Forwarded() bool { return c.forwarded }
 
-// Close says goodbye, if the client takes it at once, and ends reading and writing.
-// The connection is closed when nobody uses it any more.
+// Close sends a Close frame, if the client takes it at once, and ends reading and writing.
+// end closes the connection itself.
 func (c *socket) Close() error {
 	goodbye := websocket.FormatCloseMessage(cmp.Or(int(c.why.Load()), websocket.CloseNormalClosure), "")
 	_ = c.WriteControl(websocket.CloseMessage, goodbye, time.Now().Add(closePatience))

@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// notices says of which refusals there was a line in the log lately: one a minute for a
-// client and a problem, so that a mistake is seen and an attack does not fill the log.
+// notices limits the log to one refusal a minute for each client and problem, so that a
+// mistake is seen and an attack does not fill the log.
 type notices struct {
 	mu    sync.Mutex
 	last  map[noticed]time.Time
-	swept time.Time // when what is long ago was forgotten
+	swept time.Time // when old entries were last removed
 }
 
 type noticed struct {
@@ -21,10 +21,10 @@ type noticed struct {
 
 const (
 	noticeEvery = time.Minute
-	noticesMost = 1024 // what is beyond them has no line
+	noticesMost = 1024 // others are not logged
 )
 
-// allow reports whether there is to be a line, and notes that there was.
+// allow reports whether a refusal is logged now, and notes it.
 func (n *notices) allow(who netip.Prefix, what string, now time.Time) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()

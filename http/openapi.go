@@ -5,8 +5,7 @@ import (
 	nethttp "net/http"
 )
 
-// openAPI describes the API (OpenAPI 3.1). GET /openapi.yaml answers with it; the
-// tests hold every request and answer against it.
+// openAPI describes the API (OpenAPI 3.1). Tests check every request and answer against it.
 //
 //go:embed openapi.yaml
 var openAPI []byte

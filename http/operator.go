@@ -8,15 +8,15 @@ import (
 	"watchtower/auth"
 )
 
-// operatorPath is where the operator's calls begin.
+// operatorPath is the path prefix of the operator's calls.
 const operatorPath = "/operator"
 
 // forOperator reports whether a request is one of the operator's calls.
 func forOperator(r *nethttp.Request) bool { return strings.HasPrefix(r.URL.Path, operatorPath+"/") }
 
-// withOperator hands the operator's calls to their own handler, beside CORS and the
-// guard: no page of another origin is ever let in, and failures close nothing to
-// whoever has a session.
+// withOperator gives the operator's calls to their own handler, without CORS and the guard:
+// pages of other origins are never let in, and failures do not lock out an operator with a
+// session.
 func (s *Server) withOperator(api nethttp.Handler) nethttp.Handler {
 	if s.opts.Operator == nil || !s.opts.Console {
 		return api
@@ -38,12 +38,11 @@ func (s *Server) withOperator(api nethttp.Handler) nethttp.Handler {
 	})
 }
 
-// Know says that who asks has proved who he is, so that his connection is no
-// stranger's.
+// Know notes that the client of a request is identified.
 func (s *Server) Know(r *nethttp.Request) { know(r) }
 
-// Client is the address that a request counts for, in words.
+// Client returns the client's address as text.
 func (s *Server) Client(r *nethttp.Request) string { return s.proxies.client(r).String() }
 
-// Caller is who a request counts for at the gate.
+// Caller returns the caller that a request counts for at the gate.
 func (s *Server) Caller(r *nethttp.Request) auth.Caller { return s.proxies.caller(r) }

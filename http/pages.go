@@ -13,32 +13,30 @@ import (
 	"watchtower/bridge"
 )
 
-// A browser runs pages of strangers inside the house, and what such a page asks for
-// comes from there. So every request that could be one of them is looked at before
-// anything else is done with it, and before a body is read:
+// A browser runs foreign pages inside the house's network, and their requests come from
+// there. So every request is checked first, before its body is read:
 //
 //   - a page of another origin (RFC 6454) is let in only if http.cors_origins lists it;
-//   - a gateway without a secret key answers only to names that nobody outside can
-//     give: a page whose name was made to point here (DNS rebinding) has another;
-//   - a WebSocket whose Upgrade was lost on its way is told so, since what is left of
-//     it is an ordinary GET, which would join.
+//   - a gateway without a secret key answers only to names that nobody outside can own: a
+//     page that points its own name here (DNS rebinding) is refused;
+//   - a WebSocket whose Upgrade a proxy removed gets an error, since the rest is an
+//     ordinary GET, which would join.
 //
-// With a secret key the name does not matter, so that people can give the gateway
-// names of their own: a rebound page has neither the key nor a token.
+// With a secret key any name is accepted: a rebound page has neither the key nor a token.
 
-// The paths that monitoring asks, which no client's failures close.
+// The paths of monitoring. They stay open to a client with too many failures.
 const (
 	healthPath  = "/healthz"
 	readyPath   = "/readyz"
 	metricsPath = "/metrics"
 )
 
-// houseDomains are the ends of names that no public name server answers for.
+// houseDomains are the name suffixes that public name servers do not resolve.
 var houseDomains = []string{".localhost", ".local", ".lan", ".home.arpa", ".internal", ".fritz.box"}
 
 var noReferrer = []string{"no-referrer"}
 
-// keepOut refuses what a page of a stranger may not ask for.
+// keepOut refuses requests that foreign pages may not make.
 func (s *Server) keepOut(next nethttp.Handler) nethttp.Handler {
 	return nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
 		w.Header()["Referrer-Policy"] = noReferrer
@@ -50,7 +48,7 @@ func (s *Server) keepOut(next nethttp.Handler) nethttp.Handler {
 		var err error = refusal
 		switch {
 		case r.ContentLength != 0:
-			err = hangUp{refusal} // the body is not read
+			err = hangUp{refusal} // the body stays unread
 		case refusal.Code == upgradeLost:
 			w.Header().Set("Upgrade", "websocket") // RFC 9110, 15.5.22
 			w.Header().Set("Connection", "Upgrade")
@@ -59,7 +57,7 @@ func (s *Server) keepOut(next nethttp.Handler) nethttp.Handler {
 	})
 }
 
-// pageFault says why a request is refused, or nil.
+// pageFault returns why a request is refused; nil: it is not.
 func (s *Server) pageFault(r *nethttp.Request) *bridge.Error {
 	monitoring := r.URL.Path == healthPath || r.URL.Path == readyPath
 	switch {
@@ -75,12 +73,10 @@ func (s *Server) pageFault(r *nethttp.Request) *bridge.Error {
 	return nil
 }
 
-// originAllowed reports whether a page may ask: it is the gateway's own, or one of
-// an origin that the configuration lists. Whoever names no origin is no browser, or
-// comes from no page. file:// is what a WebSocket library of ESP8266 and ESP32 says
-// unasked (arduinoWebSockets 2.x), and no page: browsers call those of files null.
-// That a page is the gateway's own the browser may say itself,
-// where a proxy has changed the Host.
+// originAllowed reports whether a request's origin is allowed: none (no page sent it), the
+// gateway's own, or a configured one. If a proxy has changed the Host, the browser's
+// Sec-Fetch-Site still tells that the origin is the gateway's. file:// is allowed too:
+// arduinoWebSockets 2.x (ESP8266, ESP32) sends it, while browsers send null for files.
 func (s *Server) originAllowed(r *nethttp.Request) bool {
 	origin := r.Header.Get("Origin")
 	if origin == "" {
@@ -95,16 +91,16 @@ func (s *Server) originAllowed(r *nethttp.Request) bool {
 	return s.cors != nil && !forOperator(r) && s.cors.OriginAllowed(r)
 }
 
-// sameHost compares what a browser says of a page with what it says of the gateway.
-// The port that a scheme has anyway may be left out.
+// sameHost compares the host of an Origin with the Host header. The scheme's default port
+// may be left out.
 func sameHost(origin *url.URL, host string) bool {
 	port := map[string]string{"http": ":80", "https": ":443"}[origin.Scheme]
 	return strings.EqualFold(strings.TrimSuffix(origin.Host, port), strings.TrimSuffix(host, port))
 }
 
-// foreignFetch reports whether a page of another origin asks without naming it, as
-// for a picture or a script. Who follows a link may come in, unless it speaks for a
-// sender: then it does something.
+// foreignFetch reports whether a page of another origin makes a request without an Origin
+// header, as for a picture or a script. Following a link is allowed, unless the link acts
+// for a sender.
 func (s *Server) foreignFetch(r *nethttp.Request) bool {
 	site := r.Header.Get("Sec-Fetch-Site")
 	if site != "cross-site" && site != "same-site" || r.Header.Get("Origin") != "" || slices.Contains(s.opts.CORSOrigins, "*") && !forOperator(r) {
@@ -117,8 +113,7 @@ func (s *Server) foreignFetch(r *nethttp.Request) bool {
 	return q.Has("sender") || q.Has("access_token")
 }
 
-// hostOf returns the name or address of a Host header, without its port and in small
-// letters.
+// hostOf returns the name or address of a Host header, in lower case without the port.
 func hostOf(host string) string {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
@@ -126,9 +121,8 @@ func hostOf(host string) string {
 	return strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
 }
 
-// houseName reports whether nobody outside can have a host point here: it is an
-// address, a name of this network or of this gateway, or the configuration lists it.
-// Who names none is no browser.
+// houseName reports whether nobody outside can own a host name: it is an address, a name
+// of this network or of this gateway, a configured one, or empty (not from a browser).
 func (s *Server) houseName(host string) bool {
 	if _, err := netip.ParseAddr(host); err == nil || !strings.Contains(host, ".") {
 		return true

@@ -11,15 +11,14 @@ import (
 	"watchtower/bridge"
 )
 
-// A pass is a short token of a sender's, for pages. EventSource and WebSocket can set
-// no header, so it may be in the query, or be one of the sub-protocols that a WebSocket
-// offers. It is looked at in one place, and taken out of the query there: what comes
-// behind never sees it. What it may do is in one table (passCalls), and all else is refused.
+// A pass is a sender's short token, for pages. EventSource and WebSocket cannot set headers,
+// so it may be in the query, or a sub-protocol that a WebSocket offers. Server.passes checks
+// it and removes it from the query. passCalls lists the calls that it allows.
 
 const (
 	passParameter    = "access_token"
 	passSubprotocol  = "watchtower.bearer."
-	plainSubprotocol = "watchtower" // offered beside it, so that the answer need not repeat the token
+	plainSubprotocol = "watchtower" // offered too, so that the answer need not repeat the token
 )
 
 // The scopes of a pass.
@@ -28,12 +27,12 @@ const (
 	speaking = "hear+speak"
 )
 
-// pass is one that a request carries.
+// pass is the pass of a request.
 type pass struct {
 	bridge.Pass
 	text   string
 	sender *bridge.Sender
-	life   context.Context // ends when the sender's passes do
+	life   context.Context // canceled when the sender's passes are revoked
 }
 
 type passKey struct{}
@@ -44,8 +43,7 @@ func passOf(r *nethttp.Request) *pass {
 	return p
 }
 
-// carriedPass returns what a request carries where a pass would be, and where that
-// is; or nothing.
+// carriedPass returns the text of a request's pass, and the field that has it; "": none.
 func carriedPass(r *nethttp.Request) (text, field string) {
 	if r.URL.RawQuery != "" {
 		if q := r.URL.Query(); q.Has(passParameter) {
@@ -89,7 +87,7 @@ func (p *pass) scope() string {
 	return hearing
 }
 
-// coversAll refuses what names other channels than the pass is for.
+// coversAll refuses channels that the pass does not cover. A nil pass covers all.
 func (p *pass) coversAll(channels []bridge.Channel) error {
 	if p == nil {
 		return nil
@@ -102,8 +100,8 @@ func (p *pass) coversAll(channels []bridge.Channel) error {
 	return nil
 }
 
-// subprotocol chooses among those that a WebSocket with a pass offers: a client
-// wants one of them (RFC 6455, 4.1).
+// subprotocol chooses one of the sub-protocols that a WebSocket with a pass offers, since
+// the client requires one of them (RFC 6455, 4.1).
 func subprotocol(r *nethttp.Request) []string {
 	var bearing []string
 	for _, offered := range websocket.Subprotocols(r) {

@@ -9,14 +9,14 @@ import (
 	"watchtower/intake"
 )
 
-// How long a pass lasts, in seconds.
+// The lifetime of a pass, in seconds: default and longest.
 const (
 	usualPass   = 3600
 	longestPass = 86400
 )
 
-// makePass answers POST /tokens: by a sender's own token, or for any sender by an
-// operator who may manage.
+// makePass answers POST /tokens: for the sender of the token, or for any sender if an
+// operator who may manage asks.
 func (s *Server) makePass(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	body, err := s.readObject(r, &body{limit: intake.Free})
 	if err != nil {
@@ -55,7 +55,7 @@ func (s *Server) makePass(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	}{text, allowed.Expires.UTC(), p.scope(), allowed.Channels})
 }
 
-// passMaker returns the sender that a pass is asked for, and the operator who does.
+// passMaker returns the sender of a new pass, and the operator who asks for it, if any.
 func (s *Server) passMaker(r *nethttp.Request, body object) (sender *bridge.Sender, operator string, err error) {
 	token := bearer(r)
 	sender, known := s.hub.Tokens().Sender(token)
@@ -85,7 +85,7 @@ func (s *Server) passMaker(r *nethttp.Request, body object) (sender *bridge.Send
 	return sender, operator, nil
 }
 
-// readPass reads what a pass is to allow.
+// readPass reads the scope, lifetime and channels of a new pass.
 func (s *Server) readPass(body object) (p bridge.Pass, err error) {
 	scope, found, err := body.text("scope")
 	switch {

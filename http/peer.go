@@ -13,11 +13,11 @@ import (
 	"watchtower/bridge"
 )
 
-// A WebSocket ends with one Close frame, which its client is to see: a connection
-// that is closed on bytes that nobody has read is reset, and the reset takes away
-// what the client has not read yet. So it is read from for a moment longer.
+// A WebSocket ends with a Close frame that its client must see. TCP resets a connection that
+// is closed with unread bytes, and the client may then lose the frame. So linger reads for
+// a moment longer.
 const (
-	closePatience = 100 * time.Millisecond // bounds the goodbye to a client that takes nothing
+	closePatience = 100 * time.Millisecond // to write the Close frame
 	lingerFor     = time.Second
 	lingerBytes   = 8 << 20
 )
@@ -29,9 +29,8 @@ var longAgo = time.Unix(1, 0)
 type peer struct {
 	net.Conn
 
-	// mute: what the WebSocket's library writes is held here and not written, since
-	// somebody else writes all frames. That is its Close frame over what is against
-	// the protocol.
+	// mute: the WebSocket library's frames are not written, but kept in unwritten, since
+	// the stream's writer writes all frames. These are its Close frames for protocol errors.
 	mute      bool
 	unwritten []byte
 
@@ -74,23 +73,21 @@ func (p *peer) isOver() bool {
 	return p.over
 }
 
-// finish ends reading and writing for good, as closing does, and leaves the
-// connection open.
+// finish ends reading and writing for good, but leaves the connection open.
 func (p *peer) finish() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.over = true
-	_ = p.Conn.SetDeadline(longAgo) // fails on a closed connection: it is over too
+	_ = p.Conn.SetDeadline(longAgo) // fails only if closed
 }
 
-// linger says that nothing more comes, and reads on until the client has gone, for a
-// moment at most.
+// linger closes the sending half, and reads until the client closes, within bounds.
 func linger(conn net.Conn) {
 	if secure, ok := conn.(interface {
 		NetConn() net.Conn
 		CloseWrite() error
 	}); ok {
-		_ = secure.CloseWrite() // a client that does not take it is gone for the rest too
+		_ = secure.CloseWrite() // on an error the client has gone
 	}
 	plain := belowAll(conn)
 	if tcp, ok := plain.(*net.TCPConn); ok {
@@ -101,10 +98,10 @@ func linger(conn net.Conn) {
 	}
 }
 
-// NetConn is the connection that it is between.
+// NetConn returns the connection below.
 func (p *peer) NetConn() net.Conn { return p.Conn }
 
-// belowAll is the connection below TLS and what counts it.
+// belowAll returns the connection below TLS and all wrappers.
 func belowAll(conn net.Conn) net.Conn {
 	for {
 		above, ok := conn.(interface{ NetConn() net.Conn })
@@ -115,7 +112,7 @@ func belowAll(conn net.Conn) net.Conn {
 	}
 }
 
-// hijacker puts a peer between a connection and what takes it over.
+// hijacker wraps a hijacked connection in a peer.
 type hijacker struct {
 	nethttp.ResponseWriter
 	peer *peer
@@ -127,11 +124,11 @@ func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return h.peer, buffered, err
 }
 
-// socketBuffers are the write buffers of all sockets: an idle one holds none.
+// socketBuffers are the sockets' write buffers: an idle socket holds none.
 var socketBuffers sync.Pool
 
-// upgrade makes a WebSocket of a request, whose origin was looked at when it came in.
-// It returns nil and why not, or nil throughout if the client has gone.
+// upgrade makes a WebSocket of a request, whose origin keepOut has checked. If that fails
+// it returns an error; or nil for all if the client has gone.
 func (s *Server) upgrade(w nethttp.ResponseWriter, r *nethttp.Request, up websocket.Upgrader) (*websocket.Conn, *peer, error) {
 	var refused error
 	up.HandshakeTimeout = s.opts.WriteTimeout

@@ -78,7 +78,7 @@ var kinds = map[bridge.Code]struct {
 	bridge.InvalidField:     {nethttp.StatusBadRequest, "Invalid field"},
 	unknownField:            {nethttp.StatusBadRequest, "Unknown field"},
 	unknownParameter:        {nethttp.StatusBadRequest, "Unknown query parameter"},
-	callback.InvalidURL:     {nethttp.StatusBadRequest, "invalid callback URL"}, // in small letters since the first version
+	callback.InvalidURL:     {nethttp.StatusBadRequest, "invalid callback URL"}, // lower case since the first version
 	looping:                 {nethttp.StatusBadRequest, "Callbacks in a loop"},
 	foreignOrigin:           {nethttp.StatusForbidden, "Foreign origin"},
 	beyondScope:             {nethttp.StatusForbidden, "Beyond the token's scope"},
@@ -104,14 +104,14 @@ func fault(code bridge.Code, field, format string, args ...any) *bridge.Error {
 	return &bridge.Error{Code: code, Field: field, Detail: fmt.Sprintf(format, args...)}
 }
 
-// denied is a wrong secret key, a wrong token or an unknown sender: it counts
-// against the client's address.
+// denied is a wrong secret key, a wrong token or an unknown sender. It counts as a failure
+// of the client's address.
 type denied struct{ refusal *bridge.Error }
 
 func (d denied) Error() string { return d.refusal.Error() }
 func (d denied) Unwrap() error { return d.refusal }
 
-// reason is what a failure is counted as.
+// reason is the reason with which a failure is counted.
 func (d denied) reason() auth.Reason {
 	switch d.refusal.Code {
 	case bridge.InvalidSecretKey:
@@ -122,7 +122,7 @@ func (d denied) reason() auth.Reason {
 	return auth.WrongToken
 }
 
-// waits is an answer to a client that is to come again later.
+// waits is an error with the seconds for Retry-After.
 type waits struct {
 	error
 	seconds int
@@ -130,8 +130,8 @@ type waits struct {
 
 func (w waits) Unwrap() error { return w.error }
 
-// hangUp is an error that is answered before the rest of the request was read, or after
-// which it cannot be.
+// hangUp is an error after which the connection is closed, as the request is not read to
+// its end.
 type hangUp struct{ error }
 
 func (h hangUp) Unwrap() error { return h.error }

@@ -14,14 +14,13 @@ import (
 	"watchtower/callback"
 )
 
-// maxHops is the most callbacks a message may have been through.
+// maxHops is how many callbacks a message may have been through.
 const maxHops = 8
 
-// spoken is a broadcast or send as it was read: where its parts are, and what
-// it says.
+// spoken is a broadcast or send as it was read.
 type spoken struct {
 	sender  *bridge.Sender
-	targets lister // of channels and receivers
+	targets lister // has the channels and receivers
 	content bridge.Content
 	report  string // callback_url; empty: none
 	ttl     time.Duration
@@ -51,7 +50,7 @@ func (s *Server) publish(t bridge.Type) call {
 	}
 }
 
-// address fills in where a publication goes and what is left to check of it.
+// address fills in a publication's hops, channels and receivers, and does the last checks.
 func (s *Server) address(r *nethttp.Request, said spoken, p *bridge.Publication) (err error) {
 	if n := len(said.content.Data); n > s.hub.MessageBytes() {
 		return fault(bridge.MessageTooLarge, "message", "has %d bytes, the limit is %d (limits.message_bytes)", n, s.hub.MessageBytes())
@@ -71,8 +70,7 @@ func (s *Server) address(r *nethttp.Request, said spoken, p *bridge.Publication)
 	return nil
 }
 
-// targets fills in the channels, which a pass has to cover if there is one, and the
-// receivers.
+// targets fills in the channels and receivers. A pass has to cover the channels.
 func (s *Server) targets(said spoken, by *pass, p *bridge.Publication) (err error) {
 	p.Channels, err = readChannels(said.targets, by)
 	if err == nil && p.Type == bridge.Send {
@@ -81,7 +79,7 @@ func (s *Server) targets(said spoken, by *pass, p *bridge.Publication) (err erro
 	return err
 }
 
-// say publishes, unless the gateway stops. An error says which call it was that failed.
+// say publishes, unless the gateway is stopping. An error of the bus names the call.
 func (s *Server) say(sender *bridge.Sender, p bridge.Publication) (ulid.ULID, error) {
 	if !s.gate.enter() {
 		return ulid.ULID{}, errStopping()
@@ -95,7 +93,7 @@ func (s *Server) say(sender *bridge.Sender, p bridge.Publication) (ulid.ULID, er
 	return id, err
 }
 
-// readHops reads how many callbacks a message has been through.
+// readHops reads callback.HopsHeader.
 func readHops(r *nethttp.Request) (uint8, error) {
 	text := r.Header.Get(callback.HopsHeader)
 	if text == "" {
@@ -111,7 +109,7 @@ func readHops(r *nethttp.Request) (uint8, error) {
 	return uint8(n), nil
 }
 
-// known returns the names of what a call takes.
+// known returns the names of a call's fields or parameters.
 func known(t bridge.Type, names ...string) []string {
 	names = append(names, "sender", "channels", "callback_url", "ttl")
 	if t == bridge.Send {
@@ -120,8 +118,8 @@ func known(t bridge.Type, names ...string) []string {
 	return names
 }
 
-// readSpoken reads a broadcast or send: a JSON body, or the bytes of the
-// message with all else in the query (docs/http.md, "Messages").
+// readSpoken reads a broadcast or send: a JSON body, or the message's bytes with everything
+// else in the query (docs/http.md, "Messages").
 func (s *Server) readSpoken(r *nethttp.Request, t bridge.Type) (spoken, error) {
 	media, err := mediaType(r)
 	if err != nil {
@@ -153,7 +151,7 @@ func (s *Server) readSpoken(r *nethttp.Request, t bridge.Type) (spoken, error) {
 	return said, nil
 }
 
-// spokenIn reads what a JSON object says, and how long that may wait.
+// spokenIn reads the message and its lifetime from a JSON object.
 func spokenIn(sender *bridge.Sender, body object) (said spoken, err error) {
 	said = spoken{sender: sender, targets: body}
 	if said.content, err = body.content(); err != nil {
@@ -165,8 +163,8 @@ func spokenIn(sender *bridge.Sender, body object) (said spoken, err error) {
 	return said, err
 }
 
-// refuseMixed answers a JSON body beside channels in the query, which could
-// mean two things. Even here a wrong sender comes first.
+// refuseMixed refuses a JSON body with channels in the query, which is ambiguous. A wrong
+// sender is refused first.
 func (s *Server) refuseMixed(r *nethttp.Request, q query) error {
 	if q.Has("sender") {
 		id, err := q.sender()
@@ -186,7 +184,7 @@ func (s *Server) refuseMixed(r *nethttp.Request, q query) error {
 	return fault(bridge.InvalidField, "channels", "is in the query of a JSON body: put it into the body, or send the message's own bytes with another Content-Type, such as application/octet-stream")
 }
 
-// parseTTL reads how long a message may wait, in seconds.
+// parseTTL reads a message's lifetime in seconds.
 func parseTTL(text string) (time.Duration, error) {
 	n, ok := parseNumber(text)
 	if !ok {
@@ -195,7 +193,7 @@ func parseTTL(text string) (time.Duration, error) {
 	return time.Duration(n) * time.Second, nil
 }
 
-// readRaw reads a message's own bytes.
+// readRaw reads a message from a body of any type, and everything else from the query.
 func (s *Server) readRaw(r *nethttp.Request, t bridge.Type, media string, q query) (spoken, error) {
 	in := &body{limit: s.largestBody(), query: &q}
 	data, err := s.readBody(r, in)

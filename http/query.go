@@ -14,10 +14,10 @@ import (
 	"watchtower/bridge"
 )
 
-// query is the parameters of a request. They are checked after its sender.
+// query has the parameters of a request. They are checked after its sender.
 type query struct {
 	url.Values
-	broken error // of what could not be read
+	broken error // why it could not be parsed; nil: it could
 }
 
 func parseQuery(r *nethttp.Request) query {
@@ -25,8 +25,7 @@ func parseQuery(r *nethttp.Request) query {
 	return query{values, err}
 }
 
-// only reports the parameters that a call does not know, all of them, and any
-// known one but the lists that is given twice.
+// only refuses unknown parameters, and names all of them; then it checks as once does.
 func (q query) only(known ...string) error {
 	if err := unknown(unknownParameter, "query parameter", q.Values, known); err != nil && q.broken == nil {
 		return err
@@ -34,9 +33,8 @@ func (q query) only(known ...string) error {
 	return q.once(known...)
 }
 
-// once reports what cannot be read, and any of the known parameters but the lists that
-// is given twice. What a request that changes nothing says besides is let pass: proxies
-// and libraries add things of their own.
+// once refuses a query that cannot be parsed, and known parameters that are given twice,
+// except the lists. It allows unknown ones: proxies and libraries add parameters to GET.
 func (q query) once(known ...string) error {
 	if q.broken != nil {
 		return fault(unknownParameter, "query", "cannot be read: %v", q.broken)
@@ -49,7 +47,7 @@ func (q query) once(known ...string) error {
 	return nil
 }
 
-// unknown names every key of m that is not known.
+// unknown refuses a map with unknown keys, and names all of them.
 func unknown[V any](code bridge.Code, what string, m map[string]V, known []string) error {
 	var odd []string
 	for _, name := range slices.Sorted(maps.Keys(m)) {
@@ -80,8 +78,7 @@ func (q query) flag(name string, otherwise bool) (bool, error) {
 	}
 }
 
-// list returns the elements of a parameter that has to be a list of numbers
-// with commas between them.
+// list returns the elements of a parameter that has to be a comma-separated list.
 func (q query) list(name string, code bridge.Code) ([]string, error) {
 	if !q.Has(name) {
 		return nil, fault(code, name, "is missing: add ?%s=5,6", name)
@@ -93,7 +90,7 @@ func (q query) list(name string, code bridge.Code) ([]string, error) {
 	return strings.Split(all, ","), nil
 }
 
-// sender returns the id that the query speaks for.
+// sender returns the sender's id in the query.
 func (q query) sender() (bridge.SenderID, error) {
 	if len(q.Values["sender"]) > 1 {
 		return 0, fault(bridge.InvalidSender, "sender", "is given %d times", len(q.Values["sender"]))
@@ -107,7 +104,7 @@ func (q query) sender() (bridge.SenderID, error) {
 // errNoSender says that a request names no sender.
 var errNoSender = fault(bridge.InvalidSender, "sender", "is missing: it is the id that POST /register gave")
 
-// parseSender reads a sender's id as it is written in JSON, a query or a path.
+// parseSender reads a sender's id from JSON, a query or a path.
 func parseSender(text string) (bridge.SenderID, error) {
 	if text == "" {
 		return 0, errNoSender
@@ -125,13 +122,13 @@ func parseNumber(text string) (uint32, bool) {
 	return uint32(n), err == nil && n > 0
 }
 
-// lister is where a list is read from: a body or a query.
+// lister is a body or a query, from which lists are read.
 type lister interface {
 	list(name string, code bridge.Code) ([]string, error)
 }
 
-// readChannels returns the channels of a call, in their order and with repeats. A pass has
-// to cover them, if there is one.
+// readChannels returns the channels of a call, in order and with repeats. A pass, if there
+// is one, has to cover them.
 func readChannels(from lister, by *pass) ([]bridge.Channel, error) {
 	elements, err := from.list("channels", bridge.InvalidChannel)
 	switch {
@@ -153,8 +150,8 @@ func readChannels(from lister, by *pass) ([]bridge.Channel, error) {
 	return out, by.coversAll(out)
 }
 
-// receivers does the same for those of a send to so many channels. Each is an id, or a
-// name: in JSON a string.
+// receivers returns the receivers of a send to so many channels, in order. Each is given as
+// an id or a name (in JSON a string).
 func (s *Server) receivers(from lister, channels int) ([]bridge.SenderID, error) {
 	elements, err := from.list("receivers", bridge.InvalidReceiver)
 	if err != nil {

@@ -14,12 +14,12 @@ import (
 	"watchtower/bridge"
 )
 
-// calls are what a path does, by method.
+// calls are the calls of a path, by method.
 type calls map[string]call
 
-// sendersPaths begin the paths whose calls act as the sender of a token, which is
-// why they go on with it from an address that has to wait. That the token is the
-// sender's own, authorize finds out.
+// sendersPaths are the prefixes of the paths whose calls act for a sender. With a token they
+// work even from an address with too many failures. authorize checks that the token is the
+// sender's.
 var sendersPaths = []string{"/channels", "/messages", "/callbacks", "/senders", "/broadcast", "/send", "/me", "/tokens"}
 
 func isSenders(path string) bool {
@@ -30,8 +30,8 @@ func isSenders(path string) bool {
 }
 
 func (s *Server) routes() nethttp.Handler {
-	r := mux.NewRouter().SkipClean(true) // a path that is almost right is 404, not a redirect
-	// The router tries one after the other: what is asked most comes first.
+	r := mux.NewRouter().SkipClean(true) // an unclean path is 404, not a redirect
+	// The router tries the paths in order: the most frequent come first.
 	for _, way := range []struct {
 		path string
 		calls
@@ -67,7 +67,7 @@ func (s *Server) routes() nethttp.Handler {
 	return s.watch(s.keepOut(s.withOperator(api)))
 }
 
-// dispatch answers with the call of a request's method.
+// dispatch runs the call for a request's method.
 func (s *Server) dispatch(methods calls) nethttp.Handler {
 	allow := strings.Join(slices.Sorted(maps.Keys(methods)), ", ")
 	return nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
@@ -93,7 +93,7 @@ func (s *Server) dispatch(methods calls) nethttp.Handler {
 	})
 }
 
-// watch counts what a request takes, and logs it.
+// watch counts a running request at its visitor, and logs it.
 func (s *Server) watch(next nethttp.Handler) nethttp.Handler {
 	return nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
 		if v := visitorOfRequest(r); v != nil {
@@ -109,8 +109,8 @@ func (s *Server) watch(next nethttp.Handler) nethttp.Handler {
 	})
 }
 
-// guard refuses requests before anything is read of them: when the gateway is
-// stopping, and from addresses with too many failures.
+// guard refuses requests when the gateway is stopping, and from addresses with too many
+// failures, before their bodies are read.
 func (s *Server) guard(next nethttp.Handler) nethttp.Handler {
 	return nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
 		if s.gate.isClosed() {
@@ -126,8 +126,7 @@ func (s *Server) guard(next nethttp.Handler) nethttp.Handler {
 	})
 }
 
-// logAccess logs a request without its query, where addresses of callbacks may
-// hold secrets.
+// logAccess logs a request without its query, which may hold secrets.
 func (s *Server) logAccess(r *nethttp.Request, w *statusWriter, start time.Time) {
 	s.log.WithFields(logrus.Fields{
 		"method": r.Method, "path": r.URL.Path, "status": w.status,
@@ -135,8 +134,7 @@ func (s *Server) logAccess(r *nethttp.Request, w *statusWriter, start time.Time)
 	}).Debug("http request")
 }
 
-// passCalls are the calls that a pass is good for, and whether it has to be for
-// speaking too.
+// passCalls are the calls that a pass allows, and whether it needs the scope hear+speak.
 var passCalls = map[string]struct{ speak bool }{
 	"GET /me":              {},
 	"GET /channels/join":   {},
@@ -147,7 +145,7 @@ var passCalls = map[string]struct{ speak bool }{
 	"POST /send":           {speak: true},
 }
 
-// publicCalls need no sender, and so look at no pass.
+// publicCalls need no sender, and ignore a pass.
 var publicCalls = []string{healthPath, readyPath, metricsPath, "/openapi.yaml"}
 
 // passes opens the pass of a request that carries one.
@@ -176,13 +174,13 @@ func (s *Server) passes(next nethttp.Handler) nethttp.Handler {
 	})
 }
 
-// passFault says why a request's pass is not enough for a call, or nil.
+// passFault returns why a request's pass does not allow its call; nil: it does.
 func passFault(r *nethttp.Request) error {
 	p := passOf(r)
 	if p == nil {
 		return nil
 	}
-	path, _ := mux.CurrentRoute(r).GetPathTemplate() // it came by a route
+	path, _ := mux.CurrentRoute(r).GetPathTemplate() // every request here has a route
 	if slices.Contains(publicCalls, path) {
 		return nil
 	}

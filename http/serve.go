@@ -19,7 +19,7 @@ import (
 	"watchtower/intake"
 )
 
-// New returns a server for hub, which follows the history and manages the callbacks.
+// New returns a server for hub. It follows the history.
 func New(hub *bridge.Hub, past *history.History, callbacks *callback.Service, opts Options, log *logrus.Logger) *Server {
 	opts.StreamBytes = cmp.Or(opts.StreamBytes, streamBytes)
 	if opts.Clock == nil {
@@ -60,7 +60,7 @@ func New(hub *bridge.Hub, past *history.History, callbacks *callback.Service, op
 	return s
 }
 
-// connState follows a connection of net/http's.
+// connState notes a new state of a connection of net/http's.
 func (s *Server) connState(conn net.Conn, state nethttp.ConnState) {
 	if v := visitorOf(conn); v != nil && state == nethttp.StateIdle {
 		v.wait()
@@ -68,8 +68,7 @@ func (s *Server) connState(conn net.Conn, state nethttp.ConnState) {
 	s.conns.changed(conn, state)
 }
 
-// Listen binds the address, so that a port that is taken is an error before
-// anything is served.
+// Listen binds the address. A port that is taken is an error here, before Serve.
 func (s *Server) Listen() error {
 	l, err := net.Listen("tcp", s.opts.Listen)
 	if err != nil {
@@ -79,7 +78,7 @@ func (s *Server) Listen() error {
 	return nil
 }
 
-// ListenTLS does the same for HTTPS.
+// ListenTLS is Listen for HTTPS.
 func (s *Server) ListenTLS() error {
 	l, err := net.Listen("tcp", s.opts.TLSListen)
 	if err != nil {
@@ -102,7 +101,6 @@ func address(l net.Listener) net.Addr {
 	return l.Addr()
 }
 
-// listeners are those that are bound.
 func (s *Server) listeners() (bound []net.Listener) {
 	for _, l := range []net.Listener{s.plain, s.secure} {
 		if l != nil {
@@ -112,8 +110,9 @@ func (s *Server) listeners() (bound []net.Listener) {
 	return bound
 }
 
-// Serve takes requests until ctx ends. Then it waits for the history to hand out what
-// was said, and ends the streams with what waits for them, all within the drain timeout. It returns when every goroutine it started has.
+// Serve takes requests until ctx ends. Then it takes the last messages from the history,
+// writes the streams' waiting messages and ends them, within the drain timeout. It returns
+// when all its goroutines have ended.
 func (s *Server) Serve(ctx context.Context) error {
 	var accept sync.WaitGroup
 	failed := make(chan error, 2)
@@ -138,8 +137,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	s.streams.end()
 	s.endMailboxes()
 	s.conns.closeFresh()
-	// Shutdown waits for the streams and for answers on their way, Close ends
-	// those that took too long.
+	// Shutdown waits for answers in progress, Close ends those that take too long.
 	_ = s.server.Shutdown(limit)
 	_ = s.server.Close()
 	s.conns.open.Wait()
@@ -149,19 +147,18 @@ func (s *Server) Serve(ctx context.Context) error {
 	return err
 }
 
-// Quiesce takes no more connections, and answers further requests with 503. It
-// returns when the broadcasts and sends in progress are done, or ctx ends.
-// Streams go on.
+// Quiesce closes the listeners, and answers further requests with 503. It returns when the
+// broadcasts and sends in progress are done, or ctx ends. Streams go on.
 func (s *Server) Quiesce(ctx context.Context) {
 	s.gate.close()
 	s.quieten()
 	for _, l := range s.listeners() {
-		_ = l.Close() // again, at the end: then it is closed already
+		_ = l.Close() // fails only if Quiesce was called before
 	}
 	s.gate.wait(ctx)
 }
 
-// errorLog takes what net/http has to say about connections.
+// errorLog logs net/http's messages about connections.
 type errorLog struct{ log *logrus.Logger }
 
 func (e errorLog) Write(b []byte) (int, error) {

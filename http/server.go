@@ -32,15 +32,15 @@ type Server struct {
 	callbacks *callback.Service
 	history   *history.History
 	metrics   nethttp.Handler        // for Prometheus
-	refused   *prometheus.CounterVec // requests, by status
+	refused   *prometheus.CounterVec // refused requests, by status
 	conns     *connections
-	sockets   sync.WaitGroup // streams and WebSockets, which net/http does not wait for
+	sockets   sync.WaitGroup // streams and WebSockets, for which net/http does not wait
 	gate      *gate
 	door      *intake.Door
 	notices   notices
-	cors      *cors.Cors // nil: no page of another origin may ask
+	cors      *cors.Cors // nil: pages of other origins are refused
 
-	quiet   context.Context // ends when nobody is to wait for messages any more
+	quiet   context.Context // canceled by Quiesce: ends the waits of GET /messages
 	quieten context.CancelFunc
 
 	mu        sync.Mutex

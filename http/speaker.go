@@ -9,13 +9,13 @@ import (
 	"watchtower/history"
 )
 
-// channelList is the answer of the calls that name channels.
+// channelList is the answer of calls that list channels.
 type channelList struct {
 	Channels []bridge.Channel `json:"channels"`
 }
 
-// asker returns the sender that a request without a body speaks for, and its
-// query, in which the parameters that are known stand once.
+// asker returns the sender of a request without a body, and its query, in which the known
+// parameters are given at most once.
 func (s *Server) asker(r *nethttp.Request, known ...string) (*bridge.Sender, query, error) {
 	q := parseQuery(r)
 	id, err := q.sender()
@@ -26,8 +26,8 @@ func (s *Server) asker(r *nethttp.Request, known ...string) (*bridge.Sender, que
 	return sender, q, q.once(known...)
 }
 
-// speaker returns the sender that a request with a JSON body speaks for, and
-// the body, which may have the fields that are known.
+// speaker returns the sender of a request with a JSON body, and the body, which has only
+// known fields.
 func (s *Server) speaker(r *nethttp.Request, known ...string) (*bridge.Sender, object, error) {
 	in := &body{limit: s.largestBody()}
 	body, err := s.readObject(r, in)
@@ -44,15 +44,15 @@ func (s *Server) speaker(r *nethttp.Request, known ...string) (*bridge.Sender, o
 	return sender, body, body.only(known...)
 }
 
-// join is what a join asks for: who joins which channels, ascending.
+// join is a request to join channels.
 type join struct {
 	sender   *bridge.Sender
 	channels []bridge.Channel
 	noEcho   bool
-	since    *history.Since // nil: only what comes from now on
+	since    *history.Since // nil: only new messages
 }
 
-// joiner reads a join. The body may have one field more.
+// joiner reads a join from a body, which may have the fields besides too.
 func (s *Server) joiner(r *nethttp.Request, besides ...string) (j join, body object, err error) {
 	if j.sender, body, err = s.speaker(r, append([]string{"sender", "channels", "echo", "since"}, besides...)...); err != nil {
 		return j, nil, err
@@ -67,7 +67,7 @@ func (s *Server) joiner(r *nethttp.Request, besides ...string) (j join, body obj
 	return j, body, err
 }
 
-// read reads the channels, and whether the sender's own broadcasts are wanted.
+// read reads the channels and echo.
 func (j *join) read(from interface {
 	lister
 	flag(name string, otherwise bool) (bool, error)
@@ -87,9 +87,8 @@ func sorted(channels []bridge.Channel) []bridge.Channel {
 	return slices.Compact(channels)
 }
 
-// readSince reads from where on a join wants what was said: since in the query,
-// or what an EventSource that reconnects says in its place. It returns nil if
-// nothing is wanted.
+// readSince reads since which message or time a join wants earlier messages: since in the
+// query, or the last event id of an EventSource that reconnects. Nil: it wants none.
 func readSince(r *nethttp.Request, q query) (*history.Since, error) {
 	if last := cmp.Or(r.Header.Get("Last-Event-ID"), q.Get(lastEventID)); last != "" {
 		since := history.SinceEvent(last)
@@ -101,8 +100,8 @@ func readSince(r *nethttp.Request, q query) (*history.Since, error) {
 	return parseSince(q.Get("since"))
 }
 
-// lastEventID is where stand-ins for EventSource say the last id that cannot set a
-// header.
+// lastEventID is the query parameter for the last event id of EventSource replacements that
+// cannot set a header.
 const lastEventID = "lastEventId"
 
 func parseSince(text string) (*history.Since, error) {

@@ -10,27 +10,26 @@ import (
 	"watchtower/history"
 )
 
-// stream follows channels for one client. Its attachments put lines into its
-// queue, and a goroutine writes them to its connection, which net/http has given
-// up.
+// stream follows channels for one client. Its attachments put lines into its queue, and a
+// goroutine writes them to its connection, which is hijacked from net/http.
 type stream struct {
 	server      *Server
 	sender      *bridge.Sender
 	kind        kind
 	conn        net.Conn       // guarded by streams.mu while it may be nil
-	linger      bool           // its membership outlives it
-	pass        *pass          // that opened it; nil: none
-	unheed      func()         // stops looking at that; nil: nobody does
+	linger      bool           // its membership outlives it for a while
+	pass        *pass          // the pass that opened it; nil: none
+	unheed      func()         // stops heed; nil: it was not started
 	missed      history.Missed // written first
-	from        string         // of events: where the stream begins, behind what was missed
+	from        string         // event id where the stream begins, after the missed messages
 	queue       *outbound.Queue
 	writer      *outbound.Writer
 	attachments []*bridge.Attachment
-	left        atomic.Int64 // channels that it was not made to leave
+	left        atomic.Int64 // number of channels that it is still on
 	parting     atomic.Int32 // a farewell
 	ended       atomic.Bool  // its queue is closed
 
-	touched bool // belongs to the fan-out: there is something new in the queue
+	touched bool // the fan-out's: it is in fanOut.touched
 }
 
 // write writes within the write timeout.
@@ -45,12 +44,12 @@ func (st *stream) write(b []byte) error {
 	return err
 }
 
-// catchUpBytes is how much of what was missed is written at once.
+// catchUpBytes is how many bytes of missed messages are written at once.
 const catchUpBytes = 64 << 10
 
-// catchUp writes how the stream begins and what was missed, at once if it is not
-// too much: who has heard that it began knows where. What is said meanwhile waits
-// in the queue.
+// catchUp writes the head b, the missed messages and the place. If they are few, it does so
+// in one write: a client that gets the head then has the place too. New messages wait in
+// the queue.
 func (st *stream) catchUp(b []byte) error {
 	for _, c := range st.missed.Gaps {
 		b = append(b, st.kind.gap(c)...)
@@ -75,9 +74,8 @@ func (st *stream) discard() {
 	st.server.hub.Counters().Drop(Protocol, bridge.Disconnected, st.queue.Close())
 }
 
-// enqueue queues a line. It reports false, and counts the drop, if there is no
-// room: then the stream ends with what waits, so that its client knows what it
-// missed and can come back for it.
+// enqueue queues a line. If there is no room, it counts the drop and reports false. The
+// stream then ends after the waiting lines, so that its client can come back with since.
 func (st *stream) enqueue(line []byte) bool {
 	why := bridge.Disconnected
 	if farewell(st.parting.Load()) == staying {
@@ -93,13 +91,13 @@ func (st *stream) enqueue(line []byte) bool {
 	return false
 }
 
-// part makes the stream write what waits, and end. The first reason counts.
+// part makes the stream write its waiting lines and end. The first reason counts.
 func (st *stream) part(why farewell) {
 	st.parting.CompareAndSwap(int32(staying), int32(why))
 	st.writer.Close()
 }
 
-// connection is where a stream's writer writes to.
+// connection is the target of a stream's writer.
 type connection struct{ st *stream }
 
 func (c connection) Write(b []byte) (int, error)        { return c.st.conn.Write(b) }

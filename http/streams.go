@@ -8,18 +8,18 @@ import (
 	"watchtower/bridge/outbound"
 )
 
-// streams are those that are open, and how many of each sender.
+// streams are the open streams, and their number by sender.
 type streams struct {
 	most int // of one sender
 
 	mu     sync.Mutex
 	open   map[*stream]struct{}
 	of     map[*bridge.Sender]int
-	ending bool // no more
-	cut    bool // their connections are closed
+	ending bool // no new ones
+	cut    bool // cutAll was called
 }
 
-// add takes a stream in, unless its sender has too many or streams are ending.
+// add adds a stream, unless its sender has too many or the server is ending.
 func (s *streams) add(st *stream) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -43,7 +43,7 @@ func (s *streams) remove(st *stream) {
 	}
 }
 
-// end makes every stream write what waits for it and end.
+// end makes every stream write its waiting lines and end.
 func (s *streams) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -53,8 +53,8 @@ func (s *streams) end() {
 	}
 }
 
-// connect gives a stream its connection, without what is around it for the time that
-// nobody is known on it: whoever ends the stream closes all of it.
+// connect gives a stream its connection, without the visitor around it, which is only
+// needed while the client is not identified.
 func (s *streams) connect(st *stream, conn net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -72,7 +72,7 @@ func (s *streams) connect(st *stream, conn net.Conn) {
 	}
 }
 
-// cutAll closes the connections of those that took too long to end.
+// cutAll closes the connections of streams that took too long to end.
 func (s *streams) cutAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -84,8 +84,7 @@ func (s *streams) cutAll() {
 	}
 }
 
-// count returns how many streams of each name of a kind are open, and what waits
-// for them.
+// count returns the number of open streams by the names of kinds, and how many lines wait.
 func (s *streams) count() (of map[string]int, waiting int) {
 	of = map[string]int{}
 	for k := range numKinds {

@@ -10,19 +10,18 @@ import (
 	"watchtower/intake"
 )
 
-// What a connection is charged while nobody has proved who he is on it, in bytes:
-// for net/http's two buffers, and for TLS.
+// Bytes that a connection counts for until its client is identified: net/http's two
+// buffers, and TLS.
 const (
 	strangerBytes = 8 << 10
 	tlsBytes      = 12 << 10
 )
 
-// headerCost is what a byte of a long header takes: it is read into one buffer and
-// copied to another.
+// headerCost is the memory for a byte of a long header: it is copied once.
 const headerCost = 2
 
-// visitor is a connection to a listener. Until the handler runs it counts what a
-// request's header takes, which net/http reads without asking anybody.
+// visitor is a connection of a listener. Until the handler runs it counts the memory of the
+// request's header, which net/http reads without a common limit.
 type visitor struct {
 	net.Conn
 	server *Server
@@ -31,8 +30,8 @@ type visitor struct {
 	secure bool
 
 	mu      sync.Mutex  // net/http reads in the background while a handler runs
-	inside  bool        // a handler runs, or the connection is not net/http's any more
-	header  int         // bytes of the request that is coming in
+	inside  bool        // a handler runs, or the connection is hijacked
+	header  int         // bytes of the current request's header so far
 	lending intake.Loan // for the header
 	body    intake.Loan // the handler's
 }
@@ -63,7 +62,7 @@ func (l visitors) Accept() (net.Conn, error) {
 	}
 }
 
-// Read reads, and ends the connection if the header takes more than there is.
+// Read reads, and ends the connection if there is no memory left for the header.
 func (v *visitor) Read(p []byte) (int, error) {
 	n, err := v.Conn.Read(p)
 	if v.holds(n) {
@@ -75,7 +74,7 @@ func (v *visitor) Read(p []byte) (int, error) {
 	return 0, &net.OpError{Op: "read", Net: "tcp", Err: intake.ErrFull}
 }
 
-// holds reports whether there is room for so many bytes more of a header.
+// holds counts n more bytes of a header, and reports whether there is room for them.
 func (v *visitor) holds(n int) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -88,14 +87,14 @@ func (v *visitor) holds(n int) bool {
 	return more <= 0 || v.lending.Take(headerCost*more)
 }
 
-// Close ends the visit. A body that a handler reads is the handler's to give back.
+// Close ends the visit. A running handler gives back its body's loan itself.
 func (v *visitor) Close() error {
 	v.enter()
 	v.guest.Leave()
 	return v.Conn.Close()
 }
 
-// enter says that a handler runs: the header is known, and is net/http's no more.
+// enter notes that a handler runs: the header is read.
 func (v *visitor) enter() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -103,13 +102,13 @@ func (v *visitor) enter() {
 	v.lending.Close()
 }
 
-// NetConn is the system's connection.
+// NetConn returns the system's connection.
 func (v *visitor) NetConn() net.Conn { return v.Conn }
 
-// leave says that the handler is done.
+// leave notes that the handler is done.
 func (v *visitor) leave() { v.body.Close() }
 
-// wait says that the next request may come.
+// wait notes that the next request may come.
 func (v *visitor) wait() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -118,21 +117,20 @@ func (v *visitor) wait() {
 
 type visitorKey struct{}
 
-// visitorOfRequest returns the connection of a request, or nil where something else than a
-// listener brought it.
+// visitorOfRequest returns the connection of a request; nil: it is not a listener's.
 func visitorOfRequest(r *nethttp.Request) *visitor {
 	v, _ := r.Context().Value(visitorKey{}).(*visitor)
 	return v
 }
 
-// know says that who asks has proved who he is.
+// know notes that the client of a request is identified.
 func know(r *nethttp.Request) {
 	if v := visitorOfRequest(r); v != nil {
 		v.guest.Know()
 	}
 }
 
-// count counts a connection that is to last for its client, not for a proxy.
+// count counts a long-lived connection for its client, not for a proxy.
 func (s *Server) count(r *nethttp.Request) error {
 	v := visitorOfRequest(r)
 	if v == nil || v.guest.Count(intake.Of(s.proxies.client(r))) {
@@ -141,7 +139,7 @@ func (s *Server) count(r *nethttp.Request) error {
 	return fault(tooManyStreams, "", "too many connections come from %s (%s): end one first", s.proxies.client(r), intake.AddressSetting)
 }
 
-// lendUnknown lends a request bytes of the strangers' for its body.
+// lendUnknown lends bytes for a request's body, counted for unidentified clients.
 func (s *Server) lendUnknown(r *nethttp.Request) intake.Loan {
 	if v := visitorOfRequest(r); v != nil {
 		return v.guest.Lend(intake.Of(s.proxies.client(r)))
@@ -149,17 +147,17 @@ func (s *Server) lendUnknown(r *nethttp.Request) intake.Loan {
 	return intake.Loan{}
 }
 
-// lend lends bytes for what a known sender has begun to say.
+// lend lends bytes for an unfinished body or message of a known sender.
 func (s *Server) lend(sender *bridge.Sender) intake.Loan {
 	return s.opts.Intake.Lend(Protocol, sender)
 }
 
-// bodyLoan is the loan for a known sender's body, which ends with the request.
+// bodyLoan returns the loan for a known sender's body. It ends with the request.
 func (s *Server) bodyLoan(r *nethttp.Request, sender *bridge.Sender) *intake.Loan {
 	loan := s.lend(sender)
 	v := visitorOfRequest(r)
 	if v == nil {
-		return &intake.Loan{} // nobody would end it
+		return &intake.Loan{} // without a visitor nothing would end the loan
 	}
 	v.body.Close()
 	v.body = loan

@@ -15,28 +15,28 @@ import (
 	"watchtower/intake"
 )
 
-// runSocket makes a WebSocket of the request and writes the stream there, while
-// the client may broadcast and send on it, until it goes or the stream is closed.
+// runSocket makes a WebSocket of the request. It writes the stream there, and executes the
+// client's broadcasts and sends, until the client goes or the stream is closed.
 func (st *stream) runSocket(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	s := st.server
-	s.sockets.Add(1) // before the connection is net/http's no more, for which Serve waits
+	s.sockets.Add(1) // before the upgrade: Serve waits for net/http or for this
 	defer s.sockets.Done()
 	conn, p, err := s.upgrade(w, r, websocket.Upgrader{Subprotocols: subprotocol(r)})
 	if conn == nil {
 		return err
 	}
-	p.mute = true // frames are written by the stream's writer alone
+	p.mute = true // the stream's writer writes all frames
 	s.streams.connect(st, p.Conn)
 	conn.SetReadLimit(int64(s.largestBody()))
 	_ = conn.SetReadDeadline(time.Time{})
 	conn.SetPingHandler(func(data string) error { st.frame(framePong, []byte(data)); return nil })
 	conn.SetCloseHandler(func(int, string) error { return nil })
-	goodbye := make(chan []byte, 2) // the first who ends it says why
+	goodbye := make(chan []byte, 2) // the first Close frame is written
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
 		goodbye <- st.listen(conn, p)
-		st.discard() // there is nobody to write it to
+		st.discard() // the client has gone
 		st.writer.Close()
 	}()
 	if err = st.catchUp(nil); err == nil {
@@ -63,8 +63,8 @@ func (st *stream) runSocket(w nethttp.ResponseWriter, r *nethttp.Request) error 
 	return nil
 }
 
-// listen executes what the client says, until it goes. It returns the Close frame to
-// say goodbye with.
+// listen executes the client's messages until it goes. It returns the Close frame for the
+// end.
 func (st *stream) listen(conn *websocket.Conn, p *peer) []byte {
 	loan := st.server.lend(st.sender)
 	defer loan.Close()
@@ -84,7 +84,7 @@ func (st *stream) listen(conn *websocket.Conn, p *peer) []byte {
 		case errors.Is(err, errBinary):
 			return closeFrame(websocket.CloseUnsupportedData, "")
 		case len(p.unwritten) > 0:
-			return p.unwritten // it was against the protocol
+			return p.unwritten // a protocol error
 		}
 		return closeFrame(websocket.CloseNormalClosure, "")
 	}
@@ -92,7 +92,7 @@ func (st *stream) listen(conn *websocket.Conn, p *peer) []byte {
 
 var errBinary = errors.New("a binary message, where the API has text")
 
-// hear reads one message, which has the read timeout from its first frame on.
+// hear reads one message. The read timeout begins with its first frame.
 func (st *stream) hear(conn *websocket.Conn, loan *intake.Loan) ([]byte, error) {
 	kind, r, err := conn.NextReader()
 	switch {
@@ -101,7 +101,7 @@ func (st *stream) hear(conn *websocket.Conn, loan *intake.Loan) ([]byte, error) 
 	case kind != websocket.TextMessage:
 		return nil, errBinary
 	}
-	_ = conn.SetReadDeadline(time.Now().Add(st.server.opts.ReadTimeout)) // fails on a closed connection, as reading then does
+	_ = conn.SetReadDeadline(time.Now().Add(st.server.opts.ReadTimeout)) // fails only if closed
 	b, err := intake.Read(r, nil, unsaidBytes, st.server.largestBody()+1, loan)
 	switch {
 	case err == nil:
@@ -112,8 +112,8 @@ func (st *stream) hear(conn *websocket.Conn, loan *intake.Loan) ([]byte, error) 
 	return b, conn.SetReadDeadline(time.Time{})
 }
 
-// said executes one broadcast or send. Its success is told only to those who
-// gave it a ref; its failure to everybody.
+// said executes one broadcast or send. It answers a success only if the message has a ref, a
+// failure always.
 func (st *stream) said(b []byte) {
 	body, err := parseObject(b)
 	ref := json.RawMessage(body["ref"])
@@ -146,7 +146,7 @@ func (st *stream) said(b []byte) {
 	st.frame(frameText, text)
 }
 
-// publishSaid publishes what was said on a WebSocket.
+// publishSaid publishes a client's message from a WebSocket.
 func (s *Server) publishSaid(st *stream, body object) (ulid.ULID, error) {
 	sender := st.sender
 	if err := s.mayAsk(sender); err != nil {
@@ -186,7 +186,7 @@ func (s *Server) publishSaid(st *stream, body object) (ulid.ULID, error) {
 	return s.say(sender, p)
 }
 
-// frame queues a frame of the stream's own.
+// frame queues a frame that is not a message.
 func (st *stream) frame(kind byte, payload []byte) {
 	if st.enqueue(appendFrame(nil, kind, payload)) {
 		st.writer.Wake()

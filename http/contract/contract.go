@@ -1,7 +1,6 @@
-// Package contract holds requests and answers against the OpenAPI description of
-// the HTTP API. It is for tests: their clients' transport goes through it, so that
-// the description stays true wherever a test speaks HTTP. The program does not
-// import it.
+// Package contract checks requests and answers against the OpenAPI description of the HTTP
+// API. Tests use it as their clients' transport, so every test that speaks HTTP checks the
+// description too. The program does not import it.
 package contract
 
 import (
@@ -23,18 +22,17 @@ import (
 	v3 "github.com/pb33f/libopenapi/datamodel/high/v3"
 )
 
-// Contract is a description that others are held against. Its methods may be
-// called from any goroutine.
+// Contract checks against one description. Its methods may be called from any goroutine.
 type Contract struct {
 	model     *v3.Document
 	validator validator.Validator
 
-	mu      sync.Mutex // the schema validator's caches are not made for several
+	mu      sync.Mutex // the schema validator is not safe for several goroutines
 	schemas schema_validation.SchemaValidator
 	seen    map[string]struct{} // operations and statuses
 }
 
-// New reads a description from a file. An error says where it is not OpenAPI.
+// New reads a description from a file. It is an error if that is not valid OpenAPI.
 func New(file string) (*Contract, error) {
 	description, err := os.ReadFile(file)
 	if err != nil {
@@ -60,7 +58,7 @@ func New(file string) (*Contract, error) {
 	}, nil
 }
 
-// Check holds a JSON text against a schema of the description's components.
+// Check checks a JSON text against a schema of the description's components.
 func (c *Contract) Check(schema string, text []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -74,7 +72,7 @@ func (c *Contract) Check(schema string, text []byte) error {
 	return nil
 }
 
-// Seen reports whether an answer of that kind, such as "GET /channels 204", went by.
+// Seen reports whether an answer such as "GET /channels 204" was checked.
 func (c *Contract) Seen(what string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -82,8 +80,8 @@ func (c *Contract) Seen(what string) bool {
 	return ok
 }
 
-// Transport does what next does, and reports every answer, and every request that
-// was successful, that is not as the description says.
+// Transport returns next with checks. It reports every answer, and every successful request,
+// that does not match the description.
 func (c *Contract) Transport(next http.RoundTripper, report func(error)) http.RoundTripper {
 	return &transport{c, next, report}
 }
@@ -94,7 +92,7 @@ type transport struct {
 	report   func(error)
 }
 
-// CloseIdleConnections is what http.Client asks for.
+// CloseIdleConnections is for http.Client.
 func (t *transport) CloseIdleConnections() {
 	if closer, ok := t.next.(interface{ CloseIdleConnections() }); ok {
 		closer.CloseIdleConnections()
@@ -123,7 +121,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// answer holds an answer, and its request, against the description.
+// answer checks an answer and its request.
 func (c *Contract) answer(r *http.Request, resp *http.Response, sent []byte) error {
 	path, op := c.operation(r)
 	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
@@ -152,7 +150,7 @@ func (c *Contract) answer(r *http.Request, resp *http.Response, sent []byte) err
 			io.Closer
 		}{io.MultiReader(bytes.NewReader(b), failing{err}), resp.Body}
 		if err != nil {
-			return nil // the client sees it too
+			return nil // the client gets the error too
 		}
 		copied := *resp
 		copied.Body = io.NopCloser(bytes.NewReader(b))
@@ -163,8 +161,8 @@ func (c *Contract) answer(r *http.Request, resp *http.Response, sent []byte) err
 	return c.request(r, resp.StatusCode, sent)
 }
 
-// request holds a request against the description, if it succeeded. What has no
-// content type, or that of a form, is read as JSON.
+// request checks a request that succeeded. A body without a content type, or with that of a
+// form, is JSON.
 func (c *Contract) request(r *http.Request, status int, sent []byte) error {
 	if status >= http.StatusBadRequest {
 		return nil
@@ -172,17 +170,17 @@ func (c *Contract) request(r *http.Request, status int, sent []byte) error {
 	raw := r.URL.Query().Has("channels") && len(sent) > 0
 	if !raw && r.Method == http.MethodPost {
 		if len(bytes.TrimSpace(sent)) == 0 {
-			sent = []byte("{}") // as it is read
+			sent = []byte("{}") // as the server reads it
 		}
 		if json.Unmarshal(sent, new(any)) != nil {
-			return nil // numbers that Go does not have
+			return nil // numbers that are too large for Go
 		}
 	}
 	r.Body = io.NopCloser(bytes.NewReader(sent))
 	switch t := r.Header.Get("Content-Type"); {
 	case raw:
 		r.Header = r.Header.Clone()
-		r.Header.Set("Content-Type", "application/octet-stream") // any other is described alike
+		r.Header.Set("Content-Type", "application/octet-stream") // stands for all types
 	case t == "" || strings.HasPrefix(t, "application/x-www-form-urlencoded"):
 		r.Header = r.Header.Clone()
 		r.Header.Set("Content-Type", "application/json")
@@ -193,7 +191,7 @@ func (c *Contract) request(r *http.Request, status int, sent []byte) error {
 	return nil
 }
 
-// operation finds what a request is, and its path in the description.
+// operation returns a request's path in the description and its operation; nil: none.
 func (c *Contract) operation(r *http.Request) (string, *v3.Operation) {
 	for path, item := range c.model.Paths.PathItems.FromOldest() {
 		if matches(path, r.URL.Path) {
@@ -216,7 +214,7 @@ func matches(pattern, path string) bool {
 	return true
 }
 
-// failing is what is left of a body that could not be read.
+// failing ends a body: with an error, or io.EOF if that is nil.
 type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) {

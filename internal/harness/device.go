@@ -21,7 +21,7 @@ import (
 type Device struct {
 	testing.TB
 	Conn net.Conn
-	In   *bufio.Reader // what a connection brings; nil over datagrams
+	In   *bufio.Reader // reads Conn; nil for datagrams
 	ID   uint32
 }
 
@@ -38,7 +38,7 @@ func Dial(t testing.TB, at net.Addr) *Device {
 	return d
 }
 
-// Joined is a device that has registered and joined a channel.
+// Joined registers the device, joins a channel, and returns the device.
 func (d *Device) Joined(channel uint32) *Device {
 	d.Helper()
 	d.Register()
@@ -46,7 +46,7 @@ func (d *Device) Joined(channel uint32) *Device {
 	return d
 }
 
-// Frame is a request as it is sent.
+// Frame encodes a request.
 func Frame(t testing.TB, r wire.Request) []byte {
 	t.Helper()
 	b, err := wire.AppendRequest(nil, r)
@@ -63,7 +63,7 @@ func (d *Device) Write(b []byte) {
 
 func (d *Device) Send(r wire.Request) { d.Helper(); d.Write(Frame(d, r)) }
 
-// Read returns the next frame. Listed says that it answers an L.
+// Read returns the next frame. Any value for listed says that it answers an L.
 func (d *Device) Read(listed ...bool) []byte {
 	d.Helper()
 	require.NoError(d, d.Conn.SetReadDeadline(time.Now().Add(Patience)))
@@ -119,15 +119,15 @@ func (d *Device) Hears(sender, channel uint32, data string) {
 	}
 }
 
-// Silent holds that nothing was sent to the device so far. The gateway answers in order: an
-// answer to W that comes first says that there was nothing before it.
+// Silent asserts that nothing was sent to the device so far: the next frame answers a W.
+// The gateway answers in order.
 func (d *Device) Silent() {
 	d.Helper()
 	assert.Equal(d, byte('W'), d.Ask(wire.Request{Op: wire.OpWhere})[0])
 }
 
-// RepeatsTheOriginal repeats a captured session of the original, byte for byte. Only the id
-// is the gateway's choice.
+// RepeatsTheOriginal repeats a captured session of the original gateway, byte for byte. Only
+// the id may differ.
 func (d *Device) RepeatsTheOriginal(file string) {
 	d.Helper()
 	text, err := os.ReadFile(file)

@@ -1,4 +1,4 @@
-// Package harness is what the tests of several packages share: a hub whose bus is a loop,
+// Package harness has helpers for the tests of several packages: a hub with a loopback bus,
 // servers that end with their test, waiting, a device of basic frames. Only tests import it.
 package harness
 
@@ -18,17 +18,17 @@ import (
 	"watchtower/config"
 )
 
-// Patience is how long a test waits for what has to happen, on a machine that is busy.
+// Patience is how long a test waits for an event, also on a busy machine.
 const Patience = 30 * time.Second
 
-// Silent is a log that nobody reads.
+// Silent returns a logger that discards everything.
 func Silent() *logrus.Logger {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	return log
 }
 
-// Loopback is a bus that hands everything straight back.
+// Loopback is a bus that delivers each message to the hub directly.
 type Loopback struct {
 	hub *bridge.Hub
 	via bridge.Protocol
@@ -48,15 +48,14 @@ func (b *Loopback) Publish(m *bridge.Message) error {
 
 func (b *Loopback) PublishRetained(string, []byte) error { return nil }
 
-// Fail has the bus say from now on that it failed.
+// Fail makes Publish return err from now on.
 func (b *Loopback) Fail(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.err = err
 }
 
-// Hub returns a hub and its bus. Limits, senders and the log are the defaults where the
-// options have none.
+// Hub returns a hub and its bus. Empty limits, senders and log get defaults.
 func Hub(t testing.TB, via bridge.Protocol, o bridge.Options) (*bridge.Hub, *Loopback) {
 	t.Helper()
 	settings := config.Default()
@@ -100,13 +99,13 @@ func Serve(t testing.TB, servers ...func(context.Context) error) (stop func()) {
 	return stop
 }
 
-// Eventually waits for what has no other way of being noticed.
+// Eventually polls until f returns true. It is for conditions without an event.
 func Eventually(t testing.TB, f func() bool, why ...any) {
 	t.Helper()
 	require.Eventually(t, f, Patience, time.Millisecond, why...)
 }
 
-// Speaker is a sender on a channel. Say publishes in its name, and waits for what is full.
+// Speaker makes a sender on a channel. say publishes as that sender, and waits for full queues.
 func Speaker(t testing.TB, hub *bridge.Hub, via bridge.Protocol, channel bridge.Channel) (id uint32, say func([]byte, func(bridge.Report))) {
 	t.Helper()
 	hold := hub.Holds().New(func() {})
@@ -120,8 +119,8 @@ func Speaker(t testing.TB, hub *bridge.Hub, via bridge.Protocol, channel bridge.
 	}
 }
 
-// Allocations are those of one message to the members of a channel, up to the report that it
-// was given to them.
+// Allocations measures the allocations for one message to a channel's members, until its
+// report.
 func Allocations(t testing.TB, hub *bridge.Hub, via bridge.Protocol, channel bridge.Channel) float64 {
 	_, say := Speaker(t, hub, via, channel)
 	data, done := make([]byte, 64), make(chan struct{})

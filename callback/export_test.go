@@ -1,6 +1,6 @@
 package callback
 
-// PendingRows is how many rows are to be written.
+// PendingRows returns how many rows are not written yet.
 func (c *Service) PendingRows() int {
 	k := c.keeper
 	k.saving.Lock()

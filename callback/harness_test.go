@@ -31,13 +31,13 @@ type gateway struct {
 	receiver *httptest.Server
 }
 
-// options are those of a gateway with nothing configured.
+// options are the defaults.
 func options() callback.Options {
 	settings := config.Default()
 	return callback.Options{Callbacks: settings.Callbacks, Limits: settings.Limits, DrainTimeout: settings.ShutdownTimeout / 2}
 }
 
-// start serves callbacks, whose receiver answers with what take does.
+// start serves callbacks. take gets what their receiver is posted.
 func start(t testing.TB, take func(path, body string), settings ...func(*history.Options, *callback.Options)) *gateway {
 	hub, _ := harness.Hub(t, callback.Protocol, bridge.Options{ListedFor: time.Hour, Tree: bridge.NewTree("watchtower", "test")})
 	ho, o := history.Options{History: config.Default().History}, options()

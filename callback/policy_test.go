@@ -65,7 +65,7 @@ func TestAddressesThatAreClosed(t *testing.T) {
 		"2001:db8::1":              {byDefault: true},
 		"192.88.99.1":              {byDefault: true}, // 6to4's relays
 		"2620:4f:8000::1":          {byDefault: true}, // AS112
-		"4000::1":                  {byDefault: true}, // nobody's
+		"4000::1":                  {byDefault: true}, // not assigned
 		"1.1.1.1":                  {true, true},
 		"172.32.0.1":               {true, true},
 		"2606:4700::1111":          {true, true},

@@ -44,8 +44,8 @@ func TestWhatIsCountedSaysCallback(t *testing.T) {
 	assert.NotNil(t, g.hub.Directory().Links()[callback.Protocol])
 }
 
-// Who joins while much is said gets all of it once and in its order: what was said before
-// by replay, what comes later live.
+// A callback that joins under load gets every message once and in order: earlier ones by
+// replay, later ones live.
 func TestReplayUnderLoad(t *testing.T) {
 	const said, receivers = 200, 10
 	var mu sync.Mutex
@@ -89,7 +89,7 @@ type brokenDisk struct{}
 func (brokenDisk) Load(func(string, []byte) error) error { return nil }
 func (brokenDisk) Commit(map[string][]byte) error        { return errors.New("disk full") }
 
-// A disk that fails takes no memory for what comes and goes meanwhile.
+// While the disk fails, deliveries that come and go take no memory.
 func TestADiskThatFailsForLong(t *testing.T) {
 	slow, taken := make(chan struct{}), make(chan string)
 	g := start(t, func(_, body string) {

@@ -10,13 +10,13 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// A message costs what it costs; each stream that it goes to costs nothing more.
+// A message costs a fixed number of allocations, however many streams get it.
 func TestDeliveryAllocations(t *testing.T) {
 	few, many := allocations(t, 10), allocations(t, 210)
 	assert.Less(t, (many-few)/200, 0.1, "%g for 10 streams, %g for 210", few, many)
 }
 
-// allocations are those of one message to so many streams that are read.
+// allocations measures those of one message to so many streams that are read.
 func allocations(t *testing.T, streams int) float64 {
 	g := start(t)
 	g.reading(t, streams)

@@ -14,8 +14,7 @@ import (
 	"watchtower/http"
 )
 
-// reading joins channel 7 by streams over connections of their own, and reads
-// them until the gateway ends.
+// reading opens streams of channel 7, and reads them until the gateway ends.
 func (g *gateway) reading(t testing.TB, streams int) {
 	id, _ := g.register()
 	for range streams {
@@ -33,9 +32,8 @@ func (g *gateway) reading(t testing.TB, streams int) {
 	}
 }
 
-// BenchmarkFanOut measures one message of 64 bytes to all streams of a channel,
-// which are read. An operation is one message. What a queue did not take shows in
-// the share delivered.
+// BenchmarkFanOut sends one message of 64 bytes to all streams of a channel, which are read.
+// An operation is one message. The share delivered shows drops.
 func BenchmarkFanOut(b *testing.B) {
 	for _, streams := range []int{1, 50, 500} {
 		b.Run(fmt.Sprint(streams), func(b *testing.B) {

@@ -19,7 +19,7 @@ import (
 	"watchtower/internal/harness"
 )
 
-// rows is a CallbackStore in memory, which outlives gateways.
+// rows is a callback.Store in memory, which outlives gateways.
 type rows struct {
 	mu      sync.Mutex
 	all     map[string][]byte
@@ -85,7 +85,7 @@ func (g *gateway) callbacks(id uint32, token string) (list []obj) {
 	return list
 }
 
-// failedIDs are those of the deliveries that a callback did not take.
+// failedIDs returns the ids of a callback's failed deliveries.
 func failedIDs(c obj) (ids []string) {
 	for _, f := range c["failed"].([]any) {
 		ids = append(ids, f.(obj)["id"].(string))
@@ -195,8 +195,8 @@ func TestACallbackThatFailsForLongIsDisabled(t *testing.T) {
 	}
 }
 
-// What waits survives a restart, in order, up to its bound; what was delivered is
-// not repeated.
+// Waiting deliveries survive a restart, in order, up to their bound; done ones are not
+// repeated.
 func TestWhatWaitsSurvivesARestart(t *testing.T) {
 	store, senders := &rows{}, &memory{}
 	with := func(b *bridge.Options, o *options) {
@@ -273,8 +273,7 @@ func TestURLsOfASenderAreBounded(t *testing.T) {
 	assert.Len(t, g.callbacks(id, token), 2)
 }
 
-// Who leaves and comes back at once finds nothing of what was, and loses nothing
-// of what is said then.
+// A callback that leaves and joins again at once gets nothing old, and loses nothing new.
 func TestRejoiningBetweenTwoWrites(t *testing.T) {
 	store, senders := &rows{}, &memory{}
 	with := func(b *bridge.Options, o *options) {
@@ -312,7 +311,7 @@ func TestRejoiningBetweenTwoWrites(t *testing.T) {
 	assert.Empty(t, r.got)
 }
 
-// A receiver that is down holds up no stop: what waits for it is on disk.
+// A receiver that is down does not delay the stop: its deliveries are on disk.
 func TestAStopDoesNotWaitForAReceiverThatIsDown(t *testing.T) {
 	store, senders := &rows{}, &memory{}
 	g := start(t, func(b *bridge.Options, o *options) {

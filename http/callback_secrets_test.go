@@ -59,7 +59,7 @@ func TestSecretsAreRotated(t *testing.T) {
 	p = say()
 	assert.False(t, verifies(p, old) || verifies(p, first))
 	assert.True(t, verifies(p, fresh))
-	for range 10 { // the first of which begins a new day
+	for range 10 { // the first one begins a new day
 		a = g.post("/callbacks/rotate", rotate, mine...)
 	}
 	problem(t, a, 429, "too-many-requests", "callback_url")
@@ -80,7 +80,7 @@ func TestSecretsAreRotated(t *testing.T) {
 	require.Equal(t, 204, g.do("DELETE", fmt.Sprintf("/senders/%d", id), "").status)
 }
 
-// What is wrong with an answer is not quoted: it may be another service's secret.
+// A bad answer is not quoted: it may be another service's secret.
 func TestAnswersAreNotReadOut(t *testing.T) {
 	g := start(t, func(_ *bridge.Options, o *options) { o.Callbacks.Retries = 0 })
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -124,8 +124,8 @@ func TestARotatedSecretDoesNotComeBack(t *testing.T) {
 	assert.NotEqual(t, leaked, join(1))
 }
 
-// Nobody was told a secret by which a report to a URL that is no callback could be
-// checked: it is not signed.
+// A report to a URL that is not a callback is not signed: no client has a secret to check
+// it.
 func TestAReportToWhatIsNoCallbackIsNotSigned(t *testing.T) {
 	g := start(t)
 	r := receive(t, nil)
@@ -158,7 +158,7 @@ func TestACallbackThatIsOverTheLimitAfterARestartIsNotListed(t *testing.T) {
 	assert.Len(t, g.callbacks(id, token), 1)
 }
 
-// Nor does a leave make a secret one's own.
+// Leaving does not give access to the secret either.
 func TestASecretIsNotShownAfterALeave(t *testing.T) {
 	g := start(t)
 	id, token := g.register()

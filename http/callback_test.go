@@ -88,8 +88,8 @@ func TestACallbackCatchesUp(t *testing.T) {
 	g.say(b, "3", 5)
 	g.say(a, "mine", 5)
 	harness.Eventually(t, func() bool { return g.idle() }, "they wait for the receiver")
-	<-holds // so the one before it is done with
-	// Again: what waits comes once, what was heard comes again.
+	<-holds // so the delivery before it is done
+	// Join again: waiting messages come once, delivered ones come again.
 	require.Equal(t, 200, g.post("/channels/join/async", join).status)
 	join["since"] = "01J00000000000000000000000"
 	join["channels"] = []int{5, 6}
@@ -113,7 +113,7 @@ func TestACallbackCatchesUp(t *testing.T) {
 	problem(t, g.post("/channels/join/async", join), 400, "invalid-field", "since")
 }
 
-// What is too much for the queue is a gap, not a hole.
+// Missed messages that do not fit into the queue leave a gap message.
 func TestACallbackThatMissedTooMuch(t *testing.T) {
 	g := start(t, func(_ *bridge.Options, o *options) { o.Callbacks.Queue = 5 })
 	r := receive(t, nil)
@@ -194,7 +194,7 @@ func TestCallbackThatNeverAnswers(t *testing.T) {
 	g := start(t, func(_ *bridge.Options, o *options) {
 		o.Callbacks.Queue, o.Callbacks.Timeout, o.Callbacks.Retries = 1, time.Second, 0
 	})
-	hole, err := net.Listen("tcp", "127.0.0.1:0") // connects, and that is all
+	hole, err := net.Listen("tcp", "127.0.0.1:0") // accepts connections and never answers
 	require.NoError(t, err)
 	defer hole.Close()
 	good := receive(t, nil)
@@ -238,7 +238,7 @@ func TestLeavingDiscardsWhatWaits(t *testing.T) {
 
 func (g *gateway) idle() bool { return g.hub.Directory().Links()[http.Protocol].Idle() }
 
-// Many callbacks share the attempts that may be made at a time, and all get theirs.
+// Many callbacks share the bounded number of attempts, and all get their turn.
 func TestAttemptsAreBounded(t *testing.T) {
 	g := start(t, func(_ *bridge.Options, o *options) { o.Callbacks.Concurrency = 3 })
 	var now, most atomic.Int64
@@ -271,7 +271,7 @@ func TestAttemptsAreBounded(t *testing.T) {
 	assert.Zero(t, g.undelivered(bridge.QueueFull))
 }
 
-// Somebody whose reports go nowhere takes nothing from the callbacks of others.
+// A sender whose reports cannot be delivered does not slow the callbacks of others.
 func TestReportsStarveNobody(t *testing.T) {
 	g := start(t, func(_ *bridge.Options, o *options) {
 		o.Callbacks.SenderCallbacks, o.Callbacks.RetryGap = 5, time.Hour

@@ -20,7 +20,7 @@ import (
 	"watchtower/internal/harness"
 )
 
-// memory is a store that loses everything, or says so.
+// memory is a store that keeps nothing, or fails.
 type memory struct {
 	mu    sync.Mutex
 	err   error
@@ -286,7 +286,7 @@ func TestTakenPortFailsTheStart(t *testing.T) {
 	assert.ErrorContains(t, s.Listen(), "http.listen "+o.Listen)
 }
 
-// What is wrong is named, with its value.
+// An error names the field and its value.
 func TestWhatIsSaidOfBadInput(t *testing.T) {
 	g := start(t)
 	id, _ := g.register()
@@ -299,8 +299,7 @@ func TestWhatIsSaidOfBadInput(t *testing.T) {
 	assert.Contains(t, detail(unreadable), "semicolon")
 }
 
-// Half a surrogate pair is no character: what stands in its place would be another
-// message.
+// Half a surrogate pair is no character: replacing it would change the message.
 func TestTextThatIsNone(t *testing.T) {
 	g := start(t)
 	id, _ := g.register()

@@ -19,7 +19,7 @@ import (
 	"watchtower/internal/harness"
 )
 
-// clock is a time that stands still.
+// clock is a clock that stands still.
 type clock struct{ ns atomic.Int64 }
 
 func (c *clock) now() time.Time { return time.Unix(1e9, c.ns.Load()) }
@@ -47,7 +47,7 @@ func TestWrongCredentialsAreLimited(t *testing.T) {
 		func() answer { return g.do("GET", "/channels?sender=1", "") },
 		func() answer { return g.do("GET", channels, "", "Authorization", "Bearer x") },
 	}
-	for range 100 { // what is no guess does not count
+	for range 100 { // these are not guesses, and do not count
 		require.Equal(t, 401, g.do("GET", "/channels", "").status)
 	}
 	for i := range 60 {
@@ -111,7 +111,7 @@ func TestATokenLiftsTheLimitForItsOwnSenderOnly(t *testing.T) {
 	assert.NotContains(t, m, `watchtower_refused_total{protocol="http",reason="waiting"} 0`)
 }
 
-// A request that began before its address had to wait is no way around the limit.
+// A request that began before its address had to wait does not bypass the limit.
 func TestRequestsThatBeganBeforeWaitToo(t *testing.T) {
 	g := start(t, func(_ *bridge.Options, o *options) {
 		o.Gate = gate(auth.Options{Limits: limits(3, time.Hour)})
@@ -125,7 +125,7 @@ func TestRequestsThatBeganBeforeWaitToo(t *testing.T) {
 		in := bufio.NewReader(c)
 		line, err := in.ReadString('\n')
 		require.NoError(t, err)
-		require.Contains(t, line, "100") // it is being read: the gate has let it in
+		require.Contains(t, line, "100") // its body is read: the guard has let it in
 		_, _ = in.ReadString('\n')
 		return func() string {
 			fmt.Fprint(c, body)

@@ -12,7 +12,7 @@ import (
 	"watchtower/bridge"
 )
 
-// refusal is a request that is refused, with the problem that it gets.
+// refusal is a request that is refused, and its problem.
 type refusal struct {
 	name, method, path, body string
 	status                   int
@@ -70,8 +70,8 @@ func registerRefusals() []refusal {
 	}
 }
 
-// senderRefusals tries every call without a sender that it may act for. All
-// have other faults too: 401 comes before 400.
+// senderRefusals are all calls without a valid sender. All have other faults too: 401 comes
+// before 400.
 func senderRefusals(id, unknown, device uint32) []refusal {
 	var out []refusal
 	for name, sender := range map[string]string{
@@ -123,7 +123,7 @@ func bodyRefusals(id uint32) []refusal {
 			out = append(out, refusal{"channels " + list + path, "POST", path, ok + `"channels":` + list + `,"message":1}`, 400, "invalid-channel", "channels"})
 		}
 	}
-	for i, r := range out { // only the calls that know a field may be given it
+	for i, r := range out { // the contract allows a field only in calls that have it
 		if r.code == "invalid-channel" && !strings.HasSuffix(r.path, "async") {
 			out[i].body = strings.Replace(out[i].body, `,"callback_url":"http://127.0.0.1/"`, "", 1)
 		}

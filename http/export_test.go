@@ -1,6 +1,6 @@
 package http
 
-// Readers is how many requests wait at mailboxes.
+// Readers returns how many requests wait at mailboxes.
 func (s *Server) Readers() (n int) {
 	for _, b := range s.allMailboxes() {
 		b.mu.Lock()

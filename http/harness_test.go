@@ -30,7 +30,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// described is what every request and answer of the tests is held against.
+// described is the description that every request and answer of the tests is checked against.
 var described = func() *contract.Contract {
 	c, err := contract.New("openapi.yaml")
 	if err != nil {
@@ -53,14 +53,14 @@ type gateway struct {
 	stop    func()          // ends Serve and waits for it
 }
 
-// options are those of all that is tested here.
+// options are the options of the hub and of all servers here.
 type options struct {
 	http.Options
 	History   history.Options
 	Callbacks callback.Options
 }
 
-// defaults are those of a gateway with nothing configured.
+// defaults are the options of a gateway with nothing configured.
 func defaults() options {
 	settings := config.Default()
 	drain := settings.ShutdownTimeout / 2
@@ -101,7 +101,7 @@ func start(t testing.TB, settings ...setting) *gateway {
 	g := &gateway{t: t, hub: hub, bus: bus, server: s, url: "http://" + s.Addr().String()}
 	unlike := func(err error) { t.Error(err) }
 	g.client = &nethttp.Client{Transport: described.Transport(&nethttp.Transport{MaxIdleConnsPerHost: 4}, unlike), Timeout: time.Minute}
-	// A stream's connection ends with it: a request that comes at once is not to take it.
+	// A stream's connection ends with it: no other request may use it.
 	g.streams = &nethttp.Client{Transport: described.Transport(&nethttp.Transport{}, unlike)}
 	g.stop = sync.OnceFunc(func() {
 		quiet, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -250,7 +250,7 @@ type posted struct {
 
 func (p posted) json(t testing.TB) obj { return answer{body: p.body}.json(t) }
 
-// receive starts a receiver that answers with what answer says, 200 if nil.
+// receive starts a receiver. answer writes its answers; nil: always 200.
 func receive(t testing.TB, answer func(w nethttp.ResponseWriter, body string)) *receiver {
 	r := &receiver{got: make(chan posted, 10000)}
 	r.Server = httptest.NewServer(nethttp.HandlerFunc(func(w nethttp.ResponseWriter, req *nethttp.Request) {
@@ -279,7 +279,7 @@ func (r *receiver) next(t testing.TB) posted {
 	}
 }
 
-// undelivered is dropped for callbacks.
+// undelivered returns how many deliveries were dropped for callbacks.
 func (g *gateway) undelivered(why bridge.Reason) int {
 	return int(g.hub.Counters().Dropped(callback.Protocol, why))
 }

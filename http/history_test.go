@@ -23,14 +23,14 @@ func (g *gateway) say(sender uint32, message any, channels ...int) string {
 	return a.json(g.t)["id"].(string)
 }
 
-// settled reads a stream until a message is there: the history has it then.
+// settled reads a stream until a message comes: then the history has it too.
 func (f *follower) settled(message any) {
 	f.t.Helper()
 	for f.next()["message"] != message {
 	}
 }
 
-// missed follows with since, and returns what comes before a last message.
+// missed follows with since, and returns the messages before a last one.
 func (g *gateway) missed(sender uint32, since string, channels ...int) (all []string) {
 	g.t.Helper()
 	list := strings.Trim(strings.ReplaceAll(fmt.Sprint(channels), " ", ","), "[]")
@@ -158,8 +158,8 @@ func TestReplayIsPrivate(t *testing.T) {
 	}
 }
 
-// Under load, with a reconnect in every moment: nothing is lost, doubled or out
-// of order between replay and live.
+// Under load, with many reconnects, no message is lost, repeated or out of order between
+// replay and live.
 func TestReplayUnderLoad(t *testing.T) {
 	g := start(t, func(_ *bridge.Options, o *options) {
 		o.History.Messages, o.History.Bytes = 5000, 64<<20
@@ -240,8 +240,8 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// Whoever reads events comes back, whatever its library makes of ids and addresses: what
-// is no id of ours is a gap, and what is no parameter of ours is let pass.
+// Every event library can reconnect, whatever it does with ids and URLs: a foreign id is
+// answered with a gap, and a foreign parameter is ignored.
 func TestEveryLibraryOfEventsComesBack(t *testing.T) {
 	g := start(t)
 	id, token := g.register()
@@ -280,8 +280,8 @@ func TestEveryLibraryOfEventsComesBack(t *testing.T) {
 	}
 }
 
-// A stream of events that is cut before its first message misses nothing either:
-// it was told where it began.
+// A stream of events that is cut before its first message misses nothing: it got the id
+// where it began.
 func TestAStreamIsCutBeforeItsFirstMessage(t *testing.T) {
 	senders := &memory{}
 	with := func(b *bridge.Options, _ *options) { b.Store = senders }
@@ -305,7 +305,7 @@ func TestAStreamIsCutBeforeItsFirstMessage(t *testing.T) {
 	f, said := open("Last-Event-ID", place)
 	assert.Len(t, said, 26, "the message")
 	assert.Contains(t, f.line(), `"message":"missed"`)
-	for !strings.HasPrefix(f.line(), "id: ") { // where it is now
+	for !strings.HasPrefix(f.line(), "id: ") { // its place
 	}
 	f.close()
 	f, again := open("Last-Event-ID", said)
@@ -323,8 +323,8 @@ func TestAStreamIsCutBeforeItsFirstMessage(t *testing.T) {
 	}
 }
 
-// An id of another channel says from when on: what was said on this one after it,
-// at every kind of join.
+// A message id of another channel selects the messages published after it, at every kind
+// of join.
 func TestSinceAMessageOfAnotherChannel(t *testing.T) {
 	g := start(t)
 	id, _ := g.register()
@@ -346,7 +346,7 @@ func TestSinceAMessageOfAnotherChannel(t *testing.T) {
 	assert.Equal(t, "after", r.next(t).json(t)["message"])
 }
 
-// Without a history who is here gets what is said all the same.
+// Without a history, members still get new messages.
 func TestWithoutAHistory(t *testing.T) {
 	g := start(t, func(_ *bridge.Options, o *options) { o.History.Messages = 0 })
 	r := receive(t, nil)

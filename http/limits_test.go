@@ -18,8 +18,8 @@ import (
 	"watchtower/internal/harness"
 )
 
-// A stream whose client reads, but not as fast as it is spoken to, is told why it
-// ends, and misses nothing when it comes back.
+// A stream whose client reads too slowly is told why it ends, and misses nothing when it
+// comes back.
 func TestASlowStreamIsToldWhy(t *testing.T) {
 	for _, kind := range []string{"application/x-ndjson", "text/event-stream", "websocket"} {
 		t.Run(kind, func(t *testing.T) {
@@ -30,7 +30,7 @@ func TestASlowStreamIsToldWhy(t *testing.T) {
 			conn, err := net.Dial("tcp", g.server.Addr().String())
 			require.NoError(t, err)
 			defer conn.Close()
-			require.NoError(t, conn.(*net.TCPConn).SetReadBuffer(64<<10)) // the sooner it is slow
+			require.NoError(t, conn.(*net.TCPConn).SetReadBuffer(64<<10)) // so that it is slow sooner
 			headers := "Accept: " + kind + "\r\n"
 			if kind == "websocket" {
 				headers = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -64,7 +64,7 @@ func TestASlowStreamIsToldWhy(t *testing.T) {
 			heard := strings.Count(got, `"type":"broadcast"`)
 			assert.Less(t, heard, said)
 			assert.Positive(t, heard)
-			contains := func(what string) bool { return strings.Contains(got, what) } // all of it is too much to print
+			contains := func(what string) bool { return strings.Contains(got, what) } // got is too long to print
 			assert.True(t, contains(fmt.Sprintf(`"message":"%d xxx`, heard-1)), "what waited was written")
 			switch kind {
 			case "websocket":

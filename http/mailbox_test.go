@@ -17,7 +17,7 @@ import (
 	"watchtower/internal/harness"
 )
 
-// poll empties a mailbox, and returns what its messages say.
+// poll empties a mailbox, and returns the contents of its messages.
 func (g *gateway) poll(sender uint32, wait int) (all []string) {
 	g.t.Helper()
 	a := g.do("GET", fmt.Sprintf("/messages?sender=%d&wait=%d", sender, wait), "")
@@ -39,7 +39,7 @@ func TestMailbox(t *testing.T) {
 	b, _ := g.register()
 	problem(t, g.do("GET", fmt.Sprintf("/messages?sender=%d", a), ""), 404, "not-found", "sender")
 	join := obj{"sender": a, "channels": []int{6, 5}}
-	for range 2 { // again is the same
+	for range 2 { // repeating has the same result
 		assert.Equal(t, `{"channels":[5,6]}`+"\n", g.post("/channels/join", join).body)
 	}
 	defer g.follow(fmt.Sprintf("channels=5&sender=%d", b)).close()
@@ -80,8 +80,8 @@ func TestMailbox(t *testing.T) {
 	}
 }
 
-// An answer that was lost on its way took its messages with it: joining again with
-// since brings them back, before what waits, each once.
+// Messages of a lost answer come again after a join with since, before the waiting ones,
+// each once.
 func TestAMailboxIsFilledAgain(t *testing.T) {
 	g := start(t)
 	a, _ := g.register()
@@ -107,7 +107,7 @@ func TestAMailboxIsFilledAgain(t *testing.T) {
 	assert.Equal(t, []string{"gap 5", "gap 6", "0", "1", "2", "3", "4"}, g.poll(a, 5))
 }
 
-// What comes back with since stands where it was said, also among what waits.
+// Messages that come again with since are in the order of publication with waiting ones.
 func TestAMailboxKeepsTheOrderWhenItIsFilled(t *testing.T) {
 	g := start(t)
 	a, _ := g.register()
@@ -123,7 +123,7 @@ func TestAMailboxKeepsTheOrderWhenItIsFilled(t *testing.T) {
 	assert.Equal(t, []string{"1", "2 mine", "3", "4"}, g.poll(a, 5))
 }
 
-// A body that never comes is waited for as long as any request.
+// The wait for a body that never comes ends as for any request.
 func TestAPollWithAHalfBodyEnds(t *testing.T) {
 	g := start(t, func(_ *bridge.Options, o *options) { o.ReadTimeout = 200 * time.Millisecond })
 	a, _ := g.register()
@@ -141,7 +141,7 @@ func TestAPollWithAHalfBodyEnds(t *testing.T) {
 	assert.Greater(t, time.Since(began), time.Second)
 }
 
-// Joining again with another echo is in force from then on, and loses nothing.
+// Joining again with another echo applies from then on, and loses nothing.
 func TestAMailboxChangesItsEcho(t *testing.T) {
 	g := start(t)
 	a, _ := g.register()

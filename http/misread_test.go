@@ -20,11 +20,11 @@ import (
 	"watchtower/bridge"
 )
 
-// rawAnswer says something and reads one answer, and the end behind it.
+// rawAnswer sends a text, and reads one answer and the end of the connection.
 func rawAnswer(t testing.TB, conn net.Conn, said string) (a answer) {
 	t.Helper()
 	require.NoError(t, conn.SetDeadline(time.Now().Add(30*time.Second)))
-	go func() { _, _ = io.WriteString(conn, said) }() // as much as is taken
+	go func() { _, _ = io.WriteString(conn, said) }() // the server may not read all
 	in := bufio.NewReader(conn)
 	resp, err := nethttp.ReadResponse(in, nil)
 	require.NoError(t, err, "%.40q", said)
@@ -56,8 +56,8 @@ var misread = []struct {
 	{"GET /healthz HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("x", 1<<20) + "\r\n\r\n", 431, "header-too-large"},
 }
 
-// What is no request gets the error that everything else gets, also with TLS, also as the
-// second on a connection, and the owner finds it in the log.
+// Data that is not a request gets a problem and a log line, as any other error: with TLS
+// too, and as the second request of a connection.
 func TestWhatIsNoRequest(t *testing.T) {
 	certified := httptest.NewTLSServer(nil)
 	certified.Close()
@@ -110,8 +110,8 @@ func TestWhatIsNoRequest(t *testing.T) {
 	assert.Contains(t, said.String(), `problem="This port speaks TLS"`)
 }
 
-// Wrong keys and what is too large are told the owner: a line a minute, client and
-// problem, without the key.
+// Wrong keys and too large bodies are logged once a minute for each client and problem,
+// without the key.
 func TestTheOwnerIsToldOfRefusals(t *testing.T) {
 	said := &bytes.Buffer{}
 	g := start(t, func(b *bridge.Options, _ *options) {

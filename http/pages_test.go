@@ -18,7 +18,7 @@ import (
 	"watchtower/http"
 )
 
-// raw sends a request as it is written, and reads the answer.
+// raw sends a request as text, and reads the answer.
 func (g *gateway) raw(head string, headers ...string) answer {
 	g.t.Helper()
 	conn, err := net.Dial("tcp", g.server.Addr().String())
@@ -32,7 +32,7 @@ func (g *gateway) raw(head string, headers ...string) answer {
 	require.NoError(g.t, err)
 	defer resp.Body.Close()
 	if resp.StatusCode == 101 || resp.StatusCode == 200 && strings.Contains(head, "/channels/join?") {
-		conn.Close() // it would go on
+		conn.Close() // a stream does not end by itself
 		return answer{resp.StatusCode, resp.Header, ""}
 	}
 	b, err := io.ReadAll(resp.Body)
@@ -40,7 +40,7 @@ func (g *gateway) raw(head string, headers ...string) answer {
 	return answer{resp.StatusCode, resp.Header, string(b)}
 }
 
-// everyCall are requests of each kind, without headers.
+// everyCall has requests of each kind, without headers.
 var everyCall = []string{
 	"POST /register", "GET /channels?sender=ID", "GET /channels/join?channels=5&sender=ID", "POST /channels/join", "GET /messages?sender=ID",
 	"POST /channels/join/async", "GET /callbacks?sender=ID", "POST /callbacks/rotate", "POST /callbacks/replay", "POST /channels/leave",
@@ -48,7 +48,7 @@ var everyCall = []string{
 	"GET /readyz", "GET /openapi.yaml", "GET /metrics", "GET /nothing", "PUT /broadcast", "OPTIONS /broadcast",
 }
 
-// members is how many streams and mailboxes hold somebody.
+// members returns how many streams and mailboxes are on channels.
 func (g *gateway) members() int {
 	n, _ := g.hub.Directory().Counts()
 	return n[http.Protocol]
@@ -106,7 +106,7 @@ func TestPagesOfOtherOrigins(t *testing.T) {
 	}
 }
 
-// A form needs no leave of the gateway's to be sent. Nothing of it is read.
+// A browser sends a form without asking the gateway first. Its body is not read.
 func TestAFormOfAnotherOrigin(t *testing.T) {
 	g := start(t, func(b *bridge.Options, _ *options) { b.SecretKey = "" })
 	_, token := g.register("name", "lamp")
@@ -118,7 +118,7 @@ func TestAFormOfAnotherOrigin(t *testing.T) {
 	assert.True(t, known, "its token has not stopped")
 }
 
-// Who follows a link may look, and does nothing by it.
+// Following a link can read, but cannot act for a sender.
 func TestALinkOnAnotherPage(t *testing.T) {
 	g := start(t)
 	id, _ := g.register()
@@ -165,7 +165,7 @@ func TestHostsOfAnOpenGateway(t *testing.T) {
 	assert.Equal(t, 200, open.raw("GET /metrics HTTP/1.1", "Host: "+u.Host, "Connection: close").status)
 }
 
-// A proxy that takes Upgrade away leaves a GET that would join.
+// A request whose Upgrade a proxy removed is a GET that would join.
 func TestAnUpgradeThatWasLost(t *testing.T) {
 	g := start(t)
 	id, _ := g.register()

@@ -15,7 +15,7 @@ import (
 	"watchtower/bridge"
 )
 
-// pass makes a short token by a sender's own.
+// pass makes a short token with a sender's own token.
 func (g *gateway) pass(token string, body obj) string {
 	g.t.Helper()
 	a := g.post("/tokens", body, "Authorization", "Bearer "+token)
@@ -167,7 +167,7 @@ func TestAWebSocketWithAPass(t *testing.T) {
 	assert.Equal(t, "still here", s.next()["message"], "not what another opened")
 }
 
-// Each cause ends the token, and the streams that it opened.
+// Each cause ends the pass, and the streams that it opened.
 func TestTheEndOfAPass(t *testing.T) {
 	for what, end := range map[string]func(*gateway, uint32, string){
 		"time":        func(*gateway, uint32, string) {},
@@ -190,7 +190,7 @@ func TestTheEndOfAPass(t *testing.T) {
 			code := l.closed()
 			rest, err := f.rest()
 			require.NoError(t, err)
-			if what != "deletion" { // which makes it leave
+			if what != "deletion" { // a deletion makes it leave
 				assert.Equal(t, 4401, code)
 				assert.Contains(t, rest, `"reason":"expired"`)
 			}

@@ -16,7 +16,7 @@ import (
 	"watchtower/internal/harness"
 )
 
-// Every delivery is accepted by the official library, and nothing else is.
+// The official library accepts every delivery, and nothing else.
 func TestSignatures(t *testing.T) {
 	g := start(t)
 	id, token := g.register()
@@ -44,7 +44,7 @@ func TestSignatures(t *testing.T) {
 
 	said := g.say(id, "hello", 5, 6)
 	seen := map[string]int{}
-	for range 4 { // two channels, and two that failed
+	for range 4 { // two channels, and two failed attempts
 		p := r.next(t)
 		require.NoError(t, official.Verify([]byte(p.body), p.header))
 		assert.Error(t, official.Verify([]byte(p.body+" "), p.header))

@@ -89,7 +89,7 @@ func TestStreamThatIsNotReadDelaysNobody(t *testing.T) {
 		n, _ := g.hub.Directory().Counts()
 		return n[http.Protocol] == 1
 	}
-	for begin := time.Now(); !left(); { // on and on: a queue may be full for a moment, and its stream alive
+	for begin := time.Now(); !left(); { // again and again: a full queue alone does not end a stream
 		require.Less(t, time.Since(begin), 2*time.Minute, "it is ended")
 		require.Equal(t, 200, g.post("/broadcast", body).status)
 		require.Equal(t, big, good.next()["message"])

@@ -2,7 +2,7 @@ package http_test
 
 import "watchtower/bridge"
 
-// Protocols of others.
+// Protocols of other packages.
 var (
 	viaUDP = bridge.NewProtocol("udp")
 )

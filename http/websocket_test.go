@@ -160,7 +160,7 @@ func TestAWebSocketThatIsRefused(t *testing.T) {
 	assert.Zero(t, members[http.Protocol], "nothing is half done")
 }
 
-// Whoever comes and goes leaves nothing behind.
+// Connections that come and go leave nothing behind.
 func TestConnectsLeaveNothingBehind(t *testing.T) {
 	g := start(t)
 	id, _ := g.register()
@@ -176,7 +176,7 @@ func TestConnectsLeaveNothingBehind(t *testing.T) {
 			g.live(query).Close()
 		case 1:
 			g.follow(query, "Accept", "text/event-stream").close()
-		default: // without a goodbye, in the middle of the handshake
+		default: // closed without a Close frame, during the handshake
 			conn, err := net.Dial("tcp", g.server.Addr().String())
 			require.NoError(t, err)
 			fmt.Fprintf(conn, "GET /channels/join?%s HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", query)
@@ -190,7 +190,7 @@ func TestConnectsLeaveNothingBehind(t *testing.T) {
 	}, "goroutines stay")
 }
 
-// A stream that begins while the server ends is waited for like any other.
+// The server's end waits also for a stream that begins then.
 func TestStreamsThatBeginAtTheEnd(t *testing.T) {
 	for range 50 {
 		g := start(t)

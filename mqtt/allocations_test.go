@@ -11,14 +11,14 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// A message costs what it costs; each session that it is handed to, nothing.
+// A message costs a fixed number of allocations, however many sessions get it.
 func TestDeliveryAllocations(t *testing.T) {
 	few, many := allocations(t, 10), allocations(t, 210)
 	// The collector takes a pooled buffer now and then.
 	assert.Less(t, (many-few)/200, 0.1, "%g for 10 sessions, %g for 210", few, many)
 }
 
-// allocations are those of one message to so many subscribers who read.
+// allocations measures those of one message to so many subscribers that read.
 func allocations(t *testing.T, sessions int) float64 {
 	h := build(t, nil)
 	for i := range sessions {

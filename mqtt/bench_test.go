@@ -16,7 +16,7 @@ import (
 	"watchtower/mqtt"
 )
 
-// bareMochi is mochi's own server with its defaults, to be measured against.
+// bareMochi is mochi's own server with its defaults, for comparison.
 func bareMochi(b *testing.B) *house {
 	s := mochi.New(&mochi.Options{Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(b, s.AddHook(new(allow), nil))
@@ -27,7 +27,7 @@ func bareMochi(b *testing.B) *house {
 	return &house{t: b, addr: l.Address()}
 }
 
-// allow lets everybody do everything.
+// allow permits everything.
 type allow struct{ mochi.HookBase }
 
 func (*allow) ID() string                                               { return "allow" }
@@ -35,9 +35,9 @@ func (*allow) Provides(b byte) bool                                     { return
 func (*allow) OnConnectAuthenticate(*mochi.Client, packets.Packet) bool { return true }
 func (*allow) OnACLCheck(*mochi.Client, string, bool) bool              { return true }
 
-// BenchmarkFanOut has one publisher and many subscribers, through sockets, with
-// MQTT 5 and sessions that outlive their connections; ours are on disk. An
-// operation is one message delivered to all. Compare ours with mochi in one run.
+// BenchmarkFanOut has one publisher and many subscribers, through sockets, with MQTT 5 and
+// durable sessions; ours are on disk. An operation is one message delivered to all. Compare
+// ours with mochi's in one run.
 func BenchmarkFanOut(b *testing.B) {
 	for _, qos := range []byte{0, 1} {
 		for _, n := range []int{50, 500} {
@@ -54,7 +54,7 @@ func BenchmarkFanOut(b *testing.B) {
 	}
 }
 
-// ahead is how many messages the publisher is ahead of the slowest subscriber.
+// ahead is how many messages the publisher may be ahead of the slowest subscriber.
 const ahead = 128
 
 func fanOut(b *testing.B, h *house, qos byte, n int) {
@@ -90,8 +90,7 @@ func fanOut(b *testing.B, h *house, qos byte, n int) {
 	b.ReportMetric(float64(b.N*n)/b.Elapsed().Seconds(), "deliveries/s")
 }
 
-// read takes n deliveries, and acknowledges them, as many in one write as have
-// come in one read.
+// read reads n deliveries, and acknowledges those of one read in one write.
 func read(c *client, n int, room <-chan struct{}) error {
 	var acks []byte
 	body := make([]byte, 1024)
@@ -126,8 +125,8 @@ func read(c *client, n int, room <-chan struct{}) error {
 	return nil
 }
 
-// BenchmarkRetained publishes retained messages on 100,000 topics, as fast as
-// they are acknowledged, while they are written to disk.
+// BenchmarkRetained publishes retained messages on 100,000 topics, as fast as they are
+// acknowledged, while they are written to disk.
 func BenchmarkRetained(b *testing.B) {
 	d := newDisk(b, func(o *mqtt.Options) { o.SaveInterval = config.Default().MQTT.SaveInterval })
 	c := d.join(connect{id: "pub", version: 5})

@@ -27,7 +27,7 @@ func TestACleanStartLeavesOneSessionInTheTable(t *testing.T) {
 		c, ack := h.dial(connect{id: "c", dirty: true})
 		require.Zero(t, ack.ReasonCode)
 		require.False(t, ack.SessionPresent, "a clean session ends with its connection")
-		b.ended() // the table knew it
+		b.ended() // it was in the table
 		c.nc.Close()
 	}
 }
@@ -41,7 +41,7 @@ func TestAReplacedSessionDoesNotExpireItsSuccessor(t *testing.T) {
 		h.join(brief).ping()
 	}
 	last := h.join(brief)
-	time.Sleep(2500 * time.Millisecond) // the interval's unit is the second, and so is the sweep's
+	time.Sleep(2500 * time.Millisecond) // the expiry is in seconds, and the sweep runs each second
 	last.ping()
 	assert.Equal(t, 1, h.broker.Stats().Sessions)
 }
@@ -49,7 +49,7 @@ func TestAReplacedSessionDoesNotExpireItsSuccessor(t *testing.T) {
 // Back-pressure must not look like a silent client.
 func TestKeepAliveUnderBackPressure(t *testing.T) {
 	h := build(t, nil)
-	h.hub.AddLink(viaHTTP, 1, 150*time.Millisecond) // nobody runs it: always full
+	h.hub.AddLink(viaHTTP, 1, 150*time.Millisecond) // it does not run: always full
 	s := h.web("m")
 	require.NoError(t, h.hub.Attach(s, 5, &bridge.Attachment{Via: viaHTTP, Broadcasts: true}))
 	c := h.join(connect{id: "busy", keep: 1})
@@ -81,7 +81,7 @@ func TestRetainedForASubscriptionIsBounded(t *testing.T) {
 	assert.LessOrEqual(t, held, 1000+500+1024, "the queue, as much again as is retained, and the window")
 }
 
-// A new subscriber never sees the retained value go back.
+// A new subscriber never gets an older retained value after a newer one.
 func TestRetainedIsNotOlderThanWhatCameBefore(t *testing.T) {
 	h := build(t, func(o *mqtt.Options) { o.SessionQueue = 100_000 })
 	pub := h.join(connect{id: "p"})

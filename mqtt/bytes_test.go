@@ -1,6 +1,6 @@
 //go:build !race
 
-// What memory holds is measured without the race detector, which has its own beside it.
+// Memory is measured without the race detector, which needs memory of its own.
 
 package mqtt_test
 
@@ -54,7 +54,7 @@ func TestQueuesOfAllSessionsAreBounded(t *testing.T) {
 	}
 	first := size()
 	assert.Less(t, first, int64(3*limit))
-	for range 3 { // all is taken and comes again
+	for range 3 { // all is read, and sent again
 		for i := range sessions {
 			c := d.join(connect{id: fmt.Sprint("away", i), dirty: true})
 			c.messages()
@@ -165,7 +165,7 @@ func TestRetainedMessagesTakeWhatIsCounted(t *testing.T) {
 	}
 }
 
-// A body that waits for many is there once.
+// A body that waits for many sessions counts once.
 func TestABodyCountsOnce(t *testing.T) {
 	const limit, sessions, messages = 32 << 20, 200, 400
 	d := build(t, func(o *mqtt.Options) { o.MQTTQueueBytes = limit })
@@ -181,8 +181,8 @@ func TestABodyCountsOnce(t *testing.T) {
 	assert.InDelta(t, 1, float64(queues)/float64(grown), 0.35, "%d counted, %d grown", queues, grown)
 }
 
-// What is encoded for clients that do not acknowledge counts as well, and what a
-// client is sent that takes it all leaves nothing behind.
+// Encodings for clients that do not acknowledge count too. A client that takes everything
+// leaves no count behind.
 func TestWhatIsInFlightIsCounted(t *testing.T) {
 	const limit = 16 << 20
 	d := newDisk(t, func(o *mqtt.Options) { o.MQTTQueueBytes = limit })
@@ -190,7 +190,7 @@ func TestWhatIsInFlightIsCounted(t *testing.T) {
 		c := d.join(connect{id: fmt.Sprint("s", i), version: []byte{4, 5}[i%2], dirty: true, props: lasting5})
 		c.subscribe(1, "all", own(i))
 		if i >= 20 {
-			go func() { // takes and acknowledges
+			go func() { // reads and acknowledges
 				for {
 					pk, err := c.next()
 					if err != nil {

@@ -158,7 +158,7 @@ func TestJoinAndLeaveBySubscribing(t *testing.T) {
 		require.NoError(t, err)
 		h.hub.Leave(hold.Sender(), []bridge.Channel{5})
 		h.hub.Holds().Release(hold)
-		assert.Equal(t, []byte{}, append([]byte{}, c.unsubscribe("watchtower/channels/5/#")...)) // 3.1.1 tells nothing
+		assert.Equal(t, []byte{}, append([]byte{}, c.unsubscribe("watchtower/channels/5/#")...)) // 3.1.1 has no codes
 		member, _ := lamp()
 		assert.False(t, member)
 		c.publish(1, "watchtower/channels/5/broadcast", "x")
@@ -218,7 +218,7 @@ func TestRefusedPublishes(t *testing.T) {
 	spy.messages()
 	id, _ := five.me()
 	topics := []string{
-		fmt.Sprintf("watchtower/channels/5/broadcast/%d", id+1), // another's name
+		fmt.Sprintf("watchtower/channels/5/broadcast/%d", id+1), // another sender
 		"watchtower/channels/0/broadcast", "watchtower/channels/4294967296/broadcast", "watchtower/channels/5/send/0",
 		"watchtower/channels/5/send/77", // has not joined
 		"watchtower/members/5/gw", "watchtower/gateways/gw/status", "watchtower/me", "watchtower/x", "$SYS/x",
@@ -254,7 +254,7 @@ func TestRefusedSubscriptions(t *testing.T) {
 	}
 }
 
-// Whatever somebody subscribes to, a targeted send is its receiver's alone.
+// Only the receiver gets a send, whatever others subscribe to.
 func TestSendsArePrivate(t *testing.T) {
 	h := build(t, nil)
 	alice, bob := h.join(connect{id: "alice", version: 5}), h.join(connect{id: "bob"})

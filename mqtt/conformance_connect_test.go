@@ -86,7 +86,7 @@ func TestClientIdentifiers(t *testing.T) {
 func TestAWrongPasswordIsAnsweredAndEndsTheConnection(t *testing.T) { // MQTT-3.1.4-2, MQTT-3.2.2-7
 	versions(t, func(t *testing.T, version byte) {
 		h := build(t, nil)
-		h.join(lasting("c", version)).nc.Close() // has a session, which is none of the stranger's business
+		h.join(lasting("c", version)).nc.Close() // has a session, which the wrong password must not reach
 		c, ack := h.dial(connect{id: "c", version: version, dirty: true, password: "wrong"})
 		assert.Equal(t, map[byte]byte{4: 4, 5: 0x86}[version], ack.ReasonCode)
 		assert.False(t, ack.SessionPresent, "MQTT-3.2.2-6")
@@ -139,9 +139,8 @@ func TestAnUnsupportedVersionIsAnswered(t *testing.T) { // MQTT-3.1.2-2
 	c.ended()
 }
 
-// A CONNECT that does not conform ends the connection: in 3.1.1 without a
-// CONNACK (3.1.1 MQTT-3.1.4-1), in 5 with one of 0x80 or more if at all
-// (MQTT-3.1.4-1).
+// A CONNECT that does not conform ends the connection: in 3.1.1 without a CONNACK (3.1.1
+// MQTT-3.1.4-1), in 5 without one or with a reason of 0x80 or more (MQTT-3.1.4-1).
 func TestAConnectThatDoesNotConform(t *testing.T) {
 	user, pass := text("u"), text(key)
 	const both = flagClean | flagUser | flagPassword
@@ -229,7 +228,7 @@ func TestReasonStringsAreLeftOutForThoseWhoDoNotWantThem(t *testing.T) { // MQTT
 	assert.Empty(t, ack.Properties.ReasonString)
 }
 
-// MQTT-3.1.2-24: no answer may be larger than the client takes either.
+// MQTT-3.1.2-24: answers keep to the client's Maximum Packet Size too.
 func TestAnswersKeepToTheMaximumPacketSize(t *testing.T) {
 	h := build(t, nil)
 	c := h.join(connect{id: "c", version: 5, props: packets.Properties{MaximumPacketSize: 40}})
@@ -256,9 +255,8 @@ func TestTheServersKeepAlive(t *testing.T) { // MQTT-3.1.2-21, MQTT-3.2.2-21 and
 	}
 }
 
-// A broker's bridge says so by the highest bit of the protocol level, as mosquitto
-// does by default: what it published does not come back to it, and what it gets is
-// retained as it was published.
+// A bridge of another broker sets the highest bit of the protocol level, as mosquitto does by
+// default. It does not get its own messages back, and gets the retain flag as published.
 func TestABridgeHearsNoEcho(t *testing.T) {
 	h := build(t, nil)
 	c, _ := h.plain()

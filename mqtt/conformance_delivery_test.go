@@ -122,7 +122,7 @@ func TestAMessageExpires(t *testing.T) { // MQTT-3.3.2-5 and -6
 	})
 }
 
-// What is said over another protocol with a time to live has no more of it here.
+// The time to live of another protocol's message is its message expiry here.
 func TestATimeToLiveIsAMessageExpiry(t *testing.T) {
 	h := build(t, nil)
 	sub := h.join(connect{id: "sub", version: 5})
@@ -157,7 +157,7 @@ func TestTopicAliases(t *testing.T) { // MQTT-3.3.2-7 to -12, MQTT-3.1.2-26 and 
 	for _, alias := range []uint16{1, most} {
 		publish("own/a", alias)
 		publish("", alias)
-		publish("own/b", alias) // maps it anew
+		publish("own/b", alias) // maps the alias to another topic
 		publish("", alias)
 	}
 	publish("", 1)
@@ -227,7 +227,7 @@ func TestTheServersReceiveMaximum(t *testing.T) { // MQTT-3.3.4-7
 	for id := range most {
 		publish(id + 1)
 	}
-	publish(1) // again: it is the same one
+	publish(1) // the same one again
 	c.raw(b.Bytes())
 	for range int(most) + 1 {
 		require.Zero(t, c.read(packets.Pubrec).ReasonCode)

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// MQTT-4.13.1-1, MQTT-4.13.2-1, 3.1.1 MQTT-4.8.0-1: the connection ends, in
-// MQTT 5 with the reason that the specification gives, and nothing else does.
+// MQTT-4.13.1-1, MQTT-4.13.2-1, 3.1.1 MQTT-4.8.0-1: only this connection ends; in MQTT 5 with
+// the reason of the specification.
 func TestAProtocolErrorEndsItsConnectionAlone(t *testing.T) {
 	malformed, protocol, either := []byte{0x81}, []byte{0x82}, []byte{0x81, 0x82}
 	type test struct {
@@ -164,8 +164,7 @@ func TestASessionSurvivesAProtocolError(t *testing.T) {
 	})
 }
 
-// 4.3.2, 4.3.3: an acknowledgement of nothing, in any form, is no error of the
-// connection.
+// 4.3.2, 4.3.3: an acknowledgement of an unknown id, in any form, does not end the connection.
 func TestAcknowledgementsOfNothingDoNoHarm(t *testing.T) {
 	versions(t, func(t *testing.T, version byte) {
 		h := build(t, nil)

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A client that is in the middle of writing is told why its connection ends, and
-// finds it when it reads at last (MQTT 5, 4.13.1).
+// A client that is still writing gets the reason why its connection ends when it reads later
+// (MQTT 5, 4.13.1).
 func TestDisconnectReachesAClientThatWritesOn(t *testing.T) {
 	for range 20 {
 		h := build(t, nil)

@@ -13,9 +13,9 @@ import (
 	"watchtower/mqtt"
 )
 
-// The conformance tests are read off the OASIS specifications, not off the code.
-// They name the statement that they check as MQTT 5 numbers it, or with a 3.1.1
-// in front as MQTT 3.1.1 does.
+// The conformance tests are written from the OASIS specifications, not from the code. They
+// name the statement that they check by its number in MQTT 5, or with 3.1.1 in front by that
+// in MQTT 3.1.1.
 
 // versions runs a test for MQTT 3.1.1 and for MQTT 5.
 func versions(t *testing.T, test func(t *testing.T, version byte)) {
@@ -41,13 +41,13 @@ func lastWill(topic string) *packets.ConnectParams {
 	return &packets.ConnectParams{WillTopic: topic, WillPayload: []byte("bye"), WillQos: 1}
 }
 
-// left waits until all but n connections are gone, and all that follows from it.
+// left waits until only n connections are left, and the others are cleaned up.
 func (h *house) left(n int) {
 	h.t.Helper()
 	require.Eventually(h.t, func() bool { return h.broker.Stats().Connections == n }, 5*time.Second, time.Millisecond)
 }
 
-// lose breaks a connection that is one of n+1.
+// lose breaks one of n+1 connections.
 func (h *house) lose(c *client, n int) {
 	h.t.Helper()
 	c.nc.Close()
@@ -67,7 +67,7 @@ func (c *client) retainAt(qos byte, topic, body string) {
 	c.publishPacket(packets.Packet{FixedHeader: packets.FixedHeader{Qos: qos, Retain: true}, TopicName: topic, Payload: []byte(body)})
 }
 
-// bodies returns the payloads of all messages that are on their way.
+// bodies returns the payloads of all messages that were sent.
 func (c *client) bodies() (bodies []string) {
 	c.t.Helper()
 	for _, pk := range c.all() {
@@ -76,7 +76,7 @@ func (c *client) bodies() (bodies []string) {
 	return bodies
 }
 
-// all returns every PUBLISH that is on its way.
+// all returns every PUBLISH that was sent.
 func (c *client) all() []packets.Packet {
 	c.t.Helper()
 	for range 2 { // an answer may overtake messages, but not those before the last answer
@@ -92,7 +92,7 @@ func (c *client) all() []packets.Packet {
 	return got
 }
 
-// frame is a packet as it is on the wire.
+// frame encodes a packet.
 func frame(first byte, parts ...[]byte) []byte {
 	var body []byte
 	for _, p := range parts {

@@ -60,8 +60,8 @@ func TestSessionPresentSaysWhetherASessionGoesOn(t *testing.T) {
 	})
 }
 
-// A connection that is taken over has ended, and a session that was to last no
-// longer than that with it (3.1.1 MQTT-3.1.2-6; MQTT 5 3.1.2.11.2, MQTT-3.1.4-3).
+// A takeover ends the old connection, and with it a session without an expiry (3.1.1
+// MQTT-3.1.2-6; MQTT 5 3.1.2.11.2, MQTT-3.1.4-3).
 func TestASessionOfOneConnectionIsNotTakenOver(t *testing.T) {
 	versions(t, func(t *testing.T, version byte) {
 		h := build(t, nil)
@@ -199,8 +199,8 @@ func TestACleanTakeoverSendsNothingAgain(t *testing.T) { // MQTT-3.1.2-4
 	})
 }
 
-// MQTT-4.3.3-8 to -12 and the table of MQTT-4.4.0-1: what the receiver has to
-// remember goes on with the session.
+// MQTT-4.3.3-8 to -12 and the table of MQTT-4.4.0-1: the receiver's state stays with the
+// session.
 func TestAQoS2HandshakeGoesOnAfterAReconnect(t *testing.T) {
 	versions(t, func(t *testing.T, version byte) {
 		h := build(t, nil)

@@ -91,8 +91,8 @@ func TestTheSameFilterReplacesItsSubscription(t *testing.T) { // MQTT-3.8.4-3
 	})
 }
 
-// MQTT-3.3.4-2, 3.1.1 MQTT-3.3.5-1: the highest QoS of them. Once or once for
-// each is the server's choice; this one's is once.
+// MQTT-3.3.4-2, 3.1.1 MQTT-3.3.5-1: at the highest QoS of them. The server may deliver once
+// or once for each; this one delivers once.
 func TestOverlappingSubscriptionsDeliverOnceAtTheHighestQoS(t *testing.T) {
 	versions(t, func(t *testing.T, version byte) {
 		h := build(t, nil)

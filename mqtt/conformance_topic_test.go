@@ -133,8 +133,8 @@ func TestALongTopic(t *testing.T) { // MQTT-4.7.3-3
 	})
 }
 
-// 4.7.3 has no limit but the length; the broker has one, so that nobody's topics
-// cost more than they are worth. Its refusal costs next to nothing.
+// 4.7.3 limits only the length of a topic; the broker also limits its levels, to bound their
+// cost. A refusal costs almost nothing.
 func TestTopicLevelsAreBounded(t *testing.T) {
 	versions(t, func(t *testing.T, version byte) {
 		c := build(t, nil).join(connect{id: "c", version: version})

@@ -125,7 +125,7 @@ func TestAWillIsDelayed(t *testing.T) { // MQTT-3.1.3-9
 	back.dirty, back.will = true, nil
 	c, ack := h.dial(back)
 	assert.True(t, ack.SessionPresent)
-	h.lose(c, 1) // the will of the connection before is not this one's
+	h.lose(c, 1) // this connection has no will
 
 	k.pass(15 * time.Second)
 	assert.Equal(t, "gone/short", sub.message().TopicName)
@@ -151,8 +151,8 @@ func TestAWillOfASessionThatIsStartedAnew(t *testing.T) { // MQTT-3.1.4-4: the s
 	assert.Equal(t, []string{"gone/c"}, sub.messages())
 }
 
-// 3.1.2.5 and 3.1.4: the old connection's will, unless the session goes on
-// within the delay.
+// 3.1.2.5 and 3.1.4: the old connection's will is sent, unless the session goes on within
+// the delay.
 func TestAWillWhenItsConnectionIsTakenOver(t *testing.T) {
 	for _, x := range []struct {
 		name           string

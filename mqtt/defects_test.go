@@ -16,7 +16,7 @@ import (
 	"watchtower/mqtt"
 )
 
-// What the bare broker does wrong, and this one must not.
+// Faults of mochi's own broker, which this one must not have.
 
 func TestATruncatedSubscribeEndsOnlyItsConnection(t *testing.T) {
 	h := build(t, nil)
@@ -29,14 +29,14 @@ func TestATruncatedSubscribeEndsOnlyItsConnection(t *testing.T) {
 
 func TestASubscriberThatDoesNotReadHoldsUpNobody(t *testing.T) {
 	h := build(t, func(o *mqtt.Options) {
-		o.WriteTimeout = 3 * time.Second // its queue is full by then, also on a busy machine
+		o.WriteTimeout = 3 * time.Second // by then its queue is full, also on a busy machine
 		o.SessionQueue = 100
-		o.SessionQueueBytes = 8 << 20 // what waits for its acknowledgement counts: on a busy machine that is more than is ahead
+		o.SessionQueueBytes = 8 << 20 // unacknowledged messages count too, and a busy machine has more of them
 	})
 	stuck := h.join(connect{id: "stuck"})
 	good := h.join(connect{id: "good"})
 	publisher := h.join(connect{id: "publisher"})
-	stuck.subscribe(0, "load/#") // at QoS 1 what it may not acknowledge bounds what is written
+	stuck.subscribe(0, "load/#") // at QoS 1 the window would bound the writing
 	good.subscribe(1, "load/#")
 	payload := make([]byte, 30000)
 	const n = 400

@@ -145,7 +145,7 @@ func TestReceiveMaximumHoldsBackAndNeverStalls(t *testing.T) {
 	for range 5 {
 		ids = append(ids, sub.read(packets.Publish).PacketID)
 	}
-	sub.ping() // nothing but the answer: the window is full
+	sub.ping() // only the answer comes: the window is full
 	assert.Empty(t, sub.early)
 	slices.Reverse(ids)
 	for _, id := range ids {

@@ -36,7 +36,7 @@ func TestTheLastDeliveryIsTheRetainedOne(t *testing.T) {
 		for live := 0; live < 200; {
 			pk := listener.read(packets.Publish)
 			last = pk.Payload
-			if !pk.FixedHeader.Retain { // it may have what is retained besides
+			if !pk.FixedHeader.Retain { // it may get retained messages too
 				live++
 			}
 		}
@@ -76,7 +76,7 @@ func TestWhatTheGatewayAddsIsLeftOutOfASmallPacket(t *testing.T) {
 		{0, []string{"sender-name", "channel", "type", "id", "sender"}, 0},
 		{192, []string{"sender-name", "channel", "type", "id", "sender"}, 0},
 		{100, []string{"sender"}, 0},
-		{54, nil, 0}, // the topic alone, with a sender of ten digits, makes it 53
+		{54, nil, 0}, // with a sender of ten digits, the bare message has 53 bytes
 		{20, nil, 1},
 	} {
 		listener := h.join(connect{id: fmt.Sprintf("listener%d", test.most), version: 5, props: packets.Properties{MaximumPacketSize: test.most}})
@@ -115,7 +115,7 @@ func TestAMessageThatIsTooLargeIsReadPast(t *testing.T) {
 	require.Len(t, lines, 1)
 	assert.Contains(t, lines[0].Message, `message of 300000 bytes on "house/picture" skipped: packet too large (mqtt.max_packet_bytes)`)
 
-	five := h.join(connect{id: "five", version: 5}) // it was told the limit
+	five := h.join(connect{id: "five", version: 5}) // it knows the limit from CONNACK
 	five.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish}, TopicName: "house/picture", Payload: make([]byte, 300_000)})
 	assert.Equal(t, packets.ErrPacketTooLarge.Code, five.ended())
 }

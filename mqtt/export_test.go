@@ -6,19 +6,18 @@ import (
 	"watchtower/bridge/outbound"
 )
 
-// SetPacketTimeout sets the time that a packet that has begun may take.
+// SetPacketTimeout sets how long receiving a packet may take.
 func (o *Options) SetPacketTimeout(d time.Duration) { o.packetTimeout = d }
 
-// RoutesCached returns how many topics have a cached route, and how many bytes
-// they are taken to hold.
+// RoutesCached returns the number of cached routes, and the bytes counted for them.
 func (b *Broker) RoutesCached() (routes, bytes int) {
 	b.router.routesMu.RLock()
 	defer b.router.routesMu.RUnlock()
 	return len(b.router.routes), b.router.bytes
 }
 
-// Held returns how many deliveries wait for a client, in flight or not, and
-// their payloads' bytes.
+// Held returns how many deliveries a client has, queued or in flight, and their payloads'
+// bytes.
 func (b *Broker) Held(client string) (deliveries, bytes int) {
 	b.sessions.mu.Lock()
 	defer b.sessions.mu.Unlock()
@@ -38,8 +37,7 @@ func (b *Broker) Held(client string) (deliveries, bytes int) {
 	return deliveries, bytes
 }
 
-// HeldBytes returns what the queues, the subscriptions and the retained messages
-// are taken to hold.
+// HeldBytes returns the bytes counted for queues, subscriptions and retained messages.
 func (b *Broker) HeldBytes() (queues, subscriptions, retained int) {
 	b.retained.mu.RLock()
 	defer b.retained.mu.RUnlock()

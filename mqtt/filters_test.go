@@ -1,6 +1,6 @@
 //go:build !race
 
-// One goroutine works this out: the race detector has nothing to find.
+// Only one goroutine runs: the race detector has nothing to find.
 
 package mqtt
 
@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// What covers and overlap say of filters agrees with what they say of topics.
+// covers and overlap agree for filters and for the topics that these match.
 func TestFiltersAreSetsOfTopics(t *testing.T) {
 	levels := []string{"", "a", "b", "$x"}
 	var topics [][]string

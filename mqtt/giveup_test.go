@@ -15,8 +15,8 @@ import (
 	"watchtower/mqtt"
 )
 
-// A client with a small buffer skips what is larger, and acknowledges what is not: all
-// of that reaches it, however much it skipped.
+// A client with a small buffer skips larger messages and acknowledges the others. It gets all
+// others, however many it skips.
 func TestAClientThatSkipsLargeMessagesHearsTheOthers(t *testing.T) {
 	for name, small := range map[string]func(i int) bool{
 		"half of them":       func(i int) bool { return i%2 == 0 },
@@ -58,8 +58,7 @@ func TestAClientThatSkipsLargeMessagesHearsTheOthers(t *testing.T) {
 	}
 }
 
-// Those that work on many messages at once acknowledge them in any order, and none is
-// given up.
+// Clients that process messages in parallel acknowledge in any order, and none is given up.
 func TestAcknowledgingInAnotherOrderLosesNothing(t *testing.T) {
 	h := build(t, func(o *mqtt.Options) { o.SessionQueue = 5000 })
 	c, pub := h.join(lasting("c", 4)), h.join(connect{id: "pub"})
@@ -67,7 +66,7 @@ func TestAcknowledgingInAnotherOrderLosesNothing(t *testing.T) {
 	for i := range 3000 {
 		require.Zero(t, pub.publish(1, "own/x", strconv.Itoa(i)))
 	}
-	var slow []uint16 // 300 that take as long as all the others
+	var slow []uint16 // 300 that stay unacknowledged
 	for i := range 3000 {
 		if pk := c.read(packets.Publish); i%10 == 0 {
 			slow = append(slow, pk.PacketID)
@@ -88,8 +87,7 @@ func TestAcknowledgingInAnotherOrderLosesNothing(t *testing.T) {
 	assert.Zero(t, h.dropped(bridge.Failed))
 }
 
-// A client that fails over a message, and comes back for it, is rid of it the fifth
-// time: what is behind it arrives.
+// A message at which a client fails five times is given up, and the next ones arrive.
 func TestAMessageOverWhichAClientFailsIsGivenUp(t *testing.T) {
 	versions(t, func(t *testing.T, version byte) {
 		for qos := byte(1); qos <= 2; qos++ {
@@ -129,8 +127,8 @@ func TestAMessageOverWhichAClientFailsIsGivenUp(t *testing.T) {
 	})
 }
 
-// Who takes its time over a message, or loses its connection for another reason, gets
-// it in the end, and what is behind it too.
+// A client that needs long for a message, or loses its connection for another reason, gets
+// this message and the next ones.
 func TestAMessageThatIsSuspectedWrongly(t *testing.T) {
 	t.Parallel()
 	h := build(t, nil)

@@ -43,7 +43,7 @@ func build(t testing.TB, change func(*mqtt.Options)) *house {
 	return buildWith(t, nil, change)
 }
 
-// buildWith has a hub that remembers its senders.
+// buildWith is build with a store for the hub's senders.
 func buildWith(t testing.TB, senders bridge.Store, change func(*mqtt.Options)) *house {
 	t.Helper()
 	log, logs := logtest.NewNullLogger()
@@ -81,7 +81,7 @@ func buildWith(t testing.TB, senders bridge.Store, change func(*mqtt.Options)) *
 	return h
 }
 
-// web registers a sender over HTTP's verb.
+// web registers a sender as HTTP does.
 func (h *house) web(name string) *bridge.Sender {
 	reg, err := h.hub.Register(bridge.Registration{Name: name})
 	require.NoError(h.t, err)
@@ -124,7 +124,7 @@ type connect struct {
 	keep     uint16
 }
 
-// dial connects, and returns what CONNACK said.
+// dial connects, and returns CONNACK.
 func (h *house) dial(o connect) (*client, packets.Packet) {
 	h.t.Helper()
 	if o.version == 0 {
@@ -354,7 +354,7 @@ func (c *client) message() packets.Packet {
 	return pk
 }
 
-// messages returns every PUBLISH that is on its way.
+// messages returns the topics of every PUBLISH that was sent.
 func (c *client) messages() (topics []string) {
 	c.t.Helper()
 	for range 2 { // an answer may overtake messages, but not those before the last answer

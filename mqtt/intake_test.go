@@ -15,7 +15,7 @@ import (
 	"watchtower/mqtt"
 )
 
-// A packet that has begun has one time for all of it, whatever the keep-alive is.
+// A packet has one timeout from its first byte to its last, whatever the keep-alive is.
 func TestAPacketThatDripsEnds(t *testing.T) {
 	h := build(t, func(o *mqtt.Options) { o.SetPacketTimeout(500 * time.Millisecond) })
 	for _, keep := range []uint16{0, 60} {
@@ -36,8 +36,8 @@ func TestAPacketThatDripsEnds(t *testing.T) {
 	}
 }
 
-// A large packet has longer, and a client that is silent in the middle of one ends by
-// its keep-alive.
+// A large packet has more time. A client that is silent in the middle of one is closed by its
+// keep-alive.
 func TestALargePacketHasLonger(t *testing.T) {
 	h := build(t, func(o *mqtt.Options) { o.SetPacketTimeout(200 * time.Millisecond) })
 	var b bytes.Buffer
@@ -46,7 +46,7 @@ func TestALargePacketHasLonger(t *testing.T) {
 	c := h.join(connect{id: "slow"})
 	begun := time.Now()
 	c.raw(b.Bytes()[:20_000])
-	for range 2 { // the client is slow: others have no longer for a small packet
+	for range 2 { // small packets of others time out as usual
 		small := h.join(connect{id: "small"})
 		small.raw([]byte{packets.Publish << 4, 5, 0})
 		small.ended()
@@ -62,7 +62,8 @@ func TestALargePacketHasLonger(t *testing.T) {
 	assert.WithinDuration(t, begun.Add(1500*time.Millisecond), time.Now(), 900*time.Millisecond)
 }
 
-// A connection that was not accepted takes as much as has arrived, not as it claims.
+// Before CONNECT is accepted, memory grows with the bytes that arrive, not with the length
+// that a packet claims.
 func TestAClaimTakesNoMemory(t *testing.T) {
 	h := build(t, nil)
 	var nc net.Conn

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// A delivery changes one line of the cache of a session, and reads the next.
+// A delivery changes one cache line of a session, and reads the next.
 func TestASessionsHotFieldsAreTogether(t *testing.T) {
 	const line = 64
 	s := &session{}

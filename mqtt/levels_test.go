@@ -1,6 +1,6 @@
 //go:build !race
 
-// One goroutine works all of this out: the race detector has nothing to find.
+// Only one goroutine runs: the race detector has nothing to find.
 
 package mqtt
 
@@ -27,8 +27,8 @@ func randomPath(most int, from []string) string {
 	return strings.Join(all, "/")
 }
 
-// Whatever is put and removed, the tree finds what comparing one by one finds,
-// in both directions, and has counted what it holds.
+// After any changes, the tree finds the same as a comparison one by one, in both directions,
+// and has counted its memory.
 func TestLevelsAreAsAListWouldBe(t *testing.T) {
 	names := []string{"a", "b", "ab", "", "$a", "c", "d", "e", "f", "g", "h", "i"}
 	wild := append([]string{"+", "+", "#"}, names...)
@@ -87,7 +87,7 @@ func weigh(b *branch[string]) int {
 	return n
 }
 
-// heap is what the heap holds once it was collected.
+// heap returns the bytes of the heap after a collection.
 func heap() int {
 	runtime.GC()
 	runtime.GC()

@@ -13,7 +13,7 @@ import (
 	"watchtower/mqtt"
 )
 
-// heap is what the heap holds once it was collected.
+// heap returns the bytes of the heap after a collection.
 func heap() int {
 	runtime.GC()
 	runtime.GC()
@@ -22,11 +22,11 @@ func heap() int {
 	return int(m.HeapAlloc)
 }
 
-// settled is the heap once it does not shrink any more: what is being written to
-// the disk takes memory for as long as that takes.
+// settled returns the heap once it does not shrink any more: writing to disk takes memory
+// for a while.
 func settled() int {
 	for last := heap(); ; {
-		time.Sleep(50 * time.Millisecond) // several times as long as between two groups
+		time.Sleep(50 * time.Millisecond) // several times the interval of groups
 		now := heap()
 		if now > last-32<<10 {
 			return now
@@ -42,7 +42,7 @@ func grows(f func()) int {
 	return settled() - before
 }
 
-// away are sessions that have subscribed and left.
+// away makes n sessions that subscribe and disconnect.
 func (h *house) away(n int, filter func(i int) string) {
 	for i := range n {
 		c := h.join(connect{id: fmt.Sprint("away", i), dirty: true})

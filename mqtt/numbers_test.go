@@ -1,6 +1,6 @@
 //go:build !race
 
-// Numbers that are too large for the race detector: it takes ten times as long.
+// These numbers are too large for the race detector, which takes ten times as long.
 
 package mqtt_test
 
@@ -17,8 +17,8 @@ import (
 	"watchtower/mqtt"
 )
 
-// MQTT 3.1.1 has no Receive Maximum: a client may have every id under way, and each
-// message is taken once, also after a reconnect and a restart.
+// MQTT 3.1.1 has no Receive Maximum: a client may use every id at once, and each message is
+// taken once, also after a reconnect and a restart.
 func TestEveryIDMayBeUnderWay(t *testing.T) {
 	const all = 65535
 	d := newDisk(t, func(o *mqtt.Options) { o.SessionQueue, o.SessionQueueBytes, o.MQTTQueueBytes = 2*all, 1<<30, 1<<30 })

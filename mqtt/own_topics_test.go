@@ -9,8 +9,8 @@ import (
 	"watchtower/mqtt"
 )
 
-// What the gateway publishes outside its tree is nobody else's, and what a client
-// left there before does not come back.
+// Clients cannot publish to the gateway's topics outside its tree, and a client's earlier
+// retained message there does not come back.
 func TestTheGatewaysOwnTopics(t *testing.T) {
 	h := build(t, func(o *mqtt.Options) { o.OwnTopics = []string{"discovery/home/", "discovery/home_"} })
 	c := h.join(connect{id: "client", version: 5})

@@ -15,14 +15,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A peer is a broker that keeps what it has over a clean restart: this one, or
-// Debian's mosquitto, which has had many years to get it right.
+// A peer is a broker that keeps its state over a clean restart: this one, or Debian's
+// mosquitto.
 type peer interface {
 	dial(connect) (*client, packets.Packet)
 	restart()
 }
 
-// mosquitto is one in a process of its own.
+// mosquitto is a mosquitto process.
 type mosquitto struct {
 	house
 	dir string
@@ -46,7 +46,7 @@ func newMosquitto(t *testing.T) *mosquitto {
 func (m *mosquitto) start() {
 	path, err := exec.LookPath("mosquitto")
 	if err != nil {
-		path = "/usr/sbin/mosquitto" // where a user's PATH does not look
+		path = "/usr/sbin/mosquitto" // not in a user's PATH
 	}
 	m.cmd = exec.Command(path, "-c", filepath.Join(m.dir, "mosquitto.conf"))
 	require.NoError(m.t, m.cmd.Start(), "make setup installs it")
@@ -66,7 +66,7 @@ func (m *mosquitto) end() {
 
 func (m *mosquitto) restart() { m.end(); m.start() }
 
-// play is a script, and what a watcher of its topics hears.
+// play is a script, and what a watcher of its topics receives.
 type play struct {
 	t *testing.T
 	peer
@@ -81,14 +81,14 @@ func (p *play) join(o connect) *client {
 	return c
 }
 
-// watch begins to watch: what is retained comes first.
+// watch begins to watch: retained messages come first.
 func (p *play) watch() {
 	p.watcher = p.join(connect{id: "watcher"})
 	p.watcher.subscribe(1, "state/#")
 	p.hear(300 * time.Millisecond)
 }
 
-// hear notes what the watcher hears, until it hears nothing for a while.
+// hear notes what the watcher receives, until nothing comes for a while.
 func (p *play) hear(quiet time.Duration) {
 	for {
 		_ = p.watcher.nc.SetReadDeadline(time.Now().Add(quiet))
@@ -114,10 +114,10 @@ func later(of string, seconds uint32) *packets.ConnectParams {
 	return w
 }
 
-// The life of a session and its will, as mosquitto has it: every script is played to
-// both, and is heard alike. It says itself what is right, so that both may not be
-// wrong together. In two points mosquitto 2.0.11 has no will where the specification
-// wants one (MQTT-3.1.2-8 of 3.1.1; MQTT 5, 3.1.2.5: the session has ended).
+// Sessions and wills behave as in mosquitto: every script runs against both brokers, with the
+// same result. The expected result is written down, so that both cannot be wrong together.
+// In two points mosquitto 2.0.11 sends no will where the specification requires one
+// (MQTT-3.1.2-8 of 3.1.1; MQTT 5, 3.1.2.5: the session has ended).
 func TestSessionsAndWillsAreAsMosquittoHasThem(t *testing.T) {
 	bye := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Disconnect}}
 	long := packets.Properties{SessionExpiryInterval: 60, SessionExpiryIntervalFlag: true}

@@ -15,9 +15,9 @@ import (
 	"watchtower/mqtt"
 )
 
-// crowd publishes n messages at once, as far as the Receive Maximum allows, while it
-// takes and acknowledges what comes, and returns the payloads of that. It ends when
-// all is acknowledged and got has as many as are to come.
+// crowd publishes n messages, at most so many unacknowledged as most, while it reads and
+// acknowledges deliveries. It returns their payloads when all its publishes are
+// acknowledged and it has got as many as expected.
 func (c *client) crowd(qos byte, topic string, n, most, expect int) (got []string) {
 	c.t.Helper()
 	room := make(chan struct{}, n)
@@ -25,7 +25,7 @@ func (c *client) crowd(qos byte, topic string, n, most, expect int) (got []strin
 		room <- struct{}{}
 	}
 	var writing sync.WaitGroup
-	var mu sync.Mutex // of what is written
+	var mu sync.Mutex // for writing
 	write := func(b []byte) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -68,8 +68,8 @@ func numbers(n int) (all []string) {
 	return all
 }
 
-// A client that is subscribed to what it publishes, and publishes as much as it may
-// before anything is acknowledged, gets all of it.
+// A client that subscribes to its own messages, and publishes as many as it may before an
+// acknowledgement, gets all of them.
 func TestAClientThatFloodsItselfLosesNothing(t *testing.T) {
 	const n = 3000
 	for _, version := range []byte{4, 5} {
@@ -105,7 +105,7 @@ func TestTwoClientsThatFloodEachOtherLoseNothing(t *testing.T) {
 	assert.Zero(t, h.dropped(bridge.QueueFull))
 }
 
-// Many publishers to one that reads slowly are slowed down to it, and keep pinging.
+// Many publishers are slowed down to one slow receiver, and can still ping.
 func TestAReaderThatIsSlowerThanItsPublishersGetsAll(t *testing.T) {
 	const publishers, each = 20, 100
 	h := build(t, func(o *mqtt.Options) { o.SessionQueue = 50 })
@@ -124,7 +124,7 @@ func TestAReaderThatIsSlowerThanItsPublishersGetsAll(t *testing.T) {
 			c.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Disconnect}})
 			for {
 				if _, err := c.next(); err != nil {
-					return // what it sent before it left counts
+					return // its publishes before that count
 				}
 			}
 		})
@@ -139,7 +139,7 @@ func TestAReaderThatIsSlowerThanItsPublishersGetsAll(t *testing.T) {
 	assert.Zero(t, h.dropped(bridge.QueueFull))
 }
 
-// Nobody waits for long for a client that takes nothing, and then no more for it.
+// Publishers wait only a short time for a client that does not read, and then not at all.
 func TestNobodyWaitsForWhoDoesNotRead(t *testing.T) {
 	h := build(t, func(o *mqtt.Options) { o.SessionQueue = 10 })
 	deaf := h.join(connect{id: "deaf", version: 5, props: packets.Properties{ReceiveMaximum: 1}})
@@ -160,7 +160,7 @@ func TestNobodyWaitsForWhoDoesNotRead(t *testing.T) {
 	held, _ := h.broker.Held("deaf")
 	assert.LessOrEqual(t, held, 2*10+1)
 
-	for range held { // it takes what there is, and is waited for again
+	for range held { // once it reads, publishers wait for it again
 		deaf.message()
 	}
 	for i := range 200 {
@@ -170,7 +170,7 @@ func TestNobodyWaitsForWhoDoesNotRead(t *testing.T) {
 	}
 }
 
-// A takeover does not wait for what its predecessor's publishes wait for.
+// A takeover does not wait for the old connection's held publishes.
 func TestATakeoverOfAPublisherThatIsHeldBack(t *testing.T) {
 	h := build(t, func(o *mqtt.Options) { o.SessionQueue = 4 })
 	deaf := h.join(connect{id: "deaf", version: 5, props: packets.Properties{ReceiveMaximum: 1}})

@@ -13,7 +13,7 @@ import (
 	"watchtower/mqtt"
 )
 
-// walker publishes to another and receives from it, on one session after the
+// walker publishes to another walker and receives from it, on one connection after the
 // other: it is cut off, or takes its own connection over.
 type walker struct {
 	h        *house
@@ -70,7 +70,7 @@ func (w *walker) read(until func(packets.Packet) bool) {
 	}
 }
 
-// reconnect connects anew: after a cut, or beside the connection that there is.
+// reconnect connects again: after a cut, or as a takeover.
 func (w *walker) reconnect(takeover bool) {
 	if !takeover {
 		w.c.nc.Close()
@@ -112,8 +112,8 @@ func (w *walker) run() {
 	}
 }
 
-// Messages at QoS 1 in both directions, whose packet ids are the same at the same time,
-// through reconnects and takeovers.
+// Messages at QoS 1 in both directions, with the same packet ids at the same time, through
+// reconnects and takeovers.
 func TestThousandsBothWays(t *testing.T) { bothWays(t, 2500) }
 
 func bothWays(t *testing.T, crossing int) {

@@ -11,7 +11,7 @@ import (
 	"watchtower/mqtt"
 )
 
-// publishAll publishes n messages at QoS 2 in one go, and reads what they are answered.
+// publishAll publishes n messages at QoS 2 at once, and reads the answers.
 func (c *client) publishAll(n int) { c.t.Helper(); c.publishMany(0x34, n) }
 
 // publishAgain sends them again.
@@ -33,8 +33,8 @@ func (c *client) publishMany(first byte, n int) {
 	}
 }
 
-// A client that never releases what it publishes, as some small ones are, uses its ids
-// again: on one connection, and after it was switched off. All of its messages arrive.
+// Some small clients never release their publishes (PUBREL), and use their ids again: on one
+// connection, and after they were switched off. All of their messages arrive.
 func TestWhoNeverReleasesIsHeard(t *testing.T) {
 	h := build(t, func(o *mqtt.Options) { o.SessionQueue = 100_000 })
 	sub := h.join(lasting("sub", 4))

@@ -14,14 +14,14 @@ import (
 	"watchtower/mqtt"
 )
 
-// exacting publishes to another and receives from it at QoS 2, as a client does that
-// keeps its half of each handshake over connections.
+// exacting publishes to another client and receives from it at QoS 2. It keeps its half of
+// each handshake over connections.
 type exacting struct {
 	h   *house
 	o   connect
 	to  string
 	c   *client
-	cut float64 // after how many packets in the mean it is cut off, one of them: its chance
+	cut float64 // probability that it is cut off at a packet
 
 	// As a sender: what is not completed, in order.
 	under    []outgoing
@@ -50,7 +50,7 @@ func (e *exacting) fault(format string, args ...any) {
 	}
 }
 
-// free is an id of seven that is not in use.
+// free returns one of seven ids that is not in use.
 func (e *exacting) free() uint16 {
 	for {
 		e.lastID = e.lastID%7 + 1
@@ -64,7 +64,7 @@ func (e *exacting) publish(o outgoing, dup bool) {
 	e.c.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 2, Dup: dup}, PacketID: o.id, TopicName: e.to, Payload: []byte(strconv.Itoa(o.n))})
 }
 
-// reconnect goes on with what is under way, as MQTT-4.4.0-1 says.
+// reconnect continues the unfinished handshakes, as MQTT-4.4.0-1 requires.
 func (e *exacting) reconnect() {
 	if rand.IntN(2) == 0 {
 		e.c.nc.Close()
@@ -100,7 +100,7 @@ func (e *exacting) run() {
 			e.fault("read: %v", err)
 			return
 		}
-		if rand.Float64() < e.cut { // it is lost on its way
+		if rand.Float64() < e.cut { // this packet is lost
 			e.reconnect()
 			continue
 		}

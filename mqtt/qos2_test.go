@@ -17,7 +17,7 @@ import (
 	"watchtower/mqtt"
 )
 
-// answers sends one of the four packets that have a packet id and little else.
+// answers sends PUBACK, PUBREC, PUBREL or PUBCOMP.
 func (c *client) answers(kind byte, id uint16) {
 	c.t.Helper()
 	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: kind}, PacketID: id}
@@ -27,7 +27,7 @@ func (c *client) answers(kind byte, id uint16) {
 	c.send(pk)
 }
 
-// exactly takes one delivery at QoS 2 as far as it goes.
+// exactly takes one delivery at QoS 2, with the whole handshake.
 func (c *client) exactly() packets.Packet {
 	c.t.Helper()
 	pk := c.read(packets.Publish)
@@ -53,7 +53,7 @@ func TestQoS2IsGrantedAndDeliveredEverywhere(t *testing.T) {
 	})
 }
 
-// What came by another protocol has the QoS that the subscription asks for.
+// A message of another protocol has the QoS of the subscription.
 func TestWhatIsSaidOverHTTPIsDeliveredAtTheQoSOfTheSubscription(t *testing.T) {
 	h := build(t, nil)
 	web := h.web("web")
@@ -68,8 +68,8 @@ func TestWhatIsSaidOverHTTPIsDeliveredAtTheQoSOfTheSubscription(t *testing.T) {
 	}
 }
 
-// MQTT-4.3.3-1 to -7, MQTT-4.4.0-1: what the sender does after each point at which
-// the connection may break.
+// MQTT-4.3.3-1 to -7, MQTT-4.4.0-1: what the sender does after a break at each point of the
+// handshake.
 func TestADeliveryAtQoS2GoesOnAfterAReconnect(t *testing.T) {
 	versions(t, func(t *testing.T, version byte) {
 		h := build(t, nil)
@@ -178,8 +178,7 @@ func TestOrderAcrossAllQoS(t *testing.T) {
 	})
 }
 
-// killable is a disk that takes nothing any more from one moment on, as if the
-// process had been killed then.
+// killable is a disk that stops taking writes, as if the process had been killed.
 type killable struct {
 	mqtt.Store
 	dead  atomic.Bool
@@ -197,7 +196,7 @@ func (k *killable) Commit(rows []mqtt.Row) error {
 	return err
 }
 
-// mark is retained by a topic, to see that everything before it is on disk.
+// mark is a retained message: once it is on disk, so is everything before it.
 const mark = "a mark of the test"
 
 // mortal is a house whose process may be killed.
@@ -209,7 +208,7 @@ func mortal(t *testing.T) (d *disk, kill func()) {
 	})
 	return d, func() {
 		marker := d.join(connect{id: "marker"})
-		for n := range int64(3) { // what is new may be left for the next group
+		for n := range int64(3) { // young deliveries may wait for the next group
 			require.Zero(t, marker.publishPacket(packets.Packet{FixedHeader: packets.FixedHeader{Qos: 1, Retain: true}, TopicName: "marker", Payload: fmt.Append(nil, mark, n)}))
 			require.Eventually(t, func() bool { return store.marks.Load() > n }, 15*time.Second, time.Millisecond, "all before it is on disk")
 		}
@@ -218,8 +217,7 @@ func mortal(t *testing.T) (d *disk, kill func()) {
 	}
 }
 
-// Both ends of an exchange at QoS 2 go on where they were, whatever point the
-// process was killed at.
+// Both directions of QoS 2 go on where they were, at whatever point the process was killed.
 func TestQoS2GoesOnAfterAKill(t *testing.T) {
 	versions(t, func(t *testing.T, version byte) {
 		d, kill := mortal(t)

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A client whose system holds small segments back, as many libraries leave it,
-// hears its own messages at QoS 1 and waits for each acknowledgement.
+// Many libraries leave Nagle's algorithm on. Such a client gets its own messages at QoS 1,
+// and waits for each acknowledgement.
 func TestAClientThatHoldsSmallSegmentsBackIsNotSlow(t *testing.T) {
 	h := build(t, nil)
 	c := h.join(connect{id: "aiomqtt"})

@@ -12,7 +12,7 @@ import (
 	"watchtower/bridge"
 )
 
-// Whatever comes and goes, a cached route is what a new one would be.
+// After any change of subscriptions, a cached route equals a new one.
 func TestRoutesAreNeverOld(t *testing.T) {
 	for _, base := range []string{"w", "home/w"} {
 		r := newRouter(bridge.NewTree(base, "gw"))
@@ -69,7 +69,7 @@ func TestAChangeElsewhereKeepsARoute(t *testing.T) {
 	for i := range 100 {
 		other := fmt.Sprintf("home/w/channels/%d", 100+i)
 		if c := r.changesOf(other); c == five.changes || c == lamp.changes {
-			continue // hashes may meet
+			continue // hashes may collide
 		}
 		change(other + "/#")
 		change("$share/g/" + other + "/broadcast/+")
@@ -90,7 +90,7 @@ func TestASharedSubscriptionTakesTurnsForEver(t *testing.T) {
 		g.turn.Store(turn)
 		for range 3 {
 			n := g.next()
-			if n < 0 || n > 2 { // as it was on machines of 32 bits
+			if n < 0 || n > 2 { // n was negative on 32-bit machines
 				t.Fatalf("turn %d: target %d", turn, n)
 			}
 		}

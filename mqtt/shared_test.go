@@ -12,8 +12,8 @@ import (
 	"watchtower/bridge"
 )
 
-// MQTT 5, 4.8.2: what was acknowledged to its publisher, and not by the consumer whose
-// session ends, is another's.
+// MQTT 5, 4.8.2: when a consumer's session ends, another consumer gets its unacknowledged
+// messages.
 func TestWhatAnEndedConsumerHadIsAnothers(t *testing.T) {
 	versions(t, func(t *testing.T, version byte) {
 		for qos := byte(1); qos <= 2; qos++ {
@@ -50,8 +50,8 @@ func TestWhatAnEndedConsumerHadIsAnothers(t *testing.T) {
 	})
 }
 
-// It waits for a consumer that is away, and over a restart; if there is none left it is
-// counted.
+// The message waits for a consumer that is away, also over a restart. If no consumer is left
+// its drop is counted.
 func TestWhatAnEndedConsumerHadWaitsForAnother(t *testing.T) {
 	d := newDisk(t, nil)
 	away := d.join(lasting("away", 5))

@@ -86,7 +86,7 @@ func TestANameStandsForAReceiver(t *testing.T) {
 	assert.EqualValues(t, 0x87, speaker.publish(1, tell+"0", "open"))
 	assert.EqualValues(t, 0x87, speaker.publish(1, tell+"garden valve", "open"))
 
-	// A will may be for one that is not there yet.
+	// A will's receiver may join later.
 	doomed := h.join(connect{id: "doomed", will: &packets.ConnectParams{WillTopic: tell + "valve2", WillPayload: []byte("gone")}})
 	late := h.join(connect{id: "valve2"})
 	late.subscribe(1, "watchtower/channels/5/send")

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A device that sleeps connects and pings in one go: what waited comes before the
-// answer, so the answer says that it was all.
+// A device that sleeps connects and pings at once: the answer follows the waiting messages,
+// and so tells that these were all.
 func TestAPingIsAnsweredBehindWhatWaited(t *testing.T) {
 	versions(t, func(t *testing.T, version byte) {
 		h := build(t, nil)
@@ -47,7 +47,7 @@ func TestAPingIsAnsweredBehindWhatWaited(t *testing.T) {
 	})
 }
 
-// However much comes, a ping is answered: behind what waited, not behind all.
+// A ping is answered after the messages that waited, however many new ones come.
 func TestAPingIsAnsweredInTheMidstOfAFlow(t *testing.T) {
 	h := build(t, nil)
 	sub, pub := h.join(connect{id: "sub"}), h.join(connect{id: "pub"})

@@ -20,7 +20,7 @@ import (
 	"watchtower/mqtt/store"
 )
 
-// disk is a data directory, and the house that lives on it.
+// disk is a data directory, and the house that uses it.
 type disk struct {
 	t      testing.TB
 	dir    string

@@ -61,7 +61,7 @@ func TestADiskThatWasFullLosesNothing(t *testing.T) {
 	assert.Equal(t, "99", string(lamp.message().Payload))
 }
 
-// A disk that fails for long costs no memory for what came and went.
+// While the disk fails, messages that come and go take no memory.
 func TestADiskThatIsFullCostsNoMemory(t *testing.T) {
 	var bad *failing
 	d := newDisk(t, func(o *mqtt.Options) {
@@ -98,7 +98,7 @@ func TestADiskThatIsFullCostsNoMemory(t *testing.T) {
 	bad.full.Store(false)
 }
 
-// Rows that make no sense cost nothing but themselves.
+// Damaged rows are lost, but no others.
 func TestADamagedStoreStarts(t *testing.T) {
 	d := newDisk(t, nil)
 	back := connect{id: "lamp", dirty: true}
@@ -116,7 +116,7 @@ func TestADamagedStoreStarts(t *testing.T) {
 	}))
 	require.GreaterOrEqual(t, len(good), 4)
 	var rows []mqtt.Row
-	for i := range 300 { // what is there, with bytes changed or missing, under other keys
+	for i := range 300 { // copies of rows with bytes changed or missing, under other keys
 		r := good[rand.IntN(len(good))]
 		value := append([]byte{}, r.Value[:rand.IntN(len(r.Value)+1)]...)
 		if len(value) > 0 {
@@ -124,7 +124,7 @@ func TestADamagedStoreStarts(t *testing.T) {
 		}
 		rows = append(rows, mqtt.Row{Table: r.Table, Key: fmt.Appendf(nil, "bad%05d", i), Value: value})
 	}
-	for _, r := range good { // and the whole of it doubled
+	for _, r := range good { // and each row twice
 		rows = append(rows, mqtt.Row{Table: r.Table, Key: fmt.Appendf(nil, "two%05d", len(rows)), Value: r.Value})
 	}
 	require.NoError(t, s.Commit(rows))
@@ -138,7 +138,7 @@ func TestADamagedStoreStarts(t *testing.T) {
 	}
 }
 
-// Nobody waits for the disk: not who publishes, not who connects.
+// Neither publishers nor connecting clients wait for the disk.
 func TestASlowDiskHoldsUpNobody(t *testing.T) {
 	release := make(chan struct{})
 	d := newDisk(t, func(o *mqtt.Options) { o.Store = slow{o.Store, release} })

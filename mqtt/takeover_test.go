@@ -25,8 +25,8 @@ func (c *client) flood(topic string) {
 	}
 }
 
-// Once a successor was told yes, nothing of the connection before it comes: not
-// what it was sending, and not its will.
+// After the successor's CONNACK, nothing of the old connection is delivered: neither its
+// publishes nor its will.
 func TestNothingOfTheOldConnectionComesAfterASuccessorWasToldYes(t *testing.T) {
 	for _, end := range []struct {
 		name string
@@ -55,7 +55,7 @@ func TestNothingOfTheOldConnectionComesAfterASuccessorWasToldYes(t *testing.T) {
 				end.by(t, h)
 				probe.publish(1, "state/twice", "new")
 				sub := h.join(connect{id: "sub"})
-				sub.subscribe(0, "state/twice") // whatever comes now came after the answer
+				sub.subscribe(0, "state/twice") // messages from now on come after the answer
 				for range 5 {
 					sub.ping()
 				}
@@ -68,8 +68,8 @@ func TestNothingOfTheOldConnectionComesAfterASuccessorWasToldYes(t *testing.T) {
 	}
 }
 
-// However many come for a session at once, one has it in the end, and the last
-// value is the last one's.
+// However many clients connect to a session at once, one has it in the end, and the last
+// value is from that one.
 func TestOneOwnerOfASessionAtATime(t *testing.T) {
 	h := build(t, nil)
 	for round := range 20 {

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// After takeovers and restarts, ten for each restart, what is retained of a client's state is
-// what its newest connection said, and never a will of one before.
+// After takeovers and restarts, ten takeovers for each restart, a client's retained state is
+// from its newest connection, and never an old will.
 func TestTakeoversAndRestarts(t *testing.T) { takeoversAndRestarts(t, 15) }
 
 func takeoversAndRestarts(t *testing.T, restarts int) {

@@ -2,7 +2,7 @@ package mqtt_test
 
 import "watchtower/bridge"
 
-// Protocols of others.
+// Protocols of other packages.
 var (
 	viaHTTP = bridge.NewProtocol("http")
 )

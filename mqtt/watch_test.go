@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The gateway hears what it watches, like any subscriber, until it stops.
+// The gateway gets the messages that it watches, like a subscriber, until the watch ends.
 func TestTheGatewayWatches(t *testing.T) {
 	h := build(t, nil)
 	var mu sync.Mutex
@@ -46,8 +46,8 @@ func TestTheGatewayWatches(t *testing.T) {
 	assert.Equal(t, "offline", <-gone)
 }
 
-// What the gateway keeps is there after a restart, what it only retains is not;
-// neither counts as a client's.
+// The gateway's kept messages survive a restart, its other retained ones do not. Neither
+// count for the clients' limits.
 func TestWhatTheGatewayKeeps(t *testing.T) {
 	d := newDisk(t, nil)
 	require.NoError(t, d.broker.PublishKept("watchtower/homeassistant/gw/5/last", []byte("kept")))

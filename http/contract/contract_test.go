@@ -14,8 +14,8 @@ import (
 	"watchtower/http/contract"
 )
 
-// What is not as described is reported: else all that the contract says of other
-// tests would mean nothing.
+// The contract reports what does not match the description; without that, the other tests
+// would check nothing.
 func TestWhatIsNotAsDescribedIsReported(t *testing.T) {
 	c, err := contract.New("../openapi.yaml")
 	require.NoError(t, err)

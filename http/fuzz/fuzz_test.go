@@ -1,6 +1,5 @@
-// Package fuzz has what is fuzzed of package http. It stands apart from that package's
-// own tests, whose check against the OpenAPI description takes minutes to compile for a
-// fuzzer.
+// Package fuzz has the fuzz tests of package http. They are separate from its other tests,
+// whose check against the OpenAPI description takes minutes to compile for a fuzzer.
 package fuzz
 
 import (
@@ -25,14 +24,14 @@ import (
 
 const secretKey = "correct horse"
 
-// bus hands messages straight back.
+// bus delivers messages to the hub directly.
 type bus struct{ hub *bridge.Hub }
 
 func (b bus) Protocol() bridge.Protocol            { return http.Protocol }
 func (b bus) Publish(m *bridge.Message) error      { return b.hub.Deliver(m) }
 func (b bus) PublishRetained(string, []byte) error { return nil }
 
-// start serves an API with a sender that hears channel 5 on a stream.
+// start serves an API with a sender that has a stream of channel 5.
 func start(f *testing.F) (base string, sender uint32) {
 	log := harness.Silent()
 	hub, err := bridge.New(bridge.Options{
@@ -95,8 +94,8 @@ func FuzzBodies(f *testing.F) {
 	})
 }
 
-// fuzzOne sends a body to a call: it is refused with a problem, or taken, and
-// never a fault of the gateway's.
+// fuzzOne sends a body to a call: it is taken, or refused with a problem, but never makes
+// the gateway fail.
 func fuzzOne(t *testing.T, url string, body []byte) {
 	res, err := nethttp.Post(url, "", bytes.NewReader(body))
 	require.NoError(t, err)

@@ -22,8 +22,8 @@ func rows(n, topics int) []mqtt.Row {
 	return group
 }
 
-// BenchmarkCommit writes one group: 2,500 of 100,000 topics, which is a quarter
-// of a second at 10,000 retained messages a second; and 20 of 1,000, a home's.
+// BenchmarkCommit writes one group: 2,500 of 100,000 topics, a quarter of a second at 10,000
+// retained messages a second; and 20 of 1,000, as in a home.
 func BenchmarkCommit(b *testing.B) {
 	for _, c := range []struct{ rows, topics int }{{2500, 100_000}, {20, 1000}} {
 		b.Run(fmt.Sprintf("%d of %d", c.rows, c.topics), func(b *testing.B) {

@@ -85,10 +85,8 @@ type delivery struct {
 // deliveryBytes is the memory of a delivery without its body.
 const deliveryBytes = 256
 
-func (d *delivery) size() int { return deliveryBytes + len(d.body) }
-
-func (d *delivery) report() bool { return d.said.IsZero() }
-
+func (d *delivery) size() int                  { return deliveryBytes + len(d.body) }
+func (d *delivery) report() bool               { return d.said.IsZero() }
 func (d *delivery) expired(now time.Time) bool { return !d.expires.IsZero() && !now.Before(d.expires) }
 
 // receiver is the member of a callback's attachment, or the receiver of a delivery report.

@@ -27,8 +27,7 @@ func (r *rank[T]) remove(m T) {
 }
 
 // Len, Less, Swap, Push and Pop implement heap.Interface.
-func (r *rank[T]) Len() int { return len(r.members) }
-
+func (r *rank[T]) Len() int           { return len(r.members) }
 func (r *rank[T]) Less(i, j int) bool { return r.before(r.members[i], r.members[j]) }
 
 func (r *rank[T]) Swap(i, j int) {

@@ -64,8 +64,7 @@ func (o outcome) String() string {
 }
 
 func (c *Service) drop(why bridge.Reason, n int) { c.hub.Counters().Drop(Protocol, why, n) }
-
-func (c *Service) count(o outcome, n int) { c.outcomes[o].Add(uint64(n)) }
+func (c *Service) count(o outcome, n int)        { c.outcomes[o].Add(uint64(n)) }
 
 func (c *Service) changedLocked(e *endpoint) {
 	if c.keeper != nil && e.listed {

@@ -63,5 +63,4 @@ func (st *stream) accept(f *fanOut, m *bridge.Message) bool {
 func (st *stream) openedBy(p *pass) bool { return st.pass != nil && st.pass.text == p.text }
 
 func (b *mailbox) accept(_ *fanOut, m *bridge.Message) bool { return b.add(m) }
-
-func (b *mailbox) openedBy(*pass) bool { return false }
+func (b *mailbox) openedBy(*pass) bool                      { return false }

@@ -59,8 +59,7 @@ func accepted(r *nethttp.Request) kind {
 	return lines
 }
 
-func (k kind) chunked() bool { return k == lines || k == events }
-
+func (k kind) chunked() bool  { return k == lines || k == events }
 func (k kind) ofEvents() bool { return k == events || k == plainEvents }
 
 func (k kind) contentType() string {

@@ -55,8 +55,7 @@ func namesClient(rules []Rule) bool {
 	return slices.ContainsFunc(rules, func(r Rule) bool { return strings.Contains(r.Pattern, "%c") })
 }
 
-func (a *access) mayRead(topic string) bool { return a == nil || a.allows(a.read, topic) }
-
+func (a *access) mayRead(topic string) bool  { return a == nil || a.allows(a.read, topic) }
 func (a *access) mayWrite(topic string) bool { return a == nil || a.allows(a.write, topic) }
 
 func (a *access) allows(by [][]string, topic string) bool {

@@ -49,8 +49,7 @@ func (m *message) inShort() *message {
 }
 
 // weight is the size in bytes that counts for a session's queue.
-func (m *message) weight() int { return len(m.topic) + len(m.payload) + m.extras.weight() }
-
+func (m *message) weight() int                { return len(m.topic) + len(m.payload) + m.extras.weight() }
 func (m *message) expired(now time.Time) bool { return m.expires != 0 && now.UnixMilli() >= m.expires }
 
 // anyQoS is the QoS of messages from the gateway and from other protocols: the QoS of

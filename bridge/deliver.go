@@ -17,6 +17,7 @@ func (h *Hub) Deliver(m *Message) error {
 		}
 	}
 	ch.lastMessage.Store(m.Time.UnixMilli())
+	ch.said.Add(1)
 	if m.Type == Send {
 		return h.deliverSend(m)
 	}

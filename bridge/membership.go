@@ -24,6 +24,7 @@ type Attachment struct {
 
 	membership *membership
 	after      atomic.Uint64 // the number of the newest message when it was attached; 0: it takes messages that were on their way
+	since      uint32        // when it was attached, in Unix seconds
 	lingers    time.Duration // when it stops lingering, since the hub began; not 0: its stream ended, and it gets nothing
 }
 
@@ -58,6 +59,7 @@ type channel struct {
 	members     map[SenderID]*membership // guarded by Hub.mu
 	lists       []list                   // by protocol: who gets broadcasts, read without a lock
 	lastMessage atomic.Int64             // Unix milliseconds; 0: none yet
+	said        atomic.Uint64            // messages, since the channel is known
 }
 
 // list is a slice that is read without a lock while it changes under Hub.mu. An append
@@ -125,6 +127,7 @@ func (h *Hub) attachLocked(s *Sender, c Channel, a *Attachment) error {
 	}
 	a.membership = m
 	a.after.Store(h.order.Load())
+	a.since = uint32(h.now().Unix())
 	if a.Broadcasts && s.Name() != "" && !s.remembered() && h.keepLocked(s, a.Via) {
 		h.saveLocked(s) // nobody waits: the same name gets the same id anyway
 	}

@@ -17,6 +17,7 @@ type Publication struct {
 	Via       Protocol
 	Hops      uint8
 	TTL       time.Duration // how long it may wait in queues; 0: without a limit
+	Outside   bool          // the sender need not be on the channels, as an operator
 	Wait      bool          // the caller may be slowed down while a protocol is behind
 	Report    func(Report)  // called once if it is not nil and the checks have passed
 }
@@ -116,7 +117,7 @@ func (h *Hub) checkJoined(s *Sender, p Publication) error {
 		return fault(InvalidSender, "sender", "%d was deleted", s.id)
 	}
 	for i, c := range p.Channels {
-		if m := s.joined.get(c); m == nil || !m.member() {
+		if m := s.joined.get(c); !p.Outside && (m == nil || !m.member()) {
 			return fault(UnjoinedChannel, field("channels", i), "sender %d has not joined channel %d", s.id, c)
 		}
 	}

@@ -131,7 +131,11 @@ func (g *Gateway) assemble() error {
 	if g.people, err = g.newOperator(); err != nil {
 		return err
 	}
-	return g.speak()
+	if err := g.speak(); err != nil {
+		return err
+	}
+	g.people.Listen()
+	return nil
 }
 
 // identify reads the gateway's id, which the first start generated, and its name.

@@ -24,7 +24,7 @@ var mayImport = map[string][]string{
 	"history":         {"config", "bridge"},
 	"http/contract":   {},
 	"http/fuzz":       {},
-	"operator":        {"bridge"},
+	"operator":        {"bridge", "bridge/jsonline"},
 	"udp":             {"config", "auth", "bridge", "wire", "wire/basic", "wire/frame", "wire/session", "datagram", "intake"},
 	"tcp":             {"config", "auth", "bridge", "wire", "wire/basic", "wire/frame", "wire/session", "bridge/outbound", "intake"},
 	"wire/basic":      {"config", "bridge", "wire"},

@@ -44,6 +44,7 @@ func (g *Gateway) newOperator() (*operator.Service, error) {
 		return done, faultsOf(err)
 	}
 	o.Backup = func() (operator.Backup, error) { return g.backup() }
+	g.forConsole(&o)
 	return operator.New(g.hub, o, g.log)
 }
 

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"crypto/tls"
-	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -132,6 +131,6 @@ func (g *Gateway) httpOptions(secure *tls.Config) http.Options {
 		HTTP: g.cfg.HTTP, Limits: g.cfg.Limits, DrainTimeout: g.cfg.ShutdownTimeout / 2,
 		TLS: secure, OwnHost: g.ownHost(), Gate: g.gate, Intake: g.intake,
 		ServeMQTT: g.broker.ServeConn, Operator: g.people, Manages: g.people.Manages,
-		Ready: func() error { return errors.Join(g.store.Healthy(), g.state.Healthy()) },
+		Ready: g.healthy,
 	}
 }

@@ -15,7 +15,7 @@ type Missed struct {
 }
 
 // Missed returns the messages on channels since s: of the sends only those to sender, and
-// with noEcho none of its own broadcasts.
+// with noEcho none of its own broadcasts. A nil sender gets broadcasts alone.
 func (m Moment) Missed(s Since, channels []bridge.Channel, sender *bridge.Sender, noEcho bool) (missed Missed) {
 	h := m.h
 	now := h.now()
@@ -52,7 +52,7 @@ func (m Moment) Missed(s Since, channels []bridge.Channel, sender *bridge.Sender
 		for _, r := range p.records {
 			m := r.message
 			echo := noEcho && m.Type == bridge.Broadcast && m.Sender == sender.ID()
-			private := m.Type == bridge.Send && m.Receiver != sender.ID()
+			private := m.Type == bridge.Send && (sender == nil || m.Receiver != sender.ID())
 			if r.position > from && !m.Time.Before(oldest) && !m.Expired(now) && !echo && !private {
 				found = append(found, r)
 			}
@@ -116,4 +116,18 @@ func (p *past) after(id ulid.ULID, otherwise uint64) uint64 {
 		}
 	}
 	return otherwise
+}
+
+// Last returns the newest broadcast on a channel that is kept; nil: there is none.
+func (m Moment) Last(c bridge.Channel) *bridge.Message {
+	p := m.h.channels[c]
+	if p == nil {
+		return nil
+	}
+	for _, r := range slices.Backward(p.records) {
+		if r.message.Type == bridge.Broadcast {
+			return r.message
+		}
+	}
+	return nil
 }

@@ -21,7 +21,8 @@ type caller struct {
 type request struct {
 	*nethttp.Request
 	caller
-	id string // the path's {id}
+	id     string // the path's {id}
+	member string // the path's {member}
 }
 
 // call answers one kind of request, or returns the error to answer it with.
@@ -29,7 +30,7 @@ type call func(nethttp.ResponseWriter, *request) error
 
 // route is a path with its methods.
 type route struct {
-	path    []string // its levels; {id} stands for any level
+	path    []string // of which {id} and {member} are any one level
 	methods map[string]method
 }
 
@@ -52,24 +53,33 @@ func (s *Service) calls() []route {
 			nethttp.MethodPatch: {Manage, s.changeSender}, nethttp.MethodDelete: {Manage, s.forgetSender},
 		}),
 		at("/operator/senders/{id}/token", map[string]method{nethttp.MethodPost: {Manage, s.freshToken}}),
+		at("/operator/gateway", map[string]method{nethttp.MethodGet: {Look, s.showGateway}}),
+		at("/operator/rates", map[string]method{nethttp.MethodGet: {Look, s.showRates}}),
+		at("/operator/channels", map[string]method{nethttp.MethodGet: {Look, s.listChannels}}),
+		at("/operator/channels/{id}/members", map[string]method{nethttp.MethodGet: {Look, s.listMembers}}),
+		at("/operator/channels/{id}/members/{member}", map[string]method{nethttp.MethodDelete: {Manage, s.endMembership}}),
+		at("/operator/channels/{id}/messages", map[string]method{nethttp.MethodPost: {Speak, s.postMessage}}),
+		at("/operator/live", map[string]method{nethttp.MethodGet: {None, s.live}}),
 		at("/operator/reload", map[string]method{nethttp.MethodPost: {Manage, s.reload}}),
 		at("/operator/backup", map[string]method{nethttp.MethodGet: {Manage, s.backup}}),
 	}
 }
 
-func (rt route) match(path []string) (id string, ok bool) {
+func (rt route) match(path []string) (r request, ok bool) {
 	if len(path) != len(rt.path) {
-		return "", false
+		return r, false
 	}
 	for i, level := range rt.path {
 		switch {
 		case level == "{id}" && path[i] != "":
-			id = path[i]
+			r.id = path[i]
+		case level == "{member}" && path[i] != "":
+			r.member = path[i]
 		case level != path[i]:
-			return "", false
+			return r, false
 		}
 	}
-	return id, true
+	return r, true
 }
 
 // ServeHTTP answers a call below /operator.
@@ -82,7 +92,7 @@ func (s *Service) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
 func (s *Service) serve(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	path := strings.Split(r.URL.Path, "/")
 	for _, rt := range s.routes {
-		id, ok := rt.match(path)
+		asked, ok := rt.match(path)
 		if !ok {
 			continue
 		}
@@ -100,7 +110,8 @@ func (s *Service) serve(w nethttp.ResponseWriter, r *nethttp.Request) error {
 		if err != nil {
 			return err
 		}
-		return m.do(w, &request{Request: r, caller: who, id: id})
+		asked.Request, asked.caller = r, who
+		return m.do(w, &asked)
 	}
 	return fault(notFound, "path", "%s is not part of this API", bridge.Shorten(r.URL.Path))
 }
@@ -112,6 +123,19 @@ func (s *Service) authorize(r *nethttp.Request, need Role) (who caller, err erro
 	}
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	token = strings.TrimSpace(token)
+	if token != "" && !strings.EqualFold(scheme, "Bearer") {
+		return who, fault(noSession, "Authorization", "must be Bearer, and a session's token")
+	}
+	who, err = s.find(token, need)
+	if err == nil && token != "" || who.role != None {
+		s.opts.Known(r)
+	}
+	return who, err
+}
+
+// find returns who a token belongs to, if that role is enough. On an open gateway
+// nobody needs a token to look and speak.
+func (s *Service) find(token string, need Role) (who caller, err error) {
 	switch {
 	case token == "" && s.opts.Open && need <= Speak:
 		return caller{role: Speak}, nil
@@ -120,18 +144,22 @@ func (s *Service) authorize(r *nethttp.Request, need Role) (who caller, err erro
 	}
 	who, ok := s.sessions.find(token)
 	switch {
-	case !ok || !strings.EqualFold(scheme, "Bearer"):
+	case !ok:
 		return who, fault(noSession, "Authorization", "is no session's token, or that session has ended: POST /operator/session begins one")
 	case who.role < need:
-		s.opts.Known(r)
 		return who, fault(noRole, "Authorization", "this needs the role %s; %s has %s", need, who.name, who.role)
 	}
-	s.opts.Known(r)
 	return who, nil
 }
 
-// Manages reports whether a request comes from an operator who may manage, and returns the
-// operator's name. It is for calls that are not below /operator.
+// stillCounts reports whether somebody may still do what its session allowed. It uses
+// the session, which ends later for it.
+func (s *Service) stillCounts(who caller) bool {
+	return who.session == "" && s.opts.Open || s.sessions.uses(who.session, who.role)
+}
+
+// Manages reports whether a request is of an operator who may manage, and who that
+// is. It is for calls that are not below /operator.
 func (s *Service) Manages(r *nethttp.Request) (who string, ok bool) {
 	found, err := s.authorize(r, Manage)
 	return found.name, err == nil

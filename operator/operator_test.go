@@ -68,6 +68,7 @@ func newOffice(t *testing.T) (*office, *counted) {
 	o.opts.Failed = func(*nethttp.Request) {}
 	o.opts.Known = func(*nethttp.Request) {}
 	o.opts.Client = func(*nethttp.Request) string { return "" }
+	o.opts.Waiting = func() int { return 0 }
 	o.opts.CheckPassword = func(_ context.Context, _ *nethttp.Request, _, password string) (bool, bool) {
 		return password == "right", o.busy
 	}
@@ -153,6 +154,7 @@ func TestUseIsSavedOnceAMinute(t *testing.T) {
 		o.opts.Allowed = func(*nethttp.Request) (bool, time.Duration) { return true, 0 }
 		o.opts.Known = func(*nethttp.Request) {}
 		o.opts.Client = func(*nethttp.Request) string { return "" }
+	o.opts.Waiting = func() int { return 0 }
 		o.restart()
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})

@@ -87,7 +87,18 @@ type Options struct {
 	// CheckPassword reports whether a password is right, and counts a wrong one. Busy
 	// means that it could not be checked now.
 	CheckPassword func(ctx context.Context, r *nethttp.Request, user, password string) (right, busy bool)
-	// Client returns the address of a request's client, for the log.
+	// About is what the gateway says of itself.
+	About func() About
+	// Ready says why the gateway cannot do its work just now.
+	Ready func() error
+	// Waiting is how many messages wait in all queues.
+	Waiting func() int
+	// LastOn returns what was said last on a channel; nil: it is not known.
+	LastOn func(bridge.Channel) *bridge.Message
+	// Missed returns what was said on a channel since (docs/http.md, "since"), and
+	// whether more was than is known. An empty since is now.
+	Missed func(c bridge.Channel, since string) (messages []*bridge.Message, gap bool, err error)
+	// Client is the address of a request, for the log.
 	Client func(*nethttp.Request) string
 	// Reload reads the configuration again. If there are faults, nothing has changed.
 	Reload func() (done Reloaded, faults []string)
@@ -116,7 +127,12 @@ type Service struct {
 	log      *logrus.Logger
 	sessions *sessions
 	routes   []route
-	copying  sync.Mutex // held while a backup is made and sent: its copy takes room on the disk
+	recorder *recorder
+	pulses   pulses
+	speakers speakers
+	ears     *ears
+	pages    pages
+	copying  sync.Mutex // one backup at a time: its copy takes room on the disk
 }
 
 // New returns a service with the sessions of its table that are still valid.
@@ -125,7 +141,11 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Service, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	s := &Service{hub: hub, opts: opts, log: log, sessions: newSessions(opts, log)}
+	s := &Service{
+		hub: hub, opts: opts, log: log, sessions: newSessions(opts, log), recorder: newRecorder(hub, opts.Waiting),
+		speakers: speakers{hub: hub, held: map[string]*bridge.Hold{}},
+		pages:    pages{all: map[*page]struct{}{}},
+	}
 	s.routes = s.calls()
 	if err := s.sessions.load(); err != nil {
 		return nil, err
@@ -139,9 +159,22 @@ func (s *Service) Update(adminKey string, users map[string]User) {
 	s.sessions.update(adminKey, users)
 }
 
-// Run saves the times when sessions were last used, and ends those that were idle for too
-// long, until ctx ends.
-func (s *Service) Run(ctx context.Context) { s.sessions.run(ctx) }
+// Listen makes live pages hear what is said. It is called once, before the first message.
+func (s *Service) Listen() { s.ears = newEars(s.hub) }
+
+// Run saves when sessions were last used, forgets those that have ended, takes samples and
+// serves live pages, until ctx ends.
+func (s *Service) Run(ctx context.Context) {
+	var all sync.WaitGroup
+	all.Go(func() { s.sessions.run(ctx) })
+	all.Go(func() { s.tell(ctx) })
+	if s.ears != nil {
+		all.Go(func() { s.ears.run(ctx) })
+	}
+	<-ctx.Done()
+	s.pages.close()
+	all.Wait()
+}
 
 // same compares secrets in constant time.
 func same(a, b string) bool {

@@ -33,6 +33,7 @@ const (
 	unknownQuery    bridge.Code = "unknown-parameter"
 	invalidConfig   bridge.Code = "invalid-configuration"
 	backupRunning   bridge.Code = "backup-running"
+	notReady        bridge.Code = "not-ready"
 	internalError   bridge.Code = "internal"
 )
 
@@ -41,30 +42,36 @@ var kinds = map[bridge.Code]struct {
 	status int
 	title  string
 }{
-	noSession:             {nethttp.StatusUnauthorized, "No session"},
-	wrongLogin:            {nethttp.StatusUnauthorized, "Wrong key or password"},
-	noRole:                {nethttp.StatusForbidden, "Not allowed for this role"},
-	tooManyFailures:       {nethttp.StatusTooManyRequests, "Too many wrong credentials"},
-	tooBusy:               {nethttp.StatusTooManyRequests, "Too many passwords at a time"},
-	notFound:              {nethttp.StatusNotFound, "Not found"},
-	notAllowed:            {nethttp.StatusMethodNotAllowed, "Method not allowed"},
-	bodyTooLarge:          {nethttp.StatusRequestEntityTooLarge, "Body too large"},
-	unsupportedType:       {nethttp.StatusUnsupportedMediaType, "Unsupported media type"},
-	invalidBody:           {nethttp.StatusBadRequest, "Invalid body"},
-	invalidField:          {nethttp.StatusBadRequest, "Invalid field"},
-	unknownField:          {nethttp.StatusBadRequest, "Unknown field"},
-	invalidQuery:          {nethttp.StatusBadRequest, "Invalid query parameter"},
-	unknownQuery:          {nethttp.StatusBadRequest, "Unknown query parameter"},
-	invalidConfig:         {nethttp.StatusBadRequest, "Invalid configuration"},
-	backupRunning:         {nethttp.StatusConflict, "A backup is being made"},
-	internalError:         {nethttp.StatusInternalServerError, "Internal error"},
-	bridge.UnknownSender:  {nethttp.StatusNotFound, "Unknown sender"},
-	bridge.InvalidName:    {nethttp.StatusBadRequest, "Invalid name"},
-	bridge.NameTaken:      {nethttp.StatusConflict, "Name is taken"},
-	bridge.NameProtected:  {nethttp.StatusConflict, "Name is protected"},
-	bridge.NoToken:        {nethttp.StatusConflict, "Sender has no token"},
-	bridge.TooManySenders: {nethttp.StatusConflict, "Too many senders"},
-	bridge.StoreFailed:    {nethttp.StatusInternalServerError, "Not stored"},
+	noSession:               {nethttp.StatusUnauthorized, "No session"},
+	wrongLogin:              {nethttp.StatusUnauthorized, "Wrong key or password"},
+	noRole:                  {nethttp.StatusForbidden, "Not allowed for this role"},
+	tooManyFailures:         {nethttp.StatusTooManyRequests, "Too many wrong credentials"},
+	tooBusy:                 {nethttp.StatusTooManyRequests, "Too many passwords at a time"},
+	notFound:                {nethttp.StatusNotFound, "Not found"},
+	notAllowed:              {nethttp.StatusMethodNotAllowed, "Method not allowed"},
+	bodyTooLarge:            {nethttp.StatusRequestEntityTooLarge, "Body too large"},
+	unsupportedType:         {nethttp.StatusUnsupportedMediaType, "Unsupported media type"},
+	invalidBody:             {nethttp.StatusBadRequest, "Invalid body"},
+	invalidField:            {nethttp.StatusBadRequest, "Invalid field"},
+	unknownField:            {nethttp.StatusBadRequest, "Unknown field"},
+	invalidQuery:            {nethttp.StatusBadRequest, "Invalid query parameter"},
+	unknownQuery:            {nethttp.StatusBadRequest, "Unknown query parameter"},
+	invalidConfig:           {nethttp.StatusBadRequest, "Invalid configuration"},
+	notReady:                {nethttp.StatusServiceUnavailable, "Gateway is not ready"},
+	backupRunning:           {nethttp.StatusConflict, "A backup is being made"},
+	internalError:           {nethttp.StatusInternalServerError, "Internal error"},
+	bridge.InvalidChannel:   {nethttp.StatusBadRequest, "Invalid channel"},
+	bridge.InvalidReceiver:  {nethttp.StatusBadRequest, "Invalid receiver"},
+	bridge.UnjoinedReceiver: {nethttp.StatusBadRequest, "A receiver has not joined the channel"},
+	bridge.MessageTooLarge:  {nethttp.StatusRequestEntityTooLarge, "Message too large"},
+	bridge.BusFailed:        {nethttp.StatusInternalServerError, "Not delivered to everybody"},
+	bridge.UnknownSender:    {nethttp.StatusNotFound, "Unknown sender"},
+	bridge.InvalidName:      {nethttp.StatusBadRequest, "Invalid name"},
+	bridge.NameTaken:        {nethttp.StatusConflict, "Name is taken"},
+	bridge.NameProtected:    {nethttp.StatusConflict, "Name is protected"},
+	bridge.NoToken:          {nethttp.StatusConflict, "Sender has no token"},
+	bridge.TooManySenders:   {nethttp.StatusConflict, "Too many senders"},
+	bridge.StoreFailed:      {nethttp.StatusInternalServerError, "Not stored"},
 }
 
 func fault(code bridge.Code, field, format string, args ...any) *bridge.Error {
@@ -97,18 +104,28 @@ func (s *Service) fail(w nethttp.ResponseWriter, err error) {
 		s.log.WithError(err).Error("operator's request failed")
 		shown = fault(internalError, "", "the gateway failed in a way that it logged")
 	}
-	kind := kinds[shown.Code]
-	p := problem{Type: "urn:watchtower:problem:" + string(shown.Code), Title: kind.title, Status: kind.status, Detail: shown.Error(), Field: shown.Field}
+	p := problemOf(shown)
 	if many := (*faulty)(nil); errors.As(err, &many) {
 		p.Faults = many.faults
 	}
-	if kind.status == nethttp.StatusUnauthorized {
+	if p.Status == nethttp.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}
-	if kind.status == nethttp.StatusTooManyRequests && w.Header().Get("Retry-After") == "" {
+	if p.Status == nethttp.StatusTooManyRequests && w.Header().Get("Retry-After") == "" {
 		w.Header().Set("Retry-After", "1")
 	}
-	s.write(w, kind.status, "application/problem+json", p)
+	s.write(w, p.Status, "application/problem+json", p)
+}
+
+func problemOf(shown *bridge.Error) problem {
+	kind := kinds[shown.Code]
+	return problem{Type: "urn:watchtower:problem:" + string(shown.Code), Title: kind.title, Status: kind.status, Detail: shown.Error(), Field: shown.Field}
+}
+
+// mustJSON encodes a plain struct, which cannot fail.
+func mustJSON(v any) []byte {
+	b, _ := json.Marshal(v)
+	return b
 }
 
 func (s *Service) answer(w nethttp.ResponseWriter, v any) error {
@@ -158,9 +175,14 @@ type object map[string]json.RawMessage
 // application/json, because a page of another origin cannot send that without a CORS
 // preflight request.
 func readObject(w nethttp.ResponseWriter, r *nethttp.Request, known ...string) (object, error) {
-	b, err := io.ReadAll(nethttp.MaxBytesReader(w, r.Body, bodyBytes))
+	return readObjectOf(w, r, bodyBytes, known...)
+}
+
+// readObjectOf does the same with a body of at most so many bytes.
+func readObjectOf(w nethttp.ResponseWriter, r *nethttp.Request, most int64, known ...string) (object, error) {
+	b, err := io.ReadAll(nethttp.MaxBytesReader(w, r.Body, most))
 	if errors.As(err, new(*nethttp.MaxBytesError)) {
-		return nil, fault(bodyTooLarge, "", "the body has more than %d bytes", bodyBytes)
+		return nil, fault(bodyTooLarge, "", "the body has more than %d bytes", most)
 	}
 	if err != nil {
 		return nil, fault(invalidBody, "", "the body did not arrive")
@@ -185,6 +207,16 @@ func readObject(w nethttp.ResponseWriter, r *nethttp.Request, known ...string) (
 }
 
 func (o object) has(field string) bool { return o[field] != nil }
+
+// into fills in a struct by its fields' names, and names the field that is wrong.
+func (o object) into(v any) error {
+	err := json.Unmarshal(mustJSON(o), v)
+	var wrong *json.UnmarshalTypeError
+	if errors.As(err, &wrong) {
+		return fault(invalidField, wrong.Field, "must be %s, is %s", wrong.Type, wrong.Value)
+	}
+	return err
+}
 
 func (o object) text(field string) (string, error) {
 	var v *string

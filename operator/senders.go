@@ -74,11 +74,11 @@ func (s *Service) listSenders(w nethttp.ResponseWriter, r *request) error {
 	if err != nil {
 		return fault(invalidQuery, "from", "must be a sender's id, is %q", bridge.Shorten(q.Get("from")))
 	}
-	limit, err := number(q.Get("limit"), usualPage, mostPage)
+	limit, err := pageSize(q.Get("limit"))
 	if err != nil {
-		return fault(invalidQuery, "limit", "must be 1 to %d, is %q", mostPage, bridge.Shorten(q.Get("limit")))
+		return err
 	}
-	page, next := s.hub.Registry().List(f, bridge.SenderID(from), int(limit))
+	page, next := s.hub.Registry().List(f, bridge.SenderID(from), limit)
 	list := make([]sender, 0, len(page))
 	for _, info := range page {
 		list = append(list, show(info))
@@ -89,7 +89,16 @@ func (s *Service) listSenders(w nethttp.ResponseWriter, r *request) error {
 	}{list, next})
 }
 
-// number reads a whole number from 1 to most; for an empty text it returns usual.
+// pageSize reads how long a page is to be.
+func pageSize(text string) (int, error) {
+	n, err := number(text, usualPage, mostPage)
+	if err != nil {
+		return 0, fault(invalidQuery, "limit", "must be 1 to %d, is %q", mostPage, bridge.Shorten(text))
+	}
+	return int(n), nil
+}
+
+// number reads a whole number from 1 on; empty text is the usual one.
 func number(text string, usual, most uint64) (uint64, error) {
 	if text == "" {
 		return usual, nil

@@ -203,6 +203,20 @@ func (ss *sessions) find(token string) (who caller, ok bool) {
 	return ss.callerLocked(s), true
 }
 
+// uses reports whether a session counts, and has that role still, and notes that it was
+// used.
+func (ss *sessions) uses(id string, role Role) bool {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	for _, s := range ss.all {
+		if s.id() == id && ss.countsLocked(s) && ss.roleLocked(s.User) == role {
+			s.Seen, s.dirty = ss.opts.Now().Unix(), true
+			return true
+		}
+	}
+	return false
+}
+
 func (ss *sessions) callerLocked(s *session) caller {
 	return caller{role: ss.roleLocked(s.User), name: s.name(), session: s.id()}
 }

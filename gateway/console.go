@@ -1,0 +1,91 @@
+package gateway
+
+import (
+	"errors"
+	"net"
+	"os"
+
+	"watchtower/bridge"
+	"watchtower/history"
+	"watchtower/operator"
+)
+
+// forConsole fills in what operators may see.
+func (g *Gateway) forConsole(o *operator.Options) {
+	started := g.hub.Now()
+	o.About = func() operator.About {
+		names := map[bridge.Channel]string{}
+		for c, ch := range g.reloads.inForce().Channels {
+			names[bridge.Channel(c)] = ch.Name
+		}
+		return operator.About{
+			Name: g.name, Version: Version, Started: started, Listeners: g.Listening().byKey(), Hosts: hostsOf(g.Listening()),
+			Channels: names, BaseTopic: g.cfg.MQTT.BaseTopic,
+		}
+	}
+	o.Ready = g.healthy
+	o.Waiting = g.waiting
+	o.LastOn = func(c bridge.Channel) (last *bridge.Message) {
+		_ = g.past.Join(func(now history.Moment) error {
+			last = now.Last(c)
+			return nil
+		})
+		return last
+	}
+	o.Missed = g.missed
+}
+
+// healthy says why the gateway cannot do its work just now, or nil.
+func (g *Gateway) healthy() error { return errors.Join(g.store.Healthy(), g.state.Healthy()) }
+
+// waiting is how many messages wait in all queues.
+func (g *Gateway) waiting() (n int) {
+	for _, l := range g.hub.Directory().Links() {
+		n += l.Queued()
+	}
+	posts, _ := g.callbacks.Queued()
+	return n + posts
+}
+
+var errNoSince = errors.New("is no since")
+
+// missed returns what was broadcast on a channel since.
+func (g *Gateway) missed(c bridge.Channel, text string) (messages []*bridge.Message, gap bool, err error) {
+	if text == "" {
+		return nil, false, nil
+	}
+	since, ok := history.ParseSince(text)
+	if !ok {
+		return nil, false, errNoSince
+	}
+	err = g.past.Join(func(now history.Moment) error {
+		missed := now.Missed(since, []bridge.Channel{c}, nil, false)
+		messages, gap = missed.Messages, len(missed.Gaps) > 0
+		return nil
+	})
+	return messages, gap, err
+}
+
+// hostsOf lists names and addresses by which others may reach this machine, if a port is
+// bound to all of its addresses.
+func hostsOf(at Listening) (hosts []string) {
+	everywhere := false
+	for _, b := range at {
+		host, _, _ := net.SplitHostPort(b.Address)
+		ip := net.ParseIP(host)
+		everywhere = everywhere || ip != nil && ip.IsUnspecified()
+	}
+	if !everywhere {
+		return []string{}
+	}
+	if name, err := os.Hostname(); err == nil {
+		hosts = append(hosts, name, name+".local")
+	}
+	addrs, _ := net.InterfaceAddrs()
+	for _, a := range addrs {
+		if ip, ok := a.(*net.IPNet); ok && !ip.IP.IsLoopback() && !ip.IP.IsLinkLocalUnicast() {
+			hosts = append(hosts, ip.IP.String())
+		}
+	}
+	return hosts
+}

@@ -1,5 +1,6 @@
 // Package operator serves the API for people who run the gateway, below /operator: they
-// sign in, see and manage senders, reload the configuration and take backups.
+// sign in, see what is said and lost, manage senders and channels, speak, reload the
+// configuration and take backups.
 //
 // An operator is not a device. Devices share the secret key, which is in every sketch. An
 // operator has the admin key, or is a configured user with a role. Signing in exchanges

@@ -154,7 +154,7 @@ func TestUseIsSavedOnceAMinute(t *testing.T) {
 		o.opts.Allowed = func(*nethttp.Request) (bool, time.Duration) { return true, 0 }
 		o.opts.Known = func(*nethttp.Request) {}
 		o.opts.Client = func(*nethttp.Request) string { return "" }
-	o.opts.Waiting = func() int { return 0 }
+		o.opts.Waiting = func() int { return 0 }
 		o.restart()
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})

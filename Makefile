@@ -56,13 +56,13 @@ $(CLIENTS): testdata/node/package-lock.json | setup-debian
 	cd testdata/node && npm ci --no-audit --no-fund --ignore-scripts
 	touch $@
 
-# Runs the long tests: each TestLong… in files of the build tag long, and a hundred times
+# Runs the long tests: each TestLong… in files of the build tag long, and ten times
 # as many inputs for the fuzz targets.
 test-long: setup setup-long
 	$(GO) vet -tags long ./...
 	$(MAKE) cross
 	$(GO) test -tags long -run '^TestLong' -timeout 75m ./...
-	$(MAKE) fuzz FUZZTIME=200000x
+	$(MAKE) fuzz FUZZTIME=20000x
 
 # Proxies that only test-long runs.
 setup-long:

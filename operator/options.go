@@ -95,7 +95,7 @@ type Options struct {
 	Waiting func() int
 	// LastOn returns what was said last on a channel; nil: it is not known.
 	LastOn func(bridge.Channel) *bridge.Message
-	// Missed returns what was said on a channel since (docs/http.md, "since"), and
+	// Missed returns what was said on a channel since (docs/http.md, "What was missed"), and
 	// whether more was than is known. An empty since is now.
 	Missed func(c bridge.Channel, since string) (messages []*bridge.Message, gap bool, err error)
 	// Client is the address of a request, for the log.

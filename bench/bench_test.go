@@ -51,10 +51,12 @@ func TestEveryPairOfProtocols(t *testing.T) {
 func TestOtherRuns(t *testing.T) {
 	at := startGateway(t, nil)
 	for name, change := range map[string]func(*bench.Options){
-		"QoS 1":                       func(o *bench.Options) { o.Publish, o.Receive, o.QoS = bench.MQTT, bench.MQTT, 1 },
-		"at a rate":                   func(o *bench.Options) { o.Rate = 400 },
-		"large":                       func(o *bench.Options) { o.Size = 20_000 },
-		"large, TCP":                  func(o *bench.Options) { o.Publish, o.Receive, o.Size = bench.TCP, bench.SSE, 60_000 },
+		"QoS 1":     func(o *bench.Options) { o.Publish, o.Receive, o.QoS = bench.MQTT, bench.MQTT, 1 },
+		"at a rate": func(o *bench.Options) { o.Rate = 400 },
+		"large":     func(o *bench.Options) { o.Size, o.Duration = 20_000, time.Second },
+		"large, TCP": func(o *bench.Options) {
+			o.Publish, o.Receive, o.Size, o.Duration = bench.TCP, bench.SSE, 60_000, time.Second
+		},
 		"more channels":               func(o *bench.Options) { o.Channels, o.Receive = 3, bench.UDP },
 		"more channels, with hearers": func(o *bench.Options) { o.Channels, o.Publish, o.Receive = 3, bench.TCP, bench.TCP },
 		"more channels than anybody":  func(o *bench.Options) { o.Channels, o.Publish, o.Receive = 23, bench.MQTT, bench.MQTT },

@@ -43,6 +43,7 @@ var mayImport = map[string][]string{
 	"backup":          {"atomicfile"},
 	"atomicfile":      {},
 	"datagram":        {},
+	"static":          {},
 	"bridge":          {"config"},
 	"intake":          {"config", "auth", "bridge"},
 	"wire":            {},

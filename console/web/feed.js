@@ -1,0 +1,69 @@
+// What several screens show of the gateway: what it says of itself, and its rates.
+import { store, useEffect } from "./ui.js"
+import { call } from "./session.js"
+import { follow, link } from "./live.js"
+
+// gateway is the answer of GET operator/gateway; null: not yet.
+export const gateway = store(null)
+
+export async function askGateway() {
+  try {
+    gateway.set(await call("GET", "gateway"))
+  } catch { /* the lamp shows the state of the connection */ }
+}
+
+// channelName is a channel's name, or "".
+export const channelName = channel => gateway.get()?.channels?.[channel] ?? ""
+
+// rates are the samples of the last five minutes, as GET operator/rates answers; null: not yet.
+export const rates = store(null)
+const kept = 150 // samples
+
+// useRates keeps rates up to date while a component is shown.
+export function useRates() {
+  useEffect(() => {
+    let ended = false
+    const load = async () => {
+      try {
+        const all = await call("GET", "rates", { query: { span: "5m" } })
+        if (!ended) rates.set(all)
+      } catch { /* it is asked again when the connection is back */ }
+    }
+    load()
+    const unfollow = follow("rates", sample => rates.get() && rates.set(append(rates.get(), sample)))
+    const unheard = link.follow(l => l.state === "open" && load())
+    return () => {
+      ended = true
+      unfollow()
+      unheard()
+    }
+  }, [])
+}
+
+// append returns rates with one more sample. What was lost before the span is not recent any
+// more; the gateway is asked again for it each 10 seconds.
+function append(all, sample) {
+  const lists = (old, more) => {
+    const joined = {}
+    for (const name of new Set([...Object.keys(old), ...Object.keys(more)])) {
+      const before = old[name] ?? []
+      joined[name] = [...before, ...(more[name] ?? [])].slice(-kept)
+    }
+    return joined
+  }
+  const next = { ...all, in: lists(all.in, sample.in), out: lists(all.out, sample.out), joined: lists(all.joined, sample.joined), delay: lists(all.delay, sample.delay) }
+  next.waiting = [...all.waiting, ...sample.waiting].slice(-kept)
+  next.drops = drops(all.drops, sample.drops)
+  next.at = Date.now()
+  return next
+}
+
+// drops adds what a sample says was lost: its "recent" is of two seconds.
+function drops(before, now) {
+  const all = new Map(before.map(d => [d.via + d.reason, d]))
+  for (const d of now) {
+    const old = all.get(d.via + d.reason)
+    all.set(d.via + d.reason, { ...d, recent: (old?.recent ?? 0) + d.total - (old?.total ?? d.total - d.recent) })
+  }
+  return [...all.values()]
+}

@@ -20,6 +20,7 @@ import (
 	"watchtower/bridge/store"
 	"watchtower/callback"
 	"watchtower/config"
+	"watchtower/console"
 	"watchtower/history"
 	"watchtower/homeassistant"
 	"watchtower/http"
@@ -49,6 +50,7 @@ type Gateway struct {
 	callbacks *callback.Service
 	web       *http.Server
 	people    *operator.Service // the operators' API
+	page      *console.Page     // theirs, in a browser
 	certs     *certificates     // nil: no TLS
 	secure    *tls.Config       // likewise
 	more      []Protocol        // in addition to protocols()
@@ -129,6 +131,9 @@ func (g *Gateway) assemble() error {
 		g.secure = g.certs.server()
 	}
 	if g.people, err = g.newOperator(); err != nil {
+		return err
+	}
+	if g.page, err = console.New(); err != nil {
 		return err
 	}
 	if err := g.speak(); err != nil {

@@ -130,7 +130,7 @@ func (g *Gateway) httpOptions(secure *tls.Config) http.Options {
 	return http.Options{
 		HTTP: g.cfg.HTTP, Limits: g.cfg.Limits, DrainTimeout: g.cfg.ShutdownTimeout / 2,
 		TLS: secure, OwnHost: g.ownHost(), Gate: g.gate, Intake: g.intake,
-		ServeMQTT: g.broker.ServeConn, Operator: g.people, Manages: g.people.Manages,
+		ServeMQTT: g.broker.ServeConn, Operator: g.people, Page: g.page, Manages: g.people.Manages,
 		Ready: g.healthy,
 	}
 }

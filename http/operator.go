@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/gorilla/websocket"
+
 	"watchtower/auth"
 )
 
@@ -14,15 +16,20 @@ const operatorPath = "/operator"
 // forOperator reports whether a request is one of the operator's calls.
 func forOperator(r *nethttp.Request) bool { return strings.HasPrefix(r.URL.Path, operatorPath+"/") }
 
-// withOperator gives the operator's calls to their own handler, without CORS and the guard:
-// pages of other origins are never let in, and failures do not lock out an operator with a
-// session.
+// withOperator gives the operator's calls and page to their own handlers, without CORS and
+// the guard: pages of other origins are never let in, and failures do not lock out an operator
+// with a session.
 func (s *Server) withOperator(api nethttp.Handler) nethttp.Handler {
 	if s.opts.Operator == nil || !s.opts.Console {
 		return api
 	}
 	return nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
-		if !forOperator(r) {
+		own := s.opts.Operator
+		switch {
+		case forOperator(r):
+		case s.opts.Page != nil && s.opts.Page.Has(r.URL.Path) && !websocket.IsWebSocketUpgrade(r):
+			own = s.opts.Page
+		default:
 			api.ServeHTTP(w, r)
 			return
 		}
@@ -31,7 +38,7 @@ func (s *Server) withOperator(api nethttp.Handler) nethttp.Handler {
 			return
 		}
 		watched := &statusWriter{ResponseWriter: w, status: nethttp.StatusOK}
-		s.opts.Operator.ServeHTTP(watched, r)
+		own.ServeHTTP(watched, r)
 		if watched.status >= nethttp.StatusBadRequest {
 			s.refused.WithLabelValues(strconv.Itoa(watched.status)).Inc()
 		}

@@ -29,6 +29,13 @@ type Options struct {
 	// Operator serves the paths below /operator/ if http.console is set. Nil: none does.
 	Operator nethttp.Handler
 
+	// Page serves the paths that it has, as the operator's page, if http.console is set. Nil:
+	// there is none.
+	Page interface {
+		nethttp.Handler
+		Has(path string) bool
+	}
+
 	// Manages reports whether an operator who may manage sent a request, and the name.
 	// Nil: there are no operators.
 	Manages func(*nethttp.Request) (who string, ok bool)

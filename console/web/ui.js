@@ -1,7 +1,7 @@
 // Parts that all screens share: the view library, stores, hooks, and small components.
-import { h, render } from "./vendor/preact.mjs"
-import { useEffect, useLayoutEffect, useMemo, useReducer, useRef, useState } from "./vendor/hooks.mjs"
-import htm from "./vendor/htm.mjs"
+import { h, render } from "./vendor/preact.js"
+import { useEffect, useLayoutEffect, useMemo, useReducer, useRef, useState } from "./vendor/hooks.js"
+import htm from "./vendor/htm.js"
 
 export const html = htm.bind(h)
 export { render, useEffect, useLayoutEffect, useMemo, useRef, useState }

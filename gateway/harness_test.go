@@ -7,8 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	nethttp "net/http"
 	"os"
 	"os/exec"
@@ -66,28 +64,6 @@ func (s *syncBuffer) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.String()
-}
-
-// freeAddress is an address that nobody listens at, for what stops there and starts again.
-// Its port is none of those that the system gives out, so nobody gets it meanwhile.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	for range 1000 {
-		at := fmt.Sprintf("127.0.0.1:%d", 12_000+rand.IntN(20_000))
-		tcp, err := net.Listen("tcp", at)
-		if err != nil {
-			continue
-		}
-		tcp.Close()
-		udp, err := net.ListenPacket("udp", at)
-		if err != nil {
-			continue
-		}
-		udp.Close()
-		return at
-	}
-	require.Fail(t, "no port is free")
-	return ""
 }
 
 func testConfig(t testing.TB) config.Config {

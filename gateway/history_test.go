@@ -15,6 +15,7 @@ import (
 	"watchtower/bridge"
 	"watchtower/config"
 	session "watchtower/device"
+	"watchtower/internal/harness"
 )
 
 // missed returns what channel 5 has kept.
@@ -85,7 +86,7 @@ func testHistoryBytes(t *testing.T) {
 // What a stream missed before the gateway was restarted is a gap.
 func TestARestartIsAGap(t *testing.T) {
 	cfg := testConfig(t)
-	cfg.HTTP.Listen = freeAddress(t)
+	cfg.HTTP.Listen = harness.FreeAddress(t)
 	r := startWith(t, cfg)
 	d := r.stream()
 	d.broadcast(5, []byte("before"))

@@ -20,6 +20,7 @@ import (
 
 	"watchtower/config"
 	"watchtower/gateway"
+	"watchtower/internal/harness"
 )
 
 // houseOptions are those of testdata/homeassistant/house.py.
@@ -235,7 +236,7 @@ func (h *house) event(t testing.TB) houseEvent {
 // that it can be restarted.
 func homely(t testing.TB, change func(*config.Config)) config.Config {
 	cfg := testConfig(t)
-	cfg.MQTT.Listen = freeAddress(t)
+	cfg.MQTT.Listen = harness.FreeAddress(t)
 	cfg.Gateway.Name = "home"
 	cfg.Channels = map[uint32]config.Channel{5: {Name: "Watering", HomeAssistant: true}, 6: {Name: "Door"}}
 	cfg.HomeAssistant.BirthDelay = 10 * time.Millisecond

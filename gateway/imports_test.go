@@ -52,7 +52,9 @@ var mayImport = map[string][]string{
 	"bridge/outbound": {},
 	"config":          {},
 
-	"internal/harness": {"bridge", "config", "wire"}, // for tests: nothing else may import it
+	// For tests: nothing else may import these.
+	"internal/harness":         {"bridge", "config", "wire"},
+	"internal/harness/browser": {},
 }
 
 // onlyIn says where a module may be imported by code that is not a test.
@@ -68,7 +70,8 @@ var onlyIn = map[string][]string{
 	"github.com/goccy/go-yaml":            {"config"},
 	"golang.org/x/sys":                    {"datagram", "bench", "bench/bare", "bridge/outbound", "mqtt"},
 	"github.com/eclipse/paho.mqtt.golang": {"bench/attack", "bench/growth"},
-	"github.com/stretchr/testify":         {"internal/harness"},
+	"github.com/stretchr/testify":         {"internal/harness", "internal/harness/browser"},
+	"github.com/chromedp/chromedp":        {"internal/harness/browser"},
 
 	"github.com/standard-webhooks/standard-webhooks": {"examples/callback"},
 	"github.com/pb33f/libopenapi":                    {"http/contract"},

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/config"
+	"watchtower/internal/harness/browser"
 )
 
 // askedAs returns the status of a request with this Host.
@@ -94,7 +95,7 @@ func TestABrowserWithAPageOfSomebodyElse(t *testing.T) {
 	try := func(page context.Context, r *running, at string) string {
 		return script(t, page, attempts+fmt.Sprintf("(%q, %d)", at, id(r)))
 	}
-	page := browser(t, elsewhere.URL)
+	page := browser.Open(t, elsewhere.URL)
 	assert.Equal(t, "out out out out", try(page, open, open.at.HTTP))
 	assert.Equal(t, "out out out out", try(page, locked, locked.at.HTTP))
 	assert.Equal(t, "in in in out", try(page, listed, listed.at.HTTP), "register wants the key")
@@ -108,11 +109,11 @@ func TestABrowserWithAPageOfSomebodyElse(t *testing.T) {
 	_, port, err := net.SplitHostPort(open.at.HTTP)
 	require.NoError(t, err)
 	rebound := "evil.example:" + port
-	page = browserWith(t, "http://"+rebound+"/metrics", chromedp.Flag("host-resolver-rules", "MAP evil.example 127.0.0.1"))
+	page = browser.Open(t, "http://"+rebound+"/metrics", chromedp.Flag("host-resolver-rules", "MAP evil.example 127.0.0.1"))
 	assert.Equal(t, "out out out out", try(page, open, rebound))
 	_, port, err = net.SplitHostPort(locked.at.HTTP)
 	require.NoError(t, err)
-	page = browserWith(t, "http://evil.example:"+port+"/metrics", chromedp.Flag("host-resolver-rules", "MAP evil.example 127.0.0.1"))
+	page = browser.Open(t, "http://evil.example:"+port+"/metrics", chromedp.Flag("host-resolver-rules", "MAP evil.example 127.0.0.1"))
 	assert.Equal(t, "in", script(t, page, `fetch("/metrics").then(a => a.ok ? "in" : "out")`), "people's own names work where there is a key")
 	assert.Equal(t, "401", script(t, page, `fetch("/register", {method: "POST", body: "{}", headers: {"Content-Type": "application/json"}}).then(a => String(a.status))`), "and give nothing without it")
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"watchtower/internal/harness"
 )
 
 // process is the real program in a process of its own, which can be killed.
@@ -52,7 +54,7 @@ func newProcess(t testing.TB) *process {
 	require.NoError(t, err)
 	p := &process{t: t, path: path, dir: t.TempDir(), key: key}
 	for _, at := range []*string{&p.http, &p.mqtt} {
-		*at = freeAddress(t)
+		*at = harness.FreeAddress(t)
 	}
 	t.Cleanup(p.kill)
 	return p

@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/config"
+	"watchtower/internal/harness"
 )
 
 // proxy is a reverse proxy and its configuration in examples/proxies.
@@ -48,7 +49,7 @@ func (p proxy) start(t testing.TB, gateway string) string {
 	t.Helper()
 	b, err := os.ReadFile("../examples/proxies/" + p.file)
 	require.NoError(t, err)
-	at := freeAddress(t)
+	at := harness.FreeAddress(t)
 	_, port, _ := net.SplitHostPort(at)
 	_, to, _ := net.SplitHostPort(gateway)
 	dir := t.TempDir()

@@ -18,6 +18,7 @@ import (
 	"watchtower/bridge"
 	"watchtower/config"
 	session "watchtower/device"
+	"watchtower/internal/harness"
 	wiresession "watchtower/wire/session"
 )
 
@@ -270,7 +271,7 @@ func TestAtMostOnce(t *testing.T) {
 // changes.
 func TestADeviceComesBack(t *testing.T) {
 	cfg := testConfig(t)
-	cfg.UDP.Listen = freeAddress(t)
+	cfg.UDP.Listen = harness.FreeAddress(t)
 	r := startWith(t, cfg)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

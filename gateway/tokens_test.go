@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"watchtower/internal/harness/browser"
 )
 
 // shortToken makes a token for a page by a sender's own.
@@ -43,7 +45,7 @@ func TestAPageWithAToken(t *testing.T) {
 	r := startWith(t, cfg)
 	own := r.register("page").Token
 	hear, speak := r.shortToken(own, `{"channels":[5]}`), r.shortToken(own, `{"scope":"hear+speak"}`)
-	page := browser(t, "http://"+r.at.HTTP+"/metrics")
+	page := browser.Open(t, "http://"+r.at.HTTP+"/metrics")
 	assert.Equal(t, "hello hello watchtower", script(t, page, fmt.Sprintf(`new Promise((done, failed) => {
 		const heard = []
 		const hear = (text, socket) => { heard.push(JSON.parse(text).message); if (heard.length == 2) done(heard.join(" ") + " " + socket.protocol) }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	nethttp "net/http"
 	"os"
@@ -22,75 +21,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/config"
+	"watchtower/internal/harness"
+	"watchtower/internal/harness/browser"
 )
-
-// cable is a TCP connection that can be cut, between a proxy and the gateway.
-type cable struct {
-	listener net.Listener
-	to       string
-
-	mu    sync.Mutex
-	cut   bool
-	conns map[net.Conn]struct{}
-	wires sync.WaitGroup
-}
-
-func newCable(t testing.TB, to string) *cable {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	c := &cable{listener: l, to: to, conns: map[net.Conn]struct{}{}}
-	c.wires.Go(c.accept)
-	t.Cleanup(func() {
-		_ = l.Close()
-		c.set(true)
-		c.wires.Wait()
-	})
-	return c
-}
-
-func (c *cable) accept() {
-	for {
-		near, err := c.listener.Accept()
-		if err != nil {
-			return
-		}
-		far, err := net.Dial("tcp", c.to)
-		if err != nil || !c.plug(near, far) {
-			_ = near.Close()
-			continue
-		}
-		for _, ends := range [][2]net.Conn{{near, far}, {far, near}} {
-			c.wires.Go(func() {
-				_, _ = io.Copy(ends[0], ends[1])
-				_ = ends[0].Close()
-				_ = ends[1].Close()
-			})
-		}
-	}
-}
-
-func (c *cable) plug(ends ...net.Conn) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, e := range ends {
-		if c.cut {
-			_ = e.Close()
-		}
-		c.conns[e] = struct{}{}
-	}
-	return !c.cut
-}
-
-// set cuts the cable, or mends it.
-func (c *cable) set(cut bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.cut = cut
-	for conn := range c.conns {
-		_ = conn.Close()
-		delete(c.conns, conn)
-	}
-}
 
 // nginx serves examples/web with its own configuration, changed, and returns its
 // address.
@@ -100,7 +33,7 @@ func nginx(t testing.TB, gateway string, change func(string) string) string {
 	require.NoError(t, err)
 	root, err := filepath.Abs("../examples/web")
 	require.NoError(t, err)
-	dir, at := t.TempDir(), freeAddress(t)
+	dir, at := t.TempDir(), harness.FreeAddress(t)
 	conf := strings.NewReplacer(
 		"127.0.0.1:8000", at, "127.0.0.1:8080", gateway, "root .;", "root "+root+";", "/tmp/", dir+"/",
 	).Replace(string(b))
@@ -131,32 +64,6 @@ func withoutSockets(conf string) string {
 	return regexp.MustCompile(`(?s)    # A WebSocket.*?\n    }\n`).ReplaceAllString(conf, "")
 }
 
-// browser opens a page in headless Chromium.
-func browser(t testing.TB, url string) context.Context {
-	t.Helper()
-	return browserWith(t, url)
-}
-
-func browserWith(t testing.TB, url string, flags ...chromedp.ExecAllocatorOption) context.Context {
-	t.Helper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program(t, "chromium")),
-		chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir()), chromedp.Flag("disable-quic", true))
-	options = append(options, flags...)
-	alloc, cancel := chromedp.NewExecAllocator(context.Background(), options...)
-	t.Cleanup(cancel)
-	ctx, cancel := chromedp.NewContext(alloc)
-	t.Cleanup(func() { _ = chromedp.Cancel(ctx); cancel() })
-	require.NoError(t, chromedp.Do(ctx, chromedp.Navigate(url)))
-	return ctx
-}
-
-func evaluate[T any](t testing.TB, page context.Context, script string) T {
-	t.Helper()
-	v, err := chromedp.Run(page, chromedp.Evaluate[T](script))
-	require.NoError(t, err)
-	return v
-}
-
 // The example's page, through nginx as the example configures it, misses nothing
 // when the network is cut, and says so when the gateway was restarted.
 func TestAPageMissesNothing(t *testing.T) {
@@ -165,13 +72,13 @@ func TestAPageMissesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cfg := testConfig(t)
-			cfg.HTTP.Listen = freeAddress(t)
+			cfg.HTTP.Listen = harness.FreeAddress(t)
 			r := startWith(t, cfg)
-			cable := newCable(t, r.at.HTTP)
-			at := nginx(t, cable.listener.Addr().String(), change)
-			page := browser(t, "http://"+at+"/#"+r.shortToken(r.register("").Token, `{"scope":"hear+speak","channels":[5]}`))
+			cable := harness.NewCable(t, r.at.HTTP)
+			at := nginx(t, cable.Addr(), change)
+			page := browser.Open(t, "http://"+at+"/#"+r.shortToken(r.register("").Token, `{"scope":"hear+speak","channels":[5]}`))
 			shown := func() []string {
-				return evaluate[[]string](t, page, `[...document.querySelectorAll("li")].map(li => li.textContent.replace(/^\d+: /, ""))`)
+				return browser.Evaluate[[]string](t, page, `[...document.querySelectorAll("li")].map(li => li.textContent.replace(/^\d+: /, ""))`)
 			}
 			eventually(t, "the page has joined", func() bool { n, _ := r.g.Hub().Directory().Counts(); return n[viaHTTP] == 1 })
 			d := r.stream()
@@ -190,11 +97,11 @@ func TestAPageMissesNothing(t *testing.T) {
 					say()
 					hears("the page hears")
 				}
-				cable.set(true)
+				cable.Cut()
 				for range 5 {
 					say()
 				}
-				cable.set(false)
+				cable.Mend()
 				say()
 				hears("the page comes back")
 			}
@@ -205,14 +112,15 @@ func TestAPageMissesNothing(t *testing.T) {
 			hears("and hears itself")
 
 			for _, missed := range []bool{false, true} {
-				cable.set(missed)
+				cable.Mend()
 				if missed {
+					cable.Cut()
 					r.say(d.id, "what only those heard who were there")
 					want = append(want, "… something was missed")
 				}
 				r.stop()
 				r = startWith(t, cfg)
-				cable.set(false)
+				cable.Mend()
 				d = r.stream()
 				say()
 				hears("after a restart, whether something was missed")
@@ -248,7 +156,7 @@ func TestAPageOpensAWebSocket(t *testing.T) {
 	r := start(t, nil)
 	at := nginx(t, r.at.HTTP, nil)
 	id := r.register("").ID
-	page := browser(t, "http://"+at+"/")
+	page := browser.Open(t, "http://"+at+"/")
 	open := func(host string) string {
 		script := fmt.Sprintf(`new Promise(done => {
 			const socket = new WebSocket("ws://%s/channels/join?channels=5&sender=%d")
@@ -267,9 +175,9 @@ func TestAPageOpensAWebSocket(t *testing.T) {
 func TestStreamsOfNode(t *testing.T) {
 	t.Parallel()
 	r := start(t, nil)
-	cable := newCable(t, r.at.HTTP)
-	proxied := nginx(t, cable.listener.Addr().String(), nil) + "/watchtower"
-	for _, at := range []string{cable.listener.Addr().String(), proxied} {
+	cable := harness.NewCable(t, r.at.HTTP)
+	proxied := nginx(t, cable.Addr(), nil) + "/watchtower"
+	for _, at := range []string{cable.Addr(), proxied} {
 		id := r.register("").ID
 		query := fmt.Sprintf("/channels/join?channels=7&sender=%d", id)
 		sse := streamClient(t, "sse", "http://"+at+query)
@@ -286,12 +194,12 @@ func TestStreamsOfNode(t *testing.T) {
 		assert.Equal(t, first, one)
 		assert.Equal(t, "accepted", other["type"])
 
-		cable.set(true) // for a moment: it comes back by itself, with Last-Event-ID
+		cable.Cut() // for a moment: it comes back by itself, with Last-Event-ID
 		ws.next("closed")
 		for i := range 3 {
 			r.post("/broadcast", fmt.Sprintf(`{"sender":%d,"channels":[7],"message":%d}`, id, i), nil)
 		}
-		cable.set(false)
+		cable.Mend()
 		if at == proxied {
 			continue // nginx may have said 502, after which an EventSource gives up
 		}
@@ -309,17 +217,17 @@ func TestStreamsOfNode(t *testing.T) {
 func TestFetchKnowsACutFromAnEnd(t *testing.T) {
 	t.Parallel()
 	r := start(t, nil)
-	cable := newCable(t, r.at.HTTP)
+	cable := harness.NewCable(t, r.at.HTTP)
 	id := r.register("").ID
 	open := func(channel int) *node {
-		n := streamClient(t, "fetch", fmt.Sprintf("http://%s/channels/join?channels=%d&sender=%d", cable.listener.Addr(), channel, id))
+		n := streamClient(t, "fetch", fmt.Sprintf("http://%s/channels/join?channels=%d&sender=%d", cable.Addr(), channel, id))
 		n.next("open")
 		return n
 	}
 	ended, cut := open(7), open(8)
 	r.post("/channels/leave", fmt.Sprintf(`{"sender":%d,"channels":[7]}`, id), nil)
 	assert.Equal(t, []string{"closed", "end"}, ended.next("closed"))
-	cable.set(true)
+	cable.Cut()
 	assert.Equal(t, []string{"closed", "cut"}, cut.next("closed"))
 }
 

@@ -1,0 +1,126 @@
+package harness
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Cable is a TCP connection that can be cut.
+type Cable struct {
+	listener net.Listener
+	to       string
+
+	mu    sync.Mutex
+	cut   bool
+	conns map[net.Conn]struct{}
+	wires sync.WaitGroup
+}
+
+// NewCable lays a cable to an address. It ends with the test.
+func NewCable(t testing.TB, to string) *Cable {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	c := &Cable{listener: l, to: to, conns: map[net.Conn]struct{}{}}
+	c.wires.Go(c.accept)
+	t.Cleanup(func() {
+		_ = l.Close()
+		c.set(true)
+		c.wires.Wait()
+	})
+	return c
+}
+
+func (c *Cable) accept() {
+	for {
+		near, err := c.listener.Accept()
+		if err != nil {
+			return
+		}
+		far, err := net.Dial("tcp", c.to)
+		if err != nil || !c.plug(near, far) {
+			_ = near.Close()
+			continue
+		}
+		for _, ends := range [][2]net.Conn{{near, far}, {far, near}} {
+			c.wires.Go(func() {
+				_, _ = io.Copy(ends[0], ends[1])
+				_ = ends[0].Close()
+				_ = ends[1].Close()
+				c.unplug(ends)
+			})
+		}
+	}
+}
+
+func (c *Cable) plug(ends ...net.Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range ends {
+		if c.cut {
+			_ = e.Close()
+		}
+		c.conns[e] = struct{}{}
+	}
+	return !c.cut
+}
+
+func (c *Cable) unplug(ends [2]net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.conns, ends[0])
+	delete(c.conns, ends[1])
+}
+
+// Addr is the address of the near end.
+func (c *Cable) Addr() string { return c.listener.Addr().String() }
+
+// Connections is how many connections go through the cable.
+func (c *Cable) Connections() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.conns) / 2
+}
+
+// Cut ends all connections, and lets none through until Mend.
+func (c *Cable) Cut() { c.set(true) }
+
+// Mend lets new connections through again; what is still connected is cut.
+func (c *Cable) Mend() { c.set(false) }
+
+func (c *Cable) set(cut bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cut = cut
+	for conn := range c.conns {
+		_ = conn.Close()
+		delete(c.conns, conn)
+	}
+}
+
+// FreeAddress is an address that nobody listens at, for what stops there and starts again.
+// Its port is none of those that the system gives out, so nobody gets it meanwhile.
+func FreeAddress(t testing.TB) string {
+	t.Helper()
+	for range 1000 {
+		at := fmt.Sprintf("127.0.0.1:%d", 12_000+rand.IntN(20_000))
+		tcp, err := net.Listen("tcp", at)
+		if err != nil {
+			continue
+		}
+		tcp.Close()
+		udp, err := net.ListenPacket("udp", at)
+		if err != nil {
+			continue
+		}
+		udp.Close()
+		return at
+	}
+	require.Fail(t, "no port is free")
+	return ""
+}

@@ -103,6 +103,14 @@ func (b *branch[V]) each(f func(*branch[V])) {
 	}
 }
 
+// only returns the only child of a node.
+func (b *branch[V]) only() *branch[V] {
+	for _, c := range b.many {
+		return c
+	}
+	return b.few[0]
+}
+
 func (b *branch[V]) addChild(c *branch[V]) {
 	switch {
 	case b.many == nil && len(b.few) < fewest:
@@ -228,7 +236,7 @@ func (t *levels[V]) removeBelow(b *branch[V], path string) {
 		t.bytes -= c.size()
 		t.change(b, func() { b.removeChild(c) })
 	case c.children() == 1:
-		c.each(func(only *branch[V]) { t.join(b, c, only) })
+		t.join(b, c, c.only())
 	}
 }
 

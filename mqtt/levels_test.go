@@ -81,6 +81,31 @@ func TestLevelsAreAsAListWouldBe(t *testing.T) {
 	}
 }
 
+// A node that is left with one child takes over that child's children, however many.
+func TestAPathThatGoesLeavesItsNeighbours(t *testing.T) {
+	for _, n := range []int{1, fewest, fewest + 1, 100} {
+		var tree levels[string]
+		tree.bytes = tree.root.size()
+		gone := "house/roof"
+		tree.set(gone, &gone)
+		for i := range n {
+			path := fmt.Sprint("house/rooms/", i)
+			tree.set(path, &path)
+		}
+		tree.remove(gone)
+		found := 0
+		tree.ofFilter("#", func(*string) { found++ })
+		assert.Equal(t, n, found)
+		for i := range n {
+			path := fmt.Sprint("house/rooms/", i)
+			if v := tree.get(path); assert.NotNil(t, v, path) {
+				assert.Equal(t, path, *v)
+			}
+		}
+		assert.Equal(t, weigh(&tree.root), tree.bytes)
+	}
+}
+
 func weigh(b *branch[string]) int {
 	n := b.size()
 	b.each(func(c *branch[string]) { n += weigh(c) })

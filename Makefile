@@ -18,9 +18,10 @@ LINTED     = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 # is not in every user's PATH.
 have       = { command -v $(1) || test -x /usr/sbin/$(1); } >/dev/null
 
+BROWSER    = ./console
 CLIENTS    = testdata/node/node_modules/.package-lock.json
 
-.PHONY: test source unit race plain test-long cross build setup setup-debian setup-long format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth attack release-files
+.PHONY: test source unit race browser plain test-long cross build setup setup-debian setup-long format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth attack release-files
 
 # The tests of race mostly wait and the checks of source mostly compute, so they run together.
 # The tests that measure memory and time run alone afterwards.
@@ -28,7 +29,7 @@ test: setup
 	$(MAKE) -j2 race source
 	$(MAKE) plain
 
-source: format lint vuln elsewhere fuzz examples
+source: format lint vuln elsewhere fuzz examples browser
 
 build:
 	$(GO) build -o bin/watchtower ./cmd/watchtower
@@ -106,12 +107,16 @@ cross:
 	  GOOS=$${platform%/*} GOARCH=$${platform#*/} $(GO) build -o /dev/null ./cmd/watchtower; \
 	done
 
-unit: race plain
+unit: race browser plain
 
-# Runs all tests with the race detector, except those in files of the build tag !race. The
-# packages that take longest begin.
+# Runs all tests with the race detector, except those in files of the build tag !race and
+# those of BROWSER. The packages that take longest begin.
 race:
-	$(GO) test -race -vet=off -shuffle=on -p $(PACKAGES) -parallel $(PARALLEL) -timeout 20m ./gateway ./cmd/watchtower ./mqtt ./http ./...
+	$(GO) test -race -vet=off -shuffle=on -p $(PACKAGES) -parallel $(PARALLEL) -timeout 20m ./gateway ./cmd/watchtower ./mqtt ./http $$($(GO) list ./... | grep -vxF "$$($(GO) list $(BROWSER))")
+
+# Runs the tests of what runs in a browser, whose code the race detector does not see.
+browser:
+	$(GO) test -vet=off -shuffle=on -parallel 3 -timeout 10m $(BROWSER)
 
 # Runs the tests in those files, without the race detector.
 plain:

@@ -8,7 +8,6 @@ import (
 	"io"
 	nethttp "net/http"
 	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -26,6 +25,7 @@ import (
 	"watchtower/config"
 	"watchtower/gateway"
 	"watchtower/internal/harness"
+	"watchtower/internal/harness/browser"
 )
 
 const (
@@ -34,24 +34,19 @@ const (
 	password  = "a user's password"
 )
 
-// One Chromium for all tests. Each page has a profile of its own in it.
-var chromium = sync.OnceValues(func() (context.Context, error) {
-	path, err := exec.LookPath("chromium")
-	if err != nil {
-		return nil, fmt.Errorf("%w: make setup installs it", err)
-	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.Flag("disable-quic", true))
-	alloc, cancel := chromedp.NewExecAllocator(context.Background(), options...)
-	ctx, _ := chromedp.NewContext(alloc)
-	endChromium = func() { _ = chromedp.Cancel(ctx); cancel() }
-	return ctx, chromedp.Do(ctx, chromedp.Navigate("about:blank"))
+// One browser for all tests. Each page has a profile of its own in it.
+var chromium = sync.OnceValues(func() (ctx context.Context, err error) {
+	ctx, endChromium, err = browser.Start()
+	return ctx, err
 })
 
-var endChromium = func() {}
+var endChromium func()
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	endChromium()
+	if endChromium != nil {
+		endChromium()
+	}
 	os.Exit(code)
 }
 
@@ -157,9 +152,9 @@ func (r *running) open(hash string) *page { r.Helper(); return openAt(r.TB, r.ur
 
 func openAt(t testing.TB, url string) *page {
 	t.Helper()
-	browser, err := chromium()
+	all, err := chromium()
 	require.NoError(t, err)
-	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
+	ctx, cancel := chromedp.NewContext(all, chromedp.WithNewBrowserContext())
 	p := &page{t, ctx}
 	require.NoError(t, chromedp.Do(ctx, chromedp.EmulateViewport(1280, 860)))
 	messages := chromedp.Console(ctx)

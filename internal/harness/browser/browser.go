@@ -3,6 +3,7 @@ package browser
 
 import (
 	"context"
+	"fmt"
 	"os/exec"
 	"testing"
 
@@ -10,16 +11,26 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// Start starts a browser. Its profile and its processes are gone when it has ended.
+func Start(flags ...chromedp.ExecAllocatorOption) (browser context.Context, end func(), err error) {
+	path, err := exec.LookPath("chromium")
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: make setup installs it", err)
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.Flag("disable-quic", true))
+	alloc, cancel := chromedp.NewExecAllocator(context.Background(), append(options, flags...)...)
+	ctx, _ := chromedp.NewContext(alloc)
+	end = func() { _ = chromedp.Cancel(ctx); cancel() }
+	return ctx, end, chromedp.Do(ctx, chromedp.Navigate("about:blank"))
+}
+
 // Open opens a page in a browser of its own, which ends with the test.
 func Open(t testing.TB, url string, flags ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
-	path, err := exec.LookPath("chromium")
-	require.NoError(t, err, "chromium is missing: make setup installs it")
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path),
-		chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir()), chromedp.Flag("disable-quic", true))
-	alloc, cancel := chromedp.NewExecAllocator(context.Background(), append(options, flags...)...)
-	t.Cleanup(cancel)
-	return Tab(t, alloc, url)
+	browser, end, err := Start(flags...)
+	require.NoError(t, err)
+	t.Cleanup(end)
+	return Tab(t, browser, url)
 }
 
 // Tab opens a page in another tab of the same browser, until the test ends.

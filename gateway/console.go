@@ -33,6 +33,7 @@ func (g *Gateway) forConsole(o *operator.Options) {
 		return last
 	}
 	o.Missed = g.missed
+	o.Topics = topics{g}
 }
 
 // healthy says why the gateway cannot do its work just now, or nil.

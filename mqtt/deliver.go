@@ -43,6 +43,7 @@ func (b *Broker) deliverRetained(m *message, from source, owe *[]*session) error
 	turn := b.retained.turn(m.topic)
 	turn.Lock()
 	defer turn.Unlock()
+	m.at = b.now().UnixMilli()
 	if err := b.retained.set(m, from); err != nil { // only of a client's message
 		return err
 	}

@@ -14,6 +14,7 @@
 //	sessions.go        a session begins, is taken over, ends
 //	save.go            writes sessions and retained messages
 //	wills.go           checks and sends wills; holds them back after a start
+//	browse.go          what operators see of retained messages, publish and remove
 //	identify.go        who a client is
 //	policy.go          what a client may publish
 //	deliver.go         delivers a message to its route; the gateway's own messages
@@ -30,6 +31,7 @@
 //	conn.go            one connection: its answers and its end
 //	inbox.go           packets that wait behind a held answer
 //	router.go          the receivers of a topic, cached
+//	listing.go         retained topics level by level, in pages
 //	retained.go        the retained message of each topic
 //	session.go         a session as data, its subscriptions; all sessions by key
 //	encoding.go        a message's bytes, shared by its receivers

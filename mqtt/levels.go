@@ -18,7 +18,8 @@ type branch[V any] struct {
 	label string // its levels, joined by slashes; its own copy
 	few   []*branch[V]
 	many  map[string]*branch[V] // by the first level, in place of few
-	peak  int                   // largest size of many: a map does not shrink
+	peak  int32                 // largest size of many: a map does not shrink
+	count int32                 // values of it and of all nodes below it
 	value *V                    // of the path that ends here; nil: none
 }
 
@@ -48,7 +49,7 @@ func heapSize(n int) int {
 func (b *branch[V]) size() int {
 	n := heapSize(int(unsafe.Sizeof(*b))) + heapSize(len(b.label)) + heapSize(8*cap(b.few))
 	if b.many != nil {
-		n += childrenBytes + childBytes*b.peak
+		n += childrenBytes + childBytes*int(b.peak)
 	}
 	return n
 }
@@ -121,7 +122,7 @@ func (b *branch[V]) addChild(c *branch[V]) {
 		return
 	}
 	b.many[firstLevel(c.label)] = c
-	b.peak = max(b.peak, len(b.many))
+	b.peak = max(b.peak, int32(len(b.many)))
 }
 
 // setChildren replaces a node's children, with a map only if they are many.
@@ -131,7 +132,7 @@ func (b *branch[V]) setChildren(all []*branch[V]) {
 		b.few = append([]*branch[V](nil), all...)
 		return
 	}
-	b.many, b.peak = make(map[string]*branch[V], len(all)), len(all)
+	b.many, b.peak = make(map[string]*branch[V], len(all)), int32(len(all))
 	for _, c := range all {
 		b.many[firstLevel(c.label)] = c
 	}
@@ -140,7 +141,7 @@ func (b *branch[V]) setChildren(all []*branch[V]) {
 func (b *branch[V]) removeChild(c *branch[V]) {
 	if b.many != nil {
 		delete(b.many, firstLevel(c.label))
-		if len(b.many) > fewest/2 && len(b.many) >= b.peak/4 {
+		if len(b.many) > fewest/2 && len(b.many) >= int(b.peak)/4 {
 			return
 		}
 	}
@@ -189,6 +190,7 @@ func (t *levels[V]) set(path string, v *V) {
 			c = &branch[V]{label: strings.Clone(rest), value: v}
 			t.bytes += c.size()
 			t.change(b, func() { b.addChild(c) })
+			t.countOne(path)
 			return
 		}
 		n := common(c.label, rest)
@@ -196,17 +198,33 @@ func (t *levels[V]) set(path string, v *V) {
 			t.split(b, c, n)
 		}
 		if n == len(rest) {
-			c.value = v
+			added := c.value == nil
+			if c.value = v; added {
+				t.countOne(path)
+			}
 			return
 		}
 		b, rest = c, rest[n+1:]
 	}
 }
 
+// countOne counts a new value at all nodes of its path.
+func (t *levels[V]) countOne(path string) {
+	t.root.count++
+	for b, rest := &t.root, path; ; {
+		b = b.child(firstLevel(rest))
+		b.count++
+		if len(b.label) == len(rest) {
+			return
+		}
+		rest = rest[len(b.label)+1:]
+	}
+}
+
 // split cuts a child's label at n. Its value and its children move to a new node below.
 func (t *levels[V]) split(b, c *branch[V], n int) {
 	t.change(c, func() {
-		lower := &branch[V]{label: strings.Clone(c.label[n+1:]), few: c.few, many: c.many, peak: c.peak, value: c.value}
+		lower := &branch[V]{label: strings.Clone(c.label[n+1:]), few: c.few, many: c.many, peak: c.peak, count: c.count, value: c.value}
 		t.bytes += lower.size()
 		b.rename(c, strings.Clone(c.label[:n]))
 		c.few, c.many, c.peak, c.value = []*branch[V]{lower}, nil, 0, nil
@@ -214,22 +232,28 @@ func (t *levels[V]) split(b, c *branch[V], n int) {
 }
 
 // remove removes a path, and the nodes that are not needed any more.
-func (t *levels[V]) remove(path string) { t.removeBelow(&t.root, path) }
+func (t *levels[V]) remove(path string) {
+	if t.removeBelow(&t.root, path) {
+		t.root.count--
+	}
+}
 
-func (t *levels[V]) removeBelow(b *branch[V], path string) {
+// removeBelow reports whether there was a value.
+func (t *levels[V]) removeBelow(b *branch[V], path string) bool {
 	c := b.child(firstLevel(path))
 	if c == nil {
-		return
+		return false
 	}
 	n := common(c.label, path)
 	switch {
 	case n < len(c.label):
-		return
-	case n == len(path):
+		return false
+	case n == len(path) && c.value != nil:
 		c.value = nil
-	default:
-		t.removeBelow(c, path[n+1:])
+	case n == len(path) || !t.removeBelow(c, path[n+1:]):
+		return false
 	}
+	c.count--
 	switch {
 	case c.value != nil:
 	case c.children() == 0:
@@ -238,6 +262,7 @@ func (t *levels[V]) removeBelow(b *branch[V], path string) {
 	case c.children() == 1:
 		t.join(b, c, c.only())
 	}
+	return true
 }
 
 // join merges a child with its only child.

@@ -70,6 +70,7 @@ func TestLevelsAreAsAListWouldBe(t *testing.T) {
 				slices.Sort(got)
 				slices.Sort(want)
 				require.Equal(t, want, got, other)
+				levelsAreRight(t, &tree, held, randomPath(4, names))
 			}
 			require.Equal(t, weigh(&tree.root), tree.bytes)
 			for path := range held {
@@ -103,6 +104,32 @@ func TestAPathThatGoesLeavesItsNeighbours(t *testing.T) {
 			}
 		}
 		assert.Equal(t, weigh(&tree.root), tree.bytes)
+	}
+}
+
+// levelsAreRight compares the levels below a path, and below nothing, with a list.
+func levelsAreRight(t *testing.T, tree *levels[string], held map[string]bool, path string) {
+	for _, prefix := range []string{"", path + "/"} {
+		got, want := map[string]level[string]{}, map[string]level[string]{}
+		tree.levelsBelow(prefix, func(l level[string]) {
+			require.NotContains(t, got, l.name)
+			got[l.name] = l
+		})
+		for path := range held {
+			rest, ok := strings.CutPrefix(path, prefix)
+			if !ok {
+				continue
+			}
+			l := level[string]{name: firstLevel(rest)}
+			l.below, l.value = want[l.name].below, want[l.name].value
+			if l.name == rest {
+				l.value = &path
+			} else {
+				l.below++
+			}
+			want[l.name] = l
+		}
+		require.Equal(t, want, got, "below %q", prefix)
 	}
 }
 

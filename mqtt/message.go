@@ -22,6 +22,7 @@ type message struct {
 	own       bool   // the gateway published it
 	lifetime  uint32 // seconds after it is admitted; 0: for ever
 
+	at      int64           // Unix milliseconds when it was retained; 0: before the last start, or not retained
 	origin  *session        // nil: the gateway
 	channel *bridge.Message // nil: not on a channel
 	saved   savedBody       // the keeper's

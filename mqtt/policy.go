@@ -13,16 +13,21 @@ import (
 // admits messages on channels.
 func (b *Broker) admit(s *session, m *message) error {
 	m.origin = s
+	return b.admitOf(s.sender(), s.access.Load(), m)
+}
+
+// admitOf does it for a sender with an access list, which may be nil.
+func (b *Broker) admitOf(s *bridge.Sender, may *access, m *message) error {
 	if m.lifetime > 0 {
 		m.expires = b.now().UnixMilli() + int64(m.lifetime)*1000
 	}
-	onChannel, address, err := b.mayPublish(m.topic, s.sender(), s.access.Load())
+	onChannel, address, err := b.mayPublish(m.topic, s, may)
 	if err != nil {
 		return err
 	}
 	if onChannel {
 		content := bridge.Content{Data: m.payload, Hint: m.extras.hint()}
-		cm, err := b.hub.Admit(s.sender(), address, content)
+		cm, err := b.hub.Admit(s, address, content)
 		if err != nil {
 			return err
 		}

@@ -58,8 +58,9 @@ func (r *retained) size() int { return r.bytes + r.tree.bytes }
 // exceed a limit is refused.
 func (r *retained) set(m *message, from source) error {
 	// The copy does not refer to the publisher's session or to encodings.
+	at := m.at
 	m = m.again()
-	m.retain, m.own = true, from == own || from == kept
+	m.retain, m.own, m.at = true, from == own || from == kept, at
 	m.shelve()
 	r.mu.Lock()
 	defer r.mu.Unlock()

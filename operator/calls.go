@@ -59,6 +59,10 @@ func (s *Service) calls() []route {
 		at("/operator/channels/{id}/members", map[string]method{nethttp.MethodGet: {Look, s.listMembers}}),
 		at("/operator/channels/{id}/members/{member}", map[string]method{nethttp.MethodDelete: {Manage, s.endMembership}}),
 		at("/operator/channels/{id}/messages", map[string]method{nethttp.MethodPost: {Speak, s.postMessage}}),
+		at("/operator/topics", map[string]method{nethttp.MethodGet: {Look, s.listTopics}}),
+		at("/operator/topics/value", map[string]method{
+			nethttp.MethodGet: {Look, s.showTopic}, nethttp.MethodPut: {Speak, s.publishTopic}, nethttp.MethodDelete: {Manage, s.removeTopics},
+		}),
 		at("/operator/live", map[string]method{nethttp.MethodGet: {None, s.live}}),
 		at("/operator/reload", map[string]method{nethttp.MethodPost: {Manage, s.reload}}),
 		at("/operator/backup", map[string]method{nethttp.MethodGet: {Manage, s.backup}}),

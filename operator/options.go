@@ -68,7 +68,7 @@ type Backup interface {
 	Close()
 }
 
-// Options of a Service. All functions except Now must be set.
+// Options of a Service. All functions except Now must be set, and Topics too.
 type Options struct {
 	Open     bool            // the roles look and speak need no session
 	AdminKey string          // never empty
@@ -98,6 +98,8 @@ type Options struct {
 	// Missed returns what was said on a channel since (docs/http.md, "What was missed"), and
 	// whether more was than is known. An empty since is now.
 	Missed func(c bridge.Channel, since string) (messages []*bridge.Message, gap bool, err error)
+	// Topics are the broker's.
+	Topics Topics
 	// Client is the address of a request, for the log.
 	Client func(*nethttp.Request) string
 	// Reload reads the configuration again. If there are faults, nothing has changed.

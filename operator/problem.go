@@ -34,6 +34,9 @@ const (
 	invalidConfig   bridge.Code = "invalid-configuration"
 	backupRunning   bridge.Code = "backup-running"
 	notReady        bridge.Code = "not-ready"
+	invalidTopic    bridge.Code = "invalid-topic"
+	reservedTopic   bridge.Code = "reserved-topic"
+	retainedFull    bridge.Code = "retained-full"
 	internalError   bridge.Code = "internal"
 )
 
@@ -59,8 +62,13 @@ var kinds = map[bridge.Code]struct {
 	invalidConfig:           {nethttp.StatusBadRequest, "Invalid configuration"},
 	notReady:                {nethttp.StatusServiceUnavailable, "Gateway is not ready"},
 	backupRunning:           {nethttp.StatusConflict, "A backup is being made"},
+	invalidTopic:            {nethttp.StatusBadRequest, "Invalid topic"},
+	reservedTopic:           {nethttp.StatusForbidden, "Topic is the gateway's own"},
+	retainedFull:            {nethttp.StatusConflict, "Too many retained messages"},
 	internalError:           {nethttp.StatusInternalServerError, "Internal error"},
 	bridge.InvalidChannel:   {nethttp.StatusBadRequest, "Invalid channel"},
+	bridge.InvalidSender:    {nethttp.StatusForbidden, "Not the operator's sender"},
+	bridge.TooManyRequests:  {nethttp.StatusTooManyRequests, "Too many requests"},
 	bridge.InvalidReceiver:  {nethttp.StatusBadRequest, "Invalid receiver"},
 	bridge.UnjoinedReceiver: {nethttp.StatusBadRequest, "A receiver has not joined the channel"},
 	bridge.MessageTooLarge:  {nethttp.StatusRequestEntityTooLarge, "Message too large"},

@@ -34,10 +34,13 @@ func (s *Server) authorize(r *nethttp.Request, id bridge.SenderID, err error) (*
 	if p := passOf(r); p != nil {
 		return s.authorizePass(p, id, err)
 	}
+	token := bearer(r)
+	if errors.Is(err, errNoSender) && token != "" {
+		return s.bearerOf(r, token)
+	}
 	if err != nil {
 		return nil, err
 	}
-	token := bearer(r)
 	if token == "" && !s.auth.Quiet() { // a right token passes the gate: it cannot be guessed
 		if wait := s.auth.Waits(s.proxies.caller(r)); wait > 0 {
 			return nil, s.tooMany(r, wait)
@@ -53,6 +56,17 @@ func (s *Server) authorize(r *nethttp.Request, id bridge.SenderID, err error) (*
 		return nil, denied{refusal}
 	}
 	return nil, err
+}
+
+// bearerOf returns the sender of a request that names none: the one that its token belongs to.
+func (s *Server) bearerOf(r *nethttp.Request, token string) (*bridge.Sender, error) {
+	sender, ok := s.hub.Tokens().Sender(token)
+	if !ok {
+		return nil, denied{fault(bridge.InvalidToken, "Authorization", "is no sender's token (a newer registration of its name replaces it)")}
+	}
+	know(r)
+	s.hub.Seen(sender)
+	return sender, s.mayAsk(sender)
 }
 
 // mayAsk counts a sender's request, and refuses it if there were too many.

@@ -204,3 +204,23 @@ func TestTheEndOfAPass(t *testing.T) {
 		})
 	}
 }
+
+// A sender's own token says who asks, so the request need not.
+func TestATokenNamesItsSender(t *testing.T) {
+	g := start(t)
+	id, own := g.register("name", "kitchen", "protected", true)
+	bearer := []string{"Authorization", "Bearer " + own}
+	defer g.follow("channels=5", bearer...).close()
+	assert.Equal(t, 200, g.post("/broadcast", obj{"channels": []int{5}, "message": "x"}, bearer...).status)
+	assert.Equal(t, 200, g.do("POST", "/broadcast?channels=5", "x", append(bearer, "Content-Type", "text/plain")...).status)
+	assert.Equal(t, 200, g.do("GET", "/channels/5/members", "", bearer...).status)
+	assert.Equal(t, 200, g.post("/channels/join", obj{"channels": []int{6}}, bearer...).status)
+	assert.Equal(t, 200, g.do("GET", "/messages", "", bearer...).status)
+	assert.Equal(t, 200, g.do("GET", "/callbacks", "", bearer...).status)
+	assert.Equal(t, 200, g.post("/channels/leave", obj{"channels": []int{6}}, bearer...).status)
+	for _, wrong := range [][]string{nil, {"Authorization", "Bearer " + own + "x"}} {
+		a := g.post("/broadcast", obj{"channels": []int{5}, "message": "x"}, wrong...)
+		assert.Equal(t, 401, a.status, a.body)
+	}
+	assert.Equal(t, 401, g.post("/broadcast", obj{"channels": []int{5}, "message": "x", "sender": id + 1}, bearer...).status)
+}

@@ -47,6 +47,7 @@ type SenderFilter struct {
 	Find string    // part of the name or of the id; upper and lower case are the same
 	Via  *Protocol // one of SenderInfo.Via
 	Here *bool
+	Held *bool
 }
 
 func (f SenderFilter) wants(s SenderInfo) bool {
@@ -57,7 +58,7 @@ func (f SenderFilter) wants(s SenderInfo) bool {
 	case f.Via != nil && !slices.Contains(s.Via, *f.Via):
 		return false
 	}
-	return f.Here == nil || *f.Here == s.Here
+	return (f.Here == nil || *f.Here == s.Here) && (f.Held == nil || *f.Held == s.Held)
 }
 
 // manageSteps is how many senders and memberships are read while the hub's lock is held

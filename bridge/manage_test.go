@@ -77,6 +77,8 @@ func TestWhoIsHere(t *testing.T) {
 	assert.ElementsMatch(t, []bridge.SenderID{web.ID, away.Sender().ID()}, names(bridge.SenderFilter{Here: &no}))
 	assert.Equal(t, []bridge.SenderID{device.Sender().ID()}, names(bridge.SenderFilter{Via: &udp}))
 	assert.Equal(t, []bridge.SenderID{away.Sender().ID()}, names(bridge.SenderFilter{Via: &mqtt}))
+	assert.Equal(t, []bridge.SenderID{away.Sender().ID()}, names(bridge.SenderFilter{Here: &no, Held: &yes}))
+	assert.Equal(t, []bridge.SenderID{web.ID}, names(bridge.SenderFilter{Here: &no, Held: &no}))
 	stream := &bridge.Attachment{Via: viaHTTP, Returns: true, Broadcasts: true}
 	require.NoError(t, h.Attach(page, 5, stream))
 	info, err := h.Registry().Sender(web.ID)

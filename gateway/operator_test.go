@@ -209,6 +209,7 @@ func TestWhatOperatorsAreRefused(t *testing.T) {
 		{"GET /operator/senders?from=-1", ``, 400, "invalid-parameter"},
 		{"GET /operator/senders?via=zigbee", ``, 400, "invalid-parameter"},
 		{"GET /operator/senders?state=asleep", ``, 400, "invalid-parameter"},
+		{"GET /operator/senders?held=perhaps", ``, 400, "invalid-parameter"},
 		{"GET /operator/senders?find=a&find=b", ``, 400, "invalid-parameter"},
 		{"GET /operator/senders?order=name", ``, 400, "unknown-parameter"},
 		{"DELETE /operator/sessions/0123456789abcdef", ``, 404, "not-found"},
@@ -285,6 +286,7 @@ func TestSendersAreManaged(t *testing.T) {
 	}
 	require.Len(t, list(""), 3)
 	assert.Equal(t, tablet.id, list("?via=mqtt&state=here")[0].ID)
+	assert.Equal(t, tablet.id, list("?held=true&find=tab")[0].ID)
 	assert.Equal(t, []string{"udp"}, list(fmt.Sprintf("?find=%d", device.id))[0].Via)
 	assert.Equal(t, 1, list("?via=udp")[0].Channels)
 	away := list("?state=away")

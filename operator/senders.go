@@ -48,7 +48,7 @@ func show(info bridge.SenderInfo) sender {
 
 // listSenders answers GET /operator/senders.
 func (s *Service) listSenders(w nethttp.ResponseWriter, r *request) error {
-	if err := onlyQuery(r, "find", "via", "state", "from", "limit"); err != nil {
+	if err := onlyQuery(r, "find", "via", "state", "held", "from", "limit"); err != nil {
 		return err
 	}
 	q := r.URL.Query()
@@ -69,6 +69,13 @@ func (s *Service) listSenders(w nethttp.ResponseWriter, r *request) error {
 			return fault(invalidQuery, "state", "must be here or away, is %q", bridge.Shorten(q.Get("state")))
 		}
 		f.Here = &here
+	}
+	if q.Has("held") {
+		held := q.Get("held") == "true"
+		if !held && q.Get("held") != "false" {
+			return fault(invalidQuery, "held", "must be true or false, is %q", bridge.Shorten(q.Get("held")))
+		}
+		f.Held = &held
 	}
 	from, err := number(q.Get("from"), 0, 1<<32-1)
 	if err != nil {

@@ -36,14 +36,16 @@ export class Problem extends Error {
 
 const patience = 8000 // ms for an answer
 
-// call makes a call below operator/, and returns its answer. It throws a Problem.
-export async function call(method, path, { query = {}, body, bytes, token = session.get()?.token, signal } = {}) {
+// call makes a call below operator/, and returns its answer. It throws a Problem. bytes are a
+// body of a type; limit is how many milliseconds the answer may take; whole returns fetch's
+// Response as it is.
+export async function call(method, path, { query = {}, body, bytes, type = "application/octet-stream", token = session.get()?.token, signal, limit = patience, whole } = {}) {
   const url = address("operator/" + path)
   for (const [name, value] of Object.entries(query)) if (value !== undefined && value !== "") url.searchParams.set(name, value)
   const headers = token ? { Authorization: "Bearer " + token } : {}
   if (body !== undefined) headers["Content-Type"] = "application/json"
-  if (bytes !== undefined) headers["Content-Type"] = "application/octet-stream"
-  const tooLong = AbortSignal.timeout(patience)
+  if (bytes !== undefined) headers["Content-Type"] = type
+  const tooLong = AbortSignal.timeout(limit)
   let answer
   try {
     answer = await fetch(url, { method, headers, body: bytes ?? (body && JSON.stringify(body)), cache: "no-store", signal: signal ? AbortSignal.any([tooLong, signal]) : tooLong })
@@ -51,7 +53,7 @@ export async function call(method, path, { query = {}, body, bytes, token = sess
     if (signal?.aborted) throw e
     throw new Problem("No answer", tooLong.aborted ? "The gateway took too long." : "The gateway cannot be reached.", 0)
   }
-  if (answer.ok) return read(answer)
+  if (answer.ok) return whole ? answer : read(answer)
   const problem = await problemOf(answer)
   if (problem.status === 401 && path !== "session") leave("Your session has ended. Please sign in again.")
   throw problem

@@ -4,7 +4,7 @@ import { useEffect, useLayoutEffect, useMemo, useReducer, useRef, useState } fro
 import htm from "./vendor/htm.js"
 
 export const html = htm.bind(h)
-export { render, useEffect, useLayoutEffect, useMemo, useRef, useState }
+export { render, useEffect, useLayoutEffect, useMemo, useReducer, useRef, useState }
 
 // store makes a value that components follow with use.
 export function store(value) {

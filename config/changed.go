@@ -37,6 +37,7 @@ func (c *Config) Reload(read Config) {
 	for i, s := range settings(c) {
 		if s.Reloads {
 			s.value.take(of[i].value)
+			c.takeSource(s.Path, &read)
 		}
 	}
 }

@@ -38,6 +38,9 @@ type Config struct {
 	Users           map[string]User    // by name; only from the file
 	ShutdownTimeout time.Duration
 	Log             Log
+
+	file string            // that Load read; empty: none
+	from map[string]string // path → --flag, variable or file:line; not there: the default
 }
 
 // HTTP is the section of the HTTP bridge.

@@ -121,11 +121,13 @@ func TestEverySettingFromEverySource(t *testing.T) {
 		byEnv, warnings, err := load(t, append(environ(s.Path), s.Env+"="+text), "")
 		require.NoError(t, err, s.Path)
 		assert.Empty(t, warnings)
-		assert.NotEqual(t, before, byEnv, s.Path)
+		assert.Contains(t, config.Changed(&before, &byEnv), s.Path)
+		assert.Equal(t, config.Source{From: "environment"}, sourceOf(t, byEnv, s.Path))
 
 		byFlag, _, err := load(t, environ(s.Path), "", "--"+s.Flag+"="+text)
 		require.NoError(t, err, s.Path)
-		assert.Equal(t, byEnv, byFlag, s.Path)
+		assert.Empty(t, config.Changed(&byEnv, &byFlag), s.Path)
+		assert.Equal(t, config.Source{From: "flag"}, sourceOf(t, byFlag, s.Path))
 
 		value := map[string]string{"string": `"` + text + `"`, "list": "[" + text + "]"}[kind]
 		if value == "" {
@@ -135,10 +137,57 @@ func TestEverySettingFromEverySource(t *testing.T) {
 		if section, key, nested := strings.Cut(s.Path, "."); nested {
 			yaml = section + ":\n  " + key + ": " + value
 		}
-		byFile, _, err := load(t, environ(s.Path), write(t, yaml))
+		file := write(t, yaml)
+		byFile, _, err := load(t, environ(s.Path), file)
 		require.NoError(t, err, s.Path)
-		assert.Equal(t, byEnv, byFile, s.Path)
+		assert.Empty(t, config.Changed(&byEnv, &byFile), s.Path)
+		assert.Equal(t, config.Source{From: "file", Line: 1 + strings.Count(yaml, "\n")}, sourceOf(t, byFile, s.Path))
+		assert.Equal(t, file, byFile.File())
 	}
+}
+
+func sourceOf(t *testing.T, c config.Config, path string) config.Source {
+	for _, v := range c.Values() {
+		if v.Path == path {
+			return v.Source
+		}
+	}
+	require.Fail(t, "no setting is called "+path)
+	return config.Source{}
+}
+
+// A value's text is what a flag would take. That of a secret is not shown.
+func TestValuesAreAsFlagsTakeThem(t *testing.T) {
+	c := config.Default()
+	for _, v := range c.Values() {
+		assert.Equal(t, v.Default, v.Text, v.Path)
+		assert.Equal(t, config.Source{From: "default"}, v.Source)
+		assert.Equal(t, v.Text != "", v.Set)
+	}
+	c, _, err := load(t, home, "", "--secret-key", "hunter22222", "--http-trusted-proxies", "10.0.0.1,::1", "--callbacks-allow", "a.lan,b.lan")
+	require.NoError(t, err)
+	texts := map[string]string{}
+	for _, v := range c.Values() {
+		texts[v.Path] = v.Text
+		assert.Equal(t, v.Path == "secret_key", v.Secret && v.Set)
+	}
+	assert.Empty(t, texts["secret_key"])
+	assert.Equal(t, "10.0.0.1/32,::1/128", texts["http.trusted_proxies"])
+	assert.Equal(t, "a.lan,b.lan", texts["callbacks.allow"])
+}
+
+// A reload takes a value over with its source.
+func TestAReloadKnowsWhereValuesComeFrom(t *testing.T) {
+	c, _, err := load(t, home, "", "--log-level", "debug", "--http-listen", ":1")
+	require.NoError(t, err)
+	before := c
+	read, _, err := load(t, append([]string{"WATCHTOWER_CALLBACKS_ALLOW=a.lan"}, home...), write(t, "http:\n  listen: ':2'\n"))
+	require.NoError(t, err)
+	c.Reload(read)
+	assert.Equal(t, "default", sourceOf(t, c, "log.level").From)
+	assert.Equal(t, "environment", sourceOf(t, c, "callbacks.allow").From)
+	assert.Equal(t, "flag", sourceOf(t, c, "http.listen").From, "it waits for a restart")
+	assert.Equal(t, "flag", sourceOf(t, before, "log.level").From)
 }
 
 func TestDataDir(t *testing.T) {

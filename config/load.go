@@ -49,6 +49,7 @@ func Load(flags *pflag.FlagSet, environ []string, file string) (Config, []Warnin
 		}
 		c.DataDir = dir
 	}
+	c.file, c.from = file, from
 	return c, unknownVariables(env), append(faults, c.faults(from)...).orNil()
 }
 

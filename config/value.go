@@ -18,6 +18,7 @@ type value interface {
 	read(node ast.Node) error // from the file
 	check() error             // nil: the present value is allowed
 	yaml() string
+	text() string // that set takes
 	kind() string // the type that help shows
 	span() string // the allowed values, in words
 	unit() string
@@ -42,6 +43,7 @@ func (v *textValue) set(text string) error { *v.p = text; return nil }
 func (v *textValue) check() error          { return v.rule.check(*v.p) }
 func (v *textValue) span() string          { return v.rule.span }
 func (v *textValue) yaml() string          { return strconv.Quote(*v.p) }
+func (v *textValue) text() string          { return *v.p }
 func (v *textValue) kind() string          { return "string" }
 
 func (v *textValue) read(node ast.Node) error {
@@ -59,6 +61,7 @@ func boolean(p *bool) value { return &boolValue{place[bool]{p}} }
 func (v *boolValue) check() error { return nil }
 func (v *boolValue) span() string { return "true, false" }
 func (v *boolValue) yaml() string { return strconv.FormatBool(*v.p) }
+func (v *boolValue) text() string { return v.yaml() }
 func (v *boolValue) kind() string { return "bool" }
 
 var errNotBool = errors.New("must be true or false")
@@ -92,6 +95,7 @@ func number(p *int, least, most int, unit string) value {
 }
 
 func (v *intValue) yaml() string { return strconv.Itoa(*v.p) }
+func (v *intValue) text() string { return v.yaml() }
 func (v *intValue) kind() string { return "int" }
 func (v *intValue) span() string { return fmt.Sprintf("%d to %d", v.least, v.most) }
 func (v *intValue) unit() string { return v.counts }
@@ -136,6 +140,7 @@ func duration(p *time.Duration, least time.Duration) value {
 }
 
 func (v *durationValue) yaml() string { return formatDuration(*v.p) }
+func (v *durationValue) text() string { return v.yaml() }
 func (v *durationValue) kind() string { return "duration" }
 func (v *durationValue) span() string { return "at least " + formatDuration(v.least) }
 func (v *durationValue) unit() string { return timeUnit }
@@ -231,6 +236,7 @@ func list(p *[]string, r rule) value { return &listValue{place[[]string]{p}, r} 
 
 func (v *listValue) set(text string) error { *v.p = splitList(text); return nil }
 func (v *listValue) yaml() string          { return yamlList(*v.p) }
+func (v *listValue) text() string          { return strings.Join(*v.p, ",") }
 func (v *listValue) kind() string          { return "list" }
 func (v *listValue) span() string          { return v.rule.span }
 
@@ -258,12 +264,14 @@ func (v *prefixesValue) set(text string) error { return v.parse(splitList(text))
 func (v *prefixesValue) kind() string          { return "list" }
 func (v *prefixesValue) span() string          { return "addresses, CIDRs" }
 
-func (v *prefixesValue) yaml() string {
-	var l []string
+func (v *prefixesValue) yaml() string { return yamlList(v.list()) }
+func (v *prefixesValue) text() string { return strings.Join(v.list(), ",") }
+
+func (v *prefixesValue) list() (l []string) {
 	for _, p := range *v.p {
 		l = append(l, p.String())
 	}
-	return yamlList(l)
+	return l
 }
 
 func (v *prefixesValue) check() error {

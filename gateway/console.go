@@ -34,6 +34,8 @@ func (g *Gateway) forConsole(o *operator.Options) {
 	}
 	o.Missed = g.missed
 	o.Topics = topics{g}
+	o.Settings = g.settings
+	o.DeviceKey = func() (hex, c string) { k := g.deviceKey(); return k.Hex(), k.C() }
 }
 
 // healthy says why the gateway cannot do its work just now, or nil.

@@ -100,6 +100,10 @@ type Options struct {
 	Missed func(c bridge.Channel, since string) (messages []*bridge.Message, gap bool, err error)
 	// Topics are the broker's.
 	Topics Topics
+	// Settings returns the settings in force, and the configuration file; empty: none.
+	Settings func() (list []Setting, file string)
+	// DeviceKey returns the key of session frames, in hexadecimal and in C.
+	DeviceKey func() (hex, c string)
 	// Client is the address of a request, for the log.
 	Client func(*nethttp.Request) string
 	// Reload reads the configuration again. If there are faults, nothing has changed.

@@ -37,6 +37,7 @@ const (
 	invalidTopic    bridge.Code = "invalid-topic"
 	reservedTopic   bridge.Code = "reserved-topic"
 	retainedFull    bridge.Code = "retained-full"
+	openGateway     bridge.Code = "open-gateway"
 	internalError   bridge.Code = "internal"
 )
 
@@ -65,6 +66,7 @@ var kinds = map[bridge.Code]struct {
 	invalidTopic:            {nethttp.StatusBadRequest, "Invalid topic"},
 	reservedTopic:           {nethttp.StatusForbidden, "Topic is the gateway's own"},
 	retainedFull:            {nethttp.StatusConflict, "Too many retained messages"},
+	openGateway:             {nethttp.StatusConflict, "The gateway has no secret key"},
 	internalError:           {nethttp.StatusInternalServerError, "Internal error"},
 	bridge.InvalidChannel:   {nethttp.StatusBadRequest, "Invalid channel"},
 	bridge.InvalidSender:    {nethttp.StatusForbidden, "Not the operator's sender"},

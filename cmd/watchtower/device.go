@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -43,18 +42,13 @@ func deviceKeyCommand(sys surroundings) *cobra.Command {
 }
 
 func (c *client) printDeviceKey(k frame.Key, open bool) error {
-	text := fmt.Sprintf("%x", k[:])
 	if c.json {
-		return json.NewEncoder(c.out).Encode(map[string]string{"device_key": text})
+		return json.NewEncoder(c.out).Encode(map[string]string{"device_key": k.Hex()})
 	}
 	if open {
 		fmt.Fprintln(c.err, "watchtower: the gateway is open: its device key protects nothing")
 	}
-	bytes := make([]string, len(k))
-	for i, b := range k {
-		bytes[i] = fmt.Sprintf("0x%02x", b)
-	}
-	_, err := fmt.Fprintf(c.out, "%s\nconst unsigned char device_key[16] = {%s};\n", text, strings.Join(bytes, ", "))
+	_, err := fmt.Fprintf(c.out, "%s\n%s\n", k.Hex(), k.C())
 	return err
 }
 

@@ -5,12 +5,27 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"strings"
 
 	"github.com/dchest/siphash"
 )
 
 // Key is what tags are made with (docs/protocol.md, "Keys").
 type Key [16]byte
+
+// Hex returns the key in hexadecimal.
+func (k Key) Hex() string { return hex.EncodeToString(k[:]) }
+
+// C returns a declaration of the key in C, for a sketch.
+func (k Key) C() string {
+	bytes := make([]string, len(k))
+	for i, b := range k {
+		bytes[i] = fmt.Sprintf("0x%02x", b)
+	}
+	return fmt.Sprintf("const unsigned char device_key[%d] = {%s};", len(k), strings.Join(bytes, ", "))
+}
 
 // deviceKeyRounds makes guessing a secret key from a captured frame slow.
 const deviceKeyRounds = 100_000

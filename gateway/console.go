@@ -34,6 +34,7 @@ func (g *Gateway) forConsole(o *operator.Options) {
 	}
 	o.Missed = g.missed
 	o.Topics = topics{g}
+	o.House = g.announced
 	o.Settings = g.settings
 	o.DeviceKey = func() (hex, c string) { k := g.deviceKey(); return k.Hex(), k.C() }
 }
@@ -67,6 +68,32 @@ func (g *Gateway) missed(c bridge.Channel, text string) (messages []*bridge.Mess
 		return nil
 	})
 	return messages, gap, err
+}
+
+// announced returns what Home Assistant is told.
+func (g *Gateway) announced() operator.House {
+	now := g.house.Snapshot()
+	h := operator.House{
+		Enabled: g.cfg.HomeAssistant.Enabled, Prefix: g.cfg.HomeAssistant.DiscoveryPrefix,
+		Devices: []operator.HouseDevice{}, Faults: []operator.HouseProblem{},
+	}
+	if !now.Birth.IsZero() {
+		at := now.Birth.UTC()
+		h.Birth = &at
+	}
+	for _, d := range now.Devices {
+		shown := operator.HouseDevice{Sender: d.Sender, Name: d.Name, Device: d.Device}
+		for _, e := range d.Entities {
+			shown.Entities = append(shown.Entities, operator.HouseEntity{
+				Component: e.Component, Name: e.Name, Template: e.Template, State: operator.ShowState(e.State),
+			})
+		}
+		h.Devices = append(h.Devices, shown)
+	}
+	for _, f := range now.Faults {
+		h.Faults = append(h.Faults, operator.HouseProblem(f))
+	}
+	return h
 }
 
 // hostsOf lists names and addresses by which others may reach this machine, if a port is

@@ -82,6 +82,7 @@ var operatorCalls = []struct {
 	{"DELETE /operator/senders/SENDER", "", "manage", 204},
 	{"POST /operator/reload", "", "manage", 200},
 	{"GET /operator/backup", "", "manage", 200},
+	{"GET /operator/homeassistant", "", "look", 200},
 	{"GET /operator/settings", "", "manage", 200},
 	{"GET /operator/device-key?name=lamp", "", "manage", 200}, // of an open gateway 409
 	{"GET /operator/topics", "", "look", 200},
@@ -190,6 +191,7 @@ func TestWhatOperatorsAreRefused(t *testing.T) {
 		{"GET /operator", ``, 404, "not-found"},
 		{"GET /operator/", ``, 404, "not-found"},
 		{"GET /operator/settings/", ``, 404, "not-found"},
+		{"GET /operator/homeassistant?limit=1", ``, 400, "unknown-parameter"},
 		{"GET /operator/settings?limit=1", ``, 400, "unknown-parameter"},
 		{"GET /operator/device-key", ``, 400, "invalid-name"},
 		{"GET /operator/device-key?name=a%20b", ``, 400, "invalid-name"},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -75,6 +76,7 @@ type Service struct {
 	noisy  *throttle    // only for the tap's goroutine
 
 	births  chan struct{} // Home Assistant said online
+	birth   atomic.Int64  // when, in Unix milliseconds; 0: not since the start
 	changed chan struct{} // a device came, changed or went
 
 	known known  // what Home Assistant may know; only follow's goroutine uses it
@@ -86,6 +88,7 @@ type Service struct {
 	devices map[bridge.SenderID]*device
 	due     map[string][]byte // payloads of retained topics that wait to be written
 	wake    chan struct{}     // signals that something is due
+	faults  map[bridge.SenderID]Fault
 }
 
 // New returns a service with the devices that the memory knows. It is called
@@ -96,6 +99,7 @@ func New(hub *bridge.Hub, bus Bus, memory Memory, opts Options, log *logrus.Logg
 		hub: hub, tree: hub.Tree(), bus: bus, memory: memory, opts: opts, log: log, noisy: newThrottle(),
 		births: make(chan struct{}, 1), changed: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 		devices: map[bridge.SenderID]*device{}, due: map[string][]byte{}, names: opts.Channels,
+		faults: map[bridge.SenderID]Fault{},
 	}
 	var err error
 	if s.known, err = s.load(); err != nil {
@@ -156,6 +160,7 @@ func (s *Service) Quiesce(context.Context) {
 // born gets the messages on the birth topic from the broker.
 func (s *Service) born(_ string, payload []byte) {
 	if string(payload) == "online" {
+		s.birth.Store(s.hub.Now().UnixMilli()) // not under mu, with which topics are published
 		signal(s.births)
 	}
 }

@@ -45,6 +45,9 @@ func (s *Service) describe(m *bridge.Message) said {
 	s.mu.Lock()
 	d := s.devices[m.Sender]
 	same := d != nil && d.channel == m.Channel && bytes.Equal(d.raw, m.Data)
+	if same {
+		delete(s.faults, m.Sender)
+	}
 	s.mu.Unlock()
 	if same {
 		return taken
@@ -62,6 +65,7 @@ func (s *Service) describe(m *bridge.Message) said {
 	if err == nil {
 		return taken
 	}
+	s.noteFault(m, err)
 	reason := bridge.Malformed
 	if errors.Is(err, errTooMany) || errors.Is(err, errForgotten) {
 		reason = bridge.Limit
@@ -85,6 +89,7 @@ func (s *Service) accept(m *bridge.Message, what description) error {
 	defer s.mu.Unlock()
 	old := s.devices[m.Sender]
 	if what.empty() {
+		delete(s.faults, m.Sender)
 		if old != nil {
 			s.dropLocked(old)
 			signal(s.changed)
@@ -109,6 +114,7 @@ func (s *Service) accept(m *bridge.Message, what description) error {
 		s.dropLocked(old)
 	}
 	s.devices[d.sender] = d
+	delete(s.faults, d.sender)
 	signal(s.changed)
 	return nil
 }
@@ -140,6 +146,11 @@ func (s *Service) forget() {
 	for _, d := range s.devices {
 		if !s.hub.Known(d.sender) {
 			s.dropLocked(d)
+		}
+	}
+	for id := range s.faults {
+		if !s.hub.Known(id) {
+			delete(s.faults, id)
 		}
 	}
 }

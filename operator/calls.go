@@ -63,6 +63,7 @@ func (s *Service) calls() []route {
 		at("/operator/topics/value", map[string]method{
 			nethttp.MethodGet: {Look, s.showTopic}, nethttp.MethodPut: {Speak, s.publishTopic}, nethttp.MethodDelete: {Manage, s.removeTopics},
 		}),
+		at("/operator/homeassistant", map[string]method{nethttp.MethodGet: {Look, s.showHouse}}),
 		at("/operator/settings", map[string]method{nethttp.MethodGet: {Manage, s.listSettings}}),
 		at("/operator/device-key", map[string]method{nethttp.MethodGet: {Manage, s.showDeviceKey}}),
 		at("/operator/live", map[string]method{nethttp.MethodGet: {None, s.live}}),

@@ -100,6 +100,8 @@ type Options struct {
 	Missed func(c bridge.Channel, since string) (messages []*bridge.Message, gap bool, err error)
 	// Topics are the broker's.
 	Topics Topics
+	// House is what Home Assistant is told.
+	House func() House
 	// Settings returns the settings in force, and the configuration file; empty: none.
 	Settings func() (list []Setting, file string)
 	// DeviceKey returns the key of session frames, in hexadecimal and in C.

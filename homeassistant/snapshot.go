@@ -1,0 +1,101 @@
+package homeassistant
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"watchtower/bridge"
+)
+
+// Snapshot is what the service has announced, for people.
+type Snapshot struct {
+	Birth   time.Time // when Home Assistant last said online; zero: not since the start
+	Devices []Announced
+	Faults  []Fault
+}
+
+// Announced is a device that is announced to Home Assistant.
+type Announced struct {
+	Sender   bridge.SenderID // 0: the gateway's own device
+	Name     string          // the sender's
+	Device   string          // its name in Home Assistant
+	Entities []Entity
+}
+
+// Entity is one entity of a device.
+type Entity struct {
+	Component string // sensor, event, notify, button
+	Name      string
+	Template  string // by which Home Assistant reads the state; empty: it has none
+	State     []byte // the last payload that the template gets; nil: none is known
+}
+
+// Fault is why the last description of a sender was refused.
+type Fault struct {
+	Sender  bridge.SenderID
+	Name    string
+	Channel bridge.Channel
+	Fault   string
+}
+
+// faultsMost bounds the faults that are remembered.
+const faultsMost = 256
+
+// Snapshot returns what is announced now: first the gateway, then the devices by name.
+func (s *Service) Snapshot() Snapshot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var now Snapshot
+	if at := s.birth.Load(); at != 0 {
+		now.Birth = time.UnixMilli(at)
+	}
+	want := s.wantedLocked()
+	if d, ok := want[s.topic(s.gatewayID())]; ok {
+		now.Devices = append(now.Devices, s.announced(d, nil))
+	}
+	byName := func(a, b *device) int { return cmp.Compare(a.name, b.name) }
+	for _, d := range slices.SortedFunc(maps.Values(s.devices), byName) {
+		if message, ok := want[s.topic(s.deviceID(d.name))]; ok {
+			now.Devices = append(now.Devices, s.announced(message, d))
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.faults)) {
+		now.Faults = append(now.Faults, s.faults[id])
+	}
+	return now
+}
+
+// announced returns the device of a discovery message; d is nil for the gateway's own.
+func (s *Service) announced(m discovery, d *device) Announced {
+	a := Announced{Device: m.Device["name"].(string)}
+	if d != nil {
+		a.Sender, a.Name = d.sender, d.name
+	}
+	for _, key := range slices.Sorted(maps.Keys(m.Components)) {
+		c := m.Components[key]
+		e := Entity{Component: c["platform"].(string), Name: c["name"].(string)}
+		e.Template, _ = c["value_template"].(string)
+		if topic, ok := c["state_topic"].(string); ok && d != nil {
+			e.State = d.state
+		} else if ok {
+			e.State = s.bus.Retained(topic)
+		}
+		a.Entities = append(a.Entities, e)
+	}
+	return a
+}
+
+// noteFault remembers why a description was refused, until the sender's next good one.
+func (s *Service) noteFault(m *bridge.Message, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, known := s.faults[m.Sender]; !known && len(s.faults) >= faultsMost {
+		for other := range s.faults { // any one makes room
+			delete(s.faults, other)
+			break
+		}
+	}
+	s.faults[m.Sender] = Fault{m.Sender, m.Name, m.Channel, oneLine(err)}
+}

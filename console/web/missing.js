@@ -19,31 +19,49 @@ export function whyAway(s) {
 }
 
 // What a callback's state means for its sender.
-const undelivered = c => (c.state === "disabled" ? "It is switched off, and its sender has left its channels. " : "") +
-  [c.waiting ? `${many(c.waiting, "message")} ${c.waiting === 1 ? "waits" : "wait"}` : "", c.given_up ? `${many(c.given_up, "message")} ${c.given_up === 1 ? "was" : "were"} given up and can be replayed` : ""].filter(Boolean).join(", ")
+const undelivered = c => [
+  c.state === "disabled" ? "Its sender has left its channels." : "",
+  c.waiting ? `${many(c.waiting, "message")} ${c.waiting === 1 ? "waits" : "wait"} for the next attempt.` : "",
+  c.given_up ? `${many(c.given_up, "message")} ${c.given_up === 1 ? "was" : "were"} given up, and can be replayed.` : "",
+].filter(Boolean).join(" ")
 
-export function Missing({ onShow }) {
+// useMissing asks who is missing: {devices, callbacks, past, more, problem}. devices are those
+// of the last week, the last to be lost first; past is the number of the others. devices is
+// undefined until it is known.
+function useMissing() {
   const [held, problem] = useAnswer("senders", { query: { state: "away", held: "true", limit: 500 } })
   const [waiting] = useAnswer("senders", { query: { state: "away", via: "mqtt", limit: 500 } })
   const [failing] = useAnswer("callbacks", { query: { state: "failing", limit: 100 } })
   const [off] = useAnswer("callbacks", { query: { state: "disabled", limit: 100 } })
-  const [all, setAll] = useState(false)
-  if (problem) return html`<section class="card"><h2>Who is missing</h2><${Fault} of=${problem} /></section>`
-  if (!held || !waiting) return html`<section class="card"><h2>Who is missing</h2><${Pending} lines=2 /></section>`
-  const now = Date.now(), away = new Map([...held.senders, ...waiting.senders].map(s => [s.id, s]))
-  const sorted = [...away.values()].sort((a, b) => Date.parse(b.seen ?? 0) - Date.parse(a.seen ?? 0))
-  const fresh = sorted.filter(s => now - Date.parse(s.seen ?? 0) < old)
-  const calls = [...failing?.callbacks ?? [], ...off?.callbacks ?? []]
-  const lines = all ? fresh : fresh.slice(0, shown), more = held.next || waiting.next
-  const n = fresh.length + calls.length
-  return html`<section class="card missing" aria-labelledby="missing"><header><h2 id="missing"><${Lamp} state=${n ? "bad" : "good"}>${n ? `Missing: ${[fresh.length ? many(fresh.length, "device") + (more ? " and more" : "") : "", calls.length ? many(calls.length, "callback") : ""].filter(Boolean).join(", ")}` : "Nobody is missing"}</${Lamp}></h2>
-      ${n ? html`<span class="hint">the last to be lost comes first</span>` : null}</header>
-    ${n ? html`<ul class="plain">
-      ${calls.map(c => html`<li key=${"c" + c.key}><strong><a href=${pathOf(c.sender)}>${nameOf(c)}</a></strong> <span class="since">its callback fails${c.failing_since ? ` for ${span(now - Date.parse(c.failing_since))}` : ""}</span>
-        <p>${c.last_error ? `The last attempt: ${c.last_error.detail ?? c.last_error}. ` : ""}${undelivered(c)}. <a href="#/callbacks">To the callbacks</a></p></li>`)}
-      ${lines.map(s => html`<li key=${s.id}><strong><a href=${pathOf(s.id)}>${nameOf(s)}</a></strong> <span class="since">${s.seen ? `last seen ${ago(s.seen)}` : "never seen"}</span><p>${whyAway(s)}</p></li>`)}
-    </ul>` : html`<p class="hint">Every device that has a name is here, and every callback is taken.</p>`}
-    ${fresh.length > lines.length ? html`<p class="buttons"><button type="button" onClick=${() => setAll(true)}>Show ${count(fresh.length - lines.length)} more</button></p>` : null}
-    ${sorted.length > fresh.length ? html`<p class="hint">${many(sorted.length - fresh.length, "device")} ${sorted.length - fresh.length === 1 ? "has" : "have"} been away for more than a week. <button type="button" class="quiet" onClick=${onShow}>List all that are away</button></p>` : null}
-  </section>`
+  if (!held || !waiting) return { problem }
+  const seen = s => Date.parse(s.seen ?? 0), since = Date.now() - old
+  const all = [...new Map([...held.senders, ...waiting.senders].map(s => [s.id, s])).values()].sort((a, b) => seen(b) - seen(a))
+  const devices = all.filter(s => seen(s) > since)
+  return { devices, callbacks: [...failing?.callbacks ?? [], ...off?.callbacks ?? []], past: all.length - devices.length, more: Boolean(held.next || waiting.next), problem }
 }
+
+const howMany = m => [m.devices.length ? many(m.devices.length, "device") + (m.more ? " and more" : "") : "", m.callbacks.length ? many(m.callbacks.length, "callback") : ""].filter(Boolean).join(" and ")
+
+// MissingNote says on other screens how many are missing, and leads to them.
+export function MissingNote() {
+  const m = useMissing()
+  return m.devices && howMany(m) ? html`<p><${Lamp} state="watch"><a href="#/devices">Missing: ${howMany(m)}</a></${Lamp}></p>` : null
+}
+
+// Missing lists who is missing. onShow lists all that are away.
+export function Missing({ onShow }) {
+  const m = useMissing(), [all, setAll] = useState(false)
+  const card = (state, title, children) => html`<section class="card missing" aria-labelledby="missing"><header><h2 id="missing">${state ? html`<${Lamp} state=${state}>${title}</${Lamp}>` : title}</h2></header>${children}</section>`
+  if (m.problem || !m.devices) return card("", "Who is missing", m.problem ? html`<${Fault} of=${m.problem} />` : html`<${Pending} lines=2 />`)
+  const lines = all ? m.devices : m.devices.slice(0, shown), words = howMany(m)
+  return card(words ? "bad" : "good", words ? `Missing: ${words}` : "Nobody is missing", html`
+    ${words ? html`<ul class="plain">${m.callbacks.map(c => html`<${LostCallback} key=${"c" + c.key} c=${c} />`)}${lines.map(s => html`<${LostDevice} key=${s.id} s=${s} />`)}</ul>`
+      : html`<p class="hint">Every device that has a name is here, and every callback is taken.</p>`}
+    ${m.devices.length > lines.length ? html`<p class="buttons"><button type="button" onClick=${() => setAll(true)}>Show ${count(m.devices.length - lines.length)} more</button></p>` : null}
+    ${m.past ? html`<p class="hint">${many(m.past, "device")} ${m.past === 1 ? "has" : "have"} been away for more than a week. <button type="button" class="quiet" onClick=${onShow}>List all that are away</button></p>` : null}`)
+}
+
+const LostDevice = ({ s }) => html`<li><strong><a href=${pathOf(s.id)}>${nameOf(s)}</a></strong> <span class="since">${s.seen ? `last seen ${ago(s.seen)}` : "never seen"}</span><p>${whyAway(s)}</p></li>`
+
+const LostCallback = ({ c }) => html`<li><strong><a href=${pathOf(c.sender)}>${nameOf(c)}</a></strong> <span class="since">its callback ${c.state === "disabled" ? "is switched off" : `fails${c.failing_since ? ` for ${span(Date.now() - Date.parse(c.failing_since))}` : ""}`}</span>
+  <p>${c.last_error ? `The last attempt: ${c.last_error.detail ?? c.last_error}. ` : ""}${undelivered(c)} <a href="#/callbacks">To the callbacks</a></p></li>`

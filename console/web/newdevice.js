@@ -10,11 +10,11 @@ export function NewDevice({ onClose }) {
     e.preventDefault()
     run(async () => setMade(await call("GET", "device-key", { query: { name: field.current.value.trim() } })))
   }
-  return html`<${Dialog} title=${made ? `The key of ${made.name}` : "New device"} onClose=${onClose}>
+  return html`<${Dialog} title=${made ? `The key for ${made.name}` : "New device"} onClose=${onClose}>
     ${made ? html`<${Key} of=${made} /><p class="buttons"><button type="button" class="main" onClick=${onClose}>Done</button><button type="button" onClick=${() => setMade(null)}>Another one</button></p>`
     : html`<form class="fields" onSubmit=${submit}>
       <label>Name of the device<input ref=${field} name="name" maxlength="64" required autofocus autocomplete="off" spellcheck=${false} aria-describedby="key-hint" /></label>
-      <p id="key-hint" class="hint">Letters, digits and _ . : - , up to 64. The key is made from the name and the secret key, so the same name gives the same key each time. Nothing is stored until the device registers.</p>
+      <p id="key-hint" class="hint">Letters, digits and _ . : - , up to 64. The device registers with it, and has the same id each time. Nothing is stored until then.</p>
       <${Fault} of=${problem} />
       <p class="buttons"><button class="main" disabled=${busy}>Show its key</button><button type="button" onClick=${onClose}>Cancel</button></p>
     </form>`}
@@ -22,10 +22,10 @@ export function NewDevice({ onClose }) {
 }
 
 function Key({ of }) {
-  return html`<p>With this key and its name a device registers over UDP or TCP, and nobody else can do so in its name. Keep it as a password.</p>
+  return html`<p>With this key and the name <code>${of.name}</code> the device registers by session frames over UDP or TCP. The key is made from the gateway's secret key, and is the same for all devices: who has it can be any of them.</p>
     <h3>For a sketch in C</h3><pre class="copied" tabindex="0">${of.c}</pre><p><${Copy} text=${of.c} label="Copy the C array" /></p>
     <h3>In hexadecimal</h3><pre class="copied">${of.hex}</pre><p><${Copy} text=${of.hex} label="Copy the digits" /></p>
-    <h3>For a camera</h3><${QR} text=${of.hex} label="QR code with the key of ${of.name} in hexadecimal, as above" />`
+    <h3>For a camera</h3><${QR} text=${of.hex} label="QR code: the key in hexadecimal, as above" />`
 }
 
 const quiet = 4 // modules without a mark around the code (ISO/IEC 18004, 9.1)

@@ -3,6 +3,7 @@ import { Empty, Lamp, Pending, Via, html, use, useNow, useState } from "./ui.js"
 import { session } from "./session.js"
 import { gateway, rates, useRates } from "./feed.js"
 import { link } from "./live.js"
+import { MissingNote } from "./missing.js"
 import { Chart, when } from "./chart.js"
 import { count, many, rate, reason, span } from "./words.js"
 
@@ -37,6 +38,7 @@ function Verdict({ r, g, drops }) {
   const last = totals => Object.values(totals).reduce((sum, v) => sum + (v.at(-1) ?? 0), 0) / r.every
   return html`<header class="verdict"><h1><${Lamp} state=${state}>${words}</${Lamp}></h1>
     <p>${g.ready ? `${g.ready.detail} ` : ""}${n ? `${many(n, "message")} in the last 5 minutes. Above all: ${lost[0].title.toLowerCase()}, over ${lost[0].via.toUpperCase()}. ` : ""}Up for ${span(Date.parse(g.now) - Date.parse(g.started))}, ${rate(last(r.in))} messages a second in, ${rate(last(r.out))} out.</p>
+    <${MissingNote} />
     ${session.get().open ? html`<p class="notice">The gateway is open: everybody in this network may use it. A <code>secret_key</code> in the configuration closes it.</p>` : null}
   </header>`
 }
@@ -69,7 +71,11 @@ function Drops({ drops }) {
   use(link)
   return html`<section class="card" aria-labelledby="drops"><h2 id="drops">What was not delivered</h2>
     ${drops.length ? html`<table class="numbers drops"><thead><tr><th scope="col">Why, and what to do</th><th scope="col">Where</th><th scope="col">Last 5 min</th><th scope="col">Since the start</th></tr></thead>
-      <tbody>${drops.map(d => html`<tr key=${d.via + d.reason}><th scope="row"><strong>${d.title}</strong><small>${d.advice}</small></th><td><${Via} name=${d.via} /></td><td class=${d.recent ? "degree-" + d.degree : ""}>${count(d.recent)}</td><td>${count(d.total)}</td></tr>`)}</tbody></table>`
+      <tbody>${drops.map(d => html`<tr key=${d.via + d.reason}><th scope="row"><strong>${d.title}</strong><small>${linked(d.advice)}</small></th><td><${Via} name=${d.via} /></td><td class=${d.recent ? "degree-" + d.degree : ""}>${count(d.recent)}</td><td>${count(d.total)}</td></tr>`)}</tbody></table>`
     : html`<${Empty}>Nothing. Every message since the start reached everybody it was for.</${Empty}>`}
   </section>`
 }
+
+// linked makes links of the names of screens in a text.
+const screens = { Devices: "#/devices", Callbacks: "#/callbacks", Settings: "#/settings" }
+const linked = text => text.split(/(Devices|Callbacks|Settings)/).map(part => screens[part] ? html`<a href=${screens[part]}>${part}</a>` : part)

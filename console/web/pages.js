@@ -79,8 +79,8 @@ export function Paged({ of, empty, children }) {
   </div>`
 }
 
-// useAnswer asks one call again and again: [answer, problem, reload].
-export function useAnswer(path, { query, every = 10000 } = {}) {
+// useAnswer asks one call again and again, and when `again` changes: [answer, problem, reload].
+export function useAnswer(path, { query, every = 10000, again: now } = {}) {
   const [state, set] = useState({}), again = useRef(), asking = useRef()
   const question = JSON.stringify([path, query])
   const reload = async () => {
@@ -94,7 +94,7 @@ export function useAnswer(path, { query, every = 10000 } = {}) {
     }
   }
   again.current = reload
-  useEvery(every, reload, [question])
+  useEvery(every, reload, [question, now])
   useEffect(() => link.follow(l => l.state === "open" && again.current()), [])
   useEffect(() => () => asking.current?.abort(), [])
   return state.of === question ? [state.answer, state.problem, reload] : [undefined, undefined, reload]

@@ -28,7 +28,7 @@ function Groups({ all, find }) {
     return html`<details key=${name} class="settings" open=${Boolean(find) || set > 0}><summary><h3>${name}</h3> <span class="hint">${many(list.length, "setting")}${set ? `, ${count(set)} set` : ""}</span></summary>
       <table class="rows"><thead><tr><th scope="col">Setting</th><th scope="col">Value</th><th scope="col">From</th></tr></thead>
         <tbody>${list.map(s => html`<tr key=${s.name}><th scope="row"><code>${s.name}</code><small>${s.help}</small></th>
-          <td><code>${shownValue(s)}</code>${s.needs_restart ? html`<small>A change needs a restart.</small>` : html`<small>A change is taken over by Reload.</small>`}</td>
+          <td><code>${shownValue(s)}</code><small>${s.needs_restart ? "a change needs a restart" : "Reload applies a change"}</small></td>
           <td>${source(s)}${s.from !== "default" && !s.secret && s.default !== undefined && s.default !== "" ? html`<small>default: <code>${text(s.default)}</code></small>` : null}</td></tr>`)}</tbody></table>
     </details>`
   })
@@ -36,7 +36,7 @@ function Groups({ all, find }) {
 
 const text = v => typeof v === "string" ? v : JSON.stringify(v)
 const shownValue = s => s.secret ? s.set ? "set" : "not set" : text(s.value) || "empty"
-const source = s => s.from === "default" ? "default" : s.from === "file" ? `file${s.line ? `, line ${s.line}` : ""}` : s.from
+const source = s => s.from === "file" ? `file${s.line ? `, line ${s.line}` : ""}` : s.from === "environment" ? `environment, WATCHTOWER_${s.name.toUpperCase().replaceAll(".", "_")}` : s.from
 
 function Reload({ onDone }) {
   const [busy, run, problem] = useAct(), [done, setDone] = useState(null)

@@ -1,5 +1,5 @@
 // One topic: its retained message, publishing on it, and removing it or what is below it.
-import { Confirm, Copy, Dialog, Fault, Pending, announce, html, useAct, useEffect, useEvery, useRef, useState } from "./ui.js"
+import { Confirm, Copy, Dialog, Fault, Pending, announce, html, useAct, useEffect, useRef, useState } from "./ui.js"
 import { call, mayDo } from "./session.js"
 import { useAnswer } from "./pages.js"
 import { Value, textOf } from "./value.js"
@@ -8,12 +8,13 @@ import { ago, bytes, many } from "./words.js"
 const parent = topic => topic.slice(0, topic.lastIndexOf("/") + 1)
 
 // useLevel asks what the tree says of one topic.
-const useLevel = topic => useAnswer("topics", { query: { under: parent(topic), from: topic.slice(parent(topic).length), limit: 1 }, every: 5000 })
+const useLevel = (topic, again) => useAnswer("topics", { query: { under: parent(topic), from: topic.slice(parent(topic).length), limit: 1 }, every: 5000, again })
 
-export function Topic({ topic, onDo }) {
-  const [answer, problem, reload] = useLevel(topic)
+// Topic shows a topic. It is asked for again when `again` changes.
+export function Topic({ topic, again, onDo }) {
+  const [answer, problem] = useLevel(topic, again)
   const l = answer?.topics.find(l => parent(topic) + l.level === topic)
-  const [data, setData] = useState(null), shown = useRef("")
+  const [data, setData] = useState(null)
   const m = l?.retained, version = m ? `${m.time} ${m.bytes} ${m.text}` : ""
   useEffect(() => {
     let ended = false

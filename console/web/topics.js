@@ -1,5 +1,5 @@
 // The retained topics: a tree, level by level, and what one of them says.
-import { Empty, Fault, Pending, announce, html, useEffect, useEvery, useReducer, useRef, useState } from "./ui.js"
+import { Empty, Fault, Pending, html, useEffect, useEvery, useReducer, useRef, useState } from "./ui.js"
 import { call, mayDo } from "./session.js"
 import { link } from "./live.js"
 import { usualPage, mostPage } from "./pages.js"
@@ -11,18 +11,26 @@ import { bytes, count, many } from "./words.js"
 export function Topics({ of }) {
   const tree = useTree()
   const [doing, setDoing] = useState(null), close = () => setDoing(null)
-  const choose = topic => { location.hash = "#/topics/" + encodeURIComponent(topic) }
-  const changed = topic => tree.refresh(topic)
+  const [chosen, setChosen] = useState(of), detail = useRef()
+  useEffect(() => setChosen(of), [of])
+  // The address changes without a new screen: the focus stays in the tree.
+  const choose = topic => {
+    history.replaceState(null, "", "#/topics/" + encodeURIComponent(topic))
+    setChosen(topic)
+    setTimeout(() => detail.current?.scrollIntoView({ block: "nearest" }))
+  }
+  const [version, setVersion] = useState(0)
+  const changed = topic => { tree.refresh(topic); setVersion(v => v + 1) }
   return html`<header class="head"><h1>Topics</h1>
-      ${mayDo("speak") ? html`<button type="button" class="main" onClick=${() => setDoing({ act: "publish", topic: of })}>Publish</button>` : null}</header>
+      ${mayDo("speak") ? html`<button type="button" class="main" onClick=${() => setDoing({ act: "publish", topic: chosen })}>Publish</button>` : null}</header>
     <p class="lead">What the broker keeps: the last retained message of each topic.</p>
     <div class="halves">
-      <section class="card" aria-label="Topics"><${Tree} tree=${tree} chosen=${of} onChoose=${choose} /></section>
-      <section class="card detail" aria-label="The chosen topic">${of ? html`<${Topic} key=${of} topic=${of} onDo=${(act, more) => setDoing({ act, topic: of, ...more })} />`
+      <section class="card" aria-label="Topics"><${Tree} tree=${tree} chosen=${chosen} onChoose=${choose} /></section>
+      <section ref=${detail} class="card detail" aria-label="The chosen topic">${chosen ? html`<${Topic} key=${chosen} topic=${chosen} again=${version} onDo=${(act, more) => setDoing({ act, topic: chosen, ...more })} />`
         : html`<${Empty}>Choose a topic to see what it says.</${Empty}>`}</section>
     </div>
     ${doing?.act === "publish" ? html`<${Publish} topic=${doing.topic} value=${doing.value} onClose=${close} onDone=${topic => { close(); changed(topic); choose(topic) }} />` : null}
-    ${doing?.act === "remove" ? html`<${Remove} topic=${doing.topic} below=${doing.below} onClose=${close} onDone=${topic => { changed(topic) }} />` : null}`
+    ${doing?.act === "remove" ? html`<${Remove} topic=${doing.topic} below=${doing.below} onClose=${close} onDone=${changed} />` : null}`
 }
 
 const prefixes = topic => topic.split("/").map((_, i, all) => all.slice(0, i).join("/") + (i ? "/" : ""))

@@ -192,7 +192,7 @@ func (r *running) as(user, hash string) *page {
 		credentials = map[string]any{"key": adminKey}
 	}
 	token, _ := r.call("POST", "operator/session", "", credentials)["token"].(string)
-	p := openAt(r.TB, r.url+"openapi.yaml") // of the same origin
+	p := openAt(r.TB, r.url+"healthz") // of the same origin
 	p.do(fmt.Sprintf(`sessionStorage.setItem("watchtower.session", JSON.stringify({token: %q}))`, token))
 	require.NoError(r, chromedp.Do(p.ctx, chromedp.Navigate(r.url+"#/"+hash)))
 	p.waits(`document.querySelector(".nav")`)
@@ -234,7 +234,7 @@ func (p *page) text() string { p.Helper(); return evaluate[string](p, "document.
 // reads waits until the page has a text.
 func (p *page) reads(text string) {
 	p.Helper()
-	p.waits(fmt.Sprintf("document.body.innerText.includes(%q)", text))
+	p.waits(fmt.Sprintf("document.body?.innerText.includes(%q)", text))
 }
 
 // readsNot waits until the page has a text no more.

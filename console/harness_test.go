@@ -53,10 +53,11 @@ func TestMain(m *testing.M) {
 // running is a gateway with its console.
 type running struct {
 	testing.TB
-	cfg  config.Config
-	g    *gateway.Gateway
-	url  string // of the console
-	stop func()
+	cfg     config.Config
+	options []gateway.Option
+	g       *gateway.Gateway
+	url     string // of the console
+	stop    func()
 }
 
 // start runs a gateway until the test ends. ann manages, sid speaks, lou looks; all have the
@@ -88,7 +89,7 @@ func (r *running) start() {
 	r.Helper()
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	g, err := gateway.New(r.cfg, log)
+	g, err := gateway.New(r.cfg, log, r.options...)
 	require.NoError(r, err)
 	require.NoError(r, g.Listen())
 	r.g, r.cfg.HTTP.Listen = g, g.Listening().At("http")

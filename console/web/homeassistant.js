@@ -1,7 +1,7 @@
 // What the gateway announces to Home Assistant.
 import { Empty, Fault, Lamp, Pending, html, useState } from "./ui.js"
 import { useAnswer } from "./pages.js"
-import { pathOf } from "./device.js"
+import { nameOf, pathOf } from "./device.js"
 import { ago, count, many } from "./words.js"
 
 const shown = 50 // devices at once
@@ -17,15 +17,15 @@ export function HomeAssistant() {
       <div><dt>Home Assistant</dt><dd>${h.birth ? html`<${Lamp} state="good">last said online ${ago(h.birth)}</${Lamp}>` : html`<${Lamp} state="idle">not heard since the gateway's start</${Lamp}> <small>In Home Assistant: Settings, Devices and services, Add integration, MQTT. The broker is this gateway.</small>`}</dd></div>
     </dl></section>
     ${h.faults.length ? html`<section class="card" aria-labelledby="faults"><h2 id="faults"><${Lamp} state="bad">${many(h.faults.length, "description has a fault", "descriptions have a fault")}</${Lamp}></h2>
-      <ul class="plain lines">${h.faults.map((f, i) => html`<li key=${i}><a href=${pathOf(f.sender)}>${f.name || `Sender ${f.sender}`}</a> on <a href=${"#/channels/" + f.channel}>channel ${f.channel}</a>: ${f.fault}</li>`)}</ul></section>` : null}
-    ${h.devices.length ? h.devices.slice(0, most).map((d, i) => html`<${Device} key=${d.device ?? i} d=${d} />`)
+      <ul class="plain lines">${h.faults.map((f, i) => html`<li key=${i}><a href=${pathOf(f.sender)}>${nameOf(f)}</a> on <a href=${"#/channels/" + f.channel}>channel ${f.channel}</a>: ${f.fault}</li>`)}</ul></section>` : null}
+    ${h.devices.length ? h.devices.slice(0, most).map(d => html`<${Device} key=${d.sender ?? "gateway"} d=${d} />`)
     : h.enabled ? html`<section class="card"><${Empty}>No device is announced. Give a channel <code>homeassistant: true</code> in the configuration file, or let a device describe itself on such a channel.</${Empty}></section>` : null}
     ${h.devices.length > most ? html`<p class="buttons"><button type="button" onClick=${() => setMost(most + shown)}>More</button><span class="hint">${count(most)} of ${count(h.devices.length)}</span></p>` : null}`
 }
 
 function Device({ d }) {
-  return html`<section class="card" aria-label=${d.name || d.device}><header><h2>${d.name || d.device}</h2>${d.sender ? html`<a href=${pathOf(d.sender)}>Sender ${d.sender}</a>` : null}</header>
-    <table class="rows"><thead><tr><th scope="col">Entity</th><th scope="col">Kind</th><th scope="col">Value template</th><th scope="col">State</th></tr></thead>
+  return html`<section class="card" aria-label=${d.device}><header><h2>${d.device}</h2>${d.sender ? html`<a href=${pathOf(d.sender)}>${nameOf(d)}</a>` : null}</header>
+    <table class="rows"><thead><tr><th scope="col">Entity</th><th scope="col">Kind</th><th scope="col">Value template</th><th scope="col">State, from which the template takes the value</th></tr></thead>
       <tbody>${d.entities.map((e, i) => html`<tr key=${i}><th scope="row">${e.name}</th><td>${e.component}</td><td>${e.template ? html`<code>${e.template}</code>` : html`<span class="hint">none</span>`}</td><td><code>${e.state ?? ""}</code></td></tr>`)}</tbody></table>
   </section>`
 }

@@ -23,7 +23,8 @@ function Groups({ all, find }) {
   const found = all.filter(s => !find || [s.name, s.help, shownValue(s), source(s)].some(text => String(text ?? "").toLowerCase().includes(find)))
   if (!found.length) return html`<${Empty}>No setting is like that.</${Empty}>`
   const groups = Map.groupBy(found, s => s.name.includes(".") ? s.name.slice(0, s.name.indexOf(".")) : "general")
-  return [...groups].map(([name, list]) => {
+  const first = [...groups].sort(([a], [b]) => (b === "general") - (a === "general"))
+  return first.map(([name, list]) => {
     const set = list.filter(s => s.from !== "default").length
     return html`<details key=${name} class="settings" open=${Boolean(find) || set > 0}><summary><h3>${name}</h3> <span class="hint">${many(list.length, "setting")}${set ? `, ${count(set)} set` : ""}</span></summary>
       <table class="rows"><thead><tr><th scope="col">Setting</th><th scope="col">Value</th><th scope="col">From</th></tr></thead>

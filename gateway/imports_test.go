@@ -16,7 +16,7 @@ import (
 // examples stand outside: they are written as a stranger would.
 var mayImport = map[string][]string{
 	"cmd/watchtower":  {"atomicfile", "gateway", "config", "wire/frame", "device", "bench"},
-	"gateway":         {"atomicfile", "auth", "backup", "boltfile", "config", "mqtt", "homeassistant", "udp", "tcp", "history", "callback", "http", "operator", "console", "bridge", "wire/frame", "bridge/store", "mqtt/store", "intake"},
+	"gateway":         {"atomicfile", "auth", "backup", "boltfile", "config", "mqtt", "homeassistant", "udp", "tcp", "history", "callback", "http", "operator", "console", "sdk", "bridge", "wire/frame", "bridge/store", "mqtt/store", "intake"},
 	"auth":            {"config", "bridge"},
 	"mqtt":            {"config", "auth", "bridge", "bridge/outbound", "intake"},
 	"http":            {"config", "auth", "bridge", "bridge/jsonline", "bridge/outbound", "callback", "history", "intake"},
@@ -43,6 +43,7 @@ var mayImport = map[string][]string{
 	"backup":          {"atomicfile"},
 	"atomicfile":      {},
 	"datagram":        {},
+	"sdk":             {"static"},
 	"static":          {},
 	"console":         {"static"},
 	"bridge":          {"config"},

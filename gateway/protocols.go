@@ -10,6 +10,7 @@ import (
 	"watchtower/homeassistant"
 	"watchtower/http"
 	"watchtower/mqtt"
+	"watchtower/sdk"
 	"watchtower/tcp"
 	"watchtower/udp"
 )
@@ -125,7 +126,12 @@ func newCallbacks(g *Gateway) (_ Server, _ []Port, err error) {
 }
 
 func newHTTP(g *Gateway) (Server, []Port, error) {
-	g.web = http.New(g.hub, g.past, g.callbacks, g.httpOptions(g.secure), g.log)
+	o := g.httpOptions(g.secure)
+	var err error
+	if o.Public, err = sdk.Handlers(); err != nil {
+		return nil, nil, err
+	}
+	g.web = http.New(g.hub, g.past, g.callbacks, o, g.log)
 	ports := []Port{{"http", "HTTP", true, "http.listen", g.cfg.HTTP.Listen, g.web.Listen, g.web.Addr}}
 	if g.secure != nil {
 		ports = append(ports, Port{"https", "HTTPS", true, "http.tls_listen", g.cfg.HTTP.TLSListen, g.web.ListenTLS, g.web.TLSAddr})

@@ -69,6 +69,7 @@ var statusTests = []asked{
 	{"GET /metrics", "", "", "", 200},
 	{"GET /readyz", "", "", "", 200},
 	{"GET /openapi.yaml", "", "", "", 200},
+	{"GET /watchtower.js", "", "", "", 200},
 	{"GET /nothing", "", "", "", 404},
 	{"PUT /broadcast", "", "", "", 405},
 	{"POST /broadcast", "?channels=5&sender=MEMBER", "text/plain", strings.Repeat("x", 64001), 413},

@@ -12,7 +12,7 @@
 //	serve.go        life: listeners, the end
 //	routes.go       paths and their calls, and the handlers before them
 //	metrics.go      GET /metrics
-//	openapi.go      GET /openapi.yaml
+//	openapi.go      GET /openapi.yaml, and files for everybody
 //	cors.go         pages of other origins
 //	pages.go        refuses requests of foreign pages
 //	operator.go     hands the operator's calls to package operator

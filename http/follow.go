@@ -159,7 +159,7 @@ func (st *stream) serve(conn net.Conn, head []byte) {
 	}
 	if err == nil {
 		last := st.kind.terminator()
-		if why := farewell(st.parting.Load()); why == tooSlow || why == expired {
+		if why := farewell(st.parting.Load()); why == tooSlow || why == expired || why == outOf {
 			last = append(st.kind.end(why), last...)
 		}
 		err = st.write(last)

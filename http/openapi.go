@@ -18,3 +18,13 @@ func (s *Server) showOpenAPI(w nethttp.ResponseWriter, _ *nethttp.Request) error
 	_, _ = w.Write(openAPI) // an error means that the client has gone
 	return nil
 }
+
+// showPublic answers with one of the handlers in Options.Public.
+func (s *Server) showPublic(public nethttp.Handler) calls {
+	show := func(w nethttp.ResponseWriter, r *nethttp.Request) error {
+		s.deadline(w)
+		public.ServeHTTP(w, r)
+		return nil
+	}
+	return calls{nethttp.MethodGet: show, nethttp.MethodHead: show}
+}

@@ -26,6 +26,9 @@ type Options struct {
 	// MQTT is off.
 	ServeMQTT func(net.Conn)
 
+	// Public are handlers for GET and HEAD of single paths, which anybody may ask.
+	Public map[string]nethttp.Handler
+
 	// Operator serves the paths below /operator/ if http.console is set. Nil: none does.
 	Operator nethttp.Handler
 

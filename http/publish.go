@@ -14,6 +14,9 @@ import (
 	"watchtower/callback"
 )
 
+// reportPatience is how long the answer to a broadcast or send waits for its report.
+const reportPatience = 2 * time.Second
+
 // maxHops is how many callbacks a message may have been through.
 const maxHops = 8
 
@@ -23,6 +26,7 @@ type spoken struct {
 	targets lister // has the channels and receivers
 	content bridge.Content
 	report  string // callback_url; empty: none
+	answer  bool   // the answer has the report
 	ttl     time.Duration
 }
 
@@ -40,14 +44,33 @@ func (s *Server) publish(t bridge.Type) call {
 		if said.report != "" {
 			p.Report = s.callbacks.Reporter(said.sender, said.report, p.Hops)
 		}
+		reported := make(chan bridge.Report, 1)
+		if said.answer {
+			p.Report = func(r bridge.Report) { reported <- r }
+		}
 		id, err := s.say(said.sender, p)
 		if err != nil {
 			return err
 		}
-		return s.answer(w, struct {
-			ID ulid.ULID `json:"id"`
-		}{id})
+		done := taken{ID: id}
+		if said.answer {
+			select {
+			case report := <-reported:
+				done.Offered, done.Dropped = report.Offered, report.Dropped
+			case <-time.After(reportPatience): // a protocol is behind
+			case <-r.Context().Done():
+			}
+		}
+		return s.answer(w, done)
 	}
+}
+
+// taken is the answer to a broadcast or send, with the counts of its report if they are
+// wanted and were ready in time.
+type taken struct {
+	ID      ulid.ULID      `json:"id"`
+	Offered map[string]int `json:"offered,omitzero"`
+	Dropped map[string]int `json:"dropped,omitzero"`
 }
 
 // address fills in a publication's hops, channels and receivers, and does the last checks.
@@ -111,7 +134,7 @@ func readHops(r *nethttp.Request) (uint8, error) {
 
 // known returns the names of a call's fields or parameters.
 func known(t bridge.Type, names ...string) []string {
-	names = append(names, "sender", "channels", "callback_url", "ttl")
+	names = append(names, "sender", "channels", "callback_url", "report", "ttl")
 	if t == bridge.Send {
 		names = append(names, "receivers")
 	}
@@ -148,7 +171,8 @@ func (s *Server) readSpoken(r *nethttp.Request, t bridge.Type) (spoken, error) {
 		return spoken{}, fault(callback.InvalidURL, "callback_url", "is not an http or https URL")
 	}
 	said.report = address
-	return said, nil
+	said.answer, err = body.flag("report", false)
+	return said, oneReport(said, err)
 }
 
 // spokenIn reads the message and its lifetime from a JSON object.
@@ -215,7 +239,18 @@ func (s *Server) readRaw(r *nethttp.Request, t bridge.Type, media string, q quer
 		return spoken{}, fault(callback.InvalidURL, "callback_url", "is empty: leave it out, or give an http or https URL")
 	}
 	if q.Has("ttl") {
-		said.ttl, err = parseTTL(q.Get("ttl"))
+		if said.ttl, err = parseTTL(q.Get("ttl")); err != nil {
+			return spoken{}, err
+		}
 	}
-	return said, err
+	said.answer, err = q.flag("report", false)
+	return said, oneReport(said, err)
+}
+
+// oneReport refuses a report in the answer and at a URL too, unless there is an error.
+func oneReport(said spoken, err error) error {
+	if err == nil && said.answer && said.report != "" {
+		return fault(bridge.InvalidField, "report", "is true, and the report would go to callback_url: leave one of them out")
+	}
+	return err
 }

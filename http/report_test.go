@@ -38,6 +38,33 @@ func TestDeliveryReport(t *testing.T) {
 	assert.Equal(t, "4", p.header.Get("Watchtower-Hops"))
 }
 
+// The answer has the report if the call asks for it. Not both it and a URL get it.
+func TestTheReportInTheAnswer(t *testing.T) {
+	g := start(t)
+	a, _ := g.register()
+	b, token := g.register()
+	f := g.follow(fmt.Sprintf("channels=5,6&sender=%d", a))
+	defer f.close()
+	defer g.follow(fmt.Sprintf("channels=6&sender=%d&access_token=%s", b, g.pass(token, obj{}))).close()
+	body := obj{"sender": a, "channels": []int{6, 5}, "message": "x", "report": true}
+	said := g.post("/broadcast", body)
+	require.Equal(t, 200, said.status, said.body)
+	assert.JSONEq(t, fmt.Sprintf(`{"id":%q,"offered":{"http":3},"dropped":{}}`, said.json(t)["id"]), said.body)
+
+	said = g.do("POST", fmt.Sprintf("/send?channels=6&sender=%d&receivers=%d&report=true", a, b), "raw", "Content-Type", "text/plain")
+	require.Equal(t, 200, said.status, said.body)
+	assert.JSONEq(t, fmt.Sprintf(`{"id":%q,"offered":{"http":1},"dropped":{}}`, said.json(t)["id"]), said.body)
+	delete(body, "report")
+	assert.NotContains(t, g.post("/broadcast", body).body, "offered")
+
+	body["report"] = 1
+	problem(t, g.post("/broadcast", body), 400, "invalid-field", "report")
+	body["report"], body["callback_url"] = true, "http://127.0.0.1:1/"
+	problem(t, g.post("/broadcast", body), 400, "invalid-field", "report")
+	problem(t, g.do("POST", fmt.Sprintf("/send?channels=6&sender=%d&receivers=%d&report=yes", a, b), "raw", "Content-Type", "text/plain"), 400, "invalid-field", "report")
+	problem(t, g.do("POST", fmt.Sprintf("/send?channels=6&sender=%d&receivers=%d&report=true&callback_url=http://127.0.0.1:1/", a, b), "raw", "Content-Type", "text/plain"), 400, "invalid-field", "report")
+}
+
 func TestLoopsEnd(t *testing.T) {
 	g := start(t)
 	id, _ := g.register()

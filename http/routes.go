@@ -59,6 +59,9 @@ func (s *Server) routes() nethttp.Handler {
 	} {
 		r.Handle(way.path, s.dispatch(way.calls))
 	}
+	for path, public := range s.opts.Public {
+		r.Handle(path, s.dispatch(s.showPublic(public)))
+	}
 	r.NotFoundHandler = s.dispatch(nil)
 	api := s.guard(s.passes(r))
 	if s.cors != nil {
@@ -74,11 +77,11 @@ func (s *Server) dispatch(methods calls) nethttp.Handler {
 		var err error
 		switch do := methods[r.Method]; {
 		case do != nil:
-			if err = passFault(r); err == nil {
+			if err = s.passFault(r); err == nil {
 				err = do(w, r)
 			}
 		case methods == nil && r.Method == nethttp.MethodGet && r.URL.Path == "/" && offersMQTT(r):
-			if err = passFault(r); err == nil {
+			if err = s.passFault(r); err == nil {
 				err = s.joinMQTT(w, r)
 			}
 		case methods == nil:
@@ -175,13 +178,13 @@ func (s *Server) passes(next nethttp.Handler) nethttp.Handler {
 }
 
 // passFault returns why a request's pass does not allow its call; nil: it does.
-func passFault(r *nethttp.Request) error {
+func (s *Server) passFault(r *nethttp.Request) error {
 	p := passOf(r)
 	if p == nil {
 		return nil
 	}
 	path, _ := mux.CurrentRoute(r).GetPathTemplate() // every request here has a route
-	if slices.Contains(publicCalls, path) {
+	if slices.Contains(publicCalls, path) || s.opts.Public[path] != nil {
 		return nil
 	}
 	need, known := passCalls[r.Method+" "+path]

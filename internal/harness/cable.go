@@ -118,7 +118,7 @@ func FreeAddress(t testing.TB) string {
 		if err != nil {
 			continue
 		}
-		udp.Close()
+		_ = udp.Close()
 		return at
 	}
 	require.Fail(t, "no port is free")

@@ -93,6 +93,8 @@ func TestLookingIsNotJoining(t *testing.T) {
 		return answer
 	}
 	assert.Contains(t, members(), `"count":1,`)
+	_, list := r.operate(r.asAdmin(), "GET /operator/channels", "")
+	assert.Contains(t, list, `"seconds":[]`, "a list, though nobody has looked yet")
 	_, n := r.g.Hub().Directory().Counts()
 	assert.Equal(t, 1, n, "nobody is registered because somebody looks")
 

@@ -91,7 +91,7 @@ func (ps *pulses) seconds(c bridge.Channel) (seconds []uint16, lately int) {
 	for _, n := range p.seconds[max(0, len(p.seconds)-10):] {
 		lately += int(n)
 	}
-	return slices.Clone(p.seconds), lately
+	return append([]uint16{}, p.seconds...), lately // never null
 }
 
 // channel is a channel as it is shown.
@@ -326,7 +326,7 @@ func (s *Service) listMembers(w nethttp.ResponseWriter, r *request) error {
 	infos, next := s.hub.Directory().LookAtMembers(c, bridge.SenderID(from), limit)
 	list := make([]member, 0, len(infos))
 	for _, info := range infos {
-		m := member{ID: info.ID, Name: info.Name}
+		m := member{ID: info.ID, Name: info.Name, Via: []way{}}
 		for _, a := range info.Via {
 			m.Via = append(m.Via, way{a.Protocol.String(), a.Since.UTC(), a.Away})
 		}

@@ -9,6 +9,7 @@ export const link = store({ state: "connecting", since: Date.now() })
 
 const shortest = 500, longest = 10000 // ms between attempts
 const answerPatience = 8000
+const leastMost = 200 // messages a second of a channel that are always taken
 
 let socket, timer
 let wait = shortest
@@ -63,7 +64,7 @@ function dial() {
     if (!document.hidden) for (const what of follows.keys()) tell({ follow: what })
     for (const [channel, l] of listens) tell({ listen: channel, since: sinceOf(l), most: l.most })
   }
-  mine.onmessage = e => { for (const line of e.data.split("\n")) if (line) take(JSON.parse(line)) }
+  mine.onmessage = e => { for (const line of e.data.split("\n")) if (line) take(JSON.parse(line), line) }
   mine.onclose = e => {
     if (socket !== mine) return
     if (e.code === 4401) {
@@ -71,6 +72,7 @@ function dial() {
       leave("Your session has ended. Please sign in again.")
       return
     }
+    if (e.code === 1013) askForLess()
     lost(e.code === 1013 ? "it read too slowly" : e.code === 1001 ? "the gateway stopped" : "")
   }
 }
@@ -84,6 +86,11 @@ function lost(why) {
   wait = Math.min(wait * 1.8, longest)
 }
 
+// askForLess has a page that read too slowly take fewer messages a second from now on.
+function askForLess() {
+  for (const l of listens.values()) l.most = Math.max(leastMost, Math.ceil(l.most / 2))
+}
+
 function refuseAll(why) {
   for (const w of waiting.values()) w.reject(new Problem("Not sent", why, 0))
   waiting.clear()
@@ -95,8 +102,8 @@ function sinceOf(l) {
   return Math.ceil((Date.now() - l.began) / 1000) + "s"
 }
 
-// take gives one line to those who want it.
-function take(line) {
+// take gives one line, and its text, to those who want it.
+function take(line, text) {
   if (line.ref !== undefined && waiting.has(line.ref)) {
     const w = waiting.get(line.ref)
     waiting.delete(line.ref)
@@ -109,7 +116,7 @@ function take(line) {
   if (!l || follows.has(line.type)) return
   if (line.id) l.last = line.id
   if (line.type === "listening") l.began ??= Date.now()
-  for (const handle of l.handlers) handle(line)
+  for (const handle of l.handlers) handle(line, text)
 }
 
 // follow has f called with each line of "rates", "channels" or "callbacks". It returns what
@@ -128,9 +135,10 @@ export function follow(what, f) {
   }
 }
 
-// listen has f called with each line about a channel: messages, {type: "gap"}, {type:
-// "skipped"}, {type: "listening"}. since is as on a stream. It returns what ends it.
-export function listen(channel, { since, most }, f) {
+// listen has f called with each line about a channel, and its text: messages, {type: "gap"},
+// {type: "skipped"}, {type: "listening"}. since is as on a stream, most is how many messages a
+// second are taken. It returns what ends it.
+export function listen(channel, { since, most = leastMost }, f) {
   const l = { handlers: new Set([f]), since, most }
   listens.set(channel, l)
   tell({ listen: channel, since, most })

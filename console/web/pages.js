@@ -7,13 +7,13 @@ import { count } from "./words.js"
 export const usualPage = 100, mostPage = 500 // things
 
 // usePages asks for the list `field` of a call's answer. key returns what makes a thing of it
-// the same one. The list is {items, next, problem, changed, more, reload, box}; items is
-// undefined until the first answer. It is asked for again every ms milliseconds, when the
+// the same one. The list is {items, problem, changed, more, reload, box, answer}; items is
+// undefined until the first answer, answer is the last one. It is asked for again every ms milliseconds, when the
 // question changes, and when the connection is back.
 //
 // A list does not move under the pointer: while the pointer or the keyboard is in its box,
 // what the things say is renewed, but none comes or goes. changed is then a function that
-// shows the list as it is now.
+// shows the list as it is now, as reload({ moving: true }) does.
 export function usePages(path, { field, key, query = {}, every = 10000 }) {
   const [state, set] = useState({}), box = useRef(), asking = useRef(), latest = useRef(state), turning = useRef(false)
   const question = JSON.stringify([path, query])
@@ -29,16 +29,16 @@ export function usePages(path, { field, key, query = {}, every = 10000 }) {
       if (!mine.signal.aborted && !(e.status === 0 && latest.current.items)) put({ problem: e })
     }
   }
-  const reload = () => {
+  const reload = ({ moving } = {}) => {
     if (turning.current) return
     const { items, of } = latest.current, same = of === question
     const limit = same ? Math.min(mostPage, Math.max(usualPage, items?.length ?? 0)) : usualPage
     return ask({ limit }, answer => {
-      const whole = { items: answer[field], next: answer.next, of: question, changed: undefined }
+      const whole = { items: answer[field], next: answer.next, of: question, changed: undefined, answer }
       if (!same || !items) return whole
-      if (!moved(items, whole, key)) return { items: renewed(items, whole, key), changed: undefined }
-      const held = box.current?.matches(":hover, :focus-within") || items.length > mostPage
-      return held ? { items: renewed(items, whole, key), changed: () => put(whole) } : whole
+      if (!moved(items, whole, key)) return { items: renewed(items, whole, key), changed: undefined, answer }
+      const held = !moving && (box.current?.matches(":hover, :focus-within") || items.length > mostPage)
+      return held ? { items: renewed(items, whole, key), changed: () => put(whole), answer } : whole
     })
   }
   const again = useRef()
@@ -46,13 +46,13 @@ export function usePages(path, { field, key, query = {}, every = 10000 }) {
   useEvery(every, reload, [question])
   useEffect(() => link.follow(l => l.state === "open" && again.current()), [])
   useEffect(() => () => asking.current?.abort(), [])
-  const { items, next, problem, changed } = state
+  const { items, next, problem, changed, answer } = state
   const more = next !== undefined && (async () => {
     turning.current = true
     await ask({ from: next, limit: usualPage }, answer => ({ items: [...latest.current.items, ...answer[field]], next: answer.next }))
     turning.current = false
   })
-  return { items, problem, changed, more, reload, box }
+  return { items, problem, changed, more, reload, box, answer }
 }
 
 // moved reports whether the same things are in another answer to the same question, in the

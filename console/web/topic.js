@@ -2,10 +2,16 @@
 import { Confirm, Copy, Dialog, Fault, Pending, announce, html, useAct, useEffect, useRef, useState } from "./ui.js"
 import { call, mayDo } from "./session.js"
 import { useAnswer } from "./pages.js"
-import { Value, textOf } from "./value.js"
+import { Views, fromHex, inUTF8 } from "./message.js"
 import { ago, bytes, many } from "./words.js"
 
 const parent = topic => topic.slice(0, topic.lastIndexOf("/") + 1)
+
+// valueOf is a retained value as a message: text if it is UTF-8.
+function valueOf(bytes) {
+  const text = inUTF8(bytes)
+  return text === null ? { kind: "bytes", body: bytes } : { kind: "text", body: text }
+}
 
 // useLevel asks what the tree says of one topic.
 const useLevel = (topic, again) => useAnswer("topics", { query: { under: parent(topic), from: topic.slice(parent(topic).length), limit: 1 }, every: 5000, again })
@@ -19,17 +25,17 @@ export function Topic({ topic, again, onDo }) {
   useEffect(() => {
     let ended = false
     if (!m) { setData(null); return }
-    call("GET", "topics/value", { query: { topic } }).then(b => ended || setData({ b }), e => ended || setData(e.status === 404 ? null : { problem: e }))
+    call("GET", "topics/value", { query: { topic } }).then(b => ended || setData({ of: valueOf(b) }), e => ended || setData(e.status === 404 ? null : { problem: e }))
     return () => { ended = true }
   }, [version])
   return html`<h2 class="topic"><code>${topic}</code></h2><p><${Copy} text=${topic} label="Copy the topic" /></p>
     ${problem ? html`<${Fault} of=${problem} />` : !answer ? html`<${Pending} />` : !m ? html`<p class="empty">${l?.below ? "Nothing is retained on this level itself." : "Nothing is retained here."}</p>` : html`
       <dl class="pairs"><div><dt>Size</dt><dd>${bytes(m.bytes)}</dd></div><div><dt>QoS</dt><dd>${m.qos}</dd></div>
         <div><dt>Came</dt><dd>${m.time ? ago(m.time) : "before the gateway's last start"}</dd></div></dl>
-      ${!data ? html`<${Pending} lines=2 />` : data.problem ? html`<${Fault} of=${data.problem} />` : html`<${Value} bytes=${data.b} />`}`}
+      ${!data ? html`<${Pending} lines=2 />` : data.problem ? html`<${Fault} of=${data.problem} />` : html`<${Views} of=${data.of} />`}`}
     ${l?.below ? html`<p>${many(l.below, "topic")} below this level.</p>` : null}
     <p class="buttons">
-      ${mayDo("speak") ? html`<button type="button" onClick=${() => onDo("publish", { value: data?.b && textOf(data.b) })}>Publish here</button>` : null}
+      ${mayDo("speak") ? html`<button type="button" onClick=${() => onDo("publish", { value: data?.of?.kind === "text" ? data.of.body : null })}>Publish here</button>` : null}
       ${mayDo("manage") && m ? html`<button type="button" class="danger" onClick=${() => onDo("remove", { below: 0 })}>Remove</button>` : null}
       ${mayDo("manage") && l?.below ? html`<button type="button" class="danger" onClick=${() => onDo("remove", { below: l.below })}>Remove ${many(l.below, "topic")} below</button>` : null}</p>`
 }
@@ -45,12 +51,6 @@ export function Remove({ topic, below, onClose, onDone }) {
     <p>${below ? html`All ${many(below, "topic")} below <code>${topic}/</code>. What the gateway itself announces stays.` : html`<code>${topic}</code>`}</p>
     <p>Subscribers get an empty message. Devices that publish again bring it back.</p>
   </${Confirm}>`
-}
-
-const fromHex = text => {
-  const digits = text.replace(/\s+/g, "")
-  if (!/^([0-9a-f]{2})*$/i.test(digits)) throw Object.assign(new Error("These are no bytes in hexadecimal: two digits, 0 to 9 and a to f, for each."), { title: "Not sent" })
-  return new Uint8Array(digits.match(/../g)?.map(d => parseInt(d, 16)) ?? [])
 }
 
 // Publish is the form to publish on a topic.

@@ -96,6 +96,8 @@ func TestLeaveEndsWhatItLeaves(t *testing.T) {
 	require.Equal(t, 200, g.post("/broadcast", obj{"sender": id, "channels": []int{5}, "message": "last"}).status)
 	assert.Equal(t, "last", f.next()["message"])
 	assert.Equal(t, 200, leave(5).status)
+	why := f.next()
+	assert.Equal(t, obj{"type": "end", "reason": "left", "detail": "the sender left the channels"}, why)
 	_, err := f.rest()
 	require.NoError(t, err, "the stream ends as it should")
 	problem(t, g.do("GET", fmt.Sprintf("/channels/5/members?sender=%d", id), ""), 400, "unjoined-channel", "path") // no lingering

@@ -167,8 +167,9 @@ func encode(t testing.TB, v any) string {
 
 // newPython runs Debian's Python with the SDK. When the test ends, the program closes its
 // client, and has to end without a task left.
-func newPython(t testing.TB) *client {
+func newPython(t testing.TB, environment ...string) *client {
 	cmd := exec.Command("/usr/bin/python3", "-W", "error", "testdata/drive.py", "python")
+	cmd.Env = append(os.Environ(), environment...)
 	in, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	out, err := cmd.StdoutPipe()

@@ -4,10 +4,12 @@ package sdk_test
 
 import (
 	"context"
+	"encoding/pem"
 	nethttp "net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -139,6 +141,25 @@ func testAMistakeInThePage(t *testing.T, chromium context.Context) {
 	said := browser.Evaluate[[]string](t, page, "said.sort()")
 	assert.Equal(t, []string{"Uncaught Error: my mistake", "Uncaught Error: my mistake", "one", "two"}, said)
 	require.NoError(t, chromedp.Do(page, chromedp.Navigate("about:blank")))
+}
+
+// Python speaks TLS, and not with a server whose certificate it does not trust.
+func TestPythonOverTLS(t *testing.T) {
+	h := start(t, nil)
+	proxy := httptest.NewTLSServer(withoutUpgrade(h.at))
+	t.Cleanup(proxy.Close)
+	p := newPython(t).refused("connect", obj{"url": proxy.URL, "key": key})
+	assert.Equal(t, "network", p.Type)
+	assert.Contains(t, p.Detail, "CERTIFICATE_VERIFY_FAILED")
+
+	trusted := filepath.Join(t.TempDir(), "ca.pem")
+	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: proxy.Certificate().Raw})
+	require.NoError(t, os.WriteFile(trusted, block, 0o600))
+	c := newPython(t, "SSL_CERT_FILE="+trusted)
+	c.do("connect", obj{"url": proxy.URL + "/", "key": key})
+	c.do("join", obj{"channels": []int{5}})
+	c.do("broadcast", obj{"channels": []int{5}, "message": "hello"})
+	assert.Equal(t, []any{"hello"}, c.heard(1))
 }
 
 // Every file that Python needs is one, and it runs with Debian's interpreter without a

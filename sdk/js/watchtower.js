@@ -63,8 +63,9 @@ class Watchtower {
   async leave(channels) {
     const ended = []
     for (const j of this.#joins) {
-      j.channels = j.channels.filter(c => !channels.includes(c))
-      if (!j.channels.length) ended.push(j), j.over = true // it hears nothing any more
+      const stay = j.channels.filter(c => !channels.includes(c))
+      if (stay.length) j.channels = stay
+      else ended.push(j), j.over = true // it hears nothing any more
     }
     try {
       await this.#ask("/channels/leave", { sender: this.id, channels })

@@ -161,8 +161,8 @@ class Watchtower:
     async def leave(self, channels: Sequence[int]) -> None:
         """Leave channels. A join that has none left ends."""
         for j in self._joins:
-            j.channels = [c for c in j.channels if c not in channels]
-            j.over = j.over or not j.channels  # it hears nothing any more
+            stay = [c for c in j.channels if c not in channels]
+            j.channels, j.over = stay or j.channels, j.over or not stay  # over: it hears nothing any more
         try:
             await self._ask("POST", "/channels/leave", {"sender": self.id, "channels": list(channels)})
         finally:

@@ -15,9 +15,10 @@ import (
 type View struct {
 	URL          string           `json:"callback_url"`
 	Channels     []bridge.Channel `json:"channels"`
-	State        string           `json:"state"` // ok, failing, disabled
+	State        string           `json:"state"` // ok, failing, disabled, off
 	Reason       string           `json:"reason,omitempty"`
 	DisabledAt   *time.Time       `json:"disabled_at,omitempty"`
+	OffSince     *time.Time       `json:"off_since,omitempty"`
 	FailingSince *time.Time       `json:"failing_since,omitempty"`
 	LastTaken    *time.Time       `json:"last_delivered_at,omitempty"`
 	LastError    *Attempt         `json:"last_error,omitempty"`
@@ -56,7 +57,7 @@ func (c *Service) List(s *bridge.Sender) []View {
 func (e *endpoint) view() View {
 	v := View{
 		URL: e.key.url, Channels: slices.AppendSeq([]bridge.Channel{}, maps.Keys(e.attached)), State: e.status(), Reason: e.state.Reason,
-		DisabledAt: shownTime(e.state.Disabled), FailingSince: shownTime(e.state.FailingSince), LastTaken: shownTime(e.lastTaken),
+		DisabledAt: shownTime(e.state.Disabled), OffSince: shownTime(e.state.Off), FailingSince: shownTime(e.state.FailingSince), LastTaken: shownTime(e.lastTaken),
 		Waiting: len(e.waiting), Failed: []Failed{},
 	}
 	slices.Sort(v.Channels)

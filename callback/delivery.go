@@ -19,7 +19,7 @@ import (
 
 // workLocked begins to deliver what waits for an endpoint, if the endpoint is idle.
 func (c *Service) workLocked(e *endpoint) {
-	if !c.serving || c.closed || e.phase != idle || len(e.waiting) == 0 {
+	if !c.serving || c.closed || e.phase != idle || len(e.waiting) == 0 || e.off() {
 		return
 	}
 	c.busy++
@@ -31,6 +31,10 @@ func (c *Service) workLocked(e *endpoint) {
 // The caller calls goOnLocked afterwards.
 func (c *Service) nextLocked(e *endpoint) {
 	for {
+		if e.off() && c.ctx.Err() == nil {
+			c.parkLocked(e)
+			return
+		}
 		if len(e.waiting) == 0 || c.ctx.Err() != nil {
 			c.leaveLocked(e)
 			return
@@ -73,20 +77,36 @@ func (c *Service) dropCurrentLocked(e *endpoint, why bridge.Reason) {
 	c.goOnLocked()
 }
 
-// leaveLocked makes an endpoint idle. Its deliveries stay for the next start, or fail if
-// they are not kept on disk.
-func (c *Service) leaveLocked(e *endpoint) {
+// parkLocked makes a busy endpoint idle that was switched off. Its deliveries wait.
+func (c *Service) parkLocked(e *endpoint) {
+	c.requeueLocked(e)
+	c.changedLocked(e)
+	c.forgetIdleLocked(e)
+	c.busy--
+	c.settleLocked()
+}
+
+// requeueLocked puts an endpoint's current delivery before those that wait.
+func (c *Service) requeueLocked(e *endpoint) {
 	c.restLocked(e)
 	e.phase = idle
 	if e.current != nil {
 		e.waiting = slices.Insert(e.waiting, 0, e.current)
 		e.current = nil
 	}
+}
+
+// letGoAtEnd drops the waiting deliveries that do not outlive the process.
+func (c *Service) letGoAtEnd(e *endpoint) {
 	c.drop(bridge.Failed, e.discard(func(d *delivery) bool { return c.keeper == nil || !e.listed || d.report() }))
-	c.changedLocked(e)
-	c.forgetIdleLocked(e)
-	c.busy--
-	c.settleLocked()
+}
+
+// leaveLocked makes an endpoint idle. Its deliveries stay for the next start, or fail if
+// they are not kept on disk.
+func (c *Service) leaveLocked(e *endpoint) {
+	c.requeueLocked(e)
+	c.letGoAtEnd(e)
+	c.parkLocked(e)
 }
 
 // ended notes the result of an attempt, and goes on.
@@ -168,6 +188,9 @@ func (c *Service) againLocked(e *endpoint, gap time.Duration) {
 		return
 	case c.stopping:
 		c.leaveLocked(e)
+		return
+	case e.off():
+		c.parkLocked(e)
 		return
 	}
 	e.gap = min(2*e.gap, c.opts.MaxGap)

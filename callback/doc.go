@@ -10,6 +10,7 @@
 //	join.go       callbacks join and leave, and catch up
 //	room.go       room for a delivery: it waits, displaces others, or is dropped
 //	calls.go      list, rotate and replay: what a sender can do with its callbacks
+//	manage.go     list all, switch off and on: what operators can do
 //	delivery.go   the life of a delivery
 //	keeper.go     writes state to disk and restores it
 //	endpoints.go  endpoints are made and forgotten

@@ -63,6 +63,7 @@ type endpointState struct {
 	FailingSince time.Time `json:"failing_since,omitzero"` // all attempts since then failed
 	Disabled     time.Time `json:"disabled,omitzero"`      // since when; zero: it is not
 	Reason       string    `json:"reason,omitempty"`       // why it is disabled
+	Off          time.Time `json:"off,omitzero"`           // an operator switched it off; zero: it is on
 	LastError    string    `json:"last_error,omitempty"`   // of the last failed attempt
 	LastErrorAt  time.Time `json:"last_error_at,omitzero"`
 }
@@ -180,12 +181,15 @@ func (e *endpoint) shown() bool {
 }
 
 func (e *endpoint) disabled() bool { return !e.state.Disabled.IsZero() }
+func (e *endpoint) off() bool      { return !e.state.Off.IsZero() }
 
 // status is the state that View shows.
 func (e *endpoint) status() string {
 	switch {
 	case e.disabled():
 		return "disabled"
+	case e.off():
+		return "off"
 	case !e.state.FailingSince.IsZero():
 		return "failing"
 	}
@@ -212,8 +216,10 @@ func (e *endpoint) urgency() urgency {
 	return first
 }
 
-// takes reports whether its receiver took the last delivery.
-func (e *endpoint) takes() bool { return !e.lastTaken.IsZero() && e.state.FailingSince.IsZero() }
+// takes reports whether its receiver took the last delivery, and takes the next.
+func (e *endpoint) takes() bool {
+	return !e.lastTaken.IsZero() && e.state.FailingSince.IsZero() && !e.off()
+}
 
 // attempt is one POST in progress.
 type attempt struct {

@@ -40,7 +40,7 @@ func (c *Service) newEndpointLocked(key endpointKey) *endpoint {
 // forgetIdleLocked forgets an endpoint that has nothing to remember.
 func (c *Service) forgetIdleLocked(e *endpoint) {
 	known := len(e.attached) > 0 || e.phase != idle || len(e.waiting)+len(e.failed) > 0
-	if e.listed && (e.state.Secret > 0 || e.state.Known || e.disabled()) {
+	if e.listed && (e.state.Secret > 0 || e.state.Known || e.disabled() || e.off()) {
 		known = true // until the sender is forgotten: see sweep
 	}
 	if !known && c.endpoints[e.key] == e {

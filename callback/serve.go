@@ -130,6 +130,11 @@ func (c *Service) drain(ctx context.Context) {
 	c.cancel()
 	c.mu.Lock()
 	c.leaveAllLocked(pausing, lined)
+	for _, e := range c.endpoints {
+		if e.off() && e.phase == idle {
+			c.letGoAtEnd(e)
+		}
+	}
 	c.mu.Unlock()
 	<-c.settled
 	c.workers.Wait()

@@ -31,6 +31,7 @@ type Service struct {
 	cancel context.CancelFunc
 
 	outcomes [numOutcomes]atomic.Uint64
+	changes  atomic.Uint64
 
 	mu        sync.Mutex
 	endpoints map[endpointKey]*endpoint
@@ -67,7 +68,11 @@ func (c *Service) drop(why bridge.Reason, n int) { c.hub.Counters().Drop(Protoco
 func (c *Service) count(o outcome, n int)        { c.outcomes[o].Add(uint64(n)) }
 
 func (c *Service) changedLocked(e *endpoint) {
-	if c.keeper != nil && e.listed {
+	if !e.listed {
+		return
+	}
+	c.changes.Add(1)
+	if c.keeper != nil {
 		c.keeper.dirty[e] = struct{}{}
 	}
 }

@@ -45,6 +45,14 @@ func (s signer) secret(key endpointKey, rotations uint32) []byte {
 	return mac.Sum(nil)
 }
 
+// handle stands for a callback where its URL must not be seen. It is no secret of it.
+func (s signer) handle(key endpointKey) []byte {
+	mac := hmac.New(sha256.New, s.key)
+	_ = binary.Write(mac, binary.BigEndian, uint32(key.sender.ID()))
+	mac.Write([]byte("\x00" + key.url)) // no URL begins with a zero byte
+	return mac.Sum(nil)
+}
+
 // shown is the text form of a secret in Standard Webhooks.
 func shown(secret []byte) string { return "whsec_" + base64.StdEncoding.EncodeToString(secret) }
 

@@ -34,6 +34,7 @@ func (g *Gateway) forConsole(o *operator.Options) {
 	}
 	o.Missed = g.missed
 	o.Topics = topics{g}
+	o.Callbacks = callbacks{g}
 	o.House = g.announced
 	o.Settings = g.settings
 	o.DeviceKey = func() (hex, c string) { k := g.deviceKey(); return k.Hex(), k.C() }

@@ -63,6 +63,11 @@ func (s *Service) calls() []route {
 		at("/operator/topics/value", map[string]method{
 			nethttp.MethodGet: {Look, s.showTopic}, nethttp.MethodPut: {Speak, s.publishTopic}, nethttp.MethodDelete: {Manage, s.removeTopics},
 		}),
+		at("/operator/callbacks", map[string]method{nethttp.MethodGet: {Look, s.listCallbacks}}),
+		at("/operator/callbacks/{id}/replay", map[string]method{nethttp.MethodPost: {Manage, s.onCallback("operator had a callback's messages replayed", s.replayCallback)}}),
+		at("/operator/callbacks/{id}/rotate", map[string]method{nethttp.MethodPost: {Manage, s.onCallback("operator rotated a callback's secret", s.rotateCallback)}}),
+		at("/operator/callbacks/{id}/off", map[string]method{nethttp.MethodPost: {Manage, s.onCallback("operator switched a callback off", s.switchCallback(false))}}),
+		at("/operator/callbacks/{id}/on", map[string]method{nethttp.MethodPost: {Manage, s.onCallback("operator switched a callback on", s.switchCallback(true))}}),
 		at("/operator/homeassistant", map[string]method{nethttp.MethodGet: {Look, s.showHouse}}),
 		at("/operator/settings", map[string]method{nethttp.MethodGet: {Manage, s.listSettings}}),
 		at("/operator/device-key", map[string]method{nethttp.MethodGet: {Manage, s.showDeviceKey}}),

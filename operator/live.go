@@ -52,6 +52,7 @@ type page struct {
 	why       string
 	rates     bool
 	channels  bool
+	callbacks bool
 	listening map[bridge.Channel]*listening
 }
 
@@ -262,8 +263,10 @@ func (p *page) follow(a asked) error {
 	case "channels":
 		p.channels = on
 		p.service.pulses.looking(p.service.opts.Now(), p.service.hub)
+	case "callbacks":
+		p.callbacks = on
 	default:
-		return fault(invalidField, "follow", "must be rates or channels, is %q", bridge.Shorten(what))
+		return fault(invalidField, "follow", "must be rates, channels or callbacks, is %q", bridge.Shorten(what))
 	}
 	return nil
 }
@@ -331,6 +334,7 @@ func (ps *pages) close() {
 func (s *Service) tell(ctx context.Context) {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
+	callbacks := uint64(0)
 	for n := 1; ; n++ {
 		select {
 		case <-ctx.Done():
@@ -342,6 +346,7 @@ func (s *Service) tell(ctx context.Context) {
 			s.tellRates()
 		}
 		s.tellChannels()
+		callbacks = s.tellCallbacks(callbacks)
 		s.pages.each((*page).tellSkipped)
 	}
 }

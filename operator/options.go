@@ -68,7 +68,7 @@ type Backup interface {
 	Close()
 }
 
-// Options of a Service. All functions except Now must be set, and Topics too.
+// Options of a Service. All functions except Now must be set, and the interfaces too.
 type Options struct {
 	Open     bool            // the roles look and speak need no session
 	AdminKey string          // never empty
@@ -100,6 +100,8 @@ type Options struct {
 	Missed func(c bridge.Channel, since string) (messages []*bridge.Message, gap bool, err error)
 	// Topics are the broker's.
 	Topics Topics
+	// Callbacks are those of all senders.
+	Callbacks Callbacks
 	// House is what Home Assistant is told.
 	House func() House
 	// Settings returns the settings in force, and the configuration file; empty: none.

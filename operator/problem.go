@@ -38,6 +38,8 @@ const (
 	reservedTopic   bridge.Code = "reserved-topic"
 	retainedFull    bridge.Code = "retained-full"
 	openGateway     bridge.Code = "open-gateway"
+	disabled        bridge.Code = "callback-disabled"
+	noCallback      bridge.Code = "invalid-callback-url"
 	internalError   bridge.Code = "internal"
 )
 
@@ -67,6 +69,8 @@ var kinds = map[bridge.Code]struct {
 	reservedTopic:           {nethttp.StatusForbidden, "Topic is the gateway's own"},
 	retainedFull:            {nethttp.StatusConflict, "Too many retained messages"},
 	openGateway:             {nethttp.StatusConflict, "The gateway has no secret key"},
+	disabled:                {nethttp.StatusConflict, "The callback is disabled"},
+	noCallback:              {nethttp.StatusConflict, "The callback cannot do that now"},
 	internalError:           {nethttp.StatusInternalServerError, "Internal error"},
 	bridge.InvalidChannel:   {nethttp.StatusBadRequest, "Invalid channel"},
 	bridge.InvalidSender:    {nethttp.StatusForbidden, "Not the operator's sender"},

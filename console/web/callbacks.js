@@ -6,7 +6,7 @@ import { Paged, usePages } from "./pages.js"
 import { nameOf, pathOf } from "./device.js"
 import { ago, count, many, span } from "./words.js"
 
-const states = { ok: ["good", "taken"], failing: ["bad", "failing"], disabled: ["idle", "switched off"] }
+const states = { ok: ["good", "taken"], failing: ["bad", "failing"], disabled: ["bad", "disabled"], off: ["idle", "switched off"] }
 
 export function Callbacks() {
   const [state, setState] = useState(""), [doing, setDoing] = useState(null)
@@ -41,7 +41,7 @@ function Row({ c, onAct }) {
     ${mayDo("manage") ? html`<td class="acts">
       ${c.given_up ? html`<button type="button" onClick=${() => onAct("replay")}>Replay</button>` : null}
       <button type="button" onClick=${() => onAct("rotate")}>New secret</button>
-      ${c.state === "disabled" ? html`<button type="button" onClick=${() => onAct("on")}>Switch on</button>` : html`<button type="button" class="danger" onClick=${() => onAct("off")}>Switch off</button>`}</td>` : null}
+      ${c.state === "off" ? html`<button type="button" onClick=${() => onAct("on")}>Switch on</button>` : c.state === "disabled" ? html`<small>Its sender has to join again.</small>` : html`<button type="button" class="danger" onClick=${() => onAct("off")}>Switch off</button>`}</td>` : null}
   </tr>`
 }
 
@@ -59,7 +59,7 @@ const asking = (title, button, path, words) => ({ c, onClose }) => {
 
 function Off({ c, onClose }) {
   return html`<${Confirm} title="Switch this callback off?" button="Switch it off" act=${() => call("POST", `callbacks/${encodeURIComponent(c.key)}/off`, { body: {} })} onClose=${onClose}>
-    ${of(c)}<p>Nothing more is posted to it, and its sender leaves ${many(c.channels.length, "channel")} unless something else holds it there. ${c.waiting ? `${many(c.waiting, "message")} that ${c.waiting === 1 ? "waits" : "wait"} for it ${c.waiting === 1 ? "is" : "are"} given up.` : ""}</p>
+    ${of(c)}<p>Nothing is posted to it until it is switched on again. Its sender stays on the channels, and messages wait, as many as callbacks.queue allows.</p>
   </${Confirm}>`
 }
 
@@ -76,6 +76,6 @@ function Rotate({ c, onClose }) {
 
 const acts = {
   off: Off, rotate: Rotate,
-  on: asking("Switch this callback on again?", "Switch it on", "on", () => "Messages are posted to it again, from now on."),
+  on: asking("Switch this callback on again?", "Switch it on", "on", () => "What waits is posted to it, in order, and then what comes."),
   replay: asking("Replay what was given up?", "Replay", "replay", c => `${many(c.given_up, "message")} ${c.given_up === 1 ? "is" : "are"} queued again, with the old ids. What is older than its time to live is not delivered even then.`),
 }

@@ -39,7 +39,7 @@ func TestWhatIsNotAsDescribedIsReported(t *testing.T) {
 		{not, "GET", "/channels?sender=1", "", "", "text/plain", `{"channels":[5]}`},
 		{not, "GET", "/channels?sender=1", "", "201", "application/json", `{"channels":[5]}`},
 		{not, "GET", "/channels?sender=x", "", "", "application/json", `{"channels":[5]}`},
-		{not, "GET", "/channels", "", "", "application/json", `{"channels":[5]}`},
+		{not, "GET", "/operator/topics/value", "", "", "application/octet-stream", "no topic"},
 		{is, "GET", "/channels", "", "400", "application/problem+json", problem},
 		{not, "GET", "/channels", "", "400", "application/problem+json", `{"title":"X"}`},
 		{not, "GET", "/nowhere", "", "", "application/json", `{}`},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -113,4 +114,46 @@ func TestWeakKeysAreWarnedOf(t *testing.T) {
 	assert.Contains(t, weak()[1], "setting=admin_key")
 	assert.NotContains(t, r.log.String(), "watchtower1")
 	assert.NotContains(t, r.log.String(), "passwordpassword")
+}
+
+// What a device says and the gateway cannot take is in the log, once a minute for each device
+// and reason, as it is for MQTT.
+func TestTheLogNamesWhoIsNotUnderstood(t *testing.T) {
+	r := start(t, nil)
+	lines := func(parts ...string) (n int) {
+		for l := range strings.Lines(r.log.String()) {
+			if strings.Contains(l, "level=warning") && !slices.ContainsFunc(parts, func(p string) bool { return !strings.Contains(l, p) }) {
+				n++
+			}
+		}
+		return n
+	}
+	udp, err := net.Dial("udp", r.at.UDP)
+	require.NoError(t, err)
+	defer udp.Close()
+	for range 3 {
+		_, err := udp.Write([]byte("J too short"))
+		require.NoError(t, err)
+		_, err = udp.Write([]byte("r no registration either"))
+		require.NoError(t, err)
+		tcp, err := net.Dial("tcp", r.at.TCP)
+		require.NoError(t, err)
+		_, err = tcp.Write([]byte("?"))
+		require.NoError(t, err)
+		_, _ = io.ReadAll(tcp)
+		tcp.Close()
+	}
+	eventually(t, "all are counted", func() bool { return r.dropped(viaUDP, bridge.Malformed) == 6 && r.dropped(viaTCP, bridge.Malformed) == 3 })
+	for _, via := range []string{"udp", "tcp"} {
+		assert.Equal(t, 1, lines("frame dropped", "client=127.0.0.1", "protocol="+via, "reason=malformed"), via)
+	}
+	r.wire("udp") // is on channel 5
+	big := r.register("big")
+	end := r.follow(fmt.Sprintf("channels=5&sender=%d", big.ID), func([]byte) {})
+	defer end()
+	for range 3 {
+		r.post("/broadcast", fmt.Sprintf(`{"channels":[5],"sender":%d,"message":%q}`, big.ID, strings.Repeat("x", 2000)), nil)
+	}
+	eventually(t, "it is too large for a datagram", func() bool { return r.dropped(viaUDP, bridge.TooLarge) == 3 })
+	assert.Equal(t, 1, lines("message dropped", fmt.Sprint("sender=", big.ID), "bytes=2000", "channel=5", "reason=too_large"))
 }

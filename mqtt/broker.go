@@ -60,8 +60,8 @@ type Broker struct {
 	retained *retained
 	budget   *budget
 	keeper   *keeper // nil: nothing outlives the process
-	noisy    *throttle
-	once     *throttle
+	noisy    *intake.Throttle
+	once     *intake.Throttle
 	wills    *wills
 	door     *intake.Door
 

@@ -43,7 +43,6 @@
 //	limits.go          errors, with their codes and settings
 //	access.go          users' access lists
 //	levels.go          the tree of topics and filters
-//	throttle.go        limits how often an event is logged
 //	quickack_linux.go  TCP acknowledgements without delay
 //	quickack_other.go  the same for other systems: nothing
 //

@@ -45,7 +45,7 @@ func (b *Broker) identify(c *conn, userName string, password []byte, assigned bo
 	} else if bad := b.checkKey(c, string(password)); bad.Code != 0 {
 		return id, bad
 	}
-	if !assigned && !bridge.ValidName(name) && b.once.allow(c.host(), name, b.now()) {
+	if !assigned && !bridge.ValidName(name) && b.once.Allow(c.host(), name, b.now()) {
 		c.logged().Info("a client gets a new sender at each connection: its client id is no name, which is 1 to 64 of A–Z a–z 0–9 _ . : -")
 	}
 	if assigned || !bridge.ValidName(name) || b.sessions.nameless(c.clientID, id.key.user) {

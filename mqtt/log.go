@@ -18,7 +18,7 @@ func (b *Broker) limited(c *conn, who string, why overLimit) {
 
 // warn logs an event, once a minute at most for each client and cause (who).
 func (b *Broker) warn(who, event string, c *conn) {
-	if b.noisy.allow(who, event+" "+bridge.Shorten(c.clientID), b.now()) {
+	if b.noisy.Allow(who, event+" "+bridge.Shorten(c.clientID), b.now()) {
 		c.logged().Warn(event)
 	}
 }
@@ -26,7 +26,7 @@ func (b *Broker) warn(who, event string, c *conn) {
 // refuse counts a publish that was refused, and logs it once a minute at most.
 func (b *Broker) refuse(s *session, topic string, why error) {
 	b.hub.Counters().Drop(Protocol, dropReason(why), 1)
-	if b.noisy.allow(s.key.client, "publish to "+bridge.Shorten(topic), b.now()) {
+	if b.noisy.Allow(s.key.client, "publish to "+bridge.Shorten(topic), b.now()) {
 		b.log.WithField("client", bridge.Shorten(s.key.client)).WithField("sender", s.sender().ID()).WithField("topic", bridge.Shorten(topic)).
 			WithError(why).Warn("publish refused")
 	}
@@ -69,7 +69,7 @@ func (b *Broker) overflowed(s *session, v verdict) {
 		event.Warn("messages dropped: the client's queue is full (mqtt.session_queue)")
 	case v == heavy:
 		event.Warn("messages dropped: the client's queue is full (mqtt.session_queue_bytes)")
-	case b.noisy.allow("", "limits.mqtt_queue_bytes", b.now()): // no single client caused it
+	case b.noisy.Allow("", "limits.mqtt_queue_bytes", b.now()): // no single client caused it
 		event.WithFields(logrus.Fields{"held": b.budget.used.Load(), "sessions": b.budget.sessions.Load()}).
 			Warn("messages dropped: the queues of all MQTT clients together are full (limits.mqtt_queue_bytes)")
 	}
@@ -77,7 +77,7 @@ func (b *Broker) overflowed(s *session, v verdict) {
 
 // reportUnanswered logs what giveUp gave up. Only the writer calls it.
 func (c *conn) reportUnanswered() {
-	if event := "messages given up: the client acknowledges later ones, and never these; its buffer may be too small"; c.broker.noisy.allow(c.clientID, event, c.broker.now()) {
+	if event := "messages given up: the client acknowledges later ones, and never these; its buffer may be too small"; c.broker.noisy.Allow(c.clientID, event, c.broker.now()) {
 		c.logged().WithField("bytes", c.unanswered).Warn(event)
 	}
 	c.unanswered = 0

@@ -253,7 +253,7 @@ func (c *conn) receive(id uint16) (fresh bool, _ error) {
 // reuses logs that a client uses an unreleased QoS 2 id again. A repeated publish has DUP
 // set (MQTT-3.3.1-1), so this one is a new message of a client that never sends PUBREL.
 func (c *conn) reuses() {
-	if c.broker.once.allow(c.clientID, "reuses", c.broker.now()) {
+	if c.broker.once.Allow(c.clientID, "reuses", c.broker.now()) {
 		c.logged().Info("a client does not release what it publishes at QoS 2 (PUBREL): what comes with the same packet id is taken as a new message, unless it has DUP set")
 	}
 }
@@ -261,7 +261,7 @@ func (c *conn) reuses() {
 // tooMany logs a client that exceeds its Receive Maximum, and returns the error.
 func (c *conn) tooMany() error {
 	why := packets.ErrReceiveMaximum
-	if c.broker.noisy.allow(c.clientID, why.Reason, c.broker.now()) {
+	if c.broker.noisy.Allow(c.clientID, why.Reason, c.broker.now()) {
 		c.logged().WithField("receive_maximum", c.broker.opts.receiveMax()).Info("MQTT client disconnected: it has more publishes under way than it was told it may")
 	}
 	return why

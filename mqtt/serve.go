@@ -35,7 +35,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Broker, error) {
 	all := &budget{limit: int64(opts.MQTTQueueBytes)}
 	b := &Broker{
 		hub: hub, tree: hub.Tree(), opts: opts, log: log, now: opts.Now,
-		router: newRouter(hub.Tree()), sessions: newSessions(), noisy: newThrottle(time.Minute), once: newThrottle(24 * time.Hour),
+		router: newRouter(hub.Tree()), sessions: newSessions(), noisy: intake.NewThrottle(time.Minute), once: intake.NewThrottle(24 * time.Hour),
 		budget: all, retained: &retained{most: opts.MQTTRetained, mostBytes: opts.MQTTRetainedBytes, budget: all, seed: maphash.MakeSeed()},
 		wills:  &wills{limit: all.limit / 4},
 		door:   opts.Intake.Door(Protocol, "limits.mqtt_connections", opts.MQTTConnections),

@@ -283,7 +283,7 @@ func (b *Broker) tookOver(old, by *conn) {
 	b.hub.Counters().TookOver()
 	now := b.now()
 	by.tookOver = now
-	if now.Sub(old.tookOver) < rivalry && b.noisy.allow(old.clientID, "rivals", now) {
+	if now.Sub(old.tookOver) < rivalry && b.noisy.Allow(old.clientID, "rivals", now) {
 		b.log.WithFields(logrus.Fields{"client": bridge.Shorten(old.clientID), "remote": old.remote, "by": by.remote}).
 			Warn("a client id is taken over again and again: two programs seem to have it")
 	}

@@ -68,7 +68,7 @@ func newConn(s *Server, nc *net.TCPConn) *conn {
 	}
 	c.in = bufio.NewReaderSize(c, idleBuffer)
 	c.basic = basic.NewConn(s.hub, s.basic(), c.From().Addr(), c)
-	c.session = session.NewConn(s.hub, s.sessions, session.Options{Wire: &s.opts.Wire}, c)
+	c.session = session.NewConn(s.hub, s.sessions, session.Options{Wire: &s.opts.Wire, Misread: s.misread.Frame}, c)
 	c.queue.SetStamp(c.session.Stamp)
 	outbound.EndStuck(nc, s.opts.WriteTimeout)
 	c.writer = outbound.NewWriter(nc, c.queue, outbound.Options{Timeout: s.opts.WriteTimeout})

@@ -66,6 +66,7 @@ type Server struct {
 	hub      *bridge.Hub
 	opts     Options
 	log      *logrus.Entry
+	misread  *intake.Misread
 	link     *bridge.Link
 	listener net.Listener
 	sessions *session.Registrar
@@ -93,11 +94,13 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *Server {
 	if opts.Intake == nil {
 		opts.Intake = intake.New(intake.Options{Counters: hub.Counters(), Log: log})
 	}
+	entry := log.WithField("protocol", Protocol.String())
 	return &Server{
 		hub:      hub,
 		opts:     opts,
 		door:     opts.Intake.Door(Protocol, "limits.tcp_connections", opts.TCPConnections),
-		log:      log.WithField("protocol", Protocol.String()),
+		log:      entry,
+		misread:  intake.NewMisread(entry),
 		link:     hub.AddLink(Protocol, bridge.LinkQueue, bridge.LinkPatience),
 		sessions: session.NewRegistrar(hub, Protocol, opts.Key, opts.Gate.Streams(Protocol)),
 		stopping: make(chan struct{}),
@@ -255,5 +258,5 @@ func (s *Server) accept(running *sync.WaitGroup) {
 
 // basic returns the options for a connection's basic frames.
 func (s *Server) basic() basic.Options {
-	return basic.Options{Via: Protocol, Wire: &s.opts.Wire, Gateway: s.opts.Gateway, TCPPort: s.Port, Door: s.opts.Gate.Streams(Protocol)}
+	return basic.Options{Via: Protocol, Wire: &s.opts.Wire, Gateway: s.opts.Gateway, TCPPort: s.Port, Door: s.opts.Gate.Streams(Protocol), Misread: s.misread.Frame}
 }

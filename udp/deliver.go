@@ -66,8 +66,12 @@ type member interface {
 }
 
 func (to *receiver) deliver(s *Server, m *bridge.Message, e *encoded, job int) bool {
+	known := e.tooLarge
 	delivery := e.basic(m)
 	if delivery == nil {
+		if !known { // once for a message
+			s.misread.TooLarge(m)
+		}
 		s.hub.Counters().Drop(Protocol, bridge.TooLarge, 1)
 		return false
 	}

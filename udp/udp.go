@@ -64,6 +64,7 @@ type Server struct {
 	hub      *bridge.Hub
 	opts     Options
 	log      *logrus.Entry
+	misread  *intake.Misread
 	link     *bridge.Link
 	table    *basic.Table
 	sessions *session.Table
@@ -84,15 +85,18 @@ type Server struct {
 
 // New returns a server, and adds its link to the hub. It starts nothing.
 func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *Server {
+	entry := log.WithField("protocol", Protocol.String())
+	misread := intake.NewMisread(entry)
 	s := &Server{
-		hub:  hub,
-		opts: opts,
-		log:  log.WithField("protocol", Protocol.String()),
-		link: hub.AddLink(Protocol, bridge.LinkQueue, bridge.LinkPatience),
+		hub:     hub,
+		opts:    opts,
+		log:     entry,
+		misread: misread,
+		link:    hub.AddLink(Protocol, bridge.LinkQueue, bridge.LinkPatience),
 		table: basic.NewTable(hub, basic.Options{
 			Via:  Protocol,
 			Wire: &opts.Wire, Limits: &opts.Limits, Gateway: opts.Gateway, TCPPort: opts.TCPPort, Source: intake.Of,
-			Door: opts.Gate.Datagrams(Protocol),
+			Door: opts.Gate.Datagrams(Protocol), Misread: misread.Frame,
 		}, newReceiver),
 		due:      make(chan struct{}, 1),
 		later:    make(chan func(*session.Out), laterQueue),
@@ -102,7 +106,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *Server {
 	s.sessions = session.NewTable(hub, opts.Key, session.Options{
 		Via:  Protocol,
 		Wire: &opts.Wire, Limits: &opts.Limits, Member: func(s *session.Session) any { return (*sessionMember)(s) },
-		Wake: s.wake, Later: s.putOff, Door: opts.Gate.Datagrams(Protocol),
+		Wake: s.wake, Later: s.putOff, Door: opts.Gate.Datagrams(Protocol), Misread: misread.Frame,
 	})
 	return s
 }

@@ -69,6 +69,7 @@ func (c *Conn) Handle(frame, reply []byte) ([]byte, error) {
 // unless the peer speaks like a gateway.
 func (c *Conn) Refuse(err error, reply []byte) []byte {
 	c.hub.Counters().Drop(c.opts.Via, bridge.Malformed, 1)
+	c.opts.Misread(c.from, bridge.Malformed)
 	if errors.Is(err, wire.ErrFromGateway) {
 		return reply
 	}

@@ -39,6 +39,10 @@ type Options struct {
 	Source           func(netip.Addr) netip.Prefix // the prefix that counts as one address; nil: the address itself
 	Now              func() time.Time              // nil: time.Now
 	Door             Door                          // nil: open to everybody
+
+	// Misread is called for each frame that is malformed, after it was counted. Nil: nobody is
+	// told.
+	Misread func(from netip.Addr, why bridge.Reason)
 }
 
 // Door decides whose keys are checked, and is told the results. It is not asked about
@@ -57,6 +61,9 @@ func (openDoor) Proved(netip.Addr)        {}
 
 func (o Options) withDefaults() Options {
 	o.UnconfirmedLimit = cmp.Or(o.UnconfirmedLimit, UnconfirmedLimit)
+	if o.Misread == nil {
+		o.Misread = func(netip.Addr, bridge.Reason) {}
+	}
 	if o.TCPPort == nil {
 		o.TCPPort = func() uint16 { return 0 }
 	}

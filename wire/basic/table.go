@@ -72,6 +72,7 @@ func (t *Table) HandleAt(from netip.AddrPort, local uint32, datagram, reply []by
 	r, err := wire.Parse(datagram)
 	if err != nil || len(datagram) > wire.MaxDatagram || !t.opts.Basic {
 		t.hub.Counters().Drop(t.opts.Via, bridge.Malformed, 1)
+		t.opts.Misread(from.Addr(), bridge.Malformed)
 		return reply
 	}
 	switch r.Op {

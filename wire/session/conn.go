@@ -93,7 +93,7 @@ func (c *Conn) now() (time.Time, int64) {
 func (c *Conn) Handle(raw, reply []byte) []byte {
 	f, err := frame.Parse(raw)
 	if err != nil || neverTaken(f) {
-		c.drop(bridge.Malformed)
+		c.misread(bridge.Malformed)
 		return reply
 	}
 	if f.Op == frame.Register {
@@ -103,7 +103,7 @@ func (c *Conn) Handle(raw, reply []byte) []byte {
 	switch {
 	case s != nil && s.id == f.ID:
 		if !s.key.Verify(raw) {
-			c.drop(Forged)
+			c.misread(Forged)
 			return reply
 		}
 		return c.take(s, f, raw, reply)
@@ -118,7 +118,7 @@ func (c *Conn) Handle(raw, reply []byte) []byte {
 // Raw is the frame's header and tag.
 func (c *Conn) Passed(raw, reply []byte) []byte {
 	if op := frame.Op(raw[0]); op == frame.Register || op == frame.Delivered || op.FromGateway() {
-		c.drop(bridge.Malformed)
+		c.misread(bridge.Malformed)
 		return reply
 	}
 	return frame.AppendUnknown(reply, raw)
@@ -367,3 +367,8 @@ func (c *Conn) Stamp(b, delivery []byte, mark uint64) []byte {
 }
 
 func (c *Conn) drop(why bridge.Reason) { c.hub.Counters().Drop(c.verbs.via, why, 1) }
+
+func (c *Conn) misread(why bridge.Reason) {
+	c.drop(why)
+	c.opts.Misread(c.owner.From().Addr(), why)
+}

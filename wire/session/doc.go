@@ -50,6 +50,10 @@ type Options struct {
 	Later func(func(*Out)) bool
 
 	Door Door // of Table's registrations; nil: open to everybody
+
+	// Misread is called for each frame that is malformed or has a wrong tag, after it was
+	// counted. Nil: nobody is told.
+	Misread func(from netip.Addr, why bridge.Reason)
 }
 
 // Door decides whose registrations are checked, and is told the results. It is not asked
@@ -90,6 +94,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Member == nil {
 		o.Member = func(s *Session) any { return s }
+	}
+	if o.Misread == nil {
+		o.Misread = func(netip.Addr, bridge.Reason) {}
 	}
 	if o.Wake == nil {
 		o.Wake = func() {}

@@ -258,3 +258,8 @@ func (t *Table) removeLocked(s *Session) {
 }
 
 func (t *Table) drop(why bridge.Reason) { t.hub.Counters().Drop(t.verbs.via, why, 1) }
+
+func (t *Table) misread(from netip.AddrPort, why bridge.Reason) {
+	t.drop(why)
+	t.opts.Misread(from.Addr(), why)
+}

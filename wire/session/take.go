@@ -14,7 +14,7 @@ func (t *Table) Handle(from netip.AddrPort, datagram []byte, out *Out) {
 	f, err := frame.Parse(datagram)
 	switch {
 	case err != nil, len(datagram) > frame.MaxDatagram, neverTaken(f):
-		t.drop(bridge.Malformed)
+		t.misread(from, bridge.Malformed)
 		return
 	case f.Op == frame.Register:
 		t.register(from, f, datagram, out)
@@ -27,7 +27,7 @@ func (t *Table) Handle(from netip.AddrPort, datagram []byte, out *Out) {
 	case s == nil:
 		t.unknown(from, datagram, out)
 	case !s.key.Verify(datagram):
-		t.drop(Forged)
+		t.misread(from, Forged)
 	default:
 		t.take(s, from, f, datagram, out)
 	}

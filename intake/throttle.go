@@ -1,13 +1,13 @@
-package mqtt
+package intake
 
 import (
 	"sync"
 	"time"
 )
 
-// throttle allows each event of each originator once in a period. It remembers a few
+// Throttle allows each event of each originator once in a period. It remembers a few
 // events for one originator only, so that one cannot use it up for the others.
-type throttle struct {
+type Throttle struct {
 	every time.Duration
 	mu    sync.Mutex
 	last  map[event]time.Time
@@ -17,18 +17,19 @@ type throttle struct {
 
 type event struct{ who, what string }
 
-// The bounds on the events that a throttle remembers: all, and of one originator.
+// The bounds on the events that a Throttle remembers: all, and of one originator.
 const (
 	throttleEvents = 4096
 	throttleOfOne  = 16
 )
 
-func newThrottle(every time.Duration) *throttle {
-	return &throttle{every: every, last: map[event]time.Time{}, of: map[string]int{}}
+// NewThrottle returns a throttle that allows an event once in a period.
+func NewThrottle(every time.Duration) *Throttle {
+	return &Throttle{every: every, last: map[event]time.Time{}, of: map[string]int{}}
 }
 
-// allow reports whether the event may happen now, and notes it.
-func (t *throttle) allow(who, what string, now time.Time) bool {
+// Allow reports whether the event may happen now, and notes it.
+func (t *Throttle) Allow(who, what string, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	e := event{who, what}
@@ -49,12 +50,12 @@ func (t *throttle) allow(who, what string, now time.Time) bool {
 	return true
 }
 
-func (t *throttle) fullLocked(who string) bool {
+func (t *Throttle) fullLocked(who string) bool {
 	return len(t.last) >= throttleEvents || t.of[who] >= throttleOfOne
 }
 
 // forgetLocked removes old events, at most 60 times in a period.
-func (t *throttle) forgetLocked(now time.Time) {
+func (t *Throttle) forgetLocked(now time.Time) {
 	if now.Sub(t.swept) < t.every/60 {
 		return
 	}

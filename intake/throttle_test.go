@@ -1,4 +1,4 @@
-package mqtt
+package intake
 
 import (
 	"fmt"
@@ -9,9 +9,9 @@ import (
 )
 
 func TestNobodySilencesTheLogForOthers(t *testing.T) {
-	th := newThrottle(time.Minute)
+	th := NewThrottle(time.Minute)
 	now := time.Unix(1e9, 0)
-	through := func(who, what string) bool { return th.allow(who, what, now) }
+	through := func(who, what string) bool { return th.Allow(who, what, now) }
 	assert.True(t, through("a", "x"))
 	assert.False(t, through("a", "x"), "once a minute")
 	n := 1

@@ -254,10 +254,32 @@ const finders = `
 	const field = label => [...top().querySelectorAll("input, select, textarea")].find(e => seen(e) && !e.disabled && (e.getAttribute("aria-label") ?? [...e.labels].map(l => [...l.childNodes].filter(n => n.nodeType === 3).map(n => n.data).join("").trim()).join(" ")) === label)
 `
 
-// press waits for a button or link with these words, or this label, and clicks it.
+// press waits for a button or link with these words, or this label, and clicks it as a mouse
+// does.
 func (p *page) press(words string) {
 	p.Helper()
-	p.waits(fmt.Sprintf(`(() => { %s; const e = pressable(%q); e?.click(); return e })()`, finders, words))
+	var at []float64
+	for end := time.Now().Add(harness.Patience); len(at) == 0; time.Sleep(20 * time.Millisecond) {
+		// Two looks at the same place: it does not move any more.
+		at = evaluate[[]float64](p, fmt.Sprintf(`(async () => {
+			%s
+			const centre = () => {
+				const e = pressable(%q)
+				if (!e) return []
+				e.scrollIntoView({ block: "nearest" })
+				const r = e.getBoundingClientRect(), x = r.x + r.width / 2, y = r.y + r.height / 2
+				return e.contains(document.elementFromPoint(x, y)) ? [x, y] : []
+			}
+			const before = centre()
+			await new Promise(done => setTimeout(done, 30))
+			const now = centre()
+			return String(before) === String(now) ? now : []
+		})()`, finders, words))
+		if time.Now().After(end) {
+			require.Fail(p, "there is nothing to press", "%s\n\n%s", words, p.text())
+		}
+	}
+	require.NoError(p, chromedp.Do(p.ctx, chromedp.MouseClickXY(at[0], at[1])))
 }
 
 // can reports whether there is a button or link with these words.

@@ -151,11 +151,23 @@ type page struct {
 // open opens the console at #/hash without signing in.
 func (r *running) open(hash string) *page { r.Helper(); return openAt(r.TB, r.url+"#/"+hash) }
 
+// openAt opens a page with a profile of its own.
 func openAt(t testing.TB, url string) *page {
 	t.Helper()
 	all, err := chromium()
 	require.NoError(t, err)
-	ctx, cancel := chromedp.NewContext(all, chromedp.WithNewBrowserContext())
+	return newPage(t, all, url, chromedp.WithNewBrowserContext())
+}
+
+// tab opens another page with the same profile.
+func (p *page) tab(url string) *page {
+	p.Helper()
+	return newPage(p.TB, p.ctx, url, chromedp.WithExistingBrowserContext(chromedp.FromContext(p.ctx).BrowserContextID))
+}
+
+func newPage(t testing.TB, parent context.Context, url string, profile chromedp.ContextOption) *page {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(parent, profile)
 	p := &page{t, ctx}
 	require.NoError(t, chromedp.Do(ctx, chromedp.EmulateViewport(1280, 860)))
 	messages := chromedp.Console(ctx)
@@ -322,9 +334,18 @@ func (p *page) goes(hash string) { p.Helper(); p.do(fmt.Sprintf("location.hash =
 // looks sets the width of the window, in pixels, and the colours: light or dark.
 func (p *page) looks(width int64, colours string) {
 	p.Helper()
-	require.NoError(p, chromedp.Do(p.ctx, chromedp.EmulateViewport(width, 860), chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+	require.NoError(p, chromedp.Do(p.ctx, chromedp.EmulateViewport(width, 860)))
+	p.media("prefers-color-scheme", colours)
+}
+
+// forced has the browser use the colours of a contrast theme.
+func (p *page) forced() { p.Helper(); p.media("forced-colors", "active") }
+
+func (p *page) media(name, value string) {
+	p.Helper()
+	require.NoError(p, chromedp.Do(p.ctx, chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
 		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: colours}},
+			Features: []*emulation.MediaFeature{{Name: name, Value: value}},
 		})
 		return err
 	})))

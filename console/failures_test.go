@@ -65,23 +65,20 @@ func TestAnOpenGateway(t *testing.T) {
 	p.fill("Admin key", adminKey)
 	p.press("Sign in")
 	p.press("Settings")
-	p.reads("http.listen")
+	p.reads("All settings")
 	p.press("Sign out")
-	p.reads("The gateway is open")
+	p.reads("You are not signed in.")
 }
 
 // Who has tried too often is told how long to wait.
 func TestTooManyWrongKeys(t *testing.T) {
 	t.Parallel()
-	r := start(t, func(c *config.Config) { c.Limits.Failures, c.Limits.FailureInterval = 1, 3*time.Second })
+	r := start(t, func(c *config.Config) { c.Limits.Failures, c.Limits.FailureInterval = 1, 6*time.Second })
 	p := r.open("")
-	for range 3 {
-		if p.can("Sign in") {
-			p.fill("Admin key", "wrong")
-			p.press("Sign in")
-			p.waits(`document.querySelector(".fault")`)
-		}
-	}
+	p.fill("Admin key", "wrong")
+	p.press("Sign in")
+	p.reads("That is not the key.")
+	p.press("Sign in") // and once more
 	p.waits(`[...document.querySelectorAll("button")].some(b => /^Again in \d+ s$/.test(b.textContent) && b.disabled)`)
 	p.fill("Admin key", adminKey)
 	p.press("Sign in") // when it is possible again

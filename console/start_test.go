@@ -2,11 +2,11 @@ package console_test
 
 import (
 	"bytes"
-	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -24,13 +24,13 @@ func inBackground(t testing.TB, name string, args ...string) {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	require.NoError(t, err, "%s is missing: make setup installs it", name)
-	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, path, args...)
+	cmd := exec.Command(path, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
-		cancel()
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // all of its group
 		_ = cmd.Wait()
 		if t.Failed() {
 			t.Log(out.String())
@@ -57,7 +57,7 @@ func TestGetStarted(t *testing.T) {
 		case "Arduino":
 			inBackground(t, compiled(t, steps[0]))
 		default:
-			inBackground(t, "bash", "-c", "trap 'kill $(jobs -p)' EXIT\n"+strings.Join(steps, "\n"))
+			inBackground(t, "bash", "-c", strings.Join(steps, "\n")+"\nwait")
 		}
 		p.reads("Heard. It works.")
 		p.reads(heard)

@@ -35,7 +35,7 @@ build:
 	$(GO) build -o bin/watchtower ./cmd/watchtower
 
 # Installs what the tests need. From Debian: MQTT clients, a broker to compare with, curl, a
-# browser, two reverse proxies and two Python packages. From npm: clients.
+# compiler, a browser, two reverse proxies and two Python packages. From npm: clients.
 setup: setup-debian $(CLIENTS)
 
 setup-debian:
@@ -43,6 +43,7 @@ setup-debian:
 	command -v mosquitto_sub >/dev/null || missing="$$missing mosquitto-clients"; \
 	$(call have,mosquitto) || missing="$$missing mosquitto"; \
 	command -v curl >/dev/null || missing="$$missing curl"; \
+	command -v g++ >/dev/null || missing="$$missing g++"; \
 	command -v node >/dev/null || missing="$$missing nodejs"; \
 	command -v npm >/dev/null || missing="$$missing npm"; \
 	$(call have,nginx) || missing="$$missing nginx-light"; \

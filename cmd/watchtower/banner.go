@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"watchtower/config"
@@ -26,6 +27,7 @@ type banner struct {
 	admin     string // the operator's key
 	adminNew  bool   // it is new
 	ownAdmin  bool   // it was configured
+	console   bool   // the operators' page is served
 	baseTopic string
 	program   string // the command that runs this program, as shell text
 	findsDir  bool   // the client finds the data directory without --data-dir
@@ -48,7 +50,7 @@ func newBanner(g *gateway.Gateway, cfg config.Config, sys surroundings) banner {
 	return banner{
 		at: g.Listening(), name: g.Name(), dataDir: cfg.DataDir, key: key, generated: generated, ownKey: cfg.SecretKey != "",
 		admin: admin, adminNew: adminNew, ownAdmin: cfg.AdminKey != "",
-		baseTopic: cfg.MQTT.BaseTopic, program: thisProgram(), findsDir: err == nil && !told && dir == cfg.DataDir,
+		console: cfg.HTTP.Console, baseTopic: cfg.MQTT.BaseTopic, program: thisProgram(), findsDir: err == nil && !told && dir == cfg.DataDir,
 	}
 }
 
@@ -67,6 +69,7 @@ func (b banner) write(w io.Writer) error {
 		}
 		row(l.Name, withScheme(scheme, l.Address))
 	}
+	row("console", b.consoleRow())
 	row("listens for", b.audience())
 	row("data directory", b.dataDir)
 	row("secret key", b.keyRow())
@@ -78,6 +81,15 @@ func (b banner) write(w io.Writer) error {
 	}
 	_, err := w.Write(out.Bytes())
 	return err
+}
+
+// consoleRow returns the address of the operators' page, or "" if there is none.
+func (b banner) consoleRow() string {
+	i := slices.IndexFunc(b.at, func(l gateway.Bound) bool { return l.Key == "http" || l.Key == "https" })
+	if i < 0 || !b.console {
+		return ""
+	}
+	return withScheme(b.at[i].Key+"://", b.at[i].Address) + "/  (in a browser, with the admin key)"
 }
 
 // audience returns a text if other machines can reach the gateway: that they can, and the

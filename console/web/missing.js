@@ -42,10 +42,10 @@ function useMissing() {
 
 const howMany = m => [m.devices.length ? many(m.devices.length, "device") + (m.more ? " and more" : "") : "", m.callbacks.length ? many(m.callbacks.length, "callback") : ""].filter(Boolean).join(" and ")
 
-// MissingNote says on other screens how many are missing, and leads to them.
-export function MissingNote() {
+// useMissingWords says in a few words how many are missing; "": nobody, or it is not known.
+export function useMissingWords() {
   const m = useMissing()
-  return m.devices && howMany(m) ? html`<p><${Lamp} state="watch"><a href="#/devices">Missing: ${howMany(m)}</a></${Lamp}></p>` : null
+  return m.devices ? howMany(m) : ""
 }
 
 // Missing lists who is missing. onShow lists all that are away.

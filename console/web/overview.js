@@ -3,7 +3,7 @@ import { Empty, Lamp, Pending, Via, html, use, useNow, useState } from "./ui.js"
 import { session } from "./session.js"
 import { gateway, rates, useRates } from "./feed.js"
 import { link } from "./live.js"
-import { MissingNote } from "./missing.js"
+import { useMissingWords } from "./missing.js"
 import { Chart, when } from "./chart.js"
 import { count, many, rate, reason, span } from "./words.js"
 
@@ -31,14 +31,15 @@ function Slow() {
 
 // Verdict is one sentence about all of it.
 function Verdict({ r, g, drops }) {
+  const missing = useMissingWords()
   const lost = drops.filter(d => d.degree === 3 && d.recent > 0)
   const n = lost.reduce((sum, d) => sum + d.recent, 0)
-  const state = g.ready ? "bad" : n ? "watch" : "good"
-  const words = g.ready ? "The gateway is not ready." : n ? "It works, but messages are being lost." : "Everything works."
+  const state = g.ready ? "bad" : n || missing ? "watch" : "good"
+  const words = g.ready ? "The gateway is not ready." : n ? "It works, but messages are being lost." : missing ? "It works, but somebody is missing." : "Everything works."
   const last = totals => Object.values(totals).reduce((sum, v) => sum + (v.at(-1) ?? 0), 0) / r.every
   return html`<header class="verdict"><h1><${Lamp} state=${state}>${words}</${Lamp}></h1>
     <p>${g.ready ? `${g.ready.detail} ` : ""}${n ? `${many(n, "message")} in the last 5 minutes. Above all: ${lost[0].title.toLowerCase()}, over ${lost[0].via.toUpperCase()}. ` : ""}Up for ${span(Date.parse(g.now) - Date.parse(g.started))}, ${rate(last(r.in))} messages a second in, ${rate(last(r.out))} out.</p>
-    <${MissingNote} />
+    ${missing ? html`<p><a href="#/devices">Missing: ${missing}</a></p>` : null}
     ${session.get().open ? html`<p class="notice">The gateway is open: everybody in this network may use it. A <code>secret_key</code> in the configuration closes it.</p>` : null}
   </header>`
 }

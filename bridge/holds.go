@@ -16,6 +16,7 @@ type Hold struct {
 
 	via  atomic.Int32 // the protocol plus 1, see Present; 0: not known
 	away atomic.Bool
+	left atomic.Uint32 // a Departure
 }
 
 // Sender returns the sender that is held.
@@ -104,6 +105,9 @@ func (hs Holds) Release(hold *Hold) {
 	s.holds = slices.DeleteFunc(s.holds, func(h *Hold) bool { return h == hold })
 	if s.speaker == hold {
 		s.speaker = nil
+	}
+	if d, ok := hold.departure(); ok {
+		s.left = d
 	}
 	var ended []*Attachment
 	if len(s.holds) == 0 && !s.remembered() && !s.gone {

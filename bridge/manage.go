@@ -19,6 +19,7 @@ const (
 
 // Present notes the protocol of a hold's client, and that the client is connected.
 func (hd *Hold) Present(via Protocol) {
+	hd.left.Store(0)
 	hd.via.Store(int32(via) + 1)
 	hd.away.Store(false)
 }
@@ -39,7 +40,9 @@ type SenderInfo struct {
 	Seen      time.Time  // when it was last heard of, or reached; zero: never
 	Channels  int        // that it has joined
 	Protected bool
-	Held      bool // its name was held on the wire or over MQTT
+	Held      bool      // its name was held on the wire or over MQTT
+	Left      Departure // of its last device, if it is away
+	LeftVia   Protocol  // of that device, if Left is not LeftUnnoticed
 }
 
 // SenderFilter chooses senders. Its zero value chooses all.
@@ -122,11 +125,15 @@ func (h *Hub) managedLocked(id SenderID) (*Sender, error) {
 func (h *Hub) infoLocked(s *Sender) SenderInfo {
 	info := SenderInfo{ID: s.id, Name: s.Name(), Channels: len(s.joined), Protected: s.protected, Held: s.held}
 	var via [MostProtocols]bool
+	left := s.left
 	for _, hold := range s.holds {
 		if at := hold.via.Load(); at > 0 {
 			via[at-1] = true
 		}
 		info.Here = info.Here || !hold.away.Load()
+		if d, ok := hold.departure(); ok {
+			left = d
+		}
 	}
 	for _, on := range s.joined {
 		for _, a := range on.v.attachments {
@@ -143,7 +150,10 @@ func (h *Hub) infoLocked(s *Sender) SenderInfo {
 	}
 	if info.Here {
 		info.Seen = h.now()
-	} else if seen := s.seen.Load(); seen != 0 {
+		return info
+	}
+	info.Left, info.LeftVia = left.why, left.via
+	if seen := s.seen.Load(); seen != 0 {
 		info.Seen = time.Unix(seen, 0)
 	}
 	return info

@@ -22,6 +22,7 @@ type Sender struct {
 	web       bool   // registered over HTTP
 	held      bool   // its name was held on the wire or over MQTT
 	protected bool
+	left      departure
 	token     [sha256.Size]byte // zero: none
 	joined    byChannel[*membership]
 	holds     []*Hold // few: a map for each sender would be a tenth of its memory

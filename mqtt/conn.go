@@ -66,6 +66,7 @@ type conn struct {
 
 	closing  atomic.Bool   // packets of the client are ignored from now on
 	reading  atomic.Bool   // its read loop has begun
+	left     atomic.Uint32 // why the client left: a bridge.Departure
 	stopped  chan struct{} // closed when the read loop has ended and all packets are executed
 	leave    func()        // detaches it from its session, once
 	mu       sync.Mutex

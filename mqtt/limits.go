@@ -3,6 +3,7 @@ package mqtt
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 
@@ -79,6 +80,21 @@ func isMalformed(err error) bool {
 func isReset(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && !op.Timeout()
+}
+
+// departure is why a client left, by the error that ended its read loop.
+func departure(err error) bridge.Departure {
+	switch {
+	case err == nil:
+		return bridge.LeftByGoodbye
+	case errors.Is(err, errStopping):
+		return bridge.LeftUnnoticed
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return bridge.LeftBySilence
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), isReset(err):
+		return bridge.LeftByLoss
+	}
+	return bridge.LeftByMistake
 }
 
 // code is the reason code that an MQTT 5 client gets when its connection ends.

@@ -39,6 +39,7 @@ func (s *session) detach(c *conn, itself bool) (was bool, tooMuch *message) {
 	}
 	s.conn = nil
 	s.letGo()
+	s.hold.Left(bridge.Departure(c.left.Load()))
 	s.hold.Away(Protocol)
 	s.changed(true)
 	s.sift(func(d *delivery) bool { return d.qos > 0 })

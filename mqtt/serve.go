@@ -203,6 +203,9 @@ func (b *Broker) ServeConn(nc net.Conn) {
 	}()
 	c.reading.Store(true)
 	err := c.readLoop()
+	if !c.closing.Load() {
+		c.left.Store(uint32(departure(err)))
+	}
 	c.caughtUp()
 	close(c.stopped)
 	b.reads.Done()

@@ -26,6 +26,13 @@ type sender struct {
 	Channels  int             `json:"channels"`
 	Protected bool            `json:"protected"`
 	Held      bool            `json:"held"`
+	Left      *left           `json:"left,omitempty"` // nil: it is here, or nobody noticed
+}
+
+// left is why the last device of a name is away.
+type left struct {
+	Via string `json:"via"`
+	Why string `json:"why"` // goodbye, silence, connection, mistake
 }
 
 func show(info bridge.SenderInfo) sender {
@@ -42,6 +49,9 @@ func show(info bridge.SenderInfo) sender {
 	if !info.Seen.IsZero() {
 		seen := info.Seen.UTC().Truncate(time.Second)
 		s.Seen = &seen
+	}
+	if info.Left != bridge.LeftUnnoticed {
+		s.Left = &left{info.LeftVia.String(), info.Left.String()}
 	}
 	return s
 }

@@ -78,9 +78,20 @@ func (c *Conn) Expires() time.Time {
 
 // Close ends the session. It may be called again.
 func (c *Conn) Close() {
-	if s := c.session(); s != nil {
-		c.end(s)
+	s := c.session()
+	if s == nil {
+		return
 	}
+	_, now := c.now()
+	c.mu.Lock()
+	silent := now >= s.expires
+	c.mu.Unlock()
+	if silent {
+		s.device.Left(bridge.LeftBySilence)
+	} else {
+		s.device.Left(bridge.LeftByLoss)
+	}
+	c.end(s)
 }
 
 func (c *Conn) now() (time.Time, int64) {
@@ -217,6 +228,7 @@ func (c *Conn) take(s *Stream, f frame.Frame, raw, reply []byte) []byte {
 		case err != nil:
 			code = frame.BadRequest
 		case seconds == 0:
+			s.device.Left(bridge.LeftByGoodbye)
 			c.end(s)
 			return answer{seq: f.Seq, op: f.Op}.append(reply, &s.core, nil)
 		default:

@@ -39,6 +39,28 @@ func TestMovingAsksForAFewBelowTheNewest(t *testing.T) {
 	assert.Equal(t, "a", ops(b.handle(bob, frames[15])), "where it is now it has its answer")
 }
 
+// A name keeps why its last device left.
+func TestWhyADeviceLeft(t *testing.T) {
+	b := newBench(t, nil, bridge.Options{})
+	d := b.register(alice, named("lamp"))
+	left := func() bridge.Departure {
+		info, err := b.hub.Registry().Sender(bridge.SenderID(d.id))
+		require.NoError(t, err)
+		return info.Left
+	}
+	assert.Equal(t, bridge.LeftUnnoticed, left(), "it is here")
+	d.must(frame.Bye, seconds(0))
+	assert.Equal(t, bridge.LeftByGoodbye, left())
+	d.again()
+	assert.Equal(t, bridge.LeftUnnoticed, left())
+	b.pass(211 * time.Second)
+	assert.Equal(t, bridge.LeftBySilence, left(), "by the timer")
+	d.again()
+	b.now = b.now.Add(211 * time.Second)
+	d.tell(frame.Ping, 0, nil)
+	assert.Equal(t, bridge.LeftBySilence, left(), "at its next frame")
+}
+
 // A device that only acknowledges is alive.
 func TestAcknowledgingIsLife(t *testing.T) {
 	b := newBench(t, nil, bridge.Options{})

@@ -112,6 +112,7 @@ func (t *Table) Advance(out *Out) time.Duration {
 	t.next = next
 	t.mu.Unlock()
 	for _, s := range over {
+		s.device.Left(bridge.LeftBySilence)
 		s.device.Close()
 	}
 	if next == never {

@@ -54,6 +54,7 @@ func (t *Table) find(id uint32) *Session {
 	over := s != nil && now >= s.expires
 	t.mu.Unlock()
 	if over {
+		s.device.Left(bridge.LeftBySilence)
 		t.end(s)
 		return nil
 	}
@@ -209,6 +210,7 @@ func (t *Table) bye(s *Session, from netip.AddrPort, f frame.Frame, seconds uint
 		begin := len(out.bytes) // whatever its pace: there is no later
 		out.bytes = answer{seq: f.Seq, op: f.Op}.append(out.bytes, &s.core, nil)
 		out.commit(from, begin)
+		s.device.Left(bridge.LeftByGoodbye)
 		t.end(s)
 		return
 	}

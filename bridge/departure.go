@@ -1,0 +1,45 @@
+package bridge
+
+// Departure is why the last device of a sender's name is not connected any more, as far as
+// its protocol noticed. Streams, mailboxes and callbacks have none.
+type Departure uint8
+
+const (
+	LeftUnnoticed Departure = iota
+	LeftByGoodbye           // it said so: an MQTT DISCONNECT, or the bye of session frames
+	LeftBySilence           // it sent nothing for as long as its session or keep-alive allows
+	LeftByLoss              // its connection was closed or broke, without a goodbye
+	LeftByMistake           // it sent what its protocol does not allow
+)
+
+var departures = [...]string{"", "goodbye", "silence", "connection", "mistake"}
+
+func (d Departure) String() string { return departures[d] }
+
+// Left notes why a hold's client is not connected any more, before Away or Release. Until
+// the client is present again, the first reason counts.
+func (hd *Hold) Left(why Departure) { hd.left.CompareAndSwap(0, uint32(why)) }
+
+// Left does the same for a device, before Close.
+func (d *Device) Left(why Departure) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.hold != nil {
+		d.hold.Left(why)
+	}
+}
+
+// departure is the last one of a sender. Hub.mu guards it.
+type departure struct {
+	via Protocol
+	why Departure
+}
+
+// departure returns why a hold's client is not connected; false: it was no device.
+func (hd *Hold) departure() (d departure, ok bool) {
+	via := hd.via.Load()
+	if via == 0 {
+		return d, false
+	}
+	return departure{Protocol(via - 1), Departure(hd.left.Load())}, true
+}

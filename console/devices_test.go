@@ -2,8 +2,6 @@ package console_test
 
 import (
 	"fmt"
-	nethttp "net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -102,14 +100,13 @@ func TestADeviceIsManaged(t *testing.T) {
 func TestWhoIsMissingAndWhatIsLost(t *testing.T) {
 	t.Parallel()
 	r := start(t)
-	refuses := httptest.NewServer(nethttp.NotFoundHandler())
-	defer refuses.Close()
 	p := r.as("lou", "devices")
 	p.reads("Nobody is missing")
 	r.mqtt("greenhouse", "watchtower/channels/5/#").Disconnect(100)
 	p.do(`location.reload()`)
 	p.reads("Missing: 1 device")
-	p.reads("Its MQTT client is disconnected, and its session waits for it on 1 channel.")
+	p.reads("It said goodbye over MQTT")
+	p.reads("Its MQTT session waits for it on 1 channel: messages at QoS 1 and 2 are kept until it is back")
 	p.goes("")
 	p.press("Missing: 1 device")
 	p.waits(`location.hash === "#/devices"`)

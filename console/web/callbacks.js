@@ -1,12 +1,12 @@
 // The callbacks of all senders: whether they are taken, what waits, and what was given up.
-import { Confirm, Copy, Dialog, Fault, Lamp, announce, html, useAct, useEffect, useState } from "./ui.js"
+import { Copy, Dialog, Fault, Lamp, announce, html, useAct, useEffect, useState } from "./ui.js"
 import { call, mayDo } from "./session.js"
 import { follow } from "./live.js"
 import { Paged, usePages } from "./pages.js"
 import { nameOf, pathOf } from "./device.js"
 import { ago, count, many, span } from "./words.js"
 
-const states = { ok: ["good", "taken"], failing: ["bad", "failing"], disabled: ["bad", "disabled"], off: ["idle", "switched off"] }
+const states = { ok: ["good", "works"], failing: ["bad", "fails"], disabled: ["bad", "disabled"], off: ["idle", "switched off"] }
 
 export function Callbacks() {
   const [state, setState] = useState(""), [doing, setDoing] = useState(null)
@@ -15,7 +15,7 @@ export function Callbacks() {
   const close = () => { setDoing(null); list.reload() }
   const Act = doing && acts[doing.act]
   return html`<h1>Callbacks</h1>
-    <p class="lead">The gateway posts messages to these addresses. One that fails is tried again; then the message is given up, and kept for a replay.</p>
+    <p class="lead">The gateway posts messages to these addresses. A message that one does not take is tried again; then it is given up, and kept for a replay.</p>
     <section class="card" aria-label="Callbacks">
       <div class="tools"><label class="check">State <select value=${state} onChange=${e => setState(e.target.value)}>
         <option value="">all</option>${Object.entries(states).map(([s, [, words]]) => html`<option key=${s} value=${s}>${words}</option>`)}</select></label></div>
@@ -30,18 +30,19 @@ export function Callbacks() {
 
 function Row({ c, onAct }) {
   const [lamp, words] = states[c.state] ?? ["watch", c.state]
+  const since = { failing: c.failing_since, disabled: c.disabled_at, off: c.off_since }[c.state]
   return html`<tr>
     <th scope="row"><a href=${pathOf(c.sender)}>${nameOf(c)}</a><small><code>${c.url}</code></small></th>
-    <td><${Lamp} state=${lamp}>${words}${c.failing_since ? ` for ${span(Date.now() - Date.parse(c.failing_since))}` : ""}</${Lamp}>
-      ${c.reason ? html`<small>${c.reason}</small>` : null}
-      ${c.last_error ? html`<small>${c.last_error.detail}${c.last_error.time ? `, ${ago(c.last_error.time)}` : ""}</small>` : null}</td>
+    <td><${Lamp} state=${lamp}>${words}${since ? ` for ${span(Date.now() - Date.parse(since))}` : ""}</${Lamp}>
+      ${c.state === "disabled" ? html`<small>${c.reason}. Its sender has to join again.</small>` : null}
+      ${c.last_error ? html`<small>The last attempt that failed, ${ago(c.last_error.time)}: ${c.last_error.detail}</small>` : null}</td>
     <td data-label="on channels">${c.channels.length > 8 ? `${c.channels.slice(0, 8).join(", ")} and ${count(c.channels.length - 8)} more` : c.channels.join(", ") || "none"}</td>
     <td data-label="waiting">${count(c.waiting)}</td>
     <td data-label="given up" class=${c.given_up ? "degree-3" : ""}>${count(c.given_up)}</td>
     ${mayDo("manage") ? html`<td class="acts">
       ${c.given_up ? html`<button type="button" onClick=${() => onAct("replay")}>Replay</button>` : null}
       <button type="button" onClick=${() => onAct("rotate")}>New secret</button>
-      ${c.state === "off" ? html`<button type="button" onClick=${() => onAct("on")}>Switch on</button>` : c.state === "disabled" ? html`<small>Its sender has to join again.</small>` : html`<button type="button" class="danger" onClick=${() => onAct("off")}>Switch off</button>`}</td>` : null}
+      ${c.state === "off" ? html`<button type="button" onClick=${() => onAct("on")}>Switch on</button>` : c.state === "disabled" ? null : html`<button type="button" onClick=${() => onAct("off")}>Switch off</button>`}</td>` : null}
   </tr>`
 }
 
@@ -54,13 +55,7 @@ const asking = (title, button, path, words) => ({ c, onClose }) => {
     if (await run(() => call("POST", `callbacks/${encodeURIComponent(c.key)}/${path}`, { body: {} }))) { announce("Done."); onClose() }
   }
   return html`<${Dialog} title=${title} onClose=${onClose}>${of(c)}<p>${words(c)}</p><${Fault} of=${problem} />
-    <p class="buttons"><button type="button" class="main" disabled=${busy} onClick=${act}>${button}</button><button type="button" onClick=${onClose}>Cancel</button></p></${Dialog}>`
-}
-
-function Off({ c, onClose }) {
-  return html`<${Confirm} title="Switch this callback off?" button="Switch it off" act=${() => call("POST", `callbacks/${encodeURIComponent(c.key)}/off`, { body: {} })} onClose=${onClose}>
-    ${of(c)}<p>Nothing is posted to it until it is switched on again. Its sender stays on the channels, and messages wait, as many as callbacks.queue allows.</p>
-  </${Confirm}>`
+    <p class="buttons"><button type="button" class="main" disabled=${busy} onClick=${act}>${button(c)}</button><button type="button" onClick=${onClose}>Cancel</button></p></${Dialog}>`
 }
 
 function Rotate({ c, onClose }) {
@@ -75,7 +70,8 @@ function Rotate({ c, onClose }) {
 }
 
 const acts = {
-  off: Off, rotate: Rotate,
-  on: asking("Switch this callback on again?", "Switch it on", "on", () => "What waits is posted to it, in order, and then what comes."),
-  replay: asking("Replay what was given up?", "Replay", "replay", c => `${many(c.given_up, "message")} ${c.given_up === 1 ? "is" : "are"} queued again, with the old ids. What is older than its time to live is not delivered even then.`),
+  rotate: Rotate,
+  off: asking("Switch this callback off?", () => "Switch it off", "off", () => "Nothing is posted to it until it is switched on again. Messages wait for it, as many as callbacks.queue allows; then the oldest are lost. Its sender stays on its channels."),
+  on: asking("Switch this callback on again?", () => "Switch it on", "on", c => `Messages are posted to it again${c.waiting ? `, beginning with ${many(c.waiting, "message")} that ${c.waiting === 1 ? "waits" : "wait"}` : ""}.`),
+  replay: asking("Replay what was given up?", c => `Replay ${many(c.given_up, "message")}`, "replay", c => `${many(c.given_up, "message")} ${c.given_up === 1 ? "is" : "are"} queued again, with the old ids. What is older than its time to live is not delivered even then.`),
 }

@@ -1,10 +1,11 @@
-// One device or program: what it is, and what may be done with it.
+// One device or program: what it is, and what may be done with it; and the key of a new one.
+import { generate } from "./vendor/lean-qr.js"
 import { Confirm, Copy, Dialog, Fault, Icon, Pending, Via, announce, html, useAct, useRef, useState } from "./ui.js"
 import { call, mayDo } from "./session.js"
 import { useAnswer } from "./pages.js"
 import { State } from "./devices.js"
 import { whyAway } from "./missing.js"
-import { many } from "./words.js"
+import { count, many } from "./words.js"
 
 export const nameOf = s => s.name || `Sender ${s.id ?? s.sender}`
 export const pathOf = id => `#/devices/${id}`
@@ -34,7 +35,17 @@ export function Device({ of }) {
       <button type="button" onClick=${() => setDoing("token")}>New token</button>
       <button type="button" class="danger" onClick=${() => setDoing("forget")}>Forget</button></p>` : null}
     </section>
+    <${Calls} id=${s.id} />
     ${doing ? html`<${acts[doing]} s=${s} onClose=${close} />` : null}`
+}
+
+// Calls lists a sender's callbacks.
+function Calls({ id }) {
+  const [answer] = useAnswer("callbacks", { query: { from: `${id}-`, limit: 100 } })
+  const own = answer?.callbacks.filter(c => c.sender === id) ?? []
+  return own.length ? html`<section class="card" aria-labelledby="calls"><h2 id="calls">Its callbacks</h2>
+    <ul class="plain lines">${own.map(c => html`<li key=${c.key}><code>${c.url}</code> <span class="hint">${c.state}, ${many(c.waiting, "message")} waiting, ${count(c.given_up)} given up</span></li>`)}</ul>
+    <p><a href="#/callbacks">To the callbacks</a></p></section>` : null
 }
 
 function Rename({ s, onClose }) {
@@ -85,4 +96,40 @@ function Forget({ s, onClose }) {
     <p>${nameOf(s)} (id ${s.id}) is disconnected, leaves ${many(s.channels, "channel")}, and its token stops working. Its callbacks and waiting MQTT sessions end, with what waits in them. Its name becomes free.</p>
     <p>If it registers again with the secret key, it begins anew.</p>
   </${Confirm}>`
+}
+
+// NewDevice shows the key for a device that speaks session frames: to be copied into its
+// program, or read by a camera.
+export function NewDevice({ onClose }) {
+  const [busy, run, problem] = useAct(), [made, setMade] = useState(null), field = useRef()
+  const submit = e => {
+    e.preventDefault()
+    run(async () => setMade(await call("GET", "device-key", { query: { name: field.current.value.trim() } })))
+  }
+  return html`<${Dialog} title=${made ? `The key for ${made.name}` : "New device"} onClose=${onClose}>
+    ${made ? html`<${Key} of=${made} /><p class="buttons"><button type="button" class="main" onClick=${onClose}>Done</button><button type="button" onClick=${() => setMade(null)}>Another one</button></p>`
+    : html`<form class="fields" onSubmit=${submit}>
+      <label>Name of the device<input ref=${field} name="name" maxlength="64" required autofocus autocomplete="off" spellcheck=${false} aria-describedby="key-hint" /></label>
+      <p id="key-hint" class="hint">Letters, digits and _ . : - , up to 64. The device registers with it, and has the same id each time. Nothing is stored until then.</p>
+      <${Fault} of=${problem} />
+      <p class="buttons"><button class="main" disabled=${busy}>Show its key</button><button type="button" onClick=${onClose}>Cancel</button></p>
+    </form>`}
+  </${Dialog}>`
+}
+
+function Key({ of }) {
+  return html`<p>With this key and the name <code>${of.name}</code> the device registers by session frames over UDP or TCP. The key is made from the gateway's secret key, and is the same for all devices: who has it can be any of them.</p>
+    <h3>For a sketch in C</h3><pre class="copied" tabindex="0">${of.c}</pre><p><${Copy} text=${of.c} label="Copy the C array" /></p>
+    <h3>In hexadecimal</h3><pre class="copied">${of.hex}</pre><p><${Copy} text=${of.hex} label="Copy the digits" /></p>
+    <h3>For a camera</h3><${QR} text=${of.hex} label="QR code: the key in hexadecimal, as above" />`
+}
+
+const quiet = 4 // modules without a mark around the code (ISO/IEC 18004, 9.1)
+
+// QR draws a text as one path, black on white in the dark theme too: cameras expect that.
+export function QR({ text, label }) {
+  const code = generate(text), n = code.size + 2 * quiet
+  let d = ""
+  for (let y = 0; y < code.size; y++) for (let x = 0; x < code.size; x++) if (code.get(x, y)) d += `M${x + quiet} ${y + quiet}h1v1h-1z`
+  return html`<svg class="qr" role="img" aria-label=${label} viewBox="0 0 ${n} ${n}" shape-rendering="crispEdges"><path fill="#fff" d="M0 0h${n}v${n}H0z" /><path fill="#000" d=${d} /></svg>`
 }

@@ -2,9 +2,8 @@
 import { Lamp, Via, html, store, use, useState } from "./ui.js"
 import { mayDo } from "./session.js"
 import { Paged, usePages } from "./pages.js"
-import { Device, nameOf, pathOf } from "./device.js"
+import { Device, NewDevice, nameOf, pathOf } from "./device.js"
 import { Missing } from "./missing.js"
-import { NewDevice } from "./newdevice.js"
 import { ago, many } from "./words.js"
 
 // What is looked for stays while one device is looked at.

@@ -1,6 +1,6 @@
 // Who is missing: devices that are away though something remembers them, and callbacks that
 // are not taken. It says in words what is lost by that.
-import { Fault, Lamp, Pending, html, useState } from "./ui.js"
+import { Fault, Lamp, Pending, html, protocolName, useState } from "./ui.js"
 import { useAnswer } from "./pages.js"
 import { nameOf, pathOf } from "./device.js"
 import { ago, count, many, span } from "./words.js"
@@ -8,19 +8,28 @@ import { ago, count, many, span } from "./words.js"
 const shown = 8               // lines at once
 const old = 7 * 86400 * 1000  // ms: away for longer than this is no news
 
-// whyAway says what it means that a sender is away.
+// Why a device's connection ended, and what to look at.
+const reasons = {
+  goodbye: by => `It said goodbye ${by}, as a program that ends in good order, or a device that is switched off.`,
+  silence: by => `It fell silent ${by}: nothing came for as long as its keep-alive allows. Look at its power and its network.`,
+  connection: by => `Its connection ${by} broke, or was closed without a goodbye. Its program has ended, or the network failed.`,
+  mistake: by => `It sent what is not allowed ${by}, and was disconnected. The gateway's log says what.`,
+}
+
+// whyAway says why a sender is away, and what is lost by that.
 export function whyAway(s) {
-  const on = many(s.channels, "channel")
-  if (s.via.includes("mqtt")) return `Its MQTT client is disconnected, and its session waits for it on ${on}. Messages at QoS 1 and 2 wait there until it is back, as far as its queue has room. Messages at QoS 0 are lost.`
-  if (s.via.includes("callback")) return `It is no longer connected, and reached by a callback on ${on}.`
-  if (s.channels) return `It is not connected, but still on ${on}: what is said there does not reach it.`
-  return s.held ? "It was a device on UDP, TCP or MQTT, and has fallen silent or lost its connection. It is on no channel any more, so nothing that is said reaches it. Look at its power and its network. It registers again by itself."
-    : "It is on no channel and not connected, as a program that has ended."
+  const on = many(s.channels, "channel"), waits = s.via.includes("mqtt")
+  const why = s.left ? reasons[s.left.why]?.(`over ${protocolName(s.left.via)}`) : s.held ? "Why is not known: it left before the gateway's last start, or was made to." : "It is not connected, as a program that has ended."
+  const lost = waits ? `Its MQTT session waits for it${s.channels ? ` on ${on}` : ""}: messages at QoS 1 and 2 are kept until it is back, as many as its queue takes. Messages at QoS 0 are lost.`
+    : s.via.includes("callback") ? `A callback still gets what is said on ${on}.`
+    : s.channels ? `It is still on ${on}: what is said there is lost for it.`
+    : "It is on no channel any more: nothing that is said reaches it until it comes back and joins."
+  return `${why} ${lost}`
 }
 
 // What a callback's state means for its sender.
 const undelivered = c => [
-  c.state === "disabled" ? "Its sender has left its channels." : "",
+  c.state === "disabled" ? "Its sender has left the channels, and has to join again." : "",
   c.waiting ? `${many(c.waiting, "message")} ${c.waiting === 1 ? "waits" : "wait"} for the next attempt.` : "",
   c.given_up ? `${many(c.given_up, "message")} ${c.given_up === 1 ? "was" : "were"} given up, and can be replayed.` : "",
 ].filter(Boolean).join(" ")
@@ -63,5 +72,5 @@ export function Missing({ onShow }) {
 
 const LostDevice = ({ s }) => html`<li><strong><a href=${pathOf(s.id)}>${nameOf(s)}</a></strong> <span class="since">${s.seen ? `last seen ${ago(s.seen)}` : "never seen"}</span><p>${whyAway(s)}</p></li>`
 
-const LostCallback = ({ c }) => html`<li><strong><a href=${pathOf(c.sender)}>${nameOf(c)}</a></strong> <span class="since">its callback ${c.state === "disabled" ? "is switched off" : `fails${c.failing_since ? ` for ${span(Date.now() - Date.parse(c.failing_since))}` : ""}`}</span>
-  <p>${c.last_error ? `The last attempt: ${c.last_error.detail ?? c.last_error}. ` : ""}${undelivered(c)} <a href="#/callbacks">To the callbacks</a></p></li>`
+const LostCallback = ({ c }) => html`<li><strong><a href=${pathOf(c.sender)}>${nameOf(c)}</a></strong> <span class="since">its callback ${c.state === "disabled" ? "was given up" : `fails${c.failing_since ? ` for ${span(Date.now() - Date.parse(c.failing_since))}` : ""}`}</span>
+  <p>${c.last_error ? `The last attempt: ${c.last_error.detail}. ` : ""}${undelivered(c)} <a href="#/callbacks">To the callbacks</a></p></li>`

@@ -2,7 +2,7 @@
 import { Confirm, Copy, Dialog, Fault, Pending, announce, html, useAct, useEffect, useRef, useState } from "./ui.js"
 import { call, mayDo } from "./session.js"
 import { useAnswer } from "./pages.js"
-import { Views, fromHex, inUTF8 } from "./message.js"
+import { Views, fromHex, inLine, inUTF8 } from "./message.js"
 import { ago, bytes, many } from "./words.js"
 
 const parent = topic => topic.slice(0, topic.lastIndexOf("/") + 1)
@@ -28,7 +28,7 @@ export function Topic({ topic, again, onDo }) {
     call("GET", "topics/value", { query: { topic } }).then(b => ended || setData({ of: valueOf(b) }), e => ended || setData(e.status === 404 ? null : { problem: e }))
     return () => { ended = true }
   }, [version])
-  return html`<h2 class="topic"><code>${topic}</code></h2><p><${Copy} text=${topic} label="Copy the topic" /></p>
+  return html`<h2 class="topic"><code><bdi>${inLine(topic)}</bdi></code></h2><p><${Copy} text=${topic} label="Copy the topic" /></p>
     ${problem ? html`<${Fault} of=${problem} />` : !answer ? html`<${Pending} />` : !m ? html`<p class="empty">${l?.below ? "Nothing is retained on this level itself." : "Nothing is retained here."}</p>` : html`
       <dl class="pairs"><div><dt>Size</dt><dd>${bytes(m.bytes)}</dd></div><div><dt>QoS</dt><dd>${m.qos}</dd></div>
         <div><dt>Came</dt><dd>${m.time ? ago(m.time) : "before the gateway's last start"}</dd></div></dl>
@@ -48,7 +48,7 @@ export function Remove({ topic, below, onClose, onDone }) {
     onDone(topic)
   }
   return html`<${Confirm} title=${below ? `Remove ${many(below, "retained message")}?` : "Remove this retained message?"} button=${below ? `Remove ${many(below, "message")}` : "Remove it"} act=${act} onClose=${onClose}>
-    <p>${below ? html`All ${many(below, "topic")} below <code>${topic}/</code>. What the gateway itself announces stays.` : html`<code>${topic}</code>`}</p>
+    <p>${below ? html`All ${many(below, "topic")} below <code>${inLine(topic)}/</code>. What the gateway itself announces stays.` : html`<code>${inLine(topic)}</code>`}</p>
     <p>Subscribers get an empty message. Devices that publish again bring it back.</p>
   </${Confirm}>`
 }

@@ -4,6 +4,7 @@ import { call, mayDo } from "./session.js"
 import { link } from "./live.js"
 import { usualPage, mostPage } from "./pages.js"
 import { Publish, Remove, Topic } from "./topic.js"
+import { inLine } from "./message.js"
 import { bytes, count, many } from "./words.js"
 
 // A branch is what is known of the levels below a prefix: {levels, next, problem, busy}.
@@ -155,8 +156,8 @@ function Line({ l, chosen, stop, onAct, onToggle, onFocus }) {
   const { level, below, retained } = l.level
   return html`<li ...${common} class=${chosen ? "chosen" : ""} aria-selected=${String(chosen)} aria-expanded=${below ? String(l.open) : undefined} aria-setsize=${l.of} aria-posinset=${l.at} onClick=${onAct}>
     <i class=${below ? l.open ? "twig open" : "twig" : "twig none"} aria-hidden="true" onClick=${e => { if (below) { e.stopPropagation(); onToggle() } }}></i>
-    <span class="level">${level || html`<em>(empty)</em>`}</span>
-    ${retained ? html`<span class="says">${retained.text}</span>` : null}
+    <bdi class="level">${level ? inLine(level) : html`<em>(empty)</em>`}</bdi>
+    ${retained ? html`<bdi class="says">${inLine(retained.text)}</bdi>` : null}
     ${below ? html`<span class="below" title=${many(below, "topic") + " below"}>${count(below)}<span class="unseen"> below</span></span>` : html`<span class="below">${bytes(retained?.bytes ?? 0)}</span>`}
   </li>`
 }

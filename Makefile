@@ -115,15 +115,18 @@ unit: race browser plain
 race:
 	$(GO) test -race -vet=off -shuffle=on -p $(PACKAGES) -parallel $(PARALLEL) -timeout 20m ./gateway ./cmd/watchtower ./mqtt ./http $$($(GO) list ./... | grep -vxF "$$($(GO) list $(BROWSER))")
 
-# Runs the tests of what runs in a browser, whose code the race detector does not see.
-browser:
-	$(GO) test -vet=off -shuffle=on -parallel 3 -timeout 10m $(BROWSER)
+# The tests in files of the build tag !race.
+ALONE = $$(sed -n 's/^func \(Test[A-Za-z0-9_]*\)(.*/\1/p' $$(git grep -l '^//go:build !race' -- '*_test.go') | paste -sd '|')
 
-# Runs the tests in those files, without the race detector.
+# Runs the tests of what runs in a browser, whose code the race detector does not see, except
+# those.
+browser:
+	$(GO) test -vet=off -shuffle=on -parallel 3 -timeout 10m -skip "^($(ALONE))\$$" $(BROWSER)
+
+# Runs those tests, without the race detector.
 plain:
 	@files="$$(git grep -l '^//go:build !race' -- '*_test.go')"; \
-	tests="$$(sed -n 's/^func \(Test[A-Za-z0-9_]*\)(.*/\1/p' $$files | paste -sd '|')"; \
-	set -x; $(GO) test -vet=off -shuffle=on -run "^($$tests)\$$" $$(dirname $$files | sort -u | sed 's|^|./|')
+	set -x; $(GO) test -vet=off -shuffle=on -run "^($(ALONE))\$$" $$(dirname $$files | sort -u | sed 's|^|./|')
 
 # Runs each fuzz target for a number of inputs beyond its seeds; the seeds are ordinary
 # tests. It is a number and not a time, because Go's fuzzer may report a failure when the

@@ -42,7 +42,9 @@ func (p *page) shows(want ...string) {
 // clicks presses the mouse's button on a row that has a text.
 func (p *page) clicks(text string) {
 	p.Helper()
-	at := evaluate[[]float64](p, fmt.Sprintf(`(() => { const b = [...document.querySelectorAll(".row")].find(r => r.textContent.includes(%q)).getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2] })()`, text))
+	row := fmt.Sprintf(`[...document.querySelectorAll(".row")].findLast(r => r.textContent.includes(%q))`, text)
+	p.waits(row)
+	at := evaluate[[]float64](p, fmt.Sprintf(`(() => { const b = %s.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2] })()`, row))
 	require.NoError(p, chromedp.Do(p.ctx, chromedp.MouseClickXY(at[0], at[1])))
 }
 
@@ -192,7 +194,7 @@ func TestSayingSomething(t *testing.T) {
 
 	// What was said before comes back by arrow keys.
 	p.fill("Say something", `{"seconds":12345678901234567890}`)
-	p.key(kb.Enter)
+	p.enter()
 	p.shows("you: water the flowers", `you: {"seconds":12345678901234567890}`)
 	p.waits(`document.querySelector("#say").value === ""`)
 	p.key(kb.ArrowUp + kb.ArrowUp)
@@ -242,7 +244,7 @@ func TestSayingSomethingToSome(t *testing.T) {
 	p.press("Answer")
 	p.waits(`document.activeElement.id === "say"`)
 	p.types("thanks")
-	p.key(kb.Enter)
+	p.enter()
 	assert.Equal(t, "thanks", r.hears(pump, 2)[1]["message"])
 	assert.Equal(t, "who was that?", r.hears(lamp, 1)[0]["message"], "and nothing else")
 }
@@ -256,7 +258,6 @@ func TestFilterAndPause(t *testing.T) {
 	r.says(pump, 5, "idle")
 	p := r.as("lou", "channels/5")
 	p.shows("lamp: on", "pump: Pressure 2 bar", "pump: idle")
-	filter := "Show only messages with these words. from: before a name shows only that sender."
 	p.fill(filter, "from:pump bar")
 	p.shows("pump: Pressure 2 bar")
 	p.fill(filter, "nothing like this")
@@ -328,6 +329,9 @@ func TestReadingWithKeysAndAWheel(t *testing.T) {
 	p.waits(`document.querySelector("dialog .members")?.innerText.includes("lamp")`)
 	assert.LessOrEqual(t, evaluate[float64](p, `document.documentElement.scrollWidth`), 320.0)
 }
+
+// filter is the label of the field that filters messages.
+const filter = "Show only messages with these words. from: before a name shows only that sender."
 
 func port(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
 

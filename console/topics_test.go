@@ -53,6 +53,7 @@ func TestTopicsArePublishedAndRemoved(t *testing.T) {
 	p.row("hall")
 	p.waits(rows + `.join() === "home,hall,lamp,raw"`)
 	p.row("raw")
+	p.waits(`document.querySelector(".value")?.textContent.includes("00 ff")`) // nothing moves any more
 	p.press("Remove")
 	p.press("Remove it")
 	p.waits(rows + `.join() === "home,hall,lamp"`)

@@ -72,7 +72,7 @@ function Head({ channel, messages, members, show }) {
   use(gateway)
   const name = channelName(channel)
   return html`<header class="bar"><a class="button quiet" href="#/channels" aria-label="All channels"><${Icon} name="back" /></a>
-    <h1>${channel}${name ? html` <bdi>${name}</bdi>` : null}</h1><${State} of=${messages} />
+    <h1>${channel}${name ? html` <bdi>${visible(name)}</bdi>` : null}</h1><${State} of=${messages} />
     ${members ? html`<button type="button" class="quiet" onClick=${show}>${many(members.answer?.count ?? 0, "member")}</button>` : null}</header>`
 }
 

@@ -56,7 +56,7 @@ function Row({ of, seconds, top, now }) {
   // What looks as before is not drawn again.
   return useMemo(() => html`<li><a href=${"#/channels/" + of.channel}>
     <span class="number">${of.channel}</span>
-    <span class="who"><bdi>${of.name ?? ""}</bdi><small>${of.count ? many(of.count, "member") : "nobody is on it"}</small> ${Object.entries(of.via).map(([via, n]) => html`<small class="some">${n} <${Via} name=${via} /></small>`)}</span>
+    <span class="who"><bdi>${inLine(of.name ?? "")}</bdi><small>${of.count ? many(of.count, "member") : "nobody is on it"}</small> ${Object.entries(of.via).map(([via, n]) => html`<small class="some">${n} <${Via} name=${via} /></small>`)}</span>
     <svg class="spark" viewBox="0 0 60 20" preserveAspectRatio="none" aria-hidden="true"><path d=${path} /></svg>
     <span class="rate">${lately ? `${rate(lately)}/s` : html`<small>quiet</small>`}</span>
     <${Last} of=${of.last} when=${when} /></a></li>`, [of, path, lately, when])

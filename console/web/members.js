@@ -14,8 +14,9 @@ export const nameOf = (m, own) => own && m.id === own ? "you" : m.name ? inLine(
 // byID. byID.known says that nobody is missing in it.
 export function useMembers(channel) {
   const pages = usePages(`channels/${channel}/members`, { field: "members", key: m => m.id, every: 3000 })
-  const { items, more } = pages, known = Boolean(items && !more)
-  const byID = useMemo(() => Object.assign(new Map(items?.map(m => [m.id, m])), { known }), [items, known])
+  const { items = [], answer, more } = pages, known = Boolean(answer && !more)
+  // The list may stand still while somebody points at it; who came is known all the same.
+  const byID = useMemo(() => Object.assign(new Map([...items, ...answer?.members ?? []].map(m => [m.id, m])), { known }), [items, answer])
   return { ...pages, byID }
 }
 

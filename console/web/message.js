@@ -109,7 +109,7 @@ function Body({ of, view }) {
   if (view === "hex") return html`<${Hex} of=${of} />`
   if (view === "text") return html`<${Text} text=${textOf(of)} />`
   if (value === undefined) return html`<p class="hint">This is not JSON.</p>`
-  return html`<ul class="json plain" tabindex="0" role="group" aria-label="The message as JSON"><${Node} value=${value} depth=${0} /></ul>`
+  return html`<div tabindex="0" role="group" aria-label="The message as JSON"><ul class="json plain"><${Node} value=${value} depth=${0} /></ul></div>`
 }
 
 function Text({ text }) {

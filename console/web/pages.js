@@ -37,7 +37,7 @@ export function usePages(path, { field, key, query = {}, every = 10000 }) {
       const whole = { items: answer[field], next: answer.next, of: question, changed: undefined, answer }
       if (!same || !items) return whole
       if (!moved(items, whole, key)) return { items: renewed(items, whole, key), changed: undefined, answer }
-      const held = !moving && (box.current?.matches(":hover, :focus-within") || items.length > mostPage)
+      const held = !moving && items.length && (box.current?.matches(":hover, :focus-within") || items.length > mostPage)
       return held ? { items: renewed(items, whole, key), changed: () => put(whole), answer } : whole
     })
   }

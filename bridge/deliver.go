@@ -22,29 +22,23 @@ func (h *Hub) Deliver(m *Message) error {
 		return h.deliverSend(m)
 	}
 	h.tap(m)
-	var to [MostProtocols][]*Attachment
 	for p := range ch.lists {
-		list := &ch.lists[p]
-		h.counters.Drop(Protocol(p), Away, int(list.lingering.Load()))
-		if h.links[p] != nil {
-			to[p] = list.load()
-		}
+		h.counters.Drop(Protocol(p), Away, int(ch.lists[p].lingering.Load()))
 	}
-	return h.handAll(m, &to)
+	return h.handAll(m, func(p Protocol) []*Attachment { return ch.lists[p].load() })
 }
 
-// handAll gives a message to each link that has members for it, once.
-func (h *Hub) handAll(m *Message, to *[MostProtocols][]*Attachment) (failed error) {
-	for p, l := range h.links[:len(names)] {
-		if l == nil || l.protocol != Protocol(p) { // none, or a shared link, which has its turn at its first protocol
-			continue
-		}
-		wanted := l.everything || len(to[p]) > 0
-		for _, other := range l.shared {
-			wanted = wanted || len(to[other]) > 0
+// handAll gives a message once to each link that has members for it: to returns those of a
+// protocol.
+func (h *Hub) handAll(m *Message, to func(Protocol) []*Attachment) (failed error) {
+	for _, l := range h.served {
+		members := to(l.protocol)
+		wanted := l.everything || len(members) > 0
+		for _, p := range l.shared {
+			wanted = wanted || len(to(p)) > 0
 		}
 		if wanted {
-			failed = cmp.Or(h.hand(l, m, to[p]), failed)
+			failed = cmp.Or(h.hand(l, m, members), failed)
 		}
 	}
 	return failed
@@ -79,7 +73,7 @@ func (h *Hub) deliverSend(m *Message) error {
 		}
 	}
 	h.mu.RUnlock()
-	return h.handAll(m, &to)
+	return h.handAll(m, func(p Protocol) []*Attachment { return to[p] })
 }
 
 // Receivers returns the attachments of one protocol that a message is for now. They may

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,7 +52,8 @@ type Options struct {
 type Hub struct {
 	opts     Options
 	bus      Bus
-	links    [MostProtocols]*Link
+	links    [MostProtocols]*Link // by protocol
+	served   []*Link              // those links, each once
 	taps     []*Link
 	patience time.Duration // the longest of the links'
 	counters Counters
@@ -137,6 +139,7 @@ const (
 func (h *Hub) AddLink(p Protocol, size int, patience time.Duration) *Link {
 	l := NewLink(p, &h.counters, size, patience)
 	h.links[p] = l
+	h.served = append(h.served, l)
 	h.patience = max(h.patience, patience)
 	return l
 }
@@ -193,15 +196,9 @@ func SameKey(want, got string) bool {
 func (h *Hub) Drain(ctx context.Context) {
 	t := time.NewTicker(5 * time.Millisecond)
 	defer t.Stop()
+	all := slices.Concat(h.served, h.taps)
 	for {
-		idle := true
-		for _, l := range h.links {
-			idle = idle && (l == nil || l.Idle())
-		}
-		for _, l := range h.taps {
-			idle = idle && l.Idle()
-		}
-		if idle {
+		if !slices.ContainsFunc(all, func(l *Link) bool { return !l.Idle() }) {
 			return
 		}
 		select {

@@ -154,6 +154,11 @@ const (
 
 func (d *delivery) is(m marks) bool { return d.marks&m != 0 }
 
+// mayPassOn reports whether another session may get a delivery of a shared subscription once
+// this session has ended. At QoS 2 no other may if it was sent: its client may have it, and
+// two would process it (MQTT-4.8.2-5).
+func (d *delivery) mayPassOn() bool { return d.qos == 1 || d.qos == 2 && d.id == 0 }
+
 // savedBody is a message in the table of bodies, shared by all sessions that queue it.
 // Only the keeper uses it.
 type savedBody struct {

@@ -75,7 +75,7 @@ func (s *session) end() *conn {
 			s.uncount(d)
 			switch {
 			case d.is(markReleased): // the client has it
-			case d.is(markShared) && d.qos > 0:
+			case d.is(markShared) && d.mayPassOn():
 				s.orphans = append(s.orphans, d.m)
 			default:
 				lost++

@@ -22,6 +22,8 @@ var (
 	goComment = regexp.MustCompile(`(?m)//.*$`)
 	section   = regexp.MustCompile(`(docs/[a-zA-Z-]+\.md)(?:, "([^"]+)")?`)
 	goFile    = regexp.MustCompile(`[\w/]*\w\.go\b`)
+	numbered  = regexp.MustCompile(`(?i)(.{0,40})\bsections? \d`)
+	standard  = regexp.MustCompile(`RFC|MQTT|HTML`)
 )
 
 // Files and sections that a comment or a document refers to exist.
@@ -60,6 +62,10 @@ func TestReferencesLeadSomewhere(t *testing.T) {
 					has := slices.ContainsFunc(heading.FindAllStringSubmatch(read(m[1]), -1), func(h []string) bool { return h[1] == m[2] })
 					assert.True(t, has, "%s refers to %s, %q", f, m[1], m[2])
 				}
+				checked++
+			}
+			for _, m := range numbered.FindAllStringSubmatch(comments, -1) {
+				assert.Regexp(t, standard, m[1], "%s: a section of what? No document here has numbers", f)
 				checked++
 			}
 			for _, name := range goFile.FindAllString(comments, -1) {

@@ -25,6 +25,7 @@ func TestSecretsAreRotated(t *testing.T) {
 	g := start(t, with)
 	r := receive(t, nil)
 	id, token := g.register()
+	restarted := func() { g.stop(); g = start(t, with) }
 	call := obj{"sender": id, "channels": []int{5}, "callback_url": r.URL}
 	var mine []string
 	secret := func() string { return g.post("/channels/join/async", call, mine...).json(t)["secret"].(string) }
@@ -46,6 +47,11 @@ func TestSecretsAreRotated(t *testing.T) {
 	say := func() posted { g.say(id, "x", 5); return r.next(t) }
 	p := say()
 	assert.True(t, verifies(p, old) && verifies(p, fresh), "both, for a day")
+	restarted()
+	require.Equal(t, 200, g.post("/channels/leave", obj{"sender": id, "channels": []int{5}}).status)
+	assert.Equal(t, fresh, secret())
+	p = say()
+	assert.True(t, verifies(p, old) && verifies(p, fresh), "after a restart, a leave and a join, too")
 	c.ns.Add(int64(time.Hour))
 	first := fresh
 	fresh = g.post("/callbacks/rotate", rotate, mine...).json(t)["secret"].(string)

@@ -81,6 +81,39 @@ func TestRetainedForASubscriptionIsBounded(t *testing.T) {
 	assert.LessOrEqual(t, held, 1000+500+1024, "the queue, as much again as is retained, and the window")
 }
 
+// A subscriber that is still taking what was retained loses no new message: the retained ones
+// do not count against its queue.
+func TestWhatIsNewHasRoomBesideWhatIsRetained(t *testing.T) {
+	versions(t, func(t *testing.T, version byte) {
+		const retained, live = 3000, 90
+		h := build(t, func(o *mqtt.Options) { o.SessionQueue = 100 })
+		pub := h.join(connect{id: "p"})
+		for i := range retained {
+			pub.publishPacket(packets.Packet{FixedHeader: packets.FixedHeader{Qos: 1, Retain: true}, TopicName: fmt.Sprint("r/", i), Payload: []byte("old")})
+		}
+		for qos := range byte(3) {
+			c := h.join(connect{id: "s", version: version, props: packets.Properties{ReceiveMaximum: 5}})
+			c.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Subscribe, Qos: 1}, PacketID: 1, Filters: packets.Subscriptions{{Filter: "#", Qos: qos}}})
+			c.read(packets.Suback) // it acknowledges nothing yet
+			for i := range live {
+				require.Zero(t, pub.publish(1, "new", fmt.Sprint(i)))
+			}
+			next, old := 0, 0
+			for next < live || old < retained {
+				pk := c.message()
+				if pk.TopicName == "new" {
+					require.Equal(t, fmt.Sprint(next), string(pk.Payload), "QoS %d", qos)
+					next++
+				} else {
+					old++
+				}
+			}
+			assert.Equal(t, retained, old)
+			assert.Zero(t, h.dropped(bridge.QueueFull))
+		}
+	})
+}
+
 // A new subscriber never gets an older retained value after a newer one.
 func TestRetainedIsNotOlderThanWhatCameBefore(t *testing.T) {
 	h := build(t, func(o *mqtt.Options) { o.SessionQueue = 100_000 })

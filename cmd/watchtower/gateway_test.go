@@ -304,6 +304,7 @@ func TestStoppingWithEverythingOpen(t *testing.T) {
 	begin := time.Now()
 	assert.Zero(t, s.end(syscall.SIGTERM), s.log.String())
 	assert.Less(t, time.Since(begin), 10*time.Second)
+	assert.Equal(t, 1, strings.Count(s.log.String(), "stopping"), "said once: %s", s.log)
 	expect(t, follow, "ended with 0")
 	for _, conn := range idle {
 		conn.Close()

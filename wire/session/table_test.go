@@ -197,6 +197,18 @@ func TestRefusedRegistrations(t *testing.T) {
 	assert.Equal(t, 1, b.dropped(session.Forged))
 }
 
+// What anybody can send is never answered by more bytes: the source may be forged.
+func TestNoRefusalOfARegistrationIsLongerThanIt(t *testing.T) {
+	b := newBench(t, nil, bridge.Options{})
+	whole := frame.AppendRegister(nil, frame.Registration{Version: 1, Name: []byte("lamp")}, psk)
+	for n := range len(whole) - frame.Overhead {
+		raw := frame.Append(nil, frame.Frame{Op: frame.Register, Body: whole[frame.HeaderSize:][:n]}, psk)
+		answer := b.handle(alice, raw)
+		require.Equal(t, "e", ops(answer), "%d bytes", n)
+		assert.LessOrEqual(t, len(answer[0].raw), len(raw), "%d bytes", n)
+	}
+}
+
 func TestANameIsAlwaysTheSameSender(t *testing.T) {
 	b := newBench(t, nil, bridge.Options{})
 	one := b.register(alice, named("lamp"))

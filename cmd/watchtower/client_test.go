@@ -36,6 +36,14 @@ func TestBytesAreReadFromStandardInput(t *testing.T) {
 	}
 }
 
+func TestReceiversByNameOrID(t *testing.T) {
+	f, p := newFake(t, "key"), newPlace(t)
+	p.announce(t, f)
+	code, _, err := p.run("send", "5", "valve1,73", "open")
+	require.Zero(t, code, err)
+	assert.Contains(t, f.heard()[0].body, `"receivers":["valve1","73"]`, "the gateway tells them apart")
+}
+
 func TestMessagesThatLookLikeSomethingElse(t *testing.T) {
 	f, p := newFake(t, "key"), newPlace(t)
 	p.announce(t, f)

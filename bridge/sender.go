@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 	"sync/atomic"
 )
 
@@ -228,15 +229,16 @@ func RandomUint32() uint32 {
 // TokenPrefix is how every token of a sender begins.
 const TokenPrefix = "wt_"
 
-// liveLocked reports whether the sender is connected. A callback is no connection: its
-// sender is seen when it accepts a delivery.
+// liveLocked reports whether the sender is connected. A session that waits for its client is
+// no connection, nor is a stream that has ended, nor a callback: its sender is seen when it
+// accepts a delivery.
 func (h *Hub) liveLocked(s *Sender) bool {
-	if len(s.holds) > 0 {
+	if slices.ContainsFunc(s.holds, func(hold *Hold) bool { return !hold.away.Load() }) {
 		return true
 	}
 	for _, on := range s.joined {
 		for _, a := range on.v.attachments {
-			if a.Address == "" && a.lingers == 0 {
+			if a.Returns && a.Address == "" && a.lingers == 0 { // all others have holds
 				return true
 			}
 		}

@@ -53,7 +53,7 @@ func (h *Hub) sweepSenders(at int) int {
 			keep = h.opts.ExpireUnnamedAfter
 		}
 		switch seen := s.seen.Load(); {
-		case now.Sub(time.Unix(seen, 0)) > keep:
+		case now.Sub(time.Unix(seen, 0)) > keep && len(s.holds) == 0:
 			ended = append(ended, h.forgetLocked(s)...)
 		case seen != s.saved:
 			h.saveLocked(s)

@@ -42,6 +42,7 @@ func (d Datagrams) WrongKey(from netip.Addr) {
 		return
 	}
 	g.count(d.via, WrongKey)
+	g.wrongs.note(Caller{Via: d.via, At: from}, WrongKey, g.opts.Now())
 	g.keys.Take(Subnet(from))
 	if !g.proved.has(from) {
 		g.strangers.Take(struct{}{})
@@ -73,6 +74,7 @@ func (d Datagrams) AdmitTag(from netip.Addr, cookie bool) bool {
 func (d Datagrams) WrongTag(from netip.Addr) {
 	if g := d.gate; g != nil {
 		g.count(d.via, WrongKey)
+		g.wrongs.note(Caller{Via: d.via, At: from}, WrongKey, g.opts.Now())
 		g.tags.Take(Subnet(from))
 	}
 }

@@ -67,6 +67,7 @@ type Gate struct {
 	strangers *Limiter[struct{}]     // K over UDP, of all sources that have not proved their address
 	proved    *proved
 	report    *report
+	wrongs    wrongs
 	refused   [bridge.MostProtocols][numReasons]atomic.Uint64
 }
 
@@ -89,7 +90,8 @@ func NewGate(o Options, log *logrus.Logger) *Gate {
 type Caller struct {
 	Via       bridge.Protocol
 	At        netip.Addr
-	Forwarded bool // its X-Forwarded-For was ignored, because the peer is no trusted proxy
+	Forwarded bool   // its X-Forwarded-For was ignored, because the peer is no trusted proxy
+	Name      string // as it calls itself, for operators to see; empty: it does not
 }
 
 // Address returns the IP address in a, or the zero Addr if there is none.
@@ -150,6 +152,7 @@ func (g *Gate) Wrong(c Caller, why Reason) (wait time.Duration) {
 	}
 	at := Subnet(c.At)
 	g.count(c.Via, why)
+	g.wrongs.note(c, why, g.opts.Now())
 	if g.failures.Take(at) {
 		g.report.failed(at, c.Via, c.Forwarded, g.opts.Now())
 		return 0

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"time"
 
 	"watchtower/bridge"
 	"watchtower/history"
@@ -33,11 +34,20 @@ func (g *Gateway) forConsole(o *operator.Options) {
 		return last
 	}
 	o.Missed = g.missed
+	o.Refusals = g.refusals
 	o.Topics = topics{g}
 	o.Callbacks = callbacks{g}
 	o.House = g.announced
 	o.Settings = g.settings
 	o.DeviceKey = func() (hex, c string) { k := g.deviceKey(); return k.Hex(), k.C() }
+}
+
+// refusals are those of the gate, as operators see them.
+func (g *Gateway) refusals(since time.Time) (list []operator.Refusal) {
+	for _, t := range g.gate.Wrongs(since) {
+		list = append(list, operator.Refusal{Address: t.At.String(), Name: t.Name, Via: t.Via.String(), Reason: t.Why.String(), Tries: t.Count, Last: t.Last.UTC()})
+	}
+	return list
 }
 
 // healthy says why the gateway cannot do its work just now, or nil.

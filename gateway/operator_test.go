@@ -73,6 +73,7 @@ var operatorCalls = []struct {
 	{"GET /operator/senders", "", "look", 200},
 	{"GET /operator/gateway", "", "look", 200},
 	{"GET /operator/rates", "", "look", 200},
+	{"GET /operator/refusals", "", "look", 200},
 	{"GET /operator/channels?order=busy", "", "look", 200},
 	{"GET /operator/channels/5/members", "", "look", 200},
 	{"POST /operator/channels/5/messages", `{"message":"hello"}`, "speak", 200},

@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"math"
 	"os"
@@ -54,6 +55,7 @@ func (c *conn) connect() (err error) {
 	if bad := validateConnect(pk); bad.Code != 0 {
 		return c.turnAway(bad)
 	}
+	c.from.Name = bridge.Shorten(cmp.Or(pk.Connect.ClientIdentifier, string(pk.Connect.Username)))
 	assigned := pk.Connect.ClientIdentifier == ""
 	if assigned {
 		pk.Connect.ClientIdentifier = xid.New().String()

@@ -55,6 +55,7 @@ func (s *Service) calls() []route {
 		at("/operator/senders/{id}/token", map[string]method{nethttp.MethodPost: {Manage, s.freshToken}}),
 		at("/operator/gateway", map[string]method{nethttp.MethodGet: {Look, s.showGateway}}),
 		at("/operator/rates", map[string]method{nethttp.MethodGet: {Look, s.showRates}}),
+		at("/operator/refusals", map[string]method{nethttp.MethodGet: {Look, s.listRefusals}}),
 		at("/operator/channels", map[string]method{nethttp.MethodGet: {Look, s.listChannels}}),
 		at("/operator/channels/{id}/members", map[string]method{nethttp.MethodGet: {Look, s.listMembers}}),
 		at("/operator/channels/{id}/members/{member}", map[string]method{nethttp.MethodDelete: {Manage, s.endMembership}}),

@@ -4,8 +4,9 @@ import { session } from "./session.js"
 import { gateway, rates, useRates } from "./feed.js"
 import { link } from "./live.js"
 import { useMissingWords } from "./missing.js"
+import { useAnswer } from "./pages.js"
 import { Chart, when } from "./chart.js"
-import { count, many, rate, reason, span } from "./words.js"
+import { ago, count, many, rate, reason, span } from "./words.js"
 
 export function Overview() {
   useRates()
@@ -20,7 +21,17 @@ export function Overview() {
       </section>
       <${Facts} r=${r} g=${g} />
     </div>
-    <${Drops} drops=${drops} />`
+    <${Drops} drops=${drops} /><${Refused} />`
+}
+
+const keys = { wrong_key: "a wrong key", wrong_password: "a wrong password", wrong_token: "a wrong token", wrong_sender: "an unknown id" }
+
+// Refused is who tried to come in, and had not what it needs.
+function Refused() {
+  const [answer] = useAnswer("refusals")
+  return answer?.refusals.length ? html`<section class="card" aria-labelledby="refused"><h2 id="refused">Refused in the last hour</h2>
+    <ul class="plain">${answer.refusals.map(f => html`<li key=${f.address + f.via + f.reason}><${Via} name=${f.via} /> <bdi>${f.name}</bdi> ${f.address}: ${keys[f.reason] ?? f.reason}, ${many(f.tries, "time")}, last ${ago(f.last)}</li>`)}</ul>
+  </section>` : null
 }
 
 // Slow says that the answer takes long.
@@ -35,7 +46,7 @@ function Verdict({ r, g, drops }) {
   const lost = drops.filter(d => d.degree === 3 && d.recent > 0)
   const n = lost.reduce((sum, d) => sum + d.recent, 0)
   const state = g.ready ? "bad" : n || missing ? "watch" : "good"
-  const words = g.ready ? "The gateway is not ready." : n ? "It works, but messages are being lost." : missing ? "It works, but somebody is missing." : "Everything works."
+  const words = g.ready ? "The gateway is not ready." : n ? "It works, but messages were lost." : missing ? "It works, but somebody is missing." : "Everything works."
   const last = totals => Object.values(totals).reduce((sum, v) => sum + (v.at(-1) ?? 0), 0) / r.every
   return html`<header class="verdict"><h1><${Lamp} state=${state}>${words}</${Lamp}></h1>
     <p>${g.ready ? `${g.ready.detail} ` : ""}${n ? `${many(n, "message")} in the last 5 minutes. Above all: ${lost[0].title.toLowerCase()}, over ${lost[0].via.toUpperCase()}. ` : ""}Up for ${span(Date.parse(g.now) - Date.parse(g.started))}, ${rate(last(r.in))} messages a second in, ${rate(last(r.out))} out.</p>

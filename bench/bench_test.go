@@ -150,6 +150,7 @@ func TestExplainedLoss(t *testing.T) {
 	at := startGateway(t, func(c *config.Config) { c.TCP.Queue = 1 })
 	o := at(brief(bench.MQTT, bench.TCP))
 	o.Window, o.Timeout = 512, 2*time.Second // what comes late on a busy machine is not lost
+	o.Duration = 2 * o.Timeout               // a window that is full of lost messages waits for the timeout
 	r := measure(t, o)
 	require.Empty(t, r.Faults)
 	assert.NotNil(t, r.Deliveries)

@@ -121,7 +121,7 @@ ALONE = $$(sed -n 's/^func \(Test[A-Za-z0-9_]*\)(.*/\1/p' $$(git grep -l '^//go:
 # Runs the tests of what runs in a browser, whose code the race detector does not see, except
 # those.
 browser:
-	$(GO) test -vet=off -shuffle=on -parallel 3 -timeout 10m -skip "^($(ALONE))\$$" $(BROWSER)
+	$(GO) test -vet=off -shuffle=on -parallel 2 -timeout 10m -skip "^($(ALONE))\$$" $(BROWSER)
 
 # Runs those tests, without the race detector.
 plain:

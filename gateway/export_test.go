@@ -12,7 +12,7 @@ import (
 
 // Hasten shortens the waits between messages to Home Assistant.
 func Hasten(g *Gateway) {
-	g.pace.Every, g.pace.Settle, g.pace.Spread = 20*time.Millisecond, 200*time.Millisecond, time.Millisecond
+	g.pace.Every, g.pace.Settle, g.pace.Spread = 20*time.Millisecond, 400*time.Millisecond, time.Millisecond
 }
 
 // Retained returns a topic's retained message.

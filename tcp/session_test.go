@@ -189,6 +189,10 @@ func TestAWindowOverTCP(t *testing.T) {
 	}
 	c.hear(1, "1")
 	assert.True(t, c.hear(2, "2").AckWanted())
+	harness.Eventually(t, func() bool {
+		_, out := g.hub.Counters().Messages(tcp.Protocol)
+		return out == 3
+	}, "the third waits")
 	c.Write(c.next(frame.Ping, 0, nil))
 	c.delivered(2)
 	c.hear(3, "3")

@@ -142,6 +142,7 @@ func TestTheEndOfAWebSocket(t *testing.T) {
 	require.Equal(t, 200, g.post("/channels/leave", obj{"sender": id, "channels": []int{5}}).status)
 	assert.Equal(t, websocket.CloseGoingAway, code(l))
 	l = g.live(query)
+	l.SetPingHandler(func(string) error { return nil }) // a pong would come too late
 	g.say(id, "last words", 5)
 	g.stop()
 	assert.Equal(t, "last words", l.next()["message"])

@@ -17,6 +17,12 @@ func (s *Service) follow(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-s.clearing:
+			s.clearing = nil
+			if answer == nil && len(s.births) == 0 { // else greet does it
+				s.clearRetained()
+			}
+			continue
 		case <-s.births:
 			if answer == nil {
 				answer = time.After(s.birthDelay())
@@ -71,6 +77,20 @@ func (s *Service) reconcile(ctx context.Context) {
 		}
 	}
 	s.tell(ctx, changed, gone)
+	s.clearSoon()
+}
+
+// clearSoon has the leftovers cleared when Home Assistant has stopped reading those states:
+// its templates fail at an empty one. Before its first birth message it may still read
+// them, because it was not connected when they were removed.
+func (s *Service) clearSoon() {
+	switch born := s.birth.Load() != 0; {
+	case !s.leftovers():
+	case born:
+		s.clearing = time.After(s.opts.Settle)
+	case s.clearing == nil:
+		s.clearing = time.After(s.opts.Absent)
+	}
 }
 
 // tell first removes what is gone, and then publishes what has changed. Home Assistant would
@@ -84,12 +104,6 @@ func (s *Service) tell(ctx context.Context, changed, gone map[string]discovery) 
 	for _, topic := range slices.Sorted(maps.Keys(changed)) {
 		s.publish(topic, changed[topic].payload())
 	}
-	// Templates fail at an empty state. So first Home Assistant must stop reading the states
-	// that are cleared now.
-	if len(changed) > 0 && s.leftovers() && !pause(ctx, s.opts.Settle) {
-		return
-	}
-	s.clearRetained()
 }
 
 // takeAway publishes the removal of entities. If their device stays, it publishes the
@@ -117,7 +131,8 @@ func (s *Service) publish(topic string, payload []byte) {
 	s.failed("discovery not published", s.bus.PublishRetained(topic, payload))
 }
 
-// greet answers a birth message: discovery, then availability, then states.
+// greet answers a birth message: discovery, then availability, then states. Then nobody reads
+// the leftovers any more.
 func (s *Service) greet(ctx context.Context) {
 	if !s.layGhosts(ctx) {
 		return
@@ -136,6 +151,8 @@ func (s *Service) greet(ctx context.Context) {
 		s.hub.Directory().Repeat(c)
 	}
 	s.repeat(s.bus.PublishKept, s.retained(s.known.Devices)...)
+	s.clearing = nil
+	s.clearRetained()
 }
 
 // layGhosts repeats removals that Home Assistant may have missed while it was away. After

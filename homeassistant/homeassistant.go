@@ -52,10 +52,14 @@ type Pace struct {
 	Every  time.Duration // least time between two writes of one retained topic, and between two rounds of discovery; 1 s
 	Settle time.Duration // how long Home Assistant may take to do what discovery says, before the next step; 2 s
 	Spread time.Duration // between two discovery messages after a birth; 20 ms
+	Absent time.Duration // how long leftovers wait for the first birth message after the start; 5 min
 }
 
 func (p Pace) orUsual() Pace {
-	return Pace{cmp.Or(p.Every, time.Second), cmp.Or(p.Settle, 2*time.Second), cmp.Or(p.Spread, 20*time.Millisecond)}
+	return Pace{
+		Every: cmp.Or(p.Every, time.Second), Settle: cmp.Or(p.Settle, 2*time.Second),
+		Spread: cmp.Or(p.Spread, 20*time.Millisecond), Absent: cmp.Or(p.Absent, 5*time.Minute),
+	}
 }
 
 // The most messages and bytes that wait to be mirrored.
@@ -79,8 +83,10 @@ type Service struct {
 	birth   atomic.Int64  // when, in Unix milliseconds; 0: not since the start
 	changed chan struct{} // a device came, changed or went
 
-	known known  // what Home Assistant may know; only follow's goroutine uses it
-	saved []byte // known as it is on disk
+	// Only follow's goroutine uses these.
+	known    known            // what Home Assistant may know
+	saved    []byte           // known as it is on disk
+	clearing <-chan time.Time // when the leftovers are cleared; nil: there are none
 
 	mu      sync.Mutex                // guards all below, and the order of retained messages
 	names   map[bridge.Channel]string // names of channels for people
@@ -141,6 +147,7 @@ func (s *Service) Serve(ctx context.Context) error {
 	}
 	own.Go(func() {
 		s.tell(ctx, all, gone)
+		s.clearSoon()
 		s.follow(ctx)
 	})
 	own.Wait()

@@ -280,3 +280,33 @@ func TestNobodyAsks(t *testing.T) {
 		assert.Empty(t, h.bus.take(func(string) bool { return true }))
 	})
 }
+
+// After the gateway's start, a state that is not wanted any more stays until the birth
+// message is answered: Home Assistant still reads it, because it missed the removal.
+func TestLeftoversWaitForTheBirth(t *testing.T) {
+	for _, born := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHome(t, "home")
+			h.start()
+			id, say := h.sender("balcony")
+			say(`{"sensors":{"m":{}}}`)
+			say(`{"m":41}`)
+			wait(t, 5)
+			topic := fmt.Sprintf("watchtower/homeassistant/home/5/state/%d", id)
+			require.JSONEq(t, `{"m":41}`, string(h.bus.Retained(topic)))
+			h.stop()
+			h.options.Channels = map[bridge.Channel]string{7: "Attic"}
+			h.start()
+			wait(t, 10)
+			assert.NotEmpty(t, h.bus.Retained(topic))
+			if born {
+				h.birth()
+				wait(t, 30)
+			} else {
+				wait(t, 5*60)
+			}
+			assert.Empty(t, h.bus.Retained(topic))
+			h.stop()
+		})
+	}
+}

@@ -39,7 +39,8 @@
 //
 // See Passwords.
 //
-//	gate.go       who may try, over connections    limiter.go    buckets of tokens
+//	gate.go       who may try, over connections    buckets.go    buckets of tokens
 //	datagrams.go  who may try, over UDP            report.go     log lines about refusals
-//	proved.go     addresses that proved themselves passwords.go  bcrypt and its queue
+//	proved.go     addresses that proved themselves wrongs.go     who was wrong most lately
+//	passwords.go  bcrypt and its queue
 package auth

@@ -10,4 +10,15 @@
 // The package owns sessions, roles and these calls. Package bridge owns the senders.
 // Functions in Options decide who waits after wrong passwords, and read the
 // configuration. The package listens on no port: http mounts its Service.
+//
+//	calls.go      every call, its role and its function
+//	login.go      signing in                  sessions.go   who is signed in
+//	live.go       pages on /operator/live     listen.go     the messages that they hear
+//	gateway.go    about the gateway           rates.go      messages and drops, a sample a second
+//	senders.go    who is here, who left       channels.go   channels, members, how busy
+//	say.go        broadcast and send          speakers.go   the sender that an operator speaks as
+//	topics.go     retained topics             callbacks.go  callbacks of all senders
+//	settings.go   settings in force           homeassistant.go  what Home Assistant is told
+//	refusals.go   who showed a wrong key      backup.go     a copy of the data
+//	options.go    what the package needs      problem.go    its statuses of HTTP
 package operator

@@ -48,10 +48,14 @@ func sameMembers(jobs []bridge.Job) int {
 func (s *Server) toMembers(jobs []bridge.Job, begin, end int) {
 	f := &s.fan
 	for _, a := range jobs[begin].To {
+		var to member // looked up once for all jobs
 		for i := begin; i < end; i++ {
 			if m := jobs[i].Message; a.Wants(m) {
+				if to == nil {
+					to = a.Member.(member)
+				}
 				f.offered[i]++
-				if !a.Member.(member).deliver(s, m, &f.encoded[i], i) {
+				if !to.deliver(s, m, &f.encoded[i], i) {
 					f.dropped[i]++
 				}
 			}

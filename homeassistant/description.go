@@ -27,7 +27,7 @@ const (
 
 // description is a sender's description of itself.
 type description struct {
-	about    map[string]string // name, model, manufacturer, sw_version
+	about
 	sensors  map[string]sensor
 	commands []string
 }
@@ -48,7 +48,7 @@ func wrong(path, format string, args ...any) error {
 }
 
 var (
-	rootKeys   = []string{"name", "model", "manufacturer", "sw_version", "sensors", "commands"}
+	rootKeys   = append([]string{"sensors", "commands"}, aboutKeys...)
 	sensorKeys = []string{"name", "unit", "device_class", "state_class", "value", "expire_after"}
 
 	sensorKey = regexp.MustCompile(`^[a-z0-9_]{1,32}$`)
@@ -126,15 +126,9 @@ func (d description) hearsText() bool {
 // read reads the keys in a fixed order, so that the same description always gives the same
 // fault.
 func read(root map[string]json.RawMessage) (d description, err error) {
-	d = description{about: map[string]string{}, sensors: map[string]sensor{}}
-	for _, key := range rootKeys[:4] {
-		text, there, err := readText(root, key, key, textMost)
-		if err != nil {
-			return d, err
-		}
-		if there {
-			d.about[key] = text
-		}
+	d = description{sensors: map[string]sensor{}}
+	if d.about, err = readAbout(root); err != nil {
+		return d, err
 	}
 	if raw, ok := root["sensors"]; ok {
 		if err := readSensors(raw, d.sensors); err != nil {

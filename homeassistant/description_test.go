@@ -59,6 +59,16 @@ func TestFaultsOfDescriptions(t *testing.T) {
 		`{"model":"a\u0007","sensors":{}}`:                                             "model: must be text",
 		`{"model":"\ud800","sensors":{}}`:                                              "model: must be text",
 		`{"name":"` + strings.Repeat("ä", 65) + `","sensors":{}}`:                      "name: must be text of 1 to 64",
+		`{"sensors":{},"url":"ftp://x"}`:                                               "url: must begin with http://",
+		`{"sensors":{},"url":"http://"}`:                                               "url: must begin with http://",
+		`{"sensors":{},"url":5}`:                                                       "url: must be text of 1 to 255",
+		`{"sensors":{},"mac":"a4:cf:12:00:00"}`:                                        "mac: must be an address",
+		`{"sensors":{},"mac":5}`:                                                       "mac: must be an address",
+		`{"sensors":{},"serial":5}`:                                                    "serial: must be text of 1 to 64",
+		`{"sensors":{},"available_for":-1}`:                                            "available_for: must be a whole number of seconds from 0 to 2678400",
+		`{"sensors":{},"available_for":1.5}`:                                           "available_for: must be",
+		`{"sensors":{},"ttl":"60"}`:                                                    "ttl: must be a whole number of seconds from 0 to 1209600",
+		`{"sensors":{},"ttl":1209601}`:                                                 "ttl: must be",
 		sensorOf(`{"expire_after":0}`):                                                 "sensors.m.expire_after: must be",
 		sensorOf(`{"expire_after":1.5}`):                                               "sensors.m.expire_after: must be",
 		sensorOf(`{"expire_after":"60"}`):                                              "sensors.m.expire_after: must be",
@@ -122,6 +132,26 @@ func TestTemplates(t *testing.T) {
 	} {
 		assert.NotEmpty(t, checkTemplate(bad), bad)
 	}
+}
+
+func TestWhatADescriptionSaysOfTheDevice(t *testing.T) {
+	d, meant, err := parse([]byte(`{"sensors":{"m":{}},"name":"Well","model_id":"w2","serial":"00017","hw_version":"B","area":"Garden",` +
+		`"url":"http://10.0.0.7/","mac":"A4-CF-12-00-00-0a","available_for":3600,"ttl":0}`))
+	require.NoError(t, err)
+	assert.True(t, meant)
+	assert.Equal(t, 3600, d.availableFor)
+	assert.Zero(t, d.ttl, "for ever")
+	assert.Equal(t, map[string]any{
+		"name": "Well", "model_id": "w2", "serial_number": "00017", "hw_version": "B", "suggested_area": "Garden", "via_device": "hub",
+		"configuration_url": "http://10.0.0.7/", "connections": []any{[]any{"mac", "a4:cf:12:00:00:0a"}},
+	}, d.device("balcony", "hub"))
+
+	d, _, err = parse([]byte(`{"sensors":{"m":{}},"mac":"a4cf1200000a"}`))
+	require.NoError(t, err)
+	assert.Equal(t, "a4:cf:12:00:00:0a", d.mac)
+	assert.Zero(t, d.availableFor)
+	assert.Equal(t, 60, d.ttl)
+	assert.Equal(t, "balcony", d.device("balcony", "hub")["name"])
 }
 
 // No two gateways, devices and keys get one id.

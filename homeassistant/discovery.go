@@ -150,11 +150,7 @@ func (s *Service) addChannel(d discovery, c bridge.Channel) {
 // described returns the discovery message of a device that described itself.
 func (s *Service) described(d *device) discovery {
 	id := s.deviceID(d.name)
-	about := map[string]any{"name": d.name, "via_device": s.gatewayID()}
-	for key, text := range d.description.about {
-		about[key] = text
-	}
-	out := s.frame(id, about)
+	out := s.frame(id, d.description.device(d.name, s.gatewayID()))
 	for key, sensor := range d.description.sensors {
 		c := component{"state_topic": s.stateTopic(d.channel, d.sender), "value_template": sensor.value}
 		if sensor.expireAfter > 0 {

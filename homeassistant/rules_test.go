@@ -154,7 +154,7 @@ func isDiscovery(topic string) bool { return strings.HasSuffix(topic, "/config")
 func TestDiscoveryKeepsTheRules(t *testing.T) {
 	for file, description := range map[string]string{
 		"gateway": "",
-		"balcony": `{"name":"Balcony","model":"ESP8266","manufacturer":"me","sw_version":"7","commands":["open","half.open"],"sensors":{` +
+		"balcony": `{"name":"Balcony","model":"ESP8266","manufacturer":"me","sw_version":"7","hw_version":"B","model_id":"e8","serial":"17","area":"Garden","url":"http://10.0.0.7/","mac":"A4CF1200000A","commands":["open","half.open"],"sensors":{` +
 			`"moisture":{"unit":"%","device_class":"moisture","value":"{{ value_json.m }}","state_class":"measurement","name":"Earth"},` +
 			`"wind_speed":{"unit":"m/s","device_class":"wind_speed","expire_after":60},"plain":{}}}`,
 	} {

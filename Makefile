@@ -21,7 +21,7 @@ have       = { command -v $(1) || test -x /usr/sbin/$(1); } >/dev/null
 BROWSER    = ./console
 CLIENTS    = testdata/node/node_modules/.package-lock.json
 
-.PHONY: test source unit race browser plain test-long cross build setup setup-debian setup-long format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth attack release-files
+.PHONY: test source unit race browser plain test-long test-homeassistant cross build setup setup-debian setup-long format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth attack release-files
 
 # The tests of race mostly wait and the checks of source mostly compute, so they run together.
 # The tests that measure memory and time run alone afterwards.
@@ -66,6 +66,16 @@ test-long: setup setup-long
 	$(MAKE) cross
 	$(GO) test -tags long -run '^TestLong' -timeout 75m ./...
 	$(MAKE) fuzz FUZZTIME=20000x
+
+# Runs the program beside the real Home Assistant, which is made in this folder at the first
+# time, in two minutes, and kept. NAME=TestX runs only that test.
+export HOMEASSISTANT ?= $(CURDIR)/.homeassistant
+NAME ?= .
+
+test-homeassistant: setup-debian
+	.ci/homeassistant "$(HOMEASSISTANT)"
+	$(GO) vet -tags homeassistant ./gateway/realhouse
+	$(GO) test -tags homeassistant -vet=off -count=1 -run '$(NAME)' -timeout 40m ./gateway/realhouse
 
 # Proxies that only test-long runs.
 setup-long:

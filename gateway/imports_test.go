@@ -56,6 +56,8 @@ var mayImport = map[string][]string{
 	// For tests: nothing else may import these.
 	"internal/harness":         {"bridge", "config", "wire"},
 	"internal/harness/browser": {},
+	"internal/harness/house":   {"internal/harness"},
+	"gateway/realhouse":        {},
 }
 
 // onlyIn says where a module may be imported by code that is not a test.
@@ -71,7 +73,7 @@ var onlyIn = map[string][]string{
 	"github.com/goccy/go-yaml":            {"config"},
 	"golang.org/x/sys":                    {"datagram", "bench", "bench/bare", "bridge/outbound", "mqtt"},
 	"github.com/eclipse/paho.mqtt.golang": {"bench/attack", "bench/growth"},
-	"github.com/stretchr/testify":         {"internal/harness", "internal/harness/browser"},
+	"github.com/stretchr/testify":         {"internal/harness", "internal/harness/browser", "internal/harness/house"},
 	"github.com/chromedp/chromedp":        {"internal/harness/browser"},
 
 	"github.com/standard-webhooks/standard-webhooks": {"examples/callback"},

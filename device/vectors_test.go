@@ -90,7 +90,7 @@ func (s *script) after(meaning string) {
 	require.Eventually(s, func() bool {
 		i := s.at.Load()
 		return i > 0 && (strings.HasPrefix(s.lines[i-1].meaning, meaning))
-	}, 5*time.Second, time.Millisecond, meaning)
+	}, 30*time.Second, time.Millisecond, meaning)
 }
 
 func (s *script) options(name string) Options {
@@ -154,7 +154,7 @@ func TestVectors(t *testing.T) {
 }
 
 func TestARefusedRegistration(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	s := newScript(t, "register by what")
 	_, err := Dial(ctx, "udp", s.conn.LocalAddr().String(), s.options("a lamp"))

@@ -211,7 +211,7 @@ func TestDescriptionsWithFaults(t *testing.T) {
 		"sensors.moisture.colour":                        `{"sensors":{"moisture":{"colour":"red"}}}`,
 		"commands[1]":                                    `{"sensors":{"moisture":{}},"commands":["open","with space"]}`,
 		"sensors.m.value: must not use states as a name": `{"sensors":{"m":{"value":"{{ states('lock.door') }}"}}}`,
-		"description: has 3024 bytes, the limit":         `{"sensors":{},"name":"` + strings.Repeat("x", 3000) + `"}`,
+		"description: has 5024 bytes, the limit":         `{"sensors":{},"name":"` + strings.Repeat("x", 5000) + `"}`,
 	} {
 		d := r.named("http", "faulty-"+strings.Map(func(c rune) rune {
 			if c >= 'a' && c <= 'z' {

@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -48,7 +49,7 @@ func TestTheDocumentIsTrue(t *testing.T) {
 
 	var named []string
 	for _, id := range regexp.MustCompile(`\b(event|sensor|notify|button)\.[a-z0-9_]+`).FindAllString(document, -1) {
-		if id != "notify.send_message" && id != "button.press" && !slices.Contains(named, id) {
+		if id != "notify.send_message" && id != "button.press" && id != "event.received" && !slices.Contains(named, id) {
 			named = append(named, id)
 		}
 	}
@@ -65,6 +66,15 @@ func TestTheDocumentIsTrue(t *testing.T) {
 	}
 	h.do(map[string]string{"do": "notify", "entity": "notify.watchtower_home_channel_5_say", "message": "watering"})
 	assert.Equal(t, "homeassistant.homeassistant", h.event(t).Attributes["name"])
+	well := r.named("mqtt", "well")
+	well.broadcast(5, []byte(block(t, document, "// Said once at the start: ", "\n")))
+	h.until("the switch is there", func(s houseStates) bool { return s.States["switch.well_pump"].Found })
+	told := runSketch(t, block(t, document, "// Said once at the start: ", "```"))
+	for _, word := range []string{"on", "off", "on"} {
+		h.calls(well, "switch.well_pump", sends{"turn_" + word, `{}`, []string{"pump " + word}})
+		well.broadcast(5, []byte(told("pump "+word)))
+		h.shows("switch.well_pump", word)
+	}
 	assert.Empty(t, h.now().Errors)
 	for _, setting := range config.Settings() {
 		if strings.Contains(setting.Path, "homeassistant") {
@@ -73,4 +83,21 @@ func TestTheDocumentIsTrue(t *testing.T) {
 		}
 	}
 	assert.Contains(t, document, "five seconds")
+}
+
+// runSketch compiles a function told of a sketch. What it returns gives the function a text, and
+// returns what the sketch said.
+func runSketch(t *testing.T, code string) func(string) string {
+	t.Helper()
+	_, code, _ = strings.Cut(code, "\n") // the rest of a comment
+	source := filepath.Join(t.TempDir(), "sketch.cpp")
+	require.NoError(t, os.WriteFile(source, []byte("#include <stdio.h>\n#include <string.h>\nconst int PUMP = 5;\n"+
+		"void digitalWrite(int, int) {}\nvoid say(const char *s) { puts(s); }\n"+code+"\nint main(int, char **v) { told(v[1]); }\n"), 0o600))
+	out, err := exec.Command(program(t, "g++"), "-Wall", "-Werror", "-o", source+".run", source).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return func(text string) string {
+		out, err := exec.Command(source+".run", text).Output()
+		require.NoError(t, err)
+		return strings.TrimSpace(string(out))
+	}
 }

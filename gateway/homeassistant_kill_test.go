@@ -42,9 +42,9 @@ func TestHomeAssistantThroughKills(t *testing.T) {
 			return err == nil && strings.Contains(string(b), state)
 		})
 	}
-	onDisk(`{"m":41}`)
+	onDisk(`{"battery":null,"m":41}`)
 	say(`{"n":1}`) // once this is being written, what was before it is there for good
-	onDisk(`{"m":41,"n":1}`)
+	onDisk(`{"battery":null,"m":41,"n":1}`)
 
 	p.kill()
 	p.start()

@@ -66,7 +66,7 @@ func TestWhatHomeAssistantIsToldIsShown(t *testing.T) {
 	assert.Empty(t, shown.Entities[0].State)
 	assert.Equal(t, "Moisture", shown.Entities[3].Name)
 	assert.Equal(t, "{{ value_json.m }}", shown.Entities[3].Template)
-	assert.Equal(t, `{"m":41}`, shown.Entities[3].State)
+	assert.Equal(t, `{"battery":null,"m":41}`, shown.Entities[3].State)
 
 	d.broadcast(5, []byte(`{"sensors":{"M":{}}}`))
 	eventually(t, "the fault is told", func() bool { return len(r.house(token).Faults) == 1 })

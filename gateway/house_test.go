@@ -93,7 +93,7 @@ func (h *house) start() *house {
 	require.NoError(h.t, err, "make setup installs it: %s", out)
 	options, err := json.Marshal(h.options)
 	require.NoError(h.t, err)
-	h.cmd = exec.Command(python, "../testdata/homeassistant/house.py", string(options))
+	h.cmd = exec.Command(python, "-B", "../testdata/homeassistant/house.py", string(options))
 	h.cmd.Stderr = os.Stderr
 	h.in, err = h.cmd.StdinPipe()
 	require.NoError(h.t, err)

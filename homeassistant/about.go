@@ -36,46 +36,42 @@ var aboutKeys = []string{
 	"name", "model", "model_id", "manufacturer", "sw_version", "hw_version", "serial", "area", "url", "mac", "available_for", "ttl",
 }
 
-// readAbout reads the keys in a fixed order, so that the same description always gives the
-// same fault.
-func readAbout(root map[string]json.RawMessage) (a about, err error) {
-	a = about{texts: map[string]string{}, ttl: ttlUsual}
+// readAbout reads what a description says of the device. What is refused is left out.
+func (d *description) readAbout(root map[string]json.RawMessage) about {
+	a := about{texts: map[string]string{}, ttl: ttlUsual}
 	for _, t := range aboutTexts {
-		text, there, err := readText(root, t.key, t.key, textMost)
-		if err != nil {
-			return a, err
-		}
-		if there {
-			a.texts[t.as] = text
+		if s, there := d.readText(root, t.key, textMost); there {
+			a.texts[t.as] = s
 		}
 	}
-	if err := a.readAddresses(root); err != nil {
-		return a, err
-	}
-	if a.availableFor, err = readSeconds(root, "available_for", 0, availableMost); err != nil {
-		return a, err
-	}
-	a.ttl, err = readSeconds(root, "ttl", ttlUsual, ttlMost)
-	return a, err
-}
-
-func (a *about) readAddresses(root map[string]json.RawMessage) error {
-	at, there, err := readText(root, "url", "url", urlMost)
-	if err != nil {
-		return err
-	}
-	if there {
+	if at, there := d.readText(root, "url", urlMost); there {
 		if u, err := url.Parse(at); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
-			return wrong("url", "must begin with http:// or https:// and a host")
+			d.refuse(wrong("url", "must begin with http:// or https:// and a host"))
+		} else {
+			a.texts["configuration_url"] = at
 		}
-		a.texts["configuration_url"] = at
 	}
 	if raw, there := root["mac"]; there {
 		if a.mac = macAddress(raw); a.mac == "" {
-			return wrong("mac", "must be an address such as a4:cf:12:00:00:01")
+			d.refuse(wrong("mac", "must be an address such as a4:cf:12:00:00:01"))
 		}
 	}
-	return nil
+	a.availableFor = d.readSeconds(root, "available_for", 0, availableMost)
+	a.ttl = d.readSeconds(root, "ttl", ttlUsual, ttlMost)
+	return a
+}
+
+// readText reads a text that may be missing, but not empty.
+func (d *description) readText(from map[string]json.RawMessage, key string, most int) (s string, there bool) {
+	raw, there := from[key]
+	if !there {
+		return "", false
+	}
+	s, ok := printable(raw, most)
+	if !ok {
+		d.refuse(wrong(key, "must be text of 1 to %d printable characters", most))
+	}
+	return s, ok
 }
 
 var hexDigits = regexp.MustCompile(`^([0-9a-f]{2}[:-]?){5}[0-9a-f]{2}$`)
@@ -95,16 +91,17 @@ func macAddress(raw json.RawMessage) string {
 }
 
 // readSeconds reads a whole number of seconds that may be missing, and may be 0.
-func readSeconds(from map[string]json.RawMessage, key string, usual, most int) (int, error) {
+func (d *description) readSeconds(from map[string]json.RawMessage, key string, usual, most int) int {
 	raw, there := from[key]
 	if !there {
-		return usual, nil
+		return usual
 	}
 	n, err := strconv.Atoi(string(raw))
 	if err != nil || n < 0 || n > most {
-		return usual, wrong(key, "must be a whole number of seconds from 0 to %d", most)
+		d.refuse(wrong(key, "must be a whole number of seconds from 0 to %d", most))
+		return usual
 	}
-	return n, nil
+	return n
 }
 
 // device returns what discovery says of the device, besides its identifiers. The name is

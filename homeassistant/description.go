@@ -7,9 +7,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"watchtower/bridge"
@@ -17,25 +15,19 @@ import (
 
 // The limits of a self-description.
 const (
-	descriptionBytes = 2048
-	sensorsMost      = 20
-	commandsMost     = 20
-	textMost         = 64 // characters of a name and of other texts
-	unitMost         = 16 // characters
-	expireMost       = 7 * 24 * 3600
+	descriptionBytes = 4096 // of all parts together
+	sectionMost      = 20   // entities, or commands
+	refusalsMost     = 16   // that are told
 )
 
-// description is a sender's description of itself.
+// description is a sender's description of itself: what is right of it.
 type description struct {
 	about
-	sensors  map[string]sensor
+	entities []entity // by section, then by key
 	commands []string
-}
 
-type sensor struct {
-	name, unit, deviceClass, stateClass string
-	value                               string // template
-	expireAfter                         int    // seconds; 0: never
+	refused []string // what does not count, each with its path
+	lacking bool     // an entity or a command does not count
 }
 
 // fault is an error in a description, with the path of its place.
@@ -43,44 +35,236 @@ type fault struct{ path, problem string }
 
 func (f *fault) Error() string { return f.path + ": " + f.problem }
 
-func wrong(path, format string, args ...any) error {
+func wrong(path, format string, args ...any) *fault {
 	return &fault{path, fmt.Sprintf(format, args...)}
 }
 
 var (
-	rootKeys   = append([]string{"sensors", "commands"}, aboutKeys...)
-	sensorKeys = []string{"name", "unit", "device_class", "state_class", "value", "expire_after"}
-
-	sensorKey = regexp.MustCompile(`^[a-z0-9_]{1,32}$`)
+	entityKey = regexp.MustCompile(`^[a-z0-9_]{1,32}$`)
 	command   = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,32}$`)
 )
 
-// parse reads a message as a description. Meant reports whether it is one: an object with
-// sensors or commands, and with no key that descriptions do not have. If a description has
-// a fault, the whole of it is refused with an error.
-func parse(data []byte) (d description, meant bool, err error) {
-	if !startsObject(data) {
-		return d, false, nil
+// descriptionRoot returns the keys of a message that is meant as a description: a JSON
+// object with a section, in which each section that is there is an object of objects, and
+// commands a list of texts. Else it returns nil.
+func descriptionRoot(data []byte) map[string]json.RawMessage {
+	if !startsObject(data) || !utf8.Valid(data) {
+		return nil
 	}
 	var root map[string]json.RawMessage
-	if !utf8.Valid(data) || json.Unmarshal(data, &root) != nil {
-		return d, false, nil
+	if json.Unmarshal(data, &root) != nil {
+		return nil
 	}
-	_, sensors := root["sensors"]
-	_, commands := root["commands"]
-	if !sensors && !commands {
-		return d, false, nil
-	}
-	for key := range root {
-		if !slices.Contains(rootKeys, key) {
-			return d, false, nil
+	sections := 0
+	for key, raw := range root {
+		if key != commandsSection && kindOf(key) == nil {
+			continue
+		}
+		if sections++; !isSection(key, raw) {
+			return nil
 		}
 	}
-	if len(data) > descriptionBytes {
-		return d, true, wrong("description", "has %d bytes, the limit is %d", len(data), descriptionBytes)
+	if sections == 0 {
+		return nil
 	}
-	d, err = read(root)
-	return d, true, err
+	return root
+}
+
+func isSection(key string, raw json.RawMessage) bool {
+	if key == commandsSection {
+		var words []*string
+		return json.Unmarshal(raw, &words) == nil && words != nil && !slices.Contains(words, nil)
+	}
+	all, ok := object(raw)
+	for _, raw := range all {
+		if _, isObject := object(raw); !isObject {
+			return false
+		}
+	}
+	return ok
+}
+
+// parse reads a message as a description. Meant reports whether it is one.
+func parse(data []byte) (d description, meant bool) {
+	root := descriptionRoot(data)
+	if root == nil {
+		return d, false
+	}
+	return read(root), true
+}
+
+// read reads the keys in a fixed order, so that the same description always gives the same
+// refusals. What is refused is left out: a key of the device, an entity, a command, or a key
+// that is unknown.
+func read(root map[string]json.RawMessage) (d description) {
+	d.about = d.readAbout(root)
+	for _, key := range slices.Sorted(maps.Keys(root)) {
+		if key != commandsSection && key != partKey && kindOf(key) == nil && !slices.Contains(aboutKeys, key) {
+			d.refuse(wrong(bridge.Shorten(key), "unknown key"))
+		}
+	}
+	told := map[string]string{} // what is sent something, with its section
+	d.readCommands(root[commandsSection], told)
+	for _, k := range kinds {
+		if raw, there := root[k.section]; there {
+			d.readSection(k, raw, told)
+		}
+	}
+	return d
+}
+
+func (d *description) refuse(err error) {
+	switch n := len(d.refused); {
+	case n < refusalsMost:
+		d.refused = append(d.refused, oneLine(err))
+	case n == refusalsMost:
+		d.refused = append(d.refused, "and more")
+	}
+}
+
+func (d *description) readCommands(raw json.RawMessage, told map[string]string) {
+	var all []string
+	_ = json.Unmarshal(raw, &all) // isSection has checked it
+	for i, word := range all {
+		path := fmt.Sprintf("%s[%d]", commandsSection, i)
+		switch {
+		case len(d.commands) == sectionMost:
+			d.lack(wrong(commandsSection, "has %d, the limit is %d", len(all), sectionMost))
+			return
+		case !command.MatchString(word):
+			d.lack(wrong(path, "must be a word of 1 to %d of A–Z a–z 0–9 _ . -", wordMost))
+		case told[word] != "":
+			d.lack(wrong(path, "is there twice"))
+		default:
+			told[word] = commandsSection
+			d.commands = append(d.commands, word)
+		}
+	}
+}
+
+func (d *description) lack(err error) {
+	d.lacking = true
+	d.refuse(err)
+}
+
+func (d *description) readSection(k *kind, raw json.RawMessage, told map[string]string) {
+	all, _ := object(raw)
+	for i, key := range slices.Sorted(maps.Keys(all)) {
+		path := k.section + "." + bridge.Shorten(key)
+		switch {
+		case i == sectionMost:
+			d.lack(wrong(k.section, "has %d, the limit is %d", len(all), sectionMost))
+			return
+		case !entityKey.MatchString(key):
+			d.lack(wrong(path, "the key must be 1 to 32 of a–z 0–9 _"))
+			continue
+		case k.told && told[key] != "":
+			d.lack(wrong(path, "%s has that key, and the device is sent it too", told[key]))
+			continue
+		}
+		e, err := d.readEntity(k, path, key, all[key])
+		if err != nil {
+			d.lack(err)
+			continue
+		}
+		if k.told {
+			told[key] = k.section
+		}
+		d.entities = append(d.entities, e)
+	}
+}
+
+// readEntity returns an entity, or why it is refused. Unknown keys are refused alone.
+func (d *description) readEntity(k *kind, path, key string, raw json.RawMessage) (e entity, err error) {
+	fields, _ := object(raw)
+	e = entity{kind: k, key: key, options: map[string]any{}}
+	allowed := k.options
+	if !k.plain {
+		allowed = append(commonOptions(k), k.options...)
+	}
+	names := make([]string, 0, len(allowed))
+	for _, o := range allowed {
+		names = append(names, o.key)
+		value := o.usual
+		if raw, there := fields[o.key]; there {
+			var problem string
+			if value, problem = o.read(raw); problem != "" {
+				return e, wrong(path+"."+o.key, "%s", problem)
+			}
+		} else if o.needed {
+			return e, wrong(path+"."+o.key, "is missing")
+		}
+		if value != nil {
+			e.options[o.key] = value
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if !slices.Contains(names, name) {
+			d.refuse(wrong(path+"."+bridge.Shorten(name), "unknown key, there are %s", strings.Join(names, ", ")))
+		}
+	}
+	if f := checkEntity(&e); f != nil {
+		return e, wrong(path+"."+f.path, "%s", f.problem)
+	}
+	return e, nil
+}
+
+// checkEntity checks what options say together.
+func checkEntity(e *entity) *fault {
+	if e.text("name") == "" {
+		e.options["name"] = strings.ToUpper(e.key[:1]) + strings.ReplaceAll(e.key[1:], "_", " ")
+	}
+	if err := checkClass(*e); err != nil {
+		return err
+	}
+	if e.check != nil {
+		return e.check(*e)
+	}
+	return nil
+}
+
+// empty reports whether the description removes the device: it asks for no entity.
+func (d description) empty() bool { return !d.lacking && len(d.entities) == 0 && len(d.commands) == 0 }
+
+// void reports whether nothing of the description counts, although it asks for entities.
+func (d description) void() bool { return d.lacking && len(d.entities) == 0 && len(d.commands) == 0 }
+
+// gathers reports whether some entity needs the gathered value of a key.
+func (d description) gathers(key string) bool {
+	return slices.ContainsFunc(d.entities, func(e entity) bool { return e.key == key && e.says != nothing && !e.momentary() })
+}
+
+// reads lists the keys of which entities read the gathered values, also by templates.
+func (d description) reads() (keys []string) {
+	for _, e := range d.entities {
+		switch {
+		case e.says == nothing || e.momentary():
+		case e.text("value") != "":
+			keys = append(keys, templateKeys(e.text("value"))...)
+		default:
+			keys = append(keys, e.key)
+		}
+	}
+	return keys
+}
+
+// feeds reports whether some entity reads the retained state.
+func (d description) feeds() bool {
+	return slices.ContainsFunc(d.entities, func(e entity) bool {
+		return e.says != nothing && !e.momentary() && e.whole("expire_after") == 0
+	})
+}
+
+// live reports whether some sensor reads the live topic, which is not retained.
+func (d description) live() bool {
+	return slices.ContainsFunc(d.entities, func(e entity) bool { return e.whole("expire_after") > 0 })
+}
+
+var wordValue = regexp.MustCompile(`\bvalue\b`)
+
+// hearsText reports whether some sensor reads messages that are not JSON.
+func (d description) hearsText() bool {
+	return slices.ContainsFunc(d.entities, func(e entity) bool { return wordValue.MatchString(e.text("value")) })
 }
 
 func startsObject(data []byte) bool {
@@ -88,164 +272,7 @@ func startsObject(data []byte) bool {
 	return len(data) > 0 && data[0] == '{'
 }
 
-// empty reports whether the description removes the device: it has no sensors or commands.
-func (d description) empty() bool { return len(d.sensors) == 0 && len(d.commands) == 0 }
-
-// feeds reports whether some sensor reads the retained state.
-func (d description) feeds() bool {
-	for _, s := range d.sensors {
-		if s.expireAfter == 0 {
-			return true
-		}
-	}
-	return false
-}
-
-// live reports whether some sensor reads the live topic, which is not retained.
-func (d description) live() bool {
-	for _, s := range d.sensors {
-		if s.expireAfter > 0 {
-			return true
-		}
-	}
-	return false
-}
-
-var wordValue = regexp.MustCompile(`\bvalue\b`)
-
-// hearsText reports whether some sensor reads messages that are not JSON.
-func (d description) hearsText() bool {
-	for _, s := range d.sensors {
-		if wordValue.MatchString(s.value) {
-			return true
-		}
-	}
-	return false
-}
-
-// read reads the keys in a fixed order, so that the same description always gives the same
-// fault.
-func read(root map[string]json.RawMessage) (d description, err error) {
-	d = description{sensors: map[string]sensor{}}
-	if d.about, err = readAbout(root); err != nil {
-		return d, err
-	}
-	if raw, ok := root["sensors"]; ok {
-		if err := readSensors(raw, d.sensors); err != nil {
-			return d, err
-		}
-	}
-	if raw, ok := root["commands"]; ok {
-		d.commands, err = readCommands(raw)
-	}
-	return d, err
-}
-
-func readSensors(raw json.RawMessage, into map[string]sensor) error {
-	all, ok := object(raw)
-	if !ok {
-		return wrong("sensors", "must be an object")
-	}
-	if len(all) > sensorsMost {
-		return wrong("sensors", "has %d, the limit is %d", len(all), sensorsMost)
-	}
-	for _, key := range slices.Sorted(maps.Keys(all)) {
-		path := "sensors." + bridge.Shorten(key)
-		if !sensorKey.MatchString(key) {
-			return wrong(path, "the key must be 1 to 32 of a–z 0–9 _")
-		}
-		s, err := readSensor(path, key, all[key])
-		if err != nil {
-			return err
-		}
-		into[key] = s
-	}
-	return nil
-}
-
-func readSensor(path, key string, raw json.RawMessage) (s sensor, err error) {
-	fields, ok := object(raw)
-	if !ok {
-		return s, wrong(path, "must be an object")
-	}
-	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		if !slices.Contains(sensorKeys, name) {
-			return s, wrong(path+"."+bridge.Shorten(name), "unknown key, there are %s", strings.Join(sensorKeys, ", "))
-		}
-	}
-	texts := []struct {
-		key  string
-		into *string
-		most int
-	}{
-		{"name", &s.name, textMost}, {"unit", &s.unit, unitMost}, {"device_class", &s.deviceClass, textMost},
-		{"state_class", &s.stateClass, textMost}, {"value", &s.value, templateBytes},
-	}
-	for _, t := range texts {
-		if *t.into, _, err = readText(fields, t.key, path+"."+t.key, t.most); err != nil {
-			return s, err
-		}
-	}
-	if raw, ok := fields["expire_after"]; ok {
-		n, err := strconv.Atoi(string(raw))
-		if err != nil || n < 1 || n > expireMost {
-			return s, wrong(path+".expire_after", "must be a whole number of seconds from 1 to %d", expireMost)
-		}
-		s.expireAfter = n
-	}
-	if s.name == "" {
-		s.name = strings.ToUpper(key[:1]) + strings.ReplaceAll(key[1:], "_", " ")
-	}
-	if s.value == "" {
-		s.value = "{{ (value_json | default({}))['" + key + "'] | default }}"
-	} else if problem := checkTemplate(s.value); problem != "" {
-		return s, wrong(path+".value", "%s", problem)
-	}
-	return s, checkClasses(path, s)
-}
-
-func readCommands(raw json.RawMessage) (words []string, err error) {
-	var all []json.RawMessage
-	if json.Unmarshal(raw, &all) != nil || all == nil {
-		return nil, wrong("commands", "must be a list of words")
-	}
-	if len(all) > commandsMost {
-		return nil, wrong("commands", "has %d, the limit is %d", len(all), commandsMost)
-	}
-	for i, raw := range all {
-		path := fmt.Sprintf("commands[%d]", i)
-		word, ok := text(raw)
-		switch {
-		case !ok || !command.MatchString(word):
-			return nil, wrong(path, "must be a word of 1 to 32 of A–Z a–z 0–9 _ . -")
-		case slices.Contains(words, word):
-			return nil, wrong(path, "is there twice")
-		}
-		words = append(words, word)
-	}
-	return words, nil
-}
-
-// readText reads a text that may be missing, but not empty.
-func readText(from map[string]json.RawMessage, key, path string, most int) (s string, there bool, err error) {
-	raw, there := from[key]
-	if !there {
-		return "", false, nil
-	}
-	s, ok := text(raw)
-	printable := !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError })
-	if n := utf8.RuneCountInString(s); !ok || n < 1 || n > most || !printable {
-		return "", true, wrong(path, "must be text of 1 to %d printable characters", most)
-	}
-	return s, true, nil
-}
-
 func object(raw json.RawMessage) (o map[string]json.RawMessage, ok bool) {
 	ok = startsObject(raw) && json.Unmarshal(raw, &o) == nil
 	return o, ok
-}
-
-func text(raw json.RawMessage) (s string, ok bool) {
-	ok = len(raw) > 0 && raw[0] == '"' && json.Unmarshal(raw, &s) == nil
-	return s, ok
 }

@@ -149,21 +149,18 @@ func (s *Service) addChannel(d discovery, c bridge.Channel) {
 
 // described returns the discovery message of a device that described itself.
 func (s *Service) described(d *device) discovery {
-	id := s.deviceID(d.name)
-	out := s.frame(id, d.description.device(d.name, s.gatewayID()))
-	for key, sensor := range d.description.sensors {
-		c := component{"state_topic": s.stateTopic(d.channel, d.sender), "value_template": sensor.value}
-		if sensor.expireAfter > 0 {
-			// After a restart a retained state would look new. So sensors that expire read the
-			// live topic, which is not retained.
-			c["state_topic"], c["expire_after"] = s.liveTopic(d.channel, d.sender), sensor.expireAfter
-		}
-		for key, text := range map[string]string{"unit_of_measurement": sensor.unit, "device_class": sensor.deviceClass, "state_class": sensor.stateClass} {
-			if text != "" {
-				c[key] = text
+	out := s.frame(s.deviceID(d.name), d.description.device(d.name, s.gatewayID()))
+	for _, e := range d.description.entities {
+		w := wiring{state: s.valuesTopic(d, e), heard: e.says != echoes || d.heard[e.key], tell: s.tree.Tell(d.channel, d.sender)}
+		for _, p := range e.describe(e, w) {
+			if e.plain { // no entity: it has neither a name nor an id
+				p.component["platform"] = e.platform
+				out.Components[e.id()+p.suffix] = p.component
+				continue
 			}
+			p.common(e)
+			out.add(e.id()+p.suffix, d.name+"_"+e.key, e.platform, e.text("name"), p.component)
 		}
-		out.add("sensor_"+key, d.name+"_"+key, "sensor", sensor.name, c)
 	}
 	for _, word := range d.description.commands {
 		out.add("button_"+escape(word), d.name+"_"+word, "button", word, component{
@@ -171,4 +168,16 @@ func (s *Service) described(d *device) discovery {
 		})
 	}
 	return out
+}
+
+// valuesTopic returns where an entity's values are. After a restart a retained state would
+// look new: so what expires, and what counts once, is on topics that are not retained.
+func (s *Service) valuesTopic(d *device, e entity) string {
+	switch {
+	case e.momentary():
+		return s.momentTopic(d.channel, d.sender)
+	case e.whole("expire_after") > 0:
+		return s.liveTopic(d.channel, d.sender)
+	}
+	return s.stateTopic(d.channel, d.sender)
 }

@@ -7,8 +7,16 @@
 //	<channel>/last            the last broadcast, retained              mirror.go
 //	<channel>/state/<sender>  the state of a described device, retained state.go
 //	<channel>/live/<sender>   the same, not retained                    state.go
+//	<channel>/moment/<sender> values that count once, not retained      state.go
 //
-// A sender can describe itself and becomes a device (description.go). Everything that is
+// A sender can describe itself and becomes a device (description.go). What it can be is one
+// table (kinds.go): a row for each kind of entity, with its options (options.go) and the
+// component that it is in Home Assistant (components.go). Translating between the device's
+// words and Home Assistant's is the business of Home Assistant's own templates (templates.go):
+// the gateway gathers what devices say, and knows no words. Devices may bring templates too,
+// which grammar.go reads: they cannot do harm.
+//
+// Everything that is
 // published is first written to disk (known.go), so that it can be removed later, also
 // after a restart (announce.go). Members are the business of package bridge, and the broker
 // that of package mqtt.

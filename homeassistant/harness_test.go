@@ -2,6 +2,7 @@ package homeassistant_test
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -34,10 +35,26 @@ type bus struct {
 	mu       sync.Mutex
 	all      []published
 	retained map[string][]byte
+	sent     []string // what senders were sent
 	born     func(string, []byte)
 }
 
-func (b *bus) Publish(m *bridge.Message) error { return b.hub.Deliver(m) }
+func (b *bus) Publish(m *bridge.Message) error {
+	if m.Type == bridge.Send {
+		b.mu.Lock()
+		b.sent = append(b.sent, fmt.Sprintf("%s: %s", m.Name, m.Data))
+		b.mu.Unlock()
+	}
+	return b.hub.Deliver(m)
+}
+
+// takeSent returns what senders were sent since it was last called.
+func (b *bus) takeSent() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	defer func() { b.sent = nil }()
+	return b.sent
+}
 
 func (b *bus) note(kind, topic string, payload []byte) error {
 	b.mu.Lock()

@@ -78,6 +78,9 @@ type Service struct {
 	log    *logrus.Logger
 	tap    *bridge.Link // nil: no channel is announced
 	noisy  *throttle    // only for the tap's goroutine
+	voice  voice
+
+	joining map[bridge.SenderID]*joining // only for the tap's goroutine
 
 	births  chan struct{} // Home Assistant said online
 	birth   atomic.Int64  // when, in Unix milliseconds; 0: not since the start
@@ -105,7 +108,7 @@ func New(hub *bridge.Hub, bus Bus, memory Memory, opts Options, log *logrus.Logg
 		hub: hub, tree: hub.Tree(), bus: bus, memory: memory, opts: opts, log: log, noisy: newThrottle(),
 		births: make(chan struct{}, 1), changed: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 		devices: map[bridge.SenderID]*device{}, due: map[string][]byte{}, names: opts.Channels,
-		faults: map[bridge.SenderID]Fault{},
+		faults: map[bridge.SenderID]Fault{}, joining: map[bridge.SenderID]*joining{},
 	}
 	var err error
 	if s.known, err = s.load(); err != nil {
@@ -152,6 +155,7 @@ func (s *Service) Serve(ctx context.Context) error {
 	})
 	own.Wait()
 	stop()
+	s.voice.end(s.hub)
 	return nil
 }
 

@@ -23,6 +23,7 @@ type remembered struct {
 	Name        string          `json:"name"`
 	Channel     bridge.Channel  `json:"channel"`
 	Description string          `json:"description"`
+	Heard       []string        `json:"heard,omitempty"` // keys for which Home Assistant waits
 }
 
 // load reads known from the memory. If its JSON is damaged, load begins with nothing:
@@ -53,7 +54,7 @@ func (s *Service) compare() (want, gone map[string]discovery) {
 	s.known.Devices = s.known.Devices[:0]
 	for _, id := range slices.Sorted(maps.Keys(s.devices)) {
 		d := s.devices[id]
-		s.known.Devices = append(s.known.Devices, remembered{d.sender, d.name, d.channel, string(d.raw)})
+		s.known.Devices = append(s.known.Devices, remembered{d.sender, d.name, d.channel, string(d.raw), slices.Sorted(maps.Keys(d.heard))})
 	}
 	s.mu.Unlock()
 	gone = map[string]discovery{}

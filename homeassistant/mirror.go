@@ -23,6 +23,7 @@ const (
 
 // hear gets the messages of the announced channels, in their order.
 func (s *Service) hear(jobs []bridge.Job) {
+	s.giveUp()
 	for _, j := range jobs {
 		m := j.Message
 		switch what := s.describe(m); what {

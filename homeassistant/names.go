@@ -50,6 +50,11 @@ func (s *Service) liveTopic(c bridge.Channel, sender bridge.SenderID) string {
 	return s.tree.HomeAssistant(c, "live/"+strconv.FormatUint(uint64(sender), 10))
 }
 
+// momentTopic carries the values that count once, as they come. It is not retained.
+func (s *Service) momentTopic(c bridge.Channel, sender bridge.SenderID) string {
+	return s.tree.HomeAssistant(c, "moment/"+strconv.FormatUint(uint64(sender), 10))
+}
+
 func (s *Service) stateTopic(c bridge.Channel, sender bridge.SenderID) string {
 	return s.tree.HomeAssistant(c, "state/"+strconv.FormatUint(uint64(sender), 10))
 }

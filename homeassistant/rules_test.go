@@ -40,6 +40,24 @@ var (
 		"event":  {"state_topic": true, "event_types": true, "device_class": false, "value_template": false},
 		"notify": {"command_topic": true, "command_template": false, "retain": false},
 		"button": {"command_topic": true, "payload_press": false, "device_class": false, "command_template": false, "retain": false},
+
+		"binary_sensor": {"state_topic": true, "value_template": false, "device_class": false, "off_delay": false, "payload_on": false, "payload_off": false},
+		"switch": {"command_topic": true, "command_template": false, "state_topic": false, "value_template": false, "device_class": false,
+			"payload_on": false, "payload_off": false, "state_on": false, "state_off": false},
+		"number": {"command_topic": true, "command_template": false, "state_topic": false, "value_template": false, "device_class": false,
+			"min": false, "max": false, "step": false, "unit_of_measurement": false},
+		"select": {"command_topic": true, "command_template": false, "options": true, "state_topic": false, "value_template": false},
+		"text":   {"command_topic": true, "command_template": false, "max": false, "state_topic": false, "value_template": false},
+		"light": {"schema": true, "command_topic": true, "command_on_template": true, "command_off_template": true, "state_topic": false,
+			"state_template": false, "brightness_template": false, "red_template": false, "green_template": false, "blue_template": false},
+		"cover": {"command_topic": false, "payload_open": false, "payload_close": false, "payload_stop": false, "state_topic": false, "value_template": false,
+			"position_topic": false, "position_template": false, "set_position_topic": false, "set_position_template": false, "optimistic": false, "device_class": false},
+		"valve": {"command_topic": false, "command_template": false, "payload_open": false, "payload_close": false, "state_topic": false, "value_template": false,
+			"reports_position": false, "device_class": false},
+		"lock": {"command_topic": true, "payload_lock": false, "payload_unlock": false, "state_topic": false, "value_template": false},
+		"fan": {"command_topic": true, "command_template": false, "payload_on": false, "payload_off": false, "state_topic": false, "state_value_template": false,
+			"percentage_command_topic": false, "percentage_command_template": false, "percentage_state_topic": false, "percentage_value_template": false},
+		"update": {"state_topic": true, "value_template": false, "command_topic": false, "payload_install": false, "title": false, "device_class": false},
 	}
 	categories = []any{nil, "config", "diagnostic"}
 
@@ -97,6 +115,9 @@ func broken(topic string, payload []byte) (all []string) {
 func brokenComponent(key string, c map[string]any) (all []string) {
 	bad := func(format string, args ...any) { all = append(all, key+": "+fmt.Sprintf(format, args...)) }
 	platform, _ := c["platform"].(string)
+	if platform == "device_automation" {
+		return brokenTrigger(key, c)
+	}
 	keys, known := platforms[platform]
 	if !known {
 		return []string{key + ": platform " + platform}
@@ -117,7 +138,7 @@ func brokenComponent(key string, c map[string]any) (all []string) {
 	if id, there := c["default_entity_id"].(string); there && !regexp.MustCompile(`^`+platform+`\.[a-z0-9_]+$`).MatchString(id) {
 		bad("default_entity_id %s", id)
 	}
-	if !slices.Contains(categories, c["entity_category"]) || platform != "sensor" && c["entity_category"] == "config" {
+	if !slices.Contains(categories, c["entity_category"]) || slices.Contains([]string{"sensor", "binary_sensor"}, platform) && c["entity_category"] == "config" {
 		bad("entity_category %v", c["entity_category"])
 	}
 	if i, there := c["icon"].(string); there && !icon.MatchString(i) {
@@ -128,14 +149,36 @@ func brokenComponent(key string, c map[string]any) (all []string) {
 		if strings.HasSuffix(k, "_topic") && (text == "" || strings.ContainsAny(text, "+#~\x00")) {
 			bad("%s %q", k, text)
 		}
-		if strings.HasSuffix(k, "_template") && !strings.Contains(text, "{{") {
+		if strings.HasSuffix(k, "_template") && k != "command_off_template" && !strings.Contains(text, "{{") {
 			bad("%s %q", k, text)
 		}
+	}
+	if platform == "cover" && (c["value_template"] != nil && c["state_topic"] == nil || c["set_position_topic"] != nil && c["position_topic"] == nil) {
+		bad("a template or a topic without its other topic")
+	}
+	if c["reports_position"] == true && (c["payload_open"] != nil || c["payload_close"] != nil) {
+		bad("payloads beside reports_position")
 	}
 	if c["expire_after"] != nil && !strings.Contains(c["state_topic"].(string), "/live/") {
 		bad("expire_after on a topic that is retained")
 	}
 	return all
+}
+
+// brokenTrigger lists which rules a trigger breaks, which is no entity.
+func brokenTrigger(key string, c map[string]any) (all []string) {
+	if len(c) == 1 {
+		return nil // a removal
+	}
+	for _, k := range []string{"topic", "type", "subtype"} {
+		if text, _ := c[k].(string); text == "" {
+			all = append(all, key+": no "+k)
+		}
+	}
+	if c["automation_type"] != "trigger" {
+		all = append(all, key+": automation_type")
+	}
+	return append(all, others(key, c, []string{"platform", "automation_type", "topic", "type", "subtype", "payload", "value_template"})...)
 }
 
 func others(where string, got map[string]any, allowed []string) (all []string) {
@@ -147,6 +190,20 @@ func others(where string, got map[string]any, allowed []string) (all []string) {
 	return all
 }
 
+// everything is a description with all kinds and all their options.
+const everything = `{"name":"Everything","sensors":{` +
+	`"t":{"unit":"°C","device_class":"temperature","state_class":"measurement","precision":1,"force":true,"icon":"mdi:thermometer"},` +
+	`"wet":{"options":["wet","it's {{ dry }}"]},"volt":{"unit":"V","value":"{{ value_json.v * 99 / value_json.r }}"},` +
+	`"amp":{"unit":"µA","device_class":"current","category":"diagnostic","enabled":false},"began":{"device_class":"uptime"},"day":{"device_class":"date"}},` +
+	`"binary_sensors":{"door":{"device_class":"door"},"move":{"device_class":"motion","off_delay":30},"lid":{"on":"0","off":"1"}},` +
+	`"switches":{"pump":{"icon":"mdi:water-pump"},"fence":{"on":"Hot","off":"Cold","device_class":"switch"}},` +
+	`"numbers":{"target":{"min":5,"max":30,"step":0.5,"unit":"°C","device_class":"temperature","category":"config"}},` +
+	`"selects":{"mode":{"options":["away","home"]}},"texts":{"label":{"max":10}},` +
+	`"lights":{"lamp":{},"dim":{"brightness":true},"glow":{"color":true}},"covers":{"shade":{"device_class":"shade"},"blind":{"position":true}},` +
+	`"valves":{"tap":{"device_class":"water"},"mixer":{"position":true}},"locks":{"gate":{}},"fans":{"air":{},"draft":{"speed":true}},` +
+	`"events":{"bell":{"types":["ring","knock"],"device_class":"doorbell"}},"triggers":{"press":{"types":["short","long.one"]}},` +
+	`"update":{"firmware":{"title":"Pump OS","device_class":"firmware"}},"buttons":{"reset":{"device_class":"restart"}},"commands":["open"]}`
+
 func isDiscovery(topic string) bool { return strings.HasSuffix(topic, "/config") }
 
 // Every payload that is published, removals included, keeps the rules, and is
@@ -157,6 +214,8 @@ func TestDiscoveryKeepsTheRules(t *testing.T) {
 		"balcony": `{"name":"Balcony","model":"ESP8266","manufacturer":"me","sw_version":"7","hw_version":"B","model_id":"e8","serial":"17","area":"Garden","url":"http://10.0.0.7/","mac":"A4CF1200000A","commands":["open","half.open"],"sensors":{` +
 			`"moisture":{"unit":"%","device_class":"moisture","value":"{{ value_json.m }}","state_class":"measurement","name":"Earth"},` +
 			`"wind_speed":{"unit":"m/s","device_class":"wind_speed","expire_after":60},"plain":{}}}`,
+		"everything": everything,
+		"heard":      everything,
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			h := newHome(t, "attic.home_1")
@@ -164,6 +223,9 @@ func TestDiscoveryKeepsTheRules(t *testing.T) {
 			id, say := h.sender("balcony")
 			if description != "" {
 				say(description)
+			}
+			if file == "heard" { // everything, once the device has said what it is sent
+				say(`{"pump":1,"fence":1,"target":1,"mode":1,"label":1,"lamp":1,"dim":1,"glow":1,"shade":1,"blind":1,"tap":1,"mixer":1,"gate":1,"air":1,"draft":1}`)
 			}
 			synctest.Wait()
 			h.birth()
@@ -182,7 +244,7 @@ func TestDiscoveryKeepsTheRules(t *testing.T) {
 			shown := ""
 			for _, p := range all {
 				assert.Empty(t, broken(p.topic, []byte(p.payload)), p.topic)
-				if p.topic == topic && shown == "" {
+				if p.topic == topic && (shown == "" || file == "heard" && len(p.payload) > len(shown)) {
 					shown = p.payload
 				}
 			}

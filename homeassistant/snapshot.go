@@ -28,11 +28,11 @@ type Announced struct {
 type Entity struct {
 	Component string // sensor, event, notify, button
 	Name      string
-	Template  string // by which Home Assistant reads the state; empty: it has none
+	Template  string // the device's own, or else the one by which Home Assistant reads the state; empty: it has none
 	State     []byte // the last payload that the template gets; nil: none is known
 }
 
-// Fault is why the last description of a sender was refused.
+// Fault is what was refused of a sender's last description.
 type Fault struct {
 	Sender  bridge.SenderID
 	Name    string
@@ -75,8 +75,12 @@ func (s *Service) announced(m discovery, d *device) Announced {
 	}
 	for _, key := range slices.Sorted(maps.Keys(m.Components)) {
 		c := m.Components[key]
-		e := Entity{Component: c["platform"].(string), Name: c["name"].(string)}
+		e := Entity{Component: c["platform"].(string)}
+		e.Name, _ = c["name"].(string)
 		e.Template, _ = c["value_template"].(string)
+		if own := d.ownTemplate(key); own != "" {
+			e.Template = own
+		}
 		if topic, ok := c["state_topic"].(string); ok && d != nil {
 			e.State = d.state
 		} else if ok {
@@ -87,15 +91,30 @@ func (s *Service) announced(m discovery, d *device) Announced {
 	return a
 }
 
-// noteFault remembers why a description was refused, until the sender's next good one.
-func (s *Service) noteFault(m *bridge.Message, err error) {
+// ownTemplate returns the template that a device brought for one of its components, or "".
+func (d *device) ownTemplate(component string) string {
+	if d != nil {
+		for _, e := range d.description.entities {
+			if e.id() == component {
+				return e.text("value")
+			}
+		}
+	}
+	return ""
+}
+
+// noteFault remembers what is wrong with a sender's description, until its next good one. It
+// reports whether that is new.
+func (s *Service) noteFault(m *bridge.Message, fault string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, known := s.faults[m.Sender]; !known && len(s.faults) >= faultsMost {
+	before, known := s.faults[m.Sender]
+	if !known && len(s.faults) >= faultsMost {
 		for other := range s.faults { // any one makes room
 			delete(s.faults, other)
 			break
 		}
 	}
-	s.faults[m.Sender] = Fault{m.Sender, m.Name, m.Channel, oneLine(err)}
+	s.faults[m.Sender] = Fault{m.Sender, m.Name, m.Channel, fault}
+	return before.Fault != fault
 }

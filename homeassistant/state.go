@@ -3,8 +3,10 @@ package homeassistant
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"maps"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -23,12 +25,15 @@ type device struct {
 	sender      bridge.SenderID
 	name        string
 	channel     bridge.Channel
-	raw         []byte // the description as a message
+	raw         []byte // the description as one message
 	description description
 
 	gathered map[string]any // the newest value of each key in its messages
 	state    []byte         // the payload for its topic; nil: none yet
 	known    bool           // the device is on disk, so its state may be published
+
+	heard map[string]bool // keys that Home Assistant waits for, because the device has said them
+	odd   map[string]bool // keys of which the log says that a value could not be read
 }
 
 // said is the kind of a message.
@@ -44,7 +49,7 @@ const (
 func (s *Service) describe(m *bridge.Message) said {
 	s.mu.Lock()
 	d := s.devices[m.Sender]
-	same := d != nil && d.channel == m.Channel && bytes.Equal(d.raw, m.Data)
+	same := d != nil && d.channel == m.Channel && len(d.description.refused) == 0 && bytes.Equal(d.raw, m.Data)
 	if same {
 		delete(s.faults, m.Sender)
 	}
@@ -52,44 +57,66 @@ func (s *Service) describe(m *bridge.Message) said {
 	if same {
 		return taken
 	}
-	description, meant, err := parse(m.Data)
-	if !meant {
+	root := descriptionRoot(m.Data)
+	if root == nil {
 		return message
 	}
-	if err == nil && m.Name == "" {
+	root, raw, err := s.whole(m, root)
+	switch {
+	case err == nil && root == nil:
+		return taken // the other parts are missing
+	case err == nil && m.Name == "":
 		err = wrong("sender", "has no name: only senders with a name can be devices")
 	}
-	if err == nil {
-		err = s.accept(m, description)
+	if err != nil {
+		s.reject(m, []string{oneLine(err)}, bridge.Malformed)
+		return faulty
 	}
-	if err == nil {
+	what := read(root)
+	if !what.void() {
+		err = s.accept(m, raw, what)
+	}
+	switch {
+	case err != nil:
+		s.reject(m, []string{oneLine(err)}, bridge.Limit)
+	case len(what.refused) > 0:
+		s.reject(m, what.refused, bridge.Malformed)
+	default:
 		return taken
 	}
-	s.noteFault(m, err)
-	reason := bridge.Malformed
-	if errors.Is(err, errTooMany) || errors.Is(err, errForgotten) {
-		reason = bridge.Limit
-	}
-	s.hub.Counters().Drop(m.Via, reason, 1)
-	if s.noisy.allow(m.Sender, s.hub.Now()) {
-		s.log.WithField("sender", m.Sender).WithField("name", m.Name).WithField("channel", m.Channel).
-			WithField("fault", oneLine(err)).Warn("self-description refused")
-	}
 	return faulty
+}
+
+// whole returns a description's keys and its text, or neither while parts of it are missing.
+func (s *Service) whole(m *bridge.Message, root map[string]json.RawMessage) (map[string]json.RawMessage, []byte, error) {
+	if len(m.Data) > descriptionBytes {
+		return nil, nil, wrong("description", "has %d bytes, the limit is %d", len(m.Data), descriptionBytes)
+	}
+	n, of, err := readPart(root)
+	if err != nil || of == 0 {
+		return root, bytes.Clone(m.Data), err
+	}
+	root, err = s.join(m, n, of, root)
+	if root == nil {
+		return nil, nil, err
+	}
+	return root, encode(root), nil
 }
 
 var errForgotten = errors.New("the gateway remembers no more senders (limits.senders)")
 
 var errTooMany = errors.New("too many devices describe themselves (limits.homeassistant_devices)")
 
-// accept makes a sender the device that it describes. An empty description removes the
-// device.
-func (s *Service) accept(m *bridge.Message, what description) error {
+// accept makes a sender the device that it describes, as raw. An empty description removes
+// the device.
+func (s *Service) accept(m *bridge.Message, raw []byte, what description) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.devices[m.Sender]
-	if what.empty() {
+	if len(what.refused) == 0 {
 		delete(s.faults, m.Sender)
+	}
+	if what.empty() {
 		if old != nil {
 			s.dropLocked(old)
 			signal(s.changed)
@@ -107,29 +134,54 @@ func (s *Service) accept(m *bridge.Message, what description) error {
 	if old == nil && !s.hub.Remember(m.Name, m.Sender, m.Via) {
 		return errForgotten
 	}
-	d := &device{sender: m.Sender, name: m.Name, channel: m.Channel, raw: bytes.Clone(m.Data), description: what}
+	d := &device{sender: m.Sender, name: m.Name, channel: m.Channel, raw: raw, description: what, heard: map[string]bool{}, odd: map[string]bool{}}
 	if old != nil && old.channel == m.Channel {
 		d.gathered, d.state, d.known = old.gathered, old.state, old.known
 	} else if old != nil {
 		s.dropLocked(old)
 	}
+	if old != nil {
+		d.hear(slices.Collect(maps.Keys(old.heard)))
+		if bytes.Equal(old.raw, raw) {
+			d.odd = old.odd
+		}
+	}
 	s.devices[d.sender] = d
-	delete(s.faults, d.sender)
 	signal(s.changed)
 	return nil
 }
 
 // restore makes a device from the memory's record.
 func (s *Service) restore(r remembered) {
-	what, meant, err := parse([]byte(r.Description))
+	root := descriptionRoot([]byte(r.Description))
 	_, asked := s.opts.Channels[r.Channel]
-	if !asked || !meant || err != nil || what.empty() || len(s.devices) >= s.opts.HomeAssistantDevices {
+	if !asked || root == nil || len(s.devices) >= s.opts.HomeAssistantDevices {
 		return
 	}
-	d := &device{sender: r.Sender, name: r.Name, channel: r.Channel, raw: []byte(r.Description), description: what}
+	what := read(root)
+	if what.empty() || what.void() {
+		return
+	}
+	d := &device{
+		sender: r.Sender, name: r.Name, channel: r.Channel, raw: []byte(r.Description), description: what,
+		heard: map[string]bool{}, odd: map[string]bool{},
+	}
+	d.hear(r.Heard)
 	d.state = s.bus.Retained(s.stateTopic(d.channel, d.sender))
 	d.gathered = fields(d.state)
+	maps.DeleteFunc(d.gathered, func(_ string, v any) bool { return v == nil }) // not said, or as good as that
 	s.devices[d.sender] = d
+}
+
+// hear notes that the device has said these keys. It reports whether Home Assistant has to
+// be told, because it took what it had sent for the state until now.
+func (d *device) hear(keys []string) (news bool) {
+	for _, e := range d.description.entities {
+		if e.says == echoes && !d.heard[e.key] && slices.Contains(keys, e.key) {
+			d.heard[e.key], news = true, true
+		}
+	}
+	return news
 }
 
 // dropLocked forgets a device. Its state is cleared later, after the removal of its
@@ -164,7 +216,16 @@ func (s *Service) feedLocked(m *bridge.Message, said map[string]any) {
 	}
 	state := m.Data
 	if said != nil {
-		state = d.gather(said)
+		if d.hear(slices.Collect(maps.Keys(said))) {
+			signal(s.changed)
+		}
+		s.checkLocked(m, d, said)
+		s.passLocked(d, said)
+		lasting := d.lasting(said)
+		if len(lasting) == 0 && len(said) > 0 {
+			return // it holds nothing but what counts once
+		}
+		state = d.gather(lasting)
 	}
 	if said == nil && !d.description.hearsText() {
 		return // nobody can read it
@@ -185,20 +246,66 @@ func (s *Service) feedLocked(m *bridge.Message, said map[string]any) {
 	}
 }
 
+// checkLocked counts the values that an entity cannot read: they are unknown in Home
+// Assistant. The log tells of each key once. The caller holds mu.
+func (s *Service) checkLocked(m *bridge.Message, d *device, said map[string]any) {
+	for _, e := range d.description.entities {
+		v, there := said[e.key]
+		if !there || e.fits == nil || e.fits(e, v) {
+			continue
+		}
+		s.hub.Counters().Drop(m.Via, bridge.Malformed, 1)
+		if path := e.section + "." + e.key; !d.odd[path] {
+			d.odd[path] = true
+			s.log.WithField("sender", m.Sender).WithField("name", m.Name).WithField("key", path).
+				WithField("value", bridge.Shorten(string(encode(v)))).Warn("a value that its entity cannot read: it is unknown")
+		}
+	}
+}
+
+// passLocked publishes the values that count once, at once. The caller holds mu.
+func (s *Service) passLocked(d *device, said map[string]any) {
+	once := map[string]any{}
+	for _, e := range d.description.entities {
+		if v, there := said[e.key]; there && e.momentary() {
+			once[e.key] = v
+		}
+	}
+	if d.known && len(once) > 0 {
+		s.failed("event not published", s.bus.PublishOwn(s.momentTopic(d.channel, d.sender), encode(once)))
+	}
+}
+
+// lasting returns what is gathered of a message: all but the keys that only count once.
+func (d *device) lasting(said map[string]any) map[string]any {
+	left := maps.Clone(said)
+	for _, e := range d.description.entities {
+		if e.momentary() && !d.description.gathers(e.key) {
+			delete(left, e.key)
+		}
+	}
+	return left
+}
+
 // gather merges the fields of a message into the gathered ones. So a message with one key
-// does not make the other keys unknown.
+// does not make the other keys unknown. Keys that were not said yet are null.
 func (d *device) gather(said map[string]any) []byte {
 	all := maps.Clone(d.gathered)
 	if all == nil {
 		all = map[string]any{}
 	}
 	maps.Copy(all, said)
-	state := encode(all)
-	if len(all) > gatheredKeys || len(state) > gatheredBytes {
-		all, state = said, encode(said)
+	if len(all) > max(gatheredKeys, len(d.description.entities)) || len(encode(all)) > gatheredBytes {
+		all = said
 	}
 	d.gathered = all
-	return state
+	shown := maps.Clone(all)
+	for _, key := range d.description.reads() {
+		if _, there := shown[key]; !there {
+			shown[key] = nil
+		}
+	}
+	return encode(shown)
 }
 
 // allowStates lets the states of these devices be published: the devices are on disk now.

@@ -11,57 +11,71 @@ import (
 // templateBytes is the most bytes of a value template.
 const templateBytes = 256
 
-// The words of a template. A device's template runs in Home Assistant, so it may compute
-// only with its own message: it has no statements, no functions and no states of other
-// entities. It also has nothing that makes a long text from a short one, or that takes long:
-// discovery is retained, so Home Assistant would hang at each start.
+// A device's template runs in Home Assistant, so it may compute only with its own message:
+// it has no statements and no states of other entities. It also has nothing that makes a
+// long text from a short one, or that takes long: discovery is retained, so Home Assistant
+// would hang at each start. Two rules hold that:
+//
+//   - What can grow by multiplying (* and %) takes numbers only. A number is a literal, or
+//     what a filter such as float makes, or a key that is checked to be a number first.
+//   - Everything else is no longer than the sum of its parts, and a template has few parts.
+//
+// The second result of reading a template is its conditions: what has to be true so that it
+// can be computed. The published template checks them, and is none where one fails, because
+// each failure would stand in Home Assistant's log.
 var (
-	templateValues  = []string{"value", "value_json", "true", "false", "none", "True", "False", "None"}
-	templateTests   = []string{"defined", "undefined", "number", "string", "mapping", "sequence", "boolean", "none"}
-	templateMethods = []string{"split", "strip", "lstrip", "rstrip", "lower", "upper", "startswith", "endswith", "get"}
-	templateFilters = []string{
-		"float", "int", "round", "abs", "bool", "default", "lower", "upper", "trim", "length", "first", "last", "min", "max",
-	}
 	reserved = []string{"if", "else", "and", "or", "not", "in", "is"}
 
-	token = regexp.MustCompile(`^(\s+|[A-Za-z_][A-Za-z0-9_]*|[0-9]+(\.[0-9]+)?|'[^'\\]*'|"[^"\\]*"|\*\*|//|==|!=|<=|>=|[-+*/~<>()\[\]{}|.,:])`)
+	token = regexp.MustCompile(`^(\s+|[A-Za-z_][A-Za-z0-9_]*|[0-9]{1,15}(\.[0-9]{1,15})?|'[^'\\]*'|"[^"\\]*"|\*\*|//|==|!=|<=|>=|[-+*/%~<>()\[\]{}|.,:])`)
 	whole = regexp.MustCompile(`^[^{}]*(\{\{.+?\}\}[^{}]*)+$`)
 	parts = regexp.MustCompile(`\{\{(.+?)\}\}`)
 )
 
 // checkTemplate returns the fault of a value template, or "".
 func checkTemplate(template string) string {
-	switch {
-	case strings.Contains(template, "{%") || strings.Contains(template, "{#"):
-		return "must be an expression in {{ }}: no statements, no comments"
-	case !whole.MatchString(template):
-		return "must have an expression in {{ }}, such as {{ value_json.m }}"
-	}
-	for _, part := range parts.FindAllStringSubmatch(template, -1) {
-		if problem := checkExpression(part[1]); problem != "" {
-			return problem
-		}
-	}
-	return ""
+	_, _, problem := readTemplate(template)
+	return problem
 }
 
-func checkExpression(text string) string {
-	e := &expression{}
-	for text != "" {
-		t := token.FindString(text)
-		if t == "" {
-			return "cannot be read at " + bridge.Shorten(text)
-		}
-		text = text[len(t):]
-		if t = strings.TrimSpace(t); t != "" {
-			e.tokens = append(e.tokens, t)
-		}
+// safeTemplate returns a template as it is published: with its conditions.
+func safeTemplate(template string) string {
+	safe, _, _ := readTemplate(template)
+	return safe
+}
+
+// templateKeys lists the keys of the message that a template reads and takes for granted.
+func templateKeys(template string) []string {
+	_, keys, _ := readTemplate(template)
+	return keys
+}
+
+func readTemplate(template string) (safe string, keys []string, problem string) {
+	switch {
+	case strings.Contains(template, "{%") || strings.Contains(template, "{#"):
+		return "", nil, "must be an expression in {{ }}: no statements, no comments"
+	case !whole.MatchString(template):
+		return "", nil, "must have an expression in {{ }}, such as {{ value_json.m }}"
 	}
-	e.choice()
-	if e.problem == "" && len(e.tokens) > 0 {
-		return "cannot be read at " + bridge.Shorten(strings.Join(e.tokens, " "))
-	}
-	return e.problem
+	safe = parts.ReplaceAllStringFunc(template, func(part string) string {
+		inside := part[2 : len(part)-2]
+		e := &expression{}
+		e.scan(inside)
+		n := e.choice()
+		if e.problem == "" && len(e.tokens) > 0 {
+			e.fail("cannot be read at " + bridge.Shorten(strings.Join(e.tokens, " ")))
+		}
+		if problem == "" {
+			problem = e.problem
+		}
+		if !e.lenient {
+			keys = append(keys, e.keys...)
+		}
+		if len(n.conditions) == 0 && n.text == n.source {
+			return part
+		}
+		return "{{ " + n.guarded() + " }}"
+	})
+	return safe, keys, problem
 }
 
 // expression holds the unread tokens of an expression. Each method reads one level of the
@@ -70,6 +84,80 @@ func checkExpression(text string) string {
 type expression struct {
 	tokens  []string
 	problem string
+	keys    []string // of the message
+	lenient bool     // it says what holds if a key is missing
+}
+
+// node is a part of an expression that was read.
+type node struct {
+	text       string   // as it is published
+	conditions []string // what has to be true so that it can be computed
+	path       []string // it is value_json and these steps, each a prefix of the next; nil: it is none
+	number     bool     // its value is a number, or it cannot be computed
+	fraction   bool     // and it is a number with a point
+	literal    bool     // it is a text, a number or a list of them
+	source     string   // the text without conditions of its parts
+}
+
+// guarded returns the text with its conditions.
+func (n node) guarded() string {
+	if len(n.conditions) == 0 {
+		return n.text
+	}
+	return "(" + n.text + " if " + strings.Join(slices.Compact(n.conditions), " and ") + " else none)"
+}
+
+// alone returns a node that checks its own conditions, and has none.
+func (n node) alone() node { return node{text: n.guarded(), source: n.source, literal: n.literal} }
+
+func (n *node) needs(condition ...string) { n.conditions = append(n.conditions, condition...) }
+
+// beNumber needs a node to be a number, and reports whether that can be had.
+func (n *node) beNumber() bool {
+	switch {
+	case n.number:
+		return true
+	case n.path == nil:
+		return false
+	}
+	n.needs(n.text + " is number")
+	n.number = true
+	return true
+}
+
+// present needs a path to have a value.
+func (n *node) present() {
+	if n.path != nil && !n.number {
+		n.needs(n.text+" is defined", n.text+" is not none")
+	}
+}
+
+// join returns a node made of others and what is between them.
+func join(between string, all ...node) node {
+	var n node
+	for i, part := range all {
+		if i > 0 {
+			n.text += between
+			n.source += between
+		}
+		n.text += part.text
+		n.source += part.source
+		n.needs(part.conditions...)
+	}
+	return n
+}
+
+func (e *expression) scan(text string) {
+	for text != "" && e.problem == "" {
+		t := token.FindString(text)
+		if t == "" {
+			e.fail("cannot be read at " + bridge.Shorten(text))
+		}
+		text = text[len(t):]
+		if t = strings.TrimSpace(t); t != "" {
+			e.tokens = append(e.tokens, t)
+		}
+	}
 }
 
 // take takes the next token if it is one of these.
@@ -88,209 +176,30 @@ func (e *expression) need(this string) {
 	}
 }
 
+// next returns the next token, or "".
+func (e *expression) next() string {
+	if e.problem != "" || len(e.tokens) == 0 {
+		return ""
+	}
+	return e.tokens[0]
+}
+
 // word takes the next token, which must be one of these words.
-func (e *expression) word(what string, these []string) {
-	if e.problem == "" && len(e.tokens) > 0 && slices.Contains(these, e.tokens[0]) {
+func (e *expression) word(what string, these []string) string {
+	t := e.next()
+	if t != "" && slices.Contains(these, t) {
 		e.tokens = e.tokens[1:]
-		return
+		return t
 	}
-	next := "the end"
-	if len(e.tokens) > 0 {
-		next = e.tokens[0]
+	if t == "" {
+		t = "the end"
 	}
-	e.fail("must not use " + bridge.Shorten(next) + " as a " + what + ": there are " + strings.Join(these, ", "))
+	e.fail("must not use " + bridge.Shorten(t) + " as a " + what + ": there are " + strings.Join(these, ", "))
+	return ""
 }
 
 func (e *expression) fail(problem string) {
 	if e.problem == "" {
 		e.problem = problem
 	}
-}
-
-func (e *expression) choice() {
-	e.logic()
-	for e.take("if") {
-		e.logic()
-		if e.take("else") {
-			e.choice()
-		}
-	}
-}
-
-func (e *expression) logic() {
-	for {
-		for e.take("not") {
-			continue
-		}
-		e.comparison()
-		if !e.take("and", "or") {
-			return
-		}
-	}
-}
-
-func (e *expression) comparison() {
-	e.sum()
-	for {
-		if e.take("not") {
-			e.need("in")
-		} else if !e.take("==", "!=", "<", ">", "<=", ">=", "in") {
-			return
-		}
-		e.sum()
-	}
-}
-
-func (e *expression) sum() {
-	e.product()
-	for e.take("+", "-", "~") {
-		e.product()
-	}
-}
-
-// product allows * only if one side is a number with a point, or a quotient by /, which has
-// a point too (one by // may have none). With a text on the other side, that is an error in
-// Home Assistant. With a whole number it would repeat the text, perhaps a million times.
-func (e *expression) product() {
-	fraction := e.sign()
-	for {
-		switch {
-		case e.take("/"):
-			e.sign()
-			fraction = true
-		case e.take("//"):
-			e.sign()
-			fraction = false
-		case e.take("*"):
-			if right := e.sign(); !fraction && !right {
-				e.fail("one side of * must be a number with a point, such as 0.1")
-			}
-			fraction = true
-		default:
-			return
-		}
-	}
-}
-
-// sign reads a value with its signs, keys, filters and tests. It reports whether the value
-// is a number with a point and nothing follows it.
-func (e *expression) sign() (fraction bool) {
-	for e.take("-", "+") {
-		continue
-	}
-	if len(e.tokens) > 0 && e.tokens[0][0] >= '0' && e.tokens[0][0] <= '9' {
-		fraction = strings.Contains(e.tokens[0], ".")
-	}
-	e.primary()
-	for {
-		switch {
-		case e.take("."):
-			e.attribute()
-		case e.take("["):
-			e.subscript()
-		case e.take("|"):
-			e.filter()
-		case e.take("is"):
-			e.take("not")
-			e.word("test", templateTests)
-		default:
-			return fraction
-		}
-		fraction = false
-	}
-}
-
-// filter reads a filter. The argument of round must be a literal digit, because round
-// computes ten to that power.
-func (e *expression) filter() {
-	rounds := len(e.tokens) > 0 && e.tokens[0] == "round"
-	e.word("filter", templateFilters)
-	if !rounds || len(e.tokens) == 0 || e.tokens[0] != "(" {
-		e.arguments()
-		return
-	}
-	e.tokens = e.tokens[1:]
-	if len(e.tokens) == 0 || len(e.tokens[0]) != 1 || e.tokens[0][0] < '0' || e.tokens[0][0] > '9' {
-		e.fail("must say how many digits round keeps, from 0 to 9")
-		return
-	}
-	e.tokens = e.tokens[1:]
-	e.need(")")
-}
-
-func (e *expression) primary() {
-	if len(e.tokens) == 0 {
-		e.fail("ends too soon")
-		return
-	}
-	switch t := e.tokens[0]; {
-	case e.problem != "":
-	case isWord(t):
-		e.word("name", templateValues)
-	case t[0] >= '0' && t[0] <= '9', t[0] == '\'', t[0] == '"':
-		e.tokens = e.tokens[1:]
-	case e.take("("):
-		e.choice()
-		e.need(")")
-	case e.take("["):
-		e.list("]")
-	case e.take("{"): // only {} is allowed, for default({})
-		e.need("}")
-	default:
-		e.fail("cannot be read at " + bridge.Shorten(strings.Join(e.tokens, " ")))
-	}
-}
-
-func (e *expression) attribute() {
-	if len(e.tokens) == 0 || !isWord(e.tokens[0]) || e.tokens[0][0] == '_' || slices.Contains(reserved, e.tokens[0]) {
-		e.fail("has no key after a point")
-		return
-	}
-	name := e.tokens[0]
-	e.tokens = e.tokens[1:]
-	if len(e.tokens) > 0 && e.tokens[0] == "(" {
-		if !slices.Contains(templateMethods, name) {
-			e.fail("must not call " + bridge.Shorten(name) + ": there are " + strings.Join(templateMethods, ", "))
-			return
-		}
-		e.arguments()
-	}
-}
-
-func (e *expression) subscript() {
-	if !e.take(":") {
-		e.choice()
-		if e.take("]") {
-			return
-		}
-		e.need(":")
-	}
-	if !e.take("]") {
-		e.choice()
-		e.need("]")
-	}
-}
-
-// arguments reads arguments in parentheses, if there are any.
-func (e *expression) arguments() {
-	if e.take("(") {
-		e.list(")")
-	}
-}
-
-func (e *expression) list(end string) {
-	if e.take(end) {
-		return
-	}
-	for {
-		e.choice()
-		if !e.take(",") {
-			break
-		}
-	}
-	e.need(end)
-}
-
-func isWord(t string) bool {
-	return t[0] == '_' || t[0] >= 'a' && t[0] <= 'z' || t[0] >= 'A' && t[0] <= 'Z'
 }

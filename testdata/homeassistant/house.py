@@ -8,6 +8,7 @@ lines on stdin, and answers on stdout:
 
     {"do": "states"}                                → {"is": "states", …}
     {"do": "press", "entity": "button.x"}
+    {"do": "call", "entity": "light.x", "service": "turn_on", "data": "{…}"}
     {"do": "notify", "entity": "notify.x", "message": "…"}
     {"do": "stop"}                                  a clean stop, with offline
 
@@ -26,13 +27,16 @@ import jinja2
 import jinja2.sandbox
 import paho.mqtt.client as mqtt
 
+import platforms
+import templates
+
 # Any other root key makes Home Assistant reject the whole payload.
 ROOT = {
     "device", "origin", "components", "availability", "availability_topic", "availability_mode",
     "availability_template", "payload_available", "payload_not_available", "state_topic",
     "command_topic", "qos", "encoding", "message_expiry_interval",
 }
-REQUIRED = {"event": ["event_types", "state_topic"], "notify": ["command_topic"], "button": ["command_topic"], "sensor": ["state_topic"]}
+REQUIRED = {**platforms.REQUIRED, "event": ["event_types", "state_topic"], "notify": ["command_topic"], "button": ["command_topic"], "sensor": ["state_topic"]}
 BLOCKED = {
     "assumed_state", "available", "device_class", "device_info", "entity_category", "entity_picture",
     "entity_registry_enabled_default", "extra_state_attributes", "force_update", "friendly_name", "icon",
@@ -40,24 +44,7 @@ BLOCKED = {
 }
 NOT_NUMERIC = {"date", "enum", "timestamp"}
 DEFAULT = object()  # PayloadSentinel.DEFAULT
-
-
-def forgiving(kind):
-    """Home Assistant's float and int fail without a default."""
-    def convert(value, default=DEFAULT):
-        try:
-            return kind(float(value)) if kind is int else kind(value)
-        except (TypeError, ValueError):
-            if default is DEFAULT:
-                raise jinja2.TemplateError(f"{kind.__name__} got invalid input {value!r}")
-            return default
-    return convert
-
-
-TEMPLATES = jinja2.sandbox.ImmutableSandboxedEnvironment()
-TEMPLATES.filters["float"] = forgiving(float)
-TEMPLATES.filters["int"] = forgiving(int)
-TEMPLATES.filters["to_json"] = json.dumps
+TEMPLATES = templates.environment()
 
 
 def loads(text):
@@ -69,19 +56,25 @@ def loads(text):
     return value
 
 
-def render(template, payload):
+def render(template, payload, variables=None):
+    """The value of a payload, or the payload of a command if there are variables."""
     if template is None:
         return payload
-    variables = {"value": payload}
-    try:
-        variables["value_json"] = loads(payload)
-    except ValueError:
-        pass
+    if variables is None:
+        variables = {}
+        try:
+            variables["value_json"] = loads(payload)
+        except ValueError:
+            pass
+    variables["value"] = payload
     try:
         return TEMPLATES.from_string(template).render(variables).strip()
     except (jinja2.TemplateError, TypeError, ValueError) as problem:
         HOUSE.error(f"template {template!r} with {payload[:80]!r}: {problem}")
         return DEFAULT
+
+
+platforms.RENDER = render
 
 
 def slug(text):
@@ -93,7 +86,7 @@ class Entity:
         self.house, self.key, self.unique_id = house, key, unique_id
         self.config = None
         self.state, self.attributes = "unknown", {}
-        self.online, self.expires = False, None
+        self.online, self.expires, self.off_at = False, None, None
 
     def configure(self, config):
         self.config = config
@@ -102,7 +95,8 @@ class Entity:
 
     def topics(self):
         c = self.config
-        return {t for t in (c.get("state_topic"), c.get("json_attributes_topic"), c.get("availability_topic")) if t}
+        keys = platforms.TOPICS + ["json_attributes_topic", "availability_topic", "topic"]
+        return {c[k] for k in keys if k in c}
 
     def available(self):
         if not self.house.connected:
@@ -135,6 +129,10 @@ class Entity:
                 self.receive_sensor(payload)
             elif c["platform"] == "event":
                 self.receive_event(payload, retained)
+        if c["platform"] in platforms.RECEIVERS:
+            platforms.receive(self, topic, payload)
+        if topic == c.get("topic") and render(c.get("value_template"), payload) == c["payload"]:
+            self.house.say({"is": "fired", "entity": f"{c['type']} {c['subtype']}", "attributes": {}})
 
     def receive_attributes(self, payload):
         said = render(self.config.get("json_attributes_template"), payload)
@@ -299,6 +297,9 @@ class House:
                 del found[key]
                 self.remove(known)
             return
+        if component["platform"] == "device_automation":
+            self.discover_trigger(topic, key, component, shared)
+            return
         missing = [k for k in ["unique_id"] + REQUIRED[component["platform"]] if k not in component]
         if missing:
             self.error(f"{topic}: {key} has no {missing}")
@@ -316,6 +317,19 @@ class House:
         self.register(known, component, device)
         for t in known.topics() - before:
             self.client.subscribe(t, component.get("qos", shared.get("qos", 0)))
+        self.unsubscribe(before)
+
+    def discover_trigger(self, topic, key, component, shared):
+        """A trigger is no entity: it has no id, no name and no availability."""
+        missing = {"automation_type", "topic", "type", "subtype"} - set(component)
+        if missing or component["automation_type"] != "trigger":
+            self.error(f"{topic}: {key} has no {missing}")
+            return
+        e = self.discovered[topic].setdefault(key, Entity(self, key, None))
+        before = e.topics() if e.config else set()
+        e.configure(component)
+        for t in e.topics() - before:
+            self.client.subscribe(t, shared.get("qos", 0))
         self.unsubscribe(before)
 
     def register(self, e, component, device):
@@ -349,6 +363,8 @@ class House:
         for unique_id, r in self.registry.items():
             e = live.get(unique_id)
             state, attributes = "unavailable", {"restored": True}
+            if e and e.off_at and time.monotonic() > e.off_at:
+                e.state, e.off_at = "off", None
             if e and e.available():
                 state, attributes = e.state, e.attributes
             elif e:
@@ -361,7 +377,7 @@ class House:
 
     def config(self, entity):
         for e in self.entities():
-            if e.entity_id() == entity:
+            if e.unique_id and e.entity_id() == entity:
                 return e.config
         raise KeyError(entity)
 
@@ -372,6 +388,10 @@ class House:
             elif command["do"] == "press":
                 c = self.config(command["entity"])
                 self.client.publish(c["command_topic"], c["payload_press"], c.get("qos", 0), c.get("retain", False))
+            elif command["do"] == "call":
+                e = next(e for e in self.entities() if e.unique_id and e.entity_id() == command["entity"])
+                for topic, payload in platforms.call(e, command["service"], json.loads(command["data"])):
+                    self.client.publish(topic, payload, e.config.get("qos", 0), False)
             elif command["do"] == "notify":
                 c = self.config(command["entity"])
                 self.client.publish(c["command_topic"], command["message"], c.get("qos", 0), c.get("retain", False))

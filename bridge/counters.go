@@ -41,6 +41,7 @@ type Counters struct {
 	in, out [MostProtocols]atomic.Uint64
 	drops   [MostProtocols][MostReasons]atomic.Uint64
 	latency [MostProtocols]latency
+	second  atomic.Int64 // the hub's time, in Unix seconds
 
 	takeovers atomic.Uint64
 }

@@ -1,12 +1,14 @@
 package bridge
 
+import "net/netip"
+
 // Departure is why the last device of a sender's name is not connected any more, as far as
-// its protocol noticed. Streams, mailboxes and callbacks have none.
+// its protocol noticed. Callbacks have none.
 type Departure uint8
 
 const (
 	LeftUnnoticed Departure = iota
-	LeftByGoodbye           // it said so: an MQTT DISCONNECT, or the bye of session frames
+	LeftByGoodbye           // it said so: an MQTT DISCONNECT, the bye of session frames, the close of a WebSocket
 	LeftBySilence           // it sent nothing for as long as its session or keep-alive allows
 	LeftByLoss              // its connection was closed or broke, without a goodbye
 	LeftByMistake           // it sent what its protocol does not allow
@@ -31,8 +33,17 @@ func (d *Device) Left(why Departure) {
 
 // departure is the last one of a sender. Hub.mu guards it.
 type departure struct {
-	via Protocol
-	why Departure
+	via  Protocol
+	why  Departure
+	from *netip.AddrPort // where its device was; nil: not known
+}
+
+// Parted notes why a stream or a mailbox of a sender has ended.
+func (hs Holds) Parted(s *Sender, via Protocol, why Departure) {
+	h := hs.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.left = departure{via: via, why: why, from: s.left.from}
 }
 
 // departure returns why a hold's client is not connected; false: it was no device.
@@ -41,5 +52,5 @@ func (hd *Hold) departure() (d departure, ok bool) {
 	if via == 0 {
 		return d, false
 	}
-	return departure{Protocol(via - 1), Departure(hd.left.Load())}, true
+	return departure{Protocol(via - 1), Departure(hd.left.Load()), hd.from.Load()}, true
 }

@@ -48,6 +48,9 @@ func (d *Device) RegisterName(name string, end func()) (wait func() error, err e
 // Claim makes the device the only speaker for its sender's name (Holds.Claim).
 func (d *Device) Claim(displaced func()) { d.hub.Holds().Claim(d.hold, displaced) }
 
+// Hold is what keeps the device's sender, once it is registered.
+func (d *Device) Hold() *Hold { return d.hold }
+
 // Gone reports whether the device was closed.
 func (d *Device) Gone() bool {
 	d.mu.Lock()
@@ -62,6 +65,9 @@ func (d *Device) Sender() *Sender { return d.hold.Sender() }
 // called again.
 func (d *Device) Close() {
 	d.mu.Lock()
+	if !d.gone && d.hold != nil {
+		d.hold.on = d.channelsLocked(goneChannels)
+	}
 	d.gone = true
 	for _, on := range slices.Backward(d.joined) {
 		d.hub.Detach(on.v)
@@ -97,6 +103,14 @@ func (d *Device) Join(channels ...Channel) error {
 		fresh = append(fresh, c)
 	}
 	return nil
+}
+
+// channelsLocked returns the first channels that the device is on.
+func (d *Device) channelsLocked(most int) (on []Channel) {
+	for _, j := range d.joined[:min(most, len(d.joined))] {
+		on = append(on, j.channel)
+	}
+	return on
 }
 
 // ended notes that the hub ended an attachment.

@@ -17,6 +17,9 @@ type Hold struct {
 	via  atomic.Int32 // the protocol plus 1, see Present; 0: not known
 	away atomic.Bool
 	left atomic.Uint32 // a Departure
+
+	signs
+	on []Channel // that its device was on at its end; written before Release
 }
 
 // Sender returns the sender that is held.
@@ -106,11 +109,14 @@ func (hs Holds) Release(hold *Hold) {
 	if s.speaker == hold {
 		s.speaker = nil
 	}
-	if d, ok := hold.departure(); ok {
-		s.left = d
+	hold.seen()
+	d, ok := hold.departure()
+	if ok {
+		s.left, s.via = d, d.via
 	}
 	var ended []*Attachment
 	if len(s.holds) == 0 && !s.remembered() && !s.gone {
+		h.goneLocked(hold, d)
 		ended = h.forgetLocked(s)
 	}
 	h.mu.Unlock()

@@ -76,6 +76,7 @@ type Hub struct {
 	departed chan struct{}            // a sender with a name was forgotten
 
 	registrations uint64             // so far
+	gone          []Gone             // the last to go, at most goneMost
 	attached      [MostProtocols]int // attachments on all channels
 
 	order atomic.Uint64 // of the newest message
@@ -111,6 +112,7 @@ func New(opts Options) (*Hub, error) {
 		wake:     make(chan struct{}, 1),
 		departed: make(chan struct{}, 1),
 	}
+	h.counters.second.Store(h.begun.Unix())
 	if opts.Store != nil {
 		records, err := opts.Store.Load()
 		if err != nil {
@@ -239,6 +241,7 @@ func (h *Hub) Run(ctx context.Context) {
 		case <-again.C:
 			wake = h.wake
 		case <-tick.C:
+			h.counters.second.Store(h.now().Unix())
 			h.endLingering()
 		case <-sweep.C:
 			h.sweep(ctx)

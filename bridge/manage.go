@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"crypto/sha256"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,6 +28,7 @@ func (hd *Hold) Present(via Protocol) {
 // Away notes the protocol of a hold's client, and that the client is not connected while
 // its session goes on.
 func (hd *Hold) Away(via Protocol) {
+	hd.seen()
 	hd.away.Store(true)
 	hd.via.Store(int32(via) + 1)
 }
@@ -41,8 +43,15 @@ type SenderInfo struct {
 	Channels  int        // that it has joined
 	Protected bool
 	Held      bool      // its name was held on the wire or over MQTT
+	Token     bool      // it has one
 	Left      Departure // of its last device, if it is away
 	LeftVia   Protocol  // of that device, if Left is not LeftUnnoticed
+
+	Last    Protocol       // by which it last registered or joined; zero: not since the start
+	From    netip.AddrPort // where it is, or was last; zero: not known
+	Heard   time.Time      // when the device was last heard, if it is here; zero: not known
+	Late    bool           // it is here, and has been silent for longer than it promised
+	Missing bool           // it is late, or away without a goodbye
 }
 
 // SenderFilter chooses senders. Its zero value chooses all.
@@ -51,6 +60,9 @@ type SenderFilter struct {
 	Via  *Protocol // one of SenderInfo.Via
 	Here *bool
 	Held *bool
+
+	Late, Missing bool              // only those
+	Except        func(string) bool // names that are left out; nil: none
 }
 
 func (f SenderFilter) wants(s SenderInfo) bool {
@@ -59,6 +71,8 @@ func (f SenderFilter) wants(s SenderInfo) bool {
 		!strings.Contains(strconv.FormatUint(uint64(s.ID), 10), f.Find):
 		return false
 	case f.Via != nil && !slices.Contains(s.Via, *f.Via):
+		return false
+	case f.Late && !s.Late, f.Missing && !s.Missing, f.Except != nil && f.Except(s.Name):
 		return false
 	}
 	return (f.Here == nil || *f.Here == s.Here) && (f.Held == nil || *f.Held == s.Held)
@@ -122,14 +136,42 @@ func (h *Hub) managedLocked(id SenderID) (*Sender, error) {
 	return nil, fault(UnknownSender, "sender", "%d is unknown", id)
 }
 
+// Details are what only the view of one sender has.
+type Details struct {
+	On   []Channel // that it is a member of, ascending; at most so many as were asked for
+	Lost []Loss
+}
+
+// Details returns more of one sender.
+func (r Registry) Details(id SenderID, channels int) (d Details, err error) {
+	h := r.hub
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	s, err := h.managedLocked(id)
+	if err != nil {
+		return d, err
+	}
+	for _, on := range s.joined {
+		if len(d.On) < channels && on.v.member() {
+			d.On = append(d.On, on.channel)
+		}
+	}
+	d.Lost = s.losses()
+	return d, nil
+}
+
 func (h *Hub) infoLocked(s *Sender) SenderInfo {
-	info := SenderInfo{ID: s.id, Name: s.Name(), Channels: len(s.joined), Protected: s.protected, Held: s.held}
+	info := SenderInfo{
+		ID: s.id, Name: s.Name(), Channels: len(s.joined), Protected: s.protected, Held: s.held,
+		Token: s.token != [sha256.Size]byte{}, Last: s.via,
+	}
 	var via [MostProtocols]bool
-	left := s.left
+	left, waits := s.left, false
 	for _, hold := range s.holds {
 		if at := hold.via.Load(); at > 0 {
 			via[at-1] = true
 		}
+		waits = waits || hold.away.Load()
 		info.Here = info.Here || !hold.away.Load()
 		if d, ok := hold.departure(); ok {
 			left = d
@@ -148,11 +190,16 @@ func (h *Hub) infoLocked(s *Sender) SenderInfo {
 			info.Via = append(info.Via, p)
 		}
 	}
+	h.signsLocked(s, &info)
 	if info.Here {
-		info.Seen = h.now()
+		info.Seen, info.Missing = h.now(), info.Late
 		return info
 	}
 	info.Left, info.LeftVia = left.why, left.via
+	if !info.From.IsValid() && left.from != nil {
+		info.From = *left.from
+	}
+	info.Missing = left.why != LeftByGoodbye && (s.held || waits || left.why != LeftUnnoticed && info.Name != "")
 	if seen := s.seen.Load(); seen != 0 {
 		info.Seen = time.Unix(seen, 0)
 	}

@@ -128,6 +128,7 @@ func (h *Hub) attachLocked(s *Sender, c Channel, a *Attachment) error {
 	a.membership = m
 	a.after.Store(h.order.Load())
 	a.since = uint32(h.now().Unix())
+	s.via = a.Via
 	if a.Broadcasts && s.Name() != "" && !s.remembered() && h.keepLocked(s, a.Via) {
 		h.saveLocked(s) // nobody waits: the same name gets the same id anyway
 	}

@@ -14,6 +14,7 @@ type Sender struct {
 	id   SenderID
 	name atomic.Pointer[string] // nil: none; written under Hub.mu
 	seen atomic.Int64           // Unix seconds
+	lost atomic.Pointer[losses] // nil: nothing was
 
 	// Guarded by Hub.mu:
 	user      string // the configured user that it belongs to; empty: none
@@ -24,6 +25,7 @@ type Sender struct {
 	held      bool   // its name was held on the wire or over MQTT
 	protected bool
 	left      departure
+	via       Protocol          // by which it last registered or joined; zero: not since the start
 	token     [sha256.Size]byte // zero: none
 	joined    byChannel[*membership]
 	holds     []*Hold // few: a map for each sender would be a tenth of its memory
@@ -88,6 +90,7 @@ func (h *Hub) Register(r Registration) (Credentials, error) {
 		return Credentials{}, err
 	}
 	s.web = true
+	s.via = r.Via
 	s.protected = s.protected || r.Protected
 	h.setTokenLocked(s, hashToken(token))
 	wait := h.commitLocked(s)

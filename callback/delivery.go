@@ -71,7 +71,7 @@ func (c *Service) restLocked(e *endpoint) {
 
 // dropCurrentLocked drops an endpoint's current delivery, and goes on with the next.
 func (c *Service) dropCurrentLocked(e *endpoint, why bridge.Reason) {
-	c.drop(why, 1)
+	c.drop(e.key.sender, why, 1)
 	c.doneLocked(e)
 	c.nextLocked(e)
 	c.goOnLocked()
@@ -98,7 +98,7 @@ func (c *Service) requeueLocked(e *endpoint) {
 
 // letGoAtEnd drops the waiting deliveries that do not outlive the process.
 func (c *Service) letGoAtEnd(e *endpoint) {
-	c.drop(bridge.Failed, e.discard(func(d *delivery) bool { return c.keeper == nil || !e.listed || d.report() }))
+	c.drop(e.key.sender, bridge.Failed, e.discard(func(d *delivery) bool { return c.keeper == nil || !e.listed || d.report() }))
 }
 
 // leaveLocked makes an endpoint idle. Its deliveries stay for the next start, or fail if
@@ -220,7 +220,7 @@ func jitter(gap time.Duration) time.Duration { return gap + rand.N(gap/4+1) }
 // giveUpLocked counts a delivery as given up, and keeps it for a replay.
 func (c *Service) giveUpLocked(e *endpoint, d *delivery) {
 	c.count(givenUp, 1)
-	c.drop(bridge.Failed, 1)
+	c.drop(e.key.sender, bridge.Failed, 1)
 	e.hold(d, -1)
 	if !d.report() && !d.to.hasEnded() {
 		e.keepFailed(d, e.state.LastError, &c.opts)
@@ -275,10 +275,10 @@ func (c *Service) overLocked(e *endpoint) bool {
 	d := e.current
 	switch {
 	case d.to.hasEnded():
-		c.drop(bridge.Disconnected, 1)
+		c.drop(e.key.sender, bridge.Disconnected, 1)
 	case d.expired(c.now()):
 		c.count(tooLate, 1)
-		c.drop(bridge.Expired, 1)
+		c.drop(e.key.sender, bridge.Expired, 1)
 	default:
 		return false
 	}

@@ -84,7 +84,7 @@ func (c *Service) catchUp(key endpointKey, missed history.Missed) {
 		}
 		if bytes -= d.size(); len(fit) >= room || bytes < 0 {
 			room, gaps = 0, append(gaps, m.Channel)
-			c.drop(bridge.QueueFull, 1)
+			c.drop(key.sender, bridge.QueueFull, 1)
 			continue
 		}
 		fit = append(fit, d)
@@ -178,7 +178,7 @@ func (c *Service) end(to *receiver) {
 	if e == nil {
 		return
 	}
-	c.drop(bridge.Disconnected, e.discard(func(d *delivery) bool { return d.to == to }))
+	c.drop(e.key.sender, bridge.Disconnected, e.discard(func(d *delivery) bool { return d.to == to }))
 	if d := e.current; d != nil && d.to == to && e.phase != posting { // an attempt ends by itself
 		c.dropCurrentLocked(e, bridge.Disconnected)
 	}

@@ -282,7 +282,7 @@ func (c *Service) restoreDelivery(e *endpoint, seq uint64, header, body []byte) 
 	}
 	if d.to == nil {
 		if stored.Why == "" {
-			c.drop(bridge.Disconnected, 1)
+			c.drop(e.key.sender, bridge.Disconnected, 1)
 		}
 		if stored.Why == "" || !e.disabled() {
 			return errNobody

@@ -44,13 +44,13 @@ func (c *Service) letGoLocked(e *endpoint) bool {
 	case len(e.waiting) > 0:
 		oldest := e.waiting[0]
 		e.discard(func(d *delivery) bool { return d == oldest })
-		c.drop(bridge.Limit, 1)
+		c.drop(e.key.sender, bridge.Limit, 1)
 		c.changedLocked(e)
 	case e.phase == posting && time.Since(e.attempt.began) < givesWayAfter || e.current == nil:
 		return false
 	case e.phase == posting:
 		e.attempt.cutShort()
-		c.drop(bridge.Limit, 1)
+		c.drop(e.key.sender, bridge.Limit, 1)
 		c.doneLocked(e) // ended goes on after the attempt
 	default:
 		c.dropCurrentLocked(e, bridge.Limit)
@@ -72,7 +72,7 @@ func (c *Service) enqueue(to *receiver, d *delivery) bool {
 		e = c.newEndpointLocked(to.key) // for a delivery report
 	}
 	if why, ok := c.takesLocked(e, d); !ok {
-		c.drop(why, 1)
+		c.drop(to.key.sender, why, 1)
 		if e != nil {
 			c.forgetIdleLocked(e)
 		}
@@ -97,7 +97,7 @@ func (c *Service) takesLocked(e *endpoint, d *delivery) (why bridge.Reason, ok b
 	}
 	if !e.hasRoom(d, &c.opts) {
 		now := c.now()
-		c.drop(bridge.Expired, e.discard(func(d *delivery) bool { return d.expired(now) }))
+		c.drop(e.key.sender, bridge.Expired, e.discard(func(d *delivery) bool { return d.expired(now) }))
 		if !e.hasRoom(d, &c.opts) {
 			return bridge.QueueFull, false
 		}

@@ -64,8 +64,12 @@ func (o outcome) String() string {
 	return [...]string{"delivered", "retried", "failed", "expired", "disabled", "gave_way"}[o]
 }
 
-func (c *Service) drop(why bridge.Reason, n int) { c.hub.Counters().Drop(Protocol, why, n) }
-func (c *Service) count(o outcome, n int)        { c.outcomes[o].Add(uint64(n)) }
+// drop counts n messages that a callback of a sender did not get.
+func (c *Service) drop(s *bridge.Sender, why bridge.Reason, n int) {
+	c.hub.Counters().Lose(s, Protocol, why, n)
+}
+
+func (c *Service) count(o outcome, n int) { c.outcomes[o].Add(uint64(n)) }
 
 func (c *Service) changedLocked(e *endpoint) {
 	if !e.listed {

@@ -178,6 +178,16 @@ func (w *Writer) AddFrom(b []byte, to netip.AddrPort, from Local) (full bool) {
 	return w.n == maxRuns || w.count == maxParts
 }
 
+// To is where a datagram of the batch goes.
+func (w *Writer) To(i int) netip.AddrPort {
+	for _, r := range w.runs[:w.n] {
+		if i < r.first+r.n {
+			return r.to
+		}
+	}
+	return netip.AddrPort{}
+}
+
 // join adds the datagram to the last run, if it can.
 func (w *Writer) join(size int, to netip.AddrPort, from Local) bool {
 	if w.n == 0 || !w.merges {

@@ -71,6 +71,9 @@ func (w *Writer) Add(b []byte, to netip.AddrPort) (full bool) {
 // AddFrom is Add: on this system a datagram's source is not chosen.
 func (w *Writer) AddFrom(b []byte, to netip.AddrPort, _ Local) (full bool) { return w.Add(b, to) }
 
+// To is where a datagram of the batch goes.
+func (w *Writer) To(i int) netip.AddrPort { return w.to[i] }
+
 // Write writes the first datagram that waits. While the socket is full it waits
 // for room, as long as the write deadline allows.
 func (w *Writer) Write(bool) (n int, err error) {

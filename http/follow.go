@@ -15,7 +15,7 @@ import (
 // joinStream answers GET /channels/join. The sender joins all channels before the client
 // gets the status.
 func (s *Server) joinStream(w nethttp.ResponseWriter, r *nethttp.Request) error {
-	sender, q, err := s.asker(r, "sender", "channels", "echo", "linger", "since")
+	sender, q, err := s.asker(r, "sender", "channels", "echo", "linger", "since", "heartbeats")
 	if err != nil {
 		return err
 	}
@@ -27,6 +27,10 @@ func (s *Server) joinStream(w nethttp.ResponseWriter, r *nethttp.Request) error 
 	if err != nil {
 		return err
 	}
+	beats, err := q.flag("heartbeats", false)
+	if err != nil {
+		return err
+	}
 	j.since, err = readSince(r, q)
 	if err != nil {
 		return err
@@ -34,7 +38,7 @@ func (s *Server) joinStream(w nethttp.ResponseWriter, r *nethttp.Request) error 
 	if err := s.count(r); err != nil {
 		return err
 	}
-	st := s.newStream(sender, kindOf(r), linger)
+	st := s.newStream(sender, kindOf(r), linger, beats)
 	st.pass = by
 	if err := s.streams.add(st); err != nil {
 		return err
@@ -55,10 +59,16 @@ func (s *Server) joinStream(w nethttp.ResponseWriter, r *nethttp.Request) error 
 	return err
 }
 
-func (s *Server) newStream(sender *bridge.Sender, k kind, linger bool) *stream {
+// newStream makes a stream. Told says that its heartbeats are messages, if it is a WebSocket.
+func (s *Server) newStream(sender *bridge.Sender, k kind, linger, told bool) *stream {
+	heartbeat := k.heartbeat()
 	st := &stream{server: s, sender: sender, kind: k, linger: linger, queue: outbound.NewQueue(s.opts.StreamQueue, s.opts.StreamBytes)}
+	if told && k == frames {
+		heartbeat = k.toldHeartbeat(s.opts.Heartbeat)
+		st.first = heartbeat
+	}
 	st.writer = outbound.NewWriter(connection{st}, st.queue, outbound.Options{
-		Timeout: s.opts.WriteTimeout, Heartbeat: k.heartbeat(), Every: s.opts.Heartbeat,
+		Timeout: s.opts.WriteTimeout, Heartbeat: heartbeat, Every: s.opts.Heartbeat,
 	})
 	return st
 }
@@ -187,6 +197,9 @@ func (st *stream) end() {
 	st.server.streams.remove(st)
 	if st.unheed != nil {
 		st.unheed()
+	}
+	if st.conn != nil {
+		st.server.hub.Holds().Parted(st.sender, Protocol, st.departure())
 	}
 	for _, a := range st.attachments {
 		if st.linger {

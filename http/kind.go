@@ -4,6 +4,7 @@ import (
 	nethttp "net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gorilla/websocket"
 
@@ -99,6 +100,12 @@ func (k kind) heartbeat() []byte {
 		return k.chunk([]byte(":\n\n"))
 	}
 	return k.chunk([]byte("\n"))
+}
+
+// toldHeartbeat is a heartbeat that a page can read, since browsers keep pings to themselves. It
+// says how many seconds of silence there are at most.
+func (k kind) toldHeartbeat(every time.Duration) []byte {
+	return k.mark([]byte(`{"type":"heartbeat","every":` + strconv.FormatFloat(every.Seconds(), 'f', -1, 64) + `}`))
 }
 
 func (k kind) encode(m *bridge.Message) []byte {

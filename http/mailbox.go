@@ -149,6 +149,7 @@ func (b *mailbox) left(c bridge.Channel, a *bridge.Attachment) {
 	delete(b.joined, c)
 	if len(b.joined) == 0 {
 		b.endLocked()
+		b.server.hub.Holds().Parted(b.sender, Protocol, bridge.LeftByGoodbye)
 	}
 }
 
@@ -158,6 +159,7 @@ func (b *mailbox) expire() {
 	defer b.mu.Unlock()
 	if b.readers == 0 && !b.ended {
 		b.endLocked()
+		b.server.hub.Holds().Parted(b.sender, Protocol, bridge.LeftBySilence)
 	}
 }
 
@@ -168,7 +170,7 @@ func (b *mailbox) endLocked() {
 	for _, a := range b.joined {
 		b.server.hub.Detach(a)
 	}
-	b.server.hub.Counters().Drop(Protocol, bridge.Disconnected, len(b.messages))
+	b.server.hub.Counters().Lose(b.sender, Protocol, bridge.Disconnected, len(b.messages))
 	b.joined, b.messages = nil, nil
 	b.server.forgetMailbox(b)
 	b.wakeUp()
@@ -194,7 +196,7 @@ func (b *mailbox) add(m *bridge.Message) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.ended {
-		b.server.hub.Counters().Drop(Protocol, bridge.Disconnected, 1)
+		b.server.hub.Counters().Lose(b.sender, Protocol, bridge.Disconnected, 1)
 		return false
 	}
 	b.addLocked(m)
@@ -210,7 +212,7 @@ func (b *mailbox) addLocked(m *bridge.Message) {
 		b.messages[0] = nil
 		b.messages = b.messages[1:]
 		b.bytes -= history.Size(old)
-		b.server.hub.Counters().Drop(Protocol, bridge.QueueFull, 1)
+		b.server.hub.Counters().Lose(b.sender, Protocol, bridge.QueueFull, 1)
 		b.gaps = append(b.gaps, old.Channel)
 	}
 	b.gaps = sorted(b.gaps)
@@ -234,7 +236,7 @@ func (b *mailbox) take(now time.Time) (text []byte, ended bool) {
 	}
 	for _, m := range messages {
 		if m.Expired(now) {
-			b.server.hub.Counters().Drop(Protocol, bridge.Expired, 1)
+			b.server.hub.Counters().Lose(b.sender, Protocol, bridge.Expired, 1)
 			continue
 		}
 		element()

@@ -20,7 +20,8 @@ type stream struct {
 	linger      bool           // its membership outlives it for a while
 	pass        *pass          // the pass that opened it; nil: none
 	unheed      func()         // stops heed; nil: it was not started
-	missed      history.Missed // written first
+	first       []byte         // written first
+	missed      history.Missed // written then
 	from        string         // event id where the stream begins, after the missed messages
 	queue       *outbound.Queue
 	writer      *outbound.Writer
@@ -28,6 +29,7 @@ type stream struct {
 	left        atomic.Int64 // number of channels that it is still on
 	parting     atomic.Int32 // a farewell
 	ended       atomic.Bool  // its queue is closed
+	goodbye     atomic.Bool  // its client closed the WebSocket in good order
 
 	touched bool // the fan-out's: it is in fanOut.touched
 }
@@ -71,7 +73,7 @@ func (st *stream) catchUp(b []byte) error {
 
 func (st *stream) discard() {
 	st.ended.Store(true)
-	st.server.hub.Counters().Drop(Protocol, bridge.Disconnected, st.queue.Close())
+	st.server.hub.Counters().Lose(st.sender, Protocol, bridge.Disconnected, st.queue.Close())
 }
 
 // enqueue queues a line. If there is no room, it counts the drop and reports false. The
@@ -87,7 +89,7 @@ func (st *stream) enqueue(line []byte) bool {
 			st.part(tooSlow)
 		}
 	}
-	st.server.hub.Counters().Drop(Protocol, why, 1)
+	st.server.hub.Counters().Lose(st.sender, Protocol, why, 1)
 	return false
 }
 
@@ -95,6 +97,20 @@ func (st *stream) enqueue(line []byte) bool {
 func (st *stream) part(why farewell) {
 	st.parting.CompareAndSwap(int32(staying), int32(why))
 	st.writer.Close()
+}
+
+// departure is why it ended, as its client's. To leave all channels is a goodbye too.
+func (st *stream) departure() bridge.Departure {
+	switch farewell(st.parting.Load()) {
+	case outOf:
+		return bridge.LeftByGoodbye
+	case stopped:
+		return bridge.LeftUnnoticed
+	}
+	if st.goodbye.Load() {
+		return bridge.LeftByGoodbye
+	}
+	return bridge.LeftByLoss
 }
 
 // connection is the target of a stream's writer.

@@ -39,7 +39,7 @@ func (st *stream) runSocket(w nethttp.ResponseWriter, r *nethttp.Request) error 
 		st.discard() // the client has gone
 		st.writer.Close()
 	}()
-	if err = st.catchUp(nil); err == nil {
+	if err = st.catchUp(st.first); err == nil {
 		err = st.writer.Run()
 	}
 	if err == nil {
@@ -75,6 +75,8 @@ func (st *stream) listen(conn *websocket.Conn, p *peer) []byte {
 			st.said(b)
 			loan.Close()
 			continue
+		case websocket.IsCloseError(err, websocket.CloseNormalClosure, websocket.CloseGoingAway, websocket.CloseNoStatusReceived):
+			st.goodbye.Store(true)
 		case errors.Is(err, websocket.ErrReadLimit):
 			return closeFrame(websocket.CloseMessageTooBig, "")
 		case errors.Is(err, intake.ErrFull):

@@ -71,7 +71,7 @@ func (b *Broker) hand(r *route, m *message, owe *[]*session) error {
 		case taken:
 			out++
 		default:
-			v.count(b.hub.Counters())
+			v.count(t.session)
 			b.overflowed(t.session, v)
 			if t.member && v != gone {
 				dropped++
@@ -168,7 +168,7 @@ func (b *Broker) passOn(s *session, shared []string) {
 				var t *target
 				t, v = g.offer(again, false)
 				b.overflowed(t.session, v)
-				v.count(s.counters)
+				v.count(t.session)
 				break // one delivery goes to one session
 			}
 		}

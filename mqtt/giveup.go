@@ -43,7 +43,7 @@ func (s *session) giveUp() bool {
 		s.settle(i)
 		gave++
 	}
-	s.counters.Drop(Protocol, bridge.Failed, gave)
+	s.counters.Lose(s.sender(), Protocol, bridge.Failed, gave)
 	return gave > 0
 }
 
@@ -66,7 +66,7 @@ func (s *session) blame() (tooMuch *message) {
 	}
 	tooMuch = d.m
 	s.settle(0)
-	s.counters.Drop(Protocol, bridge.Failed, 1)
+	s.counters.Lose(s.sender(), Protocol, bridge.Failed, 1)
 	return tooMuch
 }
 

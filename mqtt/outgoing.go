@@ -86,7 +86,7 @@ func (s *session) fill(c *conn, buf []byte, now time.Time) []byte {
 		}
 		var fits bool
 		if buf, fits = d.appendTo(buf, c, again, now); !fits {
-			s.counters.Drop(Protocol, bridge.TooLarge, 1)
+			s.counters.Lose(s.sender(), Protocol, bridge.TooLarge, 1)
 		}
 		switch {
 		case d.qos == 0:
@@ -119,7 +119,7 @@ func (s *session) next(now time.Time) (d *delivery, again bool) {
 		d = s.queue.At(0)
 		if d.m.expired(now) {
 			s.discard()
-			s.counters.Drop(Protocol, bridge.Expired, 1)
+			s.counters.Lose(s.sender(), Protocol, bridge.Expired, 1)
 			s.changed(false)
 			continue
 		}

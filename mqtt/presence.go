@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -8,6 +9,9 @@ import (
 	"watchtower/bridge"
 	"watchtower/bridge/outbound"
 )
+
+// keepAliveSlack is the part of a keep-alive by which a client may be late before that is shown.
+const keepAliveSlack = 10
 
 // attach makes c the session's connection. Unacknowledged deliveries are sent again
 // first, in order: PUBLISH with the DUP flag, or PUBREL (MQTT-4.4.0-1). The caller
@@ -19,6 +23,11 @@ func (s *session) attach(c *conn) {
 		s.lonely = time.AfterFunc(aloneFor, func() { s.join(c) })
 	}
 	s.hold.Present(Protocol)
+	if at, err := netip.ParseAddrPort(c.remote); err == nil {
+		s.hold.At(at)
+	}
+	s.hold.Promises(c.keepAlive + c.keepAlive/keepAliveSlack)
+	s.hold.Heard(time.Now())
 	s.window = min(window, int(c.receiveMax))
 	s.durable = s.expiry > 0
 	s.changed(true)
@@ -83,7 +92,7 @@ func (s *session) end() *conn {
 		}
 		q.Clear()
 	}
-	s.counters.Drop(Protocol, bridge.Disconnected, lost)
+	s.counters.Lose(s.sender(), Protocol, bridge.Disconnected, lost)
 	s.backlog = 0
 	s.limits.all.settle(s)
 	c := s.conn

@@ -126,7 +126,7 @@ func (s *session) sift(stays func(*delivery) bool) {
 		}
 	}
 	s.queue = left
-	s.counters.Drop(Protocol, bridge.Disconnected, all-left.Len())
+	s.counters.Lose(s.sender(), Protocol, bridge.Disconnected, all-left.Len())
 }
 
 // uncount takes a delivery out of the session's and the budget's counts.

@@ -199,7 +199,9 @@ func (c *conn) readPlain() (any bool) {
 // again with each read, because the execution of a packet is not the client's time.
 func (c *conn) Read(p []byte) (int, error) {
 	if c.session != nil {
-		if err := c.nc.SetReadDeadline(c.readDeadline()); err != nil {
+		now := time.Now()
+		c.session.hold.Heard(now) // the packets of the read before, or CONNECT
+		if err := c.nc.SetReadDeadline(c.readDeadline(now)); err != nil {
 			return 0, err
 		}
 		if err := c.over(); err != nil { // its deadline may just have been replaced
@@ -211,10 +213,9 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// readDeadline is the earlier of the keep-alive and the deadline of a packet that has
+// readDeadline is, as of now, the earlier of the keep-alive and the deadline of a packet that has
 // begun; zero: none.
-func (c *conn) readDeadline() (until time.Time) {
-	now := time.Now()
+func (c *conn) readDeadline(now time.Time) (until time.Time) {
 	if c.keepAlive > 0 {
 		until = now.Add(c.keepAlive + c.keepAlive/2) // MQTT-3.1.2-22
 	}

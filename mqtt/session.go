@@ -112,13 +112,13 @@ const (
 
 func (v verdict) took() bool { return v <= owing }
 
-// count counts the drop of a delivery that was not taken.
-func (v verdict) count(c *bridge.Counters) {
+// count counts the drop of a delivery that a session did not take.
+func (v verdict) count(s *session) {
 	switch v {
 	case full, heavy, crowded:
-		c.Drop(Protocol, bridge.QueueFull, 1)
+		s.counters.Lose(s.sender(), Protocol, bridge.QueueFull, 1)
 	case away:
-		c.Drop(Protocol, bridge.Away, 1)
+		s.counters.Lose(s.sender(), Protocol, bridge.Away, 1)
 	}
 }
 

@@ -127,7 +127,7 @@ func (s *Service) listSessions(w nethttp.ResponseWriter, r *request) error {
 	}
 	return s.answer(w, struct {
 		Sessions []listed `json:"sessions"`
-	}{s.sessions.list()})
+	}{s.sessions.list(r.session)})
 }
 
 // endSession answers DELETE /operator/sessions/{id}.

@@ -120,14 +120,15 @@ func percentile(buckets []uint64, part float64) float32 {
 	return -1
 }
 
-// recent returns the samples of a span, the oldest first, and when the first began.
-func (rec *recorder) recent(span time.Duration) (samples []sample, from time.Time) {
+// recent returns the samples of a span, the oldest first, when the first began, and the drops
+// of all time up to the end of the last.
+func (rec *recorder) recent(span time.Duration) (samples []sample, from time.Time, drops [bridge.MostProtocols][bridge.MostReasons]uint64) {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
 	n := min(len(rec.ring), int(span/sampleEvery))
 	samples = slices.Concat(rec.ring[rec.next:], rec.ring[:rec.next])
 	samples = samples[len(samples)-n:]
-	return samples, rec.until.Add(-time.Duration(n) * sampleEvery)
+	return samples, rec.until.Add(-time.Duration(n) * sampleEvery), rec.last.drops
 }
 
 // rates are the samples of a span as an answer has them.
@@ -145,7 +146,8 @@ type rates struct {
 	Drops   []drop   `json:"drops"`
 }
 
-// drop is what was lost of a protocol, for one reason: in the span, and since the start.
+// drop is what was lost of a protocol, for one reason: in the span and since its end, and
+// since the start.
 type drop struct {
 	Via    string `json:"via"`
 	Reason string `json:"reason"`
@@ -155,7 +157,7 @@ type drop struct {
 
 // rates returns what happened in a span.
 func (rec *recorder) rates(span time.Duration) rates {
-	samples, from := rec.recent(span)
+	samples, from, counted := rec.recent(span)
 	r := rates{
 		Every: sampleEvery.Seconds(), From: from.UTC().Truncate(time.Millisecond),
 		In: map[string][]uint32{}, Out: map[string][]uint32{}, Joined: map[string][]uint32{}, Waiting: []uint32{}, Drops: []drop{},
@@ -179,7 +181,7 @@ func (rec *recorder) rates(span time.Duration) rates {
 	for _, p := range bridge.Protocols() {
 		for _, why := range bridge.Reasons() {
 			if total := rec.hub.Counters().Dropped(p, why); total > 0 {
-				r.Drops = append(r.Drops, drop{p.String(), why.String(), recent[p][why], total})
+				r.Drops = append(r.Drops, drop{p.String(), why.String(), recent[p][why] + total - counted[p][why], total})
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package operator
 
 import (
 	nethttp "net/http"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -26,7 +27,12 @@ type sender struct {
 	Channels  int             `json:"channels"`
 	Protected bool            `json:"protected"`
 	Held      bool            `json:"held"`
-	Left      *left           `json:"left,omitempty"` // nil: it is here, or nobody noticed
+	Token     bool            `json:"token"`              // it has one
+	Last      string          `json:"last_via,omitempty"` // by which it last registered or joined
+	Address   string          `json:"address,omitempty"`  // where it is, or was last
+	Heard     *time.Time      `json:"heard,omitempty"`    // nil: not known, or it is away
+	Late      bool            `json:"late,omitempty"`     // it is silent for longer than it promised
+	Left      *left           `json:"left,omitempty"`     // nil: it is here, or nobody noticed
 }
 
 // left is why the last device of a name is away.
@@ -35,10 +41,32 @@ type left struct {
 	Why string `json:"why"` // goodbye, silence, connection, mistake
 }
 
+// lost is what somebody lost by one protocol and for one reason, since the start.
+type lost struct {
+	Via    string    `json:"via"`
+	Reason string    `json:"reason"`
+	N      uint64    `json:"n"`
+	Last   time.Time `json:"last"`
+}
+
+func showLoss(l bridge.Loss) lost { return lost{l.Via.String(), l.Why.String(), l.N, l.Last.UTC()} }
+
+// showAddress leaves out a port that is not known.
+func showAddress(at netip.AddrPort) string {
+	switch {
+	case !at.IsValid():
+		return ""
+	case at.Port() == 0:
+		return at.Addr().String()
+	}
+	return at.String()
+}
+
 func show(info bridge.SenderInfo) sender {
 	s := sender{
 		ID: info.ID, Name: info.Name, Via: []string{}, State: "away",
-		Channels: info.Channels, Protected: info.Protected, Held: info.Held,
+		Channels: info.Channels, Protected: info.Protected, Held: info.Held, Token: info.Token,
+		Address: showAddress(info.From), Late: info.Late,
 	}
 	if info.Here {
 		s.State = "here"
@@ -50,6 +78,13 @@ func show(info bridge.SenderInfo) sender {
 		seen := info.Seen.UTC().Truncate(time.Second)
 		s.Seen = &seen
 	}
+	if info.Last != 0 {
+		s.Last = info.Last.String()
+	}
+	if !info.Heard.IsZero() {
+		heard := info.Heard.UTC()
+		s.Heard = &heard
+	}
 	if info.Left != bridge.LeftUnnoticed {
 		s.Left = &left{info.LeftVia.String(), info.Left.String()}
 	}
@@ -58,7 +93,7 @@ func show(info bridge.SenderInfo) sender {
 
 // listSenders answers GET /operator/senders.
 func (s *Service) listSenders(w nethttp.ResponseWriter, r *request) error {
-	if err := onlyQuery(r, "find", "via", "state", "held", "from", "limit"); err != nil {
+	if err := onlyQuery(r, "find", "via", "state", "held", "late", "missing", "from", "limit"); err != nil {
 		return err
 	}
 	q := r.URL.Query()
@@ -87,6 +122,14 @@ func (s *Service) listSenders(w nethttp.ResponseWriter, r *request) error {
 		}
 		f.Held = &held
 	}
+	for name, only := range map[string]*bool{"late": &f.Late, "missing": &f.Missing} {
+		if *only = q.Get(name) == "true"; q.Has(name) && !*only {
+			return fault(invalidQuery, name, "must be true, is %q", bridge.Shorten(q.Get(name)))
+		}
+	}
+	if f.Missing {
+		f.Except = ofOperators
+	}
 	from, err := number(q.Get("from"), 0, 1<<32-1)
 	if err != nil {
 		return fault(invalidQuery, "from", "must be a sender's id, is %q", bridge.Shorten(q.Get("from")))
@@ -104,6 +147,33 @@ func (s *Service) listSenders(w nethttp.ResponseWriter, r *request) error {
 		Senders []sender        `json:"senders"`
 		Next    bridge.SenderID `json:"next,omitempty"`
 	}{list, next})
+}
+
+// mostChannels is how many channels the answer about one sender lists.
+const mostChannels = 500
+
+// showSender answers GET /operator/senders/{id}.
+func (s *Service) showSender(w nethttp.ResponseWriter, r *request) error {
+	if err := onlyQuery(r); err != nil {
+		return err
+	}
+	info, err := s.sender(r)
+	if err != nil {
+		return err
+	}
+	more, err := s.hub.Registry().Details(info.ID, mostChannels)
+	if err != nil {
+		return err
+	}
+	answer := struct {
+		sender
+		On   []bridge.Channel `json:"on"`
+		Lost []lost           `json:"lost"`
+	}{show(info), append([]bridge.Channel{}, more.On...), []lost{}}
+	for _, l := range more.Lost {
+		answer.Lost = append(answer.Lost, showLoss(l))
+	}
+	return s.answer(w, answer)
 }
 
 // pageSize reads how long a page is to be.

@@ -250,16 +250,17 @@ type listed struct {
 	Label string    `json:"label,omitempty"`
 	Stay  bool      `json:"stay,omitempty"`
 	Seen  time.Time `json:"seen"`
+	Own   bool      `json:"own,omitempty"` // who asks is signed in by it
 }
 
-// list returns all sessions, the most recently used first.
-func (ss *sessions) list() []listed {
+// list returns all sessions, the most recently used first. Own is the id of the caller's.
+func (ss *sessions) list(own string) []listed {
 	ss.mu.Lock()
 	ss.pruneLocked()
 	all := make([]listed, 0, len(ss.all))
 	for _, s := range ss.all {
 		all = append(all, listed{
-			s.id(), ss.roleLocked(s.User).String(), s.name(), s.Label, s.Stay, time.Unix(s.Seen, 0).UTC(),
+			s.id(), ss.roleLocked(s.User).String(), s.name(), s.Label, s.Stay, time.Unix(s.Seen, 0).UTC(), s.id() == own,
 		})
 	}
 	ss.mu.Unlock()

@@ -11,6 +11,11 @@ import (
 // of its own: console.ann.
 const consoleName = "console"
 
+// ofOperators reports whether a name is of an operator's sender.
+func ofOperators(name string) bool {
+	return name == consoleName || strings.HasPrefix(name, consoleName+".")
+}
+
 // speakers are the senders of operators: one for each who has said something.
 type speakers struct {
 	hub *bridge.Hub

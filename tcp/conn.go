@@ -2,6 +2,7 @@ package tcp
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"io"
 	"net"
@@ -110,6 +111,8 @@ func (c *conn) serve() {
 	if errors.Is(err, io.EOF) {
 		c.hearOut(written)
 	}
+	receiver := cmp.Or(c.basic.Receiver(), c.session.Receiver())
+	c.basic.Left(departure(err))
 	c.basic.Close()
 	c.session.Close()
 	if errors.Is(err, errSlow) {
@@ -117,11 +120,23 @@ func (c *conn) serve() {
 	}
 	c.writer.Close()
 	<-written
-	s.hub.Counters().Drop(Protocol, bridge.Disconnected, c.queue.Close())
+	s.hub.Counters().Lose(receiver, Protocol, bridge.Disconnected, c.queue.Close())
 	if errors.As(err, new(refusal)) {
 		c.linger()
 	}
 	_ = c.conn.Close()
+}
+
+// departure is why a device with basic frames left, by the error that ended its reading. Those
+// frames have no goodbye.
+func departure(err error) bridge.Departure {
+	switch {
+	case err == nil:
+		return bridge.LeftUnnoticed
+	case errors.As(err, new(refusal)):
+		return bridge.LeftByMistake
+	}
+	return bridge.LeftByLoss
 }
 
 // read executes frames until the connection ends, with the reason, or until
@@ -282,6 +297,9 @@ func (c *conn) peek(n int) ([]byte, error) {
 // betweenFrames sets the deadline for the next frame. A stranger has the frame timeout, a
 // session its life, and a basic client has none.
 func (c *conn) betweenFrames() {
+	if c.known {
+		c.basic.Heard(time.Now())
+	}
 	until := c.session.Expires()
 	if !c.registered() {
 		until = c.stranger.Add(c.server.opts.FrameTimeout)

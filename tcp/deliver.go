@@ -93,7 +93,9 @@ type member interface {
 
 func (c *conn) queueAll(wants uint64) (_ *conn, lost uint64) {
 	lost = c.queue.PutAll(c.server.plain(wants), wants)
-	c.server.hub.Counters().Drop(Protocol, bridge.QueueFull, bits.OnesCount64(lost))
+	if lost != 0 {
+		c.server.hub.Counters().Lose(c.basic.Receiver(), Protocol, bridge.QueueFull, bits.OnesCount64(lost))
+	}
 	return c, lost
 }
 

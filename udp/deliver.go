@@ -76,7 +76,7 @@ func (to *receiver) deliver(s *Server, m *bridge.Message, e *encoded, job int) b
 		if !known { // once for a message
 			s.misread.TooLarge(m)
 		}
-		s.hub.Counters().Drop(Protocol, bridge.TooLarge, 1)
+		s.hub.Counters().Lose(s.receiver(to.at), Protocol, bridge.TooLarge, 1)
 		return false
 	}
 	s.fan.out.batch.addFrom(delivery, to.at, datagram.Local(to.local.Load()), job)

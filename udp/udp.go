@@ -216,8 +216,13 @@ func (s *Server) sweep(ctx context.Context) {
 
 func (s *Server) outgoing() outgoing {
 	return outgoing{batch: &batch{
-		conn: s.conn, out: s.socket.Writer(s.opts.SegmentationOffload), absent: s.absent, waiting: &s.waiting, counters: s.hub.Counters(), log: s.log,
+		conn: s.conn, out: s.socket.Writer(s.opts.SegmentationOffload), absent: s.absent, waiting: &s.waiting, counters: s.hub.Counters(), receiver: s.receiver, log: s.log,
 	}}
+}
+
+// receiver returns the sender at an address; nil: there is none.
+func (s *Server) receiver(at netip.AddrPort) *bridge.Sender {
+	return cmp.Or(s.table.Receiver(at), s.sessions.Receiver(at))
 }
 
 func (s *Server) wake() {

@@ -26,6 +26,7 @@ type batch struct {
 	absent   *absent     // the hosts that are not there; may be nil
 	waiting  *sync.Mutex // the socket's: held while its write deadline is set
 	counters *bridge.Counters
+	receiver func(netip.AddrPort) *bridge.Sender // who is at an address; nil: nobody known
 	log      *logrus.Entry
 
 	tags []int         // one for each datagram, for lost
@@ -44,7 +45,7 @@ func (b *batch) add(frame []byte, to netip.AddrPort, tag int) { b.addFrom(frame,
 // addFrom is add for a datagram that leaves from a given address of the machine.
 func (b *batch) addFrom(frame []byte, to netip.AddrPort, from datagram.Local, tag int) {
 	if b.absent != nil && b.absent.refuses(to.Addr()) {
-		b.drop([]int{tag})
+		b.drop(tag, to)
 		return
 	}
 	b.tags = append(b.tags, tag)
@@ -63,11 +64,11 @@ func (b *batch) flush() {
 			continue
 		}
 		if isFull(err) || errors.Is(err, net.ErrClosed) {
-			b.refuse(b.tags[b.out.Done():], err)
+			b.refuse(b.out.Done(), len(b.tags), err)
 			break
 		}
 		first, refused := b.out.Done(), b.out.Skip()
-		b.refuse(b.tags[first:first+refused], err)
+		b.refuse(first, first+refused, err)
 	}
 	b.out.Reset()
 	b.tags = b.tags[:0]
@@ -101,21 +102,25 @@ func isFull(err error) bool {
 	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, os.ErrDeadlineExceeded)
 }
 
-// refuse does what drop does, and logs the error.
-func (b *batch) refuse(tags []int, err error) {
-	b.drop(tags)
+// refuse does what drop does, for the datagrams from first up to end, and logs the error.
+func (b *batch) refuse(first, end int, err error) {
+	for i := first; i < end; i++ {
+		b.drop(b.tags[i], b.out.To(i))
+	}
 	if b.log.Logger.IsLevelEnabled(logrus.DebugLevel) {
-		b.log.WithError(err).WithField("datagrams", len(tags)).Debug("not sent")
+		b.log.WithError(err).WithField("datagrams", end-first).Debug("not sent")
 	}
 }
 
-// drop counts datagrams that were not sent, and calls lost for them.
-func (b *batch) drop(tags []int) {
-	b.counters.Drop(Protocol, Unsendable, len(tags))
-	for _, tag := range tags {
-		if b.lost != nil && tag != nobodys {
-			b.lost(tag)
-		}
+// drop counts a datagram that was not sent, and calls lost for it.
+func (b *batch) drop(tag int, to netip.AddrPort) {
+	var who *bridge.Sender
+	if b.receiver != nil {
+		who = b.receiver(to)
+	}
+	b.counters.Lose(who, Protocol, Unsendable, 1)
+	if b.lost != nil && tag != nobodys {
+		b.lost(tag)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/netip"
 	"sync/atomic"
+	"time"
 
 	"watchtower/bridge"
 	"watchtower/wire"
@@ -65,6 +66,28 @@ func (c *Conn) Handle(frame, reply []byte) ([]byte, error) {
 	return client.execute(r, reply), nil
 }
 
+// Receiver returns the sender of the connection's id; nil: it has none.
+func (c *Conn) Receiver() *bridge.Sender {
+	if client := c.client.Load(); client != nil {
+		return client.Sender()
+	}
+	return nil
+}
+
+// Heard notes that the connection's device sent something.
+func (c *Conn) Heard(at time.Time) {
+	if client := c.client.Load(); client != nil {
+		client.Hold().Heard(at)
+	}
+}
+
+// Left notes why the connection ends, before Close.
+func (c *Conn) Left(why bridge.Departure) {
+	if client := c.client.Load(); client != nil {
+		client.Left(why)
+	}
+}
+
 // Refuse counts the wrong frame that ends the connection. It appends the last reply, E,
 // unless the peer speaks like a gateway.
 func (c *Conn) Refuse(err error, reply []byte) []byte {
@@ -93,6 +116,8 @@ func (c *Conn) register() *client {
 		c.client.CompareAndSwap(n, nil)
 		n.Close()
 	})
+	n.Hold().At(netip.AddrPortFrom(c.from, 0))
+	n.Hold().Heard(c.opts.Now())
 	c.client.Store(n)
 	if n.Gone() { // deleted before it was stored
 		c.client.CompareAndSwap(n, nil)

@@ -45,6 +45,10 @@ type entry struct {
 	links     [2]links  // in one of the table's lists, and in its source's
 }
 
+// lateAfter is the part of the idle timeout after which a silent device is late. Devices send
+// something every 25 seconds or so.
+const lateAfter = 2
+
 type links struct{ prev, next *entry }
 
 // NewTable returns an empty table. Member makes the Attachment.Member of the receiver at
@@ -128,6 +132,16 @@ func closeAll(clients []*client) {
 	}
 }
 
+// Receiver returns the sender of the id of an address; nil: it has none.
+func (t *Table) Receiver(at netip.AddrPort) *bridge.Sender {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if e := t.byAddress[at]; e != nil {
+		return e.client.Sender()
+	}
+	return nil
+}
+
 // registered reports whether an address has an id.
 func (t *Table) registered(from netip.AddrPort) bool {
 	t.mu.Lock()
@@ -209,6 +223,10 @@ func (t *Table) addLocked(from netip.AddrPort, now time.Time) *entry {
 		hub:    t.hub, via: t.opts.Via, listed: wire.MaxListed,
 	}}
 	e.client.Register(func() { t.deleted(e) })
+	hold := e.client.Hold()
+	hold.At(from)
+	hold.Heard(now)
+	hold.Promises(t.opts.IdleTimeout / lateAfter)
 	t.byID[e.client.id()] = e
 	t.byAddress[from] = e
 	t.unconfirmed.push(e)
@@ -239,6 +257,7 @@ func (t *Table) touchLocked(e *entry, now time.Time) {
 		t.sources[t.opts.Source(e.from.Addr())].unconfirmed.remove(e)
 	}
 	e.confirmed, e.since = true, now
+	e.client.Hold().Heard(now)
 	t.confirmed.push(e)
 }
 
@@ -248,6 +267,7 @@ func (t *Table) expireLocked(now time.Time, over []*client) []*client {
 	expire := func(l *list, after time.Duration) {
 		for e := l.first; e != nil && now.Sub(e.since) >= after; e = l.first {
 			t.removeLocked(e)
+			e.client.Hold().Left(bridge.LeftBySilence)
 			over = append(over, e.client)
 		}
 	}

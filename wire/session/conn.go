@@ -179,13 +179,13 @@ func (c *Conn) register(f frame.Frame, raw, reply []byte) []byte {
 
 // begin starts a session. It reports false if the session was displaced already.
 func (c *Conn) begin(s *Stream, o *opened) bool {
-	_, now := c.now()
+	at, now := c.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s.ended.Load() {
 		return false
 	}
-	s.settle(o, tcpDatagram)
+	s.settle(o, c.owner.From(), tcpDatagram, at)
 	c.epoch++
 	s.epoch = c.epoch
 	s.expires = now + s.life()
@@ -201,7 +201,7 @@ func (c *Conn) displaced(s *Stream) {
 func (c *Conn) end(s *Stream) {
 	c.mu.Lock()
 	s.ended.Store(true)
-	c.hub.Counters().Drop(c.verbs.via, bridge.Disconnected, s.box.waiting())
+	c.verbs.lose(s.device, bridge.Disconnected, s.box.waiting())
 	s.box = outbox{}
 	c.mu.Unlock()
 	s.device.Close()
@@ -209,8 +209,8 @@ func (c *Conn) end(s *Stream) {
 
 // take executes an authentic frame of the session.
 func (c *Conn) take(s *Stream, f frame.Frame, raw, reply []byte) []byte {
-	_, now := c.now()
-	execute, reply := c.admit(s, f, now, reply)
+	at, now := c.now()
+	execute, reply := c.admit(s, f, at, now, reply)
 	if !execute {
 		return reply
 	}
@@ -259,7 +259,7 @@ func (c *Conn) take(s *Stream, f frame.Frame, raw, reply []byte) []byte {
 
 // admit decides what becomes of an authentic frame. It reports whether to
 // execute it.
-func (c *Conn) admit(s *Stream, f frame.Frame, now int64, reply []byte) (bool, []byte) {
+func (c *Conn) admit(s *Stream, f frame.Frame, at time.Time, now int64, reply []byte) (bool, []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s.ended.Load() { // it has ended meanwhile
@@ -267,7 +267,7 @@ func (c *Conn) admit(s *Stream, f frame.Frame, now int64, reply []byte) (bool, [
 		return false, reply
 	}
 	if f.Op == frame.Delivered {
-		if s.acknowledges(f.Seq, now) {
+		if s.acknowledges(at, f.Seq, now) {
 			c.pumpLocked(s)
 		} else {
 			c.drop(Duplicate)
@@ -284,7 +284,7 @@ func (c *Conn) admit(s *Stream, f frame.Frame, now int64, reply []byte) (bool, [
 		return false, reply
 	}
 	s.seen.take(f.Seq)
-	if s.alive(now, f.Op) {
+	if s.alive(at, now, f.Op) {
 		c.pumpLocked(s)
 	}
 	return true, reply
@@ -313,7 +313,7 @@ func (s *Stream) Deliver(m *bridge.Message, delivery []byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s.ended.Load() || s.box.seq == lastSeq {
-		c.drop(bridge.Disconnected)
+		c.verbs.lose(s.device, bridge.Disconnected, 1)
 		return false
 	}
 	if !s.asleep && !s.acknowledged() && s.box.empty() {
@@ -321,7 +321,7 @@ func (s *Stream) Deliver(m *bridge.Message, delivery []byte) bool {
 		return c.putLocked(s, delivery, s.box.seq)
 	}
 	if s.box.push(delivery, expiry(m, c.begun), c.opts.SessionQueue) {
-		c.drop(bridge.QueueFull)
+		c.verbs.lose(s.device, bridge.QueueFull, 1)
 	}
 	c.pumpLocked(s)
 	return true
@@ -333,7 +333,7 @@ func (c *Conn) pumpLocked(s *Stream) {
 		return
 	}
 	_, now := c.now()
-	c.hub.Counters().Drop(c.verbs.via, bridge.Expired, s.box.dropExpired(now))
+	c.verbs.lose(s.device, bridge.Expired, s.box.dropExpired(now))
 	for s.box.waiting() > 0 && s.box.seq < lastSeq && (!s.acknowledged() || s.box.flying < s.options.Window()) {
 		e := s.box.next()
 		e.sends = 2 // TCP loses nothing: the answer to a p need not wait for the k
@@ -355,11 +355,11 @@ func (c *Conn) pumpLocked(s *Stream) {
 // putLocked queues a delivery. It reports false, and counts it, if there is no room.
 func (c *Conn) putLocked(s *Stream, delivery []byte, seq uint32) bool {
 	if !c.owner.Put(delivery, s.mark(seq)) {
-		c.drop(bridge.QueueFull)
+		c.verbs.lose(s.device, bridge.QueueFull, 1)
 		return false
 	}
 	if len(delivery) > tcpDatagram {
-		c.drop(Truncated)
+		c.verbs.lose(s.device, Truncated, 1)
 	}
 	return true
 }
@@ -379,6 +379,14 @@ func (c *Conn) Stamp(b, delivery []byte, mark uint64) []byte {
 }
 
 func (c *Conn) drop(why bridge.Reason) { c.hub.Counters().Drop(c.verbs.via, why, 1) }
+
+// Receiver is the sender of the session, or of the last one; nil: there was none.
+func (c *Conn) Receiver() *bridge.Sender {
+	if s := c.live.Load(); s != nil {
+		return s.device.Sender()
+	}
+	return nil
+}
 
 func (c *Conn) misread(why bridge.Reason) {
 	c.drop(why)

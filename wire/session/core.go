@@ -1,6 +1,7 @@
 package session
 
 import (
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -26,27 +27,38 @@ type core struct {
 	box     outbox
 }
 
-// settle fills in what the registration agreed on, once there is a sender.
-func (c *core) settle(o *opened, maxDatagram uint16) {
+// settle fills in what the registration from an address agreed on, once there is a sender.
+func (c *core) settle(o *opened, from netip.AddrPort, maxDatagram uint16, at time.Time) {
 	c.id = uint32(c.device.Sender().ID())
 	c.key = o.psk.SessionKey(o.CNonce, o.Cookie, c.id)
 	c.keepAlive = min(max(o.KeepAlive, leastKeepAlive), mostKeepAlive)
 	c.maxDatagram = maxDatagram
 	c.options = o.Options
+	hold := c.device.Hold()
+	hold.At(from)
+	hold.Heard(at)
+	c.promises(c.keepAlive)
+}
+
+// promises notes that the device sends something within so many seconds, or a little later.
+func (c *core) promises(seconds uint16) {
+	c.device.Hold().Promises(time.Duration(seconds) * time.Second * 11 / 10)
 }
 
 // life is how long the session lives without a frame, in milliseconds.
 func (c *core) life() int64 { return int64(c.keepAlive) * 1000 * lifeFactor / 2 }
 
 // alive notes a new frame: the session lives on, and wakes up unless the frame is a d. It
-// reports whether the session wakes up.
-func (c *core) alive(now int64, op frame.Op) (wakes bool) {
+// reports whether the session wakes up. At is the same time as now.
+func (c *core) alive(at time.Time, now int64, op frame.Op) (wakes bool) {
+	c.device.Hold().Heard(at)
 	until := now + c.life()
 	switch {
 	case c.asleep && op == frame.Bye:
 		until = max(until, c.expires)
 	case c.asleep:
 		c.asleep, wakes = false, true
+		c.promises(c.keepAlive)
 	}
 	c.expires = until
 	return wakes
@@ -55,10 +67,11 @@ func (c *core) alive(now int64, op frame.Op) (wakes bool) {
 // acknowledges takes a k. A k for an outstanding delivery shows that the device is there,
 // so the session lives on; for any other it reports false. A k does not wake a sleeping
 // device: it may have been sent before the d.
-func (c *core) acknowledges(seq uint32, now int64) bool {
+func (c *core) acknowledges(at time.Time, seq uint32, now int64) bool {
 	if !c.box.acknowledged(seq) {
 		return false
 	}
+	c.device.Hold().Heard(at)
 	c.expires = max(c.expires, now+c.life())
 	return true
 }
@@ -84,6 +97,7 @@ func (c *core) wait(seq uint32) (dropped bool) {
 // sleep makes deliveries wait for so many seconds, or until a new frame.
 func (c *core) sleep(now int64, seconds uint16) {
 	c.asleep = true
+	c.promises(max(seconds, c.keepAlive))
 	c.expires = max(now+int64(seconds)*1000, now+c.life())
 }
 

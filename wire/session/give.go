@@ -12,7 +12,7 @@ func (t *Table) Deliver(s *Session, m *bridge.Message, delivery []byte, out *Out
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if s.ended.Load() {
-		t.drop(bridge.Disconnected)
+		t.verbs.lose(s.device, bridge.Disconnected, 1)
 		return false
 	}
 	if !s.asleep && s.pace == 0 && !s.acknowledged() && s.box.empty() { // it need not wait
@@ -21,7 +21,7 @@ func (t *Table) Deliver(s *Session, m *bridge.Message, delivery []byte, out *Out
 		return true
 	}
 	if s.box.push(delivery, expiry(m, t.begun), t.opts.SessionQueue) {
-		t.drop(bridge.QueueFull)
+		t.verbs.lose(s.device, bridge.QueueFull, 1)
 	}
 	_, now := t.now()
 	t.pumpLocked(s, now, out)
@@ -32,7 +32,7 @@ func (t *Table) Deliver(s *Session, m *bridge.Message, delivery []byte, out *Out
 // is cut short.
 func (t *Table) transmitLocked(s *Session, delivery []byte, seq uint32, first bool, out *Out) {
 	if first && len(delivery) > int(s.maxDatagram) {
-		t.drop(Truncated)
+		t.verbs.lose(s.device, Truncated, 1)
 	}
 	begin := len(out.bytes)
 	to := s.receiver(seq)
@@ -75,14 +75,14 @@ func (t *Table) nextLocked(s *Session, now int64, out *Out) bool {
 	if s.asleep {
 		return false
 	}
-	t.hub.Counters().Drop(t.verbs.via, bridge.Expired, s.box.dropExpired(now))
+	t.verbs.lose(s.device, bridge.Expired, s.box.dropExpired(now))
 	for i := 0; i < s.box.flying; i++ {
 		e := &s.box.entries[i]
 		if now < e.due {
 			continue
 		}
 		if e.sends > retries {
-			t.drop(bridge.Failed)
+			t.verbs.lose(s.device, bridge.Failed, 1)
 			s.box.remove(i)
 			i--
 			continue

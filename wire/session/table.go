@@ -196,7 +196,7 @@ func (t *Table) refuse(s *Session, o *opened, code frame.Code, out *Out) {
 
 // begin starts a session in place of the sessions that it ends, and answers.
 func (t *Table) begin(s *Session, o *opened, out *Out) {
-	_, now := t.now()
+	at, now := t.now()
 	s.device.Claim(func() { t.end(s) })
 	t.mu.Lock()
 	if s.ended.Load() { // deleted, or displaced already
@@ -204,7 +204,7 @@ func (t *Table) begin(s *Session, o *opened, out *Out) {
 		t.registrar.done(o, &s.core)
 		return
 	}
-	s.settle(o, min(max(o.MaxDatagram, frame.LeastDatagram), frame.MaxDatagram))
+	s.settle(o, s.at, min(max(o.MaxDatagram, frame.LeastDatagram), frame.MaxDatagram), at)
 	var over []*Session
 	for _, old := range []*Session{t.byAddress[s.at], t.byID[s.id]} {
 		if old != nil && !old.ended.Load() {
@@ -254,11 +254,21 @@ func (t *Table) removeLocked(s *Session) {
 		delete(t.byAddress, s.at)
 	}
 	t.wheel.remove(s)
-	t.hub.Counters().Drop(t.verbs.via, bridge.Disconnected, len(s.box.entries))
+	t.verbs.lose(s.device, bridge.Disconnected, len(s.box.entries))
 	s.box, s.late = outbox{}, nil
 }
 
 func (t *Table) drop(why bridge.Reason) { t.hub.Counters().Drop(t.verbs.via, why, 1) }
+
+// Receiver returns the sender of the session at an address; nil: there is none.
+func (t *Table) Receiver(at netip.AddrPort) *bridge.Sender {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s := t.byAddress[at]; s != nil {
+		return s.device.Sender()
+	}
+	return nil
+}
 
 func (t *Table) misread(from netip.AddrPort, why bridge.Reason) {
 	t.drop(why)

@@ -118,7 +118,7 @@ func (t *Table) admitLocked(s *Session, from netip.AddrPort, f frame.Frame, at t
 		t.drop(Unknown)
 		return false
 	case f.Op == frame.Delivered:
-		t.deliveredLocked(s, from, f.Seq, now, out)
+		t.deliveredLocked(s, from, f.Seq, at, now, out)
 		return false
 	case from != s.at && !t.movesLocked(s, from, f, at, now, out, gone):
 		t.drop(Elsewhere)
@@ -136,7 +136,7 @@ func (t *Table) admitLocked(s *Session, from netip.AddrPort, f frame.Frame, at t
 	}
 	s.seen.take(f.Seq)
 	s.local = out.Local
-	if s.alive(now, f.Op) {
+	if s.alive(at, now, f.Op) {
 		s.box.retryAll(now)
 		t.pumpLocked(s, now, out)
 	}
@@ -157,6 +157,7 @@ func (t *Table) movesLocked(s *Session, from netip.AddrPort, f frame.Frame, at t
 		}
 		delete(t.byAddress, s.at)
 		s.at = from
+		s.device.Hold().At(from)
 		t.byAddress[from] = s
 		t.registrar.door.Proved(from.Addr())
 		return true
@@ -172,11 +173,11 @@ func (t *Table) movesLocked(s *Session, from netip.AddrPort, f frame.Frame, at t
 }
 
 // deliveredLocked takes a k.
-func (t *Table) deliveredLocked(s *Session, from netip.AddrPort, seq uint32, now int64, out *Out) {
+func (t *Table) deliveredLocked(s *Session, from netip.AddrPort, seq uint32, at time.Time, now int64, out *Out) {
 	switch {
 	case from != s.at:
 		t.drop(Elsewhere)
-	case !s.acknowledges(seq, now):
+	case !s.acknowledges(at, seq, now):
 		t.drop(Duplicate)
 	default:
 		t.pumpLocked(s, now, out)

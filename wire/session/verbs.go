@@ -16,6 +16,13 @@ type verbs struct {
 	wait bool // publishing may be slowed down
 }
 
+// lose counts n messages that a device did not get.
+func (v verbs) lose(d *bridge.Device, why bridge.Reason, n int) {
+	if n > 0 {
+		v.hub.Counters().Lose(d.Sender(), v.via, why, n)
+	}
+}
+
 // repeatable reports whether a request is executed again when it is repeated.
 func repeatable(op frame.Op) bool { return op == frame.Channels || op == frame.Members }
 

@@ -15,6 +15,7 @@ import (
 //
 //	15:04:05 #5 kitchen (72): text
 //
+// A message that was larger than a device takes says so: kitchen (72), cut short: text.
 // A line that is no message stays as it is, with its control characters escaped.
 func messageLine(line []byte, zone *time.Location) string {
 	var m struct {
@@ -25,6 +26,7 @@ func messageLine(line []byte, zone *time.Location) string {
 		Name     string          `json:"name"`
 		Message  json.RawMessage `json:"message"`
 		Encoding string          `json:"encoding"`
+		Cut      bool            `json:"truncated"`
 	}
 	if err := json.Unmarshal(line, &m); err != nil || m.Message == nil {
 		return printableText(string(line))
@@ -35,6 +37,9 @@ func messageLine(line []byte, zone *time.Location) string {
 	}
 	if m.Type == "send" {
 		sender += " to you"
+	}
+	if m.Cut {
+		sender += ", cut short"
 	}
 	return fmt.Sprintf("%s #%d %s: %s", m.Time.In(zone).Format(time.TimeOnly), m.Channel, sender, content(m.Message, m.Encoding))
 }

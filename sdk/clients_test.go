@@ -108,18 +108,26 @@ func (c *client) heard(n int) (all []any) {
 	return all
 }
 
+// reached returns how often a state was reached.
+func (c *client) reached(state string) (some []event) {
+	for _, e := range c.of("state") {
+		if e.State == state {
+			some = append(some, e)
+		}
+	}
+	return some
+}
+
 // reaches waits for a state.
 func (c *client) reaches(state string, times int) event {
 	c.t.Helper()
 	var last event
 	c.eventually(func() bool {
-		n := 0
-		for _, e := range c.of("state") {
-			if e.State == state {
-				n, last = n+1, e
-			}
+		all := c.reached(state)
+		if len(all) > 0 {
+			last = all[len(all)-1]
 		}
-		return n >= times
+		return len(all) >= times
 	}, "%s, %d times", state, times)
 	return last
 }

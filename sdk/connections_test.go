@@ -3,7 +3,9 @@
 package sdk_test
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -116,6 +118,30 @@ func manyReconnects(t *testing.T, open opener) {
 	}
 	assert.Equal(t, want, c.heard(3))
 	c.eventually(func() bool { return h.members() == 3 }, "one stream, and the speaker's mailbox on two channels: %d", h.members())
+}
+
+// A browser keeps a WebSocket's pings to itself, so the gateway sends what a page can read. After
+// silence for twice as long the module comes back.
+func testSilence(t *testing.T, chromium context.Context) {
+	t.Parallel()
+	h := start(t, func(c *config.Config) { c.HTTP.Heartbeat = 300 * time.Millisecond })
+	cable := harness.NewCable(t, h.at)
+	c := newPage(t, chromium, cable.Addr())
+	c.connect(cable.Addr(), "")
+	c.do("join", obj{"channels": []int{5}})
+	s := h.speaker()
+	want := s.count(0, 1)
+	c.heard(1)
+	quiet := time.Now() // nothing is said, and nothing is lost
+	c.eventually(func() bool { return time.Since(quiet) > 5*h.cfg.HTTP.Heartbeat }, "time passes")
+	assert.Empty(t, c.reached("reconnecting"))
+	cable.Freeze()
+	lost := c.reaches("reconnecting", 1)
+	assert.Equal(t, "network", lost.Error.Type)
+	want = append(want, s.count(1, 5)...)
+	cable.Mend()
+	assert.Equal(t, want, c.heard(5), "everything, once, in order")
+	assert.Empty(t, c.of("gap"))
 }
 
 func closeLeavesNothing(t *testing.T, open opener) {

@@ -5,6 +5,7 @@ package sdk_test
 import (
 	"context"
 	"encoding/pem"
+	"io"
 	nethttp "net/http"
 	"net/http/httptest"
 	"os"
@@ -96,6 +97,32 @@ func testOtherOrigins(t *testing.T, chromium context.Context) {
 	c.do("broadcast", obj{"channels": []int{5}, "message": obj{"bytes": "/w=="}})
 	c.heard(1)
 	assert.Equal(t, 400, c.refused("members", obj{"channel": 6}).Status, "problems can be read")
+}
+
+// The page of docs/sdk.md that is of another origin works if it is listed, and says what is
+// missing if it is not.
+func testPageElsewhere(t *testing.T, chromium context.Context) {
+	t.Parallel()
+	docs, err := os.ReadFile("../docs/sdk.md")
+	require.NoError(t, err)
+	_, rest, _ := strings.Cut(string(docs), "<!-- elsewhere -->\n```html\n")
+	text, _, found := strings.Cut(rest, "\n```\n")
+	require.True(t, found)
+	served := ""
+	page := httptest.NewServer(nethttp.HandlerFunc(func(w nethttp.ResponseWriter, _ *nethttp.Request) { _, _ = io.WriteString(w, served) }))
+	t.Cleanup(page.Close)
+	shows := func(at, token, want string) {
+		t.Helper()
+		served = strings.NewReplacer("localhost:8080", at, "wtp_…", token).Replace(text)
+		tab := browser.Tab(t, chromium, page.URL)
+		harness.Eventually(t, func() bool {
+			return strings.Contains(browser.Await[string](t, tab, `document.querySelector("p")?.textContent ?? ""`), want)
+		})
+	}
+	other := start(t, nil)
+	shows(other.at, "", "does its http.cors_origins list "+page.URL+"?")
+	listed := start(t, func(c *config.Config) { c.HTTP.CORSOrigins = []string{page.URL} })
+	shows(listed.at, listed.shortToken(listed.register("").Token, obj{"channels": []int{5}}), "Listening on channel 5")
 }
 
 // Behind a proxy that passes no Upgrade on, the SDK follows by HTTP.

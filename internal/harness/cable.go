@@ -11,13 +11,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Cable is a TCP connection that can be cut.
+// Cable is a TCP connection that can be cut, or stop to pass anything on.
 type Cable struct {
 	listener net.Listener
 	to       string
 
 	mu    sync.Mutex
 	cut   bool
+	still chan struct{} // not nil: nothing passes until it is closed
 	conns map[net.Conn]struct{}
 	wires sync.WaitGroup
 }
@@ -49,7 +50,7 @@ func (c *Cable) accept() {
 		}
 		for _, ends := range [][2]net.Conn{{near, far}, {far, near}} {
 			c.wires.Go(func() {
-				_, _ = io.Copy(ends[0], ends[1])
+				_, _ = io.Copy(through{c, ends[0]}, ends[1])
 				_ = ends[0].Close()
 				_ = ends[1].Close()
 				c.unplug(ends)
@@ -87,6 +88,31 @@ func (c *Cable) Connections() int {
 	return len(c.conns) / 2
 }
 
+// Freeze lets nothing more pass, without a sign to either end, until Cut or Mend.
+func (c *Cable) Freeze() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.still == nil {
+		c.still = make(chan struct{})
+	}
+}
+
+// through is one end of the cable. Its bytes wait while the cable is frozen.
+type through struct {
+	c *Cable
+	net.Conn
+}
+
+func (t through) Write(b []byte) (int, error) {
+	t.c.mu.Lock()
+	still := t.c.still
+	t.c.mu.Unlock()
+	if still != nil {
+		<-still
+	}
+	return t.Conn.Write(b)
+}
+
 // Cut ends all connections, and lets none through until Mend.
 func (c *Cable) Cut() { c.set(true) }
 
@@ -100,6 +126,10 @@ func (c *Cable) set(cut bool) {
 	for conn := range c.conns {
 		_ = conn.Close()
 		delete(c.conns, conn)
+	}
+	if c.still != nil {
+		close(c.still)
+		c.still = nil
 	}
 }
 

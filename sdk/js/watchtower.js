@@ -150,7 +150,7 @@ class Watchtower {
     if (globalThis.WebSocket && !j.plain) {
       const token = short ? this.#token : (await this.#ask("/tokens", { channels: j.channels.length > 50 ? undefined : j.channels })).token
       if (j.over) return
-      end = await bySocket(j, this.url.replace(/^http/, "ws") + path, token, open)
+      end = await bySocket(j, this.url.replace(/^http/, "ws") + path + "&heartbeats=true", token, open)
     }
     if (!j.opens && !j.over) {
       // A page is not told why no WebSocket opens, but by the same request without one it is.
@@ -189,15 +189,24 @@ function since({ last, since: asked, opened }) {
 function bySocket(j, url, token, open) {
   return new Promise(ended => {
     const socket = j.socket = new WebSocket(url, ["watchtower", "watchtower.bearer." + token])
-    const late = setTimeout(() => socket.close(), opening)
-    socket.onopen = () => {
+    // Who is silent for too long is gone: close alone would wait for its answer.
+    let late, most
+    const wait = ms => {
       clearTimeout(late)
+      late = ms && setTimeout(() => ended(socket.close()), ms)
+    }
+    wait(opening)
+    socket.onopen = () => {
+      wait()
       j.upgrades = true
       open(socket)
     }
-    socket.onmessage = ({ data }) => hear(j, data)
+    socket.onmessage = ({ data }) => {
+      most = hear(j, data)?.every * 2000 || most
+      wait(most)
+    }
     socket.onclose = ({ code, reason }) => {
-      clearTimeout(late)
+      wait()
       ended({ reason: code == 4401 ? "expired" : /left/.test(reason) && "left", detail: reason })
     }
   })
@@ -220,7 +229,7 @@ async function byLines(j, answer, open) {
 function hear(j, line) {
   if (j.over) return
   const { encoding, ...m } = JSON.parse(line)
-  if (m.type == "end") return m
+  if (m.type == "end" || m.every) return m
   if (m.type == "gap") return call(j.onGap, m.channel)
   if (!m.id || !m.channel) return // no message
   j.last = m.id

@@ -41,7 +41,7 @@ func TestACallbackThatFailsIsReplayed(t *testing.T) {
 
 	refuse.Store(true)
 	r.says(token, 5, "hello")
-	p.reads("fails for")
+	p.reads("has failed for")
 	p.reads("answered 503")
 	p.goes("devices")
 	p.reads("Missing: 1 callback")
@@ -55,6 +55,7 @@ func TestACallbackThatFailsIsReplayed(t *testing.T) {
 	p.press("Replay 1 message")
 	p.waits(`document.querySelector("table.callbacks .lamp")?.textContent === "works" && !document.querySelector("dialog")`)
 	assert.EqualValues(t, 1, taken.Load())
+	p.readsNot("answered 503")
 
 	p.press("New secret")
 	p.press("Make a new secret")

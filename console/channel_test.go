@@ -105,13 +105,20 @@ func TestAChannelThatNobodyKnows(t *testing.T) {
 	p.shows("kitchen: hello")
 	p.waits(`document.querySelector(".row .mark.via-http")`)
 
-	p.press("Take off")
+	p.press("Remove from channel")
 	p.reads("hears nothing more on channel 77")
 	p.press("Keep it")
-	p.press("Take off")
+	p.clicks("hello")
+	p.waits(`document.querySelector(".details")`)
+	assert.True(t, p.can("Answer"))
+	p.press("Close the message")
+	p.press("Remove from channel")
 	p.waits(`(() => { const e = document.querySelector("dialog .danger"); e?.click(); return e })()`)
 	p.reads("Nobody is on this channel.")
 	p.waits(`document.querySelector(".row .mark.hollow")`)
+	p.clicks("hello")
+	p.waits(`document.querySelector(".details")`)
+	assert.False(t, p.can("Answer"), "it would not get it")
 
 	for _, wrong := range []string{"0", "4294967296", "lamp", "1.5", "%3Cb%3E"} {
 		p.goes("channels/" + wrong)
@@ -190,7 +197,7 @@ func TestSayingSomething(t *testing.T) {
 	p.reads("Broadcast. It went out: 1 by MQTT.")
 	p.waits(`document.querySelector("#announced").textContent.includes("1 by MQTT")`)
 	assert.Equal(t, "water the flowers <nil>", <-heard)
-	assert.False(t, p.can("Take off"), "needs the role manage")
+	assert.False(t, p.can("Remove from channel"), "needs the role manage")
 
 	// What was said before comes back by arrow keys.
 	p.fill("Say something", `{"seconds":12345678901234567890}`)
@@ -230,6 +237,7 @@ func TestSayingSomethingToSome(t *testing.T) {
 	p.fill("Say something", "on")
 	p.press("Send")
 	p.reads("Sent to pump. It went out: 1 by HTTP.")
+	p.shows("youto pump: on")
 	got := r.hears(pump, 1)
 	assert.Equal(t, "send", got[0]["type"])
 	assert.Equal(t, "console.ann", got[0]["name"])
@@ -239,13 +247,14 @@ func TestSayingSomethingToSome(t *testing.T) {
 	p.reads("who was that?")
 	sender := got[0]["sender"]
 	r.call("POST", "send", pump, map[string]any{"channels": []int{5}, "receivers": []any{sender}, "message": "it is on"})
-	p.shows("lamp: who was that?", "pumpto you: it is on")
+	p.shows("youto pump: on", "lamp: who was that?", "pumpto you: it is on")
 	p.clicks("it is on")
 	p.press("Answer")
 	p.waits(`document.activeElement.id === "say"`)
-	p.types("thanks")
+	p.types(`{"thanks":true}`)
 	p.enter()
-	assert.Equal(t, "thanks", r.hears(pump, 2)[1]["message"])
+	p.shows("youto pump: on", "lamp: who was that?", "pumpto you: it is on", `youto pump: {"thanks":true}`)
+	assert.Equal(t, map[string]any{"thanks": true}, r.hears(pump, 2)[1]["message"])
 	assert.Equal(t, "who was that?", r.hears(lamp, 1)[0]["message"], "and nothing else")
 }
 

@@ -16,7 +16,13 @@ import (
 // mqtt connects an MQTT client with a persistent session, which the test may disconnect.
 func (r *running) mqtt(name string, subscriptions ...string) paho.Client {
 	r.Helper()
-	c := paho.NewClient(paho.NewClientOptions().AddBroker("tcp://" + r.g.Listening().At("mqtt")).SetClientID(name).
+	return r.mqttBy(r.g.Listening().At("mqtt"), name, subscriptions...)
+}
+
+// mqttBy does the same by another address, such as a cable's.
+func (r *running) mqttBy(address, name string, subscriptions ...string) paho.Client {
+	r.Helper()
+	c := paho.NewClient(paho.NewClientOptions().AddBroker("tcp://" + address).SetClientID(name).
 		SetUsername("x").SetPassword(secretKey).SetAutoReconnect(false).SetCleanSession(false))
 	r.done(c.Connect())
 	r.Cleanup(func() { c.Disconnect(0) })
@@ -68,12 +74,13 @@ func TestADeviceIsManaged(t *testing.T) {
 	p.waits(`document.querySelector("h1")?.textContent === "kitchen" && !document.querySelector("dialog")`)
 	p.waits(`document.activeElement.textContent === "Rename"`) // the focus is where it was
 
+	p.reads("channel 5")
 	p.press("Protect")
 	p.press("Protect it")
 	p.reads("needs its token")
 	p.press("Protect no longer")
 	p.press("Protect it no longer")
-	p.reads("No: who has the secret key")
+	p.reads("No: whoever has the secret key")
 
 	p.press("New token")
 	p.press("End the old token, and show a new one")
@@ -102,10 +109,18 @@ func TestWhoIsMissingAndWhatIsLost(t *testing.T) {
 	r := start(t)
 	p := r.as("lou", "devices")
 	p.reads("Nobody is missing")
-	r.mqtt("greenhouse", "watchtower/channels/5/#").Disconnect(100)
+	r.mqtt("polite", "watchtower/channels/5/#").Disconnect(100)
+	p.do(`location.reload()`)
+	p.reads("polite")
+	p.reads("away, last seen")
+	p.reads("Nobody is missing")
+	cable := harness.NewCable(t, r.g.Listening().At("mqtt"))
+	r.mqttBy(cable.Addr(), "greenhouse", "watchtower/channels/5/#")
+	cable.Cut()
+	harness.Eventually(t, func() bool { return len(r.missing()) == 1 })
 	p.do(`location.reload()`)
 	p.reads("Missing: 1 device")
-	p.reads("It said goodbye over MQTT")
+	p.reads("Its connection over MQTT broke")
 	p.reads("Its MQTT session waits for it on 1 channel: messages at QoS 1 and 2 are kept until it is back")
 	p.goes("")
 	p.press("Missing: 1 device")

@@ -155,6 +155,7 @@ func TestAHiddenPageAsksNothing(t *testing.T) {
 		p.settled(hash)
 	}
 	p.settled("")
+	p.waits(`document.title.startsWith("Overview")`) // no other screen is left
 	p.do(`(() => {
 		const send = WebSocket.prototype.send, ask = window.fetch
 		window.asked = []

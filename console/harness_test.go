@@ -43,6 +43,13 @@ var chromium = sync.OnceValues(func() (ctx context.Context, err error) {
 var endChromium func()
 
 func TestMain(m *testing.M) {
+	if configuration := os.Getenv(asGateway); configuration != "" {
+		if err := beGateway(configuration); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	code := m.Run()
 	if endChromium != nil {
 		endChromium()
@@ -215,11 +222,15 @@ func (r *running) as(user, hash string) *page {
 // evaluate returns what a script in the page evaluates to. A promise is waited for.
 func evaluate[T any](p *page, script string) T {
 	p.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, harness.Patience)
-	defer cancel()
-	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](script, chromedp.EvalAwaitPromise))
+	v, err := tryTo[T](p, script)
 	require.NoError(p, err, script)
 	return v
+}
+
+func tryTo[T any](p *page, script string) (T, error) {
+	ctx, cancel := context.WithTimeout(p.ctx, harness.Patience)
+	defer cancel()
+	return chromedp.Run(ctx, chromedp.Evaluate[T](script, chromedp.EvalAwaitPromise))
 }
 
 // do executes a script.
@@ -232,8 +243,11 @@ func (p *page) do(script string) {
 func (p *page) waits(script string) {
 	p.Helper()
 	for end := time.Now().Add(harness.Patience); ; time.Sleep(20 * time.Millisecond) {
-		if evaluate[bool](p, "Boolean("+script+")") {
+		// A page that is being loaded again evaluates nothing.
+		if yes, err := tryTo[bool](p, "Boolean("+script+")"); yes {
 			return
+		} else if err != nil && !strings.Contains(err.Error(), "navigated") {
+			require.NoError(p, err, script)
 		}
 		if time.Now().After(end) {
 			require.Fail(p, "the page never got there", "%s\n\n%s", script, p.text())

@@ -76,6 +76,22 @@ func compiled(t testing.TB, sketch string) (program string) {
 	return program
 }
 
+// In a dialog too: what is outside of one cannot have the focus.
+func TestCopyingInADialog(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	p := r.as("admin", "devices")
+	p.do(`Object.defineProperty(navigator, "clipboard", { value: undefined })`)
+	p.do(`document.addEventListener("copy", () => { window.copied = document.activeElement.value })`)
+	p.press("New device")
+	p.fill("Name of the device", "lamp")
+	p.press("Show its key")
+	p.press("Copy the digits")
+	p.reads("Copied")
+	assert.Regexp(t, `^[0-9a-f]{32}$`, evaluate[string](p, "copied"))
+	assert.Equal(t, "", evaluate[string](p, `document.querySelector("dialog").innerText.match(/Select it/)?.[0] ?? ""`))
+}
+
 // Copying works where a page has a clipboard, and where it has none: over plain HTTP from
 // another machine.
 func TestCopying(t *testing.T) {

@@ -49,6 +49,11 @@ func TestTopicsArePublishedAndRemoved(t *testing.T) {
 	p.waits(`document.querySelector("dialog .fault")`)
 	p.key(kb.Escape)
 
+	p.row("watchtower")
+	p.reads("below this level")
+	assert.False(t, p.can("Remove"), "the gateway's own stay")
+	assert.False(t, evaluate[bool](p, `[...document.querySelectorAll("main button")].some(b => b.textContent.startsWith("Remove"))`))
+	p.row("watchtower")
 	p.row("home")
 	p.row("hall")
 	p.waits(rows + `.join() === "home,hall,lamp,raw"`)

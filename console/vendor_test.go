@@ -23,7 +23,7 @@ var vendored = []struct{ module, file, as string }{
 	{"preact", "dist/preact.mjs", "preact.js"},
 	{"preact", "hooks/dist/hooks.mjs", "hooks.js"},
 	{"htm", "dist/htm.mjs", "htm.js"},
-	{"lean-qr", "index.mjs", "lean-qr.js"},
+	{"lean-qr", "nano.mjs", "lean-qr.js"},
 }
 
 const modules = "../testdata/node/node_modules"

@@ -33,9 +33,9 @@ function Row({ c, onAct }) {
   const since = { failing: c.failing_since, disabled: c.disabled_at, off: c.off_since }[c.state]
   return html`<tr>
     <th scope="row"><a href=${pathOf(c.sender)}>${nameOf(c)}</a><small><code>${c.url}</code></small></th>
-    <td><${Lamp} state=${lamp}>${words}${since ? ` for ${span(Date.now() - Date.parse(since))}` : ""}</${Lamp}>
+    <td><${Lamp} state=${lamp}>${since && c.state === "failing" ? "has failed" : words}${since ? ` for ${span(Date.now() - Date.parse(since))}` : ""}</${Lamp}>
       ${c.state === "disabled" ? html`<small>${c.reason}. Its sender has to join again.</small>` : null}
-      ${c.last_error ? html`<small>The last attempt that failed, ${ago(c.last_error.time)}: ${c.last_error.detail}</small>` : null}</td>
+      ${c.last_error && c.state !== "ok" ? html`<small>The last attempt that failed, ${ago(c.last_error.time)}: ${c.last_error.detail}</small>` : null}</td>
     <td data-label="on channels">${c.channels.length > 8 ? `${c.channels.slice(0, 8).join(", ")} and ${count(c.channels.length - 8)} more` : c.channels.join(", ") || "none"}</td>
     <td data-label="waiting">${count(c.waiting)}</td>
     <td data-label="given up" class=${c.given_up ? "degree-3" : ""}>${count(c.given_up)}</td>

@@ -60,7 +60,7 @@ function One({ channel }) {
         <${Pause} messages=${messages} />
       </div>
       <${List} messages=${messages} members=${members.byID} chosen=${chosen} choose=${choose} view=${view} words=${words} wide=${wide} />
-      ${mayDo("speak") ? html`<${Speak} channel=${channel} members=${members} to=${to} setTo=${setTo} />` : null}
+      ${mayDo("speak") ? html`<${Speak} channel=${channel} messages=${messages} members=${members} to=${to} setTo=${setTo} />` : null}
     </div>
     ${wide ? html`<aside class="beside" aria-label=${details ? "The chosen message" : "Members"}>${details ?? list}</aside>` : null}
     ${!wide && sheet === "members" ? html`<${Dialog} title=${"Channel " + channel} onClose=${() => setSheet("")}>${list}</${Dialog}>` : null}
@@ -97,12 +97,12 @@ function Details({ of, view, members, answer, close }) {
   const row = (name, value) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`
   return html`<section class="details">
     <header><h2><bdi>${of.sender === own ? "You" : of.name ? visible(of.name) : `Sender ${of.sender}`}</bdi></h2>${close ? html`<button type="button" class="quiet" aria-label="Close the message" onClick=${close}><${Icon} name="close" /></button>` : null}</header>
-    <${Views} of=${of} view=${view}>${of.sender !== own && mayDo("speak") ? html`<button type="button" onClick=${() => answer(of)}><${Icon} name="send" />Answer</button>` : null}</${Views}>
+    <${Views} of=${of} view=${view}>${of.sender !== own && mayDo("speak") && (member || !members.byID.known) ? html`<button type="button" onClick=${() => answer(of)}><${Icon} name="send" />Answer</button>` : null}</${Views}>
     <dl class="pairs">
       ${row("Sender", html`${of.sender}${of.name ? html`, <bdi>${nameOf({ name: of.name })}</bdi>` : null}`)}
       ${row("On the channel", member ? member.via.map(w => w.protocol.toUpperCase()).join(", ") : members.byID.known ? "no" : "not known")}
       ${row("When", `${time.toLocaleDateString()} ${toMillisecond(time)}`)}
-      ${row("To", of.type === "send" ? "you" : "everybody")}
+      ${row("To", of.to ?? (of.type === "send" ? "you" : "everybody"))}
       ${row("Size", `${bytes(size)}${of.kind === "bytes" ? "" : ", " + kinds[of.kind]}`)}
       ${row("Id", html`<code>${of.id}</code>`)}
     </dl>

@@ -1,11 +1,13 @@
 // One device or program: what it is, and what may be done with it; and the key of a new one.
 import { generate } from "./vendor/lean-qr.js"
-import { Confirm, Copy, Dialog, Fault, Icon, Pending, Via, announce, html, useAct, useRef, useState } from "./ui.js"
+import { Confirm, Copy, Dialog, Fault, Icon, Pending, Via, announce, html, protocolName, useAct, useRef, useState } from "./ui.js"
 import { call, mayDo } from "./session.js"
 import { useAnswer } from "./pages.js"
 import { State } from "./devices.js"
 import { whyAway } from "./missing.js"
-import { count, many } from "./words.js"
+import { ago, count, many, reason } from "./words.js"
+
+const most = 20 // channels that are shown
 
 export const nameOf = s => s.name || `Sender ${s.id ?? s.sender}`
 export const pathOf = id => `#/devices/${id}`
@@ -13,25 +15,26 @@ export const pathOf = id => `#/devices/${id}`
 // Device shows the sender of an id.
 export function Device({ of }) {
   const id = /^[1-9]\d{0,9}$/.test(of) ? Number(of) : 0
-  const [answer, problem, reload] = useAnswer("senders", { query: { from: id || 1, limit: 1 } })
+  const [s, problem, reload] = useAnswer(`senders/${id || 4294967296}`, { every: 5000 })
   const [doing, setDoing] = useState(""), close = () => { setDoing(""); reload() }
-  const s = id ? answer?.senders.find(s => s.id === id) : undefined
   const back = html`<p><a class="back" href="#/devices"><${Icon} name="back" />All devices</a></p>`
-  if (!s) return html`${back}<h1>Device ${of}</h1>${problem ? html`<${Fault} of=${problem} />` : answer || !id ? html`<p class="empty">There is no sender with this id. It may have been forgotten.</p>` : html`<${Pending} />`}`
+  if (!s) return html`${back}<h1>Device ${of}</h1>${problem?.status === 404 ? html`<p class="empty">There is no sender with this id. It may have been forgotten.</p>` : problem ? html`<${Fault} of=${problem} />` : html`<${Pending} />`}`
   const acts = { rename: Rename, protect: Protect, token: NewToken, forget: Forget }
   return html`${back}<h1>${nameOf(s)}</h1><${Fault} of=${problem} />
     <section class="card"><dl class="pairs">
       <div><dt>State</dt><dd><${State} of=${s} /></dd></div>
-      ${s.state === "away" ? html`<div><dt>What that means</dt><dd>${whyAway(s)}</dd></div>` : null}
+      ${s.state === "away" || s.late ? html`<div><dt>What that means</dt><dd>${whyAway(s)}</dd></div>` : null}
       <div><dt>Id</dt><dd>${s.id} <${Copy} text=${String(s.id)} label="Copy the id" /></dd></div>
-      <div><dt>Reached by</dt><dd>${s.via.length ? s.via.map(p => html`<${Via} key=${p} name=${p} /> `) : "nothing just now"}</dd></div>
-      <div><dt>Is on</dt><dd>${many(s.channels, "channel")}</dd></div>
-      <div><dt>Protected</dt><dd>${s.protected ? "Yes: who registers its name again needs its token." : "No: who has the secret key may register its name again, which gives a new token."}</dd></div>
-      <div><dt>Held</dt><dd>${s.held ? "Yes: its name was used over MQTT, UDP or TCP. The gateway knows it again, and its id alone is not enough to speak for it." : "No: its name was never used over MQTT, UDP or TCP."}</dd></div>
+      <div><dt>Reached by</dt><dd>${s.via.length ? s.via.map(p => html`<${Via} key=${p} name=${p} /> `) : html`nothing just now${s.last_via ? html`, last by <${Via} name=${s.last_via} />` : null}`}</dd></div>
+      ${s.address ? html`<div><dt>Address</dt><dd><code>${s.address}</code></dd></div>` : null}
+      <div><dt>Is on</dt><dd>${s.on.length ? s.on.slice(0, most).map((c, i) => html`${i ? ", " : "channel "}<a key=${c} href="#/channels/${c}">${c}</a>`) : "no channel"}${s.on.length > most ? ` and ${count(s.channels - most)} more` : ""}</dd></div>
+      <div><dt>Lost</dt><dd>${s.lost.length ? html`<ul class="plain">${s.lost.map(l => html`<li key=${l.via + l.reason}>${many(l.n, "message")} over ${protocolName(l.via)}, the last ${ago(l.last)}<small>${reason(l.reason).title}. ${reason(l.reason).advice}</small></li>`)}</ul>` : "nothing that the gateway knows of, since its start"}</dd></div>
+      <div><dt>Protected</dt><dd>${s.protected ? "Yes: whoever registers its name again needs its token." : "No: whoever has the secret key may register its name again, which gives a new token."}</dd></div>
+      <div><dt>Missed when away</dt><dd>${s.held ? "Yes: it used its name over MQTT, UDP or TCP. It counts as missing when it is away without a goodbye, and its id alone is not enough to speak for it." : "For an hour at most: it never used a name over MQTT, UDP or TCP."}</dd></div>
     </dl>
     ${mayDo("manage") ? html`<p class="buttons">
       <button type="button" onClick=${() => setDoing("rename")}>Rename</button>
-      <button type="button" onClick=${() => setDoing("protect")}>${s.protected ? "Protect no longer" : "Protect"}</button>
+      ${s.protected || s.token && s.name ? html`<button type="button" onClick=${() => setDoing("protect")}>${s.protected ? "Protect no longer" : "Protect"}</button>` : null}
       <button type="button" onClick=${() => setDoing("token")}>New token</button>
       <button type="button" class="danger" onClick=${() => setDoing("forget")}>Forget</button></p>` : null}
     </section>
@@ -118,7 +121,7 @@ export function NewDevice({ onClose }) {
 }
 
 function Key({ of }) {
-  return html`<p>With this key and the name <code>${of.name}</code> the device registers by session frames over UDP or TCP. The key is made from the gateway's secret key, and is the same for all devices: who has it can be any of them.</p>
+  return html`<p>With this key and the name <code>${of.name}</code> the device registers by session frames over UDP or TCP. The key is made from the gateway's secret key, and is the same for all devices: whoever has it can be any of them.</p>
     <h3>For a sketch in C</h3><pre class="copied" tabindex="0">${of.c}</pre><p><${Copy} text=${of.c} label="Copy the C array" /></p>
     <h3>In hexadecimal</h3><pre class="copied">${of.hex}</pre><p><${Copy} text=${of.hex} label="Copy the digits" /></p>
     <h3>For a camera</h3><${QR} text=${of.hex} label="QR code: the key in hexadecimal, as above" />`

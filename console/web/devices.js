@@ -37,16 +37,16 @@ function All() {
 }
 
 function Table({ items }) {
-  return html`<table class="rows"><thead><tr><th scope="col">Name</th><th scope="col">State</th><th scope="col">By</th><th scope="col">Channels</th><th scope="col">Name kept</th></tr></thead>
+  return html`<table class="rows"><thead><tr><th scope="col">Name</th><th scope="col">State</th><th scope="col">By</th><th scope="col">Channels</th><th scope="col">Notes</th></tr></thead>
     <tbody>${items.map(s => html`<tr key=${s.id}>
       <th scope="row"><a href=${pathOf(s.id)}>${nameOf(s)}</a><small>id ${s.id}</small></th>
       <td><${State} of=${s} /></td>
       <td>${s.via.length ? s.via.map(p => html`<${Via} key=${p} name=${p} /> `) : html`<span class="hint">nothing</span>`}</td>
       <td data-label="on">${many(s.channels, "channel")}</td>
-      <td>${s.protected ? html`<span class="tag">protected</span> ` : null}${s.held ? html`<span class="tag">held</span>` : null}</td>
+      <td>${s.protected ? html`<span class="tag">protected</span> ` : null}${s.held ? html`<span class="tag">missed when away</span>` : null}</td>
     </tr>`)}</tbody></table>`
 }
 
 // State says in words whether a sender is here.
-export const State = ({ of: s }) => s.state === "here" ? html`<${Lamp} state="good">here</${Lamp}>`
+export const State = ({ of: s }) => s.state === "here" ? html`<${Lamp} state=${s.late ? "watch" : "good"}>${s.late ? "here, but silent" : "here"}${s.heard ? `, last heard ${ago(s.heard)}` : ""}</${Lamp}>`
   : html`<${Lamp} state="idle">${s.seen ? `away, last seen ${ago(s.seen)}` : "away, never seen"}</${Lamp}>`

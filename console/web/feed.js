@@ -1,7 +1,7 @@
 // What several screens show of the gateway: what it says of itself, and its rates.
-import { store, useEffect } from "./ui.js"
+import { store, useEffect, useEvery } from "./ui.js"
 import { call } from "./session.js"
-import { follow, link } from "./live.js"
+import { follow, link, silent } from "./live.js"
 
 // gateway is the answer of GET operator/gateway; null: not yet.
 export const gateway = store(null)
@@ -9,7 +9,9 @@ export const gateway = store(null)
 export async function askGateway() {
   try {
     gateway.set(await call("GET", "gateway"))
-  } catch { /* the lamp shows the state of the connection */ }
+  } catch (e) {
+    if (e.status === 0) silent() // a network that fails without a sign
+  }
 }
 
 // channelName is a channel's name, or "".
@@ -21,27 +23,24 @@ const kept = 150 // samples
 
 // useRates keeps rates up to date while a component is shown.
 export function useRates() {
+  // What was lost before the span is not recent any more: all is asked for again.
+  const load = async () => {
+    try {
+      rates.set(await call("GET", "rates", { query: { span: "5m" } }))
+    } catch { /* it is asked again when the connection is back */ }
+  }
+  useEvery(20000, load)
   useEffect(() => {
-    let ended = false
-    const load = async () => {
-      try {
-        const all = await call("GET", "rates", { query: { span: "5m" } })
-        if (!ended) rates.set(all)
-      } catch { /* it is asked again when the connection is back */ }
-    }
-    load()
     const unfollow = follow("rates", sample => rates.get() && rates.set(append(rates.get(), sample)))
     const unheard = link.follow(l => l.state === "open" && load())
     return () => {
-      ended = true
       unfollow()
       unheard()
     }
   }, [])
 }
 
-// append returns rates with one more sample. What was lost before the span is not recent any
-// more; the gateway is asked again for it each 10 seconds.
+// append returns rates with one more sample.
 function append(all, sample) {
   const lists = (old, more) => {
     const joined = {}

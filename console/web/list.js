@@ -130,7 +130,7 @@ function Row({ of, at, all, high, member, known, own, chosen, view, plain }) {
   const via = member?.via[0]?.protocol
   return html`<div id=${"row" + of.seq} class=${chosen ? "row chosen" : "row"} role="option" aria-selected=${String(chosen)} aria-setsize=${all} aria-posinset=${at + 1} style=${height}>
     <time>${toMillisecond(new Date(of.time))}</time>
-    <span class="from">${via ? html`<i class=${"mark via-" + via} title=${via.toUpperCase()}></i>` : html`<i class=${known ? "mark hollow" : "mark unknown"} title=${known ? "not on this channel" : ""}></i>`}<bdi>${own ? "you" : inLine(of.name ?? String(of.sender))}</bdi>${of.type === "send" ? html`<em>to you</em>` : null}</span>
+    <span class="from">${via ? html`<i class=${"mark via-" + via} title=${via.toUpperCase()}></i>` : html`<i class=${known ? "mark hollow" : "mark unknown"} title=${known ? "not on this channel" : ""}></i>`}<bdi>${own ? "you" : inLine(of.name ?? String(of.sender))}</bdi>${of.type === "send" ? html`<em>to ${of.to ?? "you"}</em>` : null}</span>
     <bdi class="said"><${Preview} of=${of} view=${view} plain=${plain} /></bdi>
   </div>`
 }

@@ -86,6 +86,14 @@ function lost(why) {
   wait = Math.min(wait * 1.8, longest)
 }
 
+// silent ends a connection that looks open though nobody answers on another one.
+export function silent() {
+  const old = socket
+  if (link.get().state !== "open") return
+  lost("the gateway does not answer")
+  old.close()
+}
+
 // askForLess has a page that read too slowly take fewer messages a second from now on.
 function askForLess() {
   for (const l of listens.values()) l.most = Math.max(leastMost, Math.ceil(l.most / 2))

@@ -26,9 +26,9 @@ export function Members({ channel, members, only }) {
     <${Paged} of=${members} empty="Nobody is on this channel. Who joins it appears here.">${list => html`<ul class="plain">${list.map(m => html`<li key=${m.id}>
       <button type="button" class="quiet name" title="Show only its messages" onClick=${() => only(m)}><bdi>${nameOf(m, own)}</bdi>${m.name ? html`<small>${m.id}</small>` : null}</button>
       <span class="ways">${m.via.map(w => html`<span><${Via} name=${w.protocol} /> <small>${w.away ? "away, " : ""}${span(now - Date.parse(w.since))}</small></span>`)}</span>
-      ${mayDo("manage") ? html`<button type="button" class="quiet" onClick=${() => takeOff(m)}>Take off</button>` : null}</li>`)}</ul>`}</${Paged}>
-    <p class="hint">Looking on makes you no member.</p>
-    ${leaving ? html`<${Confirm} title="Take it off the channel" button="Take off" onClose=${() => takeOff(null)} act=${async () => { await call("DELETE", `channels/${channel}/members/${leaving.id}`); members.reload({ moving: true }) }}>
+      ${mayDo("manage") ? html`<button type="button" class="quiet" onClick=${() => takeOff(m)}>Remove from channel</button>` : null}</li>`)}</ul>`}</${Paged}>
+    <p class="hint">You only watch: you are not a member.</p>
+    ${leaving ? html`<${Confirm} title=${`Remove it from channel ${channel}?`} button="Remove from channel" onClose=${() => takeOff(null)} act=${async () => { await call("DELETE", `channels/${channel}/members/${leaving.id}`); members.reload({ moving: true }) }}>
       <p><strong><bdi>${nameOf(leaving)}</bdi></strong> hears nothing more on channel ${channel}. It may join again.</p></${Confirm}>` : null}
   </section>`
 }

@@ -138,6 +138,14 @@ export class Messages {
     this.#add({ id: line.id, time, type: line.type, sender: line.sender, name: line.name, ...payload(line, text), bytes: text.length }, 1)
   }
 
+  // sent adds what was said from here to some alone, which comes from nowhere else: {id, sender,
+  // to, kind, body}. to names them.
+  sent(one) {
+    this.total++
+    this.#add({ ...one, time: Date.now(), type: "send", bytes: one.body.length }, 1)
+    this.#changed()
+  }
+
   #skipped(n) {
     this.#speed.add(this.#speed.newest || Date.now(), n)
     const last = this.#all.at(this.#all.length - 1)

@@ -5,8 +5,11 @@ import { gateway, rates, useRates } from "./feed.js"
 import { link } from "./live.js"
 import { useMissingWords } from "./missing.js"
 import { useAnswer } from "./pages.js"
+import { nameOf, pathOf } from "./device.js"
 import { Chart, when } from "./chart.js"
 import { ago, count, many, rate, reason, span } from "./words.js"
+
+const whoseMost = 5 // receivers of one line
 
 export function Overview() {
   useRates()
@@ -81,9 +84,14 @@ function Facts({ r, g }) {
 
 function Drops({ drops }) {
   use(link)
+  const [answer] = useAnswer("losses", { query: { limit: 500 }, again: drops.length })
+  const whose = d => {
+    const all = answer?.losses.filter(l => l.via === d.via && l.reason === d.reason) ?? []
+    return all.length ? html`<small>Lost by ${all.slice(0, whoseMost).map((l, i) => html`${i ? ", " : ""}<a href=${pathOf(l.sender)}>${nameOf(l)}</a> (${count(l.n)}, ${ago(l.last)})`)}${all.length > whoseMost ? ` and ${count(all.length - whoseMost)} more` : ""}</small>` : null
+  }
   return html`<section class="card" aria-labelledby="drops"><h2 id="drops">What was not delivered</h2>
     ${drops.length ? html`<table class="numbers drops"><thead><tr><th scope="col">Why, and what to do</th><th scope="col">Where</th><th scope="col">Last 5 min</th><th scope="col">Since the start</th></tr></thead>
-      <tbody>${drops.map(d => html`<tr key=${d.via + d.reason}><th scope="row"><strong>${d.title}</strong><small>${linked(d.advice)}</small></th><td><${Via} name=${d.via} /></td><td class=${d.recent ? "degree-" + d.degree : ""}>${count(d.recent)}</td><td>${count(d.total)}</td></tr>`)}</tbody></table>`
+      <tbody>${drops.map(d => html`<tr key=${d.via + d.reason}><th scope="row"><strong>${d.title}</strong><small>${linked(d.advice)}</small>${whose(d)}</th><td><${Via} name=${d.via} /></td><td data-label="last 5 min" class=${d.recent ? "degree-" + d.degree : ""}>${count(d.recent)}</td><td data-label="since the start">${count(d.total)}</td></tr>`)}</tbody></table>`
     : html`<${Empty}>Nothing. Every message since the start reached everybody it was for.</${Empty}>`}
   </section>`
 }

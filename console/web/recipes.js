@@ -29,6 +29,7 @@ sleep 1`],
   arduino: {
     title: "Arduino",
     steps: w => w.udp && [["A whole sketch for an ESP8266 or ESP32. It joins the channel, says something every ten seconds, and prints what it hears.", sketch(w)]],
+    note: "These small frames have no name: the gateway gives the device an id, and another one after two minutes of silence. A device that is to be missed by its name speaks session frames: see New device in Devices.",
   },
   javascript: {
     title: "JavaScript",

@@ -26,7 +26,7 @@ function Groups({ all, find }) {
   const first = [...groups].sort(([a], [b]) => (b === "general") - (a === "general"))
   return first.map(([name, list]) => {
     const set = list.filter(s => s.from !== "default").length
-    return html`<details key=${name} class="settings" open=${Boolean(find) || set > 0}><summary><h3>${name}</h3> <span class="hint">${many(list.length, "setting")}${set ? `, ${count(set)} set` : ""}</span></summary>
+    return html`<details key=${name} class="settings" open><summary><h3>${name}</h3> <span class="hint">${many(list.length, "setting")}${set ? `, ${count(set)} set` : ""}</span></summary>
       <table class="rows"><thead><tr><th scope="col">Setting</th><th scope="col">Value</th><th scope="col">From</th></tr></thead>
         <tbody>${list.map(s => html`<tr key=${s.name}><th scope="row"><code>${s.name}</code><small>${s.help}</small></th>
           <td><code>${shownValue(s)}</code><small>${s.needs_restart ? "a change needs a restart" : "Reload applies a change"}</small></td>
@@ -94,10 +94,10 @@ function Sessions() {
   const [ending, setEnding] = useState(null)
   return html`<section class="card" aria-labelledby="sessions"><h2 id="sessions">Signed in</h2><${Fault} of=${problem} />
     ${!answer ? problem ? null : html`<${Pending} lines=2 />` : answer.sessions.length ? html`<table class="rows"><thead><tr><th scope="col">Who</th><th scope="col">Browser</th><th scope="col">Last used</th><th scope="col"><span class="unseen">What can be done</span></th></tr></thead>
-      <tbody>${answer.sessions.map(s => html`<tr key=${s.id}><th scope="row">${s.name}<small>${s.role}${s.stay ? ", stays for 30 days" : ""}</small></th><td class="long">${s.label || html`<span class="hint">not known</span>`}</td><td>${ago(s.seen)}</td>
+      <tbody>${answer.sessions.map(s => html`<tr key=${s.id}><th scope="row">${s.name}<small>${s.role}${s.stay ? ", stays for 30 days" : ""}${s.own ? ", this browser" : ""}</small></th><td class="long">${s.label || html`<span class="hint">not known</span>`}</td><td>${ago(s.seen)}</td>
         <td class="acts"><button type="button" class="danger" aria-label="End the session of ${s.name}, ${s.label ?? ""}" onClick=${() => setEnding(s)}>End</button></td></tr>`)}</tbody></table>`
     : html`<${Empty}>Nobody is signed in.</${Empty}>`}
     ${ending ? html`<${Confirm} title="End this session?" button="End it" act=${() => call("DELETE", `sessions/${ending.id}`)} onClose=${() => { setEnding(null); reload() }}>
-      <p>${ending.name}, last used ${ago(ending.seen)}: ${ending.label || "an unknown browser"}. It has to sign in again. If it is this browser, so do you.</p></${Confirm}>` : null}
+      <p>${ending.name}, last used ${ago(ending.seen)}: ${ending.label || "an unknown browser"}. It has to sign in again.${ending.own ? " It is this browser: so do you." : ""}</p></${Confirm}>` : null}
   </section>`
 }

@@ -19,7 +19,7 @@ function remember(text) {
 
 const waits = [["", "May wait"], ["10", "Waits 10 s at most"], ["60", "Waits 1 min at most"], ["600", "Waits 10 min at most"]]
 
-export function Speak({ channel, members, to, setTo }) {
+export function Speak({ channel, messages, members, to, setTo }) {
   const [text, setText] = useState(""), [as, setAs] = useState("text"), [ttl, setTTL] = useState("")
   const [back, setBack] = useState(-1), [told, tell] = useState("")
   const [busy, run, problem] = useAct(), field = useRef()
@@ -44,6 +44,7 @@ export function Speak({ channel, members, to, setTo }) {
     const said = await run(async () => {
       const answer = await say({ channel, ...what.content, receivers: to.length ? to.map(m => m.id) : undefined, ttl: ttl ? Number(ttl) : undefined })
       mine.set(answer.sender)
+      if (to.length) messages.sent({ id: answer.id, sender: answer.sender, to: toWhom(to), ...what.shown })
       const words = outcome(answer, to)
       tell(words)
       announce(words)
@@ -86,18 +87,21 @@ function parse(text, as) {
     return { problem: e.message }
   }
   try {
-    if (/^\s*[[{]/.test(text)) return { content: { message: read(text) }, words: "JSON" }
+    if (/^\s*[[{]/.test(text)) return { content: { message: read(text) }, shown: { kind: "json", body: text }, words: "JSON" }
   } catch {
-    return { content: { message: text }, words: "text: it is no valid JSON" }
+    return { ...asText(text), words: "text: it is no valid JSON" }
   }
-  return { content: { message: text }, words: text ? "text" : "" }
+  return asText(text)
 }
+
+const asText = text => ({ content: { message: text }, shown: { kind: "text", body: text }, words: text ? "text" : "" })
 
 function parseHex(text) {
   const bytes = fromHex(text)
   let binary = ""
   for (const b of bytes) binary += String.fromCharCode(b)
-  return { content: { base64: btoa(binary) }, words: text ? many(bytes.length, "byte") : "" }
+  const base64 = btoa(binary)
+  return { content: { base64 }, shown: { kind: "bytes", body: base64 }, words: text ? many(bytes.length, "byte") : "" }
 }
 
 const toWhom = to => to.length === 1 ? nameOf(to[0]) : `${to.length} members`

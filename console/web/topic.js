@@ -1,11 +1,18 @@
 // One topic: its retained message, publishing on it, and removing it or what is below it.
 import { Confirm, Copy, Dialog, Fault, Pending, announce, html, useAct, useEffect, useRef, useState } from "./ui.js"
 import { call, mayDo } from "./session.js"
+import { gateway } from "./feed.js"
 import { useAnswer } from "./pages.js"
 import { Views, fromHex, inLine, inUTF8 } from "./message.js"
 import { ago, bytes, many } from "./words.js"
 
 const parent = topic => topic.slice(0, topic.lastIndexOf("/") + 1)
+
+// own tells topics on which the gateway alone publishes: nobody removes what is there.
+function own(topic) {
+  const base = gateway.get()?.base_topic
+  return topic.startsWith("$") || topic === base || topic.startsWith(base + "/")
+}
 
 // valueOf is a retained value as a message: text if it is UTF-8.
 function valueOf(bytes) {
@@ -31,13 +38,13 @@ export function Topic({ topic, again, onDo }) {
   return html`<h2 class="topic"><code><bdi>${inLine(topic)}</bdi></code></h2><p><${Copy} text=${topic} label="Copy the topic" /></p>
     ${problem ? html`<${Fault} of=${problem} />` : !answer ? html`<${Pending} />` : !m ? html`<p class="empty">${l?.below ? "Nothing is retained on this level itself." : "Nothing is retained here."}</p>` : html`
       <dl class="pairs"><div><dt>Size</dt><dd>${bytes(m.bytes)}</dd></div><div><dt>QoS</dt><dd>${m.qos}</dd></div>
-        <div><dt>Came</dt><dd>${m.time ? ago(m.time) : "before the gateway's last start"}</dd></div></dl>
+        <div><dt>Received</dt><dd>${m.time ? ago(m.time) : "before the gateway's last start"}</dd></div></dl>
       ${!data ? html`<${Pending} lines=2 />` : data.problem ? html`<${Fault} of=${data.problem} />` : html`<${Views} of=${data.of} />`}`}
     ${l?.below ? html`<p>${many(l.below, "topic")} below this level.</p>` : null}
     <p class="buttons">
       ${mayDo("speak") ? html`<button type="button" onClick=${() => onDo("publish", { value: data?.of?.kind === "text" ? data.of.body : null })}>Publish here</button>` : null}
-      ${mayDo("manage") && m ? html`<button type="button" class="danger" onClick=${() => onDo("remove", { below: 0 })}>Remove</button>` : null}
-      ${mayDo("manage") && l?.below ? html`<button type="button" class="danger" onClick=${() => onDo("remove", { below: l.below })}>Remove ${many(l.below, "topic")} below</button>` : null}</p>`
+      ${mayDo("manage") && m && !own(topic) ? html`<button type="button" class="danger" onClick=${() => onDo("remove", { below: 0 })}>Remove</button>` : null}
+      ${mayDo("manage") && l?.below && !own(topic) ? html`<button type="button" class="danger" onClick=${() => onDo("remove", { below: l.below })}>Remove ${many(l.below, "topic")} below</button>` : null}</p>`
 }
 
 // Remove asks, and removes a topic's message, or those below it.

@@ -12,9 +12,10 @@ const (
 	LeftBySilence           // it sent nothing for as long as its session or keep-alive allows
 	LeftByLoss              // its connection was closed or broke, without a goodbye
 	LeftByMistake           // it sent what its protocol does not allow
+	LeftTooSlow             // it read too slowly, and was cut off
 )
 
-var departures = [...]string{"", "goodbye", "silence", "connection", "mistake"}
+var departures = [...]string{"", "goodbye", "silence", "connection", "mistake", "slow"}
 
 func (d Departure) String() string { return departures[d] }
 

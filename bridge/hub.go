@@ -77,6 +77,7 @@ type Hub struct {
 
 	registrations uint64             // so far
 	gone          []Gone             // the last to go, at most goneMost
+	lost          []SenderLoss       // of the last that were forgotten, at most lostMost
 	attached      [MostProtocols]int // attachments on all channels
 
 	order atomic.Uint64 // of the newest message

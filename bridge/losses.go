@@ -16,6 +16,9 @@ type Loss struct {
 	Last time.Time // by the second
 }
 
+// lostMost is how many losses of senders are kept that are not known any more.
+const lostMost = 64
+
 // losses are those of one sender. There is at most one for each protocol and reason.
 type losses struct {
 	mu  sync.Mutex
@@ -64,11 +67,19 @@ func (c *Counters) Lose(s *Sender, p Protocol, r Reason, n int) {
 type SenderLoss struct {
 	ID   SenderID
 	Name string
+	Gone bool // the sender is not known any more
 	Loss
 }
 
-// Losses lists the losses of all senders that are known, the last first, at most so many. It
-// does not hold the hub's lock throughout.
+// lostLocked keeps the losses of a sender that is forgotten.
+func (h *Hub) lostLocked(s *Sender) {
+	for _, l := range s.losses() {
+		h.lost = append(h.lost[max(0, len(h.lost)+1-lostMost):], SenderLoss{s.id, s.Name(), true, l})
+	}
+}
+
+// Losses lists the losses of all senders that are known and of the last that were forgotten, the
+// last first, at most so many. It does not hold the hub's lock throughout.
 func (r Registry) Losses(most int) (list []SenderLoss) {
 	h := r.hub
 	last := func() {
@@ -79,9 +90,10 @@ func (r Registry) Losses(most int) (list []SenderLoss) {
 	}
 	steps := 0
 	h.mu.RLock()
+	list = append(list, h.lost...)
 	for id, s := range h.senders { // others may change the map whenever the lock is free
 		for _, l := range s.losses() {
-			list = append(list, SenderLoss{id, s.Name(), l})
+			list = append(list, SenderLoss{id, s.Name(), false, l})
 		}
 		if steps++; steps%manageSteps == 0 {
 			h.mu.RUnlock()

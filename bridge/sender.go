@@ -176,6 +176,7 @@ func (h *Hub) forgetLocked(s *Sender) []*Attachment {
 		default:
 		}
 	}
+	h.lostLocked(s)
 	delete(h.tokens, s.token)
 	s.endPassesLocked()
 	if s.remembered() && h.opts.Store != nil {

@@ -179,7 +179,7 @@ func TestWhoLostMessages(t *testing.T) {
 	labels := evaluate[[]string](p, `[...document.querySelectorAll(".drops tbody tr:first-child td[data-label]")].map(e => getComputedStyle(e, "::before").content)`)
 	require.Len(t, labels, 2)
 	assert.Contains(t, labels[0], "last 5 min")
-	assert.Contains(t, labels[1], "since the start")
+	assert.Contains(t, labels[1], "in all")
 }
 
 // Lists of many are as quick as those of few: a page of a hundred is drawn.

@@ -16,7 +16,7 @@ func TestOperatorsSeeWhoIsRefused(t *testing.T) {
 	for range 2 {
 		assert.Equal(t, wrong, showMQTT(5, "attic-heater")(r, "127.0.0.1", "wrong"))
 	}
-	status, _ := r.call("POST", "/register", "application/json", `{"secret_key":"wrong"}`)
+	status, _ := r.call("POST", "/register", "application/json", `{"secret_key":"wrong","name":"porch"}`)
 	require.Equal(t, 401, status)
 	udp, err := net.Dial("udp", r.at.UDP)
 	require.NoError(t, err)
@@ -35,7 +35,7 @@ func TestOperatorsSeeWhoIsRefused(t *testing.T) {
 	})
 	assert.ElementsMatch(t, []refusal{
 		{"127.0.0.1", "attic-heater", "mqtt", "wrong_key", 2},
-		{"127.0.0.1", "", "http", "wrong_key", 1},
+		{"127.0.0.1", "porch", "http", "wrong_key", 1},
 		{"127.0.0.1", "", "udp", "wrong_key", 1},
 	}, got.Refusals)
 }

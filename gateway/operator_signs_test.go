@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -41,6 +42,7 @@ type shownLoss struct {
 	Name        string
 	Via, Reason string
 	N           int
+	Gone        bool
 	Last        time.Time
 }
 
@@ -219,12 +221,29 @@ func TestOperatorsSeeWhoLostMessages(t *testing.T) {
 	require.NoError(t, err)
 	_, err = io.ReadFull(conn, head)
 	require.NoError(t, err)
+	lazy := r.register("lazy").ID
+	stream, err := net.Dial("tcp", r.at.HTTP) // nor does this one
+	require.NoError(t, err)
+	defer stream.Close()
+	fmt.Fprintf(stream, "GET /channels/join?channels=5&sender=%d HTTP/1.1\r\nHost: x\r\n\r\n", lazy)
+	_, err = stream.Read(make([]byte, 1))
+	require.NoError(t, err)
+	slow := func() bool {
+		var s shownSender
+		r.asks(admin, fmt.Sprintf("GET /operator/senders/%d", lazy), &s)
+		return s.Left.Why == "slow"
+	}
 	deadline := time.Now().Add(harness.Patience)
-	for len(lost(id)) == 0 {
+	for len(lost(id)) == 0 || !slow() {
 		require.True(t, time.Now().Before(deadline))
 		says(20, 60_000)
 	}
 	assert.Equal(t, []string{"tcp queue_full"}, lost(id))
+	conn.Close()
+	eventually(t, "who is gone is still told of", func() bool {
+		r.asks(admin, "GET /operator/losses", &answer)
+		return slices.ContainsFunc(answer.Losses, func(l shownLoss) bool { return l.Sender == id && l.Gone })
+	})
 
 	sleeper, err := devices.Dial(t.Context(), "udp", r.at.UDP, devices.Options{Secret: cfg.SecretKey, Name: "sleeper", Acknowledge: true})
 	require.NoError(t, err)

@@ -40,7 +40,12 @@ func (s *Server) fail(w nethttp.ResponseWriter, r *nethttp.Request, err error) {
 	hangsUp := errors.As(err, new(hangUp))
 	var guess denied
 	if errors.As(err, &guess) {
-		if wait := s.auth.Wrong(s.proxies.caller(r), guess.reason()); wait > 0 {
+		caller := s.proxies.caller(r)
+		var who named
+		if errors.As(err, &who) {
+			caller.Name = who.name
+		}
+		if wait := s.auth.Wrong(caller, guess.reason()); wait > 0 {
 			err = s.tooMany(r, wait)
 		}
 	}

@@ -68,7 +68,8 @@ func (s *Server) checkKey(r *nethttp.Request, body object) error {
 		return s.tooMany(r, wait)
 	}
 	if !s.hub.CheckKey(key) {
-		return denied{fault(bridge.InvalidSecretKey, "secret_key", "is not the gateway's secret key, shown at its first start")}
+		name, _, _ := body.text("name")
+		return named{denied{fault(bridge.InvalidSecretKey, "secret_key", "is not the gateway's secret key, shown at its first start")}, bridge.Shorten(name)}
 	}
 	s.auth.Right(s.proxies.caller(r))
 	return nil

@@ -111,6 +111,14 @@ type denied struct{ refusal *bridge.Error }
 func (d denied) Error() string { return d.refusal.Error() }
 func (d denied) Unwrap() error { return d.refusal }
 
+// named is a denied client, as it calls itself.
+type named struct {
+	denied
+	name string
+}
+
+func (n named) Unwrap() error { return n.denied }
+
 // reason is the reason with which a failure is counted.
 func (d denied) reason() auth.Reason {
 	switch d.refusal.Code {

@@ -106,6 +106,8 @@ func (st *stream) departure() bridge.Departure {
 		return bridge.LeftByGoodbye
 	case stopped:
 		return bridge.LeftUnnoticed
+	case tooSlow:
+		return bridge.LeftTooSlow
 	}
 	if st.goodbye.Load() {
 		return bridge.LeftByGoodbye

@@ -82,6 +82,12 @@ func isReset(err error) bool {
 	return errors.As(err, &op) && !op.Timeout()
 }
 
+// isUnanswered reports whether the system gave a connection up whose peer acknowledges nothing.
+func isUnanswered(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Timeout()
+}
+
 // departure is why a client left, by the error that ended its read loop.
 func departure(err error) bridge.Departure {
 	switch {
@@ -89,7 +95,7 @@ func departure(err error) bridge.Departure {
 		return bridge.LeftByGoodbye
 	case errors.Is(err, errStopping):
 		return bridge.LeftUnnoticed
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case errors.Is(err, os.ErrDeadlineExceeded), isUnanswered(err):
 		return bridge.LeftBySilence
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), isReset(err):
 		return bridge.LeftByLoss

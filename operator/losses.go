@@ -19,11 +19,12 @@ func (s *Service) listLosses(w nethttp.ResponseWriter, r *request) error {
 	type entry struct {
 		Sender bridge.SenderID `json:"sender"`
 		Name   string          `json:"name,omitempty"`
+		Gone   bool            `json:"gone,omitempty"` // the sender is not known any more
 		lost
 	}
 	list := []entry{}
 	for _, l := range s.hub.Registry().Losses(limit) {
-		list = append(list, entry{l.ID, l.Name, showLoss(l.Loss)})
+		list = append(list, entry{l.ID, l.Name, l.Gone, showLoss(l.Loss)})
 	}
 	return s.answer(w, struct {
 		Losses []entry `json:"losses"`

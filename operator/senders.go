@@ -38,7 +38,7 @@ type sender struct {
 // left is why the last device of a name is away.
 type left struct {
 	Via string `json:"via"`
-	Why string `json:"why"` // goodbye, silence, connection, mistake
+	Why string `json:"why"` // goodbye, silence, connection, mistake, slow
 }
 
 // lost is what somebody lost by one protocol and for one reason, since the start.

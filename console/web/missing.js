@@ -15,6 +15,7 @@ const reasons = {
   silence: by => `It fell silent ${by}: nothing came for as long as its protocol allows. Look at its power and its network.`,
   connection: by => `Its connection ${by} broke, or was closed without a goodbye. Its program has ended, or the network failed.`,
   mistake: by => `It sent what is not allowed ${by}, and was disconnected. The gateway's log says what.`,
+  slow: by => `It read too slowly ${by}, and was cut off. More is said than it, or its network, can take.`,
 }
 const over = via => `over ${protocolName(via)}`
 const at = address => address ? ` at ${address}` : ""
@@ -88,6 +89,6 @@ const LostCallback = ({ c }) => html`<li><strong><a href=${pathOf(c.sender)}>${n
 function Nameless() {
   const [answer] = useAnswer("gone")
   return answer?.gone.length ? html`<h3>Left without a name, in the last hour</h3>
-    <ul class="plain">${answer.gone.slice(0, shown).map(g => html`<li key=${g.sender}><strong>Sender ${g.sender}</strong>${at(g.address)}, on ${on(g.on)} <span class="since">last heard ${ago(g.seen)}</span><p>${reasons[g.why]?.(over(g.via))}</p></li>`)}</ul>
+    <ul class="plain">${answer.gone.slice(0, shown).map(g => html`<li key=${g.sender}><strong>Sender ${g.sender}</strong>${at(g.address)}, on ${on(g.on)}, <span class="since">last heard ${ago(g.seen)}</span><p>${reasons[g.why]?.(over(g.via))}</p></li>`)}</ul>
     <p class="hint">${answer.gone.length > shown ? `And ${count(answer.gone.length - shown)} more. ` : ""}A device without a name gets another id each time: one of these may be back.</p>` : null
 }

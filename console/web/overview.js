@@ -87,11 +87,11 @@ function Drops({ drops }) {
   const [answer] = useAnswer("losses", { query: { limit: 500 }, again: drops.length })
   const whose = d => {
     const all = answer?.losses.filter(l => l.via === d.via && l.reason === d.reason) ?? []
-    return all.length ? html`<small>Lost by ${all.slice(0, whoseMost).map((l, i) => html`${i ? ", " : ""}<a href=${pathOf(l.sender)}>${nameOf(l)}</a> (${count(l.n)}, ${ago(l.last)})`)}${all.length > whoseMost ? ` and ${count(all.length - whoseMost)} more` : ""}</small>` : null
+    return all.length ? html`<small>Lost by ${all.slice(0, whoseMost).map((l, i) => html`${i ? ", " : ""}${l.gone ? nameOf(l) : html`<a href=${pathOf(l.sender)}>${nameOf(l)}</a>`} (${count(l.n)}, ${ago(l.last)})`)}${all.length > whoseMost ? ` and ${count(all.length - whoseMost)} more` : ""}</small>` : null
   }
   return html`<section class="card" aria-labelledby="drops"><h2 id="drops">What was not delivered</h2>
     ${drops.length ? html`<table class="numbers drops"><thead><tr><th scope="col">Why, and what to do</th><th scope="col">Where</th><th scope="col">Last 5 min</th><th scope="col">Since the start</th></tr></thead>
-      <tbody>${drops.map(d => html`<tr key=${d.via + d.reason}><th scope="row"><strong>${d.title}</strong><small>${linked(d.advice)}</small>${whose(d)}</th><td><${Via} name=${d.via} /></td><td data-label="last 5 min" class=${d.recent ? "degree-" + d.degree : ""}>${count(d.recent)}</td><td data-label="since the start">${count(d.total)}</td></tr>`)}</tbody></table>`
+      <tbody>${drops.map(d => html`<tr key=${d.via + d.reason}><th scope="row"><strong>${d.title}</strong><small>${linked(d.advice)}</small>${whose(d)}</th><td><${Via} name=${d.via} /></td><td data-label="last 5 min" class=${d.recent ? "degree-" + d.degree : ""}>${count(d.recent)}</td><td data-label="in all">${count(d.total)}</td></tr>`)}</tbody></table>`
     : html`<${Empty}>Nothing. Every message since the start reached everybody it was for.</${Empty}>`}
   </section>`
 }

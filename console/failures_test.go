@@ -61,6 +61,7 @@ func TestAnOpenGateway(t *testing.T) {
 	assert.False(t, p.can("Settings"), "that needs to be signed in")
 	p.press("Sign in")
 	p.press("Go on without")
+	p.waits(`document.querySelector(".nav")`)
 	p.press("Sign in")
 	p.fill("Admin key", adminKey)
 	p.press("Sign in")

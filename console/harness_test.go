@@ -215,7 +215,7 @@ func (r *running) as(user, hash string) *page {
 	p := openAt(r.TB, r.url+"healthz") // of the same origin
 	p.do(fmt.Sprintf(`sessionStorage.setItem("watchtower.session", JSON.stringify({token: %q}))`, token))
 	require.NoError(r, chromedp.Do(p.ctx, chromedp.Navigate(r.url+"#/"+hash)))
-	p.waits(`document.querySelector(".nav")`)
+	p.waits(`document.querySelector(".nav") && document.activeElement.id === "main"`) // it gets the focus once
 	return p
 }
 

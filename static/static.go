@@ -1,7 +1,8 @@
 // Package static serves files that are built into the program, to browsers: each with its
-// media type, an ETag by its content, and a gzip copy where that is smaller. It reads and
-// compresses the files once, when it is made. It knows no path of the gateway: its caller
-// mounts it, and strips the prefix. Writing deadlines, CORS and logs are its caller's too.
+// media type, an ETag by its content, and a gzip copy where that is smaller. It reads the files
+// once, when it is made, and compresses each once, when somebody asks for it. It knows no path
+// of the gateway: its caller mounts it, and strips the prefix. Writing deadlines, CORS and logs
+// are its caller's too.
 package static
 
 import (
@@ -17,6 +18,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -42,10 +44,12 @@ type Files struct {
 	files  map[string]file
 }
 
-// file is a file as it is, and compressed (nil: that is no smaller).
+// file is a file as it is, and compressed: gzip makes the copy at its first call. The copy has
+// no bytes if it is no smaller.
 type file struct {
-	mediaType   string
-	plain, gzip variant
+	mediaType string
+	plain     variant
+	gzip      func() variant
 }
 
 // variant is what is sent, with an ETag of its own (RFC 9110, 8.8.3.3).
@@ -79,11 +83,13 @@ func New(from fs.FS, header http.Header) (*Files, error) {
 func newFile(mediaType string, b []byte) file {
 	sum := sha256.Sum256(b)
 	tag := hex.EncodeToString(sum[:12])
-	made := file{mediaType: mediaType, plain: variant{b, `"` + tag + `"`}}
-	if small := Compressed(b); len(small) < len(b) {
-		made.gzip = variant{small, `"` + tag + `-gz"`}
-	}
-	return made
+	return file{mediaType: mediaType, plain: variant{b, `"` + tag + `"`}, gzip: sync.OnceValue(func() variant {
+		small := Compressed(b)
+		if len(small) >= len(b) {
+			return variant{}
+		}
+		return variant{small, `"` + tag + `-gz"`}
+	})}
 }
 
 // Compressed returns bytes as gzip's best level makes them, as they are sent.
@@ -123,10 +129,12 @@ func (f *Files) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "no-cache") // a browser asks by ETag each time, so a new program has new files at once
 	h.Add("Vary", "Accept-Encoding")
 	send := file.plain
-	if file.gzip.bytes != nil && acceptsGzip(r) {
-		send = file.gzip
-		h.Set("Content-Encoding", "gzip")
-		h.Set("Content-Length", strconv.Itoa(len(send.bytes))) // ServeContent sets it for plain files only
+	if acceptsGzip(r) {
+		if small := file.gzip(); small.bytes != nil {
+			send = small
+			h.Set("Content-Encoding", "gzip")
+			h.Set("Content-Length", strconv.Itoa(len(send.bytes))) // ServeContent sets it for plain files only
+		}
 	}
 	h.Set("ETag", send.etag)
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(send.bytes))

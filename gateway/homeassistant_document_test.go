@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/config"
+	"watchtower/internal/harness"
 )
 
 // block returns what a code block of the document holds, from where it says so.
@@ -71,7 +72,7 @@ func TestTheDocumentIsTrue(t *testing.T) {
 	h.until("the switch is there", func(s houseStates) bool { return s.States["switch.well_pump"].Found })
 	told := runSketch(t, block(t, document, "// Said once at the start: ", "```"))
 	for _, word := range []string{"on", "off", "on"} {
-		h.calls(well, "switch.well_pump", sends{"turn_" + word, `{}`, []string{"pump " + word}})
+		h.calls(well, "switch.well_pump", harness.KindSends{Service: "turn_" + word, Data: []byte(`{}`), Heard: "pump " + word})
 		well.broadcast(5, []byte(told("pump "+word)))
 		h.shows("switch.well_pump", word)
 	}

@@ -16,6 +16,7 @@ The one argument is JSON: host, port, client, password, version (4 or 5), prefix
 birth, registry (a file).
 """
 
+import datetime
 import json
 import os
 import re
@@ -42,7 +43,7 @@ BLOCKED = {
     "entity_registry_enabled_default", "extra_state_attributes", "force_update", "friendly_name", "icon",
     "should_poll", "state", "supported_features", "unique_id", "unit_of_measurement",
 }
-NOT_NUMERIC = {"date", "enum", "timestamp"}
+NOT_NUMERIC = {"date", "enum", "timestamp", "uptime"}
 DEFAULT = object()  # PayloadSentinel.DEFAULT
 TEMPLATES = templates.environment()
 
@@ -93,10 +94,13 @@ class Entity:
         if config.get("expire_after") and self.expires is None:
             self.expires = 0
 
-    def topics(self):
-        c = self.config
+    def roles(self):
+        """Its topics, each with the key that names it."""
         keys = platforms.TOPICS + ["json_attributes_topic", "availability_topic", "topic"]
-        return {c[k] for k in keys if k in c}
+        return {(k, self.config[k]) for k in keys if k in (self.config or {})}
+
+    def topics(self):
+        return {topic for _, topic in self.roles()}
 
     def available(self):
         if not self.house.connected:
@@ -168,6 +172,8 @@ class Entity:
             except ValueError:
                 self.house.error(f"{self.unique_id}: {said!r} is no number")
                 return
+        if c.get("device_class") in ("timestamp", "uptime"):
+            said = datetime.datetime.fromisoformat(said).astimezone(datetime.timezone.utc).isoformat()
         self.state = said
 
     def receive_event(self, payload, retained):
@@ -312,12 +318,12 @@ class House:
             known = found[key] = Entity(self, key, component["unique_id"])
         elif known.config == config:
             return
-        before = known.topics() if known.config else set()
+        before = known.roles()
         known.configure(config)
         self.register(known, component, device)
-        for t in known.topics() - before:
+        for t in {topic for _, topic in known.roles() - before}: # a new role of a topic needs its retained message too
             self.client.subscribe(t, component.get("qos", shared.get("qos", 0)))
-        self.unsubscribe(before)
+        self.unsubscribe({topic for _, topic in before})
 
     def discover_trigger(self, topic, key, component, shared):
         """A trigger is no entity: it has no id, no name and no availability."""
@@ -326,7 +332,7 @@ class House:
             self.error(f"{topic}: {key} has no {missing}")
             return
         e = self.discovered[topic].setdefault(key, Entity(self, key, None))
-        before = e.topics() if e.config else set()
+        before = e.topics()
         e.configure(component)
         for t in e.topics() - before:
             self.client.subscribe(t, shared.get("qos", 0))

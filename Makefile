@@ -36,7 +36,8 @@ build:
 	$(GO) build -o bin/watchtower ./cmd/watchtower
 
 # Installs what the tests need. From Debian: MQTT clients, a broker to compare with, curl, a
-# compiler, a browser, two reverse proxies and two Python packages. From npm: clients.
+# compiler, two more and a simulator for small devices, a browser, two reverse proxies and two
+# Python packages. From npm: clients.
 setup: setup-debian $(CLIENTS)
 
 setup-debian:
@@ -45,6 +46,11 @@ setup-debian:
 	$(call have,mosquitto) || missing="$$missing mosquitto"; \
 	command -v curl >/dev/null || missing="$$missing curl"; \
 	command -v g++ >/dev/null || missing="$$missing g++"; \
+	command -v avr-gcc >/dev/null || missing="$$missing gcc-avr"; \
+	test -e /usr/lib/avr/include/avr/io.h || missing="$$missing avr-libc"; \
+	test -e /usr/include/simavr/sim_avr.h || missing="$$missing libsimavr-dev"; \
+	test -e /usr/share/arduino/hardware/arduino/avr || missing="$$missing arduino-core-avr"; \
+	command -v arm-none-eabi-gcc >/dev/null || missing="$$missing gcc-arm-none-eabi"; \
 	command -v node >/dev/null || missing="$$missing nodejs"; \
 	command -v npm >/dev/null || missing="$$missing npm"; \
 	$(call have,nginx) || missing="$$missing nginx-light"; \

@@ -57,6 +57,7 @@ var mayImport = map[string][]string{
 	"internal/harness":         {"bridge", "config", "wire"},
 	"internal/harness/browser": {},
 	"internal/harness/house":   {"internal/harness"},
+	"internal/arduino":         {},
 	"gateway/realhouse":        {},
 }
 

@@ -1,0 +1,260 @@
+package arduino_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"watchtower/config"
+	"watchtower/device"
+	"watchtower/gateway"
+	"watchtower/internal/harness"
+)
+
+// speed is how much faster than the gateway's seconds the devices' pass in these tests.
+const speed = 50
+
+// startGateway runs a whole gateway, and returns the addresses of its UDP and TCP ports.
+func startGateway(t testing.TB, change func(*config.Config)) (udp, tcp string) {
+	t.Helper()
+	cfg := config.Default()
+	cfg.HTTP.Listen, cfg.UDP.Listen, cfg.TCP.Listen, cfg.MQTT.Listen = "", "127.0.0.1:0", "127.0.0.1:0", ""
+	cfg.DataDir = t.TempDir()
+	cfg.SecretKey = secret
+	cfg.Wire.RetryGap = time.Second / speed
+	if change != nil {
+		change(&cfg)
+	}
+	g, err := gateway.New(cfg, harness.Silent())
+	require.NoError(t, err)
+	require.NoError(t, g.Listen())
+	harness.Serve(t, g.Serve)
+	at := g.Listening()
+	return at.At("udp"), at.At("tcp")
+}
+
+// listener returns a client on a channel to which nothing gets lost.
+func listener(t testing.TB, tcp string) *device.Client {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), harness.Patience)
+	defer cancel()
+	c, err := device.Dial(ctx, "tcp", tcp, device.Options{Key: &puppetKey, NoEcho: true, Acknowledge: true, Window: 8})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), harness.Patience)
+		defer cancel()
+		assert.NoError(t, c.Close(ctx))
+	})
+	require.NoError(t, c.Join(ctx, channel))
+	return c
+}
+
+// radio carries datagrams between a device and a gateway, badly. It is a socket of its own.
+type radio struct {
+	testing.TB
+	Down chan []byte // what comes from the gateway
+
+	mu     sync.Mutex
+	dice   *rand.Rand
+	loss   int // per cent, each way; a quarter as many come twice, and as many late
+	socket net.Conn
+	late   sync.WaitGroup
+	reader sync.WaitGroup
+	closed chan struct{}
+	to     string
+	begun  time.Time
+	lost   int
+}
+
+func newRadio(t testing.TB, gateway string, loss int) *radio {
+	r := &radio{TB: t, Down: make(chan []byte, 1024), dice: rand.New(rand.NewPCG(7, 7)), loss: loss, to: gateway, closed: make(chan struct{}), begun: time.Now()}
+	r.Move()
+	t.Cleanup(func() {
+		close(r.closed)
+		_ = r.socket.Close()
+		r.reader.Wait()
+		r.late.Wait()
+	})
+	return r
+}
+
+// Move continues from another port.
+func (r *radio) Move() {
+	socket, err := net.Dial("udp", r.to)
+	require.NoError(r, err)
+	r.mu.Lock()
+	old := r.socket
+	r.socket = socket
+	r.mu.Unlock()
+	if old != nil {
+		_ = old.Close()
+	}
+	r.reader.Go(func() {
+		b := make([]byte, 2048)
+		for {
+			n, err := socket.Read(b)
+			if err != nil {
+				if errors.Is(err, net.ErrClosed) {
+					return
+				}
+				continue // nobody listens there, for now
+			}
+			raw := slices.Clone(b[:n])
+			r.fly(func() {
+				select {
+				case r.Down <- raw:
+				case <-r.closed:
+				}
+			})
+		}
+	})
+}
+
+// Up sends a datagram to the gateway.
+func (r *radio) Up(raw []byte) {
+	raw = slices.Clone(raw)
+	r.fly(func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		_, _ = r.socket.Write(raw) // as lost on the way
+	})
+}
+
+// fly does arrive not at all, once or twice, now or later.
+func (r *radio) fly(arrive func()) {
+	r.mu.Lock()
+	copies := 1
+	if r.dice.IntN(400) < r.loss {
+		copies = 2
+	}
+	var delays []time.Duration
+	for range copies {
+		switch {
+		case r.dice.IntN(100) < r.loss:
+			r.lost++
+		case r.dice.IntN(400) < r.loss:
+			delays = append(delays, time.Duration(r.dice.IntN(300))*time.Millisecond/speed)
+		default:
+			delays = append(delays, 0)
+		}
+	}
+	r.mu.Unlock()
+	for _, d := range delays {
+		if d == 0 {
+			arrive()
+			continue
+		}
+		r.late.Go(func() {
+			timer := time.NewTimer(d)
+			defer timer.Stop()
+			select {
+			case <-timer.C:
+				arrive()
+			case <-r.closed:
+			}
+		})
+	}
+}
+
+// serve runs a puppet on a radio, until a condition is true.
+func (r *radio) serve(p *puppet, until func() bool) {
+	r.Helper()
+	late := time.After(harness.Patience)
+	tick := time.NewTicker(unit / speed / 2)
+	defer tick.Stop()
+	for !until() {
+		at := time.Since(r.begun) * speed
+		select {
+		case raw := <-r.Down:
+			p.give(at, raw)
+		case <-tick.C:
+			p.loop(at)
+		case <-late:
+			require.Fail(r, "it does not happen", "%v", p.dones)
+		}
+		for _, raw := range p.taken() {
+			r.Up(raw)
+		}
+	}
+}
+
+// The core speaks with a whole gateway over a bad network: a hundred messages each way arrive
+// once each and in order.
+func TestWholeGateway(t *testing.T) {
+	t.Parallel()
+	udp, tcp := startGateway(t, nil)
+	r := newRadio(t, udp, 20)
+	p := newPuppet(t, puppetProgram(t, "c", "quiet", "-DWT_ECHO=0"))
+	p.tell('B')
+	r.serve(p, func() bool { return slices.Contains(p.dones, done{'r', 0}) })
+	require.Zero(t, p.ask('j', channel, 0, 1, ""))
+	r.serve(p, func() bool { return slices.Contains(p.dones, done{'j', 0}) })
+	e := listener(t, tcp)
+	ctx := context.Background()
+	for n := range 100 {
+		require.NoError(t, e.Broadcast(ctx, device.Text, fmt.Appendf(nil, "heard %d", n), channel))
+		if n == 50 {
+			r.Move()
+		}
+		p.over()
+		require.Zero(t, p.ask('b', channel, 0, 5, fmt.Sprintf("said %d", n)))
+		r.serve(p, func() bool { return slices.Contains(p.dones, done{'b', 0}) && len(p.messages) > n-40 })
+	}
+	r.serve(p, func() bool { return len(p.messages) >= 100 })
+	for n, m := range p.heard() {
+		assert.Equal(t, message{sender: e.ID(), channel: channel, hint: 1, data: fmt.Sprintf("heard %d", n)}, m)
+	}
+	for n := range 100 {
+		assert.Equal(t, fmt.Sprintf("said %d", n), string((<-e.Messages()).Data))
+	}
+	assert.Empty(t, e.Messages())
+	assert.Greater(t, r.lost, 50)
+}
+
+// The example for a PC speaks with a gateway over its own sockets.
+func TestOnAPC(t *testing.T) {
+	t.Parallel()
+	program := once(t, "lamp", func(out string) {
+		run(t, "gcc", append(slices.Concat([]string{"-std=gnu99"}, sanitized), filepath.Join("..", "..", "arduino", "extras", "pc", "lamp.c"), filepath.Join(src, "wt_sip.c"), "-o", out)...)
+	})
+	udp, tcp := startGateway(t, nil)
+	e := listener(t, tcp)
+	host, port, err := net.SplitHostPort(udp)
+	require.NoError(t, err)
+	cmd := exec.Command(program, host, port, hex.EncodeToString(puppetKey[:]))
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	lines := bufio.NewScanner(out)
+	next := func() string {
+		require.True(t, lines.Scan())
+		return lines.Text()
+	}
+	assert.Equal(t, "r 0", next())
+	assert.Equal(t, "j 0", next())
+	_, err = io.WriteString(in, "hello\n")
+	require.NoError(t, err)
+	assert.Equal(t, "hello", string((<-e.Messages()).Data))
+	said := []string{next(), next()}
+	assert.Contains(t, said, "b 0")
+	require.NoError(t, e.Broadcast(context.Background(), device.Text, []byte("on"), channel))
+	assert.Equal(t, fmt.Sprintf("%d: on", e.ID()), next())
+	require.NoError(t, cmd.Process.Kill())
+	_ = cmd.Wait() // it was killed
+}

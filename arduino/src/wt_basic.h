@@ -76,12 +76,12 @@ static inline uint8_t wt_broadcast(uint32_t channel, const void *data, uint8_t n
  * flash, and has at most WT_BUFFER - 2 bytes. */
 #ifndef WT_NAMED
 struct wt_key {
-	uint8_t op, n;
-	char key[WT_BUFFER - 2];
+	uint8_t n;
+	char key[WT_BUFFER - 1];
 };
 #define WT_KEY(KEY) \
 	extern const struct wt_key wt_key PROGMEM; \
-	const struct wt_key wt_key PROGMEM = {'K', sizeof(KEY) - 1, KEY}
+	const struct wt_key wt_key PROGMEM = {sizeof(KEY) - 1, KEY}
 extern const struct wt_key wt_key PROGMEM;
 #endif
 

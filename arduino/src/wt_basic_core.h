@@ -21,12 +21,16 @@ static struct wt_state {
 	uint32_t channel;
 
 	uint8_t frame[WT_BUFFER];
-} __attribute__((packed)) wt;
+} __attribute__((packed)) wt_self;
 
 #ifdef __AVR__
-#define WT_SELF struct wt_state *w = &wt; __asm__("" : "+b"(w))
+#define WT_SELF struct wt_state *w = &wt_self; __asm__("" : "+b"(w))
 #else
-#define WT_SELF struct wt_state *w = &wt
+#define WT_SELF struct wt_state *w = &wt_self
+#endif
+#ifndef WT_NAMED
+#define WT_KEY_N() pgm_read_byte(&wt_key.n)
+#define WT_KEY_AT(i) pgm_read_byte(wt_key.key + (i))
 #endif
 #define WT_AT(field) ((uint8_t)offsetof(struct wt_state, field))
 
@@ -38,7 +42,7 @@ static WT_INLINE_NO uint8_t *wt_put(uint8_t *to, const void *from, uint8_t n) {
 
 /* wt_answers returns 0 if the answer repeats the 4 bytes at a place of the state. */
 static WT_INLINE_NO uint8_t wt_answers(uint8_t place) {
-	uint8_t *p = (uint8_t *)&wt + place, *a = wt.frame + 1, d = 0, n = 4;
+	uint8_t *p = (uint8_t *)&wt_self + place, *a = wt_self.frame + 1, d = 0, n = 4;
 	do d |= *p++ ^ *a++;
 	while (--n);
 	return d;
@@ -63,7 +67,7 @@ static WT_INLINE_NO void wt_take(uint8_t n) {
 		other = wt_answers(op == 'J' || op == 'Q' ? WT_AT(channel) : WT_AT(id));
 		w->op = 0;
 		if (op == 'K') {
-			wt_put((uint8_t *)&wt.id, wt.frame + 1, 4);
+			wt_put((uint8_t *)&wt_self.id, wt_self.frame + 1, 4);
 			if (!other) { /* so it was only the last request that failed */
 				wt_done('M', 5);
 				return;
@@ -77,13 +81,13 @@ static WT_INLINE_NO void wt_take(uint8_t n) {
 		if (op == 'K') wt_done(op, WT_BAD);
 		else wt_ask('K');
 	} else if (n >= 15 && first == 'M')
-		wt_message((wt_message_t *)wt.frame, n - 15);
+		wt_message((wt_message_t *)wt_self.frame, n - 15);
 }
 
 WT_API void wt_loop(void) {
 	WT_SELF;
 	uint16_t now, since;
-	uint8_t n = wt_receive(wt.frame);
+	uint8_t n = wt_receive(wt_self.frame);
 	if (n) wt_take(n);
 	now = wt_clock();
 	since = now - w->sent;
@@ -98,15 +102,17 @@ WT_API void wt_loop(void) {
 	w->gap *= 2;
 	if (!w->gap) w->gap = WT_UNITS(1000);
 	if (w->gap > WT_UNITS(8000)) w->gap = WT_UNITS(8000);
-	wt_put(wt.frame, &wt.op, 9);
+	wt_put(wt_self.frame, &wt_self.op, 9);
 	n = 9;
 	if (w->op == 'P') n = 5;
 	if (w->op == 'K') {
 		uint8_t i;
-		n = pgm_read_byte(&wt_key.n) + 2;
-		for (i = 0; i < n; i++) w->frame[i] = pgm_read_byte((const uint8_t *)&wt_key + i);
+		n = WT_KEY_N();
+		w->frame[1] = n;
+		for (i = 0; i < n; i++) w->frame[2 + i] = WT_KEY_AT(i);
+		n += 2;
 	}
-	wt_transmit(wt.frame, n);
+	wt_transmit(wt_self.frame, n);
 }
 
 WT_API uint8_t wt_request(uint32_t channel, uint8_t op) {
@@ -123,7 +129,7 @@ WT_API uint8_t wt_send(uint32_t channel, uint32_t to, const void *data, uint8_t 
 	if (n > WT_ROOM) return WT_BAD;
 	if (w->op == 'K') return WT_BUSY;
 	w->frame[0] = 'M';
-	p = wt_put(wt_put(wt.frame + 1, &wt.id, 4), &channel, 4);
+	p = wt_put(wt_put(wt_self.frame + 1, &wt_self.id, 4), &channel, 4);
 	if (to) {
 		w->frame[0] = 'S';
 		*p++ = 1;
@@ -134,7 +140,7 @@ WT_API uint8_t wt_send(uint32_t channel, uint32_t to, const void *data, uint8_t 
 	*p++ = 0;
 	*p++ = 0;
 	p = wt_put(p, data, n);
-	wt_transmit(wt.frame, (uint8_t)(p - wt.frame));
+	wt_transmit(wt_self.frame, (uint8_t)(p - wt_self.frame));
 	return WT_OK;
 }
 

@@ -47,14 +47,14 @@ static struct wt_state {
 #endif
 	wt_frame frame;  /* the buffer */
 	uint8_t key[16]; /* the session's; while there is none the device's */
-} __attribute__((packed)) wt;
+} __attribute__((packed)) wt_self;
 
 #ifdef __AVR__
 /* Through a pointer each access is one instruction shorter; the compiler must not see
  * where it points. */
-#define WT_SELF struct wt_state *w = &wt; __asm__("" : "+b"(w))
+#define WT_SELF struct wt_state *w = &wt_self; __asm__("" : "+b"(w))
 #else
-#define WT_SELF struct wt_state *w = &wt
+#define WT_SELF struct wt_state *w = &wt_self
 #endif
 #if WT_SENSOR
 #define WT_FLAGS 1
@@ -68,7 +68,7 @@ typedef uint16_t wt_place;
 #endif
 /* Compilers tell here if WT_BUFFER is out of range. */
 typedef char wt_buffer_is_too_small[WT_BUFFER >= 64 ? 1 : -1];
-typedef char wt_buffer_is_too_large[WT_BUFFER <= 1200 && sizeof(wt) <= ((wt_place)-1) ? 1 : -1];
+typedef char wt_buffer_is_too_large[WT_BUFFER <= 1200 && sizeof(wt_self) <= ((wt_place)-1) ? 1 : -1];
 typedef char wt_keepalive_is_out_of_range[WT_KEEPALIVE >= 5 && WT_KEEPALIVE <= 3600 ? 1 : -1];
 #define WT_AT(field) ((wt_place)offsetof(struct wt_state, field))
 #define WT_NEW_KEY (WT_AT(frame) + 40) /* behind the a that answers an r */
@@ -84,14 +84,14 @@ typedef char wt_keepalive_is_out_of_range[WT_KEEPALIVE >= 5 && WT_KEEPALIVE <= 3
 
 /* wt_copy copies n bytes, 1 or more, between two places. */
 static WT_INLINE_NO void wt_copy(wt_place to, wt_place from, uint8_t n) {
-	uint8_t *t = (uint8_t *)&wt + to, *f = (uint8_t *)&wt + from;
+	uint8_t *t = (uint8_t *)&wt_self + to, *f = (uint8_t *)&wt_self + from;
 	do *t++ = *f++;
 	while (--n);
 }
 
 /* wt_differ returns 0 if n bytes, 1 or more, are the same in two places. */
 static WT_INLINE_NO uint8_t wt_differ(wt_place a, wt_place b, uint8_t n) {
-	uint8_t *p = (uint8_t *)&wt + a, *q = (uint8_t *)&wt + b, d = 0;
+	uint8_t *p = (uint8_t *)&wt_self + a, *q = (uint8_t *)&wt_self + b, d = 0;
 	do d |= *p++ ^ *q++;
 	while (--n);
 	return d;
@@ -100,7 +100,7 @@ static WT_INLINE_NO uint8_t wt_differ(wt_place a, wt_place b, uint8_t n) {
 #ifndef WT_NAMED
 /* wt_flash copies n bytes, 1 or more, from flash to a place. */
 static WT_INLINE_NO void wt_flash(wt_place to, const void *from, uint8_t n) {
-	uint8_t *t = (uint8_t *)&wt + to;
+	uint8_t *t = (uint8_t *)&wt_self + to;
 	const uint8_t *f = (const uint8_t *)from;
 	do *t++ = pgm_read_byte(f++);
 	while (--n);
@@ -122,7 +122,7 @@ static WT_INLINE_NO void wt_mask(void) {
 	in[10] = ((uint8_t *)&w->frame)[8];
 	while (n) {
 		uint8_t *hash = in + 11, i = 8;
-		wt_tag(wt.key, in, 11);
+		wt_tag(wt_self.key, in, 11);
 		in[8]++;
 		do *p++ ^= *hash++;
 		while (--n && --i);
@@ -134,11 +134,11 @@ static WT_INLINE_NO void wt_mask(void) {
 static WT_INLINE_NO void wt_seal(void) {
 	WT_SELF;
 	wt_size n = WT_N + 12;
-	wt_tag(wt.key, (uint8_t *)&wt.frame, n);
+	wt_tag(wt_self.key, (uint8_t *)&wt_self.frame, n);
 #if WT_HIDDEN
 	if (WT_OP != 'r') wt_mask();
 #endif
-	wt_transmit((uint8_t *)&wt.frame, n + 8);
+	wt_transmit((uint8_t *)&wt_self.frame, n + 8);
 }
 
 /* wt_frame_begin makes the header of a frame with the request's number and n bytes of
@@ -154,7 +154,7 @@ static WT_INLINE_NO void wt_frame_begin(uint8_t op, wt_size n) {
 
 /* wt_add adds n to the number at a place. */
 static WT_INLINE_NO void wt_add(wt_place at, uint8_t n) {
-	uint8_t *p = (uint8_t *)&wt + at;
+	uint8_t *p = (uint8_t *)&wt_self + at;
 	uint32_t number;
 	__builtin_memcpy(&number, p, 4);
 	number += n;
@@ -169,12 +169,12 @@ WT_API WT_INLINE_NO void wt_begin(void) {
 		if (w->left) wt_done(w->op, WT_LOST); /* left is not 0: it can begin none */
 		w->head[8] = 1;
 	}
-	if (w->head[8]) wt_nonce(wt.head);
+	WT_PUT_KEY();
+	w->head_n = WT_NAME_N() + 24;
+	if (w->head[8]) wt_nonce(wt_self.head); /* which may use key, name and buffer */
 	w->op = 'r';
 	w->head[8] = 0; /* and all up to the frame */
 	wt_copy(WT_AT(head) + 9, WT_AT(head) + 8, (uint8_t)(WT_AT(frame) - WT_AT(head) - 9));
-	WT_PUT_KEY();
-	w->head_n = WT_NAME_N() + 24;
 	w->data_n = 0;
 	w->gap = 0;
 #if !WT_SENSOR
@@ -186,8 +186,8 @@ WT_API WT_INLINE_NO void wt_begin(void) {
 
 /* wt_half makes half i of a session key, and puts it to a place. */
 static WT_INLINE_NO void wt_half(uint8_t i, wt_place to) {
-	wt.ahead = i;
-	wt_tag(wt.key, &wt.ahead, 21);
+	wt_self.ahead = i;
+	wt_tag(wt_self.key, &wt_self.ahead, 21);
 	wt_copy(to, WT_AT(number), 8);
 }
 
@@ -229,7 +229,7 @@ static WT_INLINE_NO void wt_take(void) {
 	else
 		wt_mask();
 #endif
-	if (wt_check((uint8_t *)&wt + key, (uint8_t *)&wt.frame, WT_N + 12)) return;
+	if (wt_check((uint8_t *)&wt_self + key, (uint8_t *)&wt_self.frame, WT_N + 12)) return;
 	if (WT_OP == 'c') { /* only while it registers: only then it has the device's key */
 		wt_copy(WT_AT(head) + 8, WT_AT(frame.body) + 8, 8);
 		w->gap = 0;
@@ -255,7 +255,7 @@ static WT_INLINE_NO void wt_take(void) {
 	if (WT_OP == 'm') {
 		if (WT_N < 10) return; /* without a secret key tags prove nothing */
 		if (w->frame.number > w->heard) {
-			if (!wt_message((wt_message_t *)&wt.frame, WT_N - 10)) return;
+			if (!wt_message((wt_message_t *)&wt_self.frame, WT_N - 10)) return;
 			wt_copy(WT_AT(heard), WT_AT(frame.number), 4);
 		}
 		w->frame.op = 'k';
@@ -304,7 +304,7 @@ static WT_INLINE_NO void wt_send(void) {
 
 WT_API void wt_loop(void) {
 	WT_SELF;
-	wt_size n = wt_receive((uint8_t *)&wt.frame);
+	wt_size n = wt_receive((uint8_t *)&wt_self.frame);
 	uint16_t now, since;
 	uint8_t gap, most;
 	if (n >= 20 && WT_N == (wt_size)(n - 20)) wt_take();
@@ -356,7 +356,7 @@ WT_API uint8_t wt_broadcast(uint32_t channel, const void *data, wt_size n) {
 }
 
 #if !WT_SENSOR
-WT_API void wt_flags(uint8_t flags) { wt.flags = flags; }
+WT_API void wt_flags(uint8_t flags) { wt_self.flags = flags; }
 
 WT_API void wt_to(uint32_t receiver) {
 	WT_SELF;

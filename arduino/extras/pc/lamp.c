@@ -5,9 +5,9 @@
  *
  * The last argument is the key, which `watchtower device-key` prints. */
 #define WT_NAMED /* name and key are not in the program */
-#define WT_PUT_KEY() memcpy(wt.key, key, 16)
+#define WT_PUT_KEY() memcpy(wt_self.key, key, 16)
 #define WT_NAME_N() (sizeof name - 1)
-#define WT_PUT_NAME() put_name(wt.frame.body)
+#define WT_PUT_NAME() put_name(wt_self.frame.body)
 #include "wt.h"
 #include "wt_posix.h"
 

@@ -1,0 +1,209 @@
+// The class Watchtower for session frames. A sketch includes Watchtower.h, or
+// WatchtowerSensor.h for a device that hears nothing, in its one .ino file.
+#ifndef WATCHTOWER_SESSION_H
+#define WATCHTOWER_SESSION_H
+
+#ifdef WATCHTOWER_BASIC_H
+#error "include one of Watchtower.h, WatchtowerSensor.h and WatchtowerBasic.h"
+#endif
+
+#include <Arduino.h>
+#include <Udp.h>
+
+// What a sketch may define before the include.
+#ifdef WATCHTOWER_BUFFER // bytes of the largest datagram; messages have 30 less
+#define WT_BUFFER WATCHTOWER_BUFFER
+#endif
+#ifdef WATCHTOWER_KEEPALIVE // seconds, 5 to 3,600; 60
+#define WT_KEEPALIVE WATCHTOWER_KEEPALIVE
+#endif
+#ifdef WATCHTOWER_NO_ECHO // the device does not hear its own broadcasts
+#define WT_ECHO 0
+#endif
+#ifdef WATCHTOWER_HIDDEN // bodies are hidden; the gateway has to know that
+#define WT_HIDDEN 1
+#endif
+#ifdef WATCHTOWER_OWN_KEY // the key is the device's own, not the shared one
+#define WT_OWN_KEY 1
+#endif
+#ifndef WATCHTOWER_PORT // the gateway's, and the device's own
+#define WATCHTOWER_PORT 3033
+#endif
+
+#define WT_API static
+#define WT_NAMED
+#include "wt.h"
+
+typedef wt_message_t WatchtowerFrame;
+
+#if !WT_SENSOR
+// A message that came. It is good until the function that was given it returns.
+class WatchtowerMessage {
+public:
+	WatchtowerMessage(const wt_message_t *m, wt_size n) : frame(m), n(n) {}
+	uint32_t sender() const { return frame->sender; }
+	uint32_t channel() const { return frame->channel; }
+	bool targeted() const { return frame->targeted; }  // sent to this device alone
+	bool truncated() const { return frame->flags & 2; } // it was longer than the buffer has room for
+	const uint8_t *data() const { return frame->data; } // size() bytes, without a 0 at the end
+	wt_size size() const { return n; }
+	// is says whether the message is a text.
+	bool is(const char *text) const { return strlen(text) == n && !memcmp(text, frame->data, n); }
+
+private:
+	const wt_message_t *frame;
+	wt_size n;
+};
+#endif
+
+// What the class knows. There is one device in a sketch.
+static struct {
+	UDP *udp;
+	const char *name;
+	const uint8_t *key; // in flash
+#if !WT_SENSOR
+	void (*message)(const WatchtowerMessage &);
+#endif
+	void (*done)(uint8_t op, uint8_t code);
+	uint32_t gateway;
+	uint32_t channel; // 0: none
+	uint8_t joined;   // 0: not yet, 1: asked for, 2: yes
+} watchtower;
+
+#define WT_PUT_KEY() memcpy_P(wt_self.key, watchtower.key, 16)
+#define WT_NAME_N() ((uint8_t)strlen(watchtower.name))
+#define WT_PUT_NAME() watchtower_name()
+static void watchtower_name();
+#include "wt_core.h"
+
+// watchtower_name makes the parts of a registration that do not change.
+static void watchtower_name() {
+	static const uint8_t options[] PROGMEM = {
+		1, WT_OPTIONS, (uint8_t)(WT_KEEPALIVE), (uint8_t)((WT_KEEPALIVE) >> 8), (uint8_t)(WT_BUFFER), (uint8_t)((WT_BUFFER) >> 8), 0};
+	memcpy_P(wt_self.frame.body, options, sizeof options);
+	wt_self.frame.body[23] = wt_self.head_n - 24;
+	strcpy((char *)wt_self.frame.body + 24, watchtower.name);
+}
+
+#include "watchtower_nonce.h"
+
+static wt_size wt_receive(uint8_t *to) {
+	int n = watchtower.udp->parsePacket();
+	if (n <= 0 || n > WT_BUFFER) return 0;
+	return (wt_size)watchtower.udp->read(to, (size_t)n);
+}
+static void wt_transmit(const uint8_t *frame, wt_size n) {
+	watchtower.udp->beginPacket(IPAddress(watchtower.gateway), WATCHTOWER_PORT);
+	watchtower.udp->write(frame, n);
+	watchtower.udp->endPacket();
+}
+static uint16_t wt_clock() { return (uint16_t)(millis() >> 8); }
+static void wt_done(uint8_t op, uint8_t code) {
+	if (op == 'r') watchtower.joined = 0;
+	if (op == 'j' && !code) watchtower.joined = 2;
+	if (watchtower.done) watchtower.done(op, code);
+}
+#if !WT_SENSOR
+static uint8_t wt_message(const wt_message_t *m, wt_size n) {
+	if (watchtower.message) watchtower.message(WatchtowerMessage(m, n));
+	return 1;
+}
+#endif
+
+#define WT_ON_STACK 13 // the data is a local variable, which is gone when the message is repeated
+
+// A text that is not an array.
+struct WatchtowerText {
+	WatchtowerText(const char *text) : text(text) {}
+	const char *text;
+};
+
+// A device. All functions that return a number return 0 if the request has begun; loop
+// sends it, and the function given to onDone is told the end. Else they return WT_BUSY
+// (another request is under way, or there is no session yet), WT_BAD (more data than
+// WT_ROOM), or WT_ON_STACK. A text or data that is sent stays as it is until the end: it is
+// a constant, global or static.
+class Watchtower {
+public:
+	// The name has at most WT_NAME_MAX of A-Z a-z 0-9 _ . : -. The key is in PROGMEM.
+	Watchtower(UDP &udp, const char *name, const uint8_t *key) {
+		watchtower.udp = &udp;
+		watchtower.name = name;
+		watchtower.key = key;
+	}
+
+	// begin registers at the gateway. It returns false if no socket is left or the name is
+	// too long.
+	bool begin(IPAddress gateway) {
+		watchtower.gateway = gateway;
+		if (strlen(watchtower.name) > WT_NAME_MAX || !watchtower.udp->begin(WATCHTOWER_PORT)) return false;
+		wt_begin();
+		return true;
+	}
+
+	// join makes loop join a channel, in each session anew. There is one; another takes its
+	// place.
+	void join(uint32_t channel) {
+		watchtower.channel = channel;
+		watchtower.joined = 0;
+	}
+
+	// loop does what is due. Call it as often as you can.
+	void loop() {
+		wt_loop();
+		if (!watchtower.joined && watchtower.channel && wt_self.op && !wt_join(watchtower.channel)) watchtower.joined = 1;
+	}
+
+	// ready says whether the channel is joined and a request may begin.
+	bool ready() const { return watchtower.joined == 2 && !wt_self.left; }
+
+	// onDone gives the function that is told the end of requests: 'j' join, 'b' broadcast,
+	// 's' send, 'd' sleep, 'p' ping, 'r' a new session; code is WT_OK or why not.
+	void onDone(void (*done)(uint8_t op, uint8_t code)) { watchtower.done = done; }
+
+	// broadcast says a text to all on a channel.
+	template <size_t n> uint8_t broadcast(uint32_t channel, const char (&text)[n]) {
+		static_assert(n - 1 <= WT_ROOM, "this text is longer than WATCHTOWER_BUFFER has room for");
+		return say(channel, 0, text, strlen(text), 5);
+	}
+	uint8_t broadcast(uint32_t channel, WatchtowerText text) { return say(channel, 0, text.text, strlen(text.text), 5); }
+	uint8_t broadcast(uint32_t channel, const uint8_t *data, size_t n) { return say(channel, 0, data, n, 1); }
+
+	// ping is over when no message is left for this device.
+	uint8_t ping() { return wt_ping(); }
+
+#if !WT_SENSOR
+	// onMessage gives the function that is told each message, once.
+	void onMessage(void (*message)(const WatchtowerMessage &)) { watchtower.message = message; }
+
+	// send says a text to one who has joined the channel.
+	uint8_t send(uint32_t channel, uint32_t receiver, WatchtowerText text) { return say(channel, receiver, text.text, strlen(text.text), 5); }
+	uint8_t send(uint32_t channel, uint32_t receiver, const uint8_t *data, size_t n) { return say(channel, receiver, data, n, 1); }
+
+	// sleep makes messages wait at the gateway for so many seconds, or until the next
+	// request.
+	uint8_t sleep(uint16_t seconds) { return wt_sleep(seconds); }
+#endif
+
+private:
+	static uint8_t say(uint32_t channel, uint32_t receiver, const void *data, size_t n, uint8_t flags) {
+		uint8_t code;
+#ifdef __AVR__
+		if ((uint16_t)data > SP) return WT_ON_STACK;
+#endif
+		if (n > WT_ROOM) return WT_BAD;
+		code = wt_broadcast(channel, data, (wt_size)n);
+#if WT_SENSOR
+		(void)flags;
+		(void)receiver;
+#else
+		if (!code) {
+			if (receiver) wt_to(receiver);
+			wt_flags(flags);
+		}
+#endif
+		return code;
+	}
+};
+
+#endif

@@ -67,7 +67,7 @@ func (c *sessionConn) register() error {
 		if err != nil || f.Op != frame.Answer {
 			return false, nil
 		}
-		c.id, c.key = f.ID, key.SessionKey(r.CNonce, r.Cookie, f.ID)
+		c.id, c.key = f.ID, key.SessionKey(r.Options, r.CNonce, r.Cookie, f.ID)
 		return c.key.Verify(reply), nil
 	})
 }

@@ -25,21 +25,24 @@ func NewDevice(hub *Hub, via Protocol, noEcho bool, member any) *Device {
 	return &Device{hub: hub, via: via, noEcho: noEcho, member: member}
 }
 
-// Register gives the device a sender of its own, without a name. The hub calls end,
-// without locks, if it deletes that sender.
-func (d *Device) Register(end func()) {
+// Register gives the device a sender of its own, without a name. By is the key that it
+// showed. The hub calls end, without locks, if it deletes that sender.
+func (d *Device) Register(by Proof, end func()) {
 	d.mu.Lock() // end calls Close, which waits until there is a hold
 	defer d.mu.Unlock()
 	d.hold = d.hub.Holds().New(end)
+	d.hub.mu.Lock()
+	d.hub.countLocked(d.hold, by)
+	d.hub.mu.Unlock()
 	d.hold.Present(d.via)
 }
 
 // RegisterName gives the device the sender of a name (Holds.Name). If wait is not nil,
 // the caller calls it before it answers the device.
-func (d *Device) RegisterName(name string, end func()) (wait func() error, err error) {
+func (d *Device) RegisterName(name string, by Proof, end func()) (wait func() error, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.hold, wait, err = d.hub.Holds().Name(Naming{Name: name, Lasting: true, Via: d.via}, end); err == nil {
+	if d.hold, wait, err = d.hub.Holds().Name(Naming{Name: name, Lasting: true, By: by, Via: d.via}, end); err == nil {
 		d.hold.Present(d.via)
 	}
 	return wait, err

@@ -17,6 +17,7 @@ const (
 	InvalidToken     Code = "invalid-token"
 	PassExpired      Code = "token-expired"
 	NameProtected    Code = "name-protected"
+	NameHasKey       Code = "name-has-key"
 	InvalidName      Code = "invalid-name"
 	InvalidChannel   Code = "invalid-channel"
 	UnjoinedChannel  Code = "unjoined-channel"

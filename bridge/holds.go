@@ -12,6 +12,9 @@ type Hold struct {
 	end       func()
 	displaced func() // set by Claim
 
+	by       Proof // what let it in
+	released bool
+
 	registered uint64 // the number of this registration; a newer one is higher
 
 	via  atomic.Int32 // the protocol plus 1, see Present; 0: not known
@@ -104,6 +107,7 @@ func (h *Hub) holdLocked(s *Sender, end func()) *Hold {
 func (hs Holds) Release(hold *Hold) {
 	h := hs.hub
 	h.mu.Lock()
+	h.uncountLocked(hold)
 	s := hold.sender
 	s.holds = slices.DeleteFunc(s.holds, func(h *Hold) bool { return h == hold })
 	if s.speaker == hold {

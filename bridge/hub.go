@@ -36,6 +36,7 @@ type Options struct {
 
 	SecretKey  string        // whoever shows it may register; empty: the gateway is open
 	Generation uint64        // of the secret key: how often it was changed
+	OwnKeys    bool          // names may have keys of their own, and are then refused to the secret key
 	Users      []string      // the configured users: names that begin with a user's name and a dot are that user's
 	IDKey      []byte        // makes the ids of names; empty: random
 	PassKey    []byte        // makes the MACs of passes; empty: random
@@ -75,6 +76,7 @@ type Hub struct {
 	wake     chan struct{}            // there is something in dirty
 	departed chan struct{}            // a sender with a name was forgotten
 
+	proofs        map[Proof]int      // devices that are held, by what let them in
 	registrations uint64             // so far
 	gone          []Gone             // the last to go, at most goneMost
 	lost          []SenderLoss       // of the last that were forgotten, at most lostMost
@@ -109,6 +111,7 @@ func New(opts Options) (*Hub, error) {
 		tokens:   map[[sha256.Size]byte]*Sender{},
 		channels: map[Channel]*channel{},
 		ghosts:   map[*Attachment]struct{}{},
+		proofs:   map[Proof]int{},
 		dirty:    map[Channel]struct{}{},
 		wake:     make(chan struct{}, 1),
 		departed: make(chan struct{}, 1),

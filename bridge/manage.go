@@ -44,6 +44,8 @@ type SenderInfo struct {
 	Protected bool
 	Held      bool      // its name was held on the wire or over MQTT
 	Token     bool      // it has one
+	Own       bool      // its name has a key of its own
+	By        Proof     // the key of its newest device; Unproved: none is held
 	Left      Departure // of its last device, if it is away
 	LeftVia   Protocol  // of that device, if Left is not LeftUnnoticed
 
@@ -163,7 +165,7 @@ func (r Registry) Details(id SenderID, channels int) (d Details, err error) {
 func (h *Hub) infoLocked(s *Sender) SenderInfo {
 	info := SenderInfo{
 		ID: s.id, Name: s.Name(), Channels: len(s.joined), Protected: s.protected, Held: s.held,
-		Token: s.token != [sha256.Size]byte{}, Last: s.via,
+		Token: s.token != [sha256.Size]byte{}, Last: s.via, Own: h.hasKeyLocked(s),
 	}
 	var via [MostProtocols]bool
 	left, waits := s.left, false
@@ -173,6 +175,9 @@ func (h *Hub) infoLocked(s *Sender) SenderInfo {
 		}
 		waits = waits || hold.away.Load()
 		info.Here = info.Here || !hold.away.Load()
+		if hold.by != Unproved {
+			info.By = hold.by
+		}
 		if d, ok := hold.departure(); ok {
 			left = d
 		}

@@ -61,7 +61,7 @@ func TestWhoIsHere(t *testing.T) {
 	require.NoError(t, err)
 	page, _ := h.SenderByID(web.ID)
 	device := bridge.NewDevice(h, viaUDP, false, nil)
-	device.Register(func() {})
+	device.Register(bridge.Unproved, func() {})
 	away, err := h.Holds().Register(bridge.Naming{Name: "tablet", Lasting: true}, func() {})
 	require.NoError(t, err)
 	away.Away(viaMQTT)

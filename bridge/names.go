@@ -10,6 +10,7 @@ type Naming struct {
 	Name    string // empty: none
 	User    string // the configured user whose password was right; empty: the secret key was
 	Lasting bool   // the name is remembered from now on, even if it joins no channel
+	By      Proof  // the key that a device showed
 	Via     Protocol
 }
 
@@ -32,14 +33,19 @@ func (hs Holds) Register(n Naming, end func()) (*Hold, error) {
 // releases the hold and returns the error.
 func (hs Holds) Name(n Naming, end func()) (hold *Hold, wait func() error, err error) {
 	h := hs.hub
+	var ended []*Attachment
+	var holds []*Hold
+	defer func() { // without the lock
+		endAll(ended)
+		for _, other := range holds {
+			other.end()
+		}
+	}()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s := h.names[n.Name]
-	if err := h.mayNameLocked(n.Name, n.User); err != nil {
+	if err := h.mayHoldLocked(s, n); err != nil {
 		return nil, nil, err
-	}
-	if s != nil && (s.protected || h.opts.RequireToken && s.web) {
-		return nil, nil, fault(NameProtected, "name", "%q is protected: connect with its token", n.Name)
 	}
 	if s == nil {
 		s = h.newSenderLocked(n.Name)
@@ -47,15 +53,38 @@ func (hs Holds) Name(n Naming, end func()) (hold *Hold, wait func() error, err e
 		s.voucher = h.voucherOf(s.user)
 	}
 	hold = h.holdLocked(s, end)
+	h.countLocked(hold, n.By)
 	fresh := !s.remembered()
 	if n.Name != "" && n.Lasting && !h.keepLocked(s, n.Via) {
+		h.uncountLocked(hold)
 		if s.holds = s.holds[:len(s.holds)-1]; len(s.holds) == 0 {
 			h.forgetLocked(s)
 		}
 		return nil, nil, tooManySenders(h.opts.Limits.Senders)
 	}
+	if n.By.Own() && !s.own {
+		ended, holds = h.giveKeyLocked(s, hold)
+		fresh = true
+	}
 	h.Seen(s)
 	return hold, h.heldLocked(hold, fresh), nil
+}
+
+// mayHoldLocked refuses a name to who may not have it. S is the sender of that name, or nil.
+// A key of the name's own is always enough: an operator made it for this name.
+func (h *Hub) mayHoldLocked(s *Sender, n Naming) error {
+	if err := h.mayNameLocked(n.Name, n.User); err != nil {
+		return err
+	}
+	switch {
+	case s == nil, n.By.Own():
+		return nil
+	case h.hasKeyLocked(s) && n.By == ByShared:
+		return fault(NameHasKey, "name", "%q has a key of its own", n.Name)
+	case h.hasKeyLocked(s), s.protected, h.opts.RequireToken && s.web:
+		return fault(NameProtected, "name", "%q is protected: connect with its token", n.Name)
+	}
+	return nil
 }
 
 // heldLocked notes that a sender is held on the wire or over MQTT. Fresh says that it was

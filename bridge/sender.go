@@ -24,6 +24,7 @@ type Sender struct {
 	web       bool   // registered over HTTP
 	held      bool   // its name was held on the wire or over MQTT
 	protected bool
+	own       bool // its name was held by a key of its own
 	left      departure
 	via       Protocol          // by which it last registered or joined; zero: not since the start
 	token     [sha256.Size]byte // zero: none
@@ -109,7 +110,7 @@ func (h *Hub) webSenderLocked(r Registration) (*Sender, error) {
 	if err := h.mayNameLocked(r.Name, ""); err != nil && !byToken {
 		return nil, err
 	}
-	if s != nil && (s.protected || h.opts.RequireToken && s.token != [sha256.Size]byte{}) && !byToken {
+	if s != nil && (s.protected || h.hasKeyLocked(s) || h.opts.RequireToken && s.token != [sha256.Size]byte{}) && !byToken {
 		return nil, fault(NameProtected, "name", "%q is protected: it is given again only against its token (Authorization: Bearer …)", r.Name)
 	}
 	if s == nil {

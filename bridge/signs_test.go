@@ -106,7 +106,7 @@ func TestDevicesWithoutANameThatLeft(t *testing.T) {
 	begun := h.Now()
 	leaves := func(why bridge.Departure, channels ...bridge.Channel) {
 		d := bridge.NewDevice(h, viaUDP, false, nil)
-		d.Register(func() {})
+		d.Register(bridge.Unproved, func() {})
 		d.Hold().At(netip.MustParseAddrPort("192.0.2.1:4210"))
 		d.Hold().Heard(h.Now())
 		require.NoError(t, d.Join(channels...))

@@ -7,8 +7,9 @@ type Record struct {
 	Registered bool             `json:"web,omitempty"`       // it was given a token
 	Held       bool             `json:"held,omitempty"`      // its name was held on the wire or over MQTT
 	Protected  bool             `json:"protected,omitempty"` // its name is registered again only with its token
+	Own        bool             `json:"own,omitempty"`       // its name was held by a key of its own
 	Token      []byte           `json:"token,omitempty"`     // SHA-256 of its token
-	Voucher    string           `json:"voucher,omitempty"`   // what vouched for it: "key N" by generation, "user NAME"; empty: the first key
+	Voucher    string           `json:"voucher,omitempty"`   // what vouched for it: "key N" by generation, "user NAME", "own key"; empty: the first key
 	Seen       int64            `json:"seen"`                // Unix seconds
 	Kept       []KeptMembership `json:"callbacks,omitempty"`
 }

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// A sender's voucher is what let it in: the secret key of one generation, or a configured
-// user. A name that begins with a user's name and a dot belongs to that user alone.
+// A sender's voucher is what let it in: the secret key of one generation, a configured
+// user, or a key of its name's own. A name that begins with a user's name and a dot belongs to that user alone.
 // Tokens, callbacks, sessions and the right to use the id alone end together with the
 // voucher that gave them. A name keeps its id, for whoever registers it anew.
 
@@ -68,6 +68,15 @@ func (h *Hub) voucherOf(user string) string {
 	return vouchedByKey(h.opts.Generation)
 }
 
+// voucherFor returns the voucher, in this run, of a sender with a name.
+func (h *Hub) voucherFor(s *Sender) string {
+	user := h.userOfLocked(s.Name())
+	if user == "" && s.own && h.opts.OwnKeys {
+		return vouchedByOwnKey
+	}
+	return h.voucherOf(user)
+}
+
 // Set replaces the configured users after the configuration was read again. Senders whose
 // voucher is no longer the right one lose what it gave them.
 func (u Users) Set(users []string) {
@@ -102,7 +111,7 @@ func (h *Hub) foreignLocked(s *Sender) bool {
 		_, known := h.users[s.user]
 		return s.user != "" && !known
 	}
-	return s.voucher != h.voucherOf(h.userOfLocked(s.Name()))
+	return s.voucher != h.voucherFor(s)
 }
 
 func userSet(users []string) map[string]struct{} {
@@ -122,7 +131,7 @@ func (h *Hub) disownLocked(s *Sender) (ended []*Attachment) {
 	s.token = [sha256.Size]byte{}
 	s.web, s.protected, s.speaker = false, false, nil
 	s.user = h.userOfLocked(s.Name())
-	s.voucher = h.voucherOf(s.user)
+	s.voucher = h.voucherFor(s)
 	return ended
 }
 

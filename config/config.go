@@ -129,6 +129,7 @@ type Senders struct {
 type Wire struct {
 	Basic        bool
 	BasicKey     string
+	DeviceKeys   string // required, accepted, off
 	IdleTimeout  time.Duration
 	FrameTimeout time.Duration
 	SessionQueue int // messages

@@ -76,6 +76,15 @@ func TestPrecedence(t *testing.T) {
 	assert.Equal(t, []string{":100", ":20", ":3", ":8080"}, []string{c.UDP.Listen, c.TCP.Listen, c.MQTT.Listen, c.HTTP.Listen})
 }
 
+// off is no truth value here, with quotes or without.
+func TestOffIsAWord(t *testing.T) {
+	for _, text := range []string{"off", `"off"`, "'off'"} {
+		c, _, err := load(t, nil, write(t, "wire: {device_keys: "+text+"}\n"))
+		require.NoError(t, err, text)
+		assert.Equal(t, "off", c.Wire.DeviceKeys)
+	}
+}
+
 func TestFlags(t *testing.T) {
 	c, _, err := load(t, nil, "", "--http", ":1", "--tcp=", "--open", "--allow-callbacks", "a.lan,10.0.0.0/8", "--allow-callbacks", "b.lan",
 		"--log-level", "debug", "--data-dir", "/d", "--senders-expire-after", "2d", "--callbacks-queue=7")
@@ -97,7 +106,7 @@ func TestEverySettingFromEverySource(t *testing.T) {
 	}
 	special := map[string]string{
 		"http.listen": ":1", "udp.listen": ":1", "tcp.listen": ":1", "mqtt.listen": ":1", "http.tls_listen": ":1", "mqtt.tls_listen": ":1", "log.level": "warn",
-		"log.format": "json", "limits.message_bytes": "5", "callbacks.retries": "7", "mqtt.max_keep_alive": "77s", "wire.basic": "false", "udp.segmentation_offload": "false", "homeassistant.enabled": "false", "http.console": "false", "limits.homeassistant_devices": "7", "http.cors_origins": "https://dash.lan", "http.hosts": "gateway.example.org",
+		"log.format": "json", "limits.message_bytes": "5", "callbacks.retries": "7", "mqtt.max_keep_alive": "77s", "wire.basic": "false", "wire.device_keys": "off", "udp.segmentation_offload": "false", "homeassistant.enabled": "false", "http.console": "false", "limits.homeassistant_devices": "7", "http.cors_origins": "https://dash.lan", "http.hosts": "gateway.example.org",
 	}
 	together := map[string]string{"tls.certificate": "c.pem", "tls.key": "k.pem", "tls.client_ca": "ca.pem"} // one needs the other
 	environ := func(but string) (env []string) {

@@ -103,6 +103,7 @@ func settings(c *Config) []setting {
 
 		row("wire.basic", "true", boolean(&c.Wire.Basic), "take basic frames on UDP and TCP"),
 		row("wire.basic_key", "", text(&c.Wire.BasicKey, keyRule), "key of basic frames in place of the secret key; empty: the secret key").secret(),
+		row("wire.device_keys", "accepted", text(&c.Wire.DeviceKeys, oneOf("required", "accepted", "off")), "keys of their own for devices of session frames: required of every device, accepted, off"),
 		row("wire.idle_timeout", "2m", duration(&c.Wire.IdleTimeout, leastTime), "silence after which a UDP client is gone"),
 		row("wire.frame_timeout", "30s", duration(&c.Wire.FrameTimeout, leastTime), "longest time for a frame to arrive on TCP"),
 		row("wire.session_queue", "64", number(&c.Wire.SessionQueue, 1, mostQueued, "messages"), "messages that wait for one session device"),

@@ -173,6 +173,9 @@ var errNotDuration = errors.New("must be a duration with its unit, such as 30s, 
 
 const day = 24 * time.Hour
 
+// ParseDuration reads a time as settings have it, such as 30d.
+func ParseDuration(s string) (time.Duration, error) { return parseDuration(s) }
+
 // parseDuration reads Go's syntax, in which days may come first: 400d, 1d12h.
 func parseDuration(s string) (time.Duration, error) {
 	var days time.Duration

@@ -81,7 +81,7 @@ func (c *Client) Dropped() uint64 { return c.dropped.Load() }
 
 // Close ends the session, if ctx leaves time for that, and then the client.
 func (c *Client) Close(ctx context.Context) error {
-	_, err := c.request(ctx, frame.Bye, 0, []byte{0, 0})
+	_, err := c.request(ctx, frame.Bye, 0, endsSession)
 	c.stop()
 	return err
 }

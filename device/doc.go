@@ -34,12 +34,14 @@ import (
 type Options struct {
 	Secret string     // the gateway's secret key
 	Key    *frame.Key // in place of Secret, for callers that have derived it already
+	Own    bool       // Key is the device's own, of its Name
 	Name   string     // up to 32 of A–Z a–z 0–9 _ . : -; empty: none
 
 	KeepAlive   time.Duration // longest silence, in whole seconds, 5 s to 1 h; 1 min
 	MaxDatagram int           // bytes of the largest datagram that the client can take, 64 to 1,200; 1,200
 	Pace        time.Duration // least time between two datagrams to the client, up to 255 ms
 	NoEcho      bool          // the client does not hear itself
+	Hidden      bool          // bodies are hidden: needs a gateway that can do it, see ErrPlain
 	Acknowledge bool          // the gateway repeats messages until the client has them
 	Window      int           // how many of them may be outstanding, up to 15; 1
 
@@ -92,6 +94,12 @@ func (o Options) registration(cnonce [8]byte) frame.Registration {
 	if o.NoEcho {
 		r.Options |= frame.NoEcho
 	}
+	if o.Hidden {
+		r.Options |= frame.Hidden
+	}
+	if o.Own {
+		r.Options |= frame.OwnKey
+	}
 	r.Options = r.Options.WithWindow(o.Window)
 	return r
 }
@@ -126,6 +134,10 @@ func message(d wire.Delivery, truncated bool) Message {
 // have been executed.
 var ErrLost = errors.New("device: the session ended before the answer came")
 
+// ErrPlain says that the gateway does not hide bodies: it is older than that. The client
+// sends nothing then.
+var ErrPlain = errors.New("device: the gateway cannot hide bodies")
+
 // ErrClosed says that the client was closed.
 var ErrClosed = errors.New("device: closed")
 
@@ -144,6 +156,7 @@ func (r Refused) Error() string {
 		frame.SlowDown:     "the gateway is behind, or could not write to its disk",
 		frame.Full:         "a limit of the gateway is reached",
 		frame.NotSupported: "not supported, or the name is protected",
+		frame.NameHasKey:   "the name has a key of its own, or every device needs one",
 	}[r.Code]
 	return fmt.Sprintf("device: %c refused: %s (error %d)", r.Op, cmp.Or(why, "unknown reason"), r.Code)
 }

@@ -39,7 +39,7 @@ func (c *Client) take(raw []byte) {
 	case s == nil:
 	case f.Op == frame.Error && f.Code() == frame.UnknownID && len(f.Body) == 0:
 		c.hinted(s, f, raw)
-	case f.ID == s.id && s.key.Verify(raw):
+	case f.ID == s.id && s.opens(raw):
 		c.mu.Lock()
 		c.heard = time.Now()
 		c.mu.Unlock()
@@ -101,7 +101,7 @@ func (c *Client) hinted(s *live, f frame.Frame, raw []byte) {
 	if f.ID != s.id || p == nil || !bytes.Equal(p.raw[len(p.raw)-frame.TagSize:], raw[len(raw)-frame.TagSize:]) {
 		return
 	}
-	if frame.Op(p.raw[0]) == frame.Bye && p.raw[frame.HeaderSize]|p.raw[frame.HeaderSize+1] == 0 {
+	if p.ends {
 		p.answered(answer{}) // there is nothing left to end
 		return
 	}

@@ -112,12 +112,18 @@ func (c *Client) registeredBy(r frame.Registration, raw []byte) (*live, *[8]byte
 		}
 	case frame.Answer:
 		got, err := frame.ParseRegistered(f.Body)
-		key := c.opts.Key.SessionKey(r.CNonce, r.Cookie, f.ID)
-		if err != nil || got.CNonce != r.CNonce || !key.Verify(raw) {
+		if err != nil || got.CNonce != r.CNonce {
+			break
+		}
+		key := c.opts.Key.SessionKey(r.Options, r.CNonce, r.Cookie, f.ID)
+		if !key.Verify(raw) {
+			if c.opts.Key.SessionKey(r.Options&^frame.Hidden, r.CNonce, r.Cookie, f.ID).Verify(raw) {
+				return nil, nil, ErrPlain // it ignored the option, and says so
+			}
 			break
 		}
 		return &live{
-			key: key, id: f.ID, maxDatagram: int(got.MaxDatagram), pending: map[uint32]*pending{},
+			key: key, hidden: c.opts.Hidden, id: f.ID, maxDatagram: int(got.MaxDatagram), pending: map[uint32]*pending{},
 			ready: make(chan struct{}), over: make(chan struct{}),
 		}, nil, nil
 	}

@@ -1,6 +1,7 @@
 package device
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"sync"
@@ -12,6 +13,7 @@ import (
 // live is one session. The client's lock guards it.
 type live struct {
 	key         frame.Key
+	hidden      bool // bodies are
 	id          uint32
 	maxDatagram int
 	seq         uint32
@@ -30,6 +32,7 @@ func (s *live) finish() { s.end.Do(func() { close(s.over) }) }
 type pending struct {
 	seq    uint32
 	raw    []byte
+	ends   bool // it is a d that ends the session
 	began  time.Time
 	answer chan answer   // has room for one
 	moved  chan struct{} // has room for one: the device has moved, and the request is sent again
@@ -55,6 +58,9 @@ const (
 	answersKept  = 8
 	numbersKnown = 60
 )
+
+// endsSession is the body of a d that ends the session.
+var endsSession = []byte{0, 0}
 
 // request sends a request until it is answered. If the session ends first, it is sent in
 // the next one, unless it is a message: then the error is ErrLost.
@@ -106,6 +112,7 @@ func (c *Client) requestIn(ctx context.Context, s *live, op frame.Op, flags byte
 	}
 	p.raw = s.next(op, flags, body)
 	p.seq, p.began = s.seq, time.Now()
+	p.ends = op == frame.Bye && bytes.Equal(body, endsSession)
 	s.pending[p.seq] = p
 	c.asleep = op == frame.Bye
 	c.mu.Unlock()
@@ -189,7 +196,19 @@ func (c *Client) forget(s *live, seq uint32) {
 // next makes the session's next frame.
 func (s *live) next(op frame.Op, flags byte, body []byte) []byte {
 	s.seq++
-	return frame.Append(nil, frame.Frame{Op: op, Flags: flags, ID: s.id, Seq: s.seq, Body: body}, s.key)
+	raw := frame.Append(nil, frame.Frame{Op: op, Flags: flags, ID: s.id, Seq: s.seq, Body: body}, s.key)
+	if s.hidden {
+		s.key.Mask(raw)
+	}
+	return raw
+}
+
+// opens reports whether a frame's tag is right, and shows its body in place.
+func (s *live) opens(raw []byte) bool {
+	if s.hidden {
+		s.key.Mask(raw)
+	}
+	return s.key.Verify(raw)
 }
 
 // gap is the time from the n-th sending, counted from 0, to the next. A device that roams

@@ -25,6 +25,7 @@ type script struct {
 	*testing.T
 	conn   *net.UDPConn
 	secret string
+	key    *frame.Key // the device's own; nil: the one of the secret
 	lines  []line
 	at     atomic.Int64
 	done   chan struct{}
@@ -36,9 +37,10 @@ type line struct {
 	meaning string
 }
 
-// newScript returns the script from the first frame whose meaning begins with from.
-func newScript(t *testing.T, from string) *script {
-	text, err := os.ReadFile("../testdata/session/vectors.txt")
+// newScript returns the script of a file from the first frame whose meaning begins with
+// from.
+func newScript(t *testing.T, file, from string) *script {
+	text, err := os.ReadFile("../testdata/session/" + file)
 	require.NoError(t, err)
 	s := &script{T: t, done: make(chan struct{})}
 	for l := range strings.Lines(string(text)) {
@@ -48,6 +50,10 @@ func newScript(t *testing.T, from string) *script {
 		switch {
 		case what == "secret":
 			s.secret = value
+		case what == "psk" && file == "hidden.txt":
+			key := frame.Key(raw)
+			s.key = &key
+		case meaning == "register lamp by the key that all share", meaning == "this name has a key of its own": // another device
 		case what == "!" && len(s.lines) > 0 && !s.lines[len(s.lines)-1].device && s.lines[len(s.lines)-1].raw[0] == 'm':
 			s.lines = s.lines[:len(s.lines)-1] // that delivery was lost
 		case what[:min(1, len(what))] == ">" || what[:min(1, len(what))] == "<":
@@ -95,15 +101,21 @@ func (s *script) after(meaning string) {
 
 func (s *script) options(name string) Options {
 	return Options{
-		Secret: s.secret, Name: name, MaxDatagram: 100, Acknowledge: true, RetryGap: time.Hour,
+		Secret: s.secret, Key: s.key, Own: s.key != nil, Hidden: s.key != nil, Name: name, MaxDatagram: 100, Acknowledge: true, RetryGap: time.Hour,
 		Nonce: func() [8]byte { return [8]byte{1, 2, 3, 4, 5, 6, 7, 8} },
 	}
 }
 
 func TestVectors(t *testing.T) {
+	for _, file := range []string{"vectors.txt", "hidden.txt"} {
+		t.Run(file, func(t *testing.T) { testVectors(t, file) })
+	}
+}
+
+func testVectors(t *testing.T, file string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	s := newScript(t, "register lamp")
+	s := newScript(t, file, "register lamp")
 	c, err := Dial(ctx, "udp", s.conn.LocalAddr().String(), s.options("lamp"))
 	require.NoError(t, err)
 	assert.EqualValues(t, 0x0badcafe, c.ID())
@@ -156,7 +168,7 @@ func TestVectors(t *testing.T) {
 func TestARefusedRegistration(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	s := newScript(t, "register by what")
+	s := newScript(t, "vectors.txt", "register by what")
 	_, err := Dial(ctx, "udp", s.conn.LocalAddr().String(), s.options("a lamp"))
 	assert.Equal(t, Refused{Op: frame.Register, Code: frame.BadRequest}, err)
 	assert.ErrorContains(t, err, "malformed")

@@ -39,6 +39,7 @@ func (g *Gateway) forConsole(o *operator.Options) {
 	o.Callbacks = callbacks{g}
 	o.House = g.announced
 	o.Settings = g.settings
+	o.Devices = devices{g}
 	o.DeviceKey = func() (hex, c string) { k := g.deviceKey(); return k.Hex(), k.C() }
 }
 

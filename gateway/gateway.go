@@ -29,6 +29,7 @@ import (
 	mqttstore "watchtower/mqtt/store"
 	"watchtower/operator"
 	"watchtower/wire/frame"
+	"watchtower/wire/keys"
 )
 
 // Gateway is the whole program as one object.
@@ -67,6 +68,7 @@ type Gateway struct {
 	callbackTable *store.Table
 
 	deviceKey func() frame.Key // derived when the first device asks for a session
+	keys      *keys.Ring       // of the devices
 }
 
 // Option changes something that is no setting.
@@ -105,6 +107,9 @@ func (g *Gateway) assemble() error {
 	g.deviceKey = sync.OnceValue(func() frame.Key { return frame.DeviceKey(g.secrets.key) })
 	if err := g.identify(); err != nil {
 		return err
+	}
+	if err := g.openKeys(); err != nil {
+		return fmt.Errorf("data_dir: %w", err)
 	}
 	if g.passKey, err = g.store.Meta("pass_key", randomKey); err != nil {
 		return fmt.Errorf("data_dir: %w", err)
@@ -202,6 +207,7 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	hub.Go(func() { g.hub.Run(hubLife) })
 	hub.Go(func() { g.describe(hubLife) })
 	hub.Go(func() { g.people.Run(hubLife) })
+	hub.Go(func() { g.keys.Run(hubLife, g.endOldKeys) })
 	for _, p := range g.ready() {
 		parts.Go(func() {
 			if err := p.server.Serve(life); err != nil {

@@ -16,7 +16,7 @@ import (
 // examples stand outside: they are written as a stranger would.
 var mayImport = map[string][]string{
 	"cmd/watchtower":  {"atomicfile", "gateway", "config", "wire/frame", "device", "bench"},
-	"gateway":         {"atomicfile", "auth", "backup", "boltfile", "config", "mqtt", "homeassistant", "udp", "tcp", "history", "callback", "http", "operator", "console", "sdk", "bridge", "wire/frame", "bridge/store", "mqtt/store", "intake"},
+	"gateway":         {"atomicfile", "auth", "backup", "boltfile", "config", "mqtt", "homeassistant", "udp", "tcp", "history", "callback", "http", "operator", "console", "sdk", "bridge", "wire/frame", "wire/keys", "bridge/store", "mqtt/store", "intake"},
 	"auth":            {"config", "bridge"},
 	"mqtt":            {"config", "auth", "bridge", "bridge/outbound", "intake"},
 	"http":            {"config", "auth", "bridge", "bridge/jsonline", "bridge/outbound", "callback", "history", "intake"},
@@ -30,6 +30,7 @@ var mayImport = map[string][]string{
 	"wire/basic":      {"config", "bridge", "wire"},
 	"wire/session":    {"config", "bridge", "wire", "wire/frame"},
 	"wire/frame":      {"wire"},
+	"wire/keys":       {"bridge", "wire/frame", "wire/session"},
 	"device":          {"wire", "wire/frame"},
 	"bench":           {"wire", "wire/frame", "datagram"},
 	"bench/attack":    {"bench/target", "device"},
@@ -72,6 +73,7 @@ var onlyIn = map[string][]string{
 	"github.com/tidwall/gjson":            {"http"},
 	"github.com/dchest/siphash":           {"wire/frame"},
 	"github.com/goccy/go-yaml":            {"config"},
+	"github.com/piglig/go-qr":             {"cmd/watchtower"},
 	"golang.org/x/sys":                    {"datagram", "bench", "bench/bare", "bridge/outbound", "mqtt"},
 	"github.com/eclipse/paho.mqtt.golang": {"bench/attack", "bench/growth"},
 	"github.com/stretchr/testify":         {"internal/harness", "internal/harness/browser", "internal/harness/house"},

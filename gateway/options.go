@@ -16,6 +16,7 @@ import (
 	"watchtower/mqtt"
 	"watchtower/tcp"
 	"watchtower/udp"
+	"watchtower/wire/keys"
 )
 
 // listedFor returns how long after its last message a channel without members stays in
@@ -42,6 +43,7 @@ func (g *Gateway) hubOptions() bridge.Options {
 		Auth:       g.cfg.Auth,
 		SecretKey:  g.secrets.key,
 		Generation: g.secrets.generation,
+		OwnKeys:    g.cfg.Wire.DeviceKeys != keys.Off,
 		Users:      slices.Collect(maps.Keys(g.cfg.Users)),
 		IDKey:      g.secrets.idKey,
 		PassKey:    g.passKey,
@@ -104,14 +106,14 @@ func brokerUsers(configured map[string]config.User) map[string]mqtt.User {
 func (g *Gateway) udpOptions() udp.Options {
 	return udp.Options{
 		UDP: g.cfg.UDP, Wire: g.cfg.Wire, Limits: g.cfg.Limits,
-		Gateway: g.id, TCPPort: func() uint16 { return g.tcpPort }, Key: g.deviceKey, Gate: g.gate,
+		Gateway: g.id, TCPPort: func() uint16 { return g.tcpPort }, Keys: g.keys, Gate: g.gate,
 	}
 }
 
 func (g *Gateway) tcpOptions() tcp.Options {
 	return tcp.Options{
 		TCP: g.cfg.TCP, Wire: g.cfg.Wire, Limits: g.cfg.Limits,
-		Gateway: g.id, Key: g.deviceKey, Gate: g.gate, Intake: g.intake,
+		Gateway: g.id, Keys: g.keys, Gate: g.gate, Intake: g.intake,
 	}
 }
 
@@ -131,6 +133,6 @@ func (g *Gateway) httpOptions(secure *tls.Config) http.Options {
 		HTTP: g.cfg.HTTP, Limits: g.cfg.Limits, DrainTimeout: g.cfg.ShutdownTimeout / 2,
 		TLS: secure, OwnHost: g.ownHost(), Gate: g.gate, Intake: g.intake,
 		ServeMQTT: g.broker.ServeConn, Operator: g.people, Page: g.page, Manages: g.people.Manages,
-		Ready: g.healthy,
+		Ready: g.healthy, DeviceSessions: g.deviceSessions,
 	}
 }

@@ -57,7 +57,7 @@ func (s *lines) serve(ctx context.Context, c net.Conn) {
 	defer context.AfterFunc(ctx, func() { c.Close() })()
 	defer c.Close()
 	d := bridge.NewDevice(s.hub, viaLines, true, c)
-	d.Register(func() { c.Close() })
+	d.Register(bridge.Unproved, func() { c.Close() })
 	defer d.Close()
 	for in := bufio.NewScanner(c); in.Scan(); {
 		var channel bridge.Channel

@@ -80,6 +80,7 @@ var settingTests = map[string]func(*testing.T){
 	"senders.expire_unnamed_after":   func(t *testing.T) { testExpiry(t, "") },
 	"wire.basic":                     testBasicOff,
 	"wire.basic_key":                 testBasicKey,
+	"wire.device_keys":               testDeviceKeys,
 	"wire.idle_timeout":              testIdleTimeout,
 	"wire.frame_timeout":             testFrameTimeout,
 	"wire.session_queue":             testSessionQueue,

@@ -19,6 +19,7 @@ type metrics struct {
 	gate      *auth.Gate
 	streams   *streams
 	callbacks *callback.Service
+	devices   func() map[string]int // nil: there are none
 }
 
 var (
@@ -28,6 +29,7 @@ var (
 	refusals      = describeMetric("refused_total", "Wrong keys, passwords, tokens and senders, and who was not let try.", "protocol", "reason")
 	attachments   = describeMetric("members", "What holds senders on channels: streams, callbacks, subscriptions, registrations.", "protocol")
 	sendersKnown  = describeMetric("senders", "Senders that are known.")
+	sessions      = describeMetric("device_sessions", "Sessions of devices on UDP and TCP, by the key that let them in.", "key")
 	takeovers     = describeMetric("mqtt_takeovers_total", "MQTT connections that were ended by another with their client id.")
 	queueMessages = describeMetric("queue_messages", "Messages that wait for a protocol's fan-out.", "protocol")
 	busSeconds    = describeMetric("bus_seconds", "Time from the taking of a message to the queues of a protocol's members.", "protocol")
@@ -67,6 +69,11 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	counters, links := m.hub.Counters(), m.hub.Directory().Links()
 	members, senders := m.hub.Directory().Counts()
 	gauge(sendersKnown, senders)
+	if m.devices != nil {
+		for key, n := range m.devices() {
+			gauge(sessions, n, key)
+		}
+	}
 	counter(takeovers, counters.Takeovers())
 	for _, p := range bridge.Protocols() {
 		in, out := counters.Messages(p)

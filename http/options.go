@@ -46,6 +46,10 @@ type Options struct {
 	// Ready returns why the gateway cannot do its work now. Nil: it always can.
 	Ready func() error
 
+	// DeviceSessions returns how many sessions of devices there are, by the kind of key that
+	// let them in. Nil: there are none.
+	DeviceSessions func() map[string]int
+
 	// OwnHost reports whether a name is the gateway's own, such as its certificate's.
 	// Nil: none is.
 	OwnHost func(string) bool

@@ -19,6 +19,7 @@
 //	say.go        broadcast and send          speakers.go   the sender that an operator speaks as
 //	topics.go     retained topics             callbacks.go  callbacks of all senders
 //	settings.go   settings in force           homeassistant.go  what Home Assistant is told
+//	devices.go    keys of devices' own
 //	refusals.go   who showed a wrong key      backup.go     a copy of the data
 //	options.go    what the package needs      problem.go    its statuses of HTTP
 package operator

@@ -108,6 +108,8 @@ type Options struct {
 	Settings func() (list []Setting, file string)
 	// DeviceKey returns the key of session frames, in hexadecimal and in C.
 	DeviceKey func() (hex, c string)
+	// Devices are the devices' own keys.
+	Devices Devices
 	// Refusals are the wrong keys, passwords and tokens since a time, the last first.
 	Refusals func(since time.Time) []Refusal
 	// Client is the address of a request, for the log.

@@ -38,6 +38,7 @@ const (
 	reservedTopic   bridge.Code = "reserved-topic"
 	retainedFull    bridge.Code = "retained-full"
 	openGateway     bridge.Code = "open-gateway"
+	NoDeviceKeys    bridge.Code = "no-device-keys"
 	disabled        bridge.Code = "callback-disabled"
 	noCallback      bridge.Code = "invalid-callback-url"
 	internalError   bridge.Code = "internal"
@@ -68,6 +69,7 @@ var kinds = map[bridge.Code]struct {
 	invalidTopic:            {nethttp.StatusBadRequest, "Invalid topic"},
 	reservedTopic:           {nethttp.StatusForbidden, "Topic is the gateway's own"},
 	retainedFull:            {nethttp.StatusConflict, "Too many retained messages"},
+	NoDeviceKeys:            {nethttp.StatusConflict, "Names have no keys of their own"},
 	openGateway:             {nethttp.StatusConflict, "The gateway has no secret key"},
 	disabled:                {nethttp.StatusConflict, "The callback is disabled"},
 	noCallback:              {nethttp.StatusConflict, "The callback cannot do that now"},

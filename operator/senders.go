@@ -32,6 +32,8 @@ type sender struct {
 	Address   string          `json:"address,omitempty"`  // where it is, or was last
 	Heard     *time.Time      `json:"heard,omitempty"`    // nil: not known, or it is away
 	Late      bool            `json:"late,omitempty"`     // it is silent for longer than it promised
+	OwnKey    bool            `json:"own_key"`            // its name has one
+	Key       string          `json:"key,omitempty"`      // what let its device in: shared, own, previous
 	Left      *left           `json:"left,omitempty"`     // nil: it is here, or nobody noticed
 }
 
@@ -62,33 +64,36 @@ func showAddress(at netip.AddrPort) string {
 	return at.String()
 }
 
-func show(info bridge.SenderInfo) sender {
-	s := sender{
+func (s *Service) show(info bridge.SenderInfo) sender {
+	shown := sender{
 		ID: info.ID, Name: info.Name, Via: []string{}, State: "away",
 		Channels: info.Channels, Protected: info.Protected, Held: info.Held, Token: info.Token,
-		Address: showAddress(info.From), Late: info.Late,
+		Address: showAddress(info.From), Late: info.Late, OwnKey: info.Own,
 	}
 	if info.Here {
-		s.State = "here"
+		shown.State = "here"
 	}
 	for _, p := range info.Via {
-		s.Via = append(s.Via, p.String())
+		shown.Via = append(shown.Via, p.String())
 	}
 	if !info.Seen.IsZero() {
 		seen := info.Seen.UTC().Truncate(time.Second)
-		s.Seen = &seen
+		shown.Seen = &seen
 	}
 	if info.Last != 0 {
-		s.Last = info.Last.String()
+		shown.Last = info.Last.String()
 	}
 	if !info.Heard.IsZero() {
 		heard := info.Heard.UTC()
-		s.Heard = &heard
+		shown.Heard = &heard
 	}
 	if info.Left != bridge.LeftUnnoticed {
-		s.Left = &left{info.LeftVia.String(), info.Left.String()}
+		shown.Left = &left{info.LeftVia.String(), info.Left.String()}
 	}
-	return s
+	if info.By != bridge.Unproved {
+		shown.Key = s.opts.Devices.Kind(info.By)
+	}
+	return shown
 }
 
 // listSenders answers GET /operator/senders.
@@ -141,7 +146,7 @@ func (s *Service) listSenders(w nethttp.ResponseWriter, r *request) error {
 	page, next := s.hub.Registry().List(f, bridge.SenderID(from), limit)
 	list := make([]sender, 0, len(page))
 	for _, info := range page {
-		list = append(list, show(info))
+		list = append(list, s.show(info))
 	}
 	return s.answer(w, struct {
 		Senders []sender        `json:"senders"`
@@ -169,7 +174,7 @@ func (s *Service) showSender(w nethttp.ResponseWriter, r *request) error {
 		sender
 		On   []bridge.Channel `json:"on"`
 		Lost []lost           `json:"lost"`
-	}{show(info), append([]bridge.Channel{}, more.On...), []lost{}}
+	}{s.show(info), append([]bridge.Channel{}, more.On...), []lost{}}
 	for _, l := range more.Lost {
 		answer.Lost = append(answer.Lost, showLoss(l))
 	}
@@ -247,7 +252,7 @@ func (s *Service) changeSender(w nethttp.ResponseWriter, r *request) error {
 	s.did(r, "operator changed a sender", logrus.Fields{
 		"sender": after.ID, "name": after.Name, "was": before.Name, "protected": after.Protected,
 	})
-	return s.answer(w, show(after))
+	return s.answer(w, s.show(after))
 }
 
 // forgetSender answers DELETE /operator/senders/{id}, once the deletion is on disk.

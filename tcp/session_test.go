@@ -48,7 +48,7 @@ func (c *sessionClient) registerSession() {
 	require.NoError(c, err)
 	assert.EqualValues(c, 65535, r.MaxDatagram)
 	c.ID, c.seq = f.ID, 0
-	c.key = frame.Key{}.SessionKey(c.reg.CNonce, c.reg.Cookie, c.ID)
+	c.key = frame.Key{}.SessionKey(c.reg.Options, c.reg.CNonce, c.reg.Cookie, c.ID)
 	require.True(c, c.key.Verify(raw))
 }
 

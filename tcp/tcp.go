@@ -26,7 +26,6 @@ import (
 	"watchtower/config"
 	"watchtower/intake"
 	"watchtower/wire/basic"
-	"watchtower/wire/frame"
 	"watchtower/wire/session"
 )
 
@@ -36,11 +35,11 @@ type Options struct {
 	config.Wire
 	config.Limits
 
-	QueueBytes int              // bytes that wait for one connection; 0: 1 MiB
-	Gateway    uint32           // the gateway's number, for W
-	Key        func() frame.Key // the devices' pre-shared key; called at the first registration
-	Gate       *auth.Gate       // where wrong keys are counted; nil: nowhere
-	Intake     *intake.Intake   // bounds strangers and unfinished frames; nil: nothing does
+	QueueBytes int            // bytes that wait for one connection; 0: 1 MiB
+	Gateway    uint32         // the gateway's number, for W
+	Keys       session.Keys   // of the devices; nil: those of an open gateway
+	Gate       *auth.Gate     // where wrong keys are counted; nil: nowhere
+	Intake     *intake.Intake // bounds strangers and unfinished frames; nil: nothing does
 }
 
 // queueBytes is how many bytes may wait for one connection.
@@ -102,7 +101,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *Server {
 		log:      entry,
 		misread:  intake.NewMisread(entry),
 		link:     hub.AddLink(Protocol, bridge.LinkQueue, bridge.LinkPatience),
-		sessions: session.NewRegistrar(hub, Protocol, opts.Key, opts.Gate.Streams(Protocol)),
+		sessions: session.NewRegistrar(hub, Protocol, opts.Keys, opts.Gate.Streams(Protocol)),
 		stopping: make(chan struct{}),
 		quiet:    make(chan struct{}),
 		closing:  make(chan struct{}),

@@ -81,7 +81,7 @@ func joinSession(g *gateway, b *testing.B) {
 	_, reg.Cookie, err = frame.ParseCookie(ask(frame.AppendRegister(nil, reg, frame.Key{})).Body)
 	require.NoError(b, err)
 	id := ask(frame.AppendRegister(nil, reg, frame.Key{})).ID
-	key := frame.Key{}.SessionKey(reg.CNonce, reg.Cookie, id)
+	key := frame.Key{}.SessionKey(reg.Options, reg.CNonce, reg.Cookie, id)
 	join := ask(frame.Append(nil, frame.Frame{Op: frame.Join, ID: id, Seq: 1, Body: []byte{7, 0, 0, 0}}, key))
 	require.Equal(b, frame.Answer, join.Op)
 }

@@ -28,7 +28,6 @@ import (
 	"watchtower/datagram"
 	"watchtower/intake"
 	"watchtower/wire/basic"
-	"watchtower/wire/frame"
 	"watchtower/wire/session"
 )
 
@@ -38,11 +37,11 @@ type Options struct {
 	config.Wire
 	config.Limits
 
-	SendBuffer int              // bytes that may wait in the socket, as far as the system allows; 0: 4 MiB
-	Gateway    uint32           // the gateway's number, for W
-	TCPPort    func() uint16    // its TCP port, for W; nil: none
-	Key        func() frame.Key // the devices' pre-shared key; called at the first registration
-	Gate       *auth.Gate       // where wrong keys are counted; nil: nowhere
+	SendBuffer int           // bytes that may wait in the socket, as far as the system allows; 0: 4 MiB
+	Gateway    uint32        // the gateway's number, for W
+	TCPPort    func() uint16 // its TCP port, for W; nil: none
+	Keys       session.Keys  // of the devices; nil: those of an open gateway
+	Gate       *auth.Gate    // where wrong keys are counted; nil: nowhere
 }
 
 const (
@@ -103,7 +102,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *Server {
 		stopping: make(chan struct{}),
 		readDone: make(chan struct{}),
 	}
-	s.sessions = session.NewTable(hub, opts.Key, session.Options{
+	s.sessions = session.NewTable(hub, opts.Keys, session.Options{
 		Via:  Protocol,
 		Wire: &opts.Wire, Limits: &opts.Limits, Member: func(s *session.Session) any { return (*sessionMember)(s) },
 		Wake: s.wake, Later: s.putOff, Door: opts.Gate.Datagrams(Protocol), Misread: misread.Frame,

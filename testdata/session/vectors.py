@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""Writes vectors.txt: every session frame, as bytes and in words.
+"""Writes vectors.txt and hidden.txt: every session frame, as bytes and in words.
 
 It shares nothing with the gateway: SipHash is its own, the rest is hashlib and
 struct. Run it again only if the protocol changes.
 
     python3 vectors.py > vectors.txt
+    python3 vectors.py hidden > hidden.txt
 """
 import hashlib
+import hmac
 import struct
+import sys
 
 MASK = (1 << 64) - 1
 
@@ -47,11 +50,22 @@ def siphash(key, data):
 assert siphash(bytes(range(16)), bytes(range(15))) == struct.pack("<Q", 0xA129CA6149BE45E5)
 
 SECRET = "correct horse battery staple"
-PSK = hashlib.pbkdf2_hmac("sha256", SECRET.encode(), b"watchtower-device-key", 100_000, 16)
+# The conversation again, by a device with a key of its own that has its bodies hidden.
+HIDDEN = "hidden" in sys.argv
+MASTER = bytes(range(32))
+GENERATION = 1
+SHARED = hashlib.pbkdf2_hmac("sha256", SECRET.encode(), b"watchtower-device-key", 100_000, 16)
 CNONCE = bytes.fromhex("0102030405060708")
 ID = 0x0BADCAFE
 HOME = ("192.0.2.1", 1000)
 AWAY = ("198.51.100.7", 2000)
+
+
+def own(name, generation=0):
+    return hmac.new(MASTER, b"watchtower-device\0" + bytes([generation]) + name, hashlib.sha256).digest()[:16]
+
+
+PSK = own(b"lamp", GENERATION) if HIDDEN else SHARED
 # The gateway's own secret, of which no device knows anything.
 GATEWAY_SECRET = bytes(range(16))
 
@@ -62,13 +76,24 @@ def mapped(host):
 
 COOKIE = siphash(GATEWAY_SECRET, b"\x01" + mapped(HOME[0]) + struct.pack("<H", HOME[1]) + CNONCE)
 SEED = CNONCE + COOKIE + struct.pack("<I", ID)
-KEY = siphash(PSK, b"\x01" + SEED) + siphash(PSK, b"\x02" + SEED)
+KEY = b"".join(siphash(PSK, bytes([half + (0x10 if HIDDEN else 0)]) + SEED) for half in (1, 2))
 CHALLENGE = siphash(GATEWAY_SECRET, b"\x02" + mapped(AWAY[0]) + struct.pack("<H", AWAY[1]) + KEY)
+
+
+def masked(body, tag, seq):
+    hidden = b""
+    for count, at in enumerate(range(0, len(body), 8)):
+        mask = siphash(KEY, tag + struct.pack("<HB", count, seq & 255))
+        hidden += bytes(a ^ b for a, b in zip(body[at : at + 8], mask))
+    return hidden
 
 
 def frame(op, body=b"", seq=0, flags=0, id=ID, key=KEY):
     head = struct.pack("<cBHII", op.encode(), flags, len(body), id, seq)
-    return head + body + siphash(key, head + body)
+    tag = siphash(key, head + body)
+    if HIDDEN and key == KEY and seq:  # not those of the registration
+        body = masked(body, tag, seq)
+    return head + body + tag
 
 
 def u32(*values):
@@ -76,7 +101,7 @@ def u32(*values):
 
 
 def register(cookie, version=1, name=b"lamp"):
-    return struct.pack("<BBHHB", version, 0x11, 60, 100, 0) + CNONCE + cookie + bytes([len(name)]) + name
+    return struct.pack("<BBHHB", version, 0x1D if HIDDEN else 0x11, 60, 100, 0) + CNONCE + cookie + bytes([len(name)]) + name
 
 
 def show(direction, raw, meaning):
@@ -113,6 +138,10 @@ print("# device, < from the gateway, >> and << at the device's other address. ! 
 print("# happens besides. The frames of one device follow each other as they are here.")
 print(f"secret {SECRET}")
 print(f"psk {PSK.hex()}")
+if HIDDEN:
+    print(f"shared {SHARED.hex()}")
+    print(f"master {MASTER.hex()}")
+    print(f"generation {GENERATION}")
 print(f"cnonce {CNONCE.hex()}")
 print(f"gateway-secret {GATEWAY_SECRET.hex()}")
 print(f"id {ID:08x}")
@@ -122,8 +151,12 @@ print(f"away {AWAY[0]}:{AWAY[1]}")
 print()
 show(">", frame("r", register(bytes(8), version=2), id=0, key=PSK), "register, in a version that there is not")
 show("<", frame("e", b"r", flags=8 << 4, id=0, key=PSK), "not supported")
-show(">", frame("r", register(bytes(8), name=b"a lamp"), id=0, key=PSK), "register by what is no name")
-show("<", frame("e", b"r", flags=5 << 4, id=0, key=PSK), "malformed")
+BAD = own(b"a lamp") if HIDDEN else PSK
+show(">", frame("r", register(bytes(8), name=b"a lamp"), id=0, key=BAD), "register by what is no name")
+show("<", frame("e", b"r", flags=5 << 4, id=0, key=BAD), "malformed")
+if HIDDEN:
+    show(">", frame("r", register(bytes(8), name=b""), id=0, key=SHARED), "register without a name, which has no key of its own")
+    show("<", frame("e", b"r", flags=5 << 4, id=0, key=SHARED), "malformed")
 show(">", frame("r", register(bytes(8)), id=0, key=PSK), "register lamp: acknowledged, one outstanding, keep-alive 60 s, 100 bytes")
 show("<", frame("c", CNONCE + COOKIE, id=0, key=PSK), "a cookie")
 show(">", frame("r", register(COOKIE), id=0, key=PSK), "register with the cookie")
@@ -175,6 +208,11 @@ sequence -= 1
 show(">>", request, "the request once more")
 gateway("a", b"j", "done", direction="<<")
 sequence += 1
+if HIDDEN:  # lamp has been here with its own key
+    other = CNONCE[::-1]
+    shared = struct.pack("<BBHHB", 1, 0x11, 60, 100, 0) + other + bytes(8) + b"\4lamp"
+    show(">", frame("r", shared, id=0, key=SHARED), "register lamp by the key that all share")
+    show("<", frame("e", b"r", flags=9 << 4, id=0, key=SHARED), "this name has a key of its own")
 device("d", struct.pack("<H", 0), "end the session", direction=">>")
 gateway("a", b"d", "done", direction="<<")
 device("p", b"", "keep-alive of a session that has ended", direction=">>")

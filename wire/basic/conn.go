@@ -112,7 +112,7 @@ func (c *Conn) register() *client {
 		Device: bridge.NewDevice(c.hub, c.opts.Via, false, c.member),
 		hub:    c.hub, via: c.opts.Via, wait: true, listed: math.MaxInt,
 	}
-	n.Register(func() { // the hub deleted the sender: the id is unknown from now on
+	n.Register(bridge.Unproved, func() { // the hub deleted the sender: the id is unknown from now on
 		c.client.CompareAndSwap(n, nil)
 		n.Close()
 	})

@@ -222,7 +222,7 @@ func (t *Table) addLocked(from netip.AddrPort, now time.Time) *entry {
 		Device: bridge.NewDevice(t.hub, t.opts.Via, false, member),
 		hub:    t.hub, via: t.opts.Via, listed: wire.MaxListed,
 	}}
-	e.client.Register(func() { t.deleted(e) })
+	e.client.Register(bridge.Unproved, func() { t.deleted(e) })
 	hold := e.client.Hold()
 	hold.At(from)
 	hold.Heard(now)

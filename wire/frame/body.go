@@ -21,6 +21,8 @@ type Options byte
 const (
 	Acknowledge Options = 1 << 0 // deliveries are acknowledged
 	NoEcho      Options = 1 << 1 // the device does not hear itself
+	Hidden      Options = 1 << 2 // bodies are hidden
+	OwnKey      Options = 1 << 3 // the r is tagged with the key of its name
 )
 
 // Window is how many deliveries may be outstanding.

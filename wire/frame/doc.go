@@ -92,6 +92,7 @@ const (
 	SlowDown      Code = 6
 	Full          Code = 7
 	NotSupported  Code = 8 // an unknown op, a version other than 1, a protected name
+	NameHasKey    Code = 9 // and the r was tagged with the key that all share
 	Version            = 1
 	HeaderSize         = 12
 	TagSize            = 8

@@ -23,13 +23,16 @@ func TestKeys(t *testing.T) {
 	assert.Equal(t, uint64(0xa129ca6149be45e5), key.Sum(input), "SipHash's own test vector")
 	assert.Zero(t, frame.DeviceKey(""), "an open gateway")
 	assert.NotEqual(t, frame.DeviceKey("a"), frame.DeviceKey("b"))
-	assert.NotEqual(t, key.SessionKey([8]byte{1}, [8]byte{}, 1), key.SessionKey([8]byte{}, [8]byte{1}, 1))
+	assert.NotEqual(t, key.SessionKey(0, [8]byte{1}, [8]byte{}, 1), key.SessionKey(0, [8]byte{}, [8]byte{1}, 1))
 }
 
 // captured are the frames of testdata, which an independent script made.
 func captured(t testing.TB) (all [][]byte) {
 	text, err := os.ReadFile("../../testdata/session/vectors.txt")
 	require.NoError(t, err)
+	hidden, err := os.ReadFile("../../testdata/session/hidden.txt")
+	require.NoError(t, err)
+	text = append(text, hidden...)
 	for line := range strings.Lines(string(text)) {
 		what, rest, _ := strings.Cut(line, " ")
 		if what != "" && strings.Trim(what, "<>") == "" {
@@ -147,6 +150,67 @@ func FuzzFrames(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A mask is undone by the same mask, touches the body alone, and is another one for every
+// tag, every eight bytes and every number's lowest byte.
+func TestMask(t *testing.T) {
+	key := frame.Key{1, 2, 3}
+	for n := range 40 {
+		body := []byte(strings.Repeat("\x00", n))
+		plain := frame.Append(nil, frame.Frame{Op: frame.Broadcast, ID: 7, Seq: 9, Body: body}, key)
+		hidden := append([]byte(nil), plain...)
+		key.Mask(hidden)
+		assert.Equal(t, plain[:frame.HeaderSize], hidden[:frame.HeaderSize])
+		assert.Equal(t, plain[frame.HeaderSize+n:], hidden[frame.HeaderSize+n:], "the tag")
+		assert.Equal(t, n == 0, key.Verify(hidden))
+		key.Mask(hidden)
+		assert.Equal(t, plain, hidden)
+	}
+	seen := map[string]bool{}
+	masks := 0
+	for _, f := range []frame.Frame{{Seq: 1}, {Seq: 2}, {Seq: 1, ID: 1}, {Seq: 257}} {
+		f.Op, f.Body = frame.Delivery, make([]byte, 1<<16-1)
+		raw := frame.Append(nil, f, key)
+		key.Mask(raw)
+		for at := frame.HeaderSize; at+8 <= len(raw)-frame.TagSize; at += 8 {
+			mask := string(raw[at : at+8])
+			seen[mask] = true
+			masks++
+		}
+	}
+	assert.Len(t, seen, masks, "each once")
+	assert.Equal(t, 4*((1<<16-1)/8), masks)
+	for n := range frame.Overhead {
+		key.Mask(make([]byte, n)) // cut short: nothing happens
+	}
+}
+
+// Keys of names differ by master, generation and name, and are those of the document's
+// construction.
+func TestKeysOfNames(t *testing.T) {
+	m := frame.Master{}
+	for i := range m {
+		m[i] = byte(i)
+	}
+	assert.Equal(t, "9d0936736f03ce48f7f31fbc0eb8822e", m.Key(1, []byte("lamp")).Hex(), "as the vectors have it")
+	all := map[frame.Key]bool{}
+	for _, master := range []frame.Master{m, {}} {
+		for generation := range 256 {
+			for _, name := range []string{"lamp", "lam", "p", "Lamp"} {
+				all[master.Key(byte(generation), []byte(name))] = true
+			}
+		}
+	}
+	assert.Len(t, all, 2*256*4)
+}
+
+func BenchmarkMask(b *testing.B) {
+	raw := frame.Append(nil, frame.Frame{Op: frame.Broadcast, Seq: 1, Body: make([]byte, 64)}, frame.Key{1})
+	b.ReportAllocs()
+	for b.Loop() {
+		frame.Key{1}.Mask(raw)
+	}
 }
 
 func BenchmarkStamp(b *testing.B) {

@@ -1,6 +1,7 @@
 package frame
 
 import (
+	"crypto/hmac"
 	"crypto/pbkdf2"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -44,18 +45,67 @@ func DeviceKey(secret string) (k Key) {
 	return k
 }
 
-// SessionKey derives the key of the session that a registration began.
-func (k Key) SessionKey(cnonce, cookie [8]byte, id uint32) (session Key) {
-	b := make([]byte, 0, 21)
-	b = append(b, 0)
-	b = append(b, cnonce[:]...)
-	b = append(b, cookie[:]...)
-	b = binary.LittleEndian.AppendUint32(b, id)
+// Master is what the keys of all names are made from. Only the gateway has it.
+type Master [32]byte
+
+// Key is the key of a name. A higher generation makes another.
+func (m Master) Key(generation byte, name []byte) (k Key) {
+	mac := hmac.New(sha256.New, m[:])
+	_, _ = mac.Write([]byte("watchtower-device\x00")) // a hash takes everything
+	_, _ = mac.Write([]byte{generation})
+	_, _ = mac.Write(name)
+	copy(k[:], mac.Sum(nil))
+	return k
+}
+
+// What session keys begin with: two for each kind of session, so that a session whose
+// bodies are hidden has another key than one whose bodies are not.
+const (
+	forPlain  = 0x01
+	forHidden = 0x11
+)
+
+// SessionKey derives the key of the session that a registration began. Of the options it
+// looks at Hidden.
+func (k Key) SessionKey(o Options, cnonce, cookie [8]byte, id uint32) (session Key) {
+	var b [21]byte
+	copy(b[1:], cnonce[:])
+	copy(b[9:], cookie[:])
+	binary.LittleEndian.PutUint32(b[17:], id)
+	use := byte(forPlain)
+	if o&Hidden != 0 {
+		use = forHidden
+	}
 	for i := range 2 {
-		b[0] = byte(i + 1)
-		binary.LittleEndian.PutUint64(session[8*i:], k.Sum(b))
+		b[0] = use + byte(i)
+		binary.LittleEndian.PutUint64(session[8*i:], k.Sum(b[:]))
 	}
 	return session
+}
+
+// Mask hides the body of a whole frame, tag and all, or shows it again: the tag is the
+// nonce (docs/protocol.md, "Hidden bodies"). A frame without a body stays as it is.
+func (k Key) Mask(frame []byte) {
+	end := len(frame) - TagSize
+	if end <= HeaderSize {
+		return
+	}
+	var in [11]byte // tag8 count2 seq1
+	copy(in[:], frame[end:])
+	in[10] = frame[8]
+	body := frame[HeaderSize:end]
+	for count := uint16(0); ; count++ {
+		binary.LittleEndian.PutUint16(in[8:], count)
+		mask := k.Sum(in[:])
+		if len(body) <= 8 {
+			for i := range body {
+				body[i] ^= byte(mask >> (8 * i))
+			}
+			return
+		}
+		binary.LittleEndian.PutUint64(body, binary.LittleEndian.Uint64(body)^mask)
+		body = body[8:]
+	}
 }
 
 // Sum is SipHash-2-4 of b.

@@ -113,7 +113,7 @@ func (c *Conn) Handle(raw, reply []byte) []byte {
 	s := c.session()
 	switch {
 	case s != nil && s.id == f.ID:
-		if !s.key.Verify(raw) {
+		if !s.opens(raw) {
 			c.misread(Forged)
 			return reply
 		}
@@ -160,7 +160,7 @@ func (c *Conn) register(f frame.Frame, raw, reply []byte) []byte {
 	}
 	s := &Stream{conn: c}
 	s.device = bridge.NewDevice(c.hub, c.verbs.via, o.Options&frame.NoEcho != 0, c.owner.Member(s))
-	wait, err := o.hold(s.device, func() { c.displaced(s) })
+	wait, err := c.registrar.hold(o, s.device, func() { c.displaced(s) })
 	if err == nil && wait != nil {
 		err = wait()
 	}
@@ -375,7 +375,7 @@ func (c *Conn) Stamp(b, delivery []byte, mark uint64) []byte {
 		c.drop(bridge.Disconnected)
 		return b
 	}
-	return frame.Stamp(b, delivery, s.receiver(uint32(mark)), s.key)
+	return s.stamp(b, delivery, s.receiver(uint32(mark)))
 }
 
 func (c *Conn) drop(why bridge.Reason) { c.hub.Counters().Drop(c.verbs.via, why, 1) }

@@ -30,7 +30,7 @@ type core struct {
 // settle fills in what the registration from an address agreed on, once there is a sender.
 func (c *core) settle(o *opened, from netip.AddrPort, maxDatagram uint16, at time.Time) {
 	c.id = uint32(c.device.Sender().ID())
-	c.key = o.psk.SessionKey(o.CNonce, o.Cookie, c.id)
+	c.key = o.psk.SessionKey(o.Options, o.CNonce, o.Cookie, c.id)
 	c.keepAlive = min(max(o.KeepAlive, leastKeepAlive), mostKeepAlive)
 	c.maxDatagram = maxDatagram
 	c.options = o.Options
@@ -43,6 +43,30 @@ func (c *core) settle(o *opened, from netip.AddrPort, maxDatagram uint16, at tim
 // promises notes that the device sends something within so many seconds, or a little later.
 func (c *core) promises(seconds uint16) {
 	c.device.Hold().Promises(time.Duration(seconds) * time.Second * 11 / 10)
+}
+
+// opens reports whether a frame's tag is right. If bodies are hidden, it shows the body, in
+// place; with a wrong tag nothing is left to show.
+func (c *core) opens(raw []byte) bool {
+	if c.options&frame.Hidden != 0 {
+		c.key.Mask(raw)
+	}
+	return c.key.Verify(raw)
+}
+
+// hide hides the body of a whole frame to the device, if it asked for that.
+func (c *core) hide(raw []byte) {
+	if c.options&frame.Hidden != 0 {
+		c.key.Mask(raw)
+	}
+}
+
+// stamp appends a delivery, as the device gets it.
+func (c *core) stamp(b, delivery []byte, to frame.Receiver) []byte {
+	begin := len(b)
+	b = frame.Stamp(b, delivery, to, c.key)
+	c.hide(b[begin:])
+	return b
 }
 
 // life is how long the session lives without a frame, in milliseconds.

@@ -9,6 +9,7 @@
 // connection does much of that.
 //
 //	registrar.go  r and c, what is kept of them    table.go  UDP: sessions, their start and end
+//	keys.go       by which key an r is tagged
 //	verbs.go      requests as verbs of bridge      take.go   UDP: one datagram
 //	window.go     numbers and answers              give.go   UDP: what goes to one device, and when
 //	outbox.go     deliveries that wait             wheel.go  UDP: when each session is due

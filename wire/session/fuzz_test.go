@@ -109,7 +109,7 @@ func (z *fuzzer) register(d *device, arg byte) {
 	for _, a := range z.handle(d.at, raw) {
 		if a.Op == frame.Answer && a.Body[0] == byte(frame.Register) {
 			d.reg, d.id, d.seq = reg, a.ID, 0
-			d.key = psk.SessionKey(reg.CNonce, reg.Cookie, d.id)
+			d.key = psk.SessionKey(reg.Options, reg.CNonce, reg.Cookie, d.id)
 		}
 	}
 }

@@ -39,7 +39,7 @@ func (t *Table) transmitLocked(s *Session, delivery []byte, seq uint32, first bo
 	if s.acknowledged() && s.options.Window() > 1 && s.box.entries[0].seq == seq {
 		to.Flags |= frame.First // the device need not wait for an earlier one
 	}
-	out.bytes = frame.Stamp(out.bytes, delivery, to, s.key)
+	out.bytes = s.stamp(out.bytes, delivery, to)
 	out.give(s, begin)
 	if seq == lastSeq {
 		s.expires = 0 // numbers never wrap: the wheel ends the session

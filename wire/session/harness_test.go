@@ -59,7 +59,7 @@ func newBench(t testing.TB, change func(*session.Options), hub bridge.Options) *
 	hub.Now = opts.Now
 	b.hub, _ = harness.Hub(t, viaUDP, hub)
 	b.link = b.hub.AddLink(viaUDP, 1024, 0)
-	b.table = session.NewTable(b.hub, func() frame.Key { return psk }, opts)
+	b.table = session.NewTable(b.hub, session.SharedKey(func() frame.Key { return psk }), opts)
 	return b
 }
 
@@ -127,6 +127,7 @@ type device struct {
 	*bench
 	at  netip.AddrPort
 	reg frame.Registration
+	psk frame.Key
 	key frame.Key
 	id  uint32
 	seq uint32
@@ -149,7 +150,7 @@ func newNonce() (n [8]byte) {
 // register registers a device; change may be nil.
 func (b *bench) register(at netip.AddrPort, change func(*frame.Registration)) *device {
 	b.Helper()
-	d := &device{bench: b, at: at}
+	d := &device{bench: b, at: at, psk: psk}
 	d.reg = frame.Registration{Version: 1, KeepAlive: 60, MaxDatagram: 1200}
 	if change != nil {
 		change(&d.reg)
@@ -162,23 +163,31 @@ func (b *bench) register(at netip.AddrPort, change func(*frame.Registration)) *d
 func (d *device) again() {
 	d.Helper()
 	d.reg.CNonce, d.reg.Cookie = newNonce(), [8]byte{}
-	answer := d.handle(d.at, frame.AppendRegister(nil, d.reg, psk))
+	answer := d.handle(d.at, frame.AppendRegister(nil, d.reg, d.psk))
 	require.Len(d, answer, 1)
 	_, cookie, err := frame.ParseCookie(answer[0].Body)
 	require.NoError(d, err)
 	d.reg.Cookie = cookie
-	answer = d.handle(d.at, frame.AppendRegister(nil, d.reg, psk))
+	answer = d.handle(d.at, frame.AppendRegister(nil, d.reg, d.psk))
 	require.Len(d, answer, 1)
 	require.Equal(d, frame.Answer, answer[0].Op, "code %d", answer[0].Code())
 	d.id, d.seq = answer[0].ID, 0
-	d.key = psk.SessionKey(d.reg.CNonce, d.reg.Cookie, d.id)
+	d.key = d.psk.SessionKey(d.reg.Options, d.reg.CNonce, d.reg.Cookie, d.id)
 	require.True(d, d.key.Verify(answer[0].raw))
 }
 
 // frame makes the device's next frame.
 func (d *device) frame(op frame.Op, flags byte, body []byte) []byte {
 	d.seq++
-	return frame.Append(nil, frame.Frame{Op: op, Flags: flags, ID: d.id, Seq: d.seq, Body: body}, d.key)
+	return d.hide(frame.Append(nil, frame.Frame{Op: op, Flags: flags, ID: d.id, Seq: d.seq, Body: body}, d.key))
+}
+
+// hide hides the body of a frame, or shows it, if the device asked for that.
+func (d *device) hide(raw []byte) []byte {
+	if d.reg.Options&frame.Hidden != 0 {
+		d.key.Mask(raw)
+	}
+	return raw
 }
 
 // tell sends a frame, and returns all that the table sends then.
@@ -196,7 +205,7 @@ func (d *device) ask(op frame.Op, body []byte) (frame.Code, []byte) {
 		require.Equal(d, d.seq, s.Seq)
 		require.Equal(d, d.id, s.ID)
 		require.Equal(d, d.at, s.to)
-		require.True(d, d.key.Verify(s.raw))
+		require.True(d, d.key.Verify(d.hide(s.raw)))
 		require.Equal(d, byte(op), s.Body[0])
 		return s.Code(), s.Body[1:]
 	}

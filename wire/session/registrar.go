@@ -19,10 +19,8 @@ import (
 type Registrar struct {
 	hub  *bridge.Hub
 	via  bridge.Protocol
-	key  func() frame.Key
+	keys Keys
 	door Door
-	once sync.Once
-	psk  frame.Key
 
 	mu                sync.Mutex
 	begun             time.Time // when current began
@@ -32,24 +30,30 @@ type Registrar struct {
 // minute is the secret of one minute, with the registrations that its cookies made.
 type minute struct {
 	secret frame.Key
-	served map[[16]byte]*core // by cnonce and cookie; nil: being written to disk
+	served map[served]*core // nil: being written to disk
 }
 
-// NewRegistrar returns a registrar for one protocol. Key returns the pre-shared key; it
-// is called at the first registration. A nil key is that of an open gateway. A nil door
-// is open to everybody.
-func NewRegistrar(hub *bridge.Hub, via bridge.Protocol, key func() frame.Key, door Door) *Registrar {
-	if key == nil {
-		key = func() frame.Key { return frame.DeviceKey("") }
+// served is a registration that was answered. Devices with keys of their own may use the
+// same cnonce.
+type served struct {
+	cnonce, cookie [8]byte
+	psk            frame.Key
+}
+
+// NewRegistrar returns a registrar for one protocol. A nil keys is that of an open
+// gateway. A nil door is open to everybody.
+func NewRegistrar(hub *bridge.Hub, via bridge.Protocol, keys Keys, door Door) *Registrar {
+	if keys == nil {
+		keys = SharedKey(func() frame.Key { return frame.DeviceKey("") })
 	}
 	if door == nil {
 		door = openDoor{}
 	}
-	return &Registrar{hub: hub, via: via, key: key, door: door, current: newMinute(), previous: newMinute()}
+	return &Registrar{hub: hub, via: via, keys: keys, door: door, current: newMinute(), previous: newMinute()}
 }
 
 func newMinute() *minute {
-	m := &minute{served: map[[16]byte]*core{}}
+	m := &minute{served: map[served]*core{}}
 	_, _ = rand.Read(m.secret[:]) // never fails: it ends the program instead
 	return m
 }
@@ -117,63 +121,57 @@ type opened struct {
 	frame.Registration
 	from    netip.Addr
 	psk     frame.Key
+	by      bridge.Proof // what psk is
 	seq     uint32
 	minute  *minute
-	served  [16]byte
+	served  served
 	earlier *core // not nil: it repeats the registration that made this session
 }
 
 // open checks an r. It returns nil if it has appended the answer itself, or has dropped
 // the frame. Live says that the address, or the connection, has a session.
 func (r *Registrar) open(now time.Time, from netip.AddrPort, live bool, f frame.Frame, raw, reply []byte) (*opened, []byte) {
-	r.once.Do(func() { r.psk = r.key() })
-	if !live && !r.admit(now, from, f) {
+	reg, err := frame.ParseRegistration(f.Body) // the key depends on it
+	if !live && !r.admit(now, from, reg) {
 		return nil, reply // an e would tell whether its key is right
 	}
-	if !r.psk.Verify(raw) {
+	psk, by, ok := r.proof(reg, raw)
+	if !ok {
 		r.drop(Forged)
 		r.door.WrongTag(from.Addr())
 		return nil, reply
 	}
-	reg, err := frame.ParseRegistration(f.Body)
-	switch {
-	case reg.Version != frame.Version && len(f.Body) > 0:
-		return nil, frame.AppendRefusal(reply, f, frame.NotSupported, r.psk)
-	case err != nil, len(reg.Name) > frame.MaxName, len(reg.Name) > 0 && !bridge.ValidName(string(reg.Name)):
-		return nil, frame.AppendRefusal(reply, f, frame.BadRequest, r.psk)
+	if code := r.check(f, reg, by, err); code != frame.OK {
+		return nil, frame.AppendRefusal(reply, f, code, psk)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.rotateLocked(now)
 	m := r.madeLocked(from, reg)
 	if m == nil {
-		return nil, frame.AppendCookie(reply, reg.CNonce, r.current.cookie(from, reg.CNonce), r.psk)
+		return nil, frame.AppendCookie(reply, reg.CNonce, r.current.cookie(from, reg.CNonce), psk)
 	}
-	o := &opened{Registration: reg, from: from.Addr(), psk: r.psk, seq: f.Seq, minute: m, served: [16]byte(append(reg.CNonce[:], reg.Cookie[:]...))}
-	earlier, served := m.served[o.served]
-	if served && earlier == nil {
+	o := &opened{Registration: reg, from: from.Addr(), psk: psk, by: by, seq: f.Seq, minute: m, served: served{reg.CNonce, reg.Cookie, psk}}
+	earlier, again := m.served[o.served]
+	if again && earlier == nil {
 		r.drop(Duplicate) // its answer is on its way
 		return nil, reply
 	}
 	o.earlier = earlier
-	if !served {
+	if !again {
 		m.served[o.served] = nil
 	}
 	return o, reply
 }
 
 // admit asks the door whether to check an r.
-func (r *Registrar) admit(now time.Time, from netip.AddrPort, f frame.Frame) bool {
-	cookie := r.door.WantsCookie(from.Addr()) && r.cookieIs(now, from, f)
+func (r *Registrar) admit(now time.Time, from netip.AddrPort, reg frame.Registration) bool {
+	cookie := r.door.WantsCookie(from.Addr()) && r.cookieIs(now, from, reg)
 	return r.door.AdmitTag(from.Addr(), cookie)
 }
 
 // cookieIs reports whether an r carries a cookie that was made for its address.
-func (r *Registrar) cookieIs(now time.Time, from netip.AddrPort, f frame.Frame) bool {
-	reg, err := frame.ParseRegistration(f.Body)
-	if err != nil {
-		return false
-	}
+func (r *Registrar) cookieIs(now time.Time, from netip.AddrPort, reg frame.Registration) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.rotateLocked(now)
@@ -207,13 +205,17 @@ func (r *Registrar) done(o *opened, c *core) {
 }
 
 // hold gives the device its sender: a new one, or that of the name. If wait is not nil,
-// the caller calls it before it answers.
-func (o *opened) hold(d *bridge.Device, end func()) (wait func() error, err error) {
+// the caller calls it before it answers. After an error the caller closes the device.
+func (r *Registrar) hold(o *opened, d *bridge.Device, end func()) (wait func() error, err error) {
 	if len(o.Name) == 0 {
-		d.Register(end)
+		d.Register(o.by, end)
 		return nil, nil
 	}
-	return d.RegisterName(string(o.Name), end)
+	wait, err = d.RegisterName(string(o.Name), o.by, end)
+	if err == nil && o.by.Own() && !r.counts(o) {
+		err = errRevoked // meanwhile: whoever revoked the key may not have seen this hold
+	}
+	return wait, err
 }
 
 // refuse refuses a registration. Its cookie stays valid.

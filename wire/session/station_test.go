@@ -57,7 +57,7 @@ func newStation(t *testing.T, loss float64) *station {
 		default:
 		}
 	}
-	st.table = session.NewTable(st.hub, func() frame.Key { return psk }, opts)
+	st.table = session.NewTable(st.hub, session.SharedKey(func() frame.Key { return psk }), opts)
 	st.says = st.hub.Holds().New(func() {})
 	require.NoError(t, st.hub.Attach(st.says.Sender(), 7, &bridge.Attachment{Via: viaHTTP, Broadcasts: true}))
 	go st.run(wake)

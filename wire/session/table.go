@@ -37,12 +37,11 @@ type Session struct {
 	filed      filed
 }
 
-// NewTable returns an empty table. Key is the pre-shared key; it is called at
-// the first registration.
-func NewTable(hub *bridge.Hub, key func() frame.Key, opts Options) *Table {
+// NewTable returns an empty table. A nil keys is that of an open gateway.
+func NewTable(hub *bridge.Hub, keys Keys, opts Options) *Table {
 	t := &Table{
 		hub: hub, opts: opts.withDefaults(),
-		registrar: NewRegistrar(hub, opts.Via, key, opts.Door),
+		registrar: NewRegistrar(hub, opts.Via, keys, opts.Door),
 		verbs:     verbs{hub: hub, via: opts.Via},
 		byID:      map[uint32]*Session{},
 		byAddress: map[netip.AddrPort]*Session{},
@@ -161,7 +160,7 @@ func (t *Table) live(from netip.AddrPort) bool {
 func (t *Table) open(from netip.AddrPort, o *opened, out *Out) {
 	s := &Session{at: from, local: out.Local, pace: int64(o.Pace)}
 	s.device = bridge.NewDevice(t.hub, t.verbs.via, o.Options&frame.NoEcho != 0, t.opts.Member(s))
-	wait, err := o.hold(s.device, func() { t.end(s) })
+	wait, err := t.registrar.hold(o, s.device, func() { t.end(s) })
 	if err != nil {
 		t.refuse(s, o, codeOf(err), out)
 		return

@@ -26,7 +26,7 @@ func (t *Table) Handle(from netip.AddrPort, datagram []byte, out *Out) {
 		t.drop(Unknown)
 	case s == nil:
 		t.unknown(from, datagram, out)
-	case !s.key.Verify(datagram):
+	case !s.opens(datagram):
 		t.misread(from, Forged)
 	default:
 		t.take(s, from, f, datagram, out)
@@ -167,6 +167,7 @@ func (t *Table) movesLocked(s *Session, from netip.AddrPort, f frame.Frame, at t
 		challenge := t.registrar.challenge(at, from, s.key)
 		begin := len(out.bytes)
 		out.bytes = frame.Append(out.bytes, frame.Frame{Op: frame.Challenge, ID: s.id, Seq: f.Seq, Body: challenge[:]}, s.key)
+		s.hide(out.bytes[begin:])
 		out.commit(from, begin)
 	}
 	return false

@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"encoding/hex"
+	"fmt"
 	"net/netip"
 	"os"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"watchtower/bridge"
 	"watchtower/wire/frame"
+	"watchtower/wire/keys"
 	"watchtower/wire/session"
 )
 
@@ -26,10 +28,16 @@ func (s oneLamp) Load() ([]bridge.Record, error) {
 	return []bridge.Record{{ID: s.id, Name: "lamp", Seen: 1e9}}, nil
 }
 
-// The conversation of testdata, which an independent script made. The table plays the
+// The conversations of testdata, which an independent script made. The table plays the
 // gateway's part.
 func TestVectors(t *testing.T) {
-	text, err := os.ReadFile("../../testdata/session/vectors.txt")
+	for _, file := range []string{"vectors.txt", "hidden.txt"} {
+		t.Run(file, func(t *testing.T) { testVectors(t, file) })
+	}
+}
+
+func testVectors(t *testing.T, file string) {
+	text, err := os.ReadFile("../../testdata/session/" + file)
 	require.NoError(t, err)
 	values := map[string]string{}
 	var b *bench
@@ -53,7 +61,7 @@ func TestVectors(t *testing.T) {
 		case ">", ">>", "<", "<<":
 			seen[raw[0]] = true
 		}
-		if b == nil && len(values) == 8 {
+		if b == nil && raw != nil && strings.Trim(what, "<>") == "" {
 			b = newVectorBench(t, values)
 		}
 		switch what {
@@ -83,11 +91,30 @@ func TestVectors(t *testing.T) {
 
 func newVectorBench(t *testing.T, values map[string]string) *bench {
 	key := func(name string) frame.Key { return keyOf(t, values[name]) }
-	assert.Equal(t, key("psk"), frame.DeviceKey(values["secret"]))
-	b := newBench(t, nil, bridge.Options{Store: oneLamp{id: 0x0badcafe}, Limits: joins(3), SecretKey: values["secret"]})
+	hidden := values["master"] != ""
+	b := newBench(t, nil, bridge.Options{Store: oneLamp{id: 0x0badcafe}, Limits: joins(3), SecretKey: values["secret"], OwnKeys: hidden})
 	opts := options()
 	opts.Now = func() time.Time { return b.now }
-	b.table = session.NewTable(b.hub, func() frame.Key { return key("psk") }, opts)
+	var known session.Keys = session.SharedKey(func() frame.Key { return frame.DeviceKey(values["secret"]) })
+	if hidden {
+		assert.Equal(t, key("shared"), known.Shared())
+		master, err := hex.DecodeString(values["master"])
+		require.NoError(t, err)
+		ring, err := keys.Open(&memory{}, func() []byte { return master }, keys.Options{Mode: keys.Accepted, Shared: known.Shared, Now: opts.Now})
+		require.NoError(t, err)
+		_, err = ring.Revoke("lamp")
+		require.NoError(t, err)
+		_, err = ring.Revoke("never seen")
+		require.Error(t, err, "it is no name")
+		lamp, generation, err := ring.Key("lamp")
+		require.NoError(t, err)
+		assert.Equal(t, values["generation"], fmt.Sprint(generation))
+		assert.Equal(t, key("psk"), lamp)
+		known = ring
+	} else {
+		assert.Equal(t, key("psk"), known.Shared())
+	}
+	b.table = session.NewTable(b.hub, known, opts)
 	b.table.FixCookies(key("gateway-secret"))
 	return b
 }

@@ -138,6 +138,8 @@ func codeOf(err error) frame.Code {
 		return frame.NotOnChannel
 	case bridge.TooManyChannels, bridge.TooManySenders:
 		return frame.Full
+	case bridge.NameHasKey:
+		return frame.NameHasKey
 	case bridge.NameProtected:
 		return frame.NotSupported
 	case bridge.BusFailed, bridge.StoreFailed:

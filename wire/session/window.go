@@ -47,10 +47,14 @@ type answer struct {
 
 // append appends the answer's frame. A repetition is the same, byte for byte.
 func (a answer) append(b []byte, c *core, result []byte) []byte {
+	begin := len(b)
 	if a.code != frame.OK {
-		return frame.AppendError(b, c.id, a.seq, a.op, a.code, c.key)
+		b = frame.AppendError(b, c.id, a.seq, a.op, a.code, c.key)
+	} else {
+		b = frame.AppendAnswer(b, c.id, a.seq, a.op, c.key, result...)
 	}
-	return frame.AppendAnswer(b, c.id, a.seq, a.op, c.key, result...)
+	c.hide(b[begin:])
+	return b
 }
 
 // answers are the last eight answers. Those to l and u are not kept: such a request is

@@ -124,7 +124,7 @@ func rootCommand(sys surroundings) *cobra.Command {
 	root.SetHelpCommand(helpCommand(root))
 	root.AddCommand(serve, configCommand(sys), passwdCommand(sys), benchCommand(sys), versionCommand())
 	root.AddCommand(clientCommands(sys)...)
-	root.AddCommand(adminKeyCommand(sys), sendersCommand(sys), backupCommand(sys), restoreCommand(sys))
+	root.AddCommand(adminKeyCommand(sys), sendersCommand(sys), deviceCommand(sys), backupCommand(sys), restoreCommand(sys))
 	return root
 }
 

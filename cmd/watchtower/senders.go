@@ -23,6 +23,8 @@ type listedSender struct {
 	Channels  int        `json:"channels"`
 	Protected bool       `json:"protected"`
 	Held      bool       `json:"held"`
+	OwnKey    bool       `json:"own_key"`
+	Key       string     `json:"key,omitempty"`
 }
 
 func sendersCommand(sys surroundings) *cobra.Command {

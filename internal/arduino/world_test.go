@@ -63,7 +63,7 @@ func (w *world) boot() {
 	clock := func() time.Time { return w.begun.Add(w.now) }
 	w.hub, _ = harness.Hub(w, via, bridge.Options{Now: clock})
 	w.link = w.hub.AddLink(via, 1024, 0)
-	w.table = session.NewTable(w.hub, func() frame.Key { return puppetKey },
+	w.table = session.NewTable(w.hub, session.SharedKey(func() frame.Key { return puppetKey }),
 		session.Options{Via: via, Wire: &settings.Wire, Limits: &settings.Limits, Now: clock, Wake: func() {}})
 }
 

@@ -28,6 +28,19 @@ type Bus interface {
 	PublishRetained(topic string, payload []byte) error
 }
 
+// Client is a client of the bus, as long as one connection lasts.
+type Client interface {
+	Sender() *Sender
+	// Connected reports whether that connection is still there.
+	Connected() bool
+	// Publish delivers a message of the gateway's own to this client alone, if it subscribes
+	// to the topic. Nothing is retained.
+	Publish(topic string, payload []byte)
+	// Repeat delivers a topic's retained message to this client alone, if it subscribes to the
+	// topic and there is one.
+	Repeat(topic string)
+}
+
 // Options are the rules by which a Hub works.
 type Options struct {
 	config.Limits  // Senders and SenderChannels may be 0: any number

@@ -203,3 +203,35 @@ func TestNamesAreClaimedWhileTheyChange(t *testing.T) {
 	all.Wait()
 	require.NoError(t, h.Forget(sender))
 }
+
+// A sender is present on a channel while it can hear or speak there.
+func TestWhoIsPresentOnAChannel(t *testing.T) {
+	h := newHub(t, nil)
+	present := func(id bridge.SenderID) bool { return h.Directory().Present(id, 5) }
+	device := bridge.NewDevice(h, viaUDP, false, nil)
+	device.Register(bridge.Unproved, func() {})
+	id := device.Sender().ID()
+	assert.False(t, present(id), "it has not joined")
+	require.NoError(t, device.Join(5))
+	assert.True(t, present(id))
+	device.Leave(5)
+	assert.False(t, present(id))
+
+	client, err := h.Holds().Register(bridge.Naming{Name: "tablet", Lasting: true}, func() {})
+	require.NoError(t, err)
+	id = client.Sender().ID()
+	require.NoError(t, h.Attach(client.Sender(), 5, &bridge.Attachment{Via: viaMQTT, Broadcasts: true}))
+	assert.False(t, present(id), "nothing is known of its connection")
+	client.Present(viaMQTT)
+	assert.True(t, present(id))
+	assert.True(t, h.Directory().Present(id, 6), "a client of the bus speaks everywhere")
+	client.Away(viaMQTT)
+	assert.False(t, present(id), "only its session is there")
+
+	stream := &bridge.Attachment{Via: viaHTTP, Returns: true, Broadcasts: true}
+	require.NoError(t, h.Attach(client.Sender(), 5, stream))
+	assert.True(t, present(id))
+	h.Detach(stream)
+	assert.False(t, present(id))
+	assert.False(t, present(id+1), "nobody")
+}

@@ -97,6 +97,31 @@ func (d Directory) Counts() (attachments map[Protocol]int, senders int) {
 	return attachments, len(h.senders)
 }
 
+// Present reports whether a sender can hear and speak on a channel now: it is connected to the
+// bus, whose clients need not join to speak; or it is a member by a connected session, a
+// stream, a mailbox or a callback. A stream that has ended counts while it lingers.
+func (d Directory) Present(id SenderID, c Channel) bool {
+	h := d.hub
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	s := h.senders[id]
+	if s == nil {
+		return false
+	}
+	m := s.joined.get(c)
+	for _, hold := range s.holds {
+		n := hold.via.Load()
+		if n == 0 || hold.away.Load() {
+			continue
+		}
+		via := Protocol(n - 1)
+		if via == h.bus.Protocol() || m != nil && m.has(func(a *Attachment) bool { return a.Via == via }) {
+			return true
+		}
+	}
+	return m != nil && m.has(func(a *Attachment) bool { return a.Returns }) // all others have holds
+}
+
 // Repeat makes Run write a channel's members topic again, changed or not.
 func (d Directory) Repeat(c Channel) {
 	h := d.hub

@@ -231,7 +231,7 @@ func TestDescriptionsWithFaults(t *testing.T) {
 	assert.Empty(t, h.has(rest...).Errors)
 }
 
-// Both sides start anew in every way, kill -9 included; the device says nothing.
+// Both sides start anew in every way, kill -9 included; the device joins and says nothing.
 func TestDescriptionsSurvive(t *testing.T) {
 	t.Parallel()
 	bothVersions(t, func(t *testing.T, version int) {
@@ -249,10 +249,11 @@ func TestDescriptionsSurvive(t *testing.T) {
 		r.stop()
 		r = startHomely(t, cfg)
 		h.start()
-		h.has(all...)
-		h.shows(moisture, "41")
+		h.until("it is away", func(s houseStates) bool { return s.States[moisture].Found && s.States[moisture].State == "unavailable" })
 		again := r.named("http", "balcony")
 		require.Equal(t, d.id, again.id)
+		h.has(all...)
+		h.shows(moisture, "41")
 		again.broadcast(5, []byte(`{"m":42}`))
 		h.shows(moisture, "42")
 		assert.Equal(t, "3.7", h.now().States[battery].State, "what was said before the restart counts")

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"watchtower/bridge"
 )
 
 // follow keeps the discovery messages up to date until ctx ends, one round after the
@@ -19,7 +21,7 @@ func (s *Service) follow(ctx context.Context) {
 			return
 		case <-s.clearing:
 			s.clearing = nil
-			if answer == nil && len(s.births) == 0 { // else greet does it
+			if answer == nil && len(s.births) == 0 { // else greetAll does it
 				s.clearRetained()
 			}
 			continue
@@ -30,7 +32,7 @@ func (s *Service) follow(ctx context.Context) {
 			continue
 		case <-answer:
 			answer = nil
-			s.greet(ctx)
+			s.greetAll(ctx)
 		case <-s.changed:
 			s.reconcile(ctx)
 		case <-s.hub.Departed():
@@ -67,9 +69,11 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 // reconcile publishes what has changed since Home Assistant was last told.
 func (s *Service) reconcile(ctx context.Context) {
+	s.order.Lock()
 	before := s.known.Topics
 	want, gone := s.compare()
-	s.remember()
+	_ = s.remember()
+	s.order.Unlock()
 	changed := map[string]discovery{}
 	for topic, d := range want {
 		if old, ok := before[topic]; !ok || !old.equal(d) {
@@ -97,12 +101,18 @@ func (s *Service) clearSoon() {
 // keep a second entity beside the first if both happened at once.
 func (s *Service) tell(ctx context.Context, changed, gone map[string]discovery) {
 	if len(gone) > 0 {
-		if !s.takeAway(ctx, gone) || !pause(ctx, s.opts.Settle) {
+		if !s.takeAway(ctx, gone) {
+			return
+		}
+		s.order.Lock()
+		s.seenGone(gone)
+		s.order.Unlock()
+		if !pause(ctx, s.opts.Settle) {
 			return
 		}
 	}
 	for _, topic := range slices.Sorted(maps.Keys(changed)) {
-		s.publish(topic, changed[topic].payload())
+		s.publish(topic, nil)
 	}
 }
 
@@ -110,91 +120,128 @@ func (s *Service) tell(ctx context.Context, changed, gone map[string]discovery) 
 // device with these components reduced to their platform; else an empty payload.
 func (s *Service) takeAway(ctx context.Context, gone map[string]discovery) bool {
 	for i, topic := range slices.Sorted(maps.Keys(gone)) {
-		left := gone[topic]
-		if i > 0 && !s.breathe(ctx) {
+		if i > 0 && !pause(ctx, s.opts.Spread) {
 			return false
 		}
-		if stays, ok := s.known.Topics[topic]; ok {
-			s.publish(topic, stays.with(left.without()).payload())
-		} else {
-			s.publish(topic, nil)
-		}
+		s.publish(topic, gone[topic].without())
 	}
 	return true
 }
 
-// breathe pauses between two of many discovery messages, so that no client's queue
-// overflows.
-func (s *Service) breathe(ctx context.Context) bool { return pause(ctx, s.opts.Spread) }
-
-func (s *Service) publish(topic string, payload []byte) {
+// publish publishes the discovery message of a topic as it is wanted now, with the stubs of
+// removed components; an empty one if nothing is wanted there.
+func (s *Service) publish(topic string, stubs map[string]component) {
+	s.order.Lock()
+	defer s.order.Unlock()
+	var payload []byte
+	if stays, ok := s.known.Topics[topic]; ok {
+		payload = stays.with(stubs).payload()
+	} else if stubs == nil {
+		return // it was removed meanwhile
+	}
 	s.failed("discovery not published", s.bus.PublishRetained(topic, payload))
 }
 
-// greet answers a birth message: discovery, then availability, then states. Then nobody reads
-// the leftovers any more.
-func (s *Service) greet(ctx context.Context) {
-	if !s.layGhosts(ctx) {
-		return
+// greetAll answers the births of houses, one after the other.
+func (s *Service) greetAll(ctx context.Context) {
+	for _, c := range s.takeBorn() {
+		s.greet(ctx, c)
 	}
-	for i, topic := range slices.Sorted(maps.Keys(s.known.Topics)) {
-		if i > 0 && !s.breathe(ctx) {
-			return
-		}
-		s.publish(topic, s.known.Topics[topic].payload())
-	}
-	if !pause(ctx, s.opts.Settle) { // Home Assistant has to subscribe first
-		return
-	}
-	s.repeat(s.bus.PublishRetained, s.tree.Status(), s.tree.Info())
-	for _, c := range s.channels() {
-		s.hub.Directory().Repeat(c)
-	}
-	s.repeat(s.bus.PublishKept, s.retained(s.known.Devices)...)
 	s.clearing = nil
 	s.clearRetained()
 }
 
-// layGhosts repeats removals that Home Assistant may have missed while it was away. After
-// its restart it removes only what it has seen since. So layGhosts publishes the removed
-// entities once more, and then removes them.
-func (s *Service) layGhosts(ctx context.Context) bool {
-	ghosts := s.known.Ghosts
-	if len(ghosts) == 0 {
-		return true
+// greet answers the birth of a house, to it alone: discovery, then availability, then states.
+func (s *Service) greet(ctx context.Context, c bridge.Client) {
+	s.order.Lock()
+	s.enter(houseName(c))
+	_ = s.remember()
+	topics := slices.Sorted(maps.Keys(s.known.Topics))
+	s.order.Unlock()
+	if !s.layGhosts(ctx, c) {
+		return
 	}
-	for i, topic := range slices.Sorted(maps.Keys(ghosts)) {
-		ghost := ghosts[topic]
-		if i > 0 && !s.breathe(ctx) {
+	if !s.repeat(ctx, c, topics) || !pause(ctx, s.opts.Settle) { // Home Assistant has to subscribe first
+		return
+	}
+	s.order.Lock()
+	states := s.retained(s.known.Devices)
+	s.order.Unlock()
+	c.Repeat(s.tree.Status())
+	c.Repeat(s.tree.Info())
+	topics = nil
+	for _, channel := range s.channels() {
+		if members := s.tree.Members(channel); len(s.bus.Retained(members)) > 0 {
+			topics = append(topics, members)
+		} else {
+			c.Publish(members, nil) // a channel without members has none retained
+		}
+	}
+	s.repeat(ctx, c, append(topics, states...))
+}
+
+// repeat sends retained messages to a house again. Many of them are spread over
+// opts.Answer, so that no client's queue overflows.
+func (s *Service) repeat(ctx context.Context, c bridge.Client, topics []string) bool {
+	between := min(s.opts.Spread, s.opts.Answer/time.Duration(max(1, len(topics))))
+	for i, topic := range topics {
+		if i > 0 && !pause(ctx, between) {
 			return false
 		}
-		whole := ghost
-		if stays, ok := s.known.Topics[topic]; ok {
-			whole = stays.with(ghost.Components)
-		}
-		s.publish(topic, whole.payload())
-	}
-	if !pause(ctx, s.opts.Settle) {
-		return false
-	}
-	if !s.takeAway(ctx, ghosts) || !pause(ctx, s.opts.Settle) {
-		return false
-	}
-	if len(s.births) == 0 { // else it restarted meanwhile, and may have missed a part
-		s.known.Ghosts = map[string]discovery{}
-		s.remember()
+		c.Repeat(topic)
 	}
 	return true
 }
 
-// repeat publishes retained messages again. It does nothing after Quiesce, because the last
-// status must stay the one that says offline.
-func (s *Service) repeat(publish func(string, []byte) error, topics ...string) {
-	for _, topic := range topics {
-		s.mu.Lock()
-		if payload := s.bus.Retained(topic); len(payload) > 0 && !s.quiet && s.due[topic] == nil {
-			s.failed("state not repeated", publish(topic, payload))
-		}
-		s.mu.Unlock()
+// layGhosts removes from a house what was removed while it was away: it is shown the
+// components once more, and then their removal.
+func (s *Service) layGhosts(ctx context.Context, c bridge.Client) bool {
+	name := houseName(c)
+	s.order.Lock()
+	ghosts := map[string]discovery{}
+	if h := s.known.Houses[name]; h != nil {
+		ghosts = maps.Clone(h.Ghosts)
 	}
+	s.order.Unlock()
+	if len(ghosts) == 0 {
+		return true
+	}
+	for _, step := range []func(discovery) map[string]component{
+		func(ghost discovery) map[string]component { return ghost.veiled().Components },
+		discovery.without,
+	} {
+		for i, topic := range slices.Sorted(maps.Keys(ghosts)) {
+			if i > 0 && !pause(ctx, s.opts.Spread) {
+				return false
+			}
+			s.showGhost(c, topic, ghosts[topic], step(ghosts[topic]))
+		}
+		if !pause(ctx, s.opts.Settle) {
+			return false
+		}
+	}
+	s.order.Lock()
+	defer s.order.Unlock()
+	if h := s.known.Houses[name]; h != nil && c.Connected() { // else it may have missed a part
+		h.lay(ghosts)
+		_ = s.remember()
+	}
+	return true
+}
+
+// showGhost sends a house the device of a topic with removed components, or with their stubs.
+// If nothing else is left of the device, the stubs are an empty payload.
+func (s *Service) showGhost(c bridge.Client, topic string, ghost discovery, components map[string]component) {
+	s.order.Lock()
+	defer s.order.Unlock()
+	whole, stays := s.known.Topics[topic]
+	if !stays {
+		whole = ghost
+		whole.Components = nil
+		if isStub(components) {
+			c.Publish(topic, nil)
+			return
+		}
+	}
+	c.Publish(topic, whole.with(components).payload())
 }

@@ -14,9 +14,17 @@ import (
 type discovery struct {
 	Device       map[string]any       `json:"device"`
 	Origin       map[string]any       `json:"origin"`
-	Availability string               `json:"availability_topic"`
+	Availability []availability       `json:"availability"` // all of them have to say online
+	Mode         string               `json:"availability_mode"`
 	QoS          int                  `json:"qos"`
 	Components   map[string]component `json:"components"`
+}
+
+// availability is a topic that says whether a device is available.
+type availability struct {
+	Topic string `json:"topic"`
+	// Available is the payload that says so; empty: online.
+	Available string `json:"payload_available,omitempty"`
 }
 
 // component is one entity, by the keys of its platform.
@@ -58,6 +66,14 @@ func (d discovery) without() map[string]component {
 	return stubs
 }
 
+// isStub reports whether components are what without returns.
+func isStub(components map[string]component) bool {
+	for _, c := range components {
+		return len(c) == 1
+	}
+	return true
+}
+
 // encode returns v as JSON, without escapes for HTML. It cannot fail: v has only maps,
 // slices, texts and numbers.
 func encode(v any) []byte {
@@ -76,7 +92,7 @@ func (s *Service) wantedLocked() map[string]discovery {
 	}
 	want[s.topic(s.gatewayID())] = s.gateway()
 	for _, d := range s.devices {
-		want[s.topic(s.deviceID(d.name))] = s.described(d)
+		want[s.topic(s.deviceID(d.name))] = s.lively(d, s.described(d))
 	}
 	return want
 }
@@ -87,7 +103,7 @@ func (s *Service) frame(id string, device map[string]any) discovery {
 	return discovery{
 		Device:       device,
 		Origin:       map[string]any{"name": "Watchtower", "sw_version": s.opts.Version},
-		Availability: s.tree.Status(), QoS: 1, Components: map[string]component{},
+		Availability: []availability{{Topic: s.tree.Status()}}, Mode: "all", QoS: 1, Components: map[string]component{},
 	}
 }
 

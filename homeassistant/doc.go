@@ -8,6 +8,7 @@
 //	<channel>/state/<sender>  the state of a described device, retained state.go
 //	<channel>/live/<sender>   the same, not retained                    state.go
 //	<channel>/moment/<sender> values that count once, not retained      state.go
+//	<channel>/presence/<sender>  whether it is there, retained          presence.go
 //
 // A sender can describe itself and becomes a device (description.go). What it can be is one
 // table (kinds.go): a row for each kind of entity, with its options (options.go) and the

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,7 +25,7 @@ type published struct {
 	after   time.Duration // since the start of the test
 	topic   string
 	payload string
-	kind    string // own, retained, kept
+	kind    string // own, retained, kept, to and a client's name
 }
 
 // bus keeps what is published, and is the hub's bus too.
@@ -35,8 +36,30 @@ type bus struct {
 	mu       sync.Mutex
 	all      []published
 	retained map[string][]byte
-	sent     []string // what senders were sent
-	born     func(string, []byte)
+	sent     []string             // what senders were sent
+	until    map[string]time.Time // when a retained message expires
+	born     func(string, []byte, bridge.Client)
+	removal  func(string, func()) error
+	clients  []*client
+}
+
+// client is a house on the bus, until it is away.
+type client struct {
+	bus    *bus
+	sender *bridge.Sender
+	away   atomic.Bool
+}
+
+func (c *client) Sender() *bridge.Sender { return c.sender }
+func (c *client) Connected() bool        { return !c.away.Load() }
+func (c *client) Publish(topic string, payload []byte) {
+	_ = c.bus.note("to "+c.sender.Name(), topic, payload)
+}
+
+func (c *client) Repeat(topic string) {
+	if payload := c.bus.Retained(topic); len(payload) > 0 {
+		c.Publish(topic, payload)
+	}
 }
 
 func (b *bus) Publish(m *bridge.Message) error {
@@ -60,14 +83,20 @@ func (b *bus) note(kind, topic string, payload []byte) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.all = append(b.all, published{time.Since(b.began), topic, string(payload), kind})
-	if kind != "own" {
+	if kind == "retained" || kind == "kept" {
 		b.retained[topic] = payload
+		delete(b.until, topic)
 	}
 	return nil
 }
 
 func (b *bus) PublishOwn(topic string, payload []byte) error { return b.note("own", topic, payload) }
-func (b *bus) PublishKept(topic string, payload []byte) error {
+func (b *bus) PublishKept(topic string, payload []byte, lifetime time.Duration) error {
+	defer func() {
+		if lifetime > 0 {
+			b.until[topic] = time.Now().Add(lifetime)
+		}
+	}()
 	return b.note("kept", topic, payload)
 }
 func (b *bus) Protocol() bridge.Protocol { return viaMQTT }
@@ -79,12 +108,31 @@ func (b *bus) PublishRetained(topic string, payload []byte) error {
 func (b *bus) Retained(topic string) []byte {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if until, ok := b.until[topic]; ok && time.Now().After(until) {
+		return nil
+	}
 	return b.retained[topic]
 }
 
-func (b *bus) Watch(_ string, f func(string, []byte)) func() {
+func (b *bus) Watch(_ string, f func(string, []byte, bridge.Client)) func() {
 	b.born = f
 	return func() {}
+}
+
+func (b *bus) Subscribers(string) (all []bridge.Client) {
+	for _, c := range b.clients {
+		if c.Connected() {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+func (b *bus) OnRemoval(f func(string, func()) error) { b.removal = f }
+
+// remove removes a retained message as a client does.
+func (b *bus) remove(topic string) error {
+	return b.removal(topic, func() { _ = b.note("retained", topic, nil) })
 }
 
 // take returns what was published on topics that match since it was last called.
@@ -101,10 +149,19 @@ func (b *bus) take(match func(topic string) bool) (some []published) {
 }
 
 // memory is a document that outlives a service.
-type memory struct{ document []byte }
+type memory struct {
+	document []byte
+	fails    error // of Save
+}
 
-func (m *memory) Load() ([]byte, error)  { return m.document, nil }
-func (m *memory) Save(data []byte) error { m.document = data; return nil }
+func (m *memory) Load() ([]byte, error) { return m.document, nil }
+
+func (m *memory) Save(data []byte) error {
+	if m.fails == nil {
+		m.document = data
+	}
+	return m.fails
+}
 
 // home is a service on a bus that only listens.
 type home struct {
@@ -124,7 +181,7 @@ func newHome(t *testing.T, name string) *home {
 	})
 	require.NoError(t, err)
 	h := &home{t: t, hub: hub, memory: &memory{}, options: homeassistant.Options{HomeAssistant: config.Default().HomeAssistant, Limits: config.Default().Limits}}
-	h.bus = &bus{hub: hub, began: time.Now(), retained: map[string][]byte{}}
+	h.bus = &bus{hub: hub, began: time.Now(), retained: map[string][]byte{}, until: map[string]time.Time{}}
 	hub.SetBus(h.bus)
 	h.options.Channels = map[bridge.Channel]string{5: "Watering"}
 	h.options.HomeAssistantDevices, h.options.Version = 2, "1.2.3"
@@ -138,12 +195,33 @@ func (h *home) start() {
 	ctx, cancel := context.WithCancel(h.t.Context())
 	done := make(chan struct{})
 	go func() { _ = s.Serve(ctx); close(done) }()
-	h.stop = func() { cancel(); <-done }
+	h.stop = func() {
+		cancel()
+		<-done
+		for _, c := range h.bus.clients {
+			c.away.Store(true)
+		}
+	}
 	synctest.Wait()
 }
 
-// birth sends Home Assistant's birth message.
-func (h *home) birth() { h.bus.born("homeassistant/status", []byte("online")) }
+// house connects a Home Assistant with a client id.
+func (h *home) house(name string) *client {
+	hold, err := h.hub.Holds().Register(bridge.Naming{Name: name}, func() {})
+	require.NoError(h.t, err)
+	c := &client{bus: h.bus, sender: hold.Sender()}
+	h.bus.clients = append(h.bus.clients, c)
+	return c
+}
+
+// birth sends the birth message of a house that has just connected.
+func (h *home) birth() *client {
+	c := h.house("homeassistant")
+	h.birthOf(c)
+	return c
+}
+
+func (h *home) birthOf(c *client) { h.bus.born("homeassistant/status", []byte("online"), c) }
 
 // sender registers one and joins it to channel 5.
 func (h *home) sender(name string) (id bridge.SenderID, say func(string)) {

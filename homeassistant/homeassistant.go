@@ -22,12 +22,20 @@ type Bus interface {
 	// PublishRetained publishes a retained message, which ends with the process: the next
 	// start publishes it again. An empty payload removes it.
 	PublishRetained(topic string, payload []byte) error
-	// PublishKept does the same with a message that outlives the process.
-	PublishKept(topic string, payload []byte) error
+	// PublishKept does the same with a message that outlives the process. Lifetime is how
+	// long it is retained; 0: until it is replaced.
+	PublishKept(topic string, payload []byte, lifetime time.Duration) error
 	// Retained returns a topic's retained message, or nil.
 	Retained(topic string) []byte
-	// Watch calls f, in the publisher's goroutine, with each message on a topic.
-	Watch(filter string, f func(topic string, payload []byte)) (end func())
+	// Watch calls f, in the publisher's goroutine, with each message on a topic, and with the
+	// client that published it, or nil.
+	Watch(filter string, f func(topic string, payload []byte, from bridge.Client)) (end func())
+	// Subscribers returns the clients that are connected and get the messages on a topic.
+	Subscribers(topic string) []bridge.Client
+	// OnRemoval has f called when a client removes one of the gateway's discovery messages:
+	// in the client's goroutine, before it is acknowledged. F calls remove to have that done
+	// for all others, or returns why it is refused.
+	OnRemoval(f func(topic string, remove func()) error)
 }
 
 // Memory keeps one document over restarts.
@@ -51,14 +59,15 @@ type Options struct {
 type Pace struct {
 	Every  time.Duration // least time between two writes of one retained topic, and between two rounds of discovery; 1 s
 	Settle time.Duration // how long Home Assistant may take to do what discovery says, before the next step; 2 s
-	Spread time.Duration // between two discovery messages after a birth; 20 ms
+	Spread time.Duration // most between two discovery messages of many; 20 ms
+	Answer time.Duration // over which the messages of an answer to a birth are spread; 2 s
 	Absent time.Duration // how long leftovers wait for the first birth message after the start; 5 min
 }
 
 func (p Pace) orUsual() Pace {
 	return Pace{
 		Every: cmp.Or(p.Every, time.Second), Settle: cmp.Or(p.Settle, 2*time.Second),
-		Spread: cmp.Or(p.Spread, 20*time.Millisecond), Absent: cmp.Or(p.Absent, 5*time.Minute),
+		Spread: cmp.Or(p.Spread, 20*time.Millisecond), Answer: cmp.Or(p.Answer, 2*time.Second), Absent: cmp.Or(p.Absent, 5*time.Minute),
 	}
 }
 
@@ -82,18 +91,22 @@ type Service struct {
 
 	joining map[bridge.SenderID]*joining // only for the tap's goroutine
 
-	births  chan struct{} // Home Assistant said online
+	births  chan struct{} // a house was born
 	birth   atomic.Int64  // when, in Unix milliseconds; 0: not since the start
 	changed chan struct{} // a device came, changed or went
 
-	// Only follow's goroutine uses these.
-	known    known            // what Home Assistant may know
-	saved    []byte           // known as it is on disk
-	clearing <-chan time.Time // when the leftovers are cleared; nil: there are none
+	clearing <-chan time.Time // when the leftovers are cleared; nil: there are none. Only for follow's goroutine
 
-	mu      sync.Mutex                // guards all below, and the order of retained messages
-	names   map[bridge.Channel]string // names of channels for people
-	quiet   bool                      // after Quiesce
+	order sync.Mutex                      // guards these, and the order of discovery; taken before mu
+	known known                           // what Home Assistant may know
+	saved []byte                          // known as it is on disk
+	seen  map[string]map[string]discovery // removals by topic, by the name of who saw them and was not born yet
+
+	mu      sync.Mutex                  // guards all below, and the order of retained messages
+	born    []bridge.Client             // houses whose birth is not answered yet
+	asleep  map[*bridge.Sender]struct{} // clients that stay connected, and say that the house behind them is away
+	names   map[bridge.Channel]string   // names of channels for people
+	quiet   bool                        // after Quiesce
 	devices map[bridge.SenderID]*device
 	due     map[string][]byte // payloads of retained topics that wait to be written
 	wake    chan struct{}     // signals that something is due
@@ -109,6 +122,7 @@ func New(hub *bridge.Hub, bus Bus, memory Memory, opts Options, log *logrus.Logg
 		births: make(chan struct{}, 1), changed: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 		devices: map[bridge.SenderID]*device{}, due: map[string][]byte{}, names: opts.Channels,
 		faults: map[bridge.SenderID]Fault{}, joining: map[bridge.SenderID]*joining{},
+		asleep: map[*bridge.Sender]struct{}{}, seen: map[string]map[string]discovery{},
 	}
 	var err error
 	if s.known, err = s.load(); err != nil {
@@ -140,10 +154,13 @@ func (s *Service) Rename(names map[bridge.Channel]string) {
 // Serve works until ctx ends, and returns when all that it started has ended.
 func (s *Service) Serve(ctx context.Context) error {
 	var own sync.WaitGroup
-	stop := s.bus.Watch(s.opts.BirthTopic, s.born)
+	stop := s.bus.Watch(s.opts.BirthTopic, s.onBirth)
 	s.forget()
+	s.order.Lock()
 	all, gone := s.compare()
-	s.remember()
+	_ = s.remember()
+	s.order.Unlock()
+	s.bus.OnRemoval(s.onRemoval)
 	if s.tap != nil {
 		own.Go(func() { s.tap.Run(ctx, s.hear) })
 		own.Go(func() { s.write(ctx) })
@@ -166,14 +183,6 @@ func (s *Service) Quiesce(context.Context) {
 	defer s.mu.Unlock()
 	s.quiet = true
 	s.writeLocked()
-}
-
-// born gets the messages on the birth topic from the broker.
-func (s *Service) born(_ string, payload []byte) {
-	if string(payload) == "online" {
-		s.birth.Store(s.hub.Now().UnixMilli()) // not under mu, with which topics are published
-		signal(s.births)
-	}
 }
 
 func signal(c chan struct{}) {

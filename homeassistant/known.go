@@ -11,9 +11,10 @@ import (
 
 // known is what Home Assistant may know. It is written to disk before it is published.
 type known struct {
-	Topics   map[string]discovery `json:"topics"`   // last published, by topic
-	Ghosts   map[string]discovery `json:"ghosts"`   // removed components, until Home Assistant has surely seen the removal
-	Retained []string             `json:"retained"` // topics that may have a retained message of PublishKept
+	Topics   map[string]discovery `json:"topics"`           // last published, by topic
+	Houses   map[string]*house    `json:"houses"`           // by name
+	Ghosts   map[string]discovery `json:"ghosts,omitempty"` // as an earlier version kept them: of any house
+	Retained []string             `json:"retained"`         // topics that may have a retained message of PublishKept
 	Devices  []remembered         `json:"devices"`
 }
 
@@ -29,25 +30,37 @@ type remembered struct {
 // load reads known from the memory. If its JSON is damaged, load begins with nothing:
 // devices describe themselves again.
 func (s *Service) load() (known, error) {
-	k := known{Topics: map[string]discovery{}, Ghosts: map[string]discovery{}}
+	nothing := known{Topics: map[string]discovery{}, Houses: map[string]*house{}}
 	data, err := s.memory.Load()
 	if err != nil || data == nil {
-		return k, err
+		return nothing, err
 	}
 	s.saved = data
-	read := k
-	if err := json.Unmarshal(data, &read); err != nil {
+	var k known
+	if err := json.Unmarshal(data, &k); err != nil {
 		s.log.WithError(err).Error("what Home Assistant knows cannot be read: what is not wanted any more stays there")
-		return known{Topics: map[string]discovery{}, Ghosts: map[string]discovery{}}, nil
+		return nothing, nil
 	}
-	if read.Topics == nil || read.Ghosts == nil {
-		read.Topics, read.Ghosts = k.Topics, k.Ghosts
+	if k.Topics == nil {
+		k.Topics = nothing.Topics
 	}
-	return read, nil
+	if k.Houses == nil {
+		k.Houses = nothing.Houses
+	}
+	for name, h := range k.Houses {
+		if h == nil {
+			k.Houses[name] = &house{}
+		}
+	}
+	if len(k.Ghosts) > 0 {
+		k.Houses[""] = &house{Ghosts: k.Ghosts}
+	}
+	k.Ghosts = nil
+	return k, nil
 }
 
 // compare sets known to what is wanted now. It returns all wanted discovery messages by
-// topic, and those that have to be removed first.
+// topic, and those that have to be removed first. The caller holds order.
 func (s *Service) compare() (want, gone map[string]discovery) {
 	s.mu.Lock()
 	want = s.wantedLocked()
@@ -61,52 +74,19 @@ func (s *Service) compare() (want, gone map[string]discovery) {
 	for topic, old := range s.known.Topics {
 		if left := old.missing(want[topic]); len(left.Components) > 0 {
 			gone[topic] = left
-			s.known.haunt(topic, left)
+			s.haunt(topic, left)
 		}
 	}
-	for topic, ghost := range s.known.Ghosts {
-		if ghost = ghost.missing(want[topic]); len(ghost.Components) > 0 {
-			s.known.Ghosts[topic] = ghost
-		} else {
-			delete(s.known.Ghosts, topic) // all its components are wanted again
-		}
+	for _, h := range s.known.Houses {
+		h.lay(want)
 	}
 	s.known.Topics = want
 	return want, gone
 }
 
-// The limits of ghosts, so that devices which come and go for days do not fill the memory.
-// Ghosts beyond them are forgotten. Most likely Home Assistant has seen their removal.
-const (
-	ghostsMost = 256  // components of one topic
-	hauntsMost = 1024 // topics
-	allGhosts  = 2048 // components of all topics: about a megabyte
-)
-
-// haunt adds to a topic's ghosts.
-func (k known) haunt(topic string, left discovery) {
-	if all := left.with(k.Ghosts[topic].Components); len(all.Components) <= ghostsMost {
-		left = all
-	}
-	k.Ghosts[topic] = left
-	n := 0
-	for _, ghost := range k.Ghosts {
-		n += len(ghost.Components)
-	}
-	for other, ghost := range k.Ghosts { // in any order
-		if len(k.Ghosts) <= hauntsMost && n <= allGhosts {
-			break
-		}
-		if other != topic {
-			n -= len(ghost.Components)
-			delete(k.Ghosts, other)
-		}
-	}
-}
-
-// remember writes known to the memory if it has changed. An error is only logged, and
-// publishing goes on: a full disk must not hide the devices from Home Assistant.
-func (s *Service) remember() {
+// remember writes known to the memory if it has changed. The caller holds order. It may ignore
+// the error, which is logged: a full disk must not hide the devices from Home Assistant.
+func (s *Service) remember() error {
 	topics := s.retained(s.known.Devices)
 	for _, topic := range s.known.Retained { // those of before too, until they are cleared
 		if !slices.Contains(topics, topic) {
@@ -117,16 +97,24 @@ func (s *Service) remember() {
 	defer s.allowStates(s.known.Devices)
 	document := encode(s.known)
 	if bytes.Equal(document, s.saved) || s.saved == nil && s.known.empty() {
-		return
+		return nil
 	}
 	if err := s.memory.Save(document); err != nil {
 		s.log.WithError(err).Error("what Home Assistant knows is not on disk: it may keep ghosts after a restart")
-	} else {
-		s.saved = document
+		return err
 	}
+	s.saved = document
+	return nil
 }
 
-func (k known) empty() bool { return len(k.Topics)+len(k.Ghosts)+len(k.Retained)+len(k.Devices) == 0 }
+// empty reports whether nothing is lost if known is not written.
+func (k known) empty() bool {
+	n := len(k.Topics) + len(k.Retained) + len(k.Devices)
+	for _, h := range k.Houses {
+		n += len(h.Ghosts)
+	}
+	return n == 0
+}
 
 // retained lists the retained topics of the announced channels and of these devices.
 func (s *Service) retained(devices []remembered) (topics []string) {
@@ -134,26 +122,30 @@ func (s *Service) retained(devices []remembered) (topics []string) {
 		topics = append(topics, s.lastTopic(c))
 	}
 	for _, d := range devices {
-		topics = append(topics, s.stateTopic(d.Channel, d.Sender))
+		topics = append(topics, s.stateTopic(d.Channel, d.Sender), s.presenceTopic(d.Channel, d.Sender))
 	}
 	return topics
 }
 
 // leftovers reports whether there are retained messages that are not wanted any more.
 func (s *Service) leftovers() bool {
+	s.order.Lock()
+	defer s.order.Unlock()
 	wanted := s.retained(s.known.Devices)
 	return slices.ContainsFunc(s.known.Retained, func(topic string) bool { return !slices.Contains(wanted, topic) })
 }
 
 // clearRetained removes the retained messages that are not wanted any more.
 func (s *Service) clearRetained() {
+	s.order.Lock()
+	defer s.order.Unlock()
 	wanted := s.retained(s.known.Devices)
 	cleared := false
 	s.mu.Lock()
 	for _, topic := range s.known.Retained {
 		if !slices.Contains(wanted, topic) {
 			delete(s.due, topic)
-			s.failed("state not removed", s.bus.PublishKept(topic, nil))
+			s.failed("state not removed", s.bus.PublishKept(topic, nil, 0))
 			cleared = true
 		}
 	}

@@ -87,7 +87,7 @@ func cut(text string) string {
 // was not written yet. After Quiesce it publishes at once. The caller holds mu.
 func (s *Service) retainLocked(topic string, payload []byte) {
 	if s.quiet { // the goroutine that writes may have ended
-		s.failed("state not published", s.bus.PublishKept(topic, payload))
+		s.failed("state not published", s.bus.PublishKept(topic, payload, 0))
 		return
 	}
 	s.due[topic] = payload
@@ -103,7 +103,7 @@ func (s *Service) writeDue() {
 
 func (s *Service) writeLocked() {
 	for topic, payload := range s.due {
-		s.failed("state not published", s.bus.PublishKept(topic, payload))
+		s.failed("state not published", s.bus.PublishKept(topic, payload, 0))
 	}
 	clear(s.due)
 }

@@ -58,3 +58,8 @@ func (s *Service) momentTopic(c bridge.Channel, sender bridge.SenderID) string {
 func (s *Service) stateTopic(c bridge.Channel, sender bridge.SenderID) string {
 	return s.tree.HomeAssistant(c, "state/"+strconv.FormatUint(uint64(sender), 10))
 }
+
+// presenceTopic says whether a device that described itself is there.
+func (s *Service) presenceTopic(c bridge.Channel, sender bridge.SenderID) string {
+	return s.tree.HomeAssistant(c, "presence/"+strconv.FormatUint(uint64(sender), 10))
+}

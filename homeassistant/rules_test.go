@@ -33,7 +33,7 @@ var (
 		"via_device", "suggested_area", "configuration_url"}
 	originKeys = []string{"name", "sw_version", "support_url"}
 	common     = []string{"platform", "unique_id", "name", "icon", "entity_category", "default_entity_id", "enabled_by_default", "qos",
-		"json_attributes_topic", "json_attributes_template", "availability", "availability_topic"}
+		"json_attributes_topic", "json_attributes_template", "availability", "availability_topic", "message_expiry_interval"}
 	platforms = map[string]map[string]bool{ // true: required
 		"sensor": {"state_topic": true, "value_template": false, "unit_of_measurement": false, "device_class": false, "state_class": false,
 			"expire_after": false, "force_update": false, "suggested_display_precision": false, "options": false, "last_reset_value_template": false},

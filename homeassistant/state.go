@@ -32,8 +32,11 @@ type device struct {
 	state    []byte         // the payload for its topic; nil: none yet
 	known    bool           // the device is on disk, so its state may be published
 
-	heard map[string]bool // keys that Home Assistant waits for, because the device has said them
-	odd   map[string]bool // keys of which the log says that a value could not be read
+	heard  map[string]bool // keys that Home Assistant waits for, because the device has said them
+	odd    map[string]bool // keys of which the log says that a value could not be read
+	shown  string          // its presence, as last published; empty: not since the start
+	spoke  bool            // since presence was last looked at
+	renews time.Time       // when its presence is published again while it is there, if that expires
 }
 
 // said is the kind of a message.
@@ -51,6 +54,7 @@ func (s *Service) describe(m *bridge.Message) said {
 	d := s.devices[m.Sender]
 	same := d != nil && d.channel == m.Channel && len(d.description.refused) == 0 && bytes.Equal(d.raw, m.Data)
 	if same {
+		d.spoke = true
 		delete(s.faults, m.Sender)
 	}
 	s.mu.Unlock()
@@ -134,7 +138,7 @@ func (s *Service) accept(m *bridge.Message, raw []byte, what description) error 
 	if old == nil && !s.hub.Remember(m.Name, m.Sender, m.Via) {
 		return errForgotten
 	}
-	d := &device{sender: m.Sender, name: m.Name, channel: m.Channel, raw: raw, description: what, heard: map[string]bool{}, odd: map[string]bool{}}
+	d := &device{sender: m.Sender, name: m.Name, channel: m.Channel, raw: raw, description: what, heard: map[string]bool{}, odd: map[string]bool{}, spoke: true}
 	if old != nil && old.channel == m.Channel {
 		d.gathered, d.state, d.known = old.gathered, old.state, old.known
 	} else if old != nil {
@@ -211,6 +215,9 @@ func (s *Service) forget() {
 // message is on the device's channel. The caller holds mu.
 func (s *Service) feedLocked(m *bridge.Message, said map[string]any) {
 	d := s.devices[m.Sender]
+	if d != nil && d.channel == m.Channel {
+		d.spoke = true
+	}
 	if d == nil || d.channel != m.Channel || len(m.Data) == 0 || !utf8.Valid(m.Data) {
 		return
 	}
@@ -318,6 +325,7 @@ func (s *Service) allowStates(saved []remembered) {
 			continue
 		}
 		d.known = true
+		s.showLocked(d)
 		if d.state != nil && d.description.feeds() {
 			s.retainLocked(s.stateTopic(d.channel, d.sender), d.state)
 		}
@@ -338,6 +346,7 @@ func (s *Service) write(ctx context.Context) {
 			wake = nil // not again before the next tick
 		case <-tick.C:
 			wake = s.wake
+			s.showPresence()
 		}
 	}
 }

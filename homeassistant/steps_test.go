@@ -129,11 +129,12 @@ func TestBirthsAreAnsweredTogether(t *testing.T) {
 		wait(t, 60)
 		all := h.bus.take(func(string) bool { return true })
 		h.stop()
-		require.Len(t, all, 3)
+		require.Len(t, all, 4)
 		assert.Equal(t, gatewayTopic, all[0].topic)
-		assert.Equal(t, published{all[1].after, "watchtower/gateways/home/status", "online", "retained"}, all[1])
-		assert.Equal(t, "watchtower/homeassistant/home/5/last", all[2].topic)
-		assert.Equal(t, "kept", all[2].kind)
+		assert.Equal(t, published{all[1].after, "watchtower/gateways/home/status", "online", "to homeassistant"}, all[1])
+		assert.Equal(t, published{all[2].after, "watchtower/members/5/home", "", "to homeassistant"}, all[2], "nobody")
+		assert.Equal(t, "watchtower/homeassistant/home/5/last", all[3].topic)
+		assert.Equal(t, "to homeassistant", all[3].kind)
 	})
 }
 

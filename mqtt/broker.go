@@ -63,6 +63,7 @@ type Broker struct {
 	noisy    *intake.Throttle
 	once     *intake.Throttle
 	wills    *wills
+	removal  atomic.Pointer[func(topic string, remove func()) error] // of OnRemoval
 	door     *intake.Door
 
 	plain, secure net.Listener
@@ -104,9 +105,10 @@ func (b *Broker) Stats() Stats {
 	return st
 }
 
-// Watch calls f with each message whose topic matches a filter, until end is called. F runs
-// in the publisher's goroutine: it must return quickly and not keep the payload's bytes.
-func (b *Broker) Watch(filter string, f func(topic string, payload []byte)) (end func()) {
+// Watch calls f with each message whose topic matches a filter, until end is called. From is
+// nil if the gateway published it. F runs in the publisher's goroutine: it must return
+// quickly and not keep the payload's bytes.
+func (b *Broker) Watch(filter string, f func(topic string, payload []byte, from bridge.Client)) (end func()) {
 	sub := &subscription{filter: filter, topics: filter, watch: f}
 	b.router.add(sub, nil)
 	return func() { b.router.remove(sub) }

@@ -158,10 +158,8 @@ func (b *Broker) reserved(topic string) error {
 	if topic[0] == '$' {
 		return topicFault(ReservedTopic, "topics that begin with $ are the broker's own")
 	}
-	for _, beginning := range b.opts.OwnTopics {
-		if strings.HasPrefix(topic, beginning) {
-			return topicFault(ReservedTopic, "the gateway alone publishes on %s", bridge.Shorten(topic))
-		}
+	if b.isOwn(topic) {
+		return topicFault(ReservedTopic, "the gateway alone publishes on %s", bridge.Shorten(topic))
 	}
 	if place, _, refusal := b.tree.ParsePublish(topic); place == bridge.Reserved {
 		return topicFault(ReservedTopic, "%s", refusal.Detail)

@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"slices"
+	"time"
 
 	"watchtower/bridge"
 )
@@ -26,9 +27,14 @@ func (b *Broker) PublishRetained(topic string, payload []byte) error {
 	return b.deliverRetained(&message{topic: topic, payload: payload, qos: anyQoS, retain: true}, own, nil)
 }
 
-// PublishKept is PublishRetained for a message that is also written to disk.
-func (b *Broker) PublishKept(topic string, payload []byte) error {
-	return b.deliverRetained(&message{topic: topic, payload: payload, qos: anyQoS, retain: true}, kept, nil)
+// PublishKept is PublishRetained for a message that is also written to disk. Lifetime is how
+// long it is retained; 0: until it is replaced.
+func (b *Broker) PublishKept(topic string, payload []byte, lifetime time.Duration) error {
+	m := &message{topic: topic, payload: payload, qos: anyQoS, retain: true}
+	if lifetime > 0 {
+		m.expires = b.now().Add(lifetime).UnixMilli()
+	}
+	return b.deliverRetained(m, kept, nil)
 }
 
 // PublishOwn publishes a message of the gateway's own that is not retained.
@@ -93,7 +99,7 @@ func (b *Broker) hand(r *route, m *message, owe *[]*session) error {
 		tally(g.offer(m, owe != nil))
 	}
 	for _, watch := range r.watches {
-		watch(m.topic, m.payload)
+		watch(m.topic, m.payload, b.clientOf(m.origin))
 	}
 	b.hub.Counters().Out(Protocol, out)
 	if m.channel == nil {
@@ -101,17 +107,6 @@ func (b *Broker) hand(r *route, m *message, owe *[]*session) error {
 	}
 	m.channel.Report(Protocol, offered, dropped)
 	return b.hub.Deliver(m.channel)
-}
-
-func (t *target) delivery(m *message) delivery {
-	if t.short {
-		m = m.inShort()
-	}
-	d := delivery{m: m, subIDs: t.subIDs, qos: min(t.qos, m.qos)}
-	if m.retain && t.asIs {
-		d.marks = markRetain
-	}
-	return d
 }
 
 // next returns the index of the target whose turn it is. The count wraps after 2³² messages.

@@ -18,6 +18,7 @@
 //	identify.go        who a client is
 //	policy.go          what a client may publish
 //	deliver.go         delivers a message to its route; the gateway's own messages
+//	client.go          a client that the gateway watches, answers alone, lets remove its own
 //	presence.go        a session's connection comes and goes
 //	outgoing.go        what a client is sent, its packet ids and acknowledgements
 //	giveup.go          gives up messages that a client never acknowledges

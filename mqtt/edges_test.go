@@ -122,7 +122,7 @@ func TestAMessageThatIsTooLargeIsReadPast(t *testing.T) {
 
 func TestAFaultOfTheGatewayEndsOneConnection(t *testing.T) {
 	h := build(t, nil)
-	defer h.broker.Watch("fault", func(string, []byte) { panic("a fault of the program") })()
+	defer h.broker.Watch("fault", func(string, []byte, bridge.Client) { panic("a fault of the program") })()
 	for _, retain := range []bool{false, true} {
 		c := h.join(connect{id: "unlucky", version: 5})
 		c.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Retain: retain}, TopicName: "fault", Payload: []byte("x")})

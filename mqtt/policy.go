@@ -51,10 +51,8 @@ func (b *Broker) mayPublish(topic string, s *bridge.Sender, may *access) (onChan
 	if topic == "" || !mochi.IsValidFilter(topic, true) {
 		return false, a, errTopic
 	}
-	for _, beginning := range b.opts.OwnTopics {
-		if strings.HasPrefix(topic, beginning) {
-			return false, a, errOwn
-		}
+	if b.isOwn(topic) {
+		return false, a, errOwn
 	}
 	place, a, refusal := b.tree.ParsePublish(topic)
 	if refusal != nil {
@@ -80,8 +78,10 @@ func (b *Broker) mayPublish(topic string, s *bridge.Sender, may *access) (onChan
 
 // publish admits a client's publish and delivers it.
 func (b *Broker) publish(s *session, m *message, owe *[]*session) error {
-	err := b.admit(s, m)
-	if err == nil {
+	var err error
+	if b.removesOwn(m) {
+		err = b.removeOwn(s, m.topic)
+	} else if err = b.admit(s, m); err == nil {
 		err = b.deliverAdmitted(m, owe)
 	}
 	if err != nil {

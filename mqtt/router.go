@@ -36,7 +36,7 @@ type receivers struct {
 	of      []*subscription // matching ones, in the order of the tree
 	targets []target
 	groups  []*group
-	watches []func(topic string, payload []byte)
+	watches []func(string, []byte, bridge.Client)
 	hash    uint64 // of the list of
 	routes  int    // cached routes that share it
 }
@@ -320,6 +320,17 @@ func (sub *subscription) target() target {
 		t.subIDs = &[]int{sub.subID}
 	}
 	return t
+}
+
+func (t *target) delivery(m *message) delivery {
+	if t.short {
+		m = m.inShort()
+	}
+	d := delivery{m: m, subIDs: t.subIDs, qos: min(t.qos, m.qos)}
+	if m.retain && t.asIs {
+		d.marks = markRetain
+	}
+	return d
 }
 
 func (t *target) merge(sub *subscription) {

@@ -7,6 +7,8 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"watchtower/bridge"
 )
 
 // The gateway gets the messages that it watches, like a subscriber, until the watch ends.
@@ -14,7 +16,7 @@ func TestTheGatewayWatches(t *testing.T) {
 	h := build(t, nil)
 	var mu sync.Mutex
 	var heard []string
-	note := func(topic string, payload []byte) {
+	note := func(topic string, payload []byte, _ bridge.Client) {
 		mu.Lock()
 		defer mu.Unlock()
 		heard = append(heard, topic+" "+string(payload))
@@ -41,7 +43,7 @@ func TestTheGatewayWatches(t *testing.T) {
 
 	willing := h.join(connect{id: "leaves", will: &packets.ConnectParams{WillTopic: "homeassistant/status", WillPayload: []byte("offline")}})
 	gone := make(chan string, 1)
-	defer h.broker.Watch("homeassistant/status", func(_ string, payload []byte) { gone <- string(payload) })()
+	defer h.broker.Watch("homeassistant/status", func(_ string, payload []byte, _ bridge.Client) { gone <- string(payload) })()
 	willing.nc.Close()
 	assert.Equal(t, "offline", <-gone)
 }
@@ -50,9 +52,9 @@ func TestTheGatewayWatches(t *testing.T) {
 // count for the clients' limits.
 func TestWhatTheGatewayKeeps(t *testing.T) {
 	d := newDisk(t, nil)
-	require.NoError(t, d.broker.PublishKept("watchtower/homeassistant/gw/5/last", []byte("kept")))
-	require.NoError(t, d.broker.PublishKept("watchtower/homeassistant/gw/6/last", []byte("kept")))
-	require.NoError(t, d.broker.PublishKept("watchtower/homeassistant/gw/6/last", nil))
+	require.NoError(t, d.broker.PublishKept("watchtower/homeassistant/gw/5/last", []byte("kept"), 0))
+	require.NoError(t, d.broker.PublishKept("watchtower/homeassistant/gw/6/last", []byte("kept"), 0))
+	require.NoError(t, d.broker.PublishKept("watchtower/homeassistant/gw/6/last", nil, 0))
 	require.NoError(t, d.broker.PublishRetained("watchtower/gateways/gw/info", []byte("own")))
 	d.restart()
 	assert.Equal(t, "kept", string(d.broker.Retained("watchtower/homeassistant/gw/5/last")))

@@ -73,7 +73,7 @@ func (b *Broker) sendWill(s *session, will *message) {
 // grace begins the grace of a session's will.
 func (b *Broker) grace(s *session) {
 	g := &grace{}
-	g.unwatch = b.Watch(s.will.topic, func(string, []byte) { g.written.Store(true) })
+	g.unwatch = b.Watch(s.will.topic, func(string, []byte, bridge.Client) { g.written.Store(true) })
 	s.graced = g
 }
 

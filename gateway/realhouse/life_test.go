@@ -60,6 +60,7 @@ func TestBothSidesRestart(t *testing.T) {
 		{"both: the gateway comes first", func() { h.Stop(); p.kill(); p.start(); d.connect(); h.Start() }},
 		{"both: Home Assistant comes first", func() { h.Kill(); p.stop(); h.Start(); p.start(); d.connect() }},
 	}
+	h.Allow(connectionLost)
 	for _, step := range steps {
 		t.Log(step.name)
 		step.do()

@@ -22,6 +22,9 @@ import (
 	"watchtower/internal/harness/house"
 )
 
+// connectionLost is what Home Assistant may log when the gateway ends: no fault of anybody.
+const connectionLost = "The connection was lost"
+
 const key = "correct horse battery"
 
 // built is the folder of the program, for as long as the tests run.

@@ -27,6 +27,8 @@ import time
 import jinja2
 import jinja2.sandbox
 import paho.mqtt.client as mqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 import platforms
 import templates
@@ -87,17 +89,26 @@ class Entity:
         self.house, self.key, self.unique_id = house, key, unique_id
         self.config = None
         self.state, self.attributes = "unknown", {}
-        self.online, self.expires, self.off_at = False, None, None
+        self.online, self.expires, self.off_at = set(), None, None  # online: the availability topics that say so
 
     def configure(self, config):
         self.config = config
         if config.get("expire_after") and self.expires is None:
             self.expires = 0
 
+    def availability(self):
+        """Each availability topic with its payloads; all of them count."""
+        c = self.config or {}
+        if "availability_topic" in c:
+            return {c["availability_topic"]: c}
+        assert c.get("availability_mode") == "all" or len(c.get("availability", [])) < 2
+        return {a["topic"]: a for a in c.get("availability", [])}
+
     def roles(self):
         """Its topics, each with the key that names it."""
-        keys = platforms.TOPICS + ["json_attributes_topic", "availability_topic", "topic"]
-        return {(k, self.config[k]) for k in keys if k in (self.config or {})}
+        keys = platforms.TOPICS + ["json_attributes_topic", "topic"]
+        named = {(k, self.config[k]) for k in keys if k in (self.config or {})}
+        return named | {("availability", topic) for topic in self.availability()}
 
     def topics(self):
         return {topic for _, topic in self.roles()}
@@ -105,7 +116,7 @@ class Entity:
     def available(self):
         if not self.house.connected:
             return False
-        if "availability_topic" in self.config and not self.online:
+        if not set(self.availability()) <= self.online:
             return False
         return self.expires is None or time.monotonic() < self.expires
 
@@ -120,12 +131,12 @@ class Entity:
         except UnicodeDecodeError:
             self.house.error(f"{topic}: payload is not UTF-8")
             return
-        if topic == c.get("availability_topic"):
-            said = render(c.get("availability_template"), payload)
-            if said == c.get("payload_available", "online"):
-                self.online = True
-            elif said == c.get("payload_not_available", "offline"):
-                self.online = False
+        if a := self.availability().get(topic):
+            said = render(a.get("availability_template") or a.get("value_template"), payload)
+            if said == a.get("payload_available", "online"):
+                self.online.add(topic)
+            elif said == a.get("payload_not_available", "offline"):
+                self.online.discard(topic)
         if topic == c.get("json_attributes_topic"):
             self.receive_attributes(payload)
         if topic == c.get("state_topic"):
@@ -247,7 +258,7 @@ class House:
         with self.lock:
             self.connected = False
             for e in self.entities():
-                e.online = False
+                e.online.clear()
 
     def on_subscribe(self, client, userdata, mid, granted, properties=None):
         with self.lock:
@@ -387,20 +398,28 @@ class House:
                 return e.config
         raise KeyError(entity)
 
+    def publish(self, c, payload):
+        """Publishes a command. It expires only in MQTT 5."""
+        properties = None
+        if "message_expiry_interval" in c and self.options["version"] == 5:
+            properties = Properties(PacketTypes.PUBLISH)
+            properties.MessageExpiryInterval = c["message_expiry_interval"]
+        self.client.publish(c["command_topic"], payload, c.get("qos", 0), c.get("retain", False), properties)
+
     def do(self, command):
         with self.lock:
             if command["do"] == "states":
                 self.say(self.states())
             elif command["do"] == "press":
                 c = self.config(command["entity"])
-                self.client.publish(c["command_topic"], c["payload_press"], c.get("qos", 0), c.get("retain", False))
+                self.publish(c, c["payload_press"])
             elif command["do"] == "call":
                 e = next(e for e in self.entities() if e.unique_id and e.entity_id() == command["entity"])
                 for topic, payload in platforms.call(e, command["service"], json.loads(command["data"])):
-                    self.client.publish(topic, payload, e.config.get("qos", 0), False)
+                    self.publish({**e.config, "command_topic": topic}, payload)
             elif command["do"] == "notify":
                 c = self.config(command["entity"])
-                self.client.publish(c["command_topic"], command["message"], c.get("qos", 0), c.get("retain", False))
+                self.publish(c, command["message"])
 
 
 HOUSE = House(json.loads(sys.argv[1]))

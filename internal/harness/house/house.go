@@ -255,9 +255,6 @@ func (h *House) onboard() {
 	require.NoError(h.t, json.NewDecoder(resp.Body).Decode(&first))
 	h.token = first.Token
 	h.socket = h.connect(first.Token)
-	for _, step := range []string{"core_config", "analytics"} {
-		h.request("POST", "/api/onboarding/"+step, map[string]any{})
-	}
 	require.True(h.t, h.into(h.Ask("auth/long_lived_access_token", map[string]any{"client_name": "test", "lifespan": 1}), &h.token))
 }
 

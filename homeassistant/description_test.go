@@ -132,7 +132,7 @@ func TestTemplates(t *testing.T) {
 		"{{ value_json. }}", "{{ (value }}", "{{ value) }}", "{{ value value }}", "{{ value if }}", "{{ value is }}", "{{ value[ }}", "{{ value['\\n'] }}",
 		"{{ '%9999d' % 1 }}", "{{ value | replace('', 'a') }}", "{{ value | replace('a', 'aa') }}", "{{ value | replace('a', value) }}", "{{ 1|round(99999999999) }}", "{{ value_json.m | round(value_json.p) }}", "{{ 1 | round(-1) }}",
 		"{{ value_json.n // 1 * value }}", "{{ 9999999999//1*'a' }}", "{{ value | round( }}", "{{ value == }}", "{{ 1 + }}", "{{ value_json.if }}", "{{ {'a': value} }}", "{{ value; }}",
-		"{{ cycler() }}", "{{ self }}", "{{ value.split }}{{", "{{ not }}",
+		"{{ cycler() }}", "{{ self }}", "{{ 007 }}", "{{ value | lower[0] }}", "{{ value is none if value }}", "{{ value is string is none }}", "{{ value_json.a / 0.0 }}", "{{ value.split }}{{", "{{ not }}",
 	} {
 		assert.NotEmpty(t, checkTemplate(bad), bad)
 	}

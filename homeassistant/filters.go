@@ -108,16 +108,22 @@ func (e *expression) call(name string, c call, n node, all []node, args node) no
 			e.fail(name + " has no argument")
 			return n
 		}
-		value = all[0]
+		if value = all[0]; value.path == nil && !value.literal {
+			value.text = "(" + value.text + ")"
+		}
 	}
 	fails := c.lenient == 0 || len(all) < c.lenient
 	between := " | " + name
 	if function {
 		between = ""
 	}
-	result := join(between, n.after(""), args)
+	if !function && !fails && (n.maybe || len(n.path) > 2) {
+		n.text += " | default(none)" // Home Assistant's default is not for what is missing
+	}
+	result := join(between, n, args)
+	result.maybe = slices.Contains([]string{"first", "last", "min", "max"}, name) && !function // of an empty list
 	if c.need != nil && fails && (!value.number || !c.number) {
-		if value.path != nil {
+		if value.path != nil || value.maybe {
 			result.needs(value.text + " is defined")
 		}
 		result.needs(c.need(value.text))

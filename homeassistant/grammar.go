@@ -73,19 +73,18 @@ func (e *expression) comparison() node {
 }
 
 func (e *expression) sum() node {
-	n := e.product()
+	n := e.joint()
 	for {
 		sign := e.next()
-		if !e.take("+", "-", "~") {
+		if !e.take("+", "-") {
 			return n
 		}
-		right := e.product()
+		right := e.joint()
 		number := false
-		switch {
-		case sign == "~":
-		case sign == "-" || n.number || right.number:
-			number = n.beNumber() && right.beNumber()
-		default:
+		if sign == "-" || n.number || right.number {
+			number = n.beNumber()
+			number = right.beNumber() && number
+		} else {
 			n.present()
 			right.present()
 		}
@@ -94,17 +93,26 @@ func (e *expression) sum() node {
 	}
 }
 
+// joint reads texts that are joined by ~.
+func (e *expression) joint() node {
+	n := e.product()
+	for e.take("~") {
+		n = join(" ~ ", n, e.product())
+	}
+	return n
+}
+
 // product takes numbers only on both sides of * and %: with a text on one side they repeat
 // it, perhaps a million times, or pad it. A number with a point is enough on one side of *:
 // then a text on the other is an error in Home Assistant.
 func (e *expression) product() node {
-	n := e.sign()
+	n := e.filtered()
 	for {
 		sign := e.next()
 		if !e.take("*", "/", "//", "%") {
 			return n
 		}
-		right := e.sign()
+		right := e.filtered()
 		left, both := n.fraction || right.fraction, n.beNumber()
 		both = right.beNumber() && both
 		if sign == "*" && !both && !left || sign == "%" && !both {
@@ -123,11 +131,27 @@ func (e *expression) product() node {
 
 const numberHint = "a key of the message, a number, or what ends with | float or | int"
 
-// sign reads a value with its signs, keys, filters and tests.
-func (e *expression) sign() node {
+// filtered reads a value with its filters and tests. Neither a key nor a second test may follow
+// them.
+func (e *expression) filtered() node {
+	n := e.signed()
+	for {
+		switch {
+		case e.take("|"):
+			n = e.filter(n)
+		case e.take("is"):
+			n = e.test(n)
+		default:
+			return n
+		}
+	}
+}
+
+// signed reads a value with its signs and keys.
+func (e *expression) signed() node {
 	sign := e.next()
 	if e.take("-", "+") {
-		n := e.sign()
+		n := e.signed()
 		n.beNumber()
 		n.text, n.source, n.path = sign+n.text, sign+n.source, nil
 		return n
@@ -139,10 +163,6 @@ func (e *expression) sign() node {
 			n = e.attribute(n)
 		case e.take("["):
 			n = e.subscript(n)
-		case e.take("|"):
-			n = e.filter(n)
-		case e.take("is"):
-			n = e.test(n)
 		default:
 			return n
 		}
@@ -158,6 +178,7 @@ func (n node) after(more string) node {
 func (e *expression) step(n node, more, key string) node {
 	next := n.after(more)
 	if n.path == nil {
+		next.maybe = true
 		return next
 	}
 	if len(n.path) == 1 && key != "" {
@@ -209,8 +230,9 @@ func (e *expression) subscript(n node) node {
 	case !closed && e.take(":"):
 		return e.slice(n, index.after(":"))
 	case closed:
-		all := join("[", n.after(""), index)
-		return all.after("]")
+		all := join("[", n.after(""), index).after("]")
+		all.maybe = true
+		return all
 	}
 	e.need("]")
 	return n
@@ -236,6 +258,9 @@ func (e *expression) test(n node) node {
 	name := e.word("test", templateTests)
 	if name == "defined" || name == "undefined" || name == "none" {
 		e.lenient = true
+	}
+	if next := e.next(); next != "" && (isWord(next) && !slices.Contains([]string{"else", "and", "or"}, next) || strings.ContainsAny(next[:1], `0123456789'"([{`)) {
+		e.fail("must have parentheses around a test before " + bridge.Shorten(next)) // Jinja takes it for the test's argument
 	}
 	return n.after(" is " + not + name)
 }

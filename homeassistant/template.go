@@ -26,7 +26,7 @@ const templateBytes = 256
 var (
 	reserved = []string{"if", "else", "and", "or", "not", "in", "is"}
 
-	token = regexp.MustCompile(`^(\s+|[A-Za-z_][A-Za-z0-9_]*|[0-9]{1,15}(\.[0-9]{1,15})?|'[^'\\]*'|"[^"\\]*"|\*\*|//|==|!=|<=|>=|[-+*/%~<>()\[\]{}|.,:])`)
+	token = regexp.MustCompile(`^(\s+|[A-Za-z_][A-Za-z0-9_]*|(0|[1-9][0-9]{0,14})(\.[0-9]{1,15})?|'[^'\\]*'|"[^"\\]*"|\*\*|//|==|!=|<=|>=|[-+*/%~<>()\[\]{}|.,:])`)
 	whole = regexp.MustCompile(`^[^{}]*(\{\{.+?\}\}[^{}]*)+$`)
 	parts = regexp.MustCompile(`\{\{(.+?)\}\}`)
 )
@@ -70,7 +70,7 @@ func readTemplate(template string) (safe string, keys []string, problem string) 
 		if !e.lenient {
 			keys = append(keys, e.keys...)
 		}
-		if len(n.conditions) == 0 && n.text == n.source {
+		if len(n.conditions) == 0 && n.text == n.source && inside[0] != '-' && inside[0] != '+' { // {{- is a sign of its own
 			return part
 		}
 		return "{{ " + n.guarded() + " }}"
@@ -95,6 +95,7 @@ type node struct {
 	path       []string // it is value_json and these steps, each a prefix of the next; nil: it is none
 	number     bool     // its value is a number, or it cannot be computed
 	fraction   bool     // and it is a number with a point
+	maybe      bool     // it may be missing, and is no path
 	literal    bool     // it is a text, a number or a list of them
 	source     string   // the text without conditions of its parts
 }
@@ -125,9 +126,9 @@ func (n *node) beNumber() bool {
 	return true
 }
 
-// present needs a path to have a value.
+// present needs what may be missing to be there.
 func (n *node) present() {
-	if n.path != nil && !n.number {
+	if (n.path != nil || n.maybe) && !n.number {
 		n.needs(n.text+" is defined", n.text+" is not none")
 	}
 }

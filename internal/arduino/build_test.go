@@ -46,10 +46,12 @@ var programs sync.Map
 func once(t testing.TB, name string, compile func(out string)) string {
 	t.Helper()
 	out := filepath.Join(built, name)
-	make, _ := programs.LoadOrStore(name, sync.OnceFunc(func() { compile(out) }))
-	make.(func())()
-	_, err := os.Stat(out)
-	require.NoError(t, err, "%s was not compiled", name)
+	lock, _ := programs.LoadOrStore(name, new(sync.Mutex))
+	lock.(*sync.Mutex).Lock()
+	defer lock.(*sync.Mutex).Unlock()
+	if _, err := os.Stat(out); err != nil {
+		compile(out)
+	}
 	return out
 }
 

@@ -1,0 +1,154 @@
+package arduino_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"watchtower/device"
+	"watchtower/internal/harness"
+)
+
+// simulated is an ATmega328P with a sketch, on a radio.
+type simulated struct {
+	testing.TB
+	cmd  *exec.Cmd
+	in   io.WriteCloser
+	ends sync.WaitGroup
+	done chan struct{}
+
+	mu   sync.Mutex
+	log  bytes.Buffer // what the sketch wrote to GPIOR1
+	seen int          // bytes of log that lines has returned
+}
+
+// simulate turns a processor on. It ends with the test, or earlier by off.
+func simulate(t testing.TB, r *radio, elf, eeprom string, more ...string) *simulated {
+	program := once(t, "simulator", func(out string) {
+		run(t, "gcc", "-O2", "-Wall", "-Wextra", "-Werror", filepath.Join("testdata", "simulator.c"), "-o", out, "-lsimavr")
+	})
+	s := &simulated{TB: t, done: make(chan struct{})}
+	s.cmd = exec.Command(program, append([]string{elf, eeprom, fmt.Sprint(speed)}, more...)...)
+	var err error
+	s.in, err = s.cmd.StdinPipe()
+	require.NoError(t, err)
+	out, err := s.cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, s.cmd.Start())
+	s.ends.Go(func() { s.read(r, bufio.NewReader(out)) })
+	s.ends.Go(func() {
+		for {
+			select {
+			case raw := <-r.Down:
+				_, _ = s.in.Write(append([]byte{'D', byte(len(raw)), byte(len(raw) >> 8)}, raw...)) // fails once it is off
+			case <-s.done:
+				return
+			}
+		}
+	})
+	t.Cleanup(s.off)
+	return s
+}
+
+// read takes what the processor says, until it is off.
+func (s *simulated) read(r *radio, out *bufio.Reader) {
+	defer close(s.done)
+	var head [3]byte
+	for {
+		if _, err := io.ReadFull(out, head[:]); err != nil {
+			return
+		}
+		b := make([]byte, le.Uint16(head[1:]))
+		if _, err := io.ReadFull(out, b); err != nil {
+			return
+		}
+		if head[0] == 'F' {
+			r.Up(b)
+			continue
+		}
+		s.mu.Lock()
+		s.log.Write(b)
+		s.mu.Unlock()
+	}
+}
+
+// off turns the processor off, and returns when it has kept its EEPROM.
+func (s *simulated) off() {
+	if s.cmd.ProcessState != nil {
+		return
+	}
+	_ = s.in.Close()
+	s.ends.Wait()
+	assert.NoError(s, s.cmd.Wait())
+}
+
+// lines returns all that the sketch told.
+func (s *simulated) lines() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Split(strings.TrimSuffix(s.log.String(), "\n"), "\n")
+}
+
+// count is how many lines begin with a text.
+func (s *simulated) count(text string) (n int) {
+	for _, l := range s.lines() {
+		if strings.HasPrefix(l, text) {
+			n++
+		}
+	}
+	return n
+}
+
+// conversation says n messages to the processor's sketch, each after the sketch's own came,
+// and checks that all arrived once each and in order. Between may be nil.
+func conversation(t *testing.T, s *simulated, e *device.Client, n int, between func(i int)) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*harness.Patience)
+	defer cancel()
+	var said, heard []string
+	for i := range n {
+		select {
+		case m := <-e.Messages():
+			assert.Equal(t, fmt.Sprint(i+1), string(m.Data))
+		case <-ctx.Done():
+			require.Fail(t, "it says nothing more", s.lines())
+		}
+		text := fmt.Sprintf("heard %d", i)
+		require.NoError(t, e.Broadcast(ctx, device.Text, []byte(text), channel))
+		said = append(said, text)
+		if between != nil {
+			between(i)
+		}
+		require.Eventually(t, func() bool { return s.count("heard") > i-40 }, harness.Patience, time.Millisecond)
+	}
+	require.Eventually(t, func() bool { return s.count("heard") >= n && s.count("!b00") >= n }, 4*harness.Patience, time.Millisecond, "%v", s.lines())
+	for _, l := range s.lines() {
+		if strings.HasPrefix(l, "heard") {
+			heard = append(heard, l)
+		}
+	}
+	assert.Equal(t, said, heard)
+	assert.Empty(t, e.Messages())
+	assert.Zero(t, s.count("!b15"), "nothing was lost")
+}
+
+// A sketch on a simulated ATmega328P speaks with a whole gateway over a bad network: a
+// hundred messages each way arrive once each and in order.
+func TestSimulated(t *testing.T) {
+	t.Parallel()
+	udp, tcp := startGateway(t, nil)
+	e := listener(t, tcp)
+	r := newRadio(t, udp, 20)
+	s := simulate(t, r, firmware(t, "simulated", "-DNUMBERS=100"), filepath.Join(t.TempDir(), "eeprom"))
+	conversation(t, s, e, 100, nil)
+}

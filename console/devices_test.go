@@ -148,7 +148,7 @@ func TestTheKeyOfANewDevice(t *testing.T) {
 	p.waits(`document.querySelector("dialog .qr")`)
 	hex := evaluate[string](p, `document.querySelectorAll("dialog .copied")[1].textContent`)
 	require.Regexp(t, `^[0-9a-f]{32}$`, hex)
-	assert.Contains(t, evaluate[string](p, `document.querySelector("dialog .copied").textContent`), "device_key[16] = {0x"+hex[:2])
+	assert.Contains(t, evaluate[string](p, `document.querySelector("dialog .copied").textContent`), "device_key[16] PROGMEM = {0x"+hex[:2])
 	p.looks(1280, "dark")
 	drawn := evaluate[string](p, `document.querySelector(".qr path:last-child").getAttribute("d")`)
 	wanted := evaluate[string](p, fmt.Sprintf(`import("./console/vendor/lean-qr.js").then(({generate}) => {

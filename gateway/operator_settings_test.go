@@ -85,7 +85,7 @@ func TestTheDeviceKeyIsShown(t *testing.T) {
 	require.Equal(t, 200, status, answer)
 	k := deviceKey(key)
 	assert.JSONEq(t, fmt.Sprintf(`{"name":"lamp","hex":"%x","c":%q}`, k[:], k.C()), answer)
-	assert.Contains(t, answer, "const unsigned char device_key[16] = {0x")
+	assert.Contains(t, answer, "const unsigned char device_key[16] PROGMEM = {0x")
 	assert.Contains(t, r.log.String(), "operator was shown the device key")
 	assert.NotContains(t, r.log.String(), k.Hex())
 }

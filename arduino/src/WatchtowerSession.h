@@ -20,11 +20,11 @@
 #ifdef WATCHTOWER_NO_ECHO // the device does not hear its own broadcasts
 #define WT_ECHO 0
 #endif
-#ifdef WATCHTOWER_HIDDEN // bodies are hidden; the gateway has to know that
-#define WT_HIDDEN 1
+#ifdef WATCHTOWER_PLAIN // bodies are not hidden: smaller, and for old gateways
+#define WT_HIDDEN 0
 #endif
-#ifdef WATCHTOWER_OWN_KEY // the key is the device's own, not the shared one
-#define WT_OWN_KEY 1
+#ifdef WATCHTOWER_SHARED_KEY // the key is the one of `watchtower device-key`, not the name's own
+#define WT_OWN_KEY 0
 #endif
 #ifndef WATCHTOWER_PORT // the gateway's, and the device's own
 #define WATCHTOWER_PORT 3033

@@ -21,15 +21,15 @@
 #define WT_SENSOR 0
 #endif
 
-/* WT_HIDDEN 1: nobody on the way can read channels, receivers and data. A gateway that
- * does not know hidden bodies never answers. */
+/* WT_HIDDEN 0: who listens can read channels, receivers and data. Else bodies are hidden; an
+ * old gateway, which does not know that, never registers such a device. */
 #ifndef WT_HIDDEN
-#define WT_HIDDEN 0
+#define WT_HIDDEN 1
 #endif
 
-/* WT_OWN_KEY 1: the key is the device's own, not the one that all devices share. */
+/* WT_OWN_KEY 0: the key is the one that all devices share. Else it is that of the name. */
 #ifndef WT_OWN_KEY
-#define WT_OWN_KEY 0
+#define WT_OWN_KEY 1
 #endif
 
 /* WT_ECHO 0: the device does not hear its own broadcasts. */

@@ -54,6 +54,7 @@ func TestOnceOverABadNetwork(t *testing.T) {
 	for i, program := range []string{
 		puppetProgram(t, "c", "quiet", "-DWT_ECHO=0"),
 		puppetProgram(t, "c++", "large", "-DWT_ECHO=0", "-DWT_BUFFER=400"),
+		puppetProgram(t, "c", "plain", "-DWT_ECHO=0", "-DWT_HIDDEN=0", "-DWT_OWN_KEY=0"),
 	} {
 		w := newWorld(t, program, uint64(i+1), 20)
 		w.joined()

@@ -3,7 +3,6 @@ package arduino_test
 import (
 	"bufio"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -31,6 +30,13 @@ const speed = 50
 // startGateway runs a whole gateway, and returns the addresses of its UDP and TCP ports.
 func startGateway(t testing.TB, change func(*config.Config)) (udp, tcp string) {
 	t.Helper()
+	udp, tcp, _ = startStoppable(t, change)
+	return udp, tcp
+}
+
+// startStoppable runs a gateway until stop is called.
+func startStoppable(t testing.TB, change func(*config.Config)) (udp, tcp string, stop func()) {
+	t.Helper()
 	cfg := config.Default()
 	cfg.HTTP.Listen, cfg.UDP.Listen, cfg.TCP.Listen, cfg.MQTT.Listen = "", "127.0.0.1:0", "127.0.0.1:0", ""
 	cfg.DataDir = t.TempDir()
@@ -42,9 +48,9 @@ func startGateway(t testing.TB, change func(*config.Config)) (udp, tcp string) {
 	g, err := gateway.New(cfg, harness.Silent())
 	require.NoError(t, err)
 	require.NoError(t, g.Listen())
-	harness.Serve(t, g.Serve)
+	stop = harness.Serve(t, g.Serve)
 	at := g.Listening()
-	return at.At("udp"), at.At("tcp")
+	return at.At("udp"), at.At("tcp"), stop
 }
 
 // listener returns a client on a channel to which nothing gets lost.
@@ -198,7 +204,7 @@ func TestWholeGateway(t *testing.T) {
 	t.Parallel()
 	udp, tcp := startGateway(t, nil)
 	r := newRadio(t, udp, 20)
-	p := newPuppet(t, puppetProgram(t, "c", "quiet", "-DWT_ECHO=0"))
+	p := newPuppet(t, puppetProgram(t, "c", "shared", "-DWT_ECHO=0", "-DWT_OWN_KEY=0"))
 	p.tell('B')
 	r.serve(p, func() bool { return slices.Contains(p.dones, done{'r', 0}) })
 	require.Zero(t, p.ask('j', channel, 0, 1, ""))
@@ -231,11 +237,17 @@ func TestOnAPC(t *testing.T) {
 	program := once(t, "lamp", func(out string) {
 		run(t, "gcc", append(slices.Concat([]string{"-std=gnu99"}, sanitized), filepath.Join("..", "..", "arduino", "extras", "pc", "lamp.c"), filepath.Join(src, "wt_sip.c"), "-o", out)...)
 	})
-	udp, tcp := startGateway(t, nil)
+	dir := t.TempDir()
+	change := func(c *config.Config) { c.DataDir = dir }
+	_, _, stop := startStoppable(t, change)
+	stop() // now it has a master
+	own, _, err := gateway.DeviceKey(dir, "lamp", harness.Silent())
+	require.NoError(t, err)
+	udp, tcp := startGateway(t, change)
 	e := listener(t, tcp)
 	host, port, err := net.SplitHostPort(udp)
 	require.NoError(t, err)
-	cmd := exec.Command(program, host, port, hex.EncodeToString(puppetKey[:]))
+	cmd := exec.Command(program, host, port, own.Hex())
 	in, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	out, err := cmd.StdoutPipe()

@@ -31,10 +31,10 @@ type build struct {
 }
 
 var builds = []build{
-	{"whole", "wt_core.h", "all.c", nil, size{1472, 160}},
-	{"whole, hidden bodies", "wt_core.h", "all.c", []string{"-DWT_HIDDEN=1"}, size{1644, 171}},
-	{"sensor", "wt_core.h", "all.c", []string{"-DWT_SENSOR=1"}, size{1280, 144}},
-	{"sensor, hidden bodies", "wt_core.h", "all.c", []string{"-DWT_SENSOR=1", "-DWT_HIDDEN=1"}, size{1480, 160}},
+	{"whole, plain bodies", "wt_core.h", "all.c", []string{"-DWT_HIDDEN=0"}, size{1472, 160}},
+	{"whole", "wt_core.h", "all.c", nil, size{1644, 171}},
+	{"sensor, plain bodies", "wt_core.h", "all.c", []string{"-DWT_SENSOR=1", "-DWT_HIDDEN=0"}, size{1280, 144}},
+	{"sensor", "wt_core.h", "all.c", []string{"-DWT_SENSOR=1"}, size{1480, 160}},
 	{"basic frames", "wt_basic_core.h", "allbasic.c", nil, size{700, 105}},
 }
 

@@ -39,6 +39,15 @@ type world struct {
 	drops func(raw []byte) bool // datagrams to the puppet that get lost; nil: none
 }
 
+// theKey is the shared key, and each name's.
+type theKey struct{}
+
+func (theKey) Shared() frame.Key { return puppetKey }
+func (theKey) Required() bool    { return false }
+func (theKey) Own([]byte) ([]session.OwnKey, bool) {
+	return []session.OwnKey{{Key: puppetKey, By: bridge.ByShared + 1}}, true
+}
+
 // flight is a datagram on its way.
 type flight struct {
 	at   time.Duration
@@ -61,9 +70,9 @@ func newWorld(t testing.TB, program string, seed uint64, loss int) *world {
 func (w *world) boot() {
 	settings := config.Default()
 	clock := func() time.Time { return w.begun.Add(w.now) }
-	w.hub, _ = harness.Hub(w, via, bridge.Options{Now: clock})
+	w.hub, _ = harness.Hub(w, via, bridge.Options{Now: clock, OwnKeys: true})
 	w.link = w.hub.AddLink(via, 1024, 0)
-	w.table = session.NewTable(w.hub, session.SharedKey(func() frame.Key { return puppetKey }),
+	w.table = session.NewTable(w.hub, theKey{},
 		session.Options{Via: via, Wire: &settings.Wire, Limits: &settings.Limits, Now: clock, Wake: func() {}})
 }
 

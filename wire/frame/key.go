@@ -19,13 +19,14 @@ type Key [16]byte
 // Hex returns the key in hexadecimal.
 func (k Key) Hex() string { return hex.EncodeToString(k[:]) }
 
-// C returns a declaration of the key in C, for a sketch.
+// C returns a declaration of the key in C, for a sketch: in flash where an Arduino has it
+// apart from its RAM.
 func (k Key) C() string {
 	bytes := make([]string, len(k))
 	for i, b := range k {
 		bytes[i] = fmt.Sprintf("0x%02x", b)
 	}
-	return fmt.Sprintf("const unsigned char device_key[%d] = {%s};", len(k), strings.Join(bytes, ", "))
+	return fmt.Sprintf("const unsigned char device_key[%d] PROGMEM = {%s};", len(k), strings.Join(bytes, ", "))
 }
 
 // deviceKeyRounds makes guessing a secret key from a captured frame slow.

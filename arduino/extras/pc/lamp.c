@@ -3,7 +3,7 @@
  *   cc -I../../src -o lamp lamp.c ../../src/wt_sip.c
  *   ./lamp 192.168.1.10 3033 319155101a72601f8164b4cfe93c20a2
  *
- * The last argument is the key, which `watchtower device-key` prints. */
+ * The last argument is the key, which `watchtower device key lamp` prints. */
 #define WT_NAMED /* name and key are not in the program */
 #define WT_PUT_KEY() memcpy(wt_self.key, key, 16)
 #define WT_NAME_N() (sizeof name - 1)

@@ -1,6 +1,7 @@
 // The sketch that runs on the simulated processor. It joins channel 5, says numbers there,
 // each when the one before is done, and tells what it hears. It tells by GPIOR1.
 #include <avr/sleep.h>
+#define WATCHTOWER_SHARED_KEY
 #ifdef SENSOR
 #define WATCHTOWER_BUFFER 80
 #include <WatchtowerSensor.h>

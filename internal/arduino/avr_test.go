@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -75,4 +76,18 @@ func TestExamplesCompile(t *testing.T) {
 	for _, e := range examples {
 		compileSketch(t, e, os.DevNull, "-I"+filepath.Join("testdata", "stubs"))
 	}
+}
+
+// The sketch in the README compiles.
+func TestReadme(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../arduino/README.md")
+	require.NoError(t, err)
+	_, sketch, ok := strings.Cut(string(text), "```cpp\n")
+	require.True(t, ok)
+	sketch, _, ok = strings.Cut(sketch, "```")
+	require.True(t, ok)
+	file := filepath.Join(t.TempDir(), "readme.ino")
+	require.NoError(t, os.WriteFile(file, []byte(sketch), 0o600))
+	compileSketch(t, file, os.DevNull, "-I"+filepath.Join("testdata", "stubs"))
 }

@@ -3,6 +3,7 @@ package homeassistant
 import (
 	"encoding/base64"
 	"maps"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -13,9 +14,10 @@ import (
 const (
 	eventType = "message"
 
-	// fieldsBytes is the most bytes of a message whose fields are read. Home Assistant does
-	// not record larger attributes anyway.
-	fieldsBytes = 16 << 10
+	// attributesBytes is the most bytes of attributes that Home Assistant records, as JSON, and
+	// fieldsBytes the most of a message whose fields are read.
+	attributesBytes = 16 << 10
+	fieldsBytes     = 16 << 10
 
 	// stateMost is the most characters of a state in Home Assistant.
 	stateMost = 255
@@ -43,20 +45,56 @@ func (s *Service) mirror(m *bridge.Message, feeds bool) {
 		said = fields(m.Data)
 	}
 	about := aboutMessage(m)
-	event := map[string]any{}
-	maps.Copy(event, said)
-	maps.Copy(event, about) // these replace fields of the same name
-	event["event_type"] = eventType
-	if err := s.bus.PublishOwn(s.eventTopic(m.Channel), encode(event)); err != nil {
+	if err := s.bus.PublishOwn(s.eventTopic(m.Channel), eventOf(said, about)); err != nil {
 		s.failed("event not published", err)
 	}
 	text, _ := about["text"].(string)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.retainLocked(s.lastTopic(m.Channel), encode(map[string]any{"state": cut(text), "attributes": about}))
+	s.retainLocked(s.lastTopic(m.Channel), encode(map[string]any{"state": cut(asState(text)), "attributes": about}))
 	if feeds {
 		s.feedLocked(m, said)
 	}
+}
+
+// meant are the attributes that Home Assistant gives a meaning to: with one of them, a message
+// would change what the event entity looks like, is called, or where it is on the map.
+var meant = []string{
+	"access_token", "assumed_state", "attribution", "device_class", "entity_id", "entity_picture", "event_type", "event_types",
+	"friendly_name", "group_entities", "hidden", "icon", "latitude", "longitude", "options", "restored", "state_class",
+	"supported_features", "unit_of_measurement",
+}
+
+// eventOf returns the event of a message: its fields, and what every message has, which
+// replaces fields of the same name. Home Assistant does not record more than attributesBytes:
+// beyond that there are the fields without the text, or the text without the fields.
+func eventOf(said, about map[string]any) []byte {
+	event := map[string]any{}
+	maps.Copy(event, said)
+	for _, name := range meant {
+		delete(event, name)
+	}
+	maps.Copy(event, about)
+	event["event_type"] = eventType
+	b := encode(event)
+	if len(b) <= attributesBytes || len(said) == 0 {
+		return b
+	}
+	delete(event, "text")
+	if b = encode(event); len(b) <= attributesBytes {
+		return b
+	}
+	return eventOf(nil, about)
+}
+
+// asState returns a text as a state that shows it: some words mean for Home Assistant that
+// there is no state, or no connection.
+func asState(text string) string {
+	switch strings.TrimSpace(text) {
+	case "", "None", "unknown", "unavailable":
+		return strconv.Quote(text)
+	}
+	return text
 }
 
 // aboutMessage returns the attributes that every message has.

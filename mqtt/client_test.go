@@ -2,11 +2,14 @@ package mqtt_test
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
+	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -89,4 +92,20 @@ func TestAClientRemovesWhatIsTheGateways(t *testing.T) {
 	assert.Equal(t, "end", string(one.message().Payload))
 	assert.Empty(t, other.message().Payload)
 	assert.Equal(t, "end", string(other.message().Payload))
+}
+
+// A dozen refused subscriptions are one line of the log.
+func TestRefusedSubscriptionsAreOneLine(t *testing.T) {
+	h := build(t, nil)
+	c := h.join(connect{id: "house", version: 5})
+	for i := range 12 {
+		assert.NotZero(t, c.subscribe(0, fmt.Sprintf("watchtower/nothing/%d", i))[0])
+	}
+	warned := 0
+	for _, e := range h.logs.AllEntries() {
+		if e.Level <= logrus.WarnLevel && strings.Contains(e.Message, "subscription refused") {
+			warned++
+		}
+	}
+	assert.Equal(t, 1, warned)
 }

@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -113,5 +114,18 @@ func (b *Broker) refusedIdentity(c *conn, err error) packets.Code {
 		return packets.Code{}
 	}
 	b.warn(c.host(), "MQTT client refused: "+err.Error(), c)
+	return identityCode(err)
+}
+
+// identityCode is the reason code of a client that cannot be the sender that it wants to be.
+// What passes is no refusal: after "not authorized" Home Assistant never tries again.
+func identityCode(err error) packets.Code {
+	var fault *bridge.Error
+	if errors.As(err, &fault) {
+		switch fault.Code {
+		case bridge.TooManySenders, bridge.StoreFailed, bridge.InvalidSender:
+			return packets.ErrServerUnavailable
+		}
+	}
 	return packets.ErrNotAuthorized
 }

@@ -2,7 +2,6 @@ package mqtt
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -32,14 +31,20 @@ func (b *Broker) refuse(s *session, topic string, why error) {
 	}
 }
 
-// refuseSubscription logs a refused subscription once a minute at most.
+// refuseSubscription logs a refused subscription, and a client's further ones of a minute at
+// debug level: with an access list, Home Assistant asks for a dozen at each connect.
 func (b *Broker) refuseSubscription(c *conn, filter string, why error) {
 	var limit overLimit
 	if errors.As(why, &limit) {
 		b.limited(c, c.clientID, limit)
 		return
 	}
-	b.warn(c.clientID, fmt.Sprintf("subscription to %q refused: %v", bridge.Shorten(filter), why), c)
+	event := c.logged().WithError(why).WithField("filter", bridge.Shorten(filter))
+	if b.noisy.Allow(c.clientID, "subscriptions", b.now()) {
+		event.Warn("subscription refused; further ones of this client are logged at debug level")
+	} else {
+		event.Debug("subscription refused")
+	}
 }
 
 // drop counts a packet that ended the connection.

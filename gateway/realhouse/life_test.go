@@ -69,4 +69,5 @@ func TestBothSidesRestart(t *testing.T) {
 		h.Call("button.press", "button.balcony_open", nil)
 		d.hears("open")
 	}
+	assert.NotContains(t, p.out.String(), "belonged to nobody", "nothing on the disk is left over")
 }

@@ -84,7 +84,7 @@ function Facts({ r, g }) {
 
 function Drops({ drops }) {
   use(link)
-  const [answer] = useAnswer("losses", { query: { limit: 500 }, again: drops.length })
+  const [answer] = useAnswer("losses", { query: { limit: 500 }, every: 5000, again: drops.length })
   const whose = d => {
     const all = answer?.losses.filter(l => l.via === d.via && l.reason === d.reason) ?? []
     return all.length ? html`<small>Lost by ${all.slice(0, whoseMost).map((l, i) => html`${i ? ", " : ""}${l.gone ? nameOf(l) : html`<a href=${pathOf(l.sender)}>${nameOf(l)}</a>`} (${count(l.n)}, ${ago(l.last)})`)}${all.length > whoseMost ? ` and ${count(all.length - whoseMost)} more` : ""}</small>` : null

@@ -155,7 +155,7 @@ function Line({ l, chosen, stop, onAct, onToggle, onFocus }) {
   if (l.kind === "more") return html`<li ...${common} class="more" aria-disabled=${l.busy ? "true" : undefined} onClick=${onAct}>More of this level</li>`
   const { level, below, retained } = l.level
   return html`<li ...${common} class=${chosen ? "chosen" : ""} aria-selected=${String(chosen)} aria-expanded=${below ? String(l.open) : undefined} aria-setsize=${l.of} aria-posinset=${l.at} onClick=${onAct}>
-    <i class=${below ? l.open ? "twig open" : "twig" : "twig none"} aria-hidden="true" onClick=${e => { if (below) { e.stopPropagation(); onToggle() } }}></i>
+    <i class=${below ? l.open ? "twig open" : "twig" : "twig leaf"} aria-hidden="true" onClick=${e => { if (below) { e.stopPropagation(); onToggle() } }}></i>
     <bdi class="level">${level ? inLine(level) : html`<em>(empty)</em>`}</bdi>
     ${retained ? html`<bdi class="says">${inLine(retained.text)}</bdi>` : null}
     ${below ? html`<span class="below" title=${many(below, "topic") + " below"}>${count(below)}<span class="unseen"> below</span></span>` : html`<span class="below">${bytes(retained?.bytes ?? 0)}</span>`}

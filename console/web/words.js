@@ -46,7 +46,7 @@ const reasons = {
   unknown: ["For a session that is gone", "The device has not noticed yet; it registers again by itself.", 2],
   forgotten: ["A registration was not finished", "It made room for newer ones.", 2],
   expired: ["Too old", "It waited longer than the time to live that its sender gave it.", 1],
-  away: ["The receiver was away for a moment", "Its stream had ended, and its membership waited for it to come back.", 1],
+  away: ["The receiver was away", "Its stream had ended for a moment, or its MQTT session waits for it and keeps only messages at QoS 1 and 2.", 1],
   disconnected: ["The receiver left", "It went with messages still waiting for it.", 1],
   duplicate: ["It came twice", "The gateway had it already. Usual over radio.", 1],
 }

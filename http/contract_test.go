@@ -174,6 +174,7 @@ func queryRefusals(id uint32) []refusal {
 		{"join text", "GET", join + "&channels=5,x", "", 400, "invalid-channel", "channels[1]"},
 		{"join echo", "GET", join + "&channels=5&echo=1", "", 400, "invalid-field", "echo"},
 		{"join linger", "GET", join + "&channels=5&linger=", "", 400, "invalid-field", "linger"},
+		{"join heartbeats", "GET", join + "&channels=5&heartbeats=1", "", 400, "invalid-field", "heartbeats"},
 		{"join twice", "GET", join + "&channels=5&echo=true&echo=false", "", 400, "invalid-field", "echo"},
 		{"join broken", "GET", join + "&channels=%zz", "", 400, "unknown-parameter", "query"},
 		{"join post", "POST", join, "", 401, "invalid-sender", "sender"},

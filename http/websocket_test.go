@@ -104,6 +104,17 @@ func TestWebSocket(t *testing.T) {
 	assert.Equal(t, obj{"type": "gap", "channel": 5.0}, gap.next())
 }
 
+// A page cannot see pings: it may have heartbeats as messages, the first at once.
+func TestHeartbeatsThatAPageCanRead(t *testing.T) {
+	g := start(t, func(_ *bridge.Options, o *options) { o.Heartbeat = 50 * time.Millisecond })
+	id, _ := g.register()
+	l := g.live(fmt.Sprintf("channels=5&sender=%d&heartbeats=true&since=all", id))
+	l.SetPingHandler(func(string) error { t.Error("a ping"); return nil })
+	for range 3 {
+		assert.Equal(t, obj{"type": "heartbeat", "every": 0.05}, l.next())
+	}
+}
+
 func TestTheEndOfAWebSocket(t *testing.T) {
 	g := start(t, func(_ *bridge.Options, o *options) { o.Heartbeat = 20 * time.Millisecond })
 	id, _ := g.register()

@@ -82,6 +82,8 @@ func (g *Gateway) publishInfo() error {
 		"senders":   senders,
 		"sessions":  stats.Sessions,
 
+		"lost": g.lost(),
+
 		"messages_per_minute": g.rate.perMinute(g.messagesIn(), g.hub.Now()),
 	})
 	if err != nil {
@@ -96,6 +98,16 @@ func (g *Gateway) messagesIn() (n uint64) {
 	for _, p := range bridge.Protocols() {
 		in, _ := g.hub.Counters().Messages(p)
 		n += in
+	}
+	return n
+}
+
+// lost returns the number of drops over all protocols, for whatever reason, since the start.
+func (g *Gateway) lost() (n uint64) {
+	for _, p := range bridge.Protocols() {
+		for _, why := range bridge.Reasons() {
+			n += g.hub.Counters().Dropped(p, why)
+		}
 	}
 	return n
 }

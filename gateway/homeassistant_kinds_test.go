@@ -118,3 +118,20 @@ func TestMomentsCountOnce(t *testing.T) {
 	assert.Empty(t, h.fired, "a restart repeats nothing")
 	assert.Empty(t, h.now().Errors)
 }
+
+// The gateway's device has a button that asks devices to describe themselves again.
+func TestTheButtonAsksForDescriptions(t *testing.T) {
+	t.Parallel()
+	r := startHomely(t, homely(t, nil))
+	h := newHouse(t, r.at.MQTT, 5).start()
+	h.has(entities(gatewayEntities, channelEntities(5))...)
+	d := r.named("mqtt", "d")
+	h.do(map[string]string{"do": "press", "entity": "button.watchtower_home_describe"})
+	m := d.next(t)
+	for !m.sent {
+		m = d.next(t)
+	}
+	assert.Equal(t, "describe", m.data)
+	h.shows("sensor.watchtower_home_lost", "0")
+	assert.Empty(t, h.now().Errors)
+}

@@ -255,6 +255,7 @@ func startHomely(t testing.TB, cfg config.Config) *running {
 var gatewayEntities = []string{
 	"sensor.watchtower_home_senders", "sensor.watchtower_home_channels",
 	"sensor.watchtower_home_messages_per_minute", "sensor.watchtower_home_version",
+	"sensor.watchtower_home_lost", "button.watchtower_home_describe",
 }
 
 func channelEntities(n int) []string {

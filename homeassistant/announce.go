@@ -35,6 +35,8 @@ func (s *Service) follow(ctx context.Context) {
 			s.greetAll(ctx)
 		case <-s.changed:
 			s.reconcile(ctx)
+		case <-s.asked:
+			s.askAll(ctx)
 		case <-s.hub.Departed():
 			s.forget()
 			s.reconcile(ctx)

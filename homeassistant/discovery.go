@@ -123,15 +123,19 @@ func (s *Service) gateway() discovery {
 		"name": "Watchtower " + s.tree.Gateway(), "manufacturer": "Watchtower", "model": "Gateway", "sw_version": s.opts.Version,
 	})
 	short := "watchtower_" + s.tree.Gateway() + "_"
-	count := func(key, name, icon string) {
+	count := func(key, name, unit, state, icon string) {
 		d.add(key, short+key, "sensor", name, component{
-			"state_topic": s.tree.Info(), "value_template": "{{ value_json." + key + " }}",
-			"state_class": "measurement", "entity_category": "diagnostic", "icon": icon,
+			"state_topic": s.tree.Info(), "value_template": "{{ value_json." + key + " }}", "unit_of_measurement": unit,
+			"state_class": state, "entity_category": "diagnostic", "icon": icon,
 		})
 	}
-	count("senders", "Senders", "mdi:account-multiple")
-	count("channels", "Channels", "mdi:pound")
-	count("messages_per_minute", "Messages a minute", "mdi:message-flash")
+	count("senders", "Senders", "senders", "measurement", "mdi:account-multiple")
+	count("channels", "Channels", "channels", "measurement", "mdi:pound")
+	count("messages_per_minute", "Messages a minute", "messages/min", "measurement", "mdi:message-flash")
+	count("lost", "Lost messages", "messages", "total_increasing", "mdi:message-alert")
+	d.add("describe", short+"describe", "button", "Ask devices to describe themselves", component{
+		"command_topic": s.askTopic(), "payload_press": describeWord, "entity_category": "diagnostic", "icon": "mdi:account-question",
+	})
 	d.add("version", short+"version", "sensor", "Version", component{
 		"state_topic": s.tree.Info(), "value_template": "{{ value_json.version }}", "entity_category": "diagnostic", "icon": "mdi:tag",
 	})
@@ -158,7 +162,7 @@ func (s *Service) addChannel(d discovery, c bridge.Channel) {
 		"state_topic": s.tree.Members(c), "value_template": "{{ value_json.count if value_json is defined else 0 }}",
 		"json_attributes_topic":    s.tree.Members(c),
 		"json_attributes_template": "{{ {'members': value_json.members if value_json is defined else []} | tojson }}",
-		"state_class":              "measurement", "icon": "mdi:account-group",
+		"state_class":              "measurement", "unit_of_measurement": "members", "icon": "mdi:account-group",
 	})
 	d.add(key+"_say", short+"_say", "notify", name, component{"command_topic": s.tree.Say(c), "icon": "mdi:bullhorn"})
 }

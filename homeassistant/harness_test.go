@@ -36,7 +36,8 @@ type bus struct {
 	mu       sync.Mutex
 	all      []published
 	retained map[string][]byte
-	sent     []string             // what senders were sent
+	sent     []string // what senders were sent
+	asked    func(string, []byte, bridge.Client)
 	until    map[string]time.Time // when a retained message expires
 	born     func(string, []byte, bridge.Client)
 	removal  func(string, func()) error
@@ -114,8 +115,12 @@ func (b *bus) Retained(topic string) []byte {
 	return b.retained[topic]
 }
 
-func (b *bus) Watch(_ string, f func(string, []byte, bridge.Client)) func() {
-	b.born = f
+func (b *bus) Watch(filter string, f func(string, []byte, bridge.Client)) func() {
+	if filter == "homeassistant/status" {
+		b.born = f
+	} else {
+		b.asked = f
+	}
 	return func() {}
 }
 

@@ -139,3 +139,20 @@ func TestOddValuesAreCounted(t *testing.T) {
 		h.stop()
 	})
 }
+
+// The button asks every member with a name, also those that are no devices, and nobody twice a
+// second.
+func TestDevicesAreAskedToDescribeThemselves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHome(t, "home")
+		h.start()
+		h.sender("balcony")
+		h.sender("well")
+		for range 100 {
+			h.bus.asked("homeassistant/watchtower_home/describe", []byte("describe"), nil)
+		}
+		wait(t, 5)
+		assert.Equal(t, []string{"watchtower-home: describe", "watchtower-home: describe"}, h.bus.takeSent()[:2])
+		h.stop()
+	})
+}

@@ -94,6 +94,7 @@ type Service struct {
 	births  chan struct{} // a house was born
 	birth   atomic.Int64  // when, in Unix milliseconds; 0: not since the start
 	changed chan struct{} // a device came, changed or went
+	asked   chan struct{} // somebody wants all devices to describe themselves again
 
 	clearing <-chan time.Time // when the leftovers are cleared; nil: there are none. Only for follow's goroutine
 
@@ -119,7 +120,7 @@ func New(hub *bridge.Hub, bus Bus, memory Memory, opts Options, log *logrus.Logg
 	opts.Pace = opts.orUsual()
 	s := &Service{
 		hub: hub, tree: hub.Tree(), bus: bus, memory: memory, opts: opts, log: log, noisy: newThrottle(),
-		births: make(chan struct{}, 1), changed: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+		births: make(chan struct{}, 1), asked: make(chan struct{}, 1), changed: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 		devices: map[bridge.SenderID]*device{}, due: map[string][]byte{}, names: opts.Channels,
 		faults: map[bridge.SenderID]Fault{}, joining: map[bridge.SenderID]*joining{},
 		asleep: map[*bridge.Sender]struct{}{}, seen: map[string]map[string]discovery{},
@@ -155,6 +156,10 @@ func (s *Service) Rename(names map[bridge.Channel]string) {
 func (s *Service) Serve(ctx context.Context) error {
 	var own sync.WaitGroup
 	stop := s.bus.Watch(s.opts.BirthTopic, s.onBirth)
+	defer stop()
+	if s.tap != nil {
+		defer s.bus.Watch(s.askTopic(), func(string, []byte, bridge.Client) { signal(s.asked) })()
+	}
 	s.forget()
 	s.order.Lock()
 	all, gone := s.compare()
@@ -171,7 +176,6 @@ func (s *Service) Serve(ctx context.Context) error {
 		s.follow(ctx)
 	})
 	own.Wait()
-	stop()
 	s.voice.end(s.hub)
 	return nil
 }

@@ -58,6 +58,8 @@ func TestEveryKindBothWays(t *testing.T) {
 	}
 	h.Call("button.press", "button.d_reset", nil)
 	d.hears("reset")
+	h.Call("button.press", "button.watchtower_home_describe", nil)
+	d.hears("describe")
 }
 
 // Events and triggers fire automations once a message; and so does the channel's event by the

@@ -127,7 +127,7 @@ WT_API uint8_t wt_send(uint32_t channel, uint32_t to, const void *data, uint8_t 
 	WT_SELF;
 	uint8_t *p;
 	if (n > WT_ROOM) return WT_BAD;
-	if (w->op == 'K') return WT_BUSY;
+	if (w->op == 'K' || !w->id) return WT_BUSY;
 	w->frame[0] = 'M';
 	p = wt_put(wt_put(wt_self.frame + 1, &wt_self.id, 4), &channel, 4);
 	if (to) {

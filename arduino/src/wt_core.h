@@ -331,7 +331,7 @@ WT_API void wt_loop(void) {
 
 WT_API uint8_t wt_request(uint32_t what, uint8_t op, uint8_t n) {
 	WT_SELF;
-	if (w->left) return WT_BUSY;
+	if (w->left || !w->op) return WT_BUSY;
 	w->head[0] = 1; /* channel, before the channel of a b, whose n is odd */
 	__builtin_memcpy(w->head + (n & 1), &what, 4);
 	w->op = op;

@@ -25,7 +25,7 @@ import (
 )
 
 // speed is how much faster than the gateway's seconds the devices' pass in these tests.
-const speed = 50
+const speed = 20
 
 // startGateway runs a whole gateway, and returns the addresses of its UDP and TCP ports.
 func startGateway(t testing.TB, change func(*config.Config)) (udp, tcp string) {
@@ -41,7 +41,7 @@ func startStoppable(t testing.TB, change func(*config.Config)) (udp, tcp string,
 	cfg.HTTP.Listen, cfg.UDP.Listen, cfg.TCP.Listen, cfg.MQTT.Listen = "", "127.0.0.1:0", "127.0.0.1:0", ""
 	cfg.DataDir = t.TempDir()
 	cfg.SecretKey = secret
-	cfg.Wire.RetryGap = time.Second / speed
+	cfg.Wire.RetryGap = 100 * time.Millisecond // it gives a message up after seven seconds, also on a busy machine
 	if change != nil {
 		change(&cfg)
 	}
@@ -72,7 +72,8 @@ func listener(t testing.TB, tcp string) *device.Client {
 // radio carries datagrams between a device and a gateway, badly. It is a socket of its own.
 type radio struct {
 	testing.TB
-	Down chan []byte // what comes from the gateway
+	Down  chan []byte      // what comes from the gateway
+	Watch func(raw []byte) // is shown what goes to the gateway; nil: nobody is
 
 	mu     sync.Mutex
 	dice   *rand.Rand
@@ -84,10 +85,11 @@ type radio struct {
 	to     string
 	begun  time.Time
 	lost   int
+	speed  int // how much faster the device's seconds pass
 }
 
 func newRadio(t testing.TB, gateway string, loss int) *radio {
-	r := &radio{TB: t, Down: make(chan []byte, 1024), dice: rand.New(rand.NewPCG(7, 7)), loss: loss, to: gateway, closed: make(chan struct{}), begun: time.Now()}
+	r := &radio{TB: t, Down: make(chan []byte, 1024), dice: rand.New(rand.NewPCG(7, 7)), loss: loss, to: gateway, closed: make(chan struct{}), begun: time.Now(), speed: speed}
 	r.Move()
 	t.Cleanup(func() {
 		close(r.closed)
@@ -132,6 +134,9 @@ func (r *radio) Move() {
 
 // Up sends a datagram to the gateway.
 func (r *radio) Up(raw []byte) {
+	if r.Watch != nil {
+		r.Watch(raw)
+	}
 	raw = slices.Clone(raw)
 	r.fly(func() {
 		r.mu.Lock()
@@ -153,7 +158,7 @@ func (r *radio) fly(arrive func()) {
 		case r.dice.IntN(100) < r.loss:
 			r.lost++
 		case r.dice.IntN(400) < r.loss:
-			delays = append(delays, time.Duration(r.dice.IntN(300))*time.Millisecond/speed)
+			delays = append(delays, time.Duration(r.dice.IntN(300))*time.Millisecond/time.Duration(r.speed))
 		default:
 			delays = append(delays, 0)
 		}

@@ -28,9 +28,8 @@ type simulated struct {
 	ends sync.WaitGroup
 	done chan struct{}
 
-	mu   sync.Mutex
-	log  bytes.Buffer // what the sketch wrote to GPIOR1
-	seen int          // bytes of log that lines has returned
+	mu  sync.Mutex
+	log bytes.Buffer // what the sketch wrote to GPIOR1
 }
 
 // simulate turns a processor on. It ends with the test, or earlier by off.
@@ -39,7 +38,7 @@ func simulate(t testing.TB, r *radio, elf, eeprom string, more ...string) *simul
 		run(t, "gcc", "-O2", "-Wall", "-Wextra", "-Werror", filepath.Join("testdata", "simulator.c"), "-o", out, "-lsimavr")
 	})
 	s := &simulated{TB: t, done: make(chan struct{})}
-	s.cmd = exec.Command(program, append([]string{elf, eeprom, fmt.Sprint(speed)}, more...)...)
+	s.cmd = exec.Command(program, append([]string{elf, eeprom, fmt.Sprint(r.speed)}, more...)...)
 	var err error
 	s.in, err = s.cmd.StdinPipe()
 	require.NoError(t, err)

@@ -18,15 +18,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef BASIC
+#include "wt_basic_core.h"
+WT_KEY("correct horse battery staple");
+typedef uint8_t wt_size;
+#else
 #include "wt_core.h"
-
 WT_DEVICE("lamp", 0x31, 0x91, 0x55, 0x10, 0x1a, 0x72, 0x60, 0x1f, 0x81, 0x64, 0xb4, 0xcf, 0xe9, 0x3c, 0x20, 0xa2);
+#endif
 
 static uint8_t datagram[65536], data[65536];
 static unsigned waiting;
 static uint16_t now;
 static uint8_t taken = 1;
-static uint32_t nonces;
 
 static void tell(char type, const void *a, unsigned n, const void *b, unsigned m) {
 	putchar(type);
@@ -45,19 +49,40 @@ wt_size wt_receive(uint8_t *to) {
 }
 void wt_transmit(const uint8_t *frame, wt_size n) { tell('F', frame, n, 0, 0); }
 uint16_t wt_clock(void) { return now; }
+#ifndef BASIC
 void wt_nonce(uint8_t *to) {
+	static uint32_t nonces;
 	uint32_t own = (uint32_t)(WT_BUFFER + 1000 * WT_HIDDEN);
 	nonces++;
 	memcpy(to, &nonces, 4);
 	memcpy(to + 4, &own, 4);
 	tell('N', to, 8, 0, 0);
 }
+#endif
 void wt_done(uint8_t op, uint8_t code) {
 	uint8_t e[2];
 	e[0] = op;
 	e[1] = code;
 	tell('O', e, 2, 0, 0);
 }
+#ifdef BASIC
+void wt_message(const wt_message_t *m, uint8_t n) {
+	uint8_t e[11] = {0};
+	memcpy(e, &m->sender, 8);
+	e[8] = m->targeted;
+	e[9] = m->hint;
+	tell('M', e, 11, m->data, n);
+}
+static uint8_t request(const uint8_t *p, unsigned n) {
+	uint32_t channel, to;
+	memcpy(&channel, p + 2, 4);
+	memcpy(&to, p + 6, 4);
+	memcpy(data, p + 10, n - 10);
+	if (p[0] == 'J') return wt_join(channel);
+	if (p[0] == 'Q') return wt_leave(channel);
+	return wt_send(channel, to, data, (uint8_t)(n - 10));
+}
+#else
 #if !WT_SENSOR
 uint8_t wt_message(const wt_message_t *m, wt_size n) {
 	uint8_t e[11];
@@ -94,6 +119,8 @@ static uint8_t request(const uint8_t *p, unsigned n) {
 #endif
 	return code;
 }
+
+#endif
 
 int main(void) {
 	static uint8_t in[65536];

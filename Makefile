@@ -18,7 +18,7 @@ LINTED     = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 # is not in every user's PATH.
 have       = { command -v $(1) || test -x /usr/sbin/$(1); } >/dev/null
 
-BROWSER    = ./console
+BROWSER    = ./console ./sdk
 CLIENTS    = testdata/node/node_modules/.package-lock.json
 
 .PHONY: test source unit race browser plain test-long test-homeassistant cross build setup setup-debian setup-long format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth attack release-files
@@ -135,8 +135,8 @@ race:
 # The tests in files of the build tag !race.
 ALONE = $$(sed -n 's/^func \(Test[A-Za-z0-9_]*\)(.*/\1/p' $$(git grep -l '^//go:build !race' -- '*_test.go') | paste -sd '|')
 
-# Runs the tests of what runs in a browser, whose code the race detector does not see, except
-# those.
+# Runs the tests of what runs in browsers and in Python, whose code the race detector does not
+# see, except those.
 browser:
 	$(GO) test -vet=off -shuffle=on -parallel 2 -timeout 10m -skip "^($(ALONE))\$$" $(BROWSER)
 

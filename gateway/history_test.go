@@ -39,6 +39,23 @@ func (r *running) missed() (all []string) {
 	}
 }
 
+// isKept waits until the history has got what was said before. It gets messages one after the
+// other, so it has the others when a stream on another channel gets a later one.
+func (r *running) isKept() {
+	r.t.Helper()
+	heard := make(chan string, 1)
+	id := r.register("").ID
+	end := r.follow(fmt.Sprintf("channels=7&linger=false&sender=%d", id), func(b []byte) { heard <- line(r.t, b).data })
+	defer end()
+	r.post("/broadcast", fmt.Sprintf(`{"sender":%d,"channels":[7],"message":"later"}`, id), nil)
+	select {
+	case said := <-heard:
+		require.Equal(r.t, "later", said)
+	case <-time.After(lenient):
+		require.Fail(r.t, "the history stands still")
+	}
+}
+
 func testHistoryMessages(t *testing.T) {
 	r := start(t, func(c *config.Config) { c.History.Messages = 2 })
 	d := r.wire("udp") // nobody is there on HTTP
@@ -46,9 +63,11 @@ func testHistoryMessages(t *testing.T) {
 		d.broadcast(5, []byte(s))
 		d.next(t)
 	}
+	r.isKept()
 	assert.Equal(t, []string{"2", "3"}, r.missed())
 	r = start(t, func(c *config.Config) { c.History.Messages = 0 })
 	r.stream().broadcast(5, []byte("1"))
+	r.isKept()
 	assert.Empty(t, r.missed())
 	r.leavesTheList()
 }
@@ -79,6 +98,7 @@ func testHistoryBytes(t *testing.T) {
 	d := r.stream()
 	for range 5 {
 		d.broadcast(5, []byte(strings.Repeat("x", 4000)))
+		d.next(t)
 	}
 	assert.Len(t, r.missed(), 2)
 }

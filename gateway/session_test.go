@@ -25,7 +25,8 @@ import (
 // sessionDevice is a device of session frames, joined to channel 5.
 func (r *running) sessionDevice(network string, opts session.Options) (*device, *session.Client) {
 	r.t.Helper()
-	opts.Secret = key
+	psk := deviceKey(key)
+	opts.Key = &psk
 	ctx, cancel := context.WithTimeout(context.Background(), lenient)
 	defer cancel()
 	addr := map[string]string{"udp": r.at.UDP, "tcp": r.at.TCP}[network]

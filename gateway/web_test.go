@@ -9,20 +9,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
-	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"watchtower/config"
 	"watchtower/internal/harness"
-	"watchtower/internal/harness/browser"
 )
 
 // nginx serves examples/web with its own configuration, changed, and returns its
@@ -59,76 +55,6 @@ func nginx(t testing.TB, gateway string, change func(string) string) string {
 	return at
 }
 
-// withoutSockets leaves nginx nothing but its defaults.
-func withoutSockets(conf string) string {
-	return regexp.MustCompile(`(?s)    # A WebSocket.*?\n    }\n`).ReplaceAllString(conf, "")
-}
-
-// The example's page, through nginx as the example configures it, misses nothing
-// when the network is cut, and says so when the gateway was restarted.
-func TestAPageMissesNothing(t *testing.T) {
-	t.Parallel()
-	for name, change := range map[string]func(string) string{"the example": nil, "the defaults": withoutSockets} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			cfg := testConfig(t)
-			cfg.HTTP.Listen = harness.FreeAddress(t)
-			r := startWith(t, cfg)
-			cable := harness.NewCable(t, r.at.HTTP)
-			at := nginx(t, cable.Addr(), change)
-			page := browser.Open(t, "http://"+at+"/#"+r.shortToken(r.register("").Token, `{"scope":"hear+speak","channels":[5]}`))
-			shown := func() []string {
-				return browser.Evaluate[[]string](t, page, `[...document.querySelectorAll("li")].map(li => li.textContent.replace(/^\d+: /, ""))`)
-			}
-			eventually(t, "the page has joined", func() bool { n, _ := r.g.Hub().Directory().Counts(); return n[viaHTTP] == 1 })
-			d := r.stream()
-			var want []string
-			hears := func(what string) {
-				t.Helper()
-				assert.Eventually(t, func() bool { return len(shown()) >= len(want) }, patient, 50*time.Millisecond, what)
-				require.Equal(t, want, shown(), "everything, once, in order")
-			}
-			say := func() {
-				want = append(want, fmt.Sprint("message ", len(want)))
-				r.say(d.id, want[len(want)-1])
-			}
-			for round := range 4 {
-				if round > 0 { // the first time it is cut before it has heard anything
-					say()
-					hears("the page hears")
-				}
-				cable.Cut()
-				for range 5 {
-					say()
-				}
-				cable.Mend()
-				say()
-				hears("the page comes back")
-			}
-			require.NoError(t, chromedp.Do(page, chromedp.SendKeys("input", "from the page\n")))
-			for d.next(t).data != "from the page" {
-			}
-			want = append(want, "from the page")
-			hears("and hears itself")
-
-			for _, missed := range []bool{false, true} {
-				cable.Mend()
-				if missed {
-					cable.Cut()
-					r.say(d.id, "what only those heard who were there")
-					want = append(want, "… something was missed")
-				}
-				r.stop()
-				r = startWith(t, cfg)
-				cable.Mend()
-				d = r.stream()
-				say()
-				hears("after a restart, whether something was missed")
-			}
-		})
-	}
-}
-
 // streamClient is a stream's client of npm.
 func streamClient(t testing.TB, kind, url string) *node {
 	t.Helper()
@@ -148,27 +74,6 @@ func (n *node) heard(t testing.TB) map[string]any {
 		require.NoError(t, json.Unmarshal([]byte(text), &v))
 		return v
 	}
-}
-
-// A page's own WebSocket is not refused behind the example's proxy, another's is.
-func TestAPageOpensAWebSocket(t *testing.T) {
-	t.Parallel()
-	r := start(t, nil)
-	at := nginx(t, r.at.HTTP, nil)
-	id := r.register("").ID
-	page := browser.Open(t, "http://"+at+"/")
-	open := func(host string) string {
-		script := fmt.Sprintf(`new Promise(done => {
-			const socket = new WebSocket("ws://%s/channels/join?channels=5&sender=%d")
-			socket.onopen = () => done("open")
-			socket.onerror = () => done("refused")
-		})`, host, id)
-		said, err := chromedp.Run(page, chromedp.Evaluate[string](script, chromedp.EvalAwaitPromise))
-		require.NoError(t, err)
-		return said
-	}
-	assert.Equal(t, "open", open(at+"/watchtower"))
-	assert.Equal(t, "refused", open(r.at.HTTP), "of another origin")
 }
 
 // npm's EventSource and WebSocket, directly and through nginx.

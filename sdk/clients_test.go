@@ -1,5 +1,3 @@
-//go:build !race
-
 package sdk_test
 
 import (

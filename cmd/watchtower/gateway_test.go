@@ -80,7 +80,7 @@ func (s *served) command(args ...string) *exec.Cmd {
 	self, err := os.Executable()
 	require.NoError(s.t, err)
 	cmd := exec.Command(self, args...)
-	cmd.Env = []string{asProgram + "=1", "HOME=" + s.home, "PATH=" + os.Getenv("PATH")}
+	cmd.Env = append(environ(s.home), "PATH="+os.Getenv("PATH"))
 	return cmd
 }
 
@@ -122,7 +122,7 @@ func (s *served) post(path, body string, header ...string) (int, string) {
 func (s *served) shell(command string) <-chan string {
 	s.t.Helper()
 	cmd := exec.Command("sh", "-c", command)
-	cmd.Env = []string{asProgram + "=1", "HOME=" + s.home, "PATH=" + os.Getenv("PATH")}
+	cmd.Env = append(environ(s.home), "PATH="+os.Getenv("PATH"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, err := cmd.StdoutPipe()
 	require.NoError(s.t, err)

@@ -20,7 +20,7 @@ func program(t *testing.T, args ...string) (code int, out, err string) {
 	require.NoError(t, e)
 	var stdout, stderr strings.Builder
 	cmd := exec.Command(path, args...)
-	cmd.Env = []string{asProgram + "=1", "HOME=" + t.TempDir()}
+	cmd.Env = environ(t.TempDir())
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	_ = cmd.Run() // the exit code says it
 	return cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()

@@ -66,3 +66,30 @@ func TestADeviceIsThereOrAway(t *testing.T) {
 	}
 	assert.Empty(t, h.now().Errors)
 }
+
+// A text disturbs only those sensors that read texts, and survives a restart as all else does.
+func TestATextAndAnObject(t *testing.T) {
+	t.Parallel()
+	cfg := homely(t, nil)
+	r := startHomely(t, cfg)
+	h := newHouse(t, r.at.MQTT, 5).start()
+	d := r.named("mqtt", "balcony")
+	d.broadcast(5, []byte(`{"sensors":{"m":{"value":"{{ value_json.m }}"},"word":{"value":"{{ value }}"},"part":{"value":"{{ value.split(',')[1] }}","expire_after":60},`+
+		`"either":{"value":"{{ value_json.m if value_json is mapping else value }}"}}}`))
+	h.until("they are there", func(s houseStates) bool { return s.States["sensor.balcony_either"].Found })
+	d.broadcast(5, []byte(`{"m":41}`))
+	h.shows("sensor.balcony_m", "41")
+	h.shows("sensor.balcony_either", "41")
+	d.broadcast(5, []byte("wet,7"))
+	h.shows("sensor.balcony_word", "wet,7")
+	h.shows("sensor.balcony_part", "7")
+	h.shows("sensor.balcony_either", "wet,7")
+	d.broadcast(5, []byte(`{"m":42}`))
+	h.shows("sensor.balcony_m", "42")
+	assert.Equal(t, "wet,7", h.now().States["sensor.balcony_word"].State)
+	h.restart()
+	h.shows("sensor.balcony_m", "42")
+	h.shows("sensor.balcony_word", "wet,7")
+	h.shows("sensor.balcony_either", "42")
+	assert.Empty(t, h.now().Errors)
+}

@@ -248,23 +248,39 @@ func (d description) reads() (keys []string) {
 	return keys
 }
 
-// feeds reports whether some entity reads the retained state.
-func (d description) feeds() bool {
-	return slices.ContainsFunc(d.entities, func(e entity) bool {
-		return e.says != nothing && !e.momentary() && e.whole("expire_after") == 0
-	})
-}
+// form is which of a device's messages an entity reads. Each has a topic, so that a message
+// disturbs only those entities that can read it.
+type form string
 
-// live reports whether some sensor reads the live topic, which is not retained.
-func (d description) live() bool {
-	return slices.ContainsFunc(d.entities, func(e entity) bool { return e.whole("expire_after") > 0 })
-}
+const (
+	objects form = "state" // JSON objects, gathered: the template reads value_json, or there is none
+	words   form = "text"  // all others: the template reads value
+	both    form = "any"   // the template reads both
+)
 
 var wordValue = regexp.MustCompile(`\bvalue\b`)
 
-// hearsText reports whether some sensor reads messages that are not JSON.
-func (d description) hearsText() bool {
-	return slices.ContainsFunc(d.entities, func(e entity) bool { return wordValue.MatchString(e.text("value")) })
+func (e entity) form() form {
+	template := e.text("value")
+	switch {
+	case !wordValue.MatchString(template):
+		return objects
+	case !strings.Contains(template, "value_json"):
+		return words
+	}
+	return both
+}
+
+// reading reports whether some entity reads a form: from the retained topic, or, if it
+// expires, from the live one.
+func (d description) reading(f form) (retained, live bool) {
+	for _, e := range d.entities {
+		if e.says != nothing && !e.momentary() && e.form() == f {
+			expires := e.whole("expire_after") > 0
+			retained, live = retained || !expires, live || expires
+		}
+	}
+	return retained, live
 }
 
 func startsObject(data []byte) bool {

@@ -197,7 +197,7 @@ func (s *Service) valuesTopic(d *device, e entity) string {
 	case e.momentary():
 		return s.momentTopic(d.channel, d.sender)
 	case e.whole("expire_after") > 0:
-		return s.liveTopic(d.channel, d.sender)
+		return s.liveTopic(e.form(), d.channel, d.sender)
 	}
-	return s.stateTopic(d.channel, d.sender)
+	return s.valueTopic(e.form(), d.channel, d.sender)
 }

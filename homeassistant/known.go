@@ -122,7 +122,10 @@ func (s *Service) retained(devices []remembered) (topics []string) {
 		topics = append(topics, s.lastTopic(c))
 	}
 	for _, d := range devices {
-		topics = append(topics, s.stateTopic(d.Channel, d.Sender), s.presenceTopic(d.Channel, d.Sender))
+		topics = append(topics, s.presenceTopic(d.Channel, d.Sender))
+		for _, f := range []form{objects, words, both} {
+			topics = append(topics, s.valueTopic(f, d.Channel, d.Sender))
+		}
 	}
 	return topics
 }

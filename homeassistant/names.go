@@ -44,10 +44,19 @@ func (s *Service) topic(id string) string {
 func (s *Service) eventTopic(c bridge.Channel) string { return s.tree.HomeAssistant(c, "event") }
 func (s *Service) lastTopic(c bridge.Channel) string  { return s.tree.HomeAssistant(c, "last") }
 
-// liveTopic returns the topic for sensors that expire. It carries the same states as
-// stateTopic, but is not retained.
-func (s *Service) liveTopic(c bridge.Channel, sender bridge.SenderID) string {
-	return s.tree.HomeAssistant(c, "live/"+strconv.FormatUint(uint64(sender), 10))
+// liveTopic returns the topic of a form for sensors that expire. It carries the same as
+// valueTopic, but is not retained.
+func (s *Service) liveTopic(f form, c bridge.Channel, sender bridge.SenderID) string {
+	kind := "live"
+	if f != objects {
+		kind += "-" + string(f)
+	}
+	return s.tree.HomeAssistant(c, kind+"/"+strconv.FormatUint(uint64(sender), 10))
+}
+
+// valueTopic returns the topic of what a device said in a form.
+func (s *Service) valueTopic(f form, c bridge.Channel, sender bridge.SenderID) string {
+	return s.tree.HomeAssistant(c, string(f)+"/"+strconv.FormatUint(uint64(sender), 10))
 }
 
 // momentTopic carries the values that count once, as they come. It is not retained.
@@ -56,7 +65,7 @@ func (s *Service) momentTopic(c bridge.Channel, sender bridge.SenderID) string {
 }
 
 func (s *Service) stateTopic(c bridge.Channel, sender bridge.SenderID) string {
-	return s.tree.HomeAssistant(c, "state/"+strconv.FormatUint(uint64(sender), 10))
+	return s.valueTopic(objects, c, sender)
 }
 
 // presenceTopic says whether a device that described itself is there.

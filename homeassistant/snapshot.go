@@ -81,7 +81,7 @@ func (s *Service) announced(m discovery, d *device) Announced {
 		if own := d.ownTemplate(key); own != "" {
 			e.Template = own
 		}
-		if topic, ok := c["state_topic"].(string); ok && d != nil {
+		if topic, ok := c["state_topic"].(string); ok && d != nil && topic == s.stateTopic(d.channel, d.sender) {
 			e.State = d.state
 		} else if ok {
 			e.State = s.bus.Retained(topic)

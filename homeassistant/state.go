@@ -28,9 +28,10 @@ type device struct {
 	raw         []byte // the description as one message
 	description description
 
-	gathered map[string]any // the newest value of each key in its messages
-	state    []byte         // the payload for its topic; nil: none yet
-	known    bool           // the device is on disk, so its state may be published
+	gathered map[string]any  // the newest value of each key in its messages
+	state    []byte          // those as a payload; nil: none yet
+	known    bool            // the device is on disk, so its state may be published
+	waiting  map[form][]byte // until then
 
 	heard  map[string]bool // keys that Home Assistant waits for, because the device has said them
 	odd    map[string]bool // keys of which the log says that a value could not be read
@@ -138,7 +139,7 @@ func (s *Service) accept(m *bridge.Message, raw []byte, what description) error 
 	if old == nil && !s.hub.Remember(m.Name, m.Sender, m.Via) {
 		return errForgotten
 	}
-	d := &device{sender: m.Sender, name: m.Name, channel: m.Channel, raw: raw, description: what, heard: map[string]bool{}, odd: map[string]bool{}, spoke: true}
+	d := &device{sender: m.Sender, name: m.Name, channel: m.Channel, raw: raw, description: what, heard: map[string]bool{}, odd: map[string]bool{}, waiting: map[form][]byte{}, spoke: true}
 	if old != nil && old.channel == m.Channel {
 		d.gathered, d.state, d.known = old.gathered, old.state, old.known
 	} else if old != nil {
@@ -168,7 +169,7 @@ func (s *Service) restore(r remembered) {
 	}
 	d := &device{
 		sender: r.Sender, name: r.Name, channel: r.Channel, raw: []byte(r.Description), description: what,
-		heard: map[string]bool{}, odd: map[string]bool{},
+		heard: map[string]bool{}, odd: map[string]bool{}, waiting: map[form][]byte{},
 	}
 	d.hear(r.Heard)
 	d.state = s.bus.Retained(s.stateTopic(d.channel, d.sender))
@@ -192,7 +193,9 @@ func (d *device) hear(keys []string) (news bool) {
 // entities, because their templates would fail at an empty payload. The caller holds mu.
 func (s *Service) dropLocked(d *device) {
 	delete(s.devices, d.sender)
-	delete(s.due, s.stateTopic(d.channel, d.sender))
+	for _, f := range []form{objects, words, both} {
+		delete(s.due, s.valueTopic(f, d.channel, d.sender))
+	}
 }
 
 // forget drops the devices whose senders are gone.
@@ -221,35 +224,40 @@ func (s *Service) feedLocked(m *bridge.Message, said map[string]any) {
 	if d == nil || d.channel != m.Channel || len(m.Data) == 0 || !utf8.Valid(m.Data) {
 		return
 	}
-	state := m.Data
-	if said != nil {
-		if d.hear(slices.Collect(maps.Keys(said))) {
-			signal(s.changed)
-		}
-		s.checkLocked(m, d, said)
-		s.passLocked(d, said)
-		lasting := d.lasting(said)
-		if len(lasting) == 0 && len(said) > 0 {
-			return // it holds nothing but what counts once
-		}
-		state = d.gather(lasting)
-	}
-	if said == nil && !d.description.hearsText() {
-		return // nobody can read it
-	}
-	if d.known && d.description.live() {
-		s.failed("state not published", s.bus.PublishOwn(s.liveTopic(d.channel, d.sender), state))
-	}
-	if said == nil && d.gathered != nil {
-		// The retained state stays the gathered one, so that its keys survive a restart.
-		if d.known && d.description.feeds() {
-			s.failed("state not published", s.bus.PublishOwn(s.stateTopic(d.channel, d.sender), state))
-		}
+	if said == nil {
+		s.sayLocked(d, words, m.Data)
+		s.sayLocked(d, both, m.Data)
 		return
 	}
-	d.state = state
-	if d.known && d.description.feeds() {
-		s.retainLocked(s.stateTopic(d.channel, d.sender), d.state)
+	if d.hear(slices.Collect(maps.Keys(said))) {
+		signal(s.changed)
+	}
+	s.checkLocked(m, d, said)
+	s.passLocked(d, said)
+	lasting := d.lasting(said)
+	if len(lasting) == 0 && len(said) > 0 {
+		return // it holds nothing but what counts once
+	}
+	d.state = d.gather(lasting)
+	s.sayLocked(d, objects, d.state)
+	s.sayLocked(d, both, d.state)
+}
+
+// sayLocked publishes what a device said to those of its entities that read the form. The
+// caller holds mu.
+func (s *Service) sayLocked(d *device, f form, payload []byte) {
+	retained, live := d.description.reading(f)
+	if retained && !d.known { // published once the device is on disk
+		d.waiting[f] = payload
+	}
+	if !d.known {
+		return
+	}
+	if live {
+		s.failed("state not published", s.bus.PublishOwn(s.liveTopic(f, d.channel, d.sender), payload))
+	}
+	if retained {
+		s.retainLocked(s.valueTopic(f, d.channel, d.sender), payload)
 	}
 }
 
@@ -326,9 +334,15 @@ func (s *Service) allowStates(saved []remembered) {
 		}
 		d.known = true
 		s.showLocked(d)
-		if d.state != nil && d.description.feeds() {
-			s.retainLocked(s.stateTopic(d.channel, d.sender), d.state)
+		if d.state != nil {
+			d.waiting[objects] = d.state
 		}
+		for f, payload := range d.waiting {
+			if retained, _ := d.description.reading(f); retained {
+				s.retainLocked(s.valueTopic(f, d.channel, d.sender), payload)
+			}
+		}
+		clear(d.waiting)
 	}
 }
 

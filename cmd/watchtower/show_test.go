@@ -17,7 +17,7 @@ func TestMessageLine(t *testing.T) {
 		head + `"message":{"t": 21.5, "on":true}}`:                     `20:00:00 #5 72: {"t":21.5,"on":true}`,
 		head + `"message":null}`:                                       `20:00:00 #5 72: null`,
 		strings.Replace(head, "broadcast", "send", 1) + `"message":1}`: "20:00:00 #5 72 to you: 1",
-		head + `"message":"the begin","truncated":true}`: "20:00:00 #5 72, cut short: the begin",
+		head + `"message":"the begin","truncated":true}`:               "20:00:00 #5 72, cut short: the begin",
 		`{"type":"gap","channel":5}`:                                   `{"type":"gap","channel":5}`,
 		"no JSON \x1b[2J\xff":                                          `no JSON \x1b[2J\xff`,
 	} {

@@ -1,6 +1,7 @@
 package session_test
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -72,7 +73,7 @@ func (z *fuzzer) step(action byte, d *device, arg byte) {
 		z.send(d, frame.Ping, arg, nil)
 	case 9: // a replay, from another device's address
 		if len(z.history) > 0 {
-			z.see(z.handle(d.at, z.history[int(arg)%len(z.history)]))
+			z.see(z.handle(d.at, bytes.Clone(z.history[int(arg)%len(z.history)])))
 		}
 	case 10: // a number left out, or used again
 		d.seq += uint32(int32(int8(arg)))
@@ -94,9 +95,9 @@ func arg32(arg, n byte) uint32 { return uint32(arg>>4) % uint32(n) }
 func (z *fuzzer) register(d *device, arg byte) {
 	reg := frame.Registration{
 		Version: 1, CNonce: newNonce(), KeepAlive: uint16(arg) * 20, MaxDatagram: uint16(arg) * 8, Pace: arg & 0x30,
-		Options: frame.Options(arg & 3).WithWindow(int(arg >> 5)),
+		Options: frame.Options(arg & 7).WithWindow(int(arg >> 5)),
 	}
-	if arg&4 != 0 {
+	if arg&8 != 0 {
 		reg.Name = []byte{'a' + arg>>6}
 	}
 	answer := z.handle(d.at, frame.AppendRegister(nil, reg, psk))
@@ -116,11 +117,12 @@ func (z *fuzzer) register(d *device, arg byte) {
 
 func (z *fuzzer) send(d *device, op frame.Op, flags byte, body []byte) {
 	raw := d.frame(op, flags&0x0f, body)
-	z.history = append(z.history, raw)
+	z.history = append(z.history, bytes.Clone(raw)) // the table shows a hidden body in place
 	all := z.handle(d.at, raw)
 	z.see(all)
 	for _, m := range all { // a challenged device proves its address
 		if m.Op == frame.Challenge && m.to == d.at {
+			d.hide(m.raw)
 			z.see(d.tell(frame.Ping, 0, m.Body))
 		}
 	}
@@ -132,7 +134,7 @@ func (z *fuzzer) see(all []sent) {
 	for _, m := range all {
 		require.LessOrEqual(z, len(m.raw), frame.MaxDatagram)
 		for _, d := range z.devices {
-			if m.Op == frame.Delivery && d.id == m.ID && d.key.Verify(m.raw) {
+			if m.Op == frame.Delivery && d.id == m.ID && d.key.Verify(d.hide(bytes.Clone(m.raw))) {
 				require.LessOrEqual(z, len(m.raw), int(min(max(d.reg.MaxDatagram, 64), 1200)))
 			}
 		}

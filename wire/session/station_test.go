@@ -203,11 +203,12 @@ func TestAnHourOfABusyChannel(t *testing.T) {
 	for _, c := range []struct {
 		loss   float64
 		window int
-	}{{0, 4}, {0, 1}, {0.05, 1}, {0.1, 4}, {0.1, 15}} {
+		hidden bool
+	}{{0, 4, false}, {0, 1, false}, {0.05, 1, false}, {0.1, 4, false}, {0.1, 15, true}} {
 		t.Run(fmt.Sprint(c), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				st := newStation(t, c.loss)
-				d, _ := st.device(client.Options{Acknowledge: true, Window: c.window})
+				d, _ := st.device(client.Options{Acknowledge: true, Window: c.window, Hidden: c.hidden})
 				var got []string
 				for i := range 3600 {
 					st.say(fmt.Sprint(i))
@@ -227,6 +228,7 @@ func TestAnHourOfABusyChannel(t *testing.T) {
 					require.Equal(t, fmt.Sprint(i), s)
 				}
 				assert.Zero(t, st.dropped(bridge.QueueFull)+st.dropped(bridge.Failed))
+				assert.Zero(t, st.dropped(session.Forged))
 				_ = d.Close(context.Background())
 			})
 		})
@@ -275,13 +277,13 @@ func TestMovingTwiceWithinARequest(t *testing.T) {
 	for _, after := range []time.Duration{0, 500, 1500, 2900, 3100, 6900, 7100, 20_000} {
 		synctest.Test(t, func(t *testing.T) {
 			st := newStation(t, 0)
-			d, at := st.device(client.Options{KeepAlive: time.Hour})
+			d, at := st.device(client.Options{KeepAlive: time.Hour, Hidden: after%1000 != 0})
 			for range 8 - 4 { // some of the gateway's places for answers are taken
 				require.NoError(t, d.Ping(context.Background()))
 			}
 			deaf := true
 			st.lose = func(raw []byte, toDevice bool) bool {
-				return deaf && toDevice && raw[0] == byte(frame.Answer) && raw[frame.HeaderSize] == byte(frame.Broadcast)
+				return deaf && toDevice && raw[0] == byte(frame.Answer) && raw[8] == 6 // the broadcast's: j, 4 p and it
 			}
 			at.move()
 			answered := make(chan error, 1)

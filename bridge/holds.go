@@ -12,7 +12,8 @@ type Hold struct {
 	end       func()
 	displaced func() // set by Claim
 
-	by       Proof // what let it in
+	by       Proof  // what let it in
+	keyOf    string // the name whose own key that was; an operator may have renamed its sender
 	released bool
 
 	registered uint64 // the number of this registration; a newer one is higher

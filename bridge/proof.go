@@ -45,31 +45,28 @@ func (hs Holds) HasKey(name string) bool {
 	return s != nil && h.hasKeyLocked(s)
 }
 
-// EndOwn ends the connections of a name that a key of its own let in, and returns how
-// many there were.
+// EndOwn ends the connections that a name's own keys let in, and returns how many there
+// were. The caller makes sure that no such key lets in another one meanwhile.
 func (hs Holds) EndOwn(name string) int {
-	h := hs.hub
-	var over []*Hold
-	h.mu.RLock()
-	if s := h.names[name]; s != nil {
-		over = provedBy(over, s, Proof.Own)
-	}
-	h.mu.RUnlock()
-	for _, hold := range over {
-		hold.end()
-	}
-	return len(over)
+	return hs.end(func(hold *Hold) bool { return hold.by.Own() && hold.keyOf == name })
 }
 
-// EndProved ends all connections that such keys let in, and returns how many there were.
-// Nobody is let in by one of them meanwhile.
+// EndProved does the same for all names and some keys.
 func (hs Holds) EndProved(which func(Proof) bool) int {
+	return hs.end(func(hold *Hold) bool { return which(hold.by) })
+}
+
+func (hs Holds) end(which func(*Hold) bool) int {
 	h := hs.hub
 	var over []*Hold
 	steps := 0
 	h.mu.RLock()
 	for _, s := range h.senders { // others may change the map whenever the lock is free
-		over = provedBy(over, s, which)
+		for _, hold := range s.holds {
+			if which(hold) {
+				over = append(over, hold)
+			}
+		}
 		if steps++; steps%manageSteps == 0 {
 			h.mu.RUnlock()
 			h.mu.RLock()
@@ -80,15 +77,6 @@ func (hs Holds) EndProved(which func(Proof) bool) int {
 		hold.end()
 	}
 	return len(over)
-}
-
-func provedBy(list []*Hold, s *Sender, which func(Proof) bool) []*Hold {
-	for _, hold := range s.holds {
-		if which(hold.by) {
-			list = append(list, hold)
-		}
-	}
-	return list
 }
 
 // Proofs returns how many devices are held, by what let them in.
@@ -107,6 +95,9 @@ func (d Directory) Proofs() map[Proof]int {
 func (h *Hub) countLocked(hold *Hold, by Proof) {
 	if hold.by = by; by != Unproved {
 		h.proofs[by]++
+	}
+	if by.Own() {
+		hold.keyOf = hold.sender.Name()
 	}
 }
 

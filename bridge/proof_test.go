@@ -129,6 +129,8 @@ func TestProofsAreCounted(t *testing.T) {
 
 	assert.Zero(t, h.Holds().EndOwn("door"), "it has none")
 	assert.Equal(t, 1, h.Holds().EndProved(func(p bridge.Proof) bool { return p == byMaster-1 }))
+	require.NoError(t, rename(h, lamp.Sender().ID(), "light"))
+	assert.Zero(t, h.Holds().EndOwn("light"), "it came by the key of its earlier name")
 	assert.Equal(t, 1, h.Holds().EndOwn("lamp"))
 	assert.Equal(t, map[string]int{"lamp": 1, "old": 1}, ended)
 	for _, hd := range []*bridge.Hold{lamp, old, door, lamp} {

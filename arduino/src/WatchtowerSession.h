@@ -110,6 +110,7 @@ static uint8_t wt_message(const wt_message_t *m, wt_size n) {
 }
 #endif
 
+#define WATCHTOWER_TEXT ((size_t)-1) // so many bytes: until the 0 at the end
 #define WT_ON_STACK 13 // the data is a local variable, which is gone when the message is repeated
 
 // A text that is not an array.
@@ -134,7 +135,7 @@ public:
 
 	// begin registers at the gateway. It returns false if no socket is left or the name is
 	// too long.
-	bool begin(IPAddress gateway) {
+	__attribute__((noinline)) bool begin(IPAddress gateway) {
 		watchtower.gateway = gateway;
 		if (strlen(watchtower.name) > WT_NAME_MAX || !watchtower.udp->begin(WATCHTOWER_PORT)) return false;
 		wt_begin();
@@ -164,10 +165,10 @@ public:
 	// broadcast says a text to all on a channel.
 	template <size_t n> uint8_t broadcast(uint32_t channel, const char (&text)[n]) {
 		static_assert(n - 1 <= WT_ROOM, "this text is longer than WATCHTOWER_BUFFER has room for");
-		return say(channel, 0, text, strlen(text), 5);
+		return say(channel, text, WATCHTOWER_TEXT, 5);
 	}
-	uint8_t broadcast(uint32_t channel, WatchtowerText text) { return say(channel, 0, text.text, strlen(text.text), 5); }
-	uint8_t broadcast(uint32_t channel, const uint8_t *data, size_t n) { return say(channel, 0, data, n, 1); }
+	uint8_t broadcast(uint32_t channel, WatchtowerText text) { return say(channel, text.text, WATCHTOWER_TEXT, 5); }
+	uint8_t broadcast(uint32_t channel, const uint8_t *data, size_t n) { return say(channel, data, n, 1); }
 
 	// ping is over when no message is left for this device.
 	uint8_t ping() { return wt_ping(); }
@@ -177,8 +178,8 @@ public:
 	void onMessage(void (*message)(const WatchtowerMessage &)) { watchtower.message = message; }
 
 	// send says a text to one who has joined the channel.
-	uint8_t send(uint32_t channel, uint32_t receiver, WatchtowerText text) { return say(channel, receiver, text.text, strlen(text.text), 5); }
-	uint8_t send(uint32_t channel, uint32_t receiver, const uint8_t *data, size_t n) { return say(channel, receiver, data, n, 1); }
+	uint8_t send(uint32_t channel, uint32_t receiver, WatchtowerText text) { return to(receiver, say(channel, text.text, WATCHTOWER_TEXT, 5)); }
+	uint8_t send(uint32_t channel, uint32_t receiver, const uint8_t *data, size_t n) { return to(receiver, say(channel, data, n, 1)); }
 
 	// sleep makes messages wait at the gateway for so many seconds, or until the next
 	// request.
@@ -186,24 +187,27 @@ public:
 #endif
 
 private:
-	static uint8_t say(uint32_t channel, uint32_t receiver, const void *data, size_t n, uint8_t flags) {
+	static __attribute__((noinline)) uint8_t say(uint32_t channel, const void *data, size_t n, uint8_t flags) {
 		uint8_t code;
 #ifdef __AVR__
 		if ((uint16_t)data > SP) return WT_ON_STACK;
 #endif
+		if (n == WATCHTOWER_TEXT) n = strlen((const char *)data);
 		if (n > WT_ROOM) return WT_BAD;
 		code = wt_broadcast(channel, data, (wt_size)n);
 #if WT_SENSOR
 		(void)flags;
-		(void)receiver;
 #else
-		if (!code) {
-			if (receiver) wt_to(receiver);
-			wt_flags(flags);
-		}
+		if (!code) wt_flags(flags);
 #endif
 		return code;
 	}
+#if !WT_SENSOR
+	static uint8_t to(uint32_t receiver, uint8_t code) {
+		if (!code) wt_to(receiver);
+		return code;
+	}
+#endif
 };
 
 #endif

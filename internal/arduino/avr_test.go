@@ -3,7 +3,9 @@ package arduino_test
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -76,6 +78,40 @@ func TestExamplesCompile(t *testing.T) {
 	for _, e := range examples {
 		compileSketch(t, e, os.DevNull, "-I"+filepath.Join("testdata", "stubs"))
 	}
+}
+
+// sketchSize links a sketch, and returns what it takes.
+func sketchSize(t testing.TB, options ...string) size {
+	t.Helper()
+	dir := t.TempDir()
+	o, elf := filepath.Join(dir, "sketch.o"), filepath.Join(dir, "elf")
+	compileSketch(t, filepath.Join("testdata", "class.ino"), o, append(options, "-I"+filepath.Join("testdata", "stubs"))...)
+	run(t, "avr-gcc", "-mmcu=atmega328p", "-Os", "-mrelax", "-Wl,--gc-sections", o, arduinoCore(t), "-o", elf)
+	f := strings.Fields(strings.Split(run(t, "avr-size", elf), "\n")[1])
+	var n [3]int // text, data, bss
+	for i := range n {
+		var err error
+		n[i], err = strconv.Atoi(f[i])
+		require.NoError(t, err)
+	}
+	return size{n[0] + n[1], n[1] + n[2]}
+}
+
+// The class adds no more to the core than docs/devices.md says.
+func TestClassSize(t *testing.T) {
+	t.Parallel()
+	core := measure(t, targets[0], builds[1])
+	without, with := sketchSize(t, "-DWITHOUT"), sketchSize(t)
+	random := sketchSize(t, "-DWATCHTOWER_RANDOM32()=(*(volatile uint32_t*)0x100)")
+	adds := size{random.flash - without.flash - core.flash - len(puppetKey), random.ram - without.ram - core.ram}
+	doc, err := os.ReadFile("../../docs/devices.md")
+	require.NoError(t, err)
+	is := regexp.MustCompile(`adds\n(\d+) bytes of flash and (\d+) of RAM, the counter in EEPROM (\d+) of flash`).FindStringSubmatch(string(doc))
+	require.Len(t, is, 4)
+	if version(t, targets[0]) != "5.4.0" {
+		return // the table's compiler
+	}
+	assert.Equal(t, is[1:], []string{strconv.Itoa(adds.flash), strconv.Itoa(adds.ram), strconv.Itoa(with.flash - random.flash)}, "docs/devices.md says something else")
 }
 
 // The sketch in the README compiles.

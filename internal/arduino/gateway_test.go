@@ -56,17 +56,25 @@ func startStoppable(t testing.TB, change func(*config.Config)) (udp, tcp string,
 // listener returns a client on a channel to which nothing gets lost.
 func listener(t testing.TB, tcp string) *device.Client {
 	t.Helper()
+	c, _ := listenerUntil(t, tcp)
+	return c
+}
+
+// listenerUntil returns a listener that ends with the test, or earlier by end.
+func listenerUntil(t testing.TB, tcp string) (c *device.Client, end func()) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), harness.Patience)
 	defer cancel()
 	c, err := device.Dial(ctx, "tcp", tcp, device.Options{Key: &puppetKey, NoEcho: true, Acknowledge: true, Window: 8})
 	require.NoError(t, err)
-	t.Cleanup(func() {
+	end = sync.OnceFunc(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), harness.Patience)
 		defer cancel()
 		assert.NoError(t, c.Close(ctx))
 	})
+	t.Cleanup(end)
 	require.NoError(t, c.Join(ctx, channel))
-	return c
+	return c, end
 }
 
 // radio carries datagrams between a device and a gateway, badly. It is a socket of its own.

@@ -194,6 +194,7 @@ type Callbacks struct {
 type Channel struct {
 	Name          string // 1 to 64 printable characters
 	HomeAssistant bool   // it is announced to Home Assistant
+	Device        bool   // there it is a device of its own, and no part of the gateway's
 }
 
 // Log is the section of the log.

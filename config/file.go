@@ -183,7 +183,7 @@ func (r *reader) channel(n uint32, kv *ast.MappingValueNode) {
 		return
 	}
 	var ch Channel
-	keys := map[string]value{"name": text(&ch.Name, rule{check: anyText}), "homeassistant": boolean(&ch.HomeAssistant)}
+	keys := map[string]value{"name": text(&ch.Name, rule{check: anyText}), "homeassistant": boolean(&ch.HomeAssistant), "device": boolean(&ch.Device)}
 	named, before := false, len(r.faults)
 	if _, empty := kv.Value.(*ast.NullNode); !empty {
 		r.each(path, kv.Value, func(key, full string, kv *ast.MappingValueNode) {
@@ -204,6 +204,10 @@ func (r *reader) channel(n uint32, kv *ast.MappingValueNode) {
 	}
 	if !named {
 		r.fault(path+".name", kv.Key, "is missing")
+		return
+	}
+	if ch.Device && !ch.HomeAssistant {
+		r.fault(path+".device", kv.Key, "needs homeassistant: true")
 		return
 	}
 	r.config.Channels[n] = ch

@@ -39,6 +39,9 @@ func (c *Config) YAML(secrets bool) []byte {
 			if c.Channels[n].HomeAssistant {
 				asked = ", homeassistant: true"
 			}
+			if c.Channels[n].Device {
+				asked += ", device: true"
+			}
 			fmt.Fprintf(&b, "  %d: {name: %s%s}\n", n, strconv.Quote(c.Channels[n].Name), asked)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"watchtower/config"
 	"watchtower/internal/harness"
 )
 
@@ -134,4 +135,38 @@ func TestTheButtonAsksForDescriptions(t *testing.T) {
 	assert.Equal(t, "describe", m.data)
 	h.shows("sensor.watchtower_home_lost", "0")
 	assert.Empty(t, h.now().Errors)
+}
+
+// A channel becomes a device of its own, and a part of the gateway's again. The house is away or
+// connected while that happens.
+func TestAChannelIsADeviceOfItsOwn(t *testing.T) {
+	t.Parallel()
+	cfg := homely(t, nil)
+	r := startHomely(t, cfg)
+	h := newHouse(t, r.at.MQTT, 5).start()
+	h.has(entities(gatewayEntities, channelEntities(5))...)
+	own := []string{"event.watering", "sensor.watering_last", "sensor.watering_members", "notify.watering_say"}
+	for i, apart := range []bool{true, false, true} {
+		if i == 2 {
+			h.stop()
+		}
+		r = startAgain(t, r, &cfg, func(c *config.Config) {
+			c.Channels = map[uint32]config.Channel{5: {Name: "Watering", HomeAssistant: true, Device: apart}}
+		})
+		if i == 2 {
+			h.start()
+		} else {
+			h.connected()
+		}
+		channel, device := channelEntities(5), "Watchtower home"
+		if apart {
+			channel, device = own, "Watering"
+		}
+		s := h.has(entities(gatewayEntities, channel)...)
+		assert.Equal(t, device, s.States[channel[1]].Device)
+		assert.Equal(t, apart, s.States[channel[1]].Via == "watchtower_home")
+		r.stream().broadcast(5, []byte("hello"))
+		h.shows(channel[1], "hello")
+		assert.Empty(t, h.now().Errors)
+	}
 }

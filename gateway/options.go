@@ -69,8 +69,17 @@ func (g *Gateway) mqttOptions(secure *tls.Config) mqtt.Options {
 func (g *Gateway) homeAssistantOptions() homeassistant.Options {
 	return homeassistant.Options{
 		HomeAssistant: g.cfg.HomeAssistant, Limits: g.cfg.Limits, Pace: g.pace,
-		Channels: houseNames(g.cfg), Version: Version,
+		Channels: houseNames(g.cfg), Apart: apart(g.cfg), Version: Version,
 	}
+}
+
+// apart returns the channels that are devices of their own in Home Assistant.
+func apart(cfg config.Config) map[bridge.Channel]bool {
+	own := map[bridge.Channel]bool{}
+	for n, c := range cfg.Channels {
+		own[bridge.Channel(n)] = c.Device
+	}
+	return own
 }
 
 // houseNames returns the names of the channels that are announced to Home Assistant.

@@ -96,7 +96,7 @@ func merge(before, read config.Config) config.Config {
 	after.Channels = map[uint32]config.Channel{}
 	maps.Copy(after.Channels, read.Channels)
 	for n, is := range read.Channels {
-		is.HomeAssistant = before.Channels[n].HomeAssistant
+		is.HomeAssistant, is.Device = before.Channels[n].HomeAssistant, before.Channels[n].Device
 		after.Channels[n] = is
 	}
 	for n, was := range before.Channels {

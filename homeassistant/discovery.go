@@ -91,6 +91,11 @@ func (s *Service) wantedLocked() map[string]discovery {
 		return want
 	}
 	want[s.topic(s.gatewayID())] = s.gateway()
+	for _, c := range s.channels() {
+		if s.opts.Apart[c] {
+			want[s.topic(s.channelID(c))] = s.channelDevice(c)
+		}
+	}
 	for _, d := range s.devices {
 		want[s.topic(s.deviceID(d.name))] = s.lively(d, s.described(d))
 	}
@@ -140,31 +145,47 @@ func (s *Service) gateway() discovery {
 		"state_topic": s.tree.Info(), "value_template": "{{ value_json.version }}", "entity_category": "diagnostic", "icon": "mdi:tag",
 	})
 	for _, c := range s.channels() {
-		s.addChannel(d, c)
+		if !s.opts.Apart[c] {
+			key, name := channelKey(c), s.names[c]
+			s.addChannel(d, c, short+key, [4]string{key, key + "_last", key + "_members", key + "_say"}, [4]string{name, name + " last message", name + " members", name})
+		}
 	}
 	return d
 }
 
-// addChannel adds the entities of a channel to the gateway's device. Their templates also
-// work with an empty payload, which removes a retained members topic.
-func (s *Service) addChannel(d discovery, c bridge.Channel) {
-	key, name := fmt.Sprintf("channel_%d", c), s.names[c]
-	short := "watchtower_" + s.tree.Gateway() + "_" + key
-	d.add(key, short, "event", name, component{
+// channelDevice returns the device that a channel is if it does not belong to the gateway's. Its
+// entities have ids of their own: a house that was away while the channel changed devices sees
+// the new ones before the old ones go.
+func (s *Service) channelDevice(c bridge.Channel) discovery {
+	d := s.frame(s.channelID(c), map[string]any{
+		"name": s.names[c], "manufacturer": "Watchtower", "model": "Channel", "via_device": s.gatewayID(),
+	})
+	s.addChannel(d, c, s.names[c], [4]string{"message", "last_message", "present", "speak"}, [4]string{"Message", "Last message", "Members", "Say"})
+	return d
+}
+
+func channelKey(c bridge.Channel) string { return fmt.Sprintf("channel_%d", c) }
+
+// addChannel adds the entities of a channel to a device: its messages, the last one, its members,
+// and speaking on it, with these keys and names. Their templates also work with an empty payload,
+// which removes a retained members topic.
+// Short is the beginning of their entity ids.
+func (s *Service) addChannel(d discovery, c bridge.Channel, short string, keys, names [4]string) {
+	d.add(keys[0], short, "event", names[0], component{
 		"state_topic": s.eventTopic(c), "event_types": []any{eventType}, "icon": "mdi:message-text",
 	})
-	d.add(key+"_last", short+"_last", "sensor", name+" last message", component{
+	d.add(keys[1], short+"_last", "sensor", names[1], component{
 		"state_topic": s.lastTopic(c), "value_template": "{{ value_json.state }}",
 		"json_attributes_topic": s.lastTopic(c), "json_attributes_template": "{{ value_json.attributes | tojson }}",
 		"icon": "mdi:message-text-clock",
 	})
-	d.add(key+"_members", short+"_members", "sensor", name+" members", component{
+	d.add(keys[2], short+"_members", "sensor", names[2], component{
 		"state_topic": s.tree.Members(c), "value_template": "{{ value_json.count if value_json is defined else 0 }}",
 		"json_attributes_topic":    s.tree.Members(c),
 		"json_attributes_template": "{{ {'members': value_json.members if value_json is defined else []} | tojson }}",
 		"state_class":              "measurement", "unit_of_measurement": "members", "icon": "mdi:account-group",
 	})
-	d.add(key+"_say", short+"_say", "notify", name, component{"command_topic": s.tree.Say(c), "icon": "mdi:bullhorn"})
+	d.add(keys[3], short+"_say", "notify", names[3], component{"command_topic": s.tree.Say(c), "icon": "mdi:bullhorn"})
 }
 
 // described returns the discovery message of a device that described itself.

@@ -51,6 +51,7 @@ type Options struct {
 	Pace
 
 	Channels map[bridge.Channel]string // names of the announced channels; empty: all is withdrawn
+	Apart    map[bridge.Channel]bool   // those that are devices of their own
 	Version  string                    // of the program
 	Queue    int                       // the most messages that wait to be mirrored; 0: 1024
 }

@@ -36,6 +36,10 @@ func (s *Service) gatewayID() string { return GatewayID(s.tree.Gateway()) }
 // device in Home Assistant's registry.
 func (s *Service) deviceID(name string) string { return s.gatewayID() + "_" + escape(name) }
 
+// channelID returns the id of a channel's own device. No device that described itself has it:
+// an escaped name has no _.
+func (s *Service) channelID(c bridge.Channel) string { return s.gatewayID() + "_" + channelKey(c) }
+
 // topic returns the discovery topic of a device.
 func (s *Service) topic(id string) string {
 	return s.opts.DiscoveryPrefix + "/device/" + id + "/config"

@@ -18,7 +18,7 @@ type Snapshot struct {
 
 // Announced is a device that is announced to Home Assistant.
 type Announced struct {
-	Sender   bridge.SenderID // 0: the gateway's own device
+	Sender   bridge.SenderID // 0: the gateway's own device, or a channel's
 	Name     string          // the sender's
 	Device   string          // its name in Home Assistant
 	Entities []Entity
@@ -43,7 +43,8 @@ type Fault struct {
 // faultsMost bounds the faults that are remembered.
 const faultsMost = 256
 
-// Snapshot returns what is announced now: first the gateway, then the devices by name.
+// Snapshot returns what is announced now: first the gateway, then channels that are
+// devices of their own, then the devices by name.
 func (s *Service) Snapshot() Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -54,6 +55,11 @@ func (s *Service) Snapshot() Snapshot {
 	want := s.wantedLocked()
 	if d, ok := want[s.topic(s.gatewayID())]; ok {
 		now.Devices = append(now.Devices, s.announced(d, nil))
+	}
+	for _, c := range s.channels() {
+		if d, ok := want[s.topic(s.channelID(c))]; ok {
+			now.Devices = append(now.Devices, s.announced(d, nil))
+		}
 	}
 	byName := func(a, b *device) int { return cmp.Compare(a.name, b.name) }
 	for _, d := range slices.SortedFunc(maps.Values(s.devices), byName) {
@@ -67,7 +73,8 @@ func (s *Service) Snapshot() Snapshot {
 	return now
 }
 
-// announced returns the device of a discovery message; d is nil for the gateway's own.
+// announced returns the device of a discovery message; d is nil for the gateway's own
+// and for a channel's.
 func (s *Service) announced(m discovery, d *device) Announced {
 	a := Announced{Device: m.Device["name"].(string)}
 	if d != nil {

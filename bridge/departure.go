@@ -39,12 +39,16 @@ type departure struct {
 	from *netip.AddrPort // where its device was; nil: not known
 }
 
-// Parted notes why a stream or a mailbox of a sender has ended.
+// Parted notes why a stream or a mailbox of a sender has ended. Unless that is because nothing was
+// heard of it, it was there until now.
 func (hs Holds) Parted(s *Sender, via Protocol, why Departure) {
 	h := hs.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s.left = departure{via: via, why: why, from: s.left.from}
+	if why != LeftBySilence {
+		h.Seen(s)
+	}
 }
 
 // departure returns why a hold's client is not connected; false: it was no device.

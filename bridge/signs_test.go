@@ -101,6 +101,22 @@ func TestWhoIsMissing(t *testing.T) {
 	assert.ElementsMatch(t, []string{"silent", "torn", "unnoticed", "script"}, names)
 }
 
+// A stream that was open for days was there until it ended; a mailbox until it was polled last.
+func TestAStreamWasThereToItsEnd(t *testing.T) {
+	for why, want := range map[bridge.Departure]time.Duration{bridge.LeftBySilence: 0, bridge.LeftByLoss: 72 * time.Hour} {
+		h, pass := clocked(t)
+		reg, err := h.Register(bridge.Registration{Name: "script"})
+		require.NoError(t, err)
+		s, _ := h.SenderByID(reg.ID)
+		registered := h.Now()
+		pass(72 * time.Hour)
+		h.Holds().Parted(s, viaHTTP, why)
+		info, err := h.Registry().Sender(reg.ID)
+		require.NoError(t, err)
+		assert.Equal(t, want, info.Seen.Sub(registered), why)
+	}
+}
+
 func TestDevicesWithoutANameThatLeft(t *testing.T) {
 	h, pass := clocked(t)
 	begun := h.Now()

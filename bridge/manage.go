@@ -182,9 +182,11 @@ func (h *Hub) infoLocked(s *Sender) SenderInfo {
 			left = d
 		}
 	}
+	polls := false
 	for _, on := range s.joined {
 		for _, a := range on.v.attachments {
 			via[a.Via] = true
+			polls = polls || a.Polls
 			// A callback is no connection, nor is a stream that has ended. Other
 			// attachments have holds, which say more.
 			info.Here = info.Here || a.Returns && a.Address == "" && a.lingers == 0
@@ -197,6 +199,9 @@ func (h *Hub) infoLocked(s *Sender) SenderInfo {
 	}
 	h.signsLocked(s, &info)
 	if info.Here {
+		if seen := s.seen.Load(); polls && info.Heard.IsZero() && seen != 0 {
+			info.Heard = time.Unix(seen, 0)
+		}
 		info.Seen, info.Missing = h.now(), info.Late
 		return info
 	}

@@ -14,6 +14,7 @@ type Attachment struct {
 	NoEcho     bool        // its sender's own broadcasts are not for it
 	Broadcasts bool        // it gets broadcasts, and makes its sender a member
 	Sends      bool        // its sender can be sent to
+	Polls      bool        // its receiver asks for what waits, and is heard when it does
 	Returns    bool        // its receiver comes and goes: the membership may linger until it is back
 	Replays    bool        // it was given earlier messages, so it also takes those that are on their way
 	dead       atomic.Bool // removed from its lists, which may still hold it

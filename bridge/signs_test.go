@@ -109,7 +109,17 @@ func TestAStreamWasThereToItsEnd(t *testing.T) {
 		require.NoError(t, err)
 		s, _ := h.SenderByID(reg.ID)
 		registered := h.Now()
+		stream := &bridge.Attachment{Via: viaHTTP, Returns: true, Broadcasts: true, Polls: why == bridge.LeftBySilence}
+		require.NoError(t, h.Attach(s, 5, stream))
 		pass(72 * time.Hour)
+		here, err := h.Registry().Sender(reg.ID)
+		require.NoError(t, err)
+		if want == 0 {
+			assert.True(t, registered.Equal(here.Heard), "who polls was heard when it did")
+		} else {
+			assert.Zero(t, here.Heard, "a stream only hears")
+		}
+		h.Detach(stream)
 		h.Holds().Parted(s, viaHTTP, why)
 		info, err := h.Registry().Sender(reg.ID)
 		require.NoError(t, err)

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -135,12 +134,6 @@ func (p *program) kill() {
 // broker is how Home Assistant reaches the gateway.
 func (p *program) broker() house.Broker {
 	return house.Broker{At: p.mqtt, Password: key, Client: "homeassistant"}
-}
-
-// says waits until the gateway has logged a text.
-func (p *program) says(text string) {
-	p.t.Helper()
-	p.eventually("the gateway says "+text, func() bool { return strings.Contains(p.out.String(), text) })
 }
 
 func (p *program) eventually(what string, so func() bool) {

@@ -122,6 +122,10 @@ func (e *exacting) take(pk packets.Packet) {
 		default:
 			e.expected++
 			e.have[pk.PacketID] = true
+			if rand.Float64() < e.cut { // the answer is lost
+				e.reconnect()
+				return
+			}
 		}
 		e.c.answers(packets.Pubrec, pk.PacketID)
 	case packets.Pubrel:

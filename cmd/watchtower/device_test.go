@@ -19,7 +19,7 @@ const keyOfTheVectors = "319155101a72601f8164b4cfe93c20a2"
 func TestDeviceKey(t *testing.T) {
 	code, out, _ := program(t, "device-key", "--secret-key", "correct horse battery staple")
 	assert.Zero(t, code)
-	assert.Regexp(t, "^"+keyOfTheVectors+`\nconst unsigned char device_key\[16\] = \{0x31, 0x91, .*, 0xa2\};\n$`, out)
+	assert.Regexp(t, "^"+keyOfTheVectors+`\nconst unsigned char device_key\[16\] PROGMEM = \{0x31, 0x91, .*, 0xa2\};\n$`, out)
 	_, out, _ = program(t, "device-key", "--json", "--secret-key", "correct horse battery staple")
 	assert.JSONEq(t, `{"device_key":"`+keyOfTheVectors+`"}`, out)
 	code, _, err := program(t, "device-key")

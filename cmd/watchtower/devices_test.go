@@ -35,7 +35,7 @@ func TestDevicesOnTheCommandLine(t *testing.T) {
 		return out
 	}
 	key := run("key", "lamp")
-	require.Regexp(t, `^[0-9a-f]{32}\nconst unsigned char device_key\[16\] = \{0x.*\};\n$`, key)
+	require.Regexp(t, `^[0-9a-f]{32}\nconst unsigned char device_key\[16\] PROGMEM = \{0x.*\};\n$`, key)
 	hex := key[:32]
 	assert.JSONEq(t, fmt.Sprintf(`{"name":"lamp","generation":0,"device_key":%q}`, hex), run("key", "lamp", "--json"))
 	assert.Equal(t, key, run("key", "lamp", "--data-dir", s.dataDir()))

@@ -23,7 +23,12 @@ var ErrInUse = boltfile.ErrInUse
 const keysDocument = "device_keys"
 
 func (g *Gateway) openKeys() (err error) {
-	g.keys, err = keys.Open(g.store.Document(keysDocument), randomKey, keys.Options{Mode: g.cfg.Wire.DeviceKeys, Shared: g.deviceKey})
+	g.keys, err = keys.Open(g.store.Document(keysDocument), randomKey, keys.Options{
+		Mode: g.cfg.Wire.DeviceKeys, Shared: g.deviceKey,
+		Unwritten: func(err error) {
+			g.log.WithError(err).Error("the master of the devices' keys is not on disk: names get no keys of their own until it can be written")
+		},
+	})
 	return err
 }
 

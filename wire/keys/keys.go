@@ -48,6 +48,10 @@ type Options struct {
 	Mode   string
 	Shared func() frame.Key // the key that all share; it may take some milliseconds
 	Now    func() time.Time // nil: time.Now
+
+	// Unwritten, if not nil, gets the error of a first master that could not be written. Until
+	// it can be, no key of a name is shown.
+	Unwritten func(error)
 }
 
 // Ring is a session.Keys. Its methods may be called from any goroutine.
@@ -57,6 +61,7 @@ type Ring struct {
 	changing sync.Mutex // held while a change is written
 	now      atomic.Pointer[ring]
 	rotated  chan struct{} // the date of the previous master has changed
+	unsaved  atomic.Bool   // the first master is not on disk
 }
 
 // ring is what a Ring knows; it never changes.
@@ -78,8 +83,8 @@ const masterSize = len(frame.Master{})
 // firstMaster is the number of the master that a start finds.
 const firstMaster = bridge.ByShared + 2
 
-// Open returns the ring of a document. If that is empty, generate makes a master, and Open
-// returns once the master is on disk; with a nil generate it returns ErrNone.
+// Open returns the ring of a document. If that is empty, generate makes a master, which Open
+// writes to disk: if it cannot, Key tries again. With a nil generate it returns ErrNone.
 func Open(d Document, generate func() []byte, o Options) (*Ring, error) {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -100,7 +105,10 @@ func Open(d Document, generate func() []byte, o Options) (*Ring, error) {
 	default:
 		k.Master = generate()
 		if err := d.Save(encode(k)); err != nil {
-			return nil, err
+			r.unsaved.Store(true)
+			if o.Unwritten != nil {
+				o.Unwritten(err)
+			}
 		}
 	}
 	r.now.Store(&ring{k, firstMaster})
@@ -158,10 +166,15 @@ func (r *Ring) Kind(p bridge.Proof) Kind {
 // Over reports whether a device was let in by a key of its own that counts no more.
 func (r *Ring) Over(p bridge.Proof) bool { return p.Own() && r.Kind(p) == "" }
 
-// Key returns the present key of a name, and its generation.
+// Key returns the present key of a name, and its generation, once its master is on disk.
 func (r *Ring) Key(name string) (frame.Key, byte, error) {
 	if err := check(name); err != nil {
 		return frame.Key{}, 0, err
+	}
+	if r.unsaved.Load() {
+		if err := r.change(func(*ring) error { return nil }); err != nil {
+			return frame.Key{}, 0, err
+		}
 	}
 	now := r.now.Load()
 	generation := now.Generations[name]
@@ -247,6 +260,7 @@ func (r *Ring) change(how func(next *ring) error) error {
 		return &bridge.Error{Code: bridge.StoreFailed, Detail: "it could not be written to disk: nothing has changed"}
 	}
 	r.now.Store(&next)
+	r.unsaved.Store(false)
 	return nil
 }
 

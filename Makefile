@@ -101,7 +101,7 @@ $(LINT):
 
 # It includes govet, so the tests run with -vet=off.
 lint: $(LINT)
-	$(LINT) run
+	$(LINT) run --allow-parallel-runners
 
 # Fails when the program calls a known fault of a module or of Go. vuln/main.go pins the
 # version of the database.

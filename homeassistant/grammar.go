@@ -260,9 +260,11 @@ func (e *expression) test(n node) node {
 		e.lenient = true
 	}
 	if next := e.next(); next != "" && (isWord(next) && !slices.Contains([]string{"else", "and", "or"}, next) || strings.ContainsAny(next[:1], `0123456789'"([{`)) {
-		e.fail("must have parentheses around a test before " + bridge.Shorten(next)) // Jinja takes it for the test's argument
+		e.fail("must have parentheses around a test before " + bridge.Shorten(next)) // Jinja would take it for the test's argument
 	}
-	return n.after(" is " + not + name)
+	n = n.after(" is " + not + name + ")") // Jinja chains no tests, and takes an if for an argument
+	n.text, n.source = "("+n.text, "("+n.source
+	return n
 }
 
 func (e *expression) primary() node {

@@ -152,6 +152,7 @@ func FuzzTemplate(f *testing.F) {
 	f.Add([]byte{}, "{{ value_json.a * 99 * 99 * 99 * 99 * 99 * 99 * 99 * 99 * 99 * 99 }}")
 	f.Add([]byte{}, "{{ value|upper ~ value|upper ~ value ~ value ~ value ~ value ~ value ~ value ~ value ~ value ~ value ~ value }}")
 	f.Add([]byte{}, "{{ '}}' }} {{ 'a' }}")
+	f.Add([]byte{}, "{{ value_json.a is none | sum }} {{ value_json.a is defined | string | length }}")
 	r := startRenderer(f)
 	f.Fuzz(func(t *testing.T, seed []byte, text string) {
 		for _, template := range []string{"{{ " + grow(&seed, 5) + " }}", text} {

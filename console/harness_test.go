@@ -65,6 +65,9 @@ type running struct {
 	g       *gateway.Gateway
 	url     string // of the console
 	stop    func()
+
+	signIn sync.Once // for look
+	token  string
 }
 
 // start runs a gateway until the test ends. ann manages, sid speaks, lou looks; all have the

@@ -41,6 +41,14 @@ type Client interface {
 	Repeat(topic string)
 }
 
+// Refusal is a client's publish that the bus refused.
+type Refusal struct {
+	Topic string // as the client gave it, or its beginning
+	Why   error
+	From  Client
+	Told  bool // the client was sent the reason
+}
+
 // Options are the rules by which a Hub works.
 type Options struct {
 	config.Limits  // Senders and SenderChannels may be 0: any number

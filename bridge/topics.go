@@ -44,6 +44,9 @@ func (t *Tree) Status() string { return t.base + "/" + levelGateways + "/" + t.g
 // Info is the retained topic that describes this gateway.
 func (t *Tree) Info() string { return t.base + "/" + levelGateways + "/" + t.gateway + "/info" }
 
+// Refused is the topic that tells of refused publishes. It is not retained.
+func (t *Tree) Refused() string { return t.base + "/" + levelGateways + "/" + t.gateway + "/refused" }
+
 // Me is the topic that tells each subscriber its own id and name.
 func (t *Tree) Me() string { return t.base + "/" + levelMe }
 
@@ -237,7 +240,7 @@ func (t *Tree) parseBelow(l []string) (Filter, *Error) {
 // Assistant it checks the levels of the gateway and the channel only.
 func ownFilter(kind string, l []string) bool {
 	channel := func(s string) bool { _, ok := ParseID(s); return ok }
-	about := func(s string) bool { return s == "status" || s == "info" }
+	about := func(s string) bool { return s == "status" || s == "info" || s == "refused" }
 	switch kind {
 	case levelMembers:
 		return matchLevels(l, channel, ValidName)

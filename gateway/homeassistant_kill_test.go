@@ -33,7 +33,7 @@ func TestHomeAssistantThroughKills(t *testing.T) {
 	for id := range s.States {
 		all = append(all, id)
 	}
-	require.Len(t, all, 14)
+	require.Len(t, all, 15)
 	say(`{"m":41}`)
 	h.shows(moisture, "41")
 	onDisk := func(state string) {

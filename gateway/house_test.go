@@ -255,7 +255,7 @@ func startHomely(t testing.TB, cfg config.Config) *running {
 var gatewayEntities = []string{
 	"sensor.watchtower_home_senders", "sensor.watchtower_home_channels",
 	"sensor.watchtower_home_messages_per_minute", "sensor.watchtower_home_version",
-	"sensor.watchtower_home_lost", "button.watchtower_home_describe",
+	"sensor.watchtower_home_lost", "button.watchtower_home_describe", "event.watchtower_home_refused",
 }
 
 func channelEntities(n int) []string {

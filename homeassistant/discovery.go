@@ -141,6 +141,9 @@ func (s *Service) gateway() discovery {
 	d.add("describe", short+"describe", "button", "Ask devices to describe themselves", component{
 		"command_topic": s.askTopic(), "payload_press": describeWord, "entity_category": "diagnostic", "icon": "mdi:account-question",
 	})
+	d.add("refused", short+"refused", "event", "Refused messages", component{
+		"state_topic": s.tree.Refused(), "event_types": []any{refusedType}, "entity_category": "diagnostic", "icon": "mdi:message-off",
+	})
 	d.add("version", short+"version", "sensor", "Version", component{
 		"state_topic": s.tree.Info(), "value_template": "{{ value_json.version }}", "entity_category": "diagnostic", "icon": "mdi:tag",
 	})

@@ -10,6 +10,8 @@
 //	<channel>/moment/<sender> values that count once, not retained      state.go
 //	<channel>/presence/<sender>  whether it is there, retained          presence.go
 //
+// and <base>/gateways/<gateway>/refused, with publishes that the broker refused (refusals.go).
+//
 // A sender can describe itself and becomes a device (description.go). What it can be is one
 // table (kinds.go): a row for each kind of entity, with its options (options.go) and the
 // component that it is in Home Assistant (components.go). Translating between the device's

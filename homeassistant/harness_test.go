@@ -41,6 +41,7 @@ type bus struct {
 	until    map[string]time.Time // when a retained message expires
 	born     func(string, []byte, bridge.Client)
 	removal  func(string, func()) error
+	refusal  func(bridge.Refusal)
 	clients  []*client
 }
 
@@ -132,6 +133,8 @@ func (b *bus) Subscribers(string) (all []bridge.Client) {
 	}
 	return all
 }
+
+func (b *bus) OnRefusal(f func(bridge.Refusal)) { b.refusal = f }
 
 func (b *bus) OnRemoval(f func(string, func()) error) { b.removal = f }
 

@@ -36,6 +36,9 @@ type Bus interface {
 	// in the client's goroutine, before it is acknowledged. F calls remove to have that done
 	// for all others, or returns why it is refused.
 	OnRemoval(f func(topic string, remove func()) error)
+	// OnRefusal has f called with refused publishes of clients, once a minute at most for each
+	// client and topic: in the client's goroutine.
+	OnRefusal(f func(bridge.Refusal))
 }
 
 // Memory keeps one document over restarts.
@@ -97,6 +100,9 @@ type Service struct {
 	changed chan struct{} // a device came, changed or went
 	asked   chan struct{} // somebody wants all devices to describe themselves again
 
+	refusals chan bridge.Refusal // that are to be told
+	untold   atomic.Int64        // those that did not fit, since the last one that was told
+
 	clearing <-chan time.Time // when the leftovers are cleared; nil: there are none. Only for follow's goroutine
 
 	order sync.Mutex                      // guards these, and the order of discovery; taken before mu
@@ -104,11 +110,12 @@ type Service struct {
 	saved []byte                          // known as it is on disk
 	seen  map[string]map[string]discovery // removals by topic, by the name of who saw them and was not born yet
 
-	mu      sync.Mutex                  // guards all below, and the order of retained messages
-	born    []bridge.Client             // houses whose birth is not answered yet
-	asleep  map[*bridge.Sender]struct{} // clients that stay connected, and say that the house behind them is away
-	names   map[bridge.Channel]string   // names of channels for people
-	quiet   bool                        // after Quiesce
+	mu      sync.Mutex                   // guards all below, and the order of retained messages
+	born    []bridge.Client              // houses whose birth is not answered yet
+	homes   map[bridge.SenderID]struct{} // clients that were born since the start
+	asleep  map[*bridge.Sender]struct{}  // clients that stay connected, and say that the house behind them is away
+	names   map[bridge.Channel]string    // names of channels for people
+	quiet   bool                         // after Quiesce
 	devices map[bridge.SenderID]*device
 	due     map[string][]byte // payloads of retained topics that wait to be written
 	wake    chan struct{}     // signals that something is due
@@ -122,9 +129,10 @@ func New(hub *bridge.Hub, bus Bus, memory Memory, opts Options, log *logrus.Logg
 	s := &Service{
 		hub: hub, tree: hub.Tree(), bus: bus, memory: memory, opts: opts, log: log, noisy: newThrottle(),
 		births: make(chan struct{}, 1), asked: make(chan struct{}, 1), changed: make(chan struct{}, 1), wake: make(chan struct{}, 1),
-		devices: map[bridge.SenderID]*device{}, due: map[string][]byte{}, names: opts.Channels,
+		refusals: make(chan bridge.Refusal, refusalsWaiting),
+		devices:  map[bridge.SenderID]*device{}, due: map[string][]byte{}, names: opts.Channels,
 		faults: map[bridge.SenderID]Fault{}, joining: map[bridge.SenderID]*joining{},
-		asleep: map[*bridge.Sender]struct{}{}, seen: map[string]map[string]discovery{},
+		homes: map[bridge.SenderID]struct{}{}, asleep: map[*bridge.Sender]struct{}{}, seen: map[string]map[string]discovery{},
 	}
 	var err error
 	if s.known, err = s.load(); err != nil {
@@ -168,6 +176,8 @@ func (s *Service) Serve(ctx context.Context) error {
 	s.order.Unlock()
 	s.bus.OnRemoval(s.onRemoval)
 	if s.tap != nil {
+		s.bus.OnRefusal(s.onRefusal)
+		own.Go(func() { s.tellRefusals(ctx) })
 		own.Go(func() { s.tap.Run(ctx, s.hear) })
 		own.Go(func() { s.write(ctx) })
 	}

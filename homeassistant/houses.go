@@ -45,6 +45,10 @@ func (s *Service) onBirth(_ string, payload []byte, from bridge.Client) {
 	maps.DeleteFunc(s.asleep, func(sender *bridge.Sender, _ struct{}) bool {
 		return sender == from.Sender() || !s.hub.Known(sender.ID())
 	})
+	maps.DeleteFunc(s.homes, func(id bridge.SenderID, _ struct{}) bool { return !s.hub.Known(id) })
+	if len(s.homes) < housesMost {
+		s.homes[from.Sender().ID()] = struct{}{}
+	}
 	if word == saysOnline {
 		s.born = append(s.born, from)
 		signal(s.births)

@@ -174,7 +174,7 @@ func TestAHouseRemovesADevice(t *testing.T) {
 
 		require.NoError(t, h.bus.remove(gatewayTopic))
 		wait(t, 10)
-		assert.Equal(t, []string{"-", "10-0"}, shown(t, h.bus.take(only(gatewayTopic))), "the gateway's own comes back")
+		assert.Equal(t, []string{"-", "11-0"}, shown(t, h.bus.take(only(gatewayTopic))), "the gateway's own comes back")
 
 		h.memory.fails = errors.New("full")
 		require.Error(t, h.bus.remove(balconyTopic))

@@ -14,6 +14,9 @@ import (
 const (
 	eventType = "message"
 
+	// timeFormat is how events say when something was.
+	timeFormat = "2006-01-02T15:04:05.000Z07:00"
+
 	// attributesBytes is the most bytes of attributes that Home Assistant records, as JSON, and
 	// fieldsBytes the most of a message whose fields are read.
 	attributesBytes = 16 << 10
@@ -100,7 +103,7 @@ func asState(text string) string {
 // aboutMessage returns the attributes that every message has.
 func aboutMessage(m *bridge.Message) map[string]any {
 	about := map[string]any{
-		"id": m.ID.String(), "time": m.Time.UTC().Format("2006-01-02T15:04:05.000Z07:00"),
+		"id": m.ID.String(), "time": m.Time.UTC().Format(timeFormat),
 		"channel": m.Channel, "sender": m.Sender, "name": m.Name, "text": string(m.Data),
 	}
 	if !utf8.Valid(m.Data) {

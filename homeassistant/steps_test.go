@@ -56,27 +56,27 @@ func TestTheStepsOfARemoval(t *testing.T) {
 		h := newHome(t, "home")
 		h.options.Channels[6] = "Door"
 		h.start()
-		assert.Equal(t, []string{"14-0"}, shown(t, h.bus.take(only(gatewayTopic))))
+		assert.Equal(t, []string{"15-0"}, shown(t, h.bus.take(only(gatewayTopic))))
 		h.stop()
 		delete(h.options.Channels, 6)
 		h.start()
 		wait(t, 10)
 		steps := h.bus.take(only(gatewayTopic))
-		assert.Equal(t, []string{"10-4", "10-0"}, shown(t, steps))
+		assert.Equal(t, []string{"11-4", "11-0"}, shown(t, steps))
 		assert.Equal(t, 2*time.Second, steps[1].after-steps[0].after)
 
 		h.stop() // and killed before a birth
 		h.start()
 		wait(t, 10)
-		assert.Equal(t, []string{"10-0"}, shown(t, h.bus.take(only(gatewayTopic))))
+		assert.Equal(t, []string{"11-0"}, shown(t, h.bus.take(only(gatewayTopic))))
 		h.birth()
 		wait(t, 30)
 		steps = h.bus.take(only(gatewayTopic))
-		assert.Equal(t, []string{"14-0", "10-4", "10-0"}, shown(t, steps))
+		assert.Equal(t, []string{"15-0", "11-4", "11-0"}, shown(t, steps))
 		assert.Equal(t, 2*time.Second, steps[1].after-steps[0].after)
 		h.birth()
 		wait(t, 30)
-		assert.Equal(t, []string{"10-0"}, shown(t, h.bus.take(only(gatewayTopic))), "once is enough")
+		assert.Equal(t, []string{"11-0"}, shown(t, h.bus.take(only(gatewayTopic))), "once is enough")
 
 		h.stop()
 		h.options.Channels = nil
@@ -85,7 +85,7 @@ func TestTheStepsOfARemoval(t *testing.T) {
 		assert.Equal(t, []string{"-"}, shown(t, h.bus.take(only(gatewayTopic))))
 		h.birth()
 		wait(t, 30)
-		assert.Equal(t, []string{"10-0", "-"}, shown(t, h.bus.take(only(gatewayTopic))))
+		assert.Equal(t, []string{"11-0", "-"}, shown(t, h.bus.take(only(gatewayTopic))))
 		h.stop()
 	})
 }
@@ -106,7 +106,7 @@ func TestWhatComesBackIsNoGhost(t *testing.T) {
 		h.bus.take(only(gatewayTopic))
 		h.birth()
 		wait(t, 30)
-		assert.Equal(t, []string{"10-0"}, shown(t, h.bus.take(only(gatewayTopic))))
+		assert.Equal(t, []string{"11-0"}, shown(t, h.bus.take(only(gatewayTopic))))
 		h.stop()
 	})
 }
@@ -263,7 +263,7 @@ func TestADamagedMemory(t *testing.T) {
 		for _, damaged := range []string{"{", "null", "{}", `{"topics":null}`, `{"topics":5}`} {
 			h.memory.document = []byte(damaged)
 			h.start()
-			assert.Equal(t, []string{"10-0"}, shown(t, h.bus.take(only(gatewayTopic))), damaged)
+			assert.Equal(t, []string{"11-0"}, shown(t, h.bus.take(only(gatewayTopic))), damaged)
 			h.stop()
 		}
 	})

@@ -64,6 +64,7 @@ type Broker struct {
 	once     *intake.Throttle
 	wills    *wills
 	removal  atomic.Pointer[func(topic string, remove func()) error] // of OnRemoval
+	refusal  atomic.Pointer[func(bridge.Refusal)]                    // of OnRefusal
 	door     *intake.Door
 
 	plain, secure net.Listener

@@ -77,6 +77,10 @@ func (b *Broker) removesOwn(m *message) bool {
 	return m.retain && len(m.payload) == 0 && b.removal.Load() != nil && b.isOwn(m.topic)
 }
 
+// OnRefusal has f called with each refused publish that the log tells of, in its client's
+// goroutine.
+func (b *Broker) OnRefusal(f func(bridge.Refusal)) { b.refusal.Store(&f) }
+
 func (b *Broker) isOwn(topic string) bool {
 	for _, beginning := range b.opts.OwnTopics {
 		if strings.HasPrefix(topic, beginning) {

@@ -94,6 +94,34 @@ func TestAClientRemovesWhatIsTheGateways(t *testing.T) {
 	assert.Equal(t, "end", string(other.message().Payload))
 }
 
+// The gateway is told of refused publishes, and whether their clients were: once a minute for
+// each topic.
+func TestTheGatewayIsToldOfRefusals(t *testing.T) {
+	h := build(t, nil)
+	told := make(chan bridge.Refusal, 10)
+	h.broker.OnRefusal(func(r bridge.Refusal) { told <- r })
+	five, three := h.join(connect{id: "five", version: 5}), h.join(connect{id: "three"})
+	for range 3 {
+		assert.NotZero(t, five.publish(1, "watchtower/nothing", "x"))
+	}
+	assert.NotZero(t, five.publish(1, "watchtower/nobody", "x"))
+	five.publish(0, "watchtower/nothing/0", "x")
+	five.ping()
+	three.publish(1, "watchtower/channels/5/send/99", "x")
+	require.Len(t, told, 4)
+	for _, want := range []struct {
+		topic, name string
+		told        bool
+	}{{"watchtower/nothing", "five", true}, {"watchtower/nobody", "five", true}, {"watchtower/nothing/0", "five", false}, {"watchtower/channels/5/send/99", "three", false}} {
+		r := <-told
+		assert.Equal(t, want.topic, r.Topic)
+		assert.Equal(t, want.name, r.From.Sender().Name())
+		assert.Equal(t, want.told, r.Told, want.topic)
+		assert.NotEmpty(t, r.Why.Error())
+	}
+	assert.Equal(t, 6, h.dropped(bridge.Refused))
+}
+
 // A dozen refused subscriptions are one line of the log.
 func TestRefusedSubscriptionsAreOneLine(t *testing.T) {
 	h := build(t, nil)

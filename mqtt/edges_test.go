@@ -111,13 +111,25 @@ func TestAMessageThatIsTooLargeIsReadPast(t *testing.T) {
 		assert.Equal(t, "house/after", listener.message().TopicName)
 		assert.Equal(t, before+1, h.dropped(bridge.Limit))
 	}
-	lines := h.logged("skipped")
+	lines := h.logged("publish refused")
 	require.Len(t, lines, 1)
-	assert.Contains(t, lines[0].Message, `message of 300000 bytes on "house/picture" skipped: packet too large (mqtt.max_packet_bytes)`)
+	assert.Equal(t, "house/picture", lines[0].Data["topic"])
+	require.ErrorContains(t, lines[0].Data["error"].(error), "message of 300000 bytes skipped: packet too large (mqtt.max_packet_bytes)")
 
+	large := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 1}, PacketID: 7, TopicName: "house/picture", Payload: make([]byte, 300_000)}
 	five := h.join(connect{id: "five", version: 5}) // it knows the limit from CONNACK
-	five.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish}, TopicName: "house/picture", Payload: make([]byte, 300_000)})
+	five.send(large)
 	assert.Equal(t, packets.ErrPacketTooLarge.Code, five.ended())
+	five = h.join(connect{id: "five", version: 5}) // and has not minded it: it would come for ever
+	large.FixedHeader.Dup = true
+	for qos, kind := range map[byte]byte{1: packets.Puback, 2: packets.Pubrec} {
+		large.FixedHeader.Qos = qos
+		five.send(large)
+		ack := five.read(kind)
+		assert.Equal(t, packets.ErrQuotaExceeded.Code, ack.ReasonCode)
+		assert.Equal(t, uint16(7), ack.PacketID)
+	}
+	require.Zero(t, five.publish(1, "house/after", "it"))
 }
 
 func TestAFaultOfTheGatewayEndsOneConnection(t *testing.T) {

@@ -22,12 +22,19 @@ func (b *Broker) warn(who, event string, c *conn) {
 	}
 }
 
-// refuse counts a publish that was refused, and logs it once a minute at most.
-func (b *Broker) refuse(s *session, topic string, why error) {
+// refuse counts a publish that was refused. It logs it, and tells the observer, once a minute
+// at most for each client and topic. Only MQTT 5 has an answer for the client, and none at
+// QoS 0, nor for a will.
+func (b *Broker) refuse(s *session, topic string, qos byte, why error) {
 	b.hub.Counters().Drop(Protocol, dropReason(why), 1)
-	if b.noisy.Allow(s.key.client, "publish to "+bridge.Shorten(topic), b.now()) {
-		b.log.WithField("client", bridge.Shorten(s.key.client)).WithField("sender", s.sender().ID()).WithField("topic", bridge.Shorten(topic)).
-			WithError(why).Warn("publish refused")
+	if !b.noisy.Allow(s.key.client, "publish to "+bridge.Shorten(topic), b.now()) {
+		return
+	}
+	b.log.WithField("client", bridge.Shorten(s.key.client)).WithField("sender", s.sender().ID()).WithField("topic", bridge.Shorten(topic)).
+		WithError(why).Warn("publish refused")
+	if f := b.refusal.Load(); f != nil {
+		c := s.connection()
+		(*f)(bridge.Refusal{Topic: topic, Why: why, From: b.clientOf(s), Told: qos > 0 && c != nil && c.version == version5})
 	}
 }
 

@@ -85,7 +85,7 @@ func (b *Broker) publish(s *session, m *message, owe *[]*session) error {
 		err = b.deliverAdmitted(m, owe)
 	}
 	if err != nil {
-		b.refuse(s, m.topic, err)
+		b.refuse(s, m.topic, m.qos, err)
 	}
 	return err
 }

@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
-	"watchtower/bridge"
 	"watchtower/intake"
 )
 
@@ -247,8 +247,12 @@ var errSkipped = errors.New("skipped")
 
 // tooLarge skips a packet over the limit, or returns the error that ends the connection.
 func (c *conn) tooLarge(first byte, length int) error {
-	if c.session == nil || c.version == version5 || first>>4 != packets.Publish {
+	const dup = 1 << 3
+	switch {
+	case c.session == nil, first>>4 != packets.Publish:
 		return errTooLarge
+	case c.version == version5 && first&dup == 0:
+		return errTooLarge // it was told the limit (MQTT 5, 3.2.2.3.6)
 	}
 	c.allow(length)
 	if err := c.skip(first, length); err != nil {
@@ -258,7 +262,8 @@ func (c *conn) tooLarge(first byte, length int) error {
 }
 
 // skip reads past a PUBLISH that is too large, and acknowledges it. A client before MQTT 5
-// cannot be told the limit, and would send the packet again and again.
+// cannot be told the limit, and would send the packet again and again. So do some of MQTT 5, as
+// Home Assistant, which have not minded the limit: what they repeat is skipped too.
 func (c *conn) skip(first byte, length int) error {
 	qos := first >> 1 & 3
 	var head [2]byte
@@ -288,12 +293,12 @@ func (c *conn) skip(first byte, length int) error {
 	if _, err := c.r.Discard(rest); err != nil {
 		return err
 	}
-	c.broker.hub.Counters().Drop(Protocol, bridge.Limit, 1)
-	c.broker.warn(c.clientID, fmt.Sprintf("message of %d bytes on %q skipped: %v", rest, bridge.Shorten(string(topic)), errTooLarge), c)
+	why := fmt.Errorf("message of %d bytes skipped: %w", rest, errTooLarge)
+	c.broker.refuse(c.session, strings.ToValidUTF8(string(topic), "?"), qos, why)
 	if qos == 0 {
 		return nil
 	}
-	a := answer{kind: packets.Puback, id: binary.BigEndian.Uint16(head[:])}
+	a := answer{kind: packets.Puback, id: binary.BigEndian.Uint16(head[:]), refusal: why}
 	if qos == 2 { // PUBREL is answered for an unknown id too
 		a.kind = packets.Pubrec
 	}

@@ -66,7 +66,7 @@ func (b *Broker) sendWill(s *session, will *message) {
 		err = b.deliverAdmitted(m, nil)
 	}
 	if err != nil {
-		b.refuse(s, will.topic, err)
+		b.refuse(s, will.topic, 0, err)
 	}
 }
 

@@ -21,7 +21,7 @@ var (
 	gatewayEntities = []string{
 		"sensor.watchtower_home_senders", "sensor.watchtower_home_channels",
 		"sensor.watchtower_home_messages_per_minute", "sensor.watchtower_home_version",
-		"sensor.watchtower_home_lost", "button.watchtower_home_describe",
+		"sensor.watchtower_home_lost", "button.watchtower_home_describe", "event.watchtower_home_refused",
 		"event.watchtower_home_channel_5", "sensor.watchtower_home_channel_5_last",
 		"sensor.watchtower_home_channel_5_members", "notify.watchtower_home_channel_5_say",
 	}

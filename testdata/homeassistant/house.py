@@ -10,13 +10,13 @@ lines on stdin, and answers on stdout:
     {"do": "press", "entity": "button.x"}
     {"do": "call", "entity": "light.x", "service": "turn_on", "data": "{…}"}
     {"do": "notify", "entity": "notify.x", "message": "…"}
+    {"do": "publish", "topic": "…", "message": "…"}
     {"do": "stop"}                                  a clean stop, with offline
 
 The one argument is JSON: host, port, client, password, version (4 or 5), prefix,
 birth, registry (a file).
 """
 
-import datetime
 import json
 import os
 import re
@@ -24,14 +24,13 @@ import sys
 import threading
 import time
 
-import jinja2
-import jinja2.sandbox
 import paho.mqtt.client as mqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+import payloads
 import platforms
-import templates
+from entities import Entity
 
 # Any other root key makes Home Assistant reject the whole payload.
 ROOT = {
@@ -40,174 +39,10 @@ ROOT = {
     "command_topic", "qos", "encoding", "message_expiry_interval",
 }
 REQUIRED = {**platforms.REQUIRED, "event": ["event_types", "state_topic"], "notify": ["command_topic"], "button": ["command_topic"], "sensor": ["state_topic"]}
-BLOCKED = {
-    "assumed_state", "available", "device_class", "device_info", "entity_category", "entity_picture",
-    "entity_registry_enabled_default", "extra_state_attributes", "force_update", "friendly_name", "icon",
-    "should_poll", "state", "supported_features", "unique_id", "unit_of_measurement",
-}
-NOT_NUMERIC = {"date", "enum", "timestamp", "uptime"}
-DEFAULT = object()  # PayloadSentinel.DEFAULT
-TEMPLATES = templates.environment()
-
-
-def loads(text):
-    """Home Assistant's parser knows neither NaN nor half surrogates."""
-    def refuse(word):
-        raise ValueError(word)
-    value = json.loads(text, parse_constant=refuse)
-    json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-    return value
-
-
-def render(template, payload, variables=None):
-    """The value of a payload, or the payload of a command if there are variables."""
-    if template is None:
-        return payload
-    if variables is None:
-        variables = {}
-        try:
-            variables["value_json"] = loads(payload)
-        except ValueError:
-            pass
-    variables["value"] = payload
-    try:
-        return TEMPLATES.from_string(template).render(variables).strip()
-    except (jinja2.TemplateError, TypeError, ValueError) as problem:
-        HOUSE.error(f"template {template!r} with {payload[:80]!r}: {problem}")
-        return DEFAULT
-
-
-platforms.RENDER = render
 
 
 def slug(text):
     return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
-
-
-class Entity:
-    def __init__(self, house, key, unique_id):
-        self.house, self.key, self.unique_id = house, key, unique_id
-        self.config = None
-        self.state, self.attributes = "unknown", {}
-        self.online, self.expires, self.off_at = set(), None, None  # online: the availability topics that say so
-
-    def configure(self, config):
-        self.config = config
-        if config.get("expire_after") and self.expires is None:
-            self.expires = 0
-
-    def availability(self):
-        """Each availability topic with its payloads; all of them count."""
-        c = self.config or {}
-        if "availability_topic" in c:
-            return {c["availability_topic"]: c}
-        assert c.get("availability_mode") == "all" or len(c.get("availability", [])) < 2
-        return {a["topic"]: a for a in c.get("availability", [])}
-
-    def roles(self):
-        """Its topics, each with the key that names it."""
-        keys = platforms.TOPICS + ["json_attributes_topic", "topic"]
-        named = {(k, self.config[k]) for k in keys if k in (self.config or {})}
-        return named | {("availability", topic) for topic in self.availability()}
-
-    def topics(self):
-        return {topic for _, topic in self.roles()}
-
-    def available(self):
-        if not self.house.connected:
-            return False
-        if not set(self.availability()) <= self.online:
-            return False
-        return self.expires is None or time.monotonic() < self.expires
-
-    def numeric(self):
-        c = self.config
-        return c.get("device_class") not in NOT_NUMERIC and any(c.get(k) for k in ("device_class", "state_class", "unit_of_measurement"))
-
-    def receive(self, topic, raw, retained):
-        c = self.config
-        try:
-            payload = raw.decode(c.get("encoding", "utf-8"))
-        except UnicodeDecodeError:
-            self.house.error(f"{topic}: payload is not UTF-8")
-            return
-        if a := self.availability().get(topic):
-            said = render(a.get("availability_template") or a.get("value_template"), payload)
-            if said == a.get("payload_available", "online"):
-                self.online.add(topic)
-            elif said == a.get("payload_not_available", "offline"):
-                self.online.discard(topic)
-        if topic == c.get("json_attributes_topic"):
-            self.receive_attributes(payload)
-        if topic == c.get("state_topic"):
-            if c["platform"] == "sensor":
-                self.receive_sensor(payload)
-            elif c["platform"] == "event":
-                self.receive_event(payload, retained)
-        if c["platform"] in platforms.RECEIVERS:
-            platforms.receive(self, topic, payload)
-        if topic == c.get("topic") and render(c.get("value_template"), payload) == c["payload"]:
-            self.house.say({"is": "fired", "entity": f"{c['type']} {c['subtype']}", "attributes": {}})
-
-    def receive_attributes(self, payload):
-        said = render(self.config.get("json_attributes_template"), payload)
-        if said is DEFAULT:
-            return
-        try:
-            attributes = loads(said)
-        except ValueError:
-            self.house.error(f"{self.unique_id}: attributes are not JSON: {said[:80]!r}")
-            return
-        if not isinstance(attributes, dict):
-            self.house.error(f"{self.unique_id}: attributes are not an object")
-            return
-        self.attributes = {k: v for k, v in attributes.items() if k not in BLOCKED}
-
-    def receive_sensor(self, payload):
-        c = self.config
-        if c.get("expire_after"):
-            self.expires = time.monotonic() + c["expire_after"]
-        said = render(c.get("value_template"), payload)
-        if said is DEFAULT or said == "" and self.numeric():
-            return
-        if said == "None":
-            self.state = "unknown"
-            return
-        if len(said) > 255:
-            self.state = "unknown"
-            self.house.error(f"{self.unique_id}: state of {len(said)} characters")
-            return
-        if self.numeric():
-            try:
-                float(said)
-            except ValueError:
-                self.house.error(f"{self.unique_id}: {said!r} is no number")
-                return
-        if c.get("device_class") in ("timestamp", "uptime"):
-            said = datetime.datetime.fromisoformat(said).astimezone(datetime.timezone.utc).isoformat()
-        self.state = said
-
-    def receive_event(self, payload, retained):
-        if retained:
-            return
-        said = render(self.config.get("value_template"), payload)
-        if said is DEFAULT or said in ("", "None", "{}"):
-            return
-        try:
-            attributes = loads(said)
-            kind = str(attributes.pop("event_type"))
-        except (ValueError, KeyError, AttributeError):
-            self.house.error(f"{self.unique_id}: no event: {said[:80]!r}")
-            return
-        if kind not in self.config["event_types"]:
-            self.house.error(f"{self.unique_id}: event type {kind!r}")
-            return
-        self.state = str(time.time())
-        self.attributes = dict(attributes, event_type=kind)
-        self.house.say({"is": "fired", "entity": self.entity_id(), "attributes": self.attributes})
-
-    def entity_id(self):
-        return self.house.registry[self.unique_id]["entity_id"]
 
 
 class House:
@@ -215,7 +50,7 @@ class House:
         self.options = options
         self.lock = threading.RLock()
         self.out = threading.Lock()
-        self.errors, self.connected, self.births = [], False, 0
+        self.errors, self.connected, self.births = payloads.ERRORS, False, 0
         self.discovered = {}  # topic → {component key: Entity}, of this life
         self.updates = {}     # topic → how many payloads
         self.registry = {}    # unique id → what outlives a restart
@@ -291,7 +126,7 @@ class House:
                 self.remove(e)
             return
         try:
-            config = loads(payload.decode())
+            config = payloads.loads(payload.decode())
         except ValueError:
             self.error(f"{topic}: not JSON")
             return
@@ -418,8 +253,9 @@ class House:
                 for topic, payload in platforms.call(e, command["service"], json.loads(command["data"])):
                     self.publish({**e.config, "command_topic": topic}, payload)
             elif command["do"] == "notify":
-                c = self.config(command["entity"])
-                self.publish(c, command["message"])
+                self.publish(self.config(command["entity"]), command["message"])
+            elif command["do"] == "publish":
+                self.publish({"command_topic": command["topic"], "qos": 1}, command["message"])
 
 
 HOUSE = House(json.loads(sys.argv[1]))

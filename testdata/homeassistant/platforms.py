@@ -12,7 +12,7 @@ it takes what it sent for its state.
 import json
 import time
 
-RENDER = None  # (template, payload, variables) → text; set by house.py
+from payloads import render
 
 REQUIRED = {
     "binary_sensor": ["state_topic"], "switch": ["command_topic"], "number": ["command_topic"], "select": ["command_topic", "options"],
@@ -37,7 +37,7 @@ def receive(e, topic, payload):
 
 def value(e, template, payload):
     """The rendered payload; a template that fails gives nothing."""
-    said = RENDER(e.config.get(template), payload)
+    said = render(e.config.get(template), payload)
     return said if isinstance(said, str) else ""
 
 
@@ -200,7 +200,7 @@ def call(e, service, data):
         if "state_topic" not in c or c.get("optimistic"):
             e.state = state
             e.attributes.update(attributes)
-        return [(command, RENDER(c.get("command_template"), payload, {}))]
+        return [(command, render(c.get("command_template"), payload, {}))]
 
     match c["platform"], service:
         case "switch" | "fan", "turn_on" | "turn_off" if "percentage" not in data:
@@ -210,7 +210,7 @@ def call(e, service, data):
             first = sent(c["payload_on"], "on") if service == "turn_on" else []
             if "percentage_state_topic" not in c:
                 e.attributes["percentage"] = n
-            return first + [(c["percentage_command_topic"], RENDER(c.get("percentage_command_template"), str(n), {}))]
+            return first + [(c["percentage_command_topic"], render(c.get("percentage_command_template"), str(n), {}))]
         case "number", "set_value":
             n = data["value"]
             return sent(str(int(n) if float(n).is_integer() else n), str(n))
@@ -223,14 +223,14 @@ def call(e, service, data):
             if "rgb_color" in data:
                 given.update(zip(("red", "green", "blue"), data["rgb_color"]))
             sent("", "on", **data)
-            return [(command, RENDER(c["command_on_template"], None, {"state": True, **given}))]
+            return [(command, render(c["command_on_template"], None, {"state": True, **given}))]
         case "light", "turn_off":
             sent("", "off")
-            return [(command, RENDER(c["command_off_template"], None, {"state": False}))]
+            return [(command, render(c["command_off_template"], None, {"state": False}))]
         case "cover", "set_cover_position":
             n = data["position"]
             sent("", "open" if n else "closed", current_position=n)
-            return [(c["set_position_topic"], RENDER(c.get("set_position_template"), str(n), {"position": n}))]
+            return [(c["set_position_topic"], render(c.get("set_position_template"), str(n), {"position": n}))]
         case "cover", "open_cover" | "close_cover":
             sent("", "open" if service == "open_cover" else "closed")
             return [(command, c["payload_" + service.split("_")[0]])]

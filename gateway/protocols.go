@@ -3,7 +3,9 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
+	nethttp "net/http"
 
 	"watchtower/callback"
 	"watchtower/history"
@@ -125,10 +127,24 @@ func newCallbacks(g *Gateway) (_ Server, _ []Port, err error) {
 	return g.callbacks, nil, nil
 }
 
+// publicFiles returns what serves the files that need no key, by path.
+func publicFiles() (map[string]nethttp.Handler, error) {
+	modules, err := sdk.Handlers()
+	if err != nil {
+		return nil, err
+	}
+	blueprints, err := homeassistant.Handlers()
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(modules, blueprints)
+	return modules, nil
+}
+
 func newHTTP(g *Gateway) (Server, []Port, error) {
 	o := g.httpOptions(g.secure)
 	var err error
-	if o.Public, err = sdk.Handlers(); err != nil {
+	if o.Public, err = publicFiles(); err != nil {
 		return nil, nil, err
 	}
 	g.web = http.New(g.hub, g.past, g.callbacks, o, g.log)

@@ -70,6 +70,7 @@ var statusTests = []asked{
 	{"GET /readyz", "", "", "", 200},
 	{"GET /openapi.yaml", "", "", "", 200},
 	{"GET /watchtower.js", "", "", "", 200},
+	{"GET /homeassistant/alarm_when_two_agree.yaml", "", "", "", 200},
 	{"GET /nothing", "", "", "", 404},
 	{"PUT /broadcast", "", "", "", 405},
 	{"POST /broadcast", "?channels=5&sender=MEMBER", "text/plain", strings.Repeat("x", 64001), 413},

@@ -36,6 +36,7 @@ var types = map[string]string{
 	".svg":  "image/svg+xml",
 	".ts":   "text/plain; charset=utf-8", // browsers do not run TypeScript
 	".txt":  "text/plain; charset=utf-8",
+	".yaml": "application/yaml", // RFC 9512
 }
 
 // Files serves files over HTTP. It may be used by many goroutines at once.

@@ -21,7 +21,7 @@ have       = { command -v $(1) || test -x /usr/sbin/$(1); } >/dev/null
 BROWSER    = ./console ./sdk
 CLIENTS    = testdata/node/node_modules/.package-lock.json
 
-.PHONY: test source unit race browser plain test-long test-homeassistant cross build setup setup-debian setup-long format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth attack release-files
+.PHONY: test source unit race browser plain test-long test-homeassistant pictures cross build setup setup-debian setup-long format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth attack release-files
 
 # The tests of race mostly wait and the checks of source mostly compute, so they run together.
 # The tests that measure memory and time run alone afterwards.
@@ -81,7 +81,11 @@ NAME ?= .
 test-homeassistant: setup-debian
 	.ci/homeassistant "$(HOMEASSISTANT)"
 	$(GO) vet -tags homeassistant ./gateway/realhouse
-	$(GO) test -tags homeassistant -vet=off -count=1 -run '$(NAME)' -timeout 40m ./gateway/realhouse
+	$(GO) test -tags homeassistant -vet=off -count=1 -run '$(NAME)' -timeout 40m ./gateway/realhouse $(ARGS)
+
+# Writes the pictures of docs/home-assistant.md anew.
+pictures:
+	$(MAKE) test-homeassistant NAME='^TestTheGuide$$' ARGS='-args -update'
 
 # Proxies that only test-long runs.
 setup-long:

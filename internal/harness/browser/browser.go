@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"testing"
 
+	"github.com/chromedp/cdproto/cdp"
+	pictures "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 )
@@ -42,6 +44,12 @@ func Tab(t testing.TB, browser context.Context, url string) context.Context {
 	return ctx
 }
 
+// Go goes to another page, and returns once it is loaded.
+func Go(t testing.TB, page context.Context, url string) {
+	t.Helper()
+	require.NoError(t, chromedp.Do(page, chromedp.Navigate(url)))
+}
+
 // Evaluate runs a script in a page and returns its value.
 func Evaluate[T any](t testing.TB, page context.Context, script string) T {
 	t.Helper()
@@ -56,4 +64,21 @@ func Await[T any](t testing.TB, page context.Context, script string) T {
 	v, err := chromedp.Run(page, chromedp.Evaluate[T](script, chromedp.EvalAwaitPromise))
 	require.NoError(t, err)
 	return v
+}
+
+// Resize gives a page that many CSS pixels, each of scale pixels of a picture.
+func Resize(t testing.TB, page context.Context, width, height int64, scale float64) {
+	t.Helper()
+	require.NoError(t, chromedp.Do(page, chromedp.EmulateViewport(width, height, chromedp.EmulateScale(scale))))
+}
+
+// Picture returns what a page shows, in WebP with that quality: 0 to 100.
+func Picture(t testing.TB, page context.Context, quality int64) []byte {
+	t.Helper()
+	var taken pictures.CaptureScreenshotResult
+	require.NoError(t, chromedp.Do(page, chromedp.Func(func(ctx context.Context, target *chromedp.Target) (err error) {
+		taken, err = cdp.Call(ctx, target, pictures.CaptureScreenshot, pictures.CaptureScreenshotParams{Format: pictures.CaptureScreenshotFormatWebp, Quality: &quality})
+		return err
+	})))
+	return taken.Data
 }

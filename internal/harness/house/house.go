@@ -45,6 +45,8 @@ type House struct {
 	began   int // where in the log the test began
 	allowed []string
 	entry   string // id of the MQTT integration; empty: none
+
+	automations map[string]bool // ids of those that the test made
 }
 
 var shared *House
@@ -93,7 +95,7 @@ func New(t testing.TB) *House {
 }
 
 func (h *House) begin(t testing.TB) {
-	h.t, h.began, h.allowed = t, len(h.whole()), nil
+	h.t, h.began, h.allowed, h.automations = t, len(h.whole()), nil, map[string]bool{}
 }
 
 func (h *House) finish() {
@@ -136,6 +138,9 @@ logger: {default: warning}
 // webServer is Home Assistant's own record of its HTTP server.
 const webServer = `{"version":3,"minor_version":1,"key":"http","data":{"stable":{"server_port":%s,"server_host":["127.0.0.1"],"cors_allowed_origins":[],"login_attempts_threshold":-1,"ip_ban_enabled":false,"ssl_profile":"intermediate_v6","use_x_frame_options":true,"created_at":"2026-01-01T00:00:00+00:00","error":null,"error_message":null},"pending":null,"yaml_migration_done":true}}`
 
+// welcome says that its first pages have been seen, but that for its owner.
+const welcome = `{"version":4,"minor_version":1,"key":"onboarding","data":{"done":["core_config","analytics","integration"]}}`
+
 // create makes the configuration of a new Home Assistant.
 func create(t testing.TB) *House {
 	t.Helper()
@@ -147,6 +152,7 @@ func create(t testing.TB) *House {
 	require.NoError(t, err)
 	for file, text := range map[string]string{
 		"configuration.yaml": configuration, "automations.yaml": "[]\n", ".storage/http": fmt.Sprintf(webServer, port),
+		".storage/onboarding": welcome,
 	} {
 		file = filepath.Join(h.dir, "config", file)
 		require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
@@ -179,7 +185,7 @@ func (h *House) Start() {
 		close(ended)
 	}(h.cmd, h.ended)
 	h.await("its web server answers", func() bool {
-		resp, err := http.Get("http://" + h.at + "/api/onboarding")
+		resp, err := http.Get("http://" + h.at + "/manifest.json")
 		if err != nil {
 			return false
 		}
@@ -235,7 +241,7 @@ func (h *House) end() {
 	_ = os.RemoveAll(h.dir)
 }
 
-// onboard makes its owner, as the first page does, and a token that lasts.
+// onboard makes its owner, as its first page does, and a token that lasts.
 func (h *House) onboard() {
 	h.t.Helper()
 	client := "http://" + h.at + "/"

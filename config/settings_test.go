@@ -41,7 +41,7 @@ A time has a unit: 500ms, 30s, 2m, 12h, 400d. A list is written ` + "`a,b,c`" + 
 variable, and ` + "`[a, b, c]`" + ` in the file. A setting takes effect at the next start. Those that
 are marked ↻ are also read again by a reload (SIGHUP).
 
-` + "`channels`" + ` and ` + "`users`" + ` are in the file only: [Home Assistant](home-assistant.md),
+` + "`channels`" + ` and ` + "`users`" + ` are in the file only: [Home Assistant](home-assistant-reference.md#settings),
 [the broker's users](broker.md#users).
 `
 

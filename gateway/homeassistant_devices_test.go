@@ -14,7 +14,7 @@ import (
 	session "watchtower/device"
 )
 
-// balcony is what docs/home-assistant.md has an Arduino say.
+// balcony is what docs/home-assistant-reference.md has an Arduino say.
 const balcony = `{"name":"Balcony","model":"ESP8266","sensors":{"moisture":{"unit":"%","device_class":"moisture","value":"{{ value_json.m }}"},` +
 	`"battery":{"unit":"V","device_class":"voltage","state_class":"measurement"}},"commands":["open","close"]}`
 

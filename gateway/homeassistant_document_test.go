@@ -26,12 +26,27 @@ func block(t *testing.T, document, from, to string) string {
 	return text
 }
 
-// A reader who follows docs/home-assistant.md gets every entity that it names: with its
-// configuration, its device's constant, and its user with that access list.
-func TestTheDocumentIsTrue(t *testing.T) {
-	b, err := os.ReadFile("../docs/home-assistant.md")
+// text returns what a file of the project holds.
+func text(t *testing.T, file string) string {
+	t.Helper()
+	b, err := os.ReadFile("../" + file)
 	require.NoError(t, err)
-	document := string(b)
+	return string(b)
+}
+
+// ids are ids of entities in a document.
+var ids = regexp.MustCompile(`\b(?:binary_sensor|button|event|light|notify|sensor|valve)\.(?:watchtower|balcony|greenhouse)_[a-z0-9_]+`)
+
+// A reader who follows docs/home-assistant.md and docs/home-assistant-reference.md gets every
+// entity that they name: with the guide's configuration and device, and the reference's device
+// and its user with that access list.
+func TestTheDocumentIsTrue(t *testing.T) {
+	guide := text(t, "docs/home-assistant.md")
+	for _, file := range []string{"examples/home-assistant/card.yaml", "examples/home-assistant/automation.yaml"} {
+		assert.Contains(t, guide, "](../"+file+")")
+		assert.Contains(t, guide, "```yaml\n"+text(t, file)+"```")
+	}
+	document := guide + text(t, "docs/home-assistant-reference.md")
 	hash := hashed(t, "its own")
 	yaml := block(t, document, "```yaml\n# w.yaml\n", "```") + strings.ReplaceAll(block(t, document, "one it needs at least:\n\n```yaml\n", "```"), "$2a$10$…", hash)
 	file := filepath.Join(t.TempDir(), "w.yaml")
@@ -47,14 +62,12 @@ func TestTheDocumentIsTrue(t *testing.T) {
 	h.start()
 	d := r.named("mqtt", "balcony")
 	d.broadcast(5, []byte(block(t, document, `R"(`, `)";`)))
+	said := block(t, document, "<!-- says -->\n", "```\n")
+	r.named("http", "greenhouse").broadcast(5, []byte(block(t, said, "greenhouse 5 '", "'\n")))
 
-	var named []string
-	for _, id := range regexp.MustCompile(`\b(event|sensor|notify|button)\.[a-z0-9_]+`).FindAllString(document, -1) {
-		if id != "notify.send_message" && id != "button.press" && id != "event.received" && !slices.Contains(named, id) {
-			named = append(named, id)
-		}
-	}
-	s := h.has(named...)
+	named := ids.FindAllString(document, -1)
+	slices.Sort(named)
+	s := h.has(slices.Compact(named)...)
 	assert.Equal(t, "Balcony", s.States["sensor.balcony_moisture"].Device)
 	d.broadcast(5, []byte(`{"m":7}`))
 	h.shows("sensor.balcony_moisture", "7")

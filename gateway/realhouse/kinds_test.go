@@ -66,7 +66,7 @@ func TestEveryKindBothWays(t *testing.T) {
 }
 
 // Events and triggers fire automations once a message; and so does the channel's event by the
-// trigger that docs/home-assistant.md has, with the message's fields.
+// trigger that docs/home-assistant-reference.md has, with the message's fields.
 func TestEventsAndTriggers(t *testing.T) {
 	p := start(t, watering)
 	h := house.Open(t)

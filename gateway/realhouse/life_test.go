@@ -12,7 +12,7 @@ import (
 
 const watering = "channels: {5: {name: Watering, homeassistant: true}}"
 
-// balcony is what docs/home-assistant.md has an Arduino say.
+// balcony is what docs/home-assistant-reference.md has an Arduino say.
 const balcony = `{"name":"Balcony","model":"ESP8266",` +
 	`"sensors":{"moisture":{"unit":"%","device_class":"moisture","value":"{{ value_json.m }}"}},"commands":["open","close"]}`
 

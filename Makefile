@@ -36,8 +36,8 @@ build:
 	$(GO) build -o bin/watchtower ./cmd/watchtower
 
 # Installs what the tests need. From Debian: MQTT clients, a broker to compare with, curl, a
-# compiler, two more and a simulator for small devices, a browser, two reverse proxies and two
-# Python packages. From npm: clients.
+# compiler, two more and a simulator for small devices, a browser, two reverse proxies, what finds
+# services in a network, and two Python packages. From npm: clients.
 setup: setup-debian $(CLIENTS)
 
 setup-debian:
@@ -53,6 +53,9 @@ setup-debian:
 	command -v arm-none-eabi-gcc >/dev/null || missing="$$missing gcc-arm-none-eabi"; \
 	command -v node >/dev/null || missing="$$missing nodejs"; \
 	command -v npm >/dev/null || missing="$$missing npm"; \
+	$(call have,avahi-daemon) || missing="$$missing avahi-daemon"; \
+	command -v avahi-browse >/dev/null || missing="$$missing avahi-utils"; \
+	command -v dbus-daemon >/dev/null || missing="$$missing dbus"; \
 	$(call have,nginx) || missing="$$missing nginx-light"; \
 	$(call have,haproxy) || missing="$$missing haproxy"; \
 	command -v chromium >/dev/null || missing="$$missing chromium"; \

@@ -26,6 +26,7 @@ type Config struct {
 	SecretKey       string // empty: one is generated, unless Open
 	AdminKey        string // empty: one is generated
 	Open            bool
+	MDNS            bool // the gateway is announced in the local network
 	DataDir         string
 	Gateway         Gateway
 	Auth            Auth

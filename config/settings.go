@@ -94,6 +94,7 @@ func settings(c *Config) []setting {
 		row("secret_key", "", text(&c.SecretKey, keyRule), "key that clients show to register; empty: one is generated and kept").secret(),
 		row("admin_key", "", text(&c.AdminKey, keyRule), "key with which an operator signs in; empty: one is generated and kept").secret().reloads(),
 		row("open", "false", boolean(&c.Open), "run without a secret key: everybody may register"),
+		row("mdns", "true", boolean(&c.MDNS), "announce the gateway by multicast DNS in the networks where it listens"),
 		row("data_dir", "", text(&c.DataDir, directoryRule), "directory of the senders and keys; empty: $STATE_DIRECTORY, else ~/.local/state/watchtower"),
 		row("gateway.name", "", text(&c.Gateway.Name, nameRule), "this gateway's name, A–Z a–z 0–9 _ . - up to 64; empty: generated once"),
 		row("auth.require_token", "false", boolean(&c.Auth.RequireToken), "over HTTP every sender needs its token"),

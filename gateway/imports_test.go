@@ -15,8 +15,8 @@ import (
 // mayImport says which of the project's packages a package may import. The
 // examples stand outside: they are written as a stranger would.
 var mayImport = map[string][]string{
-	"cmd/watchtower":  {"atomicfile", "gateway", "config", "wire/frame", "device", "bench"},
-	"gateway":         {"atomicfile", "auth", "backup", "boltfile", "config", "mqtt", "homeassistant", "udp", "tcp", "history", "callback", "http", "operator", "console", "sdk", "bridge", "wire/frame", "wire/keys", "bridge/store", "mqtt/store", "intake"},
+	"cmd/watchtower":  {"atomicfile", "gateway", "config", "wire", "wire/frame", "device", "bench", "mdns"},
+	"gateway":         {"atomicfile", "auth", "backup", "boltfile", "config", "mqtt", "homeassistant", "udp", "tcp", "history", "callback", "http", "operator", "console", "sdk", "mdns", "bridge", "wire/frame", "wire/keys", "bridge/store", "mqtt/store", "intake"},
 	"auth":            {"config", "bridge"},
 	"mqtt":            {"config", "auth", "bridge", "bridge/outbound", "intake"},
 	"http":            {"config", "auth", "bridge", "bridge/jsonline", "bridge/outbound", "callback", "history", "intake"},
@@ -44,6 +44,7 @@ var mayImport = map[string][]string{
 	"backup":          {"atomicfile"},
 	"atomicfile":      {},
 	"datagram":        {},
+	"mdns":            {},
 	"sdk":             {"static"},
 	"static":          {},
 	"console":         {"static"},
@@ -78,6 +79,8 @@ var onlyIn = map[string][]string{
 	"github.com/eclipse/paho.mqtt.golang": {"bench/attack", "bench/growth"},
 	"github.com/stretchr/testify":         {"internal/harness", "internal/harness/browser", "internal/harness/house"},
 	"github.com/chromedp/chromedp":        {"internal/harness/browser"},
+	"golang.org/x/net/ipv4":               {"mdns"},
+	"golang.org/x/net/ipv6":               {"mdns"},
 
 	"github.com/standard-webhooks/standard-webhooks": {"examples/callback"},
 	"github.com/pb33f/libopenapi":                    {"http/contract"},

@@ -11,6 +11,7 @@ import (
 	"watchtower/history"
 	"watchtower/homeassistant"
 	"watchtower/http"
+	"watchtower/mdns"
 	"watchtower/mqtt"
 	"watchtower/sdk"
 	"watchtower/tcp"
@@ -55,6 +56,7 @@ func protocols() []Protocol {
 		{"history", newHistory},
 		{"callbacks", newCallbacks},
 		{"http", newHTTP},
+		{"mdns", newMDNS},
 	}
 }
 
@@ -153,4 +155,11 @@ func newHTTP(g *Gateway) (Server, []Port, error) {
 		ports = append(ports, Port{"https", "HTTPS", true, "http.tls_listen", g.cfg.HTTP.TLSListen, g.web.ListenTLS, g.web.TLSAddr})
 	}
 	return g.web, ports, nil
+}
+
+func newMDNS(g *Gateway) (Server, []Port, error) {
+	if !g.cfg.MDNS {
+		return nil, nil, nil
+	}
+	return mdns.New(g.mdnsOptions(), g.log), nil, nil
 }

@@ -71,6 +71,7 @@ var settingTests = map[string]func(*testing.T){
 	"mqtt.session_expiry":            testSessionExpiry,
 	"secret_key":                     testSecretKey,
 	"open":                           testOpen,
+	"mdns":                           testElsewhere("cmd/watchtower", "TestFound"),
 	"admin_key":                      testAdminKey,
 	"http.console":                   testConsole,
 	"data_dir":                       testDataDir,

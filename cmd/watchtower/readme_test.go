@@ -64,7 +64,7 @@ func TestReadme(t *testing.T) {
 	built := func(command string) string {
 		return regexp.MustCompile(`go run \./(?:cmd|examples)/(\w+)`).ReplaceAllString(command, bin+"/$1")
 	}
-	s := serveProgram(t, t.TempDir(), "--allow-callbacks", "127.0.0.1")
+	s := serveProgram(t, t.TempDir(), "--allow-callbacks", "127.0.0.1", "--mdns=false")
 	var listeners []<-chan string
 	for _, c := range readme(t, "listen") {
 		listeners = append(listeners, s.shell(built(c)))

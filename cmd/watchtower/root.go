@@ -122,7 +122,7 @@ func rootCommand(sys surroundings) *cobra.Command {
 	root.RunE = serve.RunE
 	root.Long += " watchtower serve --help lists every setting."
 	root.SetHelpCommand(helpCommand(root))
-	root.AddCommand(serve, configCommand(sys), passwdCommand(sys), benchCommand(sys), versionCommand())
+	root.AddCommand(serve, findCommand(sys), configCommand(sys), passwdCommand(sys), benchCommand(sys), versionCommand())
 	root.AddCommand(clientCommands(sys)...)
 	root.AddCommand(adminKeyCommand(sys), sendersCommand(sys), deviceCommand(sys), backupCommand(sys), restoreCommand(sys))
 	return root

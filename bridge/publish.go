@@ -26,7 +26,7 @@ type Publication struct {
 // wrong, nobody gets anything. An Error with the code BusFailed means that some receivers
 // may have the message.
 func (h *Hub) Publish(s *Sender, p Publication) (ulid.ULID, error) {
-	if err := h.checkContent(p.Content); err != nil {
+	if err := h.CheckContent(p.Content); err != nil {
 		return ulid.ULID{}, err
 	}
 	if len(p.Channels) == 0 {
@@ -81,7 +81,7 @@ func (h *Hub) Admit(s *Sender, a Address, content Content) (*Message, error) {
 	if a.Sender != 0 && a.Sender != s.id {
 		return nil, fault(InvalidSender, "topic", "sender %d is not you: you are %d, or leave it out", a.Sender, s.id)
 	}
-	if err := h.checkContent(content); err != nil {
+	if err := h.CheckContent(content); err != nil {
 		return nil, err
 	}
 	h.mu.RLock()
@@ -103,7 +103,9 @@ func (h *Hub) Admit(s *Sender, a Address, content Content) (*Message, error) {
 	}, nil
 }
 
-func (h *Hub) checkContent(c Content) error {
+// CheckContent returns an Error with the code MessageTooLarge if a message is larger than
+// limits.message_bytes. Publish and Admit call it: a protocol does only to refuse earlier.
+func (h *Hub) CheckContent(c Content) error {
 	if len(c.Data) > h.opts.MessageBytes {
 		return fault(MessageTooLarge, "message", "has %d bytes, the limit is %d (limits.message_bytes)", len(c.Data), h.opts.MessageBytes)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"watchtower/auth"
 	"watchtower/bridge"
+	"watchtower/bridge/outbound"
 	"watchtower/intake"
 )
 
@@ -121,7 +122,7 @@ func worthALine(status int) bool {
 	return status == nethttp.StatusUnauthorized || status == nethttp.StatusRequestEntityTooLarge
 }
 
-// refuse writes a problem to a connection without net/http, and lingers, so that the client
+// refuse writes a problem to a connection without net/http, and drains it, so that the client
 // sees it. The caller closes the connection.
 func (s *Server) refuse(at netip.Prefix, conn net.Conn, refusal *bridge.Error, header string) {
 	shown := s.problem(refusal)
@@ -135,7 +136,7 @@ func (s *Server) refuse(at netip.Prefix, conn net.Conn, refusal *bridge.Error, h
 		shown.Status, nethttp.StatusText(shown.Status), problemType, header, len(body)+1, body)
 	_ = conn.SetWriteDeadline(time.Now().Add(closePatience))
 	if _, err := conn.Write([]byte(answer)); err == nil { // else the client has gone
-		linger(conn)
+		outbound.Drain(conn)
 	}
 }
 

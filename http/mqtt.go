@@ -14,6 +14,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"watchtower/bridge"
+	"watchtower/bridge/outbound"
 )
 
 // mqttProtocols are the sub-protocols of MQTT over WebSocket: that of 3.1.1 and 5 (MQTT 5,
@@ -110,7 +111,7 @@ func (c *socket) end() {
 	c.ended = true
 	c.beat.Stop()
 	c.mu.Unlock()
-	linger(c.peer.Conn)
+	outbound.Drain(c.peer.Conn)
 	_ = c.peer.Close()
 }
 

@@ -2,7 +2,6 @@ package http
 
 import (
 	"bufio"
-	"io"
 	"net"
 	nethttp "net/http"
 	"sync"
@@ -13,14 +12,8 @@ import (
 	"watchtower/bridge"
 )
 
-// A WebSocket ends with a Close frame that its client must see. TCP resets a connection that
-// is closed with unread bytes, and the client may then lose the frame. So linger reads for
-// a moment longer.
-const (
-	closePatience = 100 * time.Millisecond // to write the Close frame
-	lingerFor     = time.Second
-	lingerBytes   = 8 << 20
-)
+// closePatience is how long the Close frame of a WebSocket may take to be written.
+const closePatience = 100 * time.Millisecond
 
 // longAgo is a deadline that ends a read or a write at once.
 var longAgo = time.Unix(1, 0)
@@ -81,36 +74,8 @@ func (p *peer) finish() {
 	_ = p.Conn.SetDeadline(longAgo) // fails only if closed
 }
 
-// linger closes the sending half, and reads until the client closes, within bounds.
-func linger(conn net.Conn) {
-	if secure, ok := conn.(interface {
-		NetConn() net.Conn
-		CloseWrite() error
-	}); ok {
-		_ = secure.CloseWrite() // on an error the client has gone
-	}
-	plain := belowAll(conn)
-	if tcp, ok := plain.(*net.TCPConn); ok {
-		_ = tcp.CloseWrite()
-	}
-	if plain.SetReadDeadline(time.Now().Add(lingerFor)) == nil {
-		_, _ = io.CopyN(io.Discard, plain, lingerBytes)
-	}
-}
-
 // NetConn returns the connection below.
 func (p *peer) NetConn() net.Conn { return p.Conn }
-
-// belowAll returns the connection below TLS and all wrappers.
-func belowAll(conn net.Conn) net.Conn {
-	for {
-		above, ok := conn.(interface{ NetConn() net.Conn })
-		if !ok {
-			return conn
-		}
-		conn = above.NetConn()
-	}
-}
 
 // hijacker wraps a hijacked connection in a peer.
 type hijacker struct {

@@ -75,8 +75,8 @@ type taken struct {
 
 // address fills in a publication's hops, channels and receivers, and does the last checks.
 func (s *Server) address(r *nethttp.Request, said spoken, p *bridge.Publication) (err error) {
-	if n := len(said.content.Data); n > s.hub.MessageBytes() {
-		return fault(bridge.MessageTooLarge, "message", "has %d bytes, the limit is %d (limits.message_bytes)", n, s.hub.MessageBytes())
+	if err := s.hub.CheckContent(said.content); err != nil {
+		return err
 	}
 	if p.Hops, err = readHops(r); err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"watchtower/bridge"
+	"watchtower/bridge/outbound"
 	"watchtower/intake"
 )
 
@@ -57,7 +58,7 @@ func (st *stream) runSocket(w nethttp.ResponseWriter, r *nethttp.Request) error 
 	p.finish()
 	<-read
 	if err == nil {
-		linger(p.Conn)
+		outbound.Drain(p.Conn)
 	}
 	_ = p.Close()
 	return nil

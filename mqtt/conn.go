@@ -21,10 +21,8 @@ import (
 )
 
 const (
-	controlBytes  = 256 << 10       // unsent answers of a client that does not read
-	flushTimeout  = 2 * time.Second // to write the last packets when the broker closes
-	lingerTimeout = time.Second     // for the client to read them and close
-	lingerBytes   = 1 << 20
+	controlBytes = 256 << 10       // unsent answers of a client that does not read
+	flushTimeout = 2 * time.Second // to write the last packets when the broker closes
 )
 
 // conn is one client's connection. Its reader runs in the goroutine of Broker.ServeConn,
@@ -75,7 +73,7 @@ type conn struct {
 	pinged   uint32
 	farewell []byte // DISCONNECT, written last
 	parted   bool   // farewell was written: nothing may follow
-	lingers  bool   // it ends because of a bad packet: see linger
+	drains   bool   // it ends because of a bad packet: see drain
 }
 
 // answer queues an encoded control packet.
@@ -120,7 +118,7 @@ func (c *conn) finish(err error) {
 	case gone:
 		_ = c.nc.Close()
 	default:
-		c.lingers = c.version == version5 && isMalformed(err)
+		c.drains = c.version == version5 && isMalformed(err)
 		c.disconnect(code(err))
 	}
 	c.writer.Close()
@@ -144,15 +142,12 @@ func (c *conn) disconnect(why packets.Code) {
 	c.writer.Close()
 }
 
-// linger lets the client read why its connection ends. TCP resets a connection that is
-// closed with unread bytes, and the client might then lose the reason. So linger reads
-// on until the client closes, within bounds of time and bytes.
-func (c *conn) linger() {
-	half, ok := c.nc.(interface{ CloseWrite() error })
-	if !c.lingers || !ok || half.CloseWrite() != nil || c.nc.SetReadDeadline(time.Now().Add(lingerTimeout)) != nil {
-		return
+// drain lets the client read why its connection ends. A connection over WebSocket cannot
+// close its sending half: package http drains it.
+func (c *conn) drain() {
+	if _, ok := c.nc.(interface{ CloseWrite() error }); ok && c.drains {
+		outbound.Drain(c.nc)
 	}
-	_, _ = io.CopyN(io.Discard, c.nc, lingerBytes)
 }
 
 // How long halt waits for a packet that is being executed, which may wait for a slow

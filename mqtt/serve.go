@@ -197,7 +197,7 @@ func (b *Broker) ServeConn(nc net.Conn) {
 		if err := c.writer.Run(); err != nil {
 			b.log.WithField("client", c.clientID).WithError(err).Debug("MQTT client does not take what it is sent")
 		} else {
-			c.linger()
+			c.drain()
 		}
 		_ = nc.Close()
 	}()

@@ -122,7 +122,7 @@ func (c *conn) serve() {
 	<-written
 	s.hub.Counters().Lose(receiver, Protocol, bridge.Disconnected, c.queue.Close())
 	if errors.As(err, new(refusal)) {
-		c.linger()
+		outbound.Drain(c.conn) // so that the device reads the refusal
 	}
 	_ = c.conn.Close()
 }

@@ -1,15 +1,8 @@
 package tcp
 
-import (
-	"io"
-	"time"
-)
+import "time"
 
 const (
-	// A connection that ends with a refusal is read for a little longer: if it closed
-	// with unread bytes, the peer could not read the refusal.
-	lingerFor   = time.Second
-	lingerBytes = 1 << 20
 	// A peer that closed its sending half may still read what was accepted before.
 	// hearOut waits hearFor for that at most, and looks every hearEvery.
 	hearFor   = time.Second
@@ -36,12 +29,4 @@ func (c *conn) hearOut(written <-chan struct{}) {
 			return
 		}
 	}
-}
-
-// linger reads on for a moment, so that the peer can read the refusal.
-func (c *conn) linger() {
-	if c.conn.CloseWrite() != nil || c.conn.SetReadDeadline(time.Now().Add(lingerFor)) != nil {
-		return
-	}
-	_, _ = io.CopyN(io.Discard, c.conn, lingerBytes)
 }

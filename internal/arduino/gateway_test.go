@@ -217,7 +217,9 @@ func TestWholeGateway(t *testing.T) {
 	t.Parallel()
 	udp, tcp := startGateway(t, nil)
 	r := newRadio(t, udp, 20)
-	p := newPuppet(t, puppetProgram(t, "c", "shared", "-DWT_ECHO=0", "-DWT_OWN_KEY=0"))
+	// After a move the gateway sends a challenge once a second at most. The device's seconds are
+	// shorter, so it gets a longer keep-alive: else it would end its session after three of them.
+	p := newPuppet(t, puppetProgram(t, "c", "shared", "-DWT_ECHO=0", "-DWT_OWN_KEY=0", "-DWT_KEEPALIVE=400"))
 	p.tell('B')
 	r.serve(p, func() bool { return slices.Contains(p.dones, done{'r', 0}) })
 	require.Zero(t, p.ask('j', channel, 0, 1, ""))

@@ -47,9 +47,6 @@ func (c *client) execute(r wire.Request, reply []byte) []byte {
 // publish broadcasts or sends. Basic frames say nothing of their content, so it
 // is opaque. The data is copied: the message outlives the read buffer.
 func (c *client) publish(r wire.Request) bool {
-	if len(r.Data) > c.hub.MessageBytes() {
-		return false
-	}
 	p := bridge.Publication{
 		Channels: []bridge.Channel{bridge.Channel(r.Channel)},
 		Content:  bridge.Content{Data: bytes.Clone(r.Data), Hint: bridge.Opaque},

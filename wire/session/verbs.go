@@ -101,9 +101,6 @@ func (v verbs) publish(d *bridge.Device, f frame.Frame) frame.Code {
 			return frame.BadRequest
 		}
 	}
-	if len(data) > v.hub.MessageBytes() {
-		return frame.BadRequest
-	}
 	p.Content = bridge.Content{Data: bytes.Clone(data), Hint: bridge.Hint(f.Hint())}
 	_, err = v.hub.Publish(d.Sender(), p)
 	return codeOf(err)

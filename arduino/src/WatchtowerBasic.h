@@ -13,6 +13,7 @@
 #ifdef WATCHTOWER_BUFFER // bytes of the largest datagram; messages have 18 less
 #define WT_BUFFER WATCHTOWER_BUFFER
 #endif
+// WATCHTOWER_FIND: the gateway is found, see begin
 #ifndef WATCHTOWER_PORT // the gateway's, and the device's own
 #define WATCHTOWER_PORT 3033
 #endif
@@ -51,17 +52,29 @@ static struct {
 #define WT_KEY_N() ((uint8_t)strlen_P(watchtower.key))
 #define WT_KEY_AT(i) pgm_read_byte(watchtower.key + (i))
 #include "wt_basic_core.h"
-
-static uint8_t wt_receive(uint8_t *to) {
-	int n = watchtower.udp->parsePacket();
-	if (n <= 0 || n > WT_BUFFER) return 0;
-	if (watchtower.udp->remotePort() != WATCHTOWER_PORT || (uint32_t)watchtower.udp->remoteIP() != watchtower.gateway) return 0;
-	return (uint8_t)watchtower.udp->read(to, (size_t)n);
-}
 static void wt_transmit(const uint8_t *frame, uint8_t n) {
+#ifdef WATCHTOWER_FIND
+	if (!watchtower.gateway) return; // it is not found yet
+#endif
 	watchtower.udp->beginPacket(IPAddress(watchtower.gateway), WATCHTOWER_PORT);
 	watchtower.udp->write(frame, n);
 	watchtower.udp->endPacket();
+}
+#ifdef WATCHTOWER_FIND
+#include "watchtower_find.h"
+#endif
+static uint8_t wt_receive(uint8_t *to) {
+	int n = watchtower.udp->parsePacket();
+	if (n <= 0 || n > WT_BUFFER) return 0;
+#ifdef WATCHTOWER_FIND
+	if (n == WT_FIND_N) {
+		watchtower.udp->read(to, WT_FIND_N);
+		if (wt_self.op == 'K') watchtower_found(to);
+		return 0;
+	}
+#endif
+	if (watchtower.udp->remotePort() != WATCHTOWER_PORT || (uint32_t)watchtower.udp->remoteIP() != watchtower.gateway) return 0;
+	return (uint8_t)watchtower.udp->read(to, (size_t)n);
 }
 static uint16_t wt_clock() { return (uint16_t)(millis() >> 8); }
 static void wt_done(uint8_t op, uint8_t code) {
@@ -88,11 +101,18 @@ public:
 		wt_begin();
 		return true;
 	}
+#ifdef WATCHTOWER_FIND
+	// begin without an address gives the key to any gateway that answers.
+	bool begin() { return begin(IPAddress((uint32_t)0)); }
+#endif
 	void join(uint32_t channel) {
 		watchtower.channel = channel;
 		watchtower.joined = 0;
 	}
 	void loop() {
+#ifdef WATCHTOWER_FIND
+		watchtower_look();
+#endif
 		wt_loop();
 		if (!watchtower.joined && watchtower.channel && wt_self.id && !wt_join(watchtower.channel)) watchtower.joined = 1;
 	}

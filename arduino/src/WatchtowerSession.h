@@ -26,6 +26,7 @@
 #ifdef WATCHTOWER_SHARED_KEY // the key is the one of `watchtower device-key`, not the name's own
 #define WT_OWN_KEY 0
 #endif
+// WATCHTOWER_FIND: the gateway is found, see begin
 #ifndef WATCHTOWER_PORT // the gateway's, and the device's own
 #define WATCHTOWER_PORT 3033
 #endif
@@ -93,12 +94,19 @@ static wt_size wt_receive(uint8_t *to) {
 	return (wt_size)watchtower.udp->read(to, (size_t)n);
 }
 static void wt_transmit(const uint8_t *frame, wt_size n) {
-	watchtower.udp->beginPacket(IPAddress(watchtower.gateway), WATCHTOWER_PORT);
+	uint32_t to = watchtower.gateway;
+#ifdef WATCHTOWER_FIND
+	if (*frame == 'r') to = 0xffffffff; // to all: who knows the key answers
+#endif
+	watchtower.udp->beginPacket(IPAddress(to), WATCHTOWER_PORT);
 	watchtower.udp->write(frame, n);
 	watchtower.udp->endPacket();
 }
 static uint16_t wt_clock() { return (uint16_t)(millis() >> 8); }
 static void wt_done(uint8_t op, uint8_t code) {
+#ifdef WATCHTOWER_FIND
+	if (op == 'r') watchtower.gateway = (uint32_t)watchtower.udp->remoteIP(); // of the answer, which is genuine
+#endif
 	if (op == 'r') watchtower.joined = 0;
 	if (op == 'j' && !code) watchtower.joined = 2;
 	if (watchtower.done) watchtower.done(op, code);
@@ -141,6 +149,12 @@ public:
 		wt_begin();
 		return true;
 	}
+
+#ifdef WATCHTOWER_FIND
+	// begin without an address asks the whole network for each session. So the gateway may get
+	// another address. No other gateway can answer in its place, because none has the key.
+	bool begin() { return begin(IPAddress((uint32_t)0)); }
+#endif
 
 	// join makes loop join a channel, in each session anew. There is one; another takes its
 	// place.

@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,9 +17,26 @@
 
 static int wt_socket = -1;
 
+static struct sockaddr_in wt_everybody, wt_gateway, wt_last; /* wt_last sent the last datagram */
+
+/* wt_open_any opens a socket for a gateway that is still to be found in the network. Call
+ * wt_found when wt_done is told 'r' and WT_OK. */
+static __attribute__((unused)) int wt_open_any(const char *port) {
+	int yes = 1;
+	wt_everybody.sin_family = AF_INET;
+	wt_everybody.sin_port = htons((uint16_t)atoi(port));
+	wt_everybody.sin_addr.s_addr = INADDR_BROADCAST;
+	wt_socket = socket(AF_INET, SOCK_DGRAM, 0);
+	if (wt_socket < 0 || setsockopt(wt_socket, SOL_SOCKET, SO_BROADCAST, &yes, sizeof yes)) return -1;
+	return fcntl(wt_socket, F_SETFL, O_NONBLOCK);
+}
+static __attribute__((unused)) void wt_found(void) {
+	if (wt_everybody.sin_port) wt_gateway = wt_last;
+}
+
 /* wt_open opens the socket to the gateway. It returns 0, or -1 if the host is not known or
  * no socket is left. */
-static int wt_open(const char *host, const char *port) {
+static __attribute__((unused)) int wt_open(const char *host, const char *port) {
 	struct addrinfo want, *found, *a;
 	memset(&want, 0, sizeof want);
 	want.ai_socktype = SOCK_DGRAM;
@@ -46,14 +64,19 @@ static int wt_wait(int file) {
 
 WT_API wt_size wt_receive(uint8_t *to) {
 	uint8_t more[WT_BUFFER + 1];
-	ssize_t n = recv(wt_socket, more, sizeof more, 0);
+	socklen_t size = sizeof wt_last;
+	ssize_t n = recvfrom(wt_socket, more, sizeof more, 0, (struct sockaddr *)&wt_last, &size);
 	if (n <= 0 || n > WT_BUFFER) return 0;
 	memcpy(to, more, (size_t)n);
 	return (wt_size)n;
 }
 
 WT_API void wt_transmit(const uint8_t *frame, wt_size n) {
-	if (send(wt_socket, frame, n, 0) < 0) return; /* as lost on the way: it is repeated */
+	const struct sockaddr_in *to = *frame == 'r' ? &wt_everybody : &wt_gateway;
+	ssize_t sent;
+	if (wt_everybody.sin_port) sent = sendto(wt_socket, frame, n, 0, (const struct sockaddr *)to, sizeof *to);
+	else sent = send(wt_socket, frame, n, 0);
+	(void)sent; /* what fails is as lost on the way: it is repeated */
 }
 
 WT_API uint16_t wt_clock(void) {

@@ -102,16 +102,17 @@ func TestClassSize(t *testing.T) {
 	t.Parallel()
 	core := measure(t, targets[0], builds[1])
 	without, with := sketchSize(t, "-DWITHOUT"), sketchSize(t)
+	finds := sketchSize(t, "-DWATCHTOWER_FIND")
 	random := sketchSize(t, "-DWATCHTOWER_RANDOM32()=(*(volatile uint32_t*)0x100)")
 	adds := size{random.flash - without.flash - core.flash - len(puppetKey), random.ram - without.ram - core.ram}
 	doc, err := os.ReadFile("../../docs/devices.md")
 	require.NoError(t, err)
-	is := regexp.MustCompile(`adds\n(\d+) bytes of flash and (\d+) of RAM, the counter in EEPROM (\d+) of flash`).FindStringSubmatch(string(doc))
-	require.Len(t, is, 4)
+	is := regexp.MustCompile(`adds\n(\d+) bytes of flash and (\d+) of RAM, the counter in EEPROM (\d+) of flash, finding the gateway\n(\d+) and (\d+)\.`).FindStringSubmatch(string(doc))
+	require.Len(t, is, 6)
 	if version(t, targets[0]) != "5.4.0" {
 		return // the table's compiler
 	}
-	assert.Equal(t, is[1:], []string{strconv.Itoa(adds.flash), strconv.Itoa(adds.ram), strconv.Itoa(with.flash - random.flash)}, "docs/devices.md says something else")
+	assert.Equal(t, is[1:], []string{strconv.Itoa(adds.flash), strconv.Itoa(adds.ram), strconv.Itoa(with.flash - random.flash), strconv.Itoa(finds.flash - with.flash), strconv.Itoa(finds.ram - with.ram)}, "docs/devices.md says something else")
 }
 
 // The sketch in the README compiles.

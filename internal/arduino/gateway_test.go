@@ -246,23 +246,40 @@ func TestWholeGateway(t *testing.T) {
 	assert.Greater(t, r.lost, 50)
 }
 
-// The example for a PC speaks with a gateway over its own sockets.
-func TestOnAPC(t *testing.T) {
-	t.Parallel()
-	program := once(t, "lamp", func(out string) {
+// lamp returns the example for a PC.
+func lamp(t testing.TB) string {
+	return once(t, "lamp", func(out string) {
 		run(t, "gcc", append(slices.Concat([]string{"-std=gnu99"}, sanitized), filepath.Join("..", "..", "arduino", "extras", "pc", "lamp.c"), filepath.Join(src, "wt_sip.c"), "-o", out)...)
 	})
+}
+
+// withKey starts a gateway, and returns lamp's own key with its ports.
+func withKey(t testing.TB, more func(*config.Config)) (udp, tcp, key string) {
+	t.Helper()
 	dir := t.TempDir()
-	change := func(c *config.Config) { c.DataDir = dir }
+	change := func(c *config.Config) {
+		c.DataDir = dir
+		if more != nil {
+			more(c)
+		}
+	}
 	_, _, stop := startStoppable(t, change)
 	stop() // now it has a master
 	own, _, err := gateway.DeviceKey(dir, "lamp", harness.Silent())
 	require.NoError(t, err)
-	udp, tcp := startGateway(t, change)
+	udp, tcp = startGateway(t, change)
+	return udp, tcp, own.Hex()
+}
+
+// The example for a PC speaks with a gateway over its own sockets.
+func TestOnAPC(t *testing.T) {
+	t.Parallel()
+	program := lamp(t)
+	udp, tcp, key := withKey(t, nil)
 	e := listener(t, tcp)
 	host, port, err := net.SplitHostPort(udp)
 	require.NoError(t, err)
-	cmd := exec.Command(program, host, port, own.Hex())
+	cmd := exec.Command(program, host, port, key)
 	in, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	out, err := cmd.StdoutPipe()

@@ -74,7 +74,7 @@ func (t *Table) Handle(from netip.AddrPort, datagram, reply []byte) []byte {
 // HandleAt is Handle for a datagram that came to one of the gateway's addresses.
 func (t *Table) HandleAt(from netip.AddrPort, local uint32, datagram, reply []byte) []byte {
 	r, err := wire.Parse(datagram)
-	if err != nil || len(datagram) > wire.MaxDatagram || !t.opts.Basic && r.Op != wire.OpWhere {
+	if err != nil || len(datagram) > wire.MaxDatagram || !t.opts.Basic {
 		t.hub.Counters().Drop(t.opts.Via, bridge.Malformed, 1)
 		t.opts.Misread(from.Addr(), bridge.Malformed)
 		return reply

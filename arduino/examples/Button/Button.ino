@@ -12,13 +12,13 @@
 
 #include <Ethernet.h>
 #include <EthernetUdp.h>
+#define WATCHTOWER_FIND // it finds the gateway
 #include <Watchtower.h>
 
 // `watchtower device key button` prints this line.
 const unsigned char device_key[16] PROGMEM = {0x31, 0x91, 0x55, 0x10, 0x1a, 0x72, 0x60, 0x1f, 0x81, 0x64, 0xb4, 0xcf, 0xe9, 0x3c, 0x20, 0xa2};
 
 byte mac[] = {0x02, 0x00, 0x00, 0x00, 0x00, 0x02};
-IPAddress gateway(192, 168, 1, 10);
 const uint32_t CHANNEL = 5;
 const uint8_t PIN = 2;
 
@@ -47,7 +47,7 @@ void setup() {
   Ethernet.begin(mac);
   wt.onDone(done);
   wt.join(CHANNEL);
-  wt.begin(gateway);
+  wt.begin();
 }
 
 void loop() {

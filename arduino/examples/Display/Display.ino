@@ -13,13 +13,13 @@
 #include <EthernetUdp.h>
 #include <LiquidCrystal.h>
 #define WATCHTOWER_NO_ECHO
+#define WATCHTOWER_FIND // it finds the gateway
 #include <Watchtower.h>
 
 // `watchtower device key display` prints this line.
 const unsigned char device_key[16] PROGMEM = {0x31, 0x91, 0x55, 0x10, 0x1a, 0x72, 0x60, 0x1f, 0x81, 0x64, 0xb4, 0xcf, 0xe9, 0x3c, 0x20, 0xa2};
 
 byte mac[] = {0x02, 0x00, 0x00, 0x00, 0x00, 0x03};
-IPAddress gateway(192, 168, 1, 10);
 const uint32_t CHANNEL = 5;
 
 EthernetUDP udp;
@@ -45,7 +45,7 @@ void setup() {
   wt.onMessage(heard);
   wt.onDone(done);
   wt.join(CHANNEL);
-  wt.begin(gateway);
+  wt.begin();
 }
 
 void loop() { wt.loop(); }

@@ -3,7 +3,8 @@
  *   cc -I../../src -o lamp lamp.c ../../src/wt_sip.c
  *   ./lamp 192.168.1.10 3033 319155101a72601f8164b4cfe93c20a2
  *
- * The last argument is the key, which `watchtower device key lamp` prints. */
+ * The last argument is the key, which `watchtower device key lamp` prints. With - in place of the
+ * address it looks for the gateway in its network. */
 #define WT_NAMED /* name and key are not in the program */
 #define WT_PUT_KEY() memcpy(wt_self.key, key, 16)
 #define WT_NAME_N() (sizeof name - 1)
@@ -24,7 +25,10 @@ static void put_name(uint8_t *to) {
 static int ready;
 
 void wt_done(uint8_t op, uint8_t code) {
-	if (op == 'r' && code == WT_OK) wt_join(5);
+	if (op == 'r' && code == WT_OK) {
+		wt_found();
+		wt_join(5);
+	}
 	if (op == 'j' && code == WT_OK) ready = 1;
 	if (op != 'p') printf("%c %d\n", op, code);
 	if (op == 'b') ready = 1;
@@ -42,11 +46,11 @@ int main(int n, char **args) {
 	int i, file = 0;
 	unsigned byte;
 	if (n != 4 || strlen(args[3]) != 32) {
-		fprintf(stderr, "usage: lamp HOST PORT KEY\n");
+		fprintf(stderr, "usage: lamp HOST|- PORT KEY\n");
 		return 2;
 	}
 	for (i = 0; i < 16 && sscanf(args[3] + 2 * i, "%2x", &byte) == 1; i++) key[i] = (uint8_t)byte;
-	if (i < 16 || wt_open(args[1], args[2])) {
+	if (i < 16 || (strcmp(args[1], "-") ? wt_open(args[1], args[2]) : wt_open_any(args[2]))) {
 		fprintf(stderr, "lamp: not a key, or no such host\n");
 		return 1;
 	}

@@ -50,7 +50,11 @@ void setup() {
 	wt.onMessage(heard);
 	wt.onDone(done);
 	wt.join(5);
+#ifdef WATCHTOWER_FIND
+	wt.begin();
+#else
 	wt.begin(IPAddress(192, 168, 1, 10));
+#endif
 }
 
 void loop() {

@@ -32,13 +32,8 @@ import payloads
 import platforms
 from entities import Entity
 
-# Any other root key makes Home Assistant reject the whole payload.
-ROOT = {
-    "device", "origin", "components", "availability", "availability_topic", "availability_mode",
-    "availability_template", "payload_available", "payload_not_available", "state_topic",
-    "command_topic", "qos", "encoding", "message_expiry_interval",
-}
-REQUIRED = {**platforms.REQUIRED, "event": ["event_types", "state_topic"], "notify": ["command_topic"], "button": ["command_topic"], "sensor": ["state_topic"]}
+with open(os.path.join(os.path.dirname(__file__), "schemas.json"), encoding="utf-8") as table:
+    SCHEMAS = json.load(table)  # Home Assistant's own
 
 
 def slug(text):
@@ -130,7 +125,8 @@ class House:
         except ValueError:
             self.error(f"{topic}: not JSON")
             return
-        if set(config) - ROOT or not {"device", "origin", "components"} <= set(config):
+        # With another root key, Home Assistant rejects the whole payload.
+        if set(config) - set(SCHEMAS["root"]) or not {"device", "origin", "components"} <= set(config):
             self.error(f"{topic}: root keys {sorted(config)}")
             return
         device = config["device"]
@@ -152,10 +148,13 @@ class House:
         if component["platform"] == "device_automation":
             self.discover_trigger(topic, key, component, shared)
             return
-        missing = [k for k in ["unique_id"] + REQUIRED[component["platform"]] if k not in component]
+        keys = SCHEMAS["platforms"][component["platform"]]
+        missing = [k for k, rule in keys.items() if (rule.get("required") or k == "unique_id") and k not in component]
         if missing:
             self.error(f"{topic}: {key} has no {missing}")
             return
+        if dropped := set(component) - set(keys) - {"platform"}:
+            self.error(f"{topic}: {key} has {dropped}, which are dropped silently")
         config = {**shared, **component, "device": device}
         if known is None:
             if any(e.unique_id == component["unique_id"] for e in self.entities()):

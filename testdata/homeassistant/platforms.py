@@ -14,11 +14,6 @@ import time
 
 from payloads import render
 
-REQUIRED = {
-    "binary_sensor": ["state_topic"], "switch": ["command_topic"], "number": ["command_topic"], "select": ["command_topic", "options"],
-    "text": ["command_topic"], "light": ["command_topic", "command_on_template", "command_off_template", "schema"], "cover": [], "valve": [],
-    "lock": ["command_topic"], "fan": ["command_topic"], "update": ["state_topic"],
-}
 TOPICS = ["state_topic", "position_topic", "percentage_state_topic"]
 DEFAULTS = {
     "lock": {"payload_lock": "LOCK", "payload_unlock": "UNLOCK"},

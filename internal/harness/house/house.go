@@ -123,6 +123,17 @@ func folder(t testing.TB) string {
 	return root
 }
 
+// Python runs a script with Home Assistant's own Python and packages, and returns what it prints.
+func Python(t testing.TB, script, input []byte, args ...string) string {
+	t.Helper()
+	cmd := exec.Command("/usr/sbin/chroot", append([]string{folder(t), "/venv/bin/python", "-c", string(script)}, args...)...)
+	var problem bytes.Buffer
+	cmd.Stdin, cmd.Stderr = bytes.NewReader(input), &problem
+	out, err := cmd.Output()
+	require.NoError(t, err, "%s", &problem)
+	return string(out)
+}
+
 const configuration = `homeassistant: {name: home, latitude: 52, longitude: 13, elevation: 0, unit_system: metric, time_zone: Europe/Berlin, country: DE, currency: EUR}
 api:
 websocket_api:

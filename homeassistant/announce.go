@@ -82,7 +82,7 @@ func (s *Service) reconcile(ctx context.Context) {
 			changed[topic] = d
 		}
 	}
-	s.tell(ctx, changed, gone)
+	s.tell(ctx, changed, gone, true)
 	s.clearSoon()
 }
 
@@ -100,15 +100,19 @@ func (s *Service) clearSoon() {
 }
 
 // tell first removes what is gone, and then publishes what has changed. Home Assistant would
-// keep a second entity beside the first if both happened at once.
-func (s *Service) tell(ctx context.Context, changed, gone map[string]discovery) {
+// keep a second entity beside the first if both happened at once. Shown says that the houses that
+// are there have seen what is gone; at the start, they may have been born since that was published.
+func (s *Service) tell(ctx context.Context, changed, gone map[string]discovery, shown bool) {
 	if len(gone) > 0 {
-		if !s.takeAway(ctx, gone) {
+		there, ok := s.takeAway(ctx, gone)
+		if !ok {
 			return
 		}
-		s.order.Lock()
-		s.seenGone(gone)
-		s.order.Unlock()
+		if shown {
+			s.order.Lock()
+			s.seenGone(gone, there)
+			s.order.Unlock()
+		}
 		if !pause(ctx, s.opts.Settle) {
 			return
 		}
@@ -119,15 +123,18 @@ func (s *Service) tell(ctx context.Context, changed, gone map[string]discovery) 
 }
 
 // takeAway publishes the removal of entities. If their device stays, it publishes the
-// device with these components reduced to their platform; else an empty payload.
-func (s *Service) takeAway(ctx context.Context, gone map[string]discovery) bool {
+// device with these components reduced to their platform; else an empty payload. It returns the
+// names of the houses that were there by topic.
+func (s *Service) takeAway(ctx context.Context, gone map[string]discovery) (there map[string]map[string]bool, ok bool) {
+	there = map[string]map[string]bool{}
 	for i, topic := range slices.Sorted(maps.Keys(gone)) {
 		if i > 0 && !pause(ctx, s.opts.Spread) {
-			return false
+			return nil, false
 		}
+		there[topic] = s.witnesses(topic)
 		s.publish(topic, gone[topic].without())
 	}
-	return true
+	return there, true
 }
 
 // publish publishes the discovery message of a topic as it is wanted now, with the stubs of

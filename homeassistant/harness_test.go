@@ -3,6 +3,7 @@ package homeassistant_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -43,6 +44,22 @@ type bus struct {
 	removal  func(string, func()) error
 	refusal  func(bridge.Refusal)
 	clients  []*client
+	life     *life
+}
+
+// life is that of a gateway that is killed: after so many steps it neither publishes nor writes.
+type life struct {
+	mu          sync.Mutex
+	steps, most int
+	mortal      bool
+}
+
+// step counts a step, and reports whether it is still made.
+func (l *life) step() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.steps++
+	return !l.mortal || l.steps <= l.most
 }
 
 // client is a house on the bus, until it is away.
@@ -50,6 +67,8 @@ type client struct {
 	bus    *bus
 	sender *bridge.Sender
 	away   atomic.Bool
+
+	registry *registry // nil: nobody looks at what it hears
 }
 
 func (c *client) Sender() *bridge.Sender { return c.sender }
@@ -82,8 +101,16 @@ func (b *bus) takeSent() []string {
 }
 
 func (b *bus) note(kind, topic string, payload []byte) error {
+	if !b.life.step() {
+		return nil
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	for _, c := range b.clients {
+		if c.registry != nil && c.Connected() && (kind == "to "+c.sender.Name() || !strings.HasPrefix(kind, "to ")) {
+			c.registry.receive(topic, payload)
+		}
+	}
 	b.all = append(b.all, published{time.Since(b.began), topic, string(payload), kind})
 	if kind == "retained" || kind == "kept" {
 		b.retained[topic] = payload
@@ -160,12 +187,13 @@ func (b *bus) take(match func(topic string) bool) (some []published) {
 type memory struct {
 	document []byte
 	fails    error // of Save
+	life     *life
 }
 
 func (m *memory) Load() ([]byte, error) { return m.document, nil }
 
 func (m *memory) Save(data []byte) error {
-	if m.fails == nil {
+	if m.fails == nil && m.life.step() {
 		m.document = data
 	}
 	return m.fails
@@ -188,8 +216,9 @@ func newHome(t *testing.T, name string) *home {
 		Tree: bridge.NewTree("watchtower", name), Log: log, Limits: config.Default().Limits, Senders: config.Default().Senders,
 	})
 	require.NoError(t, err)
-	h := &home{t: t, hub: hub, memory: &memory{}, options: homeassistant.Options{HomeAssistant: config.Default().HomeAssistant, Limits: config.Default().Limits}}
-	h.bus = &bus{hub: hub, began: time.Now(), retained: map[string][]byte{}, until: map[string]time.Time{}}
+	life := &life{}
+	h := &home{t: t, hub: hub, memory: &memory{life: life}, options: homeassistant.Options{HomeAssistant: config.Default().HomeAssistant, Limits: config.Default().Limits}}
+	h.bus = &bus{hub: hub, life: life, began: time.Now(), retained: map[string][]byte{}, until: map[string]time.Time{}}
 	hub.SetBus(h.bus)
 	h.options.Channels = map[bridge.Channel]string{5: "Watering"}
 	h.options.HomeAssistantDevices, h.options.Version = 2, "1.2.3"

@@ -182,7 +182,7 @@ func (s *Service) Serve(ctx context.Context) error {
 		own.Go(func() { s.write(ctx) })
 	}
 	own.Go(func() {
-		s.tell(ctx, all, gone)
+		s.tell(ctx, all, gone, false)
 		s.clearSoon()
 		s.follow(ctx)
 	})

@@ -119,14 +119,18 @@ func (s *Service) haunt(topic string, left discovery) {
 	}
 }
 
-// seenGone notes that a removal was published: the houses that are there have seen it. Until
-// then it is on disk as unseen, in case the gateway is killed. The caller holds order.
-func (s *Service) seenGone(gone map[string]discovery) {
+// seenGone notes that a removal was published: the houses that were there by topic, and still
+// are, have seen it. Until then it is on disk as unseen, in case the gateway is killed. The caller
+// holds order.
+func (s *Service) seenGone(gone map[string]discovery, witnesses map[string]map[string]bool) {
 	there := map[string]bool{}
 	for topic, left := range gone {
 		names := s.witnesses(topic)
 		maps.Copy(there, names)
 		for name := range names {
+			if !witnesses[topic][name] {
+				continue // it came when that was gone
+			}
 			if h := s.known.Houses[name]; h != nil {
 				h.lay(map[string]discovery{topic: left})
 				continue
@@ -229,8 +233,9 @@ func (s *Service) onRemoval(topic string, remove func()) error {
 		s.mu.Unlock()
 		return err
 	}
+	names := s.witnesses(topic)
 	remove()
-	s.seenGone(map[string]discovery{topic: old})
+	s.seenGone(map[string]discovery{topic: old}, map[string]map[string]bool{topic: names})
 	signal(s.changed) // its states are cleared later
 	return nil
 }

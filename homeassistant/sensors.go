@@ -57,7 +57,16 @@ func sensorTemplate(e entity) string {
 	case e.numeric():
 		return v + "{{ (v | string)[:255] if v | is_number and v is not boolean else none }}"
 	}
-	return v + "{{ (v | string)[:255] if v is not none and v != '' else none }}"
+	return v + "{% if v in " + literals(e.oddWords()) + " %}{% set v = '\"' ~ v ~ '\"' %}{% endif %}{{ (v | string)[:255] if v is not none and v != '' else none }}"
+}
+
+// oddWords are the texts that Home Assistant would not show as a state: they are put in quotes. A
+// template says None for what is unknown.
+func (e entity) oddWords() []string {
+	if e.text("value") != "" {
+		return []string{"unavailable", "unknown"}
+	}
+	return []string{"None", "unavailable", "unknown"}
 }
 
 // fitsSensor reports whether a value can be the state of a sensor.

@@ -70,3 +70,33 @@ func TestHomeAssistantThroughKills(t *testing.T) {
 	h.has()
 	assert.Empty(t, h.now().Errors)
 }
+
+// The removal of a device is on the disk when it is acknowledged: a gateway that is killed in the
+// next moment does not bring it back.
+func TestAnAcknowledgedRemovalIsOnDisk(t *testing.T) {
+	t.Parallel()
+	p := newProcess(t)
+	file := filepath.Join(t.TempDir(), "w.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("gateway: {name: home}\nchannels: {5: {name: Watering, homeassistant: true}}\n"), 0o600))
+	p.args = []string{"--config", file, "--homeassistant-birth-delay", "10ms"}
+	p.start()
+	h := newHouse(t, p.mqtt, 5).start()
+	host, port, err := net.SplitHostPort(p.mqtt)
+	require.NoError(t, err)
+	publish := func(client, topic string, what ...string) {
+		run(t, program(t, "mosquitto_pub"), append([]string{"-h", host, "-p", port, "-u", "x", "-P", key, "-i", client, "-q", "1", "-t", topic}, what...)...)
+	}
+	say := func(text string) { publish("balcony", "watchtower/channels/5/broadcast", "-m", text) }
+	all := entities(gatewayEntities, channelEntities(5))
+	say(strings.Replace(balcony, "{", `{"available_for":86400,`, 1))
+	h.until("the device is there", func(s houseStates) bool { return s.States["button.balcony_close"].Found })
+	publish("cellar", "homeassistant/device/watchtower_home_balcony/config", "-r", "-n")
+	p.kill()
+	p.start()
+	h.connected()
+	h.has(all...)
+	say(`{"m":41}`)
+	h.shows("sensor.watchtower_home_channel_5_last", `{"m":41}`)
+	h.has(all...)
+	assert.Empty(t, h.now().Errors)
+}

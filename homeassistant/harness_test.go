@@ -54,6 +54,20 @@ type life struct {
 	mortal      bool
 }
 
+// end has the life end after so many steps from now on; with less than none, never.
+func (l *life) end(after int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.steps, l.most, l.mortal = 0, after, after >= 0
+}
+
+// taken returns how many steps were to be taken.
+func (l *life) taken() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.steps
+}
+
 // step counts a step, and reports whether it is still made.
 func (l *life) step() bool {
 	l.mu.Lock()
@@ -153,6 +167,8 @@ func (b *bus) Watch(filter string, f func(string, []byte, bridge.Client)) func()
 }
 
 func (b *bus) Subscribers(string) (all []bridge.Client) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	for _, c := range b.clients {
 		if c.Connected() {
 			all = append(all, c)
@@ -247,6 +263,8 @@ func (h *home) house(name string) *client {
 	hold, err := h.hub.Holds().Register(bridge.Naming{Name: name}, func() {})
 	require.NoError(h.t, err)
 	c := &client{bus: h.bus, sender: hold.Sender()}
+	h.bus.mu.Lock()
+	defer h.bus.mu.Unlock()
 	h.bus.clients = append(h.bus.clients, c)
 	return c
 }

@@ -87,8 +87,8 @@ func (b *bus) discovered() (all []string) {
 // connect connects a house that gets what is retained, and says that it is born.
 func (h *home) connect(r *registry) *client {
 	c := h.house("homeassistant")
-	c.registry = r
 	h.bus.mu.Lock()
+	c.registry = r
 	for topic, payload := range h.bus.retained {
 		r.receive(topic, payload)
 	}
@@ -97,18 +97,18 @@ func (h *home) connect(r *registry) *client {
 	return c
 }
 
-// revive begins another life after a kill, at which the retained messages are gone that do not outlive the
-// process.
+// revive begins another life after a kill. The retained messages that do not outlive the process
+// are gone.
 func (h *home) revive() {
 	h.stop()
-	h.bus.life.mortal = false
+	h.bus.life.end(-1)
 	maps.DeleteFunc(h.bus.retained, func(topic string, _ []byte) bool { return isDiscovery(topic) })
 	h.start()
 }
 
-// The gateway is killed at each step of a removal: before and after each message that it publishes, and each
-// document that it writes. Then the house shows what is discovered, and nothing else; and what it was acknowledged to
-// have removed does not come back.
+// The gateway is killed at each step of a removal: before and after each message that it
+// publishes, and each document that it writes. Then the house shows what is discovered, and nothing
+// else; and what it was acknowledged to have removed does not come back.
 func TestKilledAtEachStepOfARemoval(t *testing.T) {
 	const description = `{"sensors":{"a":{},"b":{}}}`
 	removals := map[string]func(h *home, say func(string), r *registry) (acknowledged bool){
@@ -154,10 +154,10 @@ func TestKilledAtEachStepOfARemoval(t *testing.T) {
 						require.Len(t, r.known, 17)
 						c.away.Store(house == "is away")
 
-						h.bus.life.steps, h.bus.life.most, h.bus.life.mortal = 0, step, true
+						h.bus.life.end(step)
 						acknowledged := remove(h, say, r)
 						wait(t, 60)
-						last = h.bus.life.steps <= step
+						last = h.bus.life.taken() <= step
 						if house != "stays" {
 							r.restart()
 						}

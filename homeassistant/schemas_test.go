@@ -23,8 +23,8 @@ type rule struct {
 // drops them silently.
 type rules map[string]rule
 
-// schemas are Home Assistant's own, as testdata/homeassistant/schemas.py has read them there. Nothing in them
-// comes from the code that builds the payloads.
+// schemas are Home Assistant's own, as testdata/homeassistant/schemas.py has read them there.
+// Nothing in them comes from the code that builds the payloads.
 var schemas = sync.OnceValue(func() (t struct {
 	Root, Device, Origin rules
 	Platforms            map[string]rules

@@ -4,6 +4,7 @@ package realhouse
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -47,6 +48,7 @@ type program struct {
 	dir        string // its data, and its configuration file
 	http, mqtt string // host:port, over every start
 	wire       string // the same, UDP and TCP
+	key        string // of its next start
 	cmd        *exec.Cmd
 	out        *output
 }
@@ -78,7 +80,7 @@ func start(t testing.TB, yaml string) *program {
 
 func startNamed(t testing.TB, name, yaml string) *program {
 	t.Helper()
-	p := &program{t: t, dir: t.TempDir(), out: &output{}}
+	p := &program{t: t, dir: t.TempDir(), out: &output{}, key: key}
 	for _, at := range []*string{&p.http, &p.mqtt, &p.wire} {
 		*at = harness.FreeAddress(t)
 	}
@@ -105,7 +107,7 @@ func (p *program) start() {
 	path, err := build()
 	require.NoError(p.t, err)
 	p.cmd = exec.Command(path, "serve", "--config", filepath.Join(p.dir, "w.yaml"), "--data-dir", filepath.Join(p.dir, "data"),
-		"--secret-key", key, "--http", p.http, "--mqtt", p.mqtt, "--udp", p.wire, "--tcp", p.wire)
+		"--secret-key", p.key, "--http", p.http, "--mqtt", p.mqtt, "--udp", p.wire, "--tcp", p.wire)
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	require.NoError(p.t, p.cmd.Start())
@@ -134,6 +136,24 @@ func (p *program) kill() {
 // broker is how Home Assistant reaches the gateway.
 func (p *program) broker() house.Broker {
 	return house.Broker{At: p.mqtt, Password: key, Client: "homeassistant"}
+}
+
+// senders returns the names of those that it knows, as its command line lists them.
+func (p *program) senders() (names []string) {
+	p.t.Helper()
+	path, err := build()
+	require.NoError(p.t, err)
+	cmd := exec.Command(path, "senders", "list", "--json", "--data-dir", filepath.Join(p.dir, "data"))
+	var problem bytes.Buffer
+	cmd.Stderr = &problem
+	out, err := cmd.Output()
+	require.NoError(p.t, err, &problem)
+	var list struct{ Senders []struct{ Name string } }
+	require.NoError(p.t, json.Unmarshal(out, &list), "%s", out)
+	for _, s := range list.Senders {
+		names = append(names, s.Name)
+	}
+	return names
 }
 
 func (p *program) eventually(what string, so func() bool) {

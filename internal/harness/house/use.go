@@ -70,6 +70,12 @@ func (h *House) Join(b Broker) {
 	h.entry = done.Result.Entry
 }
 
+// Reload reloads the MQTT integration, as its menu does.
+func (h *House) Reload() {
+	h.t.Helper()
+	h.request("POST", "/api/config/config_entries/entry/"+h.entry+"/reload", nil)
+}
+
 // Forget removes the MQTT integration with its devices.
 func (h *House) Forget() {
 	h.t.Helper()
@@ -157,7 +163,7 @@ func (h *House) Shows(entity, state string) State {
 // remembered.
 func (h *House) Has(entities ...string) {
 	h.t.Helper()
-	slices.Sort(entities)
+	entities = slices.Sorted(slices.Values(entities)) // not in the caller's list
 	var got []string
 	late := time.Now().Add(Patience)
 	for {

@@ -102,7 +102,7 @@ func TestHomeAssistantTriesAgain(t *testing.T) {
 // The access list of the page is enough for everything, and its refusals are one line of the log
 // at each connect.
 func TestAnAccessList(t *testing.T) {
-	document, err := os.ReadFile("../../docs/home-assistant.md")
+	document, err := os.ReadFile("../../docs/home-assistant-reference.md")
 	require.NoError(t, err)
 	_, users, found := strings.Cut(string(document), "one it needs at least:\n\n```yaml\n")
 	require.True(t, found)

@@ -82,65 +82,100 @@ func example(t testing.TB, file string) (parsed any) {
 	return parsed
 }
 
-// reader is a gateway and a Home Assistant as the guide's first way makes them.
-func reader(t testing.TB) (*program, *house.House) {
-	t.Helper()
+// Whoever follows the guide gets a device, a card, an automation and an alarm, by each way. With
+// -update the pictures on the page are written anew.
+func TestTheGuide(t *testing.T) {
 	_, configuration, found := strings.Cut(guide(t), "gateway: {name: home}\n")
 	require.True(t, found)
 	configuration, _, _ = strings.Cut(configuration, "```")
-	p := start(t, configuration)
-	h := house.Open(t)
-	h.Join(p.broker())
-	return p, h
+	for way, broker := range map[string]func(*testing.T, *program) house.Broker{
+		"1": func(_ *testing.T, p *program) house.Broker { return p.broker() },
+		"2": func(t *testing.T, p *program) house.Broker {
+			return house.Broker{At: mosquitto(t, bridged(t, p, "home"))}
+		},
+	} {
+		t.Run("way "+way, func(t *testing.T) {
+			p := start(t, configuration)
+			h := house.Open(t)
+			h.Join(broker(t, p))
+			r := &reader{t: t, p: p, h: h}
+			r.makesADevice()
+			r.looks(way == "1")
+			r.automates()
+			r.isAlarmed()
+		})
+	}
 }
 
-// Whoever follows the guide gets a device, a card and an automation. With -update the pictures
-// on the page are written anew.
-func TestTheGuide(t *testing.T) {
-	p, h := reader(t)
-	device, read := p.leaves("joins"), 0
-	terminal := func(texts ...string) { // it shows these, one after the other
-		t.Helper()
-		for _, text := range texts {
-			p.eventually("the device's terminal shows "+text, func() bool { return strings.Contains(device.String()[read:], text) })
-			read += strings.Index(device.String()[read:], text) + len(text)
-		}
+// reader follows the guide.
+type reader struct {
+	t        *testing.T
+	p        *program
+	h        *house.House
+	terminal *output // what the command that connects the device has printed
+	read     int     // how much of it has been waited for
+}
+
+// sees waits until the terminal shows these texts, one after the other.
+func (r *reader) sees(texts ...string) {
+	r.t.Helper()
+	for _, text := range texts {
+		r.p.eventually("the device's terminal shows "+text, func() bool { return strings.Contains(r.terminal.String()[r.read:], text) })
+		r.read += strings.Index(r.terminal.String()[r.read:], text) + len(text)
 	}
-	terminal("following channel 5")
-	p.types("says")
-	h.Shows("sensor.greenhouse_soil", "41")
-	h.Shows("light.greenhouse_lamp", "on")
-	h.Call("valve.open_valve", "valve.greenhouse_tap", nil)
-	terminal("to you: tap open")
-	p.types("answers")
-	h.Shows("valve.greenhouse_tap", "open")
+}
 
-	page := h.Look("/config/devices/device/"+h.Devices()["Greenhouse"].ID, 740, 580)
+func (r *reader) makesADevice() {
+	r.t.Helper()
+	r.terminal = r.p.leaves("joins")
+	r.sees("following channel 5")
+	r.p.types("says")
+	r.h.Shows("sensor.greenhouse_soil", "41")
+	r.h.Shows("light.greenhouse_lamp", "on")
+	r.h.Call("valve.open_valve", "valve.greenhouse_tap", nil)
+	r.sees("to you: tap open")
+	r.p.types("answers")
+	r.h.Shows("valve.greenhouse_tap", "open")
+}
+
+// looks looks at the pages that the guide shows.
+func (r *reader) looks(takes bool) {
+	r.t.Helper()
+	page := r.h.Look("/config/devices/device/"+r.h.Devices()["Greenhouse"].ID, 740, 580)
 	page.Reads("Greenhouse", "Soil moisture", "41%", "Connected via Watchtower home")
-	picture(t, "home-assistant-device", page)
-
+	if takes {
+		picture(r.t, "home-assistant-device", page)
+	}
 	page.Resize(520, 660)
-	page.Go(h.Dashboard(example(t, "examples/home-assistant/card.yaml")))
+	page.Go(r.h.Dashboard(example(r.t, "examples/home-assistant/card.yaml")))
 	page.Reads("Greenhouse", "41%", "greenhouse is there, by http")
-	picture(t, "home-assistant-card", page)
+	if takes {
+		picture(r.t, "home-assistant-card", page)
+	}
 	page.Press("Press")
-	terminal("to you: bell")
+	r.sees("to you: bell")
+}
 
-	h.Automate("water", example(t, "examples/home-assistant/automation.yaml"))
-	p.types("waters")
-	terminal("to you: tap open", "The greenhouse gets water.", "to you: tap close")
+func (r *reader) automates() {
+	r.t.Helper()
+	r.h.Automate("water", example(r.t, "examples/home-assistant/automation.yaml"))
+	r.p.types("waters")
+	r.sees("to you: tap open", "The greenhouse gets water.", "to you: tap close")
+}
 
-	p.types("gate")
-	h.Shows("binary_sensor.gate_motion", "unknown")
-	h.Automate("alarm", map[string]any{"alias": "Alarm", "use_blueprint": map[string]any{
-		"path": h.Import("http://" + p.http + "/homeassistant/alarm_when_two_agree.yaml"),
+func (r *reader) isAlarmed() {
+	r.t.Helper()
+	r.p.types("gate")
+	r.h.Shows("binary_sensor.gate_motion", "unknown")
+	r.h.Automate("alarm", map[string]any{"alias": "Alarm", "use_blueprint": map[string]any{
+		"path": r.h.Import("http://" + r.p.http + "/homeassistant/alarm_when_two_agree.yaml"),
 		"input": map[string]any{
 			"sensors": []string{"binary_sensor.greenhouse_door", "binary_sensor.gate_motion"},
 			"alarm":   []any{map[string]any{"action": "light.turn_on", "target": map[string]any{"entity_id": "light.greenhouse_lamp"}}},
 		},
 	}})
-	p.types("alarms")
-	terminal("to you: lamp on")
+	r.p.types("alarms")
+	r.sees("to you: lamp on")
 }
 
 // picture takes the picture of the guide that is named so.

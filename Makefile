@@ -5,11 +5,16 @@ GO        ?= go
 # has faults in the standard library that the program calls.
 export GOTOOLCHAIN := $(shell sed -n 's/^toolchain //p' go.mod)
 
-FUZZTIME  ?= 2000x
+# What was compiled in one folder serves for the next clone too.
+export GOFLAGS := $(GOFLAGS) -trimpath
+
+FUZZTIME  ?= 500x
 PARALLEL  ?= 4
 PACKAGES  ?= 3
 ROUNDS    ?= 3
 SECONDS   ?= 2
+# Test programs have no debug information: making it takes a third of a linker's time.
+TESTFLAGS  = -vet=off -ldflags=-w
 LINT       = bin/golangci-lint
 BOM        = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 LINTED     = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
@@ -68,8 +73,8 @@ $(CLIENTS): testdata/node/package-lock.json | setup-debian
 	cd testdata/node && npm ci --no-audit --no-fund --ignore-scripts
 	touch $@
 
-# Runs the long tests: each TestLong… in files of the build tag long, and ten times
-# as many inputs for the fuzz targets.
+# Runs the long tests: each TestLong… in files of the build tag long, and forty
+# times as many inputs for the fuzz targets.
 test-long: setup setup-long
 	$(GO) vet -tags long ./...
 	$(MAKE) cross
@@ -137,7 +142,7 @@ unit: race browser plain
 # Runs all tests with the race detector, except those in files of the build tag !race and
 # those of BROWSER. The packages that take longest begin.
 race:
-	$(GO) test -race -vet=off -shuffle=on -p $(PACKAGES) -parallel $(PARALLEL) -timeout 20m ./gateway ./cmd/watchtower ./mqtt ./http $$($(GO) list ./... | grep -vxF "$$($(GO) list $(BROWSER))")
+	$(GO) test -race $(TESTFLAGS) -shuffle=on -p $(PACKAGES) -parallel $(PARALLEL) -timeout 20m ./gateway ./cmd/watchtower ./mqtt ./internal/arduino ./http $$($(GO) list ./... | grep -vxF "$$($(GO) list $(BROWSER))")
 
 # The tests in files of the build tag !race.
 ALONE = $$(sed -n 's/^func \(Test[A-Za-z0-9_]*\)(.*/\1/p' $$(git grep -l '^//go:build !race' -- '*_test.go') | paste -sd '|')
@@ -145,12 +150,12 @@ ALONE = $$(sed -n 's/^func \(Test[A-Za-z0-9_]*\)(.*/\1/p' $$(git grep -l '^//go:
 # Runs the tests of what runs in browsers and in Python, whose code the race detector does not
 # see, except those.
 browser:
-	$(GO) test -vet=off -shuffle=on -parallel 2 -timeout 10m -skip "^($(ALONE))\$$" $(BROWSER)
+	$(GO) test $(TESTFLAGS) -shuffle=on -parallel 2 -timeout 10m -skip "^($(ALONE))\$$" $(BROWSER)
 
 # Runs those tests, without the race detector.
 plain:
 	@files="$$(git grep -l '^//go:build !race' -- '*_test.go')"; \
-	set -x; $(GO) test -vet=off -shuffle=on -run "^($(ALONE))\$$" $$(dirname $$files | sort -u | sed 's|^|./|')
+	set -x; $(GO) test $(TESTFLAGS) -shuffle=on -run "^($(ALONE))\$$" $$(dirname $$files | sort -u | sed 's|^|./|')
 
 # Runs each fuzz target for a number of inputs beyond its seeds; the seeds are ordinary
 # tests. It is a number and not a time, because Go's fuzzer may report a failure when the
@@ -159,7 +164,7 @@ fuzz:
 	@set -e; for file in $$(git grep -l '^func Fuzz' -- '*_test.go'); do \
 	  for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' $$file); do \
 	    echo "fuzz $$target ($$(dirname $$file))"; \
-	    $(GO) test -vet=off -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x ./$$(dirname $$file); \
+	    $(GO) test $(TESTFLAGS) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x ./$$(dirname $$file); \
 	  done; \
 	done
 

@@ -160,6 +160,8 @@ func TestTheKeyOfANewDevice(t *testing.T) {
 	assert.Equal(t, wanted, drawn)
 	assert.Equal(t, "#fff", evaluate[string](p, `document.querySelector(".qr path").getAttribute("fill")`), "a camera wants white around it")
 	assert.NotEmpty(t, evaluate[string](p, `document.querySelector(".qr").getAttribute("aria-label")`))
+	own := evaluate[string](p, `import("./console/session.js").then(s => s.call("GET", "devices/lamp/key")).then(key => key.hex)`)
+	assert.Equal(t, own, hex, "its own key, and not the one that all devices share")
 	p.key(kb.Escape)
 	p.waits(`!document.querySelector("dialog") && document.activeElement.textContent === "New device"`)
 }

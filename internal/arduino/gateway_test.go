@@ -266,8 +266,8 @@ func lamp(t testing.TB) string {
 	})
 }
 
-// withKey starts a gateway, and returns lamp's own key with its ports.
-func withKey(t testing.TB, more func(*config.Config)) (udp, tcp, key string) {
+// withKey starts a gateway, and returns a name's own key with its ports.
+func withKey(t testing.TB, name string, more func(*config.Config)) (udp, tcp, key string) {
 	t.Helper()
 	dir := t.TempDir()
 	change := func(c *config.Config) {
@@ -278,7 +278,7 @@ func withKey(t testing.TB, more func(*config.Config)) (udp, tcp, key string) {
 	}
 	_, _, stop := startStoppable(t, change)
 	stop() // now it has a master
-	own, _, err := gateway.DeviceKey(dir, "lamp", harness.Silent())
+	own, _, err := gateway.DeviceKey(dir, name, harness.Silent())
 	require.NoError(t, err)
 	udp, tcp = startGateway(t, change)
 	return udp, tcp, own.Hex()
@@ -288,7 +288,7 @@ func withKey(t testing.TB, more func(*config.Config)) (udp, tcp, key string) {
 func TestOnAPC(t *testing.T) {
 	t.Parallel()
 	program := lamp(t)
-	udp, tcp, key := withKey(t, nil)
+	udp, tcp, key := withKey(t, "lamp", nil)
 	e := listener(t, tcp)
 	host, port, err := net.SplitHostPort(udp)
 	require.NoError(t, err)

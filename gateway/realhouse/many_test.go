@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -67,11 +68,44 @@ func complete(h *house.House) time.Duration {
 	return time.Since(began)
 }
 
+// restarted returns how long Home Assistant, which is stopped, takes to start and to show all.
+func restarted(h *house.House) time.Duration {
+	began := time.Now()
+	h.Start()
+	complete(h)
+	took := time.Since(began)
+	h.Stop()
+	return took
+}
+
+// copied starts a mosquitto that has what the gateway has retained.
+func copied(t *testing.T, p *program) (at string) {
+	at = mosquitto(t)
+	to := clientAt(t, at, "copier", nil)
+	retained := map[string]string{}
+	reader := p.client("reader", []string{"homeassistant/#", "watchtower/homeassistant/#", "watchtower/gateways/#", "watchtower/members/#"},
+		func(o *mqtt.ClientOptions) { o.SetOrderMatters(true) })
+	p.eventually("all retained messages are read", func() bool {
+		for _, m := range reader.heard() {
+			if m.payload != "" {
+				retained[m.topic] = m.payload
+			}
+		}
+		return len(retained) >= 3*manyDevices
+	})
+	for topic, payload := range retained {
+		to.publish(topic, payload, true)
+	}
+	return at
+}
+
 // Three hundred devices come at once; and then Home Assistant restarts. With the same retained
-// messages at a mosquitto it is not faster.
+// messages at a mosquitto it is not faster: one after the other, because what else the machine does
+// changes, and the median of the ratios counts.
 func TestManyDevices(t *testing.T) {
 	p := start(t, watering+"\nlimits: {homeassistant_devices: 400}")
-	h := house.Open(t)
+	h, other := house.Open(t), house.New(t)
+	other.Stop()
 	h.Join(p.broker())
 	h.Has(gatewayEntities...)
 	settled(h)
@@ -86,42 +120,19 @@ func TestManyDevices(t *testing.T) {
 	}
 	complete(h)
 	t.Logf("%d devices with 3 entities each: %.1f s", manyDevices, time.Since(began).Seconds())
+	h.Stop()
+	other.Start()
+	other.Join(house.Broker{At: copied(t, p), Client: "homeassistant"})
+	complete(other)
+	other.Stop()
 
-	restart := func() time.Duration {
-		h.Stop()
-		began := time.Now()
-		h.Start()
-		complete(h)
-		return time.Since(began)
+	var ratios []float64
+	for range 3 {
+		ours, theirs := restarted(h), restarted(other)
+		ratios = append(ratios, ours.Seconds()/theirs.Seconds())
+		t.Logf("Home Assistant's restart with them: %.1f s, with a mosquitto %.1f s, ratio %.2f", ours.Seconds(), theirs.Seconds(), ratios[len(ratios)-1])
 	}
-	ours := restart()
-
-	at := mosquitto(t)
-	copied := clientAt(t, at, "copier", nil)
-	retained := map[string]string{}
-	reader := p.client("reader", []string{"homeassistant/#", "watchtower/homeassistant/#", "watchtower/gateways/#", "watchtower/members/#"},
-		func(o *mqtt.ClientOptions) { o.SetOrderMatters(true) })
-	p.eventually("all retained messages are read", func() bool {
-		for _, m := range reader.heard() {
-			if m.payload != "" {
-				retained[m.topic] = m.payload
-			}
-		}
-		return len(retained) >= 3*manyDevices
-	})
-	for topic, payload := range retained {
-		copied.publish(topic, payload, true)
-	}
-	h.Forget()
-	h.Join(house.Broker{At: at, Client: "homeassistant"})
-	complete(h)
-	theirs := restart()
-	theirs = min(theirs, restart())
-	h.Forget()
-	h.Join(p.broker())
-	complete(h)
-	ours = min(ours, restart())
-	ratio := ours.Seconds() / theirs.Seconds()
-	t.Logf("Home Assistant's restart with them: %.1f s, with a mosquitto %.1f s, ratio %.2f", ours.Seconds(), theirs.Seconds(), ratio)
-	assert.Less(t, ratio, 1.25, "1.05 on an idle machine")
+	slices.Sort(ratios)
+	assert.Less(t, ratios[len(ratios)/2], 1.25, "1.05 on an idle machine")
+	h.Start() // for the next test
 }

@@ -100,7 +100,7 @@ func environment(environ []string) map[string]string {
 
 // ClientVariables are environment variables that only the clients of the command line
 // read. The gateway does not warn of them.
-var ClientVariables = []string{envPrefix + "URL", envPrefix + "NAME", envPrefix + "CAFILE"}
+var ClientVariables = []string{envPrefix + "URL", envPrefix + "NAME", envPrefix + "CAFILE", envPrefix + "TOKEN", envPrefix + "CONTEXT"}
 
 func unknownVariables(env map[string]string) []Warning {
 	known := map[string]bool{FileVariable: true}

@@ -30,8 +30,7 @@ func backupCommand(sys surroundings) *cobra.Command {
 		Example: "  watchtower backup house.tar\n  watchtower backup - | gzip > house.tar.gz",
 		Args:    cobra.ExactArgs(1),
 	}
-	addReach(cmd.Flags())
-	cmd.Flags().String("admin-key", "", "the gateway's admin key (default: that of the one on this machine)")
+	addOperator(cmd.Flags())
 	force := cmd.Flags().Bool("force", false, "replace FILE if there is one")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		path := args[0]
@@ -93,6 +92,7 @@ func restoreCommand(sys surroundings) *cobra.Command {
 		Args:    cobra.ExactArgs(1),
 	}
 	dataDir := cmd.Flags().String("data-dir", "", "the data directory (default: that of the gateway on this machine)")
+	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		c := newClient(sys)
 		c.dataDir = *dataDir
@@ -112,6 +112,9 @@ func restoreCommand(sys surroundings) *cobra.Command {
 		done, err := gateway.Restore(dir, from)
 		if err != nil {
 			return fmt.Errorf("%s: %w", dir, err)
+		}
+		if *asJSON {
+			return json.NewEncoder(c.out).Encode(map[string]any{"data_dir": dir, "gateway": done.Gateway, "made": done.Made, "kept": done.Kept})
 		}
 		fmt.Fprintf(c.out, "restored into %s: gateway %s as it was on %s\n",
 			dir, printableText(done.Gateway), done.Made.Local().Format(time.DateTime))

@@ -29,6 +29,8 @@ const (
 type client struct {
 	surroundings
 	url, secretKey, dataDir, name string // as flags or environment give them; empty: to be found
+	token                         string // of the sender to speak as; empty: the name is registered
+	givenAdminKey                 string // by a flag or a context; empty: to be found
 	caFile                        string // certificates of the trusted authorities; empty: the system's
 	insecure                      bool   // accept any certificate
 	json                          bool
@@ -82,7 +84,7 @@ func (c *client) find() (target, error) {
 		return target{u, key, given}, err
 	}
 	if errors.Is(err, os.ErrNotExist) {
-		return target{}, fmt.Errorf("no gateway runs with the data directory %s: start one (watchtower serve), name its directory (--data-dir), or give --url", dir)
+		return target{}, unreachable{fmt.Errorf("no gateway runs with the data directory %s: start one (watchtower serve), name its directory (--data-dir), or give --url", dir)}
 	}
 	if err != nil {
 		return target{}, err
@@ -119,6 +121,11 @@ func cleanURL(s string) (string, error) {
 	}
 	return strings.TrimRight(u.String(), "/"), nil
 }
+
+// unreachable is the error of a gateway that does not answer.
+type unreachable struct{ error }
+
+func (u unreachable) Unwrap() error { return u.error }
 
 // refusal is an answer with another status than 2xx.
 type refusal struct {
@@ -166,7 +173,7 @@ func (c *client) send(ctx context.Context, t target, r request) (*http.Response,
 		if errors.As(err, &wrapped) {
 			err = wrapped.Err // without the URL, which may be long
 		}
-		return nil, fmt.Errorf("%s does not answer: %w", t.url, explainTLS(err))
+		return nil, explainFailure(t.url, err)
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		defer resp.Body.Close()

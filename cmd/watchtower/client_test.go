@@ -170,14 +170,14 @@ func TestKeyOfTheLocalGatewayIsNotSentElsewhere(t *testing.T) {
 func TestNoGateway(t *testing.T) {
 	p := newPlace(t)
 	code, _, err := p.run("channels")
-	assert.Equal(t, exitError, code)
+	assert.Equal(t, exitUnreachable, code)
 	assert.Contains(t, err, "watchtower serve")
 	assert.Contains(t, err, "--url")
 
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
 	code, _, err = p.run("channels", "--url", gone.URL)
-	assert.Equal(t, exitError, code)
+	assert.Equal(t, exitUnreachable, code)
 	assert.Contains(t, err, gone.URL+" does not answer: ")
 	assert.Equal(t, 1, strings.Count(err, "\n"))
 }

@@ -26,7 +26,10 @@ func deviceKeyCommand(sys surroundings) *cobra.Command {
 		Args: cobra.NoArgs,
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, _, stop := clientFor(cmd, sys)
+		c, _, stop, err := clientFor(cmd, sys)
+		if err != nil {
+			return err
+		}
 		defer stop()
 		key := c.secretKey
 		if key == "" {
@@ -57,9 +60,9 @@ const wirePort = "3033"
 // deviceTimeout is the longest time for the first registration and joins.
 const deviceTimeout = 10 * time.Second
 
-// followUDP prints the messages of channels, as follow does. It is a device of session
+// followUDP calls each for every message of channels, as follow does. It is a device of session
 // frames, so it hears what an Arduino would hear.
-func (c *client) followUDP(ctx context.Context, address string, channels []uint32) error {
+func (c *client) followUDP(ctx context.Context, address string, channels []uint32, each func(message) error) error {
 	key, address, err := c.findUDP(address)
 	if err != nil {
 		return err
@@ -77,7 +80,7 @@ func (c *client) followUDP(ctx context.Context, address string, channels []uint3
 	}
 	if err != nil {
 		if begun.Err() != nil && ctx.Err() == nil {
-			return fmt.Errorf("%s does not answer over UDP: it does not run there, or the secret key is another (--udp HOST:PORT, --secret-key)", address)
+			return unreachable{fmt.Errorf("%s does not answer over UDP: it does not run there, or the secret key is another (--udp HOST:PORT, --secret-key)", address)}
 		}
 		return err
 	}
@@ -91,11 +94,8 @@ func (c *client) followUDP(ctx context.Context, address string, channels []uint3
 			if err != nil {
 				return err
 			}
-			if !c.json {
-				line = []byte(messageLine(line, time.Local))
-			}
-			if _, err := c.out.Write(append(line, '\n')); err != nil {
-				return outputError{err}
+			if err := each(parseMessage(line)); err != nil {
+				return err
 			}
 		}
 	}

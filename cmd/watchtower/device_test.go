@@ -23,7 +23,7 @@ func TestDeviceKey(t *testing.T) {
 	_, out, _ = program(t, "device-key", "--json", "--secret-key", "correct horse battery staple")
 	assert.JSONEq(t, `{"device_key":"`+keyOfTheVectors+`"}`, out)
 	code, _, err := program(t, "device-key")
-	assert.Equal(t, exitError, code)
+	assert.Equal(t, exitUnreachable, code)
 	assert.Contains(t, err, "no gateway runs")
 }
 

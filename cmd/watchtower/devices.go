@@ -47,8 +47,7 @@ func deviceCommand(sys surroundings) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	f := cmd.PersistentFlags()
-	addReach(f)
-	f.String("admin-key", "", "the gateway's admin key (default: that of the one on this machine)")
+	addOperator(f)
 	cmd.AddCommand(keyCommand(sys), revokeCommand(sys), rotateCommand(sys), devicesCommand(sys))
 	return cmd
 }
@@ -65,7 +64,9 @@ func keyCommand(sys surroundings) *cobra.Command {
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c := newClient(sys)
-		c.readFlags(cmd.Flags())
+		if err := c.readFlags(cmd.Flags()); err != nil {
+			return err
+		}
 		key, stopped, err := c.keyOfStopped(args[0])
 		if !stopped {
 			err = signedIn(cmd, sys, func(ctx context.Context, o operator) error {

@@ -81,7 +81,7 @@ func TestDevicesOnTheCommandLine(t *testing.T) {
 	require.Zero(t, s.end(syscall.SIGTERM))
 	assert.Equal(t, next, run("key", "lamp"), "of a gateway that is stopped")
 	code, _, problem = s.try("device", "revoke", "lamp")
-	assert.Equal(t, exitError, code)
+	assert.Equal(t, exitUnreachable, code)
 	assert.Contains(t, problem, "no gateway runs")
 
 	other := t.TempDir()

@@ -53,7 +53,9 @@ func findCommand(sys surroundings) *cobra.Command {
 			return usagef("--timeout and --port must be more than 0")
 		}
 		c := newClient(sys)
-		c.readFlags(f)
+		if err := c.readFlags(f); err != nil {
+			return err
+		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), *timeout)
 		defer cancel()
 		return c.printFound(findGateways(ctx, *port), *timeout)

@@ -2,20 +2,41 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 )
 
-// follow prints the messages of channels until ctx ends. If an open stream breaks, follow
-// tries again until the gateway refuses it, and prints the messages that it missed.
-func (c *client) follow(ctx context.Context, channels []uint32) error {
+// hearing is what somebody wants to hear.
+type hearing struct {
+	channels []uint32
+	since    string // earlier messages too: after an id, of an age such as 10m, or "all"; empty: none
+	deaf     bool   // not what this sender says itself
+	raw      bool   // gaps and ends too, as they came
+
+	// Stands is called whenever a stream is open; nil: it is told to the user.
+	stands func(speaker)
+}
+
+// speaker is a member of channels, who may say something there.
+type speaker struct {
+	*client
+	at target
+	as identity
+}
+
+// errEnough ends follow well: nothing more is wanted.
+var errEnough = errors.New("enough was heard")
+
+// follow calls each for every message of channels until ctx ends, or each returns an error.
+// If an open stream breaks, follow tries again until the gateway refuses it, and gets the
+// messages that it missed.
+func (c *client) follow(ctx context.Context, h hearing, each func(speaker, message) error) error {
 	gap, stood := c.firstGap, false
-	var heard until
+	heard := until{first: h.since}
 	for {
 		err := c.as(ctx, func(t target, id identity) error {
-			s, err := c.join(ctx, t, id, channels, true, heard.since(time.Now()))
+			s, err := c.join(ctx, t, id, h.channels, !h.deaf, heard.since(time.Now()))
 			if err != nil {
 				return err
 			}
@@ -24,10 +45,14 @@ func (c *client) follow(ctx context.Context, channels []uint32) error {
 			if heard.began.IsZero() {
 				heard.began = time.Now()
 			}
-			fmt.Fprintf(c.err, "watchtower: following channel %s at %s as %s (%d), Ctrl-C ends\n", idList(channels), t.url, c.senderName(), id.ID)
-			return c.copyMessages(s, &heard)
+			if h.stands != nil {
+				h.stands(speaker{c, t, id})
+			} else {
+				fmt.Fprintf(c.err, "watchtower: following channel %s at %s as %s (%d), Ctrl-C ends\n", idList(h.channels), t.url, c.senderName(), id.ID)
+			}
+			return c.hear(s, h, &heard, func(m message) error { return each(speaker{c, t, id}, m) })
 		})
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || errors.Is(err, errEnough) {
 			return nil
 		}
 		if !stood || final(err) {
@@ -45,6 +70,7 @@ func (c *client) follow(ctx context.Context, channels []uint32) error {
 
 // until says up to which message a client has heard.
 type until struct {
+	first string    // where the first stream begins; empty: with what is said from then on
 	began time.Time // when the first stream opened
 	last  string    // id of the last message; empty: none came
 }
@@ -55,49 +81,52 @@ func (p until) since(now time.Time) string {
 	switch {
 	case p.last != "":
 		return p.last
-	case p.began.IsZero():
-		return ""
+	case p.first != "" || p.began.IsZero():
+		return p.first
 	}
 	return fmt.Sprintf("%ds", int(now.Sub(p.began).Seconds())+1)
 }
 
-// copyMessages prints a stream's messages until it ends. It never returns nil.
-func (c *client) copyMessages(s *stream, heard *until) error {
+// hear calls each for every message of a stream until it ends. It never returns nil.
+func (c *client) hear(s *stream, h hearing, heard *until, each func(message) error) error {
 	for {
 		line, err := s.next()
 		if err != nil {
 			return err
 		}
-		var what struct {
-			ID, Type, Detail string
-			Channel          uint32
+		m := parseMessage(line)
+		switch {
+		case h.raw:
+		case m.Type == "gap" && h.stands != nil && heard.last == "":
+			continue // of earlier messages, for which nobody asked
+		case m.Type == "gap":
+			fmt.Fprintf(c.err, "watchtower: channel %d: something was said that is not known any more\n", m.Channel)
+			continue
+		case m.Type == "end":
+			return errors.New(m.Detail)
 		}
-		if json.Unmarshal(line, &what) == nil && what.ID != "" {
-			heard.last = what.ID
+		if err := each(m); err != nil {
+			return failure{err}
 		}
-		if !c.json {
-			switch what.Type {
-			case "gap":
-				fmt.Fprintf(c.err, "watchtower: channel %d: something was said that is not known any more\n", what.Channel)
-				continue
-			case "end":
-				return errors.New(what.Detail)
-			}
-			line = []byte(messageLine(line, time.Local))
-		}
-		if _, err := c.out.Write(append(line, '\n')); err != nil {
-			return outputError{err}
+		if m.ID != "" {
+			heard.last = m.ID
 		}
 	}
 }
+
+// failure is an error of who heard a message: the connection is well, and the next would
+// fail too.
+type failure struct{ error }
+
+func (f failure) Unwrap() error { return f.error }
 
 // outputError is a failed write to standard output: nobody reads it any more.
 type outputError struct{ error }
 
 // final reports whether another try would not help.
 func final(err error) bool {
-	var out outputError
-	if errors.As(err, &out) {
+	var failed failure
+	if errors.As(err, &failed) {
 		return true
 	}
 	var r *refusal

@@ -30,7 +30,11 @@ func follow(t *testing.T, p *place, json bool) *follower {
 	ctx, stop := context.WithCancel(t.Context())
 	f := &follower{bufio.NewScanner(out), stop, make(chan error, 1)}
 	go func() {
-		err := c.follow(ctx, []uint32{5})
+		o := output{}
+		each, err := o.open(ctx, c)
+		if err == nil {
+			err = c.follow(ctx, hearing{channels: []uint32{5}, raw: json}, func(_ speaker, m message) error { return each(m) })
+		}
 		_ = w.Close()
 		f.result <- err
 	}()

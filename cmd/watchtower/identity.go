@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/pbkdf2"
 	"crypto/sha256"
@@ -58,6 +59,13 @@ func (c *client) as(ctx context.Context, do func(target, identity) error) error 
 	if err != nil {
 		return err
 	}
+	if c.token != "" {
+		id, err := c.whose(ctx, t)
+		if err != nil {
+			return err
+		}
+		return do(t, id)
+	}
 	c.nameFor(t)
 	id, known, err := c.cached(t)
 	if err != nil {
@@ -94,6 +102,23 @@ func (c *client) as(ctx context.Context, do func(target, identity) error) error 
 			id = newer
 		}
 	}
+}
+
+// whose asks whose the given token is.
+func (c *client) whose(ctx context.Context, t target) (identity, error) {
+	answer, err := c.call(ctx, t, request{method: "GET", path: "/me", token: c.token})
+	if err != nil {
+		return identity{}, err
+	}
+	var me struct {
+		ID   uint32
+		Name string
+	}
+	if err := json.Unmarshal(answer, &me); err != nil || me.ID == 0 {
+		return identity{}, fmt.Errorf("%s is no gateway: it does not say whose the token is", t.url)
+	}
+	c.name = cmp.Or(me.Name, "sender")
+	return identity{ID: me.ID, Token: c.token}, nil
 }
 
 // Commands that start together without a token each register the name, and only the last

@@ -24,12 +24,16 @@ func adminKeyCommand(sys surroundings) *cobra.Command {
 		Args: cobra.NoArgs,
 	}
 	dataDir := cmd.Flags().String("data-dir", "", "the data directory of the gateway on this machine")
+	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c := newClient(sys)
 		c.dataDir = *dataDir
 		key, err := c.localAdminKey()
 		if err != nil {
 			return err
+		}
+		if *asJSON {
+			return json.NewEncoder(c.out).Encode(map[string]string{"admin_key": key})
 		}
 		_, err = fmt.Fprintln(c.out, key)
 		return err
@@ -60,14 +64,16 @@ type operator struct {
 // signedIn signs in as an operator, calls do, and ends the session.
 func signedIn(cmd *cobra.Command, sys surroundings, do func(context.Context, operator) error) error {
 	c := newClient(sys)
-	c.readFlags(cmd.Flags())
+	if err := c.readFlags(cmd.Flags()); err != nil {
+		return err
+	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	t, err := c.find()
 	if err != nil {
 		return err
 	}
-	key, err := c.adminKey(t, cmd.Flags().Lookup("admin-key").Value.String())
+	key, err := c.adminKey(t)
 	if err != nil {
 		return err
 	}
@@ -87,9 +93,9 @@ func signedIn(cmd *cobra.Command, sys surroundings, do func(context.Context, ope
 
 // adminKey returns the admin key for a gateway. The key of the gateway on this machine is
 // never sent to another one.
-func (c *client) adminKey(t target, flag string) (string, error) {
-	if flag != "" {
-		return flag, nil
+func (c *client) adminKey(t target) (string, error) {
+	if c.givenAdminKey != "" {
+		return c.givenAdminKey, nil
 	}
 	if key := c.getenv("WATCHTOWER_ADMIN_KEY"); key != "" {
 		return key, nil

@@ -96,7 +96,7 @@ func TestSendersOnTheCommandLine(t *testing.T) {
 		{[]string{"list", "--via", "zigbee"}, exitError, "via: must be udp"},
 		{[]string{"list", "--admin-key", "guess"}, exitError, "is not the gateway's admin key"},
 		{[]string{"list", "--url", "http://127.0.0.1:1"}, exitError, "give --admin-key"},
-		{[]string{"list", "--data-dir", t.TempDir()}, exitError, "no gateway runs"},
+		{[]string{"list", "--data-dir", t.TempDir()}, exitUnreachable, "no gateway runs"},
 		{[]string{"shwo"}, exitUsage, "shwo"},
 		{[]string{"rename", "door0"}, exitUsage, "accepts 2 arg"},
 	} {
@@ -165,7 +165,7 @@ func TestABackupOnTheCommandLine(t *testing.T) {
 	require.Zero(t, s.end(syscall.SIGTERM))
 
 	code, _, err = s.try("backup", file+"2")
-	assert.Equal(t, exitError, code)
+	assert.Equal(t, exitUnreachable, code)
 	assert.Contains(t, err, "no gateway runs")
 	code, _, err = s.try("restore", file+"2")
 	assert.Equal(t, exitError, code)

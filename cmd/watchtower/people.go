@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -16,13 +17,14 @@ import (
 // clientCommands returns the commands by which people use a gateway.
 func clientCommands(sys surroundings) []*cobra.Command {
 	commands := []*cobra.Command{
-		registerCommand(sys), channelsCommand(sys), joinCommand(sys), broadcastCommand(sys), sendCommand(sys),
-		deviceKeyCommand(sys),
+		registerCommand(sys), channelsCommand(sys), membersCommand(sys), joinCommand(sys), chatCommand(sys), broadcastCommand(sys), sendCommand(sys),
+		requestCommand(sys), replyCommand(sys), deviceKeyCommand(sys),
 	}
 	for _, cmd := range commands {
 		f := cmd.Flags()
 		addReach(f)
-		f.String("secret-key", "", "the gateway's secret key (default: that of the one on this machine)")
+		addKey(f)
+		f.String("token", "", "speak as the sender whose token this is, without registering")
 		f.String("name", "", "name to speak by (default: cli-, the host's name and a suffix of this installation)")
 	}
 	return commands
@@ -30,11 +32,13 @@ func clientCommands(sys surroundings) []*cobra.Command {
 
 // clientFor returns a client with a command's flags, and a context that ends at SIGINT or
 // SIGTERM. Stop restores the default of these signals.
-func clientFor(cmd *cobra.Command, sys surroundings) (c *client, ctx context.Context, stop func()) {
+func clientFor(cmd *cobra.Command, sys surroundings) (c *client, ctx context.Context, stop func(), err error) {
 	c = newClient(sys)
-	c.readFlags(cmd.Flags())
+	if err := c.readFlags(cmd.Flags()); err != nil {
+		return nil, nil, nil, err
+	}
 	ctx, stop = signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-	return c, ctx, stop
+	return c, ctx, stop, nil
 }
 
 func registerCommand(sys surroundings) *cobra.Command {
@@ -47,7 +51,10 @@ func registerCommand(sys surroundings) *cobra.Command {
 	}
 	protected := cmd.Flags().Bool("protected", false, "give the name again only against its token")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, ctx, stop := clientFor(cmd, sys)
+		c, ctx, stop, err := clientFor(cmd, sys)
+		if err != nil {
+			return err
+		}
 		defer stop()
 		t, err := c.find()
 		if err != nil {
@@ -80,7 +87,10 @@ func channelsCommand(sys surroundings) *cobra.Command {
 		Short: "List the channels",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, ctx, stop := clientFor(cmd, sys)
+			c, ctx, stop, err := clientFor(cmd, sys)
+			if err != nil {
+				return err
+			}
 			defer stop()
 			return c.listChannels(ctx)
 		},
@@ -88,22 +98,15 @@ func channelsCommand(sys surroundings) *cobra.Command {
 }
 
 func (c *client) listChannels(ctx context.Context) error {
-	var answer []byte
+	list := struct {
+		Channels []uint32 `json:"channels"`
+	}{[]uint32{}}
 	err := c.as(ctx, func(t target, id identity) (err error) {
-		query := url.Values{"sender": {strconv.FormatUint(uint64(id.ID), 10)}}
-		answer, err = c.call(ctx, t, request{method: "GET", path: "/channels", query: query, token: id.Token})
+		list.Channels, err = speaker{c, t, id}.channels(ctx)
 		return err
 	})
 	if err != nil {
 		return err
-	}
-	list := struct {
-		Channels []uint32 `json:"channels"`
-	}{Channels: []uint32{}}
-	if len(answer) > 0 { // else 204: there are none
-		if err := json.Unmarshal(answer, &list); err != nil {
-			return fmt.Errorf("the gateway's list of channels is none: %w", err)
-		}
 	}
 	if c.json {
 		return json.NewEncoder(c.out).Encode(list)
@@ -117,86 +120,89 @@ func (c *client) listChannels(ctx context.Context) error {
 	return nil
 }
 
-func joinCommand(sys surroundings) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "join CHANNEL…",
-		Short: "Join channels and follow what is said there",
-		Long: "Join channels and follow what is said there, over HTTP. With --udp it is a device\n" +
-			"that speaks session frames, without a name unless --name gives one.",
-		Example: "  watchtower join 5,6\n  watchtower join --udp 5\n  watchtower join --udp=gateway.lan:3033 --secret-key KEY 5",
-		Args:    cobra.MinimumNArgs(1),
+// channels asks for the channels that there are.
+func (s speaker) channels(ctx context.Context) ([]uint32, error) {
+	query := url.Values{"sender": {strconv.FormatUint(uint64(s.as.ID), 10)}}
+	answer, err := s.call(ctx, s.at, request{method: "GET", path: "/channels", query: query, token: s.as.Token})
+	if err != nil || len(answer) == 0 { // 204: there are none
+		return []uint32{}, err
 	}
-	udp := cmd.Flags().String("udp", "", "join over UDP, at host:port (default: the gateway's host, port "+wirePort+")")
-	cmd.Flags().Lookup("udp").NoOptDefVal = usualAddress
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		channels, err := parseIDs("a channel", args...)
-		if err != nil {
-			return err
-		}
-		c, ctx, stop := clientFor(cmd, sys)
-		defer stop()
-		switch *udp {
-		case "":
-			return c.follow(ctx, channels)
-		case usualAddress:
-			return c.followUDP(ctx, "", channels)
-		}
-		return c.followUDP(ctx, *udp, channels)
+	var list struct{ Channels []uint32 }
+	if err := json.Unmarshal(answer, &list); err != nil {
+		return nil, fmt.Errorf("the gateway's list of channels is none: %w", err)
 	}
-	return cmd
+	return list.Channels, nil
 }
-
-// usualAddress is the value of --udp without an address.
-const usualAddress = "usual"
 
 // messageHelp is the help of broadcast and send about their last arguments.
 const messageHelp = "Without MESSAGE, or with -, the message is read from standard input, byte for byte.\n" +
 	"Put -- before a message that begins with a hyphen."
 
 func broadcastCommand(sys surroundings) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:     "broadcast CHANNEL[,CHANNEL] MESSAGE…",
 		Short:   "Say something to everybody on channels",
 		Long:    "Say something to everybody on channels.\n" + messageHelp,
-		Example: "  watchtower broadcast 5 hello\n  watchtower broadcast 5,6 < picture.jpg",
+		Example: "  watchtower broadcast 5 hello\n  watchtower broadcast 5,6 < picture.jpg\n  tail -f access.log | watchtower broadcast -l 5",
 		Args:    cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			channels, err := parseIDs("a channel", args[0])
-			if err != nil {
-				return err
-			}
-			return sayCommand(cmd, sys, said{channels: channels}, args[1:])
-		},
+
+		ValidArgsFunction: completeChannels(sys),
 	}
+	var s speech
+	s.add(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		channels, err := parseIDs("a channel", args[0])
+		if err != nil {
+			return err
+		}
+		return s.run(cmd, sys, audience{channels: channels}, args[1:])
+	}
+	return cmd
 }
 
 func sendCommand(sys surroundings) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:     "send CHANNEL[,…] RECEIVER[,…] MESSAGE…",
 		Short:   "Say something to some members of channels",
 		Long:    "Say something to some members of channels, by their ids or names.\n" + messageHelp,
 		Example: "  watchtower send 5 72 hello\n  watchtower send 5 valve1,valve2 open",
 		Args:    cobra.MinimumNArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			channels, err := parseIDs("a channel", args[0])
-			if err != nil {
-				return err
-			}
-			receivers, err := parseReceivers(args[1])
-			if err != nil {
-				return err
-			}
-			return sayCommand(cmd, sys, said{channels: channels, receivers: receivers}, args[2:])
-		},
+
+		ValidArgsFunction: completeMembers(sys),
 	}
+	var s speech
+	s.add(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		channels, err := parseIDs("a channel", args[0])
+		if err != nil {
+			return err
+		}
+		receivers, err := parseReceivers(args[1])
+		if err != nil {
+			return err
+		}
+		return s.run(cmd, sys, audience{channels: channels, receivers: receivers}, args[2:])
+	}
+	return cmd
 }
 
-func sayCommand(cmd *cobra.Command, sys surroundings, s said, message []string) error {
-	c, ctx, stop := clientFor(cmd, sys)
-	defer stop()
-	var err error
-	if s.message, s.raw, err = c.readMessage(message); err != nil {
+func (s *speech) run(cmd *cobra.Command, sys surroundings, to audience, args []string) error {
+	c, ctx, stop, err := clientFor(cmd, sys)
+	if err != nil {
 		return err
 	}
-	return c.say(ctx, s)
+	defer stop()
+	if to.ttl, err = s.seconds(); err != nil {
+		return err
+	}
+	text := s.lines || len(args) > 0 && strings.Join(args, " ") != "-"
+	if s.lines || !text && s.file == "" {
+		stop() // Ctrl-C ends reading at once
+		ctx = cmd.Context()
+	}
+	next, err := s.messages(ctx, c, args)
+	if err != nil {
+		return err
+	}
+	return c.say(ctx, to, !text, next)
 }

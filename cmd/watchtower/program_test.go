@@ -59,7 +59,7 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"config", "check", "none.yaml"}, exitError, "none.yaml: no such file"},
 		{[]string{"--udp", "nowhere"}, exitError, "udp.listen: must be host:port"},
 		{[]string{"serve", "--open", "--secret-key", "x"}, exitError, "open: cannot be true while secret_key is set"},
-		{[]string{"channels"}, exitError, "no gateway runs"},
+		{[]string{"channels"}, exitUnreachable, "no gateway runs"},
 	} {
 		code, out, err := program(t, c.args...)
 		assert.Equal(t, c.code, code, "%v: %s", c.args, err)

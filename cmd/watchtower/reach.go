@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -20,25 +21,53 @@ func addReach(f *pflag.FlagSet) {
 	f.Bool("json", false, "print JSON")
 }
 
-// readFlags reads how to reach the gateway: from a command's flags, or else from the
-// environment (config.ClientVariables).
-func (c *client) readFlags(f *pflag.FlagSet) {
+// addOperator defines the flags of every command of an operator.
+func addOperator(f *pflag.FlagSet) {
+	addReach(f)
+	f.String("admin-key", "", "the gateway's admin key, which the list of processes shows (default: that of the one on this machine)")
+	f.String("admin-key-file", "", "file with the gateway's admin key; -: standard input")
+}
+
+// readFlags reads how to reach the gateway: from a command's flags, or else from the context
+// that -c names, or else from the environment (config.ClientVariables).
+func (c *client) readFlags(f *pflag.FlagSet) (err error) {
 	text := func(name string) string {
 		if flag := f.Lookup(name); flag != nil {
 			return flag.Value.String()
 		}
 		return ""
 	}
-	or := func(value, variable string) string {
-		if value == "" {
-			return c.getenv(variable)
-		}
-		return value
+	var from savedGateway
+	if text("context") != "" && text("url") != "" {
+		return usagef("give one of --context and --url")
 	}
-	c.url, c.name = or(text("url"), "WATCHTOWER_URL"), or(text("name"), "WATCHTOWER_NAME")
-	c.caFile = or(text("cafile"), "WATCHTOWER_CAFILE")
-	c.secretKey, c.dataDir = text("secret-key"), text("data-dir")
-	c.insecure, c.json = text("insecure") == "true", text("json") == "true"
+	if name := cmp.Or(text("context"), c.getenv("WATCHTOWER_CONTEXT")); name != "" && text("url") == "" {
+		_, all, err := c.contexts()
+		if err != nil {
+			return err
+		}
+		var found bool
+		if from, found = all[name]; !found {
+			return unknownContext(name, all)
+		}
+	}
+	c.url = cmp.Or(text("url"), from.URL, c.getenv("WATCHTOWER_URL"))
+	c.name = cmp.Or(text("name"), from.Name, c.getenv("WATCHTOWER_NAME"))
+	c.caFile = cmp.Or(text("cafile"), from.CAFile, c.getenv("WATCHTOWER_CAFILE"))
+	c.insecure, c.json = text("insecure") == "true" || from.Insecure, text("json") == "true"
+	c.dataDir = text("data-dir")
+	if f.Lookup("secret-key-file") != nil {
+		if c.secretKey, err = c.secretKeyOf(f); err != nil {
+			return err
+		}
+	}
+	if c.givenAdminKey, err = c.secretFrom("admin-key-file", text("admin-key-file")); err != nil {
+		return err
+	}
+	c.givenAdminKey = cmp.Or(text("admin-key"), c.givenAdminKey, from.AdminKey)
+	c.token = cmp.Or(text("token"), from.Token, c.getenv("WATCHTOWER_TOKEN"))
+	c.secretKey = cmp.Or(c.secretKey, from.SecretKey)
+	return nil
 }
 
 // secure sets up how certificates are checked, as the flags say.
@@ -62,13 +91,14 @@ func (c *client) secure() error {
 	return nil
 }
 
-// explainTLS adds a hint to the error of a certificate that is not trusted.
-func explainTLS(err error) error {
+// explainFailure says why a gateway was not reached: that it does not answer, or that its
+// certificate is not trusted.
+func explainFailure(url string, err error) error {
 	var unknown x509.UnknownAuthorityError
 	var invalid x509.CertificateInvalidError
 	var name x509.HostnameError
 	if errors.As(err, &unknown) || errors.As(err, &invalid) || errors.As(err, &name) {
-		return fmt.Errorf("%w (--cafile takes the gateway's own certificate, --insecure takes any)", err)
+		return fmt.Errorf("%s does not answer: %w (--cafile takes the gateway's own certificate, --insecure takes any)", url, err)
 	}
-	return err
+	return unreachable{fmt.Errorf("%s does not answer: %w", url, err)}
 }

@@ -21,7 +21,7 @@ func TestTheEnvironmentSaysWhereTheGatewayIs(t *testing.T) {
 	require.Zero(t, code, errText)
 	assert.Contains(t, out, "name  lamp\n")
 	code, _, errText = p.run("register", "--url", "http://127.0.0.1:1")
-	assert.Equal(t, exitError, code)
+	assert.Equal(t, exitUnreachable, code)
 	assert.Contains(t, errText, "http://127.0.0.1:1 does not answer", "a flag counts for more")
 }
 

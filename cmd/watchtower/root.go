@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"runtime"
+	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,10 +18,12 @@ import (
 	"watchtower/gateway"
 )
 
-// The exit codes. A clean stop is 0.
+// The exit codes, as docs/cli.md tells them. What was done, and a clean stop, is 0.
 const (
-	exitError       = 1
+	exitError       = 1 // refused, or failed
 	exitUsage       = 2
+	exitUnreachable = 3   // the gateway does not answer
+	exitTooFew      = 4   // fewer messages came in time than were wanted
 	exitInterrupted = 130 // a second signal, as a shell reports SIGINT
 )
 
@@ -73,6 +78,16 @@ func run(args []string, sys surroundings) int {
 		return exitUsage
 	}
 	fmt.Fprintf(sys.err, "watchtower: %s\n", describe(err))
+	return exitCode(err)
+}
+
+func exitCode(err error) int {
+	switch {
+	case errors.As(err, new(unreachable)):
+		return exitUnreachable
+	case errors.As(err, new(tooFew)):
+		return exitTooFew
+	}
 	return exitError
 }
 
@@ -107,15 +122,15 @@ func rootCommand(sys surroundings) *cobra.Command {
 		Short: "A gateway by which devices on UDP, TCP, HTTP and MQTT reach each other",
 		Long: "A gateway by which devices on UDP, TCP, HTTP and MQTT reach each other.\n" +
 			"Without a command it serves.",
-		Version:           gateway.Version,
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		Version:       gateway.Version,
+		SilenceErrors: true,
+		SilenceUsage:  true,
 	}
 	root.SetVersionTemplate("watchtower {{.Version}}\n")
 	root.SetIn(sys.in)
 	root.SetOut(sys.out)
 	root.SetErr(sys.err)
+	root.PersistentFlags().StringP("context", "c", "", "the gateway to speak to, as watchtower context add keeps it")
 	serve := serveCommand(sys)
 	addSettings(root.Flags())
 	showOnly(root.Flags(), "http", "udp", "tcp", "mqtt", "secret-key", "open", "data-dir", "allow-callbacks", "config", "log-level", "log-format")
@@ -124,7 +139,7 @@ func rootCommand(sys surroundings) *cobra.Command {
 	root.SetHelpCommand(helpCommand(root))
 	root.AddCommand(serve, findCommand(sys), configCommand(sys), passwdCommand(sys), benchCommand(sys), versionCommand())
 	root.AddCommand(clientCommands(sys)...)
-	root.AddCommand(adminKeyCommand(sys), sendersCommand(sys), deviceCommand(sys), backupCommand(sys), restoreCommand(sys))
+	root.AddCommand(kickCommand(sys), contextCommand(sys), adminKeyCommand(sys), sendersCommand(sys), deviceCommand(sys), backupCommand(sys), restoreCommand(sys))
 	return root
 }
 
@@ -164,13 +179,30 @@ func helpCommand(root *cobra.Command) *cobra.Command {
 }
 
 func versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), "watchtower", gateway.Version)
-			return err
-		},
+	cmd := &cobra.Command{Use: "version", Short: "Print the version, its commit, and the Go that built it", Args: cobra.NoArgs}
+	asJSON := cmd.Flags().Bool("json", false, "print JSON")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		commit, changed := "unknown", false
+		if built, ok := debug.ReadBuildInfo(); ok {
+			for _, s := range built.Settings {
+				switch s.Key {
+				case "vcs.revision":
+					commit = s.Value
+				case "vcs.modified":
+					changed = s.Value == "true"
+				}
+			}
+		}
+		if *asJSON {
+			return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]any{
+				"version": gateway.Version, "commit": commit, "changed": changed, "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
+			})
+		}
+		if changed {
+			commit += ", with changes"
+		}
+		_, err := fmt.Fprintf(cmd.OutOrStdout(), "watchtower %s (commit %s, %s %s/%s)\n", gateway.Version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+		return err
 	}
+	return cmd
 }

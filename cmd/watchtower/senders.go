@@ -32,13 +32,13 @@ func sendersCommand(sys surroundings) *cobra.Command {
 		Use:   "senders",
 		Short: "List, rename, protect and forget senders, as an operator",
 		Long: "List, rename, protect and forget senders, as an operator of the gateway on this\n" +
-			"machine, or of another with --url and --admin-key. SENDER is an id or a name.",
+			"machine, or of another with --url and --admin-key. SENDER is an id or a name.\n" +
+			"Without a command it lists them.",
 		Args: cobra.NoArgs, // so that an unknown subcommand is an error
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: func(cmd *cobra.Command, _ []string) error { return listSenders(cmd, sys, url.Values{}) },
 	}
 	f := cmd.PersistentFlags()
-	addReach(f)
-	f.String("admin-key", "", "the gateway's admin key (default: that of the one on this machine)")
+	addOperator(f)
 	cmd.AddCommand(
 		listCommand(sys),
 		senderCommand(sys, "show SENDER", "Show one sender", 1, func(_ context.Context, o operator, s listedSender, _ string) error {
@@ -95,15 +95,20 @@ func listCommand(sys surroundings) *cobra.Command {
 				query.Set(name, value)
 			}
 		}
-		return signedIn(cmd, sys, func(ctx context.Context, o operator) error {
-			all := []listedSender{}
-			if err := o.pages(ctx, query, func(s listedSender) bool { all = append(all, s); return true }); err != nil {
-				return err
-			}
-			return o.print(all, false)
-		})
+		return listSenders(cmd, sys, query)
 	}
 	return cmd
+}
+
+// listSenders prints the senders that a query selects.
+func listSenders(cmd *cobra.Command, sys surroundings, query url.Values) error {
+	return signedIn(cmd, sys, func(ctx context.Context, o operator) error {
+		all := []listedSender{}
+		if err := o.pages(ctx, query, func(s listedSender) bool { all = append(all, s); return true }); err != nil {
+			return err
+		}
+		return o.print(all, false)
+	})
 }
 
 func protectCommand(sys surroundings) *cobra.Command {

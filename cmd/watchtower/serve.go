@@ -31,6 +31,9 @@ func serveCommand(sys surroundings) *cobra.Command {
 		Args: cobra.NoArgs,
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if cmd.Flag("context").Changed {
+			return usagef("-c names a gateway to speak to; a gateway's own file is --config")
+		}
 		cfg, warnings, err := configToServe(cmd.Flags(), sys)
 		if err != nil {
 			return err

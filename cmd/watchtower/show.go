@@ -17,19 +17,9 @@ import (
 //
 // A message that was larger than a device takes says so: kitchen (72), cut short: text.
 // A line that is no message stays as it is, with its control characters escaped.
-func messageLine(line []byte, zone *time.Location) string {
-	var m struct {
-		Time     time.Time       `json:"time"`
-		Type     string          `json:"type"`
-		Channel  uint32          `json:"channel"`
-		Sender   uint32          `json:"sender"`
-		Name     string          `json:"name"`
-		Message  json.RawMessage `json:"message"`
-		Encoding string          `json:"encoding"`
-		Cut      bool            `json:"truncated"`
-	}
-	if err := json.Unmarshal(line, &m); err != nil || m.Message == nil {
-		return printableText(string(line))
+func messageLine(m message, zone *time.Location) string {
+	if m.Content == nil {
+		return printableText(string(m.line))
 	}
 	sender := strconv.FormatUint(uint64(m.Sender), 10)
 	if m.Name != "" {
@@ -41,24 +31,17 @@ func messageLine(line []byte, zone *time.Location) string {
 	if m.Cut {
 		sender += ", cut short"
 	}
-	return fmt.Sprintf("%s #%d %s: %s", m.Time.In(zone).Format(time.TimeOnly), m.Channel, sender, content(m.Message, m.Encoding))
+	return fmt.Sprintf("%s #%d %s: %s", m.Time.In(zone).Format(time.TimeOnly), m.Channel, sender, m.text())
 }
 
-// content returns a message's content for people: text as text, encoded bytes with their
+// text returns a message's content for people: text as text, encoded bytes with their
 // encoding before them, anything else as JSON.
-func content(message json.RawMessage, encoding string) string {
+func (m message) text() string {
 	var text string
-	if message[0] != '"' || json.Unmarshal(message, &text) != nil {
-		var compact bytes.Buffer
-		if json.Compact(&compact, message) == nil {
-			message = compact.Bytes()
-		}
-		return printableText(string(message))
+	if m.Encoding != "" && json.Unmarshal(m.Content, &text) == nil {
+		return "[" + printableText(m.Encoding) + "] " + printableText(text)
 	}
-	if encoding != "" {
-		return "[" + printableText(encoding) + "] " + printableText(text)
-	}
-	return printableText(text)
+	return printableText(string(m.payload()))
 }
 
 // printableText escapes all characters that a terminal could execute: a message must not

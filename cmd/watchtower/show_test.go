@@ -21,6 +21,6 @@ func TestMessageLine(t *testing.T) {
 		`{"type":"gap","channel":5}`:                                   `{"type":"gap","channel":5}`,
 		"no JSON \x1b[2J\xff":                                          `no JSON \x1b[2J\xff`,
 	} {
-		assert.Equal(t, want, messageLine([]byte(in), time.UTC))
+		assert.Equal(t, want, messageLine(parseMessage([]byte(in)), time.UTC))
 	}
 }

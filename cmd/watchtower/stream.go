@@ -36,7 +36,7 @@ func (c *client) join(ctx context.Context, t target, id identity, channels []uin
 		timely := late.Stop()
 		cancel()
 		if !timely && errors.Is(err, context.Canceled) {
-			err = fmt.Errorf("%s does not answer: no stream within %s", t.url, streamTimeout)
+			err = unreachable{fmt.Errorf("%s does not answer: no stream within %s", t.url, streamTimeout)}
 		}
 		return nil, err
 	}
@@ -79,6 +79,20 @@ func (s *stream) next() ([]byte, error) {
 		return nil, err
 	}
 	return nil, errStreamEnded
+}
+
+// drain reads on and forgets what comes. The channel is closed when the stream has ended.
+func (s *stream) drain() (over <-chan struct{}) {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			if _, err := s.next(); err != nil {
+				return
+			}
+		}
+	}()
+	return ended
 }
 
 func (s *stream) close() {

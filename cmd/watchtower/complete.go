@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// completeTimeout is how long a shell waits for the gateway when somebody presses Tab.
+const completeTimeout = 2 * time.Second
+
+type completer func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective)
+
+// completeChannels completes the numbers of channels.
+func completeChannels(sys surroundings) completer {
+	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		return complete(cmd, sys, func(ctx context.Context, s speaker) (found []string) {
+			channels, _ := s.channels(ctx) // nothing is offered then
+			for _, channel := range channels {
+				found = append(found, strconv.FormatUint(uint64(channel), 10))
+			}
+			return found
+		})
+	}
+}
+
+// completeMembers completes the number of a channel, and then the names of its members.
+func completeMembers(sys surroundings) completer {
+	channels := completeChannels(sys)
+	return func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+		if len(args) == 0 {
+			return channels(cmd, args, begun)
+		}
+		joined, err := parseIDs("a channel", args[0])
+		if err != nil || len(args) > 1 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return complete(cmd, sys, func(ctx context.Context, s speaker) (found []string) {
+			list, _ := s.members(ctx, joined[0])
+			for _, m := range list.Members {
+				if m.Name != "" {
+					found = append(found, printableText(m.Name))
+				}
+			}
+			return found
+		})
+	}
+}
+
+// complete asks the gateway, if it can be reached without a word to the user.
+func complete(cmd *cobra.Command, sys surroundings, ask func(context.Context, speaker) []string) (found []string, _ cobra.ShellCompDirective) {
+	c := newClient(sys)
+	ctx, cancel := context.WithTimeout(context.Background(), completeTimeout)
+	defer cancel()
+	if c.readFlags(cmd.Flags()) == nil {
+		_ = c.as(ctx, func(t target, id identity) error { // an error offers nothing
+			found = ask(ctx, speaker{c, t, id})
+			return nil
+		})
+	}
+	return found, cobra.ShellCompDirectiveNoFileComp
+}

@@ -157,7 +157,7 @@ public:
 #endif
 
 	// join makes loop join a channel, in each session anew. There is one; another takes its
-	// place.
+	// place. Without one onDone is told 'j' and WT_BAD.
 	void join(uint32_t channel) {
 		watchtower.channel = channel;
 		watchtower.joined = 0;
@@ -166,7 +166,7 @@ public:
 	// loop does what is due. Call it as often as you can.
 	void loop() {
 		wt_loop();
-		if (!watchtower.joined && watchtower.channel && wt_self.op && !wt_join(watchtower.channel)) watchtower.joined = 1;
+		if (!watchtower.joined && !wt_join(watchtower.channel)) watchtower.joined = 1;
 	}
 
 	// ready says whether the channel is joined and a request may begin.

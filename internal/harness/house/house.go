@@ -64,6 +64,9 @@ func Open(t testing.TB) *House {
 	if h.cmd == nil {
 		h.Start()
 	}
+	if h.entry != "" { // the test before stopped it
+		h.Forget()
+	}
 	t.Cleanup(func() {
 		if h.entry != "" && h.cmd != nil {
 			h.Forget()

@@ -10,12 +10,16 @@ import (
 // only DNS.
 const port = 5353
 
+// mostQuestions is how many questions of one message are answered.
+const mostQuestions = 64
+
 // asked takes questions. The answers wait a little, so that those to several questions go
 // together, and hosts do not all speak at once.
 func (r *responder) asked(now time.Time, l *link, from netip.AddrPort, m message) {
 	if l.step == probing {
 		return
 	}
+	m.questions = m.questions[:min(len(m.questions), mostQuestions)]
 	wanted := make([]bool, len(l.records))
 	some := false
 	for i, rec := range l.records {

@@ -21,7 +21,7 @@ type Found struct {
 }
 
 // mostFound is how many records Browse keeps.
-const mostFound = 4096
+const mostFound = 1024
 
 // asksAfter is when Browse asks, from its beginning on.
 var asksAfter = []time.Duration{0, 300 * time.Millisecond, time.Second}

@@ -60,7 +60,7 @@ func (n name) key() string {
 	return string(b)
 }
 
-func (n name) is(other name) bool { return n.key() == other.key() }
+func (n name) is(other name) bool { return len(n) == len(other) && n.key() == other.key() }
 
 // first returns the first label.
 func (n name) first() string {

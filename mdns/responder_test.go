@@ -210,11 +210,15 @@ func TestPlainDNS(t *testing.T) {
 // Both are found.
 func TestOneName(t *testing.T) {
 	for _, wait := range []time.Duration{0, 100 * time.Millisecond, 400 * time.Millisecond, time.Second, 10 * time.Second} {
-		for _, label := range []string{"wt-2", "wt-1"} { // the host's name is another, or the same
+		for _, other := range []struct{ label, address string }{
+			{"wt-2", "192.0.2.2/24"},
+			{"wt-1", "192.0.2.2/24"}, // the host's name is the same
+			{"wt-2", "192.0.2.1/24"}, // the machine is
+		} {
 			l := newLAN(t)
 			a := l.joins("house", "wt-1", "192.0.2.1/24")
 			l.pass(wait)
-			b := l.joins("house", label, "192.0.2.2/24")
+			b := l.joins("house", other.label, other.address)
 			l.pass(20 * time.Second)
 			got := slices.Concat(a.instances(), b.instances())
 			slices.Sort(got)
@@ -222,8 +226,8 @@ func TestOneName(t *testing.T) {
 			assert.True(t, strings.HasPrefix(got[0], "house (2) at"), "%s: %v", wait, got)
 			assert.True(t, strings.HasPrefix(got[1], "house at"), "%s: %v", wait, got)
 			_, one, _ := strings.Cut(got[0], " at ")
-			_, other, _ := strings.Cut(got[1], " at ")
-			assert.NotEqual(t, one, other)
+			_, two, _ := strings.Cut(got[1], " at ")
+			assert.NotEqual(t, one, two)
 			l.heard = nil
 			l.pass(time.Hour)
 			assert.Empty(t, l.heard, "there is peace")

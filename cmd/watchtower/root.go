@@ -139,7 +139,8 @@ func rootCommand(sys surroundings) *cobra.Command {
 	root.SetHelpCommand(helpCommand(root))
 	root.AddCommand(serve, findCommand(sys), configCommand(sys), passwdCommand(sys), benchCommand(sys), versionCommand())
 	root.AddCommand(clientCommands(sys)...)
-	root.AddCommand(kickCommand(sys), contextCommand(sys), adminKeyCommand(sys), sendersCommand(sys), deviceCommand(sys), backupCommand(sys), restoreCommand(sys))
+	addManual(root)
+	root.AddCommand(healthCommand(sys), kickCommand(sys), contextCommand(sys), adminKeyCommand(sys), sendersCommand(sys), deviceCommand(sys), backupCommand(sys), restoreCommand(sys))
 	return root
 }
 

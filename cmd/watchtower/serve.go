@@ -101,19 +101,20 @@ func serve(ctx context.Context, cfg config.Config, again func() (config.Config, 
 	if err := newBanner(g, cfg, sys).write(sys.out); err != nil {
 		log.WithError(err).Warn("standard output is closed")
 	}
-	reloading, over := context.WithCancel(ctx)
-	var reloads sync.WaitGroup
-	reloads.Go(func() {
+	serving, over := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	beside.Go(func() { supervise(serving, log, g.Alive) })
+	beside.Go(func() {
 		for {
 			select {
-			case <-reloading.Done():
+			case <-serving.Done():
 				return
 			case <-hangups:
 				g.Reload()
 			}
 		}
 	})
-	defer reloads.Wait()
+	defer beside.Wait()
 	defer over()
 	return g.Serve(ctx)
 }

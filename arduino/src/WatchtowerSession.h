@@ -89,25 +89,29 @@ static void watchtower_name() {
 #include "watchtower_nonce.h"
 
 static wt_size wt_receive(uint8_t *to) {
-	int n = watchtower.udp->parsePacket();
+	UDP *udp = watchtower.udp;
+	int n = udp->parsePacket();
 	if (n <= 0 || n > WT_BUFFER) return 0;
-	return (wt_size)watchtower.udp->read(to, (size_t)n);
+	return (wt_size)udp->read(to, (size_t)n);
 }
 static void wt_transmit(const uint8_t *frame, wt_size n) {
 	uint32_t to = watchtower.gateway;
 #ifdef WATCHTOWER_FIND
 	if (*frame == 'r') to = 0xffffffff; // to all: who knows the key answers
 #endif
-	watchtower.udp->beginPacket(IPAddress(to), WATCHTOWER_PORT);
-	watchtower.udp->write(frame, n);
-	watchtower.udp->endPacket();
+	UDP *udp = watchtower.udp;
+	udp->beginPacket(IPAddress(to), WATCHTOWER_PORT);
+	udp->write(frame, n);
+	udp->endPacket();
 }
 static uint16_t wt_clock() { return (uint16_t)(millis() >> 8); }
 static void wt_done(uint8_t op, uint8_t code) {
+	if (op == 'r') {
+		watchtower.joined = 0;
 #ifdef WATCHTOWER_FIND
-	if (op == 'r') watchtower.gateway = (uint32_t)watchtower.udp->remoteIP(); // of the answer, which is genuine
+		watchtower.gateway = (uint32_t)watchtower.udp->remoteIP(); // of the answer, which is genuine
 #endif
-	if (op == 'r') watchtower.joined = 0;
+	}
 	if (op == 'j' && !code) watchtower.joined = 2;
 	if (watchtower.done) watchtower.done(op, code);
 }
@@ -143,7 +147,7 @@ public:
 
 	// begin registers at the gateway. It returns false if no socket is left or the name is
 	// too long.
-	__attribute__((noinline)) bool begin(IPAddress gateway) {
+	bool begin(IPAddress gateway) {
 		watchtower.gateway = gateway;
 		if (strlen(watchtower.name) > WT_NAME_MAX || !watchtower.udp->begin(WATCHTOWER_PORT)) return false;
 		wt_begin();

@@ -143,7 +143,7 @@ func (m *machine) browse(kind string) string {
 // Eventually waits for a condition that may take a second to look at.
 func (h *house) Eventually(is func() bool, why ...fmt.Stringer) {
 	h.Helper()
-	for late := time.Now().Add(patient); !is(); time.Sleep(20 * time.Millisecond) {
+	for late := time.Now().Add(2 * patient); !is(); time.Sleep(20 * time.Millisecond) {
 		require.True(h, time.Now().Before(late), "it does not happen: %s", why)
 	}
 }

@@ -12,10 +12,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"watchtower/config"
 	"watchtower/device"
 	"watchtower/internal/harness"
 )
@@ -122,6 +124,53 @@ func python(t *testing.T, r *radio, tcp, kind, key string, most int) {
 		expectLine(t, lines, "refused True")
 	}
 	expectLine(t, lines, "done")
+}
+
+// A device that only listens notices a new gateway by its keep-alive, and joins its channel there.
+func TestPythonOutlivesTheGateway(t *testing.T) {
+	t.Parallel()
+	at, dir := harness.FreeAddress(t), t.TempDir()
+	change := func(c *config.Config) { c.UDP.Listen, c.DataDir = at, dir }
+	_, tcp, stop := startStoppable(t, change)
+	_, port, err := net.SplitHostPort(at)
+	require.NoError(t, err)
+	cmd := exec.Command("/usr/bin/python3", "-uc", `
+from watchtower_device import Device
+d = Device("127.0.0.1", "lamp", "`+puppetKey.Hex()+`", `+port+`, own=False, keepalive=5, retry=0.05)
+d.join(5)
+while True:
+    m = d.receive(1)
+    if m:
+        print(m.text())
+`)
+	cmd.Env = []string{"PYTHONPATH=" + modules}
+	lines := started(t, cmd)
+	hears := func(e *device.Client, text string) {
+		heard := make(chan bool, 1)
+		go func() { // ends with the program, if not before
+			for lines.Scan() && lines.Text() != text {
+			}
+			heard <- lines.Text() == text
+		}()
+		again := time.NewTicker(200 * time.Millisecond) // until it has joined nobody hears it
+		defer again.Stop()
+		for {
+			require.NoError(t, e.Broadcast(t.Context(), device.Text, []byte(text), channel))
+			select {
+			case got := <-heard:
+				require.True(t, got)
+				return
+			case <-again.C:
+			}
+		}
+	}
+	e, end := listenerUntil(t, tcp)
+	hears(e, "one")
+	end()
+	stop()
+	_, tcp, _ = startStoppable(t, change)
+	two := listener(t, tcp)
+	hears(two, "two")
 }
 
 func isFrom(lines *bufio.Scanner, id uint32) bool {

@@ -39,20 +39,27 @@ func Append(b []byte, m *bridge.Message) []byte {
 }
 
 // appendPayload appends JSON in compact form, other text as a string, and bytes that are
-// not UTF-8 as base64 with an encoding field.
+// not UTF-8 as base64 with an encoding field. Without a hint an object or an array is JSON:
+// who cannot say so, as a client of MQTT 3.1.1, means it.
 func appendPayload(b []byte, hint bridge.Hint, data []byte) []byte {
 	if !utf8.Valid(data) {
 		b = append(b, '"')
 		b = base64.StdEncoding.AppendEncode(b, data)
 		return append(b, `","encoding":"base64"`...)
 	}
-	if hint == bridge.JSON {
+	if hint == bridge.JSON || hint == bridge.Opaque && looksLikeJSON(data) {
 		buf := bytes.NewBuffer(b)
 		if json.Compact(buf, data) == nil {
 			return buf.Bytes()
 		}
 	}
 	return appendString(b, data)
+}
+
+// looksLikeJSON reports whether data begins as a JSON object or array does (RFC 8259, 2).
+func looksLikeJSON(data []byte) bool {
+	data = bytes.TrimLeft(data, " \t\r\n")
+	return len(data) > 0 && (data[0] == '{' || data[0] == '[')
 }
 
 const hex = "0123456789abcdef"

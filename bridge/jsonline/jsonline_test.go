@@ -28,6 +28,27 @@ func TestMessageLine(t *testing.T) {
 	assert.Equal(t, `{"id":"01J00000000000000000000000","time":"2026-11-22T20:00:00.000Z","type":"broadcast","channel":5,"sender":72,"message":"/w==","encoding":"base64"}`+"\n", string(Encode(m)))
 }
 
+func TestWhatIsShownAsJSON(t *testing.T) {
+	for _, c := range []struct {
+		hint       bridge.Hint
+		data, want string
+	}{
+		{bridge.Opaque, `{"t": 21.5}`, `{"t":21.5}`},
+		{bridge.Opaque, "\n\t [1, 2] ", "[1,2]"},
+		{bridge.Opaque, "[1, 2", `"[1, 2"`},
+		{bridge.Opaque, "{on}", `"{on}"`},
+		{bridge.Opaque, "21.5", `"21.5"`},
+		{bridge.Opaque, "true", `"true"`},
+		{bridge.Opaque, `"on"`, `"\"on\""`},
+		{bridge.Text, `{"t":21.5}`, `"{\"t\":21.5}"`},
+		{bridge.JSON, "21.5", "21.5"},
+		{bridge.JSON, "on", `"on"`},
+	} {
+		m := &bridge.Message{Time: time.Unix(0, 0), Channel: 5, Sender: 72, Hint: c.hint, Data: []byte(c.data)}
+		assert.Contains(t, string(Encode(m)), `"message":`+c.want+"}", "%d %s", c.hint, c.data)
+	}
+}
+
 func FuzzMessageLine(f *testing.F) {
 	for _, data := range []string{"", "all your base", "{\"a\": [1, 2]}", "\xff\x00", "a\r\n\u2028<&>\"\\\x1f", "[", "nul", "\"\xff\"", " 1 "} {
 		for hint := range uint8(4) {
@@ -45,7 +66,9 @@ func FuzzMessageLine(f *testing.F) {
 			Encoding string
 		}
 		require.NoError(t, json.Unmarshal(text, &shown))
-		if shown.Encoding == "" && m.Hint == bridge.JSON && json.Valid(data) {
+		container := bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{")) || bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("["))
+		means := m.Hint == bridge.JSON || m.Hint == bridge.Opaque && container
+		if shown.Encoding == "" && means && json.Valid(data) {
 			var want bytes.Buffer
 			require.NoError(t, json.Compact(&want, data))
 			require.Equal(t, want.String(), string(shown.Message))

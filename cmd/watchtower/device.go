@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -140,13 +141,20 @@ type shownMessage struct {
 	Truncated bool      `json:"truncated,omitempty"`
 }
 
+// isContainer reports whether data begins as a JSON object or array does. Without a hint only
+// these count as JSON, as on streams.
+func isContainer(data []byte) bool {
+	data = bytes.TrimLeft(data, " \t\r\n")
+	return len(data) > 0 && (data[0] == '{' || data[0] == '[')
+}
+
 func shown(m device.Message, now time.Time) shownMessage {
 	s := shownMessage{Time: now, Type: "broadcast", Channel: m.Channel, Sender: m.Sender, Truncated: m.Truncated}
 	if m.Targeted {
 		s.Type = "send"
 	}
 	switch {
-	case m.Hint == device.JSON && json.Valid(m.Data):
+	case (m.Hint == device.JSON || m.Hint == device.Opaque && isContainer(m.Data)) && json.Valid(m.Data):
 		s.Message = json.RawMessage(m.Data)
 	case utf8.Valid(m.Data):
 		s.Message = string(m.Data)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"watchtower/internal/harness/house"
 )
@@ -101,4 +102,34 @@ func TestAlarmWhenTwoAgree(t *testing.T) {
 	}
 	set(c, "c", "on")
 	alarm("a c")
+}
+
+// No alarm is missed, whatever the blueprint is doing when the second sensor comes: here as the
+// first goes.
+func TestNoAlarmIsMissed(t *testing.T) {
+	p := start(t, watering)
+	h := house.Open(t)
+	const first, second = "binary_sensor.first", "binary_sensor.second"
+	h.Set(first, "off")
+	h.Set(second, "off")
+	alarms := h.Subscribe("subscribe_events", map[string]any{"event_type": "alarm"})
+	h.Automate("alarm", map[string]any{"alias": "Alarm", "use_blueprint": map[string]any{
+		"path": h.Import("http://" + p.http + "/homeassistant/alarm_when_two_agree.yaml"),
+		"input": map[string]any{
+			"sensors": []string{first, second}, "within": 60, "quiet": 0, "alarm": []any{map[string]any{"event": "alarm"}},
+		},
+	}})
+	runs := func(n int) {
+		t.Helper()
+		h.Until("the automation runs or not", func(s map[string]house.State) bool { return s["automation.alarm"].Attributes["current"] == float64(n) })
+	}
+	for range 100 {
+		h.Set(first, "on")
+		runs(1)
+		h.Set(first, "off")
+		h.Set(second, "on")
+		runs(0)
+		require.Len(t, alarms.Take(), 1)
+		h.Set(second, "off")
+	}
 }

@@ -1,11 +1,25 @@
 package house
 
+import (
+	"strings"
+	"time"
+)
+
 // Automate makes an automation, or changes the one of that id, until the test ends, as its
-// editor does. The id is any word.
+// editor does. It returns once the automation waits for its triggers. The id is any word.
 func (h *House) Automate(id string, automation any) {
 	h.t.Helper()
-	path := "/api/config/automation/config/" + id
+	running := func() (since time.Time) { // zero: it is not there
+		for _, s := range h.States() {
+			if strings.HasPrefix(s.ID, "automation.") && s.Attributes["id"] == id {
+				return s.Changed
+			}
+		}
+		return time.Time{}
+	}
+	path, before := "/api/config/automation/config/"+id, running()
 	h.request("POST", path, automation)
+	h.await("the automation is there", func() bool { now := running(); return !now.IsZero() && now != before })
 	if h.automations[id] {
 		return
 	}
@@ -15,6 +29,12 @@ func (h *House) Automate(id string, automation any) {
 			h.request("DELETE", path, nil)
 		}
 	})
+}
+
+// Set gives an entity that belongs to no integration a state, as its developer tools do.
+func (h *House) Set(entity, state string) {
+	h.t.Helper()
+	h.request("POST", "/api/states/"+entity, map[string]any{"state": state})
 }
 
 // Dashboard makes a dashboard of these cards until the test ends, as its editor does, and

@@ -53,13 +53,25 @@ func mosquitto(t testing.TB, lines ...string) (at string) {
 const manyDevices = 300
 
 // complete waits until each of many devices shows its three sensors.
-func complete(h *house.House) time.Duration {
+func complete(t *testing.T, h *house.House) time.Duration {
+	t.Helper()
 	began := time.Now()
+	var odd []string
+	defer func() {
+		if t.Failed() {
+			t.Logf("%d are not as they should be: %v", len(odd), odd[:min(len(odd), 10)])
+		}
+	}()
 	h.Until("all entities have a state", func(states map[string]house.State) bool {
 		n := 0
+		odd = nil
 		for id, s := range states {
-			if strings.HasPrefix(id, "sensor.d") && s.State == "41" {
+			switch {
+			case !strings.HasPrefix(id, "sensor.d"):
+			case s.State == "41":
 				n++
+			default:
+				odd = append(odd, id+" "+s.State)
 			}
 		}
 		return n == 3*manyDevices
@@ -68,11 +80,12 @@ func complete(h *house.House) time.Duration {
 }
 
 // restarted returns how long Home Assistant, which is stopped, takes to start and to show all.
-func restarted(h *house.House) time.Duration {
+func restarted(t *testing.T, h *house.House) time.Duration {
+	t.Helper()
 	began := time.Now()
 	h.Start()
-	complete(h)
-	took := time.Since(began)
+	complete(t, h)
+	took := time.Since(began).Round(100 * time.Millisecond)
 	h.Stop()
 	return took
 }
@@ -99,8 +112,8 @@ func copied(t *testing.T, p *program) (at string) {
 }
 
 // Three hundred devices come at once; and then Home Assistant restarts. With the same retained
-// messages at a mosquitto it is not faster: one after the other, because what else the machine does
-// changes, and the median of the ratios counts.
+// messages at a mosquitto it is not faster. They restart in turns, and the fastest of each count:
+// whatever else the machine does makes some slower.
 func TestManyDevices(t *testing.T) {
 	p := start(t, watering+"\nlimits: {homeassistant_devices: 400}")
 	h, other := house.Open(t), house.New(t)
@@ -114,23 +127,25 @@ func TestManyDevices(t *testing.T) {
 	}
 	began := time.Now()
 	for _, d := range devices {
-		d.say(`{"sensors":{"a":{},"b":{},"c":{}}}`)
+		d.say(`{"available_for":86400,"sensors":{"a":{},"b":{},"c":{}}}`)
 		d.say(`{"a":41,"b":41,"c":41}`)
 	}
-	complete(h)
+	complete(t, h)
 	t.Logf("%d devices with 3 entities each: %.1f s", manyDevices, time.Since(began).Seconds())
+	for _, d := range devices { // they sleep: else a busy machine makes one seem away, which is not what this is about
+		d.leave()
+	}
 	h.Stop()
 	other.Start()
 	other.Join(house.Broker{At: copied(t, p), Client: "homeassistant"})
-	complete(other)
+	complete(t, other)
 	other.Stop()
 
-	var ratios []float64
+	var ours, theirs []time.Duration
 	for range 3 {
-		ours, theirs := restarted(h), restarted(other)
-		ratios = append(ratios, ours.Seconds()/theirs.Seconds())
-		t.Logf("Home Assistant's restart with them: %.1f s, with a mosquitto %.1f s, ratio %.2f", ours.Seconds(), theirs.Seconds(), ratios[len(ratios)-1])
+		ours, theirs = append(ours, restarted(t, h)), append(theirs, restarted(t, other))
 	}
-	slices.Sort(ratios)
-	assert.Less(t, ratios[len(ratios)/2], 1.25, "1.05 on an idle machine")
+	ratio := slices.Min(ours).Seconds() / slices.Min(theirs).Seconds()
+	t.Logf("Home Assistant's restarts with them: %v, with a mosquitto %v, ratio of the fastest %.2f", ours, theirs, ratio)
+	assert.Less(t, ratio, 1.15, "1.05 on an idle machine")
 }

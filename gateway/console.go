@@ -112,6 +112,10 @@ func (g *Gateway) announced() operator.House {
 	return h
 }
 
+// Hosts lists names and addresses by which others may reach this machine, if a port is bound
+// to all of its addresses.
+func (g *Gateway) Hosts() []string { return hostsOf(g.Listening()) }
+
 // hostsOf lists names and addresses by which others may reach this machine, if a port is
 // bound to all of its addresses.
 func hostsOf(at Listening) (hosts []string) {

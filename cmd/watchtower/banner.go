@@ -19,6 +19,7 @@ import (
 // its key, and commands to try. The commands work when they are copied.
 type banner struct {
 	at        gateway.Listening
+	hosts     []string // names and addresses by which other machines may reach it
 	name      string
 	dataDir   string // absolute
 	key       string // empty: the gateway is open
@@ -48,7 +49,7 @@ func newBanner(g *gateway.Gateway, cfg config.Config, sys surroundings) banner {
 	dir, err := config.DataDir("", []string{"HOME=" + sys.getenv("HOME")})
 	told := sys.getenv("WATCHTOWER_DATA_DIR") != "" || sys.getenv("STATE_DIRECTORY") != ""
 	return banner{
-		at: g.Listening(), name: g.Name(), dataDir: cfg.DataDir, key: key, generated: generated, ownKey: cfg.SecretKey != "",
+		at: g.Listening(), hosts: g.Hosts(), name: g.Name(), dataDir: cfg.DataDir, key: key, generated: generated, ownKey: cfg.SecretKey != "",
 		admin: admin, adminNew: adminNew, ownAdmin: cfg.AdminKey != "",
 		console: cfg.HTTP.Console, baseTopic: cfg.MQTT.BaseTopic, program: thisProgram(), findsDir: err == nil && !told && dir == cfg.DataDir,
 	}
@@ -69,6 +70,7 @@ func (b banner) write(w io.Writer) error {
 		}
 		row(l.Name, withScheme(scheme, l.Address))
 	}
+	row("other devices", b.othersRow())
 	row("console", b.consoleRow())
 	row("listens for", b.audience())
 	row("data directory", b.dataDir)
@@ -81,6 +83,18 @@ func (b banner) write(w io.Writer) error {
 	}
 	_, err := w.Write(out.Bytes())
 	return err
+}
+
+// hostsShown is the most names and addresses in the banner.
+const hostsShown = 4
+
+// othersRow returns what another device has in the place of localhost; empty: none can reach
+// this machine.
+func (b banner) othersRow() string {
+	if len(b.hosts) == 0 {
+		return ""
+	}
+	return "write this for localhost: " + strings.Join(b.hosts[:min(hostsShown, len(b.hosts))], ", ")
 }
 
 // consoleRow returns the address of the operators' page, or "" if there is none.

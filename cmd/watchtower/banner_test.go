@@ -96,8 +96,8 @@ func listening(at ...string) (all gateway.Listening) {
 
 func TestBanner(t *testing.T) {
 	b := banner{
-		at:   listening("http", "[::]:8080", "mqtt", "0.0.0.0:1883", "udp", "192.168.1.5:3033", "tcp", "[::1]:3033"),
-		name: "attic", dataDir: "/d", key: "abc", generated: true, admin: "xyz", adminNew: true, console: true, baseTopic: "watchtower", program: "watchtower", findsDir: true,
+		at:    listening("http", "[::]:8080", "mqtt", "0.0.0.0:1883", "udp", "192.168.1.5:3033", "tcp", "[::1]:3033"),
+		hosts: []string{"attic.local", "192.168.1.5"}, name: "attic", dataDir: "/d", key: "abc", generated: true, admin: "xyz", adminNew: true, console: true, baseTopic: "watchtower", program: "watchtower", findsDir: true,
 	}
 	var out bytes.Buffer
 	require.NoError(t, b.write(&out))
@@ -107,6 +107,7 @@ func TestBanner(t *testing.T) {
   MQTT            mqtt://localhost:1883
   UDP             192.168.1.5:3033
   TCP             [::1]:3033
+  other devices   write this for localhost: attic.local, 192.168.1.5
   console         http://localhost:8080/  (in a browser, with the admin key)
   listens for     the whole network; for this machine alone: --http 127.0.0.1:8080 --mqtt 127.0.0.1:1883
   data directory  /d

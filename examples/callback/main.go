@@ -80,16 +80,19 @@ func (rc receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	var m struct {
 		Channel, Sender uint32
-		Message         any
+		Message         json.RawMessage
 		Encoding        string // "base64" where the message is no text
 	}
 	if err := json.Unmarshal(body, &m); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	if m.Encoding != "" {
-		fmt.Printf("%d on channel %d: [%s] %v\n", m.Sender, m.Channel, m.Encoding, m.Message)
-		return
+	var text string // of a string; other JSON is printed as it is
+	if json.Unmarshal(m.Message, &text) != nil || string(m.Message) == "null" {
+		text = string(m.Message)
 	}
-	fmt.Printf("%d on channel %d: %v\n", m.Sender, m.Channel, m.Message)
+	if m.Encoding != "" {
+		text = "[" + m.Encoding + "] " + text
+	}
+	fmt.Printf("%d on channel %d: %s\n", m.Sender, m.Channel, text)
 }

@@ -233,8 +233,12 @@ func TestWholeGateway(t *testing.T) {
 	p := newPuppet(t, puppetProgram(t, "c", "shared", "-DWT_ECHO=0", "-DWT_OWN_KEY=0", "-DWT_KEEPALIVE=400"))
 	p.tell('B')
 	r.serve(p, func() bool { return slices.Contains(p.dones, done{'r', 0}) })
-	r.ask(p, 'j', channel, 0, 1, "")
-	r.serve(p, func() bool { return slices.Contains(p.dones, done{'j', 0}) })
+	// A registration that was repeated, and comes late, begins another session: the join is lost
+	// with the one before, which the device is told.
+	for joined := false; !joined; joined = slices.Contains(p.over(), done{'j', 0}) {
+		r.ask(p, 'j', channel, 0, 1, "")
+		r.serve(p, func() bool { return slices.ContainsFunc(p.dones, func(d done) bool { return d.op == 'j' }) })
+	}
 	e := listener(t, tcp)
 	ctx := context.Background()
 	for n := range 100 {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -63,12 +64,16 @@ const deviceTimeout = 10 * time.Second
 
 // followUDP calls each for every message of channels, as follow does. It is a device of session
 // frames, so it hears what an Arduino would hear.
-func (c *client) followUDP(ctx context.Context, address string, channels []uint32, each func(message) error) error {
-	key, address, err := c.findUDP(address)
-	if err != nil {
-		return err
+// With a key of its own it needs no secret key.
+func (c *client) followUDP(ctx context.Context, address string, own *frame.Key, channels []uint32, each func(message) error) error {
+	opts := device.Options{Name: c.name, Acknowledge: true, Window: 4, Key: own, Own: own != nil}
+	if own == nil || address == "" {
+		key, at, err := c.findUDP(address)
+		if err != nil {
+			return err
+		}
+		address, opts.Secret = at, key
 	}
-	opts := device.Options{Secret: key, Name: c.name, Acknowledge: true, Window: 4}
 	opts.OnSession = func(id uint32) {
 		fmt.Fprintf(c.err, "watchtower: registered again, as %d\n", id)
 	}
@@ -100,6 +105,22 @@ func (c *client) followUDP(ctx context.Context, address string, channels []uint3
 			}
 		}
 	}
+}
+
+// ownKey reads the key of a device's own, in hexadecimal, from a file; nil: none is given.
+func (c *client) ownKey(file string) (*frame.Key, error) {
+	text, err := c.secretFrom("device-key-file", file)
+	if err != nil || text == "" {
+		return nil, err
+	}
+	if c.name == "" {
+		return nil, usagef("--device-key-file needs --name: the key is that name's")
+	}
+	var key frame.Key
+	if b, err := hex.DecodeString(text); err != nil || copy(key[:], b) != len(key) || len(b) != len(key) {
+		return nil, usagef("--device-key-file must have %d hexadecimal digits in its first line", 2*len(key))
+	}
+	return &key, nil
 }
 
 // leave ends the session. It waits at most a second.

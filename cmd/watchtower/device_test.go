@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"regexp"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -44,6 +45,28 @@ func TestJoinOverUDP(t *testing.T) {
 	expect(t, s.shell(bin+" join --udp="+udp+" 0 2>&1"), "a channel must be")
 	expect(t, s.shell(bin+" join --name 'not a name' --udp="+udp+" 5 2>&1"), "malformed")
 	s.end(syscall.SIGTERM)
+}
+
+// Where devices need keys of their own, a person is one with the key of a name.
+func TestJoinWithAnOwnKey(t *testing.T) {
+	t.Parallel()
+	s := serveProgram(t, t.TempDir(), append(slices.Clone(anyPort), "--wire-device-keys", "required")...)
+	udp := regexp.MustCompile(`(?m)^  UDP +(\S+)$`).FindStringSubmatch(s.banner)[1]
+	program := s.command().Path
+	expect(t, s.shell(program+" join --name lamp --udp="+udp+" 5"), "key of its own")
+	out := s.shell(program + " device key lamp | " + program + " join --name lamp --device-key-file - --udp=" + udp + " 5")
+	expect(t, out, "following channel 5 at udp "+udp)
+	require.Zero(t, s.run("", "broadcast", "5", "all your base").code)
+	expect(t, out, "all your base")
+	for args, want := range map[string]string{
+		"join 5 --udp --device-key-file -":             "--device-key-file needs --name",
+		"join 5 --udp --device-key-file - --name lamp": "must have 32 hexadecimal digits",
+		"join 5 --device-key-file - --name lamp":       "--device-key-file is for --udp",
+	} {
+		got := s.run("abc\n", strings.Fields(args)...)
+		assert.Equal(t, exitUsage, got.code, args)
+		assert.Contains(t, got.err, want, args)
+	}
 }
 
 func TestWhatADeviceHearsIsShown(t *testing.T) {

@@ -25,6 +25,7 @@ func joinCommand(sys surroundings) *cobra.Command {
 	f := cmd.Flags()
 	udp := f.String("udp", "", "join over UDP, at host:port (default: the gateway's host, port "+wirePort+")")
 	f.Lookup("udp").NoOptDefVal = usualAddress
+	keyFile := f.String("device-key-file", "", "file with the own key of --name for --udp, as device key prints it; -: standard input")
 	since := f.String("since", "", "earlier messages first: those after a message's id, of an age such as 10m, or all that are kept")
 	var e ending
 	e.add(f, "0s")
@@ -45,6 +46,9 @@ func joinCommand(sys surroundings) *cobra.Command {
 			return err
 		}
 		return e.run(ctx, func(ctx context.Context, count func(error) error) error {
+			if *udp == "" && *keyFile != "" {
+				return usagef("--device-key-file is for --udp")
+			}
 			if *udp == "" {
 				return c.follow(ctx, hearing{channels: channels, since: *since, raw: o.format == "json"}, func(_ speaker, m message) error {
 					if m.Content == nil { // a gap or an end, as JSON
@@ -53,13 +57,17 @@ func joinCommand(sys surroundings) *cobra.Command {
 					return count(each(m))
 				})
 			}
+			own, err := c.ownKey(*keyFile)
+			if err != nil {
+				return err
+			}
 			if *since != "" {
 				return usagef("--since works over HTTP only, without --udp")
 			}
 			if *udp == usualAddress {
 				*udp = ""
 			}
-			return c.followUDP(ctx, *udp, channels, func(m message) error { return count(each(m)) })
+			return c.followUDP(ctx, *udp, own, channels, func(m message) error { return count(each(m)) })
 		})
 	}
 	return cmd

@@ -30,7 +30,7 @@ export function Device({ of }) {
       <div><dt>Is on</dt><dd>${s.on.length ? s.on.slice(0, most).map((c, i) => html`${i ? ", " : "channel "}<a key=${c} href="#/channels/${c}">${c}</a>`) : "no channel"}${s.on.length > most ? ` and ${count(s.channels - most)} more` : ""}</dd></div>
       <div><dt>Lost</dt><dd>${s.lost.length ? html`<ul class="plain">${s.lost.map(l => html`<li key=${l.via + l.reason}>${many(l.n, "message")} over ${protocolName(l.via)}, the last ${ago(l.last)}<small>${reason(l.reason).title}. ${reason(l.reason).advice}</small></li>`)}</ul>` : "nothing that the gateway knows of, since its start"}</dd></div>
       <div><dt>Protected</dt><dd>${s.protected ? "Yes: whoever registers its name again needs its token." : "No: whoever has the secret key may register its name again, which gives a new token."}</dd></div>
-      <div><dt>Missed when away</dt><dd>${s.held ? "Yes: it used its name over MQTT, UDP or TCP. It counts as missing when it is away without a goodbye, and its id alone is not enough to speak for it." : "For an hour at most: it never used a name over MQTT, UDP or TCP."}</dd></div>
+      <div><dt>Reported when away</dt><dd>${s.held ? "Yes: it used its name over MQTT, UDP or TCP. It counts as missing when it is away without a goodbye, and its id alone is not enough to speak for it." : "For an hour at most: it never used a name over MQTT, UDP or TCP."}</dd></div>
     </dl>
     ${mayDo("manage") ? html`<p class="buttons">
       <button type="button" onClick=${() => setDoing("rename")}>Rename</button>

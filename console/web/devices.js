@@ -43,7 +43,7 @@ function Table({ items }) {
       <td><${State} of=${s} /></td>
       <td>${s.via.length ? s.via.map(p => html`<${Via} key=${p} name=${p} /> `) : html`<span class="hint">nothing</span>`}</td>
       <td data-label="on">${many(s.channels, "channel")}</td>
-      <td>${s.protected ? html`<span class="tag">protected</span> ` : null}${s.held ? html`<span class="tag">missed when away</span>` : null}</td>
+      <td>${s.protected ? html`<span class="tag">protected</span> ` : null}${s.held ? html`<span class="tag">reported when away</span>` : null}</td>
     </tr>`)}</tbody></table>`
 }
 

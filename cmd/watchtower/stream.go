@@ -2,12 +2,15 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/url"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -24,6 +27,9 @@ type stream struct {
 	lines  *bufio.Scanner
 	body   io.Closer
 	cancel context.CancelFunc
+
+	goodbye func() // says that it ends; nil: nothing does
+	closed  sync.Once
 }
 
 // join opens a stream on channels, and returns once the sender is a member. Linger is off:
@@ -95,7 +101,76 @@ func (s *stream) drain() (over <-chan struct{}) {
 	return ended
 }
 
+// close returns once the stream is closed, also if another call does that.
 func (s *stream) close() {
-	s.cancel()
-	_ = s.body.Close() // the request was cancelled: its error says nothing
+	s.closed.Do(func() {
+		if s.goodbye != nil {
+			s.goodbye()
+		}
+		s.cancel()
+		_ = s.body.Close() // the request was cancelled: its error says nothing
+	})
+}
+
+// leaveTimeout is the longest time for a goodbye.
+const leaveTimeout = time.Second
+
+// visit opens a stream on channels, without echo, for as long as something is said or asked
+// there. Its close is a goodbye, so that nobody misses the sender afterwards. For that a short
+// token opens the stream: what leaves by that ends no other stream of the sender. A gateway
+// that gives none gets no goodbye. The end of ctx closes the stream; the caller closes it too.
+func (c *client) visit(ctx context.Context, t target, id identity, channels []uint32) (*stream, error) {
+	pass := id
+	var no *refusal
+	short, err := c.shortToken(ctx, t, id)
+	if err != nil && (!errors.As(err, &no) || no.status == 401) {
+		return nil, err
+	}
+	pass.Token = cmp.Or(short, id.Token)
+	opening, cancel := context.WithCancel(context.WithoutCancel(ctx)) // the goodbye comes before its end
+	opened := context.AfterFunc(ctx, cancel)
+	s, err := c.join(opening, t, pass, channels, false, "")
+	opened()
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	if pass != id {
+		s.goodbye = func() { c.leaveStream(t, pass, channels) }
+	}
+	end := s.cancel
+	s.cancel = func() { end(); cancel() }
+	context.AfterFunc(ctx, s.close)
+	return s, nil
+}
+
+// shortToken returns a token that may hear, and expires after an hour; empty: the answer has none.
+func (c *client) shortToken(ctx context.Context, t target, id identity) (string, error) {
+	r, err := jsonRequest("POST", "/tokens", struct{}{})
+	if err != nil {
+		return "", err
+	}
+	r.token = id.Token
+	answer, err := c.call(ctx, t, r)
+	if err != nil {
+		return "", err
+	}
+	var short struct{ Token string }
+	_ = json.Unmarshal(answer, &short) // join says what answers there instead of a gateway
+	return short.Token, nil
+}
+
+// leaveStream leaves channels by a short token. After an error the stream just ends.
+func (c *client) leaveStream(t target, pass identity, channels []uint32) {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	r, err := jsonRequest("POST", "/channels/leave", struct {
+		Sender   uint32   `json:"sender"`
+		Channels []uint32 `json:"channels"`
+	}{pass.ID, channels})
+	if err != nil {
+		return
+	}
+	r.token = pass.Token
+	_, _ = c.call(ctx, t, r)
 }

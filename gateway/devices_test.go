@@ -137,12 +137,15 @@ func line(t testing.TB, b []byte) received {
 	var m struct {
 		Type            string
 		Channel, Sender uint32
-		Message         any
+		Message         json.RawMessage
 		Encoding        string
 	}
 	require.NoError(t, json.Unmarshal(b, &m), string(b))
 	require.NoError(t, described.Check("Heard", b))
-	text, _ := m.Message.(string)
+	var text string
+	if json.Unmarshal(m.Message, &text) != nil { // no string: JSON as it is
+		text = string(m.Message)
+	}
 	if m.Encoding == "base64" {
 		raw, err := base64.StdEncoding.DecodeString(text)
 		require.NoError(t, err)

@@ -31,6 +31,7 @@ type client struct {
 	url, secretKey, dataDir, name string // as flags or environment give them; empty: to be found
 	token                         string // of the sender to speak as; empty: the name is registered
 	givenAdminKey                 string // by a flag or a context; empty: to be found
+	role                          string // what the default name ends with
 	caFile                        string // certificates of the trusted authorities; empty: the system's
 	insecure                      bool   // accept any certificate
 	json                          bool

@@ -135,6 +135,20 @@ func TestRequestsAreAnswered(t *testing.T) {
 	assert.Contains(t, got.err, "nobody")
 }
 
+// Two replies by the same name do not answer each other without end.
+func TestRepliesOfOneNameAreSilentAfterwards(t *testing.T) {
+	t.Parallel()
+	s := serveProgram(t, t.TempDir(), anyPort...)
+	program := "exec " + s.command().Path
+	for range 2 {
+		expect(t, s.shell(program+" reply 9 pong"), "following channel")
+	}
+	got := s.run("", "request", "9", "ping")
+	assert.Equal(t, ran{0, "pong\n", ""}, ran{got.code, got.out, ""}, got.err)
+	heard := s.run("", "join", "9", "--since", "all", "-W", "1", "--format", "%y %p")
+	assert.Equal(t, "broadcast ping\nsend pong\nsend pong\n", heard.out)
+}
+
 func TestMembersAndKick(t *testing.T) {
 	t.Parallel()
 	s := serveProgram(t, t.TempDir(), anyPort...)

@@ -21,6 +21,7 @@ func (c *client) nameFor(t target) {
 	if c.name != "" {
 		return
 	}
+	defer func() { c.name = c.name[:min(len(c.name), 64-len(c.role))] + c.role }()
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"

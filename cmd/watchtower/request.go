@@ -123,9 +123,13 @@ func replyCommand(sys surroundings) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		c.role = "-reply" // so a request on this machine is another sender, and gets the answers alone
 		defer stop()
 		return e.run(ctx, func(ctx context.Context, count func(error) error) error {
 			return c.follow(ctx, hearing{channels: channels, deaf: true}, func(s speaker, m message) error {
+				if m.Type == "send" && m.Sender == s.as.ID {
+					return nil // an answer of another reply by this name: two would go on for ever
+				}
 				return count(s.reply(ctx, m, text, *command))
 			})
 		})

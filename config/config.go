@@ -57,7 +57,8 @@ type HTTP struct {
 	WriteTimeout   time.Duration
 	StreamQueue    int // messages
 	MailboxTimeout time.Duration
-	Console        bool // operators may manage the gateway over HTTP
+	Console        bool   // operators may manage the gateway over HTTP
+	Pages          string // directory of files that everybody may read; empty: off
 }
 
 // UDP is the section of the UDP bridge.

@@ -60,6 +60,7 @@ func settings(c *Config) []setting {
 		row("http.stream_queue", "1024", number(&c.HTTP.StreamQueue, 1, mostQueued, "messages"), "messages that wait for one stream"),
 		row("http.mailbox_timeout", "10m", duration(&c.HTTP.MailboxTimeout, leastTime), "a mailbox that nobody reads for this long leaves its channels"),
 		row("http.console", "true", boolean(&c.HTTP.Console), "serve the console at /, and the operators' calls below /operator"),
+		row("http.pages", "", text(&c.HTTP.Pages, fileRule), "directory whose files are served at /pages/, to everybody; empty: off"),
 
 		row("udp.listen", ":3033", text(&c.UDP.Listen, addressRule), "where UDP listens, host:port; empty: off").alias("udp"),
 		row("udp.segmentation_offload", "true", boolean(&c.UDP.SegmentationOffload), "hand several datagrams to one receiver to the system in one write, to be split there (Linux); false: for network devices that split them wrong"),

@@ -172,23 +172,26 @@ func withoutSockets(conf string) string {
 	return regexp.MustCompile(`(?s)    # A WebSocket.*?\n    }\n`).ReplaceAllString(conf, "")
 }
 
-// The example's page, through nginx as the example configures it, misses nothing
+// The example's page, as the gateway serves it and below a path of a proxy, misses nothing
 // when the network is cut, and says so when the gateway was restarted.
 func TestAPageMissesNothing(t *testing.T) {
 	t.Parallel()
 	chromium := browser.Open(t, "about:blank")
-	for name, change := range map[string]func(string) string{"the example": nil, "the defaults": withoutSockets} {
+	for name, at := range map[string]func(string) string{
+		"the gateway's":       func(gateway string) string { return gateway },
+		"a proxy's":           func(gateway string) string { return nginx(t, gateway, nil) + "/watchtower" },
+		"without any sockets": func(gateway string) string { return nginx(t, gateway, withoutSockets) + "/watchtower" },
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cfg := testConfig(t)
-			cfg.HTTP.Listen = harness.FreeAddress(t)
+			cfg.HTTP.Listen, cfg.HTTP.Pages = harness.FreeAddress(t), "../examples/web"
 			r := startWith(t, cfg)
 			began := time.Now()
 			cable := harness.NewCable(t, r.at.HTTP)
-			at := nginx(t, cable.Addr(), change)
 			// A page that has heard nothing asks for up to two seconds more than it is there.
 			eventually(t, "the gateway is older than that", func() bool { return time.Since(began) > 2*time.Second })
-			page := browser.Tab(t, chromium, "http://"+at+"/#"+r.shortToken(r.register("").Token, `{"scope":"hear+speak","channels":[5]}`))
+			page := browser.Tab(t, chromium, "http://"+at(cable.Addr())+"/pages/#"+r.shortToken(r.register("").Token, `{"scope":"hear+speak","channels":[5]}`))
 			shown := func() []string {
 				return browser.Evaluate[[]string](t, page, `[...document.querySelectorAll("li")].map(li => li.textContent.replace(/^\d+: /, ""))`)
 			}
@@ -241,13 +244,13 @@ func TestAPageMissesNothing(t *testing.T) {
 	}
 }
 
-// A page's own WebSocket is not refused behind the example's proxy, another's is.
+// A page's own WebSocket is not refused below a path of a proxy, another's is.
 func TestAPageOpensAWebSocket(t *testing.T) {
 	t.Parallel()
-	r := start(t, nil)
+	r := start(t, func(c *config.Config) { c.HTTP.Pages = "../examples/web" })
 	at := nginx(t, r.at.HTTP, nil)
 	id := r.register("").ID
-	page := browser.Open(t, "http://"+at+"/")
+	page := browser.Open(t, "http://"+at+"/watchtower/pages/")
 	open := func(host string) string {
 		script := fmt.Sprintf(`new Promise(done => {
 			const socket = new WebSocket("ws://%s/channels/join?channels=5&sender=%d")

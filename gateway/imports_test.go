@@ -16,7 +16,7 @@ import (
 // examples stand outside: they are written as a stranger would.
 var mayImport = map[string][]string{
 	"cmd/watchtower":  {"atomicfile", "gateway", "config", "wire", "wire/frame", "device", "bench", "mdns"},
-	"gateway":         {"atomicfile", "auth", "backup", "boltfile", "config", "mqtt", "homeassistant", "udp", "tcp", "history", "callback", "http", "operator", "console", "sdk", "mdns", "bridge", "wire/frame", "wire/keys", "bridge/store", "mqtt/store", "intake"},
+	"gateway":         {"atomicfile", "auth", "backup", "boltfile", "config", "mqtt", "homeassistant", "udp", "tcp", "history", "callback", "http", "operator", "console", "sdk", "static", "mdns", "bridge", "wire/frame", "wire/keys", "bridge/store", "mqtt/store", "intake"},
 	"auth":            {"config", "bridge"},
 	"mqtt":            {"config", "auth", "bridge", "bridge/outbound", "intake"},
 	"http":            {"config", "auth", "bridge", "bridge/jsonline", "bridge/outbound", "callback", "history", "intake"},

@@ -14,6 +14,7 @@ import (
 	"watchtower/mdns"
 	"watchtower/mqtt"
 	"watchtower/sdk"
+	"watchtower/static"
 	"watchtower/tcp"
 	"watchtower/udp"
 )
@@ -148,6 +149,11 @@ func newHTTP(g *Gateway) (Server, []Port, error) {
 	var err error
 	if o.Public, err = publicFiles(); err != nil {
 		return nil, nil, err
+	}
+	if dir := g.cfg.HTTP.Pages; dir != "" {
+		if o.Files, err = static.OpenDirectory(dir, g.cfg.DataDir, g.cfg.TLS.Key, g.cfg.File()); err != nil {
+			return nil, nil, fmt.Errorf("http.pages: %w", err)
+		}
 	}
 	g.web = http.New(g.hub, g.past, g.callbacks, o, g.log)
 	ports := []Port{{"http", "HTTP", true, "http.listen", g.cfg.HTTP.Listen, g.web.Listen, g.web.Addr}}

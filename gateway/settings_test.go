@@ -74,6 +74,7 @@ var settingTests = map[string]func(*testing.T){
 	"mdns":                           testElsewhere("cmd/watchtower", "TestFound"),
 	"admin_key":                      testAdminKey,
 	"http.console":                   testConsole,
+	"http.pages":                     testPages,
 	"data_dir":                       testDataDir,
 	"gateway.name":                   testGatewayName,
 	"auth.require_token":             testRequireToken,

@@ -93,6 +93,7 @@ var otherwise = map[string]string{
 	"GET /me 200":                "http TestAPassMayDoWhatItSays",
 	"POST /tokens 200":           "http TestAPassMayDoWhatItSays",
 	"POST /tokens 400":           "http TestATokenThatIsRefused",
+	"GET /pages/ 200":            "gateway testPages",
 	"403":                        "http TestPagesOfOtherOrigins",
 	"417":                        "http TestWhatIsNoRequest",
 	"421":                        "gateway testHosts",

@@ -21,17 +21,14 @@ import (
 	"watchtower/internal/harness"
 )
 
-// nginx serves examples/web with its own configuration, changed, and returns its
-// address.
+// nginx serves a gateway below a path, by its changed configuration, and returns its address.
 func nginx(t testing.TB, gateway string, change func(string) string) string {
 	t.Helper()
-	b, err := os.ReadFile("../examples/web/nginx.conf")
-	require.NoError(t, err)
-	root, err := filepath.Abs("../examples/web")
+	b, err := os.ReadFile("testdata/prefix.conf")
 	require.NoError(t, err)
 	dir, at := t.TempDir(), harness.FreeAddress(t)
 	conf := strings.NewReplacer(
-		"127.0.0.1:8000", at, "127.0.0.1:8080", gateway, "root .;", "root "+root+";", "/tmp/", dir+"/",
+		"127.0.0.1:8000", at, "127.0.0.1:8080", gateway, "/tmp/", dir+"/",
 	).Replace(string(b))
 	if os.Getuid() == 0 {
 		conf = "user root;\n" + conf // its workers have to reach the page

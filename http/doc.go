@@ -12,6 +12,7 @@
 //	serve.go        life: listeners, the end
 //	routes.go       paths and their calls, and the handlers before them
 //	metrics.go      GET /metrics
+//	directory.go    GET /pages/…
 //	openapi.go      GET /openapi.yaml, and files for everybody
 //	cors.go         pages of other origins
 //	pages.go        refuses requests of foreign pages

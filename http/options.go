@@ -29,6 +29,12 @@ type Options struct {
 	// Public are handlers for GET and HEAD of single paths, which anybody may ask.
 	Public map[string]nethttp.Handler
 
+	// Files serves the file of a name, as a path below /pages/ says it, and reports whether
+	// there is one; if not, it writes nothing. Nil: http.pages is off.
+	Files interface {
+		Serve(w nethttp.ResponseWriter, r *nethttp.Request, name string) bool
+	}
+
 	// Operator serves the paths below /operator/ if http.console is set. Nil: none does.
 	Operator nethttp.Handler
 

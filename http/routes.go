@@ -59,6 +59,10 @@ func (s *Server) routes() nethttp.Handler {
 	} {
 		r.Handle(way.path, s.dispatch(way.calls))
 	}
+	if s.opts.Files != nil {
+		r.PathPrefix(filesPath).Handler(s.dispatch(calls{nethttp.MethodGet: s.showFile, nethttp.MethodHead: s.showFile}))
+		r.Handle(strings.TrimSuffix(filesPath, "/"), s.dispatch(calls{nethttp.MethodGet: s.toFiles, nethttp.MethodHead: s.toFiles}))
+	}
 	for path, public := range s.opts.Public {
 		r.Handle(path, s.dispatch(s.showPublic(public)))
 	}
@@ -149,7 +153,7 @@ var passCalls = map[string]struct{ speak bool }{
 }
 
 // publicCalls need no sender, and ignore a pass.
-var publicCalls = []string{healthPath, readyPath, metricsPath, "/openapi.yaml"}
+var publicCalls = []string{healthPath, readyPath, metricsPath, "/openapi.yaml", filesPath, strings.TrimSuffix(filesPath, "/")}
 
 // passes opens the pass of a request that carries one.
 func (s *Server) passes(next nethttp.Handler) nethttp.Handler {

@@ -1,8 +1,8 @@
-// Package static serves files that are built into the program, to browsers: each with its
-// media type, an ETag by its content, and a gzip copy where that is smaller. It reads the files
-// once, when it is made, and compresses each once, when somebody asks for it. It knows no path
-// of the gateway: its caller mounts it, and strips the prefix. Writing deadlines, CORS and logs
-// are its caller's too.
+// Package static serves files to browsers. Directory serves those of a directory as they are.
+// Files serves those that are built into the program: each with its media type, an ETag by its
+// content, and a gzip copy where that is smaller. It reads the files once, when it is made, and
+// compresses each once, when somebody asks for it. The package knows no path of the gateway: its
+// caller mounts it, and strips the prefix. Writing deadlines, CORS and logs are its caller's too.
 package static
 
 import (

@@ -140,6 +140,7 @@ func (c *Contract) answer(r *http.Request, resp *http.Response, sent []byte) err
 		return fmt.Errorf("answered %d, which is not described", resp.StatusCode)
 	case resp.StatusCode == http.StatusSwitchingProtocols:
 		return nil
+	case described != nil && described.Content != nil && described.Content.GetOrZero("*/*") != nil:
 	case described != nil && media != "" && (described.Content == nil || described.Content.GetOrZero(media) == nil):
 		return fmt.Errorf("answered %d with %s, which is not described", resp.StatusCode, media)
 	}

@@ -36,6 +36,7 @@ func TestASubscriberThatDoesNotReadHoldsUpNobody(t *testing.T) {
 	stuck := h.join(connect{id: "stuck"})
 	good := h.join(connect{id: "good"})
 	publisher := h.join(connect{id: "publisher"})
+	stuck.subscribe(0, "watchtower/channels/5/#")
 	stuck.subscribe(0, "load/#") // at QoS 1 the window would bound the writing
 	good.subscribe(1, "load/#")
 	payload := make([]byte, 30000)
@@ -69,6 +70,16 @@ func TestASubscriberThatDoesNotReadHoldsUpNobody(t *testing.T) {
 	assert.Equal(t, n, <-got, "in order")
 	assert.Positive(t, h.dropped(bridge.QueueFull))
 	assert.Eventually(t, func() bool { return h.broker.Stats().Connections == 2 }, harness.Patience, 5*time.Millisecond, "it is disconnected")
+	var left bridge.Departure
+	require.Eventually(t, func() bool {
+		list, _ := h.hub.Registry().List(bridge.SenderFilter{Find: "stuck"}, 0, 10)
+		if len(list) != 1 || list[0].Here {
+			return false
+		}
+		left = list[0].Left
+		return true
+	}, harness.Patience, 5*time.Millisecond)
+	assert.Contains(t, []bridge.Departure{bridge.LeftTooSlow, bridge.LeftBySilence}, left, "the system's own patience ends in the same moment, and says silence")
 }
 
 func TestExpiredSessionsLeaveNothingBehind(t *testing.T) {

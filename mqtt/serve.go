@@ -195,6 +195,9 @@ func (b *Broker) ServeConn(nc net.Conn) {
 	go func() {
 		defer close(written)
 		if err := c.writer.Run(); err != nil {
+			if isUnanswered(err) && !c.closing.Load() { // its deadline, or the system gave up
+				c.left.CompareAndSwap(0, uint32(bridge.LeftTooSlow)) // the read loop sees only that it is closed
+			}
 			b.log.WithField("client", c.clientID).WithError(err).Debug("MQTT client does not take what it is sent")
 		} else {
 			c.drain()
@@ -204,7 +207,7 @@ func (b *Broker) ServeConn(nc net.Conn) {
 	c.reading.Store(true)
 	err := c.readLoop()
 	if !c.closing.Load() {
-		c.left.Store(uint32(departure(err)))
+		c.left.CompareAndSwap(0, uint32(departure(err)))
 	}
 	c.caughtUp()
 	close(c.stopped)

@@ -4,6 +4,7 @@ package realhouse
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"os/exec"
@@ -113,7 +114,7 @@ func copied(t *testing.T, p *program) (at string) {
 
 // Three hundred devices come at once; and then Home Assistant restarts. With the same retained
 // messages at a mosquitto it is not faster. They restart in turns, and the fastest of each count:
-// whatever else the machine does makes some slower.
+// whatever else the machine does makes some slower, so that a busy one needs more turns.
 func TestManyDevices(t *testing.T) {
 	p := start(t, watering+"\nlimits: {homeassistant_devices: 400}")
 	h, other := house.Open(t), house.New(t)
@@ -142,10 +143,11 @@ func TestManyDevices(t *testing.T) {
 	other.Stop()
 
 	var ours, theirs []time.Duration
-	for range 3 {
+	ratio := math.Inf(1)
+	for len(ours) < 8 && ratio > 1.05 {
 		ours, theirs = append(ours, restarted(t, h)), append(theirs, restarted(t, other))
+		ratio = slices.Min(ours).Seconds() / slices.Min(theirs).Seconds()
 	}
-	ratio := slices.Min(ours).Seconds() / slices.Min(theirs).Seconds()
 	t.Logf("Home Assistant's restarts with them: %v, with a mosquitto %v, ratio of the fastest %.2f", ours, theirs, ratio)
 	assert.Less(t, ratio, 1.15, "1.05 on an idle machine")
 }

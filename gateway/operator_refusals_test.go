@@ -30,6 +30,7 @@ func TestOperatorsSeeWhoIsRefused(t *testing.T) {
 	var got struct{ Refusals []refusal }
 	eventually(t, "all are there", func() bool {
 		_, body := r.operate(token, "GET /operator/refusals", "")
+		got.Refusals = nil // what an answer leaves out would stay
 		require.NoError(t, json.Unmarshal([]byte(body), &got))
 		return len(got.Refusals) == 3
 	})

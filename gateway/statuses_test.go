@@ -69,6 +69,7 @@ var statusTests = []asked{
 	{"GET /metrics", "", "", "", 200},
 	{"GET /readyz", "", "", "", 200},
 	{"GET /openapi.yaml", "", "", "", 200},
+	{"GET /asyncapi.yaml", "", "", "", 200},
 	{"GET /watchtower.js", "", "", "", 200},
 	{"GET /homeassistant/alarm_when_two_agree.yaml", "", "", "", 200},
 	{"GET /nothing", "", "", "", 404},

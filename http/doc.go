@@ -13,7 +13,7 @@
 //	routes.go       paths and their calls, and the handlers before them
 //	metrics.go      GET /metrics
 //	directory.go    GET /pages/…
-//	openapi.go      GET /openapi.yaml, and files for everybody
+//	openapi.go      GET /openapi.yaml and /asyncapi.yaml, and files for everybody
 //	cors.go         pages of other origins
 //	pages.go        refuses requests of foreign pages
 //	operator.go     hands the operator's calls to package operator

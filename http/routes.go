@@ -54,7 +54,8 @@ func (s *Server) routes() nethttp.Handler {
 		{"/mqtt", calls{nethttp.MethodGet: s.joinMQTT}},
 		{healthPath, calls{nethttp.MethodGet: s.health, nethttp.MethodHead: s.health}},
 		{readyPath, calls{nethttp.MethodGet: s.ready, nethttp.MethodHead: s.ready}},
-		{"/openapi.yaml", calls{nethttp.MethodGet: s.showOpenAPI, nethttp.MethodHead: s.showOpenAPI}},
+		{openAPIPath, s.showDescription(openAPI)},
+		{asyncAPIPath, s.showDescription(asyncAPI)},
 		{metricsPath, calls{nethttp.MethodGet: s.showMetrics, nethttp.MethodHead: s.showMetrics}},
 	} {
 		r.Handle(way.path, s.dispatch(way.calls))
@@ -153,7 +154,7 @@ var passCalls = map[string]struct{ speak bool }{
 }
 
 // publicCalls need no sender, and ignore a pass.
-var publicCalls = []string{healthPath, readyPath, metricsPath, "/openapi.yaml", filesPath, strings.TrimSuffix(filesPath, "/")}
+var publicCalls = []string{healthPath, readyPath, metricsPath, openAPIPath, asyncAPIPath, filesPath, strings.TrimSuffix(filesPath, "/")}
 
 // passes opens the pass of a request that carries one.
 func (s *Server) passes(next nethttp.Handler) nethttp.Handler {

@@ -146,7 +146,7 @@ func TestRepliesOfOneNameAreSilentAfterwards(t *testing.T) {
 	got := s.run("", "request", "9", "ping")
 	assert.Equal(t, ran{0, "pong\n", ""}, ran{got.code, got.out, ""}, got.err)
 	heard := s.run("", "join", "9", "--since", "all", "-W", "1", "--format", "%y %p")
-	assert.Equal(t, "broadcast ping\nsend pong\nsend pong\n", heard.out)
+	assert.Regexp(t, "^broadcast ping\n(send pong\n){1,2}$", heard.out, "the second may come when the asker has gone")
 }
 
 func TestMembersAndKick(t *testing.T) {

@@ -12,6 +12,8 @@ import (
 	"net"
 	nethttp "net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -263,4 +265,40 @@ func TestAPageOpensAWebSocket(t *testing.T) {
 	}
 	assert.Equal(t, "open", open(at+"/watchtower"))
 	assert.Equal(t, "refused", open(r.at.HTTP), "of another origin")
+}
+
+// The page that docs/for-web-developers.md shows hears, and speaks. So do the two lines without
+// the SDK.
+func TestThePageOfTheGuide(t *testing.T) {
+	t.Parallel()
+	document := text(t, "docs/for-web-developers.md")
+	directory := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(directory, "index.html"), []byte(block(t, document, "```html\n", "```\n")), 0o600))
+	r := start(t, func(c *config.Config) { c.HTTP.Pages = directory })
+	d := r.stream()
+	token := r.shortToken(r.register("").Token, `{"scope":"hear+speak","channels":[5]}`)
+	page := browser.Open(t, "http://"+r.at.HTTP+"/pages/#"+token)
+	for d.next(t).data != `{"page":"here"}` {
+	}
+	r.post("/broadcast", fmt.Sprintf(`{"sender":%d,"channels":[5],"message":{"lamp":"on"}}`, d.id), nil)
+	shows := func(what string) {
+		t.Helper()
+		eventually(t, what, func() bool {
+			return strings.Contains(browser.Evaluate[string](t, page, `document.body.innerText`), what)
+		})
+	}
+	shows(`{"lamp":"on"}`)
+	lines := strings.ReplaceAll(block(t, document, "```js\n", "```\n"), "localhost:8080", r.at.HTTP)
+	require.NotContains(t, lines, "localhost")
+	before, _ := r.g.Hub().Directory().Counts()
+	browser.Evaluate[bool](t, page, fmt.Sprintf(`(() => {
+		const token = %q, console = {log: text => document.body.append(text)}
+		%s
+		return true
+	})()`, token, lines))
+	eventually(t, "both have joined", func() bool { n, _ := r.g.Hub().Directory().Counts(); return n[viaHTTP] == before[viaHTTP]+2 })
+	r.post("/broadcast", fmt.Sprintf(`{"sender":%d,"channels":[5],"message":"hello"}`, d.id), nil)
+	eventually(t, "both hear", func() bool {
+		return strings.Count(browser.Evaluate[string](t, page, `document.body.innerText`), `"message":"hello"`) == 2
+	})
 }

@@ -169,6 +169,22 @@ func TestMembersAndKick(t *testing.T) {
 	assert.Equal(t, exitError, gone.code)
 }
 
+// A short token is of the sender that is named, and holds for what was asked.
+func TestATokenForAPage(t *testing.T) {
+	t.Parallel()
+	s := serveProgram(t, t.TempDir(), anyPort...)
+	token := strings.TrimSpace(s.run("", "token", "5", "--name", "wall").out)
+	require.Regexp(t, `^wtp_\S+$`, token)
+	status, answer := s.post("/broadcast", `{"channels":[5],"message":"x"}`, "Authorization", "Bearer "+token)
+	assert.Equal(t, 403, status, answer)
+	got := s.run("", "token", "5,6", "--name", "wall", "--speak", "--ttl", "1h", "--json")
+	assert.Regexp(t, `^{"token":"wtp_[^"]+","expires":"[^"]+","scope":"hear\+speak","channels":\[5,6\]}\n$`, got.out, got.err)
+	long := s.run("", "token", "5", "--ttl", "48h")
+	assert.Equal(t, exitError, long.code)
+	assert.Contains(t, long.err, "86400")
+	assert.Equal(t, exitUsage, s.run("", "token", "5", "--ttl", "1ms").code)
+}
+
 func TestContexts(t *testing.T) {
 	t.Parallel()
 	s := serveProgram(t, t.TempDir(), anyPort...)

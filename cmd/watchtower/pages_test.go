@@ -1,48 +1,170 @@
 package main
 
 import (
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
-// endless are commands that go on until they are stopped.
-var endless = regexp.MustCompile(`^watchtower (join|reply)\b`)
+// A fence with commands begins with sh, and a word that says what the test does with it.
+var fenceWords = map[string]string{
+	"":          "runs to its end",
+	"gateway":   "starts the gateway, after the one before has ended",
+	"stays":     "joins a channel, and runs until the page ends",
+	"hears":     "the same, and shows all that is said on channel 5",
+	"root":      "needs root, on a machine that it changes",
+	"elsewhere": "needs a machine or a file of the reader",
+	"asks":      "asks on a terminal",
+	"long":      "takes too long for a test of all pages",
+	"usage":     "says what may be written, and is not typed so",
+}
 
-// Every command of the page works, one after the other.
-func TestEveryCommandOfThePage(t *testing.T) {
+// runs are the words of fences that are run.
+var runs = []string{"", "gateway", "stays", "hears"}
+
+// languages of fences without commands.
+var languages = []string{"text", "json", "yaml", "cpp", "c", "js", "html", "python", "ini", "nginx"}
+
+var (
+	fence    = regexp.MustCompile("(?ms)^( *)```([^\n`]*)\n(.*?)^ *```$")
+	inline   = regexp.MustCompile("`([^`]+)`")
+	typed    = regexp.MustCompile(`(?m)(?:^|[|;&(] *|sudo +(?:-u +\w+ +)?)(?:\./|go run \./cmd/)?watchtower\b([^|;&)\n]*)`)
+	asTyped  = regexp.MustCompile(`^\s*(?:watchtower|\./|curl|go|make|sudo|mosquitto_\w+|cc|python3|docker|podman) `)
+	ofMake   = regexp.MustCompile(`^make ([a-z-]+)`)
+	optional = strings.NewReplacer("[", "", "]", "", "…", "", `"`, "", "'", "")
+)
+
+// fenced is a fence of a page.
+type fenced struct {
+	language, word, code string
+	line                 int
+}
+
+// pageAt is a page, read.
+type pageAt struct {
+	path   string
+	prose  string // all but its fences
+	fences []fenced
+}
+
+// pages are all pages of the project but the list of changes.
+func pages(t *testing.T) (all []pageAt) {
+	list, err := exec.Command("git", "-C", "../..", "ls-files", "--cached", "--others", "--exclude-standard", "*.md").Output()
+	require.NoError(t, err)
+	for _, path := range strings.Fields(string(list)) {
+		if path == "CHANGELOG.md" {
+			continue
+		}
+		b, err := os.ReadFile("../../" + path)
+		require.NoError(t, err)
+		page := pageAt{path: path, prose: fence.ReplaceAllString(string(b), "")}
+		for _, m := range fence.FindAllStringSubmatchIndex(string(b), -1) {
+			part := func(i int) string { return string(b[m[2*i]:m[2*i+1]]) }
+			language, word, _ := strings.Cut(part(2), " ")
+			code := strings.ReplaceAll("\n"+part(3), "\n"+part(1), "\n")[1:]
+			page.fences = append(page.fences, fenced{language, word, code, strings.Count(string(b[:m[0]]), "\n") + 1})
+		}
+		require.NotContains(t, page.prose, "```", "%s: a fence has no end", path)
+		all = append(all, page)
+	}
+	require.Greater(t, len(all), 20)
+	return all
+}
+
+// Every command in every page is run by TestEveryCommandOfThePages, or says by a word why not.
+// Then at least the program knows it, with its flags.
+func TestEveryCommandIsKnown(t *testing.T) {
+	t.Parallel()
+	makefile, err := os.ReadFile("../../Makefile")
+	require.NoError(t, err)
+	for _, page := range pages(t) {
+		for _, f := range page.fences {
+			if f.language != "sh" {
+				assert.Contains(t, languages, f.language, "%s:%d: a fence says what it holds; commands are sh", page.path, f.line)
+				assert.False(t, f.language == "text" && asTyped.MatchString(f.code), "%s:%d: commands are sh", page.path, f.line)
+				continue
+			}
+			assert.Contains(t, slices.Collect(maps.Keys(fenceWords)), f.word, "%s:%d", page.path, f.line)
+			if !slices.Contains(runs, f.word) {
+				knows(t, page.path, f.code)
+			}
+		}
+		for _, m := range inline.FindAllStringSubmatch(page.prose, -1) {
+			command := strings.Join(strings.Fields(m[1]), " ")
+			knows(t, page.path, command)
+			if m := ofMake.FindStringSubmatch(command); m != nil {
+				assert.Contains(t, string(makefile), "\n"+m[1]+":", page.path)
+			}
+		}
+	}
+}
+
+// knows checks that the program has the commands, and these their flags.
+func knows(t *testing.T, path, text string) {
+	text = strings.ReplaceAll(text, "\\\n", " ")
+	for _, m := range typed.FindAllStringSubmatch(text, -1) {
+		words, _, _ := strings.Cut(m[1], " #")
+		if !strings.HasPrefix(words, " ") || strings.HasPrefix(words, " @") {
+			continue // the name of the user, a file, or the program alone
+		}
+		args := strings.Fields(optional.Replace(words))
+		if args[0] == "COMMAND" {
+			continue
+		}
+		root := rootCommand(newPlace(t).surroundings)
+		root.InitDefaultCompletionCmd()
+		cmd, rest, err := root.Find(args)
+		if !assert.NoError(t, err, "%s: watchtower%s", path, words) {
+			continue
+		}
+		if cmd == root && !strings.HasPrefix(args[0], "-") {
+			assert.Fail(t, "no such command", "%s: watchtower%s", path, words)
+		}
+		for _, word := range rest {
+			assert.True(t, hasFlag(cmd, word), "%s: watchtower%s: %s has no %s", path, words, cmd.Name(), word)
+		}
+	}
+}
+
+// hasFlag reports whether a word is no flag, or one that the command has.
+func hasFlag(cmd *cobra.Command, word string) bool {
+	name, _, _ := strings.Cut(strings.TrimLeft(word, "-"), "=")
+	if name == word || name == "" || name == "help" {
+		return true
+	}
+	if strings.HasPrefix(word, "--") {
+		return cmd.Flag(name) != nil
+	}
+	return cmd.Flags().ShorthandLookup(name[:1]) != nil || cmd.InheritedFlags().ShorthandLookup(name[:1]) != nil
+}
+
+// The command line's page names every command.
+func TestTheCommandLineHasAPage(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../docs/cli.md")
 	require.NoError(t, err)
-	s := serveProgram(t, t.TempDir(), anyPort...)
-	bin, folder := t.TempDir(), t.TempDir()
-	require.NoError(t, os.Symlink(s.command().Path, filepath.Join(bin, "watchtower")))
-	inFolder := "cd " + shellQuote(folder) + " && export PATH=" + shellQuote(bin) + ":$PATH && "
-	ran := 0
-	for _, m := range block.FindAllStringSubmatch(string(page), -1) {
-		for line := range strings.Lines(m[1]) {
-			line = strings.TrimSpace(line)
-			ran++
-			if endless.MatchString(line) && !strings.Contains(line, " -C ") {
-				expect(t, s.shell(inFolder+"exec "+line), "following channel")
-				continue
-			}
-			cmd := exec.Command("sh", "-c", inFolder+line)
-			cmd.Env = s.command().Env
-			out, err := cmd.CombinedOutput()
-			assert.NoError(t, err, "%s: %s", line, out)
-		}
-	}
-	assert.Greater(t, ran, 15)
 	for _, cmd := range rootCommand(newPlace(t).surroundings).Commands() {
 		if !cmd.Hidden && cmd.Name() != "help" && cmd.Name() != "device-key" {
-			assert.Regexp(t, `(?s)\b`+cmd.Name()+`\b`, string(page))
+			assert.Regexp(t, `\b`+cmd.Name()+`\b`, string(page))
 		}
 	}
+}
+
+// fileOf returns the name of the file that a fence shows; "": none. Its first line says it.
+func fileOf(f fenced) string {
+	first, _, _ := strings.Cut(f.code, "\n")
+	name, ok := strings.CutPrefix(first, "# ")
+	if f.language != "yaml" || !ok || !strings.HasSuffix(name, ".yaml") || filepath.Base(name) != name {
+		return ""
+	}
+	return name
 }

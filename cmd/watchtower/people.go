@@ -18,7 +18,7 @@ import (
 func clientCommands(sys surroundings) []*cobra.Command {
 	commands := []*cobra.Command{
 		registerCommand(sys), channelsCommand(sys), membersCommand(sys), joinCommand(sys), chatCommand(sys), broadcastCommand(sys), sendCommand(sys),
-		requestCommand(sys), replyCommand(sys), deviceKeyCommand(sys),
+		requestCommand(sys), replyCommand(sys), tokenCommand(sys), deviceKeyCommand(sys),
 	}
 	for _, cmd := range commands {
 		f := cmd.Flags()

@@ -32,7 +32,7 @@ func guide(t testing.TB) string {
 // shown returns the code of the guide that is marked <!-- mark -->.
 func shown(t testing.TB, mark string) string {
 	t.Helper()
-	found := regexp.MustCompile("(?s)<!-- " + mark + " -->\\s*```\\w*\n(.*?)\n *```").FindStringSubmatch(guide(t))
+	found := regexp.MustCompile("(?s)<!-- " + mark + " -->\\s*```[^\n]*\n(.*?)\n *```").FindStringSubmatch(guide(t))
 	require.NotNil(t, found, mark)
 	return found[1]
 }
@@ -88,19 +88,19 @@ func TestTheGuide(t *testing.T) {
 	_, configuration, found := strings.Cut(guide(t), "gateway: {name: home}\n")
 	require.True(t, found)
 	configuration, _, _ = strings.Cut(configuration, "```")
-	for way, broker := range map[string]func(*testing.T, *program) house.Broker{
-		"1": func(_ *testing.T, p *program) house.Broker { return p.broker() },
-		"2": func(t *testing.T, p *program) house.Broker {
+	for by, broker := range map[string]func(*testing.T, *program) house.Broker{
+		"watchtower": func(_ *testing.T, p *program) house.Broker { return p.broker() },
+		"mosquitto": func(t *testing.T, p *program) house.Broker {
 			return house.Broker{At: mosquitto(t, bridged(t, p, "home"))}
 		},
 	} {
-		t.Run("way "+way, func(t *testing.T) {
+		t.Run(by, func(t *testing.T) {
 			p := start(t, configuration)
 			h := house.Open(t)
 			h.Join(broker(t, p))
 			r := &reader{t: t, p: p, h: h}
 			r.makesADevice()
-			r.looks(way == "1")
+			r.looks(by == "watchtower")
 			r.automates()
 			r.isAlarmed()
 		})

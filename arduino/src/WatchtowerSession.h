@@ -35,33 +35,36 @@
 #define WT_NAMED
 #include "wt.h"
 
-typedef wt_message_t WatchtowerFrame;
-
 #if !WT_SENSOR
 // A message that came. It is good until the function that was given it returns.
 class WatchtowerMessage {
 public:
-	WatchtowerMessage(const wt_message_t *m, wt_size n) : frame(m), n(n) {}
-	uint32_t sender() const { return frame->sender; }
-	uint32_t channel() const { return frame->channel; }
-	bool targeted() const { return frame->targeted; }  // sent to this device alone
-	bool truncated() const { return frame->flags & 2; } // it was longer than the buffer has room for
-	const uint8_t *data() const { return frame->data; } // size() bytes, without a 0 at the end
-	wt_size size() const { return n; }
+	uint32_t sender() const { return m.sender; }
+	uint32_t channel() const { return m.channel; }
+	bool targeted() const { return m.targeted; }   // sent to this device alone
+	bool truncated() const { return m.flags & 2; } // it was longer than the buffer has room for
+	const uint8_t *data() const { return m.data; } // size() bytes, without a 0 at the end
+	wt_size size() const { return (wt_size)(m.body - 10); }
 	// is says whether the message is a text.
-	bool is(const char *text) const { return strlen(text) == n && !memcmp(text, frame->data, n); }
+	bool is(const char *text) const { return strlen(text) == size() && !memcmp(text, m.data, size()); }
 
 private:
-	const wt_message_t *frame;
-	wt_size n;
+	wt_message_t m; // where it lies in the core's buffer
 };
 #endif
 
-// What the class knows. There is one device in a sketch.
-static struct {
+// What a sketch says of a device. The compiler knows it, so no code sets it.
+struct WatchtowerDevice {
+	wt_size (*carry)(UDP *udp, bool out);
 	UDP *udp;
 	const char *name;
+	uint8_t name_n; // 255: that or more
 	const uint8_t *key; // in flash
+};
+
+// What the class knows. There is one device in a sketch.
+static struct {
+	const WatchtowerDevice *device;
 #if !WT_SENSOR
 	void (*message)(const WatchtowerMessage &);
 #endif
@@ -71,53 +74,52 @@ static struct {
 	uint8_t joined;   // 0: not yet, 1: asked for, 2: yes
 } watchtower;
 
-#define WT_PUT_KEY() memcpy_P(wt_self.key, watchtower.key, 16)
-#define WT_NAME_N() ((uint8_t)strlen(watchtower.name))
-#define WT_PUT_NAME() watchtower_name()
-static void watchtower_name();
+#define WT_DEVICE_KEY watchtower.device->key
+#define WT_DEVICE_NAME watchtower.device->name
+#define WT_DEVICE_NAME_N watchtower.device->name_n
 #include "wt_core.h"
-
-// watchtower_name makes the parts of a registration that do not change.
-static void watchtower_name() {
-	static const uint8_t options[] PROGMEM = {
-		1, WT_OPTIONS, (uint8_t)(WT_KEEPALIVE), (uint8_t)((WT_KEEPALIVE) >> 8), (uint8_t)(WT_BUFFER), (uint8_t)((WT_BUFFER) >> 8), 0};
-	memcpy_P(wt_self.frame.body, options, sizeof options);
-	wt_self.frame.body[23] = wt_self.head_n - 24;
-	strcpy((char *)wt_self.frame.body + 24, watchtower.name);
-}
-
 #include "watchtower_nonce.h"
 
-static wt_size wt_receive(uint8_t *to) {
-	UDP *udp = watchtower.udp;
-	int n = udp->parsePacket();
-	if (n <= 0 || n > WT_BUFFER) return 0;
-	return (wt_size)udp->read(to, (size_t)n);
-}
-static void wt_transmit(const uint8_t *frame, wt_size n) {
-	uint32_t to = watchtower.gateway;
+// What the core needs of a UDP. U is the type of the sketch's object and none that it is
+// derived from: its functions are called directly and not as virtual ones, which is smaller.
+template <class U> struct WatchtowerOver {
+	static_assert(!__is_abstract(U), "give the constructor the EthernetUDP or WiFiUDP itself, not a UDP &");
+	// carry sends the frame in the core's buffer, or stores there the next that came and returns
+	// its bytes or 0.
+	static wt_size carry(UDP *udp, bool out) {
+		const struct wt_state *w = &wt_self;
+		U *u = static_cast<U *>(udp);
+		if (!out) {
+			int n = u->U::parsePacket();
+			return n <= 0 || n > WT_BUFFER ? 0 : (wt_size)u->U::read((unsigned char *)&wt_self.frame, (size_t)n);
+		}
+		uint32_t to = watchtower.gateway;
 #ifdef WATCHTOWER_FIND
-	if (*frame == 'r') to = 0xffffffff; // to all: who knows the key answers
+		if (WT_OP == 'r') to = 0xffffffff; // to all: who knows the key answers
 #endif
-	UDP *udp = watchtower.udp;
-	udp->beginPacket(IPAddress(to), WATCHTOWER_PORT);
-	udp->write(frame, n);
-	udp->endPacket();
-}
+		u->U::beginPacket(IPAddress(to), WATCHTOWER_PORT);
+		u->U::write((const uint8_t *)&w->frame, (size_t)(WT_N + 20));
+		u->U::endPacket();
+		return 0;
+	}
+};
+
+static wt_size wt_receive(uint8_t *) { return watchtower.device->carry(watchtower.device->udp, false); }
+static void wt_transmit(const uint8_t *, wt_size) { watchtower.device->carry(watchtower.device->udp, true); }
 static uint16_t wt_clock() { return (uint16_t)(millis() >> 8); }
 static void wt_done(uint8_t op, uint8_t code) {
 	if (op == 'r') {
 		watchtower.joined = 0;
 #ifdef WATCHTOWER_FIND
-		watchtower.gateway = (uint32_t)watchtower.udp->remoteIP(); // of the answer, which is genuine
+		watchtower.gateway = (uint32_t)watchtower.device->udp->remoteIP(); // of the answer, which is genuine
 #endif
 	}
 	if (op == 'j' && !code) watchtower.joined = 2;
 	if (watchtower.done) watchtower.done(op, code);
 }
 #if !WT_SENSOR
-static uint8_t wt_message(const wt_message_t *m, wt_size n) {
-	if (watchtower.message) watchtower.message(WatchtowerMessage(m, n));
+static uint8_t wt_message(const wt_message_t *m, wt_size) {
+	if (watchtower.message) watchtower.message(*(const WatchtowerMessage *)m);
 	return 1;
 }
 #endif
@@ -131,6 +133,24 @@ struct WatchtowerText {
 	const char *text;
 };
 
+// watchtower_say says n bytes to all on a channel. It is no member, so that the compiler sees
+// all its calls, and leaves out what they have in common.
+static __attribute__((noinline)) uint8_t watchtower_say(uint32_t channel, const void *data, size_t n, uint8_t flags) {
+	uint8_t code;
+#ifdef __AVR__
+	if ((uint16_t)data > SP) return WT_ON_STACK;
+#endif
+	if (n == WATCHTOWER_TEXT) n = strlen((const char *)data);
+	if (n > WT_ROOM) return WT_BAD;
+	code = wt_broadcast(channel, data, (wt_size)n);
+#if WT_SENSOR
+	(void)flags;
+#else
+	if (!code) wt_flags(flags);
+#endif
+	return code;
+}
+
 // A device. All functions that return a number return 0 if the request has begun; loop
 // sends it, and the function given to onDone is told the end. Else they return WT_BUSY
 // (another request is under way, or there is no session yet), WT_BAD (more data than
@@ -138,18 +158,18 @@ struct WatchtowerText {
 // a constant, global or static.
 class Watchtower {
 public:
-	// The name has at most WT_NAME_MAX of A-Z a-z 0-9 _ . : -. The key is in PROGMEM.
-	Watchtower(UDP &udp, const char *name, const uint8_t *key) {
-		watchtower.udp = &udp;
-		watchtower.name = name;
-		watchtower.key = key;
-	}
+	// The name has 1 to WT_NAME_MAX of A-Z a-z 0-9 _ . : -, and stays as it is. The key is in
+	// PROGMEM.
+	template <class U>
+	constexpr Watchtower(U &udp, const char *name, const uint8_t *key)
+		: device{WatchtowerOver<U>::carry, &udp, name, length(name), key} {}
 
-	// begin registers at the gateway. It returns false if no socket is left or the name is
-	// too long.
-	bool begin(IPAddress gateway) {
+	// begin registers at the gateway. It returns false if no socket is left, or the name is
+	// empty or too long.
+	bool begin(const IPAddress &gateway) {
 		watchtower.gateway = gateway;
-		if (strlen(watchtower.name) > WT_NAME_MAX || !watchtower.udp->begin(WATCHTOWER_PORT)) return false;
+		watchtower.device = &device;
+		if ((uint8_t)(device.name_n - 1) >= WT_NAME_MAX || !device.udp->begin(WATCHTOWER_PORT)) return false;
 		wt_begin();
 		return true;
 	}
@@ -183,10 +203,10 @@ public:
 	// broadcast says a text to all on a channel.
 	template <size_t n> uint8_t broadcast(uint32_t channel, const char (&text)[n]) {
 		static_assert(n - 1 <= WT_ROOM, "this text is longer than WATCHTOWER_BUFFER has room for");
-		return say(channel, text, WATCHTOWER_TEXT, 5);
+		return watchtower_say(channel, text, WATCHTOWER_TEXT, 5);
 	}
-	uint8_t broadcast(uint32_t channel, WatchtowerText text) { return say(channel, text.text, WATCHTOWER_TEXT, 5); }
-	uint8_t broadcast(uint32_t channel, const uint8_t *data, size_t n) { return say(channel, data, n, 1); }
+	uint8_t broadcast(uint32_t channel, WatchtowerText text) { return watchtower_say(channel, text.text, WATCHTOWER_TEXT, 5); }
+	uint8_t broadcast(uint32_t channel, const uint8_t *data, size_t n) { return watchtower_say(channel, data, n, 1); }
 
 	// ping is over when no message is left for this device.
 	uint8_t ping() { return wt_ping(); }
@@ -196,8 +216,8 @@ public:
 	void onMessage(void (*message)(const WatchtowerMessage &)) { watchtower.message = message; }
 
 	// send says a text to one who has joined the channel.
-	uint8_t send(uint32_t channel, uint32_t receiver, WatchtowerText text) { return to(receiver, say(channel, text.text, WATCHTOWER_TEXT, 5)); }
-	uint8_t send(uint32_t channel, uint32_t receiver, const uint8_t *data, size_t n) { return to(receiver, say(channel, data, n, 1)); }
+	uint8_t send(uint32_t channel, uint32_t receiver, WatchtowerText text) { return to(receiver, watchtower_say(channel, text.text, WATCHTOWER_TEXT, 5)); }
+	uint8_t send(uint32_t channel, uint32_t receiver, const uint8_t *data, size_t n) { return to(receiver, watchtower_say(channel, data, n, 1)); }
 
 	// sleep makes messages wait at the gateway for so many seconds, or until the next
 	// request.
@@ -205,20 +225,10 @@ public:
 #endif
 
 private:
-	static __attribute__((noinline)) uint8_t say(uint32_t channel, const void *data, size_t n, uint8_t flags) {
-		uint8_t code;
-#ifdef __AVR__
-		if ((uint16_t)data > SP) return WT_ON_STACK;
-#endif
-		if (n == WATCHTOWER_TEXT) n = strlen((const char *)data);
-		if (n > WT_ROOM) return WT_BAD;
-		code = wt_broadcast(channel, data, (wt_size)n);
-#if WT_SENSOR
-		(void)flags;
-#else
-		if (!code) wt_flags(flags);
-#endif
-		return code;
+	WatchtowerDevice device;
+
+	static constexpr uint8_t length(const char *name) {
+		return __builtin_strlen(name) > 255 ? 255 : (uint8_t)__builtin_strlen(name);
 	}
 #if !WT_SENSOR
 	static uint8_t to(uint32_t receiver, uint8_t code) {

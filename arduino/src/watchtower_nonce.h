@@ -30,20 +30,23 @@ static void wt_nonce(uint8_t *to) {
 #define WATCHTOWER_EEPROM (E2END - 3)
 #endif
 
-// wt_nonce raises a counter in the EEPROM, and takes the hash of it and the name, by the
-// device's key. The high bytes are written first, and a byte that is being written has all
-// the bits of its old value or all of its new one: a loss of power leaves the counter
-// higher, never lower.
+// wt_nonce raises a counter in the EEPROM. The high bytes are written first, and a byte that
+// is being written has all the bits of its old value or all of its new one: a loss of power
+// leaves the counter higher, never lower. With a key of its own the counter is all that a device
+// needs; devices that share a key take the hash of it and their name.
 static void wt_nonce(uint8_t *to) {
-	uint8_t *at = (uint8_t *)WATCHTOWER_EEPROM, *text = (uint8_t *)&wt_self.frame, n, i;
-	uint32_t counter = eeprom_read_dword((uint32_t *)at) + 1;
-	memcpy(text + 1, &counter, 4);
-	for (i = 4; i; i--) eeprom_update_byte(at + i - 1, text[i]);
+	uint8_t *at = (uint8_t *)WATCHTOWER_EEPROM, i;
+	eeprom_read_block(to, at, 4);
+	wt_add(WT_AT(head), 1); // to is there
+	for (i = 4; i--;) eeprom_update_byte(at + i, to[i]);
+#if !WT_OWN_KEY
+	uint8_t *text = (uint8_t *)&wt_self.frame, n = 5 + watchtower.device->name_n;
 	text[0] = 0;
-	n = 5 + (wt_self.head_n - 24);
-	strcpy((char *)text + 5, watchtower.name);
+	memcpy(text + 1, to, 4);
+	memcpy(text + 5, watchtower.device->name, watchtower.device->name_n);
 	wt_tag(wt_self.key, text, n);
 	memcpy(to, text + n, 8);
+#endif
 }
 
 #endif

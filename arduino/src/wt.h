@@ -176,8 +176,14 @@ uint8_t wt_check(const uint8_t *key, uint8_t *text, uint16_t n);
 
 #define WT_OPTIONS ((WT_SENSOR ? 0 : 1) + (WT_ECHO ? 0 : 2) + (WT_HIDDEN ? 4 : 0) + (WT_OWN_KEY ? 8 : 0))
 
+#define WT_OPTION_BYTES 1, WT_OPTIONS, (WT_KEEPALIVE) & 255, (WT_KEEPALIVE) >> 8, (WT_BUFFER) & 255, (WT_BUFFER) >> 8, 0
+
 /* Who the device is, once in the program: WT_DEVICE("lamp", 0x31, ...) with the 16 bytes
- * of its key. It is in flash. */
+ * of its key. It is in flash.
+ *
+ * A program that learns it only when it runs defines WT_NAMED, and before it includes wt_core.h
+ * WT_DEVICE_KEY (where the key is, on AVR in flash), WT_DEVICE_NAME (where the name is) and
+ * WT_DEVICE_NAME_N (1 to WT_NAME_MAX). */
 #ifndef WT_NAMED
 struct wt_device {
 	uint8_t options[7], key[16], n;
@@ -186,8 +192,7 @@ struct wt_device {
 #define WT_DEVICE(NAME, ...) \
 	extern const struct wt_device wt_device PROGMEM; \
 	const struct wt_device wt_device PROGMEM = { \
-		{1, WT_OPTIONS, (WT_KEEPALIVE) & 255, (WT_KEEPALIVE) >> 8, (WT_BUFFER) & 255, (WT_BUFFER) >> 8, 0}, \
-		{__VA_ARGS__}, sizeof(NAME) - 1, NAME}
+		{WT_OPTION_BYTES}, {__VA_ARGS__}, sizeof(NAME) - 1, NAME}
 extern const struct wt_device wt_device PROGMEM;
 #endif
 

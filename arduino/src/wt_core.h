@@ -97,7 +97,6 @@ static WT_INLINE_NO uint8_t wt_differ(wt_place a, wt_place b, uint8_t n) {
 	return d;
 }
 
-#ifndef WT_NAMED
 /* wt_flash copies n bytes, 1 or more, from flash to a place. */
 static WT_INLINE_NO void wt_flash(wt_place to, const void *from, uint8_t n) {
 	uint8_t *t = (uint8_t *)&wt_self + to;
@@ -105,8 +104,15 @@ static WT_INLINE_NO void wt_flash(wt_place to, const void *from, uint8_t n) {
 	do *t++ = pgm_read_byte(f++);
 	while (--n);
 }
-#define WT_PUT_KEY() wt_flash(WT_AT(key), wt_device.key, 16)
-#define WT_NAME_N() pgm_read_byte(&wt_device.n)
+
+#ifdef WT_NAMED
+static const uint8_t wt_options[] PROGMEM = {WT_OPTION_BYTES};
+#define WT_KEY_AT WT_DEVICE_KEY
+#define WT_NAME() w->head_n = 24, w->data_n = WT_DEVICE_NAME_N, w->data = (const uint8_t *)WT_DEVICE_NAME
+#define WT_PUT_NAME() wt_flash(WT_AT(frame.body), wt_options, sizeof wt_options), w->frame.body[23] = (uint8_t)w->data_n
+#else
+#define WT_KEY_AT wt_device.key
+#define WT_NAME() w->head_n = pgm_read_byte(&wt_device.n) + 24, w->data_n = 0
 #define WT_PUT_NAME() wt_flash(WT_AT(frame.body), &wt_device, 24 + WT_NAME_MAX) /* its key is overwritten */
 #endif
 
@@ -169,13 +175,12 @@ WT_API WT_INLINE_NO void wt_begin(void) {
 		if (w->left) wt_done(w->op, WT_LOST); /* left is not 0: it can begin none */
 		w->head[8] = 1;
 	}
-	WT_PUT_KEY();
-	w->head_n = WT_NAME_N() + 24;
+	WT_NAME();
+	wt_flash(WT_AT(key), WT_KEY_AT, 16);
 	if (w->head[8]) wt_nonce(wt_self.head); /* which may use key, name and buffer */
 	w->op = 'r';
 	w->head[8] = 0; /* and all up to the frame */
 	wt_copy(WT_AT(head) + 9, WT_AT(head) + 8, (uint8_t)(WT_AT(frame) - WT_AT(head) - 9));
-	w->data_n = 0;
 	w->gap = 0;
 #if !WT_SENSOR
 	w->flags = 1;

@@ -6,20 +6,13 @@
  * The last argument is the key, which `watchtower device key lamp` prints. With - in place of the
  * address it looks for the gateway in its network. */
 #define WT_NAMED /* name and key are not in the program */
-#define WT_PUT_KEY() memcpy(wt_self.key, key, 16)
-#define WT_NAME_N() (sizeof name - 1)
-#define WT_PUT_NAME() put_name(wt_self.frame.body)
+#define WT_DEVICE_KEY key
+#define WT_DEVICE_NAME "lamp"
+#define WT_DEVICE_NAME_N 4
 #include "wt.h"
 #include "wt_posix.h"
 
 static uint8_t key[16];
-static const char name[] = "lamp";
-static void put_name(uint8_t *to) {
-	static const uint8_t options[7] = {1, WT_OPTIONS, (WT_KEEPALIVE) & 255, (WT_KEEPALIVE) >> 8, (WT_BUFFER) & 255, (WT_BUFFER) >> 8, 0};
-	memcpy(to, options, sizeof options);
-	to[23] = sizeof name - 1;
-	memcpy(to + 24, name, sizeof name - 1);
-}
 #include "wt_core.h"
 
 static int ready;

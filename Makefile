@@ -218,7 +218,8 @@ bench-growth: build
 	bin/growth -gateway bin/watchtower
 
 # Builds the files of a release in dist/: static binaries, their software bills of materials
-# (CycloneDX), deb and rpm packages for Linux, and checksums. The same commit gives the same bytes.
+# (CycloneDX), deb and rpm packages for Linux, the add-on of Home Assistant, and checksums. The
+# same commit gives the same bytes.
 VERSION   = $(shell sed -n 's/^const Version = "\(.*\)"/\1/p' gateway/announce.go)
 PLATFORMS = linux/amd64 linux/arm64 linux/arm/6 linux/arm/7 windows/amd64 windows/arm64 darwin/amd64 darwin/arm64
 
@@ -238,6 +239,7 @@ release-files: bin/cyclonedx-gomod bin/nfpm
 	  if [ "$$1" = linux ]; then .ci/package "$$2$$3" "dist/$$binary" "$(VERSION)"; fi; \
 	done
 	rm -r dist/package
+	.ci/addon $(VERSION) dist/watchtower-$(VERSION)-linux-amd64 dist/watchtower-$(VERSION)-linux-arm64
 	cd dist && sha256sum watchtower* > SHA256SUMS
 
 bin/nfpm:

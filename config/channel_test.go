@@ -27,3 +27,35 @@ func TestAChannelThatIsADevice(t *testing.T) {
 	assert.Contains(t, err.Error(), "channels.5.device")
 	assert.Contains(t, err.Error(), "needs homeassistant: true")
 }
+
+// Channels may be a list too, as forms of other programs make it, and the file may be JSON.
+func TestChannelsAsAList(t *testing.T) {
+	load := func(text string) (config.Config, error) {
+		file := filepath.Join(t.TempDir(), "options.json")
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+		c, _, err := config.Load(nil, []string{"HOME=/"}, file)
+		return c, err
+	}
+	c, err := load("{\n  \"channels\": [\n    {\"channel\": 5, \"name\": \"Watering\", \"homeassistant\": true},\n    {\"channel\": 4294967295, \"name\": \"Last\"}\n  ],\n  \"log\": {\"level\": \"debug\"},\n  \"tls\": {}\n}\n")
+	require.NoError(t, err)
+	assert.Equal(t, map[uint32]config.Channel{5: {Name: "Watering", HomeAssistant: true}, 4294967295: {Name: "Last"}}, c.Channels)
+	assert.Equal(t, "debug", c.Log.Level)
+	c, err = load("{}")
+	require.NoError(t, err)
+	assert.Empty(t, c.Channels)
+
+	for text, fault := range map[string]string{
+		`{"channels": [{"name": "x"}]}`:                                            "channels.channel: is missing",
+		`{"channels": [{"channel": 0, "name": "x"}]}`:                              "channels.channel: ",
+		`{"channels": [{"channel": 5}]}`:                                           "channels.5.name: is missing",
+		`{"channels": [{"channel": 5, "name": "x"}, {"channel": 5, "name": "y"}]}`: "channels.5: is there twice",
+		`{"channels": [{"channel": 5, "name": "x", "nam": "y"}]}`:                  "channels.5.nam: unknown key",
+		`{"channels": ["five"]}`:                                                   "channels: must hold keys and values",
+		`{"channels": {"5": {"channel": 5, "name": "x"}}}`:                         "channels",
+	} {
+		_, err := load(text)
+		if assert.Error(t, err, text) {
+			assert.Contains(t, err.Error(), fault, text)
+		}
+	}
+}

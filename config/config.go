@@ -51,6 +51,7 @@ type HTTP struct {
 	Linger         time.Duration
 	Heartbeat      time.Duration
 	TrustedProxies []netip.Prefix
+	Ingress        []netip.Prefix // who comes from there has signed in at Home Assistant
 	CORSOrigins    []string
 	Hosts          []string
 	ReadTimeout    time.Duration

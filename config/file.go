@@ -166,28 +166,64 @@ func (r *reader) channels(node ast.Node) {
 		return
 	}
 	r.config.Channels = map[uint32]Channel{}
+	if list, ok := node.(*ast.SequenceNode); ok {
+		for _, item := range list.Values {
+			r.listedChannel(item)
+		}
+		return
+	}
 	r.each("channels", node, func(_, full string, kv *ast.MappingValueNode) {
 		n, ok := nodeUint(kv.Key)
 		if !ok || n == 0 || n > 1<<32-1 {
 			r.fault(full, kv.Key, "%s", errBadChannel)
 			return
 		}
-		r.channel(uint32(n), kv)
+		r.channel(uint32(n), kv.Key, kv.Value)
 	})
 }
 
-func (r *reader) channel(n uint32, kv *ast.MappingValueNode) {
+// listedChannel reads a channel of a list, which names its number as channel. Forms of other
+// programs, such as Home Assistant's, have lists and no keys that people choose.
+func (r *reader) listedChannel(item ast.Node) {
+	var n uint64
+	var number ast.Node
+	before := len(r.faults)
+	r.each("channels", item, func(key, full string, kv *ast.MappingValueNode) {
+		if key == listedNumber {
+			n, _ = nodeUint(kv.Value)
+			number = kv.Value
+		}
+	})
+	switch {
+	case len(r.faults) > before:
+	case number == nil:
+		r.fault("channels."+listedNumber, item, "is missing")
+	case n == 0 || n > 1<<32-1:
+		r.fault("channels."+listedNumber, number, "%s", errBadChannel)
+	default:
+		r.channel(uint32(n), number, item)
+	}
+}
+
+// listedNumber is the key of a channel's number in a list of channels.
+const listedNumber = "channel"
+
+// channel reads a channel, whose number stands at a place.
+func (r *reader) channel(n uint32, at, node ast.Node) {
 	path := channelPath(n)
 	if _, twice := r.config.Channels[n]; twice {
-		r.fault(path, kv.Key, "is there twice")
+		r.fault(path, at, "is there twice")
 		return
 	}
 	var ch Channel
 	keys := map[string]value{"name": text(&ch.Name, rule{check: anyText}), "homeassistant": boolean(&ch.HomeAssistant), "device": boolean(&ch.Device)}
 	named, before := false, len(r.faults)
-	if _, empty := kv.Value.(*ast.NullNode); !empty {
-		r.each(path, kv.Value, func(key, full string, kv *ast.MappingValueNode) {
+	if _, empty := node.(*ast.NullNode); !empty {
+		r.each(path, node, func(key, full string, kv *ast.MappingValueNode) {
 			v, known := keys[key]
+			if key == listedNumber && kv.Value == at {
+				return
+			}
 			if !known {
 				r.fault(full, kv.Key, "unknown key%s", meant(nearest(key, slices.Sorted(maps.Keys(keys)))))
 				return
@@ -203,11 +239,11 @@ func (r *reader) channel(n uint32, kv *ast.MappingValueNode) {
 		return // one kind of fault per channel is enough
 	}
 	if !named {
-		r.fault(path+".name", kv.Key, "is missing")
+		r.fault(path+".name", at, "is missing")
 		return
 	}
 	if ch.Device && !ch.HomeAssistant {
-		r.fault(path+".device", kv.Key, "needs homeassistant: true")
+		r.fault(path+".device", at, "needs homeassistant: true")
 		return
 	}
 	r.config.Channels[n] = ch

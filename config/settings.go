@@ -53,6 +53,7 @@ func settings(c *Config) []setting {
 		row("http.linger", "30s", duration(&c.HTTP.Linger, 0), "how long a membership outlives its stream"),
 		row("http.heartbeat", "15s", duration(&c.HTTP.Heartbeat, leastTime), "silence on a stream before a heartbeat"),
 		row("http.trusted_proxies", "", prefixes(&c.HTTP.TrustedProxies), "addresses or CIDRs of reverse proxies whose X-Forwarded-For counts"),
+		row("http.ingress", "", prefixes(&c.HTTP.Ingress), "addresses or CIDRs of Home Assistant's ingress: who comes from there to the console has signed in at Home Assistant, and manages the gateway"),
 		row("http.cors_origins", "", list(&c.HTTP.CORSOrigins, originRule), "origins, such as https://dash.lan, whose pages may use the API; *: all"),
 		row("http.hosts", "", list(&c.HTTP.Hosts, hostRule), "host names by which clients may call a gateway without a secret key, such as gateway.example.org or *.example.org"),
 		row("http.read_timeout", "30s", duration(&c.HTTP.ReadTimeout, leastTime), "longest time for a request to arrive"),

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -212,4 +213,31 @@ func TestStreamsEndWellWhenTheGatewayStops(t *testing.T) {
 	r.stop()
 	_, err = io.ReadAll(in)
 	assert.NoError(t, err, "the stream ends with its terminator")
+}
+
+// Who comes from the ingress's address through it manages, under the name that it tells.
+func testIngress(t *testing.T) {
+	from := func(r *running, headers ...string) (int, string) {
+		return r.call("GET", "/operator/session", "", "", headers...)
+	}
+	r := start(t, func(c *config.Config) { c.HTTP.Ingress = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")} })
+	status, body := from(r, "X-Ingress-Path", "/api/hassio_ingress/x", "X-Remote-User-Name", "Ann Lee")
+	assert.Equal(t, 200, status)
+	assert.JSONEq(t, `{"role":"manage","name":"Ann_Lee","open":false,"ingress":true}`, body)
+	status, body = from(r, "X-Ingress-Path", "/api/hassio_ingress/x")
+	assert.Equal(t, 200, status)
+	assert.Contains(t, body, `"home-assistant"`)
+	status, _ = from(r)
+	assert.Equal(t, 401, status, "the watchdog comes from there too")
+	status, _ = from(r, "X-Ingress-Path", "/x", "Authorization", "Bearer wtc_wrong")
+	assert.Equal(t, 401, status, "a token counts if there is one")
+	status, _ = from(r, "X-Ingress-Path", "/x", "Origin", "http://elsewhere.example")
+	assert.Equal(t, 403, status, "a page of another origin")
+
+	r = start(t, func(c *config.Config) {
+		c.HTTP.Ingress = []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")}
+		c.HTTP.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
+	})
+	status, _ = from(r, "X-Ingress-Path", "/x", "X-Forwarded-For", "127.0.0.2")
+	assert.Equal(t, 401, status, "only the connection's own address counts")
 }

@@ -64,6 +64,23 @@ func (g *Gateway) backup() (copies *backup.Copies, err error) {
 	return copies, nil
 }
 
+// RestoreMissing restores a backup from a file, if that is there, into a data directory without
+// a gateway, and reports whether it did. A directory that has a gateway is left alone.
+func RestoreMissing(dir, file string) (done backup.Restored, did bool, err error) {
+	if _, err := os.Lstat(filepath.Join(dir, storeFile)); !errors.Is(err, fs.ErrNotExist) {
+		return done, false, err
+	}
+	f, err := os.Open(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return done, false, nil
+	} else if err != nil {
+		return done, false, err
+	}
+	defer f.Close()
+	done, err = Restore(dir, f)
+	return done, err == nil, err
+}
+
 // Restore restores a backup into a data directory that no gateway uses. It keeps the
 // replaced files under other names.
 func Restore(dir string, from io.Reader) (backup.Restored, error) {

@@ -31,6 +31,7 @@ func (g *Gateway) newOperator() (*operator.Service, error) {
 		return wait == 0, wait
 	}
 	o.Failed = func(r *nethttp.Request) { g.gate.Wrong(g.web.Caller(r), auth.WrongKey) }
+	o.Vouched = func(r *nethttp.Request) (string, bool) { return g.web.Ingress(r) }
 	o.Known = func(r *nethttp.Request) { g.web.Know(r) }
 	o.CheckPassword = func(ctx context.Context, r *nethttp.Request, user, password string) (right, busy bool) {
 		ctx, cancel := context.WithTimeout(ctx, passwordPatience)

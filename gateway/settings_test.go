@@ -31,6 +31,7 @@ var settingTests = map[string]func(*testing.T){
 	"http.linger":                    testLinger,
 	"http.heartbeat":                 testHeartbeat,
 	"http.trusted_proxies":           testTrustedProxies,
+	"http.ingress":                   testIngress,
 	"http.read_timeout":              testReadTimeout,
 	"http.write_timeout":             testStuckStreamEnds,
 	"http.stream_queue":              func(t *testing.T) { smallQueue(t, viaHTTP, stuckStream) },

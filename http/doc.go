@@ -41,6 +41,7 @@
 //	kind.go         how messages are written on a stream
 //	frames.go       the frames of a WebSocket
 //	client.go       the client's address, through proxies
+//	ingress.go      whom Home Assistant has signed in
 //	connections.go  the connections that net/http has
 //	gate.go         whether publishing requests are let in
 //	notices.go      limits how often a refusal is logged

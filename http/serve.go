@@ -34,6 +34,7 @@ func New(hub *bridge.Hub, past *history.History, callbacks *callback.Service, op
 		log:       log,
 		history:   past,
 		proxies:   newProxies(opts.TrustedProxies),
+		ingress:   newProxies(opts.Ingress),
 		auth:      opts.Gate,
 		requests:  auth.NewLimiter[bridge.SenderID](auth.Limit{Burst: opts.SenderRequests, Every: time.Second / time.Duration(opts.SenderRequests), Most: askersMost}, opts.Clock),
 		streams:   &streams{most: opts.SenderStreams, open: map[*stream]struct{}{}, of: map[*bridge.Sender]int{}},

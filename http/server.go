@@ -26,6 +26,7 @@ type Server struct {
 	plain     net.Listener // nil: not bound
 	secure    net.Listener
 	proxies   proxies
+	ingress   proxies // who comes from there was signed in by Home Assistant
 	auth      *auth.Gate
 	requests  *auth.Limiter[bridge.SenderID] // requests by sender
 	streams   *streams

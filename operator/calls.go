@@ -15,6 +15,7 @@ type caller struct {
 	role    Role
 	name    string // empty: without a session
 	session string // its id; empty: none
+	vouched bool   // somebody else has signed it in: it has no session
 }
 
 // request is one call of a caller.
@@ -145,16 +146,21 @@ func (s *Service) authorize(r *nethttp.Request, need Role) (who caller, err erro
 	if token != "" && !strings.EqualFold(scheme, "Bearer") {
 		return who, fault(noSession, "Authorization", "must be Bearer, and a session's token")
 	}
-	who, err = s.find(token, need)
+	who, err = s.find(r, token, need)
 	if err == nil && token != "" || who.role != None {
 		s.opts.Known(r)
 	}
 	return who, err
 }
 
-// find returns who a token belongs to, if that role is enough. On an open gateway
-// nobody needs a token to look and speak.
-func (s *Service) find(token string, need Role) (who caller, err error) {
+// find returns who a token belongs to, if that role is enough. Who was signed in elsewhere
+// needs none, and on an open gateway nobody needs one to look and speak.
+func (s *Service) find(r *nethttp.Request, token string, need Role) (who caller, err error) {
+	if token == "" {
+		if name, ok := s.opts.Vouched(r); ok {
+			return caller{role: Manage, name: name, vouched: true}, nil
+		}
+	}
 	switch {
 	case token == "" && s.opts.Open && need <= Speak:
 		return caller{role: Speak}, nil
@@ -174,7 +180,7 @@ func (s *Service) find(token string, need Role) (who caller, err error) {
 // stillCounts reports whether somebody may still do what its session allowed. It uses
 // the session, which ends later for it.
 func (s *Service) stillCounts(who caller) bool {
-	return who.session == "" && s.opts.Open || s.sessions.uses(who.session, who.role)
+	return who.vouched || who.session == "" && s.opts.Open || s.sessions.uses(who.session, who.role)
 }
 
 // Manages reports whether a request is of an operator who may manage, and who that

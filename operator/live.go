@@ -102,7 +102,7 @@ func (p *page) signIn() bool {
 		p.end(closeNoSession, `the first frame must be {"token":"wtc_…"}, within 5 s`)
 		return false
 	}
-	who, err := p.service.find(first.Token, Look)
+	who, err := p.service.find(p.request, first.Token, Look)
 	if err != nil {
 		p.end(closeNoSession, "that is no session's token, or the session has ended")
 		return false

@@ -106,10 +106,11 @@ func (s *Service) whoAmI(w nethttp.ResponseWriter, r *request) error {
 		return err
 	}
 	return s.answer(w, struct {
-		Role string `json:"role"`
-		Name string `json:"name"`
-		Open bool   `json:"open"`
-	}{r.role.String(), r.name, s.opts.Open})
+		Role    string `json:"role"`
+		Name    string `json:"name"`
+		Open    bool   `json:"open"`
+		Ingress bool   `json:"ingress,omitempty"`
+	}{r.role.String(), r.name, s.opts.Open, r.vouched})
 }
 
 // signOut answers DELETE /operator/session.

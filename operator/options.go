@@ -68,7 +68,7 @@ type Backup interface {
 	Close()
 }
 
-// Options of a Service. All functions except Now must be set, and the interfaces too.
+// Options of a Service. All functions except Now and Vouched must be set, and the interfaces too.
 type Options struct {
 	Open     bool            // the roles look and speak need no session
 	AdminKey string          // never empty
@@ -82,6 +82,9 @@ type Options struct {
 	// now, and if not, how long it has to wait. Failed counts a wrong key.
 	Allowed func(*nethttp.Request) (ok bool, wait time.Duration)
 	Failed  func(*nethttp.Request)
+	// Vouched reports whether somebody else has signed in who makes a request without a
+	// token, and that one's name. It then manages. nil: nobody does.
+	Vouched func(*nethttp.Request) (name string, ok bool)
 	// Known is called when the client of a request has proved who it is.
 	Known func(*nethttp.Request)
 	// CheckPassword reports whether a password is right, and counts a wrong one. Busy
@@ -154,6 +157,9 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Service, error) {
 	opts.MaxSessions = cmp.Or(opts.MaxSessions, maxSessions)
 	if opts.Now == nil {
 		opts.Now = time.Now
+	}
+	if opts.Vouched == nil {
+		opts.Vouched = func(*nethttp.Request) (string, bool) { return "", false }
 	}
 	s := &Service{
 		hub: hub, opts: opts, log: log, sessions: newSessions(opts, log), recorder: newRecorder(hub, opts.Waiting),

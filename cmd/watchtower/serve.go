@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -30,6 +31,7 @@ func serveCommand(sys surroundings) *cobra.Command {
 			"before the file.",
 		Args: cobra.NoArgs,
 	}
+	restore := cmd.Flags().String("restore", "", "restore this backup first, if it is there and the data directory has no gateway")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if cmd.Flag("context").Changed {
 			return usagef("-c names a gateway to speak to; a gateway's own file is --config")
@@ -41,6 +43,9 @@ func serveCommand(sys surroundings) *cobra.Command {
 		log := newLogger(cfg.Log, sys.err)
 		for _, w := range warnings {
 			log.WithFields(logrus.Fields{"variable": w.Variable, "nearest": w.Nearest}).Warn("variable is no setting")
+		}
+		if err := restoreMissing(cfg.DataDir, *restore, log); err != nil {
+			return err
 		}
 		ctx, stop := untilSignal(cmd.Context(), log, sys.exit)
 		defer stop()
@@ -55,6 +60,22 @@ func serveCommand(sys surroundings) *cobra.Command {
 	}
 	addSettings(cmd.Flags())
 	return cmd
+}
+
+// restoreMissing restores a backup into a data directory that has no gateway, as after
+// somebody's backup program has put back only that file.
+func restoreMissing(dir, file string, log *logrus.Logger) error {
+	if file == "" {
+		return nil
+	}
+	done, did, err := gateway.RestoreMissing(dir, file)
+	if err != nil {
+		return fmt.Errorf("--restore %s: %w", file, err)
+	}
+	if did {
+		log.WithFields(logrus.Fields{"file": file, "gateway": done.Gateway, "made": done.Made}).Info("backup restored")
+	}
+	return nil
 }
 
 // heapGrowth is the percentage by which the heap grows between two collections. Go's

@@ -80,7 +80,7 @@ function Navigation({ at }) {
     <ul>${shown.map(s => html`<li key=${s.to} class=${s.first ? "" : "later"}><a href=${"#/" + s.to} aria-current=${s.to === at ? "page" : undefined}><${Icon} name=${s.icon} />${s.title}</a></li>`)}
       <li class="opener"><button type="button" aria-expanded=${String(more)} onClick=${() => setMore(!more)}><${Icon} name="more" />More</button></li></ul>
     <div class="foot"><${State} /><${Theme} />
-      ${me.name ? html`<button type="button" class="quiet" onClick=${signOut}><${Icon} name="leave" />Sign out</button>`
+      ${me.ingress ? html`<p class="state">${me.name}</p>` : me.name ? html`<button type="button" class="quiet" onClick=${signOut}><${Icon} name="leave" />Sign out</button>`
         : html`<button type="button" class="quiet" onClick=${() => session.set(null)}>Sign in</button>`}
     </div>
   </nav>`

@@ -7,6 +7,8 @@ import { clock } from "./words.js"
 import { recipes } from "./recipes.js"
 
 const port = listener => listener?.match(/:(\d+)$/)?.[1]
+// direct is the gateway's own address: commands cannot go through Home Assistant's ingress.
+const direct = listener => port(listener) && `http://${location.hostname}:${port(listener)}`
 const kept = 5 // messages that are shown
 
 // The key is nowhere but in this page, and gone with it.
@@ -17,9 +19,9 @@ export function Start() {
   const [channel, setChannel] = useState(typed.channel)
   useEffect(() => { if (!channel) unused().then(setChannel) }, [])
   if (!g || !channel) return html`<h1>Get started</h1><${Pending} lines=8 />`
-  const { open } = session.get()
+  const { open, ingress } = session.get()
   const place = {
-    http: document.baseURI.replace(/[#?].*/, "").replace(/\/$/, ""), host: location.hostname, mqtt: port(g.listeners.mqtt), udp: port(g.listeners.udp),
+    http: ingress ? direct(g.listeners.http) : document.baseURI.replace(/[#?].*/, "").replace(/\/$/, ""), host: location.hostname, mqtt: port(g.listeners.mqtt), udp: port(g.listeners.udp),
     channel, key: key || (open ? "any" : "THE SECRET KEY"),
   }
   const recipe = recipes[which], steps = recipe.steps(place)

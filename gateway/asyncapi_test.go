@@ -128,7 +128,7 @@ func (a *asyncAPI) topics() map[string]map[string]any {
 		for message := range channel["messages"].(map[string]any) {
 			described := a.at("#/channels/" + name + "/messages/" + message)
 			a.schemaOf(described)
-			if strings.HasPrefix(address, "watchtower/") {
+			if !strings.HasPrefix(address, "/") {
 				require.Nil(a.t, all[address], "%s is there twice", address)
 				all[address] = described
 			}
@@ -169,15 +169,39 @@ func TestAsyncAPIIsWhole(t *testing.T) {
 	page, err := os.ReadFile("../docs/topics.md")
 	require.NoError(t, err)
 	want := []string{"watchtower/channels/{channel}/broadcast", "watchtower/channels/{channel}/send/{receiver}"} // for publishing
-	for _, row := range regexp.MustCompile("(?m)^\\| `(watchtower/[^`]+)`").FindAllStringSubmatch(string(page), -1) {
+	for _, row := range regexp.MustCompile("(?m)^\\| `((?:watchtower|homeassistant)/[^`]+)`").FindAllStringSubmatch(string(page), -1) {
 		want = append(want, strings.NewReplacer("<", "{", ">", "}").Replace(row[1]))
 	}
 	require.Greater(t, len(want), 10)
 	assert.ElementsMatch(t, want, slices.Collect(maps.Keys(a.topics())))
 	for schema, wrong := range map[string]string{
-		"Members": `{"count":1}`, "Status": `"away"`, "Info": `{}`, "Me": `{"id":0}`, "Event": `{"event_type":"message"}`, "Last": `{"state":1,"attributes":{}}`, "Heard": `{"type":"gap"}`,
+		"Members": `{"count":1}`, "Status": `"away"`, "Info": `{}`, "Me": `{"id":0}`, "Event": `{"event_type":"message"}`, "Last": `{"state":1,"attributes":{}}`, "Heard": `{"type":"gap"}`, "Discovery": `{"device":{}}`,
 	} {
 		assert.Error(t, a.contract.Check(schema, []byte(wrong)), "the check sees faults of %s", schema)
+	}
+}
+
+// The description is what AsyncAPI's own schema allows.
+func TestAsyncAPIIsValid(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile("../http/asyncapi.yaml")
+	require.NoError(t, err)
+	valid := func(text string) error {
+		var parsed any
+		require.NoError(t, yaml.Unmarshal([]byte(text), &parsed))
+		asJSON, err := json.Marshal(parsed)
+		require.NoError(t, err)
+		return contract.Valid("../testdata/asyncapi/3.0.0.json", asJSON)
+	}
+	require.NoError(t, valid(string(b)))
+	for right, wrong := range map[string]string{
+		"action: receive": "action: subscribe",
+		"address: ":       "topic: ",
+		"\n  title: ":     "\n  titel: ",
+		"protocol: mqtt":  "protocol: 5",
+	} {
+		require.Contains(t, string(b), right)
+		assert.Error(t, valid(strings.Replace(string(b), right, wrong, 1)), wrong)
 	}
 }
 
@@ -208,7 +232,7 @@ func TestAsyncAPIIsTrue(t *testing.T) {
 	}
 	client, err := r.pahoClient(func(o *paho.ClientOptions) { o.SetClientID("meter").SetDefaultPublishHandler(note) })
 	require.NoError(t, err)
-	for _, filter := range []string{"watchtower/#", "watchtower/channels/5/#", "watchtower/gateways/+/refused", "watchtower/me"} {
+	for _, filter := range []string{"watchtower/#", "homeassistant/#", "watchtower/channels/5/#", "watchtower/gateways/+/refused", "watchtower/me"} {
 		require.NoError(t, wait(client.Subscribe(filter, 1, nil)))
 	}
 	d := r.stream()
@@ -225,20 +249,23 @@ func TestAsyncAPIIsTrue(t *testing.T) {
 	say := func(text string) {
 		require.NoError(t, wait(client.Publish("watchtower/channels/5/broadcast", 1, false, text)))
 	}
-	say(`{"device":{"name":"Meter"},"sensors":{"temperature":{},"power":{"expire_after":60}}}`)
+	say(`{"device":{"name":"Meter"},"sensors":{"temperature":{},"power":{"expire_after":60},"word":{"value":"{{ value }}"},"passing_word":{"value":"{{ value }}","expire_after":60},
+		"either":{"value":"{{ value_json.x if value_json is mapping else value }}"},"passing":{"value":"{{ value_json.x if value_json is mapping else value }}","expire_after":60}},"events":{"bell":{"types":["ring"]}}}`)
 	require.NoError(t, wait(client.Publish("watchtower/channels/5/send/999", 1, false, "nobody is there")))
+	forPublishing := []string{"watchtower/channels/{channel}/broadcast", "watchtower/channels/{channel}/send/{receiver}", "homeassistant/status", "homeassistant/watchtower_{gateway}/describe"}
 	missing := func() (list []string) {
 		mu.Lock()
 		defer mu.Unlock()
 		for address := range topics {
-			if seen[address] == 0 && !strings.HasSuffix(address, "/broadcast") && !strings.HasSuffix(address, "/send/{receiver}") {
+			if seen[address] == 0 && !slices.Contains(forPublishing, address) {
 				list = append(list, address)
 			}
 		}
 		return list
 	}
 	assert.Eventually(t, func() bool {
-		say(`{"temperature":21.5,"power":3}`) // again: values of before the device is known are not live
+		say("dry")
+		say(`{"temperature":21.5,"power":3,"bell":"ring"}`) // again: values of before the device is known are not live
 		return len(missing()) == 0
 	}, patient, patient/100)
 	assert.Empty(t, missing(), "nothing was seen there")

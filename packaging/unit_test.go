@@ -70,7 +70,7 @@ func TestTheContainerNeedsTheProgramOnly(t *testing.T) {
 	b, err := os.ReadFile("container/Containerfile")
 	require.NoError(t, err)
 	copied := regexp.MustCompile(`(?m)^COPY .*$`).FindAllString(string(b), -1)
-	assert.Equal(t, []string{"COPY --chmod=0755 watchtower /watchtower"}, copied)
+	assert.Equal(t, []string{"COPY --chmod=0755 watchtower /watchtower", "COPY --chown=65532:65532 data /data"}, copied)
 	assert.Contains(t, string(b), "FROM scratch\n")
 	var compose struct {
 		Services map[string]struct {

@@ -183,8 +183,11 @@ func versionCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "version", Short: "Print the version, its commit, and the Go that built it", Args: cobra.NoArgs}
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		commit, changed := "unknown", false
+		commit, changed, module := "unknown", false, ""
 		if built, ok := debug.ReadBuildInfo(); ok {
+			if v := built.Main.Version; v != "" && v != "(devel)" {
+				module = built.Main.Path + "@" + v
+			}
 			for _, s := range built.Settings {
 				switch s.Key {
 				case "vcs.revision":
@@ -196,13 +199,17 @@ func versionCommand() *cobra.Command {
 		}
 		if *asJSON {
 			return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]any{
-				"version": gateway.Version, "commit": commit, "changed": changed, "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
+				"version": gateway.Version, "commit": commit, "changed": changed, "module": module, "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
 			})
 		}
 		if changed {
 			commit += ", with changes"
 		}
-		_, err := fmt.Fprintf(cmd.OutOrStdout(), "watchtower %s (commit %s, %s %s/%s)\n", gateway.Version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+		made := "commit " + commit
+		if commit == "unknown" && module != "" { // go install of a version
+			made = module
+		}
+		_, err := fmt.Fprintf(cmd.OutOrStdout(), "watchtower %s (%s, %s %s/%s)\n", gateway.Version, made, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 		return err
 	}
 	return cmd

@@ -22,7 +22,11 @@ public:
 
 	uint8_t begin(uint16_t) override { return 1; }
 	void stop() override {}
-	int beginPacket(IPAddress, uint16_t) override { return 1; }
+	int beginPacket(IPAddress to, uint16_t port) override {
+		peer = to;
+		peerPort = port;
+		return 1;
+	}
 	int beginPacket(const char *, uint16_t) override { return 1; }
 	int endPacket() override { return line.write(end); }
 	size_t write(uint8_t b) override {
@@ -71,8 +75,9 @@ public:
 	int read(char *to, size_t most) override { return read((unsigned char *)to, most); }
 	int peek() override { return at < whole ? buffer[at] : -1; }
 	void flush() override {}
-	IPAddress remoteIP() override { return IPAddress(); }
-	uint16_t remotePort() override { return 0; }
+	// Whoever is at the other end has the address that was last sent to.
+	IPAddress remoteIP() override { return IPAddress(peer); }
+	uint16_t remotePort() override { return peerPort; }
 
 private:
 	static const uint8_t end = 0xc0, escape = 0xdb, escapedEnd = 0xdc, escapedEscape = 0xdd;
@@ -80,6 +85,8 @@ private:
 	uint8_t buffer[WATCHTOWER_BUFFER];
 	uint16_t n = 0, whole = 0, at = 0; // bytes that came, of a datagram that is whole, read
 	bool escaping = false;
+	uint32_t peer = 0;
+	uint16_t peerPort = 0;
 };
 
 #endif

@@ -2,6 +2,7 @@ package arduino_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -82,6 +83,7 @@ type radio struct {
 	testing.TB
 	Down  chan []byte      // what comes from the gateway
 	Watch func(raw []byte) // is shown what goes to the gateway; nil: nobody is
+	far   []byte           // the gateway's address in the device's datagrams; nil: they have none
 
 	mu     sync.Mutex
 	dice   *rand.Rand
@@ -129,7 +131,7 @@ func (r *radio) Move() {
 				}
 				continue // nobody listens there, for now
 			}
-			raw := slices.Clone(b[:n])
+			raw := slices.Concat(r.far, b[:n])
 			r.fly(func() {
 				select {
 				case r.Down <- raw:
@@ -144,6 +146,12 @@ func (r *radio) Move() {
 func (r *radio) Up(raw []byte) {
 	if r.Watch != nil {
 		r.Watch(raw)
+	}
+	if r.far != nil {
+		if !bytes.HasPrefix(raw, r.far) && !bytes.HasPrefix(raw, []byte{255, 255, 255, 255}) {
+			r.Errorf("a datagram to %v", raw[:4])
+		}
+		raw = raw[4:]
 	}
 	raw = slices.Clone(raw)
 	r.fly(func() {

@@ -29,7 +29,8 @@ type simulated struct {
 	done chan struct{}
 
 	mu  sync.Mutex
-	log bytes.Buffer // what the sketch wrote to GPIOR1
+	log bytes.Buffer // what the sketch wrote to GPIOR1, or to the monitor
+	pin bool         // the level of pin 7
 }
 
 // simulate turns a processor on. It ends with the test, or earlier by off.
@@ -77,7 +78,11 @@ func (s *simulated) read(r *radio, out *bufio.Reader) {
 			continue
 		}
 		s.mu.Lock()
-		s.log.Write(b)
+		if head[0] == 'P' {
+			s.pin = b[0] == 1
+		} else {
+			s.log.Write(b)
+		}
 		s.mu.Unlock()
 	}
 }
@@ -92,11 +97,17 @@ func (s *simulated) off() {
 	assert.NoError(s, s.cmd.Wait())
 }
 
+// press sets GPIOR0, for which a sketch waits.
+func (s *simulated) press() {
+	_, err := s.in.Write([]byte{'B', 1, 0, 1})
+	require.NoError(s, err)
+}
+
 // lines returns all that the sketch told.
 func (s *simulated) lines() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return strings.Split(strings.TrimSuffix(s.log.String(), "\n"), "\n")
+	return strings.Split(strings.TrimSuffix(strings.ReplaceAll(s.log.String(), "\r\n", "\n"), "\n"), "\n")
 }
 
 // count is how many lines begin with a text.

@@ -1,13 +1,17 @@
-/* An ATmega328P under simavr, whose serial line is this program's standard input and output.
+/* An ATmega328P under simavr, whose network is this program's standard input and output.
  *
- *   simulator ELF EEPROM speed [writes]
+ *   simulator ELF EEPROM speed [writes [chip]]
  *
  * The file EEPROM is read at the start, if it is there, and written at the end. The processor
  * is so much faster than real time as speed says, if this machine can. After so many writes
- * of the EEPROM the power fails while the last of them goes on: the byte is erased.
+ * of the EEPROM (0: never) the power fails while the last of them goes on: the byte is erased.
  *
- * Input and output: type1 n2 and n bytes. D in, F out: a datagram; G: a byte that the program
- * wrote to GPIOR1. The end of the input is the end of the power.
+ * The network is at the serial line, as SLIP; with chip it is a chip at GPIOR0 and GPIOR2 (see
+ * chip/Ethernet.h), and the serial line is a monitor.
+ *
+ * Input and output: type1 n2 and n bytes. D in, F out: a datagram; G out: a byte that the program
+ * wrote to GPIOR1, or to the monitor; P out: the new level of pin 7; B in: a new value of GPIOR0.
+ * The end of the input is the end of the power.
  */
 #include <fcntl.h>
 #include <poll.h>
@@ -17,6 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 #include <simavr/avr_eeprom.h>
+#include <simavr/avr_ioport.h>
 #include <simavr/avr_uart.h>
 #include <simavr/sim_avr.h>
 #include <simavr/sim_elf.h>
@@ -24,14 +29,14 @@
 #include <simavr/sim_time.h>
 
 enum { END = 0xc0, ESCAPE = 0xdb, ESCAPED_END = 0xdc, ESCAPED_ESCAPE = 0xdd };
-enum { GPIOR1 = 0x4a, EECR = 0x3f, EEARL = 0x41, EEARH = 0x42 }; /* addresses of data */
+enum { GPIOR0 = 0x3e, GPIOR1 = 0x4a, GPIOR2 = 0x4b, EECR = 0x3f, EEARL = 0x41, EEARH = 0x42 }; /* addresses of data */
 
 static avr_t *avr;
 static avr_irq_t *to_avr;
 static const char *eeprom_file;
-static int ready = 1, writes, escaping;
+static int ready = 1, writes, escaping, chip, feeding;
 static uint8_t from_avr[2048], waiting[1 << 16];
-static unsigned from_n, head, tail;
+static unsigned from_n, head, tail, chip_left;
 
 static FILE *out; /* what was the standard output: simavr prints there */
 
@@ -71,9 +76,24 @@ static void power_off(void) {
 }
 
 static void put(uint8_t b) { waiting[head++ % sizeof waiting] = b; }
+static uint8_t take(void) { return waiting[tail++ % sizeof waiting]; }
+
+/* feed gives a byte to the serial line. */
+static avr_cycle_count_t feed(avr_t *a, avr_cycle_count_t when, void *p) {
+	(void)p;
+	feeding = head != tail;
+	if (feeding && ready) avr_raise_irq(to_avr, take());
+	return feeding ? when + avr_usec_to_cycles(a, 90) : 0;
+}
 
 static void datagram(const uint8_t *p, unsigned n) {
 	if (sizeof waiting - (head - tail) < 2 * n + 2) return; /* as lost on the way */
+	if (chip) {
+		put(n & 255);
+		put((uint8_t)(n >> 8));
+		while (n--) put(*p++);
+		return;
+	}
 	put(END);
 	for (; n; n--, p++) {
 		if (*p == END || *p == ESCAPE) {
@@ -83,12 +103,16 @@ static void datagram(const uint8_t *p, unsigned n) {
 			put(*p);
 	}
 	put(END);
+	if (!feeding) avr_cycle_timer_register_usec(avr, 90, feed, 0);
+	feeding = 1;
 }
 
 static void on_byte(struct avr_irq_t *irq, uint32_t value, void *p) {
 	uint8_t b = (uint8_t)value;
 	(void)irq, (void)p;
-	if (b == END) {
+	if (chip) {
+		tell('G', &b, 1);
+	} else if (b == END) {
 		if (from_n) tell('F', from_avr, from_n);
 		from_n = 0;
 	} else if (b == ESCAPE) {
@@ -108,16 +132,39 @@ static void on_xoff(struct avr_irq_t *irq, uint32_t value, void *p) {
 	ready = 0;
 }
 
-static avr_cycle_count_t feed(avr_t *a, avr_cycle_count_t when, void *p) {
-	(void)p;
-	if (head != tail && ready) avr_raise_irq(to_avr, waiting[tail++ % sizeof waiting]);
-	return when + avr_usec_to_cycles(a, 90);
-}
-
 static void on_gpior1(avr_t *a, avr_io_addr_t at, uint8_t value, void *p) {
 	(void)p;
 	a->data[at] = value;
 	tell('G', &value, 1);
+}
+
+/* The chip: 1 to GPIOR0 sends what was written to GPIOR2, 2 takes the next datagram, whose
+ * length, 2 bytes, and bytes can be read there. */
+static void on_gpior0(avr_t *a, avr_io_addr_t at, uint8_t value, void *p) {
+	(void)p;
+	a->data[at] = value;
+	if (value == 1) {
+		tell('F', from_avr, from_n);
+		from_n = 0;
+	}
+	if (value == 2) {
+		while (chip_left) take(), chip_left--; /* nobody wants the rest */
+		if (head != tail) chip_left = 2u + (waiting[tail % sizeof waiting] | (unsigned)waiting[(tail + 1) % sizeof waiting] << 8);
+	}
+}
+static void on_gpior2(avr_t *a, avr_io_addr_t at, uint8_t value, void *p) {
+	(void)a, (void)at, (void)p;
+	if (from_n < sizeof from_avr) from_avr[from_n++] = value;
+}
+static uint8_t get_gpior2(avr_t *a, avr_io_addr_t at, void *p) {
+	(void)a, (void)at, (void)p;
+	return chip_left ? chip_left--, take() : 0;
+}
+
+static void on_pin7(struct avr_irq_t *irq, uint32_t value, void *p) {
+	uint8_t b = value & 1;
+	(void)irq, (void)p;
+	tell('P', &b, 1);
 }
 
 static void no_sleep(avr_t *a, avr_cycle_count_t n) { (void)a, (void)n; }
@@ -139,8 +186,12 @@ static void start(const char *elf) {
 	avr_irq_register_notify(avr_io_getirq(avr, AVR_IOCTL_UART_GETIRQ('0'), UART_IRQ_OUTPUT), on_byte, 0);
 	avr_irq_register_notify(avr_io_getirq(avr, AVR_IOCTL_UART_GETIRQ('0'), UART_IRQ_OUT_XON), on_xon, 0);
 	avr_irq_register_notify(avr_io_getirq(avr, AVR_IOCTL_UART_GETIRQ('0'), UART_IRQ_OUT_XOFF), on_xoff, 0);
-	avr_cycle_timer_register_usec(avr, 90, feed, 0);
 	avr_register_io_write(avr, GPIOR1, on_gpior1, 0);
+	if (!chip) return;
+	avr_register_io_write(avr, GPIOR0, on_gpior0, 0);
+	avr_register_io_write(avr, GPIOR2, on_gpior2, 0);
+	avr_register_io_read(avr, GPIOR2, get_gpior2, 0);
+	avr_irq_register_notify(avr_io_getirq(avr, AVR_IOCTL_IOPORT_GETIRQ('D'), 7), on_pin7, 0);
 }
 
 /* step runs the processor for a quarter of a millisecond of its time. */
@@ -169,7 +220,9 @@ static int input(int timeout) {
 		n += (unsigned)got;
 		while (n - at >= 3 && n - at - 3 >= (in[at + 1] | (unsigned)in[at + 2] << 8)) {
 			unsigned size = in[at + 1] | (unsigned)in[at + 2] << 8;
-			datagram(in + at + 3, size);
+			if (in[at] == 'B') avr->data[GPIOR0] = in[at + 3];
+			else
+				datagram(in + at + 3, size);
 			at += 3 + size;
 		}
 		memmove(in, in + at, n - at);
@@ -191,6 +244,7 @@ int main(int n, char **args) {
 	eeprom_file = args[2];
 	speed = atof(args[3]);
 	if (n > 4) writes = atoi(args[4]);
+	chip = n > 5;
 	start(args[1]);
 	load_eeprom();
 	for (;;) {

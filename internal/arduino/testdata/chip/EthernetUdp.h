@@ -1,0 +1,1 @@
+#include <Ethernet.h>

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,9 @@ type speaker struct {
 	as identity
 }
 
+// errExpired ends a stream that has lasted as long as it may.
+var errExpired = errors.New("the stream has lasted as long as it may")
+
 // errEnough ends follow well: nothing more is wanted.
 var errEnough = errors.New("enough was heard")
 
@@ -34,10 +38,13 @@ var errEnough = errors.New("enough was heard")
 func (c *client) follow(ctx context.Context, h hearing, each func(speaker, message) error) error {
 	gap, stood := c.firstGap, false
 	heard := until{first: h.since}
+	most, renewed, opened := hearLongest, false, time.Time{}
 	for {
+		var refusedVisit error
 		err := c.as(ctx, func(t target, id identity) error {
-			s, err := c.join(ctx, t, id, h.channels, !h.deaf, heard.since(time.Now()))
+			s, err := c.visit(ctx, t, id, h.channels, hears{echo: !h.deaf, since: heard.since(time.Now()), most: most})
 			if err != nil {
+				refusedVisit = err
 				return err
 			}
 			defer s.close()
@@ -45,17 +52,26 @@ func (c *client) follow(ctx context.Context, h hearing, each func(speaker, messa
 			if heard.began.IsZero() {
 				heard.began = time.Now()
 			}
+			opened = time.Now()
 			if h.stands != nil {
 				h.stands(speaker{c, t, id})
-			} else {
+			} else if !renewed {
 				fmt.Fprintf(c.err, "watchtower: following channel %s at %s as %s (%d), Ctrl-C ends\n", idList(h.channels), t.url, c.senderName(), id.ID)
 			}
-			return c.hear(s, h, &heard, func(m message) error { return each(speaker{c, t, id}, m) })
+			return c.hear(ctx, s, h, &heard, func(m message) error { return each(speaker{c, t, id}, m) })
 		})
 		if ctx.Err() != nil || errors.Is(err, errEnough) {
 			return nil
 		}
-		if !stood || final(err) {
+		if renewed = errors.Is(err, errExpired); renewed {
+			if time.Since(opened) < most/2 { // somebody else registers by this name, and ends its short tokens
+				most = 0
+			}
+			continue
+		}
+		// Its fresh token may end before it is used, if somebody else registers by this name.
+		outrun := c.token == "" && refused(err, 401) && errors.Is(err, refusedVisit)
+		if !stood || final(err) && !outrun {
 			return err
 		}
 		fmt.Fprintf(c.err, "watchtower: connection lost: %s; trying again in %s\n", describe(err), gap)
@@ -87,15 +103,17 @@ func (p until) since(now time.Time) string {
 	return fmt.Sprintf("%ds", int(now.Sub(p.began).Seconds())+1)
 }
 
-// hear calls each for every message of a stream until it ends. It never returns nil.
-func (c *client) hear(s *stream, h hearing, heard *until, each func(message) error) error {
+// hear calls each for every message of a stream until that or ctx ends. It never returns nil.
+func (c *client) hear(ctx context.Context, s *stream, h hearing, heard *until, each func(message) error) error {
 	for {
 		line, err := s.next()
-		if err != nil {
+		if err := cmp.Or(err, ctx.Err()); err != nil { // a goodbye has an end, too
 			return err
 		}
 		m := parseMessage(line)
 		switch {
+		case m.Type == "end" && m.Reason == "expired":
+			return errExpired
 		case h.raw:
 		case m.Type == "gap" && h.stands != nil && heard.last == "":
 			continue // of earlier messages, for which nobody asked

@@ -69,7 +69,7 @@ func (s speaker) members(ctx context.Context, channel uint32) (memberList, error
 	if !refused(err, 400) {
 		return list, err
 	}
-	membership, err := s.visit(ctx, s.at, s.as, []uint32{channel})
+	membership, err := s.visit(ctx, s.at, s.as, []uint32{channel}, hears{most: askLongest})
 	if err != nil {
 		return list, err
 	}

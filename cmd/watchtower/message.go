@@ -18,7 +18,8 @@ type message struct {
 	Content  json.RawMessage `json:"message"` // nil: this is no message
 	Encoding string          `json:"encoding"`
 	Cut      bool            `json:"truncated"`
-	Detail   string          `json:"detail"` // of an end
+	Detail   string          `json:"detail"` // of an end, as its reason
+	Reason   string          `json:"reason"`
 
 	line []byte // as it came
 }

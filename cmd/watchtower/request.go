@@ -69,7 +69,7 @@ func requestCommand(sys surroundings) *cobra.Command {
 // request says a text, and calls each for every answer until each returns an error. Asked is
 // whose answers count, an id or a name; empty: everybody's.
 func (s speaker) request(ctx context.Context, to audience, asked string, text []byte, each func(message) error) error {
-	answers, err := s.visit(ctx, s.at, s.as, to.channels)
+	answers, err := s.visit(ctx, s.at, s.as, to.channels, hears{most: askLongest})
 	if err != nil {
 		return err
 	}

@@ -148,7 +148,7 @@ func (c *client) say(ctx context.Context, to audience, raw bool, next func() ([]
 	said, err := next()
 	for err == nil {
 		err = c.as(ctx, func(t target, id identity) error {
-			membership, err := c.visit(ctx, t, id, to.channels)
+			membership, err := c.visit(ctx, t, id, to.channels, hears{most: askLongest})
 			if err != nil {
 				return err
 			}

@@ -115,21 +115,36 @@ func (s *stream) close() {
 // leaveTimeout is the longest time for a goodbye.
 const leaveTimeout = time.Second
 
-// visit opens a stream on channels, without echo, for as long as something is said or asked
-// there. Its close is a goodbye, so that nobody misses the sender afterwards. For that a short
+// hears is what comes on a stream.
+type hears struct {
+	echo  bool          // what the sender says itself, too
+	since string        // earlier messages too (until)
+	most  time.Duration // how long the stream lasts at most; 0: any time, and nothing says goodbye
+}
+
+// How long streams of visits last at most: a gateway gives tokens for an hour or for a day.
+const (
+	askLongest  = time.Hour
+	hearLongest = 24 * time.Hour
+)
+
+// visit opens a stream on channels. Its close is a goodbye, so that nobody misses the sender afterwards. For that a short
 // token opens the stream: what leaves by that ends no other stream of the sender. A gateway
 // that gives none gets no goodbye. The end of ctx closes the stream; the caller closes it too.
-func (c *client) visit(ctx context.Context, t target, id identity, channels []uint32) (*stream, error) {
+func (c *client) visit(ctx context.Context, t target, id identity, channels []uint32, h hears) (*stream, error) {
 	pass := id
 	var no *refusal
-	short, err := c.shortToken(ctx, t, id)
+	short, err := "", error(nil)
+	if h.most > 0 {
+		short, err = c.shortToken(ctx, t, id, h.most)
+	}
 	if err != nil && (!errors.As(err, &no) || no.status == 401) {
 		return nil, err
 	}
 	pass.Token = cmp.Or(short, id.Token)
 	opening, cancel := context.WithCancel(context.WithoutCancel(ctx)) // the goodbye comes before its end
 	opened := context.AfterFunc(ctx, cancel)
-	s, err := c.join(opening, t, pass, channels, false, "")
+	s, err := c.join(opening, t, pass, channels, h.echo, h.since)
 	opened()
 	if err != nil {
 		cancel()
@@ -144,9 +159,9 @@ func (c *client) visit(ctx context.Context, t target, id identity, channels []ui
 	return s, nil
 }
 
-// shortToken returns a token that may hear, and expires after an hour; empty: the answer has none.
-func (c *client) shortToken(ctx context.Context, t target, id identity) (string, error) {
-	r, err := jsonRequest("POST", "/tokens", struct{}{})
+// shortToken returns a token that may hear, and expires after a time; empty: the answer has none.
+func (c *client) shortToken(ctx context.Context, t target, id identity, most time.Duration) (string, error) {
+	r, err := jsonRequest("POST", "/tokens", map[string]int{"ttl": int(most.Seconds())})
 	if err != nil {
 		return "", err
 	}

@@ -165,6 +165,17 @@ func TestMembersAndKick(t *testing.T) {
 	assert.Equal(t, exitError, gone.code)
 }
 
+// A JSON object as an argument is one on a stream, other text is text.
+func TestJSONIsSaidAsJSON(t *testing.T) {
+	t.Parallel()
+	s := serveProgram(t, t.TempDir(), anyPort...)
+	for said, want := range map[string]string{`{"on":true}`: `{"on":true}`, ` [1]`: `[1]`, `{"on"`: `"{\"on\""`, "17": `"17"`, `"x"`: `"\"x\""`} {
+		s.run("", "broadcast", "7", said)
+		heard := s.run("", "join", "7", "--since", "all", "-W", "0.3", "--json")
+		assert.Contains(t, heard.out, `"message":`+want+"}", said)
+	}
+}
+
 // A short token is of the sender that is named, and holds for what was asked.
 func TestATokenForAPage(t *testing.T) {
 	t.Parallel()

@@ -195,6 +195,13 @@ func (s speaker) tell(ctx context.Context, to audience, raw bool, message []byte
 	return nil
 }
 
+// isJSON reports whether a message is a JSON object or array: marked as text, streams would show
+// it as a string.
+func isJSON(message []byte) bool {
+	begin := bytes.TrimLeft(message, " \t\r\n")
+	return len(begin) > 0 && (begin[0] == '{' || begin[0] == '[') && json.Valid(message)
+}
+
 func (a audience) request(id identity, raw bool, message []byte) (request, error) {
 	path := "/broadcast"
 	if len(a.receivers) > 0 {
@@ -202,7 +209,7 @@ func (a audience) request(id identity, raw bool, message []byte) (request, error
 	}
 	var r request
 	var err error
-	if raw || !utf8.Valid(message) {
+	if raw || !utf8.Valid(message) || isJSON(message) { // not marked as text
 		r = request{method: "POST", path: path, contentType: "application/octet-stream", body: bytes.Clone(message), query: url.Values{
 			"channels": {idList(a.channels)}, "sender": {strconv.FormatUint(uint64(id.ID), 10)},
 		}}

@@ -3,12 +3,10 @@
 package realhouse
 
 import (
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"watchtower/internal/harness/house"
 )
@@ -16,13 +14,8 @@ import (
 // bridged returns the lines of docs/home-assistant.md by which a mosquitto bridges a gateway.
 func bridged(t *testing.T, p *program, name string) string {
 	t.Helper()
-	document, err := os.ReadFile("../../docs/home-assistant.md")
-	require.NoError(t, err)
-	_, lines, found := strings.Cut(string(document), "<!-- bridge -->\n```\n")
-	require.True(t, found)
-	lines, _, _ = strings.Cut(lines, "```")
 	return strings.NewReplacer("connection home", "connection "+name, "mosquitto-home", "mosquitto-"+name,
-		"192.168.1.10:1883", p.mqtt, "the-secret-key", key).Replace(lines) + "restart_timeout 1\n"
+		"192.168.1.10:1883", p.mqtt, "the-secret-key", key).Replace(shown(t, "bridge")) + "\nrestart_timeout 1\n"
 }
 
 // Home Assistant stays at its mosquitto, which bridges two gateways.

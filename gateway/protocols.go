@@ -8,6 +8,7 @@ import (
 	nethttp "net/http"
 
 	"watchtower/callback"
+	"watchtower/config"
 	"watchtower/history"
 	"watchtower/homeassistant"
 	"watchtower/http"
@@ -144,16 +145,30 @@ func publicFiles() (map[string]nethttp.Handler, error) {
 	return modules, nil
 }
 
+// openPages opens the directory of http.pages; nil: there is none.
+func openPages(cfg config.Config) (*static.Directory, error) {
+	if cfg.HTTP.Pages == "" {
+		return nil, nil
+	}
+	pages, err := static.OpenDirectory(cfg.HTTP.Pages, cfg.DataDir, cfg.TLS.Key, cfg.File())
+	if err != nil {
+		return nil, fmt.Errorf("http.pages: %w", err)
+	}
+	return pages, nil
+}
+
 func newHTTP(g *Gateway) (Server, []Port, error) {
 	o := g.httpOptions(g.secure)
 	var err error
 	if o.Public, err = publicFiles(); err != nil {
 		return nil, nil, err
 	}
-	if dir := g.cfg.HTTP.Pages; dir != "" {
-		if o.Files, err = static.OpenDirectory(dir, g.cfg.DataDir, g.cfg.TLS.Key, g.cfg.File()); err != nil {
-			return nil, nil, fmt.Errorf("http.pages: %w", err)
-		}
+	pages, err := openPages(g.cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	if pages != nil {
+		o.Files = pages
 	}
 	g.web = http.New(g.hub, g.past, g.callbacks, o, g.log)
 	ports := []Port{{"http", "HTTP", true, "http.listen", g.cfg.HTTP.Listen, g.web.Listen, g.web.Addr}}

@@ -43,7 +43,7 @@ func (r *reloads) inForce() *config.Config { return r.now.Load() }
 func (g *Gateway) Reload() {
 	done, err := g.reload()
 	if err != nil {
-		g.log.WithField("faults", strings.Join(faultsOf(err), "; ")).Error("configuration not reloaded: nothing has changed")
+		g.log.WithField("faults", strings.Join(config.Texts(err), "; ")).Error("configuration not reloaded: nothing has changed")
 		return
 	}
 	g.log.WithFields(logrus.Fields{"reloaded": done.Reloaded, "needs_restart": done.NeedsRestart}).Info("configuration reloaded")

@@ -54,12 +54,13 @@ func TestAReleaseFromACleanClone(t *testing.T) {
 		bill(t, filepath.Join(dist, name+".cdx.json"))
 		wanted = append(wanted, binary, name+".cdx.json")
 	}
-	for _, arch := range []string{"amd64", "arm64", "armhf", "armel"} {
+	for _, arch := range []string{"amd64", "arm64", "armhf"} {
 		wanted = append(wanted, "watchtower_0.1.0_"+arch+".deb")
 	}
 	for _, arch := range []string{"x86_64", "aarch64", "armv7hl", "armv6hl"} {
 		wanted = append(wanted, "watchtower-0.1.0-1."+arch+".rpm")
 	}
+	older(t, filepath.Join(dist, "watchtower_0.1.0_armhf.deb"), filepath.Join(dist, "watchtower-0.1.0-linux-armv6"))
 	files, err := os.ReadDir(dist)
 	require.NoError(t, err)
 	made := []string{}
@@ -77,6 +78,17 @@ func TestAReleaseFromACleanClone(t *testing.T) {
 	out, err = check.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	holds(t, filepath.Join(dist, "watchtower-0.1.0-homeassistant.tar.gz"), "config.yaml", "Dockerfile", "DOCS.md", "translations/en.yaml", "watchtower-amd64", "watchtower-aarch64")
+}
+
+// older checks that the deb for armhf has the program for ARMv6: the first Raspberry Pis have
+// nothing newer.
+func older(t *testing.T, deb, program string) {
+	t.Helper()
+	to := t.TempDir()
+	out, err := exec.Command("dpkg-deb", "-x", deb, to).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	out, err = exec.Command("cmp", filepath.Join(to, "usr/bin/watchtower"), program).CombinedOutput()
+	require.NoError(t, err, "%s", out)
 }
 
 // bill checks a software bill of materials.

@@ -60,6 +60,7 @@ func addContextCommand(sys surroundings) *cobra.Command {
 	name := f.String("name", "", "name to speak by")
 	ca := f.String("cafile", "", "file of certificates (PEM) to trust for https")
 	insecure := f.Bool("insecure", false, "take any certificate: whoever is on the way may read and change all")
+	asJSON := f.Bool("json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if args[0] == "" || strings.ContainsAny(args[0], " \t\n") {
 			return usagef("a context's name must be a word, is %q", args[0])
@@ -90,6 +91,9 @@ func addContextCommand(sys surroundings) *cobra.Command {
 		all[args[0]] = p
 		if err := writeContexts(path, all); err != nil {
 			return err
+		}
+		if *asJSON {
+			return json.NewEncoder(sys.out).Encode(map[string]string{"context": args[0], "url": p.URL})
 		}
 		_, err = fmt.Fprintf(sys.out, "watchtower -c %s … is %s\n", shellQuote(args[0]), p.URL)
 		return err
@@ -132,20 +136,23 @@ func listContextsCommand(sys surroundings) *cobra.Command {
 }
 
 func removeContextCommand(sys surroundings) *cobra.Command {
-	return &cobra.Command{
-		Use: "remove NAME", Short: "Forget a context", Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			path, all, err := sys.contexts()
-			if err != nil {
-				return err
-			}
-			if _, found := all[args[0]]; !found {
-				return unknownContext(args[0], all)
-			}
-			delete(all, args[0])
-			return writeContexts(path, all)
-		},
+	cmd := &cobra.Command{Use: "remove NAME", Short: "Forget a context", Args: cobra.ExactArgs(1)}
+	asJSON := cmd.Flags().Bool("json", false, "print JSON")
+	cmd.RunE = func(_ *cobra.Command, args []string) error {
+		path, all, err := sys.contexts()
+		if err != nil {
+			return err
+		}
+		if _, found := all[args[0]]; !found {
+			return unknownContext(args[0], all)
+		}
+		delete(all, args[0])
+		if err := writeContexts(path, all); err != nil || !*asJSON {
+			return err
+		}
+		return json.NewEncoder(sys.out).Encode(map[string]string{"removed": args[0]})
 	}
+	return cmd
 }
 
 func unknownContext(name string, all map[string]savedGateway) error {

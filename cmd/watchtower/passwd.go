@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,26 +18,31 @@ import (
 const passwordBytes = 72
 
 func passwdCommand(sys surroundings) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "passwd",
 		Short: "Hash a password for a user of the configuration",
 		Long: "Hash a password for a user of the configuration. It is asked for, or read from\n" +
 			"standard input, one line. The hash goes into the configuration file:\n\n" +
 			"  users:\n    guest:\n      password_hash: \"$2a$…\"\n      acl: [read home/#]\n",
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			password, err := readPassword(sys)
-			if err != nil {
-				return err
-			}
-			hash, err := hashPassword(password)
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), hash)
-			return err
-		},
 	}
+	asJSON := cmd.Flags().Bool("json", false, "print JSON")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		password, err := readPassword(sys)
+		if err != nil {
+			return err
+		}
+		hash, err := hashPassword(password)
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]string{"password_hash": hash})
+		}
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), hash)
+		return err
+	}
+	return cmd
 }
 
 func hashPassword(password string) (string, error) {

@@ -122,11 +122,9 @@ func rootCommand(sys surroundings) *cobra.Command {
 		Short: "A gateway by which devices on UDP, TCP, HTTP and MQTT reach each other",
 		Long: "A gateway by which devices on UDP, TCP, HTTP and MQTT reach each other.\n" +
 			"Without a command it serves.",
-		Version:       gateway.Version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.SetVersionTemplate("watchtower {{.Version}}\n")
 	root.SetIn(sys.in)
 	root.SetOut(sys.out)
 	root.SetErr(sys.err)
@@ -134,7 +132,14 @@ func rootCommand(sys surroundings) *cobra.Command {
 	serve := serveCommand(sys)
 	addSettings(root.Flags())
 	showOnly(root.Flags(), "http", "udp", "tcp", "mqtt", "secret-key", "open", "data-dir", "allow-callbacks", "config", "log-level", "log-format")
-	root.RunE = serve.RunE
+	version := root.Flags().BoolP("version", "v", false, "version for watchtower")
+	root.RunE = func(cmd *cobra.Command, args []string) error {
+		if *version { // cobra's own has a template, and with text/template the program has 2.5 MB more
+			_, err := fmt.Fprintln(sys.out, "watchtower", gateway.Version)
+			return err
+		}
+		return serve.RunE(cmd, args)
+	}
 	root.Long += " watchtower serve --help lists every setting."
 	root.SetHelpCommand(helpCommand(root))
 	root.AddCommand(serve, findCommand(sys), configCommand(sys), passwdCommand(sys), benchCommand(sys), versionCommand())

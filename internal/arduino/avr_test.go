@@ -1,6 +1,7 @@
 package arduino_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -36,11 +37,14 @@ func compileSketch(t testing.TB, sketch, out string, more ...string) {
 	assert.NotContains(t, said, filepath.Base(sketch))
 }
 
+// slow are the flags of an Uno with a clock of 1 MHz. Its seconds take a sixteenth of the cycles.
+var slow = []string{"-UF_CPU", "-DF_CPU=1000000L"}
+
 // arduinoCore compiles the parts of the Arduino core that the tests' sketches need, into a
 // library.
-func arduinoCore(t testing.TB) string {
+func arduinoCore(t testing.TB, clock ...string) string {
 	t.Helper()
-	return once(t, "core.a", func(out string) {
+	return once(t, fmt.Sprintf("core%v.a", clock), func(out string) {
 		dir := t.TempDir()
 		objects := []string{}
 		for _, f := range []string{"main.cpp", "Print.cpp", "Stream.cpp", "IPAddress.cpp", "HardwareSerial.cpp", "HardwareSerial0.cpp", "new.cpp", "abi.cpp", "wiring.c", "wiring_analog.c", "wiring_digital.c", "hooks.c"} {
@@ -49,7 +53,7 @@ func arduinoCore(t testing.TB) string {
 			if filepath.Ext(f) == ".cpp" {
 				compiler, flags = "avr-g++", avrCPP
 			}
-			run(t, compiler, slices.Concat(avrFlags, flags, []string{"-w", "-c", filepath.Join(avrCore, "cores/arduino", f), "-o", o})...)
+			run(t, compiler, slices.Concat(avrFlags, flags, clock, []string{"-w", "-c", filepath.Join(avrCore, "cores/arduino", f), "-o", o})...)
 			objects = append(objects, o)
 		}
 		hash := filepath.Join(dir, "hash.o")
@@ -62,6 +66,9 @@ func arduinoCore(t testing.TB) string {
 func firmware(t testing.TB, name string, options ...string) string {
 	t.Helper()
 	core := arduinoCore(t)
+	if slices.Contains(options, slow[0]) {
+		core = arduinoCore(t, slow...)
+	}
 	return once(t, name+".elf", func(out string) {
 		o := filepath.Join(t.TempDir(), "sketch.o")
 		compileSketch(t, filepath.Join("testdata", "simulated", "simulated.ino"), o, options...)

@@ -3,6 +3,7 @@
 package arduino_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/config"
+	"watchtower/device"
 	"watchtower/internal/harness"
 )
 
@@ -115,6 +117,13 @@ func powerOn(t *testing.T, udp, elf, eeprom string, more ...string) map[string]b
 	return nonces
 }
 
+// Many times as many requests as in make test.
+func TestLongCAndGoAgree(t *testing.T) {
+	for seed := range uint64(2) {
+		agree(t, 1500, seed)
+	}
+}
+
 // A day passes on a bad network: nothing is lost, said twice, or forgotten.
 func TestLongDay(t *testing.T) {
 	w := newWorld(t, puppetProgram(t, "c", "quiet", "-DWT_ECHO=0"), 5, 20)
@@ -134,6 +143,32 @@ func TestLongDay(t *testing.T) {
 		got = append(got, m.data)
 	}
 	assert.Equal(t, heard, got)
+}
+
+// A day of a simulated processor: it says something each hour of its own time, hears something
+// each, and keeps its session.
+func TestLongSimulatedDay(t *testing.T) {
+	udp, tcp := startGateway(t, nil)
+	e := listener(t, tcp)
+	r := newRadio(t, udp, 20)
+	// A second takes it 3 ms, so it needs a longer keep-alive: what the gateway answers comes late.
+	elf := firmware(t, "day", append([]string{"-DNUMBERS=24", "-DPAUSE=3600000ul", "-DWATCHTOWER_KEEPALIVE=600"}, slow...)...)
+	s := simulate(t, r, elf, filepath.Join(t.TempDir(), "eeprom"))
+	conversation(t, s, e, 24, nil)
+	assert.Equal(t, 1, s.count("!r00"))
+}
+
+// The example Valve closes by itself when it has heard nothing for ten minutes.
+func TestLongValve(t *testing.T) {
+	s, tcp := valve(t, slow...)
+	e := listener(t, tcp)
+	opensAndCloses(t, s, e)
+	require.NoError(t, e.Broadcast(context.Background(), device.Text, []byte("open"), channel))
+	s.waits("it opens", s.level)
+	s.waits("it closes", func() bool { return !s.level() })
+	s.waits("it says why", func() bool {
+		return slices.Equal([]string{"valve: open", "valve: closed, nothing heard for 10 minutes"}, s.lines()[6:])
+	})
 }
 
 // Many more random datagrams than in make test.

@@ -103,8 +103,9 @@ func TestSimulatedSleep(t *testing.T) {
 }
 
 // valve is the example, on a simulated Uno with an Ethernet shield, as its maker uploads it:
-// with the line that `watchtower device key valve` prints in place of the sketch's own.
-func valve(t testing.TB) (s *simulated, tcp string) {
+// with the line that `watchtower device key valve` prints in place of the sketch's own. Clock is
+// slow or nothing.
+func valve(t testing.TB, clock ...string) (s *simulated, tcp string) {
 	udp, tcp, key := withKey(t, "valve", nil)
 	text, err := os.ReadFile("../../arduino/examples/Valve/Valve.ino")
 	require.NoError(t, err)
@@ -116,8 +117,8 @@ func valve(t testing.TB) (s *simulated, tcp string) {
 	dir := t.TempDir()
 	sketch, o, elf := filepath.Join(dir, "Valve.ino"), filepath.Join(dir, "valve.o"), filepath.Join(dir, "valve.elf")
 	require.NoError(t, os.WriteFile(sketch, line.ReplaceAll(text, []byte(own.C())), 0o600))
-	compileSketch(t, sketch, o, "-I"+filepath.Join("testdata", "chip"))
-	linkSketch(t, elf, o, arduinoCore(t))
+	compileSketch(t, sketch, o, append(slices.Clone(clock), "-I"+filepath.Join("testdata", "chip"))...)
+	linkSketch(t, elf, o, arduinoCore(t, clock...))
 	r := newRadio(t, udp, 0)
 	r.far = []byte{10, 0, 0, 2}
 	return simulate(t, r, elf, filepath.Join(dir, "eeprom"), "0", "chip"), tcp

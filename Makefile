@@ -90,6 +90,7 @@ test-long: setup setup-long
 	$(GO) vet -tags long ./...
 	$(MAKE) cross
 	$(GO) test -tags long -run '^TestLong' -timeout 75m ./...
+	WITHOUT_LOOPS=1 $(GO) test -count=1 ./mqtt
 	$(MAKE) fuzz FUZZTIME=20000x
 
 # Runs the program beside the real Home Assistant, which is made in this folder at the first

@@ -33,11 +33,11 @@ func (h *Hub) Deliver(m *Message) error {
 func (h *Hub) handAll(m *Message, to func(Protocol) []*Attachment) (failed error) {
 	for _, l := range h.served {
 		members := to(l.protocol)
-		wanted := l.everything || len(members) > 0
+		wanted := len(members) > 0
 		for _, p := range l.shared {
 			wanted = wanted || len(to(p)) > 0
 		}
-		if wanted {
+		if wanted || l.atOnce != nil && !l.takesAtOnce(m) {
 			failed = cmp.Or(h.hand(l, m, members), failed)
 		}
 	}

@@ -48,7 +48,7 @@ type Link struct {
 	closed   atomic.Bool  // nobody takes jobs any more
 	late     atomic.Bool  // a job came after it was closed
 
-	everything bool // it gets messages without members too
+	atOnce func(*Message) bool // of TakeEverything; nil: it gets messages for its members only
 
 	wants     func(*Message) bool // of a tap: which messages it takes; else nil
 	bytesMost int64               // of a tap: the most bytes of messages that may wait
@@ -69,7 +69,17 @@ func (l *Link) Protocol() Protocol { return l.protocol }
 
 // TakeEverything makes the link get every message, also those for none of its members. It
 // is called once, before the first message.
-func (l *Link) TakeEverything() { l.everything = true }
+//
+// While the queue is empty, a message without members is given to atOnce, in the
+// publisher's goroutine, so that no other has to be woken. AtOnce waits for nothing. It
+// returns false if the message has to go through the queue.
+func (l *Link) TakeEverything(atOnce func(*Message) bool) { l.atOnce = atOnce }
+
+// takesAtOnce reports whether a message without members was taken. No earlier message of
+// its publisher is in the queue, so the order is kept.
+func (l *Link) takesAtOnce(m *Message) bool {
+	return l.busy.Load() == 0 && !l.closed.Load() && l.atOnce(m)
+}
 
 // AddTap returns a link for a part of the gateway that is no member. It gets each
 // broadcast for which wants returns true. AddTap is called before the first message.
@@ -247,3 +257,14 @@ func (l *Link) Late() bool { return l.late.Load() }
 
 // Queued returns how many messages wait.
 func (l *Link) Queued() int { return len(l.jobs) }
+
+// HasRoom reports whether no protocol's queue is more than half full: a message that is
+// delivered now need not wait for room.
+func (h *Hub) HasRoom() bool {
+	for _, l := range h.served {
+		if 2*len(l.jobs) > cap(l.jobs) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"encoding/binary"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -75,28 +76,37 @@ type Content struct {
 // idSource makes ULIDs that rise, also within a millisecond. They are names and no
 // secrets, so a seeded generator is good enough, and costs no system call.
 type idSource struct {
-	mu      sync.Mutex
-	entropy *ulid.MonotonicEntropy
+	mu     sync.Mutex
+	random *rand.ChaCha8
+	ms     uint64 // of the last one, as Unix milliseconds
+	high   uint16 // its random part, the first 16 of 80 bits
+	low    uint64
 }
-
-type chachaReader struct{ c *rand.ChaCha8 }
-
-func (r chachaReader) Read(p []byte) (int, error) { return r.c.Read(p) }
 
 func newIDSource() *idSource {
 	var seed [32]byte
 	for i := range seed {
 		seed[i] = byte(rand.Uint32()) // the runtime's own generator is seeded by the system
 	}
-	return &idSource{entropy: ulid.Monotonic(chachaReader{rand.NewChaCha8(seed)}, 0)}
+	return &idSource{random: rand.NewChaCha8(seed)}
 }
 
+// next returns an id for a time. Within a millisecond it is the last one plus 1 to 2³².
 func (s *idSource) next(now time.Time) ulid.ULID {
+	ms := uint64(now.UnixMilli())
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	id, err := ulid.New(ulid.Timestamp(now), s.entropy)
-	if err != nil { // 2^80 ids in one millisecond: cannot happen, and a zero id is harmless
-		return ulid.ULID{}
+	if ms == s.ms {
+		more := 1 + s.random.Uint64()>>32
+		if s.low += more; s.low < more {
+			s.high++
+		}
+	} else {
+		s.ms, s.high, s.low = ms, uint16(s.random.Uint64()>>49), s.random.Uint64() // half of the room is left
 	}
+	high, low := s.high, s.low
+	s.mu.Unlock()
+	var id ulid.ULID
+	binary.BigEndian.PutUint64(id[:8], ms<<16|uint64(high))
+	binary.BigEndian.PutUint64(id[8:], low)
 	return id
 }

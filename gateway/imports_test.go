@@ -18,7 +18,7 @@ var mayImport = map[string][]string{
 	"cmd/watchtower":  {"atomicfile", "gateway", "config", "wire", "wire/frame", "device", "bench", "mdns"},
 	"gateway":         {"atomicfile", "auth", "backup", "boltfile", "config", "mqtt", "homeassistant", "udp", "tcp", "history", "callback", "http", "operator", "console", "sdk", "static", "mdns", "bridge", "wire/frame", "wire/keys", "bridge/store", "mqtt/store", "intake"},
 	"auth":            {"config", "bridge"},
-	"mqtt":            {"config", "auth", "bridge", "bridge/outbound", "intake"},
+	"mqtt":            {"config", "auth", "bridge", "bridge/outbound", "eventloop", "intake"},
 	"http":            {"config", "auth", "bridge", "bridge/jsonline", "bridge/outbound", "callback", "history", "intake"},
 	"callback":        {"config", "bridge", "bridge/jsonline", "history"},
 	"history":         {"config", "bridge"},
@@ -54,6 +54,7 @@ var mayImport = map[string][]string{
 	"wire":            {},
 	"bridge/jsonline": {"bridge"},
 	"bridge/outbound": {},
+	"eventloop":       {"bridge/outbound"},
 	"config":          {},
 
 	// For tests: nothing else may import these.
@@ -76,7 +77,7 @@ var onlyIn = map[string][]string{
 	"github.com/dchest/siphash":           {"wire/frame"},
 	"github.com/goccy/go-yaml":            {"config"},
 	"github.com/piglig/go-qr":             {"cmd/watchtower"},
-	"golang.org/x/sys":                    {"datagram", "bench", "bench/bare", "bridge/outbound", "mqtt"},
+	"golang.org/x/sys":                    {"datagram", "bench", "bench/bare", "bridge/outbound", "eventloop", "mqtt"},
 	"github.com/eclipse/paho.mqtt.golang": {"bench/attack", "bench/growth"},
 	"github.com/stretchr/testify":         {"internal/harness", "internal/harness/browser", "internal/harness/house"},
 	"github.com/chromedp/chromedp":        {"internal/harness/browser"},

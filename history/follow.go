@@ -30,7 +30,7 @@ func (h *History) Follow(p bridge.Protocol, f Follower) {
 	if h.link == nil {
 		h.link = h.hub.AddLink(p, bridge.LinkQueue, bridge.LinkPatience)
 		if h.opts.Messages > 0 {
-			h.link.TakeEverything()
+			h.link.TakeEverything(h.keepAtOnce)
 		}
 	} else {
 		h.hub.Share(h.link, p)
@@ -85,6 +85,20 @@ func (h *History) hand(job bridge.Job) {
 		job.Count(h.hub.Counters(), f.protocol, f.offered, f.dropped)
 	}
 	job.Release()
+}
+
+// keepAtOnce keeps a message that has no members, in its publisher's goroutine. It returns
+// false if there are members by now.
+func (h *History) keepAtOnce(m *bridge.Message) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := range h.followers {
+		if len(h.hub.Receivers(m, h.followers[i].protocol)) > 0 {
+			return false
+		}
+	}
+	h.addLocked(m)
+	return true
 }
 
 // Join calls join while no message is handed out. A member that it adds gets earlier

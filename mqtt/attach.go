@@ -27,7 +27,7 @@ func (c *conn) connect() (err error) {
 	defer c.fault(&err)
 	begun, patience := time.Now(), c.broker.opts.ConnectTimeout
 	c.hashBefore = begun.Add(patience * 9 / 10) // leaves time to answer
-	if err := c.nc.SetDeadline(begun.Add(patience)); err != nil {
+	if err := c.nc.SetReadDeadline(begun.Add(patience)); err != nil {
 		return err
 	}
 	if c.broker.quiet.Load() { // it may have set the deadline that this one replaced

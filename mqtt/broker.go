@@ -12,6 +12,7 @@ import (
 
 	"watchtower/auth"
 	"watchtower/bridge"
+	"watchtower/bridge/outbound"
 	"watchtower/config"
 	"watchtower/intake"
 )
@@ -26,6 +27,7 @@ type Options struct {
 	OwnTopics     []string        // topic prefixes to which no client may publish
 	Users         map[string]User // by user name; names have no dot
 	packetTimeout time.Duration   // to receive one packet; a large one gets more; 0: 30 s
+	withoutLoops  bool            // as on systems that have none, for tests
 
 	Intake    *intake.Intake   // bounds unidentified clients and unfinished packets; nil: no bounds
 	Gate      *auth.Gate       // counts wrong keys and passwords; nil: they are not counted
@@ -66,6 +68,7 @@ type Broker struct {
 	removal  atomic.Pointer[func(topic string, remove func()) error] // of OnRemoval
 	refusal  atomic.Pointer[func(bridge.Refusal)]                    // of OnRefusal
 	door     *intake.Door
+	crew     *outbound.Crew
 
 	plain, secure net.Listener
 	quiet         atomic.Bool     // it takes no more requests

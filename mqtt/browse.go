@@ -99,7 +99,7 @@ func (b *Broker) PublishAs(ctx context.Context, s *bridge.Sender, p Publication)
 	err := b.admitOf(s, nil, m)
 	if err == nil {
 		var owe []*session
-		err = b.deliverAdmitted(m, &owe)
+		err = b.deliverAdmitted(m, handing{owe: &owe})
 		b.await(ctx, owe)
 	}
 	var limit overLimit
@@ -224,7 +224,7 @@ func (b *Broker) clear(topic string, began time.Time, owe *[]*session) bool {
 	}
 	m := &message{topic: topic, qos: 1, retain: true}
 	b.hub.Counters().In(Protocol, 1)
-	_ = b.retained.set(m, published) // only a payload can be refused
-	_ = b.deliver(m, owe)            // not on a channel: it cannot fail
+	_ = b.retained.set(m, published)    // only a payload can be refused
+	_ = b.deliver(m, handing{owe: owe}) // not on a channel: it cannot fail
 	return true
 }

@@ -60,7 +60,7 @@ func (b *Broker) deliverTo(topic string, payload []byte, wanted func(*session) b
 			continue
 		}
 		d := t.delivery(m)
-		v := t.session.offer(&d, false)
+		v := t.session.offer(&d, handing{})
 		v.count(t.session)
 		b.overflowed(t.session, v)
 	}

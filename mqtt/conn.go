@@ -17,6 +17,7 @@ import (
 	"watchtower/auth"
 	"watchtower/bridge"
 	"watchtower/bridge/outbound"
+	"watchtower/eventloop"
 	"watchtower/intake"
 )
 
@@ -25,19 +26,26 @@ const (
 	flushTimeout = 2 * time.Second // to write the last packets when the broker closes
 )
 
-// conn is one client's connection. Its reader runs in the goroutine of Broker.ServeConn,
-// its writer in a second one.
+// conn is one client's connection. It is read by a goroutine of its own, or by an event loop
+// while it is parked (park.go).
 type conn struct {
-	broker *Broker
-	nc     net.Conn
-	r      *bufio.Reader
-	writer *outbound.Writer
-	remote string
-	from   auth.Caller
-	guest  intake.Guest
-	filled bool  // the last read filled its buffer
-	begun  bool  // a packet has begun
-	late   int64 // deadline of that packet, in Unix nanoseconds; 0: not set yet
+	broker  *Broker
+	nc      net.Conn
+	sock    *eventloop.Socket // nil: it cannot be parked
+	r       *bufio.Reader     // nil: it is parked
+	writer  *outbound.Direct
+	remote  string
+	from    auth.Caller
+	guest   intake.Guest
+	heard   atomic.Int64      // when something came, in Unix nanoseconds, while it is parked
+	resumed bool              // nothing was read since it was parked
+	rest    []byte            // was read while it was parked, and not executed
+	spent   error             // what the next read returns
+	last    *place            // to which it published last
+	places  map[string]*place // to which it publishes; nil: one at most
+	filled  bool              // the last read filled its buffer
+	begun   bool              // a packet has begun
+	late    int64             // deadline of that packet, in Unix nanoseconds; 0: not set yet
 
 	hashBefore time.Time // deadline for hashing its password
 
@@ -66,6 +74,7 @@ type conn struct {
 	reading  atomic.Bool   // its read loop has begun
 	left     atomic.Uint32 // why the client left: a bridge.Departure
 	stopped  chan struct{} // closed when the read loop has ended and all packets are executed
+	gone     chan struct{} // closed when nothing of the connection is left
 	leave    func()        // detaches it from its session, once
 	mu       sync.Mutex
 	control  []byte // encoded answers, written before messages
@@ -77,23 +86,26 @@ type conn struct {
 }
 
 // answer queues an encoded control packet.
-func (c *conn) answer(b ...byte) error {
+func (c *conn) answer(b ...byte) error { return c.answerIn(nil, b...) }
+
+// answerIn is answer in an event loop's round; nil: in none.
+func (c *conn) answerIn(r *outbound.Round, b ...byte) error {
 	c.mu.Lock()
 	full := len(c.control)+len(b) > controlBytes
 	if !full {
 		c.control = append(c.control, b...)
 	}
 	c.mu.Unlock()
-	return c.queued(full)
+	return c.queued(full, r)
 }
 
 // queued wakes the writer, or closes the connection of a client that does not read.
-func (c *conn) queued(full bool) error {
+func (c *conn) queued(full bool, r *outbound.Round) error {
 	if full {
-		_ = c.nc.Close()
+		_ = c.Close()
 		return errUnread
 	}
-	c.writer.Wake()
+	c.wake(r)
 	return nil
 }
 
@@ -116,7 +128,7 @@ func (c *conn) finish(err error) {
 	switch {
 	case c.closing.Load(): // disconnect was called already
 	case gone:
-		_ = c.nc.Close()
+		_ = c.Close()
 	default:
 		c.drains = c.version == version5 && isMalformed(err)
 		c.disconnect(code(err))
@@ -162,7 +174,7 @@ const (
 func (c *conn) halt(why packets.Code, patience time.Duration) {
 	c.disconnect(why)
 	if c.reading.Load() {
-		_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // ends the read; fails only if closed
+		c.interrupt()
 		late := time.NewTimer(patience)
 		defer late.Stop()
 		select {

@@ -5,13 +5,34 @@ import (
 	"time"
 
 	"watchtower/bridge"
+	"watchtower/bridge/outbound"
 )
+
+// handing is how a publisher hands messages out. Its zero value is for one that cannot wait,
+// and does not write itself.
+type handing struct {
+	// owe says that the publisher can wait: sessions with a full queue then take the message
+	// all the same, and are added to it.
+	owe *[]*session
+	// round is that of the event loop that the publisher's packet is executed in; nil: others
+	// write.
+	round *outbound.Round
+}
+
+// wake has a connection written to, for which something was queued.
+func (c *conn) wake(r *outbound.Round) {
+	if r != nil {
+		r.Note(c.writer)
+	} else {
+		c.writer.Wake()
+	}
+}
 
 // Publish puts a message of another protocol on the bus.
 func (b *Broker) Publish(m *bridge.Message) error {
 	var room [128]byte
 	topic := b.tree.AppendTopic(room[:0], m)
-	return b.hand(b.router.route(topic), &message{payload: m.Data, qos: anyQoS, channel: m, expires: expires(m)}, nil)
+	return b.hand(b.router.route(topic), &message{payload: m.Data, qos: anyQoS, channel: m, expires: expires(m)}, handing{})
 }
 
 // expires returns when a message expires, in Unix milliseconds; 0: never.
@@ -24,7 +45,7 @@ func expires(m *bridge.Message) int64 {
 
 // PublishRetained publishes a retained message of the gateway's own.
 func (b *Broker) PublishRetained(topic string, payload []byte) error {
-	return b.deliverRetained(&message{topic: topic, payload: payload, qos: anyQoS, retain: true}, own, nil)
+	return b.deliverRetained(&message{topic: topic, payload: payload, qos: anyQoS, retain: true}, own, handing{})
 }
 
 // PublishKept is PublishRetained for a message that is also written to disk. Lifetime is how
@@ -34,18 +55,18 @@ func (b *Broker) PublishKept(topic string, payload []byte, lifetime time.Duratio
 	if lifetime > 0 {
 		m.expires = b.now().Add(lifetime).UnixMilli()
 	}
-	return b.deliverRetained(m, kept, nil)
+	return b.deliverRetained(m, kept, handing{})
 }
 
 // PublishOwn publishes a message of the gateway's own that is not retained.
 func (b *Broker) PublishOwn(topic string, payload []byte) error {
-	return b.deliver(&message{topic: topic, payload: payload, qos: anyQoS}, nil)
+	return b.deliver(&message{topic: topic, payload: payload, qos: anyQoS}, handing{})
 }
 
 // deliverRetained retains a message and delivers it; on an error, neither. All publishers
 // of a topic take turns, so the last message that a subscriber gets is the retained one.
 // Nothing waits during a turn: deliveries go into queues.
-func (b *Broker) deliverRetained(m *message, from source, owe *[]*session) error {
+func (b *Broker) deliverRetained(m *message, from source, by handing) error {
 	turn := b.retained.turn(m.topic)
 	turn.Lock()
 	defer turn.Unlock()
@@ -53,17 +74,16 @@ func (b *Broker) deliverRetained(m *message, from source, owe *[]*session) error
 	if err := b.retained.set(m, from); err != nil { // only of a client's message
 		return err
 	}
-	return b.deliver(m, owe)
+	return b.deliver(m, by)
 }
 
-func (b *Broker) deliver(m *message, owe *[]*session) error {
-	return b.hand(b.router.route([]byte(m.topic)), m, owe)
+func (b *Broker) deliver(m *message, by handing) error {
+	return b.hand(b.router.route([]byte(m.topic)), m, by)
 }
 
 // hand gives a message to all targets of its route, and to the other protocols' members
-// if it is on a channel. A non-nil owe says that the publisher can wait: sessions with a
-// full queue then take the message and are added to owe.
-func (b *Broker) hand(r *route, m *message, owe *[]*session) error {
+// if it is on a channel.
+func (b *Broker) hand(r *route, m *message, by handing) error {
 	if m.topic == "" {
 		m.topic = r.topic
 	}
@@ -72,7 +92,7 @@ func (b *Broker) hand(r *route, m *message, owe *[]*session) error {
 	tally := func(t *target, v verdict) {
 		switch v {
 		case owing:
-			*owe = append(*owe, t.session)
+			*by.owe = append(*by.owe, t.session)
 			fallthrough
 		case taken:
 			out++
@@ -93,10 +113,10 @@ func (b *Broker) hand(r *route, m *message, owe *[]*session) error {
 			continue
 		}
 		d := t.delivery(m)
-		tally(t, t.session.offer(&d, owe != nil))
+		tally(t, t.session.offer(&d, by))
 	}
 	for _, g := range r.groups {
-		tally(g.offer(m, owe != nil))
+		tally(g.offer(m, by))
 	}
 	for _, watch := range r.watches {
 		watch(m.topic, m.payload, b.clientOf(m.origin))
@@ -115,14 +135,14 @@ func (g *group) next() int { return int((g.turn.Add(1) - 1) % uint32(len(g.targe
 // offer gives a message to one target of the group: the next connected one with room, else
 // the next that is away and queues it, else one that makes the publisher wait. If no
 // target takes it, the verdict is that of the first one whose session has not ended.
-func (g *group) offer(m *message, patient bool) (*target, verdict) {
+func (g *group) offer(m *message, by handing) (*target, verdict) {
 	first := g.next()
 	var later []*target // not connected
 	t, v := &g.targets[first], gone
-	try := func(next *target, patient bool) bool {
+	try := func(next *target, by handing) bool {
 		d := next.delivery(m)
 		d.marks |= markShared
-		got := next.session.offer(&d, patient)
+		got := next.session.offer(&d, by)
 		if v == gone || got.took() {
 			t, v = next, got
 		}
@@ -132,17 +152,17 @@ func (g *group) offer(m *message, patient bool) (*target, verdict) {
 		next := &g.targets[(first+i)%len(g.targets)]
 		if next.session.connection() == nil {
 			later = append(later, next)
-		} else if try(next, false) {
+		} else if try(next, handing{round: by.round}) {
 			return t, v
 		}
 	}
 	for _, next := range later {
-		if try(next, false) {
+		if try(next, handing{round: by.round}) {
 			return t, v
 		}
 	}
 	for i := range g.targets {
-		if patient && try(&g.targets[(first+i)%len(g.targets)], true) {
+		if by.owe != nil && try(&g.targets[(first+i)%len(g.targets)], by) {
 			break
 		}
 	}
@@ -161,7 +181,7 @@ func (b *Broker) passOn(s *session, shared []string) {
 		for _, g := range b.router.route([]byte(again.topic)).groups {
 			if slices.Contains(shared, g.filter) {
 				var t *target
-				t, v = g.offer(again, false)
+				t, v = g.offer(again, handing{})
 				b.overflowed(t.session, v)
 				v.count(t.session)
 				break // one delivery goes to one session

@@ -8,7 +8,9 @@
 //	restore.go         what is read from the disk at the start
 //	attach.go          CONNECT: checks it, and attaches the client to its session
 //	users.go           changes of the configured users
+//	park.go            a connection waits in an event loop, and goes on
 //	reader.go          reads packets, one after the other
+//	plain.go           packets that are executed as they were read
 //	packets.go         what a client's packets do, in their order
 //	subscribe.go       what SUBSCRIBE and UNSUBSCRIBE do
 //	sessions.go        a session begins, is taken over, ends

@@ -9,6 +9,10 @@ import (
 // SetPacketTimeout sets how long receiving a packet may take.
 func (o *Options) SetPacketTimeout(d time.Duration) { o.packetTimeout = d }
 
+// WithoutLoops has each connection read by a goroutine of its own, as on systems without event
+// loops.
+func (o *Options) WithoutLoops() { o.withoutLoops = true }
+
 // RoutesCached returns the number of cached routes, and the bytes counted for them.
 func (b *Broker) RoutesCached() (routes, bytes int) {
 	b.router.routesMu.RLock()

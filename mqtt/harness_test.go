@@ -59,6 +59,9 @@ func buildWith(t testing.TB, senders bridge.Store, change func(*mqtt.Options)) *
 	if change != nil {
 		change(&opts)
 	}
+	if os.Getenv("WITHOUT_LOOPS") != "" { // make test-long
+		opts.WithoutLoops()
+	}
 	broker, err := mqtt.New(hub, opts, log)
 	require.NoError(t, err)
 	hub.SetBus(broker)

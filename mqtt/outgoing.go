@@ -7,6 +7,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"watchtower/bridge"
+	"watchtower/bridge/outbound"
 )
 
 // batch bounds how many bytes of deliveries are encoded in one go.
@@ -54,14 +55,14 @@ func (c *conn) Fill(buf []byte) []byte {
 
 // ping handles a PINGREQ. Its answer follows the messages that wait now, as far as the
 // window allows: a device that sleeps between pings then knows that it has them all.
-func (c *conn) ping() error {
+func (c *conn) ping(r *outbound.Round) error {
 	mark := c.session.mark()
 	c.mu.Lock()
 	c.pings++
 	c.pinged = mark
 	full := len(c.control)+2*c.pings > controlBytes
 	c.mu.Unlock()
-	return c.queued(full)
+	return c.queued(full, r)
 }
 
 // A delivery at QoS 1 is in flight from its PUBLISH to its PUBACK. One at QoS 2 is
@@ -209,14 +210,23 @@ func (s *session) find(id uint16) int {
 }
 
 // acked handles a PUBACK: it ends the delivery of that packet id, also one at QoS 2.
-func (s *session) acked(id uint16) { s.finish(id, false) }
+func (s *session) acked(id uint16, r *outbound.Round) { s.finish(id, false, r) }
+
+// ackedAll handles the PUBACKs without a reason that b begins with, and returns how many
+// bytes they have.
+func (s *session) ackedAll(b []byte, r *outbound.Round) (n int) {
+	for ; len(b)-n >= 4 && b[n] == packets.Puback<<4 && b[n+1] == 2; n += 4 {
+		s.acked(binary.BigEndian.Uint16(b[n+2:]), r)
+	}
+	return n
+}
 
 // completed handles a PUBCOMP: it ends a released delivery.
-func (s *session) completed(id uint16) { s.finish(id, true) }
+func (s *session) completed(id uint16, r *outbound.Round) { s.finish(id, true, r) }
 
 // finish ends the delivery of a packet id if its released state is right. It wakes the
 // writer if the window held back others.
-func (s *session) finish(id uint16, released bool) {
+func (s *session) finish(id uint16, released bool, r *outbound.Round) {
 	s.mu.Lock()
 	if i := s.find(id); i >= 0 && s.inflight.At(i).is(markReleased) == released {
 		s.settle(i)
@@ -229,7 +239,7 @@ func (s *session) finish(id uint16, released bool) {
 	more := s.queue.Len() > 0 || s.sent < s.inflight.Len()
 	s.mu.Unlock()
 	if c != nil && more {
-		c.writer.Wake()
+		c.wake(r)
 	}
 }
 

@@ -18,11 +18,11 @@ func (c *conn) handle(pk *packets.Packet) (done bool, err error) {
 	case packets.Publish:
 		return false, c.publish(pk)
 	case packets.Puback:
-		c.session.acked(pk.PacketID)
+		c.session.acked(pk.PacketID, nil)
 	case packets.Pubrec:
 		return false, c.pubrec(pk.PacketID, pk.ReasonCode)
 	case packets.Pubcomp:
-		c.session.completed(pk.PacketID)
+		c.session.completed(pk.PacketID, nil)
 		c.acknowledgeNow()
 	case packets.Pubrel, packets.Subscribe, packets.Unsubscribe:
 		if c.inbox != nil {
@@ -33,7 +33,7 @@ func (c *conn) handle(pk *packets.Packet) (done bool, err error) {
 		}
 		return false, c.inOrder(pk)
 	case packets.Pingreq:
-		return false, c.ping()
+		return false, c.ping(nil)
 	case packets.Disconnect:
 		c.caughtUp()
 		return true, c.goodbye(pk)
@@ -106,11 +106,11 @@ func (c *conn) publish(pk *packets.Packet) error {
 func (c *conn) carry(m *message, id uint16, dup bool) (a answer, err error) {
 	switch m.qos {
 	case 0:
-		_ = c.broker.publish(c.session, m, nil)
+		_ = c.broker.publish(c.session, m, handing{})
 		return a, nil
 	case 1:
 		a = answer{kind: packets.Puback, id: id}
-		a.refusal = c.broker.publish(c.session, m, &a.owe)
+		a.refusal = c.broker.publish(c.session, m, handing{owe: &a.owe})
 		return a, nil
 	}
 	a = answer{kind: packets.Pubrec, id: id}
@@ -121,7 +121,7 @@ func (c *conn) carry(m *message, id uint16, dup bool) (a answer, err error) {
 	case !fresh:
 		c.reuses()
 	}
-	a.refusal = c.broker.publish(c.session, m, &a.owe)
+	a.refusal = c.broker.publish(c.session, m, handing{owe: &a.owe})
 	c.session.delivered()
 	if c.version == version5 && a.refusal != nil && reasonOf(a.refusal).Code >= packets.ErrUnspecifiedError.Code {
 		c.session.release(id) // an error ends the handshake (MQTT 5, 4.3.3)
@@ -192,7 +192,7 @@ func (c *conn) catchUp(in *inbox, held answer) {
 			in.stop(c.broker.budget)
 			c.drop(err)
 			c.disconnect(code(err))
-			_ = c.nc.SetReadDeadline(time.Unix(1, 0))
+			c.interrupt()
 			return
 		}
 	}
@@ -270,7 +270,7 @@ func (c *conn) tooMany() error {
 // pubrec handles a PUBREC: it answers PUBREL. An error ends the delivery (MQTT 5, 4.3.3).
 func (c *conn) pubrec(id uint16, reason byte) error {
 	if reason >= packets.ErrUnspecifiedError.Code {
-		c.session.acked(id)
+		c.session.acked(id, nil)
 		return nil
 	}
 	return c.goOn(packets.Pubrel<<4|2, id, c.session.recorded(id))

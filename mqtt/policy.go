@@ -77,12 +77,12 @@ func (b *Broker) mayPublish(topic string, s *bridge.Sender, may *access) (onChan
 }
 
 // publish admits a client's publish and delivers it.
-func (b *Broker) publish(s *session, m *message, owe *[]*session) error {
+func (b *Broker) publish(s *session, m *message, by handing) error {
 	var err error
 	if b.removesOwn(m) {
 		err = b.removeOwn(s, m.topic)
 	} else if err = b.admit(s, m); err == nil {
-		err = b.deliverAdmitted(m, owe)
+		err = b.deliverAdmitted(m, by)
 	}
 	if err != nil {
 		b.refuse(s, m.topic, m.qos, err)
@@ -92,14 +92,14 @@ func (b *Broker) publish(s *session, m *message, owe *[]*session) error {
 
 // deliverAdmitted delivers a message, and retains it first if it has the retain flag. On
 // an error it does neither.
-func (b *Broker) deliverAdmitted(m *message, owe *[]*session) error {
+func (b *Broker) deliverAdmitted(m *message, by handing) error {
 	switch {
 	case m.retain:
-		return b.deliverRetained(m, published, owe)
+		return b.deliverRetained(m, published, by)
 	case m.channel != nil:
 		var room [128]byte
-		_ = b.hand(b.router.route(b.tree.AppendTopic(room[:0], m.channel)), m, owe)
+		_ = b.hand(b.router.route(b.tree.AppendTopic(room[:0], m.channel)), m, by)
 		return nil // a slow protocol has counted its drop
 	}
-	return b.deliver(m, owe) // not on a channel: it cannot fail
+	return b.deliver(m, by) // not on a channel: it cannot fail
 }

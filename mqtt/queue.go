@@ -6,9 +6,9 @@ import (
 	"watchtower/bridge"
 )
 
-// offer queues a delivery if there is room, or if its publisher can wait (patient).
-func (s *session) offer(d *delivery, patient bool) verdict {
-	return s.enqueue(d, s.limits.messages, patient)
+// offer queues a delivery if there is room, or if its publisher can wait.
+func (s *session) offer(d *delivery, by handing) verdict {
+	return s.enqueue(d, s.limits.messages, by)
 }
 
 // greet queues a message that was retained when the client subscribed. These do not count
@@ -16,14 +16,14 @@ func (s *session) offer(d *delivery, patient bool) verdict {
 // messages. So the limit is higher by their number, retained.
 func (s *session) greet(d *delivery, retained int) verdict {
 	d.marks |= markBacklog
-	return s.enqueue(d, s.limits.messages+retained, false)
+	return s.enqueue(d, s.limits.messages+retained, handing{})
 }
 
-func (s *session) enqueue(d *delivery, most int, patient bool) verdict {
+func (s *session) enqueue(d *delivery, most int, by handing) verdict {
 	weight := d.m.weight()
 	s.mu.Lock()
 	v := s.admit(d, weight, most)
-	if patient && (v == full || v == heavy) {
+	if by.owe != nil && (v == full || v == heavy) {
 		v = s.press(d, weight, v)
 	}
 	if !v.took() {
@@ -37,9 +37,14 @@ func (s *session) enqueue(d *delivery, most int, patient bool) verdict {
 	}
 	s.push(d, weight)
 	c := s.conn
+	filling := s.queue.Len() > s.limits.messages/4 || s.bytes > s.limits.bytes/4
 	s.mu.Unlock()
-	if c != nil {
-		c.writer.Wake()
+	switch {
+	case c == nil:
+	case filling && by.round != nil: // before anything is dropped
+		by.round.Write(c.writer)
+	default:
+		c.wake(by.round)
 	}
 	return v
 }

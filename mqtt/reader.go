@@ -91,8 +91,12 @@ func (c *conn) readLength() (length, used int, _ error) {
 // small, because most connections are idle most of the time and keep their stack.
 func (c *conn) readLoop() error {
 	for {
-		if c.broker.quiet.Load() {
-			return errStopping
+		c.sock.Unkick()
+		if err := c.over(); err != nil {
+			return err
+		}
+		if c.park() {
+			return errParked
 		}
 		if c.filled && c.r.Buffered() == 0 && c.r.Size() < busyBufferBytes {
 			c.r = bufio.NewReaderSize(c, busyBufferBytes)
@@ -101,7 +105,6 @@ func (c *conn) readLoop() error {
 		_, err := c.r.Peek(1) // waits; bufio returns an error once only
 		c.begun = true
 		if err == nil && c.readPlain() {
-			c.acknowledgeNow()
 			continue
 		}
 		done := false
@@ -158,48 +161,32 @@ func aside(f func() error) error {
 	return <-done
 }
 
-// readPlain executes PUBACK, PUBREC, PUBCOMP (each without a reason) and PINGREQ directly
-// from the buffer. They are frequent, and a packets.Packet costs more.
+// readPlain executes the plain packets in the buffer.
 func (c *conn) readPlain() (any bool) {
-	for c.r.Buffered() >= 2 && !c.closing.Load() {
-		b, err := c.r.Peek(min(4, c.r.Buffered()))
-		switch {
-		case err != nil:
-			return any
-		case b[0] == packets.Pingreq<<4 && b[1] == 0:
-			if c.ping() != nil {
-				return any // closed: the next read returns the error
-			}
-			_, _ = c.r.Discard(2) // cannot fail: they are buffered
-			any = true
-			continue
-		case b[1] != 2 || len(b) < 4:
-			return any
-		}
-		id := binary.BigEndian.Uint16(b[2:])
-		switch b[0] {
-		case packets.Puback << 4:
-			c.session.acked(id)
-		case packets.Pubrec << 4:
-			if c.pubrec(id, 0) != nil {
-				return any
-			}
-		case packets.Pubcomp << 4:
-			c.session.completed(id)
-		default:
-			return any
-		}
-		_, _ = c.r.Discard(4)
-		any = true
+	b, err := c.r.Peek(c.r.Buffered())
+	if err != nil {
+		return false
 	}
-	return any
+	n, err := c.r.Discard(c.plain(b, nil))
+	return n > 0 && err == nil
 }
 
 // Read reads from the socket with the deadline of readDeadline. The keep-alive starts
 // again with each read, because the execution of a packet is not the client's time.
 func (c *conn) Read(p []byte) (int, error) {
+	if len(c.rest) > 0 {
+		n := copy(p, c.rest)
+		c.rest = c.rest[n:]
+		return n, nil
+	}
+	if c.spent != nil {
+		return 0, c.spent
+	}
 	if c.session != nil {
 		now := time.Now()
+		if c.resumed { // nothing came since
+			c.resumed, now = false, time.Unix(0, c.heard.Load())
+		}
 		c.session.hold.Heard(now) // the packets of the read before, or CONNECT
 		if err := c.nc.SetReadDeadline(c.readDeadline(now)); err != nil {
 			return 0, err

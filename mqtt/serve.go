@@ -16,6 +16,7 @@ import (
 	"watchtower/auth"
 	"watchtower/bridge"
 	"watchtower/bridge/outbound"
+	"watchtower/eventloop"
 	"watchtower/intake"
 )
 
@@ -39,6 +40,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Broker, error) {
 		budget: all, retained: &retained{most: opts.MQTTRetained, mostBytes: opts.MQTTRetainedBytes, budget: all, seed: maphash.MakeSeed()},
 		wills:  &wills{limit: all.limit / 4},
 		door:   opts.Intake.Door(Protocol, "limits.mqtt_connections", opts.MQTTConnections),
+		crew:   outbound.NewCrew(),
 		ending: make(chan struct{}), conns: map[*conn]struct{}{},
 	}
 	b.life, b.endLife = context.WithCancel(context.Background())
@@ -106,25 +108,42 @@ func (b *Broker) listeners() (bound []net.Listener) {
 func (b *Broker) Serve(ctx context.Context) error {
 	var workers sync.WaitGroup
 	workers.Go(func() { b.sweep(ctx) })
+	workers.Go(func() { b.endSilent(ctx) })
 	if b.keeper != nil {
 		workers.Go(func() { b.keeper.run(ctx) })
 	}
+	loops := b.startLoops()
 	for _, l := range b.listeners() {
-		workers.Go(func() { b.accept(l) })
+		workers.Go(func() { b.accept(l, loops) })
 	}
 	<-ctx.Done()
 	b.stopReading()
 	close(b.ending)
 	workers.Wait()
 	last := time.AfterFunc(flushTimeout, func() { // clients that do not read
-		b.eachConn(func(c *conn) { _ = c.nc.Close() })
+		b.eachConn(func(c *conn) { _ = c.Close() })
 	})
 	defer last.Stop()
 	b.serving.Wait()
+	loops.Close()
+	b.crew.Wait()
 	if b.keeper != nil {
 		b.keeper.save(true)
 	}
 	return nil
+}
+
+// startLoops returns nil if each connection has to be read by a goroutine of its own.
+func (b *Broker) startLoops() *eventloop.Loops {
+	if b.opts.withoutLoops {
+		return nil
+	}
+	loops, err := eventloop.Start()
+	if err != nil { // another system, or no descriptors are left
+		b.log.WithError(err).Debug("each MQTT connection is read by a goroutine of its own")
+		return nil
+	}
+	return loops
 }
 
 func (b *Broker) eachConn(f func(*conn)) {
@@ -156,10 +175,10 @@ func (b *Broker) stopReading() {
 	for _, l := range b.listeners() {
 		_ = l.Close()
 	}
-	b.eachConn(func(c *conn) { _ = c.nc.SetReadDeadline(time.Unix(1, 0)) })
+	b.eachConn((*conn).interrupt)
 }
 
-func (b *Broker) accept(l net.Listener) {
+func (b *Broker) accept(l net.Listener, loops *eventloop.Loops) {
 	for {
 		nc, err := l.Accept()
 		if err != nil {
@@ -170,42 +189,41 @@ func (b *Broker) accept(l net.Listener) {
 			time.Sleep(50 * time.Millisecond) // probably out of descriptors: some may be closed
 			continue
 		}
-		go b.ServeConn(nc) // Serve waits for it
+		go b.open(nc, loops) // Serve waits for it
 	}
 }
 
-// ServeConn serves one client on any kind of connection. It returns when the connection
-// and both its goroutines have ended.
+// ServeConn serves one client on any kind of connection. It returns when nothing of the
+// connection is left.
 func (b *Broker) ServeConn(nc net.Conn) {
-	c := newConn(b, nc)
+	if c := b.open(nc, nil); c != nil {
+		<-c.gone
+	}
+}
+
+// open serves a client until its connection is parked or ends; nil: it was not accepted.
+func (b *Broker) open(nc net.Conn, loops *eventloop.Loops) *conn {
+	c := newConn(b, nc, loops)
 	if !b.track(c) {
 		_ = nc.Close()
-		return
+		return nil
 	}
-	defer b.serving.Done()
-	defer b.untrack(c)
 	if err := aside(c.connect); err != nil {
 		b.reads.Done()
 		c.drop(err)
 		b.log.WithField("remote", c.remote).WithError(err).Debug("MQTT connection refused")
 		_ = nc.Close()
-		return
+		b.untrack(c)
+		return nil
 	}
-	written := make(chan struct{})
-	go func() {
-		defer close(written)
-		if err := c.writer.Run(); err != nil {
-			if isUnanswered(err) && !c.closing.Load() { // its deadline, or the system gave up
-				c.left.CompareAndSwap(0, uint32(bridge.LeftTooSlow)) // the read loop sees only that it is closed
-			}
-			b.log.WithField("client", c.clientID).WithError(err).Debug("MQTT client does not take what it is sent")
-		} else {
-			c.drain()
-		}
-		_ = nc.Close()
-	}()
 	c.reading.Store(true)
-	err := c.readLoop()
+	c.run()
+	return c
+}
+
+// end ends the connection after its read loop.
+func (c *conn) end(err error) {
+	b := c.broker
 	if !c.closing.Load() {
 		c.left.CompareAndSwap(0, uint32(departure(err)))
 	}
@@ -219,21 +237,41 @@ func (b *Broker) ServeConn(nc net.Conn) {
 		c.willQuiet = c.willQuiet || b.keeper == nil // no receiver is left
 	}
 	c.finish(err)
-	<-written
+	<-c.writer.Done()
 	c.leave()
 	b.log.WithField("client", c.clientID).WithField("remote", c.remote).WithError(err).Debug("MQTT client left")
+	b.untrack(c)
+	close(c.gone)
 }
 
-func newConn(b *Broker, nc net.Conn) *conn {
-	c := &conn{broker: b, nc: nc, remote: nc.RemoteAddr().String(), stopped: make(chan struct{})}
+// written is called when nothing is written to the connection any more.
+func (c *conn) written(err error) {
+	if err == nil {
+		c.drain()
+	} else {
+		if isUnanswered(err) && !c.closing.Load() { // its deadline, or the system gave up
+			c.left.CompareAndSwap(0, uint32(bridge.LeftTooSlow)) // the read loop sees only that it is closed
+		}
+		c.broker.log.WithField("client", c.clientID).WithError(err).Debug("MQTT client does not take what it is sent")
+	}
+	_ = c.Close()
+}
+
+func newConn(b *Broker, nc net.Conn, loops *eventloop.Loops) *conn {
+	c := &conn{broker: b, nc: nc, remote: nc.RemoteAddr().String(), stopped: make(chan struct{}), gone: make(chan struct{})}
 	c.leave = sync.OnceFunc(func() { b.left(c) })
 	c.from = auth.Caller{Via: Protocol, At: auth.Address(nc.RemoteAddr())}
 	if proxied, ok := nc.(interface{ Forwarded() bool }); ok {
 		c.from.Forwarded = proxied.Forwarded()
 	}
-	c.r = bufio.NewReaderSize(c, idleBufferBytes)
+	if c.sock = loops.Socket(nc, c); c.sock != nil {
+		c.r = readers.Get().(*bufio.Reader)
+		c.r.Reset(c)
+	} else {
+		c.r = bufio.NewReaderSize(c, idleBufferBytes)
+	}
 	outbound.EndStuck(nc, b.opts.WriteTimeout)
-	c.writer = outbound.NewWriter(nc, c, outbound.Options{Timeout: b.opts.WriteTimeout})
+	c.writer = outbound.NewDirect(nc, c, b.opts.WriteTimeout, b.crew, c.written)
 	return c
 }
 
@@ -245,7 +283,7 @@ const (
 
 // track registers a connection, and reports false if there are too many.
 func (b *Broker) track(c *conn) bool {
-	v := intake.Visit{At: intake.From(c.nc.RemoteAddr()), Bytes: strangerBytes, Closer: c.nc}
+	v := intake.Visit{At: intake.From(c.nc.RemoteAddr()), Bytes: strangerBytes, Closer: c}
 	if secure, ok := c.nc.(*tls.Conn); ok {
 		v.Bytes += tlsBytes
 		v.Closer = secure.NetConn() // at once, without a goodbye
@@ -266,6 +304,7 @@ func (b *Broker) track(c *conn) bool {
 }
 
 func (b *Broker) untrack(c *conn) {
+	defer b.serving.Done()
 	c.guest.Leave()
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -194,7 +194,28 @@ func (b *Broker) discard(s *session) {
 	b.hub.Holds().Release(s.hold)
 }
 
-const sweepEvery = time.Second
+const (
+	sweepEvery  = time.Second
+	silentEvery = time.Second / 4
+)
+
+// endSilent ends the parked connections whose clients are silent, until ctx ends.
+func (b *Broker) endSilent(ctx context.Context) {
+	t := time.NewTicker(silentEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-t.C:
+			b.eachConn(func(c *conn) {
+				if c.sock.Parked() && c.silent(now) {
+					c.sock.Kick()
+				}
+			})
+		}
+	}
+}
 
 // sweep ends expired sessions, and sends wills that are due.
 func (b *Broker) sweep(ctx context.Context) {

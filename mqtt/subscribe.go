@@ -291,7 +291,7 @@ func (b *Broker) greet(s *session, f packets.Subscription, subID int, existed bo
 			ID   bridge.SenderID `json:"id"`
 			Name string          `json:"name,omitempty"`
 		}{s.sender().ID(), s.sender().Name()}) // plain struct: cannot fail
-		s.offer(&delivery{m: &message{topic: filter, payload: payload}, subIDs: ids, qos: f.Qos}, false).count(s)
+		s.offer(&delivery{m: &message{topic: filter, payload: payload}, subIDs: ids, qos: f.Qos}, handing{}).count(s)
 	}
 	if f.RetainHandling == 2 || f.RetainHandling == 1 && existed {
 		return

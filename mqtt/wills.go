@@ -63,7 +63,7 @@ func (b *Broker) sendWill(s *session, will *message) {
 		if m.channel != nil {
 			m.channel.Wait = false
 		}
-		err = b.deliverAdmitted(m, nil)
+		err = b.deliverAdmitted(m, handing{})
 	}
 	if err != nil {
 		b.refuse(s, will.topic, 0, err)

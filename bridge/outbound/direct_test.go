@@ -1,0 +1,118 @@
+package outbound
+
+import (
+	"bytes"
+	"encoding/binary"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// ends returns the two ends of a TCP connection.
+func ends(t *testing.T) (near, far net.Conn) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	far, err = net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	near, err = l.Accept()
+	require.NoError(t, err)
+	t.Cleanup(func() { near.Close(); far.Close() })
+	return near, far
+}
+
+// Every goroutine that puts something has it written by its own round, or by the crew.
+func TestDirectWritesEverythingInItsOrder(t *testing.T) {
+	const each, frame = 4000, 40
+	pipeNear, pipeFar := net.Pipe() // cannot be written to without waiting
+	near, far := ends(t)
+	for name, c := range map[string][2]net.Conn{"socket": {near, far}, "pipe": {pipeNear, pipeFar}} {
+		t.Run(name, func(t *testing.T) {
+			crew, q, ended := NewCrew(), NewQueue(1<<20, 1<<30), make(chan error, 1)
+			d := NewDirect(c[0], q, time.Minute, crew, func(err error) { ended <- err; c[0].Close() })
+			var all sync.WaitGroup
+			for who := range 4 {
+				all.Go(func() {
+					var r Round
+					defer r.Rest()
+					for n := range each {
+						b := make([]byte, frame)
+						binary.BigEndian.PutUint32(b, uint32(who))
+						binary.BigEndian.PutUint32(b[4:], uint32(n))
+						q.Put(b)
+						switch {
+						case who%2 == 0:
+							d.Wake()
+						case n%10 == 9:
+							r.Note(d)
+							r.Flush()
+						default:
+							r.Note(d)
+						}
+					}
+					r.Flush()
+				})
+			}
+			go func() { all.Wait(); d.Close() }()
+			var seen [4]uint32
+			b := make([]byte, frame)
+			for range 4 * each {
+				_, err := io.ReadFull(c[1], b)
+				require.NoError(t, err)
+				who := binary.BigEndian.Uint32(b)
+				require.Equal(t, seen[who], binary.BigEndian.Uint32(b[4:]))
+				seen[who]++
+			}
+			_, err := c[1].Read(b)
+			assert.ErrorIs(t, err, io.EOF)
+			<-d.Done()
+			assert.NoError(t, <-ended)
+			crew.Wait()
+		})
+	}
+}
+
+func TestDirectEndsAReceiverThatDoesNotRead(t *testing.T) {
+	near, far := ends(t)
+	crew, q, ended := NewCrew(), NewQueue(1<<20, 1<<30), make(chan error, 2)
+	d := NewDirect(near, q, 100*time.Millisecond, crew, func(err error) { ended <- err; near.Close() })
+	for range 300 {
+		q.Put(make([]byte, 64<<10)) // more than the socket takes
+	}
+	d.Wake()
+	err := <-ended
+	var op *net.OpError
+	require.ErrorAs(t, err, &op)
+	assert.True(t, op.Timeout())
+	d.Wake()
+	d.Close()
+	<-d.Done()
+	crew.Wait()
+	assert.Empty(t, ended, "it ended once")
+	n, _ := io.Copy(io.Discard, far)
+	assert.Less(t, n, int64(300*64<<10))
+}
+
+func TestDirectWritesTheRestWhenThereIsRoomAgain(t *testing.T) {
+	near, far := ends(t)
+	crew, q := NewCrew(), NewQueue(1<<20, 1<<30)
+	d := NewDirect(near, q, time.Minute, crew, func(error) { near.Close() })
+	var want bytes.Buffer
+	for i := range 400 {
+		b := bytes.Repeat([]byte{byte(i)}, 50_000+i)
+		want.Write(b)
+		q.Put(b)
+		d.Wake()
+	}
+	d.Close()
+	got, err := io.ReadAll(far)
+	require.NoError(t, err)
+	assert.True(t, bytes.Equal(want.Bytes(), got))
+	<-d.Done()
+	crew.Wait()
+}

@@ -1,0 +1,220 @@
+package mqtt
+
+import (
+	"bytes"
+	"encoding/binary"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"watchtower/bridge"
+	"watchtower/bridge/outbound"
+)
+
+// Most packets are plain: acknowledgements without a reason, PINGREQ, and PUBLISH at QoS 0 and
+// 1 without properties. They are executed directly from the bytes that were read.
+
+// plain executes the plain packets that b begins with, and returns how many bytes they
+// have. It leaves others, and incomplete ones, to readOne. With a round it waits for nothing.
+func (c *conn) plain(b []byte, r *outbound.Round) (used int) {
+	defer c.fault(&c.spent)
+	acks := false
+	for len(b)-used >= 2 && c.spent == nil && c.over() == nil {
+		n := 0
+		switch first := b[used]; {
+		case first>>4 == packets.Publish:
+			n = c.publishPlain(b[used:], r)
+		case first == packets.Pingreq<<4 && b[used+1] == 0:
+			n, c.spent = 2, c.ping(r)
+		case b[used+1] == 2 && len(b)-used >= 4:
+			n = c.acknowledged(b[used:], r)
+			acks = true
+		}
+		if n == 0 {
+			break
+		}
+		used += n
+	}
+	if acks && c.spoke {
+		acknowledgeSegments(c.nc)
+	}
+	return used
+}
+
+// acknowledged executes PUBACKs, or a PUBREC or PUBCOMP. It returns 0 for other packets.
+func (c *conn) acknowledged(b []byte, r *outbound.Round) int {
+	id := binary.BigEndian.Uint16(b[2:])
+	switch b[0] {
+	case packets.Puback << 4:
+		return c.session.ackedAll(b, r)
+	case packets.Pubrec << 4:
+		c.spent = c.goOn(packets.Pubrel<<4|2, id, c.session.recorded(id))
+	case packets.Pubcomp << 4:
+		c.session.completed(id, r)
+	default:
+		return 0
+	}
+	return 4
+}
+
+// behind reports whether packets have to wait for those before them (inbox.go).
+func (c *conn) behind() bool {
+	if c.inbox == nil {
+		return false
+	}
+	c.inbox.mu.Lock()
+	defer c.inbox.mu.Unlock()
+	return c.inbox.running
+}
+
+// plainPublish is a PUBLISH without properties, as it was read.
+type plainPublish struct {
+	topic, payload []byte
+	id             uint16
+	qos            byte
+	retain         bool
+	length         int // of the packet
+}
+
+// parsePlain reads a plain PUBLISH. It reports false for any other packet.
+func (c *conn) parsePlain(b []byte) (p plainPublish, ok bool) {
+	const dup = 1 << 3
+	if p.qos = b[0] >> 1 & 3; p.qos > 1 || p.qos == 0 && b[0]&dup > 0 { // MQTT-3.3.1-2
+		return p, false
+	}
+	length, n := binary.Uvarint(b[1:min(len(b), 5)])
+	if n <= 0 || length < 2 || int(length) > len(b)-1-n {
+		return p, false
+	}
+	p.length = 1 + n + int(length)
+	body := b[1+n : p.length]
+	at := 2 + int(binary.BigEndian.Uint16(body))
+	after := at + 2*int(p.qos)
+	if at == 2 || after > len(body) || p.length > c.broker.opts.MaxPacketBytes {
+		return p, false
+	}
+	p.topic = body[2:at]
+	if p.qos > 0 {
+		if p.id = binary.BigEndian.Uint16(body[at:]); p.id == 0 {
+			return p, false
+		}
+	}
+	if c.version == version5 {
+		if after == len(body) || body[after] != 0 {
+			return p, false
+		}
+		after++
+	}
+	p.payload, p.retain = body[after:], b[0]&1 > 0
+	return p, true
+}
+
+// publishPlain executes a plain PUBLISH, and returns its length. It returns 0 for one that
+// it leaves to publish.
+func (c *conn) publishPlain(b []byte, r *outbound.Round) int {
+	p, ok := c.parsePlain(b)
+	if !ok || c.behind() {
+		return 0
+	}
+	at := c.place(p.topic)
+	if at == nil || r != nil && at.onChannel && !c.broker.hub.HasRoom() {
+		return 0
+	}
+	c.spoke = true
+	a := answer{}
+	by := handing{round: r}
+	if p.qos > 0 {
+		a.kind, a.id, by.owe = packets.Puback, p.id, &a.owe
+	}
+	a.refusal = c.broker.publishAt(c.session, at, &message{payload: bytes.Clone(p.payload), qos: p.qos, retain: p.retain, origin: c.session}, by)
+	switch {
+	case len(a.owe) > 0:
+		c.hold(a)
+	case a.kind != 0 && a.refusal == nil:
+		c.spent = c.answerIn(r, packets.Puback<<4, 2, byte(p.id>>8), byte(p.id))
+	default:
+		c.spent = c.say(a)
+	}
+	return p.length
+}
+
+// place is a topic to which a client publishes: what it means, and who gets it. It is valid
+// for one access list.
+type place struct {
+	topic     string
+	onChannel bool
+	address   bridge.Address
+	access    *access
+	route     *route // nil: not looked up yet
+}
+
+// placesMost is how many topics of a client are remembered.
+const placesMost = 64
+
+// place returns what a topic means; nil if it is not simply allowed.
+func (c *conn) place(topic []byte) *place {
+	may := c.session.access.Load()
+	p := c.last
+	if p == nil || p.topic != string(topic) {
+		p = c.places[string(topic)]
+	}
+	if p != nil && p.access == may {
+		c.last = p
+		return p
+	}
+	if !utf8.Valid(topic) || bytes.IndexByte(topic, 0) >= 0 {
+		return nil
+	}
+	name := string(topic)
+	onChannel, address, err := c.broker.mayPublish(name, c.session.sender(), may)
+	if err != nil || address.ReceiverName != "" { // a name may become another's
+		return nil
+	}
+	p = &place{topic: name, onChannel: onChannel, address: address, access: may}
+	if c.last != nil {
+		if c.places == nil || len(c.places) >= placesMost {
+			c.places = map[string]*place{c.last.topic: c.last}
+		}
+		c.places[name] = p
+	}
+	c.last = p
+	return p
+}
+
+// routeTo returns the route of a place for a sender.
+func (b *Broker) routeTo(p *place, s *bridge.Sender) *route {
+	if rt := p.route; rt != nil && rt.seen == b.router.generation(rt.changes) {
+		return rt
+	}
+	if p.onChannel {
+		var room [128]byte
+		a := &p.address
+		p.route = b.router.route(b.tree.AppendTopic(room[:0], &bridge.Message{Type: a.Type, Channel: a.Channel, Receiver: a.Receiver, Sender: s.ID()}))
+	} else {
+		p.route = b.router.route([]byte(p.topic))
+	}
+	return p.route
+}
+
+// publishAt is publish for a message without properties, to a place.
+func (b *Broker) publishAt(s *session, p *place, m *message, by handing) (err error) {
+	switch {
+	case p.onChannel:
+		if m.channel, err = b.hub.Admit(s.sender(), p.address, bridge.Content{Data: m.payload}); err == nil {
+			m.retain = false
+			_ = b.hand(b.routeTo(p, s.sender()), m, by) // a slow protocol has counted its drop
+		}
+	case m.retain:
+		b.hub.Counters().In(Protocol, 1)
+		m.topic = strings.Clone(p.topic) // it outlives the connection
+		err = b.deliverRetained(m, published, by)
+	default:
+		b.hub.Counters().In(Protocol, 1)
+		err = b.hand(b.routeTo(p, s.sender()), m, by)
+	}
+	if err != nil {
+		b.refuse(s, p.topic, m.qos, err)
+	}
+	return err
+}

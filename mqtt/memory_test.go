@@ -22,17 +22,19 @@ func heap() int {
 	return int(m.HeapAlloc)
 }
 
-// settled returns the heap once it does not shrink any more: writing to disk takes memory
-// for a while.
+// settled returns the heap once it does not shrink any more, for four looks in a row: writing to
+// disk takes memory for a while, and on a busy machine that writer may wait for its turn.
 func settled() int {
-	for last := heap(); ; {
+	last, same := heap(), 0
+	for same < 4 {
 		time.Sleep(50 * time.Millisecond) // several times the interval of groups
 		now := heap()
-		if now > last-32<<10 {
-			return now
+		if same++; now < last-32<<10 {
+			same = 0
 		}
 		last = now
 	}
+	return last
 }
 
 // grows returns by how much the heap grows while f runs.

@@ -108,7 +108,10 @@ func (c *conn) readLoop() error {
 			continue
 		}
 		done := false
-		if err == nil {
+		switch {
+		case c.spent != nil:
+			err = c.spent
+		case err == nil:
 			done, err = c.readOne()
 		}
 		switch {

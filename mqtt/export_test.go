@@ -13,6 +13,10 @@ func (o *Options) SetPacketTimeout(d time.Duration) { o.packetTimeout = d }
 // loops.
 func (o *Options) WithoutLoops() { o.withoutLoops = true }
 
+// Rounds returns how often changes were written to disk. One that was made before is on disk
+// two rounds later.
+func (b *Broker) Rounds() uint64 { return b.keeper.rounds.Load() }
+
 // RoutesCached returns the number of cached routes, and the bytes counted for them.
 func (b *Broker) RoutesCached() (routes, bytes int) {
 	b.router.routesMu.RLock()

@@ -23,6 +23,7 @@ type keeper struct {
 
 	lastSession atomic.Uint64
 	changes     changes
+	rounds      atomic.Uint64 // how often it has saved
 
 	// The saving goroutine's own:
 	group    uint64 // the number of the next group

@@ -22,19 +22,16 @@ func heap() int {
 	return int(m.HeapAlloc)
 }
 
-// settled returns the heap once it does not shrink any more, for four looks in a row: writing to
-// disk takes memory for a while, and on a busy machine that writer may wait for its turn.
+// settled returns the heap once it does not shrink any more.
 func settled() int {
-	last, same := heap(), 0
-	for same < 4 {
+	for last := heap(); ; {
 		time.Sleep(50 * time.Millisecond) // several times the interval of groups
 		now := heap()
-		if same++; now < last-32<<10 {
-			same = 0
+		if now > last-32<<10 {
+			return now
 		}
 		last = now
 	}
-	return last
 }
 
 // grows returns by how much the heap grows while f runs.

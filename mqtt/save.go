@@ -47,6 +47,7 @@ func (k *keeper) save(atEnd bool) {
 	k.changes.add(changed...)
 	k.saveReceived(ids, len(changed) == 0)
 	k.commit()
+	k.rounds.Add(1)
 }
 
 func (k *keeper) saveRetained(m *message) {

@@ -30,6 +30,12 @@ type disk struct {
 	close func()
 }
 
+// written waits until all changes are on disk.
+func (d *disk) written() {
+	until := d.broker.Rounds() + 2
+	require.Eventually(d.t, func() bool { return d.broker.Rounds() >= until }, time.Minute, time.Millisecond)
+}
+
 func newDisk(t testing.TB, change func(*mqtt.Options)) *disk {
 	d := &disk{t: t, dir: t.TempDir(), change: change}
 	t.Cleanup(func() { d.close() })

@@ -72,7 +72,9 @@ func (o operator) backup(ctx context.Context, to io.Writer) error {
 		return err
 	}
 	defer resp.Body.Close()
-	return gateway.VerifyBackup(io.TeeReader(resp.Body, to))
+	shown := newProgress(o.err)
+	defer shown.end()
+	return gateway.VerifyBackup(io.TeeReader(shown.reading(resp.Body, resp.ContentLength), to))
 }
 
 // backupInto writes a backup to a file atomically: a file with that name is always whole.
@@ -100,16 +102,21 @@ func restoreCommand(sys surroundings) *cobra.Command {
 		if err != nil {
 			return fmt.Errorf("data_dir: %w", err)
 		}
-		from := sys.in
+		from, size := sys.in, int64(0)
 		if args[0] != standard {
 			f, err := os.Open(args[0])
 			if err != nil {
 				return err
 			}
 			defer f.Close()
+			if info, err := f.Stat(); err == nil {
+				size = info.Size()
+			}
 			from = f
 		}
-		done, err := gateway.Restore(dir, from)
+		shown := newProgress(sys.err)
+		done, err := gateway.Restore(dir, shown.reading(from, size))
+		shown.end()
 		if err != nil {
 			return fmt.Errorf("%s: %w", dir, err)
 		}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/url"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"golang.org/x/term"
 
 	"watchtower/bench"
 )
@@ -133,11 +131,8 @@ func (f *benchFlags) run(ctx context.Context, sys surroundings) error {
 	if err := f.opts.Validate(); err != nil {
 		return usagef("%s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
-	clear := func() {}
-	if out, ok := sys.err.(*os.File); ok && term.IsTerminal(int(out.Fd())) {
-		f.opts.Progress = func(part float64) { showProgress(out, part) }
-		clear = func() { fmt.Fprintf(out, "\r\x1b[K") }
-	}
+	shown := newProgress(sys.err)
+	f.opts.Progress = shown.show
 	var got measured
 	var faults []string
 	var err error
@@ -149,7 +144,7 @@ func (f *benchFlags) run(ctx context.Context, sys surroundings) error {
 			got, faults = r, r.Faults
 		}
 	}
-	clear()
+	shown.end()
 	if ctx.Err() != nil {
 		return errors.New("interrupted")
 	}
@@ -175,11 +170,4 @@ func (f *benchFlags) print(got measured, to io.Writer) error {
 		_, err = to.Write(b)
 	}
 	return err
-}
-
-const progressWidth = 40
-
-func showProgress(to io.Writer, part float64) {
-	done := int(part * progressWidth)
-	fmt.Fprintf(to, "\r[%s%s] %3.0f %%", strings.Repeat("#", done), strings.Repeat(".", progressWidth-done), 100*part)
 }

@@ -59,6 +59,10 @@ func (c *client) printDeviceKey(k frame.Key, open bool) error {
 
 const wirePort = "3033"
 
+// hintAfter is the silence of a gateway after which people are told what may be wrong: it does not
+// answer who has another key.
+const hintAfter = 2 * time.Second
+
 // deviceTimeout is the longest time for the first registration and joins.
 const deviceTimeout = 10 * time.Second
 
@@ -79,7 +83,7 @@ func (c *client) followUDP(ctx context.Context, address string, own *frame.Key, 
 	}
 	begun, cancel := context.WithTimeout(ctx, deviceTimeout)
 	defer cancel()
-	d, err := device.Dial(begun, "udp", address, opts)
+	d, err := c.dialUDP(begun, address, opts)
 	if err == nil {
 		defer c.leave(d)
 		err = d.Join(begun, channels...)
@@ -105,6 +109,18 @@ func (c *client) followUDP(ctx context.Context, address string, own *frame.Key, 
 			}
 		}
 	}
+}
+
+// dialUDP registers, and tells if there is no answer for a while.
+func (c *client) dialUDP(ctx context.Context, address string, opts device.Options) (*device.Client, error) {
+	first, cancel := context.WithTimeout(ctx, hintAfter)
+	defer cancel()
+	d, err := device.Dial(first, "udp", address, opts)
+	if err == nil || first.Err() == nil || ctx.Err() != nil {
+		return d, err
+	}
+	fmt.Fprintf(c.err, "watchtower: no answer of %s over UDP yet: it does not run there, or has another secret key; trying on for %s\n", address, deviceTimeout-hintAfter)
+	return device.Dial(ctx, "udp", address, opts)
 }
 
 // ownKey reads the key of a device's own, in hexadecimal, from a file; nil: none is given.

@@ -41,7 +41,9 @@ func TestJoinOverUDP(t *testing.T) {
 	}
 	expect(t, out, "all your base")
 	expect(t, raw, `"channel":5,`)
-	expect(t, s.shell(bin+" join --udp="+udp+" 5 --secret-key wrong 2>&1"), "does not answer over UDP")
+	wrong := s.shell(bin + " join --udp=" + udp + " 5 --secret-key wrong 2>&1")
+	expect(t, wrong, "no answer of "+udp+" over UDP yet: it does not run there, or has another secret key; trying on for 8s")
+	expect(t, wrong, "does not answer over UDP")
 	expect(t, s.shell(bin+" join --udp="+udp+" 0 2>&1"), "a channel must be")
 	expect(t, s.shell(bin+" join --name 'not a name' --udp="+udp+" 5 2>&1"), "malformed")
 	s.end(syscall.SIGTERM)

@@ -109,7 +109,7 @@ pictures:
 
 # Builds the packages of this machine, and installs, upgrades, removes and purges them in a
 # Debian of their own, which is made in this folder at the first time, in a minute, and kept.
-# Builds the container and runs its root, installs the module from a module proxy, and has
+# Builds the container and the add-on and runs their roots, installs the module from a module proxy, and has
 # Prometheus check the alerts and the dashboard.
 export DEBIAN ?= $(CURDIR)/.debian
 
@@ -127,6 +127,7 @@ setup-packages:
 	command -v rpm >/dev/null || missing="$$missing rpm"; \
 	command -v buildah >/dev/null || missing="$$missing buildah"; \
 	command -v docker-compose >/dev/null || missing="$$missing docker-compose"; \
+	$(call have,ip) || missing="$$missing iproute2"; \
 	command -v promtool >/dev/null || missing="$$missing prometheus"; \
 	[ -z "$$missing" ] || .ci/install $$missing
 

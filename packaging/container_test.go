@@ -28,6 +28,7 @@ type image struct {
 			User        string
 			Env         []string
 			Entrypoint  []string
+			Cmd         []string
 			Volumes     map[string]struct{}
 			Healthcheck struct{ Test []string }
 		} `json:"config"`
@@ -42,17 +43,17 @@ func (i *image) buildah(args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// build builds the image as its Containerfile says.
-func build(t *testing.T) *image {
+// build builds an image of a folder in this one, and files of others in it, by their names there.
+func build(t *testing.T, from string, files map[string]string, args ...string) *image {
 	i := &image{T: t, store: t.TempDir()}
 	folder := t.TempDir()
-	require.NoError(t, os.CopyFS(filepath.Join(folder, "data"), os.DirFS("container/data")))
-	for from, to := range map[string]string{"container/Containerfile": "Containerfile", "../dist/watchtower": "watchtower"} {
-		b, err := os.ReadFile(from)
+	require.NoError(t, os.CopyFS(folder, os.DirFS(from)))
+	for name, source := range files {
+		b, err := os.ReadFile(source)
 		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(filepath.Join(folder, to), b, 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(folder, name), b, 0o755))
 	}
-	i.buildah("bud", "--quiet", "--isolation", "chroot", "--format", "docker", "--tag", "watchtower", folder)
+	i.buildah(append(append([]string{"bud", "--quiet", "--isolation", "chroot", "--format", "docker", "--tag", "watchtower"}, args...), folder)...)
 	require.NoError(t, json.Unmarshal([]byte(i.buildah("inspect", "--type", "image", "watchtower")), i))
 	i.root = i.buildah("mount", i.buildah("from", "watchtower"))
 	t.Cleanup(func() { i.buildah("rm", "--all") })
@@ -70,7 +71,7 @@ func (i *image) run(data string, command ...string) *exec.Cmd {
 // The image is the program. It runs as nobody, writes nothing but its volume, and its health
 // check tells whether it serves.
 func TestTheContainerServes(t *testing.T) {
-	i := build(t)
+	i := build(t, "container", map[string]string{"watchtower": "../dist/watchtower"})
 	config := i.Docker.Config
 	user, err := strconv.Atoi(strings.Split(config.User, ":")[0])
 	require.NoError(t, err)

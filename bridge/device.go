@@ -89,7 +89,7 @@ func (d *Device) Join(channels ...Channel) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.gone {
-		return fault(InvalidSender, "sender", "%d was deleted", d.Sender().ID())
+		return fault(InvalidSender, "sender", "%d was deleted: register again", d.Sender().ID())
 	}
 	var fresh []Channel
 	for _, c := range channels {

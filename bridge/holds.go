@@ -45,7 +45,7 @@ func (hs Holds) Sender(s *Sender, end func()) (*Hold, error) {
 	h.mu.Lock()
 	if s.gone {
 		h.mu.Unlock()
-		return nil, fault(InvalidSender, "sender", "%d was deleted", s.id)
+		return nil, fault(InvalidSender, "sender", "%d was deleted: register again", s.id)
 	}
 	hold := h.holdLocked(s, end)
 	wait := h.heldLocked(hold, false)
@@ -82,11 +82,11 @@ func (hs Holds) Restore(r Restored, end func()) (*Hold, error) {
 	s := h.senders[id]
 	switch {
 	case s == nil && r.Voucher != h.voucherOf(r.User), s != nil && r.Voucher != s.voucher:
-		return nil, fault(InvalidSender, "sender", "%d was registered with what counts no more", id)
+		return nil, fault(InvalidSender, "sender", "%d was registered with what counts no more: register again", id)
 	case s == nil && r.Named && r.Lasting:
-		return nil, fault(InvalidSender, "sender", "%d is not known any more", id)
+		return nil, fault(InvalidSender, "sender", "%d is not known any more: register again", id)
 	case s != nil && !r.Named && s.remembered():
-		return nil, fault(InvalidSender, "sender", "%d is another's by now", id)
+		return nil, fault(InvalidSender, "sender", "%d is another's by now: register again", id)
 	case s == nil:
 		s = &Sender{id: id, user: r.User, voucher: r.Voucher}
 		h.senders[id] = s

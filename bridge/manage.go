@@ -307,7 +307,7 @@ func (h *Hub) manage(id SenderID, change func(*Sender) error) error {
 	wait := h.commitLocked(s)
 	h.mu.Unlock()
 	if wait() != nil {
-		return fault(StoreFailed, "", "the change could not be written to disk")
+		return fault(StoreFailed, "", "the change could not be written to disk: the gateway's log says why")
 	}
 	return nil
 }

@@ -114,7 +114,7 @@ func (h *Hub) attachLocked(s *Sender, c Channel, a *Attachment) error {
 		return fault(InvalidChannel, "channels", "0 is not a channel")
 	}
 	if s.gone {
-		return fault(InvalidSender, "sender", "%d was deleted", s.id)
+		return fault(InvalidSender, "sender", "%d was deleted: register again", s.id)
 	}
 	if err := h.roomLocked(s, c); err != nil {
 		return err

@@ -80,7 +80,7 @@ func (h *Hub) mayHoldLocked(s *Sender, n Naming) error {
 	case s == nil, n.By.Own():
 		return nil
 	case h.hasKeyLocked(s) && n.By == ByShared:
-		return fault(NameHasKey, "name", "%q has a key of its own", n.Name)
+		return fault(NameHasKey, "name", "%q has a key of its own: the device needs that one (watchtower device key %s)", n.Name, n.Name)
 	case h.hasKeyLocked(s), s.protected, h.opts.RequireToken && s.web:
 		return fault(NameProtected, "name", "%q is protected: connect with its token", n.Name)
 	}
@@ -106,7 +106,7 @@ func (h *Hub) written(hold *Hold, commit func() error) func() error {
 	return func() error {
 		if err := commit(); err != nil {
 			h.Holds().Release(hold)
-			return fault(StoreFailed, "", "the registration could not be written to disk")
+			return fault(StoreFailed, "", "the registration could not be written to disk: the gateway's log says why")
 		}
 		return nil
 	}
@@ -130,7 +130,7 @@ func (h *Hub) Receiver(text string) (SenderID, *Error) {
 	if s := h.names[text]; s != nil {
 		return s.id, nil
 	}
-	return 0, fault(UnjoinedReceiver, "receiver", "nobody is named %s here", text)
+	return 0, fault(UnjoinedReceiver, "receiver", "nobody is named %s here: a sender has the name that it registers with", text)
 }
 
 // Claim makes a hold the only speaker for its sender's name, among the holds on the wire

@@ -60,7 +60,7 @@ func (t Tokens) IssuePass(s *Sender, p Pass) (string, error) {
 	defer h.mu.RUnlock()
 	switch {
 	case s.gone:
-		return "", fault(InvalidSender, "sender", "%d was deleted", s.id)
+		return "", fault(InvalidSender, "sender", "%d was deleted: register again", s.id)
 	case s.token == [sha256.Size]byte{}:
 		return "", fault(NoToken, "sender", "%d has no token of its own, with which a short one would end: give it one first", s.id)
 	}

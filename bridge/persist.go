@@ -123,7 +123,7 @@ func (k Kept) Join(s *Sender, channels []Channel, url string, noEcho, replays bo
 	h.mu.Lock()
 	if s.gone {
 		h.mu.Unlock()
-		return nil, fault(InvalidSender, "sender", "%d was deleted", s.id)
+		return nil, fault(InvalidSender, "sender", "%d was deleted: register again", s.id)
 	}
 	if err := h.roomLocked(s, channels...); err != nil {
 		h.mu.Unlock()
@@ -168,7 +168,7 @@ func (k Kept) Join(s *Sender, channels []Channel, url string, noEcho, replays bo
 	endAll(ended)
 	return func() error {
 		if err := saved(); err != nil {
-			return fault(StoreFailed, "", "the join could not be written to disk")
+			return fault(StoreFailed, "", "the join could not be written to disk: the gateway's log says why")
 		}
 		return nil
 	}, nil

@@ -89,10 +89,10 @@ func (h *Hub) Admit(s *Sender, a Address, content Content) (*Message, error) {
 	ok := a.Type == Broadcast || h.reachableLocked(a.Receiver, a.Channel)
 	h.mu.RUnlock()
 	if dead {
-		return nil, fault(InvalidSender, "topic", "sender %d was deleted", s.id)
+		return nil, fault(InvalidSender, "topic", "sender %d was deleted: register again", s.id)
 	}
 	if !ok {
-		return nil, fault(UnjoinedReceiver, "topic", "receiver %d has not joined channel %d", a.Receiver, a.Channel)
+		return nil, fault(UnjoinedReceiver, "topic", "receiver %d has not joined channel %d: only who has can be sent to", a.Receiver, a.Channel)
 	}
 	h.counters.In(h.bus.Protocol(), 1)
 	now := h.now()
@@ -107,7 +107,7 @@ func (h *Hub) Admit(s *Sender, a Address, content Content) (*Message, error) {
 // limits.message_bytes. Publish and Admit call it: a protocol does only to refuse earlier.
 func (h *Hub) CheckContent(c Content) error {
 	if len(c.Data) > h.opts.MessageBytes {
-		return fault(MessageTooLarge, "message", "has %d bytes, the limit is %d (limits.message_bytes)", len(c.Data), h.opts.MessageBytes)
+		return fault(MessageTooLarge, "message", "has %d bytes, the limit is %d: say less, or raise limits.message_bytes", len(c.Data), h.opts.MessageBytes)
 	}
 	return nil
 }
@@ -116,17 +116,17 @@ func (h *Hub) checkJoined(s *Sender, p Publication) error {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	if s.gone {
-		return fault(InvalidSender, "sender", "%d was deleted", s.id)
+		return fault(InvalidSender, "sender", "%d was deleted: register again", s.id)
 	}
 	for i, c := range p.Channels {
 		if m := s.joined.get(c); !p.Outside && (m == nil || !m.member()) {
-			return fault(UnjoinedChannel, field("channels", i), "sender %d has not joined channel %d", s.id, c)
+			return fault(UnjoinedChannel, field("channels", i), "sender %d has not joined channel %d: join it first", s.id, c)
 		}
 	}
 	for i, r := range p.Receivers {
 		for _, c := range p.Channels {
 			if !h.reachableLocked(r, c) {
-				return fault(UnjoinedReceiver, field("receivers", i), "receiver %d has not joined channel %d", r, c)
+				return fault(UnjoinedReceiver, field("receivers", i), "receiver %d has not joined channel %d: only who has can be sent to", r, c)
 			}
 		}
 	}

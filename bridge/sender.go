@@ -98,7 +98,7 @@ func (h *Hub) Register(r Registration) (Credentials, error) {
 	h.mu.Unlock()
 	h.Seen(s)
 	if err := wait(); err != nil {
-		return Credentials{}, fault(StoreFailed, "", "the registration could not be written to disk")
+		return Credentials{}, fault(StoreFailed, "", "the registration could not be written to disk: the gateway's log says why")
 	}
 	return Credentials{ID: s.id, Token: token}, nil
 }
@@ -161,7 +161,7 @@ func (h *Hub) Forget(s *Sender) error {
 		hold.end()
 	}
 	if wait != nil && (*wait)() != nil {
-		return fault(StoreFailed, "", "that the sender is forgotten could not be written to disk")
+		return fault(StoreFailed, "", "that the sender is forgotten could not be written to disk: the gateway's log says why")
 	}
 	return nil
 }

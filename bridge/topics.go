@@ -210,14 +210,14 @@ func (t *Tree) ParseFilter(filter string) (Filter, *Error) {
 // parseBelow reads the levels of a filter below the base.
 func (t *Tree) parseBelow(l []string) (Filter, *Error) {
 	if len(l) == 0 {
-		return Filter{}, fault(InvalidChannel, "filter", "nothing is published to %s itself", t.base)
+		return Filter{}, fault(InvalidChannel, "filter", "nothing is published to %s itself: subscribe to %s/#", t.base, t.base)
 	}
 	switch l[0] {
 	case "#":
 		return Filter{}, nil
 	case levelMembers, levelGateways, levelMe, levelHomeAssistant:
 		if !ownFilter(l[0], l[1:]) {
-			return Filter{}, fault(InvalidChannel, "filter", "nothing is published there under %s/%s", t.base, l[0])
+			return Filter{}, fault(InvalidChannel, "filter", "nothing is published there under %s/%s: docs/topics.md lists what is", t.base, l[0])
 		}
 		return Filter{}, nil
 	case "+":
@@ -233,7 +233,7 @@ func (t *Tree) parseBelow(l []string) (Filter, *Error) {
 		}
 		return f, nil
 	}
-	return Filter{}, fault(InvalidChannel, "filter", "there is nothing of that name under %s", t.base)
+	return Filter{}, fault(InvalidChannel, "filter", "there is nothing of that name under %s: subscribe to %s/channels/<channel>/#, or to %s/# for all", t.base, t.base, t.base)
 }
 
 // ownFilter reports whether a filter can match one of the gateways' own topics. For Home

@@ -139,7 +139,7 @@ func (h *Hub) disownLocked(s *Sender) (ended []*Attachment) {
 // was shown. An empty user stands for the secret key.
 func (h *Hub) mayNameLocked(name, user string) error {
 	if owner := h.userOfLocked(name); owner != user && owner != "" {
-		return fault(NameProtected, "name", "%q belongs to the user %s of the configuration", name, owner)
+		return fault(NameProtected, "name", "%q belongs to the user %s of the configuration: sign in as that user, or take another name", name, owner)
 	}
 	return nil
 }

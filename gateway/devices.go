@@ -110,7 +110,7 @@ func (d devices) Kind(by bridge.Proof) string { return string(d.g.keys.Kind(by))
 // stopped, and its generation.
 func DeviceKey(dir, name string, log *logrus.Logger) (key frame.Key, generation byte, err error) {
 	if gone, err := boltfile.Missing(filepath.Join(dir, storeFile)); err != nil || gone {
-		return key, 0, fmt.Errorf("no gateway was started with the data directory %s", dir)
+		return key, 0, fmt.Errorf("no gateway was started with the data directory %s: name its own with --data-dir, or give --url", dir)
 	}
 	unlock, err := boltfile.LockDir(dir)
 	if err != nil {

@@ -38,7 +38,7 @@ func (s *secrets) settle(kept *store.Store) error {
 	var r keyRecord
 	if b != nil {
 		if err := json.Unmarshal(b, &r); err != nil {
-			return fmt.Errorf("what is kept of the secret key is damaged: %w", err)
+			return fmt.Errorf("what is kept of the secret key is damaged: %w. Put back a backup (watchtower restore FILE)", err)
 		}
 		hash, err := hashKey(s.key, r.Salt)
 		if err != nil {

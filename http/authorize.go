@@ -62,7 +62,7 @@ func (s *Server) authorize(r *nethttp.Request, id bridge.SenderID, err error) (*
 func (s *Server) bearerOf(r *nethttp.Request, token string) (*bridge.Sender, error) {
 	sender, ok := s.hub.Tokens().Sender(token)
 	if !ok {
-		return nil, denied{fault(bridge.InvalidToken, "Authorization", "is no sender's token (a newer registration of its name replaces it)")}
+		return nil, denied{fault(bridge.InvalidToken, "Authorization", "is no sender's token: POST /register gives one (a newer registration of its name replaces it)")}
 	}
 	know(r)
 	s.hub.Seen(sender)
@@ -84,7 +84,7 @@ func (s *Server) authorizePass(p *pass, id bridge.SenderID, err error) (*bridge.
 	case err != nil:
 		return nil, err
 	case id != p.sender.ID():
-		return nil, fault(bridge.InvalidToken, "sender", "%d is not the sender of the token, which is %d", id, p.sender.ID())
+		return nil, fault(bridge.InvalidToken, "sender", "%d is not the sender of the token, which is %d: leave it out, or use that one's token", id, p.sender.ID())
 	}
 	return p.sender, s.mayAsk(p.sender)
 }

@@ -81,7 +81,7 @@ func (s *Server) readBody(r *nethttp.Request, in *body) ([]byte, error) {
 	case errors.Is(err, io.EOF) && len(in.bytes) <= in.limit:
 		return in.bytes, nil
 	case errors.As(err, &slow) && slow.Timeout():
-		return nil, hangUp{fault(requestTimeout, "", "the body took longer than %s", s.opts.ReadTimeout)}
+		return nil, hangUp{fault(requestTimeout, "", "the body took longer than %s (http.read_timeout)", s.opts.ReadTimeout)}
 	case errors.As(err, &refusal):
 		return nil, err
 	case err != nil && !errors.Is(err, io.EOF):

@@ -61,7 +61,7 @@ func (s *Server) checkKey(r *nethttp.Request, body object) error {
 	case err != nil:
 		return fault(bridge.InvalidSecretKey, "secret_key", "is not a string")
 	case key == "":
-		return fault(bridge.InvalidSecretKey, "secret_key", "is missing: the gateway has a secret key, shown at its first start")
+		return fault(bridge.InvalidSecretKey, "secret_key", "is missing: the gateway has a secret key, shown at its first start, and kept in its data directory (secret.key)")
 	}
 	// The guard checked this before; many requests may have begun at once.
 	if wait := s.auth.Waits(s.proxies.caller(r)); wait > 0 {
@@ -69,7 +69,7 @@ func (s *Server) checkKey(r *nethttp.Request, body object) error {
 	}
 	if !s.hub.CheckKey(key) {
 		name, _, _ := body.text("name")
-		return named{denied{fault(bridge.InvalidSecretKey, "secret_key", "is not the gateway's secret key, shown at its first start")}, bridge.Shorten(name)}
+		return named{denied{fault(bridge.InvalidSecretKey, "secret_key", "is not the gateway's secret key, shown at its first start, and kept in its data directory (secret.key)")}, bridge.Shorten(name)}
 	}
 	s.auth.Right(s.proxies.caller(r))
 	return nil
@@ -124,7 +124,7 @@ func (s *Server) members(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	}
 	members, ok := s.hub.Directory().Members(sender, bridge.Channel(channel))
 	if !ok {
-		return fault(bridge.UnjoinedChannel, "path", "sender %d has not joined channel %d", sender.ID(), channel)
+		return fault(bridge.UnjoinedChannel, "path", "sender %d has not joined channel %d: only members may ask for its members", sender.ID(), channel)
 	}
 	return s.answer(w, members)
 }

@@ -32,7 +32,7 @@ func offersMQTT(r *nethttp.Request) bool {
 func (s *Server) joinMQTT(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	switch {
 	case s.opts.ServeMQTT == nil:
-		return fault(notFound, "path", "MQTT is off")
+		return fault(notFound, "path", "MQTT is off (mqtt.listen)")
 	case !websocket.IsWebSocketUpgrade(r):
 		return fault(bridge.InvalidField, "Upgrade", "this path speaks MQTT over WebSocket: connect to it with ws:// or wss://")
 	case !offersMQTT(r):

@@ -94,7 +94,7 @@ func (p *pass) coversAll(channels []bridge.Channel) error {
 	}
 	for i, c := range channels {
 		if !p.Covers(c) {
-			return fault(beyondScope, field("channels", i), "the token's scope does not include channel %d", c)
+			return fault(beyondScope, field("channels", i), "the token's scope does not include channel %d: POST /tokens gives one that does", c)
 		}
 	}
 	return nil

@@ -69,7 +69,7 @@ func (s *Server) passMaker(r *nethttp.Request, body object) (sender *bridge.Send
 		}
 		return sender, "", nil
 	case s.opts.Manages == nil || !strings.HasPrefix(token, "wtc_"):
-		return nil, "", denied{fault(bridge.InvalidToken, "Authorization", "is no sender's token")}
+		return nil, "", denied{fault(bridge.InvalidToken, "Authorization", "is no sender's token: POST /register gives one")}
 	}
 	if operator, known = s.opts.Manages(r); !known {
 		return nil, "", fault(bridge.InvalidToken, "Authorization", "is no session of an operator who may manage")
@@ -122,7 +122,7 @@ func (s *Server) me(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	case sender == nil && bearer(r) == "":
 		return fault(bridge.InvalidToken, "Authorization", "is missing: it is a token of the sender that is asked for (Authorization: Bearer …)")
 	case sender == nil:
-		return denied{fault(bridge.InvalidToken, "Authorization", "is no sender's token")}
+		return denied{fault(bridge.InvalidToken, "Authorization", "is no sender's token: POST /register gives one")}
 	}
 	know(r)
 	if err := s.mayAsk(sender); err != nil {

@@ -41,7 +41,7 @@ func (q query) once(known ...string) error {
 	}
 	for _, name := range known {
 		if len(q.Values[name]) > 1 && name != "channels" && name != "receivers" {
-			return fault(bridge.InvalidField, name, "is given %d times", len(q.Values[name]))
+			return fault(bridge.InvalidField, name, "is given %d times: give it once", len(q.Values[name]))
 		}
 	}
 	return nil
@@ -93,7 +93,7 @@ func (q query) list(name string, code bridge.Code) ([]string, error) {
 // sender returns the sender's id in the query.
 func (q query) sender() (bridge.SenderID, error) {
 	if len(q.Values["sender"]) > 1 {
-		return 0, fault(bridge.InvalidSender, "sender", "is given %d times", len(q.Values["sender"]))
+		return 0, fault(bridge.InvalidSender, "sender", "is given %d times: give it once", len(q.Values["sender"]))
 	}
 	if q.broken != nil && !q.Has("sender") {
 		return 0, fault(bridge.InvalidSender, "query", "cannot be read: %v", q.broken)

@@ -90,7 +90,7 @@ func (s *Server) dispatch(methods calls) nethttp.Handler {
 				err = s.joinMQTT(w, r)
 			}
 		case methods == nil:
-			err = fault(notFound, "path", "%s is not part of this API", bridge.Shorten(r.URL.Path))
+			err = fault(notFound, "path", "%s is not part of this API: GET /openapi.yaml describes it", bridge.Shorten(r.URL.Path))
 		default:
 			w.Header().Set("Allow", allow)
 			err = fault(methodNotAllowed, "method", "%s is not for %s: use %s", bridge.Shorten(r.Method), bridge.Shorten(r.URL.Path), allow)

@@ -38,7 +38,7 @@ var (
 	errStopping   = errors.New("the gateway is stopping")
 	errUnread     = errors.New("the client does not read its answers")
 	errTopic      = errors.New("topic: names the broker's own, or nothing")
-	errDenied     = errors.New("topic: the user's access list does not allow it")
+	errDenied     = errors.New("topic: the user's access list does not allow it (users, acl)")
 	errOwn        = errors.New("topic: the gateway alone publishes there")
 	errLevels     = fmt.Errorf("topic: has more than %d levels", topicLevels)
 	errDamaged    = errors.New("damaged") // a row on disk

@@ -306,6 +306,6 @@ func (b *Broker) tookOver(old, by *conn) {
 	by.tookOver = now
 	if now.Sub(old.tookOver) < rivalry && b.noisy.Allow(old.clientID, "rivals", now) {
 		b.log.WithFields(logrus.Fields{"client": bridge.Shorten(old.clientID), "remote": old.remote, "by": by.remote}).
-			Warn("a client id is taken over again and again: two programs seem to have it")
+			Warn("a client id is taken over again and again: two programs seem to have it, give each its own")
 	}
 }

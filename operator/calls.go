@@ -133,7 +133,7 @@ func (s *Service) serve(w nethttp.ResponseWriter, r *nethttp.Request) error {
 		asked.Request, asked.caller = r, who
 		return m.do(w, &asked)
 	}
-	return fault(notFound, "path", "%s is not part of this API", bridge.Shorten(r.URL.Path))
+	return fault(notFound, "path", "%s is not part of this API: GET /openapi.yaml describes it", bridge.Shorten(r.URL.Path))
 }
 
 // authorize returns the caller of a request, or an error if the caller lacks the role.

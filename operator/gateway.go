@@ -59,7 +59,7 @@ func (s *Service) endMembership(w nethttp.ResponseWriter, r *request) error {
 	}
 	id, refusal := s.hub.Receiver(r.member)
 	if refusal != nil {
-		return fault(bridge.UnknownSender, "member", "%s is no sender's id or name", bridge.Shorten(r.member))
+		return fault(bridge.UnknownSender, "member", "%s is no sender's id or name: GET /operator/senders lists them", bridge.Shorten(r.member))
 	}
 	sender, ok := s.hub.SenderByID(id)
 	if !ok {

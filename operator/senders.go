@@ -206,7 +206,7 @@ func number(text string, usual, most uint64) (uint64, error) {
 func (s *Service) sender(r *request) (bridge.SenderInfo, error) {
 	id, refusal := s.hub.Receiver(r.id)
 	if refusal != nil {
-		return bridge.SenderInfo{}, fault(bridge.UnknownSender, "sender", "%s is no sender's id or name", bridge.Shorten(r.id))
+		return bridge.SenderInfo{}, fault(bridge.UnknownSender, "sender", "%s is no sender's id or name: GET /operator/senders lists them", bridge.Shorten(r.id))
 	}
 	return s.hub.Registry().Sender(id)
 }

@@ -115,7 +115,7 @@ func (c *client) whose(ctx context.Context, t target) (identity, error) {
 		Name string
 	}
 	if err := json.Unmarshal(answer, &me); err != nil || me.ID == 0 {
-		return identity{}, fmt.Errorf("%s is no gateway: it does not say whose the token is", t.url)
+		return identity{}, fmt.Errorf("%s is no gateway: it does not say whose the token is. Give another --url", t.url)
 	}
 	c.name = cmp.Or(me.Name, "sender")
 	return identity{ID: me.ID, Token: c.token}, nil
@@ -159,7 +159,7 @@ func (c *client) register(ctx context.Context, t target, token string, protected
 	}
 	var id identity
 	if err := json.Unmarshal(answer, &id); err != nil || id.ID == 0 {
-		return identity{}, fmt.Errorf("%s is no gateway: it answered a registration without an id", t.url)
+		return identity{}, fmt.Errorf("%s is no gateway: it answered a registration without an id. Give another --url", t.url)
 	}
 	if t.given {
 		id.Key = id.hash(t.key)

@@ -50,7 +50,7 @@ func hashPassword(password string) (string, error) {
 	case password == "":
 		return "", errors.New("the password is empty")
 	case len(password) > passwordBytes:
-		return "", fmt.Errorf("the password has %d bytes, at most %d are looked at", len(password), passwordBytes)
+		return "", fmt.Errorf("the password has %d bytes, at most %d are looked at: choose a shorter one", len(password), passwordBytes)
 	}
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.DefaultCost)
 	return string(hash), err

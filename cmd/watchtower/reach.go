@@ -100,5 +100,5 @@ func explainFailure(url string, err error) error {
 	if errors.As(err, &unknown) || errors.As(err, &invalid) || errors.As(err, &name) {
 		return fmt.Errorf("%s does not answer: %w (--cafile takes the gateway's own certificate, --insecure takes any)", url, err)
 	}
-	return unreachable{fmt.Errorf("%s does not answer: %w", url, err)}
+	return unreachable{fmt.Errorf("%s does not answer: %w. Start the gateway there, or give another --url", url, err)}
 }

@@ -177,7 +177,7 @@ func (o operator) sender(ctx context.Context, which string) (found listedSender,
 		return found.ID == 0
 	})
 	if err == nil && found.ID == 0 {
-		err = fmt.Errorf("there is no sender %s", printableText(which))
+		err = fmt.Errorf("there is no sender %s: watchtower senders list shows them", printableText(which))
 	}
 	return found, err
 }

@@ -48,7 +48,9 @@ var reasonTests = map[bridge.Reason]struct {
 
 func TestEveryReasonIsProvoked(t *testing.T) {
 	t.Parallel()
+	advice := text(t, "docs/for-operators.md")
 	for _, reason := range bridge.Reasons() {
+		assert.Regexp(t, "(?m)^\\|[^|]*`"+reason.String()+"`[^|]*\\|", advice, "operators are not told what to do")
 		test, ok := reasonTests[reason]
 		if !assert.True(t, ok, "nothing provokes %s", reason) {
 			continue

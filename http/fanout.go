@@ -1,12 +1,15 @@
 package http
 
-import "watchtower/bridge"
+import (
+	"watchtower/bridge"
+	"watchtower/bridge/outbound"
+)
 
 // fanOut gives messages to streams and mailboxes. It follows the history, and never waits
 // for a member.
 type fanOut struct {
 	encoded [numKinds][]byte // the current message, by kind; nil: not encoded yet
-	touched []*stream        // they have new lines in their queues
+	round   outbound.Round   // streams with new lines in their queues
 }
 
 // Give gives one message to the members that want it.
@@ -24,15 +27,8 @@ func (f *fanOut) Give(m *bridge.Message, members []*bridge.Attachment) (offered,
 	return offered, dropped
 }
 
-// Flush wakes each stream once after a batch.
-func (f *fanOut) Flush() {
-	for i, st := range f.touched {
-		st.touched = false
-		st.writer.Wake()
-		f.touched[i] = nil
-	}
-	f.touched = f.touched[:0]
-}
+// Flush has each stream written to once after a batch.
+func (f *fanOut) Flush() { f.round.Share() }
 
 // as returns the current message in one kind's encoding.
 func (f *fanOut) as(k kind, m *bridge.Message) []byte {
@@ -53,10 +49,7 @@ func (st *stream) accept(f *fanOut, m *bridge.Message) bool {
 	if !st.enqueue(f.as(st.kind, m)) {
 		return false
 	}
-	if !st.touched {
-		st.touched = true
-		f.touched = append(f.touched, st)
-	}
+	f.round.Note(st.writer)
 	return true
 }
 

@@ -67,8 +67,8 @@ func (s *Server) newStream(sender *bridge.Sender, k kind, linger, told bool) *st
 		heartbeat = k.toldHeartbeat(s.opts.Heartbeat)
 		st.first = heartbeat
 	}
-	st.writer = outbound.NewWriter(connection{st}, st.queue, outbound.Options{
-		Timeout: s.opts.WriteTimeout, Heartbeat: heartbeat, Every: s.opts.Heartbeat,
+	st.writer = outbound.NewWriter(st.queue, outbound.Options{
+		Timeout: s.opts.WriteTimeout, Crew: s.crew, Heartbeat: heartbeat, Every: s.opts.Heartbeat,
 	})
 	return st
 }
@@ -165,7 +165,7 @@ func (st *stream) serve(conn net.Conn, head []byte) {
 	}()
 	err := st.catchUp(head)
 	if err == nil {
-		err = st.writer.Run()
+		err = st.writer.Run(conn)
 	}
 	if err == nil {
 		last := st.kind.terminator()

@@ -14,6 +14,7 @@ import (
 
 	"watchtower/auth"
 	"watchtower/bridge"
+	"watchtower/bridge/outbound"
 	"watchtower/callback"
 	"watchtower/history"
 	"watchtower/intake"
@@ -40,6 +41,7 @@ func New(hub *bridge.Hub, past *history.History, callbacks *callback.Service, op
 		streams:   &streams{most: opts.SenderStreams, open: map[*stream]struct{}{}, of: map[*bridge.Sender]int{}},
 		callbacks: callbacks,
 		conns:     &connections{fresh: map[net.Conn]struct{}{}},
+		crew:      outbound.NewCrew(),
 		gate:      &gate{empty: make(chan struct{})},
 		door:      opts.Intake.Door(Protocol, "limits.http_connections", opts.HTTPConnections),
 		cors:      newCORS(opts.CORSOrigins),
@@ -145,6 +147,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	stop := context.AfterFunc(limit, s.streams.cutAll)
 	defer stop()
 	s.sockets.Wait()
+	s.crew.Wait()
 	return err
 }
 

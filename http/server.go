@@ -12,6 +12,7 @@ import (
 
 	"watchtower/auth"
 	"watchtower/bridge"
+	"watchtower/bridge/outbound"
 	"watchtower/callback"
 	"watchtower/history"
 	"watchtower/intake"
@@ -35,6 +36,7 @@ type Server struct {
 	metrics   nethttp.Handler        // for Prometheus
 	refused   *prometheus.CounterVec // refused requests, by status
 	conns     *connections
+	crew      *outbound.Crew
 	sockets   sync.WaitGroup // streams and WebSockets, for which net/http does not wait
 	gate      *gate
 	door      *intake.Door

@@ -30,8 +30,6 @@ type stream struct {
 	parting     atomic.Int32 // a farewell
 	ended       atomic.Bool  // its queue is closed
 	goodbye     atomic.Bool  // its client closed the WebSocket in good order
-
-	touched bool // the fan-out's: it is in fanOut.touched
 }
 
 // write writes within the write timeout.
@@ -114,9 +112,3 @@ func (st *stream) departure() bridge.Departure {
 	}
 	return bridge.LeftByLoss
 }
-
-// connection is the target of a stream's writer.
-type connection struct{ st *stream }
-
-func (c connection) Write(b []byte) (int, error)        { return c.st.conn.Write(b) }
-func (c connection) SetWriteDeadline(t time.Time) error { return c.st.conn.SetWriteDeadline(t) }

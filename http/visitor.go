@@ -105,6 +105,9 @@ func (v *visitor) enter() {
 // NetConn returns the system's connection.
 func (v *visitor) NetConn() net.Conn { return v.Conn }
 
+// Plain returns it too: what is written goes there as it is (outbound.Conn).
+func (v *visitor) Plain() net.Conn { return v.Conn }
+
 // leave notes that the handler is done.
 func (v *visitor) leave() { v.body.Close() }
 

@@ -41,7 +41,7 @@ func (st *stream) runSocket(w nethttp.ResponseWriter, r *nethttp.Request) error 
 		st.writer.Close()
 	}()
 	if err = st.catchUp(st.first); err == nil {
-		err = st.writer.Run()
+		err = st.writer.Run(p.Conn)
 	}
 	if err == nil {
 		why, code := farewell(st.parting.Load()), websocket.CloseGoingAway

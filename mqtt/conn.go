@@ -33,7 +33,7 @@ type conn struct {
 	nc      net.Conn
 	sock    *eventloop.Socket // nil: it cannot be parked
 	r       *bufio.Reader     // nil: it is parked
-	writer  *outbound.Direct
+	writer  *outbound.Writer
 	remote  string
 	from    auth.Caller
 	guest   intake.Guest

@@ -216,6 +216,7 @@ func (b *Broker) open(nc net.Conn, loops *eventloop.Loops) *conn {
 		b.untrack(c)
 		return nil
 	}
+	c.writer.Start(nc)
 	c.reading.Store(true)
 	c.run()
 	return c
@@ -271,7 +272,7 @@ func newConn(b *Broker, nc net.Conn, loops *eventloop.Loops) *conn {
 		c.r = bufio.NewReaderSize(c, idleBufferBytes)
 	}
 	outbound.EndStuck(nc, b.opts.WriteTimeout)
-	c.writer = outbound.NewDirect(nc, c, b.opts.WriteTimeout, b.crew, c.written)
+	c.writer = outbound.NewWriter(c, outbound.Options{Timeout: b.opts.WriteTimeout, Crew: b.crew, Ended: c.written})
 	return c
 }
 

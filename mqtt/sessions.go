@@ -63,7 +63,6 @@ func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool
 	if who.speaks { // a device may register under its name later
 		b.hub.Holds().Claim(s.hold, func() { s.dismiss(packets.ErrSessionTakenOver) })
 	}
-	c.writer.Wake()
 	return packets.Code{}
 }
 

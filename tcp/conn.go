@@ -56,8 +56,6 @@ type conn struct {
 	deadline time.Time // for reading; zero: none
 	reply    []byte    // the last one
 
-	touched bool   // the link's goroutine uses it: the connection is in Server.touched
-	woken   uint64 // the link's goroutine uses it: the round in which the writer was woken
 }
 
 func newConn(s *Server, nc *net.TCPConn) *conn {
@@ -72,7 +70,12 @@ func newConn(s *Server, nc *net.TCPConn) *conn {
 	c.session = session.NewConn(s.hub, s.sessions, session.Options{Wire: &s.opts.Wire, Misread: s.misread.Frame}, c)
 	c.queue.SetStamp(c.session.Stamp)
 	outbound.EndStuck(nc, s.opts.WriteTimeout)
-	c.writer = outbound.NewWriter(nc, c.queue, outbound.Options{Timeout: s.opts.WriteTimeout})
+	c.writer = outbound.NewWriter(c.queue, outbound.Options{Timeout: s.opts.WriteTimeout, Crew: s.crew, Ended: func(err error) {
+		if err != nil {
+			_ = nc.Close() // ends the reader too
+		}
+	}})
+	c.writer.Start(nc)
 	return c
 }
 
@@ -93,13 +96,7 @@ type refusal struct {
 func (c *conn) serve() {
 	s := c.server
 	defer s.remove(c)
-	written := make(chan struct{})
-	go func() {
-		defer close(written)
-		if c.writer.Run() != nil {
-			_ = c.conn.Close() // ends the reader too
-		}
-	}()
+	written := c.writer.Done()
 	err := c.read()
 	s.endReading()
 	if err == nil { // Quiesce: it stays a member until the server closes

@@ -17,7 +17,6 @@ const atOnce = 64
 // deliver puts messages into their members' queues. Messages for the same members go
 // together: each queue's lock is taken once for all of them.
 func (s *Server) deliver(jobs []bridge.Job) {
-	s.round++
 	for len(jobs) > 0 {
 		n := 1
 		for n < min(len(jobs), atOnce) && same(jobs[0].To, jobs[n].To) {
@@ -26,11 +25,7 @@ func (s *Server) deliver(jobs []bridge.Job) {
 		s.fan(jobs[:n])
 		jobs = jobs[n:]
 	}
-	for i, c := range s.touched {
-		c.touched, s.touched[i] = false, nil
-		c.writer.Wake()
-	}
-	s.touched = s.touched[:0]
+	s.round.Share()
 }
 
 // same reports whether two lists of members are the same list.
@@ -66,21 +61,11 @@ func (s *Server) fan(jobs []bridge.Job) {
 }
 
 // offer queues messages of the batch for one connection. It counts and returns those that
-// do not fit. The first in a round wakes the writer, which makes room while more are
-// queued. If there are more, deliver wakes it again at the end: to wake it for each would
-// cost more than to queue it.
+// do not fit.
 func (s *Server) offer(a *bridge.Attachment, wants uint64) (lost uint64) {
 	c, lost := a.Member.(member).queueAll(wants)
-	switch {
-	case lost == wants:
-	case c.woken == s.round:
-		if !c.touched {
-			c.touched = true
-			s.touched = append(s.touched, c)
-		}
-	default:
-		c.woken = s.round
-		c.writer.Wake()
+	if lost != wants {
+		s.round.Note(c.writer)
 	}
 	return lost
 }

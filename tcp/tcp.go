@@ -23,6 +23,7 @@ import (
 
 	"watchtower/auth"
 	"watchtower/bridge"
+	"watchtower/bridge/outbound"
 	"watchtower/config"
 	"watchtower/intake"
 	"watchtower/wire/basic"
@@ -69,13 +70,13 @@ type Server struct {
 	link     *bridge.Link
 	listener net.Listener
 	sessions *session.Registrar
+	crew     *outbound.Crew
 	door     *intake.Door
 
 	// Used by the link's goroutine only:
-	batch   [atOnce]encoded
-	frames  [atOnce][]byte // as basic members get them
-	touched []*conn        // connections that got something after their writer was woken
-	round   uint64         // number of the fan-out
+	batch  [atOnce]encoded
+	frames [atOnce][]byte // as basic members get them
+	round  outbound.Round
 
 	quiescing atomic.Bool
 	stopping  chan struct{} // no more requests are taken
@@ -102,6 +103,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *Server {
 		misread:  intake.NewMisread(entry),
 		link:     hub.AddLink(Protocol, bridge.LinkQueue, bridge.LinkPatience),
 		sessions: session.NewRegistrar(hub, Protocol, opts.Keys, opts.Gate.Streams(Protocol)),
+		crew:     outbound.NewCrew(),
 		stopping: make(chan struct{}),
 		quiet:    make(chan struct{}),
 		closing:  make(chan struct{}),
@@ -155,6 +157,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	last := time.AfterFunc(flushTimeout, s.closeAll) // closes those that do not read what waits for them
 	defer last.Stop()
 	running.Wait()
+	s.crew.Wait()
 	s.log.Debug("closed")
 	return nil
 }

@@ -10,19 +10,19 @@ import (
 // for is written to once, with all that came together. Only goroutines that never wait may
 // have one, because others rely on what it has noted. Its zero value is ready to use.
 type Round struct {
-	list []*Direct
+	list []*Writer
 	room *[]byte
 }
 
 // Note has a connection written to by the next Flush.
-func (r *Round) Note(d *Direct) {
+func (r *Round) Note(d *Writer) {
 	if !d.noted.Load() && d.noted.CompareAndSwap(false, true) {
 		r.list = append(r.list, d)
 	}
 }
 
 // Write writes to one connection now.
-func (r *Round) Write(d *Direct) {
+func (r *Round) Write(d *Writer) {
 	if r.room == nil {
 		r.room = buffers.Get().(*[]byte)
 	}
@@ -33,6 +33,23 @@ func (r *Round) Write(d *Direct) {
 func (r *Round) Flush() {
 	for i, d := range r.list {
 		r.Write(d)
+		r.list[i] = nil
+	}
+	r.list = r.list[:0]
+}
+
+// few is how many connections a goroutine writes to itself, if it has others to serve.
+const few = 8
+
+// Share writes to the noted connections if they are few, and leaves them to the crew if they
+// are many.
+func (r *Round) Share() {
+	if len(r.list) <= few {
+		r.Flush()
+		return
+	}
+	for i, w := range r.list {
+		w.shard.add(w)
 		r.list[i] = nil
 	}
 	r.list = r.list[:0]
@@ -62,7 +79,7 @@ type Crew struct {
 type shard struct {
 	crew    *Crew
 	mu      sync.Mutex
-	list    []*Direct
+	list    []*Writer
 	running bool
 }
 
@@ -81,7 +98,7 @@ func (c *Crew) next() *shard { return &c.shards[int(c.turn.Add(1))%len(c.shards)
 // Wait returns when nothing is being written.
 func (c *Crew) Wait() { c.active.Wait() }
 
-func (s *shard) add(d *Direct) {
+func (s *shard) add(d *Writer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.list = append(s.list, d)

@@ -38,25 +38,25 @@ func (s *sink) seen() []string {
 
 func TestWhatWaitsGoesOutInOneWrite(t *testing.T) {
 	s, q := &sink{}, NewQueue(1000, 1<<20)
-	w := NewWriter(s, q, Options{Timeout: time.Second})
+	w := NewWriter(q, Options{Timeout: time.Second, Crew: NewCrew()})
 	for range 1000 {
 		require.True(t, q.Put([]byte("0123456789")))
 	}
 	assert.False(t, q.Put([]byte("x")), "the queue is full")
 	w.Close()
-	require.NoError(t, w.Run())
+	require.NoError(t, w.Run(s))
 	require.Len(t, s.writes, 1)
 	assert.Equal(t, strings.Repeat("0123456789", 1000), s.writes[0])
 }
 
 func TestBatchesAreBounded(t *testing.T) {
 	s, q := &sink{}, NewQueue(10, 1<<20)
-	w := NewWriter(s, q, Options{Timeout: time.Second})
+	w := NewWriter(q, Options{Timeout: time.Second, Crew: NewCrew()})
 	q.Put(make([]byte, 60<<10))
 	q.Put(make([]byte, 60<<10))
 	q.Put(make([]byte, 200<<10))
 	w.Close()
-	require.NoError(t, w.Run())
+	require.NoError(t, w.Run(s))
 	require.Len(t, s.writes, 3)
 	assert.Len(t, s.writes[2], 200<<10)
 }
@@ -95,9 +95,9 @@ func TestQueueKeepsItsOrderUnderLoad(t *testing.T) {
 func TestHeartbeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, q := &sink{}, NewQueue(10, 100)
-		w := NewWriter(s, q, Options{Timeout: time.Second, Heartbeat: []byte("\n"), Every: 15 * time.Second})
+		w := NewWriter(q, Options{Timeout: time.Second, Crew: NewCrew(), Heartbeat: []byte("\n"), Every: 15 * time.Second})
 		done := make(chan error)
-		go func() { done <- w.Run() }()
+		go func() { done <- w.Run(s) }()
 		synctest.Wait()
 		assert.Equal(t, []string{"\n"}, s.seen(), "one at once")
 		time.Sleep(16 * time.Second)
@@ -120,8 +120,8 @@ func TestAReceiverThatDoesNotReadEnds(t *testing.T) {
 	defer a.Close()
 	q := NewQueue(10, 1<<20)
 	q.Put(make([]byte, 1000))
-	w := NewWriter(a, q, Options{Timeout: 20 * time.Millisecond})
-	assert.ErrorContains(t, w.Run(), "timeout")
+	w := NewWriter(q, Options{Timeout: 20 * time.Millisecond, Crew: NewCrew()})
+	assert.ErrorContains(t, w.Run(a), "timeout")
 }
 
 func BenchmarkQueue(b *testing.B) {

@@ -21,8 +21,11 @@ type rawSocket struct {
 }
 
 // newRawSocket returns nil for anything but a TCP connection without TLS.
-func newRawSocket(nc net.Conn) *rawSocket {
-	tcp, ok := nc.(*net.TCPConn)
+func newRawSocket(c Conn) *rawSocket {
+	if over, ok := c.(interface{ Plain() net.Conn }); ok {
+		c = over.Plain()
+	}
+	tcp, ok := c.(*net.TCPConn)
 	if !ok {
 		return nil
 	}

@@ -27,14 +27,15 @@ func ends(t *testing.T) (near, far net.Conn) {
 }
 
 // Every goroutine that puts something has it written by its own round, or by the crew.
-func TestDirectWritesEverythingInItsOrder(t *testing.T) {
+func TestWriterWritesEverythingInItsOrder(t *testing.T) {
 	const each, frame = 4000, 40
 	pipeNear, pipeFar := net.Pipe() // cannot be written to without waiting
 	near, far := ends(t)
 	for name, c := range map[string][2]net.Conn{"socket": {near, far}, "pipe": {pipeNear, pipeFar}} {
 		t.Run(name, func(t *testing.T) {
 			crew, q, ended := NewCrew(), NewQueue(1<<20, 1<<30), make(chan error, 1)
-			d := NewDirect(c[0], q, time.Minute, crew, func(err error) { ended <- err; c[0].Close() })
+			w := NewWriter(q, Options{Timeout: time.Minute, Crew: crew, Ended: func(err error) { ended <- err; c[0].Close() }})
+			w.Start(c[0])
 			var all sync.WaitGroup
 			for who := range 4 {
 				all.Go(func() {
@@ -47,18 +48,18 @@ func TestDirectWritesEverythingInItsOrder(t *testing.T) {
 						q.Put(b)
 						switch {
 						case who%2 == 0:
-							d.Wake()
+							w.Wake()
 						case n%10 == 9:
-							r.Note(d)
+							r.Note(w)
 							r.Flush()
 						default:
-							r.Note(d)
+							r.Note(w)
 						}
 					}
 					r.Flush()
 				})
 			}
-			go func() { all.Wait(); d.Close() }()
+			go func() { all.Wait(); w.Close() }()
 			var seen [4]uint32
 			b := make([]byte, frame)
 			for range 4 * each {
@@ -70,49 +71,51 @@ func TestDirectWritesEverythingInItsOrder(t *testing.T) {
 			}
 			_, err := c[1].Read(b)
 			assert.ErrorIs(t, err, io.EOF)
-			<-d.Done()
+			<-w.Done()
 			assert.NoError(t, <-ended)
 			crew.Wait()
 		})
 	}
 }
 
-func TestDirectEndsAReceiverThatDoesNotRead(t *testing.T) {
+func TestWriterEndsAReceiverThatDoesNotRead(t *testing.T) {
 	near, far := ends(t)
 	crew, q, ended := NewCrew(), NewQueue(1<<20, 1<<30), make(chan error, 2)
-	d := NewDirect(near, q, 100*time.Millisecond, crew, func(err error) { ended <- err; near.Close() })
+	w := NewWriter(q, Options{Timeout: 100 * time.Millisecond, Crew: crew, Ended: func(err error) { ended <- err; near.Close() }})
+	w.Start(near)
 	for range 300 {
 		q.Put(make([]byte, 64<<10)) // more than the socket takes
 	}
-	d.Wake()
+	w.Wake()
 	err := <-ended
 	var op *net.OpError
 	require.ErrorAs(t, err, &op)
 	assert.True(t, op.Timeout())
-	d.Wake()
-	d.Close()
-	<-d.Done()
+	w.Wake()
+	w.Close()
+	<-w.Done()
 	crew.Wait()
 	assert.Empty(t, ended, "it ended once")
 	n, _ := io.Copy(io.Discard, far)
 	assert.Less(t, n, int64(300*64<<10))
 }
 
-func TestDirectWritesTheRestWhenThereIsRoomAgain(t *testing.T) {
+func TestWriterWritesTheRestWhenThereIsRoomAgain(t *testing.T) {
 	near, far := ends(t)
 	crew, q := NewCrew(), NewQueue(1<<20, 1<<30)
-	d := NewDirect(near, q, time.Minute, crew, func(error) { near.Close() })
+	w := NewWriter(q, Options{Timeout: time.Minute, Crew: crew, Ended: func(error) { near.Close() }})
+	w.Start(near)
 	var want bytes.Buffer
 	for i := range 400 {
 		b := bytes.Repeat([]byte{byte(i)}, 50_000+i)
 		want.Write(b)
 		q.Put(b)
-		d.Wake()
+		w.Wake()
 	}
-	d.Close()
+	w.Close()
 	got, err := io.ReadAll(far)
 	require.NoError(t, err)
 	assert.True(t, bytes.Equal(want.Bytes(), got))
-	<-d.Done()
+	<-w.Done()
 	crew.Wait()
 }

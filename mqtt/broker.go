@@ -127,3 +127,11 @@ func (b *Broker) Retained(topic string) []byte {
 	}
 	return nil
 }
+
+func (b *Broker) eachConn(f func(*conn)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for c := range b.conns {
+		f(c)
+	}
+}

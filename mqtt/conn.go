@@ -85,6 +85,45 @@ type conn struct {
 	drains   bool   // it ends because of a bad packet: see drain
 }
 
+// handing is how a publisher hands messages out. Its zero value is for one that cannot wait,
+// and does not write itself.
+type handing struct {
+	// owe says that the publisher can wait: sessions with a full queue then take the message
+	// all the same, and are added to it.
+	owe *[]*session
+	// round is that of the event loop that the publisher's packet is executed in; nil: others
+	// write.
+	round *outbound.Round
+}
+
+// wake has a connection written to, for which something was queued.
+func (c *conn) wake(r *outbound.Round) {
+	if r != nil {
+		r.Note(c.writer)
+	} else {
+		c.writer.Wake()
+	}
+}
+
+// silent reports whether nothing came on a parked connection for one and a half times the
+// keep-alive (MQTT-3.1.2-22).
+func (c *conn) silent(now time.Time) bool {
+	return c.keepAlive > 0 && now.UnixNano()-c.heard.Load() > int64(c.keepAlive+c.keepAlive/2)
+}
+
+// interrupt makes the read loop look whether the connection is to end.
+func (c *conn) interrupt() {
+	_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // fails only if it is closed
+	c.sock.Kick()
+}
+
+// Close closes the connection at once.
+func (c *conn) Close() error {
+	err := c.nc.Close()
+	c.sock.Kick() // its loop does not see that it is closed
+	return err
+}
+
 // answer queues an encoded control packet.
 func (c *conn) answer(b ...byte) error { return c.answerIn(nil, b...) }
 

@@ -5,28 +5,7 @@ import (
 	"time"
 
 	"watchtower/bridge"
-	"watchtower/bridge/outbound"
 )
-
-// handing is how a publisher hands messages out. Its zero value is for one that cannot wait,
-// and does not write itself.
-type handing struct {
-	// owe says that the publisher can wait: sessions with a full queue then take the message
-	// all the same, and are added to it.
-	owe *[]*session
-	// round is that of the event loop that the publisher's packet is executed in; nil: others
-	// write.
-	round *outbound.Round
-}
-
-// wake has a connection written to, for which something was queued.
-func (c *conn) wake(r *outbound.Round) {
-	if r != nil {
-		r.Note(c.writer)
-	} else {
-		c.writer.Wake()
-	}
-}
 
 // Publish puts a message of another protocol on the bus.
 func (b *Broker) Publish(m *bridge.Message) error {

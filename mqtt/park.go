@@ -59,25 +59,6 @@ func (c *conn) Resume(rest []byte, err error) {
 	c.run()
 }
 
-// silent reports whether nothing came on a parked connection for one and a half times the
-// keep-alive (MQTT-3.1.2-22).
-func (c *conn) silent(now time.Time) bool {
-	return c.keepAlive > 0 && now.UnixNano()-c.heard.Load() > int64(c.keepAlive+c.keepAlive/2)
-}
-
-// interrupt makes the read loop look whether the connection is to end.
-func (c *conn) interrupt() {
-	_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // fails only if it is closed
-	c.sock.Kick()
-}
-
-// Close closes the connection at once.
-func (c *conn) Close() error {
-	err := c.nc.Close()
-	c.sock.Kick() // its loop does not see that it is closed
-	return err
-}
-
 // run executes the client's packets until the connection is parked or ends.
 func (c *conn) run() {
 	if err := c.readLoop(); !errors.Is(err, errParked) {

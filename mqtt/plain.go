@@ -139,16 +139,6 @@ func (c *conn) publishPlain(b []byte, r *outbound.Round) int {
 	return p.length
 }
 
-// place is a topic to which a client publishes: what it means, and who gets it. It is valid
-// for one access list.
-type place struct {
-	topic     string
-	onChannel bool
-	address   bridge.Address
-	access    *access
-	route     *route // nil: not looked up yet
-}
-
 // placesMost is how many topics of a client are remembered.
 const placesMost = 64
 

@@ -30,6 +30,16 @@ type route struct {
 	*receivers
 }
 
+// place is a topic to which a client publishes: what it means, and who gets it. It is valid
+// for one access list.
+type place struct {
+	topic     string
+	onChannel bool
+	address   bridge.Address
+	access    *access
+	route     *route // nil: not looked up yet
+}
+
 // receivers are shared by all routes whose topics match the same subscriptions, such as
 // the topics of all senders on one channel.
 type receivers struct {

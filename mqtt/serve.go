@@ -146,14 +146,6 @@ func (b *Broker) startLoops() *eventloop.Loops {
 	return loops
 }
 
-func (b *Broker) eachConn(f func(*conn)) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for c := range b.conns {
-		f(c)
-	}
-}
-
 // Quiesce stops taking connections and packets. It returns when packets in progress are
 // done, or ctx ends. Messages are still sent.
 func (b *Broker) Quiesce(ctx context.Context) {

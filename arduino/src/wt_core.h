@@ -270,18 +270,18 @@ static WT_INLINE_NO void wt_take(void) {
 		w->frame.n_high = 0;
 #endif
 		wt_seal();
-		return;
-	}
+	} else
 #endif
 	if (WT_OP == 'q') { /* the address is new: prove it by the challenge, which lies in its place */
 		wt_frame_begin('p', 8);
 		wt_add(WT_AT(frame.number), ++w->ahead);
 		wt_seal();
 		w->gap = 0;
+	} else
+		return;
 #if !WT_SENSOR
-		if (w->left > 1) w->left = WT_TRIES; /* it is heard */
+	if (w->left > 1) w->left = WT_TRIES; /* its session lives */
 #endif
-	}
 }
 
 /* wt_send sends the request under way. */

@@ -183,6 +183,25 @@ func TestGatewayRestarts(t *testing.T) {
 	assert.True(t, w.pass(20*time.Second, func() bool { return slices.Contains(w.p.dones, done{'r', 0}) }))
 }
 
+// A device whose request is not answered does not give its session up while it hears messages: a
+// ping is answered only after those that wait, and that may take long.
+func TestMessagesAreLife(t *testing.T) {
+	w := newWorld(t, whole(t), 1, 0)
+	w.joined()
+	e := w.ear(channel)
+	w.drops = func(raw []byte) bool { return raw[0] == 'a' }
+	require.Zero(t, w.p.ask('p', 0, 0, 1, ""))
+	for n := range 20 {
+		e.say(fmt.Sprint(n))
+		w.pass(time.Minute, nil)
+	}
+	assert.Len(t, w.p.heard(), 20)
+	assert.Empty(t, w.p.over())
+	w.drops = nil
+	require.True(t, w.pass(10*time.Second, func() bool { return len(w.p.dones) > 0 }))
+	assert.Equal(t, []done{{'p', 0}}, w.p.over())
+}
+
 // Messages wait while the device sleeps, and come before the answer to its ping.
 func TestSleep(t *testing.T) {
 	w := newWorld(t, whole(t), 1, 0)

@@ -77,7 +77,7 @@ var onlyIn = map[string][]string{
 	"github.com/dchest/siphash":           {"wire/frame"},
 	"github.com/goccy/go-yaml":            {"config"},
 	"github.com/piglig/go-qr":             {"cmd/watchtower"},
-	"golang.org/x/sys":                    {"datagram", "bench", "bench/bare", "bridge/outbound", "eventloop", "mqtt"},
+	"golang.org/x/sys":                    {"cmd/watchtower", "datagram", "bench", "bench/bare", "bridge/outbound", "eventloop", "mqtt"},
 	"github.com/eclipse/paho.mqtt.golang": {"bench/attack", "bench/growth"},
 	"github.com/stretchr/testify":         {"internal/harness", "internal/harness/browser", "internal/harness/house"},
 	"github.com/chromedp/chromedp":        {"internal/harness/browser"},

@@ -145,14 +145,14 @@ func TestLongDay(t *testing.T) {
 	assert.Equal(t, heard, got)
 }
 
-// A day of a simulated processor: it says something each hour of its own time, hears something
-// each, and keeps its session.
-func TestLongSimulatedDay(t *testing.T) {
+// An hour of a simulated processor: it says and hears something again and again, and keeps its
+// session. A day takes simavr a quarter of an hour at least; TestLongDay is one of the core's.
+func TestLongSimulatedHour(t *testing.T) {
 	udp, tcp := startGateway(t, nil)
 	e := listener(t, tcp)
 	r := newRadio(t, udp, 20)
 	// A second takes it 3 ms, so it needs a longer keep-alive: what the gateway answers comes late.
-	elf := firmware(t, "day", append([]string{"-DNUMBERS=24", "-DPAUSE=3600000ul", "-DWATCHTOWER_KEEPALIVE=600"}, slow...)...)
+	elf := firmware(t, "hour", append([]string{"-DNUMBERS=24", "-DPAUSE=150000ul", "-DWATCHTOWER_KEEPALIVE=600"}, slow...)...)
 	s := simulate(t, r, elf, filepath.Join(t.TempDir(), "eeprom"))
 	conversation(t, s, e, 24, nil)
 	assert.Equal(t, 1, s.count("!r00"))

@@ -103,11 +103,12 @@ func (s *simulated) press() {
 	require.NoError(s, err)
 }
 
-// lines returns all that the sketch told.
+// lines returns the whole lines that the sketch told.
 func (s *simulated) lines() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return strings.Split(strings.TrimSuffix(strings.ReplaceAll(s.log.String(), "\r\n", "\n"), "\n"), "\n")
+	all := strings.Split(strings.ReplaceAll(s.log.String(), "\r\n", "\n"), "\n")
+	return all[:len(all)-1]
 }
 
 // count is how many lines begin with a text.

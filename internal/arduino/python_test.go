@@ -126,6 +126,15 @@ func python(t *testing.T, r *radio, tcp, kind, key string, most int) {
 	expectLine(t, lines, "done")
 }
 
+// A request that is not answered ends no session in which messages come.
+func TestPythonMessagesAreLife(t *testing.T) {
+	t.Parallel()
+	cmd := exec.Command("/usr/bin/python3", filepath.Join("testdata", "life.py"))
+	cmd.Env = []string{"PYTHONPATH=" + modules}
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+}
+
 // A device that only listens notices a new gateway by its keep-alive, and joins its channel there.
 func TestPythonOutlivesTheGateway(t *testing.T) {
 	t.Parallel()

@@ -275,6 +275,7 @@ class Device(_Client):
         body = self._mask(body, tag, seq)
         if number != self._id or siphash(self._key, head + body) != tag:
             return
+        self._begun = _now()  # the session lives
         if op == "m" and n >= 10:
             self._heard(flags, seq, body)
         elif op in "ae" and self._pending() and seq == self._number and body[:1] == self._op.encode():

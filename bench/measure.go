@@ -15,6 +15,7 @@ type moment struct {
 	published uint64
 	delivered uint64
 	processor time.Duration
+	resident  uint64 // of the process that tells it itself (see use)
 }
 
 func (r *run) moment(pid int) moment {
@@ -25,8 +26,11 @@ func (r *run) moment(pid int) moment {
 	for _, to := range r.members {
 		m.delivered += to.ear.total.Load()
 	}
-	if pid > 0 {
+	switch {
+	case pid > 0:
 		m.processor, _ = processor(pid) // 0 once it has ended, which the deliveries show
+	case r.opts.PID == 0:
+		m.processor, m.resident = r.use()
 	}
 	return m
 }
@@ -58,8 +62,8 @@ func (r *run) measure(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	res := r.result(from, to)
-	if pid > 0 {
-		res.Server = r.costs(pid, from, to, memory)
+	if pid > 0 || to.resident > 0 {
+		res.Server = r.costs(pid, from, to, max(memory, to.resident))
 	}
 	r.explain(res, dropsAfter.since(dropsBefore), since(lostAfter, lostBefore), ports)
 	return res, nil

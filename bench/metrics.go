@@ -3,6 +3,7 @@ package bench
 import (
 	"strconv"
 	"strings"
+	"time"
 )
 
 // drops holds the counts of drops in a gateway's metrics, by protocol and reason, as in
@@ -25,6 +26,30 @@ func (s *server) drops() drops {
 		return nil // then a loss is unexplained
 	}
 	return parseDrops(string(text))
+}
+
+// use returns the processor time and the resident bytes of the gateway's process, as its
+// metrics tell them: to 10 ms, and also from another machine. Without metrics they are 0.
+func (s *server) use() (processor time.Duration, resident uint64) {
+	if s.opts.URL == "" {
+		return 0, 0
+	}
+	text, err := s.web.call("GET", s.opts.URL+"/metrics", "", "")
+	if err != nil {
+		return 0, 0
+	}
+	for line := range strings.Lines(string(text)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		n, err := strconv.ParseFloat(value, 64)
+		switch {
+		case err != nil:
+		case name == "process_cpu_seconds_total":
+			processor = time.Duration(n * float64(time.Second))
+		case name == "process_resident_memory_bytes":
+			resident = uint64(n)
+		}
+	}
+	return processor, resident
 }
 
 const dropsMetric = "watchtower_drops_total{"

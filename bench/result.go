@@ -56,7 +56,7 @@ type Latency struct {
 
 // Costs are the resources that the server's process used.
 type Costs struct {
-	PID         int     `json:"pid"`
+	PID         int     `json:"pid"` // 0: on another machine, as its metrics tell
 	PerDelivery float64 `json:"cpu_us_per_delivery"`
 	Processors  float64 `json:"cpus"` // that it kept busy
 	Resident    uint64  `json:"resident_bytes"`

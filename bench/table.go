@@ -26,6 +26,9 @@ func (r *Result) Table() string {
 	if c := r.Server; c != nil {
 		row("server", "%.2f µs CPU per delivery, %.2f CPUs, %.1f MiB resident", c.PerDelivery, c.Processors, float64(c.Resident)/(1<<20))
 	}
+	if len(r.Faults) == 0 {
+		row("verdict", "%s", r.verdict())
+	}
 	for _, f := range r.Faults {
 		row("FAULT", "%s", f)
 	}
@@ -34,6 +37,14 @@ func (r *Result) Table() string {
 	}
 	_ = w.Flush() // a Builder takes everything
 	return b.String()
+}
+
+// verdict says what became of the messages, of a result without faults.
+func (r *Result) verdict() string {
+	if r.Lost == 0 {
+		return "lost, doubled, out of order: none"
+	}
+	return fmt.Sprintf("lost: %s, all counted with their reason; doubled, out of order: none", thousands(r.Lost))
 }
 
 func (r *Result) what() string {

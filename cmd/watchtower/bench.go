@@ -25,6 +25,8 @@ type benchFlags struct {
 	opts                    bench.Options
 	publish, receive, proto string
 	json, idle              bool
+	with                    string // the first of two servers to compare
+	rounds                  int
 }
 
 func benchCommand(sys surroundings) *cobra.Command {
@@ -39,24 +41,31 @@ func benchCommand(sys surroundings) *cobra.Command {
 			"Flat out a publisher has --window messages out: a message is out until every\n" +
 			"receiver has it. With --rate messages are published at that rate, whatever becomes\n" +
 			"of them.\n\n" +
-			"Any MQTT broker can be measured: --url none --proto mqtt --mqtt HOST:PORT.",
+			"Any MQTT broker can be measured: --url none --proto mqtt --mqtt HOST:PORT.\n\n" +
+			"--compare A B measures two servers in turns and prints how B compares with A. Each is\n" +
+			"a gateway's HTTP address or mqtt://HOST:PORT. Ports that are not the usual ones follow\n" +
+			"the address: 'http://127.0.0.1:8081?mqtt=1884&udp=7001&tcp=7001'.",
 		Example: "  watchtower bench --proto udp --receivers 500\n" +
 			"  watchtower bench --publish mqtt --receive sse --rate 100\n" +
 			"  watchtower bench --proto mqtt --url none --mqtt 127.0.0.1:1884 --qos 1\n" +
-			"  watchtower bench --receive tcp --receivers 2000 --idle",
-		Args: cobra.NoArgs,
+			"  watchtower bench --receive tcp --receivers 2000 --idle\n" +
+			"  watchtower bench --proto mqtt --rate 20 --compare http://127.0.0.1:8080 mqtt://127.0.0.1:1884",
+		Args: cobra.ArbitraryArgs,
 	}
 	addBenchFlags(cmd.Flags(), &f)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := f.checkCompare(args); err != nil {
+			return err
+		}
 		c := newClient(sys)
 		c.url, c.secretKey = f.opts.URL, f.opts.SecretKey
 		c.dataDir = cmd.Flags().Lookup("data-dir").Value.String()
+		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
 		if err := f.complete(c); err != nil {
 			return err
 		}
-		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-		defer stop()
-		return f.run(ctx, sys)
+		return f.run(ctx, c, sys, args)
 	}
 	return cmd
 }
@@ -91,6 +100,8 @@ func addBenchFlags(flags *pflag.FlagSet, f *benchFlags) {
 	flags.StringVar(&o.Filter, "filter", "", "filter to subscribe to over MQTT, with {channel}")
 	flags.Uint32Var(&o.FirstChannel, "first-channel", 0, "the first channel's number (default: at random)")
 	flags.IntVar(&o.PID, "pid", 0, "the server's process (default: the one that listens there); -1: none")
+	flags.StringVar(&f.with, "compare", "", "measure this server and the one named after it, in turns")
+	flags.IntVar(&f.rounds, "rounds", 5, "how often each server is measured, with --compare")
 	flags.BoolVar(&f.idle, "idle", false, "measure the memory of receivers that hear nothing")
 	flags.BoolVar(&f.json, "json", false, "print JSON")
 }
@@ -99,6 +110,9 @@ func addBenchFlags(flags *pflag.FlagSet, f *benchFlags) {
 func (f *benchFlags) complete(c *client) error {
 	o := &f.opts
 	o.Publish, o.Receive = bench.Protocol(cmp.Or(f.publish, f.proto)), bench.Protocol(cmp.Or(f.receive, f.proto))
+	if f.with != "" {
+		return nil // see server
+	}
 	if o.URL == "none" {
 		o.URL = ""
 		return nil
@@ -127,23 +141,37 @@ type measured interface {
 	Table() string
 }
 
-func (f *benchFlags) run(ctx context.Context, sys surroundings) error {
-	if err := f.opts.Validate(); err != nil {
+func validate(o bench.Options) error {
+	if err := o.Validate(); err != nil {
 		return usagef("%s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
-	shown := newProgress(sys.err)
+	return nil
+}
+
+// measure does what the flags ask for. Faults say why there is no rate.
+func (f *benchFlags) measure(ctx context.Context, c *client, args []string, shown *progress) (got measured, faults []string, err error) {
+	if f.with != "" {
+		got, err = f.compare(ctx, c, [2]string{f.with, args[0]}, shown)
+		return got, nil, err
+	}
+	if err := validate(f.opts); err != nil {
+		return nil, nil, err
+	}
 	f.opts.Progress = shown.show
-	var got measured
-	var faults []string
-	var err error
 	if f.idle {
 		got, err = bench.MeasureIdle(ctx, f.opts)
-	} else {
-		var r *bench.Result
-		if r, err = bench.Run(ctx, f.opts); err == nil {
-			got, faults = r, r.Faults
-		}
+		return got, nil, err
 	}
+	r, err := bench.Run(ctx, f.opts)
+	if err != nil {
+		return nil, nil, err
+	}
+	return r, r.Faults, nil
+}
+
+func (f *benchFlags) run(ctx context.Context, c *client, sys surroundings, args []string) error {
+	shown := newProgress(sys.err)
+	got, faults, err := f.measure(ctx, c, args, shown)
 	shown.end()
 	if ctx.Err() != nil {
 		return errors.New("interrupted")

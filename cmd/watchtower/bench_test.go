@@ -139,3 +139,52 @@ func forgetfulServer(l net.Listener) {
 		}
 	}
 }
+
+func TestBenchComparesTwoServers(t *testing.T) {
+	a, b := serveProgram(t, t.TempDir(), anyPort...), serveProgram(t, t.TempDir(), anyPort...)
+	address := "http://" + strings.TrimPrefix(a.listener("HTTP"), "http://")
+	first := address + "?mqtt=" + portOf(t, a.listener("MQTT"))
+	compare := func(args ...string) (int, string, string) {
+		cmd := a.command(append([]string{"bench", "--warm-up", "10ms", "--duration", "200ms", "--receivers", "5", "--publishers", "2",
+			"--proto", "mqtt", "--rounds", "2"}, args...)...)
+		var out, problems strings.Builder
+		cmd.Stdout, cmd.Stderr = &out, &problems
+		_ = cmd.Run() // the exit code says it
+		return cmd.ProcessState.ExitCode(), out.String(), problems.String()
+	}
+	code, out, problems := compare("--compare", first, first)
+	require.Zero(t, code, problems)
+	for _, row := range []string{"2 rounds", "B to A", "deliveries ", "latency p99 ", "CPU per delivery ", "resident ", "none."} {
+		assert.Contains(t, out, row)
+	}
+	code, out, problems = compare("--compare", first, first, "--json")
+	require.Zero(t, code, problems)
+	var got struct {
+		A, B   []struct{ Server struct{ PID int } }
+		Ratios map[string]struct{ Median, Least, Most float64 }
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &got), out)
+	require.Len(t, got.A, 2)
+	require.Len(t, got.B, 2)
+	assert.Equal(t, a.cmd.Process.Pid, got.A[0].Server.PID)
+	require.Contains(t, got.Ratios, "deliveries_per_second")
+	for name, r := range got.Ratios {
+		assert.LessOrEqual(t, r.Least, r.Median, name)
+		assert.LessOrEqual(t, r.Median, r.Most, name)
+	}
+
+	code, _, problems = compare("--compare", first, "mqtt://"+b.listener("MQTT"))
+	assert.Equal(t, 1, code)
+	assert.Contains(t, problems, "B: ", "another gateway asks for its key")
+	for _, wrong := range [][]string{{first}, {"--compare", first}, {"--compare", first, first, first}, {"--compare", first, "ftp://x"},
+		{"--compare", first, address + "?port=1"}, {"--compare", first, first, "--idle"}, {"--compare", first, first, "--pid", "1"}, {"--compare", first, first, "--rounds", "0"}} {
+		code, _, problems = compare(wrong...)
+		assert.Equal(t, 2, code, "%v: %s", wrong, problems)
+	}
+}
+
+func portOf(t *testing.T, address string) string {
+	_, port, err := net.SplitHostPort(address)
+	require.NoError(t, err)
+	return port
+}

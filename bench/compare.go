@@ -123,7 +123,7 @@ func (c *Comparison) Table() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, %d rounds\n\n", c.A[0].what(), len(c.A))
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprint(w, "\tA\tB\tB to A\n")
+	fmt.Fprintf(w, "\tA\tB\tB to A\n")
 	for _, f := range figures {
 		ratio, ok := c.Ratios[f.name]
 		if !ok {

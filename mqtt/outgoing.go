@@ -210,36 +210,47 @@ func (s *session) find(id uint16) int {
 }
 
 // acked handles a PUBACK: it ends the delivery of that packet id, also one at QoS 2.
-func (s *session) acked(id uint16, r *outbound.Round) { s.finish(id, false, r) }
+func (s *session) acked(id uint16, r *outbound.Round) {
+	s.finish(r, func() { s.ackedLocked(id, false) })
+}
 
 // ackedAll handles the PUBACKs without a reason that b begins with, and returns how many
 // bytes they have.
 func (s *session) ackedAll(b []byte, r *outbound.Round) (n int) {
-	for ; len(b)-n >= 4 && b[n] == packets.Puback<<4 && b[n+1] == 2; n += 4 {
-		s.acked(binary.BigEndian.Uint16(b[n+2:]), r)
-	}
+	s.finish(r, func() {
+		for ; len(b)-n >= 4 && b[n] == packets.Puback<<4 && b[n+1] == 2; n += 4 {
+			s.ackedLocked(binary.BigEndian.Uint16(b[n+2:]), false)
+		}
+	})
 	return n
 }
 
 // completed handles a PUBCOMP: it ends a released delivery.
-func (s *session) completed(id uint16, r *outbound.Round) { s.finish(id, true, r) }
+func (s *session) completed(id uint16, r *outbound.Round) {
+	s.finish(r, func() { s.ackedLocked(id, true) })
+}
 
-// finish ends the delivery of a packet id if its released state is right. It wakes the
-// writer if the window held back others.
-func (s *session) finish(id uint16, released bool, r *outbound.Round) {
+// finish lets end end deliveries. It has the client written to if the window held back others.
+func (s *session) finish(r *outbound.Round, end func()) {
 	s.mu.Lock()
-	if i := s.find(id); i >= 0 && s.inflight.At(i).is(markReleased) == released {
-		s.settle(i)
-		s.overtaken = max(s.overtaken, uint16(i))
-		if s.pressed != nil || s.slow {
-			s.relieve(false)
-		}
+	end()
+	if s.pressed != nil || s.slow {
+		s.relieve(false)
 	}
 	c := s.conn
 	more := s.queue.Len() > 0 || s.sent < s.inflight.Len()
 	s.mu.Unlock()
 	if c != nil && more {
 		c.wake(r)
+	}
+}
+
+// ackedLocked ends the delivery of a packet id if its released state is right. The caller
+// holds mu.
+func (s *session) ackedLocked(id uint16, released bool) {
+	if i := s.find(id); i >= 0 && s.inflight.At(i).is(markReleased) == released {
+		s.settle(i)
+		s.overtaken = max(s.overtaken, uint16(i))
 	}
 }
 

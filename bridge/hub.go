@@ -77,7 +77,8 @@ type Hub struct {
 	links    [MostProtocols]*Link // by protocol
 	served   []*Link              // those links, each once
 	taps     []*Link
-	patience time.Duration // the longest of the links'
+	onChange []func([]Channel) // called after members have changed
+	patience time.Duration     // the longest of the links'
 	counters Counters
 	ids      *idSource
 	now      func() time.Time

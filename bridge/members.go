@@ -3,6 +3,7 @@ package bridge
 import (
 	"cmp"
 	"encoding/json"
+	"maps"
 	"slices"
 )
 
@@ -139,6 +140,10 @@ func (h *Hub) touchLocked(c Channel) {
 	}
 }
 
+// OnChange has f called with channels whose members may have changed: each once a second at
+// most. It is called before the first member. F waits for nothing.
+func (d Directory) OnChange(f func([]Channel)) { d.hub.onChange = append(d.hub.onChange, f) }
+
 // membersStep is for how many channels the members are read while the lock is held once.
 const membersStep = 64
 
@@ -173,6 +178,9 @@ func (h *Hub) publishSomeMembers() {
 		}
 	}
 	h.mu.Unlock()
+	for _, f := range h.onChange {
+		f(slices.Collect(maps.Keys(payloads)))
+	}
 	for c, payload := range payloads {
 		if err := h.bus.PublishRetained(h.tree.Members(c), payload); err != nil {
 			h.opts.Log.WithError(err).WithField("channel", c).Warn("members not published")

@@ -21,6 +21,7 @@ type Config struct {
 	UDP             UDP
 	TCP             TCP
 	MQTT            MQTT
+	IRC             IRC
 	HomeAssistant   HomeAssistant
 	TLS             TLS
 	SecretKey       string // empty: one is generated, unless Open
@@ -73,6 +74,15 @@ type TCP struct {
 	Listen       string // host:port; empty: off
 	Queue        int    // messages
 	WriteTimeout time.Duration
+}
+
+// IRC is the section of the server for clients of IRC.
+type IRC struct {
+	Listen       string // host:port; empty: off
+	TLSListen    string // host:port; empty, or without a certificate: off
+	Queue        int    // messages and replies
+	WriteTimeout time.Duration
+	PingInterval time.Duration
 }
 
 // MQTT is the section of the embedded broker.
@@ -161,6 +171,7 @@ type Limits struct {
 	RegisterTimeout       time.Duration
 	ConnectionsPerAddress int
 	TCPConnections        int
+	IRCConnections        int
 	HTTPConnections       int
 	UDPBasic              int
 	UDPSessions           int

@@ -37,6 +37,8 @@ var entrances = []entrance{
 	{name: "mqtt 5", via: viaMQTT, reason: auth.WrongKey, right: key, show: showMQTT(5, "x")},
 	{name: "mqtt user", via: viaMQTT, reason: auth.WrongPassword, right: "guest-pass", show: showMQTT(5, "guest")},
 	{name: "mqtt over websocket", via: viaMQTT, reason: auth.WrongKey, right: key, show: showSocket},
+	{name: "irc", via: viaIRC, reason: auth.WrongKey, right: key, show: showIRC("")},
+	{name: "irc user", via: viaIRC, reason: auth.WrongPassword, right: "guest-pass", show: showIRC("guest:")},
 	{name: "tcp K", via: viaTCP, reason: auth.WrongKey, right: key, show: showWire("tcp", basicKey)},
 	{name: "tcp r", via: viaTCP, reason: auth.WrongKey, right: key, show: showWire("tcp", register)},
 	{name: "udp K", via: viaUDP, reason: auth.WrongKey, right: key, show: showWire("udp", basicKey), datagram: true},

@@ -69,6 +69,7 @@ func (s *syncBuffer) String() string {
 func testConfig(t testing.TB) config.Config {
 	cfg := config.Default()
 	cfg.HTTP.Listen, cfg.UDP.Listen, cfg.TCP.Listen, cfg.MQTT.Listen = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	cfg.IRC.Listen = "127.0.0.1:0"
 	cfg.DataDir = t.TempDir()
 	cfg.SecretKey = key
 	cfg.Callbacks.Allow = []string{"127.0.0.1"}

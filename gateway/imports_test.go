@@ -16,7 +16,7 @@ import (
 // examples stand outside: they are written as a stranger would.
 var mayImport = map[string][]string{
 	"cmd/watchtower":  {"atomicfile", "gateway", "config", "wire", "wire/frame", "device", "bench", "mdns"},
-	"gateway":         {"atomicfile", "auth", "backup", "boltfile", "config", "mqtt", "homeassistant", "udp", "tcp", "history", "callback", "http", "operator", "console", "sdk", "static", "mdns", "bridge", "wire/frame", "wire/keys", "bridge/store", "mqtt/store", "intake"},
+	"gateway":         {"atomicfile", "auth", "backup", "boltfile", "config", "mqtt", "homeassistant", "udp", "tcp", "history", "irc", "callback", "http", "operator", "console", "sdk", "static", "mdns", "bridge", "wire/frame", "wire/keys", "bridge/store", "mqtt/store", "intake"},
 	"auth":            {"config", "bridge"},
 	"mqtt":            {"config", "auth", "bridge", "bridge/outbound", "eventloop", "intake"},
 	"http":            {"config", "auth", "bridge", "bridge/jsonline", "bridge/outbound", "callback", "history", "intake"},
@@ -27,6 +27,7 @@ var mayImport = map[string][]string{
 	"operator":        {"bridge", "bridge/jsonline"},
 	"udp":             {"config", "auth", "bridge", "wire", "wire/basic", "wire/frame", "wire/session", "datagram", "intake"},
 	"tcp":             {"config", "auth", "bridge", "wire", "wire/basic", "wire/frame", "wire/session", "bridge/outbound", "intake"},
+	"irc":             {"config", "auth", "bridge", "bridge/outbound", "history", "intake"},
 	"wire/basic":      {"config", "bridge", "wire"},
 	"wire/session":    {"config", "bridge", "wire", "wire/frame"},
 	"wire/frame":      {"wire"},
@@ -69,6 +70,7 @@ var mayImport = map[string][]string{
 var onlyIn = map[string][]string{
 	"github.com/mochi-mqtt/server/v2":     {"mqtt"},
 	"github.com/gorilla/mux":              {"http"},
+	"github.com/ergochat/irc-go":          {"irc"},
 	"github.com/prometheus/client_golang": {"http"},
 	"github.com/rs/cors":                  {"http"},
 	"go.etcd.io/bbolt":                    {"boltfile", "bridge/store", "mqtt/store"},

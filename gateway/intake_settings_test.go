@@ -41,6 +41,12 @@ var doors = map[bridge.Protocol]struct {
 		func(r *running) string { return r.at.MQTT }, func(*running) string { return string(mqttConnect(fmt.Sprint(time.Now().UnixNano()), 60)) },
 		"\x20\x02\x00\x00", "limits.mqtt_connections",
 	},
+	viaIRC: {
+		func(r *running) string { return r.at.IRC }, func(*running) string {
+			return fmt.Sprintf("PASS :%s\r\nNICK n%d\r\nUSER n 0 * :n\r\n", key, time.Now().UnixNano())
+		},
+		":", "limits.irc_connections",
+	},
 	viaHTTP: {
 		func(r *running) string { return r.at.HTTP }, func(*running) string {
 			return fmt.Sprintf("POST /register HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n{\"secret_key\":%q}", len(key)+17, key)
@@ -74,9 +80,9 @@ func open(conn net.Conn) bool {
 
 // A known client is never closed for another; strangers make room.
 func testConnectionLimit(t *testing.T, protocol string) {
-	p := map[string]bridge.Protocol{"tcp": viaTCP, "mqtt": viaMQTT, "http": viaHTTP}[protocol]
+	p := map[string]bridge.Protocol{"tcp": viaTCP, "mqtt": viaMQTT, "http": viaHTTP, "irc": viaIRC}[protocol]
 	r := start(t, func(c *config.Config) {
-		c.Limits.TCPConnections, c.Limits.MQTTConnections, c.Limits.HTTPConnections = 2, 2, 2
+		c.Limits.TCPConnections, c.Limits.MQTTConnections, c.Limits.HTTPConnections, c.Limits.IRCConnections = 2, 2, 2, 2
 	})
 	addr := doors[p].addr(r)
 	known, stranger := r.dialFrom(1, addr), r.dialFrom(1, addr)

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"crypto/tls"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"watchtower/homeassistant"
 	"watchtower/http"
 	"watchtower/intake"
+	"watchtower/irc"
 	"watchtower/mqtt"
 	"watchtower/tcp"
 	"watchtower/udp"
@@ -123,6 +125,47 @@ func (g *Gateway) tcpOptions() tcp.Options {
 	return tcp.Options{
 		TCP: g.cfg.TCP, Wire: g.cfg.Wire, Limits: g.cfg.Limits,
 		Gateway: g.id, Keys: g.keys, Gate: g.gate, Intake: g.intake,
+	}
+}
+
+func (g *Gateway) ircOptions() irc.Options {
+	o := irc.Options{
+		IRC: g.cfg.IRC, Limits: g.cfg.Limits, TLS: g.secure, Users: passwordUsers{g.broker},
+		Names: g.channelNames, State: g.stateLines, Gate: g.gate, Intake: g.intake,
+	}
+	if g.cfg.History.Messages > 0 {
+		o.Past = g.past
+	}
+	return o
+}
+
+// passwordUsers are the configured users, for a protocol other than the broker's.
+type passwordUsers struct{ *mqtt.Broker }
+
+func (u passwordUsers) Rights(user, client string) irc.Rights { return u.Broker.Rights(user, client) }
+
+// channelNames returns the names of channels in force.
+func (g *Gateway) channelNames() map[bridge.Channel]string {
+	names := map[bridge.Channel]string{}
+	for n, c := range g.reloads.inForce().Channels {
+		if c.Name != "" {
+			names[bridge.Channel(n)] = c.Name
+		}
+	}
+	return names
+}
+
+// stateLines describes the gateway's state for people.
+func (g *Gateway) stateLines() []string {
+	members, senders := g.hub.Directory().Counts()
+	on := 0
+	for _, n := range members {
+		on += n
+	}
+	return []string{
+		fmt.Sprintf("Watchtower %s, gateway %s", Version, g.name),
+		fmt.Sprintf("%d channels, %d members, %d senders", len(g.hub.Directory().Channels()), on, senders),
+		fmt.Sprintf("%d messages since the start, %d lost", g.messagesIn(), g.lost()),
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"watchtower/history"
 	"watchtower/homeassistant"
 	"watchtower/http"
+	"watchtower/irc"
 	"watchtower/mdns"
 	"watchtower/mqtt"
 	"watchtower/sdk"
@@ -56,6 +57,7 @@ func protocols() []Protocol {
 		{"tcp", newTCP},
 		{"udp", newUDP},
 		{"history", newHistory},
+		{"irc", newIRC},
 		{"callbacks", newCallbacks},
 		{"http", newHTTP},
 		{"mdns", newMDNS},
@@ -117,6 +119,18 @@ func newUDP(g *Gateway) (Server, []Port, error) {
 	}
 	s := udp.New(g.hub, g.udpOptions(), g.log)
 	return s, []Port{{"udp", "UDP", false, "udp.listen", g.cfg.UDP.Listen, s.Listen, s.Addr}}, nil
+}
+
+func newIRC(g *Gateway) (Server, []Port, error) {
+	if g.cfg.IRC.Listen == "" && (g.cfg.IRC.TLSListen == "" || g.secure == nil) {
+		return nil, nil, nil
+	}
+	s := irc.New(g.hub, g.ircOptions(), g.log)
+	ports := []Port{{"irc", "IRC", true, "irc.listen", g.cfg.IRC.Listen, s.Listen, s.Addr}}
+	if g.secure != nil {
+		ports = append(ports, Port{"ircs", "IRC over TLS", true, "irc.tls_listen", g.cfg.IRC.TLSListen, s.ListenTLS, s.TLSAddr})
+	}
+	return s, ports, nil
 }
 
 func newHistory(g *Gateway) (Server, []Port, error) {

@@ -35,6 +35,12 @@ var settingTests = map[string]func(*testing.T){
 	"http.read_timeout":              testReadTimeout,
 	"http.write_timeout":             testStuckStreamEnds,
 	"http.stream_queue":              func(t *testing.T) { smallQueue(t, viaHTTP, stuckStream) },
+	"irc.listen":                     func(t *testing.T) { turnedOff(t, "irc") },
+	"irc.tls_listen":                 func(t *testing.T) { tlsTurnedOff(t, "irc") },
+	"irc.queue":                      func(t *testing.T) { smallQueue(t, viaIRC, stuckIRC) },
+	"irc.write_timeout":              func(t *testing.T) { stuckEnds(t, stuckIRC) },
+	"irc.ping_interval":              testIRCPing,
+	"limits.irc_connections":         func(t *testing.T) { testConnectionLimit(t, "irc") },
 	"tcp.queue":                      func(t *testing.T) { smallQueue(t, viaTCP, stuckTCP) },
 	"mqtt.session_queue":             func(t *testing.T) { smallQueue(t, viaMQTT, stuckMQTT) },
 	"tcp.write_timeout":              func(t *testing.T) { stuckEnds(t, stuckTCP) },
@@ -157,9 +163,9 @@ func testElsewhere(dir, name string) func(*testing.T) {
 
 func turnedOff(t *testing.T, protocol string) {
 	r := start(t, func(c *config.Config) {
-		*map[string]*string{"http": &c.HTTP.Listen, "udp": &c.UDP.Listen, "tcp": &c.TCP.Listen, "mqtt": &c.MQTT.Listen}[protocol] = ""
+		*map[string]*string{"http": &c.HTTP.Listen, "udp": &c.UDP.Listen, "tcp": &c.TCP.Listen, "mqtt": &c.MQTT.Listen, "irc": &c.IRC.Listen}[protocol] = ""
 	})
-	for name, at := range map[string]string{"http": r.at.HTTP, "udp": r.at.UDP, "tcp": r.at.TCP, "mqtt": r.at.MQTT} {
+	for name, at := range map[string]string{"http": r.at.HTTP, "udp": r.at.UDP, "tcp": r.at.TCP, "mqtt": r.at.MQTT, "irc": r.at.IRC} {
 		assert.Equal(t, name == protocol, at == "", "%s listens on %q", name, at)
 	}
 	if protocol != "http" { // what is left works
@@ -286,7 +292,7 @@ func slowConn(r *running, addr string) net.Conn {
 }
 
 func waitForMember(r *running, via string) (ended func() bool) {
-	protocol := map[string]bridge.Protocol{"http": viaHTTP, "tcp": viaTCP, "mqtt": viaMQTT}[via]
+	protocol := map[string]bridge.Protocol{"http": viaHTTP, "tcp": viaTCP, "mqtt": viaMQTT, "irc": viaIRC}[via]
 	count := func() int { n, _ := r.g.Hub().Directory().Counts(); return n[protocol] }
 	before := 0
 	if via == "tcp" { // what floods is one
@@ -305,8 +311,8 @@ func flooder(r *running) func() {
 
 func smallQueue(t *testing.T, p bridge.Protocol, join func(*running) func() bool) {
 	r := start(t, func(c *config.Config) {
-		c.HTTP.StreamQueue, c.TCP.Queue, c.MQTT.SessionQueue = 4, 4, 4
-		c.HTTP.WriteTimeout, c.TCP.WriteTimeout, c.MQTT.WriteTimeout = time.Minute, time.Minute, time.Minute // it is not to end before
+		c.HTTP.StreamQueue, c.TCP.Queue, c.MQTT.SessionQueue, c.IRC.Queue = 4, 4, 4, 4
+		c.HTTP.WriteTimeout, c.TCP.WriteTimeout, c.MQTT.WriteTimeout, c.IRC.WriteTimeout = time.Minute, time.Minute, time.Minute, time.Minute // it is not to end before
 	})
 	flood := flooder(r)
 	join(r)
@@ -318,7 +324,7 @@ func smallQueue(t *testing.T, p bridge.Protocol, join func(*running) func() bool
 
 func stuckEnds(t *testing.T, join func(*running) func() bool) {
 	r := start(t, func(c *config.Config) {
-		c.HTTP.WriteTimeout, c.TCP.WriteTimeout, c.MQTT.WriteTimeout, c.HTTP.Linger = short, short, short, 0
+		c.HTTP.WriteTimeout, c.TCP.WriteTimeout, c.MQTT.WriteTimeout, c.IRC.WriteTimeout, c.HTTP.Linger = short, short, short, short, 0
 	})
 	flood := flooder(r)
 	ended := join(r)

@@ -80,7 +80,7 @@ func (a *authority) issue(name string, hosts ...string) int64 {
 
 func (a *authority) config(c *config.Config) {
 	c.TLS.Certificate, c.TLS.Key = a.path("server"), a.path("server.key")
-	c.HTTP.TLSListen, c.MQTT.TLSListen = "127.0.0.1:0", "127.0.0.1:0"
+	c.HTTP.TLSListen, c.MQTT.TLSListen, c.IRC.TLSListen = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 }
 
 // served connects, and returns the serial number of the server's certificate.
@@ -107,10 +107,11 @@ func tlsTurnedOff(t *testing.T, protocol string) {
 	a.issue("server")
 	r := start(t, func(c *config.Config) {
 		a.config(c)
-		*map[string]*string{"http": &c.HTTP.TLSListen, "mqtt": &c.MQTT.TLSListen}[protocol] = ""
+		*map[string]*string{"http": &c.HTTP.TLSListen, "mqtt": &c.MQTT.TLSListen, "irc": &c.IRC.TLSListen}[protocol] = ""
 	})
 	assert.Equal(t, protocol == "http", r.at.HTTPS == "")
 	assert.Equal(t, protocol == "mqtt", r.at.MQTTS == "")
+	assert.Equal(t, protocol == "irc", r.at.IRCS == "")
 }
 
 func testCertificate(t *testing.T) {

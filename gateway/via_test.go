@@ -4,6 +4,7 @@ import (
 	"watchtower/callback"
 	"watchtower/gateway"
 	"watchtower/http"
+	"watchtower/irc"
 	"watchtower/mqtt"
 	"watchtower/tcp"
 	"watchtower/udp"
@@ -13,15 +14,16 @@ import (
 var (
 	viaCallback = callback.Protocol
 	viaHTTP     = http.Protocol
+	viaIRC      = irc.Protocol
 	viaMQTT     = mqtt.Protocol
 	viaTCP      = tcp.Protocol
 	viaUDP      = udp.Protocol
 )
 
 // addresses is where a gateway listens.
-type addresses struct{ HTTP, HTTPS, UDP, TCP, MQTT, MQTTS string }
+type addresses struct{ HTTP, HTTPS, UDP, TCP, MQTT, MQTTS, IRC, IRCS string }
 
 func addressesOf(g *gateway.Gateway) addresses {
 	at := g.Listening()
-	return addresses{at.At("http"), at.At("https"), at.At("udp"), at.At("tcp"), at.At("mqtt"), at.At("mqtts")}
+	return addresses{at.At("http"), at.At("https"), at.At("udp"), at.At("tcp"), at.At("mqtt"), at.At("mqtts"), at.At("irc"), at.At("ircs")}
 }

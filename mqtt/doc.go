@@ -44,6 +44,7 @@
 //	codec.go           mochi's codec, and checks that it lacks
 //	properties.go      checks of properties that mochi lacks
 //	limits.go          errors, with their codes and settings
+//	rights.go          what a configured user may do by another protocol
 //	access.go          users' access lists
 //	levels.go          the tree of topics and filters
 //	quickack_linux.go  TCP acknowledgements without delay

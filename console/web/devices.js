@@ -8,7 +8,7 @@ import { ago, many } from "./words.js"
 
 // What is looked for stays while one device is looked at.
 const asked = store({ find: "", via: "", state: "" })
-const protocols = ["udp", "tcp", "http", "mqtt", "callback"]
+const protocols = ["udp", "tcp", "http", "mqtt", "irc", "callback"]
 
 export const Devices = ({ of }) => of ? html`<${Device} key=${of} of=${of} />` : html`<${All} />`
 

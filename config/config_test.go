@@ -64,7 +64,7 @@ func TestNamesFollowTheRule(t *testing.T) {
 		}
 	}
 	assert.Equal(t, map[string]string{
-		"http": "http.listen", "udp": "udp.listen", "tcp": "tcp.listen", "mqtt": "mqtt.listen",
+		"http": "http.listen", "udp": "udp.listen", "tcp": "tcp.listen", "mqtt": "mqtt.listen", "irc": "irc.listen",
 		"allow-callbacks": "callbacks.allow",
 	}, aliases)
 }
@@ -105,7 +105,7 @@ func TestEverySettingFromEverySource(t *testing.T) {
 		"string": "other", "bool": "true", "int": "67000", "duration": "77h", "list": "10.1.0.0/16",
 	}
 	special := map[string]string{
-		"http.listen": ":1", "udp.listen": ":1", "tcp.listen": ":1", "mqtt.listen": ":1", "http.tls_listen": ":1", "mqtt.tls_listen": ":1", "log.level": "warn",
+		"http.listen": ":1", "udp.listen": ":1", "tcp.listen": ":1", "mqtt.listen": ":1", "irc.listen": ":1", "http.tls_listen": ":1", "mqtt.tls_listen": ":1", "irc.tls_listen": ":1", "log.level": "warn",
 		"log.format": "json", "limits.message_bytes": "5", "callbacks.retries": "7", "mqtt.max_keep_alive": "77s", "wire.basic": "false", "wire.device_keys": "off", "udp.segmentation_offload": "false", "homeassistant.enabled": "false", "http.console": "false", "mdns": "false", "limits.homeassistant_devices": "7", "http.cors_origins": "https://dash.lan", "http.hosts": "gateway.example.org",
 	}
 	together := map[string]string{"tls.certificate": "c.pem", "tls.key": "k.pem", "tls.client_ca": "ca.pem"} // one needs the other

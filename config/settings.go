@@ -87,7 +87,7 @@ func settings(c *Config) []setting {
 		row("irc.tls_listen", "", text(&c.IRC.TLSListen, addressRule), "where IRC over TLS listens if there is a certificate, host:port, such as :6697; empty: off"),
 		row("irc.queue", "1024", number(&c.IRC.Queue, 1, mostQueued, "messages"), "messages and replies that wait for one client of IRC"),
 		row("irc.write_timeout", "10s", duration(&c.IRC.WriteTimeout, leastTime), "longest time for one write to a client"),
-		row("irc.ping_interval", "90s", duration(&c.IRC.PingInterval, leastTime), "silence after which a client of IRC is asked whether it is there; after as long again it is gone"),
+		row("irc.ping_interval", "2m", duration(&c.IRC.PingInterval, leastTime), "silence after which a client of IRC is asked whether it is there; after as long again it is gone"),
 
 		row("homeassistant.enabled", "true", boolean(&c.HomeAssistant.Enabled), "announce the channels with homeassistant: true to Home Assistant; false: withdraw what was announced"),
 		row("homeassistant.discovery_prefix", "homeassistant", text(&c.HomeAssistant.DiscoveryPrefix, topicRule), "topic under which Home Assistant looks for devices"),

@@ -215,8 +215,9 @@ examples:
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
-# Measures the gateway beside bare sockets, mosquitto, nats-server and mochi, in
-# a quarter of an hour at most, and writes docs/performance.md.
+# Measures the gateway beside bare sockets, mosquitto, nats-server and mochi, and FlashMQ if
+# the variable FLASHMQ names its program, in half an hour at most. It writes
+# docs/performance.md. MOSQUITTO names another mosquitto than the system's.
 bench-peers:
 	@$(call have,mosquitto) || .ci/install mosquitto
 	$(GO) -C bench/peers test ./...

@@ -29,7 +29,7 @@ import (
 )
 
 // longest is the most time for all measurements. Those that are left then are skipped.
-const longest = 15 * time.Minute
+const longest = 30 * time.Minute
 
 func main() {
 	if len(os.Args) == 4 && os.Args[1] == serveCommand {
@@ -65,7 +65,7 @@ func compare(ctx context.Context, root string, rounds int, seconds float64, only
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	b := &bench{dir: dir, program: filepath.Join(dir, "watchtower"), seconds: seconds, samples: map[string][]sample{}}
-	build := exec.CommandContext(ctx, "go", "build", "-o", b.program, "./cmd/watchtower")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", b.program, "./cmd/watchtower")
 	build.Dir, build.Stderr = root, os.Stderr
 	if err := build.Run(); err != nil {
 		return fmt.Errorf("building the gateway: %w", err)

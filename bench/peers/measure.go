@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"strings"
@@ -43,6 +44,13 @@ func (s sample) cost() float64 {
 		return 0
 	}
 	return s.Server.Cost
+}
+
+func (s sample) resident() float64 {
+	if s.Server == nil {
+		return math.NaN()
+	}
+	return float64(s.Server.Resident) / (1 << 20)
 }
 
 func (s sample) String() string {

@@ -133,13 +133,7 @@ func (b *bench) detail(m measurement) string {
 	}
 	column := func(q quantity) string { return spread(b.values(m, q)) }
 	p50 := quantity{of: func(s sample) float64 { return s.Latency.P50 / 1000 }}
-	resident := quantity{of: func(s sample) float64 {
-		if s.Server == nil {
-			return math.NaN()
-		}
-		return float64(s.Server.Resident) / (1 << 20)
-	}}
-	return fmt.Sprintf("| %s | `%s` | %s | %s | %s | %s | %s |\n", m.server, m.args, column(rate), column(cost), column(p50), column(p99), column(resident))
+	return fmt.Sprintf("| %s | `%s` | %s | %s | %s | %s | %s |\n", m.server, m.args, column(rate), column(cost), column(p50), column(p99), column(held))
 }
 
 func (b *bench) failures(all []measurement) string {

@@ -1,6 +1,9 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"os"
+)
 
 // measurement is one run of the generator, or another measurement, against one server.
 type measurement struct {
@@ -19,6 +22,7 @@ const (
 	nats          = "nats"
 	mosquitto     = "mosquitto"
 	bareMochi     = "mochi"
+	flashMQ       = "flashmq" // only if the variable FLASHMQ names its program
 )
 
 // quantity is the figure of a sample that a row shows.
@@ -34,6 +38,7 @@ var (
 	p99   = quantity{"p99", "ms", func(s sample) float64 { return s.Latency.P99 / 1000 }, true}
 	cost  = quantity{"CPU per delivery", "µs", func(s sample) float64 { return s.cost() }, true}
 	each  = quantity{"resident, each", "KiB", func(s sample) float64 { return s.Each / 1024 }, true}
+	held  = quantity{"resident", "MiB", func(s sample) float64 { return s.resident() }, true}
 	start = quantity{"start", "ms", func(s sample) float64 { return s.startMillis }, true}
 )
 
@@ -53,8 +58,17 @@ func flat(proto string, n int, more string) string {
 }
 
 // everyRow returns the project's targets. In their order, measurements that are compared
-// follow each other.
+// follow each other. Rows with FlashMQ are there if its program is given.
 func everyRow() (all []row) {
+	for _, r := range allRows() {
+		if r.against.server != flashMQ || os.Getenv("FLASHMQ") != "" {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+func allRows() (all []row) {
 	add := func(path string, q quantity, of, against measurement, target float64) {
 		all = append(all, row{path, q, of, against, target})
 	}
@@ -66,19 +80,20 @@ func everyRow() (all []row) {
 		add(fmt.Sprintf("one UDP message → %d basic members", n), rate, gw(args), measurement{bareUDP, args}, 0.85)
 		add(fmt.Sprintf("one UDP message → %d session members (tagged)", n), rate, gw(flat("udp-session", n, "")), measurement{bareUDP, args}, 0.6)
 		args = flat("tcp", n, "")
-		add(fmt.Sprintf("one TCP message → %d TCP members", n), rate, gw(args), measurement{bareTCP, args}, 0.8)
-		args = flat("mqtt", n, "")
-		path := fmt.Sprintf("one MQTT publish → %d subscribers, QoS 0", n)
-		add(path, rate, gw(args), measurement{nats, args}, map[int]float64{50: 1.5, 500: 2}[n])
-		add(path, rate, gw(args), measurement{mosquitto, args}, 15)
-		add(path, rate, gw(args), measurement{bareMochi, args}, 0)
+		add(fmt.Sprintf("one TCP message → %d TCP members", n), rate, gw(args), measurement{bareTCP, args}, map[int]float64{50: 1, 500: 0.8}[n])
+		for qos := range 2 {
+			args := flat("mqtt", n, []string{"", " --qos 1"}[qos])
+			path := fmt.Sprintf("one MQTT publish → %d subscribers, QoS %d", n, qos)
+			add(path, rate, gw(args), measurement{flashMQ, args}, map[int][]float64{50: {3.5, 2}, 500: {2.5, 2}}[n][qos])
+			add(path, rate, gw(args), measurement{nats, args}, 0)
+			add(path, rate, gw(args), measurement{mosquitto, args}, 0)
+			add(path, rate, gw(args), measurement{bareMochi, args}, 0)
+			add("after "+path, held, gw(args), measurement{}, map[int][]float64{50: {20, 24}, 500: {30, 55}}[n][qos])
+		}
 	}
-	args := flat("mqtt", 50, " --qos 1")
-	path := "one MQTT publish → 50 subscribers, QoS 1"
-	add(path, rate, gw(args), measurement{nats, args}, 4)
-	add(path, rate, gw(args), measurement{mosquitto, args}, 0)
-	add(path, rate, gw(args), measurement{bareMochi, args}, 0)
 	all = append(all, manyToOne(gw)...)
+	all = append(all, manyChannels(gw)...)
+	all = append(all, homeRows(gw)...)
 	all = append(all, latencyRows(gw)...)
 	all = append(all, stalledRows(gw)...)
 	all = append(all, costRows(gw)...)
@@ -91,11 +106,47 @@ func manyToOne(gw func(string) measurement) []row {
 	const path = "50 publishers → 1 receiver, "
 	return []row{
 		{path + "UDP", rate, gw(args("udp", " --send")), measurement{bareUDP, args("udp", " --send")}, 0.8},
+		{path + "MQTT", rate, gw(args("mqtt", "")), measurement{flashMQ, args("mqtt", "")}, 3.5},
 		{path + "MQTT", rate, gw(args("mqtt", "")), measurement{nats, args("mqtt", "")}, 1},
 		{path + "MQTT", rate, gw(args("mqtt", "")), measurement{mosquitto, args("mqtt", "")}, 0},
 		{path + "MQTT", rate, gw(args("mqtt", "")), measurement{bareMochi, args("mqtt", "")}, 0},
-		{path + "HTTP", rate, gw(args("http", "")), measurement{bareHTTP, args("http", "")}, 0.85},
+		{path + "MQTT, QoS 1", rate, gw(args("mqtt", " --qos 1")), measurement{flashMQ, args("mqtt", " --qos 1")}, 1.3},
+		{path + "MQTT, QoS 1", rate, gw(args("mqtt", " --qos 1")), measurement{mosquitto, args("mqtt", " --qos 1")}, 1.3},
+		{path + "HTTP", rate, gw(args("http", "")), measurement{bareHTTP, args("http", "")}, 1},
 	}
+}
+
+func manyChannels(gw func(string) measurement) []row {
+	const args = "--proto mqtt --receivers 200 --channels 200 --publishers 50"
+	const path = "200 channels with a receiver each, MQTT"
+	return []row{
+		{path, rate, gw(args), measurement{flashMQ, args}, 1.2},
+		{path, rate, gw(args), measurement{mosquitto, args}, 0},
+	}
+}
+
+// homeRows are loads as a home has them: what counts is the processor time.
+func homeRows(gw func(string) measurement) (all []row) {
+	for _, load := range []struct {
+		path, args string
+		target     float64
+	}{
+		{"20 a second to 500 subscribers, QoS 0", flat("mqtt", 500, " --rate 20"), 0.9},
+		{"20 a second to 500 subscribers, QoS 1", flat("mqtt", 500, " --rate 20 --qos 1"), 0.9},
+		{"200 devices, once a second each, to 1, QoS 0", flat("mqtt", 1, " --publishers 200 --rate 200 --duration 5s"), 1},
+		{"200 devices, once a second each, to 1, QoS 1", flat("mqtt", 1, " --publishers 200 --rate 200 --qos 1 --duration 5s"), 1},
+		{"200 channels at 5,000 a second", "--proto mqtt --receivers 200 --channels 200 --publishers 50 --rate 5000", 1},
+		{"once a second to 50 subscribers", flat("mqtt", 50, " --publishers 1 --rate 1 --duration 8s"), 1},
+	} {
+		all = append(all,
+			row{load.path, cost, gw(load.args), measurement{mosquitto, load.args}, load.target},
+			row{load.path, p99, gw(load.args), measurement{mosquitto, load.args}, 1})
+	}
+	for _, proto := range []struct{ name, server string }{{"http", bareHTTP}, {"udp", bareUDP}, {"tcp", bareTCP}} {
+		args := flat(proto.name, 500, " --rate 20")
+		all = append(all, row{"20 a second to 500, " + proto.name, cost, gw(args), measurement{proto.server, args}, 1.25})
+	}
+	return all
 }
 
 func latencyRows(gw func(string) measurement) []row {
@@ -106,7 +157,6 @@ func latencyRows(gw func(string) measurement) []row {
 		{path + "UDP", p99, gw(args("udp")), measurement{bareUDP, args("udp")}, 1.3},
 		{path + "UDP sessions", p99, gw(args("udp-session")), measurement{bareUDP, args("udp")}, 1.3},
 		{path + "TCP", p99, gw(args("tcp")), measurement{bareTCP, args("tcp")}, 1.3},
-		{path + "MQTT, to bare TCP", p99, gw(args("mqtt")), measurement{bareTCP, args("tcp")}, 1.3},
 	}
 }
 
@@ -128,7 +178,7 @@ func costRows(gw func(string) measurement) []row {
 	return []row{
 		{"idle memory of 2,000 HTTP streams", each, gw(idle("http")), measurement{}, 16},
 		{"idle memory of 2,000 TCP members", each, gw(idle("tcp")), measurement{bareTCP, idle("tcp")}, 1},
-		{"idle memory of 2,000 MQTT subscribers", each, gw(idle("mqtt")), measurement{}, 16},
+		{"idle memory of 2,000 MQTT subscribers", each, gw(idle("mqtt")), measurement{}, 6},
 		{"idle memory of 2,000 UDP sessions", each, gw(idle("udp-session")), measurement{}, 0.5},
 		// As many deliveries are out as the receivers' buffers take.
 		{"cost from 10 to 1,000 UDP members", cost, udp(1000, 16), udp(10, 64), 1.15},

@@ -77,6 +77,13 @@ func (b *bench) launch(server, dir string) (*process, error) {
 			return nil, err
 		}
 		p.cmd = exec.Command(mosquittoPath(), "-c", conf)
+	case flashMQ:
+		p.mqtt = ports[0]
+		conf, err := flashMQConf(dir, p.mqtt)
+		if err != nil {
+			return nil, err
+		}
+		p.cmd = exec.Command(os.Getenv("FLASHMQ"), "--config-file", conf)
 	case bareHTTP:
 		p.http = ports[0]
 		p.cmd = exec.Command(b.self, serveCommand, server, ports[0])
@@ -134,11 +141,27 @@ func (p *process) end() {
 	_ = p.cmd.Wait() // how it ended says nothing here
 }
 
+// mosquittoPath returns the program that the variable MOSQUITTO names, or the system's.
 func mosquittoPath() string {
+	if path := os.Getenv("MOSQUITTO"); path != "" {
+		return path
+	}
 	if path, err := exec.LookPath("mosquitto"); err == nil {
 		return path
 	}
 	return "/usr/sbin/mosquitto" // where Debian has it, which is not in everybody's path
+}
+
+// flashMQConf writes a configuration with a listener, and without limits that end the load.
+func flashMQConf(dir, address string) (string, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "flashmq.conf")
+	text := fmt.Sprintf("allow_anonymous true\nstorage_dir %s\nlog_file %s\nlisten {\n  protocol mqtt\n  port %s\n  inet4_bind_address %s\n  inet_protocol ip4\n}\n",
+		dir, filepath.Join(dir, "flashmq.log"), port, host)
+	return path, os.WriteFile(path, []byte(text), 0o600)
 }
 
 // mosquittoConf writes a configuration with a listener, and without a limit for waiting

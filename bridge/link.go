@@ -260,8 +260,8 @@ func (l *Link) Queued() int { return len(l.jobs) }
 
 // HasRoom reports whether no protocol's queue is more than half full: a message that is
 // delivered now need not wait for room.
-func (h *Hub) HasRoom() bool {
-	for _, l := range h.served {
+func (d Directory) HasRoom() bool {
+	for _, l := range d.hub.served {
 		if 2*len(l.jobs) > cap(l.jobs) {
 			return false
 		}

@@ -118,7 +118,7 @@ func (c *conn) publishPlain(b []byte, r *outbound.Round) int {
 		return 0
 	}
 	at := c.place(p.topic)
-	if at == nil || r != nil && at.onChannel && !c.broker.hub.HasRoom() {
+	if at == nil || r != nil && at.onChannel && !c.broker.hub.Directory().HasRoom() {
 		return 0
 	}
 	c.spoke = true

@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// batchBytes is the most bytes of one write, unless a single frame is larger.
+// batchBytes is how many bytes are written at once, if so many wait. The last frame may go
+// beyond it.
 const batchBytes = 64 << 10
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, batchBytes); return &b }}
@@ -20,7 +21,7 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 0, batchBytes); retu
 // Source gives a Writer the next bytes to write.
 type Source interface {
 	// Fill appends what waits to buf, which is empty and has room for a batch,
-	// and returns it. An empty result says that nothing waits.
+	// and returns it. Less than a batch says that nothing more waits.
 	Fill(buf []byte) []byte
 }
 

@@ -74,15 +74,12 @@ func (q *Queue) putLocked(frame []byte, mark uint64) bool {
 	return true
 }
 
-// Fill takes frames out of the queue, a batch at most.
+// Fill takes frames out of the queue, until they are a batch or more.
 func (q *Queue) Fill(buf []byte) []byte {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for q.frames.Len() > 0 {
+	for q.frames.Len() > 0 && len(buf) < batchBytes {
 		f := q.frames.At(0)
-		if len(buf) > 0 && len(buf)+len(f.frame) > batchBytes {
-			break
-		}
 		if f.mark == 0 {
 			buf = append(buf, f.frame...)
 		} else {

@@ -78,6 +78,24 @@ func TestWriterWritesEverythingInItsOrder(t *testing.T) {
 	}
 }
 
+// Nobody wakes it again for what waits behind a batch.
+func TestAWriterIsWokenOnceForLargeFrames(t *testing.T) {
+	near, far := ends(t)
+	crew, q := NewCrew(), NewQueue(1<<20, 1<<30)
+	w := NewWriter(q, Options{Timeout: time.Minute, Crew: crew, Ended: func(error) { near.Close() }})
+	w.Start(near)
+	for _, size := range []int{40_000, 50_000, 64 << 10, 1, 90_000, 30_000, 30_000, 30_000} {
+		q.Put(make([]byte, size))
+	}
+	w.Wake()
+	n, err := io.CopyN(io.Discard, far, 40_000+50_000+(64<<10)+1+90_000+3*30_000)
+	require.NoError(t, err)
+	assert.Positive(t, n)
+	w.Close()
+	<-w.Done()
+	crew.Wait()
+}
+
 func TestWriterEndsAReceiverThatDoesNotRead(t *testing.T) {
 	near, far := ends(t)
 	crew, q, ended := NewCrew(), NewQueue(1<<20, 1<<30), make(chan error, 2)

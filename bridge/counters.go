@@ -26,6 +26,7 @@ var (
 	Disconnected = NewReason("disconnected") // the receiver left with messages in its queue
 	Failed       = NewReason("failed")       // the receiver did not take or acknowledge it in any attempt
 	Expired      = NewReason("expired")      // it waited longer than its message expiry interval
+	NotConfirmed = NewReason("unconfirmed")  // too few said the same in time, on a channel that wants more than one
 	Limit        = NewReason("limit")        // a client, its request or its waiting messages exceeded a configured limit
 )
 

@@ -37,11 +37,29 @@ func (h *Hub) handAll(m *Message, to func(Protocol) []*Attachment) (failed error
 		for _, p := range l.shared {
 			wanted = wanted || len(to(p)) > 0
 		}
-		if wanted || l.atOnce != nil && !l.takesAtOnce(m) {
+		if wanted || m.Type != Notice && l.atOnce != nil && !l.takesAtOnce(m) {
 			failed = cmp.Or(h.hand(l, m, members), failed)
 		}
 	}
 	return failed
+}
+
+// handNotice gives a notice to the members that take notices.
+func (h *Hub) handNotice(m *Message) error {
+	h.mu.RLock()
+	ch := h.channels[m.Channel]
+	h.mu.RUnlock()
+	if ch == nil {
+		return nil
+	}
+	return h.handAll(m, func(p Protocol) (to []*Attachment) {
+		for _, a := range ch.lists[p].load() {
+			if a.Notices {
+				to = append(to, a)
+			}
+		}
+		return to
+	})
 }
 
 // channelsMost bounds how many channels are known: so a client that publishes on many
@@ -85,7 +103,7 @@ func (h *Hub) Receivers(m *Message, p Protocol) []*Attachment {
 	if ch == nil {
 		return nil
 	}
-	if m.Type == Broadcast {
+	if m.Type != Send {
 		return ch.lists[p].load()
 	}
 	var to []*Attachment

@@ -30,6 +30,7 @@ const (
 	StoreFailed      Code = "store-failed"
 	InvalidField     Code = "invalid-field"
 	TooManyRequests  Code = "too-many-requests"
+	NotProved        Code = "not-proved"
 )
 
 // Error is a refusal that may be shown to the client: it names the field at

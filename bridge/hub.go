@@ -26,6 +26,9 @@ type Bus interface {
 	// PublishRetained publishes a retained message of the gateway's own; an
 	// empty payload removes it.
 	PublishRetained(topic string, payload []byte) error
+	// PublishOwn publishes a message of the gateway's own that is not retained.
+	// It waits for nobody.
+	PublishOwn(topic string, payload []byte) error
 }
 
 // Client is a client of the bus, as long as one connection lasts.
@@ -67,6 +70,10 @@ type Options struct {
 	Store      Store // nil: nothing is remembered
 	Log        *logrus.Logger
 	Now        func() time.Time // nil: time.Now
+
+	// KeepHalfConfirmed keeps on disk on which channels something is half confirmed, so that a
+	// start after a crash can tell of it. Run calls it. Nil: nothing is kept.
+	KeepHalfConfirmed func([]Channel)
 }
 
 // Hub knows every sender and channel, and executes the verbs. Its methods may
@@ -84,6 +91,7 @@ type Hub struct {
 	now      func() time.Time
 	begun    time.Time
 	tree     *Tree
+	confirms confirms
 
 	mu       sync.RWMutex // guards all below, and what senders and channels hold
 	senders  map[SenderID]*Sender
@@ -138,6 +146,7 @@ func New(opts Options) (*Hub, error) {
 		wake:     make(chan struct{}, 1),
 		departed: make(chan struct{}, 1),
 	}
+	h.confirms.changed = make(chan struct{}, 1)
 	h.counters.second.Store(h.begun.Unix())
 	if opts.Store != nil {
 		records, err := opts.Store.Load()
@@ -259,7 +268,10 @@ func (h *Hub) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			h.saveSeen()
+			h.keepHalfConfirmed()
 			return
+		case <-h.confirms.changed:
+			h.keepHalfConfirmed()
 		case <-wake:
 			h.publishMembers()
 			wake = nil
@@ -269,6 +281,7 @@ func (h *Hub) Run(ctx context.Context) {
 		case <-tick.C:
 			h.counters.second.Store(h.now().Unix())
 			h.endLingering()
+			h.expireHalfConfirmed()
 		case <-sweep.C:
 			h.sweep(ctx)
 		}

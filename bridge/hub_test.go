@@ -17,8 +17,10 @@ import (
 // loop is a bus that hands every message back at once.
 type loop struct{ h *bridge.Hub }
 
-func (l loop) Protocol() bridge.Protocol          { return viaMQTT }
-func (l loop) Publish(m *bridge.Message) error    { return l.h.Deliver(m) }
+func (l loop) Protocol() bridge.Protocol       { return viaMQTT }
+func (l loop) Publish(m *bridge.Message) error { return l.h.Deliver(m) }
+func (loop) PublishOwn(string, []byte) error   { return nil }
+
 func (loop) PublishRetained(string, []byte) error { return nil }
 
 func newHub(t testing.TB, store bridge.Store) *bridge.Hub {

@@ -16,6 +16,7 @@ type Attachment struct {
 	Sends      bool        // its sender can be sent to
 	Polls      bool        // its receiver asks for what waits, and is heard when it does
 	Returns    bool        // its receiver comes and goes: the membership may linger until it is back
+	Notices    bool        // it gets the gateway's notices too
 	Replays    bool        // it was given earlier messages, so it also takes those that are on their way
 	dead       atomic.Bool // removed from its lists, which may still hold it
 
@@ -32,6 +33,9 @@ type Attachment struct {
 // Wants reports whether an attachment takes a message of its channel: the attachment is
 // still there, the message is newer, and it is no echo that the attachment refuses.
 func (a *Attachment) Wants(m *Message) bool {
+	if m.Type == Notice && !a.Notices {
+		return false
+	}
 	return !a.dead.Load() && (a.Replays || m.order == 0 || m.order > a.after.Load()) && (!a.NoEcho || m.Type == Send || m.Sender != a.membership.sender.id)
 }
 

@@ -3,6 +3,7 @@ package bridge
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"time"
 
@@ -24,9 +25,16 @@ const (
 	Send      Type = 1
 )
 
+// Notice is the type of what the gateway itself tells a channel's members: Data is its line
+// of JSON. It is on no wire, and only members with Attachment.Notices get it.
+const Notice Type = 2
+
 func (t Type) String() string {
-	if t == Send {
+	switch t {
+	case Send:
 		return "send"
+	case Notice:
+		return "notice"
 	}
 	return "broadcast"
 }
@@ -57,11 +65,25 @@ type Message struct {
 	Hops     uint8    // callbacks it has passed through, against loops
 	Wait     bool     // its publisher may be slowed down while a queue is full
 
+	ConfirmedBy []SenderID // who said the same, in that order, on a channel with a Rule; nil elsewhere
+
 	Expires time.Time // when it expires; zero: never
 
 	order    uint64    // its number in the order in which messages were taken; 0: none
 	patience time.Time // until when its publisher may wait, for all queues together
 	report   *report
+}
+
+// JoinIDs returns ids in decimal, with commas between them.
+func JoinIDs(ids []SenderID) string {
+	var b []byte
+	for i, id := range ids {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendUint(b, uint64(id), 10)
+	}
+	return string(b)
 }
 
 // Expired reports whether a message has waited longer than it may.

@@ -18,13 +18,15 @@ type Publication struct {
 	Hops      uint8
 	TTL       time.Duration // how long it may wait in queues; 0: without a limit
 	Outside   bool          // the sender need not be on the channels, as an operator
+	Voice     Voice         // what was shown of the sender, for channels with a Rule
 	Wait      bool          // the caller may be slowed down while a protocol is behind
 	Report    func(Report)  // called once if it is not nil and the checks have passed
 }
 
 // Publish checks a publication and puts it on the bus. If any channel or receiver is
 // wrong, nobody gets anything. An Error with the code BusFailed means that some receivers
-// may have the message.
+// may have the message. An Unconfirmed is no failure: the message waits for others who say
+// the same.
 func (h *Hub) Publish(s *Sender, p Publication) (ulid.ULID, error) {
 	if err := h.CheckContent(p.Content); err != nil {
 		return ulid.ULID{}, err
@@ -38,16 +40,20 @@ func (h *Hub) Publish(s *Sender, p Publication) (ulid.ULID, error) {
 	if err := h.checkJoined(s, p); err != nil {
 		return ulid.ULID{}, err
 	}
+	channels := unique(p.Channels)
+	by, err := h.confirmAll(s, p, channels)
+	if err != nil {
+		return ulid.ULID{}, err
+	}
 	now := h.now()
 	m := Message{
 		ID: h.ids.next(now), Time: now, Type: p.Type, Sender: s.id, Name: s.Name(),
 		Hint: p.Content.Hint, Data: p.Content.Data, Via: p.Via, Hops: p.Hops, Wait: p.Wait,
-		patience: time.Now().Add(h.patience),
+		ConfirmedBy: by, patience: time.Now().Add(h.patience),
 	}
 	if p.TTL > 0 {
 		m.Expires = now.Add(p.TTL)
 	}
-	channels := unique(p.Channels)
 	if p.Report != nil {
 		m.report = newReport(Report{ID: m.ID, Channels: channels, Sender: s.id}, p.Report)
 		defer m.release()
@@ -68,6 +74,17 @@ func (h *Hub) Publish(s *Sender, p Publication) (ulid.ULID, error) {
 	return m.ID, nil
 }
 
+// confirmAll applies the channels' rules. A message that waits on one channel cannot be
+// delivered on others.
+func (h *Hub) confirmAll(s *Sender, p Publication, channels []Channel) ([]SenderID, error) {
+	for i, c := range p.Channels {
+		if _, found := h.confirms.rule(c); found && len(channels) > 1 {
+			return nil, fault(InvalidChannel, field("channels", i), "channel %d wants more than one to say the same: name no other channel beside it", c)
+		}
+	}
+	return h.confirm(s, p.Type, channels[0], p.Content.Data, p.Voice, p.Via)
+}
+
 // publishOn publishes a copy of m on one channel, for one receiver if it is not 0.
 func (h *Hub) publishOn(m Message, c Channel, receiver SenderID) error {
 	m.Channel, m.Receiver, m.order = c, receiver, h.order.Add(1)
@@ -76,8 +93,9 @@ func (h *Hub) publishOn(m Message, c Channel, receiver SenderID) error {
 }
 
 // Admit checks what an MQTT client publishes, and makes its message. The client need not
-// be a member. The broker delivers the message.
-func (h *Hub) Admit(s *Sender, a Address, content Content) (*Message, error) {
+// be a member. The broker delivers the message. An error that is an Unconfirmed is no
+// refusal (Publish).
+func (h *Hub) Admit(s *Sender, a Address, content Content, v Voice) (*Message, error) {
 	if a.Sender != 0 && a.Sender != s.id {
 		return nil, fault(InvalidSender, "topic", "sender %d is not you: you are %d, or leave it out", a.Sender, s.id)
 	}
@@ -94,12 +112,16 @@ func (h *Hub) Admit(s *Sender, a Address, content Content) (*Message, error) {
 	if !ok {
 		return nil, fault(UnjoinedReceiver, "topic", "receiver %d has not joined channel %d: only who has can be sent to", a.Receiver, a.Channel)
 	}
+	by, err := h.confirm(s, a.Type, a.Channel, content.Data, v, h.bus.Protocol())
+	if err != nil {
+		return nil, err
+	}
 	h.counters.In(h.bus.Protocol(), 1)
 	now := h.now()
 	return &Message{
 		ID: h.ids.next(now), Time: now, Type: a.Type, Channel: a.Channel, Sender: s.id, Name: s.Name(),
 		Receiver: a.Receiver, Hint: content.Hint, Data: content.Data, Via: h.bus.Protocol(), Wait: true, order: h.order.Add(1),
-		patience: time.Now().Add(h.patience),
+		ConfirmedBy: by, patience: time.Now().Add(h.patience),
 	}, nil
 }
 

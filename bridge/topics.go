@@ -24,6 +24,7 @@ const (
 	levelMembers       = "members"
 	levelGateways      = "gateways"
 	levelMe            = "me"
+	levelConfirm       = "confirm"
 	levelHomeAssistant = "homeassistant"
 )
 
@@ -36,6 +37,12 @@ func NewTree(base, gateway string) *Tree {
 // Members is the retained topic of a channel's members at this gateway.
 func (t *Tree) Members(c Channel) string {
 	return t.base + "/" + levelMembers + "/" + strconv.FormatUint(uint64(c), 10) + "/" + t.gateway
+}
+
+// Confirm is the topic that tells how many have confirmed a message of a channel. It is not
+// retained.
+func (t *Tree) Confirm(c Channel) string {
+	return t.base + "/" + levelConfirm + "/" + strconv.FormatUint(uint64(c), 10)
 }
 
 // Status is the retained topic that says whether this gateway is online.
@@ -215,7 +222,7 @@ func (t *Tree) parseBelow(l []string) (Filter, *Error) {
 	switch l[0] {
 	case "#":
 		return Filter{}, nil
-	case levelMembers, levelGateways, levelMe, levelHomeAssistant:
+	case levelMembers, levelGateways, levelMe, levelConfirm, levelHomeAssistant:
 		if !ownFilter(l[0], l[1:]) {
 			return Filter{}, fault(InvalidChannel, "filter", "nothing is published there under %s/%s: docs/topics.md lists what is", t.base, l[0])
 		}
@@ -244,6 +251,8 @@ func ownFilter(kind string, l []string) bool {
 	switch kind {
 	case levelMembers:
 		return matchLevels(l, channel, ValidName)
+	case levelConfirm:
+		return matchLevels(l, channel)
 	case levelGateways:
 		return matchLevels(l, ValidName, about)
 	case levelHomeAssistant:

@@ -10,6 +10,8 @@
 package config
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -206,9 +208,37 @@ type Callbacks struct {
 
 // Channel describes one channel.
 type Channel struct {
-	Name          string // 1 to 64 printable characters
+	Name          string // 1 to 64 printable characters; empty: none, which only a channel with Confirm may have
 	HomeAssistant bool   // it is announced to Home Assistant
 	Device        bool   // there it is a device of its own, and no part of the gateway's
+
+	Confirm     int           // how many have to say the same before it is delivered; 0: nobody else
+	Within      time.Duration // counted from the first
+	Unprotected bool          // all senders count for that
+}
+
+// The range of Channel.Confirm, the default of Channel.Within and its range.
+const (
+	leastConfirm  = 2
+	mostConfirm   = 255
+	defaultWithin = 30 * time.Second
+	leastWithin   = time.Second
+	mostWithin    = 24 * time.Hour
+)
+
+// checkRule returns the fault of a channel's rule, and the key that has it.
+func (c Channel) checkRule() (key string, err error) {
+	switch {
+	case c.Confirm == 0 && (c.Within != 0 || c.Unprotected):
+		return "confirm", errors.New("is missing: within and unprotected are for channels that want more than one")
+	case c.Confirm == 0:
+		return "", nil
+	case c.Confirm < leastConfirm || c.Confirm > mostConfirm:
+		return "confirm", fmt.Errorf("must be %d to %d, is %d", leastConfirm, mostConfirm, c.Confirm)
+	case c.Within < leastWithin || c.Within > mostWithin:
+		return "within", fmt.Errorf("must be %s to 24h, is %s", leastWithin, c.Within)
+	}
+	return "", nil
 }
 
 // Log is the section of the log.

@@ -216,7 +216,8 @@ func (r *reader) channel(n uint32, at, node ast.Node) {
 		return
 	}
 	var ch Channel
-	keys := map[string]value{"name": text(&ch.Name, rule{check: anyText}), "homeassistant": boolean(&ch.HomeAssistant), "device": boolean(&ch.Device)}
+	keys := map[string]value{"name": text(&ch.Name, rule{check: anyText}), "homeassistant": boolean(&ch.HomeAssistant), "device": boolean(&ch.Device),
+		"confirm": number(&ch.Confirm, leastConfirm, mostConfirm, ""), "within": duration(&ch.Within, leastWithin), "unprotected": boolean(&ch.Unprotected)}
 	named, before := false, len(r.faults)
 	if _, empty := node.(*ast.NullNode); !empty {
 		r.each(path, node, func(key, full string, kv *ast.MappingValueNode) {
@@ -238,8 +239,15 @@ func (r *reader) channel(n uint32, at, node ast.Node) {
 	if len(r.faults) > before {
 		return // one kind of fault per channel is enough
 	}
-	if !named {
+	if ch.Confirm > 0 && ch.Within == 0 {
+		ch.Within = defaultWithin
+	}
+	if !named && (ch.Confirm == 0 || ch.HomeAssistant) {
 		r.fault(path+".name", at, "is missing")
+		return
+	}
+	if key, err := ch.checkRule(); err != nil {
+		r.fault(path+"."+key, at, "%s", err)
 		return
 	}
 	if ch.Device && !ch.HomeAssistant {

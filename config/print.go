@@ -9,6 +9,26 @@ import (
 	"strings"
 )
 
+// yaml returns the keys that are set, with their values.
+func (c Channel) yaml() (keys []string) {
+	if c.Name != "" || c.Confirm == 0 {
+		keys = append(keys, "name: "+strconv.Quote(c.Name))
+	}
+	if c.HomeAssistant {
+		keys = append(keys, "homeassistant: true")
+	}
+	if c.Device {
+		keys = append(keys, "device: true")
+	}
+	if c.Confirm > 0 {
+		keys = append(keys, "confirm: "+strconv.Itoa(c.Confirm), "within: "+formatDuration(c.Within))
+	}
+	if c.Unprotected {
+		keys = append(keys, "unprotected: true")
+	}
+	return keys
+}
+
 // YAML returns the configuration as the text of a file that Load can read. If secrets is
 // false, secrets are left out: their lines are comments.
 func (c *Config) YAML(secrets bool) []byte {
@@ -33,16 +53,9 @@ func (c *Config) YAML(secrets bool) []byte {
 		fmt.Fprintf(&b, "%s%s: %s\n", indent, key, text)
 	}
 	if len(c.Channels) > 0 {
-		fmt.Fprintf(&b, "# the channels' names, for people, and which of them Home Assistant is told of\nchannels:\n")
+		fmt.Fprintf(&b, "# the channels' names, for people, which of them Home Assistant is told of, and which want more than one to say the same\nchannels:\n")
 		for _, n := range slices.Sorted(maps.Keys(c.Channels)) {
-			asked := ""
-			if c.Channels[n].HomeAssistant {
-				asked = ", homeassistant: true"
-			}
-			if c.Channels[n].Device {
-				asked += ", device: true"
-			}
-			fmt.Fprintf(&b, "  %d: {name: %s%s}\n", n, strconv.Quote(c.Channels[n].Name), asked)
+			fmt.Fprintf(&b, "  %d: {%s}\n", n, strings.Join(c.Channels[n].yaml(), ", "))
 		}
 	}
 	if len(c.Users) > 0 {

@@ -87,7 +87,13 @@ func (c *Config) faults(from map[string]string) Faults {
 		if n == 0 {
 			add(path, errBadChannel)
 		}
-		add(path+".name", channelName(c.Channels[n].Name))
+		ch := c.Channels[n]
+		if ch.Name != "" || ch.Confirm == 0 {
+			add(path+".name", channelName(ch.Name))
+		}
+		if key, err := ch.checkRule(); err != nil {
+			add(path+"."+key, err)
+		}
 	}
 	return all
 }

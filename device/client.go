@@ -161,6 +161,16 @@ func (c *Client) Broadcast(ctx context.Context, hint Hint, data []byte, channels
 	return err
 }
 
+// Confirm is Broadcast on a channel that wants more than one to say the same. It returns how
+// many have said it so far, of how many; 0 of 0 if the message is delivered.
+func (c *Client) Confirm(ctx context.Context, hint Hint, data []byte, channel uint32) (confirmed, of int, err error) {
+	result, err := c.request(ctx, frame.Broadcast, frame.AckWanted|frame.HintFlags(byte(hint)), broadcastBody(data, []uint32{channel}))
+	if err != nil || len(result) < 2 {
+		return 0, 0, err
+	}
+	return int(result[0]), int(result[1]), nil
+}
+
 // Tell is Broadcast without waiting: whether the gateway gets it is not known.
 func (c *Client) Tell(ctx context.Context, hint Hint, data []byte, channels ...uint32) error {
 	body := broadcastBody(data, channels)

@@ -70,7 +70,9 @@ func (g *Gateway) publishInfo() error {
 	stats := g.broker.Stats()
 	names := map[uint32]string{}
 	for c, ch := range g.reloads.inForce().Channels {
-		names[c] = ch.Name
+		if ch.Name != "" {
+			names[c] = ch.Name
+		}
 	}
 	payload, err := json.Marshal(map[string]any{
 		"name":      g.name,

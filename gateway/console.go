@@ -17,7 +17,9 @@ func (g *Gateway) forConsole(o *operator.Options) {
 	o.About = func() operator.About {
 		names := map[bridge.Channel]string{}
 		for c, ch := range g.reloads.inForce().Channels {
-			names[bridge.Channel(c)] = ch.Name
+			if ch.Name != "" {
+				names[bridge.Channel(c)] = ch.Name
+			}
 		}
 		return operator.About{
 			Name: g.name, Version: Version, Started: started, Listeners: g.Listening().byKey(), Hosts: hostsOf(g.Listening()),

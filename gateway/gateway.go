@@ -125,6 +125,7 @@ func (g *Gateway) assemble() error {
 	if g.hub, err = bridge.New(g.hubOptions()); err != nil {
 		return err
 	}
+	g.hub.Directory().SetRules(rulesOf(g.cfg))
 	if err := g.pair(); err != nil {
 		return fmt.Errorf("data_dir: %w", err)
 	}
@@ -216,6 +217,7 @@ func (g *Gateway) Serve(ctx context.Context) error {
 		})
 	}
 	err := g.announce()
+	g.tellForgotten()
 	if err == nil && ctx.Err() == nil {
 		event := g.log.WithField("gateway", g.name)
 		for name, at := range g.Listening().byKey() {
@@ -232,6 +234,7 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	deadline, cancel := context.WithTimeout(context.Background(), g.cfg.ShutdownTimeout)
 	defer cancel()
 	g.quiesce(deadline)
+	g.forgetHalfConfirmed()
 	g.hub.Drain(deadline)
 	if e := g.hub.PublishStatus("offline"); e != nil {
 		g.log.WithError(e).Warn("status not published")

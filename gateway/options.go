@@ -54,6 +54,8 @@ func (g *Gateway) hubOptions() bridge.Options {
 		Tree:       bridge.NewTree(g.cfg.MQTT.BaseTopic, g.name),
 		Store:      g.store,
 		Log:        g.log,
+
+		KeepHalfConfirmed: g.keepHalfConfirmed,
 	}
 }
 
@@ -82,6 +84,17 @@ func apart(cfg config.Config) map[bridge.Channel]bool {
 		own[bridge.Channel(n)] = c.Device
 	}
 	return own
+}
+
+// rulesOf returns the rules of the channels that want more than one.
+func rulesOf(cfg config.Config) map[bridge.Channel]bridge.Rule {
+	rules := map[bridge.Channel]bridge.Rule{}
+	for n, c := range cfg.Channels {
+		if c.Confirm > 0 {
+			rules[bridge.Channel(n)] = bridge.Rule{Confirm: c.Confirm, Within: c.Within, Unprotected: c.Unprotected}
+		}
+	}
+	return rules
 }
 
 // houseNames returns the names of the channels that are announced to Home Assistant.

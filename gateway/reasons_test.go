@@ -38,6 +38,7 @@ var reasonTests = map[bridge.Reason]struct {
 	bridge.Expired:        {viaMQTT, expiredMessage},
 	udp.Unsendable:        {viaUDP, unsendable},
 	basic.Forgotten:       {viaUDP, forgotten},
+	bridge.NotConfirmed:   {viaHTTP, unconfirmed},
 	bridge.Limit:          {viaMQTT, tooManyRetained},
 	wiresession.Forged:    {viaUDP, forgedFrame},
 	wiresession.Duplicate: {viaUDP, doubledFrames},
@@ -90,7 +91,7 @@ func fillUDP(t *testing.T) *running {
 }
 
 // joinByHand registers a socket and joins channel 5.
-func joinByHand(t *testing.T, conn net.Conn) []byte {
+func joinByHand(t testing.TB, conn net.Conn) []byte {
 	t.Helper()
 	b := make([]byte, 1500)
 	ask := func(request []byte) []byte {

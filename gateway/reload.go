@@ -101,6 +101,7 @@ func merge(before, read config.Config) config.Config {
 	}
 	for n, was := range before.Channels {
 		if _, left := read.Channels[n]; !left && was.HomeAssistant { // announced until the restart
+			was.Confirm, was.Within, was.Unprotected = 0, 0, false
 			after.Channels[n] = was
 		}
 	}
@@ -118,6 +119,7 @@ func (g *Gateway) putInForce(before, after *config.Config) {
 	g.broker.SetUsers(brokerUsers(after.Users))
 	g.people.Update(g.secrets.admin, operatorUsers(after.Users))
 	if !maps.Equal(before.Channels, after.Channels) {
+		g.hub.Directory().SetRules(rulesOf(*after))
 		g.house.Rename(houseNames(*after))
 		if err := g.publishInfo(); err != nil {
 			g.log.WithError(err).Warn("info not published")

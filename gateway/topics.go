@@ -39,7 +39,7 @@ func (t topics) MayPublish(topic string) error { return t.g.broker.MayPublish(to
 
 func (t topics) Publish(ctx context.Context, s *bridge.Sender, p operator.Publication) error {
 	return t.g.broker.PublishAs(ctx, s, mqtt.Publication{
-		Topic: p.Topic, Payload: p.Data, ContentType: p.ContentType, QoS: p.QoS, Retain: p.Retain,
+		Topic: p.Topic, Payload: p.Data, ContentType: p.ContentType, Voice: p.Voice, QoS: p.QoS, Retain: p.Retain,
 	})
 }
 

@@ -75,7 +75,9 @@ func (h *History) fanOut(batch []bridge.Job) {
 func (h *History) hand(job bridge.Job) {
 	m := job.Message
 	h.mu.Lock()
-	h.addLocked(m)
+	if m.Type != bridge.Notice {
+		h.addLocked(m)
+	}
 	for i := range h.followers {
 		f := &h.followers[i]
 		f.offered, f.dropped = f.Give(m, h.hub.Receivers(m, f.protocol))

@@ -39,7 +39,7 @@ func (s *Server) joinStream(w nethttp.ResponseWriter, r *nethttp.Request) error 
 		return err
 	}
 	st := s.newStream(sender, kindOf(r), linger, beats)
-	st.pass = by
+	st.pass, st.voice = by, s.voiceOf(r, sender)
 	if err := s.streams.add(st); err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func (st *stream) attachAll(j join) error {
 	st.left.Store(int64(len(j.channels)))
 	for _, c := range j.channels {
 		a := &bridge.Attachment{
-			Via: Protocol, Returns: true, Broadcasts: true, Sends: true, NoEcho: j.noEcho, Member: st, Replays: j.since != nil,
+			Via: Protocol, Notices: true, Returns: true, Broadcasts: true, Sends: true, NoEcho: j.noEcho, Member: st, Replays: j.since != nil,
 			Ended: func() {
 				if st.left.Add(-1) == 0 {
 					st.part(outOf)

@@ -110,6 +110,8 @@ func (k kind) toldHeartbeat(every time.Duration) []byte {
 
 func (k kind) encode(m *bridge.Message) []byte {
 	switch {
+	case m.Type == bridge.Notice:
+		return k.mark(m.Data)
 	case k == frames:
 		text := jsonline.Append(make([]byte, 0, jsonline.Size(m)), m)
 		return appendFrame(make([]byte, 0, len(text)+10), frameText, text)

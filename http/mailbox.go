@@ -87,7 +87,7 @@ func (b *mailbox) joinLocked(j join, now history.Moment) error {
 			continue
 		}
 		// A replacement replays too, so that it gets the messages that are on their way.
-		a := &bridge.Attachment{Via: Protocol, Polls: true, Returns: true, Broadcasts: true, Sends: true, NoEcho: j.noEcho, Member: b, Replays: j.since != nil || old != nil}
+		a := &bridge.Attachment{Via: Protocol, Notices: true, Polls: true, Returns: true, Broadcasts: true, Sends: true, NoEcho: j.noEcho, Member: b, Replays: j.since != nil || old != nil}
 		a.Ended = func() { b.left(c, a) }
 		if err := b.server.hub.Attach(b.sender, c, a); err != nil {
 			b.detachLocked(fresh)

@@ -67,6 +67,7 @@ var kinds = map[bridge.Code]struct {
 	unsupportedType:         {nethttp.StatusUnsupportedMediaType, "Unsupported media type"},
 	tooManyFailures:         {nethttp.StatusTooManyRequests, "Too many wrong credentials"},
 	bridge.TooManyRequests:  {nethttp.StatusTooManyRequests, "Too many requests"},
+	bridge.NotProved:        {nethttp.StatusForbidden, "Sender is not proved"},
 	tooManyStreams:          {nethttp.StatusTooManyRequests, "Too many streams"},
 	callback.TooMany:        {nethttp.StatusBadRequest, "Too many callbacks"},
 	busy:                    {nethttp.StatusServiceUnavailable, "Too much at once"},

@@ -37,7 +37,7 @@ func (s *Server) publish(t bridge.Type) call {
 		if err != nil {
 			return err
 		}
-		p := bridge.Publication{Type: t, Content: said.content, Via: Protocol, Wait: true, TTL: said.ttl}
+		p := bridge.Publication{Type: t, Content: said.content, Via: Protocol, Wait: true, TTL: said.ttl, Voice: s.voiceOf(r, said.sender)}
 		if err := s.address(r, said, &p); err != nil {
 			return err
 		}
@@ -49,6 +49,11 @@ func (s *Server) publish(t bridge.Type) call {
 			p.Report = func(r bridge.Report) { reported <- r }
 		}
 		id, err := s.say(said.sender, p)
+		var waiting *bridge.Unconfirmed
+		if errors.As(err, &waiting) {
+			s.write(w, nethttp.StatusAccepted, typeJSON, confirmedOf(waiting))
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -71,6 +76,23 @@ type taken struct {
 	ID      ulid.ULID      `json:"id"`
 	Offered map[string]int `json:"offered,omitzero"`
 	Dropped map[string]int `json:"dropped,omitzero"`
+}
+
+// halfConfirmed is the answer to what waits until others say the same.
+type halfConfirmed struct {
+	Confirmed int    `json:"confirmed"`
+	Of        int    `json:"of"`
+	Until     string `json:"until"`
+}
+
+func confirmedOf(u *bridge.Unconfirmed) halfConfirmed {
+	return halfConfirmed{u.Confirmed, u.Of, u.Until.UTC().Format("2006-01-02T15:04:05.000Z")}
+}
+
+// voiceOf returns what a request shows of its sender: whether its token, or a short one, came
+// with it.
+func (s *Server) voiceOf(r *nethttp.Request, sender *bridge.Sender) bridge.Voice {
+	return bridge.Voice{Proved: s.carrier(r) == sender}
 }
 
 // address fills in a publication's hops, channels and receivers, and does the last checks.

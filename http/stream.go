@@ -19,6 +19,7 @@ type stream struct {
 	conn        net.Conn       // guarded by streams.mu while it may be nil
 	linger      bool           // its membership outlives it for a while
 	pass        *pass          // the pass that opened it; nil: none
+	voice       bridge.Voice   // what the request that opened it showed
 	unheed      func()         // stops heed; nil: it was not started
 	first       []byte         // written first
 	missed      history.Missed // written then

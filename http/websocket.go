@@ -124,8 +124,16 @@ func (st *stream) said(b []byte) {
 	if err == nil {
 		id, err = st.server.publishSaid(st, body)
 	}
+	var waiting *bridge.Unconfirmed
 	var answer any
 	switch {
+	case errors.As(err, &waiting):
+		answer = struct {
+			Type   string          `json:"type"`
+			Ref    json.RawMessage `json:"ref,omitempty"`
+			Status int             `json:"status"`
+			halfConfirmed
+		}{"unconfirmed", ref, nethttp.StatusAccepted, confirmedOf(waiting)}
 	case err != nil:
 		answer = struct {
 			Type  string          `json:"type"`
@@ -162,7 +170,7 @@ func (s *Server) publishSaid(st *stream, body object) (ulid.ULID, error) {
 		return ulid.ULID{}, fault(bridge.PassExpired, "token", "%s", expired.detail())
 	}
 	what, _, err := body.text("type")
-	p := bridge.Publication{Via: Protocol, Wait: true}
+	p := bridge.Publication{Via: Protocol, Wait: true, Voice: st.voice}
 	switch {
 	case err != nil:
 		return ulid.ULID{}, err

@@ -77,6 +77,7 @@ func (b *Broker) RetainedOn(topic string) *RetainedMessage {
 type Publication struct {
 	Topic       string
 	Payload     []byte
+	Voice       bridge.Voice
 	ContentType string // for MQTT 5 clients; may be empty
 	QoS         byte
 	Retain      bool
@@ -96,7 +97,7 @@ func (b *Broker) PublishAs(ctx context.Context, s *bridge.Sender, p Publication)
 	if p.ContentType != "" {
 		m.extras = &extras{contentType: p.ContentType}
 	}
-	err := b.admitOf(s, nil, m)
+	err := b.admitOf(s, nil, m, p.Voice)
 	if err == nil {
 		var owe []*session
 		err = b.deliverAdmitted(m, handing{owe: &owe})

@@ -53,6 +53,7 @@ type conn struct {
 	version      byte
 	bridge       bool // see bridgeBit
 	clientID     string
+	voice        bridge.Voice  // what it has shown of its sender
 	keepAlive    time.Duration // 0: none
 	keepAliveSet bool          // the broker chose keepAlive (MQTT 5, 3.2.2.3.14)
 	maxSize      uint32        // largest packet that the client takes, in bytes; 0: any
@@ -94,6 +95,7 @@ type handing struct {
 	// round is that of the event loop that the publisher's packet is executed in; nil: others
 	// write.
 	round *outbound.Round
+	voice bridge.Voice // what the publisher's connection has shown
 }
 
 // wake has a connection written to, for which something was queued.

@@ -44,7 +44,7 @@ func (m *message) encode(version, qos byte, subIDs *[]int, all *budget) (*encodi
 // gatewaysOwn reports whether a user property of a message on a channel is the gateway's.
 func gatewaysOwn(key string) bool {
 	switch key {
-	case "sender", "sender-name", "channel", "type", "id":
+	case "sender", "sender-name", "channel", "type", "id", "confirmed_by":
 		return true
 	}
 	return false
@@ -163,6 +163,9 @@ func (m *message) properties(adds additions) packets.Properties {
 			packets.UserProperty{Key: "type", Val: c.Type.String()},
 			packets.UserProperty{Key: "id", Val: c.ID.String()},
 		)
+		if c.ConfirmedBy != nil {
+			user = append(user, packets.UserProperty{Key: "confirmed_by", Val: bridge.JoinIDs(c.ConfirmedBy)})
+		}
 	}
 	if adds != addsNothing { // last: some clients keep only the last one
 		user = append(user, packets.UserProperty{Key: "sender", Val: strconv.FormatUint(uint64(c.Sender), 10)})

@@ -41,6 +41,7 @@ func (b *Broker) identify(c *conn, userName string, password []byte, assigned bo
 	} else if s, ok := b.hub.Tokens().Sender(string(password)); ok && len(password) > 0 {
 		var err error
 		id.key.sender = s.ID()
+		c.voice.Proved = true
 		id.hold, err = b.hub.Holds().Sender(s, id.owner.deleted)
 		return id, b.refusedIdentity(c, err)
 	} else if bad := b.checkKey(c, string(password)); bad.Code != 0 {
@@ -53,6 +54,7 @@ func (b *Broker) identify(c *conn, userName string, password []byte, assigned bo
 		name = "" // nameless: the client comes back with the id that it was assigned
 	}
 	var err error
+	c.voice.Proved = id.key.user != ""
 	id.speaks = id.key.user == ""
 	id.hold, err = b.hub.Holds().Register(bridge.Naming{Name: name, User: id.key.user, Via: Protocol}, id.owner.deleted)
 	if err == nil && name != "" {

@@ -52,7 +52,9 @@ func reasonOf(refusal error) packets.Code {
 	var limit overLimit
 	var fault *bridge.Error
 	switch {
-	case errors.As(refusal, &limit):
+	case errors.As(refusal, new(*bridge.Unconfirmed)):
+		return packets.CodeNoMatchingSubscribers // a success, which older clients take for delivered
+	case errors.As(refusal, &limit), errors.As(refusal, &fault) && fault.Code == bridge.TooManyRequests:
 		return packets.ErrQuotaExceeded
 	case errors.As(refusal, &fault) && fault.Code == bridge.UnjoinedReceiver:
 		return packets.CodeNoMatchingSubscribers // on 0x87, clients disconnect and connect again

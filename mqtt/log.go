@@ -26,6 +26,9 @@ func (b *Broker) warn(who, event string, c *conn) {
 // at most for each client and topic. Only MQTT 5 has an answer for the client, and none at
 // QoS 0, nor for a will.
 func (b *Broker) refuse(s *session, topic string, qos byte, why error) {
+	if errors.As(why, new(*bridge.Unconfirmed)) {
+		return // it waits for others
+	}
 	b.hub.Counters().Drop(Protocol, dropReason(why), 1)
 	if !b.noisy.Allow(s.key.client, "publish to "+bridge.Shorten(topic), b.now()) {
 		return

@@ -106,11 +106,11 @@ func (c *conn) publish(pk *packets.Packet) error {
 func (c *conn) carry(m *message, id uint16, dup bool) (a answer, err error) {
 	switch m.qos {
 	case 0:
-		_ = c.broker.publish(c.session, m, handing{})
+		_ = c.broker.publish(c.session, m, handing{voice: c.voice})
 		return a, nil
 	case 1:
 		a = answer{kind: packets.Puback, id: id}
-		a.refusal = c.broker.publish(c.session, m, handing{owe: &a.owe})
+		a.refusal = c.broker.publish(c.session, m, handing{owe: &a.owe, voice: c.voice})
 		return a, nil
 	}
 	a = answer{kind: packets.Pubrec, id: id}
@@ -121,7 +121,7 @@ func (c *conn) carry(m *message, id uint16, dup bool) (a answer, err error) {
 	case !fresh:
 		c.reuses()
 	}
-	a.refusal = c.broker.publish(c.session, m, handing{owe: &a.owe})
+	a.refusal = c.broker.publish(c.session, m, handing{owe: &a.owe, voice: c.voice})
 	c.session.delivered()
 	if c.version == version5 && a.refusal != nil && reasonOf(a.refusal).Code >= packets.ErrUnspecifiedError.Code {
 		c.session.release(id) // an error ends the handshake (MQTT 5, 4.3.3)

@@ -123,7 +123,7 @@ func (c *conn) publishPlain(b []byte, r *outbound.Round) int {
 	}
 	c.spoke = true
 	a := answer{}
-	by := handing{round: r}
+	by := handing{round: r, voice: c.voice}
 	if p.qos > 0 {
 		a.kind, a.id, by.owe = packets.Puback, p.id, &a.owe
 	}
@@ -191,7 +191,7 @@ func (b *Broker) routeTo(p *place, s *bridge.Sender) *route {
 func (b *Broker) publishAt(s *session, p *place, m *message, by handing) (err error) {
 	switch {
 	case p.onChannel:
-		if m.channel, err = b.hub.Admit(s.sender(), p.address, bridge.Content{Data: m.payload}); err == nil {
+		if m.channel, err = b.hub.Admit(s.sender(), p.address, bridge.Content{Data: m.payload}, by.voice); err == nil {
 			m.retain = false
 			_ = b.hand(b.routeTo(p, s.sender()), m, by) // a slow protocol has counted its drop
 		}

@@ -11,13 +11,13 @@ import (
 
 // admit prepares a client's message for delivery, or returns why it is refused. The hub
 // admits messages on channels.
-func (b *Broker) admit(s *session, m *message) error {
+func (b *Broker) admit(s *session, m *message, v bridge.Voice) error {
 	m.origin = s
-	return b.admitOf(s.sender(), s.access.Load(), m)
+	return b.admitOf(s.sender(), s.access.Load(), m, v)
 }
 
 // admitOf does it for a sender with an access list, which may be nil.
-func (b *Broker) admitOf(s *bridge.Sender, may *access, m *message) error {
+func (b *Broker) admitOf(s *bridge.Sender, may *access, m *message, v bridge.Voice) error {
 	if m.lifetime > 0 {
 		m.expires = b.now().UnixMilli() + int64(m.lifetime)*1000
 	}
@@ -27,7 +27,7 @@ func (b *Broker) admitOf(s *bridge.Sender, may *access, m *message) error {
 	}
 	if onChannel {
 		content := bridge.Content{Data: m.payload, Hint: m.extras.hint()}
-		cm, err := b.hub.Admit(s, address, content)
+		cm, err := b.hub.Admit(s, address, content, v)
 		if err != nil {
 			return err
 		}
@@ -76,12 +76,12 @@ func (b *Broker) mayPublish(topic string, s *bridge.Sender, may *access) (onChan
 	return onChannel, a, nil
 }
 
-// publish admits a client's publish and delivers it.
+// publish admits a client's publish and delivers it. An Unconfirmed is no refusal.
 func (b *Broker) publish(s *session, m *message, by handing) error {
 	var err error
 	if b.removesOwn(m) {
 		err = b.removeOwn(s, m.topic)
-	} else if err = b.admit(s, m); err == nil {
+	} else if err = b.admit(s, m, by.voice); err == nil {
 		err = b.deliverAdmitted(m, by)
 	}
 	if err != nil {

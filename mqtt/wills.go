@@ -58,7 +58,7 @@ func (b *Broker) sendWill(s *session, will *message) {
 		return
 	}
 	m := will.again()
-	err := b.admit(s, m)
+	err := b.admit(s, m, bridge.Voice{}) // nobody says a will: it confirms nothing by itself
 	if err == nil {
 		if m.channel != nil {
 			m.channel.Wait = false

@@ -77,6 +77,7 @@ var kinds = map[bridge.Code]struct {
 	bridge.InvalidChannel:   {nethttp.StatusBadRequest, "Invalid channel"},
 	bridge.InvalidSender:    {nethttp.StatusForbidden, "Not the operator's sender"},
 	bridge.TooManyRequests:  {nethttp.StatusTooManyRequests, "Too many requests"},
+	bridge.NotProved:        {nethttp.StatusForbidden, "Sender is not proved"},
 	bridge.InvalidReceiver:  {nethttp.StatusBadRequest, "Invalid receiver"},
 	bridge.UnjoinedReceiver: {nethttp.StatusBadRequest, "A receiver has not joined the channel"},
 	bridge.MessageTooLarge:  {nethttp.StatusRequestEntityTooLarge, "Message too large"},

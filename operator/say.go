@@ -3,6 +3,7 @@ package operator
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	nethttp "net/http"
 	"strconv"
 	"time"
@@ -28,10 +29,13 @@ type saying struct {
 
 // said is how that went.
 type said struct {
-	ID      ulid.ULID      `json:"id"`
+	ID      ulid.ULID      `json:"id,omitzero"`
 	Sender  uint32         `json:"sender"`
-	Offered map[string]int `json:"offered"`
-	Dropped map[string]int `json:"dropped"`
+	Offered map[string]int `json:"offered,omitzero"`
+	Dropped map[string]int `json:"dropped,omitzero"`
+
+	Confirmed int `json:"confirmed,omitempty"` // so many have said it, of those wanted: nobody gets it yet
+	Of        int `json:"of,omitempty"`
 }
 
 // content returns what is said: text as text, all else of JSON as JSON.
@@ -70,7 +74,7 @@ func (s *Service) speak(who caller, what saying) (*said, error) {
 	}
 	p := bridge.Publication{
 		Type: bridge.Broadcast, Channels: []bridge.Channel{what.Channel}, Content: content, Via: Protocol,
-		TTL: time.Duration(what.TTL) * time.Second, Wait: true, Outside: true,
+		TTL: time.Duration(what.TTL) * time.Second, Wait: true, Outside: true, Voice: who.voice(),
 	}
 	for i, r := range what.Receivers {
 		text := string(r)
@@ -88,6 +92,10 @@ func (s *Service) speak(who caller, what saying) (*said, error) {
 	reported := make(chan bridge.Report, 1)
 	p.Report = func(r bridge.Report) { reported <- r }
 	id, err := s.hub.Publish(speaker, p)
+	var waiting *bridge.Unconfirmed
+	if errors.As(err, &waiting) {
+		return &said{Sender: uint32(speaker.ID()), Confirmed: waiting.Confirmed, Of: waiting.Of}, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -121,6 +129,10 @@ func (s *Service) postMessage(w nethttp.ResponseWriter, r *request) error {
 		return err
 	}
 	s.did(r, "operator said something", logrus.Fields{"channel": what.Channel, "receivers": len(what.Receivers)})
+	if answer.Of > 0 {
+		s.write(w, nethttp.StatusAccepted, "application/json", answer)
+		return nil
+	}
 	return s.answer(w, answer)
 }
 

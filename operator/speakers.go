@@ -16,6 +16,15 @@ func ofOperators(name string) bool {
 	return name == consoleName || strings.HasPrefix(name, consoleName+".")
 }
 
+// voice returns what an operator has shown: who has signed in by a user's password speaks as
+// that user. The admin key is nobody's own.
+func (who caller) voice() bridge.Voice {
+	if who.vouched || who.session == "" || who.name == adminName {
+		return bridge.Voice{}
+	}
+	return bridge.Voice{User: who.name}
+}
+
 // speakers are the senders of operators: one for each who has said something.
 type speakers struct {
 	hub *bridge.Hub

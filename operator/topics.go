@@ -55,6 +55,7 @@ type Publication struct {
 	Topic       string
 	Data        []byte
 	ContentType string // empty: bytes
+	Voice       bridge.Voice
 	QoS         byte
 	Retain      bool
 }
@@ -223,6 +224,7 @@ func (s *Service) publishTopic(w nethttp.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	p.Voice = r.voice()
 	p.Data, err = s.opts.Topics.ReadBody(r.Body, speaker)
 	switch {
 	case errors.As(err, new(*bridge.Error)):
@@ -232,10 +234,16 @@ func (s *Service) publishTopic(w nethttp.ResponseWriter, r *request) error {
 	case p.Retain && len(p.Data) == 0:
 		return fault(invalidBody, "", "is empty, which removes a retained message: use DELETE, or retain=false")
 	}
-	if err := s.opts.Topics.Publish(r.Context(), speaker, p); err != nil {
+	err = s.opts.Topics.Publish(r.Context(), speaker, p)
+	var waiting *bridge.Unconfirmed
+	if err != nil && !errors.As(err, &waiting) {
 		return err
 	}
 	s.did(r, "operator published on a topic", logrus.Fields{"topic": bridge.Shorten(p.Topic), "bytes": len(p.Data), "retain": p.Retain})
+	if waiting != nil {
+		s.write(w, nethttp.StatusAccepted, "application/json", map[string]int{"confirmed": waiting.Confirmed, "of": waiting.Of})
+		return nil
+	}
 	return s.done(w)
 }
 

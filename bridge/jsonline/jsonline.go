@@ -18,6 +18,9 @@ const timeFormat = "2006-01-02T15:04:05.000Z"
 
 // Append appends a message, without a newline.
 func Append(b []byte, m *bridge.Message) []byte {
+	if m.Type == bridge.Notice {
+		return append(b, m.Data...)
+	}
 	b = append(b, `{"id":"`...)
 	at := len(b)
 	b = append(b, make([]byte, 26)...)
@@ -33,6 +36,10 @@ func Append(b []byte, m *bridge.Message) []byte {
 	if m.Name != "" {
 		b = append(b, `,"name":`...)
 		b = appendString(b, strings.ToValidUTF8(m.Name, "\uFFFD"))
+	}
+	if m.ConfirmedBy != nil {
+		b = append(b, `,"confirmed_by":[`...)
+		b = append(append(b, bridge.JoinIDs(m.ConfirmedBy)...), ']')
 	}
 	b = append(b, `,"message":`...)
 	return append(appendPayload(b, m.Hint, m.Data), '}')

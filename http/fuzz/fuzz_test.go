@@ -27,8 +27,10 @@ const secretKey = "correct horse"
 // bus delivers messages to the hub directly.
 type bus struct{ hub *bridge.Hub }
 
-func (b bus) Protocol() bridge.Protocol            { return http.Protocol }
-func (b bus) Publish(m *bridge.Message) error      { return b.hub.Deliver(m) }
+func (b bus) Protocol() bridge.Protocol       { return http.Protocol }
+func (b bus) Publish(m *bridge.Message) error { return b.hub.Deliver(m) }
+func (b bus) PublishOwn(string, []byte) error { return nil }
+
 func (b bus) PublishRetained(string, []byte) error { return nil }
 
 // start serves an API with a sender that has a stream of channel 5.

@@ -46,6 +46,8 @@ func (b *Loopback) Publish(m *bridge.Message) error {
 	return errors.Join(err, b.hub.Deliver(m))
 }
 
+func (b *Loopback) PublishOwn(string, []byte) error { return nil }
+
 func (b *Loopback) PublishRetained(string, []byte) error { return nil }
 
 // Fail makes Publish return err from now on.

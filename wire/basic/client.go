@@ -2,6 +2,7 @@ package basic
 
 import (
 	"bytes"
+	"errors"
 
 	"watchtower/bridge"
 	"watchtower/wire"
@@ -61,5 +62,5 @@ func (c *client) publish(r wire.Request) bool {
 		}
 	}
 	_, err := c.hub.Publish(c.Sender(), p)
-	return err == nil
+	return err == nil || errors.As(err, new(*bridge.Unconfirmed)) // basic frames have no third answer
 }

@@ -243,7 +243,7 @@ func (c *Conn) take(s *Stream, f frame.Frame, raw, reply []byte) []byte {
 		return frame.AppendUnknown(reply, raw)
 	}
 	if code != frame.OK || f.AckWanted() || !silent(f.Op) {
-		a := answer{seq: f.Seq, op: f.Op, code: code}
+		a, list := answerTo(f, code, list)
 		reply = a.append(reply, &s.core, list)
 		c.mu.Lock()
 		if !repeatable(f.Op) {

@@ -96,7 +96,8 @@ func (t *Table) take(s *Session, from netip.AddrPort, f frame.Frame, datagram []
 		return
 	}
 	if code != frame.OK || f.AckWanted() || !silent(f.Op) {
-		t.answer(s, answer{seq: f.Seq, op: f.Op, code: code}, list, now, out)
+		a, list := answerTo(f, code, list)
+		t.answer(s, a, list, now, out)
 	}
 	if f.Seq == lastSeq { // numbers never wrap: the session ends
 		t.end(s)

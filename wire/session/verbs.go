@@ -27,7 +27,7 @@ func (v verbs) lose(d *bridge.Device, why bridge.Reason, n int) {
 func repeatable(op frame.Op) bool { return op == frame.Channels || op == frame.Members }
 
 // execute executes a request, except one about the session itself. For an l or u it
-// appends the result, room entries at most, to list.
+// appends the result, room entries at most, to list; for an m too, while it waits.
 func (v verbs) execute(d *bridge.Device, f frame.Frame, room int, list []byte) (frame.Code, []byte) {
 	switch f.Op {
 	case frame.Join, frame.Leave:
@@ -50,7 +50,7 @@ func (v verbs) execute(d *bridge.Device, f frame.Frame, room int, list []byte) (
 		}
 		return frame.OK, appendList(list, ids, more)
 	case frame.Broadcast, frame.Send:
-		return v.publish(d, f), list
+		return v.publish(d, f, list)
 	}
 	return frame.NotSupported, list
 }
@@ -77,9 +77,10 @@ func (v verbs) move(d *bridge.Device, f frame.Frame) frame.Code {
 }
 
 // publish broadcasts or sends. The data is copied: the message outlives the
-// buffer that it was read into.
-func (v verbs) publish(d *bridge.Device, f frame.Frame) frame.Code {
-	p := bridge.Publication{Via: v.via, Wait: v.wait}
+// buffer that it was read into. The result of a message that waits to be confirmed is how
+// many have said it, and how many are wanted.
+func (v verbs) publish(d *bridge.Device, f frame.Frame, list []byte) (frame.Code, []byte) {
+	p := bridge.Publication{Via: v.via, Wait: v.wait, Voice: d.Hold().Voice()}
 	var channels, receivers wire.IDs
 	var data []byte
 	var err error
@@ -90,20 +91,24 @@ func (v verbs) publish(d *bridge.Device, f frame.Frame) frame.Code {
 		channels, data, err = frame.ParseBroadcast(f.Body)
 	}
 	if err != nil || f.Hint() > byte(bridge.JSON) {
-		return frame.BadRequest
+		return frame.BadRequest, list
 	}
 	var ok bool
 	if p.Channels, ok = convert[bridge.Channel](channels); !ok {
-		return frame.BadRequest
+		return frame.BadRequest, list
 	}
 	if p.Type == bridge.Send {
 		if p.Receivers, ok = convert[bridge.SenderID](receivers); !ok {
-			return frame.BadRequest
+			return frame.BadRequest, list
 		}
 	}
 	p.Content = bridge.Content{Data: bytes.Clone(data), Hint: bridge.Hint(f.Hint())}
 	_, err = v.hub.Publish(d.Sender(), p)
-	return codeOf(err)
+	var waiting *bridge.Unconfirmed
+	if errors.As(err, &waiting) {
+		return frame.OK, append(list, byte(waiting.Confirmed), byte(waiting.Of))
+	}
+	return codeOf(err), list
 }
 
 // convert reads ids. It reports false if there is none, or if one is 0.
@@ -129,7 +134,7 @@ func codeOf(err error) frame.Code {
 	switch e.Code {
 	case bridge.InvalidSender:
 		return frame.UnknownID
-	case bridge.UnjoinedChannel:
+	case bridge.UnjoinedChannel, bridge.NotProved:
 		return frame.NotJoined
 	case bridge.UnjoinedReceiver:
 		return frame.NotOnChannel
@@ -139,7 +144,7 @@ func codeOf(err error) frame.Code {
 		return frame.NameHasKey
 	case bridge.NameProtected:
 		return frame.NotSupported
-	case bridge.BusFailed, bridge.StoreFailed:
+	case bridge.BusFailed, bridge.StoreFailed, bridge.TooManyRequests:
 		return frame.SlowDown
 	}
 	return frame.BadRequest

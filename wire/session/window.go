@@ -43,11 +43,25 @@ type answer struct {
 	seq  uint32
 	op   frame.Op
 	code frame.Code
+
+	confirmed, of byte // of a message that waits until others say the same; 0: it is done
+}
+
+// answerTo returns the answer to a request, and the result that it is not to keep.
+func answerTo(f frame.Frame, code frame.Code, result []byte) (answer, []byte) {
+	a := answer{seq: f.Seq, op: f.Op, code: code}
+	if silent(f.Op) && len(result) == 2 {
+		a.confirmed, a.of, result = result[0], result[1], nil
+	}
+	return a, result
 }
 
 // append appends the answer's frame. A repetition is the same, byte for byte.
 func (a answer) append(b []byte, c *core, result []byte) []byte {
 	begin := len(b)
+	if a.of > 0 {
+		result = []byte{a.confirmed, a.of}
+	}
 	if a.code != frame.OK {
 		b = frame.AppendError(b, c.id, a.seq, a.op, a.code, c.key)
 	} else {

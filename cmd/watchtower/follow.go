@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -119,6 +120,11 @@ func (c *client) hear(ctx context.Context, s *stream, h hearing, heard *until, e
 			continue // of earlier messages, for which nobody asked
 		case m.Type == "gap":
 			fmt.Fprintf(c.err, "watchtower: channel %d: something was said that is not known any more\n", m.Channel)
+			continue
+		case m.Type == "confirm":
+			var h halfConfirmed
+			_ = json.Unmarshal(line, &h) // parseMessage has read it
+			fmt.Fprintf(c.err, "watchtower: channel %d: %s\n", m.Channel, h)
 			continue
 		case m.Type == "end":
 			return errors.New(m.Detail)

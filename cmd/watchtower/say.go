@@ -175,6 +175,11 @@ func (c *client) say(ctx context.Context, to audience, raw bool, next func() ([]
 	return err
 }
 
+// halfConfirmed is how many have said a message of a channel that wants more than one.
+type halfConfirmed struct{ Confirmed, Of int }
+
+func (h halfConfirmed) String() string { return fmt.Sprintf("%d of %d have said this", h.Confirmed, h.Of) }
+
 // tell says one message, and prints its id or the gateway's answer.
 func (s speaker) tell(ctx context.Context, to audience, raw bool, message []byte) error {
 	r, err := to.request(s.as, raw, message)
@@ -188,8 +193,15 @@ func (s speaker) tell(ctx context.Context, to audience, raw bool, message []byte
 	if s.json {
 		return s.printJSON(answer)
 	}
-	var sent struct{ ID string }
-	if json.Unmarshal(answer, &sent) == nil && sent.ID != "" {
+	var sent struct {
+		ID string
+		halfConfirmed
+	}
+	switch err := json.Unmarshal(answer, &sent); {
+	case err != nil:
+	case sent.Of > 0:
+		fmt.Fprintf(s.out, "waits: %s\n", sent.halfConfirmed)
+	case sent.ID != "":
 		fmt.Fprintln(s.out, "sent", printableText(sent.ID))
 	}
 	return nil

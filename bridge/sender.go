@@ -127,7 +127,7 @@ func (h *Hub) webSenderLocked(r Registration) (*Sender, error) {
 
 // Departed gets one value when senders with names have been forgotten, however many they
 // are. Known tells which. The channel is for one reader.
-func (h *Hub) Departed() <-chan struct{} { return h.departed }
+func (d Directory) Departed() <-chan struct{} { return d.hub.departed }
 
 // Known reports whether there is a sender of that id.
 func (h *Hub) Known(id SenderID) bool {

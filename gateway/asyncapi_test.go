@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 	"github.com/goccy/go-yaml"
@@ -209,7 +210,7 @@ func TestAsyncAPIIsValid(t *testing.T) {
 func TestAsyncAPIIsTrue(t *testing.T) {
 	t.Parallel()
 	r := start(t, func(c *config.Config) {
-		c.Channels = map[uint32]config.Channel{5: {Name: "Watering", HomeAssistant: true}}
+		c.Channels = map[uint32]config.Channel{5: {Name: "Watering", HomeAssistant: true}, 9: {Confirm: 2, Within: time.Minute, Unprotected: true}}
 	})
 	_, served := r.call("GET", "/asyncapi.yaml", "", "")
 	a := asyncAPIOf(t, served)
@@ -263,8 +264,11 @@ func TestAsyncAPIIsTrue(t *testing.T) {
 		}
 		return list
 	}
+	round := 0
 	assert.Eventually(t, func() bool {
 		say("dry")
+		require.NoError(t, wait(client.Publish("watchtower/channels/9/broadcast", 1, false, fmt.Sprint(round))))
+		round++ // what was said before waits, and is not told of again
 		say(`{"temperature":21.5,"power":3,"bell":"ring"}`) // again: values of before the device is known are not live
 		return len(missing()) == 0
 	}, patient, patient/100)

@@ -37,7 +37,7 @@ func (s *Service) follow(ctx context.Context) {
 			s.reconcile(ctx)
 		case <-s.asked:
 			s.askAll(ctx)
-		case <-s.hub.Departed():
+		case <-s.hub.Directory().Departed():
 			s.forget()
 			s.reconcile(ctx)
 		}

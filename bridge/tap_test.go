@@ -60,8 +60,8 @@ func TestTheDeparted(t *testing.T) {
 	unnamed := h.Holds().New(func() {})
 	assert.True(t, h.Known(named.Sender().ID()))
 	h.Forget(unnamed.Sender())
-	assert.Empty(t, h.Departed(), "nobody follows those without a name")
+	assert.Empty(t, h.Directory().Departed(), "nobody follows those without a name")
 	h.Forget(named.Sender())
-	assert.Len(t, h.Departed(), 1)
+	assert.Len(t, h.Directory().Departed(), 1)
 	assert.False(t, h.Known(named.Sender().ID()))
 }

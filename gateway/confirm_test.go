@@ -325,7 +325,9 @@ func TestRulesAreReloaded(t *testing.T) {
 	carl, _, _ := r.guarded("carl")
 	dora, _, _ := r.guarded("dora")
 	assert.Equal(t, waits(1, 2), carl(9, "go"))
-	f.change(func(c *config.Config) { c.Channels[9] = config.Channel{Name: "launch", Confirm: 3, Within: time.Minute} })
+	f.change(func(c *config.Config) {
+		c.Channels[9] = config.Channel{Name: "launch", Confirm: 3, Within: time.Minute}
+	})
 	reloaded, restart := r.reload(admin)
 	assert.Equal(t, "channels.9", reloaded)
 	assert.Empty(t, restart)

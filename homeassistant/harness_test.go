@@ -144,8 +144,6 @@ func (b *bus) PublishKept(topic string, payload []byte, lifetime time.Duration) 
 }
 func (b *bus) Protocol() bridge.Protocol { return viaMQTT }
 
-func (b *bus) PublishOwn(string, []byte) error { return nil }
-
 func (b *bus) PublishRetained(topic string, payload []byte) error {
 	return b.note("retained", topic, payload)
 }

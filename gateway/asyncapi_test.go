@@ -268,7 +268,7 @@ func TestAsyncAPIIsTrue(t *testing.T) {
 	assert.Eventually(t, func() bool {
 		say("dry")
 		require.NoError(t, wait(client.Publish("watchtower/channels/9/broadcast", 1, false, fmt.Sprint(round))))
-		round++ // what was said before waits, and is not told of again
+		round++                                             // what was said before waits, and is not told of again
 		say(`{"temperature":21.5,"power":3,"bell":"ring"}`) // again: values of before the device is known are not live
 		return len(missing()) == 0
 	}, patient, patient/100)

@@ -44,15 +44,21 @@ source: format lint vuln elsewhere fuzz examples
 build:
 	$(GO) build -o bin/watchtower ./cmd/watchtower
 
-# Installs what the tests need. From Debian: MQTT clients, a broker to compare with, curl, a
-# compiler, two more and a simulator for small devices, a browser, two reverse proxies, what finds
-# services in a network, and Python packages. From npm: clients. From PyPI: a compiler.
+# Installs what the tests need. From Debian: MQTT clients, a broker to compare with, clients of
+# IRC and a terminal for them, curl, a compiler, two more and a simulator for small devices, a
+# browser, two reverse proxies, what finds services in a network, and Python packages. From npm:
+# clients. From PyPI: a compiler.
 setup: setup-debian $(CLIENTS) $(COMPILER)
 
 setup-debian:
 	@missing=""; \
 	command -v mosquitto_sub >/dev/null || missing="$$missing mosquitto-clients"; \
 	$(call have,mosquitto) || missing="$$missing mosquitto"; \
+	command -v irssi >/dev/null || missing="$$missing irssi"; \
+	command -v weechat-headless >/dev/null || missing="$$missing weechat-headless"; \
+	ls /usr/lib/*/weechat/plugins/fifo.so >/dev/null 2>&1 || missing="$$missing weechat-plugins"; \
+	command -v sic >/dev/null || missing="$$missing sic"; \
+	command -v tmux >/dev/null || missing="$$missing tmux"; \
 	command -v curl >/dev/null || missing="$$missing curl"; \
 	command -v g++ >/dev/null || missing="$$missing g++"; \
 	command -v avr-gcc >/dev/null || missing="$$missing gcc-avr"; \

@@ -103,7 +103,7 @@ func (c *conn) pass(params []string) error {
 	if c.who.Load() != nil {
 		return c.reply(errAlready, "You may not reregister")
 	}
-	c.hello.password = params[0]
+	c.hello.password = strings.Join(params, " ") // some clients send no colon before a password with spaces
 	return nil
 }
 

@@ -28,7 +28,7 @@ func (f *fanOut) Give(m *bridge.Message, members []*bridge.Attachment) (offered,
 }
 
 // Flush has each stream written to once after a batch.
-func (f *fanOut) Flush() { f.round.Share() }
+func (f *fanOut) Flush() { f.round.Share(outbound.Few) }
 
 // as returns the current message in one kind's encoding.
 func (f *fanOut) as(k kind, m *bridge.Message) []byte {

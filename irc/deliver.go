@@ -1,6 +1,9 @@
 package irc
 
-import "watchtower/bridge"
+import (
+	"watchtower/bridge"
+	"watchtower/bridge/outbound"
+)
 
 // deliver puts messages into their members' queues.
 func (s *Server) deliver(jobs []bridge.Job) {
@@ -24,7 +27,7 @@ func (s *Server) deliver(jobs []bridge.Job) {
 		j.Done(s.hub.Counters(), Protocol, offered, dropped)
 	}
 	s.rendered = rendered{}
-	s.round.Share()
+	s.round.Share(outbound.Few)
 }
 
 // rendered is a broadcast as lines, by the capabilities that matter.

@@ -15,16 +15,23 @@ import (
 // Most packets are plain: acknowledgements without a reason, PINGREQ, and PUBLISH at QoS 0 and
 // 1 without properties. They are executed directly from the bytes that were read.
 
+// effortMost bounds how many deliveries one client makes in an event loop, while others
+// wait: some 10 ms. What it sends beyond that its own goroutine executes.
+const effortMost = 100_000
+
 // plain executes the plain packets that b begins with, and returns how many bytes they
 // have. It leaves others, and incomplete ones, to readOne. With a round it waits for nothing.
 func (c *conn) plain(b []byte, r *outbound.Round) (used int) {
 	defer c.fault(&c.spent)
-	acks := false
-	for len(b)-used >= 2 && c.spent == nil && c.over() == nil {
+	acks, effort := false, 0
+	for len(b)-used >= 2 && c.spent == nil && c.over() == nil && (r == nil || effort < effortMost) {
 		n := 0
 		switch first := b[used]; {
 		case first>>4 == packets.Publish:
 			n = c.publishPlain(b[used:], r)
+			if at := c.last; at != nil && at.route != nil {
+				effort += len(at.route.targets)
+			}
 		case first == packets.Pingreq<<4 && b[used+1] == 0:
 			n, c.spent = 2, c.ping(r)
 		case b[used+1] == 2 && len(b)-used >= 4:

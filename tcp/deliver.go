@@ -4,6 +4,7 @@ import (
 	"math/bits"
 
 	"watchtower/bridge"
+	"watchtower/bridge/outbound"
 	"watchtower/wire"
 	"watchtower/wire/basic"
 	"watchtower/wire/frame"
@@ -25,7 +26,7 @@ func (s *Server) deliver(jobs []bridge.Job) {
 		s.fan(jobs[:n])
 		jobs = jobs[n:]
 	}
-	s.round.Share()
+	s.round.Share(outbound.Few)
 }
 
 // same reports whether two lists of members are the same list.

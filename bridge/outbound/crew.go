@@ -38,13 +38,10 @@ func (r *Round) Flush() {
 	r.list = r.list[:0]
 }
 
-// few is how many connections a goroutine writes to itself, if it has others to serve.
-const few = 8
-
-// Share writes to the noted connections if they are few, and leaves them to the crew if they
-// are many.
-func (r *Round) Share() {
-	if len(r.list) <= few {
+// Share writes to the noted connections if there are most at most, and else leaves them to
+// the crew: for a goroutine that has others to serve.
+func (r *Round) Share(most int) {
+	if len(r.list) <= most {
 		r.Flush()
 		return
 	}
@@ -54,6 +51,9 @@ func (r *Round) Share() {
 	}
 	r.list = r.list[:0]
 }
+
+// Few is for Share, in a goroutine whose work is to hand out messages.
+const Few = 8
 
 // Rest gives back the memory that an idle goroutine does not need.
 func (r *Round) Rest() {

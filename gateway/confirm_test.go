@@ -122,6 +122,30 @@ func (r *running) overMQTT(user, password, client string) speaker {
 	}
 }
 
+// overIRC is a client of IRC. A ping after what it says shows whether anything was answered.
+func (r *running) overIRC(nick, password string) speaker {
+	c := r.irc()
+	c.register(nick, password)
+	c.say("JOIN #9,#10")
+	c.until(" 366 .*#10 ")
+	return func(channel uint32, text string) string {
+		c.say(fmt.Sprintf("PRIVMSG #%d :%s", channel, text), "PING over")
+		answer := c.until(` PONG | NOTICE | 404 `)
+		var confirmed, of int
+		if _, said, found := strings.Cut(answer, fmt.Sprintf(":#%d: ", channel)); found {
+			_, err := fmt.Sscanf(said, "%d of %d have said this", &confirmed, &of)
+			require.NoError(r.t, err, answer)
+			c.until(" PONG ")
+			return waits(confirmed, of)
+		}
+		if strings.Contains(answer, " 404 ") {
+			c.until(" PONG ")
+			return "404"
+		}
+		return "taken"
+	}
+}
+
 func (r *running) overSession(network, name string, own *frame.Key) speaker {
 	ctx := leniently(r.t)
 	c, err := r.dial(ctx, network, name, own)
@@ -186,6 +210,7 @@ func TestALaunchOverEveryProtocol(t *testing.T) {
 	proved := map[string]speaker{
 		"http": carl, "mqtt": r.overMQTT("ann", "ann-pass", "desk"),
 		"udp": r.overSession("udp", "valve", r.keyOf("valve")), "tcp": r.overSession("tcp", "pump", r.keyOf("pump")),
+		"irc": r.overIRC("tablet", "bob:bob-pass"),
 	}
 	assert.Equal(t, waits(1, 2), carl(9, "go"))
 	assert.Equal(t, waits(1, 2), carlsSocket(9, "go"), "the same sender")
@@ -219,6 +244,7 @@ func TestALaunchOverEveryProtocol(t *testing.T) {
 	assert.Equal(t, "401:invalid-token", r.became(r.call("POST", "/broadcast", "application/json", fmt.Sprintf(`{"sender":%d,"channels":[9],"message":"go"}`, carls.ID))))
 	assert.Equal(t, "403", r.overSocket(r.register("dora"))(9, "go"))
 	assert.Equal(t, fmt.Sprint(frame.NotJoined), r.overSession("udp", "lamp", nil)(9, "go"))
+	assert.Equal(t, "404", r.overIRC("dan", key)(9, "go"))
 	r.overBasic("udp")(9, "go")
 	r.overMQTT("x", key, "stranger")(9, "go")
 	eventually(t, "those are refused", func() bool { return r.dropped(viaMQTT, bridge.Refused) == 1 })

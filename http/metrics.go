@@ -30,6 +30,7 @@ var (
 	attachments   = describeMetric("members", "What holds senders on channels: streams, callbacks, subscriptions, registrations.", "protocol")
 	sendersKnown  = describeMetric("senders", "Senders that are known.")
 	sessions      = describeMetric("device_sessions", "Sessions of devices on UDP and TCP, by the key that let them in.", "key")
+	unconfirmed   = describeMetric("unconfirmed_messages", "Messages that wait until others say the same.")
 	takeovers     = describeMetric("mqtt_takeovers_total", "MQTT connections that were ended by another with their client id.")
 	queueMessages = describeMetric("queue_messages", "Messages that wait for a protocol's fan-out.", "protocol")
 	busSeconds    = describeMetric("bus_seconds", "Time from the taking of a message to the queues of a protocol's members.", "protocol")
@@ -74,6 +75,11 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 			gauge(sessions, n, key)
 		}
 	}
+	waiting := 0
+	for _, n := range m.hub.Directory().HalfConfirmed() {
+		waiting += n
+	}
+	gauge(unconfirmed, waiting)
 	counter(takeovers, counters.Takeovers())
 	for _, p := range bridge.Protocols() {
 		in, out := counters.Messages(p)

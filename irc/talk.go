@@ -1,12 +1,16 @@
 package irc
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/oklog/ulid/v2"
 
 	"watchtower/bridge"
 )
+
+// notice is how a client is told what is no refusal: its message waits until others say the same.
+const notice = "NOTICE"
 
 // mostTargets is the most targets of one PRIVMSG.
 const mostTargets = 4
@@ -18,11 +22,13 @@ func (c *conn) noticed(params []string) error { return c.talk(params, false) }
 
 func (c *conn) talk(params []string, answered bool) error {
 	refuse := func(number string, params ...string) error {
-		if !answered {
-			c.server.hub.Counters().Drop(Protocol, bridge.Refused, 1)
-			return nil
+		if answered {
+			return c.reply(number, params...)
 		}
-		return c.reply(number, params...)
+		if number != notice {
+			c.server.hub.Counters().Drop(Protocol, bridge.Refused, 1)
+		}
+		return nil
 	}
 	if len(params) == 0 || params[0] == "" {
 		return refuse(errNoRecipient, "No recipient given")
@@ -59,7 +65,7 @@ func said(text string) (string, bool) {
 // say says a text to a channel or a nick.
 func (c *conn) say(target, text string, refuse func(string, ...string) error) error {
 	who := c.who.Load()
-	p := bridge.Publication{Content: bridge.Content{Data: []byte(text), Hint: bridge.Text}, Via: Protocol, Wait: true}
+	p := bridge.Publication{Content: bridge.Content{Data: []byte(text), Hint: bridge.Text}, Via: Protocol, Wait: true, Voice: bridge.Voice{Proved: who.user != ""}}
 	number, name := errCannotSend, shown(target)
 	if strings.HasPrefix(target, "#") {
 		ch, ok := parseChannel(target)
@@ -79,6 +85,10 @@ func (c *conn) say(target, text string, refuse func(string, ...string) error) er
 		number = errNoSuchNick
 	}
 	id, err := c.publish(who, p)
+	var waiting *bridge.Unconfirmed
+	if errors.As(err, &waiting) {
+		return refuse(notice, name+": "+waiting.Error())
+	}
 	if err != nil {
 		return refuse(number, name, "Not sent: "+detail(err))
 	}

@@ -292,4 +292,5 @@ dist/package:
 	$@/watchtower completion fish >$@/completions/watchtower.fish
 	{ cat packaging/linux/watchtower.yaml; env -i $@/watchtower config print --data-dir /var/lib/watchtower | sed 's/^/# /'; } >$@/watchtower.yaml
 	cp LICENSE packaging/systemd/watchtower.service packaging/linux/sysusers.conf $@/
+	cp packaging/prometheus/alerts.yaml packaging/grafana/watchtower.json $@/
 	rm $@/watchtower

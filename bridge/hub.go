@@ -109,6 +109,7 @@ type Hub struct {
 	proofs        map[Proof]int      // devices that are held, by what let them in
 	registrations uint64             // so far
 	gone          []Gone             // the last to go, at most goneMost
+	rivalsTold    time.Time          // when the log last had a name that two devices seem to have
 	lost          []SenderLoss       // of the last that were forgotten, at most lostMost
 	attached      [MostProtocols]int // attachments on all channels
 

@@ -162,6 +162,7 @@ func (h *Hub) claim(hold *Hold, displaced func()) (end func()) {
 		return displaced
 	}
 	s.speaker = hold
+	h.rivalsLocked(old, hold)
 	return old.displaced // read under the lock: its owner may be claiming again
 }
 

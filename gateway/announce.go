@@ -17,14 +17,18 @@ import (
 // Version is the program's version.
 const Version = "0.1.0"
 
-// leaveWord writes the gateway's URL and key into the data directory, for clients on this
+// leaveWord writes the gateway's URL, its address for devices and its key into the data directory, for clients on this
 // machine such as the command line's. If that fails, as on a full disk, the gateway serves
 // all the same; the files of an earlier run are removed, because they would be wrong.
 func (g *Gateway) leaveWord() {
-	files := map[string]string{runningKeyFile: g.secrets.key}
+	files := map[string]string{runningKeyFile: g.secrets.key + "\n"}
+	if at := g.Listening().At("udp"); at != "" {
+		files[runningUDPFile] = reachable(at) + "\n"
+	}
 	if at := g.Listening().At("http"); at != "" {
 		files[runningURLFile] = "http://" + reachable(at) + "\n"
 	}
+	g.retract() // an earlier run may have been killed, and have listened elsewhere
 	for name, content := range files {
 		if err := atomicfile.WriteText(filepath.Join(g.cfg.DataDir, name), content); err != nil {
 			g.log.WithError(err).WithField("file", name).Warn("file not written: commands on this machine need --url and --secret-key")
@@ -44,7 +48,7 @@ func (g *Gateway) announce() error {
 
 // retract removes what leaveWord wrote.
 func (g *Gateway) retract() {
-	for _, name := range []string{runningURLFile, runningKeyFile} {
+	for _, name := range []string{runningURLFile, runningUDPFile, runningKeyFile} {
 		if err := os.Remove(filepath.Join(g.cfg.DataDir, name)); err != nil && !os.IsNotExist(err) {
 			g.log.WithError(err).Warn("file not removed")
 		}

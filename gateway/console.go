@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"time"
@@ -58,7 +60,13 @@ func (g *Gateway) refusals(since time.Time) (list []operator.Refusal) {
 func (g *Gateway) Alive() { g.hub.Directory().CountMembers(1) }
 
 // healthy says why the gateway cannot do its work just now, or nil.
-func (g *Gateway) healthy() error { return errors.Join(g.store.Healthy(), g.state.Healthy()) }
+func (g *Gateway) healthy() error {
+	state, broker := g.store.Healthy(), g.state.Healthy()
+	if state != nil && broker != nil {
+		return fmt.Errorf("%w; %w", state, broker) // errors.Join makes two lines
+	}
+	return cmp.Or(state, broker)
+}
 
 // waiting is how many messages wait in all queues.
 func (g *Gateway) waiting() (n int) {

@@ -20,6 +20,7 @@ const (
 	keyFile        = "secret.key" // the generated key; not written if one is configured
 	adminKeyFile   = "admin.key"  // the operator's, likewise
 	runningURLFile = "gateway.url"
+	runningUDPFile = "gateway.udp" // host:port for devices; absent: UDP is off
 	runningKeyFile = "gateway.key" // the key in force; empty: the gateway is open
 )
 

@@ -154,7 +154,9 @@ func TestReady(t *testing.T) {
 	a := g.do("GET", "/readyz", "")
 	problem(t, a, 503, "not-ready", "")
 	assert.Contains(t, a.body, "no space left on device")
+	assert.Contains(t, g.do("GET", "/metrics", "").body, "\nwatchtower_ready 0\n")
 	assert.Equal(t, 200, g.do("GET", "/healthz", "").status, "it runs all the same")
 	broken.Store(nil)
 	assert.Equal(t, 200, g.do("GET", "/readyz", "").status)
+	assert.Contains(t, g.do("GET", "/metrics", "").body, "\nwatchtower_ready 1\n")
 }

@@ -20,6 +20,7 @@ type metrics struct {
 	streams   *streams
 	callbacks *callback.Service
 	devices   func() map[string]int // nil: there are none
+	ready     func() error          // nil: it always is
 }
 
 var (
@@ -29,6 +30,7 @@ var (
 	refusals      = describeMetric("refused_total", "Wrong keys, passwords, tokens and senders, and who was not let try.", "protocol", "reason")
 	attachments   = describeMetric("members", "What holds senders on channels: streams, callbacks, subscriptions, registrations.", "protocol")
 	sendersKnown  = describeMetric("senders", "Senders that are known.")
+	readyNow      = describeMetric("ready", "1 while the gateway can do its work, else 0: /readyz says why.")
 	sessions      = describeMetric("device_sessions", "Sessions of devices on UDP and TCP, by the key that let them in.", "key")
 	unconfirmed   = describeMetric("unconfirmed_messages", "Messages that wait until others say the same.")
 	takeovers     = describeMetric("mqtt_takeovers_total", "MQTT connections that were ended by another with their client id.")
@@ -70,6 +72,11 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	counters, links := m.hub.Counters(), m.hub.Directory().Links()
 	members, senders := m.hub.Directory().Counts()
 	gauge(sendersKnown, senders)
+	ready := 1
+	if m.ready != nil && m.ready() != nil {
+		ready = 0
+	}
+	gauge(readyNow, ready)
 	if m.devices != nil {
 		for key, n := range m.devices() {
 			gauge(sessions, n, key)

@@ -113,6 +113,7 @@ func TestTheDebLives(t *testing.T) {
 	assert.Contains(t, d.run("watchtower", "version"), "watchtower ")
 	assert.Contains(t, d.run("watchtower", "config", "check", "/etc/watchtower/watchtower.yaml"), "no faults")
 	assert.True(t, d.there("/usr/share/man/man1/watchtower-join.1.gz"))
+	assert.True(t, d.there("/usr/share/watchtower/prometheus/alerts.yaml") && d.there("/usr/share/watchtower/grafana/watchtower.json"))
 	assert.Contains(t, d.run("bash", "-n", "/usr/share/bash-completion/completions/watchtower")+"fine", "fine")
 
 	config := filepath.Join(d.root, "etc/watchtower/watchtower.yaml")

@@ -36,6 +36,7 @@ func TestTheRPMLives(t *testing.T) {
 	assert.Equal(t, "root watchtower 640\n", d.run("stat", "-c", "%U %G %a", "/etc/watchtower/watchtower.yaml"))
 	assert.Contains(t, d.run("watchtower", "config", "check", "/etc/watchtower/watchtower.yaml"), "no faults")
 	assert.True(t, d.there("/usr/share/man/man1/watchtower-join.1.gz"))
+	assert.True(t, d.there("/usr/share/watchtower/prometheus/alerts.yaml") && d.there("/usr/share/watchtower/grafana/watchtower.json"))
 	assert.True(t, d.there("/usr/lib/systemd/system/watchtower.service"))
 
 	own := d.configures("127.0.0.1:18282")

@@ -39,6 +39,7 @@ const (
 	secretKeyFile  = "secret.key"  // the generated key
 	adminKeyFile   = "admin.key"   // the operator's, likewise
 	runningURLFile = "gateway.url" // while it runs: its HTTP address
+	runningUDPFile = "gateway.udp" // while it runs: its address for devices; absent: UDP is off
 	runningKeyFile = "gateway.key" // while it runs: the key in force
 )
 

@@ -6,9 +6,13 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -92,7 +96,7 @@ func (c *client) followUDP(ctx context.Context, address string, own *frame.Key, 
 		if begun.Err() != nil && ctx.Err() == nil {
 			return unreachable{fmt.Errorf("%s does not answer over UDP: it does not run there, or the secret key is another (--udp HOST:PORT, --secret-key)", address)}
 		}
-		return err
+		return explained(err)
 	}
 	fmt.Fprintf(c.err, "watchtower: following channel %s at udp %s as %d, Ctrl-C ends\n", idList(channels), address, d.ID())
 	for {
@@ -147,7 +151,8 @@ func (c *client) leave(d *device.Client) {
 }
 
 // findUDP returns the secret key of a gateway, and the address where it listens for
-// devices: the given one, or port 3033 of the host that find returns.
+// devices: the given one, that of the gateway that runs on this machine, or port 3033 of the host
+// that find returns.
 func (c *client) findUDP(address string) (key, at string, err error) {
 	if address != "" && c.secretKey != "" {
 		return c.secretKey, address, nil
@@ -155,6 +160,9 @@ func (c *client) findUDP(address string) (key, at string, err error) {
 	t, err := c.find()
 	if err != nil {
 		return "", "", err
+	}
+	if address == "" && c.url == "" {
+		address = c.localUDP()
 	}
 	if address == "" {
 		u, err := url.Parse(t.url)
@@ -164,6 +172,25 @@ func (c *client) findUDP(address string) (key, at string, err error) {
 		address = net.JoinHostPort(u.Hostname(), wirePort)
 	}
 	return t.key, address, nil
+}
+
+// localUDP is where the gateway on this machine listens for devices; empty: it does not say.
+func (c *client) localUDP() string {
+	dir, err := c.dir()
+	if err != nil {
+		return ""
+	}
+	address, _ := os.ReadFile(filepath.Join(dir, runningUDPFile)) // absent: UDP is off there
+	return strings.TrimSpace(string(address))
+}
+
+// explained says what to do where a device needs a key of its own.
+func explained(err error) error {
+	var refused device.Refused
+	if errors.As(err, &refused) && refused.Code == frame.NameHasKey {
+		return fmt.Errorf("%w: give it by --device-key-file (watchtower device key NAME prints it)", err)
+	}
+	return err
 }
 
 // shownMessage is a message in the JSON of HTTP streams, with the fields that a device

@@ -41,6 +41,8 @@ func TestJoinOverUDP(t *testing.T) {
 	}
 	expect(t, out, "all your base")
 	expect(t, raw, `"channel":5,`)
+	found := s.shell(bin + " join --udp --name found 5 2>&1")
+	expect(t, found, "following channel 5 at udp "+udp) // its port is not 3033
 	wrong := s.shell(bin + " join --udp=" + udp + " 5 --secret-key wrong 2>&1")
 	expect(t, wrong, "no answer of "+udp+" over UDP yet: it does not run there, or has another secret key; trying on for 8s")
 	expect(t, wrong, "does not answer over UDP")
@@ -55,7 +57,7 @@ func TestJoinWithAnOwnKey(t *testing.T) {
 	s := serveProgram(t, t.TempDir(), append(slices.Clone(anyPort), "--wire-device-keys", "required")...)
 	udp := regexp.MustCompile(`(?m)^  UDP +(\S+)$`).FindStringSubmatch(s.banner)[1]
 	program := s.command().Path
-	expect(t, s.shell(program+" join --name lamp --udp="+udp+" 5"), "key of its own")
+	expect(t, s.shell(program+" join --name lamp --udp 5 2>&1"), "key of its own, or every device needs one (error 9): give it by --device-key-file")
 	out := s.shell(program + " device key lamp | " + program + " join --name lamp --device-key-file - --udp=" + udp + " 5")
 	expect(t, out, "following channel 5 at udp "+udp)
 	require.Zero(t, s.run("", "broadcast", "5", "all your base").code)

@@ -23,7 +23,7 @@ func joinCommand(sys surroundings) *cobra.Command {
 		ValidArgsFunction: completeChannels(sys),
 	}
 	f := cmd.Flags()
-	udp := f.String("udp", "", "join over UDP, at host:port (default: the gateway's host, port "+wirePort+")")
+	udp := f.String("udp", "", "join over UDP, at host:port (default: that of the gateway on this machine, else the gateway's host, port "+wirePort+")")
 	f.Lookup("udp").NoOptDefVal = usualAddress
 	keyFile := f.String("device-key-file", "", "file with the own key of --name for --udp, as device key prints it; -: standard input")
 	since := f.String("since", "", "earlier messages first: those after a message's id, of an age such as 10m, or all that are kept")

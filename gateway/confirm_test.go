@@ -362,3 +362,22 @@ func TestRulesAreReloaded(t *testing.T) {
 	r.reload(admin)
 	assert.Equal(t, "taken", dora(9, "go"))
 }
+
+// An answer that was lost is the same when the frame is repeated: no device takes what waits for
+// delivered, nor is one counted twice.
+func TestALaunchOverABadRadio(t *testing.T) {
+	t.Parallel()
+	r := startWith(t, launchConfig(t))
+	bad := newRelay(t, r.at.UDP, 0.3)
+	ctx := leniently(t)
+	c, err := session.Dial(ctx, "udp", bad.address(), session.Options{Key: r.keyOf("valve"), Own: true, Name: "valve", RetryGap: 10 * time.Millisecond, RegisterEvery: 50 * time.Millisecond})
+	require.NoError(t, err)
+	defer func() { _ = c.Close(ctx) }()
+	require.NoError(t, c.Join(ctx, 9))
+	for i := range 8 {
+		confirmed, of, err := c.Confirm(ctx, session.Text, fmt.Append(nil, i), 9)
+		require.NoError(t, err)
+		assert.Equal(t, waits(1, 2), waits(confirmed, of))
+	}
+	assert.Equal(t, map[bridge.Channel]int{9: 8}, r.g.Hub().Directory().HalfConfirmed())
+}

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"regexp"
@@ -17,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/config"
+	"watchtower/gateway"
 )
 
 // ircClient is a client of IRC that shows lines as they came.
@@ -141,8 +143,7 @@ func TestIRCReachesEveryProtocol(t *testing.T) {
 // A user's sender over IRC is USER.NICK, as over MQTT, and has the user's access list.
 func TestIRCUsers(t *testing.T) {
 	cfg := family(t)
-	read := cfg
-	r := startWith(t, cfg)
+	r := startWithOptions(t, cfg, []gateway.Option{gateway.From(func() (config.Config, error) { return cfg, nil })})
 	guest := r.ircAs("tablet", "guest:guest-pass")
 	guest.say("JOIN #6", "PRIVMSG #5 :hello", "WHOIS guest_tablet")
 	guest.until(" 474 guest_tablet #6 ")
@@ -156,7 +157,14 @@ func TestIRCUsers(t *testing.T) {
 	owner.say("PRIVMSG listener_phone :for you", "NICK guest_tablet2", "NICK guest_")
 	assert.Contains(t, owner.until(" 401 "), "listener_phone", "it may not read what is sent to it")
 	owner.until(" 433 owner guest_tablet2 ")
-	_ = read
+
+	cfg.Users = maps.Clone(cfg.Users)
+	cfg.Users["guest"] = config.User{PasswordHash: hashed(t, "another")}
+	delete(cfg.Users, "listener")
+	r.g.Reload()
+	guest.say("PRIVMSG #5 :hello again")
+	guest.until("^ERROR :Your password has changed$")
+	c.until("^ERROR :Your sender was deleted$")
 }
 
 func TestIRCOverTLS(t *testing.T) {

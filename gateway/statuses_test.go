@@ -97,6 +97,8 @@ var otherwise = map[string]string{
 	"GET /pages/ 200":            "gateway testPages",
 	"403":                        "http TestPagesOfOtherOrigins",
 	"417":                        "http TestWhatIsNoRequest",
+	"POST /broadcast 202":        "gateway TestALaunchOverEveryProtocol",
+	"POST /broadcast 403":        "gateway TestALaunchOverEveryProtocol",
 	"421":                        "gateway testHosts",
 	"426":                        "http TestAnUpgradeThatWasLost",
 	"429":                        "gateway testTrustedProxies",

@@ -23,8 +23,9 @@ func testPages(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "index.html"), []byte("<p>hello"), 0o644))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, ".env"), []byte("secret"), 0o644))
 	off := start(t, nil)
-	status, _ := off.call("GET", "/pages/", "", "")
+	status, refused := off.call("GET", "/pages/", "", "")
 	assert.Equal(t, 404, status, "it is off")
+	assert.Contains(t, refused, "--http-pages")
 	r := start(t, func(c *config.Config) { c.HTTP.Pages = dir })
 	for path, want := range map[string]int{"/pages/": 200, "/pages": 200, "/pages/index.html": 200, "/pages/.env": 404, "/pages/none": 404, "/pagesx": 404} {
 		status, body := r.call("GET", path, "", "")

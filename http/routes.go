@@ -91,6 +91,9 @@ func (s *Server) dispatch(methods calls) nethttp.Handler {
 			}
 		case methods == nil:
 			err = fault(notFound, "path", "%s is not part of this API: GET /openapi.yaml describes it", bridge.Shorten(r.URL.Path))
+			if strings.HasPrefix(r.URL.Path, filesPath) { // with a directory it would be a route
+				err = fault(notFound, "path", "no pages are served: http.pages (--http-pages) names their directory")
+			}
 		default:
 			w.Header().Set("Allow", allow)
 			err = fault(methodNotAllowed, "method", "%s is not for %s: use %s", bridge.Shorten(r.Method), bridge.Shorten(r.URL.Path), allow)

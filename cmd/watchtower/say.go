@@ -178,7 +178,9 @@ func (c *client) say(ctx context.Context, to audience, raw bool, next func() ([]
 // halfConfirmed is how many have said a message of a channel that wants more than one.
 type halfConfirmed struct{ Confirmed, Of int }
 
-func (h halfConfirmed) String() string { return fmt.Sprintf("%d of %d have said this", h.Confirmed, h.Of) }
+func (h halfConfirmed) String() string {
+	return fmt.Sprintf("%d of %d have said this", h.Confirmed, h.Of)
+}
 
 // tell says one message, and prints its id or the gateway's answer.
 func (s speaker) tell(ctx context.Context, to audience, raw bool, message []byte) error {

@@ -18,7 +18,7 @@ import (
 const (
 	readBytes  = 32 << 10 // read from one socket at a time
 	eventsMost = 256      // sockets that are taken from the system at a time
-	writesMost = 1024     // connections that a loop writes to, before it reads again
+	writesMost = 512      // connections that a loop writes to, before it reads again
 )
 
 // Loops are as many loops as there are processors.
@@ -120,7 +120,7 @@ func (l *loop) run() {
 			l.take(s)
 		}
 		clear(l.ready)
-		l.round.Share(writesMost)
+		l.round.Split(writesMost)
 	}
 	l.idle()
 }

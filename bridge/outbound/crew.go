@@ -41,15 +41,33 @@ func (r *Round) Flush() {
 // Share writes to the noted connections if there are most at most, and else leaves them to
 // the crew: for a goroutine that has others to serve.
 func (r *Round) Share(most int) {
-	if len(r.list) <= most {
-		r.Flush()
-		return
+	if len(r.list) > most {
+		r.leave(0)
 	}
-	for i, w := range r.list {
+	r.Flush()
+}
+
+// splitFrom is from how many connections on it is worth waking another goroutine.
+const splitFrom = 64
+
+// Split is Flush that leaves half of many connections to the crew, because another processor
+// may be idle, and more than half if the goroutine would write to more than most itself.
+func (r *Round) Split(most int) {
+	n := len(r.list)
+	if n >= splitFrom {
+		n = min(n/2, most)
+	}
+	r.leave(n)
+	r.Flush()
+}
+
+// leave leaves the noted connections from the n-th on to the crew.
+func (r *Round) leave(n int) {
+	for i, w := range r.list[n:] {
 		w.shard.add(w)
-		r.list[i] = nil
+		r.list[n+i] = nil
 	}
-	r.list = r.list[:0]
+	r.list = r.list[:n]
 }
 
 // Few is for Share, in a goroutine whose work is to hand out messages.

@@ -19,7 +19,7 @@ func TestPrometheusTakesTheAlerts(t *testing.T) {
 	t.Parallel()
 	out, err := exec.Command("promtool", "check", "rules", "prometheus/alerts.yaml").CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	assert.Contains(t, string(out), "SUCCESS: 6 rules found")
+	assert.Contains(t, string(out), "SUCCESS: 7 rules found")
 	out, err = exec.Command("promtool", "test", "rules", "prometheus/tests.yaml").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 

@@ -44,13 +44,14 @@ export function List({ messages, members, chosen, choose, view, words, wide }) {
   const from = Math.max(0, Math.floor(top / high) - beyond), to = Math.min(n, Math.ceil((top + size) / high) + beyond)
 
   // In a flood the end has moved on before a scroll is told: only upwards is away from it.
+  // A scroll that follows the end shows what is drawn already.
   const scrolled = () => {
-    const { scrollTop, scrollHeight, clientHeight } = box.current
+    const { scrollTop, scrollHeight, clientHeight } = box.current, followed = m.following
     const up = scrollTop < was.current
     was.current = scrollTop
     if (scrollHeight - scrollTop - clientHeight < high) m.end()
     else if (up) m.stop()
-    draw()
+    if (!followed || !m.following) draw()
   }
   const rowAt = e => m.at(Math.floor((e.clientY - box.current.getBoundingClientRect().top + box.current.scrollTop) / high))
   // What was pressed is chosen, wherever it has gone until the button was released.

@@ -46,7 +46,8 @@ build:
 
 # Installs what the tests need. From Debian: MQTT clients, a broker to compare with, clients of
 # IRC and a terminal for them, curl, a compiler, two more and a simulator for small devices, a
-# browser, two reverse proxies, what finds services in a network, and Python packages. From npm:
+# browser, two reverse proxies, what finds services in a network and makes networks, and Python
+# packages. From npm:
 # clients. From PyPI: a compiler.
 setup: setup-debian $(CLIENTS) $(COMPILER)
 
@@ -72,6 +73,7 @@ setup-debian:
 	$(call have,avahi-daemon) || missing="$$missing avahi-daemon"; \
 	command -v avahi-browse >/dev/null || missing="$$missing avahi-utils"; \
 	command -v dbus-daemon >/dev/null || missing="$$missing dbus"; \
+	$(call have,ip) || missing="$$missing iproute2"; \
 	$(call have,nginx) || missing="$$missing nginx-light"; \
 	$(call have,haproxy) || missing="$$missing haproxy"; \
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
@@ -133,7 +135,6 @@ setup-packages:
 	command -v rpm >/dev/null || missing="$$missing rpm"; \
 	command -v buildah >/dev/null || missing="$$missing buildah"; \
 	command -v docker-compose >/dev/null || missing="$$missing docker-compose"; \
-	$(call have,ip) || missing="$$missing iproute2"; \
 	command -v promtool >/dev/null || missing="$$missing prometheus"; \
 	[ -z "$$missing" ] || .ci/install $$missing
 

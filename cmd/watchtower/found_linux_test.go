@@ -15,6 +15,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"watchtower/internal/harness"
 )
 
 // house is a network of namespaces with a switch between them. It is in a namespace of its
@@ -24,25 +26,13 @@ type house struct {
 	dir string
 }
 
-const inside = "WATCHTOWER_TEST_INSIDE" // set in the process that has such a network
-
-// elsewhere runs the test again in new namespaces, and says whether this is that run.
-func elsewhere(t *testing.T) (h *house, there bool) {
-	if os.Getenv(inside) != "" {
-		h = &house{t, t.TempDir()}
-		h.must("mount", "-t", "tmpfs", "none", "/run")
-		h.must("ip", "link", "set", "lo", "up")
-		h.must("ip", "link", "add", "name", "switch", "type", "bridge")
-		h.must("ip", "link", "set", "switch", "up")
-		return h, true
-	}
-	self, err := os.Executable()
-	require.NoError(t, err)
-	cmd := exec.Command("unshare", "-rnm", self, "-test.run", "^"+t.Name()+"$", "-test.timeout", "120s")
-	cmd.Env = append(os.Environ(), inside+"=1")
-	out, err := cmd.CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	return nil, false
+// newHouse makes one in a process that harness.Unshare started.
+func newHouse(t *testing.T) *house {
+	h := &house{t, t.TempDir()}
+	h.must("mount", "-t", "tmpfs", "none", "/run")
+	h.must("ip", "link", "add", "name", "switch", "type", "bridge")
+	h.must("ip", "link", "set", "switch", "up")
+	return h
 }
 
 // must runs a program, and returns what it prints.
@@ -183,10 +173,11 @@ func (m *machine) twoHouses() bool {
 // goodbye. One that is not announced is found by its answer to a broadcast.
 func TestFound(t *testing.T) {
 	t.Parallel()
-	h, there := elsewhere(t)
-	if !there {
+	if !harness.Unshared() {
+		harness.Unshare(t, []string{"-m"})
 		return
 	}
+	h := newHouse(t)
 	home, cellar, shed, away := h.machine("home", 1), h.machine("cellar", 2), h.machine("shed", 3), h.machine("away", 9)
 	out, code := away.find("--timeout", "100ms")
 	assert.Equal(t, exitError, code)

@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"watchtower/internal/harness"
 )
 
 // holder keeps the port of multicast DNS for itself.
@@ -23,10 +25,11 @@ time.sleep(1000)`
 // A gateway runs beside avahi, and beside a program that lets nobody else have the port. It
 // is announced where it listens, also on an interface that comes later.
 func TestLongFound(t *testing.T) {
-	h, there := elsewhere(t)
-	if !there {
+	if !harness.Unshared() {
+		harness.Unshare(t, []string{"-m"})
 		return
 	}
+	h := newHouse(t)
 	home, cellar, shed, away := h.machine("home", 1), h.machine("cellar", 2), h.machine("shed", 3), h.machine("away", 9)
 	home.avahi()
 	away.avahi()

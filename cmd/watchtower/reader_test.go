@@ -17,6 +17,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"watchtower/internal/harness"
 )
 
 // goScript stands for Go in a reader's shell: what the pages let it build has been built.
@@ -53,9 +55,38 @@ type typing struct {
 	once  sync.Once
 }
 
-// The commands of every page do what it says, one after the other, in a clone of the project.
+const builtAt = "WATCHTOWER_TEST_BUILT" // names the folder of what is built, to the process that reads a page
+
+// The commands of every page do what it says, one after the other, in a clone of the project. Each
+// page has a network of its own, where the usual ports are free.
 func TestEveryCommandOfThePages(t *testing.T) {
-	bin := t.TempDir()
+	t.Parallel()
+	bin := os.Getenv(builtAt)
+	if !harness.Unshared() {
+		bin = builds(t)
+	}
+	commands := 0
+	for _, page := range pages(t) {
+		n := page.runs()
+		if n == 0 {
+			continue
+		}
+		commands += n
+		t.Run(page.path, func(t *testing.T) {
+			t.Parallel()
+			if !harness.Unshared() {
+				harness.Unshare(t, nil, builtAt+"="+bin)
+				return
+			}
+			newReader(t, page.path, bin).reads(page)
+		})
+	}
+	assert.Greater(t, commands, 40)
+}
+
+// builds returns a folder with what a reader of the pages builds, and what stands for Go.
+func builds(t *testing.T) (bin string) {
+	bin = t.TempDir()
 	self, err := os.Executable()
 	require.NoError(t, err)
 	require.NoError(t, os.Symlink(self, filepath.Join(bin, "watchtower")))
@@ -64,16 +95,7 @@ func TestEveryCommandOfThePages(t *testing.T) {
 		out, err := exec.Command("go", "build", "-o", filepath.Join(bin, filepath.Base(path)), "watchtower/"+path).CombinedOutput()
 		require.NoError(t, err, string(out))
 	}
-	commands := 0
-	for _, page := range pages(t) {
-		if !slices.ContainsFunc(page.fences, func(f fenced) bool { return f.language == "sh" && slices.Contains(runs, f.word) }) {
-			continue
-		}
-		t.Run(page.path, func(t *testing.T) {
-			commands += newReader(t, page.path, bin).reads(page)
-		})
-	}
-	assert.Greater(t, commands, 40)
+	return bin
 }
 
 func newReader(t *testing.T, page, bin string) *reader {
@@ -88,17 +110,16 @@ func newReader(t *testing.T, page, bin string) *reader {
 	return r
 }
 
-// reads types all that the page says, and returns how many fences that were.
-func (r *reader) reads(page pageAt) (n int) {
+// reads types all that the page says.
+func (r *reader) reads(page pageAt) {
 	r.starts("watchtower")
 	for _, f := range page.fences {
 		if name := fileOf(f); name != "" {
 			require.NoError(r.t, os.WriteFile(filepath.Join(r.folder, name), []byte(f.code), 0o600))
 		}
-		if f.language != "sh" || !slices.Contains(runs, f.word) {
+		if !f.runs() {
 			continue
 		}
-		n++
 		switch f.word {
 		case "gateway":
 			r.starts(f.code)
@@ -114,7 +135,6 @@ func (r *reader) reads(page pageAt) (n int) {
 			r.isHeard(f.code)
 		}
 	}
-	return n
 }
 
 // types types a command.

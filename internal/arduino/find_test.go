@@ -187,29 +187,23 @@ func numberOf(t testing.TB, udp string) uint32 {
 	return where.Gateway
 }
 
-const inside = "WATCHTOWER_TEST_LAMP" // the program, in the process that has a network of its own
+const lampAt = "WATCHTOWER_TEST_LAMP" // names the program, in the process that has a network of its own
 
 // The example for a PC finds a gateway by a real broadcast, and the module for Python does. This
 // is in a network namespace that has one interface.
 func TestAPCFindsItsGateway(t *testing.T) {
 	t.Parallel()
-	program := os.Getenv(inside)
-	if program == "" {
-		self, err := os.Executable()
-		require.NoError(t, err)
-		cmd := exec.Command("unshare", "-rn", self, "-test.run", "^"+t.Name()+"$", "-test.timeout", "60s")
-		cmd.Env = append(os.Environ(), inside+"="+lamp(t))
-		out, err := cmd.CombinedOutput()
-		require.NoError(t, err, "%s", out)
+	if !harness.Unshared() {
+		harness.Unshare(t, nil, lampAt+"="+lamp(t))
 		return
 	}
-	for _, args := range []string{"link set lo up", "link add lan type veth peer name end", "addr add 10.79.0.1/24 brd + dev lan", "link set lan up", "link set end up", "route add default dev lan"} {
+	for _, args := range []string{"link add lan type veth peer name end", "addr add 10.79.0.1/24 brd + dev lan", "link set lan up", "link set end up", "route add default dev lan"} {
 		run(t, "ip", strings.Fields(args)...)
 	}
 	udp, _, key := withKey(t, "lamp", func(c *config.Config) { c.UDP.Listen, c.MDNS = ":0", false })
 	_, port, err := net.SplitHostPort(udp)
 	require.NoError(t, err)
-	lines := started(t, exec.Command(program, "-", port, key))
+	lines := started(t, exec.Command(os.Getenv(lampAt), "-", port, key))
 	expectLine(t, lines, "r 0")
 	expectLine(t, lines, "j 0")
 	for _, made := range []string{`Device(None, "lamp", "` + key + `"`, `Basic(None, "` + secret + `"`} { // so does Python

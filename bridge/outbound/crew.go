@@ -99,6 +99,7 @@ type shard struct {
 	mu      sync.Mutex
 	list    []*Writer
 	running bool
+	over    bool // Wait was called
 }
 
 // NewCrew returns a crew. It has no goroutine yet.
@@ -113,12 +114,24 @@ func NewCrew() *Crew {
 // next returns the shards in turn.
 func (c *Crew) next() *shard { return &c.shards[int(c.turn.Add(1))%len(c.shards)] }
 
-// Wait returns when nothing is being written.
-func (c *Crew) Wait() { c.active.Wait() }
+// Wait returns when nothing is being written, and nothing will be: it is for the end, when all
+// connections are closed. Their sessions may still get messages then.
+func (c *Crew) Wait() {
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		s.over = true
+		s.mu.Unlock()
+	}
+	c.active.Wait()
+}
 
 func (s *shard) add(d *Writer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.over {
+		return
+	}
 	s.list = append(s.list, d)
 	if !s.running {
 		s.running = true

@@ -137,3 +137,20 @@ func TestWriterWritesTheRestWhenThereIsRoomAgain(t *testing.T) {
 	<-w.Done()
 	crew.Wait()
 }
+
+// A crew that has ended starts nothing more, though somebody still has something to write.
+func TestACrewThatHasEndedStaysSo(t *testing.T) {
+	for range 100 {
+		crew := NewCrew()
+		var wakes sync.WaitGroup
+		for range 4 {
+			w := NewWriter(NewQueue(1, 1), Options{Timeout: time.Second, Crew: crew})
+			wakes.Go(w.Wake)
+		}
+		crew.Wait()
+		wakes.Wait()
+		for i := range crew.shards {
+			assert.False(t, crew.shards[i].running)
+		}
+	}
+}

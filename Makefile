@@ -47,8 +47,7 @@ build:
 # Installs what the tests need. From Debian: MQTT clients, a broker to compare with, clients of
 # IRC and a terminal for them, curl, a compiler, two more and a simulator for small devices, a
 # browser, two reverse proxies, what finds services in a network and makes networks, and Python
-# packages. From npm:
-# clients. From PyPI: a compiler.
+# packages. From npm: clients. From PyPI: a compiler.
 setup: setup-debian $(CLIENTS) $(COMPILER)
 
 setup-debian:

@@ -291,6 +291,7 @@ dist/package:
 	$@/watchtower completion zsh >$@/completions/_watchtower
 	$@/watchtower completion fish >$@/completions/watchtower.fish
 	{ cat packaging/linux/watchtower.yaml; env -i $@/watchtower config print --data-dir /var/lib/watchtower | sed 's/^/# /'; } >$@/watchtower.yaml
-	cp LICENSE packaging/systemd/watchtower.service packaging/linux/sysusers.conf $@/
-	cp packaging/prometheus/alerts.yaml packaging/grafana/watchtower.json $@/
+	cp LICENSE packaging/linux/sysusers.conf $@/
+	cp packaging/systemd/watchtower.service packaging/systemd/watchtower-backup.service packaging/systemd/watchtower-backup.timer $@/
+	cp packaging/prometheus/alerts.yaml packaging/prometheus/prometheus.yaml packaging/grafana/watchtower.json $@/
 	rm $@/watchtower

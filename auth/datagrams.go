@@ -41,8 +41,7 @@ func (d Datagrams) WrongKey(from netip.Addr) {
 	if g == nil {
 		return
 	}
-	g.count(d.via, WrongKey)
-	g.wrongs.note(Caller{Via: d.via, At: from}, WrongKey, g.opts.Now())
+	g.noteWrong(Caller{Via: d.via, At: from})
 	g.keys.Take(Subnet(from))
 	if !g.proved.has(from) {
 		g.strangers.Take(struct{}{})
@@ -70,11 +69,17 @@ func (d Datagrams) AdmitTag(from netip.Addr, cookie bool) bool {
 	return true
 }
 
-// WrongTag counts an r with a wrong tag.
-func (d Datagrams) WrongTag(from netip.Addr) {
+// noteWrong counts, remembers and logs a wrong key in a datagram.
+func (g *Gate) noteWrong(c Caller) {
+	g.count(c.Via, WrongKey)
+	g.wrongs.note(c, WrongKey, g.opts.Now())
+	g.tellWrong(c)
+}
+
+// WrongTag counts an r with a wrong tag. Name is what it calls itself; empty: nothing.
+func (d Datagrams) WrongTag(from netip.Addr, name []byte) {
 	if g := d.gate; g != nil {
-		g.count(d.via, WrongKey)
-		g.wrongs.note(Caller{Via: d.via, At: from}, WrongKey, g.opts.Now())
+		g.noteWrong(Caller{Via: d.via, At: from, Name: bridge.Shorten(name)})
 		g.tags.Take(Subnet(from))
 	}
 }
@@ -89,5 +94,5 @@ func (d Datagrams) Proved(from netip.Addr) {
 // refuse counts a refused datagram. The zero prefix stands for all unknown sources.
 func (d Datagrams) refuse(at netip.Prefix) {
 	d.gate.count(d.via, Waiting)
-	d.gate.report.refused(at, d.via, false, d.gate.opts.Now())
+	d.gate.report.refused(at, Caller{Via: d.via}, d.gate.opts.Now())
 }

@@ -16,6 +16,8 @@ const (
 	WaitingMost = waitingMost
 	ProvedMost  = provedMost
 	Reported    = reported
+
+	WrongReported = wrongReported
 )
 
 // Proved returns how many addresses are known to have proved themselves.

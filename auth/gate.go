@@ -66,7 +66,8 @@ type Gate struct {
 	tags      *Limiter[netip.Prefix] // r over UDP
 	strangers *Limiter[struct{}]     // K over UDP, of all sources that have not proved their address
 	proved    *proved
-	report    *report
+	report    *report // about addresses that wait
+	wrong     *report // about wrong keys of devices, over UDP and TCP
 	wrongs    wrongs
 	refused   [bridge.MostProtocols][numReasons]atomic.Uint64
 }
@@ -75,6 +76,7 @@ type Gate struct {
 func NewGate(o Options, log *logrus.Logger) *Gate {
 	o = o.withDefaults()
 	limit := Limit{Burst: o.Failures, Every: o.FailureInterval, Most: o.Addresses}
+	waits, wrong := newReports(log)
 	return &Gate{
 		opts:      o,
 		failures:  NewLimiter[netip.Prefix](limit, o.Now),
@@ -82,7 +84,8 @@ func NewGate(o Options, log *logrus.Logger) *Gate {
 		tags:      NewLimiter[netip.Prefix](limit, o.Now),
 		strangers: NewLimiter[struct{}](limit, o.Now),
 		proved:    newProved(provedMost),
-		report:    newReport(log),
+		report:    waits,
+		wrong:     wrong,
 	}
 }
 
@@ -139,7 +142,7 @@ func (g *Gate) Waits(c Caller) time.Duration {
 	wait := g.failures.Wait(at)
 	if wait > 0 {
 		g.count(c.Via, Waiting)
-		g.report.refused(at, c.Via, c.Forwarded, g.opts.Now())
+		g.report.refused(at, c, g.opts.Now())
 	}
 	return wait
 }
@@ -154,11 +157,18 @@ func (g *Gate) Wrong(c Caller, why Reason) (wait time.Duration) {
 	g.count(c.Via, why)
 	g.wrongs.note(c, why, g.opts.Now())
 	if g.failures.Take(at) {
-		g.report.failed(at, c.Via, c.Forwarded, g.opts.Now())
+		g.report.failed(at, c, g.opts.Now())
 		return 0
 	}
-	g.report.refused(at, c.Via, c.Forwarded, g.opts.Now())
+	g.report.refused(at, c, g.opts.Now())
 	return max(1, g.failures.Wait(at)) // 0 if it got a try back just now
+}
+
+// tellWrong logs that a device has a wrong key. Clients of other protocols are logged by these.
+func (g *Gate) tellWrong(c Caller) {
+	if g != nil {
+		g.wrong.refused(Subnet(c.At), c, g.opts.Now())
+	}
 }
 
 // Right notes that a caller showed a right credential, which proves its address.
@@ -193,7 +203,7 @@ func (s Streams) AdmitKey(from netip.Addr) bool {
 }
 
 // WrongKey counts a K with a wrong key.
-func (s Streams) WrongKey(from netip.Addr) { s.gate.Wrong(Caller{Via: s.via, At: from}, WrongKey) }
+func (s Streams) WrongKey(from netip.Addr) { s.WrongTag(from, nil) }
 
 // WantsCookie returns false: TCP's handshake has proved the address already.
 func (s Streams) WantsCookie(netip.Addr) bool { return false }
@@ -201,8 +211,12 @@ func (s Streams) WantsCookie(netip.Addr) bool { return false }
 // AdmitTag reports whether the tag of an r from an address may be checked.
 func (s Streams) AdmitTag(from netip.Addr, _ bool) bool { return s.AdmitKey(from) }
 
-// WrongTag counts an r with a wrong tag.
-func (s Streams) WrongTag(from netip.Addr) { s.WrongKey(from) }
+// WrongTag counts an r with a wrong tag. Name is what it calls itself; empty: nothing.
+func (s Streams) WrongTag(from netip.Addr, name []byte) {
+	c := Caller{Via: s.via, At: from, Name: bridge.Shorten(name)}
+	s.gate.Wrong(c, WrongKey)
+	s.gate.tellWrong(c)
+}
 
 // Proved notes that an address has registered.
 func (s Streams) Proved(from netip.Addr) { s.gate.Right(Caller{Via: s.via, At: from}) }

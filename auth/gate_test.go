@@ -67,7 +67,7 @@ func TestNilLetsEverybodyTry(t *testing.T) {
 	for range 1000 {
 		require.Zero(t, g.Wrong(a, auth.WrongKey))
 		g.Datagrams(viaUDP).WrongKey(a.At)
-		g.Datagrams(viaUDP).WrongTag(a.At)
+		g.Datagrams(viaUDP).WrongTag(a.At, nil)
 	}
 	assert.Zero(t, g.Waits(a))
 	assert.True(t, g.Datagrams(viaUDP).AdmitKey(a.At))
@@ -82,15 +82,41 @@ func TestAFloodIsBounded(t *testing.T) {
 	d := g.Datagrams(viaUDP)
 	for i := range 3 * auth.Reported {
 		a := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
-		d.WrongTag(a)
+		d.WrongTag(a, []byte("lamp"))
 		assert.False(t, d.AdmitTag(a, false))
 		assert.True(t, d.AdmitTag(a, true))
 	}
-	assert.LessOrEqual(t, strings.Count(out.String(), "\n"), auth.Reported+1)
+	assert.LessOrEqual(t, strings.Count(out.String(), "\n"), auth.Reported+1+auth.WrongReported+1)
 	for i := range 2 * auth.ProvedMost {
 		d.Proved(netip.AddrFrom4([4]byte{11, byte(i >> 16), byte(i >> 8), byte(i)}))
 	}
 	assert.Equal(t, auth.ProvedMost, g.Proved())
+}
+
+// A wrong key of a device is logged at once, with the name that it gives itself, and then once a
+// minute with how often it tried.
+func TestAWrongKeyIsLogged(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	g, out := gate(auth.Options{Limits: limits(100, time.Hour), Now: func() time.Time { return now }})
+	a := at("192.0.2.1").At
+	for range 60 {
+		g.Datagrams(viaUDP).WrongTag(a, []byte("lamp"))
+		now = now.Add(time.Second)
+	}
+	require.Equal(t, 1, strings.Count(out.String(), "\n"), out.String())
+	for _, field := range []string{`msg="a device has a wrong key"`, "address=192.0.2.1 ", "name=lamp", "protocols=udp", "tries=1"} {
+		assert.Contains(t, out.String(), field)
+	}
+	assert.NotContains(t, out.String(), "limits.failures", "nobody waits")
+	out.Reset()
+	g.Datagrams(viaUDP).WrongKey(a)
+	assert.Contains(t, out.String(), "tries=60")
+	assert.NotContains(t, out.String(), "lamp")
+	out.Reset()
+	now = now.Add(time.Second)
+	g.Streams(viaHTTP).WrongTag(at("192.0.2.2").At, []byte("door"))
+	assert.Contains(t, out.String(), "name=door")
+	assert.Equal(t, "door", g.Wrongs(now.Add(-time.Second))[0].Name)
 }
 
 func TestALineAMinute(t *testing.T) {

@@ -14,15 +14,19 @@ import (
 const (
 	// reportEvery is the time between two lines about one address.
 	reportEvery = time.Minute
-	// reported is how many addresses have log lines of their own. All others share one,
-	// so that forged addresses do not fill the log.
-	reported = 1024
+	// reported is how many addresses have log lines of their own while they wait, and wrongReported
+	// how many about a wrong key. All others share one, so that forged addresses do not fill the log.
+	reported      = 1024
+	wrongReported = 64
 )
 
 // report logs which addresses are refused, so that the owner learns why nothing works
 // for them. An address has one line a minute.
 type report struct {
-	log *logrus.Logger
+	log     *logrus.Logger
+	text    string
+	setting string // that decides; empty: none does
+	most    int    // addresses with lines of their own
 
 	mu    sync.Mutex
 	of    map[netip.Prefix]*account
@@ -34,32 +38,39 @@ type account struct {
 	at        netip.Prefix // zero: all addresses without a line of their own
 	tries     int
 	via       [bridge.MostProtocols]bool
+	name      string // as its last try called itself
 	forwarded bool
 	heard     time.Time // its last try
 	logged    time.Time // its last line; zero: none
 }
 
-func newReport(log *logrus.Logger) *report {
-	return &report{log: log, of: map[netip.Prefix]*account{}}
+// newReports returns the reports about addresses that wait, and about wrong keys.
+func newReports(log *logrus.Logger) (waits, wrong *report) {
+	waits = &report{
+		log: log, of: map[netip.Prefix]*account{}, most: reported, setting: "limits.failures",
+		text: "too many wrong keys, passwords, tokens or senders: who comes from there waits for a while",
+	}
+	wrong = &report{log: log, of: map[netip.Prefix]*account{}, most: wrongReported, text: "a device has a wrong key"}
+	return waits, wrong
 }
 
 // failed notes a failure. It is logged with the first refusal.
-func (r *report) failed(at netip.Prefix, via bridge.Protocol, forwarded bool, now time.Time) {
+func (r *report) failed(at netip.Prefix, c Caller, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if a := r.noteLocked(at, now); a != nil {
-		a.add(via, forwarded, now)
+		a.add(c, now)
 	}
 }
 
 // refused notes a refusal, and logs a line if the last one is a minute old.
-func (r *report) refused(at netip.Prefix, via bridge.Protocol, forwarded bool, now time.Time) {
+func (r *report) refused(at netip.Prefix, c Caller, now time.Time) {
 	r.mu.Lock()
 	a := r.noteLocked(at, now)
 	if a == nil {
 		a = r.noteLocked(netip.Prefix{}, now) // there is always room for this one
 	}
-	a.add(via, forwarded, now)
+	a.add(c, now)
 	if !a.logged.IsZero() && now.Sub(a.logged) < reportEvery {
 		r.mu.Unlock()
 		return
@@ -67,13 +78,14 @@ func (r *report) refused(at netip.Prefix, via bridge.Protocol, forwarded bool, n
 	told := *a
 	*a = account{at: a.at, heard: now, logged: now}
 	r.mu.Unlock()
-	told.write(r.log)
+	r.write(told)
 }
 
-func (a *account) add(via bridge.Protocol, forwarded bool, now time.Time) {
+func (a *account) add(c Caller, now time.Time) {
 	a.tries++
-	a.via[via] = true
-	a.forwarded = a.forwarded || forwarded
+	a.via[c.Via] = true
+	a.name = c.Name
+	a.forwarded = a.forwarded || c.Forwarded
 	a.heard = now
 }
 
@@ -84,9 +96,9 @@ func (r *report) noteLocked(at netip.Prefix, now time.Time) *account {
 	if a != nil {
 		return a
 	}
-	if at.IsValid() && len(r.of) >= reported {
+	if at.IsValid() && len(r.of) >= r.most {
 		r.forgetLocked(now)
-		if len(r.of) >= reported {
+		if len(r.of) >= r.most {
 			return nil
 		}
 	}
@@ -109,21 +121,25 @@ func (r *report) forgetLocked(now time.Time) {
 	}
 }
 
-// write logs the account.
-func (a *account) write(log *logrus.Logger) {
+// write logs an account.
+func (r *report) write(a account) {
 	var via []string
 	for p, did := range a.via {
 		if did {
 			via = append(via, bridge.Protocol(p).String())
 		}
 	}
-	event := log.WithFields(logrus.Fields{
-		"address": Name(a.at), "protocols": strings.Join(via, ","), "tries": a.tries, "setting": "limits.failures",
-	})
+	event := r.log.WithFields(logrus.Fields{"address": Name(a.at), "protocols": strings.Join(via, ","), "tries": a.tries})
+	if r.setting != "" {
+		event = event.WithField("setting", r.setting)
+	}
+	if a.name != "" {
+		event = event.WithField("name", a.name)
+	}
 	if a.forwarded {
 		event = event.WithField("hint", "it comes through a proxy: is that in http.trusted_proxies?")
 	}
-	event.Warn("too many wrong keys, passwords, tokens or senders: who comes from there waits for a while")
+	event.Warn(r.text)
 }
 
 // Name returns the text for an address in logs.

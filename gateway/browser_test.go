@@ -267,38 +267,90 @@ func TestAPageOpensAWebSocket(t *testing.T) {
 	assert.Equal(t, "refused", open(r.at.HTTP), "of another origin")
 }
 
+// guidePage writes the page that docs/for-web-developers.md shows into a directory.
+func guidePage(t *testing.T) (directory string) {
+	t.Helper()
+	directory = t.TempDir()
+	page := block(t, text(t, "docs/for-web-developers.md"), "```html\n", "```\n")
+	require.NoError(t, os.WriteFile(filepath.Join(directory, "index.html"), []byte(page), 0o600))
+	return directory
+}
+
+// showsIn waits until a page shows a text; meanwhile it may be loaded again.
+func showsIn(t testing.TB, page context.Context, what string) {
+	t.Helper()
+	eventually(t, what, func() bool {
+		shown, err := chromedp.Run(page, chromedp.Evaluate[string]("document.body.innerText"))
+		return err == nil && strings.Contains(shown, what)
+	})
+}
+
 // The page that docs/for-web-developers.md shows hears, and speaks. So do the two lines without
-// the SDK.
+// the SDK, and they come back when the gateway does.
 func TestThePageOfTheGuide(t *testing.T) {
 	t.Parallel()
-	document := text(t, "docs/for-web-developers.md")
-	directory := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(directory, "index.html"), []byte(block(t, document, "```html\n", "```\n")), 0o600))
-	r := start(t, func(c *config.Config) { c.HTTP.Pages = directory })
+	cfg := testConfig(t)
+	cfg.HTTP.Listen, cfg.HTTP.Pages = harness.FreeAddress(t), guidePage(t)
+	r := startWith(t, cfg)
 	d := r.stream()
 	token := r.shortToken(r.register("").Token, `{"scope":"hear+speak","channels":[5]}`)
 	page := browser.Open(t, "http://"+r.at.HTTP+"/pages/#"+token)
 	for d.next(t).data != `{"page":"here"}` {
 	}
 	r.post("/broadcast", fmt.Sprintf(`{"sender":%d,"channels":[5],"message":{"lamp":"on"}}`, d.id), nil)
-	shows := func(what string) {
-		t.Helper()
-		eventually(t, what, func() bool {
-			return strings.Contains(browser.Evaluate[string](t, page, `document.body.innerText`), what)
-		})
-	}
-	shows(`{"lamp":"on"}`)
-	lines := strings.ReplaceAll(block(t, document, "```js\n", "```\n"), "localhost:8080", r.at.HTTP)
+	showsIn(t, page, `{"lamp":"on"}`)
+	lines := strings.ReplaceAll(block(t, text(t, "docs/for-web-developers.md"), "```js\n", "```\n"), "localhost:8080", r.at.HTTP)
 	require.NotContains(t, lines, "localhost")
-	before, _ := r.g.Hub().Directory().Counts()
+	joined := func() int { n, _ := r.g.Hub().Directory().Counts(); return n[viaHTTP] }
+	before := joined()
 	browser.Evaluate[bool](t, page, fmt.Sprintf(`(() => {
 		const token = %q, console = {log: text => document.body.append(text)}
 		%s
 		return true
 	})()`, token, lines))
-	eventually(t, "both have joined", func() bool { n, _ := r.g.Hub().Directory().Counts(); return n[viaHTTP] == before[viaHTTP]+2 })
-	r.post("/broadcast", fmt.Sprintf(`{"sender":%d,"channels":[5],"message":"hello"}`, d.id), nil)
-	eventually(t, "both hear", func() bool {
-		return strings.Count(browser.Evaluate[string](t, page, `document.body.innerText`), `"message":"hello"`) == 2
-	})
+	eventually(t, "both have joined", func() bool { return joined() == before+2 })
+	bothHear := func(word string) {
+		t.Helper()
+		r.post("/broadcast", fmt.Sprintf(`{"sender":%d,"channels":[5],"message":%q}`, d.id, word), nil)
+		eventually(t, "both hear", func() bool {
+			return strings.Count(browser.Evaluate[string](t, page, `document.body.innerText`), fmt.Sprintf(`"message":%q`, word)) == 2
+		})
+	}
+	bothHear("hello")
+	r.stop()
+	r = startWith(t, cfg)
+	d = r.stream()
+	eventually(t, "they come back, beside the page and what listens here", func() bool { return joined() == 4 })
+	bothHear("hello again")
+}
+
+// Both pages say what is wrong with a token, and take another one that comes into the address.
+func TestPagesTakeAnotherToken(t *testing.T) {
+	t.Parallel()
+	chromium := browser.Open(t, "about:blank")
+	for name, directory := range map[string]string{"the example's": "../examples/web", "the guide's": guidePage(t)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := start(t, func(c *config.Config) { c.HTTP.Pages = directory })
+			own := r.register("wall").Token
+			page := browser.Tab(t, chromium, "http://"+r.at.HTTP+"/pages/")
+			showsIn(t, page, "no token")
+			takes := func(token string) {
+				browser.Evaluate[bool](t, page, fmt.Sprintf(`(location.hash = %q, true)`, token))
+				eventually(t, "the page joins", func() bool { n, _ := r.g.Hub().Directory().Counts(); return n[viaHTTP] == 1 })
+			}
+			takes(r.shortToken(own, `{"channels":[5]}`))
+			if name == "the example's" { // the other one speaks by itself
+				require.NoError(t, chromedp.Do(page, chromedp.SendKeys("input", "a word\n")))
+			}
+			showsIn(t, page, "hear is not enough for /broadcast: watchtower token --speak,")
+			takes(r.shortToken(own, `{"channels":[5],"scope":"hear+speak"}`))
+			d := r.stream()
+			eventually(t, "the page hears by the other token", func() bool {
+				r.say(d.id, "for the page")
+				shown, err := chromedp.Run(page, chromedp.Evaluate[string]("document.body.innerText"))
+				return err == nil && strings.Contains(shown, "for the page") && !strings.Contains(shown, "is not enough")
+			})
+		})
+	}
 }

@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"context"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -119,4 +120,24 @@ func testUDPSessions(t *testing.T) {
 	assert.Equal(t, session.Refused{Op: frame.Register, Code: frame.Full}, err)
 	assert.Equal(t, 1, r.dropped(viaUDP, bridge.Limit))
 	r.session("tcp")
+}
+
+// Who has a wrong key is not answered over UDP, but the log says who it is.
+func TestAWrongKeyOfSessionFramesIsLogged(t *testing.T) {
+	t.Parallel()
+	for _, network := range []string{"udp", "tcp"} {
+		r := start(t, nil) // another one, since an address has a line a minute
+		addr := map[string]string{"udp": r.at.UDP, "tcp": r.at.TCP}[network]
+		ctx, cancel := context.WithCancel(context.Background())
+		tried := make(chan error, 1)
+		go func() {
+			_, err := session.Dial(ctx, network, addr, session.Options{Secret: "another secret", Name: "lamp-" + network})
+			tried <- err
+		}()
+		eventually(t, "the log names it", func() bool {
+			return strings.Contains(r.log.String(), `msg="a device has a wrong key" address=127.0.0.1 name=lamp-`+network+` protocols=`+network)
+		})
+		cancel()
+		require.Error(t, <-tried)
+	}
 }

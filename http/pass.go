@@ -87,6 +87,11 @@ func (p *pass) scope() string {
 	return hearing
 }
 
+// noSpeech refuses a pass of a scope that does not allow to speak.
+func noSpeech(scope, what string) error {
+	return fault(beyondScope, "scope", "%s is not enough %s: watchtower token --speak, or POST /tokens with \"scope\":%q, gives one that is", scope, what, speaking)
+}
+
 // coversAll refuses channels that the pass does not cover. A nil pass covers all.
 func (p *pass) coversAll(channels []bridge.Channel) error {
 	if p == nil {

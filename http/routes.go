@@ -200,7 +200,7 @@ func (s *Server) passFault(r *nethttp.Request) error {
 	case !known:
 		return fault(beyondScope, "scope", "%s: a short token is not good for %s %s, which wants the sender's own (Authorization: Bearer …)", p.scope(), r.Method, path)
 	case need.speak && !p.Speak:
-		return fault(beyondScope, "scope", "%s is not enough for %s: POST /tokens with \"scope\":%q gives one that is", p.scope(), path, speaking)
+		return noSpeech(p.scope(), "for "+path)
 	case strings.HasSuffix(path, "join") && r.Method == nethttp.MethodPost || path == "/messages":
 		if p.Channels != nil {
 			return fault(beyondScope, "scope", "a mailbox is one for all channels of its sender, and the token is for some: open a stream, or ask for a token without channels")

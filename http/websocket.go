@@ -164,7 +164,7 @@ func (s *Server) publishSaid(st *stream, body object) (ulid.ULID, error) {
 		return ulid.ULID{}, err
 	}
 	if st.pass != nil && !st.pass.Speak {
-		return ulid.ULID{}, fault(beyondScope, "scope", "%s is not enough to speak: POST /tokens with \"scope\":%q gives one that is", hearing, speaking)
+		return ulid.ULID{}, noSpeech(hearing, "to speak")
 	}
 	if farewell(st.parting.Load()) == expired {
 		return ulid.ULID{}, fault(bridge.PassExpired, "token", "%s", expired.detail())

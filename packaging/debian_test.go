@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -99,6 +101,29 @@ func (d debian) state() {
 	d.run("install", "-d", "-o", "watchtower", "-g", "watchtower", "-m", "0700", "/var/lib/watchtower")
 }
 
+// backsUp does what the service of backups does, while the gateway runs, and looks at what it made.
+func (d debian) backsUp() {
+	d.Helper()
+	assert.True(d, d.there("/usr/lib/systemd/system/watchtower-backup.timer"))
+	unit := d.run("cat", "/usr/lib/systemd/system/watchtower-backup.service")
+	d.run("install", "-d", "-o", "watchtower", "-g", "watchtower", "-m", "0700", "/var/lib/watchtower-backups")
+	commands := regexp.MustCompile(`(?m)^ExecStart=/bin/sh -c '(.*)'$`).FindAllStringSubmatch(unit, -1)
+	require.Len(d, commands, 2)
+	for range 2 { // a week later it is replaced
+		for _, command := range commands {
+			text := strings.NewReplacer("%%", "%", "$$", "$").Replace(command[1])
+			d.run("setpriv", "--reuid=watchtower", "--regid=watchtower", "--init-groups", "sh", "-c", "umask 0077; "+text)
+		}
+	}
+	made := strings.Fields(d.run("sh", "-c", "cd /var/lib/watchtower-backups && stat -c '%n %U %a' *"))
+	require.Len(d, made, 6)
+	assert.Regexp(d, `^[A-Z][a-z]+day\.tar$`, made[0])
+	assert.Equal(d, strings.TrimSuffix(made[0], "tar")+"yaml", made[3])
+	assert.Equal(d, []string{"watchtower", "600", "watchtower", "600"}, slices.Delete(slices.Delete(made, 3, 4), 0, 1))
+	back := d.run("sh", "-c", "setpriv --reuid=watchtower --regid=watchtower --init-groups watchtower restore /var/lib/watchtower-backups/*.tar --data-dir /tmp/back")
+	assert.Contains(d, back, "restored into /tmp/back")
+}
+
 func (d debian) there(path string) bool {
 	_, err := os.Lstat(filepath.Join(d.root, path))
 	return err == nil
@@ -120,6 +145,7 @@ func TestTheDebLives(t *testing.T) {
 	own := d.configures("127.0.0.1:18280")
 	d.state()
 	stop := d.serve()
+	d.backsUp()
 	stop()
 	senders, err := os.ReadDir(filepath.Join(d.root, "var/lib/watchtower"))
 	require.NoError(t, err)
@@ -140,9 +166,10 @@ func TestTheDebLives(t *testing.T) {
 	assert.True(t, d.there("/var/lib/watchtower"), "removing keeps the state")
 	assert.True(t, d.there("/etc/watchtower/watchtower.yaml"))
 	d.run("dpkg", "-P", "watchtower")
-	for _, path := range []string{"/var/lib/watchtower", "/etc/watchtower", "/usr/lib/systemd/system/watchtower.service"} {
+	for _, path := range []string{"/var/lib/watchtower", "/etc/watchtower", "/usr/lib/systemd/system/watchtower.service", "/usr/lib/systemd/system/watchtower-backup.timer"} {
 		assert.False(t, d.there(path), path)
 	}
+	assert.True(t, d.there("/var/lib/watchtower-backups"), "a backup is for what goes wrong")
 	_, err = d.command("getent", "passwd", "watchtower").Output()
 	assert.Error(t, err, "the user is gone")
 }

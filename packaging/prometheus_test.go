@@ -34,6 +34,23 @@ func TestPrometheusTakesTheAlerts(t *testing.T) {
 	}
 }
 
+// Prometheus takes the configuration that the packages have, with the alerts where they are here.
+func TestPrometheusTakesItsConfiguration(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile("prometheus/prometheus.yaml")
+	require.NoError(t, err)
+	alerts, err := filepath.Abs("prometheus/alerts.yaml")
+	require.NoError(t, err)
+	text := strings.ReplaceAll(string(b), "/usr/share/watchtower/prometheus/alerts.yaml", alerts)
+	require.NotEqual(t, string(b), text)
+	file := filepath.Join(t.TempDir(), "prometheus.yml")
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o644))
+	out, err := exec.Command("promtool", "check", "config", file).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	assert.Contains(t, string(out), "SUCCESS: 1 rule files found")
+	assert.Contains(t, string(out), "SUCCESS: 7 rules found")
+}
+
 // Prometheus takes each expression of the dashboard, with what Grafana puts into it.
 func TestPrometheusTakesTheDashboard(t *testing.T) {
 	t.Parallel()

@@ -37,7 +37,7 @@ func TestTheRPMLives(t *testing.T) {
 	assert.Contains(t, d.run("watchtower", "config", "check", "/etc/watchtower/watchtower.yaml"), "no faults")
 	assert.True(t, d.there("/usr/share/man/man1/watchtower-join.1.gz"))
 	assert.True(t, d.there("/usr/share/watchtower/prometheus/alerts.yaml") && d.there("/usr/share/watchtower/grafana/watchtower.json"))
-	assert.True(t, d.there("/usr/lib/systemd/system/watchtower.service"))
+	assert.True(t, d.there("/usr/lib/systemd/system/watchtower.service") && d.there("/usr/lib/systemd/system/watchtower-backup.timer"))
 
 	own := d.configures("127.0.0.1:18282")
 	d.state()

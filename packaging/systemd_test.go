@@ -49,7 +49,7 @@ func TestTheDebAsksSystemd(t *testing.T) {
 	assert.Contains(t, out, "runs on as the version before: repair its configuration")
 
 	d.run("dpkg", "-r", "watchtower")
-	assert.Equal(t, []string{"disable --now watchtower.service", "daemon-reload"}, asked())
+	assert.Equal(t, []string{"disable --now watchtower-backup.timer watchtower.service", "daemon-reload"}, asked())
 }
 
 // dropReload leaves out the reload for the version before, which goes meanwhile.

@@ -14,28 +14,53 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// systemd finds no fault in the service, and next to nothing that it may do besides its work.
-func TestTheServiceMayDoLittle(t *testing.T) {
+// systemd finds no fault in the services, and next to nothing that they may do besides their work.
+func TestTheServicesMayDoLittle(t *testing.T) {
 	t.Parallel()
-	out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--no-pager", "systemd/watchtower.service").CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	level := regexp.MustCompile(`Overall exposure level for \S+: ([0-9.]+)`).FindStringSubmatch(string(out))
-	require.NotNil(t, level, "%s", out)
-	exposed, err := strconv.ParseFloat(level[1], 64)
-	require.NoError(t, err)
-	assert.LessOrEqual(t, exposed, 2.0, "%s", out)
+	for _, unit := range []string{"watchtower.service", "watchtower-backup.service"} {
+		out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--no-pager", "systemd/"+unit).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		level := regexp.MustCompile(`Overall exposure level for \S+: ([0-9.]+)`).FindStringSubmatch(string(out))
+		require.NotNil(t, level, "%s", out)
+		exposed, err := strconv.ParseFloat(level[1], 64)
+		require.NoError(t, err)
+		assert.LessOrEqual(t, exposed, 2.0, "%s", out)
+	}
 
-	unit, err := os.ReadFile("systemd/watchtower.service")
-	require.NoError(t, err)
-	program := filepath.Join(t.TempDir(), "watchtower")
+	program, dir := filepath.Join(t.TempDir(), "watchtower"), t.TempDir()
 	require.NoError(t, os.WriteFile(program, []byte("#!/bin/sh\n"), 0o755))
-	here := filepath.Join(t.TempDir(), "watchtower.service") // with a program that is there
-	text := strings.ReplaceAll(string(unit), "/usr/bin/watchtower", program)
-	text = strings.Replace(text, "Documentation=man:watchtower(1)\n", "", 1)
-	require.NoError(t, os.WriteFile(here, []byte(text), 0o644))
-	out, err = exec.Command("systemd-analyze", "verify", "--man=no", here).CombinedOutput()
+	verify := []string{"verify", "--man=no"}
+	units, err := os.ReadDir("systemd")
+	require.NoError(t, err)
+	for _, unit := range units {
+		b, err := os.ReadFile("systemd/" + unit.Name())
+		require.NoError(t, err)
+		here := filepath.Join(dir, unit.Name()) // with a program that is there
+		text := strings.ReplaceAll(string(b), "/usr/bin/watchtower", program)
+		text = regexp.MustCompile(`(?m)^Documentation=.*\n`).ReplaceAllString(text, "")
+		require.NoError(t, os.WriteFile(here, []byte(text), 0o644))
+		verify = append(verify, here)
+	}
+	assert.Len(t, units, 3)
+	out, err := exec.Command("systemd-analyze", verify...).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	assert.Empty(t, string(out))
+}
+
+// The page for operators shows what Prometheus has to know, which is the packages' file.
+func TestTheScrapeConfigurationIsThePages(t *testing.T) {
+	t.Parallel()
+	file, err := os.ReadFile("prometheus/prometheus.yaml")
+	require.NoError(t, err)
+	page, err := os.ReadFile("../docs/for-operators.md")
+	require.NoError(t, err)
+	_, settings, found := strings.Cut(string(file), "rule_files:")
+	require.True(t, found)
+	assert.Contains(t, string(page), "```yaml\nrule_files:"+settings+"```\n")
+	alerts, err := os.ReadFile("prometheus/alerts.yaml")
+	require.NoError(t, err)
+	assert.Contains(t, string(alerts), `{job="watchtower"}`)
+	assert.Contains(t, settings, "job_name: watchtower\n")
 }
 
 // The scripts are a shell's, and what the packages name is in the project or made.

@@ -84,16 +84,28 @@ func (c *client) find() (target, error) {
 		}
 		return target{u, key, given}, err
 	}
-	if errors.Is(err, os.ErrNotExist) {
-		return target{}, unreachable{fmt.Errorf("no gateway runs with the data directory %s: start one (watchtower serve), name its directory (--data-dir), or give --url", dir)}
-	}
 	if err != nil {
-		return target{}, err
+		return target{}, c.noLocal(dir, err)
 	}
 	if key == "" {
 		key = local.key
 	}
 	return target{local.url, key, given}, nil
+}
+
+// noLocal says why no gateway was found by a data directory, and how to go on. It names the
+// service's directory only where there is one, and none was named.
+func (c *client) noLocal(dir string, err error) error {
+	named := c.dataDir != "" || c.getenv("WATCHTOWER_DATA_DIR") != ""
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("%w: ask as the user whose directory it is (sudo -u), or give --url", err)
+	case !errors.Is(err, os.ErrNotExist):
+		return err
+	case c.service != "" && c.service != dir && !named:
+		return unreachable{fmt.Errorf("no gateway runs with the data directory %s. That of the service is %s: sudo -u watchtower watchtower … --data-dir %[2]s; or give --url", dir, c.service)}
+	}
+	return unreachable{fmt.Errorf("no gateway runs with the data directory %s: start one (watchtower serve), name its directory (--data-dir), or give --url", dir)}
 }
 
 func (c *client) dir() (string, error) { return config.DataDir(c.dataDir, c.environ) }

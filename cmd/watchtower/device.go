@@ -75,6 +75,11 @@ const deviceTimeout = 10 * time.Second
 // With a key of its own it needs no secret key.
 func (c *client) followUDP(ctx context.Context, address string, own *frame.Key, channels []uint32, each func(message) error) error {
 	opts := device.Options{Name: c.name, Acknowledge: true, Window: 4, Key: own, Own: own != nil}
+	var called *callers
+	if address == "" { // else it may be another gateway than the one to ask
+		called = c.callers(ctx)
+		defer called.end(ctx)
+	}
 	if own == nil || address == "" {
 		key, at, err := c.findUDP(address)
 		if err != nil {
@@ -104,7 +109,7 @@ func (c *client) followUDP(ctx context.Context, address string, own *frame.Key, 
 		case <-ctx.Done():
 			return nil
 		case m := <-d.Messages():
-			line, err := json.Marshal(shown(m, time.Now()))
+			line, err := json.Marshal(shown(m, called.name(ctx, m.Sender), time.Now()))
 			if err != nil {
 				return err
 			}
@@ -200,6 +205,7 @@ type shownMessage struct {
 	Type      string    `json:"type"`
 	Channel   uint32    `json:"channel"`
 	Sender    uint32    `json:"sender"`
+	Name      string    `json:"name,omitempty"`
 	Message   any       `json:"message"`
 	Encoding  string    `json:"encoding,omitempty"`
 	Truncated bool      `json:"truncated,omitempty"`
@@ -212,8 +218,9 @@ func isContainer(data []byte) bool {
 	return len(data) > 0 && (data[0] == '{' || data[0] == '[')
 }
 
-func shown(m device.Message, now time.Time) shownMessage {
-	s := shownMessage{Time: now, Type: "broadcast", Channel: m.Channel, Sender: m.Sender, Truncated: m.Truncated}
+// shown is a message of a sender with that name.
+func shown(m device.Message, name string, now time.Time) shownMessage {
+	s := shownMessage{Time: now, Type: "broadcast", Channel: m.Channel, Sender: m.Sender, Name: name, Truncated: m.Truncated}
 	if m.Targeted {
 		s.Type = "send"
 	}

@@ -43,6 +43,10 @@ func TestJoinOverUDP(t *testing.T) {
 	expect(t, raw, `"channel":5,`)
 	found := s.shell(bin + " join --udp --name found 5 2>&1")
 	expect(t, found, "following channel 5 at udp "+udp) // its port is not 3033
+	for range s.shell(bin + " broadcast 5 --name kitchen 'dinner is ready'") {
+	}
+	expect(t, found, "#5 kitchen (") // frames have no names: it asks the gateway for them
+	expect(t, raw, "dinner is ready")
 	wrong := s.shell(bin + " join --udp=" + udp + " 5 --secret-key wrong 2>&1")
 	expect(t, wrong, "no answer of "+udp+" over UDP yet: it does not run there, or has another secret key; trying on for 8s")
 	expect(t, wrong, "does not answer over UDP")
@@ -80,7 +84,7 @@ func TestWhatADeviceHearsIsShown(t *testing.T) {
 		`"{"`:         {Hint: device.JSON, Data: []byte(`{`)},
 		`"/w=="`:      {Data: []byte{255}},
 	} {
-		b, err := json.Marshal(shown(m, time.Unix(0, 0)))
+		b, err := json.Marshal(shown(m, "", time.Unix(0, 0)))
 		require.NoError(t, err)
 		assert.Contains(t, string(b), `"message":`+want)
 	}

@@ -69,26 +69,36 @@ func signedIn(cmd *cobra.Command, sys surroundings, do func(context.Context, ope
 	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	t, err := c.find()
+	o, err := c.signIn(ctx)
 	if err != nil {
 		return err
+	}
+	defer o.signOut(ctx)
+	return do(ctx, o)
+}
+
+// signIn begins an operator's session.
+func (c *client) signIn(ctx context.Context) (operator, error) {
+	t, err := c.find()
+	if err != nil {
+		return operator{}, err
 	}
 	key, err := c.adminKey(t)
 	if err != nil {
-		return err
+		return operator{}, err
 	}
 	o := operator{client: c, at: t}
 	var session struct{ Token string }
-	if err := o.ask(ctx, request{method: "POST", path: "/operator/session"}, map[string]string{"key": key}, &session); err != nil {
-		return err
-	}
+	err = o.ask(ctx, request{method: "POST", path: "/operator/session"}, map[string]string{"key": key}, &session)
 	o.token = session.Token
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		_ = o.ask(ctx, request{method: "DELETE", path: "/operator/session"}, nil, nil) // after an error it expires
-	}()
-	return do(ctx, o)
+	return o, err
+}
+
+// signOut ends the session, also if the context has ended. It waits a second at most.
+func (o operator) signOut(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	_ = o.ask(ctx, request{method: "DELETE", path: "/operator/session"}, nil, nil) // after an error it expires
 }
 
 // adminKey returns the admin key for a gateway. The key of the gateway on this machine is

@@ -73,3 +73,35 @@ func TestNothingIsSaidOfATerminalThatIsNone(t *testing.T) {
 	assert.Equal(t, exitUsage, code)
 	assert.NotContains(t, errText, "terminal")
 }
+
+// Who does not find the gateway is told of the service's directory, but only where there is a
+// service, and no other directory was named.
+func TestTheServiceIsNamedWhereThereIsOne(t *testing.T) {
+	p := newPlace(t)
+	p.environ = []string{"HOME=" + p.dir}
+	says := func(want string, args ...string) {
+		t.Helper()
+		code, _, err := p.run(args...)
+		assert.Equal(t, exitUnreachable, code)
+		assert.Contains(t, err, want)
+		assert.Equal(t, want != "start one (watchtower serve)", strings.Contains(err, "/srv/state"), err)
+	}
+	const start = "start one (watchtower serve)"
+	says(start, "health")
+	p.service = "/srv/state"
+	says("That of the service is /srv/state: sudo -u watchtower watchtower … --data-dir /srv/state", "health")
+	says("That of the service is /srv/state", "members", "5")
+	says(start, "health", "--data-dir", p.dir)
+	p.environ = append(p.environ, "WATCHTOWER_DATA_DIR="+p.dir)
+	says(start, "health")
+
+	code, out, err := newPlace(t).run("health", "--url", "127.0.0.1:1")
+	assert.Equal(t, exitUnreachable, code, out)
+	assert.NotContains(t, err, "data")
+}
+
+// A directory of another user is no riddle.
+func TestADirectoryOfAnotherUser(t *testing.T) {
+	err := newClient(newPlace(t).surroundings).noLocal("/srv", &os.PathError{Op: "open", Path: "/srv/gateway.url", Err: os.ErrPermission})
+	assert.ErrorContains(t, err, "open /srv/gateway.url: permission denied: ask as the user whose directory it is (sudo -u), or give --url")
+}

@@ -135,6 +135,18 @@ func (r *reader) reads(page pageAt) {
 			r.isHeard(f.code)
 		}
 	}
+	r.leavesNothing()
+}
+
+// leavesNothing checks that git status shows nothing new in a clone where the page was followed.
+func (r *reader) leavesNothing() {
+	left, err := os.ReadDir(r.folder)
+	require.NoError(r.t, err)
+	for _, file := range left {
+		if file.Type() != os.ModeSymlink || file.Name() == "watchtower" {
+			assert.NoError(r.t, exec.Command("git", "-C", "../..", "check-ignore", "-q", "--no-index", file.Name()).Run(), ".gitignore does not know %s", file.Name())
+		}
+	}
 }
 
 // types types a command.

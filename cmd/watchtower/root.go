@@ -27,16 +27,24 @@ const (
 	exitInterrupted = 130 // a second signal, as a shell reports SIGINT
 )
 
+// serviceState is where packaging/systemd/watchtower.service keeps its state.
+const serviceState = "/var/lib/watchtower"
+
 // surroundings are the parts of the system that a command uses.
 type surroundings struct {
 	in       io.Reader
 	out, err io.Writer
 	environ  []string
 	exit     func(code int) // ends the program at once, without a clean stop
+	service  string         // the data directory of the packages' service; "": there is no service here
 }
 
 func system() surroundings {
-	return surroundings{in: os.Stdin, out: os.Stdout, err: os.Stderr, environ: os.Environ(), exit: os.Exit}
+	sys := surroundings{in: os.Stdin, out: os.Stdout, err: os.Stderr, environ: os.Environ(), exit: os.Exit}
+	if _, err := os.Stat(serviceState); err == nil {
+		sys.service = serviceState
+	}
+	return sys
 }
 
 func (s surroundings) getenv(name string) string {

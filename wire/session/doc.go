@@ -63,15 +63,15 @@ type Door interface {
 	// WantsCookie reports whether AdmitTag depends on a cookie of the address.
 	WantsCookie(from netip.Addr) bool
 	AdmitTag(from netip.Addr, cookie bool) bool
-	WrongTag(from netip.Addr)
-	Proved(from netip.Addr) // the device has really this address
+	WrongTag(from netip.Addr, name []byte) // name as it calls itself, until the call returns
+	Proved(from netip.Addr)                // the device has really this address
 }
 
 type openDoor struct{}
 
 func (openDoor) WantsCookie(netip.Addr) bool    { return false }
 func (openDoor) AdmitTag(netip.Addr, bool) bool { return true }
-func (openDoor) WrongTag(netip.Addr)            {}
+func (openDoor) WrongTag(netip.Addr, []byte)    {}
 func (openDoor) Proved(netip.Addr)              {}
 
 const (

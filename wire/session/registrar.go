@@ -138,7 +138,7 @@ func (r *Registrar) open(now time.Time, from netip.AddrPort, live bool, f frame.
 	psk, by, ok := r.proof(reg, raw)
 	if !ok {
 		r.drop(Forged)
-		r.door.WrongTag(from.Addr())
+		r.door.WrongTag(from.Addr(), reg.Name)
 		return nil, reply
 	}
 	if code := r.check(f, reg, by, err); code != frame.OK {

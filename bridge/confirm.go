@@ -142,7 +142,7 @@ func (h *Hub) confirm(s *Sender, t Type, ch Channel, data []byte, v Voice, via P
 	}
 	marks, proved := h.marksOf(s, v)
 	if !proved && !rule.Unprotected {
-		return nil, fault(NotProved, "sender", "channel %d counts users of the configuration, protected names with their token, and devices with a key of their own: sender %d is none of these here", ch, s.id)
+		return nil, fault(NotProved, "sender", "channel %d counts users of the configuration, names that an operator protected (watchtower senders protect NAME) with their token, and devices with a key of their own: sender %d is none of these here", ch, s.id)
 	}
 	c := &h.confirms
 	c.mu.Lock()
@@ -186,7 +186,8 @@ func (r *round) unconfirmed(ch Channel) error {
 }
 
 // marksOf returns by what a sender is told from others, and whether it is proved. One person
-// may have many senders, and a sender many names after one another.
+// may have many senders, and a sender many names after one another. A name that protects itself
+// as it registers proves nothing: who has the secret key can make many of these.
 func (h *Hub) marksOf(s *Sender, v Voice) (marks []string, proved bool) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
@@ -204,7 +205,7 @@ func (h *Hub) marksOf(s *Sender, v Voice) (marks []string, proved bool) {
 	if v.Key != "" {
 		marks, proved = append(marks, "name "+v.Key), true
 	}
-	return marks, proved || v.Proved && (s.protected || h.hasKeyLocked(s))
+	return marks, proved || v.Proved && (s.approved || h.hasKeyLocked(s))
 }
 
 // mayOpenLocked refuses a message that nobody has said yet if too much waits already.

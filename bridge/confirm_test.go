@@ -67,7 +67,15 @@ func (l *launch) as(t *testing.T, user, name string) *bridge.Sender {
 	return hold.Sender()
 }
 
+// protected returns a sender whose name an operator has protected.
 func (l *launch) protected(t *testing.T, name string) *bridge.Sender {
+	s := l.byItself(t, name)
+	require.NoError(t, protect(l.Hub, s.ID(), true))
+	return s
+}
+
+// byItself returns a sender that has protected its name as it registered.
+func (l *launch) byItself(t *testing.T, name string) *bridge.Sender {
 	given, err := l.Register(bridge.Registration{Name: name, Protected: true})
 	require.NoError(t, err)
 	return senderOf(l.Hub, given.ID)
@@ -159,6 +167,32 @@ func TestWhoCountsOnALaunch(t *testing.T) {
 	assert.Equal(t, "1 of 2", l.on(10, l.as(t, "ann", "ann.phone"), proved, "go"), "a user is one there too")
 }
 
+// Who has the secret key can protect as many names as he likes, and is still nobody. Only what an
+// operator protects counts, until he takes that back.
+func TestNobodyConfirmsAlone(t *testing.T) {
+	l := newLaunch(t)
+	one, other := l.byItself(t, "one"), l.byItself(t, "other")
+	assert.Equal(t, "not-proved", l.on(9, one, proved, "go"))
+	assert.Equal(t, "not-proved", l.on(9, other, proved, "go"))
+	require.NoError(t, protect(l.Hub, one.ID(), true))
+	require.NoError(t, protect(l.Hub, other.ID(), true))
+	assert.Equal(t, "1 of 2", l.on(9, one, proved, "go"))
+	assert.Contains(t, l.on(9, other, proved, "go"), "delivered by")
+	require.NoError(t, protect(l.Hub, other.ID(), false))
+	assert.Equal(t, "not-proved", l.on(9, other, proved, "go"))
+	require.NoError(t, l.Forget(one))
+	assert.Equal(t, "not-proved", l.on(9, l.byItself(t, "one"), proved, "go"), "another one of that name")
+}
+
+// The time of a round is that of a clock that nobody sets: the wall clock may be.
+func TestALaunchDoesNotAskTheWallClock(t *testing.T) {
+	l := newLaunch(t)
+	_, err := l.Admit(l.as(t, "ann", "ann.desk"), bridge.Address{Channel: 9}, bridge.Content{Data: []byte("go")}, proved)
+	var waiting *bridge.Unconfirmed
+	require.ErrorAs(t, err, &waiting)
+	assert.Contains(t, waiting.Until.String(), " m=+", "without its monotonic reading a time is compared by the wall clock")
+}
+
 // An operator renames a sender, and its device comes back under its old name: it is still one.
 func TestARenamedSenderIsOne(t *testing.T) {
 	l := newLaunch(t)
@@ -226,6 +260,37 @@ func TestALaunchHasATime(t *testing.T) {
 		cancel()
 		<-done
 		assert.Empty(t, l.kept[len(l.kept)-1])
+	})
+}
+
+// A message's ttl begins when it is delivered, and is that of the last one who said it.
+func TestALaunchsTTLBeginsWithTheDelivery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLaunch(t)
+		link := l.AddLink(viaHTTP, 10, 0)
+		ann, bob := l.as(t, "ann", "ann.desk"), l.as(t, "bob", "bob.desk")
+		for _, s := range []*bridge.Sender{ann, bob} {
+			require.NoError(t, l.Attach(s, 9, &bridge.Attachment{Via: viaHTTP, Broadcasts: true}))
+		}
+		say := func(s *bridge.Sender, ttl time.Duration) error {
+			_, err := l.Publish(s, bridge.Publication{Channels: []bridge.Channel{9}, Content: bridge.Content{Data: []byte("go")}, Via: viaHTTP, Voice: proved, TTL: ttl})
+			return err
+		}
+		var waiting *bridge.Unconfirmed
+		require.ErrorAs(t, say(ann, time.Second), &waiting)
+		time.Sleep(20 * time.Second) // ann's second is over
+		require.NoError(t, say(bob, 5*time.Second))
+		var delivered []*bridge.Message
+		link.Flush(func(jobs []bridge.Job) {
+			for _, j := range jobs {
+				if j.Message.Type == bridge.Broadcast {
+					delivered = append(delivered, j.Message)
+				}
+				j.Done(l.Counters(), viaHTTP, 1, 0)
+			}
+		})
+		require.Len(t, delivered, 1)
+		assert.Equal(t, 5*time.Second, time.Until(delivered[0].Expires))
 	})
 }
 

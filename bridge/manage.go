@@ -42,6 +42,7 @@ type SenderInfo struct {
 	Seen      time.Time  // when it was last heard of, or reached; zero: never
 	Channels  int        // that it has joined
 	Protected bool
+	Approved  bool      // an operator protected it
 	Held      bool      // its name was held on the wire or over MQTT
 	Token     bool      // it has one
 	Own       bool      // its name has a key of its own
@@ -164,7 +165,7 @@ func (r Registry) Details(id SenderID, channels int) (d Details, err error) {
 
 func (h *Hub) infoLocked(s *Sender) SenderInfo {
 	info := SenderInfo{
-		ID: s.id, Name: s.Name(), Channels: len(s.joined), Protected: s.protected, Held: s.held,
+		ID: s.id, Name: s.Name(), Channels: len(s.joined), Protected: s.protected, Approved: s.approved, Held: s.held,
 		Token: s.token != [sha256.Size]byte{}, Last: s.via, Own: h.hasKeyLocked(s),
 	}
 	var via [MostProtocols]bool
@@ -234,7 +235,7 @@ func (r Registry) Change(id SenderID, c SenderChange) error {
 			return err
 		}
 		if c.Protected != nil {
-			s.protected = *c.Protected
+			s.protected, s.approved = *c.Protected, *c.Protected
 		}
 		if old := s.Name(); name != old {
 			if old != "" {

@@ -11,7 +11,7 @@ type restoredMembership struct {
 // restore makes a sender from its record. If its voucher is no longer the right one, only
 // the name and its id are restored. Without a name the record is deleted.
 func (h *Hub) restore(r Record) {
-	s := &Sender{id: r.ID, web: r.Registered, held: r.Held, protected: r.Protected, own: r.Own, voucher: r.Voucher}
+	s := &Sender{id: r.ID, web: r.Registered, held: r.Held, protected: r.Protected, approved: r.Approved, own: r.Own, voucher: r.Voucher}
 	s.user = h.userOfLocked(r.Name)
 	if r.Name == "" && r.Voucher != h.voucherOf(s.user) {
 		h.opts.Store.Delete(s.id)
@@ -57,7 +57,7 @@ func (h *Hub) saveLocked(s *Sender) (wait func() error) {
 		return func() error { return nil }
 	}
 	r := Record{
-		ID: s.id, Name: s.Name(), Registered: s.web, Held: s.held, Protected: s.protected, Own: s.own, Voucher: s.voucher, Seen: s.seen.Load(),
+		ID: s.id, Name: s.Name(), Registered: s.web, Held: s.held, Protected: s.protected, Approved: s.approved, Own: s.own, Voucher: s.voucher, Seen: s.seen.Load(),
 	}
 	if r.Seen == 0 {
 		r.Seen = h.now().Unix()

@@ -24,6 +24,7 @@ type Sender struct {
 	web       bool   // registered over HTTP
 	held      bool   // its name was held on the wire or over MQTT
 	protected bool
+	approved  bool // an operator protected it
 	own       bool // its name was held by a key of its own
 	left      departure
 	via       Protocol          // by which it last registered or joined; zero: not since the start

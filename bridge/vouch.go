@@ -129,7 +129,7 @@ func (h *Hub) disownLocked(s *Sender) (ended []*Attachment) {
 	delete(h.tokens, s.token)
 	s.endPassesLocked()
 	s.token = [sha256.Size]byte{}
-	s.web, s.protected, s.speaker = false, false, nil
+	s.web, s.protected, s.approved, s.speaker = false, false, false, nil
 	s.user = h.userOfLocked(s.Name())
 	s.voucher = h.voucherFor(s)
 	return ended

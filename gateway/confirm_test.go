@@ -42,9 +42,12 @@ type speaker func(channel uint32, text string) string
 
 func waits(confirmed, of int) string { return fmt.Sprintf("waits %d of %d", confirmed, of) }
 
-// guarded is a protected name that speaks over HTTP by its token, and by a WebSocket.
+// guarded is a name that an operator has protected. It speaks over HTTP by its token, and by a WebSocket.
 func (r *running) guarded(name string) (http, socket speaker, reg registration) {
 	r.post("/register", fmt.Sprintf(`{"secret_key":%q,"name":%q,"protected":true}`, key, name), &reg)
+	status, answer := r.operate(r.asAdmin(), fmt.Sprintf("PATCH /operator/senders/%d", reg.ID), `{"protected":true}`)
+	require.Equal(r.t, 200, status, answer)
+	assert.Contains(r.t, answer, `"protected":true,"approved":true`)
 	return r.overHTTP(reg, true), r.overSocket(reg), reg
 }
 
@@ -241,6 +244,9 @@ func TestALaunchOverEveryProtocol(t *testing.T) {
 	}
 
 	assert.Equal(t, "403:not-proved", r.overHTTP(r.register("carla"), true)(9, "go"))
+	var itself registration
+	r.post("/register", fmt.Sprintf(`{"secret_key":%q,"name":"emma","protected":true}`, key), &itself)
+	assert.Equal(t, "403:not-proved", r.overHTTP(itself, true)(9, "go"), "a name that no operator protected")
 	assert.Equal(t, "401:invalid-token", r.became(r.call("POST", "/broadcast", "application/json", fmt.Sprintf(`{"sender":%d,"channels":[9],"message":"go"}`, carls.ID))))
 	assert.Equal(t, "403", r.overSocket(r.register("dora"))(9, "go"))
 	assert.Equal(t, fmt.Sprint(frame.NotJoined), r.overSession("udp", "lamp", nil)(9, "go"))

@@ -26,6 +26,7 @@ type sender struct {
 	Seen      *time.Time      `json:"seen,omitempty"`
 	Channels  int             `json:"channels"`
 	Protected bool            `json:"protected"`
+	Approved  bool            `json:"approved,omitempty"`
 	Held      bool            `json:"held"`
 	Token     bool            `json:"token"`              // it has one
 	Last      string          `json:"last_via,omitempty"` // by which it last registered or joined
@@ -67,7 +68,7 @@ func showAddress(at netip.AddrPort) string {
 func (s *Service) show(info bridge.SenderInfo) sender {
 	shown := sender{
 		ID: info.ID, Name: info.Name, Via: []string{}, State: "away",
-		Channels: info.Channels, Protected: info.Protected, Held: info.Held, Token: info.Token,
+		Channels: info.Channels, Protected: info.Protected, Approved: info.Approved, Held: info.Held, Token: info.Token,
 		Address: showAddress(info.From), Late: info.Late, OwnKey: info.Own,
 	}
 	if info.Here {

@@ -32,7 +32,7 @@ type problem struct {
 
 // event is what an SDK told its program.
 type event struct {
-	Event    string // message, gap, state
+	Event    string // message, gap, confirm, state
 	ID       string
 	Kind     string
 	Channel  int
@@ -44,6 +44,10 @@ type event struct {
 	Reason   string
 	Error    *problem
 	Tasks    int
+
+	Confirmed, Of int
+	Until         string
+	By            []uint32
 }
 
 // answer is what a call of an SDK returned, or raised.

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"watchtower/config"
 	"watchtower/internal/harness"
 	"watchtower/internal/harness/browser"
 )
@@ -29,6 +30,7 @@ var scenarios = map[string]func(*testing.T, opener){
 	"what is not kept any more":   notKeptAnyMore,
 	"a gateway that is restarted": aRestart,
 	"a short token":               aShortToken,
+	"two who say the same":        twoSayTheSame,
 	"leaving":                     leaving,
 	"two joins":                   twoJoins,
 	"an operator's hand":          madeToLeave,
@@ -73,7 +75,7 @@ func everythingIsSaid(t *testing.T, open opener) {
 	for _, c := range []*client{lamp, valve} {
 		c.heard(1)
 		m := c.of("message")[0]
-		assert.Equal(t, event{Event: "message", ID: said["id"].(string), Kind: "broadcast", Channel: 5, Sender: lampID, Name: "lamp", Message: "hello"}, m)
+		assert.Equal(t, event{Event: "message", ID: said["id"].(string), Kind: "broadcast", Channel: 5, Sender: lampID, Name: "lamp", Message: "hello", By: []uint32{}}, m)
 	}
 	report := lamp.do("send", obj{"channels": []int{7}, "receivers": []any{valveID, "lamp"}, "message": obj{"on": true}})
 	assert.Equal(t, obj{"http": 2.0}, report["offered"])
@@ -89,6 +91,32 @@ func everythingIsSaid(t *testing.T, open opener) {
 
 	again := open(t, h.at)
 	assert.Equal(t, lampID, again.connect(h.at, "lamp"), "the same name is the same sender")
+}
+
+// On a channel that wants two, the first is told that he waits, and members that one has said it.
+func twoSayTheSame(t *testing.T, open opener) {
+	h := start(t, func(c *config.Config) {
+		c.Channels = map[uint32]config.Channel{9: {Confirm: 2, Within: time.Minute, Unprotected: true}, 10: {Confirm: 2, Within: time.Second, Unprotected: true}}
+	})
+	ann, bob := open(t, h.at), open(t, h.at)
+	annID, bobID := ann.connect(h.at, "ann"), bob.connect(h.at, "bob")
+	for _, c := range []*client{ann, bob} {
+		c.do("join", obj{"channels": []int{9, 10}})
+	}
+	said := ann.do("broadcast", obj{"channels": []int{9}, "message": "go"})
+	assert.NotContains(t, said, "id")
+	assert.EqualValues(t, 1, said["confirmed"])
+	assert.EqualValues(t, 2, said["of"])
+	bob.eventually(func() bool { return len(bob.of("confirm")) == 1 }, "a member is told")
+	told := bob.of("confirm")[0]
+	assert.Equal(t, event{Event: "confirm", Channel: 9, Confirmed: 1, Of: 2, Until: said["until"].(string)}, told)
+	assert.Len(t, bob.do("broadcast", obj{"channels": []int{9}, "message": "go"})["id"], 26)
+	assert.Equal(t, []any{"go"}, ann.heard(1))
+	assert.Equal(t, []uint32{annID, bobID}, ann.of("message")[0].By)
+
+	ann.do("broadcast", obj{"channels": []int{10}, "message": "stop"})
+	bob.eventually(func() bool { return len(bob.of("confirm")) == 3 }, "it is forgotten")
+	assert.Equal(t, event{Event: "confirm", Channel: 10, Of: 2, Reason: "expired"}, bob.of("confirm")[2])
 }
 
 // deep is JSON in a hundred lists.

@@ -22,6 +22,7 @@ type listedSender struct {
 	Seen      *time.Time `json:"seen,omitempty"`
 	Channels  int        `json:"channels"`
 	Protected bool       `json:"protected"`
+	Approved  bool       `json:"approved,omitempty"`
 	Held      bool       `json:"held"`
 	OwnKey    bool       `json:"own_key"`
 	Key       string     `json:"key,omitempty"`

@@ -12,6 +12,20 @@ export interface Message {
   name?: string
   /** Text as a string, JSON as its value, and bytes that are not UTF-8 as a Uint8Array. */
   message: unknown
+  /** The ids of all who said it, on a channel that wants more than one to say the same. */
+  confirmed_by?: number[]
+}
+
+/** How many have said a message that is delivered only once more say the same. */
+export interface Confirm {
+  channel: number
+  /** How many have said it; 0: it is forgotten. */
+  confirmed: number
+  of: number
+  /** Until when the others have time: RFC 3339. */
+  until?: string
+  /** Why it is forgotten. */
+  reason?: "expired" | "reload" | "restart"
 }
 
 /** What broadcast and send take: bytes as they are, a string as text, all else as JSON. */
@@ -74,6 +88,8 @@ export interface JoinOptions {
   echo?: boolean
   /** Is told that messages of a channel are missing: more was said than the gateway keeps. */
   onGap?: (channel: number) => void
+  /** Is told of messages on a channel that wait for more to say the same. */
+  onConfirm?: (c: Confirm) => void
 }
 
 export interface Watchtower {
@@ -91,8 +107,12 @@ export interface Watchtower {
    * trying; it rejects if the gateway refuses, or after leave or close.
    */
   join(channels: number[], onMessage: (m: Message) => void, options?: JoinOptions): Promise<void>
-  /** Says something to all members of channels that this sender has joined. ttl is in seconds. */
-  broadcast(channels: number[], message: Content, options?: { ttl?: number }): Promise<{ id: string }>
+  /**
+   * Says something to all members of channels that this sender has joined. ttl is in seconds. On a
+   * channel that wants more to say the same it resolves with confirmed in place of id, and nobody
+   * has heard it yet.
+   */
+  broadcast(channels: number[], message: Content, options?: { ttl?: number }): Promise<{ id: string; confirmed?: undefined } | { id?: undefined; confirmed: number; of: number; until: string }>
   /** Says something to some members, named by id or name. Resolves with the delivery report. */
   send(channels: number[], receivers: (number | string)[], message: Content, options?: { ttl?: number }): Promise<Report>
   /** Who is on a channel. It needs the sender's own token, not a short one. */

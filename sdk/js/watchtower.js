@@ -38,11 +38,11 @@ class Watchtower {
     }
   }
 
-  async join(channels, onMessage, { since, echo = true, onGap } = {}) {
+  async join(channels, onMessage, { since, echo = true, onGap, onConfirm } = {}) {
     if (typeof onMessage != "function") throw new TypeError("onMessage is not a function")
     if (this.#closed) throw closed()
     return new Promise((joined, refused) => {
-      const j = { channels: [...channels], onMessage, since, echo, onGap, joined, refused }
+      const j = { channels: [...channels], onMessage, since, echo, onGap, onConfirm, joined, refused }
       this.#joins.add(j)
       this.#follow(j)
     })
@@ -231,6 +231,7 @@ function hear(j, line) {
   const { encoding, ...m } = JSON.parse(line)
   if (m.type == "end" || m.every) return m
   if (m.type == "gap") return call(j.onGap, m.channel)
+  if (m.type == "confirm") return call(j.onConfirm, m)
   if (!m.id || !m.channel) return // no message
   j.last = m.id
   if (encoding) m.message = Uint8Array.from(atob(m.message), c => c.charCodeAt())

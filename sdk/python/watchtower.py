@@ -16,7 +16,7 @@ It needs Python 3.9 or newer, and only the standard library. Copy this file besi
 
 from __future__ import annotations
 
-import asyncio, base64, inspect, json, random, ssl
+import asyncio, base64, contextlib, inspect, json, random, ssl
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, AsyncIterator, Awaitable, Callable, Dict, List, Optional, Sequence, Set, Tuple, TypeVar, Union
@@ -59,6 +59,7 @@ class Message:
     sender: int  # the sender's id
     name: Optional[str]  # the sender's name, if it has one
     message: Any  # text as str, JSON as its value, bytes that are not UTF-8 as bytes
+    confirmed_by: Tuple[int, ...] = ()  # the ids of all who said it, on a channel that wants more than one
 
 
 @dataclass(frozen=True)
@@ -112,22 +113,21 @@ class Watchtower:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def join(self, channels: Sequence[int], on_message: Callable[[Message], Any], *, since: Optional[str] = None,
-                   echo: bool = True, on_gap: Optional[Callable[[int], Any]] = None) -> None:
+    async def join(self, channels: Sequence[int], on_message: Callable[[Message], Any], *, since: Optional[str] = None, echo: bool = True,
+                   on_gap: Optional[Callable[[int], Any]] = None, on_confirm: Optional[Callable[[Dict[str, Any]], Any]] = None) -> None:
         """Join channels, and call on_message for each message there, once and in order.
 
-        Returns once it hears; while the gateway does not answer it goes on trying. A lost
-        connection is made again, and brings what was said meanwhile; if that is no longer kept,
-        on_gap is told the channel. since begins with earlier messages: those after a message's
-        id, of an age such as "10m", or "all". echo=False leaves the sender's own broadcasts
-        out. on_message and on_gap may be async: a slow one delays the next message. What they
-        raise goes to the loop's exception handler. Raises WatchtowerError if the gateway
-        refuses, or after leave or close.
+        Returns once it hears; while the gateway does not answer it goes on trying. A lost connection is made again,
+        and brings what was said meanwhile; if that is no longer kept, on_gap is told the channel. since begins with
+        earlier messages: those after a message's id, of an age such as "10m", or "all". echo=False leaves the
+        sender's own broadcasts out. on_confirm is told of a message that waits for more to say the same:
+        {"channel": 9, "confirmed": 1, "of": 2}. What is called may be async: a slow one delays the next message; what
+        it raises goes to the loop's exception handler. Raises WatchtowerError if refused, or after leave or close.
         """
         if self._closed:
             raise WatchtowerError("closed", _CLOSED)
         query = urlencode(_given(sender=self.id, echo=str(echo).lower(), since=since))
-        j = _Join(list(channels), on_message, on_gap, query, asyncio.get_running_loop().create_future())
+        j = _Join(list(channels), on_message, on_gap, on_confirm, query, asyncio.get_running_loop().create_future())
         self._joins.add(j)
         j.task = asyncio.ensure_future(self._follow(j))
         try:
@@ -138,7 +138,7 @@ class Watchtower:
             raise
 
     async def broadcast(self, channels: Sequence[int], message: Any, *, ttl: Optional[int] = None) -> Dict[str, Any]:
-        """Say something to all members of channels that this sender has joined. Returns {"id": "01J…"}.
+        """Say something to all members of channels that are joined. Returns {"id": "01J…"}, or {"confirmed": 1, "of": 2}.
 
         message is str, bytes or any value that JSON has. ttl is how long it may wait, in seconds. After a network
         error nobody knows whether it was said.
@@ -174,8 +174,7 @@ class Watchtower:
         self._closed = True
         for call in self._calls:
             call.cancel()
-        for j in list(self._joins):
-            await self._end(j, WatchtowerError("closed", _CLOSED))
+        await asyncio.gather(*(self._end(j, WatchtowerError("closed", _CLOSED)) for j in self._joins))
 
     async def _say(self, path: str, about: Dict[str, Any], message: Any) -> Dict[str, Any]:
         if not isinstance(message, (bytes, bytearray, memoryview)):
@@ -250,14 +249,16 @@ class Watchtower:
     async def _hear(self, j: _Join, m: Dict[str, Any]) -> None:
         if m["type"] == "gap":
             await self._call(j.on_gap, m["channel"])
+        elif m["type"] == "confirm":
+            await self._call(j.on_confirm, m)
         elif m["type"] == "end":
             if m["reason"] == "expired":
                 raise WatchtowerError("urn:watchtower:problem:token-expired", m["detail"], 401)
             raise WatchtowerError("left" if m["reason"] == "left" else "network", m["detail"])
         elif "message" in m:
             content = base64.b64decode(m["message"]) if m.get("encoding") == "base64" else m["message"]
-            at = datetime.fromisoformat(m["time"].replace("Z", "+00:00"))
-            await self._call(j.on_message, Message(m["id"], at, m["type"], m["channel"], m["sender"], m.get("name"), content))
+            said = m["id"], datetime.fromisoformat(m["time"].replace("Z", "+00:00")), m["type"], m["channel"], m["sender"]
+            await self._call(j.on_message, Message(*said, m.get("name"), content, tuple(m.get("confirmed_by", ()))))
 
     async def _end(self, j: _Join, error: Exception) -> None:
         if j not in self._joins:
@@ -286,6 +287,7 @@ class _Join:
     channels: List[int]
     on_message: Callable[[Message], Any]
     on_gap: Optional[Callable[[int], Any]]
+    on_confirm: Optional[Callable[[Dict[str, Any]], Any]]
     query: str
     joined: asyncio.Future[None]
     task: Optional[asyncio.Task[None]] = None
@@ -318,8 +320,8 @@ class _Exchange:
         """Send a request, and read the head of its answer."""
         headers = {"Host": self.to.netloc, "Connection": "close", "Content-Length": str(len(body or b"")), **headers}
         path = quote(self.to.path.rstrip("/"), "/%") + path
-        head = [f"{method} {path} HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items()), "", ""]
-        self.writer.write("\r\n".join(head).encode() + (body or b""))
+        head = "\r\n".join([f"{method} {path} HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items()), "", ""])
+        self.writer.write(head.encode() + (body or b""))
         await self.writer.drain()
         while self.status < 200:  # 1xx announces another head
             self.status = int((await self._line()).split()[1])
@@ -360,11 +362,10 @@ class _Exchange:
             raw += line
             if len(raw) > _LARGEST:
                 raise self.no_gateway()
-        try:
+        value = None
+        with contextlib.suppress(ValueError, RecursionError):
             value = json.loads(raw)
-        except (ValueError, RecursionError):
-            value = None
-        if isinstance(value, dict) and self.status == 200:
+        if isinstance(value, dict) and 200 <= self.status < 300:
             return value
         if not isinstance(value, dict) or not str(value.get("type")).startswith("urn:watchtower:"):
             raise self.no_gateway()
@@ -372,8 +373,8 @@ class _Exchange:
         raise WatchtowerError(value["type"], str(value.get("detail")), self.status, value.get("field", ""), wait)
 
     def no_gateway(self) -> WatchtowerError:
-        way_out = "is it the gateway's address, and does the gateway run?"
-        return WatchtowerError("no-gateway", f"{self.url} answered {self.status}, but not as a gateway does: {way_out}", self.status)
+        why = f"{self.url} answered {self.status}, but not as a gateway does: is it the gateway's address, and does the gateway run?"
+        return WatchtowerError("no-gateway", why, self.status)
 
 
 def _given(**values: Any) -> Dict[str, Any]:

@@ -12,8 +12,8 @@
 			return { id: w.id, name: w.name }
 		},
 		join: ({ channels, ...options }) => w.join(channels, m => {
-			events.push({ event: "message", id: m.id, kind: m.type, channel: m.channel, sender: m.sender, name: m.name ?? "", message: out(m.message) })
-		}, { ...options, onGap: channel => events.push({ event: "gap", channel }) }),
+			events.push({ event: "message", id: m.id, kind: m.type, channel: m.channel, sender: m.sender, name: m.name ?? "", message: out(m.message), by: m.confirmed_by ?? [] })
+		}, { ...options, onGap: channel => events.push({ event: "gap", channel }), onConfirm: c => events.push({ event: "confirm", ...c }) }),
 		broadcast: ({ channels, message, ttl }) => w.broadcast(channels, into(message), { ttl }),
 		send: ({ channels, receivers, message }) => w.send(channels, receivers, into(message)),
 		members: ({ channel }) => w.members(channel),

@@ -31,7 +31,7 @@ class Driver:
     w = None
 
     def heard(self, m):
-        tell(event="message", id=m.id, kind=m.type, channel=m.channel, sender=m.sender, name=m.name or "", message=out(m.message))
+        tell(event="message", id=m.id, kind=m.type, channel=m.channel, sender=m.sender, name=m.name or "", message=out(m.message), by=list(m.confirmed_by))
 
     def state(self, s):
         tell(event="state", state=s.state, channels=list(s.channels), reason=s.reason, error=plain(s.error) if s.error else None)
@@ -42,7 +42,7 @@ class Driver:
         return {"id": self.w.id, "name": self.w.name}
 
     async def join(self, channels, since=None, echo=True):
-        await self.w.join(channels, self.heard, since=since, echo=echo, on_gap=lambda c: tell(event="gap", channel=c))
+        await self.w.join(channels, self.heard, since=since, echo=echo, on_gap=lambda c: tell(event="gap", channel=c), on_confirm=lambda c: tell(event="confirm", **c))
 
     async def broadcast(self, channels, message, ttl=None):
         return await self.w.broadcast(channels, into(message), ttl=ttl)

@@ -17,6 +17,7 @@ import (
 	"watchtower/bridge"
 	"watchtower/config"
 	session "watchtower/device"
+	"watchtower/internal/harness"
 	"watchtower/wire/frame"
 )
 
@@ -374,9 +375,9 @@ func TestRulesAreReloaded(t *testing.T) {
 func TestALaunchOverABadRadio(t *testing.T) {
 	t.Parallel()
 	r := startWith(t, launchConfig(t))
-	bad := newRelay(t, r.at.UDP, 0.3)
+	bad := harness.NewRadio(t, r.at.UDP, 0.3)
 	ctx := leniently(t)
-	c, err := session.Dial(ctx, "udp", bad.address(), session.Options{Key: r.keyOf("valve"), Own: true, Name: "valve", RetryGap: 10 * time.Millisecond, RegisterEvery: 50 * time.Millisecond})
+	c, err := session.Dial(ctx, "udp", bad.Addr(), session.Options{Key: r.keyOf("valve"), Own: true, Name: "valve", RetryGap: 10 * time.Millisecond, RegisterEvery: 50 * time.Millisecond})
 	require.NoError(t, err)
 	defer func() { _ = c.Close(ctx) }()
 	require.NoError(t, c.Join(ctx, 9))

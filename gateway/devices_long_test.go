@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	session "watchtower/device"
+	"watchtower/internal/harness"
 )
 
 // anHour is most of one: all long tests together take one.
@@ -28,13 +29,13 @@ const anHour = 50 * time.Minute
 func TestLongDevicesHearAnHour(t *testing.T) {
 	t.Parallel()
 	r := start(t, nil)
-	radio, better := newRelay(t, r.at.UDP, 0.2), newRelay(t, r.at.UDP, 0.1)
+	radio, better := harness.NewRadio(t, r.at.UDP, 0.2), harness.NewRadio(t, r.at.UDP, 0.1)
 	heard := map[string]func() []int{
 		"join --udp":               followByProgram(t, r.at.UDP),
-		"join --udp over a radio":  followByProgram(t, radio.address()),
+		"join --udp over a radio":  followByProgram(t, radio.Addr()),
 		"device":                   r.followByDevice(r.at.UDP, 1),
-		"device over a radio":      r.followByDevice(better.address(), 1),
-		"device, a window of four": r.followByDevice(radio.address(), 4),
+		"device over a radio":      r.followByDevice(better.Addr(), 1),
+		"device, a window of four": r.followByDevice(radio.Addr(), 4),
 	}
 	speaker := r.stream()
 	var want []int

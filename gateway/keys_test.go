@@ -17,6 +17,7 @@ import (
 	"watchtower/bridge"
 	"watchtower/config"
 	session "watchtower/device"
+	"watchtower/internal/harness"
 	"watchtower/wire/frame"
 	wiresession "watchtower/wire/session"
 )
@@ -269,13 +270,13 @@ func TestRotatingTheMaster(t *testing.T) {
 // talks with who does not.
 func TestHiddenAndPlainDevicesTalk(t *testing.T) {
 	r := keyedGateway(t, "accepted")
-	bad := newRelay(t, r.at.UDP, 0.2)
+	bad := harness.NewRadio(t, r.at.UDP, 0.2)
 	listener := r.stream()
 	var all []*session.Client
 	for i, opts := range []session.Options{
 		{Hidden: true}, {Hidden: true, Name: "lamp", Key: r.keyOf("lamp"), Own: true, Acknowledge: true, Window: 4}, {Acknowledge: true},
 	} {
-		for network, at := range map[string]string{"udp": bad.address(), "tcp": r.at.TCP} {
+		for network, at := range map[string]string{"udp": bad.Addr(), "tcp": r.at.TCP} {
 			if opts.Name != "" {
 				opts.Name = fmt.Sprint("lamp-", network)
 				opts.Key = r.keyOf(opts.Name)
@@ -338,37 +339,23 @@ func TestWhatOperatorsAreRefusedOfDevices(t *testing.T) {
 	}
 }
 
-// move gives every device another port towards the gateway, as a router does that forgets.
-func (l *relay) move() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for from, way := range l.ways {
-		way.Close()
-		delete(l.ways, from)
-	}
-}
-
 // A device's port changes, and again before its request was answered: it goes on within
 // three seconds, and its message is said once.
 func TestMovingTwiceWithinARequest(t *testing.T) {
 	r := start(t, nil)
-	router := newRelay(t, r.at.UDP, 0)
+	router := harness.NewRadio(t, r.at.UDP, 0)
 	listener := r.stream()
-	c, err := session.Dial(leniently(t), "udp", router.address(), session.Options{Key: sharedKey(), KeepAlive: time.Hour})
+	c, err := session.Dial(leniently(t), "udp", router.Addr(), session.Options{Key: sharedKey(), KeepAlive: time.Hour})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = c.Close(soon(t)) })
 	require.NoError(t, c.Join(soon(t), 5))
 	began := time.Now()
-	router.mu.Lock()
-	router.loss = 1
-	router.mu.Unlock()
+	router.Lose(1)
 	answered := make(chan error, 1)
 	go func() { answered <- c.Broadcast(soon(t), session.Text, []byte("on"), 5) }()
 	for range 2 {
-		router.move()
-		router.mu.Lock()
-		router.loss = 0
-		router.mu.Unlock()
+		router.Move()
+		router.Lose(0)
 		before := r.dropped(viaUDP, wiresession.Elsewhere)
 		eventually(t, "the gateway notices the move", func() bool {
 			return r.dropped(viaUDP, wiresession.Elsewhere) > before || len(answered) > 0

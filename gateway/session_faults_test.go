@@ -13,6 +13,7 @@ import (
 	"watchtower/bridge"
 	"watchtower/config"
 	session "watchtower/device"
+	"watchtower/internal/harness"
 	"watchtower/wire/frame"
 )
 
@@ -44,11 +45,9 @@ func frameOf(f frame.Frame) []byte { return frame.Append(nil, f, frame.Key{1, 2,
 
 func doubledFrames(t *testing.T) *running {
 	r := start(t, nil)
-	twice := newRelay(t, r.at.UDP, 0)
-	twice.mu.Lock()
-	twice.double, twice.late = 1, 0
-	twice.mu.Unlock()
-	c, err := session.Dial(soon(t), "udp", twice.address(), session.Options{Secret: key})
+	twice := harness.NewRadio(t, r.at.UDP, 0)
+	twice.Worsen(0, 1, 0)
+	c, err := session.Dial(soon(t), "udp", twice.Addr(), session.Options{Secret: key})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = c.Close(soon(t)) })
 	require.NoError(t, c.Join(soon(t), 5))
@@ -97,13 +96,11 @@ func testSessionQueue(t *testing.T) {
 
 func testWireRetryGap(t *testing.T) {
 	r := start(t, func(c *config.Config) { c.Wire.RetryGap = 2 * time.Millisecond })
-	dead := newRelay(t, r.at.UDP, 0)
-	c, err := session.Dial(soon(t), "udp", dead.address(), session.Options{Secret: key, Acknowledge: true})
+	dead := harness.NewRadio(t, r.at.UDP, 0)
+	c, err := session.Dial(soon(t), "udp", dead.Addr(), session.Options{Secret: key, Acknowledge: true})
 	require.NoError(t, err)
 	require.NoError(t, c.Join(soon(t), 5))
-	dead.mu.Lock()
-	dead.loss = 1
-	dead.mu.Unlock()
+	dead.Lose(1)
 	began := time.Now()
 	r.stream().broadcast(5, []byte("x"))
 	eventually(t, "it is given up", func() bool { return r.dropped(viaUDP, bridge.Failed) == 1 })

@@ -2,10 +2,7 @@ package gateway_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -71,113 +68,6 @@ func (r *running) session(network string) *device {
 	return d
 }
 
-// relay is a bad radio: it loses, doubles and reorders what it carries between
-// devices and the gateway, each way.
-type relay struct {
-	loss, double, late float64
-	conn               *net.UDPConn // the devices' side
-	to                 string
-	mu                 sync.Mutex
-	random             *rand.Rand
-	closed             bool
-	running            sync.WaitGroup
-	ways               map[string]*net.UDPConn // to the gateway, by device
-}
-
-func newRelay(t *testing.T, to string, loss float64) *relay {
-	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	require.NoError(t, err)
-	l := &relay{loss: loss, double: 0.2, late: 0.3, conn: conn, to: to, random: rand.New(rand.NewPCG(1, 2)), ways: map[string]*net.UDPConn{}}
-	l.running.Go(l.devices)
-	t.Cleanup(func() {
-		l.mu.Lock()
-		l.closed = true
-		conn.Close()
-		for _, w := range l.ways {
-			w.Close()
-		}
-		l.mu.Unlock()
-		l.running.Wait()
-	})
-	return l
-}
-
-func (l *relay) address() string { return l.conn.LocalAddr().String() }
-
-// devices carries what devices send.
-func (l *relay) devices() {
-	b := make([]byte, 2000)
-	for {
-		n, from, err := l.conn.ReadFromUDP(b)
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if way := l.way(from); err == nil && way != nil {
-			l.carry(b[:n], func(b []byte) { _, _ = way.Write(b) })
-		}
-	}
-}
-
-// way is a device's socket towards the gateway.
-func (l *relay) way(from *net.UDPAddr) *net.UDPConn {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	way := l.ways[from.String()]
-	if way != nil || l.closed {
-		return way
-	}
-	conn, err := net.Dial("udp", l.to)
-	if err != nil {
-		return nil
-	}
-	way = conn.(*net.UDPConn)
-	l.ways[from.String()] = way
-	l.running.Go(func() {
-		b := make([]byte, 2000)
-		for {
-			n, err := way.Read(b)
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			if err == nil {
-				l.carry(b[:n], func(b []byte) { _, _ = l.conn.WriteToUDP(b, from) })
-			}
-		}
-	})
-	return way
-}
-
-func (l *relay) carry(b []byte, write func([]byte)) {
-	l.mu.Lock()
-	lost, times := l.random.Float64() < l.loss, 1
-	if l.random.Float64() < l.double {
-		times = 2
-	}
-	var waits []time.Duration
-	for range times {
-		wait := time.Duration(0)
-		if l.random.Float64() < l.late {
-			wait = time.Duration(l.random.IntN(10)) * time.Millisecond
-		}
-		waits = append(waits, wait)
-	}
-	l.mu.Unlock()
-	if lost {
-		return
-	}
-	for _, wait := range waits {
-		if wait == 0 {
-			write(b)
-			continue
-		}
-		copied := append([]byte(nil), b...)
-		l.running.Go(func() {
-			time.Sleep(wait)
-			write(copied)
-		})
-	}
-}
-
 // A device on a radio that loses 30 % each way gets its commands through. What is
 // acknowledged was executed exactly once, and what is said to the device arrives
 // once, in order.
@@ -188,7 +78,7 @@ func TestCommandsAtThirtyPercentLoss(t *testing.T) {
 
 func overABadRadio(t *testing.T, commands int) {
 	r := start(t, func(c *config.Config) { c.Wire.RetryGap = 10 * time.Millisecond })
-	bad := newRelay(t, r.at.UDP, 0.3)
+	bad := harness.NewRadio(t, r.at.UDP, 0.3)
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	dial := func(address string, opts session.Options) *session.Client {
@@ -203,7 +93,7 @@ func overABadRadio(t *testing.T, commands int) {
 		require.NoError(t, c.Join(ctx, 5))
 		return c
 	}
-	field := dial(bad.address(), session.Options{NoEcho: true})
+	field := dial(bad.Addr(), session.Options{NoEcho: true})
 	house := dial(r.at.UDP, session.Options{NoEcho: true})
 	var sent sync.WaitGroup
 	sent.Go(func() { // the house speaks as fast as the device hears
@@ -244,11 +134,11 @@ func overABadRadio(t *testing.T, commands int) {
 // Without acknowledgement nothing is repeated, and nothing executed twice.
 func TestAtMostOnce(t *testing.T) {
 	r := start(t, func(c *config.Config) { c.Wire.RetryGap = 10 * time.Millisecond })
-	bad := newRelay(t, r.at.UDP, 0.3)
+	bad := harness.NewRadio(t, r.at.UDP, 0.3)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	listener := r.stream()
-	c, err := session.Dial(ctx, "udp", bad.address(), session.Options{Secret: key, RetryGap: 10 * time.Millisecond})
+	c, err := session.Dial(ctx, "udp", bad.Addr(), session.Options{Secret: key, RetryGap: 10 * time.Millisecond})
 	require.NoError(t, err)
 	defer c.Close(ctx)
 	require.NoError(t, c.Join(ctx, 5))

@@ -51,7 +51,7 @@ func describeMetric(name, help string, labels ...string) *prometheus.Desc {
 func newMetrics(m *metrics) (nethttp.Handler, *prometheus.CounterVec) {
 	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "watchtower_requests_refused_total",
-		Help: "HTTP requests that were answered with a problem, by status.",
+		Help: "HTTP requests, and messages on WebSockets, that were answered with a problem, by status.",
 	}, []string{"status"})
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(m, refused, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

@@ -6,6 +6,7 @@ import (
 	"io"
 	nethttp "net/http"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -135,11 +136,13 @@ func (st *stream) said(b []byte) {
 			halfConfirmed
 		}{"unconfirmed", ref, nethttp.StatusAccepted, confirmedOf(waiting)}
 	case err != nil:
+		shown := st.server.problem(err)
+		st.server.refused.WithLabelValues(strconv.Itoa(shown.Status)).Inc()
 		answer = struct {
 			Type  string          `json:"type"`
 			Ref   json.RawMessage `json:"ref,omitempty"`
 			Error problem         `json:"error"`
-		}{"error", ref, st.server.problem(err)}
+		}{"error", ref, shown}
 	case len(ref) > 0:
 		answer = struct {
 			Type string          `json:"type"`

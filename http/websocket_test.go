@@ -93,6 +93,7 @@ func TestWebSocket(t *testing.T) {
 			assert.Equal(t, "r", m["ref"])
 		}
 	}
+	assert.Contains(t, g.do("GET", "/metrics", "").body, `watchtower_requests_refused_total{status="400"} 10`)
 	g.say(b, "missed", 5)
 	one.next()
 	again := g.live(fmt.Sprintf("channels=5&sender=%d&since=%s", a, m["id"]))

@@ -13,52 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/config"
+	"watchtower/internal/harness"
 )
-
-// terminal is a program in a terminal of its own, of tmux.
-type terminal struct {
-	t      testing.TB
-	socket string
-}
-
-// inTerminal runs a command until the test ends. It has an empty home.
-func inTerminal(t testing.TB, command ...string) *terminal {
-	home := t.TempDir()
-	term := &terminal{t, filepath.Join(home, "tmux")}
-	term.tmux(append([]string{"-f", "/dev/null", "new-session", "-d", "-x", "150", "-y", "50",
-		"env", "HOME=" + home, "TERM=screen", "LANG=C.UTF-8", "TZ=UTC"}, command...)...)
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Log(term.screen())
-		}
-		_ = exec.Command(program(t, "tmux"), "-S", term.socket, "kill-server").Run() //nolint:gosec // the test's own
-	})
-	return term
-}
-
-func (term *terminal) tmux(args ...string) string {
-	term.t.Helper()
-	c := exec.Command(program(term.t, "tmux"), append([]string{"-u", "-S", term.socket}, args...)...) //nolint:gosec // the test's own
-	c.Env = append(os.Environ(), "LANG=C.UTF-8")
-	out, err := c.CombinedOutput()
-	require.NoError(term.t, err, "%s", out)
-	return string(out)
-}
-
-func (term *terminal) enter(lines ...string) {
-	term.t.Helper()
-	for _, line := range lines {
-		term.tmux("send-keys", "-l", line)
-		term.tmux("send-keys", "Enter")
-	}
-}
-
-func (term *terminal) screen() string { return term.tmux("capture-pane", "-p") }
-
-func (term *terminal) shows(text string) {
-	term.t.Helper()
-	eventually(term.t, "it shows "+text, func() bool { return strings.Contains(term.screen(), text) })
-}
 
 // garden is a gateway with a channel called watering, and a device there.
 func garden(t *testing.T) (r *running, kitchen *device, host, port string) {
@@ -78,31 +34,31 @@ func TestIrssi(t *testing.T) {
 	r, kitchen, host, port := garden(t)
 	settings := filepath.Join(t.TempDir(), "config") // it slows itself down otherwise
 	require.NoError(t, os.WriteFile(settings, []byte(`settings = { "irc/core" = { cmds_max_at_once = "100"; }; };`), 0o600))
-	irssi := inTerminal(t, program(t, "irssi"), "--config="+settings, "--connect="+host, "--port="+port, "--password=guest:guest-pass", "--nick=anna")
-	irssi.shows("messages since the start") // the message of the day
-	irssi.enter("/join #watering")
-	irssi.shows("kitchen") // among the nicks
-	irssi.shows("watering")
+	irssi := harness.InTerminal(t, 150, 50, nil, program(t, "irssi"), "--config="+settings, "--connect="+host, "--port="+port, "--password=guest:guest-pass", "--nick=anna")
+	irssi.Shows("messages since the start") // the message of the day
+	irssi.Enter("/join #watering")
+	irssi.Shows("kitchen") // among the nicks
+	irssi.Shows("watering")
 	kitchen.broadcast(5, []byte("21.5 °C"))
 	kitchen.next(t)
-	irssi.shows("< kitchen> 21.5 °C")
+	irssi.Shows("< kitchen> 21.5 °C")
 	anna, fault := r.g.Hub().Receiver("guest.anna")
 	require.Nil(t, fault)
-	irssi.enter("open the valve")
+	irssi.Enter("open the valve")
 	assert.Equal(t, received{uint32(anna), 5, false, "open the valve"}, kitchen.next(t))
-	irssi.enter("/me waters")
+	irssi.Enter("/me waters")
 	assert.Equal(t, received{uint32(anna), 5, false, "waters"}, kitchen.next(t))
-	irssi.enter("/query kitchen")
-	irssi.shows("[kitchen")
-	irssi.enter("on")
+	irssi.Enter("/query kitchen")
+	irssi.Shows("[kitchen")
+	irssi.Enter("on")
 	assert.Equal(t, received{uint32(anna), 5, true, "on"}, kitchen.next(t))
 	kitchen.send(5, uint32(anna), []byte("it is on"))
-	irssi.shows("<kitchen> it is on")
-	irssi.enter("/whois kitchen")
-	irssi.shows("via mqtt since 2")
-	irssi.enter("/nick anna2")
+	irssi.Shows("<kitchen> it is on")
+	irssi.Enter("/whois kitchen")
+	irssi.Shows("via mqtt since 2")
+	irssi.Enter("/nick anna2")
 	eventually(t, "the name has changed", func() bool { _, fault := r.g.Hub().Receiver("guest.anna2"); return fault == nil })
-	irssi.enter("/quit")
+	irssi.Enter("/quit")
 	eventually(t, "it has left", func() bool { n, _ := r.g.Hub().Directory().Counts(); return n[viaIRC] == 0 })
 }
 
@@ -147,13 +103,13 @@ func TestWeechat(t *testing.T) {
 func TestSic(t *testing.T) {
 	t.Parallel()
 	_, kitchen, host, port := garden(t)
-	sic := inTerminal(t, program(t, "sic"), "-h", host, "-p", port, "-n", "anna", "-k", key)
-	sic.shows("messages since the start")
-	sic.enter(":j #5")
-	sic.shows("kitchen")
-	sic.enter("open the valve")
+	sic := harness.InTerminal(t, 150, 50, nil, program(t, "sic"), "-h", host, "-p", port, "-n", "anna", "-k", key)
+	sic.Shows("messages since the start")
+	sic.Enter(":j #5")
+	sic.Shows("kitchen")
+	sic.Enter("open the valve")
 	assert.Equal(t, "open the valve", kitchen.next(t).data)
 	kitchen.broadcast(5, []byte("it is open"))
 	kitchen.next(t)
-	sic.shows("<kitchen> it is open")
+	sic.Shows("<kitchen> it is open")
 }

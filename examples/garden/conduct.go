@@ -229,6 +229,10 @@ func (c *conductor) take(h heard) (changed bool, err error) {
 		name = said.Valve // basic frames carry no name
 	}
 	if p := c.players[name]; p != nil {
+		if p.named && h.Name == "" {
+			return false, nil // who has a name is who it says
+		}
+		p.named = h.Name != ""
 		return p.heardOf(h.Sender, said.state, time.Since(c.began)), nil
 	}
 	if valveName.MatchString(name) && len(c.others) < 100 {

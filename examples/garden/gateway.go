@@ -74,6 +74,9 @@ func (c *channel) connect(ctx context.Context) error {
 	header := http.Header{"Authorization": {"Bearer " + c.token}}
 	conn, answer, err := websocket.DefaultDialer.DialContext(ctx, "ws"+strings.TrimPrefix(at, "http"), header)
 	if err != nil {
+		if answer != nil && answer.StatusCode == http.StatusUnauthorized {
+			return fmt.Errorf("another conductor has just taken this one's name")
+		}
 		if answer != nil {
 			return fmt.Errorf("%s: %s: %w", c.url, answer.Status, err)
 		}

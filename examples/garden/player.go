@@ -11,8 +11,9 @@ const retry = 300 * time.Millisecond
 
 // player is what the conductor wants of a valve, and knows of it.
 type player struct {
-	name string
-	id   uint32 // its sender; 0: nobody has said so far that it is this valve
+	name  string
+	id    uint32 // its sender; 0: nobody has said so far that it is this valve
+	named bool   // the gateway says that it is
 
 	want    bool          // it shall be open
 	due     time.Duration // when its last note began, in the score

@@ -64,6 +64,7 @@ func runValve(ctx context.Context, args []string, out io.Writer) error {
 	if *at == "" {
 		*at = "localhost:" + way.port
 	}
+	fmt.Fprintf(out, "%s: closed\n", name)
 	l, err := way.open(ctx, lineOptions{at: *at, key: secretKey(*key), name: name, channel: uint32(*channel)})
 	if err != nil {
 		return fmt.Errorf("%s, %s over %s: %w", name, *at, *over, err)
@@ -106,7 +107,6 @@ func (v *valve) live(ctx context.Context) error {
 	}()
 	clock := time.NewTicker(20 * time.Millisecond)
 	defer clock.Stop()
-	fmt.Fprintf(v.out, "%s: closed\n", v.name)
 	said := v.percent(time.Now())
 	for {
 		select {

@@ -18,6 +18,9 @@ func (h *Hub) Deliver(m *Message) error {
 	}
 	ch.lastMessage.Store(m.Time.UnixMilli())
 	ch.said.Add(1)
+	if h.backplane != nil && m.Gateway == 0 {
+		h.backplane.Say(m)
+	}
 	if m.Type == Send {
 		return h.deliverSend(m)
 	}

@@ -93,6 +93,8 @@ type Hub struct {
 	tree     *Tree
 	confirms confirms
 
+	backplane Backplane // nil: the gateway is alone
+
 	mu       sync.RWMutex // guards all below, and what senders and channels hold
 	senders  map[SenderID]*Sender
 	kept     []*Sender // those that are remembered
@@ -112,6 +114,8 @@ type Hub struct {
 	rivalsTold    time.Time          // when the log last had a name that two devices seem to have
 	lost          []SenderLoss       // of the last that were forgotten, at most lostMost
 	attached      [MostProtocols]int // attachments on all channels
+	peers         map[Slot]*peer     // other gateways; nil: the gateway is alone
+	orphans       []string           // members topics of gateways that are gone
 
 	order atomic.Uint64 // of the newest message
 }
@@ -230,13 +234,13 @@ func SameKey(want, got string) bool {
 	return subtle.ConstantTimeCompare(w[:], g[:]) == 1
 }
 
-// Drain waits until no link has anything queued, or ctx ends.
+// Drain waits until no link and no other gateway has anything queued, or ctx ends.
 func (h *Hub) Drain(ctx context.Context) {
 	t := time.NewTicker(5 * time.Millisecond)
 	defer t.Stop()
 	all := slices.Concat(h.served, h.taps)
 	for {
-		if !slices.ContainsFunc(all, func(l *Link) bool { return !l.Idle() }) {
+		if !slices.ContainsFunc(all, func(l *Link) bool { return !l.Idle() }) && (h.backplane == nil || h.backplane.Idle()) {
 			return
 		}
 		select {

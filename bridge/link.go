@@ -258,13 +258,13 @@ func (l *Link) Late() bool { return l.late.Load() }
 // Queued returns how many messages wait.
 func (l *Link) Queued() int { return len(l.jobs) }
 
-// HasRoom reports whether no protocol's queue is more than half full: a message that is
-// delivered now need not wait for room.
+// HasRoom reports whether no protocol's queue is more than half full, and the other gateways
+// keep up: a message that is delivered now need not wait for room.
 func (d Directory) HasRoom() bool {
 	for _, l := range d.hub.served {
 		if 2*len(l.jobs) > cap(l.jobs) {
 			return false
 		}
 	}
-	return true
+	return d.hub.backplane == nil || d.hub.backplane.HasRoom()
 }

@@ -243,6 +243,7 @@ func (r Registry) Change(id SenderID, c SenderChange) error {
 			}
 			s.speaker = nil // of the old name
 			h.setNameLocked(s, name)
+			h.renamedLocked(s)
 			for _, on := range s.joined {
 				h.touchLocked(on.channel)
 			}

@@ -27,10 +27,49 @@ func (d Directory) Members(s *Sender, c Channel) (ms Members, ok bool) {
 	h := d.hub
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	if m := s.joined.get(c); m == nil || !m.member() {
+	if !h.memberLocked(s, c) {
 		return ms, false
 	}
-	return h.membersLocked(h.channels[c]), true
+	return h.allMembersLocked(c), true
+}
+
+// memberLocked reports whether a sender is a member of a channel, here or at another gateway.
+func (h *Hub) memberLocked(s *Sender, c Channel) bool {
+	m := s.joined.get(c)
+	return m != nil && m.member() || h.elsewhereLocked(s.id, c, PeerMember.isMember)
+}
+
+// allMembersLocked returns a channel's members at all gateways. Who is a member at several
+// counts once.
+func (h *Hub) allMembersLocked(c Channel) Members {
+	ch := h.channels[c]
+	if ch == nil {
+		ch = &channel{id: c}
+	}
+	out := h.membersLocked(ch)
+	if len(h.peers) == 0 {
+		return out
+	}
+	more := map[SenderID]Member{}
+	for _, p := range h.peers {
+		for id, m := range p.channels[c] {
+			if here := ch.members[id]; m.Broadcasts && (here == nil || !here.member()) {
+				more[id] = Member{ID: id, Name: m.Name, Via: m.Via.String()}
+			}
+		}
+	}
+	all := out.Count + len(more)
+	out.Members = slices.AppendSeq(out.Members, maps.Values(more))
+	out.cut()
+	out.Count = all
+	return out
+}
+
+// cut counts the members, sorts them by id, and leaves the first of them.
+func (ms *Members) cut() {
+	ms.Count = len(ms.Members)
+	slices.SortFunc(ms.Members, func(a, b Member) int { return cmp.Compare(a.ID, b.ID) })
+	ms.Members = ms.Members[:min(len(ms.Members), membersListed)]
 }
 
 // MemberIDs returns the ids of a channel's members, ascending and beginning with from: at
@@ -38,16 +77,28 @@ func (d Directory) Members(s *Sender, c Channel) (ms Members, ok bool) {
 func (d Directory) MemberIDs(s *Sender, c Channel, from SenderID, room int) (ids []SenderID, more, ok bool) {
 	h := d.hub
 	h.mu.RLock()
-	if m := s.joined.get(c); m == nil || !m.member() {
+	if !h.memberLocked(s, c) {
 		h.mu.RUnlock()
 		return nil, false, false
 	}
-	for id, m := range h.channels[c].members {
-		if id >= from && m.member() {
-			ids = append(ids, id)
+	if ch := h.channels[c]; ch != nil {
+		for id, m := range ch.members {
+			if id >= from && m.member() {
+				ids = append(ids, id)
+			}
+		}
+	}
+	for _, p := range h.peers {
+		for id, m := range p.channels[c] {
+			if id >= from && m.Broadcasts {
+				ids = append(ids, id)
+			}
 		}
 	}
 	h.mu.RUnlock()
+	if slices.Sort(ids); h.backplane != nil {
+		ids = slices.Compact(ids)
+	}
 	ids, more = page(ids, from, room)
 	return ids, more, true
 }
@@ -105,6 +156,9 @@ func (d Directory) Present(id SenderID, c Channel) bool {
 	h := d.hub
 	h.mu.RLock()
 	defer h.mu.RUnlock()
+	if h.elsewhereLocked(id, c, PeerMember.isReachable) {
+		return true
+	}
 	s := h.senders[id]
 	if s == nil {
 		return false
@@ -161,12 +215,14 @@ func (h *Hub) publishMembers() {
 func (h *Hub) publishSomeMembers() {
 	h.mu.Lock()
 	payloads := make(map[Channel][]byte, min(len(h.dirty), membersStep))
+	elsewhere := map[string][]byte{}
 	for c := range h.dirty {
 		if len(payloads) == membersStep {
 			break
 		}
 		delete(h.dirty, c)
 		payloads[c] = nil
+		h.elsewhereTopicsLocked(c, elsewhere)
 		ch := h.channels[c]
 		if ch == nil {
 			continue
@@ -182,8 +238,11 @@ func (h *Hub) publishSomeMembers() {
 		f(slices.Collect(maps.Keys(payloads)))
 	}
 	for c, payload := range payloads {
-		if err := h.bus.PublishRetained(h.tree.Members(c), payload); err != nil {
-			h.opts.Log.WithError(err).WithField("channel", c).Warn("members not published")
+		elsewhere[h.tree.Members(c)] = payload
+	}
+	for topic, payload := range elsewhere {
+		if err := h.bus.PublishRetained(topic, payload); err != nil {
+			h.opts.Log.WithError(err).WithField("topic", topic).Warn("members not published")
 		}
 	}
 }

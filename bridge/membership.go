@@ -50,6 +50,7 @@ type membership struct {
 	sender      *Sender
 	channel     *channel
 	attachments []*Attachment // in the order of joining
+	told        told          // what the other gateways know of it
 }
 
 func (m *membership) member() bool { return m.has(func(a *Attachment) bool { return a.Broadcasts }) }
@@ -148,6 +149,7 @@ func (h *Hub) attachLocked(s *Sender, c Channel, a *Attachment) error {
 		}
 	}
 	h.touchLocked(c)
+	h.tellLocked(m)
 	return nil
 }
 
@@ -200,6 +202,7 @@ func (h *Hub) DetachLingering(a *Attachment) {
 	h.ghosts[ghost] = struct{}{}
 	m.channel.lists[ghost.Via].lingering.Add(1)
 	h.touchLocked(m.channel.id)
+	h.tellLocked(m)
 }
 
 func (h *Hub) detachLocked(a *Attachment) {
@@ -227,6 +230,7 @@ func (h *Hub) detachLocked(a *Attachment) {
 		delete(m.channel.members, m.sender.id)
 	}
 	h.touchLocked(m.channel.id)
+	h.tellLocked(m)
 }
 
 // leaveLocked ends a membership. It returns the ended attachments, for endAll.

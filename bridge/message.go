@@ -64,6 +64,7 @@ type Message struct {
 	Via      Protocol // the protocol that it came in by
 	Hops     uint8    // callbacks it has passed through, against loops
 	Wait     bool     // its publisher may be slowed down while a queue is full
+	Gateway  Slot     // of the other gateway that took it; 0: this one did
 
 	ConfirmedBy []SenderID // who said the same, in that order, on a channel with a Rule; nil elsewhere
 

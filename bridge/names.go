@@ -130,6 +130,9 @@ func (h *Hub) Receiver(text string) (SenderID, *Error) {
 	if s := h.names[text]; s != nil {
 		return s.id, nil
 	}
+	if id := h.namedElsewhereLocked(text); id != 0 {
+		return id, nil
+	}
 	return 0, fault(UnjoinedReceiver, "receiver", "nobody is named %s here: a sender has the name that it registers with", text)
 }
 

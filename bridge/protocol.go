@@ -42,5 +42,15 @@ func registered[T ~uint8](table []string, without int) (all []T) {
 // Protocols lists every protocol, by name.
 func Protocols() []Protocol { return registered[Protocol](names, 1) }
 
+// ProtocolNamed returns the protocol of a name; of an unknown one, no protocol.
+func ProtocolNamed(name []byte) Protocol {
+	for i, n := range names {
+		if n == string(name) {
+			return Protocol(i)
+		}
+	}
+	return 0
+}
+
 // String returns the name.
 func (p Protocol) String() string { return names[p] }

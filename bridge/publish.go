@@ -141,7 +141,7 @@ func (h *Hub) checkJoined(s *Sender, p Publication) error {
 		return fault(InvalidSender, "sender", "%d was deleted: register again", s.id)
 	}
 	for i, c := range p.Channels {
-		if m := s.joined.get(c); !p.Outside && (m == nil || !m.member()) {
+		if !p.Outside && !h.memberLocked(s, c) {
 			return fault(UnjoinedChannel, field("channels", i), "sender %d has not joined channel %d: join it first", s.id, c)
 		}
 	}
@@ -157,7 +157,7 @@ func (h *Hub) checkJoined(s *Sender, p Publication) error {
 
 func (h *Hub) reachableLocked(r SenderID, c Channel) bool {
 	s := h.senders[r]
-	return s != nil && s.joined.get(c) != nil && s.joined.get(c).reachable()
+	return s != nil && s.joined.get(c) != nil && s.joined.get(c).reachable() || h.elsewhereLocked(r, c, PeerMember.isReachable)
 }
 
 func field(name string, i int) string { return fmt.Sprintf("%s[%d]", name, i) }

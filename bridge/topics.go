@@ -36,7 +36,12 @@ func NewTree(base, gateway string) *Tree {
 
 // Members is the retained topic of a channel's members at this gateway.
 func (t *Tree) Members(c Channel) string {
-	return t.base + "/" + levelMembers + "/" + strconv.FormatUint(uint64(c), 10) + "/" + t.gateway
+	return t.MembersAt(c, t.gateway)
+}
+
+// MembersAt is the retained topic of a channel's members at a gateway.
+func (t *Tree) MembersAt(c Channel, gateway string) string {
+	return t.base + "/" + levelMembers + "/" + strconv.FormatUint(uint64(c), 10) + "/" + gateway
 }
 
 // Confirm is the topic that tells how many have confirmed a message of a channel. It is not

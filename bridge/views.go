@@ -14,6 +14,8 @@ type (
 	Kept struct{ hub *Hub }
 	// Users are the configured users, and what they vouch for.
 	Users struct{ hub *Hub }
+	// Peers are the other gateways that share this one's channels.
+	Peers struct{ hub *Hub }
 )
 
 // Directory returns the hub's Directory.
@@ -30,6 +32,9 @@ func (h *Hub) Holds() Holds { return Holds{h} }
 
 // Kept returns the hub's Kept.
 func (h *Hub) Kept() Kept { return Kept{h} }
+
+// Peers returns the hub's Peers.
+func (h *Hub) Peers() Peers { return Peers{h} }
 
 // Users returns the hub's Users.
 func (h *Hub) Users() Users { return Users{h} }

@@ -1,0 +1,16 @@
+// Package cluster makes several gateways share their channels. It has no socket: a Transport
+// carries its frames.
+//
+// Each gateway numbers what happens there, messages and memberships alike, in one stream.
+// Everybody hears every stream. By the numbers a gateway notices what it has missed, asks
+// the origin for that again, and drops what it has already. Nothing is agreed upon, so nobody
+// waits: a message is delivered where it was published before any other gateway has it.
+//
+//	frame.go   how entries are written: many in a frame
+//	entry.go   messages and memberships as entries
+//	stream.go  what happened here: numbered, kept for a while, sent
+//	pace.go    which gateways keep up, and how publishers wait for them
+//	origin.go  what happened at one other gateway: put in order, delivered here
+//	mend.go    what was missed is asked for again
+//	node.go    all of that together: heartbeats, and who is gone
+package cluster

@@ -1,0 +1,108 @@
+package cluster
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"watchtower/bridge"
+)
+
+func messages() []*bridge.Message {
+	now := time.Unix(1_700_000_000, 123).Local()
+	return []*bridge.Message{
+		{Time: now, Channel: 5, Sender: 72, Data: []byte{}},
+		{Time: now, Type: bridge.Send, Channel: 1<<32 - 1, Sender: 1<<32 - 1, Receiver: 300, Name: "kitchen", Hint: bridge.JSON, Data: []byte(`{"a":1}`), Hops: 3, ConfirmedBy: []bridge.SenderID{1, 70000}, Expires: now.Add(time.Minute)},
+	}
+}
+
+func TestAMessageIsTheSameElsewhere(t *testing.T) {
+	for i, m := range messages() {
+		m.ID[3] = byte(i)
+		left := lifeLeft(m, m.Time)
+		k, body, rest, ok := readEntry(appendMessage(nil, m, left))
+		require.True(t, ok)
+		assert.Empty(t, rest)
+		assert.Equal(t, kindMessage, k)
+		assert.Len(t, body, messageBytes(m, left))
+		got := readMessage(body, spelled{}, m.Time)
+		m.Wait = true
+		assert.Equal(t, m, got)
+		for n := range body[:len(body)-len(m.Data)] {
+			assert.Nil(t, readMessage(body[:n], spelled{}, m.Time), "cut at %d", n)
+		}
+	}
+}
+
+func TestAMembershipAndAStateAreTheSameElsewhere(t *testing.T) {
+	want := bridge.PeerMember{Channel: 5, Sender: 72, Name: "lamp", Broadcasts: true}
+	_, body, _, ok := readEntry(appendMember(nil, want))
+	require.True(t, ok)
+	assert.Len(t, body, memberBytes(want)-len(want.Via.String())+len("none"))
+	got, ok := readMember(body)
+	require.True(t, ok)
+	assert.Equal(t, want, got)
+
+	said := state{"attic", 1234567890123, []having{{1, 1 << 60, 7}, {255, 2, 1 << 40}}}
+	_, body, _, ok = readEntry(appendState(nil, said))
+	require.True(t, ok)
+	heard, ok := readState(body)
+	require.True(t, ok)
+	assert.Equal(t, said, heard)
+}
+
+// A newer gateway may say what this one does not know.
+func TestUnknownKindsAreSkipped(t *testing.T) {
+	b := appendHead(nil, 2, 7, 100)
+	b = append(b, 99, 3, 'x', 'y', 'z', 200, 1, 'q')
+	b = appendMember(b, bridge.PeerMember{Channel: 5, Sender: 72, Sends: true})
+	f, err := readFrame(b)
+	require.NoError(t, err)
+	assert.EqualValues(t, 102, f.after())
+	var numbers []uint64
+	f.each(func(number uint64, k kind, _ []byte) {
+		if k == kindMember {
+			numbers = append(numbers, number)
+		}
+	})
+	assert.Equal(t, []uint64{101}, numbers)
+}
+
+func FuzzFrame(f *testing.F) {
+	b := appendHead(nil, 1, 2, 3)
+	for _, m := range messages() {
+		b = appendMessage(b, m, 1000)
+	}
+	b = appendMember(b, bridge.PeerMember{Channel: 5, Sender: 72, Name: "lamp", Broadcasts: true})
+	f.Add(appendState(b, state{"attic", 5, []having{{1, 2, 3}}}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		frame, err := readFrame(b)
+		if err != nil {
+			return
+		}
+		n := uint64(0)
+		frame.each(func(number uint64, k kind, body []byte) {
+			if k.numbered() {
+				n++
+			}
+			if number < frame.first && frame.first < 1<<63 {
+				t.Fatal("a number before the first")
+			}
+			switch k {
+			case kindMessage:
+				if m := readMessage(body, spelled{}, time.Now()); m != nil && len(m.Data) > len(body) {
+					t.Fatal("more than there is")
+				}
+			case kindMember:
+				readMember(body)
+			case kindState:
+				readState(body)
+			}
+		})
+		if n != frame.n {
+			t.Fatalf("%d entries, not %d", n, frame.n)
+		}
+	})
+}

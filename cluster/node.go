@@ -1,0 +1,264 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"watchtower/bridge"
+)
+
+// Transport carries frames between gateways. It may lose, repeat and delay them.
+type Transport interface {
+	// Publish sends a frame to all other gateways. It keeps no byte of it. An error means that
+	// it should be tried again later.
+	Publish(frame []byte) error
+	// Request asks one gateway, and returns its answer.
+	Request(ctx context.Context, to bridge.Slot, request []byte, patience time.Duration) ([]byte, error)
+}
+
+// Options of a Node.
+type Options struct {
+	Slot bridge.Slot // the gateway's, from 1
+	Name string      // the gateway's, in topics
+	Run  uint64      // of this start: larger than that of the one before
+	Ring int         // bytes of frames that are kept for those who missed them; 0: 16 MiB
+}
+
+const (
+	ringBytes = 16 << 20
+	beat      = time.Second // between two heartbeats
+	tellEvery = 256 << 10   // bytes of others' entries, after which they are told how far this gateway is
+	retry     = 50 * time.Millisecond
+	farewell  = time.Second // for what waits at the end
+)
+
+// Node is this gateway among the others. It is the hub's Backplane.
+type Node struct {
+	hub       *bridge.Hub
+	transport Transport
+	opts      Options
+	log       *logrus.Logger
+	stream    *stream
+	due       atomic.Bool // others are to be told how far this gateway is
+
+	mu      sync.Mutex
+	life    context.Context // of Serve; nil: not yet, or no more
+	origins map[bridge.Slot]*origin
+	serving sync.WaitGroup
+	rival   rival
+	failed  chan error
+}
+
+// New returns a node, which is the hub's Backplane from now on.
+func New(hub *bridge.Hub, transport Transport, opts Options, log *logrus.Logger) *Node {
+	if opts.Ring == 0 {
+		opts.Ring = ringBytes
+	}
+	n := &Node{
+		hub: hub, transport: transport, opts: opts, log: log, origins: map[bridge.Slot]*origin{},
+		stream: newStream(opts.Slot, opts.Run, opts.Ring), failed: make(chan error, 1),
+	}
+	hub.Peers().SetBackplane(n)
+	return n
+}
+
+// Say is bridge.Backplane's.
+func (n *Node) Say(m *bridge.Message) { n.stream.say(m, n.hub.Now()) }
+
+// Tell is bridge.Backplane's.
+func (n *Node) Tell(m bridge.PeerMember) { n.stream.tell(m) }
+
+// HasRoom is bridge.Backplane's.
+func (n *Node) HasRoom() bool { return n.stream.hasRoom() }
+
+// Idle is bridge.Backplane's.
+func (n *Node) Idle() bool { return n.stream.idle() }
+
+// Serve sends what happens here, and delivers what others send, until ctx ends. Then it says
+// goodbye. It fails if another gateway has the same slot.
+func (n *Node) Serve(ctx context.Context) (err error) {
+	life, end := context.WithCancel(ctx)
+	n.mu.Lock()
+	n.life = life
+	n.mu.Unlock()
+	t := time.NewTicker(beat)
+	defer t.Stop()
+	n.tellState()
+serving:
+	for {
+		n.send(life)
+		select {
+		case <-ctx.Done():
+			break serving
+		case err = <-n.failed:
+			break serving
+		case <-n.stream.wake:
+		case <-t.C:
+			n.due.Store(true)
+		}
+	}
+	n.mu.Lock()
+	n.life = nil
+	n.mu.Unlock()
+	end()
+	n.serving.Wait()
+	if err == nil {
+		n.stream.bye()
+		last, done := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+		n.send(last)
+		done()
+	}
+	return err
+}
+
+// send sends all that waits. While the transport takes nothing, it tries again and again.
+func (n *Node) send(ctx context.Context) {
+	for {
+		if n.due.Swap(false) {
+			n.stream.state(n.state())
+		}
+		b := n.stream.take()
+		if b == nil {
+			return
+		}
+		if n.transport.Publish(b) == nil {
+			continue
+		}
+		n.stream.giveBack(b)
+		t := time.NewTimer(retry)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-t.C:
+		}
+	}
+}
+
+// tellState has the others told, soon, how far this gateway is.
+func (n *Node) tellState() {
+	n.due.Store(true)
+	n.stream.signal()
+}
+
+func (n *Node) state() state {
+	s := state{name: n.opts.Name, clock: time.Now().UnixMilli()}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, o := range n.origins {
+		if has := o.has.Load(); has != nil {
+			s.has = append(s.has, *has)
+		}
+	}
+	return s
+}
+
+// Take takes a frame of another gateway, whose bytes nobody changes any more. It waits for
+// nothing. Frames of one gateway are taken by one goroutine, in their order.
+func (n *Node) Take(b []byte) {
+	f, err := readFrame(b)
+	if err != nil {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case n.life == nil:
+		return
+	case f.slot == n.opts.Slot:
+		n.rivalLocked(f)
+		return
+	}
+	o := n.origins[f.slot]
+	if o == nil {
+		o = newOrigin(n, f.slot)
+		n.origins[f.slot] = o
+		life := n.life
+		n.serving.Go(func() { o.serve(life) })
+		n.tellState()
+	}
+	o.take(f)
+}
+
+// Answer answers another gateway's request.
+func (n *Node) Answer(request []byte) []byte { return n.answer(request) }
+
+// rival is another gateway with this one's slot.
+type rival struct {
+	run   uint64
+	since time.Time
+}
+
+// rivalFor is how long a rival is heard until it is believed: frames of an earlier run may come
+// late.
+const rivalFor = 3 * time.Second
+
+// ErrRival says that another gateway has the same slot.
+var ErrRival = errors.New("another gateway has the same slot")
+
+// rivalLocked ends the node if another one has its slot and was there first.
+func (n *Node) rivalLocked(f frame) {
+	now := time.Now()
+	switch {
+	case f.run >= n.opts.Run: // our own, or a rival that ends itself
+		return
+	case f.run != n.rival.run:
+		n.rival = rival{f.run, now}
+		return
+	case now.Sub(n.rival.since) < rivalFor:
+		return
+	}
+	name := "another gateway"
+	f.each(func(_ uint64, k kind, body []byte) {
+		if s, ok := readState(body); k == kindState && ok {
+			name = s.name
+		}
+	})
+	select {
+	case n.failed <- fmt.Errorf("slot %d is %s's, which runs: %w", n.opts.Slot, name, ErrRival):
+	default:
+	}
+}
+
+// Peer is another gateway, as people see it.
+type Peer struct {
+	Slot    bridge.Slot
+	Name    string
+	Heard   time.Time
+	Here    bool          // it is not silent
+	Ahead   time.Duration // of its clock, before ours
+	Waiting int           // bytes of its frames that wait here
+
+	Messages, Lost, Resent, Repeated uint64 // entries of its stream
+}
+
+// Peers lists the other gateways that were heard.
+func (n *Node) Peers() (all []Peer) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, o := range n.origins {
+		heard := time.Unix(0, o.heard.Load())
+		o.mu.Lock()
+		waiting := o.bytes
+		o.mu.Unlock()
+		all = append(all, Peer{
+			Slot: o.slot, Name: *o.name.Load(), Heard: heard, Here: time.Since(heard) < goneAfter, Waiting: waiting,
+			Ahead: time.Duration(o.stats.skew.Load()) * time.Millisecond, Messages: o.stats.messages.Load(),
+			Lost: o.stats.lost.Load(), Resent: o.stats.resent.Load(), Repeated: o.stats.repeated.Load(),
+		})
+	}
+	return all
+}
+
+// Sent returns how many entries this gateway has made, and how many of them it let go before they
+// could be sent.
+func (n *Node) Sent() (made, unsent uint64) {
+	next, unsent := n.stream.end()
+	return next - 1, unsent
+}

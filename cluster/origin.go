@@ -1,0 +1,221 @@
+package cluster
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"watchtower/bridge"
+)
+
+// queueBytes bounds the frames of an origin that wait here. What does not fit is asked for again
+// later.
+const queueBytes = 8 << 20
+
+// goneAfter is how long a gateway may be silent before its members count as gone.
+const goneAfter = 5 * time.Second
+
+// applyMost bounds how long one message may wait for a slow protocol here. After that, no
+// message waits until that protocol has room again.
+const applyMost = time.Second
+
+// origin is another gateway. One goroutine delivers what it says.
+type origin struct {
+	node *Node
+	slot bridge.Slot
+	name atomic.Pointer[string]
+
+	mu    sync.Mutex
+	queue []frame
+	bytes int
+	wake  chan struct{}
+
+	heard atomic.Int64 // Unix ns: when a frame came
+	stats stats
+
+	// The goroutine's:
+	run    uint64
+	next   uint64 // the number of the next entry
+	synced bool   // its members are known
+	ended  bool   // this run said goodbye
+	asked  time.Time
+	told   uint64 // bytes that were delivered since others were told
+	slow   bool   // a protocol here is behind: nothing waits
+	names  spelled
+	has    atomic.Pointer[having]
+}
+
+// stats are what people want to know of an origin.
+type stats struct {
+	messages, lost, resent, repeated, left atomic.Uint64
+	skew                                   atomic.Int64 // ms by which its clock is ahead
+}
+
+func newOrigin(n *Node, slot bridge.Slot) *origin {
+	o := &origin{node: n, slot: slot, wake: make(chan struct{}, 1), names: spelled{}}
+	o.name.Store(new(string))
+	return o
+}
+
+// take queues a frame. It waits for nothing.
+func (o *origin) take(f frame) {
+	o.heard.Store(time.Now().UnixNano())
+	o.mu.Lock()
+	if o.bytes+len(f.entries) <= queueBytes || len(o.queue) == 0 {
+		o.queue = append(o.queue, f)
+		o.bytes += len(f.entries)
+	} else {
+		o.stats.left.Add(1)
+	}
+	o.mu.Unlock()
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (o *origin) taken() (some []frame) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	some, o.queue, o.bytes = o.queue, nil, 0
+	return some
+}
+
+// serve delivers until ctx ends.
+func (o *origin) serve(ctx context.Context) {
+	t := time.NewTicker(beat)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-o.wake:
+			for _, f := range o.taken() {
+				if ctx.Err() != nil {
+					return
+				}
+				o.apply(ctx, f)
+			}
+		case <-t.C:
+			if o.synced && o.silent() {
+				o.leave("silent")
+			}
+		}
+	}
+}
+
+// silent reports whether the gateway was not heard for too long.
+func (o *origin) silent() bool { return time.Since(time.Unix(0, o.heard.Load())) > goneAfter }
+
+// leave forgets the members of a gateway that is gone.
+func (o *origin) leave(why string) {
+	n := o.node.hub.Peers().Forget(o.slot)
+	o.node.stream.gone(o.slot)
+	o.synced = false
+	o.node.log.WithField("gateway", *o.name.Load()).WithField("slot", o.slot).WithField("members", n).WithField("why", why).Warn("another gateway is gone: its members count no more")
+}
+
+// apply delivers a frame: what comes too late or twice is dropped, what is missing is asked for.
+func (o *origin) apply(ctx context.Context, f frame) {
+	switch {
+	case f.run < o.run: // of before a restart: a server that was frozen sends it
+		return
+	case f.run > o.run:
+		o.node.hub.Peers().Forget(o.slot)
+		o.run, o.next, o.synced, o.ended = f.run, f.first, false, false
+	}
+	if f.first > o.next {
+		o.mend(ctx, f.first)
+	}
+	if f.first > o.next {
+		o.lose(f.first - o.next)
+		o.next = f.first
+	}
+	o.deliver(f)
+	if !o.synced && !o.ended && *o.name.Load() != "" && time.Since(o.asked) > beat {
+		o.sync(ctx)
+	}
+	if o.told += uint64(len(f.entries)); o.told >= tellEvery {
+		o.told = 0
+		o.node.tellState()
+	}
+}
+
+// lose counts entries that are not to be had any more. There may be memberships among them.
+func (o *origin) lose(n uint64) {
+	o.stats.lost.Add(n)
+	o.asked = time.Time{}
+	o.synced = false
+	o.node.log.WithField("gateway", *o.name.Load()).WithField("slot", o.slot).WithField("messages", n).Warn("messages of another gateway are lost: it keeps them no more")
+}
+
+// deliver delivers those entries of a frame that are new.
+func (o *origin) deliver(f frame) {
+	if f.n > 0 && f.after() <= o.next {
+		o.stats.repeated.Add(f.n)
+	}
+	f.each(func(number uint64, k kind, body []byte) {
+		switch {
+		case !k.numbered():
+			o.state(k, body)
+		case number >= o.next:
+			o.next = number + 1
+			o.entry(k, body)
+		}
+	})
+	o.has.Store(&having{o.slot, o.run, o.next})
+}
+
+func (o *origin) entry(k kind, body []byte) {
+	switch k {
+	case kindMessage:
+		now := time.Now()
+		m := readMessage(body, o.names, now)
+		if m == nil {
+			return
+		}
+		m.Gateway = o.slot
+		if o.slow = o.slow && !o.node.hub.Directory().HasRoom(); o.slow {
+			m.Wait = false
+		}
+		o.stats.messages.Add(1)
+		o.node.hub.Peers().Inject(m)
+		if m.Wait && time.Since(now) > applyMost {
+			o.slow = true
+		}
+	case kindMember:
+		if m, ok := readMember(body); ok && o.synced { // else it is among those that are asked for
+			o.node.hub.Peers().Learn(o.slot, *o.name.Load(), []bridge.PeerMember{m})
+		}
+	case kindBye:
+		o.leave("stopped")
+		o.ended = true
+	}
+}
+
+func (o *origin) state(k kind, body []byte) {
+	s, ok := readState(body)
+	if k != kindState || !ok {
+		return
+	}
+	if s.name != *o.name.Load() {
+		o.name.Store(&s.name)
+		o.synced = false // its topics have its name
+	}
+	o.skewed(time.UnixMilli(s.clock).Sub(time.Now()))
+	if i := slices.IndexFunc(s.has, func(h having) bool { return h.slot == o.node.opts.Slot }); i >= 0 {
+		o.node.stream.has(o.slot, s.has[i].run, s.has[i].before)
+	}
+}
+
+// skewMost is by how much another clock may differ before people are told.
+const skewMost = time.Second
+
+func (o *origin) skewed(by time.Duration) {
+	was := o.stats.skew.Swap(by.Milliseconds())
+	if by.Abs() > skewMost && time.Duration(was)*time.Millisecond < skewMost && time.Duration(was)*time.Millisecond > -skewMost {
+		o.node.log.WithField("gateway", *o.name.Load()).WithField("ahead", by.Round(time.Millisecond)).Warn("another gateway's clock differs: messages with a time to live may expire too early or too late")
+	}
+}

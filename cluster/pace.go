@@ -1,0 +1,135 @@
+package cluster
+
+import (
+	"sort"
+	"time"
+
+	"watchtower/bridge"
+)
+
+// A publisher may be told to wait while another gateway is more than window bytes behind. It
+// waits only for gateways that go on: one that has not moved for stuckAfter is not waited
+// for until it has caught up.
+const (
+	window     = 4 << 20
+	stuckAfter = 250 * time.Millisecond
+)
+
+// pace knows how far the other gateways are. Guarded by stream.mu.
+type pace struct {
+	peers map[bridge.Slot]*runner
+	moved chan struct{} // closed when one has moved; nil: nobody waits
+}
+
+// runner is how far one gateway is.
+type runner struct {
+	at    uint64 // of stream.written
+	stuck bool
+}
+
+// behind reports whether somebody who goes on is too far behind.
+func (p *pace) behind(written uint64) bool {
+	for _, r := range p.peers {
+		if !r.stuck && written-r.at > window {
+			return true
+		}
+	}
+	return false
+}
+
+// has notes that a gateway has all entries before a number.
+func (s *stream) has(slot bridge.Slot, run, before uint64) {
+	if run != s.run {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := s.written
+	if i := sort.Search(len(s.kept), func(i int) bool { return s.kept[i].first+s.kept[i].n > before }); i < len(s.kept) {
+		at = s.kept[i].end - uint64(len(s.kept[i].b))
+	}
+	r := s.pace.peers[slot]
+	if r == nil {
+		if s.pace.peers == nil {
+			s.pace.peers = map[bridge.Slot]*runner{}
+		}
+		r = &runner{at: at}
+		s.pace.peers[slot] = r
+	}
+	if at <= r.at {
+		return
+	}
+	r.at = at
+	if s.written-at <= window/2 {
+		r.stuck = false
+	}
+	if s.pace.moved != nil {
+		close(s.pace.moved)
+		s.pace.moved = nil
+	}
+}
+
+// gone forgets a gateway, for which nobody waits any more.
+func (s *stream) gone(slot bridge.Slot) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.pace.peers, slot)
+	if s.pace.moved != nil {
+		close(s.pace.moved)
+		s.pace.moved = nil
+	}
+}
+
+// wait waits until the other gateways keep up, or until a time.
+func (s *stream) wait(until time.Time) {
+	for {
+		s.mu.Lock()
+		left := min(time.Until(until), stuckAfter)
+		if left <= 0 || !s.pace.behind(s.written) {
+			s.mu.Unlock()
+			return
+		}
+		if s.pace.moved == nil {
+			s.pace.moved = make(chan struct{})
+		}
+		moved := s.pace.moved
+		s.mu.Unlock()
+		t := time.NewTimer(left)
+		select {
+		case <-moved:
+			t.Stop()
+		case <-t.C:
+			if left == stuckAfter {
+				s.nobodyMoved(moved)
+			}
+		}
+	}
+}
+
+// nobodyMoved notes that those who are too far behind are stuck, if none has moved since.
+func (s *stream) nobodyMoved(since chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pace.moved != since {
+		return
+	}
+	for _, r := range s.pace.peers {
+		if s.written-r.at > window {
+			r.stuck = true
+		}
+	}
+	close(s.pace.moved)
+	s.pace.moved = nil
+}
+
+// hasRoom reports whether say would not wait.
+func (s *stream) hasRoom() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.pace.peers {
+		if !r.stuck && s.written-r.at > window/2 {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,206 @@
+package cluster
+
+import (
+	"encoding/binary"
+	"slices"
+	"sort"
+	"sync"
+	"time"
+
+	"watchtower/bridge"
+)
+
+// stream is what happens at this gateway, in its order. Publishers write their entries
+// directly into the frame that is sent next. Frames that were sent are kept for those who
+// missed them, as long as there is room.
+type stream struct {
+	slot bridge.Slot
+	run  uint64
+	most int // bytes of kept frames
+	wake chan struct{}
+
+	mu       sync.Mutex
+	next     uint64 // the number of the next entry
+	open     []byte // the frame that is being filled; empty: none
+	numbered uint64 // its numbered entries
+	kept     []sealed
+	bytes    int    // of kept
+	sent     uint64 // what begins before this number was sent
+	written  uint64 // bytes of all entries so far
+	unsent   uint64 // entries that were let go before they were sent
+	pace     pace
+}
+
+// sealed is a frame that does not change any more.
+type sealed struct {
+	first, n uint64
+	end      uint64 // of stream.written, after it
+	b        []byte
+}
+
+// keptBytes is what a kept frame takes beside its bytes.
+const keptBytes = 64
+
+func newStream(slot bridge.Slot, run uint64, most int) *stream {
+	return &stream{slot: slot, run: run, most: most, next: 1, sent: 1, wake: make(chan struct{}, 1)}
+}
+
+// say adds a message, and waits while others cannot keep up and the message allows that.
+func (s *stream) say(m *bridge.Message, now time.Time) {
+	left := lifeLeft(m, now)
+	s.mu.Lock()
+	s.roomLocked(messageBytes(m, left))
+	s.open = appendMessage(s.open, m, left)
+	s.addedLocked()
+	behind := m.Wait && s.pace.behind(s.written)
+	s.mu.Unlock()
+	s.signal()
+	if behind {
+		s.wait(m.Patience())
+	}
+}
+
+// tell adds a membership.
+func (s *stream) tell(m bridge.PeerMember) {
+	s.mu.Lock()
+	s.roomLocked(memberBytes(m))
+	s.open = appendMember(s.open, m)
+	s.addedLocked()
+	s.mu.Unlock()
+	s.signal()
+}
+
+// bye says that the gateway stops.
+func (s *stream) bye() {
+	s.mu.Lock()
+	s.roomLocked(0)
+	s.open = append(s.open, byte(kindBye), 0)
+	s.addedLocked()
+	s.mu.Unlock()
+	s.signal()
+}
+
+// state adds what is true now.
+func (s *stream) state(st state) {
+	s.mu.Lock()
+	s.roomLocked(0)
+	s.open = appendState(s.open, st)
+	s.mu.Unlock()
+	s.signal()
+}
+
+func (s *stream) signal() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// roomLocked makes room for an entry in the open frame.
+func (s *stream) roomLocked(bytes int) {
+	if s.numbered >= entriesMost || len(s.open) > headBytes && len(s.open)+bytes > frameBytes {
+		s.sealLocked()
+	}
+	if len(s.open) == 0 {
+		s.open = appendHead(s.open, s.slot, s.run, s.next)
+	}
+}
+
+func (s *stream) addedLocked() {
+	s.next++
+	s.numbered++
+}
+
+// sealLocked keeps the open frame. One without numbered entries is only returned.
+func (s *stream) sealLocked() (f sealed, ok bool) {
+	if len(s.open) == 0 {
+		return f, false
+	}
+	s.written += uint64(len(s.open))
+	f = sealed{s.next - s.numbered, s.numbered, s.written, slices.Clone(s.open)}
+	s.open, s.numbered = s.open[:0], 0
+	if cap(s.open) > 2*frameBytes { // of one very large message
+		s.open = nil
+	}
+	if f.n == 0 {
+		return f, true
+	}
+	s.kept = append(s.kept, f)
+	s.bytes += len(f.b) + keptBytes
+	for s.bytes > s.most && len(s.kept) > 1 {
+		old := s.kept[0]
+		s.kept[0] = sealed{}
+		s.kept = s.kept[1:]
+		s.bytes -= len(old.b) + keptBytes
+		if old.first >= s.sent {
+			s.unsent += old.n
+			s.sent = old.first + old.n
+		}
+	}
+	return f, true
+}
+
+// take returns the next frame to send, or nil. It counts as sent.
+func (s *stream) take() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := s.indexLocked(s.sent); i < len(s.kept) {
+		f := s.kept[i]
+		s.sent = f.first + f.n
+		return f.b
+	}
+	f, ok := s.sealLocked()
+	if !ok {
+		return nil
+	}
+	s.sent = f.first + f.n
+	return f.b
+}
+
+// giveBack makes a frame that could not be sent the next one again, if it is still kept.
+func (s *stream) giveBack(b []byte) {
+	first := binary.BigEndian.Uint64(b[10:])
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := s.indexLocked(first); i < len(s.kept) && s.kept[i].first == first {
+		s.sent = first
+	}
+}
+
+// indexLocked returns the index of the first kept frame that begins at a number or after it.
+func (s *stream) indexLocked(number uint64) int {
+	return sort.Search(len(s.kept), func(i int) bool { return s.kept[i].first >= number })
+}
+
+// idle reports whether all was sent.
+func (s *stream) idle() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.open) == 0 && s.indexLocked(s.sent) == len(s.kept)
+}
+
+// again returns kept frames of a run between two numbers, in one text: each with its length
+// before it. There are at most answerBytes of them.
+func (s *stream) again(run, from, to uint64) (all []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if run != s.run {
+		return nil
+	}
+	i := sort.Search(len(s.kept), func(i int) bool { return s.kept[i].first+s.kept[i].n > from })
+	for ; i < len(s.kept) && s.kept[i].first < to; i++ {
+		b := s.kept[i].b
+		if len(all) > 0 && len(all)+4+len(b) > answerBytes {
+			break
+		}
+		all = append(binary.BigEndian.AppendUint32(all, uint32(len(b))), b...)
+	}
+	return all
+}
+
+// end is the number after the newest entry, and what was let go unsent.
+func (s *stream) end() (next, unsent uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.next, s.unsent
+}

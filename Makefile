@@ -16,6 +16,7 @@ SECONDS   ?= 2
 # Test programs have neither debug information nor symbols, which take a third of a linker's time.
 TESTFLAGS  = -vet=off -ldflags=-s
 LINT       = bin/golangci-lint
+NATS       = github.com/nats-io/nats-server/v2@v2.15.2
 # A newer one needs modules that the module proxy does not serve.
 NFPM       = github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.0
 BOM        = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
@@ -47,8 +48,8 @@ build:
 # Installs what the tests need. From Debian: MQTT clients, a broker to compare with, clients of
 # IRC and a terminal for them, curl, a compiler, two more and a simulator for small devices, a
 # browser, two reverse proxies, what finds services in a network and makes networks, and Python
-# packages. From npm: clients. From PyPI: a compiler.
-setup: setup-debian $(CLIENTS) $(COMPILER)
+# packages. From npm: clients. From PyPI: a compiler. From Go: the NATS server.
+setup: setup-debian $(CLIENTS) $(COMPILER) bin/nats-server
 
 setup-debian:
 	@missing=""; \
@@ -80,6 +81,9 @@ setup-debian:
 	/usr/bin/python3 -c 'import jinja2' 2>/dev/null || missing="$$missing python3-jinja2"; \
 	/usr/bin/python3 -c 'import pip' 2>/dev/null || missing="$$missing python3-pip"; \
 	[ -z "$$missing" ] || .ci/install $$missing
+
+bin/nats-server:
+	GOBIN="$(CURDIR)/bin" $(GO) install $(NATS)
 
 # npm's packages go into testdata/node, and nowhere else.
 $(CLIENTS): testdata/node/package-lock.json | setup-debian

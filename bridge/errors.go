@@ -28,6 +28,7 @@ const (
 	MessageTooLarge  Code = "message-too-large"
 	BusFailed        Code = "bus-failed"
 	StoreFailed      Code = "store-failed"
+	NotShared        Code = "not-shared"
 	InvalidField     Code = "invalid-field"
 	TooManyRequests  Code = "too-many-requests"
 	NotProved        Code = "not-proved"

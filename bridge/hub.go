@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
+	"hash/maphash"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -63,6 +64,7 @@ type Options struct {
 	OwnKeys    bool          // names may have keys of their own, and are then refused to the secret key
 	Users      []string      // the configured users: names that begin with a user's name and a dot are that user's
 	IDKey      []byte        // makes the ids of names; empty: random
+	Slot       Slot          // among gateways that share their channels; 0: the gateway is alone
 	PassKey    []byte        // makes the MACs of passes; empty: random
 	Linger     time.Duration // how long a membership outlives its stream
 	ListedFor  time.Duration // how long a channel without members is listed after its last message
@@ -116,6 +118,7 @@ type Hub struct {
 	attached      [MostProtocols]int // attachments on all channels
 	peers         map[Slot]*peer     // other gateways; nil: the gateway is alone
 	orphans       []string           // members topics of gateways that are gone
+	seed          maphash.Seed       // of the hashes of members topics
 
 	order atomic.Uint64 // of the newest message
 }
@@ -147,6 +150,7 @@ func New(opts Options) (*Hub, error) {
 		channels: map[Channel]*channel{},
 		ghosts:   map[*Attachment]struct{}{},
 		proofs:   map[Proof]int{},
+		seed:     maphash.MakeSeed(),
 		dirty:    map[Channel]struct{}{},
 		wake:     make(chan struct{}, 1),
 		departed: make(chan struct{}, 1),

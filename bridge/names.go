@@ -106,7 +106,7 @@ func (h *Hub) written(hold *Hold, commit func() error) func() error {
 	return func() error {
 		if err := commit(); err != nil {
 			h.Holds().Release(hold)
-			return fault(StoreFailed, "", "the registration could not be written to disk: the gateway's log says why")
+			return storeFault("the registration", err)
 		}
 		return nil
 	}

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"encoding/json"
+	"hash/maphash"
 	"maps"
 	"slices"
 	"time"
@@ -24,6 +25,47 @@ type Backplane interface {
 	HasRoom() bool
 	// Idle reports whether all that was taken is on its way.
 	Idle() bool
+	// Own and Others describe this gateway and the others, for people.
+	Own() Own
+	Others() []Other
+}
+
+// Own is this gateway among the others.
+type Own struct {
+	Slot         Slot
+	Made, Unsent uint64 // messages and changes here; those of them that were never sent
+}
+
+// Other is another gateway, as this one sees it.
+type Other struct {
+	Slot    Slot
+	Name    string
+	Heard   time.Time
+	Here    bool          // it is not silent
+	Ahead   time.Duration // of its clock, before ours
+	Waiting int           // bytes of it that wait here
+	Behind  int           // bytes of ours that it has not told us it has
+
+	Messages uint64 // that it said
+	Lost     uint64 // messages and changes that it kept no more when they were missed
+	Resent   uint64 // that were missed, and asked for again
+	Repeated uint64 // that came twice, and were dropped
+}
+
+// Own describes this gateway; ok is false if it is alone.
+func (p Peers) Own() (own Own, ok bool) {
+	if p.hub.backplane == nil {
+		return own, false
+	}
+	return p.hub.backplane.Own(), true
+}
+
+// Others lists the other gateways that were heard, by slot.
+func (p Peers) Others() []Other {
+	if p.hub.backplane == nil {
+		return nil
+	}
+	return p.hub.backplane.Others()
 }
 
 // Slot is the number of a gateway among those that share its channels, from 1. Slot 0 stands
@@ -46,7 +88,7 @@ type peer struct {
 	name     string
 	channels map[Channel]map[SenderID]PeerMember
 	names    map[string]named
-	shown    map[Channel]struct{} // whose members topic is retained
+	shown    map[Channel]uint64 // hashes of the members topics that are retained
 }
 
 // named is the sender of a name, and on how many channels of its gateway it is.
@@ -183,7 +225,7 @@ func (h *Hub) forgetPeerLocked(at Slot) (n int) {
 func (h *Hub) peerLocked(at Slot, gateway string) *peer {
 	p := h.peers[at]
 	if p == nil {
-		p = &peer{name: gateway, channels: map[Channel]map[SenderID]PeerMember{}, names: map[string]named{}, shown: map[Channel]struct{}{}}
+		p = &peer{name: gateway, channels: map[Channel]map[SenderID]PeerMember{}, names: map[string]named{}, shown: map[Channel]uint64{}}
 		h.peers[at] = p
 	}
 	return p
@@ -206,10 +248,13 @@ func (h *Hub) elsewhereTopicsLocked(c Channel, payloads map[string][]byte) {
 			}
 		}
 		topic := h.tree.MembersAt(c, p.name)
+		was, shown := p.shown[c]
 		if ms.cut(); ms.Count > 0 {
-			payloads[topic], _ = json.Marshal(ms) // plain structs: cannot fail
-			p.shown[c] = struct{}{}
-		} else if _, shown := p.shown[c]; shown {
+			payload, _ := json.Marshal(ms) // plain structs: cannot fail
+			if now := maphash.Bytes(h.seed, payload); !shown || now != was {
+				payloads[topic], p.shown[c] = payload, now
+			}
+		} else if shown {
 			payloads[topic] = nil
 			delete(p.shown, c)
 		}

@@ -11,13 +11,28 @@ type restoredMembership struct {
 // restore makes a sender from its record. If its voucher is no longer the right one, only
 // the name and its id are restored. Without a name the record is deleted.
 func (h *Hub) restore(r Record) {
-	s := &Sender{id: r.ID, web: r.Registered, held: r.Held, protected: r.Protected, approved: r.Approved, own: r.Own, voucher: r.Voucher}
-	s.user = h.userOfLocked(r.Name)
-	if r.Name == "" && r.Voucher != h.voucherOf(s.user) {
-		h.opts.Store.Delete(s.id)
+	s := h.restoreLocked(r)
+	if s == nil {
+		h.opts.Store.Delete(r.ID)
 		return
 	}
-	s.seen.Store(r.Seen)
+	if h.foreignLocked(s) {
+		h.disownLocked(s)
+		h.saveLocked(s)
+		return
+	}
+	for _, cb := range r.Kept {
+		h.restored = append(h.restored, restoredMembership{s, cb})
+	}
+}
+
+// restoreLocked makes a sender from its record, without what is kept of its memberships. It
+// returns nil for one without a name whose voucher is no longer the right one.
+func (h *Hub) restoreLocked(r Record) *Sender {
+	s := &Sender{id: r.ID, user: h.userOfLocked(r.Name)}
+	if r.Name == "" && r.Voucher != h.voucherOf(s.user) {
+		return nil
+	}
 	s.saved = r.Seen
 	h.senders[s.id] = s
 	h.kept = append(h.kept, s)
@@ -25,17 +40,25 @@ func (h *Hub) restore(r Record) {
 	if r.Name != "" {
 		h.setNameLocked(s, r.Name)
 	}
-	if h.foreignLocked(s) {
-		h.disownLocked(s)
-		h.saveLocked(s)
+	h.applyLocked(s, r)
+	return s
+}
+
+// applyLocked gives a sender what its record says, but for its name and memberships.
+func (h *Hub) applyLocked(s *Sender, r Record) {
+	s.web, s.held, s.protected, s.approved, s.own, s.voucher = r.Registered, r.Held, r.Protected, r.Approved, r.Own, r.Voucher
+	s.seen.Store(max(s.seen.Load(), r.Seen))
+	var token [len(s.token)]byte
+	if len(r.Token) == len(token) {
+		copy(token[:], r.Token)
+	}
+	if token == s.token || h.foreignLocked(s) {
 		return
 	}
-	if len(r.Token) == len(s.token) {
-		copy(s.token[:], r.Token)
-		h.tokens[s.token] = s
-	}
-	for _, cb := range r.Kept {
-		h.restored = append(h.restored, restoredMembership{s, cb})
+	delete(h.tokens, s.token)
+	s.endPassesLocked()
+	if s.token = token; len(r.Token) > 0 {
+		h.tokens[token] = s
 	}
 }
 
@@ -56,13 +79,19 @@ func (h *Hub) saveLocked(s *Sender) (wait func() error) {
 	if h.opts.Store == nil || s.gone || !s.remembered() {
 		return func() error { return nil }
 	}
+	r := h.recordLocked(s)
+	s.saved = r.Seen
+	return h.opts.Store.Save(r)
+}
+
+// recordLocked is what is on disk of a sender.
+func (h *Hub) recordLocked(s *Sender) Record {
 	r := Record{
 		ID: s.id, Name: s.Name(), Registered: s.web, Held: s.held, Protected: s.protected, Approved: s.approved, Own: s.own, Voucher: s.voucher, Seen: s.seen.Load(),
 	}
 	if r.Seen == 0 {
 		r.Seen = h.now().Unix()
 	}
-	s.saved = r.Seen
 	var none [len(s.token)]byte
 	if s.token != none {
 		r.Token = append([]byte(nil), s.token[:]...)
@@ -74,7 +103,7 @@ func (h *Hub) saveLocked(s *Sender) (wait func() error) {
 			}
 		}
 	}
-	return h.opts.Store.Save(r)
+	return r
 }
 
 // commitLocked saves a change. Wait returns once that is on disk. Until then, and if that
@@ -168,7 +197,7 @@ func (k Kept) Join(s *Sender, channels []Channel, url string, noEcho, replays bo
 	endAll(ended)
 	return func() error {
 		if err := saved(); err != nil {
-			return fault(StoreFailed, "", "the join could not be written to disk: the gateway's log says why")
+			return storeFault("the join", err)
 		}
 		return nil
 	}, nil

@@ -99,7 +99,7 @@ func (h *Hub) Register(r Registration) (Credentials, error) {
 	h.mu.Unlock()
 	h.Seen(s)
 	if err := wait(); err != nil {
-		return Credentials{}, fault(StoreFailed, "", "the registration could not be written to disk: the gateway's log says why")
+		return Credentials{}, storeFault("the registration", err)
 	}
 	return Credentials{ID: s.id, Token: token}, nil
 }
@@ -149,20 +149,19 @@ func (h *Hub) SenderByID(id SenderID) (*Sender, bool) {
 // its name is free. It returns once that is on disk.
 func (h *Hub) Forget(s *Sender) error {
 	h.mu.Lock()
-	holds := s.holds
-	s.holds = nil
 	var ended []*Attachment
+	var holds []*Hold
 	if !s.gone {
-		ended = h.forgetLocked(s)
+		ended, holds = h.endLocked(s)
 	}
 	wait := s.unsaved // another call may have deleted it, and wait as well
 	h.mu.Unlock()
-	endAll(ended)
-	for _, hold := range holds {
-		hold.end()
+	finish(ended, holds)
+	if wait == nil {
+		return nil
 	}
-	if wait != nil && (*wait)() != nil {
-		return fault(StoreFailed, "", "that the sender is forgotten could not be written to disk: the gateway's log says why")
+	if err := (*wait)(); err != nil {
+		return storeFault("that the sender is forgotten", err)
 	}
 	return nil
 }
@@ -214,15 +213,6 @@ func (h *Hub) newSenderLocked(name string) *Sender {
 		h.setNameLocked(s, name)
 	}
 	return s
-}
-
-func (h *Hub) freeIDLocked() SenderID {
-	for {
-		id := SenderID(RandomUint32())
-		if _, taken := h.senders[id]; id != 0 && !taken {
-			return id
-		}
-	}
 }
 
 // RandomUint32 returns a number from the system's cryptographic source.

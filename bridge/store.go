@@ -1,5 +1,7 @@
 package bridge
 
+import "errors"
+
 // Record is what is remembered of a sender over a restart.
 type Record struct {
 	ID         SenderID         `json:"id"`
@@ -20,6 +22,17 @@ type KeptMembership struct {
 	Channel Channel `json:"channel"`
 	Address string  `json:"url"`
 	NoEcho  bool    `json:"no_echo,omitempty"`
+}
+
+// ErrNotShared is why a Store that gateways share has not saved a new name.
+var ErrNotShared = errors.New("the directory that the gateways share has not taken it")
+
+// storeFault is the answer to a change that was not saved.
+func storeFault(what string, err error) error {
+	if errors.Is(err, ErrNotShared) {
+		return fault(NotShared, "", "%s could not be shared with the other gateways: their directory cannot take a new name now; try again soon. Names that are known go on", what)
+	}
+	return fault(StoreFailed, "", "%s could not be written to disk: the gateway's log says why", what)
 }
 
 // Store keeps records. Save and Delete return at once. The function that they return

@@ -251,7 +251,7 @@ func TestAGatewayThatIsGoneHasNoMembers(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		assert.Equal(t, []string{"door", "lamp"}, a.members(door, 5))
 		assert.Len(t, b.hears("lamp"), 10, "what was said meanwhile")
-		assert.EqualValues(t, 10, b.node.Peers()[0].Resent)
+		assert.EqualValues(t, 10, b.node.Others()[0].Resent)
 		a.stop()
 		b.stop()
 	})
@@ -295,7 +295,7 @@ func TestNothingIsLostOnABadWire(t *testing.T) {
 			for who, got := range next {
 				assert.Equal(t, n, got, "of %s at %d", who, i)
 			}
-			for _, p := range g.node.Peers() {
+			for _, p := range g.node.Others() {
 				assert.Zero(t, p.Lost)
 				assert.Positive(t, p.Resent, "the wire was good")
 				assert.Positive(t, p.Repeated)
@@ -326,7 +326,7 @@ func TestWhatIsNotKeptIsCounted(t *testing.T) {
 		synctest.Wait()
 		w.between(1, 2, false)
 		time.Sleep(5 * time.Second)
-		p := b.node.Peers()[0]
+		p := b.node.Others()[0]
 		got := b.hears("lamp")
 		assert.EqualValues(t, n, int(p.Lost)+len(got))
 		assert.Positive(t, p.Lost)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -226,39 +227,19 @@ func (n *Node) rivalLocked(f frame) {
 	}
 }
 
-// Peer is another gateway, as people see it.
-type Peer struct {
-	Slot    bridge.Slot
-	Name    string
-	Heard   time.Time
-	Here    bool          // it is not silent
-	Ahead   time.Duration // of its clock, before ours
-	Waiting int           // bytes of its frames that wait here
-
-	Messages, Lost, Resent, Repeated uint64 // entries of its stream
-}
-
-// Peers lists the other gateways that were heard.
-func (n *Node) Peers() (all []Peer) {
+// Others is bridge.Backplane's.
+func (n *Node) Others() (all []bridge.Other) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, o := range n.origins {
-		heard := time.Unix(0, o.heard.Load())
-		o.mu.Lock()
-		waiting := o.bytes
-		o.mu.Unlock()
-		all = append(all, Peer{
-			Slot: o.slot, Name: *o.name.Load(), Heard: heard, Here: time.Since(heard) < goneAfter, Waiting: waiting,
-			Ahead: time.Duration(o.stats.skew.Load()) * time.Millisecond, Messages: o.stats.messages.Load(),
-			Lost: o.stats.lost.Load(), Resent: o.stats.resent.Load(), Repeated: o.stats.repeated.Load(),
-		})
+		all = append(all, o.other())
 	}
+	slices.SortFunc(all, func(a, b bridge.Other) int { return int(a.Slot) - int(b.Slot) })
 	return all
 }
 
-// Sent returns how many entries this gateway has made, and how many of them it let go before they
-// could be sent.
-func (n *Node) Sent() (made, unsent uint64) {
+// Own is bridge.Backplane's.
+func (n *Node) Own() bridge.Own {
 	next, unsent := n.stream.end()
-	return next - 1, unsent
+	return bridge.Own{Slot: n.opts.Slot, Made: next - 1, Unsent: unsent}
 }

@@ -33,13 +33,13 @@ type origin struct {
 	wake  chan struct{}
 
 	heard atomic.Int64 // Unix ns: when a frame came
+	ended atomic.Bool  // this run said goodbye
 	stats stats
 
 	// The goroutine's:
 	run    uint64
 	next   uint64 // the number of the next entry
 	synced bool   // its members are known
-	ended  bool   // this run said goodbye
 	asked  time.Time
 	told   uint64 // bytes that were delivered since others were told
 	slow   bool   // a protocol here is behind: nothing waits
@@ -57,6 +57,17 @@ func newOrigin(n *Node, slot bridge.Slot) *origin {
 	o := &origin{node: n, slot: slot, wake: make(chan struct{}, 1), names: spelled{}}
 	o.name.Store(new(string))
 	return o
+}
+
+func (o *origin) other() bridge.Other {
+	o.mu.Lock()
+	waiting := o.bytes
+	o.mu.Unlock()
+	return bridge.Other{
+		Slot: o.slot, Name: *o.name.Load(), Heard: time.Unix(0, o.heard.Load()), Here: !o.silent() && !o.ended.Load(), Waiting: waiting,
+		Ahead: time.Duration(o.stats.skew.Load()) * time.Millisecond, Behind: o.node.stream.lag(o.slot),
+		Messages: o.stats.messages.Load(), Lost: o.stats.lost.Load(), Resent: o.stats.resent.Load(), Repeated: o.stats.repeated.Load(),
+	}
 }
 
 // take queues a frame. It waits for nothing.
@@ -124,7 +135,8 @@ func (o *origin) apply(ctx context.Context, f frame) {
 		return
 	case f.run > o.run:
 		o.node.hub.Peers().Forget(o.slot)
-		o.run, o.next, o.synced, o.ended = f.run, f.first, false, false
+		o.run, o.next, o.synced = f.run, f.first, false
+		o.ended.Store(false)
 	}
 	if f.first > o.next {
 		o.mend(ctx, f.first)
@@ -134,7 +146,7 @@ func (o *origin) apply(ctx context.Context, f frame) {
 		o.next = f.first
 	}
 	o.deliver(f)
-	if !o.synced && !o.ended && *o.name.Load() != "" && time.Since(o.asked) > beat {
+	if !o.synced && !o.ended.Load() && *o.name.Load() != "" && time.Since(o.asked) > beat {
 		o.sync(ctx)
 	}
 	if o.told += uint64(len(f.entries)); o.told >= tellEvery {
@@ -191,7 +203,7 @@ func (o *origin) entry(k kind, body []byte) {
 		}
 	case kindBye:
 		o.leave("stopped")
-		o.ended = true
+		o.ended.Store(true)
 	}
 }
 
@@ -204,7 +216,7 @@ func (o *origin) state(k kind, body []byte) {
 		o.name.Store(&s.name)
 		o.synced = false // its topics have its name
 	}
-	o.skewed(time.UnixMilli(s.clock).Sub(time.Now()))
+	o.skewed(time.Until(time.UnixMilli(s.clock)))
 	if i := slices.IndexFunc(s.has, func(h having) bool { return h.slot == o.node.opts.Slot }); i >= 0 {
 		o.node.stream.has(o.slot, s.has[i].run, s.has[i].before)
 	}

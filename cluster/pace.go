@@ -122,6 +122,16 @@ func (s *stream) nobodyMoved(since chan struct{}) {
 	s.pace.moved = nil
 }
 
+// lag is how many bytes a gateway is behind.
+func (s *stream) lag(slot bridge.Slot) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r := s.pace.peers[slot]; r != nil {
+		return int(s.written - r.at)
+	}
+	return 0
+}
+
 // hasRoom reports whether say would not wait.
 func (s *stream) hasRoom() bool {
 	s.mu.Lock()

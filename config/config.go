@@ -24,6 +24,7 @@ type Config struct {
 	TCP             TCP
 	MQTT            MQTT
 	IRC             IRC
+	Cluster         Cluster
 	HomeAssistant   HomeAssistant
 	TLS             TLS
 	SecretKey       string // empty: one is generated, unless Open
@@ -85,6 +86,17 @@ type IRC struct {
 	Queue        int    // messages and replies
 	WriteTimeout time.Duration
 	PingInterval time.Duration
+}
+
+// Cluster is the section of the gateways that share their channels.
+type Cluster struct {
+	URL            string // of NATS servers, with commas between them; empty: the gateway is alone
+	Credentials    string // file, as NATS makes it; empty: none
+	TLSCA          string // file, PEM, of who signed the servers' certificates; empty: the system's
+	TLSCertificate string // file, PEM, by which the gateway proves itself; empty: none
+	TLSKey         string // file, PEM
+	Space          string // gateways of one space share their channels
+	Slot           int    // the gateway's number in the space; 0: one is claimed
 }
 
 // MQTT is the section of the embedded broker.

@@ -38,6 +38,8 @@ var (
 	keyRule       = rule{"printable text, up to 255 bytes", secretKey}
 	fileRule      = rule{"a path or empty", anyText}
 	directoryRule = rule{"a path", dataDir}
+	spaceRule     = rule{"A–Z a–z 0–9 _ -, up to 32", spaceName}
+	natsRule      = rule{"nats:// or tls:// URLs, or empty", natsURLs}
 	nameRule      = rule{"A–Z a–z 0–9 _ . -, up to 64", gatewayName}
 	originRule    = rule{"origins, or *", webOrigin}
 	hostRule      = rule{"host names, or *.name", hostPattern}
@@ -86,6 +88,41 @@ func hostname(s string) bool {
 
 func nameByte(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '.' || c == '-'
+}
+
+// spaceName allows what may be a level of a NATS subject and part of a bucket's name.
+func spaceName(s string) error {
+	if s == "" || len(s) > 32 {
+		return errors.New("must have 1 to 32 characters")
+	}
+	for i := range len(s) {
+		if c := s[i]; c == '.' || !nameByte(c) {
+			return fmt.Errorf("must be of A–Z a–z 0–9 _ -, is %q", s)
+		}
+	}
+	return nil
+}
+
+// natsURLs allows URLs of NATS servers with commas between them.
+func natsURLs(s string) error {
+	if s == "" {
+		return nil
+	}
+	for one := range strings.SplitSeq(s, ",") {
+		u, err := url.Parse(strings.TrimSpace(one))
+		if err != nil || (u.Scheme != "nats" && u.Scheme != "tls") || u.Host == "" {
+			return fmt.Errorf("%q is not a NATS server such as nats://10.0.0.5:4222", shownURL(one))
+		}
+	}
+	return nil
+}
+
+// shownURL leaves out what may be a password.
+func shownURL(s string) string {
+	if i := strings.LastIndexByte(s, '@'); i >= 0 {
+		return "…" + s[i:]
+	}
+	return s
 }
 
 func hostOrCIDR(s string) error {

@@ -94,6 +94,14 @@ func settings(c *Config) []setting {
 		row("homeassistant.birth_topic", "homeassistant/status", text(&c.HomeAssistant.BirthTopic, topicRule), "topic on which Home Assistant says online"),
 		row("homeassistant.birth_delay", "5s", duration(&c.HomeAssistant.BirthDelay, 0), "longest wait before a birth message is answered; the wait is random"),
 
+		row("cluster.url", "", text(&c.Cluster.URL, natsRule), "NATS servers over which gateways share their channels, such as nats://a:4222,nats://b:4222; empty: the gateway is alone"),
+		row("cluster.credentials", "", text(&c.Cluster.Credentials, fileRule), "file with the gateway's NATS credentials (.creds); empty: none"),
+		row("cluster.tls_ca", "", text(&c.Cluster.TLSCA, fileRule), "file with the authorities of the NATS servers' certificates, PEM; empty: the system's"),
+		row("cluster.tls_certificate", "", text(&c.Cluster.TLSCertificate, fileRule), "file with the certificate by which the gateway proves itself to NATS, PEM; empty: none"),
+		row("cluster.tls_key", "", text(&c.Cluster.TLSKey, fileRule), "file with that certificate's key, PEM"),
+		row("cluster.space", "home", text(&c.Cluster.Space, spaceRule), "gateways of one space share their channels"),
+		row("cluster.slot", "0", number(&c.Cluster.Slot, 0, 255, "slot"), "the gateway's number in the space, from 1; 0: one is claimed and kept"),
+
 		row("tls.certificate", "", text(&c.TLS.Certificate, fileRule), "file with the certificate and its chain, PEM; empty: no TLS").reloads(),
 		row("tls.key", "", text(&c.TLS.Key, fileRule), "file with the certificate's key, PEM").reloads(),
 		row("tls.client_ca", "", text(&c.TLS.ClientCA, fileRule), "file with the authorities of client certificates, PEM; empty: none are asked for").reloads(),

@@ -67,6 +67,8 @@ type Gateway struct {
 	passKey       []byte // proves short tokens
 	callbackTable *store.Table
 
+	space *space // shared with other gateways; nil: the gateway is alone
+
 	deviceKey func() frame.Key // derived when the first device asks for a session
 	keys      *keys.Ring       // of the devices
 }
@@ -120,11 +122,15 @@ func (g *Gateway) assemble() error {
 	if g.callbackTable, err = g.store.Table("callbacks"); err != nil {
 		return fmt.Errorf("data_dir: %w", err)
 	}
+	if err := g.joinSpace(); err != nil {
+		return err
+	}
 	g.gate = auth.NewGate(auth.Options{Limits: g.cfg.Limits}, g.log)
 	g.passwords = auth.NewPasswords(g.gate)
 	if g.hub, err = bridge.New(g.hubOptions()); err != nil {
 		return err
 	}
+	g.shareChannels()
 	g.hub.Directory().SetRules(rulesOf(g.cfg))
 	if err := g.pair(); err != nil {
 		return fmt.Errorf("data_dir: %w", err)

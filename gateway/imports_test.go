@@ -16,7 +16,7 @@ import (
 // examples stand outside: they are written as a stranger would.
 var mayImport = map[string][]string{
 	"cmd/watchtower":  {"atomicfile", "gateway", "config", "wire", "wire/frame", "device", "bench", "mdns"},
-	"gateway":         {"atomicfile", "auth", "backup", "boltfile", "config", "mqtt", "homeassistant", "udp", "tcp", "history", "irc", "callback", "http", "operator", "console", "sdk", "static", "mdns", "bridge", "wire/frame", "wire/keys", "bridge/store", "mqtt/store", "intake"},
+	"gateway":         {"atomicfile", "auth", "backup", "boltfile", "cluster", "cluster/nats", "config", "mqtt", "homeassistant", "udp", "tcp", "history", "irc", "callback", "http", "operator", "console", "sdk", "static", "mdns", "bridge", "wire/frame", "wire/keys", "bridge/store", "mqtt/store", "intake"},
 	"auth":            {"config", "bridge"},
 	"mqtt":            {"config", "auth", "bridge", "bridge/outbound", "eventloop", "intake"},
 	"http":            {"config", "auth", "bridge", "bridge/jsonline", "bridge/outbound", "callback", "history", "intake"},
@@ -38,6 +38,8 @@ var mayImport = map[string][]string{
 	"bench/growth":    {"bench", "bench/target"},
 	"bench/target":    {},
 	"bench/bare":      {"wire"},
+	"cluster":         {"bridge"},
+	"cluster/nats":    {"bridge", "cluster", "config"},
 	"bridge/store":    {"bridge", "boltfile"},
 	"mqtt/store":      {"mqtt", "boltfile"},
 	"homeassistant":   {"config", "bridge", "static"},
@@ -71,6 +73,7 @@ var onlyIn = map[string][]string{
 	"github.com/mochi-mqtt/server/v2":     {"mqtt"},
 	"github.com/gorilla/mux":              {"http"},
 	"github.com/ergochat/irc-go":          {"irc"},
+	"github.com/nats-io/nats.go":          {"cluster/nats"},
 	"github.com/prometheus/client_golang": {"http"},
 	"github.com/rs/cors":                  {"http"},
 	"go.etcd.io/bbolt":                    {"boltfile", "bridge/store", "mqtt/store"},

@@ -39,7 +39,7 @@ func (g *Gateway) intakeOptions() intake.Options {
 }
 
 func (g *Gateway) hubOptions() bridge.Options {
-	return bridge.Options{
+	o := bridge.Options{
 		Limits:     g.cfg.Limits,
 		Senders:    g.cfg.Senders,
 		Auth:       g.cfg.Auth,
@@ -57,6 +57,8 @@ func (g *Gateway) hubOptions() bridge.Options {
 
 		KeepHalfConfirmed: g.keepHalfConfirmed,
 	}
+	g.space.shape(&o)
+	return o
 }
 
 func (g *Gateway) mqttOptions(secure *tls.Config) mqtt.Options {

@@ -61,6 +61,7 @@ func protocols() []Protocol {
 		{"callbacks", newCallbacks},
 		{"http", newHTTP},
 		{"mdns", newMDNS},
+		{"cluster", newCluster},
 	}
 }
 

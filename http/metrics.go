@@ -43,6 +43,17 @@ var (
 	callbackBytes = describeMetric("callback_bytes", "Bytes of what waits for callbacks, and of what was given up and is kept.")
 )
 
+// What the other gateways said, by the name of each.
+var (
+	peerMessages = describeMetric("peer_messages_total", "Messages that another gateway said.", "gateway")
+	peerLost     = describeMetric("peer_lost_total", "Messages and changes of another gateway that it kept no more when they were missed.", "gateway")
+	peerResent   = describeMetric("peer_resent_total", "Messages and changes of another gateway that were missed and asked for again.", "gateway")
+	peerRepeated = describeMetric("peer_repeated_total", "Messages and changes of another gateway that came twice, and were dropped.", "gateway")
+	peerHere     = describeMetric("peer_up", "1 while another gateway is heard, else 0.", "gateway")
+	peerBehind   = describeMetric("peer_behind_bytes", "What was said here that another gateway has not told us it has.", "gateway")
+	peerUnsent   = describeMetric("peer_unsent_total", "Messages and changes here that were let go before they could be sent to other gateways.")
+)
+
 func describeMetric(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("watchtower_"+name, help, labels, nil)
 }
@@ -103,6 +114,21 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 			gauge(queueMessages, l.Queued(), p.String())
 			to <- latencyOf(counters, p)
 		}
+	}
+	if own, several := m.hub.Peers().Own(); several {
+		counter(peerUnsent, own.Unsent)
+	}
+	for _, o := range m.hub.Peers().Others() {
+		counter(peerMessages, o.Messages, o.Name)
+		counter(peerLost, o.Lost, o.Name)
+		counter(peerResent, o.Resent, o.Name)
+		counter(peerRepeated, o.Repeated, o.Name)
+		up := 0
+		if o.Here {
+			up = 1
+		}
+		gauge(peerHere, up, o.Name)
+		gauge(peerBehind, o.Behind, o.Name)
 	}
 	of, waiting := m.streams.count()
 	for kind, n := range of {

@@ -60,6 +60,7 @@ var kinds = map[bridge.Code]struct {
 	bridge.MessageTooLarge:  {nethttp.StatusRequestEntityTooLarge, "Message too large"},
 	bridge.BusFailed:        {nethttp.StatusInternalServerError, "Not delivered to everybody"},
 	bridge.StoreFailed:      {nethttp.StatusInternalServerError, "Not stored"},
+	bridge.NotShared:        {nethttp.StatusServiceUnavailable, "Not shared"},
 	notFound:                {nethttp.StatusNotFound, "Not found"},
 	methodNotAllowed:        {nethttp.StatusMethodNotAllowed, "Method not allowed"},
 	requestTimeout:          {nethttp.StatusRequestTimeout, "Request too slow"},

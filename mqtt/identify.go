@@ -125,7 +125,7 @@ func identityCode(err error) packets.Code {
 	var fault *bridge.Error
 	if errors.As(err, &fault) {
 		switch fault.Code {
-		case bridge.TooManySenders, bridge.StoreFailed, bridge.InvalidSender:
+		case bridge.TooManySenders, bridge.StoreFailed, bridge.NotShared, bridge.InvalidSender:
 			return packets.ErrServerUnavailable
 		}
 	}

@@ -144,7 +144,7 @@ func codeOf(err error) frame.Code {
 		return frame.NameHasKey
 	case bridge.NameProtected:
 		return frame.NotSupported
-	case bridge.BusFailed, bridge.StoreFailed, bridge.TooManyRequests:
+	case bridge.BusFailed, bridge.StoreFailed, bridge.NotShared, bridge.TooManyRequests:
 		return frame.SlowDown
 	}
 	return frame.BadRequest

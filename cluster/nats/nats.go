@@ -1,0 +1,158 @@
+// Package nats carries frames between gateways over core NATS. The servers are the user's.
+//
+// In the space S, the gateway of slot N publishes its frames on wt.S.m.N, which all others
+// hear, and answers requests on wt.S.r.N. Each frame is published once, whether others are
+// there or not. While no server can be reached, frames wait in the node.
+package nats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	client "github.com/nats-io/nats.go"
+	"github.com/sirupsen/logrus"
+
+	"watchtower/bridge"
+	"watchtower/cluster"
+	"watchtower/config"
+)
+
+// Options of a Transport: its settings, and the objects that it uses.
+type Options struct {
+	config.Cluster
+	config.Limits
+
+	Gateway string // its name, as the servers show it
+}
+
+const (
+	reconnectWait = 100 * time.Millisecond
+	pingInterval  = time.Second // a server that is frozen is left after two pings
+	pingsMost     = 2
+	pendingBytes  = 64 << 20 // of frames that the library holds
+	frameRoom     = 1 << 10  // bytes of a frame besides one message
+)
+
+// Transport is a cluster.Transport.
+type Transport struct {
+	opts Options
+	log  *logrus.Logger
+	conn *client.Conn
+	base string
+
+	once sync.Map // what was logged already
+}
+
+// Connect prepares the connection. It does not wait for a server: while none can be reached,
+// Publish fails. An error is one of the settings.
+func Connect(opts Options, log *logrus.Logger) (*Transport, error) {
+	t := &Transport{opts: opts, log: log, base: "wt." + opts.Space}
+	options := []client.Option{
+		client.Name("watchtower " + opts.Gateway), client.NoEcho(), client.RetryOnFailedConnect(true), client.MaxReconnects(-1),
+		client.ReconnectWait(reconnectWait), client.ReconnectJitter(reconnectWait, reconnectWait), client.ReconnectBufSize(-1),
+		client.PingInterval(pingInterval), client.MaxPingsOutstanding(pingsMost),
+		client.ConnectHandler(t.connected), client.ReconnectHandler(t.connected), client.DisconnectErrHandler(t.disconnected), client.ErrorHandler(t.failed),
+	}
+	if opts.Credentials != "" {
+		options = append(options, client.UserCredentials(opts.Credentials))
+	}
+	if opts.TLSCA != "" {
+		options = append(options, client.RootCAs(opts.TLSCA))
+	}
+	if opts.TLSCertificate != "" {
+		options = append(options, client.ClientCert(opts.TLSCertificate, opts.TLSKey))
+	}
+	conn, err := client.Connect(opts.URL, options...)
+	if err != nil {
+		return nil, fmt.Errorf("cluster.url: %w", err)
+	}
+	t.conn = conn
+	if !conn.IsConnected() {
+		log.WithField("setting", "cluster.url").Warn("no NATS server can be reached: the gateway serves alone, and tries on")
+	}
+	return t, nil
+}
+
+// Serve hands the node of a slot what others send, until ctx ends.
+func (t *Transport) Serve(ctx context.Context, slot bridge.Slot, node *cluster.Node) error {
+	frames, err := t.conn.Subscribe(t.base+".m.*", func(m *client.Msg) { node.Take(m.Data) })
+	if err == nil {
+		err = frames.SetPendingLimits(-1, pendingBytes)
+	}
+	if err == nil {
+		_, err = t.conn.Subscribe(t.answers(slot), func(m *client.Msg) { t.respond(m, node.Answer(m.Data)) })
+	}
+	if err == nil {
+		err = node.Serve(ctx)
+	}
+	if !t.conn.IsConnected() || t.conn.FlushTimeout(time.Second) != nil {
+		t.log.Debug("the goodbye may not have reached the other gateways")
+	}
+	t.conn.Close()
+	return err
+}
+
+// Close ends a connection that Serve was not called on.
+func (t *Transport) Close() { t.conn.Close() }
+
+func (t *Transport) answers(slot bridge.Slot) string { return fmt.Sprintf("%s.r.%d", t.base, slot) }
+
+// Publish is cluster.Transport's. A frame that no server takes is let go, and logged once.
+func (t *Transport) Publish(frame []byte) error {
+	err := t.conn.Publish(t.frames(frame), frame)
+	if errors.Is(err, client.ErrMaxPayload) {
+		t.logOnce("max_payload", "a message was too large for the NATS servers, and did not reach the other gateways: raise their max_payload, or lower limits.message_bytes")
+		return nil
+	}
+	return err
+}
+
+// frames is the subject of a frame: its slot is in its second byte.
+func (t *Transport) frames(frame []byte) string { return fmt.Sprintf("%s.m.%d", t.base, frame[1]) }
+
+// Request is cluster.Transport's.
+func (t *Transport) Request(ctx context.Context, to bridge.Slot, request []byte, patience time.Duration) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	m, err := t.conn.RequestWithContext(ctx, t.answers(to), request)
+	if err != nil {
+		return nil, err
+	}
+	return m.Data, nil
+}
+
+func (t *Transport) respond(m *client.Msg, answer []byte) {
+	if err := m.Respond(answer); errors.Is(err, client.ErrMaxPayload) {
+		_ = m.Respond(nil) // it is not to be had
+	}
+}
+
+func (t *Transport) connected(c *client.Conn) {
+	event := t.log.WithField("server", c.ConnectedUrlRedacted())
+	event.Info("connected to NATS")
+	if most := c.MaxPayload(); int64(t.opts.MessageBytes)+frameRoom > most {
+		event.WithField("max_payload", most).WithField("limits.message_bytes", t.opts.MessageBytes).Warn("messages that are larger than the NATS servers take do not reach the other gateways: raise max_payload, or lower limits.message_bytes")
+	}
+}
+
+func (t *Transport) disconnected(_ *client.Conn, err error) {
+	t.log.WithError(err).Warn("no connection to NATS: the gateway serves alone, and tries on")
+}
+
+// failed logs what the servers refuse, each once.
+func (t *Transport) failed(_ *client.Conn, sub *client.Subscription, err error) {
+	what := err.Error()
+	if sub != nil {
+		what += " (" + sub.Subject + ")"
+	}
+	t.logOnce(what, "NATS: "+what)
+}
+
+func (t *Transport) logOnce(key, text string) {
+	if _, logged := t.once.LoadOrStore(key, true); !logged {
+		t.log.Error(text)
+	}
+}

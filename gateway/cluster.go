@@ -1,0 +1,99 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	"watchtower/bridge"
+	"watchtower/cluster"
+	"watchtower/cluster/nats"
+)
+
+// space is what the gateway shares with others: their channels and senders.
+type space struct {
+	transport *nats.Transport
+	place     *nats.Membership
+	directory *nats.Directory
+	node      *cluster.Node
+	hub       *bridge.Hub
+}
+
+// spaceDocument is where the gateway keeps its place in the space.
+const spaceDocument = "space"
+
+// joinSpace finds the gateway's place among the others, if it is to have one.
+func (g *Gateway) joinSpace() error {
+	if g.cfg.Cluster.URL == "" {
+		return nil
+	}
+	kept := g.store.Document(spaceDocument)
+	var known *nats.Membership
+	b, err := kept.Load()
+	if err == nil && len(b) > 0 {
+		known = &nats.Membership{}
+		err = json.Unmarshal(b, known)
+	}
+	if err != nil {
+		return fmt.Errorf("data_dir: the gateway's place in the space cannot be read: %w", err)
+	}
+	s := &space{}
+	if s.transport, err = nats.Connect(nats.Options{Cluster: g.cfg.Cluster, Limits: g.cfg.Limits, Gateway: g.name}, g.log); err != nil {
+		return err
+	}
+	own := nats.Keys{ID: g.secrets.idKey, Pass: g.passKey, Callback: g.signingKey, Generation: g.secrets.generation}
+	if s.place, err = s.transport.Join(context.Background(), g.id, g.secrets.key, known, own); err != nil {
+		s.transport.Close()
+		return err
+	}
+	if b, err = json.Marshal(s.place); err == nil {
+		err = kept.Save(b)
+	}
+	if err != nil {
+		s.transport.Close()
+		return fmt.Errorf("data_dir: the gateway's place in the space cannot be kept: %w", err)
+	}
+	g.passKey, g.signingKey = s.place.Keys.Pass, s.place.Keys.Callback
+	s.directory = nats.NewDirectory(s.transport, g.store, g.cfg.Senders.ExpireAfter, known != nil && known.Space == s.place.Space, g.log)
+	g.space = s
+	g.log.WithField("space", s.place.Space).WithField("slot", s.place.Slot).Info("the gateway shares its channels")
+	return nil
+}
+
+// shape gives the hub what the space's gateways have in common.
+func (s *space) shape(o *bridge.Options) {
+	if s == nil {
+		return
+	}
+	o.Store, o.Slot, o.IDKey, o.PassKey, o.Generation = s.directory, s.place.Slot, s.place.Keys.ID, s.place.Keys.Pass, s.place.Keys.Generation
+}
+
+// shareChannels connects the hub to the other gateways.
+func (g *Gateway) shareChannels() {
+	if g.space == nil {
+		return
+	}
+	g.space.hub = g.hub
+	g.space.node = cluster.New(g.hub, g.space.transport, cluster.Options{Slot: g.space.place.Slot, Name: g.name, Run: uint64(time.Now().UnixNano())}, g.log)
+}
+
+func newCluster(g *Gateway) (Server, []Port, error) {
+	if g.space == nil {
+		return nil, nil, nil
+	}
+	return g.space, nil, nil
+}
+
+// Serve shares what happens here, and delivers what others share, until ctx ends.
+func (s *space) Serve(ctx context.Context) error {
+	var senders sync.WaitGroup
+	senders.Go(func() { s.directory.Serve(ctx, s.hub) })
+	err := s.transport.Serve(ctx, s.place.Slot, s.node)
+	senders.Wait()
+	return err
+}
+
+// Quiesce does nothing: there are no requests.
+func (s *space) Quiesce(context.Context) {}

@@ -106,7 +106,7 @@ func TestEverySettingFromEverySource(t *testing.T) {
 	}
 	special := map[string]string{
 		"http.listen": ":1", "udp.listen": ":1", "tcp.listen": ":1", "mqtt.listen": ":1", "irc.listen": ":1", "http.tls_listen": ":1", "mqtt.tls_listen": ":1", "irc.tls_listen": ":1", "log.level": "warn",
-		"log.format": "json", "limits.message_bytes": "5", "callbacks.retries": "7", "mqtt.max_keep_alive": "77s", "wire.basic": "false", "wire.device_keys": "off", "udp.segmentation_offload": "false", "homeassistant.enabled": "false", "http.console": "false", "mdns": "false", "limits.homeassistant_devices": "7", "http.cors_origins": "https://dash.lan", "http.hosts": "gateway.example.org",
+		"log.format": "json", "limits.message_bytes": "5", "callbacks.retries": "7", "mqtt.max_keep_alive": "77s", "wire.basic": "false", "wire.device_keys": "off", "udp.segmentation_offload": "false", "homeassistant.enabled": "false", "http.console": "false", "mdns": "false", "limits.homeassistant_devices": "7", "http.cors_origins": "https://dash.lan", "http.hosts": "gateway.example.org", "cluster.url": "tls://a:4222,nats://b:4222", "cluster.slot": "7",
 	}
 	together := map[string]string{"tls.certificate": "c.pem", "tls.key": "k.pem", "tls.client_ca": "ca.pem"} // one needs the other
 	environ := func(but string) (env []string) {

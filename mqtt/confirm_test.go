@@ -13,10 +13,12 @@ import (
 
 const wanted = "watchtower/channels/9/broadcast"
 
-// protected returns the token of a protected name.
+// protected returns the token of a name that an operator has protected.
 func (h *house) protected(name string) string {
 	reg, err := h.hub.Register(bridge.Registration{Name: name, Protected: true})
 	require.NoError(h.t, err)
+	yes := true
+	require.NoError(h.t, h.hub.Registry().Change(reg.ID, bridge.SenderChange{Protected: &yes}))
 	return reg.Token
 }
 

@@ -254,3 +254,34 @@ func TestWhyAClientOfIRCIsAway(t *testing.T) {
 		})
 	}
 }
+
+// CHATHISTORY TARGETS names the channels on which something was last said between two times.
+func TestIRCTellsWhereSomethingWasSaid(t *testing.T) {
+	t.Parallel()
+	r := start(t, nil)
+	anna := r.ircAs("anna", key)
+	anna.say("JOIN #6", "JOIN #7", "CAP REQ :batch", "PRIVMSG #6 :one")
+	anna.until(" ACK ")
+	stamp := func(at time.Time) string { return "timestamp=" + at.UTC().Format("2006-01-02T15:04:05.000Z") }
+	begun, later := stamp(time.Now().Add(-time.Hour)), stamp(time.Now().Add(time.Hour))
+	ask := func(from, to string, limit int) (answer []string) {
+		anna.say(fmt.Sprintf("CHATHISTORY TARGETS %s %s %d", from, to, limit))
+		answer = append(answer, anna.until(`^:\S+ BATCH \+\d+ :draft/chathistory-targets$`))
+		for !strings.Contains(answer[len(answer)-1], " BATCH -") {
+			answer = append(answer, anna.until(""))
+		}
+		return answer[1 : len(answer)-1]
+	}
+	eventually(t, "the first is in the history", func() bool { return len(ask(begun, later, 10)) == 1 })
+	anna.say("PRIVMSG #5 :two")
+	eventually(t, "the second too", func() bool { return len(ask(later, begun, 10)) == 2 }) // either order of the times
+	answer := ask(begun, later, 10)
+	assert.Regexp(t, `^@batch=\d+ :\S+ CHATHISTORY TARGETS #6 :2\S+Z$`, answer[0], "the longest ago first")
+	assert.Regexp(t, `^@batch=\d+ :\S+ CHATHISTORY TARGETS #5 :2\S+Z$`, answer[1])
+	assert.Len(t, ask(begun, later, 1), 1)
+	assert.Empty(t, ask(later, stamp(time.Now().Add(2*time.Hour)), 10), "nothing was said then")
+	anna.say("CHATHISTORY TARGETS msgid=x * 5", "CHATHISTORY TARGETS "+begun, "CHATHISTORY TARGETS "+begun+" "+later+" 0")
+	anna.until("FAIL CHATHISTORY INVALID_PARAMS TARGETS :A time is")
+	anna.until("FAIL CHATHISTORY INVALID_PARAMS TARGETS :Not enough")
+	anna.until("FAIL CHATHISTORY INVALID_PARAMS TARGETS :The limit")
+}

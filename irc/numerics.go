@@ -54,4 +54,5 @@ const (
 	errForward        = "470"
 	errBanned         = "474"
 	errNotOperator    = "482"
+	errRestricted     = "484"
 )

@@ -60,6 +60,9 @@ func (c *conn) chatHistory(params []string) error {
 		return c.put(appendLine(nil, c.server.name, "FAIL", "CHATHISTORY", code, shown(sub), text))
 	}
 	need := map[string]int{"LATEST": 4, "BEFORE": 4, "AFTER": 4, "AROUND": 4, "BETWEEN": 5}[sub]
+	if c.server.opts.Past != nil && sub == "TARGETS" {
+		return c.targets(params, fail)
+	}
 	if c.server.opts.Past == nil || need == 0 || len(params) < need {
 		return fail("INVALID_PARAMS", "Unknown command, or not enough parameters")
 	}
@@ -80,6 +83,65 @@ func (c *conn) chatHistory(params []string) error {
 		return fail("INVALID_PARAMS", "The limit is a number")
 	}
 	return c.replay(ch, choose(sub, marks, c.kept(ch), min(limit, mostPast)))
+}
+
+// targets tells on which of the client's channels something was last said between two times, the
+// longest ago first.
+func (c *conn) targets(params []string, fail func(code, text string) error) error {
+	if len(params) < 4 {
+		return fail("INVALID_PARAMS", "Not enough parameters")
+	}
+	from, begins := parseMark(params[1])
+	to, ends := parseMark(params[2])
+	if !begins || !ends || from.at.IsZero() || to.at.IsZero() {
+		return fail("INVALID_PARAMS", "A time is timestamp=…")
+	}
+	if to.at.Before(from.at) {
+		from, to = to, from
+	}
+	limit, err := strconv.Atoi(params[3])
+	if err != nil || limit < 1 {
+		return fail("INVALID_PARAMS", "The limit is a number")
+	}
+	type target struct {
+		ch   bridge.Channel
+		last time.Time
+	}
+	var all []target
+	for _, ch := range c.on() {
+		if kept := c.kept(ch); len(kept) > 0 {
+			last := kept[len(kept)-1]
+			if from.compare(last) > 0 && to.compare(last) < 0 {
+				all = append(all, target{ch, last.Time})
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b target) int { return a.last.Compare(b.last) })
+	batch, b := c.beginBatch("draft/chathistory-targets")
+	for _, t := range all[:min(len(all), limit, mostPast)] {
+		if batch != "" {
+			b = append(b, "@batch="+batch+" "...)
+		}
+		b = appendLine(b, c.server.name, "CHATHISTORY", "TARGETS", channelName(t.ch), t.last.UTC().Format("2006-01-02T15:04:05.000Z"))
+	}
+	return c.put(c.endBatch(b, batch))
+}
+
+// beginBatch begins a batch of a type, if the client takes one.
+func (c *conn) beginBatch(params ...string) (batch string, b []byte) {
+	if c.has(capBatch) {
+		c.batches++
+		batch = strconv.Itoa(c.batches)
+		b = appendLine(nil, c.server.name, "BATCH", append([]string{"+" + batch}, params...)...)
+	}
+	return batch, b
+}
+
+func (c *conn) endBatch(b []byte, batch string) []byte {
+	if batch != "" {
+		b = appendLine(b, c.server.name, "BATCH", "-"+batch)
+	}
+	return b
 }
 
 // kept returns the broadcasts on a channel that are kept and that the client may read.
@@ -145,18 +207,10 @@ func (c *conn) replay(ch bridge.Channel, messages []*bridge.Message) error {
 			break
 		}
 	}
-	batch, caps := "", c.caps.Load()
-	var b []byte
-	if caps&capBatch != 0 {
-		c.batches++
-		batch = strconv.Itoa(c.batches)
-		b = appendLine(b, c.server.name, "BATCH", "+"+batch, "chathistory", channelName(ch))
-	}
+	caps := c.caps.Load()
+	batch, b := c.beginBatch("chathistory", channelName(ch))
 	for _, m := range messages {
 		b = appendMessage(b, m, c.server.person(m.Sender, m.Name).source, channelName(ch), caps&(capTime|capTags), batch)
 	}
-	if batch != "" {
-		b = appendLine(b, c.server.name, "BATCH", "-"+batch)
-	}
-	return c.put(b)
+	return c.put(c.endBatch(b, batch))
 }

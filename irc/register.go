@@ -19,6 +19,7 @@ type hello struct {
 	negotiating bool // CAP END has to come first
 	proved      bool // the password was checked
 	account     string
+	sender      *bridge.Sender // whose token was shown; nil: another password was
 }
 
 // identity is who a client is. It does not change: another nick is another identity.
@@ -27,7 +28,8 @@ type identity struct {
 	id     bridge.SenderID
 	nick   string
 	source string // in front of what it says
-	user   string // the configured user; empty: it showed the secret key
+	user   string // the configured user; empty: it showed the secret key, or a token
+	proved bool   // by its user's password, or its own token
 	rights Rights // nil: it may do everything
 }
 
@@ -157,11 +159,16 @@ func (c *conn) register() error {
 	return c.welcome()
 }
 
-// prove checks the password: the secret key, or a configured user's name and password with a
-// colon between. It returns why it is refused, or "".
+const tooManyWrong = "Too many wrong passwords, try again later"
+
+// prove checks the password: the secret key, a sender's token, or a configured user's name and
+// password with a colon between. It returns why it is refused, or "".
 func (c *conn) prove() string {
 	s := c.server
 	caller := auth.Caller{Via: Protocol, At: c.from.Addr(), Name: bridge.Shorten(c.hello.nick)}
+	if isToken(c.hello.password) && !s.hub.CheckKey(c.hello.password) {
+		return c.proveToken(caller)
+	}
 	user, password, both := strings.Cut(c.hello.password, ":")
 	if both && s.opts.Users != nil && s.hub.Users().Of(user+".x") == user && user != "" {
 		ctx, cancel := context.WithTimeout(s.life, registerFor)
@@ -173,10 +180,10 @@ func (c *conn) prove() string {
 		case auth.Wrong:
 			return "Password incorrect"
 		}
-		return "Too many wrong passwords, try again later"
+		return tooManyWrong
 	}
 	if s.opts.Gate.Waits(caller) > 0 {
-		return "Too many wrong passwords, try again later"
+		return tooManyWrong
 	}
 	if s.hub.CheckKey(c.hello.password) {
 		if !s.hub.Open() {
@@ -185,10 +192,10 @@ func (c *conn) prove() string {
 		return ""
 	}
 	if c.hello.password == "" {
-		return "PASS has to be the secret key, or USER:PASSWORD"
+		return "PASS has to be the secret key, USER:PASSWORD, or a sender's token"
 	}
 	if s.opts.Gate.Wrong(caller, auth.WrongKey) > 0 {
-		return "Too many wrong passwords, try again later"
+		return tooManyWrong
 	}
 	return "Password incorrect"
 }
@@ -199,6 +206,9 @@ var errTaken = errors.New("Nickname is already in use") //nolint:staticcheck // 
 // hold makes the client the sender of a name.
 func (c *conn) hold(wanted string) (*identity, error) {
 	s := c.server
+	if c.hello.sender != nil {
+		return c.holdSender(c.hello.sender)
+	}
 	name, nick := wanted, wanted
 	if user := c.hello.account; user != "" {
 		wanted = strings.TrimPrefix(wanted, writable(user)+"_")
@@ -230,8 +240,19 @@ func (c *conn) holdName(name, nick string) (*identity, error) {
 	if err != nil {
 		return nil, err
 	}
+	who := c.identify(hold, nick, name)
+	if who.user == "" {
+		s.hub.Holds().Claim(hold, func() { c.end("A newer connection has your name") })
+	}
+	return who, nil
+}
+
+// identify makes an identity of a hold, whose client is here now.
+func (c *conn) identify(hold *bridge.Hold, nick, name string) *identity {
+	s := c.server
 	who := &identity{hold: hold, id: hold.Sender().ID(), nick: nick, user: c.hello.account}
 	who.source = s.source(nick, who.id)
+	who.proved = who.user != "" || c.hello.sender != nil
 	if who.user != "" {
 		who.rights = s.opts.Users.Rights(who.user, strings.TrimPrefix(name, who.user+"."))
 	}
@@ -239,10 +260,7 @@ func (c *conn) holdName(name, nick string) (*identity, error) {
 	hold.At(c.from)
 	hold.Heard(time.Now())
 	hold.Promises(2 * s.opts.PingInterval)
-	if who.user == "" {
-		s.hub.Holds().Claim(hold, func() { c.end("A newer connection has your name") })
-	}
-	return who, nil
+	return who
 }
 
 func allDigits(s string) bool { return strings.Trim(s, "0123456789") == "" }
@@ -270,6 +288,9 @@ func (c *conn) refuseNick(wanted string, err error) error {
 func (c *conn) rename(was *identity, wanted string) error {
 	if wanted == was.nick {
 		return nil
+	}
+	if c.hello.sender != nil {
+		return c.reply(errRestricted, "Your token is of "+was.nick+": another nick needs another password")
 	}
 	now, err := c.hold(wanted)
 	if err != nil {

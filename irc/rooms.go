@@ -67,7 +67,15 @@ func (r *rooms) updateLocked(ch bridge.Channel, room *room) {
 	}
 	name := channelName(ch)
 	for id, p := range room.people {
-		if now[id] != p {
+		_, stays := now[id]
+		why, gone := "", false
+		if !stays {
+			why, gone = r.goneLocked(id)
+		}
+		switch {
+		case gone:
+			r.quitLocked(id, p, why)
+		case now[id] != p:
 			room.tellLocked(id, appendLine(nil, p.source, "PART", name))
 		}
 	}
@@ -77,6 +85,48 @@ func (r *rooms) updateLocked(ch bridge.Channel, room *room) {
 		}
 	}
 	room.people = now
+}
+
+// goneLocked reports whether a former member is gone from the gateway, and why: it is not connected,
+// and on no channel that clients see.
+func (r *rooms) goneLocked(id bridge.SenderID) (why string, gone bool) {
+	info, err := r.server.hub.Registry().Sender(id)
+	if err != nil {
+		return "Gone", true // it has no name, or was deleted
+	}
+	if info.Here {
+		return "", false
+	}
+	for ch, room := range r.all {
+		if _, shown := room.people[id]; shown && len(r.server.member(ch, id)) > 0 {
+			return "", false
+		}
+	}
+	return departed[info.Left], true
+}
+
+// departed is how clients are told why somebody is gone.
+var departed = map[bridge.Departure]string{
+	bridge.LeftUnnoticed: "Gone", bridge.LeftByGoodbye: "It said goodbye", bridge.LeftBySilence: "It was silent for too long",
+	bridge.LeftByLoss: "Its connection was lost", bridge.LeftByMistake: "It said what its protocol does not allow", bridge.LeftTooSlow: "It read too slowly",
+}
+
+// quitLocked tells everybody who sees a person that it is gone, once.
+func (r *rooms) quitLocked(id bridge.SenderID, p person, why string) {
+	line := appendLine(nil, p.source, "QUIT", why)
+	told := map[*conn]struct{}{}
+	for _, room := range r.all {
+		if _, shown := room.people[id]; !shown {
+			continue
+		}
+		delete(room.people, id)
+		for c := range room.conns {
+			if _, already := told[c]; !already {
+				told[c] = struct{}{}
+				_ = c.put(line)
+			}
+		}
+	}
 }
 
 // tellLocked tells everybody in a room but one sender. Who does not read loses that, and is cut

@@ -65,7 +65,7 @@ func said(text string) (string, bool) {
 // say says a text to a channel or a nick.
 func (c *conn) say(target, text string, refuse func(string, ...string) error) error {
 	who := c.who.Load()
-	p := bridge.Publication{Content: bridge.Content{Data: []byte(text), Hint: bridge.Text}, Via: Protocol, Wait: true, Voice: bridge.Voice{Proved: who.user != ""}}
+	p := bridge.Publication{Content: bridge.Content{Data: []byte(text), Hint: bridge.Text}, Via: Protocol, Wait: true, Voice: bridge.Voice{Proved: who.proved}}
 	number, name := errCannotSend, shown(target)
 	if strings.HasPrefix(target, "#") {
 		ch, ok := parseChannel(target)

@@ -53,7 +53,10 @@ func serveGateway(text string) error {
 	if err := json.Unmarshal([]byte(text), &p); err != nil {
 		return err
 	}
-	cfg := config.Default()
+	cfg, _, err := config.Load(nil, []string{"HOME=/"}, "garden.yaml")
+	if err != nil {
+		return err
+	}
 	cfg.HTTP.Listen, cfg.UDP.Listen, cfg.TCP.Listen, cfg.MQTT.Listen = p.HTTP, p.Wire, p.Wire, p.MQTT
 	cfg.DataDir, cfg.SecretKey, cfg.MDNS = p.Dir, testKey, false
 	g, err := gateway.New(cfg, harness.Silent())

@@ -75,6 +75,9 @@ func (b *broker) heard() <-chan string   { return b.texts }
 func (b *broker) joins() <-chan struct{} { return b.joined }
 
 func (b *broker) say(ctx context.Context, text string) error {
+	if !b.client.IsConnectionOpen() {
+		return errors.New("not connected") // else the library keeps it, however many there are
+	}
 	return b.done(ctx, b.client.Publish(b.topic+"broadcast", 1, false, text))
 }
 

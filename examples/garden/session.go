@@ -21,7 +21,7 @@ func newSession(ctx context.Context, network string, o lineOptions) (line, error
 	s := &session{channel: o.channel, texts: make(chan string), joined: make(chan struct{}, 1), ended: make(chan struct{})}
 	s.joined <- struct{}{}
 	client, err := device.Dial(ctx, network, o.at, device.Options{
-		Secret: o.key, Name: o.name, KeepAlive: 10 * time.Second, Acknowledge: true, Window: 4, NoEcho: true, Hidden: true,
+		Secret: o.key, Name: o.name, KeepAlive: 10 * time.Second, Acknowledge: true, NoEcho: true, Hidden: true,
 		RetryGap: 200 * time.Millisecond, RegisterEvery: 2 * time.Second,
 		OnSession: func(uint32) { s.again() },
 	})

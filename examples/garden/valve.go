@@ -172,7 +172,11 @@ func (v *valve) tell(introduce bool) {
 	}
 }
 
-// speak says what there is to say, one after the other. What changes meanwhile is said once.
+// patience is how long the valve waits for the gateway's word that it has what was said.
+const patience = 700 * time.Millisecond
+
+// speak says what there is to say, one after the other. What changes meanwhile is said once. What
+// may not have arrived is said anew, as it is by then.
 func (v *valve) speak(ctx context.Context) {
 	for {
 		select {
@@ -184,12 +188,26 @@ func (v *valve) speak(ctx context.Context) {
 		introduce := v.introduce && v.named
 		v.introduce = false
 		v.mu.Unlock()
-		patient, cancel := context.WithTimeout(ctx, 10*time.Second)
+		again := time.After(patience)
+		patient, cancel := context.WithTimeout(ctx, patience)
+		var err error
 		if introduce {
-			_ = v.line.say(patient, fmt.Sprintf(strings.TrimSpace(description), v.name)) // it is asked for again
+			err = v.line.say(patient, fmt.Sprintf(strings.TrimSpace(description), v.name))
 		}
-		_ = v.line.say(patient, v.state()) // so is this
+		if err == nil {
+			introduce = false
+			err = v.line.say(patient, v.state())
+		}
 		cancel()
+		if err == nil {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-again:
+			v.tell(introduce)
+		}
 	}
 }
 

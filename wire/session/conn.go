@@ -267,7 +267,7 @@ func (c *Conn) admit(s *Stream, f frame.Frame, at time.Time, now int64, reply []
 		return false, reply
 	}
 	if f.Op == frame.Delivered {
-		if s.acknowledges(at, f.Seq, now) {
+		if s.acknowledges(at, f.Seq, now, false) {
 			c.pumpLocked(s)
 		} else {
 			c.drop(Duplicate)

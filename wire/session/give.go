@@ -78,19 +78,20 @@ func (t *Table) nextLocked(s *Session, now int64, out *Out) bool {
 	t.verbs.lose(s.device, bridge.Expired, s.box.dropExpired(now))
 	for i := 0; i < s.box.flying; i++ {
 		e := &s.box.entries[i]
-		if now < e.due {
+		if e.had || now < e.due {
 			continue
 		}
 		if e.sends > retries {
 			t.verbs.lose(s.device, bridge.Failed, 1)
 			s.box.remove(i)
-			i--
+			s.box.settle(now)
+			i = -1 // they may have moved
 			continue
 		}
 		t.sendLocked(s, e, now, out)
 		return true
 	}
-	if s.box.waiting() > 0 && s.box.seq < lastSeq && (!s.acknowledged() || s.box.flying < s.options.Window()) {
+	if s.box.waiting() > 0 && s.box.seq < lastSeq && (!s.acknowledged() || s.box.outstanding() < s.options.Window()) {
 		t.sendLocked(s, s.box.next(), now, out)
 		if !s.acknowledged() {
 			s.box.remove(0)
@@ -126,6 +127,9 @@ func (s *Session) dueLocked(now int64) int64 {
 		return due
 	}
 	for _, e := range s.box.entries[:s.box.flying] {
+		if e.had {
+			continue
+		}
 		due = min(due, max(e.due, s.clear))
 	}
 	return due

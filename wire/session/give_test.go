@@ -123,6 +123,38 @@ func TestWhatExpiresIsNotDelivered(t *testing.T) {
 	assert.Equal(t, 2, b.dropped(bridge.Expired))
 }
 
+// A device may wait with messages that it has acknowledged for one that is missing. Once that has
+// expired, the last of them is sent again, and says that none is before it.
+func TestWhatExpiresHoldsUpNothing(t *testing.T) {
+	b := newBench(t, nil, bridge.Options{})
+	l, s := pair(b, acknowledge(4))
+	_, err := b.hub.Publish(b.senderOf(s), bridge.Publication{Channels: []bridge.Channel{7}, Content: bridge.Content{Data: []byte("open")}, TTL: time.Second})
+	require.NoError(t, err)
+	b.deliver()
+	require.Contains(t, heard(b.take()), "open") // it gets lost
+	s.say("close")
+	s.say("closed")
+	require.Empty(t, l.delivered(2))
+	require.Empty(t, l.delivered(3))
+	for i, sent := range []int{1, 1, 1, 0} { // what it has takes none of the window
+		assert.Len(t, s.say(fmt.Sprint(i)), sent)
+	}
+	for seq := range uint32(4) {
+		l.delivered(seq + 4)
+	}
+	require.Equal(t, "", ops(l.tell(frame.Ping, 0, nil)), "open is outstanding")
+	again := b.pass(time.Second)
+	require.Equal(t, []string{"3"}, heard(again), "the last that it has")
+	assert.Equal(t, uint32(7), again[0].Seq)
+	assert.True(t, again[0].NoneBefore())
+	assert.Equal(t, 1, b.dropped(bridge.Expired))
+	again = b.pass(time.Second)
+	require.Equal(t, "ma", ops(again), "until it is acknowledged; what it has asked is answered after two")
+	require.Empty(t, l.delivered(7))
+	assert.Empty(t, b.pass(90*time.Second))
+	assert.Zero(t, b.dropped(bridge.Failed))
+}
+
 func TestNoEcho(t *testing.T) {
 	b := newBench(t, nil, bridge.Options{})
 	_, s := pair(b, nil)

@@ -24,6 +24,7 @@ type entry struct {
 	sends   int
 	due     int64 // when it is sent again
 	counted bool  // if it is cut short, that was counted
+	had     bool  // the device has it, and may wait with it for an earlier one
 }
 
 // ping is a p that is answered after the deliveries that came before it.
@@ -31,6 +32,19 @@ type ping struct{ seq, after uint32 }
 
 // empty reports whether nothing waits and nothing is outstanding.
 func (b *outbox) empty() bool { return len(b.entries) == 0 }
+
+// had is how many deliveries are kept although the device has them.
+func (b *outbox) had() (n int) {
+	for i := range b.entries[:b.flying] {
+		if b.entries[i].had {
+			n++
+		}
+	}
+	return n
+}
+
+// outstanding is how many deliveries were sent and not acknowledged.
+func (b *outbox) outstanding() int { return b.flying - b.had() }
 
 // waiting is how many deliveries were not sent yet.
 func (b *outbox) waiting() int { return len(b.entries) - b.flying }
@@ -51,13 +65,31 @@ func (b *outbox) push(frame []byte, expires int64, room int) (dropped bool) {
 // dropExpired takes out the deliveries that have waited too long.
 func (b *outbox) dropExpired(now int64) (n int) {
 	for i := 0; i < len(b.entries); i++ {
-		if e := b.entries[i]; e.expires != 0 && now >= e.expires {
+		if e := b.entries[i]; e.expires != 0 && now >= e.expires && !e.had {
 			b.remove(i)
 			i--
 			n++
 		}
 	}
+	if n > 0 {
+		b.settle(now)
+	}
 	return n
+}
+
+// settle is called when outstanding deliveries were given up. A device that waits with later ones
+// learns it from the last of these, which is sent again with the flag that none is before it.
+func (b *outbox) settle(now int64) {
+	for i := 0; i+1 < b.flying; i++ {
+		if b.entries[i].had && b.entries[i+1].had {
+			b.remove(i)
+			i--
+		}
+	}
+	if b.flying > 0 && b.entries[0].had {
+		e := &b.entries[0]
+		e.had, e.sends, e.expires, e.due = false, 0, 0, now
+	}
 }
 
 // next numbers the first delivery that was not sent yet, and makes it outstanding.
@@ -80,22 +112,36 @@ func (b *outbox) remove(i int) {
 	}
 }
 
-// acknowledged takes out the outstanding delivery with a number. It reports
-// false if there is none.
-func (b *outbox) acknowledged(seq uint32) bool {
-	for i, e := range b.entries[:b.flying] {
-		if e.seq == seq {
+// acknowledged takes out the outstanding delivery with a number. It reports false if there is none.
+// Keep says that the device waits with it while an earlier one is missing: then the last one of
+// those that follow each other is kept, for settle.
+func (b *outbox) acknowledged(seq uint32, keep bool) bool {
+	i := slices.IndexFunc(b.entries[:b.flying], func(e entry) bool { return e.seq == seq && !e.had })
+	switch {
+	case i < 0:
+		return false
+	case i > 0 && keep:
+		b.entries[i].had = true
+		if i+1 < b.flying && b.entries[i+1].had {
 			b.remove(i)
-			return true
+		} else if b.entries[i-1].had {
+			b.remove(i - 1)
 		}
+		return true
 	}
-	return false
+	b.remove(i)
+	for b.flying > 0 && b.entries[0].had {
+		b.remove(0)
+	}
+	return true
 }
 
 // retryAll makes every outstanding delivery due now, as if it had never been sent.
 func (b *outbox) retryAll(now int64) {
 	for i := range b.entries[:b.flying] {
-		b.entries[i].sends, b.entries[i].due = 0, now
+		if !b.entries[i].had {
+			b.entries[i].sends, b.entries[i].due = 0, now
+		}
 	}
 }
 
@@ -110,7 +156,7 @@ func (b *outbox) answerable() (seq uint32, ok bool) {
 		if int32(e.ordinal-p.after) > 0 {
 			break
 		}
-		if e.sends < 2 {
+		if e.sends < 2 && !e.had {
 			return 0, false
 		}
 	}

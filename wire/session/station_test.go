@@ -258,8 +258,9 @@ func TestWhatWasGivenUpHoldsUpNothing(t *testing.T) {
 		}
 		time.Sleep(60 * time.Second)
 		assert.Len(t, d.Messages(), 4, "5 and 6 wait")
-		time.Sleep(11 * time.Second)
-		st.say("7") // the first that is sent after 1 was given up
+		time.Sleep(12 * time.Second)
+		assert.Len(t, d.Messages(), 6, "1 was given up, and nothing else was said")
+		st.say("7")
 		time.Sleep(time.Second)
 		var got []string
 		for len(d.Messages()) > 0 {

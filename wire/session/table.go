@@ -253,7 +253,7 @@ func (t *Table) removeLocked(s *Session) {
 		delete(t.byAddress, s.at)
 	}
 	t.wheel.remove(s)
-	t.verbs.lose(s.device, bridge.Disconnected, len(s.box.entries))
+	t.verbs.lose(s.device, bridge.Disconnected, len(s.box.entries)-s.box.had())
 	s.box, s.late = outbox{}, nil
 }
 

@@ -179,7 +179,7 @@ func (t *Table) deliveredLocked(s *Session, from netip.AddrPort, seq uint32, at 
 	switch {
 	case from != s.at:
 		t.drop(Elsewhere)
-	case !s.acknowledges(at, seq, now):
+	case !s.acknowledges(at, seq, now, true):
 		t.drop(Duplicate)
 	default:
 		t.pumpLocked(s, now, out)

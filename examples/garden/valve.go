@@ -146,12 +146,12 @@ func (v *valve) take(text string, now time.Time) {
 
 func (v *valve) closes(now time.Time) bool {
 	v.mu.Lock()
-	defer v.mu.Unlock()
-	if !v.expired(now) {
-		return false
+	closes, hold := v.expired(now), v.hold
+	v.mu.Unlock()
+	if closes {
+		fmt.Fprintf(v.out, "%s: closed by itself, nothing heard for %v\n", v.name, hold)
 	}
-	fmt.Fprintf(v.out, "%s: closed by itself, nothing heard for %v\n", v.name, v.hold)
-	return true
+	return closes
 }
 
 func (v *valve) percent(now time.Time) int {

@@ -10,6 +10,7 @@ import (
 	"watchtower/bridge"
 	"watchtower/cluster"
 	"watchtower/cluster/nats"
+	"watchtower/operator"
 )
 
 // space is what the gateway shares with others: their channels and senders.
@@ -93,6 +94,23 @@ func (s *space) Serve(ctx context.Context) error {
 	err := s.transport.Serve(ctx, s.place.Slot, s.node)
 	senders.Wait()
 	return err
+}
+
+// apart says why the gateway does not share its channels just now, though it should. Nil: it does,
+// or is alone by its settings.
+func (g *Gateway) apart() error {
+	if g.space == nil {
+		return nil
+	}
+	return g.space.directory.Healthy()
+}
+
+// shownSpace is what operators see of the space; nil: the gateway is alone.
+func (g *Gateway) shownSpace() *operator.Space {
+	if g.space == nil {
+		return nil
+	}
+	return &operator.Space{Name: g.space.place.Space, Server: g.space.transport.Server(), Fault: g.apart()}
 }
 
 // Quiesce does nothing: there are no requests.

@@ -29,6 +29,7 @@ func (g *Gateway) forConsole(o *operator.Options) {
 		}
 	}
 	o.Ready = g.healthy
+	o.Space = g.shownSpace
 	o.Waiting = g.waiting
 	o.LastOn = func(c bridge.Channel) (last *bridge.Message) {
 		_ = g.past.Join(func(now history.Moment) error {

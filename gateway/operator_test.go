@@ -72,6 +72,7 @@ var operatorCalls = []struct {
 	{"DELETE /operator/sessions/SESSION", "", "manage", 204},
 	{"GET /operator/senders", "", "look", 200},
 	{"GET /operator/gateway", "", "look", 200},
+	{"GET /operator/cluster", "", "look", 404}, // it is alone
 	{"GET /operator/rates", "", "look", 200},
 	{"GET /operator/refusals", "", "look", 200},
 	{"GET /operator/losses", "", "look", 200},
@@ -141,7 +142,10 @@ func TestEveryCallOfOperatorsByEveryRole(t *testing.T) {
 					other = s.ID // any but the two that are used: the last is the oldest
 				}
 				status, answer := r.operate(token, strings.NewReplacer("SENDER", fmt.Sprint(of.ID), "SESSION", other).Replace(c.call), strings.ReplaceAll(c.body, "renamed", "renamed-"+who))
-				want, kind := c.status, ""
+				want, kind, missing := c.status, "", "not-found"
+				if strings.Contains(c.call, "cluster") {
+					missing = "alone"
+				}
 				need := rank[c.role]
 				if open && strings.Contains(c.call, "device-key?") && is >= need {
 					want, kind = 409, "open-gateway"
@@ -152,10 +156,10 @@ func TestEveryCallOfOperatorsByEveryRole(t *testing.T) {
 						want, kind = 404, "not-found"
 					}
 					if want == 404 {
-						kind = "not-found"
+						kind = missing
 					}
 				case want == 404 && is >= need:
-					kind = "not-found"
+					kind = missing
 				case is == 0:
 					want, kind = 401, "session"
 				case is < need:
@@ -218,6 +222,8 @@ func TestWhatOperatorsAreRefused(t *testing.T) {
 		{"GET /operator/device-key?qr=1", ``, 400, "unknown-parameter"},
 		{"PUT /operator/session", ``, 405, "method-not-allowed"},
 		{"GET /operator/reload", ``, 405, "method-not-allowed"},
+		{"GET /operator/cluster", ``, 404, "alone"},
+		{"GET /operator/cluster?slot=1", ``, 400, "unknown-parameter"},
 		{"GET /operator/rates?span=2h", ``, 400, "invalid-parameter"},
 		{"GET /operator/rates?from=1", ``, 400, "unknown-parameter"},
 		{"GET /operator/channels?order=name", ``, 400, "invalid-parameter"},

@@ -151,12 +151,19 @@ func (s *Server) health(w nethttp.ResponseWriter, _ *nethttp.Request) error {
 	return s.answer(w, map[string]string{"status": "ok"})
 }
 
-// ready answers GET /readyz: whether the gateway can do its work.
+// ready answers GET /readyz: whether the gateway can do its work. It can also while it does not
+// reach the other gateways, but says so.
 func (s *Server) ready(w nethttp.ResponseWriter, _ *nethttp.Request) error {
 	if s.opts.Ready != nil {
 		if err := s.opts.Ready(); err != nil {
 			return fault(notReady, "", "%s", err)
 		}
 	}
-	return s.answer(w, map[string]string{"status": "ready"})
+	answer := map[string]string{"status": "ready"}
+	if s.opts.Apart != nil {
+		if err := s.opts.Apart(); err != nil {
+			answer["cluster_fault"] = err.Error()
+		}
+	}
+	return s.answer(w, answer)
 }

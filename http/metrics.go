@@ -21,6 +21,7 @@ type metrics struct {
 	callbacks *callback.Service
 	devices   func() map[string]int // nil: there are none
 	ready     func() error          // nil: it always is
+	apart     func() error          // nil: it never is
 }
 
 var (
@@ -51,6 +52,7 @@ var (
 	peerRepeated = describeMetric("peer_repeated_total", "Messages and changes of another gateway that came twice, and were dropped.", "gateway")
 	peerHere     = describeMetric("peer_up", "1 while another gateway is heard, else 0.", "gateway")
 	peerBehind   = describeMetric("peer_behind_bytes", "What was said here that another gateway has not told us it has.", "gateway")
+	clusterReady = describeMetric("cluster_ready", "1 while the gateway shares its channels and names, else 0: /readyz says why.")
 	peerUnsent   = describeMetric("peer_unsent_total", "Messages and changes here that were let go before they could be sent to other gateways.")
 )
 
@@ -117,6 +119,11 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	}
 	if own, several := m.hub.Peers().Own(); several {
 		counter(peerUnsent, own.Unsent)
+		together := 1
+		if m.apart != nil && m.apart() != nil {
+			together = 0
+		}
+		gauge(clusterReady, together)
 	}
 	for _, o := range m.hub.Peers().Others() {
 		counter(peerMessages, o.Messages, o.Name)

@@ -52,6 +52,10 @@ type Options struct {
 	// Ready returns why the gateway cannot do its work now. Nil: it always can.
 	Ready func() error
 
+	// Apart returns why the gateway does not reach the others of its space now, though it does
+	// its work. Nil: it always does, or is alone.
+	Apart func() error
+
 	// DeviceSessions returns how many sessions of devices there are, by the kind of key that
 	// let them in. Nil: there are none.
 	DeviceSessions func() map[string]int

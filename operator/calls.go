@@ -55,6 +55,7 @@ func (s *Service) calls() []route {
 		}),
 		at("/operator/senders/{id}/token", map[string]method{nethttp.MethodPost: {Manage, s.freshToken}}),
 		at("/operator/gateway", map[string]method{nethttp.MethodGet: {Look, s.showGateway}}),
+		at("/operator/cluster", map[string]method{nethttp.MethodGet: {Look, s.showCluster}}),
 		at("/operator/rates", map[string]method{nethttp.MethodGet: {Look, s.showRates}}),
 		at("/operator/losses", map[string]method{nethttp.MethodGet: {Look, s.listLosses}}),
 		at("/operator/gone", map[string]method{nethttp.MethodGet: {Look, s.listGone}}),

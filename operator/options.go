@@ -94,6 +94,8 @@ type Options struct {
 	About func() About
 	// Ready says why the gateway cannot do its work just now.
 	Ready func() error
+	// Space is the one that the gateway shares with others; nil: it is alone.
+	Space func() *Space
 	// Waiting is how many messages wait in all queues.
 	Waiting func() int
 	// LastOn returns what was said last on a channel; nil: it is not known.

@@ -41,6 +41,7 @@ const (
 	NoDeviceKeys    bridge.Code = "no-device-keys"
 	disabled        bridge.Code = "callback-disabled"
 	noCallback      bridge.Code = "invalid-callback-url"
+	alone           bridge.Code = "alone"
 	internalError   bridge.Code = "internal"
 )
 
@@ -73,6 +74,7 @@ var kinds = map[bridge.Code]struct {
 	openGateway:             {nethttp.StatusConflict, "The gateway has no secret key"},
 	disabled:                {nethttp.StatusConflict, "The callback is disabled"},
 	noCallback:              {nethttp.StatusConflict, "The callback cannot do that now"},
+	alone:                   {nethttp.StatusNotFound, "The gateway is alone"},
 	internalError:           {nethttp.StatusInternalServerError, "Internal error"},
 	bridge.InvalidChannel:   {nethttp.StatusBadRequest, "Invalid channel"},
 	bridge.InvalidSender:    {nethttp.StatusForbidden, "Not the operator's sender"},

@@ -31,6 +31,7 @@ type Directory struct {
 	wake    chan struct{}
 	synced  bool                         // all that the space has is known
 	found   map[bridge.SenderID]struct{} // until then: what was told since the watch began
+	fault   error                        // why the servers took no question; nil: they did
 }
 
 // shared is what is known of a record in the space.
@@ -174,6 +175,7 @@ func (d *Directory) Serve(ctx context.Context, hub *bridge.Hub) {
 			err = d.follow(ctx, kv, hub)
 		}
 		if ctx.Err() == nil {
+			d.setFault(err)
 			d.log.WithError(err).Warn("the space's senders cannot be read now: names that are known go on")
 			wait(ctx, retry)
 		}
@@ -214,6 +216,9 @@ func (d *Directory) follow(ctx context.Context, kv jetstream.KeyValue, hub *brid
 	writing := make(chan struct{}, 1)
 	var writers sync.WaitGroup
 	defer writers.Wait()
+	probing, stop := context.WithCancel(ctx)
+	defer stop()
+	writers.Go(func() { d.probe(probing, kv) })
 	write := func() {
 		select {
 		case writing <- struct{}{}:

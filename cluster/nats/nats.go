@@ -95,6 +95,22 @@ func (t *Transport) Serve(ctx context.Context, slot bridge.Slot, node *cluster.N
 	return err
 }
 
+// Healthy returns why nothing can be sent to other gateways now, or nil.
+func (t *Transport) Healthy() error {
+	if t.conn.IsConnected() {
+		return nil
+	}
+	return errUnconnected
+}
+
+// Server is the NATS server that the gateway is connected to, without a password. Empty: none.
+func (t *Transport) Server() string {
+	if !t.conn.IsConnected() {
+		return ""
+	}
+	return t.conn.ConnectedUrlRedacted()
+}
+
 // Close ends a connection that Serve was not called on.
 func (t *Transport) Close() { t.conn.Close() }
 

@@ -12,7 +12,8 @@ func healthCommand(sys surroundings) *cobra.Command {
 		Use:   "health",
 		Short: "Ask whether the gateway is alive; with --ready, whether it can do its work",
 		Long: "Ask whether the gateway is alive; with --ready, whether it can do its work, which it\n" +
-			"cannot while its disk is full. It needs no key. A container's health check runs it.",
+			"cannot while its disk is full. While it does not reach the other gateways of its space,\n" +
+			"it is ready, and --ready says so. It needs no key. A container's health check runs it.",
 		Args: cobra.NoArgs,
 	}
 	addReach(cmd.Flags())
@@ -30,11 +31,24 @@ func healthCommand(sys surroundings) *cobra.Command {
 		if *ready {
 			path, what = "/readyz", "ready"
 		}
-		if _, err := c.call(cmd.Context(), t, request{method: "GET", path: path}); err != nil {
+		b, err := c.call(cmd.Context(), t, request{method: "GET", path: path})
+		if err != nil {
 			return err
 		}
+		var answer struct {
+			ClusterFault string `json:"cluster_fault"`
+		}
+		_ = json.Unmarshal(b, &answer) // an older gateway's has no such field
 		if c.json {
-			return json.NewEncoder(c.out).Encode(map[string]bool{what: true})
+			shown := map[string]any{what: true}
+			if answer.ClusterFault != "" {
+				shown["cluster_fault"] = answer.ClusterFault
+			}
+			return json.NewEncoder(c.out).Encode(shown)
+		}
+		if answer.ClusterFault != "" {
+			_, err = fmt.Fprintf(c.out, "%s is %s, but apart from the other gateways: %s\n", t.url, what, printableText(answer.ClusterFault))
+			return err
 		}
 		_, err = fmt.Fprintln(c.out, t.url, "is", what)
 		return err

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// shownCluster is the gateway's answer to GET /operator/cluster.
+type shownCluster struct {
+	Space  string         `json:"space"`
+	Slot   int            `json:"slot"`
+	Name   string         `json:"name"`
+	Server string         `json:"server"`
+	Fault  *string        `json:"fault"`
+	Made   uint64         `json:"made"`
+	Unsent uint64         `json:"unsent"`
+	Others []otherGateway `json:"others"`
+}
+
+// otherGateway is another gateway in it.
+type otherGateway struct {
+	Slot     int       `json:"slot"`
+	Name     string    `json:"name"`
+	Up       bool      `json:"up"`
+	Heard    time.Time `json:"heard"`
+	Ahead    int64     `json:"clock_ahead_ms"`
+	Behind   int       `json:"behind_bytes"`
+	Waiting  int       `json:"waiting_bytes"`
+	Messages uint64    `json:"messages"`
+	Resent   uint64    `json:"resent"`
+	Lost     uint64    `json:"lost"`
+	Repeated uint64    `json:"repeated"`
+}
+
+func clusterCommand(sys surroundings) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "cluster",
+		Short: "Show the gateways that share their channels, as an operator",
+		Long: "Show the gateway on this machine, or another with --url and --admin-key, among those\n" +
+			"that share its channels: who is up, how far each is, whose clock differs, and what was\n" +
+			"sent again, lost, or came twice. A gateway that is alone says so, with exit code 1.",
+		Example: "  watchtower cluster --url http://attic:8080 --admin-key-file key.txt",
+		Args:    cobra.NoArgs,
+	}
+	addOperator(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return signedIn(cmd, sys, func(ctx context.Context, o operator) error {
+			var now shownCluster
+			if err := o.ask(ctx, request{method: "GET", path: "/operator/cluster"}, nil, &now); err != nil {
+				return err
+			}
+			if o.json {
+				return json.NewEncoder(o.out).Encode(now)
+			}
+			return o.printCluster(now)
+		})
+	}
+	return cmd
+}
+
+// printCluster prints a cluster as a table.
+func (o operator) printCluster(now shownCluster) error {
+	state := "connected to " + printableText(now.Server)
+	if now.Fault != nil {
+		state = printableText(*now.Fault)
+	}
+	fmt.Fprintf(o.out, "%s has slot %d of the space %s: %s\n", printableText(now.Name), now.Slot, printableText(now.Space), state)
+	fmt.Fprintf(o.out, "messages and changes here: %d, never sent: %d\n", now.Made, now.Unsent)
+	if len(now.Others) == 0 {
+		_, err := fmt.Fprintln(o.out, "no other gateway was heard yet")
+		return err
+	}
+	fmt.Fprintln(o.out)
+	table := tabwriter.NewWriter(o.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "NAME\tSLOT\tSTATE\tBEHIND\tCLOCK\tMESSAGES\tRESENT\tLOST\tREPEATED")
+	for _, g := range now.Others {
+		state := "up"
+		if !g.Up {
+			state = "silent since " + g.Heard.Local().Format(time.DateTime)
+		}
+		fmt.Fprintf(table, "%s\t%d\t%s\t%d B\t%+d ms\t%d\t%d\t%d\t%d\n",
+			printableText(g.Name), g.Slot, state, g.Behind, g.Ahead, g.Messages, g.Resent, g.Lost, g.Repeated)
+	}
+	return table.Flush()
+}

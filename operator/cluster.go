@@ -1,0 +1,62 @@
+package operator
+
+import (
+	nethttp "net/http"
+	"time"
+
+	"watchtower/bridge"
+)
+
+// Space is what several gateways share.
+type Space struct {
+	Name   string
+	Server string // the NATS server that the gateway is connected to; empty: none
+	Fault  error  // why the gateway does not share its channels or names just now; nil: it does
+}
+
+// otherGateway is another gateway of the space, as this one sees it.
+type otherGateway struct {
+	Slot     bridge.Slot `json:"slot"`
+	Name     string      `json:"name"`
+	Up       bool        `json:"up"`
+	Heard    time.Time   `json:"heard"`          // when it was heard last
+	Ahead    int64       `json:"clock_ahead_ms"` // of its clock, before ours
+	Behind   int         `json:"behind_bytes"`   // of ours, that it has not told us it has
+	Waiting  int         `json:"waiting_bytes"`  // of it, that wait here
+	Messages uint64      `json:"messages"`
+	Resent   uint64      `json:"resent"`
+	Lost     uint64      `json:"lost"`
+	Repeated uint64      `json:"repeated"`
+}
+
+// showCluster answers GET /operator/cluster: this gateway among those that share its channels.
+func (s *Service) showCluster(w nethttp.ResponseWriter, r *request) error {
+	if err := onlyQuery(r); err != nil {
+		return err
+	}
+	space := s.opts.Space()
+	own, several := s.hub.Peers().Own()
+	if space == nil || !several {
+		return fault(alone, "", "this gateway is alone: it shares its channels with others if cluster.url is set")
+	}
+	answer := struct {
+		Space  string         `json:"space"`
+		Slot   bridge.Slot    `json:"slot"`
+		Name   string         `json:"name"`
+		Server string         `json:"server"` // empty: none
+		Fault  *string        `json:"fault"`  // null: there is none
+		Made   uint64         `json:"made"`
+		Unsent uint64         `json:"unsent"`
+		Others []otherGateway `json:"others"`
+	}{space.Name, own.Slot, s.opts.About().Name, space.Server, nil, own.Made, own.Unsent, []otherGateway{}}
+	if space.Fault != nil {
+		why := space.Fault.Error()
+		answer.Fault = &why
+	}
+	for _, o := range s.hub.Peers().Others() {
+		answer.Others = append(answer.Others, otherGateway{
+			o.Slot, o.Name, o.Here, o.Heard.UTC(), o.Ahead.Milliseconds(), o.Behind, o.Waiting, o.Messages, o.Resent, o.Lost, o.Repeated,
+		})
+	}
+	return s.answer(w, answer)
+}

@@ -14,8 +14,8 @@ type moment struct {
 	at        int64 // by clock
 	published uint64
 	delivered uint64
-	processor time.Duration
-	resident  uint64 // of the process that tells it itself (see use)
+	usage           // the server's; resident only of a process that tells it itself (see use)
+	origin    usage // the publishers' gateway's, if there are two
 }
 
 func (r *run) moment(pid int) moment {
@@ -27,10 +27,16 @@ func (r *run) moment(pid int) moment {
 		m.delivered += to.ear.total.Load()
 	}
 	switch {
+	case r.opts.Origin != nil:
+		m.usage = r.use()
+		m.origin = m.usage
+		if r.origin.opts.URL != r.opts.URL {
+			m.origin = r.origin.use()
+		}
 	case pid > 0:
 		m.processor, _ = processor(pid) // 0 once it has ended, which the deliveries show
 	case r.opts.PID == 0:
-		m.processor, m.resident = r.use()
+		m.usage = r.use()
 	}
 	return m
 }
@@ -63,7 +69,11 @@ func (r *run) measure(ctx context.Context) (*Result, error) {
 	}
 	res := r.result(from, to)
 	if pid > 0 || to.resident > 0 {
-		res.Server = r.costs(pid, from, to, max(memory, to.resident))
+		to.resident = max(memory, to.resident)
+		res.Server = costs(pid, from, to, from.usage, to.usage)
+	}
+	if to.origin.resident > 0 {
+		res.Origin = costs(pid, from, to, from.origin, to.origin)
 	}
 	r.explain(res, dropsAfter.since(dropsBefore), since(lostAfter, lostBefore), ports)
 	return res, nil
@@ -138,9 +148,12 @@ func (r *run) idle() bool {
 	return true
 }
 
-// pid returns the server's process, or 0 if it is not known.
+// pid returns the server's process, or 0 if it is not known, or if there are two.
 func (r *run) pid() int {
 	o := r.opts
+	if o.Origin != nil {
+		return 0
+	}
 	if o.PID != 0 {
 		return max(o.PID, 0)
 	}
@@ -206,13 +219,17 @@ func (r *run) result(from, to moment) *Result {
 	return res
 }
 
-// costs returns what the server's process used in the measured time.
-func (r *run) costs(pid int, from, to moment, memory uint64) *Costs {
-	c := &Costs{PID: pid, Resident: memory}
+// costs returns what a process used in the measured time.
+func costs(pid int, from, to moment, before, after usage) *Costs {
+	used := after.processor - before.processor
+	c := &Costs{PID: pid, Resident: after.resident}
 	if n := to.delivered - from.delivered; n > 0 {
-		c.PerDelivery = (to.processor - from.processor).Seconds() * 1e6 / float64(n)
+		c.PerDelivery = used.Seconds() * 1e6 / float64(n)
 	}
-	c.Processors = (to.processor - from.processor).Seconds() / time.Duration(to.at-from.at).Seconds()
+	if n := to.published - from.published; n > 0 {
+		c.PerPublish = used.Seconds() * 1e6 / float64(n)
+	}
+	c.Processors = used.Seconds() / time.Duration(to.at-from.at).Seconds()
 	return c
 }
 
@@ -222,7 +239,7 @@ func (r *run) explain(res *Result, dropped drops, full map[int]uint64, ports []i
 	for what, n := range dropped {
 		res.Reasons[what] = n
 	}
-	known := dropped.deliveries()
+	known := dropped.deliveries() + dropped[peersLost]*uint64(r.plan.fanOut(0))
 	// Drops for receivers that do not read explain no loss of the others.
 	known -= min(known, res.Published*uint64(r.opts.Stalled))
 	for _, p := range ports {
@@ -231,7 +248,7 @@ func (r *run) explain(res *Result, dropped drops, full map[int]uint64, ports []i
 			known += n
 		}
 	}
-	if n := full[portOf(r.opts.UDPAddr)]; n > 0 && r.opts.Publish.hears() {
+	if n := full[portOf(r.origin.opts.UDPAddr)]; n > 0 && r.opts.Publish.hears() {
 		res.Reasons["receive_buffer of the server"] += n
 		known += n * uint64(r.plan.fanOut(0))
 	}

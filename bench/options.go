@@ -61,6 +61,9 @@ type Options struct {
 	TCPAddr   string
 	MQTTAddr  string
 	User      string // of MQTT, where there is a secret key; bench
+	// Origin is the gateway of the publishers, if it may be another one than that of the
+	// receivers (URL and so on). nil: there is one server for both.
+	Origin *Gateway
 	// Topic and Filter are templates of MQTT: {channel} stands for the channel.
 	// Without a URL they begin with bench/, else they are the gateway's.
 	Topic, Filter string
@@ -70,6 +73,20 @@ type Options struct {
 
 	// Progress is told twenty times a second how far the run is, from 0 to 1.
 	Progress func(part float64)
+}
+
+// Gateway is how clients reach a gateway.
+type Gateway struct {
+	URL, SecretKey             string
+	UDPAddr, TCPAddr, MQTTAddr string // host:port
+}
+
+// publishing returns the options by which publishers connect.
+func (o Options) publishing() Options {
+	if g := o.Origin; g != nil {
+		o.URL, o.SecretKey, o.UDPAddr, o.TCPAddr, o.MQTTAddr = g.URL, g.SecretKey, g.UDPAddr, g.TCPAddr, g.MQTTAddr
+	}
+	return o
 }
 
 // The topics of a gateway, and of any other broker.
@@ -107,10 +124,11 @@ func (o Options) Validate() error {
 	for _, p := range []struct {
 		name string
 		is   Protocol
-	}{{"--publish", o.Publish}, {"--receive", o.Receive}} {
+		Options
+	}{{"--publish", o.Publish, o.publishing()}, {"--receive", o.Receive, o}} {
 		check(slices.Contains(Protocols, p.is), "%s: must be one of %s, is %q", p.name, join(Protocols), p.is)
-		check(!p.is.web() || o.URL != "", "%s: %s needs --url", p.name, p.is)
-		for at, addr := range map[Protocol]string{UDP: o.UDPAddr, UDPSession: o.UDPAddr, TCP: o.TCPAddr, MQTT: o.MQTTAddr} {
+		check(!p.is.web() || p.URL != "", "%s: %s needs --url", p.name, p.is)
+		for at, addr := range map[Protocol]string{UDP: p.UDPAddr, UDPSession: p.UDPAddr, TCP: p.TCPAddr, MQTT: p.MQTTAddr} {
 			check(p.is != at || addr != "", "%s: %s needs an address", p.name, p.is)
 		}
 	}
@@ -125,6 +143,8 @@ func (o Options) Validate() error {
 	check(o.WarmUp >= 0 && o.Duration > 0 && o.Timeout > 0, "--warm-up, --duration and --timeout: must not be negative")
 	check(!o.Send || o.Publish != MQTT && o.Receive != MQTT && o.Channels == 1 && o.Receivers <= 255,
 		"--send: not with MQTT, on one channel, to 255 receivers at most")
+	check(o.Origin == nil || o.Origin.URL != "" && o.URL != "", "--publish-url, --receive-url: both must be gateways")
+	check(!o.Send || o.Origin == nil || o.Origin.URL == o.URL, "--send: not between two gateways")
 	return errors.Join(faults...)
 }
 

@@ -38,7 +38,8 @@ type Result struct {
 	Refused    uint64 `json:"refused"` // publishes that were answered by an error
 
 	Latency  Latency  `json:"latency_us"`
-	Server   *Costs   `json:"server,omitempty"` // nil where its process is not known
+	Server   *Costs   `json:"server,omitempty"`         // nil where its process is not known
+	Origin   *Costs   `json:"publish_server,omitempty"` // where the publishers' gateway was named for itself
 	Failures []string `json:"failures,omitempty"`
 	Faults   []string `json:"faults,omitempty"` // why there is no rate
 
@@ -58,6 +59,7 @@ type Latency struct {
 type Costs struct {
 	PID         int     `json:"pid"` // 0: on another machine, as its metrics tell
 	PerDelivery float64 `json:"cpu_us_per_delivery"`
+	PerPublish  float64 `json:"cpu_us_per_publish"`
 	Processors  float64 `json:"cpus"` // that it kept busy
 	Resident    uint64  `json:"resident_bytes"`
 }

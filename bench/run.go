@@ -23,7 +23,8 @@ type member struct {
 
 // run is one measurement.
 type run struct {
-	server
+	server             // the receivers'
+	origin     *server // the publishers'; often the same
 	plan       plan
 	members    []member // publishers that hear are the first of them
 	publishers []*publisher
@@ -58,15 +59,14 @@ func prepare(o Options) (*run, error) {
 		return nil, err
 	}
 	r := &run{server: server{opts: o, run: rand.Uint32(), web: newWeb()}}
-	if o.URL != "" {
-		u, err := url.Parse(o.URL)
-		if err != nil || u.Scheme != "http" || u.Port() == "" {
-			return nil, fmt.Errorf("--url: must be like http://127.0.0.1:8080, is %q", o.URL)
-		}
-		r.host = u.Host
+	r.origin = &r.server
+	if o.Origin != nil {
+		r.origin = &server{opts: o.publishing(), run: r.run, web: r.web}
 	}
-	if o.Publish == UDPSession || o.Receive == UDPSession {
-		r.key = frame.DeviceKey(o.SecretKey)
+	for _, s := range []*server{&r.server, r.origin} {
+		if err := s.locate(); err != nil {
+			return nil, err
+		}
 	}
 	r.plan = plan{channels: o.Channels, receivers: o.Receivers, joinAll: o.JoinAll}
 	if r.hears() {
@@ -85,6 +85,22 @@ func prepare(o Options) (*run, error) {
 	return r, nil
 }
 
+// locate finds what its clients need to know of the server.
+func (s *server) locate() error {
+	o := s.opts
+	if o.URL != "" {
+		u, err := url.Parse(o.URL)
+		if err != nil || u.Scheme != "http" || u.Port() == "" {
+			return fmt.Errorf("--url: must be like http://127.0.0.1:8080, is %q", o.URL)
+		}
+		s.host = u.Host
+	}
+	if o.Publish == UDPSession || o.Receive == UDPSession {
+		s.key = frame.DeviceKey(o.SecretKey)
+	}
+	return nil
+}
+
 // channelsOf returns the channels' numbers on the wire.
 func (r *run) channelsOf(places []int) []uint32 {
 	all := make([]uint32, len(places))
@@ -100,11 +116,11 @@ func (r *run) setUp(ctx context.Context) error {
 	every := r.plan.every()
 	r.members = make([]member, r.plan.everybody+r.plan.receivers)
 	err := r.inParallel(ctx, len(r.members), func(i int) error {
-		p, joined := o.Publish, every
+		at, p, joined := r.origin, o.Publish, every
 		if i >= r.plan.everybody {
-			p, joined = o.Receive, r.plan.joins(i-r.plan.everybody)
+			at, p, joined = &r.server, o.Receive, r.plan.joins(i-r.plan.everybody)
 		}
-		c, err := r.dial(p, i)
+		c, err := at.dial(p, i)
 		if err != nil {
 			return err
 		}
@@ -116,7 +132,7 @@ func (r *run) setUp(ctx context.Context) error {
 	}
 	if o.Send {
 		for _, m := range r.members {
-			r.to = append(r.to, m.conn.number())
+			r.origin.to = append(r.origin.to, m.conn.number())
 		}
 	}
 	if err := r.setUpPublishers(ctx, every); err != nil {
@@ -134,10 +150,10 @@ func (r *run) setUp(ctx context.Context) error {
 func (r *run) setUpPublishers(ctx context.Context, every []int) (err error) {
 	o := r.opts
 	if o.Publish.web() {
-		if r.sender, err = r.register(); err != nil {
+		if r.origin.sender, err = r.origin.register(); err != nil {
 			return err
 		}
-		if r.holder, err = r.openStream(r.sender, false, false); err != nil {
+		if r.holder, err = r.origin.openStream(r.origin.sender, false, false); err != nil {
 			return err
 		}
 		if err := r.holder.join(r.channelsOf(every)); err != nil {
@@ -152,7 +168,7 @@ func (r *run) setUpPublishers(ctx context.Context, every []int) (err error) {
 			p.conn = r.members[i].conn
 			return nil
 		}
-		p.conn, err = r.dialPublisher(o.Publish, len(r.members)+i)
+		p.conn, err = r.origin.dialPublisher(o.Publish, len(r.members)+i)
 		if err == nil && o.Publish.hears() {
 			err = p.conn.join(r.channelsOf(every))
 		}
@@ -260,20 +276,24 @@ func (r *run) hangUp() {
 	r.listening.Wait()
 }
 
-// close closes all connections, and deletes the run's senders at the gateway.
+// close closes all connections, and deletes the run's senders at their gateways.
 func (r *run) close() {
 	r.hangUp()
-	var all []identity
+	type left struct {
+		at *server
+		identity
+	}
+	var all []left
 	if r.holder == nil { // else it is the holder's
-		all = append(all, r.sender)
+		all = append(all, left{r.origin, r.origin.sender})
 	}
 	for _, c := range r.conns() {
 		if s, ok := c.(*streamConn); ok {
-			all = append(all, s.identity)
+			all = append(all, left{s.server, s.identity})
 		}
 	}
 	_ = r.inParallel(context.Background(), len(all), func(i int) error {
-		r.forget(all[i])
+		all[i].at.forget(all[i].identity)
 		return nil
 	})
 	r.web.close()

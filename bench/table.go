@@ -23,8 +23,15 @@ func (r *Result) Table() string {
 	row("delivered", "%s of %s", thousands(r.Delivered), thousands(r.Expected))
 	row("lost", "%s%s", thousands(r.Lost), r.reasons())
 	row("order", "%d reordered, %d twice, %d corrupt", r.Reordered, r.Duplicates, r.Corrupt)
+	if c := r.Origin; c != nil {
+		row("publish gateway", "%.2f µs CPU per publish, %.2f CPUs, %.1f MiB resident", c.PerPublish, c.Processors, mebibytes(c.Resident))
+	}
 	if c := r.Server; c != nil {
-		row("server", "%.2f µs CPU per delivery, %.2f CPUs, %.1f MiB resident", c.PerDelivery, c.Processors, float64(c.Resident)/(1<<20))
+		name := "server"
+		if r.Origin != nil {
+			name = "receive gateway"
+		}
+		row(name, "%.2f µs CPU per delivery, %.2f CPUs, %.1f MiB resident", c.PerDelivery, c.Processors, mebibytes(c.Resident))
 	}
 	if len(r.Faults) == 0 {
 		row("verdict", "%s", r.verdict())
@@ -38,6 +45,8 @@ func (r *Result) Table() string {
 	_ = w.Flush() // a Builder takes everything
 	return b.String()
 }
+
+func mebibytes(n uint64) float64 { return float64(n) / (1 << 20) }
 
 // verdict says what became of the messages, of a result without faults.
 func (r *Result) verdict() string {

@@ -17,9 +17,7 @@ func TestAGatewayOnAnotherMachineTellsWhatItUses(t *testing.T) {
 	defer far.Close()
 	s := &server{opts: Options{URL: far.URL}, web: newWeb()}
 	defer s.web.close()
-	processor, resident := s.use()
-	assert.Equal(t, 12340*time.Millisecond, processor)
-	assert.EqualValues(t, 24<<20, resident)
+	assert.Equal(t, usage{12340 * time.Millisecond, 24 << 20}, s.use())
 }
 
 func TestMedian(t *testing.T) {

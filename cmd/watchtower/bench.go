@@ -27,6 +27,7 @@ type benchFlags struct {
 	json, idle              bool
 	with                    string // the first of two servers to compare
 	rounds                  int
+	at                      [2]string // URLs of the publishers' gateway and of the receivers'
 }
 
 func benchCommand(sys surroundings) *cobra.Command {
@@ -44,17 +45,21 @@ func benchCommand(sys surroundings) *cobra.Command {
 			"Any MQTT broker can be measured: --url none --proto mqtt --mqtt HOST:PORT.\n\n" +
 			"--compare A B measures two servers in turns and prints how B compares with A. Each is\n" +
 			"a gateway's HTTP address or mqtt://HOST:PORT. Ports that are not the usual ones follow\n" +
-			"the address: 'http://127.0.0.1:8081?mqtt=1884&udp=7001&tcp=7001'.",
+			"the address: 'http://127.0.0.1:8081?mqtt=1884&udp=7001&tcp=7001'.\n\n" +
+			"--publish-url and --receive-url name two gateways that share their channels, with such\n" +
+			"ports. Without one of them that side is at --url. --mqtt, --udp and --tcp are for the\n" +
+			"side that uses them.",
 		Example: "  watchtower bench --proto udp --receivers 500\n" +
 			"  watchtower bench --publish mqtt --receive sse --rate 100\n" +
 			"  watchtower bench --proto mqtt --url none --mqtt 127.0.0.1:1884 --qos 1\n" +
 			"  watchtower bench --receive tcp --receivers 2000 --idle\n" +
+			"  watchtower bench --publish mqtt --receive tcp --publish-url 'http://127.0.0.1:8081?mqtt=1881' --receive-url 'http://127.0.0.1:8082?tcp=3032'\n" +
 			"  watchtower bench --proto mqtt --rate 20 --compare http://127.0.0.1:8080 mqtt://127.0.0.1:1884",
 		Args: cobra.ArbitraryArgs,
 	}
 	addBenchFlags(cmd.Flags(), &f)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := f.checkCompare(args); err != nil {
+		if err := errors.Join(f.checkCompare(args), f.checkTwo()); err != nil {
 			return err
 		}
 		c := newClient(sys)
@@ -90,6 +95,8 @@ func addBenchFlags(flags *pflag.FlagSet, f *benchFlags) {
 	flags.DurationVar(&o.Duration, "duration", d.Duration, "time that is measured")
 	flags.DurationVar(&o.Timeout, "timeout", d.Timeout, "after which a message is lost")
 	flags.StringVar(&o.URL, "url", "", "the gateway's URL (default: the one on this machine); none: it is another broker")
+	flags.StringVar(&f.at[0], "publish-url", "", "the publishers' gateway, of several that share their channels (default: --url)")
+	flags.StringVar(&f.at[1], "receive-url", "", "the receivers' gateway (default: --url)")
 	flags.StringVar(&o.SecretKey, "secret-key", "", "the gateway's secret key (default: that of the one on this machine)")
 	flags.String("data-dir", "", "the data directory of the gateway on this machine")
 	flags.StringVar(&o.UDPAddr, "udp", "", "where it listens over UDP (default: the URL's host, port "+wirePort+")")
@@ -112,6 +119,9 @@ func (f *benchFlags) complete(c *client) error {
 	o.Publish, o.Receive = bench.Protocol(cmp.Or(f.publish, f.proto)), bench.Protocol(cmp.Or(f.receive, f.proto))
 	if f.with != "" {
 		return nil // see server
+	}
+	if f.two() {
+		return f.completeTwo(c)
 	}
 	if o.URL == "none" {
 		o.URL = ""

@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"watchtower/internal/harness"
 )
 
 // listeners are where the banner says that a gateway listens.
@@ -74,6 +76,50 @@ func TestBenchIdle(t *testing.T) {
 	code, out, _ = s.bench("--receive", "tcp", "--idle")
 	require.Zero(t, code)
 	assert.Contains(t, out, "KiB each")
+}
+
+// Publishers and receivers may have a gateway each, or two URLs of one.
+func TestBenchBetweenGateways(t *testing.T) {
+	servers := harness.StartNATS(t, 1, "")
+	a, b := inSpace(t, servers, "attic"), inSpace(t, servers, "cellar")
+	a.untilSaid("cellar ", "cluster")
+	b.untilSaid("attic ", "cluster")
+	url := func(s *served) string {
+		return "http://" + strings.TrimPrefix(s.listener("HTTP"), "http://") + "?mqtt=" + portOf(t, s.listener("MQTT")) + "&tcp=" + portOf(t, s.listener("TCP"))
+	}
+	between := func(args ...string) (int, string, string) {
+		return a.try(append([]string{"bench", "--warm-up", "10ms", "--duration", "200ms", "--timeout", "10s", "--receivers", "5", "--publishers", "2",
+			"--publish", "mqtt", "--receive", "tcp", "--secret-key", "the same at both"}, args...)...)
+	}
+	for _, to := range []*served{a, b} {
+		code, out, problems := between("--publish-url", url(a), "--receive-url", url(to), "--json")
+		require.Zero(t, code, problems)
+		var got struct {
+			Lost   int
+			Server struct {
+				Resident int `json:"resident_bytes"`
+			}
+			Origin struct {
+				Resident int     `json:"resident_bytes"`
+				Each     float64 `json:"cpu_us_per_publish"`
+			} `json:"publish_server"`
+		}
+		require.NoError(t, json.Unmarshal([]byte(out), &got), out)
+		assert.Zero(t, got.Lost)
+		assert.Greater(t, got.Origin.Resident, 1<<20)
+		assert.Equal(t, to == a, got.Server.Resident == got.Origin.Resident)
+	}
+	bare := func(s *served) string { address, _, _ := strings.Cut(url(s), "?"); return address }
+	code, out, problems := between("--receive-url", bare(b), "--mqtt", a.listener("MQTT"), "--tcp", b.listener("TCP"))
+	require.Zero(t, code, problems)
+	assert.Contains(t, out, "\npublish gateway  ")
+	assert.Contains(t, out, "\nreceive gateway  ")
+
+	for _, wrong := range [][]string{{"--publish-url", url(a), "--idle"}, {"--publish-url", url(a), "--url", "none"}, {"--receive-url", url(a), "--pid", "1"},
+		{"--publish-url", "ftp://x"}, {"--publish-url", url(a), "--receive-url", url(b), "--publish", "tcp", "--tcp", "127.0.0.1:1"}} {
+		code, _, problems := between(wrong...)
+		assert.Equal(t, exitUsage, code, "%v: %s", wrong, problems)
+	}
 }
 
 // MQTT works without a gateway, by topics alone.

@@ -65,6 +65,7 @@ type Message struct {
 	Hops     uint8    // callbacks it has passed through, against loops
 	Wait     bool     // its publisher may be slowed down while a queue is full
 	Gateway  Slot     // of the other gateway that took it; 0: this one did
+	Late     bool     // another gateway's that was missed: many may come at once, so whoever publishes it waits for receivers that read
 
 	ConfirmedBy []SenderID // who said the same, in that order, on a channel with a Rule; nil elsewhere
 

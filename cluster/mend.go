@@ -53,18 +53,28 @@ func (o *origin) ask(ctx context.Context, request []byte) []byte {
 		if err == nil {
 			return answer
 		}
-		t := time.NewTimer(retry) // some errors come at once
-		select {
-		case <-ctx.Done():
-		case <-t.C:
-		}
-		t.Stop()
+		pause(ctx, retry) // some errors come at once
 	}
 	return nil
 }
 
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// mendPause is between two frames that were missed. Some thousand messages in one moment would
+// overrun the queues of members that take some hundred.
+const mendPause = 2 * time.Millisecond
+
 // mend asks for the frames before a number, and delivers them. Frames that come meanwhile wait.
 func (o *origin) mend(ctx context.Context, to uint64) {
+	o.mending = true
+	defer func() { o.mending = false }()
 	for o.next < to {
 		request := []byte{askFrames}
 		for _, v := range []uint64{o.run, o.next, to} {
@@ -88,6 +98,7 @@ func (o *origin) mend(ctx context.Context, to uint64) {
 				was = o.next
 			}
 			o.deliver(f)
+			pause(ctx, mendPause)
 		}
 		if o.next <= was {
 			return

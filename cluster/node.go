@@ -132,12 +132,8 @@ func (n *Node) send(ctx context.Context) {
 			continue
 		}
 		n.stream.giveBack(b)
-		t := time.NewTimer(retry)
-		select {
-		case <-ctx.Done():
-			t.Stop()
+		if pause(ctx, retry); ctx.Err() != nil {
 			return
-		case <-t.C:
 		}
 	}
 }

@@ -37,14 +37,15 @@ type origin struct {
 	stats stats
 
 	// The goroutine's:
-	run    uint64
-	next   uint64 // the number of the next entry
-	synced bool   // its members are known
-	asked  time.Time
-	told   uint64 // bytes that were delivered since others were told
-	slow   bool   // a protocol here is behind: nothing waits
-	names  spelled
-	has    atomic.Pointer[having]
+	run     uint64
+	next    uint64 // the number of the next entry
+	synced  bool   // its members are known
+	asked   time.Time
+	told    uint64 // bytes that were delivered since others were told
+	slow    bool   // a protocol here is behind: nothing waits
+	mending bool   // what is delivered was missed
+	names   spelled
+	has     atomic.Pointer[having]
 }
 
 // stats are what people want to know of an origin.
@@ -188,7 +189,7 @@ func (o *origin) entry(k kind, body []byte) {
 		if m == nil {
 			return
 		}
-		m.Gateway = o.slot
+		m.Gateway, m.Late = o.slot, o.mending
 		if o.slow = o.slow && !o.node.hub.Directory().HasRoom(); o.slow {
 			m.Wait = false
 		}

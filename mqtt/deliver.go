@@ -11,7 +11,14 @@ import (
 func (b *Broker) Publish(m *bridge.Message) error {
 	var room [128]byte
 	topic := b.tree.AppendTopic(room[:0], m)
-	return b.hand(b.router.route(topic), &message{payload: m.Data, qos: anyQoS, channel: m, expires: expires(m)}, handing{})
+	made := &message{payload: m.Data, qos: anyQoS, channel: m, expires: expires(m)}
+	if !m.Late {
+		return b.hand(b.router.route(topic), made, handing{})
+	}
+	var owe []*session
+	err := b.hand(b.router.route(topic), made, handing{owe: &owe})
+	b.await(b.life, owe)
+	return err
 }
 
 // expires returns when a message expires, in Unix milliseconds; 0: never.

@@ -57,6 +57,9 @@ func (n *NATS) URL() string {
 	return strings.Join(urls, ",")
 }
 
+// Address is where a server listens.
+func (n *NATS) Address(i int) string { return n.servers[i].client }
+
 // Start starts a server that was ended. It has the data of before.
 func (n *NATS) Start(i int) {
 	n.Helper()

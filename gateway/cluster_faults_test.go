@@ -1,0 +1,65 @@
+package gateway_test
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"watchtower/internal/harness"
+)
+
+// A NATS server may die in every way: nothing is lost, doubled or put out of order.
+func TestANATSServerDies(t *testing.T) {
+	t.Parallel()
+	servers := harness.StartNATS(t, 3, "")
+	b := besiege(t, 20*time.Millisecond, servers.URL(), servers.URL(), servers.URL())
+	b.goesOn("before")
+	for i := range 3 {
+		servers.Kill(i)
+		b.goesOn("one was killed")
+		servers.Start(i)
+		servers.Listens(i)
+		b.goesOn("and is back")
+	}
+	for i := range 3 { // one of them is that of each gateway
+		servers.Signal(i, syscall.SIGSTOP)
+		b.goesOn("one was frozen")
+		servers.Signal(i, syscall.SIGCONT)
+		b.goesOn("and goes on")
+		servers.Stop(i)
+		b.goesOn("one was stopped")
+		servers.Start(i)
+		servers.Listens(i)
+		b.goesOn("and was started")
+	}
+	b.end()
+	b.allHeard("the end")
+	assert.Zero(t, b.lost())
+}
+
+// While a gateway is cut off, both sides go on. Afterwards each hears what it missed.
+func TestAGatewayIsCutOff(t *testing.T) {
+	t.Parallel()
+	servers := harness.StartNATS(t, 1, "")
+	cable := harness.NewCable(t, servers.Address(0))
+	b := besiege(t, 20*time.Millisecond, servers.URL(), servers.URL(), "nats://"+cable.Addr())
+	b.goesOn("before")
+	for _, cut := range []func(){cable.Cut, cable.Freeze} {
+		cut()
+		alone := b.gateways[2]
+		eventually(t, "its members are gone", func() bool {
+			_, metrics := b.gateways[0].call("GET", "/metrics", "", "")
+			return !strings.Contains(metrics, `watchtower_peer_up{gateway="g2"} 1`)
+		})
+		status, _ := alone.call("POST", "/register", "application/json", `{"secret_key":"`+key+`"}`)
+		assert.Equal(t, 200, status, "a registration without a name")
+		cable.Mend()
+		b.goesOn("it is back")
+	}
+	b.end()
+	b.allHeard("the end")
+	assert.Zero(t, b.lost())
+}

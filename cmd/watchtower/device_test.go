@@ -42,7 +42,7 @@ func TestJoinOverUDP(t *testing.T) {
 	expect(t, out, "all your base")
 	expect(t, raw, `"channel":5,`)
 	found := s.shell(bin + " join --udp --name found 5 2>&1")
-	expect(t, found, "following channel 5 at udp "+udp) // its port is not 3033
+	expect(t, found, "following channel 5 at udp "+udp+" as found (") // its port is not 3033
 	for range s.shell(bin + " broadcast 5 --name kitchen 'dinner is ready'") {
 	}
 	expect(t, found, "#5 kitchen (") // frames have no names: it asks the gateway for them

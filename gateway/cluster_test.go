@@ -114,6 +114,21 @@ func testClusterURL(t *testing.T) {
 	eventually(t, "the send is heard at a", func() bool { return atA.has(`"message":"for you alone"`) })
 	assert.False(t, atB.has("for you alone"))
 
+	lamp = b.register("lamp")
+	gone := b.register("")
+	for _, one := range []registration{lamp, gone} {
+		eventually(t, "it is known at a", func() bool {
+			status, _ := a.call("GET", "/me", "", "", "Authorization", "Bearer "+one.Token)
+			return status == 200
+		})
+	}
+	status, answer := b.call("DELETE", fmt.Sprintf("/senders/%d", gone.ID), "", "", "Authorization", "Bearer "+gone.Token)
+	require.Equal(t, 204, status, answer)
+	eventually(t, "who is deleted at b is unknown at a", func() bool {
+		status, _ := a.call("GET", "/me", "", "", "Authorization", "Bearer "+gone.Token)
+		return status == 401
+	})
+
 	b.stop()
 	eventually(t, "who was at b is no member", func() bool {
 		_, members := a.call("GET", fmt.Sprintf("/channels/5/members?sender=%d", door.ID), "", "")

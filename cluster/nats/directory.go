@@ -216,9 +216,10 @@ func (d *Directory) follow(ctx context.Context, kv jetstream.KeyValue, hub *brid
 	writing := make(chan struct{}, 1)
 	var writers sync.WaitGroup
 	defer writers.Wait()
-	probing, stop := context.WithCancel(ctx)
+	beside, stop := context.WithCancel(ctx)
 	defer stop()
-	writers.Go(func() { d.probe(probing, kv) })
+	writers.Go(func() { d.probe(beside, kv) })
+	writers.Go(func() { d.dropTraces(beside, kv) })
 	write := func() {
 		select {
 		case writing <- struct{}{}:

@@ -100,9 +100,39 @@ func (d *Directory) remove(ctx context.Context, kv jetstream.KeyValue, was share
 	}
 	err := kv.Delete(ctx, was.key, jetstream.LastRevision(was.revision))
 	if err == nil {
-		_ = kv.Delete(ctx, idKey(id))
+		err = d.transport.purge(ctx, kv, idKey(id))
 	}
 	return conflict(err)
+}
+
+// purge deletes a key without a trace. A key that gateways watch leaves one, so that those who are
+// away learn of it.
+func (t *Transport) purge(ctx context.Context, kv jetstream.KeyValue, key string) error {
+	js, err := jetstream.New(t.conn)
+	if err != nil {
+		return err
+	}
+	stream, err := js.Stream(ctx, "KV_"+kv.Bucket())
+	if err != nil {
+		return err
+	}
+	return stream.Purge(ctx, jetstream.WithPurgeSubject("$KV."+kv.Bucket()+"."+key))
+}
+
+// Traces of what was deleted are kept for tracesKept: a gateway that was away for longer may bring
+// such a name back, until it expires.
+const (
+	tracesKept  = 30 * 24 * time.Hour
+	tracesEvery = 24 * time.Hour
+)
+
+// dropTraces deletes old traces once a day, until ctx ends.
+func (d *Directory) dropTraces(ctx context.Context, kv jetstream.KeyValue) {
+	for wait(ctx, tracesEvery) {
+		if err := kv.PurgeDeletes(ctx, jetstream.DeleteMarkersOlderThan(tracesKept)); err != nil {
+			d.log.WithError(err).Debug("old traces of deleted senders remain")
+		}
+	}
 }
 
 // put writes a record. It claims the id and the name of one that is new, and merges with what
@@ -121,7 +151,7 @@ func (d *Directory) put(ctx context.Context, kv jetstream.KeyValue, was shared, 
 			return shared{}, nil, err
 		}
 		if revision, err = kv.Create(ctx, key, text); err == nil && was.key != "" { // it was renamed
-			_ = kv.Delete(ctx, was.key)
+			err = kv.Delete(ctx, was.key)
 		}
 	}
 	if errors.Is(conflict(err), errChanged) {

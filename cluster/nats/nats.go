@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	client "github.com/nats-io/nats.go"
@@ -43,7 +44,8 @@ type Transport struct {
 	conn *client.Conn
 	base string
 
-	once sync.Map // what was logged already
+	once  sync.Map    // what was logged already
+	ended atomic.Bool // by the gateway itself
 }
 
 // Connect prepares the connection. It does not wait for a server: while none can be reached,
@@ -91,7 +93,7 @@ func (t *Transport) Serve(ctx context.Context, slot bridge.Slot, node *cluster.N
 	if !t.conn.IsConnected() || t.conn.FlushTimeout(time.Second) != nil {
 		t.log.Debug("the goodbye may not have reached the other gateways")
 	}
-	t.conn.Close()
+	t.Close()
 	return err
 }
 
@@ -111,8 +113,11 @@ func (t *Transport) Server() string {
 	return t.conn.ConnectedUrlRedacted()
 }
 
-// Close ends a connection that Serve was not called on.
-func (t *Transport) Close() { t.conn.Close() }
+// Close ends the connection. Serve calls it too.
+func (t *Transport) Close() {
+	t.ended.Store(true)
+	t.conn.Close()
+}
 
 func (t *Transport) answers(slot bridge.Slot) string { return fmt.Sprintf("%s.r.%d", t.base, slot) }
 
@@ -155,6 +160,9 @@ func (t *Transport) connected(c *client.Conn) {
 }
 
 func (t *Transport) disconnected(_ *client.Conn, err error) {
+	if t.ended.Load() {
+		return
+	}
 	t.log.WithError(err).Warn("no connection to NATS: the gateway serves alone, and tries on")
 }
 

@@ -118,7 +118,17 @@ func (t *Transport) joinOnce(ctx context.Context, gateway uint32, secret string,
 	return m, err
 }
 
+// tooOld reports whether a server is older than 2.10, which cannot watch two kinds of keys at once.
+func tooOld(version string) bool {
+	var major, minor int
+	_, err := fmt.Sscanf(version, "%d.%d", &major, &minor)
+	return err == nil && (major < 2 || major == 2 && minor < 10)
+}
+
 func (t *Transport) join(ctx context.Context, gateway uint32, secret string, own Keys) (*Membership, error) {
+	if version := t.conn.ConnectedServerVersion(); tooOld(version) {
+		return nil, fmt.Errorf("cluster.url: the NATS server is of version %s: 2.10 or newer is needed", version)
+	}
 	kv, err := t.bucket(ctx)
 	if err != nil {
 		return nil, err

@@ -338,7 +338,7 @@ func TestWhatIsNotKeptIsCounted(t *testing.T) {
 	})
 }
 
-func TestTwoGatewaysWithOneSlot(t *testing.T) {
+func TestTwoGatewaysWithOneSlotOrName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWire()
 		a := w.start(t, 1)
@@ -351,8 +351,15 @@ func TestTwoGatewaysWithOneSlot(t *testing.T) {
 		begun := time.Now()
 		err := ghost.Serve(context.Background())
 		require.ErrorIs(t, err, cluster.ErrRival)
-		assert.ErrorContains(t, err, "slot 1 is g1's")
+		assert.ErrorContains(t, err, "cluster.slot: 1 is g1's")
 		assert.Less(t, time.Since(begun), 10*time.Second)
+
+		hub, _ = harness.Hub(t, viaTest, bridge.Options{Tree: bridge.NewTree("w", "g1")})
+		double := cluster.New(hub, plug{w, 9}, cluster.Options{Slot: 9, Name: "g1", Run: uint64(time.Now().UnixNano())}, harness.Silent())
+		w.mu.Lock()
+		w.nodes[9] = &gateway{node: double}
+		w.mu.Unlock()
+		assert.ErrorContains(t, double.Serve(context.Background()), "slot 1 has the name g1, too")
 		w.mu.Lock()
 		delete(w.nodes, 9)
 		w.mu.Unlock()

@@ -82,7 +82,7 @@ func (n *Node) HasRoom() bool { return n.stream.hasRoom() }
 func (n *Node) Idle() bool { return n.stream.idle() }
 
 // Serve sends what happens here, and delivers what others send, until ctx ends. Then it says
-// goodbye. It fails if another gateway has the same slot.
+// goodbye. It fails if another gateway, which was there first, has the same slot or name.
 func (n *Node) Serve(ctx context.Context) (err error) {
 	life, end := context.WithCancel(ctx)
 	n.mu.Lock()
@@ -196,8 +196,8 @@ type rival struct {
 // late.
 const rivalFor = 3 * time.Second
 
-// ErrRival says that another gateway has the same slot.
-var ErrRival = errors.New("another gateway has the same slot")
+// ErrRival says that another gateway has the same slot or name.
+var ErrRival = errors.New("each gateway of a space needs its own")
 
 // rivalLocked ends the node if another one has its slot and was there first.
 func (n *Node) rivalLocked(f frame) {
@@ -217,8 +217,13 @@ func (n *Node) rivalLocked(f frame) {
 			name = s.name
 		}
 	})
+	n.fail(fmt.Errorf("cluster.slot: %d is %s's, which runs: %w", n.opts.Slot, name, ErrRival))
+}
+
+// fail ends Serve.
+func (n *Node) fail(err error) {
 	select {
-	case n.failed <- fmt.Errorf("slot %d is %s's, which runs: %w", n.opts.Slot, name, ErrRival):
+	case n.failed <- err:
 	default:
 	}
 }

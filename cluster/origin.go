@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -64,8 +65,12 @@ func (o *origin) other() bridge.Other {
 	o.mu.Lock()
 	waiting := o.bytes
 	o.mu.Unlock()
+	name := *o.name.Load()
+	if name == "" {
+		name = fmt.Sprintf("slot %d", o.slot)
+	}
 	return bridge.Other{
-		Slot: o.slot, Name: *o.name.Load(), Heard: time.Unix(0, o.heard.Load()), Here: !o.silent() && !o.ended.Load(), Waiting: waiting,
+		Slot: o.slot, Name: name, Heard: time.Unix(0, o.heard.Load()), Here: !o.silent() && !o.ended.Load(), Waiting: waiting,
 		Ahead: time.Duration(o.stats.skew.Load()) * time.Millisecond, Behind: o.node.stream.lag(o.slot),
 		Messages: o.stats.messages.Load(), Lost: o.stats.lost.Load(), Resent: o.stats.resent.Load(), Repeated: o.stats.repeated.Load(),
 	}
@@ -216,6 +221,9 @@ func (o *origin) state(k kind, body []byte) {
 	if s.name != *o.name.Load() {
 		o.name.Store(&s.name)
 		o.synced = false // its topics have its name
+	}
+	if s.name == o.node.opts.Name && o.run < o.node.opts.Run {
+		o.node.fail(fmt.Errorf("gateway.name: the gateway of slot %d has the name %s, too: %w", o.slot, s.name, ErrRival))
 	}
 	o.skewed(time.Until(time.UnixMilli(s.clock)))
 	if i := slices.IndexFunc(s.has, func(h having) bool { return h.slot == o.node.opts.Slot }); i >= 0 {

@@ -125,7 +125,12 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 		}
 		gauge(clusterReady, together)
 	}
+	named := map[string]bool{} // of two with one name, the later ends soon
 	for _, o := range m.hub.Peers().Others() {
+		if named[o.Name] {
+			continue
+		}
+		named[o.Name] = true
 		counter(peerMessages, o.Messages, o.Name)
 		counter(peerLost, o.Lost, o.Name)
 		counter(peerResent, o.Resent, o.Name)

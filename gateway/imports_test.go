@@ -36,6 +36,7 @@ var mayImport = map[string][]string{
 	"bench":           {"wire", "wire/frame", "datagram"},
 	"bench/attack":    {"bench/target", "device"},
 	"bench/growth":    {"bench", "bench/target"},
+	"bench/cluster":   {"bench", "bench/target"},
 	"bench/target":    {},
 	"bench/bare":      {"wire"},
 	"cluster":         {"bridge"},

@@ -31,6 +31,9 @@ import (
 // longest is the most time for all measurements. Those that are left then are skipped.
 const longest = 30 * time.Minute
 
+// othersSection begins the part of docs/performance.md that make bench-cluster writes.
+const othersSection = "\n<!-- bench-cluster -->\n"
+
 func main() {
 	if len(os.Args) == 4 && os.Args[1] == serveCommand {
 		exit(serve(os.Args[2], os.Args[3]))
@@ -94,7 +97,15 @@ func compare(ctx context.Context, root string, rounds int, seconds float64, only
 	if only != "" {
 		return nil
 	}
-	return os.WriteFile(filepath.Join(root, "docs/performance.md"), []byte(text), 0o644)
+	file := filepath.Join(root, "docs/performance.md")
+	was, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if _, others, there := strings.Cut(string(was), othersSection); there {
+		text += othersSection + others
+	}
+	return os.WriteFile(file, []byte(text), 0o644)
 }
 
 // rowsFor returns the rows whose name contains a text.

@@ -41,7 +41,7 @@ func Start(ctx context.Context, program string, more ...string) (*Gateway, error
 	}
 	g := &Gateway{dir: dir}
 	for _, at := range []*string{&g.HTTP, &g.MQTT, &g.Wire} {
-		if *at, err = freePort(); err != nil {
+		if *at, err = FreePort(); err != nil {
 			return nil, err
 		}
 	}
@@ -83,8 +83,8 @@ func raiseDescriptors() error {
 	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &l)
 }
 
-// freePort returns a port of 127.0.0.1 that is free for TCP just now.
-func freePort() (string, error) {
+// FreePort returns a port of 127.0.0.1 that is free for TCP just now.
+func FreePort() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err

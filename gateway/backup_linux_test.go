@@ -76,6 +76,7 @@ func (u *dataDir) adminKey() string {
 
 // A backup goes through pipes, and to a machine that never had a gateway.
 func TestABackupMovesAGateway(t *testing.T) {
+	t.Parallel()
 	u := use(t)
 	u.start()
 	cmd := exec.Command(u.path, "backup", "--data-dir", u.dir, "-")
@@ -96,6 +97,7 @@ func TestABackupMovesAGateway(t *testing.T) {
 }
 
 func TestABadBackupChangesNothing(t *testing.T) {
+	t.Parallel()
 	u := use(t)
 	u.start()
 	file := filepath.Join(t.TempDir(), "house.tar")
@@ -129,7 +131,10 @@ func TestABadBackupChangesNothing(t *testing.T) {
 }
 
 // Killed at any moment it leaves the old or the new, whole; and the gateway starts.
-func TestARestoreThatIsKilled(t *testing.T) { killRestores(t, 12) }
+func TestARestoreThatIsKilled(t *testing.T) {
+	t.Parallel()
+	killRestores(t, 12)
+}
 
 func killRestores(t *testing.T, times int) {
 	u := use(t)

@@ -149,7 +149,10 @@ func TestDeadCallbacksOfManySenders(t *testing.T) {
 	assert.LessOrEqual(t, r.callbackBytes(), 1<<20)
 }
 
-func TestHangingReceiversDelayNobody(t *testing.T) { hangingReceivers(t, 1) }
+func TestHangingReceiversDelayNobody(t *testing.T) {
+	t.Parallel()
+	hangingReceivers(t, 1)
+}
 
 // hangingReceivers has so many times a hundred hang.
 func hangingReceivers(t *testing.T, n int) {
@@ -180,6 +183,7 @@ func hangingReceivers(t *testing.T, n int) {
 
 // A sender whose receivers hang still gets the messages of its own healthy callback.
 func TestHangingReceiversOfOnesOwn(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *config.Config) { c.Callbacks.Concurrency, c.ShutdownTimeout = 20, time.Second })
 	url, got := shareReceiver(t)
 	hang, requests := hanging(t)

@@ -74,6 +74,7 @@ func (r *running) joinBy(name, url string) uint32 {
 }
 
 func TestOperatorsSeeTheCallbacksOfAllSenders(t *testing.T) {
+	t.Parallel()
 	cfg := office(t)
 	cfg.Callbacks.Retries = 0
 	p := newPosted(t)

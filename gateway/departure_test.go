@@ -18,6 +18,7 @@ import (
 
 // An operator sees why a device is away.
 func TestWhyADeviceIsAway(t *testing.T) {
+	t.Parallel()
 	cfg := office(t)
 	r := startWith(t, cfg)
 	admin := r.asAdmin()

@@ -103,6 +103,7 @@ func TestADamagedDatabaseOfSendersIsRefused(t *testing.T) {
 }
 
 func TestADamagedDatabaseOfTheBrokerIsKeptAside(t *testing.T) {
+	t.Parallel()
 	was := use(t)
 	for name, d := range broken {
 		t.Run(name, func(t *testing.T) {
@@ -209,6 +210,7 @@ func TestAnOlderDatabaseOfSendersLosesNothing(t *testing.T) {
 }
 
 func TestDatabasesThatCannotBeUsed(t *testing.T) {
+	t.Parallel()
 	was := use(t)
 	for _, name := range []string{"watchtower.db", "broker.db"} {
 		t.Run(name+" of a newer version", func(t *testing.T) {

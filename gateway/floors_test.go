@@ -31,6 +31,7 @@ var floors = map[string]int{"callback": 8, "http": 14, "mqtt": 14}
 var listedFile = regexp.MustCompile(`(?m)^//\t(\w+\.go)\s`)
 
 func TestFilesStandInFloors(t *testing.T) {
+	t.Parallel()
 	for name, most := range floors {
 		p, exports := listPackage(t, name)
 		doc, err := os.ReadFile(filepath.Join(p.Dir, "doc.go"))

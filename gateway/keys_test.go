@@ -148,6 +148,7 @@ func testDeviceKeys(t *testing.T) {
 // Somebody with the secret key has a name, by HTTP and MQTT. Its device comes with its own
 // key: from then on the name is that device's.
 func TestAStolenNameComesBack(t *testing.T) {
+	t.Parallel()
 	r := keyedGateway(t, "accepted")
 	var thief registration
 	r.post("/register", fmt.Sprintf(`{"secret_key":%q,"name":"lamp","protected":true}`, key), &thief)

@@ -17,6 +17,7 @@ import (
 // Through kills a second after it, what was exchanged at QoS 2 comes once, in order,
 // to a client that is there, and to one that comes back at the end.
 func TestQoS2ThroughKills(t *testing.T) {
+	t.Parallel()
 	s := &siege{process: newProcess(t), t: t}
 	s.start()
 	var mu sync.Mutex

@@ -252,7 +252,10 @@ func (p *plugs) check() {
 
 // Everybody lives through ten kills under load, with nothing lost that was a
 // second old. TestLongThreeHundredKills does more of them.
-func TestTenKillsUnderLoad(t *testing.T) { underSiege(t, 10, nil) }
+func TestTenKillsUnderLoad(t *testing.T) {
+	t.Parallel()
+	underSiege(t, 10, nil)
+}
 
 // underSiege kills the program so often. More, if it is not nil, begins what else is to
 // live through it, and returns what checks that from time to time.

@@ -66,6 +66,7 @@ func (r *running) missing(token string) (names []string) {
 
 // An operator sees where devices are, when they were last heard, and who is late.
 func TestOperatorsSeeWhenADeviceWasHeard(t *testing.T) {
+	t.Parallel()
 	cfg := office(t)
 	cfg.Wire.IdleTimeout = 4 * time.Second
 	r := startWith(t, cfg)
@@ -125,6 +126,7 @@ func TestOperatorsSeeWhenADeviceWasHeard(t *testing.T) {
 
 // Over HTTP too an operator sees who left without a goodbye.
 func TestAStreamLeavesWithAndWithoutAGoodbye(t *testing.T) {
+	t.Parallel()
 	cfg := office(t)
 	cfg.HTTP.MailboxTimeout = short
 	r := startWith(t, cfg)
@@ -172,6 +174,7 @@ func TestAStreamLeavesWithAndWithoutAGoodbye(t *testing.T) {
 
 // An operator sees which receivers lost messages, and why.
 func TestOperatorsSeeWhoLostMessages(t *testing.T) {
+	t.Parallel()
 	cfg := office(t)
 	cfg.TCP.Queue, cfg.HTTP.StreamQueue, cfg.MQTT.SessionQueue = 2, 2, 2
 	cfg.Wire.SessionQueue = 2

@@ -109,6 +109,7 @@ var operatorCalls = []struct {
 // Every call by everybody: a stranger, a device, a user without a role, one of
 // each role, and the admin key.
 func TestEveryCallOfOperatorsByEveryRole(t *testing.T) {
+	t.Parallel()
 	for _, open := range []bool{false, true} {
 		cfg := office(t)
 		if open {

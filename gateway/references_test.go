@@ -28,6 +28,7 @@ var (
 
 // Files and sections that a comment or a document refers to exist.
 func TestReferencesLeadSomewhere(t *testing.T) {
+	t.Parallel()
 	list, err := exec.Command("git", "-C", "..", "ls-files", "--cached", "--others", "--exclude-standard").Output()
 	require.NoError(t, err)
 	files := strings.Fields(string(list))

@@ -161,6 +161,7 @@ func TestAtMostOnce(t *testing.T) {
 // What a device does when the gateway forgets it, and when its own address
 // changes.
 func TestADeviceComesBack(t *testing.T) {
+	t.Parallel()
 	cfg := testConfig(t)
 	cfg.UDP.Listen = harness.FreeAddress(t)
 	r := startWith(t, cfg)

@@ -92,6 +92,7 @@ func (e *earlier) listens(id, user, password string, clean bool, filters ...stri
 
 // The earliest version whose data directories anybody may have.
 func TestWhatAnEarlierVersionKeptIsThere(t *testing.T) {
+	t.Parallel()
 	e := unpack(t, "2428111")
 	e.start()
 	assert.NotContains(t, e.out.String(), "level=error")

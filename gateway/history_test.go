@@ -139,6 +139,7 @@ func TestATimeToLiveHoldsEverywhere(t *testing.T) {
 	host, port, _ := net.SplitHostPort(r.at.MQTT)
 	sub := []string{"-V", "mqttv5", "-h", host, "-p", port, "-u", "x", "-P", key, "-i", "away", "-c", "-x", "3600", "-q", "1", "-t", "watchtower/channels/5/#"}
 	run(t, program(t, "mosquitto_sub"), append(sub, "-E")...)
+	eventually(t, "it is away", func() bool { return r.g.MQTTStats().Connections == 0 }) // or what is on its way to it does not expire
 
 	speaker := r.stream()
 	status, body := r.call("POST", "/broadcast", "", fmt.Sprintf(`{"sender":%d,"channels":[5],"message":"over HTTP","ttl":1}`, speaker.id))

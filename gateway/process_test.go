@@ -88,7 +88,7 @@ func (p *process) start() {
 			p.started = time.Since(began)
 			return
 		}
-		require.Less(p.t, time.Since(began), patient, "it does not answer: %s", p.out)
+		require.Less(p.t, time.Since(began), lenient, "it does not answer: %s", p.out)
 		time.Sleep(2 * time.Millisecond)
 	}
 }

@@ -330,14 +330,15 @@ func smallQueue(t *testing.T, p bridge.Protocol, join func(*running) func() bool
 }
 
 func stuckEnds(t *testing.T, join func(*running) func() bool) {
+	const timeout = 5 * short // on a busy machine the answers to who joins take their time too
 	r := start(t, func(c *config.Config) {
-		c.HTTP.WriteTimeout, c.TCP.WriteTimeout, c.MQTT.WriteTimeout, c.IRC.WriteTimeout, c.HTTP.Linger = short, short, short, short, 0
+		c.HTTP.WriteTimeout, c.TCP.WriteTimeout, c.MQTT.WriteTimeout, c.IRC.WriteTimeout, c.HTTP.Linger = timeout, timeout, timeout, timeout, 0
 	})
 	flood := flooder(r)
 	ended := join(r)
-	for i := 0; !ended(); i++ {
+	for began := time.Now(); !ended(); {
 		flood()
-		require.Less(t, i, 3000, "it was not disconnected")
+		require.Less(t, time.Since(began), patient, "it was not disconnected")
 	}
 }
 

@@ -28,8 +28,9 @@ func TestATruncatedSubscribeEndsOnlyItsConnection(t *testing.T) {
 }
 
 func TestASubscriberThatDoesNotReadHoldsUpNobody(t *testing.T) {
+	const timeout = 3 * time.Second // by then its queue is full, also on a busy machine
 	h := build(t, func(o *mqtt.Options) {
-		o.WriteTimeout = 3 * time.Second // by then its queue is full, also on a busy machine
+		o.WriteTimeout = timeout
 		o.SessionQueue = 100
 		o.SessionQueueBytes = 8 << 20 // unacknowledged messages count too, and a busy machine has more of them
 	})
@@ -66,7 +67,7 @@ func TestASubscriberThatDoesNotReadHoldsUpNobody(t *testing.T) {
 		publisher.publish(1, "load/x", string(payload))
 		worst = max(worst, time.Since(start))
 	}
-	assert.Less(t, worst, 400*time.Millisecond, "the publisher was held up")
+	assert.Less(t, worst, timeout/2, "the publisher was held up: who waits for the one that does not read waits for all of its time")
 	assert.Equal(t, n, <-got, "in order")
 	assert.Positive(t, h.dropped(bridge.QueueFull))
 	assert.Eventually(t, func() bool { return h.broker.Stats().Connections == 2 }, harness.Patience, 5*time.Millisecond, "it is disconnected")

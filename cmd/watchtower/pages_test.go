@@ -151,7 +151,7 @@ func knows(t *testing.T, path, text string) {
 // hasFlag reports whether a word is no flag, or one that the command has.
 func hasFlag(cmd *cobra.Command, word string) bool {
 	name, _, _ := strings.Cut(strings.TrimLeft(word, "-"), "=")
-	if name == word || name == "" || name == "help" {
+	if !strings.HasPrefix(word, "-") || name == "" || name == "help" {
 		return true
 	}
 	if strings.HasPrefix(word, "--") {

@@ -8,6 +8,9 @@
 // leaves goes to a goroutine of the connection's own, which parks the connection again when
 // it is done.
 //
+// While few sockets are ready at once, one loop reads them all: so no second thread is woken.
+// While there are many, others help.
+//
 // A loop writes what it has put into connections' queues when it has read all sockets that
 // were ready (outbound.Round). So a message goes from socket to socket in one goroutine, and
 // the more there is to do, the more goes out in one write.

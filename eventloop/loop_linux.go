@@ -17,51 +17,42 @@ import (
 
 const (
 	readBytes  = 32 << 10 // read from one socket at a time
-	eventsMost = 256      // sockets that are taken from the system at a time
+	eventsMost = 64       // sockets that are taken from the system at a time
+	helpFrom   = 8        // ready sockets from which on another loop helps
 	writesMost = 512      // connections that a loop writes to, before it reads again
 )
 
-// Loops are as many loops as there are processors.
+// Loops read from the sockets of one epoll instance. The first loop is always there: at a
+// home's pace it reads them all, and no other processor is woken. While many are ready at
+// once others help, as many as there are processors. The runtime's poller watches the
+// instance, so no thread waits in a system call for it.
 type Loops struct {
-	all  []*loop
-	turn atomic.Uint32
-}
-
-// loop is one goroutine with an epoll instance. The runtime's poller watches that instance,
-// so no thread waits in a system call for it.
-type loop struct {
 	file *os.File // the epoll instance
 	raw  syscall.RawConn
 	done chan struct{}
 
-	mu      sync.Mutex
-	sockets map[int32]*Socket // parked, by file descriptor
+	free    chan *loop // loops that could help
+	helping sync.WaitGroup
 
-	// The goroutine's own:
+	mu      sync.Mutex
+	sockets []*Socket // parked, by file descriptor
+}
+
+// loop is what one goroutine reads with.
+type loop struct {
+	all    *Loops
 	events [eventsMost]unix.EpollEvent
 	ready  []*Socket
 	buf    []byte
 	n      int
 	err    syscall.Errno
-	read   func(fd uintptr) bool
+	read   func(fd uintptr)
+	more   bool // something may be ready that no later event tells of
 	round  outbound.Round
 }
 
 // Start starts loops. The caller closes them.
 func Start() (*Loops, error) {
-	ls := &Loops{}
-	for range runtime.GOMAXPROCS(0) {
-		l, err := start()
-		if err != nil {
-			ls.Close()
-			return nil, err
-		}
-		ls.all = append(ls.all, l)
-	}
-	return ls, nil
-}
-
-func start() (*loop, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err == nil {
 		err = unix.SetNonblock(fd, true) // or the runtime's poller would not watch it
@@ -69,17 +60,23 @@ func start() (*loop, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
 	}
-	l := &loop{file: os.NewFile(uintptr(fd), "epoll"), done: make(chan struct{}), sockets: map[int32]*Socket{}}
-	if l.raw, err = l.file.SyscallConn(); err != nil {
-		_ = l.file.Close()
+	helpers := runtime.GOMAXPROCS(0) - 1
+	ls := &Loops{file: os.NewFile(uintptr(fd), "epoll"), done: make(chan struct{}), free: make(chan *loop, helpers)}
+	if ls.raw, err = ls.file.SyscallConn(); err != nil {
+		_ = ls.file.Close()
 		return nil, err
 	}
-	l.read = func(fd uintptr) bool {
-		l.n, l.err = sysRead(fd, l.buf)
-		return true // it does not wait
+	for range helpers {
+		ls.free <- newLoop(ls)
 	}
-	go l.run()
-	return l, nil
+	go newLoop(ls).run()
+	return ls, nil
+}
+
+func newLoop(ls *Loops) *loop {
+	l := &loop{all: ls}
+	l.read = func(fd uintptr) { l.n, l.err = sysRead(fd, l.buf) }
+	return l
 }
 
 // Close ends the loops, and waits for them. No connection may be parked any more.
@@ -87,42 +84,74 @@ func (ls *Loops) Close() {
 	if ls == nil {
 		return
 	}
-	for _, l := range ls.all {
-		_ = l.file.Close()
-	}
-	for _, l := range ls.all {
-		<-l.done
+	_ = ls.file.Close()
+	<-ls.done
+	ls.helping.Wait()
+}
+
+// run is the first loop.
+func (l *loop) run() {
+	defer close(l.all.done)
+	_ = l.all.raw.Read(func(epoll uintptr) bool { // ends when the instance is closed
+		for l.more = true; l.more; {
+			n := sysWait(epoll, l.events[:])
+			l.more = n == eventsMost
+			if n >= helpFrom {
+				l.all.help()
+			}
+			l.takeAll(l.events[:n])
+		}
+		l.idle()
+		return false // waits for an event, and not for those from before this call: they are taken
+	})
+	l.idle()
+}
+
+// help has another loop help, if one is free.
+func (ls *Loops) help() {
+	select {
+	case l := <-ls.free:
+		ls.helping.Go(func() {
+			for l.again() {
+			}
+			l.idle()
+			ls.free <- l // there is room for it
+		})
+	default:
 	}
 }
 
-func (l *loop) run() {
-	defer close(l.done)
-	n := 0
-	wait := func(fd uintptr) bool {
-		if n = sysWait(fd, l.events[:]); n == 0 {
-			l.idle()
+// again takes what is ready. It reports whether that was anything: what it has taken and
+// another loop has passed over is ready again then.
+func (l *loop) again() (any bool) {
+	_ = l.all.raw.Control(func(epoll uintptr) { // an error: it is closed
+		any = l.takeAll(l.events[:sysWait(epoll, l.events[:])])
+	})
+	return any
+}
+
+// takeAll reads from the sockets that are ready, and writes what came of it. It reports
+// whether it has read from one: another loop may have been first.
+func (l *loop) takeAll(events []unix.EpollEvent) (any bool) {
+	l.ready = l.ready[:0]
+	l.all.mu.Lock()
+	for i := range events {
+		e := &events[i]
+		if s := l.all.sockets[e.Fd]; s != nil {
+			l.ready = append(l.ready, s)
+			l.more = l.more || e.Events&unix.EPOLLRDHUP != 0 // behind the bytes is an end
 		}
-		return n != 0
 	}
-	for l.raw.Read(wait) == nil {
-		l.ready = l.ready[:0]
-		l.mu.Lock()
-		for i := range max(n, 0) {
-			if s := l.sockets[l.events[i].Fd]; s != nil {
-				l.ready = append(l.ready, s)
-			}
-		}
-		l.mu.Unlock()
-		if l.buf == nil && n > 0 {
-			l.buf = *buffers.Get().(*[]byte)
-		}
-		for _, s := range l.ready {
-			l.take(s)
-		}
-		clear(l.ready)
-		l.round.Split(writesMost)
+	l.all.mu.Unlock()
+	if l.buf == nil && len(l.ready) > 0 {
+		l.buf = *buffers.Get().(*[]byte)
 	}
-	l.idle()
+	for _, s := range l.ready {
+		any = l.take(s) || any
+	}
+	clear(l.ready)
+	l.round.Split(writesMost)
+	return any
 }
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, readBytes); return &b }}
@@ -137,43 +166,47 @@ func (l *loop) idle() {
 	l.round.Rest()
 }
 
-// take reads from a socket once, and executes that.
-func (l *loop) take(s *Socket) {
+// take reads from a socket once, and executes that. It reports whether it did.
+func (l *loop) take(s *Socket) bool {
 	if !s.state.CompareAndSwap(parked, taken) {
-		return // it was resumed meanwhile
+		return false // another loop has it, or it was resumed meanwhile
 	}
-	if err := s.raw.Read(l.read); err != nil {
+	if err := s.raw.Control(l.read); err != nil {
 		s.resume(nil, err)
-		return
+		return true
 	}
 	switch {
-	case l.err == syscall.EAGAIN || l.err == syscall.EINTR:
+	case l.err == syscall.EAGAIN:
+	case l.err == syscall.EINTR:
+		l.more = true
 	case l.err != 0:
 		s.resume(nil, &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", l.err)})
-		return
+		return true
 	case l.n == 0:
 		s.resume(nil, io.EOF)
-		return
+		return true
 	default:
+		l.more = l.more || l.n == len(l.buf)
 		if used := s.handler.Take(l.buf[:l.n], &l.round); used < l.n {
 			s.resume(append([]byte(nil), l.buf[used:l.n]...), nil)
-			return
+			return true
 		}
 	}
 	s.state.Store(parked)
 	s.heed()
+	return true
 }
 
 // The states of a Socket.
 const (
 	resumed uint32 = iota // its own goroutine has it
-	parked                // its loop may read from it
+	parked                // a loop may read from it
 	taken                 // its loop reads from it just now
 )
 
 // Socket is the place of one connection in a loop. A nil Socket cannot be parked.
 type Socket struct {
-	loop    *loop
+	loops   *Loops
 	raw     syscall.RawConn
 	handler Handler
 	state   atomic.Uint32
@@ -181,7 +214,7 @@ type Socket struct {
 	fd      int32
 }
 
-// Socket returns a connection's place in one of the loops; nil for anything but a TCP
+// Socket returns a connection's place in the loops; nil for anything but a TCP
 // connection without TLS.
 func (ls *Loops) Socket(nc net.Conn, h Handler) *Socket {
 	tcp, ok := nc.(*net.TCPConn)
@@ -192,23 +225,26 @@ func (ls *Loops) Socket(nc net.Conn, h Handler) *Socket {
 	if err != nil {
 		return nil
 	}
-	return &Socket{loop: ls.all[int(ls.turn.Add(1))%len(ls.all)], raw: raw, handler: h}
+	return &Socket{loops: ls, raw: raw, handler: h}
 }
 
-// Park hands the connection to its loop. The caller's goroutine has it no more, and ends,
+// Park hands the connection to the loops. The caller's goroutine has it no more, and ends,
 // if Park returns true. It has set no deadline for reading, and has no bytes buffered.
 func (s *Socket) Park() bool {
 	if s == nil || s.kicked.Load() {
 		return false
 	}
-	l, added := s.loop, false
+	ls, added := s.loops, false
 	err := s.raw.Control(func(fd uintptr) {
 		s.fd = int32(fd)
-		l.mu.Lock()
-		l.sockets[s.fd] = s
-		l.mu.Unlock()
+		ls.mu.Lock()
+		if missing := int(fd) + 1 - len(ls.sockets); missing > 0 {
+			ls.sockets = append(ls.sockets, make([]*Socket, missing)...)
+		}
+		ls.sockets[fd] = s
+		ls.mu.Unlock()
 		s.state.Store(parked) // before the first event
-		added = unix.EpollCtl(int(l.epoll()), unix.EPOLL_CTL_ADD, int(fd), &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}) == nil
+		added = unix.EpollCtl(int(ls.epoll()), unix.EPOLL_CTL_ADD, int(fd), &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP, Fd: int32(fd)}) == nil
 	})
 	switch {
 	case err != nil: // it is closed
@@ -250,23 +286,23 @@ func (s *Socket) heed() {
 func (s *Socket) resume(rest []byte, err error) {
 	s.forget()
 	_ = s.raw.Control(func(fd uintptr) { // on an error it is closed, and so the system has forgotten it
-		_ = unix.EpollCtl(int(s.loop.epoll()), unix.EPOLL_CTL_DEL, int(fd), nil)
+		_ = unix.EpollCtl(int(s.loops.epoll()), unix.EPOLL_CTL_DEL, int(fd), nil)
 	})
 	s.state.Store(resumed)
 	go s.handler.Resume(rest, err) // the handler's owner waits for it
 }
 
 func (s *Socket) forget() {
-	l := s.loop
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.sockets[s.fd] == s { // or a new connection has the number
-		delete(l.sockets, s.fd)
+	ls := s.loops
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if ls.sockets[s.fd] == s { // or a new connection has the number
+		ls.sockets[s.fd] = nil
 	}
 }
 
-func (l *loop) epoll() (fd uintptr) {
-	_ = l.raw.Control(func(epoll uintptr) { fd = epoll })
+func (ls *Loops) epoll() (fd uintptr) {
+	_ = ls.raw.Control(func(epoll uintptr) { fd = epoll })
 	return fd
 }
 

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -103,6 +105,50 @@ func TestWhatComesIsTakenOrLeftInItsOrder(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// busy waits in Take until its function returns.
+type busy func()
+
+func (h busy) Take(b []byte, _ *outbound.Round) int { h(); return len(b) }
+func (busy) Resume([]byte, error)                   {}
+
+func TestAnotherLoopHelpsWhileManyAreReady(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
+	ls := begin(t)
+	first, far := pair(t)
+	begun, ready := make(chan struct{}), make(chan struct{})
+	require.True(t, ls.Socket(first, busy(func() { close(begun); <-ready })).Park())
+	_, err := io.WriteString(far, "x")
+	require.NoError(t, err)
+	<-begun // the first loop has it
+
+	var both sync.WaitGroup
+	both.Add(2)
+	var turn atomic.Int32
+	met := make(chan struct{})
+	for range 2 * helpFrom {
+		near, far := pair(t)
+		require.True(t, ls.Socket(near, busy(func() {
+			if turn.Add(1) <= 2 { // the first two, in two loops, or it never ends
+				both.Done()
+				select {
+				case <-met:
+				case <-t.Context().Done():
+				}
+			}
+		})).Park())
+		_, err := io.WriteString(far, "x")
+		require.NoError(t, err)
+	}
+	close(ready)
+	go func() { both.Wait(); close(met) }()
+	select {
+	case <-met:
+	case <-time.After(10 * time.Second):
+		t.Fatal("no other loop helps")
+	}
+	require.Eventually(t, func() bool { return turn.Load() == 2*helpFrom }, 10*time.Second, time.Millisecond)
 }
 
 func TestAKickEndsTheWaiting(t *testing.T) {

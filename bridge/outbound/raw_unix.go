@@ -14,7 +14,7 @@ import (
 // runtime's monitor if everything was idle, and that costs more than a message.
 type rawSocket struct {
 	conn syscall.RawConn
-	call func(fd uintptr) bool
+	call func(fd uintptr)
 	b    []byte
 	n    int
 	err  syscall.Errno
@@ -34,10 +34,7 @@ func newRawSocket(c Conn) *rawSocket {
 		return nil
 	}
 	s := &rawSocket{conn: conn}
-	s.call = func(fd uintptr) bool {
-		s.n, s.err = write(fd, s.b)
-		return true // it does not wait for the socket
-	}
+	s.call = func(fd uintptr) { s.n, s.err = write(fd, s.b) }
 	return s
 }
 
@@ -46,7 +43,7 @@ func (s *rawSocket) write(b []byte) (n int, _ error) {
 	defer func() { s.b = nil }()
 	for n < len(b) {
 		s.b = b[n:]
-		if err := s.conn.Write(s.call); err != nil {
+		if err := s.conn.Control(s.call); err != nil {
 			return n, err
 		}
 		switch s.err {

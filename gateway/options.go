@@ -184,8 +184,15 @@ func (g *Gateway) stateLines() []string {
 	}
 }
 
+// replayOverlap is longer than a message takes to another gateway, and than clocks should differ.
+const replayOverlap = 2 * time.Second
+
 func (g *Gateway) historyOptions() history.Options {
-	return history.Options{History: g.cfg.History, Store: g.store.Document("history")}
+	o := history.Options{History: g.cfg.History, Store: g.store.Document("history")}
+	if g.space != nil {
+		o.Overlap = replayOverlap
+	}
+	return o
 }
 
 func (g *Gateway) callbackOptions() callback.Options {

@@ -57,6 +57,11 @@ type Options struct {
 	// is known of earlier messages.
 	Store Store
 
+	// Overlap is by how much a replay after a message begins earlier. Gateways that share their
+	// channels may have the messages of two senders in another order: a client that has come from
+	// one to the other gets some twice, and misses none. 0: none does.
+	Overlap time.Duration
+
 	Clock func() time.Time // nil: time.Now
 }
 

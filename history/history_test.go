@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oklog/ulid/v2"
 	"github.com/stretchr/testify/assert"
 
 	"watchtower/bridge"
@@ -43,4 +44,35 @@ func TestHistoryCostsTheSameForManyChannels(t *testing.T) {
 	one := cost(1, 0)
 	assert.Less(t, cost(40_000, 0), 20*one, "all of them have something kept")
 	assert.Less(t, cost(40_000, 2*time.Hour), 20*one, "none has")
+}
+
+// Another gateway may have had the messages of two senders in another order.
+func TestAReplayMayBeginEarlier(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	ids := ulid.DefaultEntropy()
+	replay := func(overlap time.Duration) (texts []string) {
+		o := Options{History: config.Default().History, Overlap: overlap}
+		o.Clock = func() time.Time { return now }
+		h := New(nil, o, nil)
+		var last ulid.ULID
+		for i, text := range []string{"long ago", "theirs", "the last", "new"} {
+			at := now.Add(time.Duration(i)*time.Second - 10*time.Second)
+			if text == "long ago" {
+				at = at.Add(-time.Minute)
+			}
+			m := &bridge.Message{ID: ulid.MustNew(ulid.Timestamp(at), ids), Time: at, Channel: 5, Data: []byte(text)}
+			h.addLocked(m)
+			if text == "the last" {
+				last = m.ID
+			}
+		}
+		missed := Moment{h}.Missed(Since{id: last}, []bridge.Channel{5}, nil, false)
+		assert.Empty(t, missed.Gaps)
+		for _, m := range missed.Messages {
+			texts = append(texts, string(m.Data))
+		}
+		return texts
+	}
+	assert.Equal(t, []string{"new"}, replay(0))
+	assert.Equal(t, []string{"theirs", "new"}, replay(2*time.Second))
 }

@@ -1,7 +1,9 @@
 package history
 
 import (
+	"math"
 	"slices"
+	"time"
 
 	"github.com/oklog/ulid/v2"
 
@@ -46,6 +48,9 @@ func (m Moment) Missed(s Since, channels []bridge.Channel, sender *bridge.Sender
 			if !known || p.lost.Position > from {
 				missed.Gaps = append(missed.Gaps, c)
 			}
+			if h.opts.Overlap > 0 {
+				from = min(from, p.before(ulid.Time(s.id.Time()).Add(-h.opts.Overlap)))
+			}
 		case now.Add(-s.age).Before(h.begun), p.lost.Position > 0 && !p.lost.At.Before(now.Add(-s.age)):
 			missed.Gaps = append(missed.Gaps, c)
 		}
@@ -53,7 +58,7 @@ func (m Moment) Missed(s Since, channels []bridge.Channel, sender *bridge.Sender
 			m := r.message
 			echo := noEcho && m.Type == bridge.Broadcast && m.Sender == sender.ID()
 			private := m.Type == bridge.Send && (sender == nil || m.Receiver != sender.ID())
-			if r.position > from && !m.Time.Before(oldest) && !m.Expired(now) && !echo && !private {
+			if r.position > from && (h.opts.Overlap == 0 || m.ID != s.id) && !m.Time.Before(oldest) && !m.Expired(now) && !echo && !private {
 				found = append(found, r)
 			}
 		}
@@ -116,6 +121,16 @@ func (p *past) after(id ulid.ULID, otherwise uint64) uint64 {
 		}
 	}
 	return otherwise
+}
+
+// before returns the position before the first message that is not older than a time.
+func (p *past) before(t time.Time) uint64 {
+	for _, r := range p.records {
+		if !r.message.Time.Before(t) {
+			return r.position - 1
+		}
+	}
+	return math.MaxUint64
 }
 
 // Last returns the newest broadcast on a channel that is kept; nil: there is none.

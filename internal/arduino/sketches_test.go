@@ -84,7 +84,7 @@ func heard(t testing.TB, e *device.Client) device.Message {
 }
 
 // A sketch that sleeps with its radio off hears, once it is awake, what was said meanwhile,
-// before its ping is answered.
+// before its ping is answered. Only the last message comes after the answer if it gets lost twice.
 func TestSimulatedSleep(t *testing.T) {
 	t.Parallel()
 	udp, tcp := startGateway(t, nil)
@@ -99,8 +99,9 @@ func TestSimulatedSleep(t *testing.T) {
 	}
 	assert.Len(t, s.lines(), before, "it does not listen")
 	s.press()
-	s.waits("it is awake", func() bool { return slices.Contains(s.lines()[before:], "!p00") })
-	assert.Equal(t, append(want, "!p00"), s.lines()[before:before+6])
+	s.waits("it is awake", func() bool { return len(s.lines()) >= before+6 && s.lines()[before+5] != "" })
+	last := len(want) - 1
+	assert.Contains(t, [][]string{append(slices.Clone(want), "!p00"), append(slices.Clone(want[:last]), "!p00", want[last])}, s.lines()[before:before+6])
 	assert.Equal(t, 1, s.count("!r00"), "it has kept its session")
 }
 

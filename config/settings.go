@@ -85,7 +85,7 @@ func settings(c *Config) []setting {
 
 		row("irc.listen", "", text(&c.IRC.Listen, addressRule), "where IRC listens, host:port, such as :6667; empty: off").alias("irc"),
 		row("irc.tls_listen", "", text(&c.IRC.TLSListen, addressRule), "where IRC over TLS listens if there is a certificate, host:port, such as :6697; empty: off"),
-		row("irc.queue", "1024", number(&c.IRC.Queue, 1, mostQueued, "messages"), "messages and replies that wait for one client of IRC"),
+		row("irc.queue", "1024", number(&c.IRC.Queue, 16, mostQueued, "messages"), "messages and replies that wait for one client of IRC"),
 		row("irc.write_timeout", "10s", duration(&c.IRC.WriteTimeout, leastTime), "longest time for one write to a client"),
 		row("irc.ping_interval", "2m", duration(&c.IRC.PingInterval, leastTime), "silence after which a client of IRC is asked whether it is there; after as long again it is gone"),
 

@@ -318,14 +318,14 @@ func flooder(r *running) func() {
 
 func smallQueue(t *testing.T, p bridge.Protocol, join func(*running) func() bool) {
 	r := start(t, func(c *config.Config) {
-		c.HTTP.StreamQueue, c.TCP.Queue, c.MQTT.SessionQueue, c.IRC.Queue = 4, 4, 4, 4
+		c.HTTP.StreamQueue, c.TCP.Queue, c.MQTT.SessionQueue, c.IRC.Queue = 4, 4, 4, 16
 		c.HTTP.WriteTimeout, c.TCP.WriteTimeout, c.MQTT.WriteTimeout, c.IRC.WriteTimeout = time.Minute, time.Minute, time.Minute, time.Minute // it is not to end before
 	})
 	flood := flooder(r)
 	join(r)
-	for i := 0; r.dropped(p, bridge.QueueFull) == 0; i++ {
+	for begun := time.Now(); r.dropped(p, bridge.QueueFull) == 0; {
 		flood()
-		require.Less(t, i, 500, "nothing was dropped")
+		require.Less(t, time.Since(begun), lenient, "nothing was dropped")
 	}
 }
 

@@ -235,7 +235,7 @@ func (b *besieged) saysMore() {
 	b.mu.Lock()
 	more := map[*atomic.Int64]int64{}
 	for _, n := range b.said {
-		more[n] = n.Load() + 10
+		more[n] = n.Load() + 5
 	}
 	b.mu.Unlock()
 	eventually(b.t, "everybody speaks", func() bool {

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"watchtower/bridge"
 	"watchtower/config"
 	"watchtower/gateway"
 	"watchtower/internal/harness"
@@ -55,11 +56,13 @@ func together(t testing.TB, url, name string, change func(*config.Config)) *runn
 func meet(t testing.TB, a, b *running) {
 	t.Helper()
 	for _, pair := range [][2]*running{{a, b}, {b, a}} {
-		eventually(t, "the gateways hear each other", func() bool {
-			_, metrics := pair[0].call("GET", "/metrics", "", "")
-			return strings.Contains(metrics, fmt.Sprintf("watchtower_peer_up{gateway=%q} 1", pair[1].cfg.Gateway.Name))
-		})
+		eventually(t, "the gateways hear each other", func() bool { return pair[0].hears(pair[1].cfg.Gateway.Name) })
 	}
+}
+
+// hears reports whether a gateway hears another.
+func (r *running) hears(name string) bool {
+	return slices.ContainsFunc(r.g.Hub().Peers().Others(), func(o bridge.Other) bool { return o.Name == name && o.Here })
 }
 
 // refusedStart returns why a gateway does not start.

@@ -19,9 +19,11 @@ type player struct {
 	due     time.Duration // when its last note began, in the score
 	unheard bool          // it has not said that it is open since
 	told    time.Time     // when it was last told
+	asked   time.Time     // when it was first told of the note
 
 	is        string // open, closed, or nothing for one that is lost
 	heard     time.Time
+	mute      bool // it has been said that it does not answer
 	confirmed bool // it has said that it is as it shall be
 	soil      int
 	firstSoil int
@@ -36,7 +38,7 @@ func (p *player) heardOf(id uint32, s state, at time.Duration) (changed bool) {
 	if p.id == 0 {
 		p.firstSoil = s.Soil
 	}
-	p.id, p.refused, p.heard = id, "", time.Now()
+	p.id, p.refused, p.heard, p.mute = id, "", time.Now(), false
 	if s.Tap != "" { // else its last will, which knows nothing of the soil
 		p.soil = s.Soil
 	}
@@ -64,13 +66,18 @@ func (p *player) refuse(why string, out io.Writer) bool {
 	return was != ""
 }
 
-// silent reports whether an open valve has just become one that does not answer: then it has
-// closed by itself.
+// silent reports whether a valve that is open, or was told to open, has just become one that does
+// not answer: then it has closed by itself, or has not opened.
 func (p *player) silent(now time.Time, hold time.Duration) bool {
-	if p.is != "open" || now.Sub(p.heard) <= hold {
+	last := p.heard
+	if p.asked.After(last) {
+		last = p.asked
+	}
+	told := p.unheard && !p.asked.IsZero()
+	if p.mute || p.is != "open" && !told || now.Sub(last) <= hold {
 		return false
 	}
-	p.is = ""
+	p.is, p.mute = "", true
 	return true
 }
 
@@ -79,7 +86,7 @@ func (p *player) shall(open bool, due time.Duration) {
 	if open {
 		p.over()
 	}
-	p.want, p.confirmed, p.told = open, false, time.Time{}
+	p.want, p.confirmed, p.told, p.asked = open, false, time.Time{}, time.Time{}
 	if open {
 		p.notes++
 		p.due, p.unheard = due, true
@@ -114,6 +121,9 @@ func (p *player) command(now time.Time, hold time.Duration) string {
 	case p.id == 0:
 	case p.want && (since >= hold/3 || p.is != "open" && since >= retry):
 		p.told = now
+		if p.asked.IsZero() {
+			p.asked = now
+		}
 		return fmt.Sprintf("tap open %d", hold/time.Second)
 	case !p.want && p.notes > 0 && !p.confirmed && since >= retry:
 		p.told = now

@@ -52,7 +52,7 @@ func TestAGatewayIsCutOff(t *testing.T) {
 	for _, cut := range []func(){cable.Cut, cable.Freeze} {
 		cut()
 		alone := b.gateways[2]
-		eventually(t, "its members are gone", func() bool { return !b.gateways[0].hears("g2") })
+		eventually(t, "its members are gone", func() bool { return !b.gateways[0].meets("g2") })
 		status, _ := alone.call("POST", "/register", "application/json", `{"secret_key":"`+key+`"}`)
 		assert.Equal(t, 200, status, "a registration without a name")
 		cable.Mend()
@@ -73,7 +73,7 @@ func TestAGatewayOfASpaceDies(t *testing.T) {
 	seen := func(here bool) {
 		t.Helper()
 		for _, r := range b.gateways {
-			eventually(t, fmt.Sprint("the others see that it is here: ", here), func() bool { return r.hears("victim") == here })
+			eventually(t, fmt.Sprint("the others see that it is here: ", here), func() bool { return r.meets("victim") == here })
 		}
 	}
 	starts := func() (end func()) {

@@ -56,12 +56,12 @@ func together(t testing.TB, url, name string, change func(*config.Config)) *runn
 func meet(t testing.TB, a, b *running) {
 	t.Helper()
 	for _, pair := range [][2]*running{{a, b}, {b, a}} {
-		eventually(t, "the gateways hear each other", func() bool { return pair[0].hears(pair[1].cfg.Gateway.Name) })
+		eventually(t, "the gateways hear each other", func() bool { return pair[0].meets(pair[1].cfg.Gateway.Name) })
 	}
 }
 
-// hears reports whether a gateway hears another.
-func (r *running) hears(name string) bool {
+// meets reports whether a gateway hears another.
+func (r *running) meets(name string) bool {
 	return slices.ContainsFunc(r.g.Hub().Peers().Others(), func(o bridge.Other) bool { return o.Name == name && o.Here })
 }
 

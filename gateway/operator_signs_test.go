@@ -231,14 +231,18 @@ func TestOperatorsSeeWhoLostMessages(t *testing.T) {
 	fmt.Fprintf(stream, "GET /channels/join?channels=5&sender=%d HTTP/1.1\r\nHost: x\r\n\r\n", lazy)
 	_, err = stream.Read(make([]byte, 1))
 	require.NoError(t, err)
+	var left shownSender
 	slow := func() bool {
-		var s shownSender
-		r.asks(admin, fmt.Sprintf("GET /operator/senders/%d", lazy), &s)
-		return s.Left.Why == "slow"
+		left = shownSender{}
+		r.asks(admin, fmt.Sprintf("GET /operator/senders/%d", lazy), &left)
+		return left.Left.Why == "slow"
 	}
 	deadline := time.Now().Add(harness.Patience)
 	for len(lost(id)) == 0 || !slow() {
-		require.True(t, time.Now().Before(deadline))
+		if !time.Now().Before(deadline) {
+			slow()
+			require.FailNow(t, "they lose nothing", "all losses: %+v; the stream: %+v", answer.Losses, left)
+		}
 		says(20, 60_000)
 	}
 	assert.Equal(t, []string{"tcp queue_full"}, lost(id))

@@ -13,12 +13,16 @@ import (
 // there. Nothing of that is on disk: a gateway that is back tells it anew.
 
 // Backplane carries what happens here to the other gateways. Its methods wait for no
-// gateway, but for Say.
+// gateway, but for Say and Await.
 type Backplane interface {
 	// Say takes a message that was published here, in its publisher's goroutine, before any
 	// member gets it. It waits, for as long as the message allows, while the other gateways
 	// cannot keep up.
 	Say(m *Message)
+	// SayTopic takes a message on a client's own topic. It keeps nothing of it.
+	SayTopic(m *TopicMessage)
+	// Await waits while the other gateways cannot keep up, until a time at most.
+	Await(until time.Time)
 	// Tell takes a membership that has changed. The hub's lock is held.
 	Tell(PeerMember)
 	// HasRoom reports whether Say would not wait now.

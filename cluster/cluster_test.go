@@ -99,15 +99,18 @@ type gateway struct {
 	node *cluster.Node
 	stop func()
 
-	mu    sync.Mutex
-	heard []string
+	mu     sync.Mutex
+	heard  []string
+	topics []bridge.TopicMessage // that other gateways' clients said
 }
 
 // start starts the gateway of a slot.
 func (w *wire) start(t *testing.T, slot bridge.Slot) *gateway {
 	g := &gateway{t: t, slot: slot}
 	name := fmt.Sprintf("g%d", slot)
-	g.hub, _ = harness.Hub(t, viaTest, bridge.Options{Tree: bridge.NewTree("w", name), Limits: config.Limits{MessageBytes: 1 << 20}, IDKey: []byte("one space")})
+	var bus *harness.Loopback
+	g.hub, bus = harness.Hub(t, viaTest, bridge.Options{Tree: bridge.NewTree("w", name), Limits: config.Limits{MessageBytes: 1 << 20}, IDKey: []byte("one space")})
+	g.hub.SetBus(topicBus{bus, g})
 	link := g.hub.AddLink(viaTest, bridge.LinkQueue, bridge.LinkPatience)
 	g.node = cluster.New(g.hub, plug{w, slot}, cluster.Options{Slot: slot, Name: name, Run: uint64(time.Now().UnixNano())}, harness.Silent())
 	ctx, cancel := context.WithCancel(context.Background())

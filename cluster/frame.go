@@ -24,6 +24,7 @@ const (
 	kindMessage kind = 1
 	kindMember  kind = 2
 	kindBye     kind = 3 // the gateway stops
+	kindTopic   kind = 4 // a message on a topic of MQTT clients' own
 
 	kindState kind = 128 // its name and clock, and what it has of the others
 )
@@ -152,10 +153,20 @@ func (c *cursor) number() uint32 {
 // text reads a short text.
 func (c *cursor) text() []byte { return c.bytes(int(c.byte())) }
 
+// long reads a text of any length.
+func (c *cursor) long() []byte { return c.bytes(int(c.number())) }
+
 func appendText(b []byte, s string) []byte {
 	s = s[:min(len(s), 255)]
 	return append(append(b, byte(len(s))), s...)
 }
+
+// appendLong appends a text of any length.
+func appendLong[T string | []byte](b []byte, s T) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+func longBytes(n int) int { return uvarintBytes(uint64(n)) + n }
 
 func uvarintBytes(v uint64) int {
 	n := 1

@@ -76,6 +76,9 @@ func FuzzFrame(f *testing.F) {
 		b = appendMessage(b, m, 1000)
 	}
 	b = appendMember(b, bridge.PeerMember{Channel: 5, Sender: 72, Name: "lamp", Broadcasts: true})
+	for _, m := range topics() {
+		b = appendTopic(b, m, 1000)
+	}
 	f.Add(appendState(b, state{"attic", 5, []having{{1, 2, 3}}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		frame, err := readFrame(b)
@@ -93,6 +96,10 @@ func FuzzFrame(f *testing.F) {
 			switch k {
 			case kindMessage:
 				if m := readMessage(body, spelled{}, time.Now()); m != nil && len(m.Data) > len(body) {
+					t.Fatal("more than there is")
+				}
+			case kindTopic:
+				if m := readTopic(body, spelled{}, time.Now()); m != nil && len(m.Topic)+len(m.Payload) > len(body) {
 					t.Fatal("more than there is")
 				}
 			case kindMember:

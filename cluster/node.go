@@ -72,6 +72,12 @@ func New(hub *bridge.Hub, transport Transport, opts Options, log *logrus.Logger)
 // Say is bridge.Backplane's.
 func (n *Node) Say(m *bridge.Message) { n.stream.say(m, n.hub.Now()) }
 
+// SayTopic is bridge.Backplane's.
+func (n *Node) SayTopic(m *bridge.TopicMessage) { n.stream.sayTopic(m, n.hub.Now()) }
+
+// Await is bridge.Backplane's.
+func (n *Node) Await(until time.Time) { n.stream.wait(until) }
+
 // Tell is bridge.Backplane's.
 func (n *Node) Tell(m bridge.PeerMember) { n.stream.tell(m) }
 

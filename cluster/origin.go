@@ -203,6 +203,12 @@ func (o *origin) entry(k kind, body []byte) {
 		if m.Wait && time.Since(now) > applyMost {
 			o.slow = true
 		}
+	case kindTopic:
+		if m := readTopic(body, o.names, time.Now()); m != nil {
+			m.Late = o.mending
+			o.stats.messages.Add(1)
+			o.node.hub.Peers().InjectTopic(m)
+		}
 	case kindMember:
 		if m, ok := readMember(body); ok && o.synced { // else it is among those that are asked for
 			o.node.hub.Peers().Learn(o.slot, *o.name.Load(), []bridge.PeerMember{m})

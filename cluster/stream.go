@@ -60,6 +60,17 @@ func (s *stream) say(m *bridge.Message, now time.Time) {
 	}
 }
 
+// sayTopic adds a message on a topic of clients' own.
+func (s *stream) sayTopic(m *bridge.TopicMessage, now time.Time) {
+	left := topicLifeLeft(m, now)
+	s.mu.Lock()
+	s.roomLocked(topicBytes(m, left))
+	s.open = appendTopic(s.open, m, left)
+	s.addedLocked()
+	s.mu.Unlock()
+	s.signal()
+}
+
 // tell adds a membership.
 func (s *stream) tell(m bridge.PeerMember) {
 	s.mu.Lock()

@@ -53,6 +53,7 @@ func (o *Options) receiveMax() int { return min(max(o.SessionQueue/4, 1), announ
 type Broker struct {
 	hub      *bridge.Hub
 	tree     *bridge.Tree
+	shares   bool // with other gateways
 	opts     Options
 	log      *logrus.Logger
 	now      func() time.Time

@@ -102,6 +102,7 @@ func (b *Broker) PublishAs(ctx context.Context, s *bridge.Sender, p Publication)
 		var owe []*session
 		err = b.deliverAdmitted(m, handing{owe: &owe})
 		b.await(ctx, owe)
+		b.pace()
 	}
 	var limit overLimit
 	if errors.As(err, &limit) {
@@ -225,7 +226,8 @@ func (b *Broker) clear(topic string, began time.Time, owe *[]*session) bool {
 	}
 	m := &message{topic: topic, qos: 1, retain: true}
 	b.hub.Counters().In(Protocol, 1)
-	_ = b.retained.set(m, published)    // only a payload can be refused
+	_ = b.retained.set(m, published) // only a payload can be refused
+	b.tell(m)
 	_ = b.deliver(m, handing{owe: owe}) // not on a channel: it cannot fail
 	return true
 }

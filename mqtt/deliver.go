@@ -60,6 +60,9 @@ func (b *Broker) deliverRetained(m *message, from source, by handing) error {
 	if err := b.retained.set(m, from); err != nil { // only of a client's message
 		return err
 	}
+	if from == published {
+		b.tell(m)
+	}
 	return b.deliver(m, by)
 }
 

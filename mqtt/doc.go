@@ -20,11 +20,13 @@
 //	identify.go        who a client is
 //	policy.go          what a client may publish
 //	deliver.go         delivers a message to its route; the gateway's own messages
+//	inject.go          delivers what clients of other gateways publish
 //	client.go          a client that the gateway watches, answers alone, lets remove its own
 //	presence.go        a session's connection comes and goes
 //	outgoing.go        what a client is sent, its packet ids and acknowledgements
 //	giveup.go          gives up messages that a client never acknowledges
 //	log.go             counts and logs refusals and drops
+//	others.go          tells other gateways what clients publish here
 //	queue.go           a session's queue and its room
 //	pressure.go        when a publisher waits
 //	received.go        QoS 2 on the way in

@@ -125,7 +125,7 @@ func (c *conn) publishPlain(b []byte, r *outbound.Round) int {
 		return 0
 	}
 	at := c.place(p.topic)
-	if at == nil || r != nil && at.onChannel && !c.broker.hub.Directory().HasRoom() {
+	if at == nil || r != nil && !c.broker.hasRoom(at) {
 		return 0
 	}
 	c.spoke = true
@@ -144,6 +144,14 @@ func (c *conn) publishPlain(b []byte, r *outbound.Round) int {
 		c.spent = c.say(a)
 	}
 	return p.length
+}
+
+// hasRoom reports whether a publisher on a place would not wait for other protocols or gateways.
+func (b *Broker) hasRoom(at *place) bool {
+	if at.onChannel {
+		return b.hub.Directory().HasRoom()
+	}
+	return !b.shares || b.hub.Peers().HasRoom()
 }
 
 // placesMost is how many topics of a client are remembered.
@@ -209,6 +217,10 @@ func (b *Broker) publishAt(s *session, p *place, m *message, by handing) (err er
 	default:
 		b.hub.Counters().In(Protocol, 1)
 		err = b.hand(b.routeTo(p, s.sender()), m, by)
+		b.tell(m)
+	}
+	if by.round == nil && !p.onChannel {
+		b.pace()
 	}
 	if err != nil {
 		b.refuse(s, p.topic, m.qos, err)

@@ -83,6 +83,9 @@ func (b *Broker) publish(s *session, m *message, by handing) error {
 		err = b.removeOwn(s, m.topic)
 	} else if err = b.admit(s, m, by.voice); err == nil {
 		err = b.deliverAdmitted(m, by)
+		if m.channel == nil { // else the hub has waited
+			b.pace()
+		}
 	}
 	if err != nil {
 		b.refuse(s, m.topic, m.qos, err)
@@ -101,5 +104,6 @@ func (b *Broker) deliverAdmitted(m *message, by handing) error {
 		_ = b.hand(b.router.route(b.tree.AppendTopic(room[:0], m.channel)), m, by)
 		return nil // a slow protocol has counted its drop
 	}
+	b.tell(m)
 	return b.deliver(m, by) // not on a channel: it cannot fail
 }

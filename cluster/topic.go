@@ -1,0 +1,132 @@
+package cluster
+
+import (
+	"bytes"
+	"encoding/binary"
+	"time"
+
+	"watchtower/bridge"
+)
+
+// A message on a topic of clients' own as an entry:
+//
+//	flags u8 | topic long | milliseconds left to live uvarint | properties | data
+//
+//	properties: format u8 | content type, response topic, correlation long | user: count uvarint, key and value long | …
+//
+// A long text has its length before it, as a uvarint. The lowest two bits of the flags are the
+// QoS. The life and the properties are there if their flag is.
+const (
+	topicQoS        = 3
+	topicRetain     = 1 << 2
+	topicExpires    = 1 << 3
+	topicProperties = 1 << 4
+)
+
+// formatNone is the format of a message that has none.
+const formatNone = 0xff
+
+func topicFlags(m *bridge.TopicMessage) byte {
+	flags := m.QoS & topicQoS
+	if m.Retain {
+		flags |= topicRetain
+	}
+	if !m.Expires.IsZero() {
+		flags |= topicExpires
+	}
+	if m.More != nil {
+		flags |= topicProperties
+	}
+	return flags
+}
+
+// topicLifeLeft is how long a message lives, in milliseconds.
+func topicLifeLeft(m *bridge.TopicMessage, now time.Time) uint64 {
+	if m.Expires.IsZero() {
+		return 0
+	}
+	return uint64(max(0, m.Expires.Sub(now).Milliseconds()))
+}
+
+// topicBytes is the length of a message's body.
+func topicBytes(m *bridge.TopicMessage, left uint64) int {
+	n := 1 + longBytes(len(m.Topic)) + len(m.Payload)
+	if !m.Expires.IsZero() {
+		n += uvarintBytes(left)
+	}
+	if p := m.More; p != nil {
+		n += 1 + longBytes(len(p.ContentType)) + longBytes(len(p.ResponseTopic)) + longBytes(len(p.Correlation)) + uvarintBytes(uint64(len(p.User)))
+		for _, u := range p.User {
+			n += longBytes(len(u[0])) + longBytes(len(u[1]))
+		}
+	}
+	return n
+}
+
+func appendTopic(b []byte, m *bridge.TopicMessage, left uint64) []byte {
+	b = append(b, byte(kindTopic))
+	b = binary.AppendUvarint(b, uint64(topicBytes(m, left)))
+	b = append(b, topicFlags(m))
+	b = appendLong(b, m.Topic)
+	if !m.Expires.IsZero() {
+		b = binary.AppendUvarint(b, left)
+	}
+	if p := m.More; p != nil {
+		format := byte(formatNone)
+		if p.FormatGiven {
+			format = p.Format
+		}
+		b = appendLong(append(b, format), p.ContentType)
+		b = appendLong(b, p.ResponseTopic)
+		b = appendLong(b, p.Correlation)
+		b = binary.AppendUvarint(b, uint64(len(p.User)))
+		for _, u := range p.User {
+			b = appendLong(appendLong(b, u[0]), u[1])
+		}
+	}
+	return append(b, m.Payload...)
+}
+
+// readTopic makes a message of a body, which it does not keep. It returns nil if the body is
+// none.
+func readTopic(body []byte, names spelled, now time.Time) *bridge.TopicMessage {
+	c := cursor{b: body}
+	flags := c.byte()
+	m := &bridge.TopicMessage{QoS: flags & topicQoS, Retain: flags&topicRetain != 0}
+	if topic := c.long(); len(topic) <= spelledBytes {
+		m.Topic = names.text(topic)
+	} else {
+		m.Topic = string(topic)
+	}
+	if flags&topicExpires != 0 {
+		m.Expires = now.Add(time.Duration(min(c.uvarint(), 1<<40)) * time.Millisecond)
+	}
+	if flags&topicProperties != 0 {
+		m.More = readProperties(&c)
+	}
+	if c.bad || m.Topic == "" || m.QoS > 2 {
+		return nil
+	}
+	m.Payload = bytes.Clone(c.b)
+	return m
+}
+
+// spelledBytes is the longest topic that is kept in spelled.
+const spelledBytes = 256
+
+func readProperties(c *cursor) *bridge.TopicProperties {
+	p := &bridge.TopicProperties{}
+	if p.Format = c.byte(); p.Format == formatNone {
+		p.Format = 0
+	} else {
+		p.FormatGiven = true
+	}
+	p.ContentType, p.ResponseTopic = string(c.long()), string(c.long())
+	if data := c.long(); len(data) > 0 {
+		p.Correlation = bytes.Clone(data)
+	}
+	for n := c.number(); n > 0 && !c.bad; n-- {
+		p.User = append(p.User, [2]string{string(c.long()), string(c.long())})
+	}
+	return p
+}

@@ -1,0 +1,66 @@
+package mqtt
+
+import (
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"watchtower/bridge"
+)
+
+// tell gives a message on a client's own topic to the other gateways, if there are any. It
+// waits for nothing: it may be called during a topic's turn.
+func (b *Broker) tell(m *message) {
+	if b.shares {
+		b.hub.Peers().SayTopic(m.elsewhere())
+	}
+}
+
+// pace waits while other gateways cannot keep up.
+func (b *Broker) pace() {
+	if b.shares {
+		b.hub.Peers().Await()
+	}
+}
+
+// elsewhere returns the message as other gateways are told it.
+func (m *message) elsewhere() *bridge.TopicMessage {
+	t := &bridge.TopicMessage{Topic: m.topic, Payload: m.payload, QoS: m.qos, Retain: m.retain, More: m.extras.elsewhere()}
+	if m.expires != 0 {
+		t.Expires = time.UnixMilli(m.expires)
+	}
+	return t
+}
+
+// fromElsewhere makes a message of another gateway's.
+func fromElsewhere(t *bridge.TopicMessage) *message {
+	m := &message{topic: t.Topic, payload: t.Payload, qos: t.QoS, retain: t.Retain, extras: extrasFrom(t.More)}
+	if !t.Expires.IsZero() {
+		m.expires = t.Expires.UnixMilli()
+	}
+	return m
+}
+
+func (x *extras) elsewhere() *bridge.TopicProperties {
+	if x == nil {
+		return nil
+	}
+	p := &bridge.TopicProperties{
+		FormatGiven: x.formatGiven, Format: x.format, ContentType: x.contentType, ResponseTopic: x.responseTo, Correlation: x.correlation,
+	}
+	for _, u := range x.user {
+		p.User = append(p.User, [2]string{u.Key, u.Val})
+	}
+	return p
+}
+
+func extrasFrom(p *bridge.TopicProperties) *extras {
+	if p == nil {
+		return nil
+	}
+	x := &extras{formatGiven: p.FormatGiven, format: p.Format, contentType: p.ContentType, responseTo: p.ResponseTopic, correlation: p.Correlation}
+	for _, u := range p.User {
+		x.user = append(x.user, packets.UserProperty{Key: u[0], Val: u[1]})
+	}
+	return x
+}

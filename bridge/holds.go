@@ -111,9 +111,7 @@ func (hs Holds) Release(hold *Hold) {
 	h.uncountLocked(hold)
 	s := hold.sender
 	s.holds = slices.DeleteFunc(s.holds, func(h *Hold) bool { return h == hold })
-	if s.speaker == hold {
-		s.speaker = nil
-	}
+	h.silenceLocked(hold)
 	hold.seen()
 	d, ok := hold.departure()
 	if ok {

@@ -96,6 +96,7 @@ type Hub struct {
 	confirms confirms
 
 	backplane Backplane // nil: the gateway is alone
+	claims    claims
 
 	mu       sync.RWMutex // guards all below, and what senders and channels hold
 	senders  map[SenderID]*Sender

@@ -138,7 +138,7 @@ func (h *Hub) Receiver(text string) (SenderID, *Error) {
 
 // Claim makes a hold the only speaker for its sender's name, among the holds on the wire
 // and those over MQTT with the secret key, until it is released or a newer hold claims the
-// name. In the second case displaced is called, without locks; at once, if a newer hold has
+// name, at whichever gateway. In the second case displaced is called, without locks; at once, if a newer hold has
 // the name already. Nothing happens if the sender has no name.
 func (hs Holds) Claim(hold *Hold, displaced func()) {
 	h := hs.hub
@@ -158,13 +158,13 @@ func (h *Hub) claim(hold *Hold, displaced func()) (end func()) {
 	}
 	hold.displaced = displaced
 	if old == nil {
-		s.speaker = hold
+		h.speakLocked(hold)
 		return nil
 	}
 	if old.registered > hold.registered {
 		return displaced
 	}
-	s.speaker = hold
+	h.speakLocked(hold)
 	h.rivalsLocked(old, hold)
 	return old.displaced // read under the lock: its owner may be claiming again
 }

@@ -25,6 +25,8 @@ type Backplane interface {
 	Await(until time.Time)
 	// Tell takes a membership that has changed. The hub's lock is held.
 	Tell(PeerMember)
+	// Claim takes a claim of this gateway's that has changed. The lock of claims is held.
+	Claim(Claim)
 	// HasRoom reports whether Say would not wait now.
 	HasRoom() bool
 	// Idle reports whether all that was taken is on its way.
@@ -105,6 +107,7 @@ type named struct {
 // joined.
 func (p Peers) SetBackplane(b Backplane) {
 	p.hub.backplane, p.hub.peers = b, map[Slot]*peer{}
+	p.hub.claims.own, p.hub.claims.peers = map[ClaimKey]*ownClaim{}, map[Slot]map[ClaimKey]Claim{}
 }
 
 // Patience is until when a message's publisher may wait, for all queues together.
@@ -204,8 +207,10 @@ func (p Peers) Replace(at Slot, gateway string, members []PeerMember) {
 	h.peerLocked(at, gateway).learn(h, members)
 }
 
-// Forget drops the memberships of a gateway that is gone, and returns how many there were.
+// Forget drops the memberships and claims of a gateway that is gone, and returns how many
+// memberships there were.
 func (p Peers) Forget(at Slot) int {
+	p.hub.forgetClaims(at)
 	p.hub.mu.Lock()
 	defer p.hub.mu.Unlock()
 	return p.hub.forgetPeerLocked(at)

@@ -17,18 +17,39 @@ const (
 // over another protocol: a device that comes back uses the same. The one that loses the name is
 // not told, as it may just have restarted.
 func (h *Hub) rivalsLocked(old, by *Hold) {
-	was, is := old.via.Load(), by.via.Load()
-	now := h.now()
-	heard := time.Unix(old.heard.Load(), 0)
-	if was == 0 || is == 0 || was == is || old.away.Load() || now.Sub(heard) > rivalHeard || now.Sub(h.rivalsTold) < rivalEvery {
+	if !h.rivalLocked(old, Protocol(max(by.via.Load()-1, 0))) {
 		return
 	}
-	h.rivalsTold = now
-	fields := logrus.Fields{"name": by.sender.Name(), "was": Protocol(was - 1), "now": Protocol(is - 1)}
+	fields := logrus.Fields{"name": by.sender.Name(), "was": Protocol(old.via.Load() - 1), "now": Protocol(by.via.Load() - 1)}
 	for key, hold := range map[string]*Hold{"remote": old, "by": by} {
 		if from := hold.from.Load(); from != nil {
 			fields[key] = *from
 		}
 	}
 	h.opts.Log.WithFields(fields).Warn("a name is taken over from a device that was just there: if two devices have it, only the last hears anything; give each its own")
+}
+
+// rivalsElsewhereLocked is rivalsLocked for a name that is taken at another gateway.
+func (h *Hub) rivalsElsewhereLocked(old *Hold, now Protocol) {
+	if !h.rivalLocked(old, now) {
+		return
+	}
+	fields := logrus.Fields{"name": old.sender.Name(), "was": Protocol(old.via.Load() - 1), "now": now}
+	if from := old.from.Load(); from != nil {
+		fields["remote"] = *from
+	}
+	h.opts.Log.WithFields(fields).Warn("a name is taken over at another gateway from a device that was just here: if two devices have it, only the last hears anything; give each its own")
+}
+
+// rivalLocked reports whether a hold that loses its name was there a moment ago, over another
+// protocol than the one that takes it, and whether people are to be told of that now.
+func (h *Hub) rivalLocked(old *Hold, by Protocol) bool {
+	was := old.via.Load()
+	now := h.now()
+	heard := time.Unix(old.heard.Load(), 0)
+	if was == 0 || by == 0 || Protocol(was-1) == by || old.away.Load() || now.Sub(heard) > rivalHeard || now.Sub(h.rivalsTold) < rivalEvery {
+		return false
+	}
+	h.rivalsTold = now
+	return true
 }

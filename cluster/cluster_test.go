@@ -109,7 +109,7 @@ func (w *wire) start(t *testing.T, slot bridge.Slot) *gateway {
 	g := &gateway{t: t, slot: slot}
 	name := fmt.Sprintf("g%d", slot)
 	var bus *harness.Loopback
-	g.hub, bus = harness.Hub(t, viaTest, bridge.Options{Tree: bridge.NewTree("w", name), Limits: config.Limits{MessageBytes: 1 << 20}, IDKey: []byte("one space")})
+	g.hub, bus = harness.Hub(t, viaTest, bridge.Options{Tree: bridge.NewTree("w", name), Limits: config.Limits{MessageBytes: 1 << 20}, IDKey: []byte("one space"), Slot: slot})
 	g.hub.SetBus(topicBus{bus, g})
 	link := g.hub.AddLink(viaTest, bridge.LinkQueue, bridge.LinkPatience)
 	g.node = cluster.New(g.hub, plug{w, slot}, cluster.Options{Slot: slot, Name: name, Run: uint64(time.Now().UnixNano())}, harness.Silent())

@@ -164,6 +164,28 @@ func readMember(body []byte) (m bridge.PeerMember, ok bool) {
 	return m, !c.bad && m.Channel != 0 && m.Sender != 0
 }
 
+// A claim as an entry:
+//
+//	key 16 | time u64 | standing u8 | via u8+
+func appendClaim(b []byte, c bridge.Claim) []byte {
+	b = append(b, byte(kindOpen))
+	b = binary.AppendUvarint(b, uint64(claimBytes(c)))
+	b = append(b, c.Key[:]...)
+	b = binary.BigEndian.AppendUint64(b, c.At)
+	b = append(b, byte(c.Standing))
+	return appendText(b, c.Via.String())
+}
+
+func claimBytes(c bridge.Claim) int { return len(c.Key) + 8 + 1 + 1 + len(c.Via.String()) }
+
+func readClaim(body []byte) (claim bridge.Claim, ok bool) {
+	c := cursor{b: body}
+	copy(claim.Key[:], c.bytes(len(claim.Key)))
+	claim.At, claim.Standing = c.uint64(), bridge.Standing(c.byte())
+	claim.Via = bridge.ProtocolNamed(c.text())
+	return claim, !c.bad && claim.Standing <= bridge.Live
+}
+
 // state is what a gateway says of itself, once a second at least.
 type state struct {
 	name  string

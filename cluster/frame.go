@@ -25,6 +25,7 @@ const (
 	kindMember  kind = 2
 	kindBye     kind = 3 // the gateway stops
 	kindTopic   kind = 4 // a message on a topic of MQTT clients' own
+	kindOpen    kind = 5 // a claim
 
 	kindState kind = 128 // its name and clock, and what it has of the others
 )

@@ -45,6 +45,18 @@ func TestAMembershipAndAStateAreTheSameElsewhere(t *testing.T) {
 	require.True(t, ok)
 	assert.Equal(t, want, got)
 
+	claim := bridge.Claim{Key: bridge.NewClaimKey("a"), At: 1 << 60, Standing: bridge.Adopted}
+	_, body, _, ok = readEntry(appendClaim(nil, claim))
+	require.True(t, ok)
+	assert.Len(t, body, claimBytes(claim))
+	open, ok := readClaim(body)
+	require.True(t, ok)
+	assert.Equal(t, claim, open)
+	for n := range body {
+		_, ok := readClaim(body[:n])
+		assert.False(t, ok, "cut at %d", n)
+	}
+
 	said := state{"attic", 1234567890123, []having{{1, 1 << 60, 7}, {255, 2, 1 << 40}}}
 	_, body, _, ok = readEntry(appendState(nil, said))
 	require.True(t, ok)
@@ -79,6 +91,7 @@ func FuzzFrame(f *testing.F) {
 	for _, m := range topics() {
 		b = appendTopic(b, m, 1000)
 	}
+	b = appendClaim(b, bridge.Claim{Key: bridge.NewClaimKey("a"), At: 7, Standing: bridge.Live})
 	f.Add(appendState(b, state{"attic", 5, []having{{1, 2, 3}}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		frame, err := readFrame(b)
@@ -104,6 +117,10 @@ func FuzzFrame(f *testing.F) {
 				}
 			case kindMember:
 				readMember(body)
+			case kindOpen:
+				if c, ok := readClaim(body); ok && c.Standing > bridge.Live {
+					t.Fatal("a standing that is none")
+				}
 			case kindState:
 				readState(body)
 			}

@@ -11,17 +11,20 @@ import (
 // A request to a gateway, and its answer:
 //
 //	frames:  1 | run u64 | from u64 | to u64     → length u32, frame | …
-//	members: 2 | channel u32 | sender u32        → members entries after that one; fewer than askMembers: no more
+//	members: 2 | channel, sender uvarint         → members entries after that one; fewer than membersAsked: no more
+//	claims:  4 | key 16                          → claims after that one; fewer than claimsAsked: no more
 const (
 	askFrames  = 1
 	askMembers = 2
+	askClaims  = 4
 )
 
 const (
-	answerBytes   = 512 << 10
-	membersAsked  = 4096 // in one answer: 350 KiB at most
-	askPatience   = 500 * time.Millisecond
-	membersRounds = 1 << 12
+	answerBytes  = 512 << 10
+	membersAsked = 4096 // in one answer: 350 KiB at most
+	askPatience  = 500 * time.Millisecond
+	claimsAsked  = 8192 // in one answer: 400 KiB at most
+	askRounds    = 1 << 12
 )
 
 // answer answers another gateway.
@@ -41,6 +44,16 @@ func (n *Node) answer(request []byte) []byte {
 				b = appendMember(b, m)
 			}
 			return append(b, byte(kindState), 0) // an answer is never empty
+		}
+	case askClaims:
+		var after bridge.ClaimKey
+		copy(after[:], c.bytes(len(after)))
+		if !c.bad {
+			var b []byte
+			for _, claim := range n.hub.Peers().Claims(after, claimsAsked) {
+				b = appendClaim(b, claim)
+			}
+			return append(b, byte(kindState), 0)
 		}
 	}
 	return nil
@@ -107,33 +120,47 @@ func (o *origin) mend(ctx context.Context, to uint64) {
 	}
 }
 
-// sync asks for all members of the origin.
+// sync asks for all members of the origin, and for what it claims.
 func (o *origin) sync(ctx context.Context) {
 	o.asked = time.Now()
-	var all []bridge.PeerMember
-	var after bridge.PeerMember
-	for range membersRounds {
-		request := binary.AppendUvarint([]byte{askMembers}, uint64(after.Channel))
-		answer := o.ask(ctx, binary.AppendUvarint(request, uint64(after.Sender)))
+	members, ok := asked(ctx, o, membersAsked, kindMember, readMember, func(after bridge.PeerMember) []byte {
+		return binary.AppendUvarint(binary.AppendUvarint([]byte{askMembers}, uint64(after.Channel)), uint64(after.Sender))
+	})
+	if !ok {
+		return // and again with a later frame
+	}
+	claims, _ := asked(ctx, o, claimsAsked, kindOpen, readClaim, func(after bridge.Claim) []byte {
+		return append([]byte{askClaims}, after.Key[:]...)
+	}) // an older gateway does not answer that
+	o.node.hub.Peers().Replace(o.slot, *o.name.Load(), members)
+	o.node.lose(o.node.hub.Peers().ReplaceClaims(o.slot, claims))
+	o.synced = true
+}
+
+// asked asks the origin for all entries of a kind: full of them at a time, after the last that is
+// known. It reports false if there is no answer.
+func asked[T any](ctx context.Context, o *origin, full int, of kind, read func(body []byte) (T, bool), request func(after T) []byte) (all []T, ok bool) {
+	var after T
+	for range askRounds {
+		answer := o.ask(ctx, request(after))
 		if len(answer) == 0 {
-			return // and again with a later frame
+			return nil, false
 		}
 		some := 0
 		for rest := answer; len(rest) > 0; {
 			k, body, next, ok := readEntry(rest)
 			if !ok {
-				return
+				return nil, false
 			}
 			rest = next
-			if m, ok := readMember(body); ok && k == kindMember {
-				all, after = append(all, m), m
+			if one, ok := read(body); ok && k == of {
+				all, after = append(all, one), one
 				some++
 			}
 		}
-		if some < membersAsked {
+		if some < full {
 			break
 		}
 	}
-	o.node.hub.Peers().Replace(o.slot, *o.name.Load(), all)
-	o.synced = true
+	return all, true
 }

@@ -52,6 +52,7 @@ type Node struct {
 	life    context.Context // of Serve; nil: not yet, or no more
 	origins map[bridge.Slot]*origin
 	serving sync.WaitGroup
+	losing  chan struct{}
 	rival   rival
 	failed  chan error
 }
@@ -63,7 +64,7 @@ func New(hub *bridge.Hub, transport Transport, opts Options, log *logrus.Logger)
 	}
 	n := &Node{
 		hub: hub, transport: transport, opts: opts, log: log, origins: map[bridge.Slot]*origin{},
-		stream: newStream(opts.Slot, opts.Run, opts.Ring), failed: make(chan error, 1),
+		stream: newStream(opts.Slot, opts.Run, opts.Ring), failed: make(chan error, 1), losing: make(chan struct{}, losing),
 	}
 	hub.Peers().SetBackplane(n)
 	return n
@@ -80,6 +81,23 @@ func (n *Node) Await(until time.Time) { n.stream.wait(until) }
 
 // Tell is bridge.Backplane's.
 func (n *Node) Tell(m bridge.PeerMember) { n.stream.tell(m) }
+
+// Claim is bridge.Backplane's.
+func (n *Node) Claim(c bridge.Claim) { n.stream.claim(c) }
+
+// losing bounds how many lost claims are given up at a time.
+const losing = 64
+
+// lose gives up what was lost to other gateways.
+func (n *Node) lose(lost []func()) {
+	for _, give := range lost {
+		n.losing <- struct{}{}
+		n.serving.Go(func() {
+			give()
+			<-n.losing
+		})
+	}
+}
 
 // HasRoom is bridge.Backplane's.
 func (n *Node) HasRoom() bool { return n.stream.hasRoom() }

@@ -213,6 +213,10 @@ func (o *origin) entry(k kind, body []byte) {
 		if m, ok := readMember(body); ok && o.synced { // else it is among those that are asked for
 			o.node.hub.Peers().Learn(o.slot, *o.name.Load(), []bridge.PeerMember{m})
 		}
+	case kindOpen:
+		if c, ok := readClaim(body); ok && o.synced {
+			o.node.lose(o.node.hub.Peers().LearnClaims(o.slot, []bridge.Claim{c}))
+		}
 	case kindBye:
 		o.leave("stopped")
 		o.ended.Store(true)

@@ -81,6 +81,16 @@ func (s *stream) tell(m bridge.PeerMember) {
 	s.signal()
 }
 
+// claim adds a claim.
+func (s *stream) claim(c bridge.Claim) {
+	s.mu.Lock()
+	s.roomLocked(claimBytes(c))
+	s.open = appendClaim(s.open, c)
+	s.addedLocked()
+	s.mu.Unlock()
+	s.signal()
+}
+
 // bye says that the gateway stops.
 func (s *stream) bye() {
 	s.mu.Lock()

@@ -232,7 +232,7 @@ func (c *conn) hold(wanted string) (*identity, error) {
 func (c *conn) holdName(name, nick string) (*identity, error) {
 	s := c.server
 	if id, unknown := s.hub.Receiver(name); unknown == nil && !allDigits(name) {
-		if info, err := s.hub.Registry().Sender(id); err == nil && info.Here {
+		if info, err := s.hub.Registry().Sender(id); err == nil && info.Here || s.hub.Peers().SpeaksElsewhere(id) == Protocol {
 			return nil, errTaken
 		}
 	}

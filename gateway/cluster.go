@@ -18,6 +18,7 @@ type space struct {
 	transport *nats.Transport
 	place     *nats.Membership
 	directory *nats.Directory
+	leases    *nats.Leases
 	node      *cluster.Node
 	hub       *bridge.Hub
 }
@@ -58,6 +59,7 @@ func (g *Gateway) joinSpace() error {
 	}
 	g.passKey, g.signingKey = s.place.Keys.Pass, s.place.Keys.Callback
 	s.directory = nats.NewDirectory(s.transport, g.store, g.cfg.Senders.ExpireAfter, known != nil && known.Space == s.place.Space, g.log)
+	s.leases = nats.NewLeases(s.transport, s.place.Slot, g.log)
 	g.space = s
 	g.log.WithField("space", s.place.Space).WithField("slot", s.place.Slot).Info("the gateway shares its channels")
 	return nil
@@ -89,10 +91,18 @@ func newCluster(g *Gateway) (Server, []Port, error) {
 
 // Serve shares what happens here, and delivers what others share, until ctx ends.
 func (s *space) Serve(ctx context.Context) error {
-	var senders sync.WaitGroup
-	senders.Go(func() { s.directory.Serve(ctx, s.hub) })
+	life, end := context.WithCancel(ctx)
+	defer end()
+	var own sync.WaitGroup
+	own.Go(func() { s.directory.Serve(life, s.hub) })
+	own.Go(func() { s.leases.Serve(life) }) // ends when all work that needs a lease has ended
 	err := s.transport.Serve(ctx, s.place.Slot, s.node)
-	senders.Wait()
+	if err != nil {
+		s.leases.Abandon()
+	}
+	end()
+	own.Wait()
+	s.transport.Close()
 	return err
 }
 
@@ -110,7 +120,15 @@ func (g *Gateway) shownSpace() *operator.Space {
 	if g.space == nil {
 		return nil
 	}
-	return &operator.Space{Name: g.space.place.Space, Server: g.space.transport.Server(), Fault: g.apart()}
+	return &operator.Space{Name: g.space.place.Space, Server: g.space.transport.Server(), Fault: g.apart(), Leases: g.leaseHolders()}
+}
+
+// leaseHolders lists who does what only one gateway of the space does; nil: the gateway is alone.
+func (g *Gateway) leaseHolders() []bridge.LeaseHolder {
+	if g.space == nil {
+		return nil
+	}
+	return g.space.leases.Holders()
 }
 
 // Quiesce does nothing: there are no requests.

@@ -22,6 +22,7 @@ type metrics struct {
 	devices   func() map[string]int // nil: there are none
 	ready     func() error          // nil: it always is
 	apart     func() error          // nil: it never is
+	leases    func() []bridge.LeaseHolder
 }
 
 var (
@@ -53,6 +54,7 @@ var (
 	peerHere     = describeMetric("peer_up", "1 while another gateway is heard, else 0.", "gateway")
 	peerBehind   = describeMetric("peer_behind_bytes", "What was said here that another gateway has not told us it has.", "gateway")
 	clusterReady = describeMetric("cluster_ready", "1 while the gateway shares its channels and names, else 0: /readyz says why.")
+	leaseHeld    = describeMetric("lease_held", "1 if the gateway does what only one of those that share their channels does, else 0.", "lease")
 	peerUnsent   = describeMetric("peer_unsent_total", "Messages and changes here that were let go before they could be sent to other gateways.")
 )
 
@@ -124,6 +126,13 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 			together = 0
 		}
 		gauge(clusterReady, together)
+		for _, l := range m.leases() {
+			held := 0
+			if l.Slot == own.Slot {
+				held = 1
+			}
+			gauge(leaseHeld, held, l.Name)
+		}
 	}
 	named := map[string]bool{} // of two with one name, the later ends soon
 	for _, o := range m.hub.Peers().Others() {

@@ -56,6 +56,10 @@ type Options struct {
 	// its work. Nil: it always does, or is alone.
 	Apart func() error
 
+	// Leases lists who does what only one gateway of the space does. It is called if there are
+	// others.
+	Leases func() []bridge.LeaseHolder
+
 	// DeviceSessions returns how many sessions of devices there are, by the kind of key that
 	// let them in. Nil: there are none.
 	DeviceSessions func() map[string]int

@@ -12,6 +12,15 @@ type Space struct {
 	Name   string
 	Server string // the NATS server that the gateway is connected to; empty: none
 	Fault  error  // why the gateway does not share its channels or names just now; nil: it does
+	Leases []bridge.LeaseHolder
+}
+
+// lease is who does what only one gateway does.
+type lease struct {
+	Name   string      `json:"name"`
+	Slot   bridge.Slot `json:"slot"`
+	Holder string      `json:"holder"` // its gateway's name; empty: it was not heard yet
+	Since  time.Time   `json:"since"`
 }
 
 // otherGateway is another gateway of the space, as this one sees it.
@@ -48,15 +57,21 @@ func (s *Service) showCluster(w nethttp.ResponseWriter, r *request) error {
 		Made   uint64         `json:"made"`
 		Unsent uint64         `json:"unsent"`
 		Others []otherGateway `json:"others"`
-	}{space.Name, own.Slot, s.opts.About().Name, space.Server, nil, own.Made, own.Unsent, []otherGateway{}}
+		Leases []lease        `json:"leases"`
+	}{space.Name, own.Slot, s.opts.About().Name, space.Server, nil, own.Made, own.Unsent, []otherGateway{}, []lease{}}
 	if space.Fault != nil {
 		why := space.Fault.Error()
 		answer.Fault = &why
 	}
+	names := map[bridge.Slot]string{own.Slot: answer.Name}
 	for _, o := range s.hub.Peers().Others() {
+		names[o.Slot] = o.Name
 		answer.Others = append(answer.Others, otherGateway{
 			o.Slot, o.Name, o.Here, o.Heard.UTC(), o.Ahead.Milliseconds(), o.Behind, o.Waiting, o.Messages, o.Resent, o.Lost, o.Repeated,
 		})
+	}
+	for _, l := range space.Leases {
+		answer.Leases = append(answer.Leases, lease{l.Name, l.Slot, names[l.Slot], l.Since.UTC()})
 	}
 	return s.answer(w, answer)
 }

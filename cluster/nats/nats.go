@@ -78,7 +78,7 @@ func Connect(opts Options, log *logrus.Logger) (*Transport, error) {
 	return t, nil
 }
 
-// Serve hands the node of a slot what others send, until ctx ends.
+// Serve hands the node of a slot what others send, until ctx ends. The connection stays open.
 func (t *Transport) Serve(ctx context.Context, slot bridge.Slot, node *cluster.Node) error {
 	frames, err := t.conn.Subscribe(t.base+".m.*", func(m *client.Msg) { node.Take(m.Data) })
 	if err == nil {
@@ -93,7 +93,9 @@ func (t *Transport) Serve(ctx context.Context, slot bridge.Slot, node *cluster.N
 	if !t.conn.IsConnected() || t.conn.FlushTimeout(time.Second) != nil {
 		t.log.Debug("the goodbye may not have reached the other gateways")
 	}
-	t.Close()
+	if frames != nil {
+		_ = frames.Unsubscribe() // the connection may be gone
+	}
 	return err
 }
 
@@ -113,7 +115,7 @@ func (t *Transport) Server() string {
 	return t.conn.ConnectedUrlRedacted()
 }
 
-// Close ends the connection. Serve calls it too.
+// Close ends the connection.
 func (t *Transport) Close() {
 	t.ended.Store(true)
 	t.conn.Close()

@@ -144,16 +144,21 @@ func (t *Transport) join(ctx context.Context, gateway uint32, secret string, own
 	return &Membership{t.opts.Space, slot, keys}, nil
 }
 
-// bucket returns the space's bucket, which the first gateway makes.
+// bucket returns the space's bucket of senders.
 func (t *Transport) bucket(ctx context.Context) (jetstream.KeyValue, error) {
+	return t.open(ctx, "DIR", "senders of the gateways of a space")
+}
+
+// open returns a bucket of the space, which the first gateway makes.
+func (t *Transport) open(ctx context.Context, what, description string) (jetstream.KeyValue, error) {
 	js, err := jetstream.New(t.conn)
 	if err != nil {
 		return nil, err
 	}
-	name := "WT_" + t.opts.Space + "_DIR"
+	name := "WT_" + t.opts.Space + "_" + what
 	kv, err := js.KeyValue(ctx, name)
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		kv, err = create(ctx, js, name)
+		kv, err = create(ctx, js, name, description)
 	}
 	switch {
 	case err == nil:
@@ -178,9 +183,9 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-func create(ctx context.Context, js jetstream.JetStream, name string) (kv jetstream.KeyValue, err error) {
+func create(ctx context.Context, js jetstream.JetStream, name, description string) (kv jetstream.KeyValue, err error) {
 	for _, n := range []int{copies, 1} {
-		c := jetstream.KeyValueConfig{Bucket: name, Description: "Watchtower: senders of the gateways of a space", History: 1, Storage: jetstream.FileStorage, Replicas: n}
+		c := jetstream.KeyValueConfig{Bucket: name, Description: "Watchtower: " + description, History: 1, Storage: jetstream.FileStorage, Replicas: n}
 		var refused *jetstream.APIError
 		if kv, err = js.CreateKeyValue(ctx, c); !errors.As(err, &refused) {
 			return kv, err

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -20,6 +22,15 @@ type shownCluster struct {
 	Made   uint64         `json:"made"`
 	Unsent uint64         `json:"unsent"`
 	Others []otherGateway `json:"others"`
+	Leases []lease        `json:"leases"`
+}
+
+// lease is what only one gateway does.
+type lease struct {
+	Name   string    `json:"name"`
+	Slot   int       `json:"slot"`
+	Holder string    `json:"holder"`
+	Since  time.Time `json:"since"`
 }
 
 // otherGateway is another gateway in it.
@@ -72,8 +83,8 @@ func (o operator) printCluster(now shownCluster) error {
 	fmt.Fprintf(o.out, "%s has slot %d of the space %s: %s\n", printableText(now.Name), now.Slot, printableText(now.Space), state)
 	fmt.Fprintf(o.out, "messages and changes here: %d, never sent: %d\n", now.Made, now.Unsent)
 	if len(now.Others) == 0 {
-		_, err := fmt.Fprintln(o.out, "no other gateway was heard yet")
-		return err
+		fmt.Fprintln(o.out, "no other gateway was heard yet")
+		return o.printLeases(now.Leases)
 	}
 	fmt.Fprintln(o.out)
 	table := tabwriter.NewWriter(o.out, 0, 0, 2, ' ', 0)
@@ -85,6 +96,40 @@ func (o operator) printCluster(now shownCluster) error {
 		}
 		fmt.Fprintf(table, "%s\t%d\t%s\t%d B\t%+d ms\t%d\t%d\t%d\t%d\n",
 			printableText(g.Name), g.Slot, state, g.Behind, g.Ahead, g.Messages, g.Resent, g.Lost, g.Repeated)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	return o.printLeases(now.Leases)
+}
+
+// printLeases prints what only one gateway does, as a table. Leases of one kind, such as cb.7, are
+// counted for each gateway.
+func (o operator) printLeases(all []lease) error {
+	if len(all) == 0 {
+		return nil
+	}
+	type part struct{ kind, holder string }
+	count, since := map[part]int{}, map[part]time.Time{}
+	of := map[string]int{}
+	var order []part
+	for _, l := range all {
+		kind, _, _ := strings.Cut(l.Name, ".")
+		p := part{kind, cmp.Or(l.Holder, fmt.Sprint("slot ", l.Slot))}
+		if count[p] == 0 {
+			order = append(order, p)
+		}
+		count[p]++
+		of[kind]++
+		if l.Since.After(since[p]) {
+			since[p] = l.Since
+		}
+	}
+	fmt.Fprintln(o.out)
+	table := tabwriter.NewWriter(o.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "LEASE\tHOLDER\tPART\tSINCE")
+	for _, p := range order {
+		fmt.Fprintf(table, "%s\t%s\t%d of %d\t%s\n", printableText(p.kind), printableText(p.holder), count[p], of[p.kind], since[p].Local().Format(time.DateTime))
 	}
 	return table.Flush()
 }

@@ -62,6 +62,7 @@ type Options struct {
 	SecretKey  string        // whoever shows it may register; empty: the gateway is open
 	Generation uint64        // of the secret key: how often it was changed
 	OwnKeys    bool          // names may have keys of their own, and are then refused to the secret key
+	OwnNames   []string      // names of the gateway's own senders, which nobody else can register
 	Users      []string      // the configured users: names that begin with a user's name and a dot are that user's
 	IDKey      []byte        // makes the ids of names; empty: random
 	Slot       Slot          // among gateways that share their channels; 0: the gateway is alone

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"runtime"
 	"sync/atomic"
@@ -64,7 +65,7 @@ func NewLink(p Protocol, c *Counters, size int, patience time.Duration) *Link {
 	return &Link{protocol: p, counters: c, jobs: make(chan Job, size), patience: patience}
 }
 
-// Protocol is the first protocol that the link serves; of a tap, the bus's.
+// Protocol is the first protocol that the link serves; of a tap, the one that counts its drops.
 func (l *Link) Protocol() Protocol { return l.protocol }
 
 // TakeEverything makes the link get every message, also those for none of its members. It
@@ -81,13 +82,14 @@ func (l *Link) takesAtOnce(m *Message) bool {
 	return l.busy.Load() == 0 && !l.closed.Load() && l.atOnce(m)
 }
 
-// AddTap returns a link for a part of the gateway that is no member. It gets each
+// AddTap returns a link for a part of the gateway that is no member; of 0 stands for the bus's
+// protocol. It gets each
 // broadcast for which wants returns true. AddTap is called before the first message.
 // Publishers never wait for a tap: its queue holds size messages and so many bytes, and
-// what does not fit counts as a drop of the bus. Wants runs in the publisher's goroutine:
+// what does not fit counts as a drop of that protocol. Wants runs in the publisher's goroutine:
 // it is quick, and changes nothing. A tap's jobs name no members.
-func (h *Hub) AddTap(size, bytes int, wants func(*Message) bool) *Link {
-	l := NewLink(h.bus.Protocol(), &h.counters, size, 0)
+func (h *Hub) AddTap(of Protocol, size, bytes int, wants func(*Message) bool) *Link {
+	l := NewLink(cmp.Or(of, h.bus.Protocol()), &h.counters, size, 0)
 	l.wants, l.bytesMost = wants, int64(bytes)
 	h.taps = append(h.taps, l)
 	return l

@@ -296,6 +296,9 @@ func (r Registry) FreshToken(id SenderID) (token string, err error) {
 func (h *Hub) manage(id SenderID, change func(*Sender) error) error {
 	h.mu.Lock()
 	s, err := h.managedLocked(id)
+	if err == nil {
+		err = s.mayManageLocked()
+	}
 	if err == nil && !h.rememberLocked(s) { // a managed sender is remembered
 		err = tooManySenders(h.opts.Limits.Senders)
 	}

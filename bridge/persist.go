@@ -27,8 +27,13 @@ func (h *Hub) restore(r Record) {
 }
 
 // restoreLocked makes a sender from its record, without what is kept of its memberships. It
-// returns nil for one without a name whose voucher is no longer the right one.
+// returns nil for one without a name whose voucher is no longer the right one, and for one whose
+// name is the gateway's own.
 func (h *Hub) restoreLocked(r Record) *Sender {
+	if h.isOwnName(r.Name) { // somebody had it before it was the gateway's
+		h.opts.Log.WithField("name", r.Name).WithField("id", r.ID).Warn("a sender was forgotten: its name is the gateway's own now, its device needs another")
+		return nil
+	}
 	s := &Sender{id: r.ID, user: h.userOfLocked(r.Name)}
 	if r.Name == "" && r.Voucher != h.voucherOf(s.user) {
 		return nil

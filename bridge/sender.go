@@ -26,6 +26,7 @@ type Sender struct {
 	protected bool
 	approved  bool // an operator protected it
 	own       bool // its name was held by a key of its own
+	ours      bool // it is a part of the gateway
 	left      departure
 	via       Protocol          // by which it last registered or joined; zero: not since the start
 	token     [sha256.Size]byte // zero: none
@@ -149,6 +150,10 @@ func (h *Hub) SenderByID(id SenderID) (*Sender, bool) {
 // its name is free. It returns once that is on disk.
 func (h *Hub) Forget(s *Sender) error {
 	h.mu.Lock()
+	if err := s.mayManageLocked(); err != nil {
+		h.mu.Unlock()
+		return err
+	}
 	var ended []*Attachment
 	var holds []*Hold
 	if !s.gone {

@@ -11,6 +11,10 @@ func (p Peers) Learned(r Record) {
 	var ended []*Attachment
 	var holds []*Hold
 	s := h.senders[r.ID]
+	if h.isOwnName(r.Name) || s != nil && s.ours { // of a gateway that does not know that name as its own
+		h.mu.Unlock()
+		return
+	}
 	if other := h.names[r.Name]; r.Name != "" && other != nil && other != s {
 		ended, holds = h.endLocked(other)
 	}
@@ -45,7 +49,7 @@ func (p Peers) Deleted(id SenderID) {
 	h := p.hub
 	h.mu.Lock()
 	s := h.senders[id]
-	if s == nil {
+	if s == nil || s.ours {
 		h.mu.Unlock()
 		return
 	}

@@ -14,7 +14,7 @@ import (
 // when it is full.
 func TestATap(t *testing.T) {
 	h := newHub(t, nil)
-	tap := h.AddTap(3, 1000, func(m *bridge.Message) bool { return m.Channel == 5 })
+	tap := h.AddTap(0, 3, 1000, func(m *bridge.Message) bool { return m.Channel == 5 })
 	s := h.Holds().New(func() {}).Sender()
 	for _, c := range []bridge.Channel{5, 6} {
 		require.NoError(t, h.Attach(s, c, &bridge.Attachment{Via: viaUDP, Broadcasts: true, Sends: true}))

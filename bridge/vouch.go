@@ -135,9 +135,12 @@ func (h *Hub) disownLocked(s *Sender) (ended []*Attachment) {
 	return ended
 }
 
-// mayNameLocked refuses a name that belongs to a user other than the one whose password
-// was shown. An empty user stands for the secret key.
+// mayNameLocked refuses a name that is the gateway's own, or that belongs to a user other than
+// the one whose password was shown. An empty user stands for the secret key.
 func (h *Hub) mayNameLocked(name, user string) error {
+	if h.isOwnName(name) {
+		return fault(NameProtected, "name", "%q is a sender of the gateway's own: take another name", name)
+	}
 	if owner := h.userOfLocked(name); owner != user && owner != "" {
 		return fault(NameProtected, "name", "%q belongs to the user %s of the configuration: sign in as that user, or take another name", name, owner)
 	}

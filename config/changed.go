@@ -17,7 +17,7 @@ func Changed(a, b *Config) (paths []string) {
 	}
 	for _, n := range slices.Sorted(maps.Keys(union(a.Channels, b.Channels))) {
 		was, before := a.Channels[n]
-		if is, after := b.Channels[n]; before != after || was != is {
+		if is, after := b.Channels[n]; before != after || !reflect.DeepEqual(was, is) {
 			paths = append(paths, channelPath(n))
 		}
 	}

@@ -220,13 +220,15 @@ type Callbacks struct {
 
 // Channel describes one channel.
 type Channel struct {
-	Name          string // 1 to 64 printable characters; empty: none, which only a channel with Confirm may have
+	Name          string // 1 to 64 printable characters; empty: none, which only a channel with Confirm or Map may have
 	HomeAssistant bool   // it is announced to Home Assistant
 	Device        bool   // there it is a device of its own, and no part of the gateway's
 
 	Confirm     int           // how many have to say the same before it is delivered; 0: nobody else
 	Within      time.Duration // counted from the first
 	Unprotected bool          // all senders count for that
+
+	Map []Map // topics outside of the gateway's tree from which messages come in, and to which they go out
 }
 
 // The range of Channel.Confirm, the default of Channel.Within and its range.
@@ -237,6 +239,9 @@ const (
 	leastWithin   = time.Second
 	mostWithin    = 24 * time.Hour
 )
+
+// mayBeNameless reports whether the channel says something else than its name.
+func (c Channel) mayBeNameless() bool { return c.Confirm > 0 || len(c.Map) > 0 }
 
 // checkRule returns the fault of a channel's rule, and the key that has it.
 func (c Channel) checkRule() (key string, err error) {

@@ -225,8 +225,12 @@ func (r *reader) channel(n uint32, at, node ast.Node) {
 			if key == listedNumber && kv.Value == at {
 				return
 			}
+			if key == "map" {
+				ch.Map = r.channelMap(full, kv.Value)
+				return
+			}
 			if !known {
-				r.fault(full, kv.Key, "unknown key%s", meant(nearest(key, slices.Sorted(maps.Keys(keys)))))
+				r.fault(full, kv.Key, "unknown key%s", meant(nearest(key, append(slices.Sorted(maps.Keys(keys)), "map"))))
 				return
 			}
 			named = named || key == "name"
@@ -242,7 +246,7 @@ func (r *reader) channel(n uint32, at, node ast.Node) {
 	if ch.Confirm > 0 && ch.Within == 0 {
 		ch.Within = defaultWithin
 	}
-	if !named && (ch.Confirm == 0 || ch.HomeAssistant) {
+	if !named && (!ch.mayBeNameless() || ch.HomeAssistant) {
 		r.fault(path+".name", at, "is missing")
 		return
 	}

@@ -11,7 +11,7 @@ import (
 
 // yaml returns the keys that are set, with their values.
 func (c Channel) yaml() (keys []string) {
-	if c.Name != "" || c.Confirm == 0 {
+	if c.Name != "" || !c.mayBeNameless() {
 		keys = append(keys, "name: "+strconv.Quote(c.Name))
 	}
 	if c.HomeAssistant {
@@ -25,6 +25,13 @@ func (c Channel) yaml() (keys []string) {
 	}
 	if c.Unprotected {
 		keys = append(keys, "unprotected: true")
+	}
+	if len(c.Map) > 0 {
+		var lines []string
+		for _, m := range c.Map {
+			lines = append(lines, m.yaml())
+		}
+		keys = append(keys, "map: ["+strings.Join(lines, ", ")+"]")
 	}
 	return keys
 }
@@ -53,7 +60,7 @@ func (c *Config) YAML(secrets bool) []byte {
 		fmt.Fprintf(&b, "%s%s: %s\n", indent, key, text)
 	}
 	if len(c.Channels) > 0 {
-		fmt.Fprintf(&b, "# the channels' names, for people, which of them Home Assistant is told of, and which want more than one to say the same\nchannels:\n")
+		fmt.Fprintf(&b, "# the channels' names, for people, which of them Home Assistant is told of, which want more than one to say the same, and which are mapped to other topics\nchannels:\n")
 		for _, n := range slices.Sorted(maps.Keys(c.Channels)) {
 			fmt.Fprintf(&b, "  %d: {%s}\n", n, strings.Join(c.Channels[n].yaml(), ", "))
 		}

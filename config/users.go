@@ -131,12 +131,8 @@ func (r Rule) check() error {
 	if !slices.Contains(accesses, r.Access) {
 		return fmt.Errorf("%q must begin with one of %s", r.String(), strings.Join(accesses, ", "))
 	}
-	levels := strings.Split(r.Topic, "/")
-	for i, level := range levels {
-		wild := strings.ContainsAny(level, "+#")
-		if wild && len(level) > 1 || level == "#" && i < len(levels)-1 {
-			return fmt.Errorf("%q is not a topic filter: + and # stand for whole levels, # for the last", r.Topic)
-		}
+	if !isFilter(strings.Split(r.Topic, "/")) {
+		return fmt.Errorf("%q is not a topic filter: + and # stand for whole levels, # for the last", r.Topic)
 	}
 	if r.Topic == "" || !printable(r.Topic) {
 		return fmt.Errorf("%q needs a topic filter after %s, such as home/#", r.String(), r.Access)

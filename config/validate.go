@@ -88,9 +88,10 @@ func (c *Config) faults(from map[string]string) Faults {
 			add(path, errBadChannel)
 		}
 		ch := c.Channels[n]
-		if ch.Name != "" || ch.Confirm == 0 {
+		if ch.Name != "" || !ch.mayBeNameless() {
 			add(path+".name", channelName(ch.Name))
 		}
+		c.checkMap(path, ch.Map, add)
 		if key, err := ch.checkRule(); err != nil {
 			add(path+"."+key, err)
 		}

@@ -34,6 +34,9 @@ type certificates struct {
 // the setting.
 func Check(cfg config.Config) error {
 	_, err := openPages(cfg)
+	if err == nil {
+		_, err = compileMaps(&cfg)
+	}
 	if cfg.TLS.On() {
 		_, e := readCertificates(cfg.TLS)
 		err = errors.Join(err, e)

@@ -19,6 +19,7 @@ import (
 	"watchtower/bridge"
 	"watchtower/bridge/store"
 	"watchtower/callback"
+	"watchtower/channelmap"
 	"watchtower/config"
 	"watchtower/console"
 	"watchtower/history"
@@ -47,6 +48,7 @@ type Gateway struct {
 	broker    *mqtt.Broker
 	parts     []*part // in the order in which they start
 	house     *homeassistant.Service
+	maps      *channelmap.Service // of channels to other topics
 	past      *history.History
 	callbacks *callback.Service
 	web       *http.Server

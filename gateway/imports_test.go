@@ -16,7 +16,7 @@ import (
 // examples stand outside: they are written as a stranger would.
 var mayImport = map[string][]string{
 	"cmd/watchtower":  {"atomicfile", "gateway", "config", "wire", "wire/frame", "device", "bench", "mdns"},
-	"gateway":         {"atomicfile", "auth", "backup", "boltfile", "cluster", "cluster/nats", "config", "mqtt", "homeassistant", "udp", "tcp", "history", "irc", "callback", "http", "operator", "console", "sdk", "static", "mdns", "bridge", "wire/frame", "wire/keys", "bridge/store", "mqtt/store", "intake"},
+	"gateway":         {"atomicfile", "auth", "backup", "boltfile", "channelmap", "cluster", "cluster/nats", "config", "mqtt", "homeassistant", "udp", "tcp", "history", "irc", "callback", "http", "operator", "console", "sdk", "static", "mdns", "bridge", "wire/frame", "wire/keys", "bridge/store", "mqtt/store", "intake"},
 	"auth":            {"config", "bridge"},
 	"mqtt":            {"config", "auth", "bridge", "bridge/outbound", "eventloop", "intake"},
 	"http":            {"config", "auth", "bridge", "bridge/jsonline", "bridge/outbound", "callback", "history", "intake"},
@@ -39,6 +39,7 @@ var mayImport = map[string][]string{
 	"bench/cluster":   {"bench", "bench/target"},
 	"bench/target":    {},
 	"bench/bare":      {"wire"},
+	"channelmap":      {"bridge", "config"},
 	"cluster":         {"bridge"},
 	"cluster/nats":    {"bridge", "cluster", "config"},
 	"bridge/store":    {"bridge", "boltfile"},

@@ -9,6 +9,7 @@ import (
 
 	"watchtower/bridge"
 	"watchtower/callback"
+	"watchtower/channelmap"
 	"watchtower/config"
 	"watchtower/history"
 	"watchtower/homeassistant"
@@ -46,6 +47,7 @@ func (g *Gateway) hubOptions() bridge.Options {
 		SecretKey:  g.secrets.key,
 		Generation: g.secrets.generation,
 		OwnKeys:    g.cfg.Wire.DeviceKeys != keys.Off,
+		OwnNames:   []string{channelmap.SenderName},
 		Users:      slices.Collect(maps.Keys(g.cfg.Users)),
 		IDKey:      g.secrets.idKey,
 		PassKey:    g.passKey,
@@ -67,7 +69,7 @@ func (g *Gateway) mqttOptions(secure *tls.Config) mqtt.Options {
 	discovery := g.cfg.HomeAssistant.DiscoveryPrefix + "/device/" + homeassistant.GatewayID(g.name)
 	return mqtt.Options{
 		MQTT: g.cfg.MQTT, Limits: g.cfg.Limits, TLS: secure, Users: brokerUsers(g.cfg.Users),
-		Reserved: []string{"watchtower-" + g.name}, OwnTopics: []string{discovery + "/", discovery + "_"},
+		Reserved: []string{"watchtower-" + g.name, channelmap.SenderName}, OwnTopics: []string{discovery + "/", discovery + "_"},
 		Intake: g.intake, Gate: g.gate, Passwords: g.passwords, Store: g.state,
 	}
 }

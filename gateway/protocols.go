@@ -54,6 +54,7 @@ func protocols() []Protocol {
 	return []Protocol{
 		{"mqtt", newMQTT},
 		{"homeassistant", newHomeAssistant},
+		{"channels", newMaps},
 		{"tcp", newTCP},
 		{"udp", newUDP},
 		{"history", newHistory},

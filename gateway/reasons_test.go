@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
+	"watchtower/channelmap"
 	"watchtower/config"
 	"watchtower/udp"
 	"watchtower/wire/basic"
@@ -45,6 +46,7 @@ var reasonTests = map[bridge.Reason]struct {
 	wiresession.Elsewhere: {viaUDP, movedDevice},
 	wiresession.Unknown:   {viaUDP, lateDelivered},
 	wiresession.Truncated: {viaUDP, tooLargeForASession},
+	channelmap.Misfit:     {channelmap.Protocol, misfitForAMap},
 }
 
 func TestEveryReasonIsProvoked(t *testing.T) {
@@ -278,5 +280,12 @@ func forgotten(t *testing.T) *running {
 		})
 	}
 	sockets.Wait()
+	return r
+}
+
+// misfitForAMap publishes what is no JSON, which a map's template needs.
+func misfitForAMap(t *testing.T) *running {
+	r := mapped(t, map[uint32][]config.Map{5: {{Topic: "zigbee2mqtt/+", In: true, Template: "{{ value_json.action }}"}}})
+	r.outside("zigbee2mqtt").says("zigbee2mqtt/hall", "single", false)
 	return r
 }

@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"watchtower/channelmap"
 	"watchtower/config"
 	"watchtower/operator"
 )
@@ -67,6 +69,10 @@ func (g *Gateway) reload() (operator.Reloaded, error) {
 	if err != nil {
 		return done, err
 	}
+	channels, err := g.readMaps(&read)
+	if err != nil {
+		return done, err
+	}
 	if err := g.callbacks.Allow(after.Callbacks.Allow); err != nil { // the last step that can fail
 		return done, err
 	}
@@ -80,7 +86,7 @@ func (g *Gateway) reload() (operator.Reloaded, error) {
 	}
 	g.secrets.admin = admin
 	g.reloads.now.Store(&after)
-	g.putInForce(before, &after)
+	g.putInForce(before, &after, channels)
 	return done, nil
 }
 
@@ -101,7 +107,7 @@ func merge(before, read config.Config) config.Config {
 	}
 	for n, was := range before.Channels {
 		if _, left := read.Channels[n]; !left && was.HomeAssistant { // announced until the restart
-			was.Confirm, was.Within, was.Unprotected = 0, 0, false
+			was.Confirm, was.Within, was.Unprotected, was.Map = 0, 0, false, nil
 			after.Channels[n] = was
 		}
 	}
@@ -109,7 +115,7 @@ func merge(before, read config.Config) config.Config {
 }
 
 // putInForce hands the changes to the parts. Nothing here can fail.
-func (g *Gateway) putInForce(before, after *config.Config) {
+func (g *Gateway) putInForce(before, after *config.Config, channels *channelmap.Maps) {
 	if after.Log.Level != before.Log.Level {
 		if level, err := logrus.ParseLevel(after.Log.Level); err == nil { // always: it was checked
 			g.log.SetLevel(level)
@@ -118,9 +124,10 @@ func (g *Gateway) putInForce(before, after *config.Config) {
 	g.hub.Users().Set(slices.Collect(maps.Keys(after.Users)))
 	g.broker.SetUsers(brokerUsers(after.Users))
 	g.people.Update(g.secrets.admin, operatorUsers(after.Users))
-	if !maps.Equal(before.Channels, after.Channels) {
+	if !reflect.DeepEqual(before.Channels, after.Channels) {
 		g.hub.Directory().SetRules(rulesOf(*after))
 		g.house.Rename(houseNames(*after))
+		g.maps.Change(channels)
 		if err := g.publishInfo(); err != nil {
 			g.log.WithError(err).Warn("info not published")
 		}

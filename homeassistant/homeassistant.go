@@ -142,7 +142,7 @@ func New(hub *bridge.Hub, bus Bus, memory Memory, opts Options, log *logrus.Logg
 		s.restore(r)
 	}
 	if len(opts.Channels) > 0 {
-		s.tap = hub.AddTap(cmp.Or(opts.Queue, mirrorQueue), mirrorBytes, s.wants)
+		s.tap = hub.AddTap(0, cmp.Or(opts.Queue, mirrorQueue), mirrorBytes, s.wants)
 	}
 	return s, nil
 }

@@ -90,8 +90,8 @@ func (b *Broker) PublishAs(ctx context.Context, s *bridge.Sender, p Publication)
 	if err := b.MayPublish(p.Topic); err != nil {
 		return err
 	}
-	if n := publishBytes + len(p.Topic) + len(p.Payload); n > b.opts.MaxPacketBytes {
-		return topicFault(bridge.MessageTooLarge, "and message make a packet of %d bytes, the limit is %d (mqtt.max_packet_bytes)", n, b.opts.MaxPacketBytes)
+	if err := b.fits(p.Topic, p.Payload); err != nil {
+		return err
 	}
 	m := &message{topic: p.Topic, payload: p.Payload, qos: p.QoS, retain: p.Retain}
 	if p.ContentType != "" {
@@ -109,6 +109,14 @@ func (b *Broker) PublishAs(ctx context.Context, s *bridge.Sender, p Publication)
 		return topicFault(RetainedFull, "%s", limit)
 	}
 	return err
+}
+
+// fits returns why a message is too large for a packet; nil: it is not.
+func (b *Broker) fits(topic string, payload []byte) error {
+	if n := publishBytes + len(topic) + len(payload); n > b.opts.MaxPacketBytes {
+		return topicFault(bridge.MessageTooLarge, "and message make a packet of %d bytes, the limit is %d (mqtt.max_packet_bytes)", n, b.opts.MaxPacketBytes)
+	}
+	return nil
 }
 
 // publishBytes is the most bytes of a PUBLISH besides its topic and payload, in MQTT 3.1.1.

@@ -31,13 +31,13 @@ func expires(m *bridge.Message) int64 {
 
 // PublishRetained publishes a retained message of the gateway's own.
 func (b *Broker) PublishRetained(topic string, payload []byte) error {
-	return b.deliverRetained(&message{topic: topic, payload: payload, qos: anyQoS, retain: true}, own, handing{})
+	return b.deliverRetained(&message{topic: topic, payload: payload, qos: anyQoS, retain: true, own: true}, own, handing{})
 }
 
 // PublishKept is PublishRetained for a message that is also written to disk. Lifetime is how
 // long it is retained; 0: until it is replaced.
 func (b *Broker) PublishKept(topic string, payload []byte, lifetime time.Duration) error {
-	m := &message{topic: topic, payload: payload, qos: anyQoS, retain: true}
+	m := &message{topic: topic, payload: payload, qos: anyQoS, retain: true, own: true}
 	if lifetime > 0 {
 		m.expires = b.now().Add(lifetime).UnixMilli()
 	}
@@ -46,7 +46,7 @@ func (b *Broker) PublishKept(topic string, payload []byte, lifetime time.Duratio
 
 // PublishOwn publishes a message of the gateway's own that is not retained.
 func (b *Broker) PublishOwn(topic string, payload []byte) error {
-	return b.deliver(&message{topic: topic, payload: payload, qos: anyQoS}, handing{})
+	return b.deliver(&message{topic: topic, payload: payload, qos: anyQoS, own: true}, handing{})
 }
 
 // deliverRetained retains a message and delivers it; on an error, neither. All publishers
@@ -108,7 +108,7 @@ func (b *Broker) hand(r *route, m *message, by handing) error {
 		tally(g.offer(m, by))
 	}
 	for _, watch := range r.watches {
-		watch(m.topic, m.payload, b.clientOf(m.origin))
+		watch.see(m)
 	}
 	b.hub.Counters().Out(Protocol, out)
 	if m.channel == nil {

@@ -16,6 +16,7 @@
 //	sessions.go        a session begins, is taken over, ends
 //	save.go            writes sessions and retained messages
 //	wills.go           checks and sends wills; holds them back after a start
+//	overhear.go        the clients' own topics, as maps of channels hear and use them
 //	browse.go          what operators see of retained messages, publish and remove
 //	identify.go        who a client is
 //	policy.go          what a client may publish

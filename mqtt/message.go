@@ -19,7 +19,7 @@ type message struct {
 	many      bool                        // it has several receivers: encodings are kept
 	qos       byte
 	retain    bool   // as published
-	own       bool   // the gateway published it
+	own       bool   // the gateway published it; of a retained one: it is no client's
 	lifetime  uint32 // seconds after it is admitted; 0: for ever
 
 	at      int64           // Unix milliseconds when it was retained; 0: before the last start, or not retained

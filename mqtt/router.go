@@ -46,10 +46,14 @@ type receivers struct {
 	of      []*subscription // matching ones, in the order of the tree
 	targets []target
 	groups  []*group
-	watches []func(string, []byte, bridge.Client)
+	watches []*watcher
 	hash    uint64 // of the list of
 	routes  int    // cached routes that share it
 }
+
+// watcher is a part of the gateway that gets messages by subscriptions without a session: each
+// message once.
+type watcher struct{ see func(*message) }
 
 // group is a shared subscription: one of its targets gets a message.
 type group struct {
@@ -305,7 +309,9 @@ func newReceivers(of []*subscription) *receivers {
 		i, merges := bySession[sub.session]
 		switch {
 		case sub.watch != nil:
-			rs.watches = append(rs.watches, sub.watch)
+			if !slices.Contains(rs.watches, sub.watch) {
+				rs.watches = append(rs.watches, sub.watch)
+			}
 		case sub.shared:
 			g := groups[sub.filter]
 			if g == nil {

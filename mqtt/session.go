@@ -197,7 +197,7 @@ type subscription struct {
 	asIs    bool // retain as published
 	subID   int  // subscription identifier; 0: none
 	means   bridge.Filter
-	watch   func(string, []byte, bridge.Client) // for Broker.Watch, without a session; else nil
+	watch   *watcher // for Broker.Watch, without a session; else nil
 }
 
 // joined is a session's membership in one channel, by its filters.

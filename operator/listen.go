@@ -37,7 +37,7 @@ type ears struct {
 
 func newEars(hub *bridge.Hub) *ears {
 	e := &ears{hub: hub, pages: map[bridge.Channel]map[*page]struct{}{}}
-	e.tap = hub.AddTap(tapMessages, tapBytes, e.wants)
+	e.tap = hub.AddTap(0, tapMessages, tapBytes, e.wants)
 	e.own = hub.AddLink(Protocol, tapMessages, 0)
 	return e
 }

@@ -27,6 +27,7 @@ var (
 	Failed       = NewReason("failed")       // the receiver did not take or acknowledge it in any attempt
 	Expired      = NewReason("expired")      // it waited longer than its message expiry interval
 	NotConfirmed = NewReason("unconfirmed")  // too few said the same in time, on a channel that wants more than one
+	Forged       = NewReason("forged")       // it is not from whom it names
 	Limit        = NewReason("limit")        // a client, its request or its waiting messages exceeded a configured limit
 )
 

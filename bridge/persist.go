@@ -51,7 +51,7 @@ func (h *Hub) restoreLocked(r Record) *Sender {
 
 // applyLocked gives a sender what its record says, but for its name and memberships.
 func (h *Hub) applyLocked(s *Sender, r Record) {
-	s.web, s.held, s.protected, s.approved, s.own, s.voucher = r.Registered, r.Held, r.Protected, r.Approved, r.Own, r.Voucher
+	s.web, s.held, s.protected, s.approved, s.own, s.remote, s.voucher = r.Registered, r.Held, r.Protected, r.Approved, r.Own, r.Remote, r.Voucher
 	s.seen.Store(max(s.seen.Load(), r.Seen))
 	var token [len(s.token)]byte
 	if len(r.Token) == len(token) {
@@ -92,7 +92,7 @@ func (h *Hub) saveLocked(s *Sender) (wait func() error) {
 // recordLocked is what is on disk of a sender.
 func (h *Hub) recordLocked(s *Sender) Record {
 	r := Record{
-		ID: s.id, Name: s.Name(), Registered: s.web, Held: s.held, Protected: s.protected, Approved: s.approved, Own: s.own, Voucher: s.voucher, Seen: s.seen.Load(),
+		ID: s.id, Name: s.Name(), Registered: s.web, Held: s.held, Protected: s.protected, Approved: s.approved, Own: s.own, Remote: s.remote, Voucher: s.voucher, Seen: s.seen.Load(),
 	}
 	if r.Seen == 0 {
 		r.Seen = h.now().Unix()

@@ -27,6 +27,7 @@ type Sender struct {
 	approved  bool // an operator protected it
 	own       bool // its name was held by a key of its own
 	ours      bool // it is a part of the gateway
+	remote    bool // it is a client of a foreign broker
 	left      departure
 	via       Protocol          // by which it last registered or joined; zero: not since the start
 	token     [sha256.Size]byte // zero: none
@@ -75,12 +76,16 @@ type Registration struct {
 	Name      string // optional
 	Protected bool   // the name is registered again only with its token
 	Token     string // of a protected name
+	Remote    bool   // it is a client of a foreign broker, which may speak there under its id
 }
 
 // Register returns a sender's id and token, once the registration is on disk.
 func (h *Hub) Register(r Registration) (Credentials, error) {
 	if r.Name != "" && !ValidName(r.Name) {
 		return Credentials{}, fault(InvalidName, "name", "must be 1 to 64 of A–Z a–z 0–9 _ . : -")
+	}
+	if r.Protected && r.Remote {
+		return Credentials{}, fault(InvalidName, "protected", "cannot be together with remote: a foreign broker may let others speak under its id")
 	}
 	if r.Protected && r.Name == "" {
 		return Credentials{}, fault(InvalidName, "protected", "needs a name: only a name can be given again")
@@ -95,6 +100,7 @@ func (h *Hub) Register(r Registration) (Credentials, error) {
 	s.web = true
 	s.via = r.Via
 	s.protected = s.protected || r.Protected
+	s.remote = r.Remote
 	h.setTokenLocked(s, hashToken(token))
 	wait := h.commitLocked(s)
 	h.mu.Unlock()
@@ -114,6 +120,9 @@ func (h *Hub) webSenderLocked(r Registration) (*Sender, error) {
 	}
 	if s != nil && (s.protected || h.hasKeyLocked(s) || h.opts.RequireToken && s.token != [sha256.Size]byte{}) && !byToken {
 		return nil, fault(NameProtected, "name", "%q is protected: it is given again only against its token (Authorization: Bearer …)", r.Name)
+	}
+	if r.Remote && s != nil && (s.held || s.protected) {
+		return nil, fault(InvalidName, "name", "%q is a device of this gateway: nobody else speaks under its id; choose another name for the foreign broker's client", r.Name)
 	}
 	if s == nil {
 		s = h.newSenderLocked(r.Name)

@@ -10,6 +10,7 @@ type Record struct {
 	Held       bool             `json:"held,omitempty"`      // its name was held on the wire or over MQTT
 	Protected  bool             `json:"protected,omitempty"` // its name is registered again only with its token
 	Approved   bool             `json:"approved,omitempty"`  // an operator protected it, not whoever registered it
+	Remote     bool             `json:"remote,omitempty"`    // it is a client of a foreign broker
 	Own        bool             `json:"own,omitempty"`       // its name was held by a key of its own
 	Token      []byte           `json:"token,omitempty"`     // SHA-256 of its token
 	Voucher    string           `json:"voucher,omitempty"`   // what vouched for it: "key N" by generation, "user NAME", "own key"; empty: the first key

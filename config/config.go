@@ -113,7 +113,25 @@ type MQTT struct {
 	SessionExpiry     time.Duration
 	WillGrace         time.Duration
 	SaveInterval      time.Duration
+	Remote            Remote
 }
+
+// Remote is the section of a broker that is not the gateway's, on which its channels stand
+// too.
+type Remote struct {
+	URL            string // mqtt://host:1883 or mqtts://host:8883; empty: none
+	User           string
+	Password       string
+	TLSCA          string // file, PEM, of who signed the broker's certificate; empty: the system's
+	TLSCertificate string // file, PEM, by which the gateway proves itself; empty: none
+	TLSKey         string // file, PEM
+	Trust          string // acl: the broker enforces who speaks as whom; none: it does not
+	Probe          Login  // of a device, by which that is found out
+	QoS            int    // of channel messages
+}
+
+// Login is a user's name and password at a foreign broker.
+type Login struct{ User, Password string }
 
 // HomeAssistant is the section of the discovery messages that announce channels to Home
 // Assistant.

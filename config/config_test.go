@@ -106,9 +106,9 @@ func TestEverySettingFromEverySource(t *testing.T) {
 	}
 	special := map[string]string{
 		"http.listen": ":1", "udp.listen": ":1", "tcp.listen": ":1", "mqtt.listen": ":1", "irc.listen": ":1", "http.tls_listen": ":1", "mqtt.tls_listen": ":1", "irc.tls_listen": ":1", "log.level": "warn",
-		"log.format": "json", "limits.message_bytes": "5", "callbacks.retries": "7", "mqtt.max_keep_alive": "77s", "wire.basic": "false", "wire.device_keys": "off", "udp.segmentation_offload": "false", "homeassistant.enabled": "false", "http.console": "false", "mdns": "false", "limits.homeassistant_devices": "7", "http.cors_origins": "https://dash.lan", "http.hosts": "gateway.example.org", "cluster.url": "tls://a:4222,nats://b:4222", "cluster.slot": "7",
+		"log.format": "json", "limits.message_bytes": "5", "callbacks.retries": "7", "mqtt.max_keep_alive": "77s", "wire.basic": "false", "wire.device_keys": "off", "udp.segmentation_offload": "false", "homeassistant.enabled": "false", "http.console": "false", "mdns": "false", "limits.homeassistant_devices": "7", "http.cors_origins": "https://dash.lan", "http.hosts": "gateway.example.org", "cluster.url": "tls://a:4222,nats://b:4222", "cluster.slot": "7", "mqtt.remote.url": "mqtts://b:8883", "mqtt.remote.trust": "none", "mqtt.remote.qos": "0",
 	}
-	together := map[string]string{"tls.certificate": "c.pem", "tls.key": "k.pem", "tls.client_ca": "ca.pem"} // one needs the other
+	together := map[string]string{"tls.certificate": "c.pem", "tls.key": "k.pem", "tls.client_ca": "ca.pem", "mqtt.remote.probe.user": "valve"} // one needs the other
 	environ := func(but string) (env []string) {
 		for path, text := range together {
 			if path != but {
@@ -142,10 +142,12 @@ func TestEverySettingFromEverySource(t *testing.T) {
 		if value == "" {
 			value = text
 		}
-		yaml := s.Path + ": " + value
-		if section, key, nested := strings.Cut(s.Path, "."); nested {
-			yaml = section + ":\n  " + key + ": " + value
+		yaml, indent := "", ""
+		for key := range strings.SplitSeq(s.Path, ".") {
+			yaml += "\n" + indent + key + ":"
+			indent += "  "
 		}
+		yaml = yaml[1:] + " " + value
 		file := write(t, yaml)
 		byFile, _, err := load(t, environ(s.Path), file)
 		require.NoError(t, err, s.Path)

@@ -40,17 +40,17 @@ func (c Channel) yaml() (keys []string) {
 // false, secrets are left out: their lines are comments.
 func (c *Config) YAML(secrets bool) []byte {
 	var b bytes.Buffer
-	section := ""
+	var section []string
 	for _, s := range settings(c) {
-		in, key, nested := strings.Cut(s.Path, ".")
-		indent := "  "
-		if !nested {
-			in, key, indent = "", s.Path, ""
-		}
-		if in != section && in != "" {
-			fmt.Fprintf(&b, "%s:\n", in)
+		levels := strings.Split(s.Path, ".")
+		in, key := levels[:len(levels)-1], levels[len(levels)-1]
+		for i := range in {
+			if i >= len(section) || !slices.Equal(in[:i+1], section[:i+1]) {
+				fmt.Fprintf(&b, "%s%s:\n", strings.Repeat("  ", i), in[i])
+			}
 		}
 		section = in
+		indent := strings.Repeat("  ", len(in))
 		fmt.Fprintf(&b, "%s# %s\n", indent, s.Help())
 		text := s.value.yaml()
 		if s.Secret && !secrets && text != `""` {

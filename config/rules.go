@@ -40,6 +40,8 @@ var (
 	directoryRule = rule{"a path", dataDir}
 	spaceRule     = rule{"A–Z a–z 0–9 _ -, up to 32", spaceName}
 	natsRule      = rule{"nats:// or tls:// URLs, or empty", natsURLs}
+	remoteRule    = rule{"an mqtt:// or mqtts:// URL, or empty", brokerURL}
+	loginRule     = rule{"text", loginText}
 	nameRule      = rule{"A–Z a–z 0–9 _ . -, up to 64", gatewayName}
 	originRule    = rule{"origins, or *", webOrigin}
 	hostRule      = rule{"host names, or *.name", hostPattern}

@@ -83,6 +83,17 @@ func settings(c *Config) []setting {
 		row("mqtt.will_grace", "30s", duration(&c.MQTT.WillGrace, 0), "after a start, how long clients that were connected before have to come back, before their wills are published"),
 		row("mqtt.save_interval", "250ms", duration(&c.MQTT.SaveInterval, leastTime), "time between two writes of sessions and retained messages to the disk"),
 
+		row("mqtt.remote.url", "", text(&c.MQTT.Remote.URL, remoteRule), "broker that is not the gateway's, on which its channels stand too, such as mqtt://homeassistant.local:1883 or mqtts://host:8883; empty: none"),
+		row("mqtt.remote.user", "", text(&c.MQTT.Remote.User, loginRule), "the gateway's user name at that broker; empty: none"),
+		row("mqtt.remote.password", "", text(&c.MQTT.Remote.Password, loginRule), "its password there").secret(),
+		row("mqtt.remote.tls_ca", "", text(&c.MQTT.Remote.TLSCA, fileRule), "file with the authorities of that broker's certificate, PEM; empty: the system's"),
+		row("mqtt.remote.tls_certificate", "", text(&c.MQTT.Remote.TLSCertificate, fileRule), "file with the certificate by which the gateway proves itself to that broker, PEM; empty: none"),
+		row("mqtt.remote.tls_key", "", text(&c.MQTT.Remote.TLSKey, fileRule), "file with that certificate's key, PEM"),
+		row("mqtt.remote.trust", "acl", text(&c.MQTT.Remote.Trust, oneOf("acl", "none")), "acl: that broker lets nobody speak as another, which mqtt.remote.probe must show at the start; none: it does not, and its clients are heard only under ids that were registered for them"),
+		row("mqtt.remote.probe.user", "", text(&c.MQTT.Remote.Probe.User, loginRule), "user name of a device at that broker, by which the gateway finds out whether it may speak as another"),
+		row("mqtt.remote.probe.password", "", text(&c.MQTT.Remote.Probe.Password, loginRule), "password of that device").secret(),
+		row("mqtt.remote.qos", "1", number(&c.MQTT.Remote.QoS, 0, 1, "QoS"), "with which channel messages are published at that broker; 0 is faster, and what the broker does not take is lost"),
+
 		row("irc.listen", "", text(&c.IRC.Listen, addressRule), "where IRC listens, host:port, such as :6667; empty: off").alias("irc"),
 		row("irc.tls_listen", "", text(&c.IRC.TLSListen, addressRule), "where IRC over TLS listens if there is a certificate, host:port, such as :6697; empty: off"),
 		row("irc.queue", "1024", number(&c.IRC.Queue, 16, mostQueued, "messages"), "messages and replies that wait for one client of IRC"),

@@ -79,6 +79,7 @@ func (c *Config) faults(from map[string]string) Faults {
 	}
 	c.checkClashes(add)
 	c.checkTLS(add)
+	c.checkRemote(add)
 	for _, name := range slices.Sorted(maps.Keys(c.Users)) {
 		checkUser(name, c.Users[name], add)
 	}

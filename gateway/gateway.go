@@ -27,6 +27,7 @@ import (
 	"watchtower/http"
 	"watchtower/intake"
 	"watchtower/mqtt"
+	"watchtower/mqtt/remote"
 	mqttstore "watchtower/mqtt/store"
 	"watchtower/operator"
 	"watchtower/wire/frame"
@@ -68,6 +69,8 @@ type Gateway struct {
 	signingKey    []byte // signs callbacks
 	passKey       []byte // proves short tokens
 	callbackTable *store.Table
+
+	remote *remote.Bus // a foreign broker; nil: none
 
 	space *space // shared with other gateways; nil: the gateway is alone
 

@@ -16,7 +16,7 @@ import (
 // examples stand outside: they are written as a stranger would.
 var mayImport = map[string][]string{
 	"cmd/watchtower":  {"atomicfile", "gateway", "config", "wire", "wire/frame", "device", "bench", "mdns"},
-	"gateway":         {"atomicfile", "auth", "backup", "boltfile", "channelmap", "cluster", "cluster/nats", "config", "mqtt", "homeassistant", "udp", "tcp", "history", "irc", "callback", "http", "operator", "console", "sdk", "static", "mdns", "bridge", "wire/frame", "wire/keys", "bridge/store", "mqtt/store", "intake"},
+	"gateway":         {"atomicfile", "auth", "backup", "boltfile", "channelmap", "cluster", "cluster/nats", "config", "mqtt", "mqtt/remote", "homeassistant", "udp", "tcp", "history", "irc", "callback", "http", "operator", "console", "sdk", "static", "mdns", "bridge", "wire/frame", "wire/keys", "bridge/store", "mqtt/store", "intake"},
 	"auth":            {"config", "bridge"},
 	"mqtt":            {"config", "auth", "bridge", "bridge/outbound", "eventloop", "intake"},
 	"http":            {"config", "auth", "bridge", "bridge/jsonline", "bridge/outbound", "callback", "history", "intake"},
@@ -43,6 +43,7 @@ var mayImport = map[string][]string{
 	"cluster":         {"bridge"},
 	"cluster/nats":    {"bridge", "cluster", "config"},
 	"bridge/store":    {"bridge", "boltfile"},
+	"mqtt/remote":     {"bridge", "bridge/outbound", "config", "intake"},
 	"mqtt/store":      {"mqtt", "boltfile"},
 	"homeassistant":   {"config", "bridge", "static"},
 	"boltfile":        {"atomicfile"},
@@ -72,7 +73,7 @@ var mayImport = map[string][]string{
 
 // onlyIn says where a module may be imported by code that is not a test.
 var onlyIn = map[string][]string{
-	"github.com/mochi-mqtt/server/v2":     {"mqtt"},
+	"github.com/mochi-mqtt/server/v2":     {"mqtt", "mqtt/remote"},
 	"github.com/gorilla/mux":              {"http"},
 	"github.com/ergochat/irc-go":          {"irc"},
 	"github.com/nats-io/nats.go":          {"cluster/nats"},

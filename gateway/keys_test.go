@@ -305,7 +305,7 @@ func TestHiddenAndPlainDevicesTalk(t *testing.T) {
 		require.NoError(t, err)
 		assert.Len(t, members, len(all)+1)
 	}
-	assert.Zero(t, r.dropped(viaUDP, wiresession.Forged)+r.dropped(viaTCP, wiresession.Forged))
+	assert.Zero(t, r.dropped(viaUDP, bridge.Forged)+r.dropped(viaTCP, bridge.Forged))
 	assert.Zero(t, r.dropped(viaUDP, bridge.Malformed)+r.dropped(viaTCP, bridge.Malformed))
 	for _, c := range all[:4] {
 		require.NoError(t, c.Send(soon(t), session.Text, []byte("to you"), []uint32{c.ID()}, 5))

@@ -63,6 +63,7 @@ func protocols() []Protocol {
 		{"http", newHTTP},
 		{"mdns", newMDNS},
 		{"cluster", newCluster},
+		{"mqtt.remote", newRemote},
 	}
 }
 

@@ -41,7 +41,7 @@ var reasonTests = map[bridge.Reason]struct {
 	basic.Forgotten:       {viaUDP, forgotten},
 	bridge.NotConfirmed:   {viaHTTP, unconfirmed},
 	bridge.Limit:          {viaMQTT, tooManyRetained},
-	wiresession.Forged:    {viaUDP, forgedFrame},
+	bridge.Forged:         {viaUDP, forgedFrame},
 	wiresession.Duplicate: {viaUDP, doubledFrames},
 	wiresession.Elsewhere: {viaUDP, movedDevice},
 	wiresession.Unknown:   {viaUDP, lateDelivered},

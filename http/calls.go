@@ -19,7 +19,7 @@ func (s *Server) register(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	if err := s.checkKey(r, body); err != nil {
 		return err
 	}
-	if err := body.only("secret_key", "name", "protected"); err != nil {
+	if err := body.only("secret_key", "name", "protected", "remote"); err != nil {
 		return err
 	}
 	if err := parseQuery(r).only(); err != nil {
@@ -36,7 +36,11 @@ func (s *Server) register(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	if err != nil {
 		return err
 	}
-	given, err := s.hub.Register(bridge.Registration{Via: Protocol, Name: name, Protected: protected, Token: bearer(r)})
+	remote, err := body.flag("remote", false)
+	if err != nil {
+		return err
+	}
+	given, err := s.hub.Register(bridge.Registration{Via: Protocol, Name: name, Protected: protected, Remote: remote, Token: bearer(r)})
 	var refusal *bridge.Error
 	if errors.As(err, &refusal) && refusal.Code == bridge.NameProtected && bearer(r) != "" {
 		return denied{refusal}
@@ -160,9 +164,12 @@ func (s *Server) ready(w nethttp.ResponseWriter, _ *nethttp.Request) error {
 		}
 	}
 	answer := map[string]string{"status": "ready"}
-	if s.opts.Apart != nil {
-		if err := s.opts.Apart(); err != nil {
-			answer["cluster_fault"] = err.Error()
+	for key, fault := range map[string]func() error{"cluster_fault": s.opts.Apart, "remote_fault": s.opts.RemoteFault} {
+		if fault == nil {
+			continue
+		}
+		if err := fault(); err != nil {
+			answer[key] = err.Error()
 		}
 	}
 	return s.answer(w, answer)

@@ -60,6 +60,10 @@ type Options struct {
 	// others.
 	Leases func() []bridge.LeaseHolder
 
+	// RemoteFault returns why the channels are not at the foreign broker now, though the gateway
+	// does its work. Nil: they are, or there is none.
+	RemoteFault func() error
+
 	// DeviceSessions returns how many sessions of devices there are, by the kind of key that
 	// let them in. Nil: there are none.
 	DeviceSessions func() map[string]int

@@ -151,7 +151,7 @@ func TestSessionsOverTCP(t *testing.T) {
 	one.Write(bad)
 	one.Write(frame.AppendCookie(nil, [8]byte{}, [8]byte{}, one.key))
 	assert.Equal(t, frame.OK, one.tell(frame.Ping, nil).Code())
-	assert.Equal(t, 1, g.dropped(session.Forged))
+	assert.Equal(t, 1, g.dropped(bridge.Forged))
 	assert.Equal(t, 1, g.dropped(bridge.Malformed))
 
 	two.ID = one.ID

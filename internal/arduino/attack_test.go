@@ -189,7 +189,7 @@ func TestMixedOptionsAreLetInByNoKey(t *testing.T) {
 		assert.Greater(t, w.sends, 50, "%s: it goes on trying", name)
 		assert.Zero(t, w.table.Len(), name)
 		assert.Empty(t, w.p.over(), name)
-		assert.Equal(t, w.sends, int(w.hub.Counters().Dropped(via, session.Forged)), name)
+		assert.Equal(t, w.sends, int(w.hub.Counters().Dropped(via, bridge.Forged)), name)
 	}
 }
 

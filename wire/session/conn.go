@@ -114,7 +114,7 @@ func (c *Conn) Handle(raw, reply []byte) []byte {
 	switch {
 	case s != nil && s.id == f.ID:
 		if !s.opens(raw) {
-			c.misread(Forged)
+			c.misread(bridge.Forged)
 			return reply
 		}
 		return c.take(s, f, raw, reply)

@@ -27,7 +27,6 @@ import (
 
 // Why a session frame is dropped.
 var (
-	Forged    = bridge.NewReason("forged")    // its tag is wrong
 	Duplicate = bridge.NewReason("duplicate") // its number was taken already, or is too old
 	Elsewhere = bridge.NewReason("elsewhere") // it came from an address that is not its session's
 	Unknown   = bridge.NewReason("unknown")   // a k for an unknown session, or a frame that came while its session ended

@@ -10,7 +10,6 @@ import (
 
 	"watchtower/bridge"
 	"watchtower/wire/frame"
-	"watchtower/wire/session"
 )
 
 // hidden is a registration whose device acknowledges, and has its bodies hidden.
@@ -108,16 +107,16 @@ func TestHiddenFramesThatWereChanged(t *testing.T) {
 			forged++
 		}
 	}
-	assert.Equal(t, forged, b.dropped(session.Forged)+b.dropped(bridge.Malformed)+8*4, "of the id's 32 bits 31 or 32 are unknown")
+	assert.Equal(t, forged, b.dropped(bridge.Forged)+b.dropped(bridge.Malformed)+8*4, "of the id's 32 bits 31 or 32 are unknown")
 	t.Log("a plain frame in a hidden session, and a hidden one in a plain session")
-	before := b.dropped(session.Forged)
+	before := b.dropped(bridge.Forged)
 	assert.Empty(t, b.handle(alice, frame.Append(nil, frame.Frame{Op: frame.Join, ID: lamp.id, Seq: 90, Body: ids(9)}, lamp.key)))
 	mixed := plain.frame(frame.Join, 0, ids(9))
 	plain.key.Mask(mixed)
 	assert.Empty(t, b.handle(bob, mixed))
 	other := psk.SessionKey(0, lamp.reg.CNonce, lamp.reg.Cookie, lamp.id)
 	assert.Empty(t, b.handle(alice, frame.Append(nil, frame.Frame{Op: frame.Join, ID: lamp.id, Seq: 90, Body: ids(9)}, other)), "the session key without the bit")
-	assert.Equal(t, before+3, b.dropped(session.Forged))
+	assert.Equal(t, before+3, b.dropped(bridge.Forged))
 	t.Log("its own frames, and the gateway's, reflected")
 	got := b.handle(alice, append([]byte(nil), raw...))
 	require.Len(t, got, 2)

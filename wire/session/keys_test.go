@@ -102,7 +102,7 @@ func TestANameSeenWithItsOwnKeyIsRefusedToTheShared(t *testing.T) {
 		assert.Empty(t, k.handle(bob, frame.AppendRegister(nil, reg, k.keyOf("lamp"))), name)
 		assert.Empty(t, k.handle(bob, frame.AppendRegister(nil, reg, psk)), name)
 	}
-	assert.Equal(t, 6, k.dropped(session.Forged))
+	assert.Equal(t, 6, k.dropped(bridge.Forged))
 	t.Log("no name has no key of its own: that is told by the shared one")
 	assert.Equal(t, frame.BadRequest, k.refusal(psk, own("")))
 	assert.Equal(t, frame.NotSupported, k.refusal(k.keyOf("lamp"), func(r *frame.Registration) { own("lamp")(r); r.Version = 2 }))
@@ -125,7 +125,7 @@ func TestOwnKeysRequiredAndOff(t *testing.T) {
 	k = newKeyed(t, keys.Off)
 	reg := frame.Registration{Version: 1, CNonce: newNonce(), Name: []byte("lamp"), Options: frame.OwnKey}
 	assert.Empty(t, k.handle(bob, frame.AppendRegister(nil, reg, k.keyOf("lamp"))), "as an older gateway does")
-	assert.Equal(t, 1, k.dropped(session.Forged))
+	assert.Equal(t, 1, k.dropped(bridge.Forged))
 	k.registerBy(psk, own("lamp")).must(frame.Ping, nil)
 	k.registerBy(psk, own("")).must(frame.Ping, nil)
 	k.registerBy(psk, named("lamp"))

@@ -137,7 +137,7 @@ func (r *Registrar) open(now time.Time, from netip.AddrPort, live bool, f frame.
 	}
 	psk, by, ok := r.proof(reg, raw)
 	if !ok {
-		r.drop(Forged)
+		r.drop(bridge.Forged)
 		r.door.WrongTag(from.Addr(), reg.Name)
 		return nil, reply
 	}

@@ -228,7 +228,7 @@ func TestAnHourOfABusyChannel(t *testing.T) {
 					require.Equal(t, fmt.Sprint(i), s)
 				}
 				assert.Zero(t, st.dropped(bridge.QueueFull)+st.dropped(bridge.Failed))
-				assert.Zero(t, st.dropped(session.Forged))
+				assert.Zero(t, st.dropped(bridge.Forged))
 				_ = d.Close(context.Background())
 			})
 		})

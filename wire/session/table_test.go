@@ -194,7 +194,7 @@ func TestRefusedRegistrations(t *testing.T) {
 	d.must(frame.Bye, seconds(0))
 	assert.Equal(t, "a", ops(b.handle(bob, frame.AppendRegister(nil, full, psk))), "its cookie is still good")
 	assert.Empty(t, b.handle(alice, frame.AppendRegister(nil, full, frame.Key{1})))
-	assert.Equal(t, 1, b.dropped(session.Forged))
+	assert.Equal(t, 1, b.dropped(bridge.Forged))
 }
 
 // What anybody can send is never answered by more bytes: the source may be forged.
@@ -219,7 +219,7 @@ func TestANameIsAlwaysTheSameSender(t *testing.T) {
 	code, _ := two.ask(frame.Broadcast, broadcast("x", 7))
 	assert.Equal(t, frame.NotJoined, code, "it begins with no channels")
 	assert.Empty(t, one.tell(frame.Ping, 0, nil), "the same id, another key")
-	assert.Equal(t, 1, b.dropped(session.Forged))
+	assert.Equal(t, 1, b.dropped(bridge.Forged))
 	_, err := b.hub.Register(bridge.Registration{Name: "lamp"})
 	require.NoError(t, err)
 	two.must(frame.Ping, nil)

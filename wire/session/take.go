@@ -27,7 +27,7 @@ func (t *Table) Handle(from netip.AddrPort, datagram []byte, out *Out) {
 	case s == nil:
 		t.unknown(from, datagram, out)
 	case !s.opens(datagram):
-		t.misread(from, Forged)
+		t.misread(from, bridge.Forged)
 	default:
 		t.take(s, from, f, datagram, out)
 	}

@@ -1,0 +1,362 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+	"github.com/sirupsen/logrus"
+
+	"watchtower/bridge"
+	"watchtower/bridge/outbound"
+)
+
+// received is a message of the broker. Its bytes are nobody else's.
+type received struct {
+	topic   string
+	payload []byte
+	retain  bool // the broker had kept it, or its publisher wants it kept
+	props   *packets.Properties
+	handler func(*received)
+}
+
+// subscription is a filter, and what is done with its messages.
+type subscription struct {
+	filter  string
+	qos     byte
+	echo    bool // the gateway's own messages come too
+	handler func(*received)
+	id      int // its subscription identifier (MQTT 5)
+}
+
+// client is one client of the broker, which connects again and again.
+type client struct {
+	login  login
+	log    *logrus.Logger
+	outbox *outbox
+	crew   *outbound.Crew
+
+	before func(ctx context.Context, suspect bool) (pause time.Duration, err error) // before each connection; suspect: another client may have the same id
+	onUp   func(ctx context.Context, present bool) error                            // after the subscriptions; present: the broker kept the session
+	onDown func(error)
+	quiet  atomic.Bool // what comes is left to the broker, for the next start
+
+	mu      sync.Mutex
+	subs    []*subscription
+	conn    *conn // nil: not connected
+	writer  *outbound.Writer
+	nextID  uint16
+	pending map[uint16]chan []byte // SUBACKs that are waited for, by packet id
+	lastErr error
+	dropped func(bridge.Reason)
+
+	lastVersion atomic.Uint32
+	pong        atomic.Int64 // Unix ns of the last PINGRESP
+	takeovers   []time.Time  // when another client took the id
+
+	deliveries *deliveries
+}
+
+// Pauses between two attempts to connect.
+const (
+	firstPause = 250 * time.Millisecond
+	mostPause  = 15 * time.Second
+	fightPause = time.Minute // while another client has the gateway's client id
+)
+
+func newClient(l login, now func() time.Time, log *logrus.Logger) *client {
+	c := &client{login: l, log: log, outbox: newOutbox(now), crew: outbound.NewCrew(), pending: map[uint16]chan []byte{}, deliveries: newDeliveries()}
+	c.lastVersion.Store(version5) // until the broker says otherwise
+	c.outbox.version = version5
+	return c
+}
+
+// publish sends a message that waits for the broker for as long as it takes. It reports false if
+// there is no room.
+func (c *client) publish(p *publish, version byte) bool {
+	it := &item{stays: true, drop: c.dropped}
+	it.b, it.idAt = p.encode(version)
+	return c.send(it)
+}
+
+// subscribe has a handler called with the messages of a filter, in one goroutine, from the next
+// or present connection on.
+func (c *client) subscribe(s *subscription) {
+	c.mu.Lock()
+	s.id = len(c.subs) + 1
+	c.subs = append(c.subs, s)
+	connected := c.conn
+	c.mu.Unlock()
+	if connected != nil {
+		go func() { // ends with the connection, or with the answer
+			if err := c.ask(connected, []*subscription{s}); err != nil {
+				c.log.WithError(err).WithField("filter", s.filter).Warn("the foreign broker refuses a subscription")
+			}
+		}()
+	}
+}
+
+// send puts a packet into the outbox. It reports false if there is no room.
+func (c *client) send(it *item) bool {
+	if !c.outbox.put(it) {
+		return false
+	}
+	c.wake()
+	return true
+}
+
+func (c *client) wake() {
+	c.mu.Lock()
+	w := c.writer
+	c.mu.Unlock()
+	if w != nil {
+		w.Wake()
+	}
+}
+
+// said is the version of MQTT in which messages wait.
+func (c *client) said() byte { return byte(c.lastVersion.Load()) }
+
+// version is the version of MQTT that the broker speaks, or 0.
+func (c *client) version() byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn == nil {
+		return 0
+	}
+	return c.conn.version
+}
+
+// healthy returns why there is no connection, or nil.
+func (c *client) healthy() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lastErr
+}
+
+// serve connects again and again until ctx ends, or until that is of no use.
+func (c *client) serve(ctx context.Context) error {
+	var delivering sync.WaitGroup
+	life, end := context.WithCancel(ctx)
+	defer end()
+	delivering.Go(func() { c.deliveries.serve(life) })
+	err := c.connectAgain(ctx)
+	end()
+	c.crew.Wait()
+	delivering.Wait()
+	return err
+}
+
+// connectAgain connects again and again.
+func (c *client) connectAgain(ctx context.Context) error {
+	pause := firstPause
+	for ctx.Err() == nil {
+		since := time.Now()
+		err := c.once(ctx)
+		if ctx.Err() != nil {
+			break
+		}
+		if errors.Is(err, ErrNoLocal) || errors.Is(err, ErrRival) || errors.Is(err, ErrUntrusted) {
+			return err
+		}
+		if time.Since(since) > mostPause {
+			pause = firstPause
+		}
+		c.failed(err)
+		wait(ctx, pause/2+rand.N(pause/2))
+		pause = min(2*pause, mostPause)
+		c.outbox.expire()
+	}
+	return nil
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	if d == 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+func (c *client) failed(err error) {
+	c.mu.Lock()
+	known := c.lastErr != nil && c.lastErr.Error() == err.Error()
+	c.lastErr = err
+	c.mu.Unlock()
+	if !known {
+		c.log.WithError(err).WithField("broker", c.login.address).Warn("no connection to the foreign broker: the gateway serves its own clients, and tries on")
+	}
+}
+
+// finish waits until the broker has all that waits, while it is there, but not for long.
+func (c *client) finish(patience time.Duration) {
+	for until := time.Now().Add(patience); c.version() != 0 && !c.outbox.idle() && time.Now().Before(until); {
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// once connects, and serves that connection until it ends.
+func (c *client) once(ctx context.Context) error {
+	pause, err := c.before(ctx, c.fought())
+	if err != nil {
+		return err
+	}
+	if wait(ctx, pause); ctx.Err() != nil {
+		return ctx.Err()
+	}
+	conn, err := dial(ctx, c.login)
+	if err != nil {
+		return err
+	}
+	most := int(conn.ack.Properties.ReceiveMaximum)
+	if conn.version != version5 {
+		most = 20 // what a broker of MQTT 3.1.1 takes is not told
+	} else if most == 0 {
+		most = flyingMost
+	}
+	life, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	w := outbound.NewWriter(c.outbox, outbound.Options{Timeout: dialTimeout, Crew: c.crew, Ended: func(err error) {
+		if err != nil {
+			end(err)
+		}
+	}})
+	c.lastVersion.Store(uint32(conn.version))
+	c.outbox.begin(min(most, flyingMost), conn.version, conn.ack.SessionPresent)
+	c.mu.Lock()
+	c.conn, c.writer, c.lastErr = conn, w, nil
+	subs := c.subs
+	c.mu.Unlock()
+	stop := context.AfterFunc(life, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	w.Start(conn)
+	var reading, up sync.WaitGroup
+	reading.Go(func() { end(c.read(conn)) })
+	up.Go(func() { // answers are read meanwhile
+		if err := c.ask(conn, subs); err != nil {
+			end(err)
+			return
+		}
+		c.outbox.open()
+		c.wake()
+		if err := c.onUp(life, conn.ack.SessionPresent); err != nil {
+			end(err)
+			return
+		}
+		c.ping(life, end)
+	})
+	up.Wait()
+	reading.Wait()
+	err = context.Cause(life)
+	c.mu.Lock()
+	c.conn, c.writer = nil, nil
+	c.mu.Unlock()
+	if ctx.Err() == nil {
+		c.outbox.end()
+		_ = conn.Close()
+	}
+	w.Close() // at the end of the gateway it has what waits written
+	<-w.Done()
+	c.outbox.end()
+	if ctx.Err() != nil {
+		c.sayGoodbye(conn)
+	}
+	_ = conn.Close()
+	c.onDown(err)
+	return err
+}
+
+// sayGoodbye ends the connection so that there is no will.
+func (c *client) sayGoodbye(conn *conn) {
+	_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
+	bye := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Disconnect}, ProtocolVersion: conn.version}
+	_ = write(conn, &bye)
+}
+
+// ping asks whether the broker is there, until the connection ends.
+func (c *client) ping(ctx context.Context, end context.CancelCauseFunc) {
+	t := time.NewTicker(keepAlive * time.Second / 3)
+	defer t.Stop()
+	c.pong.Store(time.Now().UnixNano())
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			if time.Since(time.Unix(0, c.pong.Load())) > keepAlive*time.Second {
+				end(fmt.Errorf("the broker has not answered for %d s", keepAlive))
+				return
+			}
+			if err := c.now([]byte{packets.Pingreq << 4, 0}); err != nil {
+				end(err)
+				return
+			}
+		}
+	}
+}
+
+// ask subscribes. It waits for the answer.
+func (c *client) ask(conn *conn, subs []*subscription) error {
+	for _, s := range subs {
+		c.mu.Lock()
+		if c.nextID++; c.nextID == 0 {
+			c.nextID = 1
+		}
+		id, answer := c.nextID, make(chan []byte, 1)
+		c.pending[id] = answer
+		c.mu.Unlock()
+		pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Subscribe, Qos: 1}, ProtocolVersion: conn.version, PacketID: id}
+		pk.Filters = packets.Subscriptions{{Filter: s.filter, Qos: s.qos, NoLocal: !s.echo, RetainAsPublished: true}}
+		if conn.version == version5 && (!conn.ack.Properties.SubIDAvailableFlag || conn.ack.Properties.SubIDAvailable != 0) {
+			pk.Properties.SubscriptionIdentifier = []int{s.id}
+		}
+		if err := c.direct(&pk); err != nil {
+			return err
+		}
+		select {
+		case codes := <-answer:
+			if len(codes) != 1 || codes[0] >= 0x80 {
+				return fmt.Errorf("the broker does not let the gateway subscribe to %s: see its access rules", s.filter)
+			}
+		case <-time.After(dialTimeout):
+			return fmt.Errorf("the broker did not answer SUBSCRIBE in %s", dialTimeout)
+		}
+	}
+	return nil
+}
+
+// direct sends a packet that is no message.
+func (c *client) direct(pk *packets.Packet) error {
+	var b buffer
+	if err := write(&b, pk); err != nil {
+		return err
+	}
+	return c.now(b)
+}
+
+var errBehind = errors.New("the broker does not take what the gateway sends")
+
+// now sends bytes before all messages.
+func (c *client) now(b []byte) error {
+	if !c.outbox.direct(b) {
+		return errBehind
+	}
+	c.wake()
+	return nil
+}
+
+type buffer []byte
+
+func (b *buffer) Write(p []byte) (int, error) {
+	*b = append(*b, p...)
+	return len(p), nil
+}

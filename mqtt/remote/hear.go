@@ -1,0 +1,114 @@
+package remote
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"watchtower/bridge"
+)
+
+// hear takes what was published on a channel's topics at the broker.
+func (b *Bus) hear(m *received) {
+	if b.quiet.Load() {
+		return
+	}
+	if m.retain {
+		b.clear(m)
+		if len(m.payload) == 0 || !b.settled.Load() {
+			return // it was removed, or it is an old one
+		}
+	}
+	if gatewayOf(m) != "" || strings.Contains(m.topic, "/channels/"+probeChannel+"/") {
+		return // another gateway's, which tells it by itself
+	}
+	_, a, err := b.tree.ParsePublish(m.topic)
+	switch {
+	case err != nil:
+		b.refuse(m, bridge.Malformed, err.Error())
+		return
+	case a.Type == bridge.Send && a.Receiver == 0:
+		if a.Receiver, err = b.hub.Receiver(a.ReceiverName); err != nil {
+			b.refuse(m, bridge.Refused, err.Error())
+			return
+		}
+	}
+	s, ok := b.speaker(a.Sender)
+	if !ok {
+		b.forged(m, a.Sender)
+		return
+	}
+	b.hub.Seen(s)
+	p := bridge.Publication{
+		Type: a.Type, Channels: []bridge.Channel{a.Channel}, Via: Protocol, Wait: true, Outside: true,
+		Content: bridge.Content{Data: m.payload, Hint: hint(m)}, TTL: time.Duration(m.props.MessageExpiryInterval) * time.Second,
+	}
+	if a.Type == bridge.Send {
+		p.Receivers = []bridge.SenderID{a.Receiver}
+	}
+	var waits *bridge.Unconfirmed
+	if _, err := b.hub.Publish(s, p); err != nil && !errors.As(err, &waits) {
+		b.refuse(m, bridge.Refused, err.Error())
+	}
+}
+
+// speaker returns the sender that a client of the broker may speak as.
+func (b *Bus) speaker(id bridge.SenderID) (*bridge.Sender, bool) {
+	if !b.heard.Load() {
+		return nil, false
+	}
+	return b.hub.Directory().Remote(id, b.opts.Remote.Trust == "acl")
+}
+
+// gatewayOf returns the name of the gateway that published a message, as the message says.
+func gatewayOf(m *received) string {
+	for _, u := range m.props.User {
+		if u.Key == "gateway" {
+			return u.Val
+		}
+	}
+	return ""
+}
+
+// hint is what a message's bytes are meant to be, as its publisher said.
+func hint(m *received) bridge.Hint {
+	switch {
+	case m.props.ContentType == contentJSON:
+		return bridge.JSON
+	case strings.HasPrefix(m.props.ContentType, "text/plain"), m.props.PayloadFormatFlag && m.props.PayloadFormat == 1:
+		return bridge.Text
+	}
+	return bridge.Opaque
+}
+
+// clear removes a channel message that the broker has kept: it would come again to everybody who
+// subscribes, as if it was said then.
+func (b *Bus) clear(m *received) {
+	if len(m.payload) == 0 {
+		return
+	}
+	b.cleared.Add(1)
+	b.tell(m, "a client of the foreign broker sets the retain flag on a channel: the gateway removes what was retained", nil)
+	b.client.publish(&publish{topic: []byte(m.topic), qos: 1, retain: true}, b.client.said())
+}
+
+// forged drops what was said in the name of somebody who was not registered for that.
+func (b *Bus) forged(m *received, id bridge.SenderID) {
+	b.hub.Counters().Drop(Protocol, bridge.Forged, 1)
+	b.tell(m, "a client of the foreign broker speaks under an id that was not registered for it: dropped", logrus.Fields{"sender": id})
+}
+
+// refuse drops what a client of the broker may not say.
+func (b *Bus) refuse(m *received, why bridge.Reason, text string) {
+	b.hub.Counters().Drop(Protocol, why, 1)
+	b.tell(m, "a message of the foreign broker is dropped: "+text, nil)
+}
+
+// tell logs something of a message: once a minute at most for each topic.
+func (b *Bus) tell(m *received, text string, more logrus.Fields) {
+	if b.noisy.Allow(m.topic, text, b.hub.Now()) {
+		b.log.WithFields(more).WithField("topic", bridge.Shorten(m.topic)).Warn(text)
+	}
+}

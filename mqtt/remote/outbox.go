@@ -1,0 +1,301 @@
+package remote
+
+import (
+	"encoding/binary"
+	"sync"
+	"time"
+
+	"watchtower/bridge"
+)
+
+// outboxBytes bounds what waits for the broker, acknowledged or not.
+const outboxBytes = 8 << 20
+
+// itemBytes is what an item takes beside its packet.
+const itemBytes = 96
+
+// keptItems is the room for items that an empty outbox keeps.
+const keptItems = 4096
+
+// flyingMost bounds what is sent and not acknowledged, if the broker takes more.
+const flyingMost = 1024
+
+// holdFor is how long a message waits for a broker that is not there. After that it would come
+// as a surprise.
+const holdFor = 10 * time.Second
+
+// item is a packet that waits to be sent or to be acknowledged.
+type item struct {
+	b     []byte
+	idAt  int   // of the packet id; 0: it has none
+	since int64 // Unix ns, when it came
+	ends  int64 // Unix ns, when its message expires; 0: never
+	stays bool  // it waits for the broker for as long as it takes
+	sent  bool  // it may have been sent on an earlier connection
+	drop  func(bridge.Reason)
+}
+
+// outbox holds packets in their order until they are sent, and those at QoS 1 until they are
+// acknowledged. It outlives connections. It is an outbound.Source.
+type outbox struct {
+	now func() time.Time
+
+	mu      sync.Mutex
+	control []byte // packets that are no messages, of this connection
+	waiting []*item
+	head    int              // of waiting
+	flying  map[uint16]*item // by packet id
+	order   []uint16         // of flying, oldest first; some may be acknowledged
+	most    int              // of flying
+	bytes   int
+	lastID  uint16
+	up      bool
+	version byte          // of MQTT, in which the packets are
+	room    chan struct{} // closed when there is room again; nil: nobody waits
+}
+
+func newOutbox(now func() time.Time) *outbox {
+	return &outbox{now: now, flying: map[uint16]*item{}}
+}
+
+func (o *outbox) size(it *item) int { return len(it.b) + itemBytes }
+
+// put adds a packet. It reports false, and adds nothing, if there is no room.
+func (o *outbox) put(it *item) bool {
+	it.since = o.now().UnixNano()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if n := o.size(it); o.bytes == 0 || o.bytes+n <= outboxBytes {
+		o.waiting = append(o.waiting, it)
+		o.bytes += n
+		return true
+	}
+	return false
+}
+
+// waitRoom returns a channel that is closed when there may be room.
+func (o *outbox) waitRoom() <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.room == nil {
+		o.room = make(chan struct{})
+	}
+	return o.room
+}
+
+func (o *outbox) freeLocked(it *item) {
+	o.bytes -= o.size(it)
+	if o.room != nil && o.bytes < outboxBytes/2 {
+		close(o.room)
+		o.room = nil
+	}
+}
+
+// fillBytes is how much Fill takes at once.
+const fillBytes = 64 << 10
+
+// Fill is outbound.Source's.
+func (o *outbox) Fill(buf []byte) []byte {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	buf = append(buf, o.control...)
+	o.control = o.control[:0]
+	if !o.up {
+		return buf
+	}
+	now := o.now().UnixNano()
+	for o.head < len(o.waiting) && len(buf) < fillBytes {
+		it := o.waiting[o.head]
+		if why, late := it.late(now); late {
+			o.popLocked()
+			o.freeLocked(it)
+			it.drop(why)
+			continue
+		}
+		if it.idAt > 0 {
+			if len(o.flying) >= o.most {
+				break
+			}
+			o.flyLocked(it)
+			buf = append(buf, it.b...)
+			o.popLocked()
+			continue
+		}
+		buf = append(buf, it.b...)
+		o.popLocked()
+		o.freeLocked(it)
+	}
+	return buf
+}
+
+// late reports whether a message is not to be sent any more.
+func (it *item) late(now int64) (bridge.Reason, bool) {
+	switch {
+	case it.ends != 0 && now >= it.ends:
+		return bridge.Expired, true
+	case !it.stays && !it.sent && now-it.since > int64(holdFor):
+		return bridge.Disconnected, true
+	}
+	return 0, false
+}
+
+func (o *outbox) popLocked() {
+	o.waiting[o.head] = nil
+	if o.head++; o.head == len(o.waiting) {
+		o.waiting, o.head = o.waiting[:0], 0
+		if cap(o.waiting) > keptItems { // of an outage
+			o.waiting = nil
+		}
+	} else if o.head > 1024 && o.head*2 > len(o.waiting) {
+		n := copy(o.waiting, o.waiting[o.head:])
+		clear(o.waiting[n:])
+		o.waiting, o.head = o.waiting[:n], 0
+	}
+}
+
+func (o *outbox) flyLocked(it *item) {
+	id := binary.BigEndian.Uint16(it.b[it.idAt:])
+	if id == 0 {
+		for {
+			if o.lastID++; o.lastID != 0 && o.flying[o.lastID] == nil {
+				break
+			}
+		}
+		id = o.lastID
+		binary.BigEndian.PutUint16(it.b[it.idAt:], id)
+	}
+	it.sent = true
+	o.flying[id] = it
+	o.order = append(o.order, id)
+	if len(o.order) > 2*o.most+1024 {
+		kept := o.order[:0]
+		for _, id := range o.order {
+			if o.flying[id] != nil {
+				kept = append(kept, id)
+			}
+		}
+		o.order = kept
+	}
+}
+
+// acked ends a packet at QoS 1. It reports whether more may be sent now.
+func (o *outbox) acked(id uint16, refused bool) (more bool) {
+	o.mu.Lock()
+	it := o.flying[id]
+	if it == nil {
+		o.mu.Unlock()
+		return false
+	}
+	delete(o.flying, id)
+	o.freeLocked(it)
+	more = o.head < len(o.waiting) && len(o.flying) == o.most-1 || o.head < len(o.waiting) && len(o.flying) < o.most/2
+	o.mu.Unlock()
+	if refused {
+		it.drop(bridge.Refused)
+	}
+	return more
+}
+
+// begin makes the outbox send to a new connection, which takes so many unacknowledged packets.
+// What was not acknowledged on the earlier one is sent again first: as a repetition if the
+// broker kept the session.
+func (o *outbox) begin(most int, version byte, present bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if version != o.version {
+		o.version = version
+		o.clearLocked()
+	}
+	o.most, o.up, o.control = most, false, nil
+	var again []*item
+	for _, id := range o.order {
+		it := o.flying[id]
+		if it == nil {
+			continue
+		}
+		delete(o.flying, id)
+		if present {
+			it.b[0] |= 8 // DUP
+		} else {
+			binary.BigEndian.PutUint16(it.b[it.idAt:], 0)
+		}
+		again = append(again, it)
+	}
+	o.order = o.order[:0]
+	o.waiting, o.head = append(again, o.waiting[o.head:]...), 0
+}
+
+// open has the messages sent, not only what is no message.
+func (o *outbox) open() {
+	o.mu.Lock()
+	o.up = true
+	o.mu.Unlock()
+}
+
+// controlBytes bounds the packets that are no messages: a broker that asks without reading the
+// answers is left.
+const controlBytes = 1 << 20
+
+// direct adds a packet that is no message. It goes before all messages.
+func (o *outbox) direct(b []byte) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.control) > controlBytes {
+		return false
+	}
+	o.control = append(o.control, b...)
+	return true
+}
+
+// end stops the sending.
+func (o *outbox) end() {
+	o.mu.Lock()
+	o.up = false
+	o.mu.Unlock()
+}
+
+// expire drops what waits for too long, while there is no connection.
+func (o *outbox) expire() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.up {
+		return
+	}
+	now := o.now().UnixNano()
+	kept := o.waiting[:0]
+	for _, it := range o.waiting[o.head:] {
+		if why, late := it.late(now); late {
+			o.freeLocked(it)
+			it.drop(why)
+			continue
+		}
+		kept = append(kept, it)
+	}
+	clear(o.waiting[len(kept):])
+	o.waiting, o.head = kept, 0
+}
+
+// idle reports whether nothing waits.
+func (o *outbox) idle() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.head == len(o.waiting) && len(o.flying) == 0
+}
+
+// clear drops all, at the end.
+func (o *outbox) clear() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.up = false
+	o.clearLocked()
+}
+
+func (o *outbox) clearLocked() {
+	for _, it := range o.waiting[o.head:] {
+		it.drop(bridge.Disconnected)
+	}
+	for _, it := range o.flying {
+		it.drop(bridge.Disconnected)
+	}
+	o.waiting, o.head, o.flying, o.order, o.bytes = nil, 0, map[uint16]*item{}, nil, 0
+}

@@ -1,0 +1,201 @@
+package remote
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"watchtower/config"
+)
+
+// ErrUntrusted says that the broker lets its clients speak as others.
+var ErrUntrusted = errors.New("the broker lets a client speak as another, so mqtt.remote.trust cannot be acl. Give it the access rules that `watchtower check remote` prints, or set mqtt.remote.trust: none; then its clients are heard only under ids that were registered for them")
+
+// The address of a probe: nobody has this channel or these ids.
+const (
+	probeChannel = "4294967295"
+	probeSender  = "4294967295"
+)
+
+// examine finds out, before a connection, whether another gateway of the same name is there, and
+// whether the broker lets a device speak as another. Pause is how long to wait then.
+func (b *Bus) examine(ctx context.Context, suspect bool) (pause time.Duration, err error) {
+	first := !b.examined.Load()
+	if suspect || first {
+		later, err := b.rival(ctx)
+		if err != nil {
+			return 0, err
+		}
+		if suspect && !later {
+			pause = fightPause
+			b.log.WithField("client_id", b.client.login.client).Error("another client at the foreign broker has the gateway's client id, and is no gateway: the gateway tries on, once a minute")
+		}
+	}
+	if b.opts.Remote.Trust == "acl" {
+		f, err := probe(ctx, b.opts.MQTT, b.client.login)
+		switch {
+		case err != nil:
+			return 0, err
+		case f.Forges && first:
+			return 0, ErrUntrusted
+		case f.Forges:
+			b.log.Error("the foreign broker lets a client speak as another now: its clients are not heard until it does not")
+		}
+		b.heard.Store(!f.Forges)
+	} else {
+		b.heard.Store(true)
+	}
+	b.examined.Store(true)
+	return pause, nil
+}
+
+// Findings are what a broker does and enforces.
+type Findings struct {
+	MQTT    string // the version that it speaks with the gateway
+	Forges  bool   // a device may speak as another
+	Refuses bool   // it says so when a device may not: PUBACK 0x87
+	Reads   bool   // a device may read what is for another
+	Limit   uint16 // how many unacknowledged messages it takes
+}
+
+// probe connects as the gateway and as a device, and tries what a device should not be able to.
+func probe(ctx context.Context, opts config.MQTT, own login) (f Findings, err error) {
+	own.client, own.clean, own.will = "watchtower-probe-"+rand.Text()[:8], true, nil
+	device := own
+	device.client = "watchtower-probe-" + rand.Text()[:8]
+	device.user, device.password = opts.Remote.Probe.User, opts.Remote.Probe.Password
+	gateway, err := dial(ctx, own)
+	if err != nil {
+		return f, err
+	}
+	defer func() { _ = gateway.Close() }()
+	other, err := dial(ctx, device)
+	if err != nil {
+		return f, fmt.Errorf("mqtt.remote.probe: as %s: %w", device.user, err)
+	}
+	defer func() { _ = other.Close() }()
+	f.MQTT, f.Limit = versionName(gateway.version), gateway.ack.Properties.ReceiveMaximum
+	channel := opts.BaseTopic + "/channels/" + probeChannel
+	broadcast, send := channel+"/broadcast/"+probeSender, channel+"/send/"+probeSender+"/1"
+	if code, err := gateway.ask(broadcast); err != nil || code >= 0x80 {
+		return f, errors.Join(err, fmt.Errorf("the broker does not let the gateway (%q) read %s: see its access rules", own.user, broadcast))
+	}
+	if _, err := other.ask(send); err != nil {
+		return f, err
+	}
+	word := rand.Text()
+	code, err := other.say(broadcast, "forged "+word)
+	if err != nil {
+		return f, err
+	}
+	f.Refuses = code == packets.ErrNotAuthorized.Code
+	if code, err = gateway.say(broadcast, "own "+word); err != nil || code >= 0x80 {
+		return f, errors.Join(err, fmt.Errorf("the broker does not let the gateway (%q) write %s: see its access rules", own.user, broadcast))
+	}
+	if _, err = gateway.say(send, "own "+word); err != nil {
+		return f, err
+	}
+	f.Forges, err = gateway.hears("forged "+word, "own "+word)
+	if err == nil {
+		f.Reads, err = other.hears("own "+word, "")
+	}
+	return f, err
+}
+
+// ask subscribes to a filter, and returns the answer's code.
+func (c *conn) ask(filter string) (code byte, err error) {
+	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Subscribe, Qos: 1}, ProtocolVersion: c.version, PacketID: 1}
+	pk.Filters = packets.Subscriptions{{Filter: filter, Qos: 1}}
+	if err := write(c, &pk); err != nil {
+		return 0, err
+	}
+	answer, err := c.next(packets.Suback)
+	if err != nil || len(answer.ReasonCodes) == 0 {
+		return 0x80, err
+	}
+	return answer.ReasonCodes[0], nil
+}
+
+// say publishes at QoS 1, and returns the acknowledgement's code.
+func (c *conn) say(topic, payload string) (code byte, err error) {
+	p := publish{topic: []byte(topic), payload: []byte(payload), qos: 1}
+	b, idAt := p.encode(c.version)
+	b[idAt+1] = 2
+	if _, err := c.Write(b); err != nil {
+		return 0, err
+	}
+	answer, err := c.next(packets.Puback)
+	return answer.ReasonCode, err
+}
+
+// quietFor is how long a probe waits for what should not come.
+const quietFor = 500 * time.Millisecond
+
+// hears reports whether a message comes, before another one or before it was quiet for a time.
+func (c *conn) hears(payload, before string) (bool, error) {
+	for _, m := range c.kept {
+		switch string(m.Payload) {
+		case payload:
+			return true, nil
+		case before:
+			return false, nil
+		}
+	}
+	patience := quietFor
+	if before != "" {
+		patience = dialTimeout
+	}
+	until := time.Now().Add(patience)
+	for {
+		m, err := c.message(until)
+		switch {
+		case isTimeout(err) && before == "":
+			return false, nil
+		case err != nil:
+			return false, err
+		case m == payload:
+			return true, nil
+		case m == before:
+			return false, nil
+		}
+	}
+}
+
+// message returns the next message, if one comes until a time.
+func (c *conn) message(until time.Time) (payload string, err error) {
+	_ = c.SetReadDeadline(until)
+	for {
+		pk, err := read(c.r, c.version, c.limit)
+		switch {
+		case err != nil:
+			return "", fmt.Errorf("the probe: %w", err)
+		case pk.FixedHeader.Type == packets.Publish:
+			return string(pk.Payload), nil
+		}
+	}
+}
+
+func isTimeout(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.As(err, &t) && t.Timeout()
+}
+
+// next returns the next packet of a type. Messages before it are kept.
+func (c *conn) next(kind byte) (packets.Packet, error) {
+	_ = c.SetReadDeadline(time.Now().Add(dialTimeout))
+	for {
+		pk, err := read(c.r, c.version, c.limit)
+		switch {
+		case err != nil:
+			return pk, fmt.Errorf("the probe: %w", err)
+		case pk.FixedHeader.Type == kind:
+			return pk, nil
+		case pk.FixedHeader.Type == packets.Publish:
+			c.kept = append(c.kept, pk)
+		}
+	}
+}

@@ -1,0 +1,169 @@
+package remote
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+)
+
+// read executes the broker's packets until the connection ends, and returns why. It waits for
+// nobody else, so the broker's queue for the gateway stays empty.
+func (c *client) read(conn *conn) error {
+	for {
+		pk, err := read(conn.r, conn.version, conn.limit)
+		if err != nil {
+			return err
+		}
+		switch pk.FixedHeader.Type {
+		case packets.Publish:
+			err = c.take(&pk)
+		case packets.Puback:
+			if c.outbox.acked(pk.PacketID, pk.ReasonCode >= 0x80) {
+				c.wake()
+			}
+		case packets.Suback, packets.Unsuback:
+			c.answered(&pk)
+		case packets.Pingresp:
+			c.pong.Store(time.Now().UnixNano())
+		case packets.Disconnect:
+			return c.dismissed(&pk)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (c *client) answered(pk *packets.Packet) {
+	c.mu.Lock()
+	answer := c.pending[pk.PacketID]
+	delete(c.pending, pk.PacketID)
+	c.mu.Unlock()
+	if answer != nil {
+		answer <- pk.ReasonCodes
+	}
+}
+
+// Within rivalWindow an id that is taken rivalTimes is another client's, too.
+const (
+	rivalWindow = 20 * time.Second
+	rivalTimes  = 2
+)
+
+// takenOver is the reason of a broker that has another connection with the same client id.
+const takenOver = 0x8e
+
+// dismissed returns why the broker ends the connection.
+func (c *client) dismissed(pk *packets.Packet) error {
+	if pk.ReasonCode != takenOver {
+		return &refusal{version5, pk.ReasonCode, pk.Properties.ReasonString, true}
+	}
+	c.takeovers = append(c.takeovers, time.Now())
+	return fmt.Errorf("another client has connected with the gateway's client id, %s", c.login.client)
+}
+
+// fought reports whether another client took the gateway's client id again and again. It is for
+// the goroutine that connects, while there is no connection.
+func (c *client) fought() bool {
+	c.takeovers = slices.DeleteFunc(c.takeovers, func(at time.Time) bool { return time.Since(at) > rivalWindow })
+	return len(c.takeovers) >= rivalTimes
+}
+
+// take queues a message of the broker, and acknowledges it.
+func (c *client) take(pk *packets.Packet) error {
+	if c.quiet.Load() && pk.FixedHeader.Qos > 0 {
+		return nil
+	}
+	m := &received{topic: pk.TopicName, payload: pk.Payload, retain: pk.FixedHeader.Retain, props: &pk.Properties}
+	for _, s := range c.wanting(m) {
+		m := *m
+		m.handler = s.handler
+		c.deliveries.put(&m)
+	}
+	if pk.FixedHeader.Qos != 1 {
+		return nil
+	}
+	return c.now([]byte{packets.Puback << 4, 2, byte(pk.PacketID >> 8), byte(pk.PacketID)})
+}
+
+// wanting returns the subscriptions that a message came for. A broker of MQTT 5 says which one
+// that is, and sends a message once for each.
+func (c *client) wanting(m *received) (some []*subscription) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, id := range m.props.SubscriptionIdentifier {
+		if id >= 1 && id <= len(c.subs) {
+			some = append(some, c.subs[id-1])
+		}
+	}
+	if len(some) > 0 {
+		return some
+	}
+	for _, s := range c.subs {
+		if matches(s.filter, m.topic) {
+			some = append(some, s)
+		}
+	}
+	return some
+}
+
+// deliveriesBytes bounds the broker's messages that wait to be taken.
+const deliveriesBytes = 8 << 20
+
+// deliveries is a queue of the broker's messages, in their order.
+type deliveries struct {
+	mu    sync.Mutex
+	queue []*received
+	bytes int
+	wake  chan struct{}
+	lost  func(*received) // one that found no room
+}
+
+func newDeliveries() *deliveries {
+	return &deliveries{wake: make(chan struct{}, 1), lost: func(*received) {}}
+}
+
+func (d *deliveries) put(m *received) {
+	n := len(m.topic) + len(m.payload) + itemBytes
+	d.mu.Lock()
+	if d.bytes > 0 && d.bytes+n > deliveriesBytes {
+		d.mu.Unlock()
+		d.lost(m)
+		return
+	}
+	d.queue = append(d.queue, m)
+	d.bytes += n
+	d.mu.Unlock()
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// serve calls the messages' handlers until ctx ends.
+func (d *deliveries) serve(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.wake:
+		}
+		d.mu.Lock()
+		some := d.queue
+		d.queue = nil
+		d.mu.Unlock()
+		for _, m := range some {
+			if ctx.Err() != nil {
+				return
+			}
+			m.handler(m)
+			d.mu.Lock()
+			d.bytes -= len(m.topic) + len(m.payload) + itemBytes
+			d.mu.Unlock()
+		}
+	}
+}

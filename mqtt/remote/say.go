@@ -1,0 +1,115 @@
+package remote
+
+import (
+	"strconv"
+	"time"
+
+	"watchtower/bridge"
+)
+
+// The content types of the hints (docs/topics.md).
+const (
+	contentJSON = "application/json"
+	contentText = "text/plain; charset=utf-8"
+)
+
+// says reports whether a message of the hub is published at the broker: a broadcast that was
+// taken by this gateway, or a send to one of the broker's clients. What came from there is there
+// already.
+func says(m *bridge.Message, members int) bool {
+	switch {
+	case m.Via == Protocol, m.Type == bridge.Notice:
+		return false
+	case m.Type == bridge.Send:
+		return members > 0
+	}
+	return m.Gateway == 0
+}
+
+// sayAtOnce takes a message without members at the broker, in its publisher's goroutine.
+func (b *Bus) sayAtOnce(m *bridge.Message) bool { return !says(m, 0) || b.say(m) }
+
+// fan takes messages from the link.
+func (b *Bus) fan(jobs []bridge.Job) {
+	for _, j := range jobs {
+		n, lost := 0, 0
+		for _, a := range j.To {
+			if a.Wants(j.Message) {
+				n++
+			}
+		}
+		if says(j.Message, n) && !b.sayWaiting(j.Message) {
+			b.hub.Counters().Drop(Protocol, bridge.QueueFull, 1)
+			lost = n
+		}
+		j.Done(b.hub.Counters(), Protocol, n, lost)
+	}
+}
+
+// sayMost bounds how long all messages wait for a broker that is behind. Publishers wait then,
+// if they may.
+const sayMost = time.Second
+
+// sayWaiting is say, which waits for room while the broker is there.
+func (b *Bus) sayWaiting(m *bridge.Message) bool {
+	until := time.Now().Add(sayMost)
+	for {
+		room := b.client.outbox.waitRoom()
+		if b.say(m) {
+			return true
+		}
+		left := time.Until(until)
+		if left <= 0 || b.client.version() == 0 {
+			return false
+		}
+		t := time.NewTimer(left)
+		select {
+		case <-room:
+			t.Stop()
+		case <-t.C:
+		}
+	}
+}
+
+// say puts a message into the outbox, as a PUBLISH. It reports false if there is no room.
+func (b *Bus) say(m *bridge.Message) bool {
+	var topic [192]byte
+	var props [512]byte
+	p := publish{topic: b.tree.AppendTopic(topic[:0], m), payload: m.Data, qos: byte(b.opts.Remote.QoS)}
+	version := b.client.said()
+	if version == version5 {
+		p.props = b.properties(props[:0], m)
+	}
+	it := &item{drop: b.dropped}
+	it.b, it.idAt = p.encode(version)
+	if !m.Expires.IsZero() {
+		it.ends = m.Expires.UnixNano()
+	}
+	return b.client.send(it)
+}
+
+func (b *Bus) dropped(why bridge.Reason) { b.hub.Counters().Drop(Protocol, why, 1) }
+
+// properties appends what MQTT 5 deliveries carry (docs/topics.md), and by which gateway a
+// message was taken.
+func (b *Bus) properties(p []byte, m *bridge.Message) []byte {
+	var text [32]byte
+	if !m.Expires.IsZero() {
+		p = appendExpiry(p, uint32(max((m.Expires.Sub(b.hub.Now())+time.Second-1)/time.Second, 1)))
+	}
+	switch m.Hint {
+	case bridge.JSON:
+		p = appendTextProperty(p, propContentType, contentJSON)
+	case bridge.Text:
+		p = appendTextProperty(p, propContentType, contentText)
+	}
+	if m.Name != "" {
+		p = appendUserProperty(p, "sender-name", []byte(m.Name))
+	}
+	p = appendUserProperty(p, "channel", strconv.AppendUint(text[:0], uint64(m.Channel), 10))
+	p = appendUserProperty(p, "type", []byte(m.Type.String()))
+	id, _ := m.ID.MarshalText() // never fails
+	p = appendUserProperty(p, "id", id)
+	p = appendUserProperty(p, "gateway", []byte(b.tree.Gateway()))
+	return appendUserProperty(p, "sender", strconv.AppendUint(text[:0], uint64(m.Sender), 10))
+}

@@ -12,5 +12,5 @@ func (d Directory) Remote(id SenderID, proven bool) (s *Sender, ok bool) {
 	if s == nil {
 		return nil, false
 	}
-	return s, proven || s.remote && !s.protected && len(s.holds) == 0
+	return s, !s.ours && (proven || s.remote && !s.protected && len(s.holds) == 0)
 }

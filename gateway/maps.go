@@ -53,6 +53,9 @@ func newMaps(g *Gateway) (Server, []Port, error) {
 	topics := &clientsTopics{broker: g.broker, hear: g.maps.Hear}
 	topics.ear = g.broker.Ear(func(topic string, payload []byte) { g.maps.Hear(topic, payload, false) })
 	g.maps.Dock(topics)
+	if g.remote != nil {
+		g.maps.Dock(bothTrees{topics, &remoteTopics{g.remote.Topics(g.maps.Hear)}})
+	}
 	return g.maps, nil, nil
 }
 

@@ -53,6 +53,7 @@ type Protocol struct {
 func protocols() []Protocol {
 	return []Protocol{
 		{"mqtt", newMQTT},
+		{"mqtt.remote", newRemote},
 		{"homeassistant", newHomeAssistant},
 		{"channels", newMaps},
 		{"tcp", newTCP},
@@ -63,7 +64,6 @@ func protocols() []Protocol {
 		{"http", newHTTP},
 		{"mdns", newMDNS},
 		{"cluster", newCluster},
-		{"mqtt.remote", newRemote},
 	}
 }
 

@@ -1,6 +1,9 @@
 package gateway
 
 import (
+	"errors"
+
+	"watchtower/channelmap"
 	"watchtower/mqtt/remote"
 )
 
@@ -22,4 +25,31 @@ func (g *Gateway) remoteFault() error {
 		return nil
 	}
 	return g.remote.Healthy()
+}
+
+// remoteTopics are the topics of others at the foreign broker, as channels are mapped to them.
+type remoteTopics struct{ *remote.Topics }
+
+// Listen implements channelmap.Tree.
+func (t remoteTopics) Listen(filters []channelmap.Filter) {
+	var all []remote.Filter
+	for _, f := range filters {
+		all = append(all, remote.Filter{Topic: f.Topic, QoS: f.QoS, Retained: f.Retained})
+	}
+	t.Topics.Listen(all)
+}
+
+// bothTrees are two trees as one: the devices of a map may be at either.
+type bothTrees [2]channelmap.Tree
+
+// Listen implements channelmap.Tree.
+func (b bothTrees) Listen(filters []channelmap.Filter) {
+	for _, t := range b {
+		t.Listen(filters)
+	}
+}
+
+// Publish implements channelmap.Tree.
+func (b bothTrees) Publish(topic string, payload []byte, qos byte, retain bool) error {
+	return errors.Join(b[0].Publish(topic, payload, qos, retain), b[1].Publish(topic, payload, qos, retain))
 }

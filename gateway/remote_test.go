@@ -414,3 +414,46 @@ func TestAGatewayLeavesTheForeignBrokerOrderly(t *testing.T) {
 	r.stop()
 	await("watchtower/gateways/attic/status offline")
 }
+
+// A channel's map works on the foreign broker: a button of zigbee2mqtt there rings here, and what
+// an Arduino says switches a plug there. Each message crosses once.
+func TestAChannelIsMappedToTopicsOfAForeignBroker(t *testing.T) {
+	t.Parallel()
+	m := harness.StartMosquitto(t, "allow_anonymous true")
+	r := onRemote(t, m, func(c *config.Config) {
+		c.Channels = map[uint32]config.Channel{5: {Map: []config.Map{
+			{Topic: "zigbee2mqtt/+/action", In: true}, {Topic: "zigbee2mqtt/button/+", In: true},
+			{Topic: "cmnd/valve/POWER", Out: true}, {Topic: "zigbee2mqtt/plug/set", Out: true},
+		}}}
+	})
+	d := r.wire("udp")
+	c := stranger(t, m, "zigbee", "x", "")
+	heard := make(chan string, 10)
+	for _, filter := range []string{"cmnd/#", "zigbee2mqtt/plug/set"} {
+		done(t, c.Subscribe(filter, 1, func(_ paho.Client, m paho.Message) { heard <- m.Topic() + " " + string(m.Payload()) }))
+	}
+	for i := range 3 {
+		word := fmt.Sprint("press ", i)
+		eventually(t, "the map listens", func() bool {
+			done(t, c.Publish("zigbee2mqtt/button/action", 1, false, word))
+			select {
+			case got := <-d.inbox:
+				require.Equal(t, r.ofMap(word), got)
+				return true
+			case <-time.After(short):
+				return false
+			}
+		})
+	}
+	d.broadcast(5, []byte("ON"))
+	require.ElementsMatch(t, []string{"cmnd/valve/POWER ON", "zigbee2mqtt/plug/set ON"}, []string{<-heard, <-heard})
+	m.Kill()
+	m.Start()
+	eventually(t, "the gateway is back", func() bool { return strings.Count(r.log.String(), "connected to the foreign broker") == 2 })
+	r.isAtRemote()
+	c = stranger(t, m, "zigbee", "x", "")
+	done(t, c.Publish("zigbee2mqtt/button/action", 1, false, "after it"))
+	for got := d.next(t); got != r.ofMap("after it"); got = d.next(t) {
+		require.Contains(t, []string{"press 2", "ON"}, got.data, "its own, or what the test may have said twice")
+	}
+}

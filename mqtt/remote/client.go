@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,6 +31,8 @@ type subscription struct {
 	filter  string
 	qos     byte
 	echo    bool // the gateway's own messages come too
+	others  bool // its topics are not the gateway's
+	kept    bool // with others: what the broker has kept comes too
 	handler func(*received)
 	id      int // its subscription identifier (MQTT 5)
 }
@@ -51,6 +54,7 @@ type client struct {
 	conn    *conn // nil: not connected
 	writer  *outbound.Writer
 	nextID  uint16
+	asking  sync.WaitGroup
 	pending map[uint16]chan []byte // SUBACKs that are waited for, by packet id
 	lastErr error
 	dropped func(bridge.Reason)
@@ -86,19 +90,66 @@ func (c *client) publish(p *publish, version byte) bool {
 
 // subscribe has a handler called with the messages of a filter, in one goroutine, from the next
 // or present connection on.
-func (c *client) subscribe(s *subscription) {
+func (c *client) subscribe(s *subscription) { c.replace(nil, []*subscription{s}) }
+
+// replace ends subscriptions, and begins others. Those with the same filter go on.
+func (c *client) replace(old, subs []*subscription) {
+	gone := map[string]bool{}
 	c.mu.Lock()
-	s.id = len(c.subs) + 1
-	c.subs = append(c.subs, s)
+	for _, s := range old {
+		gone[s.filter] = true
+		c.subs[s.id-1] = nil
+	}
+	for _, s := range subs {
+		delete(gone, s.filter)
+		if i := slices.Index(c.subs, nil); i >= 0 {
+			s.id, c.subs[i] = i+1, s
+		} else {
+			c.subs = append(c.subs, s)
+			s.id = len(c.subs)
+		}
+	}
 	connected := c.conn
 	c.mu.Unlock()
-	if connected != nil {
-		go func() { // ends with the connection, or with the answer
-			if err := c.ask(connected, []*subscription{s}); err != nil {
-				c.log.WithError(err).WithField("filter", s.filter).Warn("the foreign broker refuses a subscription")
-			}
-		}()
+	if connected == nil {
+		return
 	}
+	c.asking.Go(func() { // ends with the connection, or with the answer
+		for filter := range gone {
+			c.unsubscribe(connected, filter)
+		}
+		if err := c.ask(connected, subs); err != nil {
+			c.log.WithError(err).Warn("a subscription at the foreign broker has failed")
+		}
+	})
+}
+
+// active returns the subscriptions that count.
+func (c *client) active() (some []*subscription) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.subs {
+		if s != nil {
+			some = append(some, s)
+		}
+	}
+	return some
+}
+
+func (c *client) packetID(answer chan []byte) uint16 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.nextID++; c.nextID == 0 {
+		c.nextID = 1
+	}
+	c.pending[c.nextID] = answer
+	return c.nextID
+}
+
+func (c *client) unsubscribe(conn *conn, filter string) {
+	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Unsubscribe, Qos: 1}, ProtocolVersion: conn.version, PacketID: c.packetID(make(chan []byte, 1))}
+	pk.Filters = packets.Subscriptions{{Filter: filter}}
+	_ = c.direct(&pk) // the connection may have ended
 }
 
 // send puts a packet into the outbox. It reports false if there is no room.
@@ -148,6 +199,7 @@ func (c *client) serve(ctx context.Context) error {
 	err := c.connectAgain(ctx)
 	end()
 	c.crew.Wait()
+	c.asking.Wait()
 	delivering.Wait()
 	return err
 }
@@ -234,7 +286,6 @@ func (c *client) once(ctx context.Context) error {
 	c.outbox.begin(min(most, flyingMost), conn.version, conn.ack.SessionPresent)
 	c.mu.Lock()
 	c.conn, c.writer, c.lastErr = conn, w, nil
-	subs := c.subs
 	c.mu.Unlock()
 	stop := context.AfterFunc(life, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -242,7 +293,7 @@ func (c *client) once(ctx context.Context) error {
 	var reading, up sync.WaitGroup
 	reading.Go(func() { end(c.read(conn)) })
 	up.Go(func() { // answers are read meanwhile
-		if err := c.ask(conn, subs); err != nil {
+		if err := c.ask(conn, c.active()); err != nil {
 			end(err)
 			return
 		}
@@ -259,6 +310,10 @@ func (c *client) once(ctx context.Context) error {
 	err = context.Cause(life)
 	c.mu.Lock()
 	c.conn, c.writer = nil, nil
+	for id, answer := range c.pending {
+		close(answer)
+		delete(c.pending, id)
+	}
 	c.mu.Unlock()
 	if ctx.Err() == nil {
 		c.outbox.end()
@@ -307,15 +362,10 @@ func (c *client) ping(ctx context.Context, end context.CancelCauseFunc) {
 // ask subscribes. It waits for the answer.
 func (c *client) ask(conn *conn, subs []*subscription) error {
 	for _, s := range subs {
-		c.mu.Lock()
-		if c.nextID++; c.nextID == 0 {
-			c.nextID = 1
-		}
-		id, answer := c.nextID, make(chan []byte, 1)
-		c.pending[id] = answer
-		c.mu.Unlock()
+		answer := make(chan []byte, 1)
+		id := c.packetID(answer)
 		pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Subscribe, Qos: 1}, ProtocolVersion: conn.version, PacketID: id}
-		pk.Filters = packets.Subscriptions{{Filter: s.filter, Qos: s.qos, NoLocal: !s.echo, RetainAsPublished: true}}
+		pk.Filters = packets.Subscriptions{s.options()}
 		if conn.version == version5 && (!conn.ack.Properties.SubIDAvailableFlag || conn.ack.Properties.SubIDAvailable != 0) {
 			pk.Properties.SubscriptionIdentifier = []int{s.id}
 		}
@@ -332,6 +382,16 @@ func (c *client) ask(conn *conn, subs []*subscription) error {
 		}
 	}
 	return nil
+}
+
+// options are the subscription's options (MQTT 5, 3.8.3.1). Of the gateway's topics it wants to
+// see each retain flag; of others', only whether the broker had kept a message.
+func (s *subscription) options() packets.Subscription {
+	o := packets.Subscription{Filter: s.filter, Qos: s.qos, NoLocal: !s.echo, RetainAsPublished: !s.others}
+	if s.others && !s.kept {
+		o.RetainHandling = 2
+	}
+	return o
 }
 
 // direct sends a packet that is no message.

@@ -14,5 +14,6 @@
 //	hear.go       what its clients say      outbox.go  what waits for the broker
 //	joins.go      who of them has joined    dial.go    one connection
 //	say.go        what is said here         filter.go  topic filters
+//	topics.go     topics of others          rival.go   another gateway of the same name
 //	documents.go  retained messages         packet.go  the codec
 package remote

@@ -90,21 +90,22 @@ func (c *client) take(pk *packets.Packet) error {
 	return c.now([]byte{packets.Puback << 4, 2, byte(pk.PacketID >> 8), byte(pk.PacketID)})
 }
 
-// wanting returns the subscriptions that a message came for. A broker of MQTT 5 says which one
-// that is, and sends a message once for each.
+// wanting returns the subscriptions that a message came for. A broker of MQTT 5 says for which it
+// sends it: once for all, or once for each. Of several with topics of others only the first
+// gets it.
 func (c *client) wanting(m *received) (some []*subscription) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, id := range m.props.SubscriptionIdentifier {
-		if id >= 1 && id <= len(c.subs) {
-			some = append(some, c.subs[id-1])
-		}
-	}
-	if len(some) > 0 {
-		return some
-	}
+	ids := m.props.SubscriptionIdentifier
+	var first *subscription // of others' topics
 	for _, s := range c.subs {
-		if matches(s.filter, m.topic) {
+		switch {
+		case s == nil || !matches(s.filter, m.topic):
+		case s.others && first == nil:
+			if first = s; len(ids) == 0 || slices.Contains(ids, s.id) {
+				some = append(some, s)
+			}
+		case !s.others && (len(ids) == 0 || slices.Contains(ids, s.id)):
 			some = append(some, s)
 		}
 	}

@@ -11,6 +11,7 @@ type TopicMessage struct {
 	Retain  bool
 	Expires time.Time        // zero: never
 	More    *TopicProperties // nil: none
+	Mapped  bool             // a gateway published it by a channel's map, so no map takes it in
 	Late    bool             // it was missed: many may come at once, so whoever publishes it waits for receivers that read
 }
 

@@ -173,6 +173,11 @@ func (m *Maps) Out(msg *bridge.Message) (all []Crossing) {
 	return all
 }
 
+// Said is Out for what a sender of a name says on a channel.
+func (m *Maps) Said(channel uint32, name string, data []byte) []Crossing {
+	return m.Out(&bridge.Message{Channel: bridge.Channel(channel), Name: name, Data: data})
+}
+
 // unless returns the crossing, or that another one says the same already.
 func (c Crossing) unless(said []Crossing) Crossing {
 	if c.Outcome == Crosses && slices.ContainsFunc(said, func(o Crossing) bool {

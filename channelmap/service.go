@@ -56,15 +56,15 @@ type Service struct {
 	bytes   atomic.Int64 // of them
 	quiet   atomic.Bool
 
-	skipped [len(Skips)]atomic.Uint64
+	skipped [len(skips)]atomic.Uint64
 
 	mu        sync.Mutex // guards these, and the order of calls of Listen
 	listening bool
 	told      map[complaint]time.Time // when the log last had something of a line
 }
 
-// Skips are the outcomes of messages that a map lets alone, as it is meant to.
-var Skips = [...]Outcome{Empty, Unmatched, Stored, Twice}
+// skips are the outcomes of messages that a map lets alone, as it is meant to.
+var skips = [...]Outcome{Empty, Unmatched, Stored, Twice}
 
 // arrival is a message that a tree gave.
 type arrival struct {
@@ -256,18 +256,18 @@ func (s *Service) lost(c Crossing) {
 		s.drop(c, Misfit, c.Why)
 		return
 	}
-	for i, o := range Skips {
+	for i, o := range skips {
 		if o == c.Outcome {
 			s.skipped[i].Add(1)
 		}
 	}
 }
 
-// Skipped returns how many messages the maps let alone, by outcome.
-func (s *Service) Skipped() map[Outcome]uint64 {
-	all := map[Outcome]uint64{}
-	for i, o := range Skips {
-		all[o] = s.skipped[i].Load()
+// Skipped returns how many messages the maps let alone, by the outcome's name.
+func (s *Service) Skipped() map[string]uint64 {
+	all := map[string]uint64{}
+	for i, o := range skips {
+		all[o.String()] = s.skipped[i].Load()
 	}
 	return all
 }

@@ -21,6 +21,7 @@ const (
 	topicRetain     = 1 << 2
 	topicExpires    = 1 << 3
 	topicProperties = 1 << 4
+	topicMapped     = 1 << 7
 )
 
 // formatNone is the format of a message that has none.
@@ -36,6 +37,9 @@ func topicFlags(m *bridge.TopicMessage) byte {
 	}
 	if m.More != nil {
 		flags |= topicProperties
+	}
+	if m.Mapped {
+		flags |= topicMapped
 	}
 	return flags
 }
@@ -92,7 +96,7 @@ func appendTopic(b []byte, m *bridge.TopicMessage, left uint64) []byte {
 func readTopic(body []byte, names spelled, now time.Time) *bridge.TopicMessage {
 	c := cursor{b: body}
 	flags := c.byte()
-	m := &bridge.TopicMessage{QoS: flags & topicQoS, Retain: flags&topicRetain != 0}
+	m := &bridge.TopicMessage{QoS: flags & topicQoS, Retain: flags&topicRetain != 0, Mapped: flags&topicMapped != 0}
 	if topic := c.long(); len(topic) <= spelledBytes {
 		m.Topic = names.text(topic)
 	} else {

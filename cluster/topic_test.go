@@ -15,6 +15,7 @@ func topics() []*bridge.TopicMessage {
 	now := time.Unix(1_700_000_000, 123).Local()
 	return []*bridge.TopicMessage{
 		{Topic: "a", Payload: []byte{}},
+		{Topic: "cmnd/valve/POWER", Payload: []byte("ON"), QoS: 1, Mapped: true},
 		{Topic: "tele/attic lamp/.>*/STATE", Payload: []byte("on"), QoS: 1, Retain: true, Expires: now.Add(time.Minute)},
 		{Topic: strings.Repeat("é", 32767), Payload: []byte{0, 1, 2}, QoS: 2, More: &bridge.TopicProperties{FormatGiven: true}},
 		{Topic: "ask", Payload: []byte("{}"), More: &bridge.TopicProperties{

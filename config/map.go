@@ -43,7 +43,7 @@ func (r *reader) channelMap(path string, node ast.Node) (all []Map) {
 	for i, item := range list.Values {
 		m := Map{QoS: defaultMapQoS}
 		at := entryPath(path, i)
-		r.from[at] = r.where(item)
+		r.from[at], r.from[at+".topic"] = r.where(item), r.where(item)
 		r.mapEntry(&m, at, item)
 		all = append(all, m)
 	}
@@ -90,9 +90,6 @@ func (v *translationValue) read(node ast.Node) error {
 		to, plainToo := scalar(it.KeyValue().Value)
 		if !plain || !plainToo {
 			return errNotTable
-		}
-		if _, twice := table[from]; twice {
-			return fmt.Errorf("has %q twice", from)
 		}
 		table[from] = to
 	}

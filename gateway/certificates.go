@@ -35,7 +35,7 @@ type certificates struct {
 func Check(cfg config.Config) error {
 	_, err := openPages(cfg)
 	if err == nil {
-		_, err = compileMaps(&cfg)
+		_, err = Maps(&cfg)
 	}
 	if cfg.TLS.On() {
 		_, e := readCertificates(cfg.TLS)

@@ -8,8 +8,8 @@ import (
 	"watchtower/mqtt"
 )
 
-// compileMaps reads the channels' maps. The error is a config.Faults.
-func compileMaps(cfg *config.Config) (*channelmap.Maps, error) {
+// Maps reads the channels' maps. The error is a config.Faults.
+func Maps(cfg *config.Config) (*channelmap.Maps, error) {
 	all, err := channelmap.Compile(cfg.Channels)
 	return all, located(cfg, err)
 }
@@ -28,7 +28,7 @@ func located(cfg *config.Config, err error) error {
 // readMaps reads the channels' maps for this gateway, whose broker may have own topics among
 // those that they publish to.
 func (g *Gateway) readMaps(cfg *config.Config) (*channelmap.Maps, error) {
-	all, err := compileMaps(cfg)
+	all, err := Maps(cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -108,6 +108,13 @@ func TestAButtonRings(t *testing.T) {
 	in, out := r.g.Hub().Counters().Messages(channelmap.Protocol)
 	assert.EqualValues(t, 2, in)
 	assert.Zero(t, out)
+	_, metrics := r.call("GET", "/metrics", "", "")
+	for _, row := range []string{
+		`watchtower_messages_in_total{protocol="map"} 2`, `watchtower_map_skips_total{outcome="empty"} 2`, `watchtower_map_skips_total{outcome="unmatched"} 0`,
+		`watchtower_map_skips_total{outcome="retained"} 0`, `watchtower_map_skips_total{outcome="twice"} 0`,
+	} {
+		assert.Contains(t, metrics, row+"\n")
+	}
 }
 
 func TestAnArduinoSwitchesAPlug(t *testing.T) {
@@ -190,6 +197,9 @@ func TestTheSenderMapIsTheGateways(t *testing.T) {
 	}
 
 	admin := r.asAdmin()
+	status, answer = r.operate(admin, "GET /operator/senders?via=map", "")
+	assert.Equal(t, 200, status)
+	assert.Contains(t, answer, fmt.Sprintf(`"id":%d,"name":"map","via":["map"],"state":"here"`, id))
 	for call, body := range map[string]string{
 		fmt.Sprintf("DELETE /operator/senders/%d", id):                   "",
 		"POST /operator/senders/map/token":                               "",

@@ -47,7 +47,7 @@ func (g *Gateway) hubOptions() bridge.Options {
 		SecretKey:  g.secrets.key,
 		Generation: g.secrets.generation,
 		OwnKeys:    g.cfg.Wire.DeviceKeys != keys.Off,
-		OwnNames:   []string{channelmap.SenderName},
+		OwnNames:   []string{channelmap.SenderName, homeassistant.VoiceName(g.name)},
 		Users:      slices.Collect(maps.Keys(g.cfg.Users)),
 		IDKey:      g.secrets.idKey,
 		PassKey:    g.passKey,
@@ -209,6 +209,6 @@ func (g *Gateway) httpOptions(secure *tls.Config) http.Options {
 		HTTP: g.cfg.HTTP, Limits: g.cfg.Limits, DrainTimeout: g.cfg.ShutdownTimeout / 2,
 		TLS: secure, OwnHost: g.ownHost(), Gate: g.gate, Intake: g.intake,
 		ServeMQTT: g.broker.ServeConn, Operator: g.people, Page: g.page, Manages: g.people.Manages,
-		Ready: g.healthy, Apart: g.apart, RemoteFault: g.remoteFault, Leases: g.leaseHolders, DeviceSessions: g.deviceSessions,
+		Ready: g.healthy, Apart: g.apart, RemoteFault: g.remoteFault, MapSkips: g.maps.Skipped, Leases: g.leaseHolders, DeviceSessions: g.deviceSessions,
 	}
 }

@@ -28,15 +28,10 @@ func (s *Service) reject(m *bridge.Message, faults []string, reason bridge.Reaso
 // answer sends a text to a sender, in the gateway's own name. A sender that cannot be reached on
 // the channel misses it.
 func (s *Service) answer(c bridge.Channel, to bridge.SenderID, text string) {
-	voice, err := s.voice.of(s.hub, s.tree.Gateway())
-	if err != nil {
-		s.log.WithError(err).Debug("a device is not answered: the gateway has no name of its own")
-		return
-	}
 	if len(text) > answerBytes {
 		text = strings.ToValidUTF8(text[:answerBytes], "")
 	}
-	_, err = s.hub.Publish(voice, bridge.Publication{
+	_, err := s.hub.Publish(s.voice.of(s.hub, s.tree.Gateway()), bridge.Publication{
 		Type: bridge.Send, Channels: []bridge.Channel{c}, Receivers: []bridge.SenderID{to}, Outside: true,
 		Content: bridge.Content{Hint: bridge.Text, Data: []byte(text)}, Via: s.tap.Protocol(), TTL: answerTTL,
 	})

@@ -23,7 +23,7 @@ func (s *Service) askAll(ctx context.Context) {
 		for next := bridge.SenderID(1); next != 0; {
 			list, next = s.hub.Directory().LookAtMembers(c, next, askedAtOnce)
 			for _, m := range list {
-				if m.Name == "" || m.Name == voiceName(s.tree.Gateway()) {
+				if m.Name == "" || m.Name == VoiceName(s.tree.Gateway()) {
 					continue
 				}
 				s.answer(c, m.ID, describeWord)

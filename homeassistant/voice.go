@@ -13,31 +13,20 @@ type voice struct {
 	hold *bridge.Hold // nil: none
 }
 
-// voiceName returns the name of a gateway's own sender. No MQTT client can have it.
-func voiceName(gateway string) string {
+// VoiceName returns the name of the sender by which a gateway speaks to devices. Nobody else
+// can have it (bridge.Options.OwnNames).
+func VoiceName(gateway string) string {
 	name := "watchtower-" + gateway
 	return name[:min(len(name), 64)] // the most characters of a name
 }
 
-func (v *voice) of(hub *bridge.Hub, gateway string) (*bridge.Sender, error) {
+func (v *voice) of(hub *bridge.Hub, gateway string) *bridge.Sender {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.hold != nil {
-		return v.hold.Sender(), nil
+	if v.hold == nil {
+		v.hold = hub.Holds().Own(VoiceName(gateway))
 	}
-	var hold *bridge.Hold
-	hold, err := hub.Holds().Register(bridge.Naming{Name: voiceName(gateway)}, func() { // it was deleted
-		v.mu.Lock()
-		defer v.mu.Unlock()
-		if v.hold == hold {
-			v.hold = nil
-		}
-	})
-	if err != nil {
-		return nil, err
-	}
-	v.hold = hold
-	return hold.Sender(), nil
+	return v.hold.Sender()
 }
 
 // end lets the sender go.

@@ -23,11 +23,13 @@ type metrics struct {
 	ready     func() error          // nil: it always is
 	apart     func() error          // nil: it never is
 	leases    func() []bridge.LeaseHolder
+	mapSkips  func() map[string]uint64 // nil: there are no maps
 }
 
 var (
 	messagesIn    = describeMetric("messages_in_total", "Messages taken in, one for each channel and receiver.", "protocol")
 	messagesOut   = describeMetric("messages_out_total", "Messages handed to the receivers' own queues.", "protocol")
+	mapSkips      = describeMetric("map_skips_total", "Messages that a channel's map let alone, as it is meant to.", "outcome")
 	drops         = describeMetric("drops_total", "Messages, frames and requests that were dropped.", "protocol", "reason")
 	refusals      = describeMetric("refused_total", "Wrong keys, passwords, tokens and senders, and who was not let try.", "protocol", "reason")
 	attachments   = describeMetric("members", "What holds senders on channels: streams, callbacks, subscriptions, registrations.", "protocol")
@@ -103,6 +105,11 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	}
 	gauge(unconfirmed, waiting)
 	counter(takeovers, counters.Takeovers())
+	if m.mapSkips != nil {
+		for outcome, n := range m.mapSkips() {
+			counter(mapSkips, n, outcome)
+		}
+	}
 	for _, p := range bridge.Protocols() {
 		in, out := counters.Messages(p)
 		counter(messagesIn, in, p.String())

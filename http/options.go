@@ -64,6 +64,10 @@ type Options struct {
 	// does its work. Nil: they are, or there is none.
 	RemoteFault func() error
 
+	// MapSkips returns how many messages the channels' maps let alone, by outcome. Nil: there are
+	// no maps.
+	MapSkips func() map[string]uint64
+
 	// DeviceSessions returns how many sessions of devices there are, by the kind of key that
 	// let them in. Nil: there are none.
 	DeviceSessions func() map[string]int

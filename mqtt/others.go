@@ -25,7 +25,7 @@ func (b *Broker) pace() {
 
 // elsewhere returns the message as other gateways are told it.
 func (m *message) elsewhere() *bridge.TopicMessage {
-	t := &bridge.TopicMessage{Topic: m.topic, Payload: m.payload, QoS: m.qos, Retain: m.retain, More: m.extras.elsewhere()}
+	t := &bridge.TopicMessage{Topic: m.topic, Payload: m.payload, QoS: m.qos, Retain: m.retain, Mapped: m.own, More: m.extras.elsewhere()}
 	if m.expires != 0 {
 		t.Expires = time.UnixMilli(m.expires)
 	}
@@ -34,7 +34,7 @@ func (m *message) elsewhere() *bridge.TopicMessage {
 
 // fromElsewhere makes a message of another gateway's.
 func fromElsewhere(t *bridge.TopicMessage) *message {
-	m := &message{topic: t.Topic, payload: t.Payload, qos: t.QoS, retain: t.Retain, extras: extrasFrom(t.More)}
+	m := &message{topic: t.Topic, payload: t.Payload, qos: t.QoS, retain: t.Retain, own: t.Mapped, extras: extrasFrom(t.More)}
 	if !t.Expires.IsZero() {
 		m.expires = t.Expires.UnixMilli()
 	}

@@ -111,7 +111,7 @@ func (s *Service) listSenders(w nethttp.ResponseWriter, r *request) error {
 			}
 		}
 		if f.Via == nil {
-			return fault(invalidQuery, "via", "must be udp, tcp, http, mqtt or callback, is %q", bridge.Shorten(q.Get("via")))
+			return fault(invalidQuery, "via", "must be a protocol, such as udp, is %q", bridge.Shorten(q.Get("via")))
 		}
 	}
 	if q.Has("state") {

@@ -47,7 +47,7 @@ func (g *Gateway) hubOptions() bridge.Options {
 		SecretKey:  g.secrets.key,
 		Generation: g.secrets.generation,
 		OwnKeys:    g.cfg.Wire.DeviceKeys != keys.Off,
-		OwnNames:   []string{channelmap.SenderName, homeassistant.VoiceName(g.name)},
+		OwnNames:   g.ownNames(),
 		Users:      slices.Collect(maps.Keys(g.cfg.Users)),
 		IDKey:      g.secrets.idKey,
 		PassKey:    g.passKey,

@@ -101,7 +101,7 @@ func newMQTT(g *Gateway) (_ Server, _ []Port, err error) {
 }
 
 func newHomeAssistant(g *Gateway) (_ Server, _ []Port, err error) {
-	g.house, err = homeassistant.New(g.hub, g.broker, g.store.Document("homeassistant"), g.homeAssistantOptions(), g.log)
+	g.house, err = homeassistant.New(g.hub, g.houseBus(), g.store.Document("homeassistant"), g.homeAssistantOptions(), g.log)
 	if err != nil {
 		return nil, nil, fmt.Errorf("data_dir: %w", err)
 	}

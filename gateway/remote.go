@@ -3,7 +3,9 @@ package gateway
 import (
 	"errors"
 
+	"watchtower/bridge"
 	"watchtower/channelmap"
+	"watchtower/homeassistant"
 	"watchtower/mqtt/remote"
 )
 
@@ -52,4 +54,23 @@ func (b bothTrees) Listen(filters []channelmap.Filter) {
 // Publish implements channelmap.Tree.
 func (b bothTrees) Publish(topic string, payload []byte, qos byte, retain bool) error {
 	return errors.Join(b[0].Publish(topic, payload, qos, retain), b[1].Publish(topic, payload, qos, retain))
+}
+
+// ownNames are the names of the gateway's own senders.
+func (g *Gateway) ownNames() []string {
+	names := []string{channelmap.SenderName, homeassistant.VoiceName(g.name)}
+	if g.cfg.MQTT.Remote.URL != "" {
+		names = append(names, remote.HouseName)
+	}
+	return names
+}
+
+// houseBus is where Home Assistant is: at the gateway's own broker, and at the foreign one if
+// there is one.
+func (g *Gateway) houseBus() homeassistant.Bus {
+	if g.remote == nil {
+		return g.broker
+	}
+	announced := houseNames(g.cfg)
+	return g.remote.House(g.broker, g.cfg.HomeAssistant.DiscoveryPrefix, func(c bridge.Channel) bool { _, ok := announced[c]; return ok })
 }

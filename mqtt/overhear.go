@@ -1,6 +1,8 @@
 package mqtt
 
 import (
+	"time"
+
 	"watchtower/bridge"
 )
 
@@ -53,6 +55,19 @@ func (b *Broker) EachRetained(filter string, f func(topic string, payload []byte
 		if !m.own {
 			f(m.topic, m.payload)
 		}
+	})
+}
+
+// EachKept calls f with the retained messages whose topics match a filter, and with how long each
+// is still retained; 0: until it is replaced. F only queues: meanwhile no message can be retained.
+func (b *Broker) EachKept(filter string, f func(topic string, payload []byte, left time.Duration)) {
+	now := b.now()
+	b.retained.match(filter, now, func(m *message, _ int) {
+		left := time.Duration(0)
+		if m.expires != 0 {
+			left = max(time.UnixMilli(m.expires).Sub(now), time.Millisecond)
+		}
+		f(m.topic, m.payload, left)
 	})
 }
 

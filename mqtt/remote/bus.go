@@ -47,6 +47,7 @@ type Bus struct {
 	link   *bridge.Link
 
 	documents *documents
+	house     *House // nil: none
 	joins     *joins
 
 	run      int64       // when this gateway started, in Unix ns
@@ -131,6 +132,9 @@ func (b *Bus) Serve(ctx context.Context) error {
 	}
 	b.joins.leaveAll()
 	b.client.outbox.clear()
+	if b.house != nil {
+		b.hub.Holds().Release(b.house.hold)
+	}
 	if err != nil {
 		return fmt.Errorf("mqtt.remote: %w", err)
 	}
@@ -195,6 +199,9 @@ func versionName(v byte) string {
 // down is called at the end of each connection. Whoever had joined there is not reachable now.
 func (b *Bus) down(error) {
 	b.settled.Store(false)
+	if b.house != nil {
+		b.house.online.Store(false)
+	}
 	b.joins.leaveAll()
 }
 

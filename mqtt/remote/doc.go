@@ -11,6 +11,7 @@
 //
 //	bus.go        the parts together        client.go  connects again and again
 //	probe.go      what the broker enforces  reader.go  the broker's packets
+//	house.go      Home Assistant there
 //	hear.go       what its clients say      outbox.go  what waits for the broker
 //	joins.go      who of them has joined    dial.go    one connection
 //	say.go        what is said here         filter.go  topic filters

@@ -41,6 +41,31 @@ func (d *documents) set(topic string, payload []byte, lifetime time.Duration) {
 	d.signal()
 }
 
+// find returns a document; own is false if the gateway has none of that topic.
+func (d *documents) find(topic string) (doc document, own bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	doc, own = d.all[topic]
+	return doc, own && len(doc.payload) > 0
+}
+
+// forget forgets a document that was removed at the broker already.
+func (d *documents) forget(topic string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.all, topic)
+}
+
+// repeat has a document written again.
+func (d *documents) repeat(topic string) {
+	d.mu.Lock()
+	if _, own := d.all[topic]; own {
+		d.dueLocked(topic)
+	}
+	d.mu.Unlock()
+	d.signal()
+}
+
 func (d *documents) dueLocked(topic string) {
 	if !d.due[topic] {
 		d.due[topic] = true

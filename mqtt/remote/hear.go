@@ -12,28 +12,16 @@ import (
 
 // hear takes what was published on a channel's topics at the broker.
 func (b *Bus) hear(m *received) {
-	if b.quiet.Load() {
+	if b.quiet.Load() || b.kept(m) {
 		return
-	}
-	if m.retain {
-		b.clear(m)
-		if len(m.payload) == 0 || !b.settled.Load() {
-			return // it was removed, or it is an old one
-		}
 	}
 	if gatewayOf(m) != "" || strings.Contains(m.topic, "/channels/"+probeChannel+"/") {
-		return // another gateway's, which tells it by itself
+		return // another gateway's, which tells it by itself, or a probe's
 	}
 	_, a, err := b.tree.ParsePublish(m.topic)
-	switch {
-	case err != nil:
+	if err != nil {
 		b.refuse(m, bridge.Malformed, err.Error())
 		return
-	case a.Type == bridge.Send && a.Receiver == 0:
-		if a.Receiver, err = b.hub.Receiver(a.ReceiverName); err != nil {
-			b.refuse(m, bridge.Refused, err.Error())
-			return
-		}
 	}
 	s, ok := b.speaker(a.Sender)
 	if !ok {
@@ -41,17 +29,43 @@ func (b *Bus) hear(m *received) {
 		return
 	}
 	b.hub.Seen(s)
+	if err := b.publish(s, a, m); err != nil {
+		b.refuse(m, bridge.Refused, err.Error())
+	}
+}
+
+// kept reports whether the broker had kept a channel message, or whether it is the removal of
+// one. What is kept is removed.
+func (b *Bus) kept(m *received) bool {
+	if !m.retain {
+		return false
+	}
+	b.clear(m)
+	return len(m.payload) == 0 || !b.settled.Load()
+}
+
+// publish says a message of the broker on its channel.
+func (b *Bus) publish(s *bridge.Sender, a bridge.Address, m *received) error {
 	p := bridge.Publication{
 		Type: a.Type, Channels: []bridge.Channel{a.Channel}, Via: Protocol, Wait: true, Outside: true,
 		Content: bridge.Content{Data: m.payload, Hint: hint(m)}, TTL: time.Duration(m.props.MessageExpiryInterval) * time.Second,
 	}
 	if a.Type == bridge.Send {
+		if a.Receiver == 0 {
+			id, err := b.hub.Receiver(a.ReceiverName)
+			if err != nil {
+				return err
+			}
+			a.Receiver = id
+		}
 		p.Receivers = []bridge.SenderID{a.Receiver}
 	}
+	_, err := b.hub.Publish(s, p)
 	var waits *bridge.Unconfirmed
-	if _, err := b.hub.Publish(s, p); err != nil && !errors.As(err, &waits) {
-		b.refuse(m, bridge.Refused, err.Error())
+	if errors.As(err, &waits) {
+		return nil
 	}
+	return err
 }
 
 // speaker returns the sender that a client of the broker may speak as.

@@ -15,10 +15,10 @@ const (
 
 // says reports whether a message of the hub is published at the broker: a broadcast that was
 // taken by this gateway, or a send to one of the broker's clients. What came from there is there
-// already.
-func says(m *bridge.Message, members int) bool {
+// already, but for what Home Assistant says: that was on topics without a sender.
+func (b *Bus) says(m *bridge.Message, members int) bool {
 	switch {
-	case m.Via == Protocol, m.Type == bridge.Notice:
+	case m.Via == Protocol && (b.house == nil || m.Sender != b.house.Sender().ID()), m.Type == bridge.Notice:
 		return false
 	case m.Type == bridge.Send:
 		return members > 0
@@ -27,7 +27,7 @@ func says(m *bridge.Message, members int) bool {
 }
 
 // sayAtOnce takes a message without members at the broker, in its publisher's goroutine.
-func (b *Bus) sayAtOnce(m *bridge.Message) bool { return !says(m, 0) || b.say(m) }
+func (b *Bus) sayAtOnce(m *bridge.Message) bool { return !b.says(m, 0) || b.say(m) }
 
 // fan takes messages from the link.
 func (b *Bus) fan(jobs []bridge.Job) {
@@ -38,7 +38,7 @@ func (b *Bus) fan(jobs []bridge.Job) {
 				n++
 			}
 		}
-		if says(j.Message, n) && !b.sayWaiting(j.Message) {
+		if b.says(j.Message, n) && !b.sayWaiting(j.Message) {
 			b.hub.Counters().Drop(Protocol, bridge.QueueFull, 1)
 			lost = n
 		}

@@ -10,17 +10,19 @@ import (
 
 // A message on a topic of clients' own as an entry:
 //
-//	flags u8 | topic long | milliseconds left to live uvarint | properties | data
+//	flags u8 | topic long | stamp u64 | milliseconds left to live uvarint | properties | data
 //
 //	properties: format u8 | content type, response topic, correlation long | user: count uvarint, key and value long | …
 //
 // A long text has its length before it, as a uvarint. The lowest two bits of the flags are the
-// QoS. The life and the properties are there if their flag is.
+// QoS. The stamp, the life and the properties are there if their flag is.
 const (
 	topicQoS        = 3
 	topicRetain     = 1 << 2
 	topicExpires    = 1 << 3
 	topicProperties = 1 << 4
+	topicStamped    = 1 << 5
+	topicOwn        = 1 << 6
 	topicMapped     = 1 << 7
 )
 
@@ -37,6 +39,12 @@ func topicFlags(m *bridge.TopicMessage) byte {
 	}
 	if m.More != nil {
 		flags |= topicProperties
+	}
+	if m.Stamp != 0 {
+		flags |= topicStamped
+	}
+	if m.Own {
+		flags |= topicOwn
 	}
 	if m.Mapped {
 		flags |= topicMapped
@@ -55,6 +63,9 @@ func topicLifeLeft(m *bridge.TopicMessage, now time.Time) uint64 {
 // topicBytes is the length of a message's body.
 func topicBytes(m *bridge.TopicMessage, left uint64) int {
 	n := 1 + longBytes(len(m.Topic)) + len(m.Payload)
+	if m.Stamp != 0 {
+		n += 8
+	}
 	if !m.Expires.IsZero() {
 		n += uvarintBytes(left)
 	}
@@ -70,8 +81,15 @@ func topicBytes(m *bridge.TopicMessage, left uint64) int {
 func appendTopic(b []byte, m *bridge.TopicMessage, left uint64) []byte {
 	b = append(b, byte(kindTopic))
 	b = binary.AppendUvarint(b, uint64(topicBytes(m, left)))
+	return appendTopicBody(b, m, left)
+}
+
+func appendTopicBody(b []byte, m *bridge.TopicMessage, left uint64) []byte {
 	b = append(b, topicFlags(m))
 	b = appendLong(b, m.Topic)
+	if m.Stamp != 0 {
+		b = binary.BigEndian.AppendUint64(b, uint64(m.Stamp))
+	}
 	if !m.Expires.IsZero() {
 		b = binary.AppendUvarint(b, left)
 	}
@@ -96,11 +114,16 @@ func appendTopic(b []byte, m *bridge.TopicMessage, left uint64) []byte {
 func readTopic(body []byte, names spelled, now time.Time) *bridge.TopicMessage {
 	c := cursor{b: body}
 	flags := c.byte()
-	m := &bridge.TopicMessage{QoS: flags & topicQoS, Retain: flags&topicRetain != 0, Mapped: flags&topicMapped != 0}
+	m := &bridge.TopicMessage{
+		QoS: flags & topicQoS, Retain: flags&topicRetain != 0, Own: flags&topicOwn != 0, Mapped: flags&topicMapped != 0,
+	}
 	if topic := c.long(); len(topic) <= spelledBytes {
 		m.Topic = names.text(topic)
 	} else {
 		m.Topic = string(topic)
+	}
+	if flags&topicStamped != 0 {
+		m.Stamp = bridge.Stamp(c.uint64())
 	}
 	if flags&topicExpires != 0 {
 		m.Expires = now.Add(time.Duration(min(c.uvarint(), 1<<40)) * time.Millisecond)
@@ -133,4 +156,21 @@ func readProperties(c *cursor) *bridge.TopicProperties {
 		p.User = append(p.User, [2]string{string(c.long()), string(c.long())})
 	}
 	return p
+}
+
+// EncodeTopic makes bytes of a message, and DecodeTopic a message of these. Both are given the time
+// to which its life counts.
+func EncodeTopic(m *bridge.TopicMessage, now time.Time) []byte {
+	left := topicLifeLeft(m, now)
+	b := make([]byte, 1, 1+topicBytes(m, left))
+	b[0] = version
+	return appendTopicBody(b, m, left)
+}
+
+// DecodeTopic returns nil if b is no message, or one of a newer version.
+func DecodeTopic(b []byte, now time.Time) *bridge.TopicMessage {
+	if len(b) == 0 || b[0] != version {
+		return nil
+	}
+	return readTopic(b[1:], spelled{}, now)
 }

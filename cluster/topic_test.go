@@ -16,7 +16,8 @@ func topics() []*bridge.TopicMessage {
 	return []*bridge.TopicMessage{
 		{Topic: "a", Payload: []byte{}},
 		{Topic: "cmnd/valve/POWER", Payload: []byte("ON"), QoS: 1, Mapped: true},
-		{Topic: "tele/attic lamp/.>*/STATE", Payload: []byte("on"), QoS: 1, Retain: true, Expires: now.Add(time.Minute)},
+		{Topic: "tele/attic lamp/.>*/STATE", Payload: []byte("on"), QoS: 1, Retain: true, Expires: now.Add(time.Minute), Stamp: 1 << 63},
+		{Topic: "gone", Payload: []byte{}, Retain: true, Stamp: 7, Own: true},
 		{Topic: strings.Repeat("é", 32767), Payload: []byte{0, 1, 2}, QoS: 2, More: &bridge.TopicProperties{FormatGiven: true}},
 		{Topic: "ask", Payload: []byte("{}"), More: &bridge.TopicProperties{
 			FormatGiven: true, Format: 1, ContentType: "application/json", ResponseTopic: "answer/" + strings.Repeat("x", 300), Correlation: []byte{0, 255},
@@ -35,6 +36,7 @@ func TestATopicMessageIsTheSameElsewhere(t *testing.T) {
 		assert.Equal(t, kindTopic, k)
 		assert.Len(t, body, topicBytes(m, left))
 		assert.Equal(t, m, readTopic(body, spelled{}, now))
+		assert.Equal(t, m, DecodeTopic(EncodeTopic(m, now), now))
 		if len(body) < 1000 {
 			for n := range body[:len(body)-len(m.Payload)] {
 				assert.Nil(t, readTopic(body[:n], spelled{}, now), "cut at %d", n)

@@ -10,6 +10,7 @@ import (
 	"watchtower/bridge"
 	"watchtower/cluster"
 	"watchtower/cluster/nats"
+	"watchtower/mqtt"
 	"watchtower/operator"
 )
 
@@ -19,8 +20,10 @@ type space struct {
 	place     *nats.Membership
 	directory *nats.Directory
 	leases    *nats.Leases
+	retained  *nats.Retained
 	node      *cluster.Node
 	hub       *bridge.Hub
+	broker    *mqtt.Broker
 }
 
 // spaceDocument is where the gateway keeps its place in the space.
@@ -60,6 +63,7 @@ func (g *Gateway) joinSpace() error {
 	g.passKey, g.signingKey = s.place.Keys.Pass, s.place.Keys.Callback
 	s.directory = nats.NewDirectory(s.transport, g.store, g.cfg.Senders.ExpireAfter, known != nil && known.Space == s.place.Space, g.log)
 	s.leases = nats.NewLeases(s.transport, s.place.Slot, g.log)
+	s.retained = nats.NewRetained(s.transport, g.log)
 	g.space = s
 	g.log.WithField("space", s.place.Space).WithField("slot", s.place.Slot).Info("the gateway shares its channels")
 	return nil
@@ -86,6 +90,7 @@ func newCluster(g *Gateway) (Server, []Port, error) {
 	if g.space == nil {
 		return nil, nil, nil
 	}
+	g.space.broker = g.broker
 	return g.space, nil, nil
 }
 
@@ -95,6 +100,7 @@ func (s *space) Serve(ctx context.Context) error {
 	defer end()
 	var own sync.WaitGroup
 	own.Go(func() { s.directory.Serve(life, s.hub) })
+	own.Go(func() { s.retained.Serve(life, s.broker) })
 	own.Go(func() { s.leases.Serve(life) }) // ends when all work that needs a lease has ended
 	err := s.transport.Serve(ctx, s.place.Slot, s.node)
 	if err != nil {

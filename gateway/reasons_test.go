@@ -17,6 +17,7 @@ import (
 	"watchtower/bridge"
 	"watchtower/channelmap"
 	"watchtower/config"
+	"watchtower/mqtt"
 	"watchtower/udp"
 	"watchtower/wire/basic"
 	wiresession "watchtower/wire/session"
@@ -42,6 +43,7 @@ var reasonTests = map[bridge.Reason]struct {
 	bridge.NotConfirmed:   {viaHTTP, unconfirmed},
 	bridge.Limit:          {viaMQTT, tooManyRetained},
 	bridge.Forged:         {viaUDP, forgedFrame},
+	mqtt.Superseded:       {viaMQTT, olderElsewhere},
 	wiresession.Duplicate: {viaUDP, doubledFrames},
 	wiresession.Elsewhere: {viaUDP, movedDevice},
 	wiresession.Unknown:   {viaUDP, lateDelivered},

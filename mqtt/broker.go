@@ -67,6 +67,7 @@ type Broker struct {
 	once     *intake.Throttle
 	wills    *wills
 	removal  atomic.Pointer[func(topic string, remove func()) error] // of OnRemoval
+	common   atomic.Pointer[[]string]                                // of ShareOwn
 	refusal  atomic.Pointer[func(bridge.Refusal)]                    // of OnRefusal
 	door     *intake.Door
 	crew     *outbound.Crew

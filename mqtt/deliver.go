@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"watchtower/bridge"
@@ -31,7 +32,24 @@ func expires(m *bridge.Message) int64 {
 
 // PublishRetained publishes a retained message of the gateway's own.
 func (b *Broker) PublishRetained(topic string, payload []byte) error {
-	return b.deliverRetained(&message{topic: topic, payload: payload, qos: anyQoS, retain: true, own: true}, own, handing{})
+	return b.deliverRetained(&message{topic: topic, payload: payload, qos: anyQoS, retain: true, own: true}, b.sourceOf(topic, own), handing{})
+}
+
+// ShareOwn says for which of the gateway's own topics, by their beginnings, it speaks for all
+// gateways: what it publishes there reaches all their clients, and is retained by all. Nothing is
+// withdrawn that was published before.
+func (b *Broker) ShareOwn(beginnings ...string) { b.common.Store(&beginnings) }
+
+// sourceOf returns the source of the gateway's own message: forAll, or the given one.
+func (b *Broker) sourceOf(topic string, alone source) source {
+	if all := b.common.Load(); b.shares && all != nil {
+		for _, beginning := range *all {
+			if strings.HasPrefix(topic, beginning) {
+				return forAll
+			}
+		}
+	}
+	return alone
 }
 
 // PublishKept is PublishRetained for a message that is also written to disk. Lifetime is how
@@ -41,12 +59,16 @@ func (b *Broker) PublishKept(topic string, payload []byte, lifetime time.Duratio
 	if lifetime > 0 {
 		m.expires = b.now().Add(lifetime).UnixMilli()
 	}
-	return b.deliverRetained(m, kept, handing{})
+	return b.deliverRetained(m, b.sourceOf(topic, kept), handing{})
 }
 
 // PublishOwn publishes a message of the gateway's own that is not retained.
 func (b *Broker) PublishOwn(topic string, payload []byte) error {
-	return b.deliver(&message{topic: topic, payload: payload, qos: anyQoS, own: true}, handing{})
+	m := &message{topic: topic, payload: payload, qos: anyQoS, own: true}
+	if from := b.sourceOf(topic, own); from == forAll {
+		b.tell(m, from)
+	}
+	return b.deliver(m, handing{})
 }
 
 // deliverRetained retains a message and delivers it; on an error, neither. All publishers
@@ -60,8 +82,8 @@ func (b *Broker) deliverRetained(m *message, from source, by handing) error {
 	if err := b.retained.set(m, from); err != nil { // only of a client's message
 		return err
 	}
-	if from == published {
-		b.tell(m)
+	if from == published || from == forAll {
+		b.tell(m, from)
 	}
 	return b.deliver(m, by)
 }

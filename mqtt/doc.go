@@ -17,11 +17,11 @@
 //	save.go            writes sessions and retained messages
 //	wills.go           checks and sends wills; holds them back after a start
 //	overhear.go        the clients' own topics, as maps of channels hear and use them
+//	gateways.go        what other gateways publish and retain
 //	browse.go          what operators see of retained messages, publish and remove
 //	identify.go        who a client is
 //	policy.go          what a client may publish
 //	deliver.go         delivers a message to its route; the gateway's own messages
-//	inject.go          delivers what clients of other gateways publish
 //	client.go          a client that the gateway watches, answers alone, lets remove its own
 //	presence.go        a session's connection comes and goes
 //	outgoing.go        what a client is sent, its packet ids and acknowledgements
@@ -37,8 +37,11 @@
 //	conn.go            one connection: its answers and its end
 //	inbox.go           packets that wait behind a held answer
 //	router.go          the receivers of a topic, cached
+//	merge.go           retained messages of other gateways
+//	stamps.go          the rows of retained messages' stamps
 //	listing.go         retained topics level by level, in pages
 //	retained.go        the retained message of each topic
+//	replica.go         which of two gateways' retained messages is newer
 //	session.go         a session as data, its subscriptions; all sessions by key
 //	encoding.go        a message's bytes, shared by its receivers
 //	budget.go          the bytes of all queues and all wills together

@@ -41,6 +41,7 @@ var (
 	errDenied     = errors.New("topic: the user's access list does not allow it (users, acl)")
 	errOwn        = errors.New("topic: the gateway alone publishes there")
 	errLevels     = fmt.Errorf("topic: has more than %d levels", topicLevels)
+	errFuture     = errors.New("a retained message of another gateway is dropped: by its gateway's clock it is more than a day newer than now")
 	errDamaged    = errors.New("damaged") // a row on disk
 )
 
@@ -127,6 +128,10 @@ func code(err error) packets.Code {
 
 // aliasMax is how many topic aliases a client may set (MQTT 5, 3.3.2.3.4).
 const aliasMax = 64
+
+// Superseded is the reason of another gateway's retained message that came when a newer one of its
+// topic had been delivered.
+var Superseded = bridge.NewReason("superseded")
 
 // Protocol is MQTT as the hub knows it.
 var Protocol = bridge.NewProtocol("mqtt")

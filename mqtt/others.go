@@ -9,11 +9,29 @@ import (
 )
 
 // tell gives a message on a client's own topic to the other gateways, if there are any. It
-// waits for nothing: it may be called during a topic's turn.
-func (b *Broker) tell(m *message) {
-	if b.shares {
-		b.hub.Peers().SayTopic(m.elsewhere())
+// waits for nothing. It is called during the topic's turn if the message is retained.
+func (b *Broker) tell(m *message, from source) {
+	if !b.shares {
+		return
 	}
+	t := m.elsewhere()
+	m.by(from).put(t)
+	if m.retain {
+		t.Stamp = b.retained.stamp(m.topic)
+	}
+	b.hub.Peers().SayTopic(t)
+}
+
+func (p publisher) put(t *bridge.TopicMessage) { t.Own, t.Mapped = p == aGateway, p == aMap }
+
+func publisherOf(t *bridge.TopicMessage) publisher {
+	switch {
+	case t.Own:
+		return aGateway
+	case t.Mapped:
+		return aMap
+	}
+	return aClient
 }
 
 // pace waits while other gateways cannot keep up.
@@ -25,7 +43,7 @@ func (b *Broker) pace() {
 
 // elsewhere returns the message as other gateways are told it.
 func (m *message) elsewhere() *bridge.TopicMessage {
-	t := &bridge.TopicMessage{Topic: m.topic, Payload: m.payload, QoS: m.qos, Retain: m.retain, Mapped: m.own, More: m.extras.elsewhere()}
+	t := &bridge.TopicMessage{Topic: m.topic, Payload: m.payload, QoS: m.qos, Retain: m.retain, More: m.extras.elsewhere()}
 	if m.expires != 0 {
 		t.Expires = time.UnixMilli(m.expires)
 	}
@@ -34,7 +52,7 @@ func (m *message) elsewhere() *bridge.TopicMessage {
 
 // fromElsewhere makes a message of another gateway's.
 func fromElsewhere(t *bridge.TopicMessage) *message {
-	m := &message{topic: t.Topic, payload: t.Payload, qos: t.QoS, retain: t.Retain, own: t.Mapped, extras: extrasFrom(t.More)}
+	m := &message{topic: t.Topic, payload: t.Payload, qos: t.QoS, retain: t.Retain, own: publisherOf(t) != aClient, extras: extrasFrom(t.More)}
 	if !t.Expires.IsZero() {
 		m.expires = t.Expires.UnixMilli()
 	}

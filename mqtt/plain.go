@@ -217,7 +217,7 @@ func (b *Broker) publishAt(s *session, p *place, m *message, by handing) (err er
 	default:
 		b.hub.Counters().In(Protocol, 1)
 		err = b.hand(b.routeTo(p, s.sender()), m, by)
-		b.tell(m)
+		b.tell(m, published)
 	}
 	if by.round == nil && !p.onChannel {
 		b.pace()

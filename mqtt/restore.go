@@ -21,7 +21,8 @@ type restoring struct {
 	byNumber map[uint64]*session
 	again    map[*session]bool // was connected: its deliveries may have been sent
 	damaged  int
-	letGo    map[string]int // rows that exceeded a limit, by setting
+	letGo    map[string]int    // rows that exceeded a limit, by setting
+	sums     map[string]uint64 // hashes of the rows of retained messages, if they are shared
 }
 
 // elsewhere is added to the last packet id of a client that was connected when the gateway
@@ -34,7 +35,7 @@ const elsewhere = 1 << 15
 func (b *Broker) restore() error {
 	k := b.keeper
 	r := &restoring{
-		keeper: k, broker: b, bodies: map[uint64]*message{}, byNumber: map[uint64]*session{}, again: map[*session]bool{}, letGo: map[string]int{},
+		keeper: k, broker: b, bodies: map[uint64]*message{}, byNumber: map[uint64]*session{}, again: map[*session]bool{}, letGo: map[string]int{}, sums: map[string]uint64{},
 	}
 	err := k.store.Load(func(t Table, key, value []byte) error {
 		if err := r.row(t, key, value); err != nil {
@@ -51,6 +52,9 @@ func (b *Broker) restore() error {
 	})
 	if err != nil {
 		return err
+	}
+	if k.retained.replica != nil {
+		k.retained.markRest()
 	}
 	for setting, rows := range r.letGo {
 		k.log.WithField("rows", rows).Warn("MQTT state let go at the start: it is over a limit (" + setting + ")")
@@ -82,7 +86,7 @@ func (b *Broker) restore() error {
 
 func (r *restoring) row(t Table, key, value []byte) error {
 	var number uint64
-	if t != Retained && t != Queued {
+	if t != Retained && t != Queued && t != Stamps {
 		if len(key) != 8 {
 			return errDamaged
 		}
@@ -122,7 +126,15 @@ func (r *restoring) row(t Table, key, value []byte) error {
 		if len(m.payload) == 0 || m.topic == "" {
 			return errDamaged
 		}
-		return r.broker.retained.set(m, restored)
+		if r.retained.replica != nil {
+			r.sums[m.topic] = rowSum(value)
+		}
+		return r.retained.set(m, restored)
+	case Stamps:
+		if r.retained.replica != nil {
+			return r.retained.restoreStamp(key, value, r.sums)
+		}
+		r.set(t, key, nil) // the gateway has left its space
 	}
 	return nil
 }

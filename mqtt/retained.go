@@ -4,6 +4,8 @@ import (
 	"hash/maphash"
 	"sync"
 	"time"
+
+	"watchtower/bridge"
 )
 
 // retained keeps the last retained message of each topic.
@@ -20,6 +22,7 @@ type retained struct {
 	clients  int                   // number of the clients' messages
 	bytes    int                   // memory of those, without the tree
 	expiring map[*message]struct{} // messages with an expiry interval
+	replica  *replica              // nil: they are not shared with other gateways
 	keep     bool                  // changes are noted in changed
 	changed  map[string]*message   // by topic, since takeChanged; an empty payload: removed
 }
@@ -39,8 +42,23 @@ const (
 	published source = iota // by a client: limited, and written to disk
 	own                     // by the gateway, which publishes it again at each start
 	kept                    // by the gateway, and written to disk
+	forAll                  // by the gateway for all gateways, and written to disk
 	restored                // from disk
 )
+
+// isOwn reports whether the gateway published it, or another gateway for all.
+func (s source) isOwn() bool { return s == own || s == kept || s == forAll }
+
+// by returns who published a message that is shared.
+func (m *message) by(from source) publisher {
+	switch {
+	case from == forAll:
+		return aGateway
+	case m.own:
+		return aMap
+	}
+	return aClient
+}
 
 // footprint is about how many bytes of memory a retained message takes, without the tree.
 func footprint(m *message) int {
@@ -58,9 +76,9 @@ func (r *retained) size() int { return r.bytes + r.tree.bytes }
 // exceed a limit is refused.
 func (r *retained) set(m *message, from source) error {
 	// The copy does not refer to the publisher's session or to encodings.
-	at := m.at
+	at, by := m.at, m.by(from)
 	m = m.again()
-	m.retain, m.own, m.at = true, from == own || from == kept, at
+	m.retain, m.own, m.at = true, from.isOwn(), at
 	m.shelve()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -71,10 +89,17 @@ func (r *retained) set(m *message, from source) error {
 		}
 	}
 	switch {
-	case from == published, from == kept:
+	case from == published, from == kept, from == forAll:
 		r.note(m)
 	case from == own && old != nil && !old.own:
 		r.note(&message{topic: m.topic}) // the client's message must not return at the next start
+	}
+	if r.replica != nil && (from == published || from == forAll) {
+		state := isHeld
+		if len(m.payload) == 0 {
+			state = isRemoved
+		}
+		r.replica.say(m.topic, state, by, time.UnixMilli(at))
 	}
 	if old != nil {
 		r.forget(old)
@@ -83,6 +108,12 @@ func (r *retained) set(m *message, from source) error {
 		r.tree.remove(m.topic)
 		return nil
 	}
+	r.place(m)
+	return nil
+}
+
+// place holds a message on a topic that has none. The caller holds mu.
+func (r *retained) place(m *message) {
 	r.tree.set(m.topic, m)
 	r.n++
 	if !m.own {
@@ -95,7 +126,30 @@ func (r *retained) set(m *message, from source) error {
 		}
 		r.expiring[m] = struct{}{}
 	}
-	return nil
+}
+
+// stamp returns the stamp of what was last retained or removed on a topic; 0: it is not shared.
+func (r *retained) stamp(topic string) bridge.Stamp {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.replica.marks[topic].stamp
+}
+
+// markExpired marks that a topic's message has expired, if it is shared with other gateways. Its
+// gateway has it removed from the space's store. The caller holds mu.
+func (r *retained) markExpired(topic string) {
+	if r.replica == nil {
+		return
+	}
+	s := r.replica
+	known, shared := s.marks[topic]
+	if !shared {
+		return
+	}
+	s.set(topic, mark{known.stamp, isRemoved, known.by})
+	if known.stamp.Slot() == s.clock.Slot() {
+		s.unwritten[topic] = 0
+	}
 }
 
 // admit checks the limits for a client's message that replaces old, which may be nil. The
@@ -183,6 +237,7 @@ func (r *retained) expire(now time.Time) {
 			r.forget(m)
 			r.tree.remove(m.topic)
 			r.note(&message{topic: m.topic})
+			r.markExpired(m.topic)
 		}
 	}
 }

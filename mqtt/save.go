@@ -38,6 +38,11 @@ func (k *keeper) save(atEnd bool) {
 		delete(topics, topic)
 	}
 	k.retained.returnChanged(topics)
+	if k.retained.replica != nil {
+		if row := k.retained.inStepRow(); row != nil {
+			k.set(Stamps, inStepKey, row)
+		}
+	}
 	changed := k.changes.take()
 	ids := k.takeReceived(changed)
 	for len(changed) > 0 && k.roomForMore() {
@@ -51,16 +56,18 @@ func (k *keeper) save(atEnd bool) {
 }
 
 func (k *keeper) saveRetained(m *message) {
-	if len(m.payload) == 0 {
-		k.set(Retained, topicKey(m.topic), nil)
-		return
-	}
-	b, err := encodeMessage(m)
-	if err != nil {
-		k.log.WithError(err).WithField("topic", m.topic).Error("retained message not written")
-		return
+	var b []byte
+	if len(m.payload) > 0 {
+		var err error
+		if b, err = encodeMessage(m); err != nil {
+			k.log.WithError(err).WithField("topic", m.topic).Error("retained message not written")
+			return
+		}
 	}
 	k.set(Retained, topicKey(m.topic), b)
+	if k.retained.replica != nil {
+		k.set(Stamps, topicKey(m.topic), k.retained.stampRow(m, b))
+	}
 }
 
 // saveSession writes what changed of a session.

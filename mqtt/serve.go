@@ -43,6 +43,9 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Broker, error) {
 		crew:   outbound.NewCrew(),
 		ending: make(chan struct{}), conns: map[*conn]struct{}{},
 	}
+	if b.shares {
+		b.retained.replica = newReplica(hub.Peers().Slot(), opts.MQTTRetained)
+	}
 	b.life, b.endLife = context.WithCancel(context.Background())
 	b.users.Store(&opts.Users)
 	if opts.Store == nil {

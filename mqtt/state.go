@@ -33,6 +33,7 @@ const (
 	Queued                    // deliveries, by the numbers of session and delivery
 	Retained                  // by topic
 	Received                  // ids of QoS 2 publishes between PUBREC and PUBREL, by the session's number
+	Stamps                    // of retained messages that other gateways share, by topic
 )
 
 // Row is a change of one row. A nil value deletes it.

@@ -20,9 +20,10 @@ var buckets = map[mqtt.Table][]byte{
 	mqtt.Queued:   []byte("queued"),
 	mqtt.Retained: []byte("retained"),
 	mqtt.Received: []byte("received"),
+	mqtt.Stamps:   []byte("stamps"),
 }
 
-var tables = []mqtt.Table{mqtt.Bodies, mqtt.Sessions, mqtt.Queued, mqtt.Retained, mqtt.Received}
+var tables = []mqtt.Table{mqtt.Bodies, mqtt.Sessions, mqtt.Queued, mqtt.Retained, mqtt.Received, mqtt.Stamps}
 
 // metaBucket describes the file itself.
 var metaBucket, ownerKey = []byte("meta"), []byte("owner")

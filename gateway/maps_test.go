@@ -224,16 +224,7 @@ func TestWhatWasRetainedBefore(t *testing.T) {
 	again := r.restart(func(c *config.Config) {
 		c.Channels = map[uint32]config.Channel{5: {Map: []config.Map{{Topic: "state/lamp", In: true}, {Topic: "state/+", In: true, Template: "now {{ value }}", Retained: true}}}}
 	})
-	lines := make(chan string, 100)
-	again.follow(fmt.Sprintf("channels=5&since=all&sender=%d", again.register("").ID), func(b []byte) { lines <- line(t, b).data })
-	next := func() string {
-		select {
-		case text := <-lines:
-			return text
-		case <-time.After(patient):
-			return "nothing came"
-		}
-	}
+	next := again.heardFrom(5)
 	assert.ElementsMatch(t, []string{"now on", "now off"}, []string{next(), next()}, "the line that wants them tells")
 	zigbee = again.outside("zigbee2mqtt")
 	zigbee.says("state/lamp", "dim", true)

@@ -210,12 +210,17 @@ func (k Kept) Join(s *Sender, channels []Channel, url string, noEcho, replays bo
 
 // End ends a callback of a sender on all its channels: its receiver is gone.
 func (k Kept) End(s *Sender, url string) {
+	k.Drop(s, func(a *Attachment) bool { return a.Address == url })
+}
+
+// Drop ends those of a sender's callbacks that which selects, on the channels where they are.
+func (k Kept) Drop(s *Sender, which func(*Attachment) bool) {
 	h := k.hub
 	h.mu.Lock()
 	var ended []*Attachment
 	for _, on := range slices.Backward(slices.Clone(s.joined)) {
 		for _, a := range slices.Clone(on.v.attachments) {
-			if a.Address == url {
+			if a.Address != "" && which(a) {
 				h.detachLocked(a)
 				ended = append(ended, a)
 			}

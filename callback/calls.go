@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/oklog/ulid/v2"
+
 	"watchtower/bridge"
 )
 
@@ -47,11 +49,20 @@ func (c *Service) List(s *bridge.Sender) []View {
 	views := []View{}
 	for _, e := range c.shares.endpoints(s) {
 		if e.shown() {
-			views = append(views, e.view())
+			views = append(views, c.viewLocked(e))
 		}
 	}
 	slices.SortFunc(views, func(a, b View) int { return cmp.Compare(a.URL, b.URL) })
 	return views
+}
+
+// viewLocked returns a callback as all gateways show it.
+func (c *Service) viewLocked(e *endpoint) View {
+	v := e.view()
+	if c.together != nil {
+		c.together.shownLocked(e, &v)
+	}
+	return v
 }
 
 func (e *endpoint) view() View {
@@ -91,7 +102,7 @@ func (t TooSoon) Error() string { return t.Refusal.Error() }
 
 // Rotate gives a callback a new secret, and returns the secret once it is on disk.
 func (c *Service) Rotate(s *bridge.Sender, url string) (secret string, err error) {
-	if err := c.rotate(endpointKey{s, url}); err != nil {
+	if err := c.rotate(endpointKey{sender: s, url: url}); err != nil {
 		return "", err
 	}
 	if c.keeper != nil {
@@ -129,7 +140,7 @@ func errNoCallback(s *bridge.Sender) error {
 func (c *Service) known(s *bridge.Sender, address string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e := c.endpoints[endpointKey{s, address}]
+	e := c.endpoints[endpointKey{sender: s, url: address}]
 	return e != nil && e.listed
 }
 
@@ -137,7 +148,7 @@ func (c *Service) known(s *bridge.Sender, address string) bool {
 func (c *Service) secret(s *bridge.Sender, address string) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	key, rotations := endpointKey{s, address}, uint32(0)
+	key, rotations := endpointKey{sender: s, url: address}, uint32(0)
 	if e := c.endpoints[key]; e != nil {
 		rotations = e.state.Secret
 	}
@@ -147,7 +158,7 @@ func (c *Service) secret(s *bridge.Sender, address string) string {
 // Replay queues failed deliveries again, in order, behind the waiting ones: those with the
 // ids, or all if ids is nil. It queues all of them or none, and returns their number.
 func (c *Service) Replay(s *bridge.Sender, url string, ids []string) (int, error) {
-	key := endpointKey{s, url}
+	key := endpointKey{sender: s, url: url}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e := c.endpoints[key]
@@ -157,31 +168,42 @@ func (c *Service) Replay(s *bridge.Sender, url string, ids []string) (int, error
 	case e.disabled():
 		return 0, fault(InvalidURL, "callback_url", "is disabled, because %s: join again first", e.state.Reason)
 	}
+	failed, waiting := c.viewLocked(e).Failed, len(e.waiting)
 	for i, id := range ids {
-		if !slices.ContainsFunc(e.failed, func(d *delivery) bool { return d.id == id }) {
+		if !slices.ContainsFunc(failed, func(d Failed) bool { return d.ID == id }) {
 			return 0, fault(bridge.InvalidField, fmt.Sprintf("ids[%d]", i), "%q is no failed delivery of this callback: GET /callbacks lists them", bridge.Shorten(id))
 		}
 	}
-	chosen := func(d *delivery) bool {
-		return e.attached[d.channel] != nil && (ids == nil || slices.Contains(ids, d.id))
-	}
 	n := 0
-	for _, d := range e.failed {
-		if chosen(d) {
+	for _, d := range failed {
+		if e.attached[d.Channel] != nil && (ids == nil || slices.Contains(ids, d.ID)) {
 			n++
 		}
 	}
-	if len(e.waiting)+n > c.opts.Queue {
-		return 0, fault(bridge.InvalidField, "ids", "%d deliveries and the %d that wait are more than callbacks.queue (%d): replay fewer", n, len(e.waiting), c.opts.Queue)
+	if waiting+n > c.opts.Queue {
+		return 0, fault(bridge.InvalidField, "ids", "%d deliveries and the %d that wait are more than callbacks.queue (%d): replay fewer", n, waiting, c.opts.Queue)
+	}
+	if e.elsewhere {
+		c.together.changeLocked(e.key).replay = &replayed{At: c.now().UnixNano(), IDs: ids}
+		return n, nil
+	}
+	c.replayLocked(e, ids)
+	return n, nil
+}
+
+// replayLocked queues failed deliveries again, behind the waiting ones: those with the ids, or all if
+// ids is nil.
+func (c *Service) replayLocked(e *endpoint, ids []string) {
+	chosen := func(d *delivery) bool {
+		return e.attached[d.channel] != nil && (ids == nil || slices.Contains(ids, d.id))
 	}
 	for _, old := range e.takeFailed(chosen) {
 		again := *old
-		again.to, again.why = e.attached[old.channel], ""
+		again.to, again.why, again.mid = e.attached[old.channel], "", ulid.ULID{}
 		e.push(&again)
 	}
 	c.workLocked(e)
 	c.changedLocked(e)
-	return n, nil
 }
 
 // Allow replaces the list of hosts, addresses and CIDRs that callbacks may reach although

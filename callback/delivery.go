@@ -19,7 +19,7 @@ import (
 
 // workLocked begins to deliver what waits for an endpoint, if the endpoint is idle.
 func (c *Service) workLocked(e *endpoint) {
-	if !c.serving || c.closed || e.phase != idle || len(e.waiting) == 0 || e.off() {
+	if !c.serving || c.closed || e.phase != idle || len(e.waiting) == 0 || e.rests() {
 		return
 	}
 	c.busy++
@@ -31,7 +31,7 @@ func (c *Service) workLocked(e *endpoint) {
 // The caller calls goOnLocked afterwards.
 func (c *Service) nextLocked(e *endpoint) {
 	for {
-		if e.off() && c.ctx.Err() == nil {
+		if e.rests() && c.ctx.Err() == nil {
 			c.parkLocked(e)
 			return
 		}
@@ -124,6 +124,8 @@ func (c *Service) ended(a *attempt, err error) {
 		e.state.FailingSince, e.lastTaken = time.Time{}, c.now()
 		c.doneLocked(e)
 		c.nextLocked(e)
+	case e.elsewhere || errors.Is(err, errElsewhere): // another gateway goes on with it
+		c.parkLocked(e)
 	case c.ctx.Err() != nil: // the gateway's end stopped the attempt: it does not count
 		c.leaveLocked(e)
 	case c.failedLocked(e, a, err) == disabled:
@@ -189,7 +191,7 @@ func (c *Service) againLocked(e *endpoint, gap time.Duration) {
 	case c.stopping:
 		c.leaveLocked(e)
 		return
-	case e.off():
+	case e.rests():
 		c.parkLocked(e)
 		return
 	}
@@ -231,6 +233,12 @@ func (c *Service) giveUpLocked(e *endpoint, d *delivery) {
 // membership.
 func (c *Service) disableLocked(e *endpoint, reason string) {
 	e.state.Disabled, e.state.Reason = c.now().Round(0), reason
+	if c.together != nil {
+		for _, to := range e.attached {
+			c.together.leftLocked(e, to)
+		}
+	}
+	c.changedLocked(e)
 	c.count(disabled, 1)
 	c.log.WithFields(logrus.Fields{"sender": e.key.sender.ID(), "reason": reason}).Warn("callback disabled")
 	all := append([]*delivery{e.current}, e.waiting...)
@@ -288,12 +296,12 @@ func (c *Service) overLocked(e *endpoint) bool {
 
 // beginLocked makes an attempt in a goroutine.
 func (c *Service) beginLocked(e *endpoint) {
-	a := &attempt{e: e, d: e.current, secrets: c.secretsLocked(e), began: time.Now()}
+	a := &attempt{e: e, d: e.current, secrets: c.secretsLocked(e), lease: c.leaseLocked(e), began: time.Now()}
 	a.ctx, a.cancel = context.WithCancel(c.ctx)
 	e.phase, e.attempt = posting, a
 	c.turns.begin(a)
 	c.workers.Go(func() {
-		err := c.poster.post(a.ctx, a.d, a.secrets)
+		err := c.poster.post(a.ctx, a)
 		a.cancel()
 		c.ended(a, err)
 	})
@@ -314,6 +322,9 @@ func (c *Service) settleLocked() {
 // RotationOverlap after their rotation. Delivery reports to a URL without a callback have
 // none.
 func (c *Service) secretsLocked(e *endpoint) [][]byte {
+	if listed := c.endpoints[endpointKey{sender: e.key.sender, url: e.key.url}]; e.key.reports && listed != nil {
+		e = listed
+	}
 	if !e.listed {
 		return nil
 	}

@@ -7,6 +7,8 @@
 // uses those below it:
 //
 //	serve.go      start and end; takes messages from the history
+//	shards.go     which callbacks this gateway posts to, of those of a space
+//	space.go      callbacks as the gateways of a space share them
 //	join.go       callbacks join and leave, and catch up
 //	room.go       room for a delivery: it waits, displaces others, or is dropped
 //	calls.go      list, rotate and replay: what a sender can do with its callbacks
@@ -15,11 +17,13 @@
 //	keeper.go     writes state to disk and restores it
 //	endpoints.go  endpoints are made and forgotten
 //	service.go    the service's parts, and its counters
+//	together.go   what callbacks of a space share besides
 //	turns.go      which endpoint may make an attempt
 //	share.go      memory and attempts by sender
 //	rank.go       a heap whose members know their places
 //	poster.go     one POST
 //	signature.go  its signature (Standard Webhooks 1.0.0)
+//	document.go   a callback as gateways share it, and how far it is
 //	endpoint.go   an endpoint with its queue; a delivery, an attempt
 //	policy.go     which addresses are open
 //	options.go    options and bounds

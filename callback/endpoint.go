@@ -5,12 +5,15 @@ import (
 	"slices"
 	"time"
 
+	"github.com/oklog/ulid/v2"
+
 	"watchtower/bridge"
 )
 
 type endpointKey struct {
-	sender *bridge.Sender
-	url    string
+	sender  *bridge.Sender
+	url     string
+	reports bool // it is for delivery reports alone, which this gateway posts whoever posts the messages
 }
 
 // endpoint is the state of one URL of one sender. Service.mu guards all fields except key.
@@ -27,6 +30,12 @@ type endpoint struct {
 	failedBytes int         // of failed
 	listed      bool        // a callback has or had it; else it is for delivery reports
 	state       endpointState
+
+	name      string        // its key for others
+	shard     int           // of those by which gateways share out callbacks
+	elsewhere bool          // another gateway posts
+	shared    endpointState // what the space has of state
+	replay    int64         // the last request of another gateway to replay
 
 	phase   phase
 	tries   int           // failed attempts of current
@@ -68,7 +77,7 @@ type endpointState struct {
 	LastErrorAt  time.Time `json:"last_error_at,omitzero"`
 }
 
-// delivery is one body for one receiver. Only its last three fields change.
+// delivery is one body for one receiver. Its fields from before on change.
 type delivery struct {
 	to      *receiver
 	body    []byte // shared: must not change
@@ -77,6 +86,10 @@ type delivery struct {
 	channel bridge.Channel
 	expires time.Time // zero: never
 	said    time.Time // time of the message; zero: a delivery report, which is not kept
+
+	slot   bridge.Slot // of the gateway that took the message
+	mid    ulid.ULID   // the message's id; zero: it does not count for where the callback is
+	before ulid.ULID   // of that gateway's last message before; zero: none is known
 
 	seq     uint64 // its number in its endpoint
 	why     string // why it was given up
@@ -94,7 +107,12 @@ func (d *delivery) expired(now time.Time) bool { return !d.expires.IsZero() && !
 type receiver struct {
 	key     endpointKey
 	channel bridge.Channel
+	noEcho  bool
 	ended   chan struct{} // closed when the attachment ends; nil: never
+
+	quiet bool                      // it ends because another gateway has ended it
+	place membership                // where its messages begin, or where they were when that was left last
+	last  map[bridge.Slot]ulid.ULID // the last message of each gateway that it was given
 }
 
 func (c *receiver) hasEnded() bool {
@@ -180,6 +198,17 @@ func (e *endpoint) shown() bool {
 	return e.listed && (len(e.attached) > 0 || e.disabled() || len(e.failed) > 0)
 }
 
+// pending lists what waits, and what is being delivered.
+func (e *endpoint) pending() []*delivery {
+	if e.current == nil {
+		return e.waiting
+	}
+	return append([]*delivery{e.current}, e.waiting...)
+}
+
+// rests reports whether nothing is posted here for now.
+func (e *endpoint) rests() bool { return e.off() || e.elsewhere }
+
 func (e *endpoint) disabled() bool { return !e.state.Disabled.IsZero() }
 func (e *endpoint) off() bool      { return !e.state.Off.IsZero() }
 
@@ -226,6 +255,7 @@ type attempt struct {
 	e       *endpoint
 	d       *delivery
 	secrets [][]byte
+	lease   bridge.Lease // nil: it needs none
 	began   time.Time
 	ctx     context.Context
 	cancel  context.CancelFunc

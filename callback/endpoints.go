@@ -34,6 +34,12 @@ func (c *Service) newEndpointLocked(key endpointKey) *endpoint {
 	e := &endpoint{key: key, number: c.numbers, attached: map[bridge.Channel]*receiver{}, saved: map[uint64]uint64{}}
 	c.endpoints[key] = e
 	c.shares.add(e)
+	if t := c.together; t != nil && !key.reports {
+		e.name = c.signer.keyOf(key)
+		e.shard = shardOf(e.name)
+		e.elsewhere = t.leases[e.shard] == nil
+		t.keys[e.name] = key
+	}
 	return e
 }
 
@@ -52,6 +58,9 @@ func (c *Service) forgetLocked(e *endpoint) {
 	e.discard(func(*delivery) bool { return true })
 	e.takeFailed(func(*delivery) bool { return true })
 	delete(c.endpoints, e.key)
+	if c.together != nil {
+		delete(c.together.keys, e.name)
+	}
 	c.shares.remove(e)
 	c.changedLocked(e)
 }
@@ -72,6 +81,9 @@ func (c *Service) sweep() {
 		}
 		c.mu.Lock()
 		if c.endpoints[e.key] == e {
+			if c.together != nil && !e.key.reports {
+				c.together.changeLocked(e.key).gone = true
+			}
 			c.forgetLocked(e)
 		}
 		c.mu.Unlock()

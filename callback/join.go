@@ -36,15 +36,19 @@ func (c *Service) Join(ctx context.Context, j Join) (secret string, fresh bool, 
 	}
 	fresh = !c.known(j.Sender, j.URL)
 	attach := func(ch bridge.Channel) *bridge.Attachment {
-		a := c.attachment(j.Sender, ch, j.URL, j.NoEcho)
+		a := c.attachment(j.Sender, ch, j.URL, j.NoEcho, true)
 		a.Replays = j.Since != nil
 		return a
 	}
 	var wait func() error
 	err = c.past.Join(func(now history.Moment) (err error) {
 		wait, err = c.hub.Kept().Join(j.Sender, j.Channels, j.URL, j.NoEcho, j.Since != nil, attach)
-		if err == nil && j.Since != nil {
-			c.catchUp(endpointKey{j.Sender, j.URL}, now.Missed(*j.Since, j.Channels, j.Sender, j.NoEcho))
+		switch {
+		case err != nil:
+		case c.together != nil:
+			c.together.joined(now, j)
+		case j.Since != nil:
+			c.catchUp(endpointKey{sender: j.Sender, url: j.URL}, now.Missed(*j.Since, j.Channels, j.Sender, j.NoEcho))
 		}
 		return err
 	})
@@ -53,6 +57,9 @@ func (c *Service) Join(ctx context.Context, j Join) (secret string, fresh bool, 
 	}
 	if err != nil {
 		return "", false, err
+	}
+	if c.together != nil {
+		c.together.wait(ctx, endpointKey{sender: j.Sender, url: j.URL})
 	}
 	return c.secret(j.Sender, j.URL), fresh, nil
 }
@@ -77,7 +84,7 @@ func (c *Service) catchUp(key endpointKey, missed history.Missed) {
 	var fit []*delivery // the newest first
 	gaps := missed.Gaps
 	for _, m := range slices.Backward(missed.Messages) {
-		d := deliveryOf(m, bodyOf(m))
+		d := c.deliveryOf(m, bodyOf(m))
 		to := attached[m.Channel]
 		if to == nil || waits[d.id] { // nil: it left meanwhile
 			continue
@@ -104,13 +111,17 @@ func (c *Service) catchUp(key endpointKey, missed history.Missed) {
 // bodyOf encodes a message for posting.
 func bodyOf(m *bridge.Message) []byte { return jsonline.Append(make([]byte, 0, jsonline.Size(m)), m) }
 
-func deliveryOf(m *bridge.Message, body []byte) *delivery {
-	return &delivery{body: body, hops: m.Hops, id: webhookIDOf(m), channel: m.Channel, expires: m.Expires, said: m.Time}
+func (c *Service) deliveryOf(m *bridge.Message, body []byte) *delivery {
+	return &delivery{
+		body: body, hops: m.Hops, id: webhookIDOf(m), channel: m.Channel, expires: m.Expires, said: m.Time,
+		slot: c.past.SlotOf(m), mid: m.ID,
+	}
 }
 
-// attachment makes a callback for one channel. It is called with the hub's lock.
-func (c *Service) attachment(s *bridge.Sender, ch bridge.Channel, url string, noEcho bool) *bridge.Attachment {
-	to := &receiver{key: endpointKey{s, url}, channel: ch, ended: make(chan struct{})}
+// attachment makes a callback for one channel. It is called with the hub's lock. With on, it is
+// switched on if it was disabled.
+func (c *Service) attachment(s *bridge.Sender, ch bridge.Channel, url string, noEcho, on bool) *bridge.Attachment {
+	to := &receiver{key: endpointKey{sender: s, url: url}, channel: ch, noEcho: noEcho, ended: make(chan struct{})}
 	c.mu.Lock()
 	e := c.endpoints[to.key]
 	if e == nil {
@@ -118,7 +129,7 @@ func (c *Service) attachment(s *bridge.Sender, ch bridge.Channel, url string, no
 		e = c.newEndpointLocked(to.key)
 	}
 	e.listed = true
-	if e.disabled() { // a join switches it on again
+	if on && e.disabled() {
 		e.state.Disabled, e.state.FailingSince, e.state.Reason = time.Time{}, time.Time{}, ""
 	}
 	e.attached[ch] = to
@@ -135,7 +146,7 @@ func (c *Service) attachment(s *bridge.Sender, ch bridge.Channel, url string, no
 func (c *Service) room(s *bridge.Sender, url string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e := c.endpoints[endpointKey{s, url}]; e != nil && e.shown() {
+	if e := c.endpoints[endpointKey{sender: s, url: url}]; e != nil && e.shown() {
 		return nil
 	}
 	if n, oldest := c.shownLocked(s); n >= c.opts.SenderCallbacks && oldest == nil {
@@ -185,8 +196,12 @@ func (c *Service) end(to *receiver) {
 	if e.attached[to.channel] == to { // else another receiver has replaced it
 		delete(e.attached, to.channel)
 		e.state.Known = true // its secret was shown
+		e.shared.Known = e.shared.Known || to.quiet
 		if !e.disabled() {
 			e.takeFailed(func(d *delivery) bool { return d.channel == to.channel })
+		}
+		if c.together != nil && !to.quiet {
+			c.together.leftLocked(e, to)
 		}
 	}
 	c.changedLocked(e)
@@ -197,7 +212,7 @@ func (c *Service) end(to *receiver) {
 func (c *Service) restore() error {
 	c.hub.Kept().Restore(func(s *bridge.Sender, m bridge.KeptMembership) {
 		// Kept().Join would write each membership again.
-		a := c.attachment(s, m.Channel, m.Address, m.NoEcho)
+		a := c.attachment(s, m.Channel, m.Address, m.NoEcho, true)
 		if err := c.hub.Attach(s, m.Channel, a); err != nil {
 			a.Ended()
 			c.log.WithError(err).WithFields(logrus.Fields{"sender": s.ID(), "channel": m.Channel}).Warn("callback not restored")

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/oklog/ulid/v2"
+
 	"watchtower/bridge"
 )
 
@@ -138,7 +140,8 @@ type storedDelivery struct {
 	Said    time.Time      `json:"said"`
 	Expires time.Time      `json:"expires,omitzero"`
 	Hops    uint8          `json:"hops,omitempty"`
-	Why     string         `json:"why,omitempty"` // why it was given up
+	Why     string         `json:"why,omitempty"`  // why it was given up
+	Slot    bridge.Slot    `json:"slot,omitempty"` // of the gateway that took the message
 }
 
 // An endpoint's key is its number, 8 bytes: a new endpoint for a URL shares no rows with an
@@ -164,7 +167,7 @@ func (k *keeper) changesLocked(e *endpoint) (rows []pendingRow) {
 			return
 		}
 		e.saved[d.seq] = d.changes
-		rows = append(rows, pendingRow{deliveryKey(key, d.seq), storedDelivery{d.id, d.channel, d.said, d.expires, d.hops, d.why}, d.body})
+		rows = append(rows, pendingRow{deliveryKey(key, d.seq), storedDelivery{d.id, d.channel, d.said, d.expires, d.hops, d.why, d.slot}, d.body})
 	}
 	known := k.service.endpoints[e.key] == e
 	if known {
@@ -254,7 +257,7 @@ func (k *keeper) restoreEndpoint(number uint64, header []byte) (*endpoint, error
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	key := endpointKey{sender, stored.URL}
+	key := endpointKey{sender: sender, url: stored.URL}
 	e := c.endpoints[key]
 	if e == nil {
 		e = c.newEndpointLocked(key)
@@ -262,7 +265,8 @@ func (k *keeper) restoreEndpoint(number uint64, header []byte) (*endpoint, error
 	e.listed, e.number = true, number
 	c.numbers = max(c.numbers, number)
 	e.state, e.stored, e.storedState = stored.endpointState, true, stored.endpointState
-	if len(e.attached) > 0 { // the senders' file is newer: it was joined again
+	e.shared = e.state.lasting() // the space knows better
+	if len(e.attached) > 0 {     // the senders' file is newer: it was joined again
 		e.state.Disabled = time.Time{}
 	}
 	return e, nil
@@ -278,7 +282,10 @@ func (c *Service) restoreDelivery(e *endpoint, seq uint64, header, body []byte) 
 	defer c.mu.Unlock()
 	d := &delivery{
 		to: e.attached[stored.Channel], body: body, hops: stored.Hops, id: stored.ID, channel: stored.Channel,
-		expires: stored.Expires, said: stored.Said, seq: seq,
+		expires: stored.Expires, said: stored.Said, seq: seq, slot: stored.Slot,
+	}
+	if len(d.id) > ulid.EncodedSize {
+		d.mid, _ = ulid.ParseStrict(d.id[:ulid.EncodedSize]) // a gap has none
 	}
 	if d.to == nil {
 		if stored.Why == "" {

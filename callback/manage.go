@@ -2,9 +2,7 @@ package callback
 
 import (
 	"cmp"
-	"encoding/hex"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -18,13 +16,6 @@ type Listed struct {
 	Sender *bridge.Sender
 	View
 	GivenUp int // failed deliveries, which can be replayed
-}
-
-// handleBytes is how much of a handle is in a key.
-const handleBytes = 8
-
-func (c *Service) keyOf(key endpointKey) string {
-	return strconv.FormatUint(uint64(key.sender.ID()), 10) + "-" + hex.EncodeToString(c.signer.handle(key)[:handleBytes])
 }
 
 // senderOf returns the sender in a callback's key.
@@ -66,8 +57,8 @@ func (c *Service) listed(s *bridge.Sender, state string) (list []Listed) {
 	c.mu.Lock()
 	for _, e := range c.shares.endpoints(s) {
 		if e.shown() && (state == "" || state == e.status()) {
-			l := Listed{Key: c.keyOf(e.key), Sender: s, View: e.view(), GivenUp: len(e.failed)}
-			l.Failed = nil
+			l := Listed{Key: c.signer.keyOf(e.key), Sender: s, View: c.viewLocked(e)}
+			l.GivenUp, l.Failed = len(l.Failed), nil
 			list = append(list, l)
 		}
 	}
@@ -88,7 +79,7 @@ func (c *Service) Find(key string) (s *bridge.Sender, url string, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, e := range c.shares.endpoints(s) {
-		if e.shown() && c.keyOf(e.key) == key {
+		if e.shown() && c.signer.keyOf(e.key) == key {
 			return s, e.key.url, true
 		}
 	}
@@ -103,7 +94,7 @@ const Disabled bridge.Code = "callback-disabled"
 // stays on the channels. A callback that the gateway has disabled needs another join.
 func (c *Service) Switch(s *bridge.Sender, url string, on bool) error {
 	c.mu.Lock()
-	e := c.endpoints[endpointKey{s, url}]
+	e := c.endpoints[endpointKey{sender: s, url: url}]
 	switch {
 	case e == nil || !e.listed:
 		c.mu.Unlock()

@@ -1,11 +1,14 @@
 package callback
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"time"
 
+	"watchtower/bridge"
 	"watchtower/config"
+	"watchtower/history"
 )
 
 // Options of a Service: its settings, and the objects that it uses.
@@ -14,6 +17,7 @@ type Options struct {
 	config.Limits
 
 	SigningKey []byte // the callbacks' secrets are derived from it; empty: random
+	Space      *Space // nil: the gateway is alone
 	Store      Store  // nil: deliveries do not outlive the process
 
 	// DrainTimeout bounds the deliveries after Serve's context ends. Those that still wait
@@ -46,3 +50,25 @@ type Store interface {
 	// value deletes its row.
 	Commit(rows map[string][]byte) error
 }
+
+// Space is what callbacks need of the gateways of a space.
+type Space struct {
+	Slot   bridge.Slot
+	Leases bridge.Leases
+	// Documents returns the callbacks' documents, whose owner is given.
+	Documents func(bridge.DocumentOwner) bridge.Documents
+}
+
+// membership is a callback on a channel, and where its messages begin.
+type membership struct {
+	NoEcho bool  `json:"no_echo,omitempty"`
+	Joined int64 `json:"joined"`        // tells one join from the next
+	Gap    bool  `json:"gap,omitempty"` // it has missed messages that are not kept
+	history.Place
+}
+
+// stamp is a time.
+type stamp = time.Time
+
+// errElsewhere ends an attempt: another gateway may post to this callback now.
+var errElsewhere = errors.New("another gateway may have the lease")

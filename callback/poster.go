@@ -68,6 +68,23 @@ func newPoster(opts Options, policy *policy) *poster {
 	return p
 }
 
+// body is what is posted. It is read when the connection is there, just before it is written: so
+// a process that was frozen meanwhile posts nothing if another gateway may post now.
+type body struct {
+	*bytes.Reader
+	lease bridge.Lease // nil: it needs none
+}
+
+func (b *body) Read(to []byte) (int, error) {
+	if b.lease != nil && !b.lease.Held() {
+		return 0, errElsewhere
+	}
+	return b.Reader.Read(to)
+}
+
+// WriteTo hides the reader's own, which does not ask.
+func (b *body) WriteTo(to io.Writer) (int64, error) { return io.Copy(to, struct{ io.Reader }{b}) }
+
 // attemptKey is the key of the attempt's context in the request's.
 type attemptKey struct{}
 
@@ -106,16 +123,18 @@ func retryAfter(text string, now time.Time) time.Duration {
 }
 
 // post makes one attempt at a delivery. Only a status of 2xx is a success.
-func (p *poster) post(ctx context.Context, d *delivery, secrets [][]byte) error {
+func (p *poster) post(ctx context.Context, a *attempt) error {
+	d := a.d
 	ctx, cancel := context.WithTimeout(context.WithValue(ctx, attemptKey{}, ctx), p.timeout)
 	defer cancel()
-	req, err := nethttp.NewRequestWithContext(ctx, nethttp.MethodPost, d.to.key.url, bytes.NewReader(d.body))
+	req, err := nethttp.NewRequestWithContext(ctx, nethttp.MethodPost, d.to.key.url, &body{Reader: bytes.NewReader(d.body), lease: a.lease})
 	if err != nil {
 		return err
 	}
+	req.ContentLength = int64(len(d.body))
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "watchtower")
-	sign(req.Header, d, secrets, time.Now())
+	sign(req.Header, d, a.secrets, time.Now())
 	req.Header.Set(HopsHeader, strconv.Itoa(int(d.hops)+1))
 	resp, err := p.client.Do(req)
 	if err != nil {

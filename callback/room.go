@@ -3,6 +3,7 @@ package callback
 import (
 	"time"
 
+	"github.com/oklog/ulid/v2"
 	"github.com/sirupsen/logrus"
 
 	"watchtower/bridge"
@@ -70,6 +71,9 @@ func (c *Service) enqueue(to *receiver, d *delivery) bool {
 	e := c.endpoints[to.key]
 	if e == nil && c.reportsLocked(to.key.sender) < c.opts.SenderCallbacks {
 		e = c.newEndpointLocked(to.key) // for a delivery report
+	}
+	if to.last != nil && d.mid != (ulid.ULID{}) {
+		d.before, to.last[d.slot] = to.last[d.slot], d.mid
 	}
 	if why, ok := c.takesLocked(e, d); !ok {
 		c.drop(to.key.sender, why, 1)

@@ -26,6 +26,9 @@ func New(hub *bridge.Hub, past *history.History, opts Options, log *logrus.Logge
 		endpoints: map[endpointKey]*endpoint{}, shares: newShares(), turns: newTurns(opts.Concurrency), settled: make(chan struct{}),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	if opts.Space != nil {
+		c.together = newTogether(c, opts.Space)
+	}
 	if opts.Store != nil {
 		c.keeper = &keeper{
 			service: c, store: opts.Store, every: opts.SaveInterval, dirty: map[*endpoint]struct{}{},
@@ -43,7 +46,11 @@ func (c *Service) Serve(ctx context.Context) error {
 	if ctx.Err() == nil { // else the gateway did not start: deliveries stay as they are
 		c.start()
 	}
-	<-ctx.Done()
+	if c.together == nil {
+		<-ctx.Done()
+	} else {
+		c.together.until(ctx)
+	}
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.opts.DrainTimeout)
 	defer cancel()
 	c.past.Drain(limit)
@@ -61,18 +68,29 @@ type fanOut struct{ c *Service }
 func (f fanOut) Give(m *bridge.Message, members []*bridge.Attachment) (offered, dropped int) {
 	var body []byte // the same for all
 	for _, a := range members {
-		if !a.Wants(m) {
+		if !a.Wants(m) || !f.c.posts(a.Member.(*receiver)) {
 			continue
 		}
 		if body == nil {
 			body = bodyOf(m)
 		}
 		offered++
-		if !f.c.enqueue(a.Member.(*receiver), deliveryOf(m, body)) {
+		if !f.c.enqueue(a.Member.(*receiver), f.c.deliveryOf(m, body)) {
 			dropped++
 		}
 	}
 	return offered, dropped
+}
+
+// posts reports whether this gateway posts to a callback.
+func (c *Service) posts(to *receiver) bool {
+	if c.together == nil {
+		return true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.endpoints[to.key]
+	return e != nil && !e.elsewhere
 }
 
 // Flush does nothing.
@@ -131,7 +149,7 @@ func (c *Service) drain(ctx context.Context) {
 	c.mu.Lock()
 	c.leaveAllLocked(pausing, lined)
 	for _, e := range c.endpoints {
-		if e.off() && e.phase == idle {
+		if e.rests() && e.phase == idle {
 			c.letGoAtEnd(e)
 		}
 	}
@@ -156,7 +174,7 @@ func (c *Service) leaveAllLocked(phases ...phase) {
 // Reporter returns a function that posts the delivery report of one publication, once. hops
 // is how many callbacks the publication has been through. CheckURL must have accepted url.
 func (c *Service) Reporter(s *bridge.Sender, url string, hops uint8) func(bridge.Report) {
-	to := &receiver{key: endpointKey{s, url}}
+	to := &receiver{key: endpointKey{sender: s, url: url, reports: c.together != nil}}
 	var once atomic.Bool
 	return func(r bridge.Report) {
 		if once.Swap(true) {

@@ -18,17 +18,18 @@ var Protocol = bridge.NewProtocol("callback")
 // Service posts messages and delivery reports. An endpoint has a goroutine only while an
 // attempt is in progress (turns). Memory is limited by sender (shares).
 type Service struct {
-	hub    *bridge.Hub
-	past   *history.History
-	opts   Options
-	policy *policy
-	log    *logrus.Logger
-	now    func() time.Time
-	poster *poster
-	signer signer
-	keeper *keeper         // nil: nothing is kept on disk
-	ctx    context.Context // ends the attempts in progress
-	cancel context.CancelFunc
+	hub      *bridge.Hub
+	past     *history.History
+	opts     Options
+	policy   *policy
+	log      *logrus.Logger
+	now      func() time.Time
+	poster   *poster
+	signer   signer
+	together *together       // nil: the gateway is alone
+	keeper   *keeper         // nil: nothing is kept on disk
+	ctx      context.Context // ends the attempts in progress
+	cancel   context.CancelFunc
 
 	outcomes [numOutcomes]atomic.Uint64
 	changes  atomic.Uint64
@@ -76,6 +77,9 @@ func (c *Service) changedLocked(e *endpoint) {
 		return
 	}
 	c.changes.Add(1)
+	if c.together != nil {
+		c.together.stateLocked(e)
+	}
 	if c.keeper != nil {
 		c.keeper.dirty[e] = struct{}{}
 	}

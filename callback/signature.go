@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	nethttp "net/http"
 	"strconv"
 	"strings"
@@ -81,4 +82,12 @@ func webhookIDOf(m *bridge.Message) string {
 		id += "-" + strconv.FormatUint(uint64(m.Receiver), 10)
 	}
 	return id
+}
+
+// handleBytes is how much of a handle is in a key.
+const handleBytes = 8
+
+// keyOf stands for a callback over restarts, and at all gateways of a space.
+func (s signer) keyOf(key endpointKey) string {
+	return strconv.FormatUint(uint64(key.sender.ID()), 10) + "-" + hex.EncodeToString(s.handle(key)[:handleBytes])
 }

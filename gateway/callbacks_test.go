@@ -27,6 +27,7 @@ type shownCallback struct {
 	GivenUp                       int        `json:"given_up"`
 	OffSince                      *time.Time `json:"off_since"`
 	FailingSince                  *time.Time `json:"failing_since"`
+	LastTaken                     *time.Time `json:"last_delivered_at"`
 	LastError                     *struct{ Detail string }
 }
 

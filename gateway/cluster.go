@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"watchtower/bridge"
+	"watchtower/callback"
 	"watchtower/cluster"
 	"watchtower/cluster/nats"
 	"watchtower/mqtt"
@@ -21,6 +22,7 @@ type space struct {
 	directory *nats.Directory
 	leases    *nats.Leases
 	retained  *nats.Retained
+	callbacks *nats.Documents
 	node      *cluster.Node
 	hub       *bridge.Hub
 	broker    *mqtt.Broker
@@ -101,6 +103,7 @@ func (s *space) Serve(ctx context.Context) error {
 	var own sync.WaitGroup
 	own.Go(func() { s.directory.Serve(life, s.hub) })
 	own.Go(func() { s.retained.Serve(life, s.broker) })
+	own.Go(func() { s.callbacks.Serve(life) })
 	own.Go(func() { s.leases.Serve(life) }) // ends when all work that needs a lease has ended
 	err := s.transport.Serve(ctx, s.place.Slot, s.node)
 	if err != nil {
@@ -127,6 +130,18 @@ func (g *Gateway) shownSpace() *operator.Space {
 		return nil
 	}
 	return &operator.Space{Name: g.space.place.Space, Server: g.space.transport.Server(), Fault: g.apart(), Leases: g.leaseHolders()}
+}
+
+// callbackSpace is what callbacks share with other gateways; nil: the gateway is alone.
+func (g *Gateway) callbackSpace() *callback.Space {
+	s := g.space
+	if s == nil {
+		return nil
+	}
+	return &callback.Space{Slot: s.place.Slot, Leases: s.leases, Documents: func(owner bridge.DocumentOwner) bridge.Documents {
+		s.callbacks = nats.NewDocuments(s.transport, "callback.", owner, g.log)
+		return s.callbacks
+	}}
 }
 
 // leaseHolders lists who does what only one gateway of the space does; nil: the gateway is alone.

@@ -32,6 +32,10 @@ type clusterNow struct {
 		Messages uint64
 		Lost     uint64
 	}
+	Leases []struct {
+		Name, Holder string
+		Since        time.Time
+	}
 }
 
 func (r *running) cluster(token string) (now clusterNow) {

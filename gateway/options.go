@@ -192,7 +192,7 @@ const replayOverlap = 2 * time.Second
 func (g *Gateway) historyOptions() history.Options {
 	o := history.Options{History: g.cfg.History, Store: g.store.Document("history")}
 	if g.space != nil {
-		o.Overlap = replayOverlap
+		o.Overlap, o.Slot = replayOverlap, g.space.place.Slot
 	}
 	return o
 }
@@ -200,7 +200,7 @@ func (g *Gateway) historyOptions() history.Options {
 func (g *Gateway) callbackOptions() callback.Options {
 	return callback.Options{
 		Callbacks: g.cfg.Callbacks, Limits: g.cfg.Limits, DrainTimeout: g.cfg.ShutdownTimeout / 2,
-		SigningKey: g.signingKey, Store: g.callbackTable, Listeners: g.listeners,
+		SigningKey: g.signingKey, Store: g.callbackTable, Listeners: g.listeners, Space: g.callbackSpace(),
 	}
 }
 

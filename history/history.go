@@ -10,6 +10,7 @@
 //	history.go  what is kept of each channel, and its bounds
 //	follow.go   the link, the followers, and how a receiver joins
 //	replay.go   what a receiver has missed
+//	place.go    where a receiver is, in words that all gateways of a space understand
 //	since.go    from where on a receiver wants messages: an id, a position, an age
 //	end.go      where the history ended, saved over a regular stop
 //
@@ -39,6 +40,7 @@ type History struct {
 	followers []following
 
 	mu       sync.Mutex
+	started  time.Time // in this process
 	begun    time.Time
 	run      uint64 // marks positions as this history's
 	channels map[bridge.Channel]*past
@@ -61,6 +63,8 @@ type Options struct {
 	// channels may have the messages of two senders in another order: a client that has come from
 	// one to the other gets some twice, and misses none. 0: none does.
 	Overlap time.Duration
+
+	Slot bridge.Slot // of this gateway, among those that share its channels; 0: it is alone
 
 	Clock func() time.Time // nil: time.Now
 }
@@ -99,7 +103,9 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *History {
 	if opts.Clock == nil {
 		opts.Clock = time.Now
 	}
-	h := &History{hub: hub, opts: opts, now: opts.Clock, begun: opts.Clock(), channels: map[bridge.Channel]*past{}}
+	h := &History{hub: hub, opts: opts, now: opts.Clock, channels: map[bridge.Channel]*past{}}
+	h.started = opts.Clock()
+	h.begun = h.started
 	h.run = uint64(h.begun.UnixNano())
 	h.oldest.prev, h.oldest.next = &h.oldest, &h.oldest
 	if err := h.goOn(); err != nil { // all that it costs is a gap for everybody

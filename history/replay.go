@@ -56,9 +56,7 @@ func (m Moment) Missed(s Since, channels []bridge.Channel, sender *bridge.Sender
 		}
 		for _, r := range p.records {
 			m := r.message
-			echo := noEcho && m.Type == bridge.Broadcast && m.Sender == sender.ID()
-			private := m.Type == bridge.Send && (sender == nil || m.Receiver != sender.ID())
-			if r.position > from && (h.opts.Overlap == 0 || m.ID != s.id) && !m.Time.Before(oldest) && !m.Expired(now) && !echo && !private {
+			if r.position > from && (h.opts.Overlap == 0 || m.ID != s.id) && !m.Time.Before(oldest) && wanted(m, sender, noEcho, now) {
 				found = append(found, r)
 			}
 		}

@@ -155,12 +155,7 @@ func (s *session) takeReceived() (row []byte, stale bool) {
 	case !r.stale:
 		return nil, false
 	}
-	r.stale = r.doing != 0 // doing is written later
-	return r.row(), true
-}
-
-// row is takeReceived's.
-func (r *received) row() (row []byte) {
+	r.stale = r.doing != 0      // doing is written later
 	for _, p := range r.pages { // copies
 		if r.doing != 0 && p.high == uint8(r.doing>>8) {
 			word, bit := p.at(r.doing)
@@ -174,7 +169,7 @@ func (r *received) row() (row []byte) {
 			row = binary.LittleEndian.AppendUint64(row, word)
 		}
 	}
-	return row
+	return row, true
 }
 
 // restoreReceived restores the ids from a row.

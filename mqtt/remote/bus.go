@@ -135,7 +135,10 @@ func (b *Bus) Serve(ctx context.Context) error {
 	if b.house != nil {
 		b.hub.Holds().Release(b.house.hold)
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("mqtt.remote: %w", err)
+	}
+	return nil
 }
 
 // Quiesce stops taking what the broker's clients say. It keeps that for the next start, if it

@@ -191,6 +191,9 @@ func TestTheSenderMapIsTheGateways(t *testing.T) {
 	require.Error(t, err)
 	status, answer := r.call("POST", fmt.Sprintf("/broadcast?channels=5&sender=%d", id), "text/plain", "x")
 	assert.NotEqual(t, 200, status, answer)
+	c := r.irc()
+	c.say("PASS :"+key, "NICK map", "USER x 0 * :x")
+	c.until(" 433 \\* map ")
 	for _, network := range []string{"udp", "tcp"} {
 		_, err = r.dial(leniently(t), network, "map", nil)
 		assert.Equal(t, frame.NotSupported, refusedCode(t, err))

@@ -84,7 +84,9 @@ func testMapCommand(sys surroundings) *cobra.Command {
 		}
 		run.Payload = args[len(args)-1]
 		if len(args) == 2 {
-			run.Topic = args[0]
+			if run.Topic = args[0]; run.Topic == "" || strings.ContainsAny(run.Topic, "+#") {
+				return usagef("TOPIC must be one topic, without the wildcards + and #, is %q", run.Topic)
+			}
 		}
 		if err := run.run(cmd, sys); err != nil {
 			return err

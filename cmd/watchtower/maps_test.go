@@ -47,6 +47,8 @@ func TestADryRunOfMaps(t *testing.T) {
 		{[]string{"--channel", "6", "1"}, 1, "", "channel 6 has no map with out: true"},
 		{[]string{"1"}, 2, "", "give a TOPIC and a PAYLOAD"},
 		{[]string{"--channel", "5", "a", "b"}, 2, "", "give a TOPIC, or --channel"},
+		{[]string{"zigbee2mqtt/+/action", "single"}, 2, "", "must be one topic, without the wildcards"},
+		{[]string{"", "single"}, 2, "", "must be one topic"},
 		{[]string{"--channel", "0", "a"}, 2, "", "--channel must be"},
 		{[]string{"--name", "lamp", "a", "b"}, 2, "", "--name is for --channel"},
 	} {

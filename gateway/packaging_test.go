@@ -2,8 +2,6 @@ package gateway_test
 
 import (
 	"encoding/json"
-	"io"
-	"net/http"
 	"os"
 	"regexp"
 	"strings"
@@ -12,6 +10,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"watchtower/internal/harness"
 )
 
 var (
@@ -50,20 +50,18 @@ func expressions(t *testing.T) (all []string) {
 	return all
 }
 
-// Every metric and reason that the alerts and the dashboard name is one of a running gateway.
+// Every metric and reason that the alerts and the dashboard name is one of a running gateway, be
+// it alone or not.
 func TestAlertsAndDashboardNameWhatThereIs(t *testing.T) {
 	t.Parallel()
-	r := start(t, nil)
-	resp, err := http.Get("http://" + r.at.HTTP + "/metrics")
-	require.NoError(t, err)
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	require.NoError(t, err)
 	known := map[string]bool{}
-	for _, m := range regexp.MustCompile(`(?m)^# TYPE (\S+) (\S+)$`).FindAllStringSubmatch(string(b), -1) {
-		known[m[1]] = true
-		if m[2] == "histogram" {
-			known[m[1]+"_bucket"] = true
+	for _, r := range []*running{start(t, nil), together(t, harness.StartNATS(t, 1, "").URL(), "a", nil)} {
+		_, metrics := r.call("GET", "/metrics", "", "")
+		for _, m := range regexp.MustCompile(`(?m)^# TYPE (\S+) (\S+)$`).FindAllStringSubmatch(metrics, -1) {
+			known[m[1]] = true
+			if m[2] == "histogram" {
+				known[m[1]+"_bucket"] = true
+			}
 		}
 	}
 	reasons, err := os.ReadFile("../docs/http.md")

@@ -88,8 +88,7 @@ func (p Peers) Claim(c Claim, lost func(by Claim)) Claim {
 	h.claims.mu.Lock()
 	defer h.claims.mu.Unlock()
 	if c.At == 0 {
-		h.claims.clock = max(h.claims.clock+1, uint64(h.now().UnixMilli())<<16)
-		c.At = h.claims.clock
+		c.At = h.tickLocked()
 	}
 	h.claims.clock = max(h.claims.clock, c.At)
 	if was := h.claims.own[c.Key]; was == nil || was.Claim != c {
@@ -97,6 +96,23 @@ func (p Peers) Claim(c Claim, lost func(by Claim)) Claim {
 	}
 	h.claims.own[c.Key] = &ownClaim{c, lost}
 	return c
+}
+
+// Tick returns a time for a claim: later than all claims that were heard, and than another one.
+func (p Peers) Tick(than uint64) uint64 {
+	h := p.hub
+	h.claims.mu.Lock()
+	defer h.claims.mu.Unlock()
+	if than < claimsMostAt {
+		h.claims.clock = max(h.claims.clock, than)
+	}
+	return h.tickLocked()
+}
+
+// tickLocked is Tick. The caller holds claims.mu.
+func (h *Hub) tickLocked() uint64 {
+	h.claims.clock = max(h.claims.clock+1, uint64(h.now().UnixMilli())<<16)
+	return h.claims.clock
 }
 
 // Stand changes the standing of what this gateway has claimed.
@@ -242,6 +258,9 @@ func (h *Hub) outspoken(hold *Hold, by Claim) (end func()) {
 	}
 	hold.sender.speaker = nil
 	h.rivalsElsewhereLocked(hold, by.Via)
+	if of := h.bus.Protocol(); by.Via == of && hold.via.Load() == int32(of)+1 {
+		return nil // two of the bus's clients with one name have one session, which the bus claims, too
+	}
 	return hold.displaced
 }
 

@@ -98,6 +98,7 @@ type Hub struct {
 
 	backplane Backplane // nil: the gateway is alone
 	claims    claims
+	answer    func(question []byte) []byte // of other gateways' buses; nil: nothing does
 
 	mu       sync.RWMutex // guards all below, and what senders and channels hold
 	senders  map[SenderID]*Sender

@@ -52,6 +52,8 @@ const (
 // Message is one message on one channel, for everybody or for one receiver.
 // It is shared by all who deliver it: nobody changes it, or the bytes of Data.
 type Message struct {
+	serial uint64 // a Serial; first, because it is read and written atomically
+
 	ID       ulid.ULID // one per publish call: its channels and receivers share it
 	Time     time.Time // when the gateway took it
 	Type     Type

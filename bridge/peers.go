@@ -13,7 +13,7 @@ import (
 // there. Nothing of that is on disk: a gateway that is back tells it anew.
 
 // Backplane carries what happens here to the other gateways. Its methods wait for no
-// gateway, but for Say and Await.
+// gateway, but for Say, Await, Reach and Ask.
 type Backplane interface {
 	// Say takes a message that was published here, in its publisher's goroutine, before any
 	// member gets it. It waits, for as long as the message allows, while the other gateways
@@ -34,6 +34,7 @@ type Backplane interface {
 	// Own and Others describe this gateway and the others, for people.
 	Own() Own
 	Others() []Other
+	Points
 }
 
 // Own is this gateway among the others.

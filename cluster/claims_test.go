@@ -13,6 +13,9 @@ import (
 	"watchtower/bridge"
 )
 
+// viaDevice is not the bus's protocol.
+var viaDevice = bridge.NewProtocol("device")
+
 // speaker is a device that speaks for its name until another does.
 type speaker struct {
 	*bridge.Device
@@ -21,7 +24,12 @@ type speaker struct {
 
 // speaks registers a device of a name, which speaks for it.
 func (g *gateway) speaks(name string) *speaker {
-	s := &speaker{Device: g.device(name, 5)}
+	s := &speaker{Device: bridge.NewDevice(g.hub, viaDevice, true, nil)}
+	wait, err := s.RegisterName(name, bridge.Unproved, func() {})
+	require.NoError(g.t, err)
+	if wait != nil {
+		require.NoError(g.t, wait())
+	}
 	s.Claim(func() {
 		s.displaced.Store(true)
 		s.Close()

@@ -91,6 +91,17 @@ func (p plug) Request(_ context.Context, to bridge.Slot, request []byte, patienc
 	return g.node.Answer(request), nil
 }
 
+func (p plug) Ask(ctx context.Context, to bridge.Slot, question []byte, patience time.Duration) ([]byte, error) {
+	p.mu.Lock()
+	g, cut := p.nodes[to], p.cut[[2]bridge.Slot{p.own, to}]
+	p.mu.Unlock()
+	if g == nil || cut {
+		time.Sleep(patience)
+		return nil, errCut
+	}
+	return g.node.AnswerBus(question), nil
+}
+
 // gateway is a hub with a node, and members who note what they hear.
 type gateway struct {
 	t    *testing.T

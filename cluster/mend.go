@@ -134,7 +134,7 @@ func (o *origin) sync(ctx context.Context) {
 	}) // an older gateway does not answer that
 	o.node.hub.Peers().Replace(o.slot, *o.name.Load(), members)
 	o.node.lose(o.node.hub.Peers().ReplaceClaims(o.slot, claims))
-	o.synced = true
+	o.synced.Store(true)
 }
 
 // asked asks the origin for all entries of a kind: full of them at a time, after the last that is

@@ -21,6 +21,9 @@ type Transport interface {
 	Publish(frame []byte) error
 	// Request asks one gateway, and returns its answer.
 	Request(ctx context.Context, to bridge.Slot, request []byte, patience time.Duration) ([]byte, error)
+	// Ask asks one gateway's bus, and returns its answer. An error comes only after patience if
+	// nobody has the question.
+	Ask(ctx context.Context, to bridge.Slot, question []byte, patience time.Duration) ([]byte, error)
 }
 
 // Options of a Node.
@@ -50,6 +53,7 @@ type Node struct {
 
 	mu      sync.Mutex
 	life    context.Context // of Serve; nil: not yet, or no more
+	begun   time.Time       // Serve
 	origins map[bridge.Slot]*origin
 	serving sync.WaitGroup
 	losing  chan struct{}
@@ -110,7 +114,7 @@ func (n *Node) Idle() bool { return n.stream.idle() }
 func (n *Node) Serve(ctx context.Context) (err error) {
 	life, end := context.WithCancel(ctx)
 	n.mu.Lock()
-	n.life = life
+	n.life, n.begun = life, time.Now()
 	n.mu.Unlock()
 	t := time.NewTicker(beat)
 	defer t.Stop()

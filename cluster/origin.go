@@ -33,20 +33,22 @@ type origin struct {
 	bytes int
 	wake  chan struct{}
 
-	heard atomic.Int64 // Unix ns: when a frame came
-	ended atomic.Bool  // this run said goodbye
-	stats stats
+	heard  atomic.Int64 // Unix ns: when a frame came
+	ended  atomic.Bool  // this run said goodbye
+	synced atomic.Bool  // its members and claims are known
+	stats  stats
 
 	// The goroutine's:
 	run     uint64
 	next    uint64 // the number of the next entry
-	synced  bool   // its members are known
 	asked   time.Time
 	told    uint64 // bytes that were delivered since others were told
 	slow    bool   // a protocol here is behind: nothing waits
 	mending bool   // what is delivered was missed
 	names   spelled
-	has     atomic.Pointer[having]
+
+	progress progress
+	has      atomic.Pointer[having]
 }
 
 // stats are what people want to know of an origin.
@@ -116,7 +118,7 @@ func (o *origin) serve(ctx context.Context) {
 				o.apply(ctx, f)
 			}
 		case <-t.C:
-			if o.synced && o.silent() {
+			if o.synced.Load() && o.silent() {
 				o.leave("silent")
 			}
 		}
@@ -130,7 +132,7 @@ func (o *origin) silent() bool { return time.Since(time.Unix(0, o.heard.Load()))
 func (o *origin) leave(why string) {
 	n := o.node.hub.Peers().Forget(o.slot)
 	o.node.stream.gone(o.slot)
-	o.synced = false
+	o.synced.Store(false)
 	o.node.log.WithField("gateway", *o.name.Load()).WithField("slot", o.slot).WithField("members", n).WithField("why", why).Warn("another gateway is gone: its members count no more")
 }
 
@@ -141,7 +143,9 @@ func (o *origin) apply(ctx context.Context, f frame) {
 		return
 	case f.run > o.run:
 		o.node.hub.Peers().Forget(o.slot)
-		o.run, o.next, o.synced = f.run, f.first, false
+		o.run, o.next = f.run, f.first
+		o.synced.Store(false)
+		o.progress.restart(o.run, o.next)
 		o.ended.Store(false)
 	}
 	if f.first > o.next {
@@ -152,7 +156,7 @@ func (o *origin) apply(ctx context.Context, f frame) {
 		o.next = f.first
 	}
 	o.deliver(f)
-	if !o.synced && !o.ended.Load() && *o.name.Load() != "" && time.Since(o.asked) > beat {
+	if !o.synced.Load() && !o.ended.Load() && *o.name.Load() != "" && time.Since(o.asked) > beat {
 		o.sync(ctx)
 	}
 	if o.told += uint64(len(f.entries)); o.told >= tellEvery {
@@ -165,7 +169,7 @@ func (o *origin) apply(ctx context.Context, f frame) {
 func (o *origin) lose(n uint64) {
 	o.stats.lost.Add(n)
 	o.asked = time.Time{}
-	o.synced = false
+	o.synced.Store(false)
 	o.node.log.WithField("gateway", *o.name.Load()).WithField("slot", o.slot).WithField("messages", n).Warn("messages of another gateway are lost: it keeps them no more")
 }
 
@@ -180,13 +184,17 @@ func (o *origin) deliver(f frame) {
 			o.state(k, body)
 		case number >= o.next:
 			o.next = number + 1
-			o.entry(k, body)
+			o.progress.begun.Store(o.next)
+			o.entry(k, body, bridge.NewSerial(o.slot, number))
+			o.progress.done.Store(o.next)
 		}
 	})
+	o.progress.begun.Store(o.next) // it may have lost some
+	o.progress.done.Store(o.next)
 	o.has.Store(&having{o.slot, o.run, o.next})
 }
 
-func (o *origin) entry(k kind, body []byte) {
+func (o *origin) entry(k kind, body []byte, serial bridge.Serial) {
 	switch k {
 	case kindMessage:
 		now := time.Now()
@@ -195,6 +203,7 @@ func (o *origin) entry(k kind, body []byte) {
 			return
 		}
 		m.Gateway, m.Late = o.slot, o.mending
+		m.SetSerial(serial)
 		if o.slow = o.slow && !o.node.hub.Directory().HasRoom(); o.slow {
 			m.Wait = false
 		}
@@ -205,16 +214,16 @@ func (o *origin) entry(k kind, body []byte) {
 		}
 	case kindTopic:
 		if m := readTopic(body, o.names, time.Now()); m != nil {
-			m.Late = o.mending
+			m.Late, m.Serial = o.mending, serial
 			o.stats.messages.Add(1)
 			o.node.hub.Peers().InjectTopic(m)
 		}
 	case kindMember:
-		if m, ok := readMember(body); ok && o.synced { // else it is among those that are asked for
+		if m, ok := readMember(body); ok && o.synced.Load() { // else it is among those that are asked for
 			o.node.hub.Peers().Learn(o.slot, *o.name.Load(), []bridge.PeerMember{m})
 		}
 	case kindOpen:
-		if c, ok := readClaim(body); ok && o.synced {
+		if c, ok := readClaim(body); ok && o.synced.Load() {
 			o.node.lose(o.node.hub.Peers().LearnClaims(o.slot, []bridge.Claim{c}))
 		}
 	case kindBye:
@@ -230,7 +239,7 @@ func (o *origin) state(k kind, body []byte) {
 	}
 	if s.name != *o.name.Load() {
 		o.name.Store(&s.name)
-		o.synced = false // its topics have its name
+		o.synced.Store(false) // its topics have its name
 	}
 	if s.name == o.node.opts.Name && o.run < o.node.opts.Run {
 		o.node.fail(fmt.Errorf("gateway.name: the gateway of slot %d has the name %s, too: %w", o.slot, s.name, ErrRival))

@@ -73,7 +73,7 @@ func (r *reader) read(data []byte) {
 	}
 	tree, err := parser.ParseBytes(data, 0)
 	if err != nil {
-		r.faults = append(r.faults, r.syntaxFault(err))
+		r.faults = append(r.faults, r.syntaxFault(err, bytes.Split(data, []byte("\n"))))
 		return
 	}
 	documents := 0
@@ -89,13 +89,17 @@ func (r *reader) read(data []byte) {
 	}
 }
 
-func (r *reader) syntaxFault(err error) Fault {
+// syntaxFault returns the fault of a file with these lines that is not YAML.
+func (r *reader) syntaxFault(err error, lines [][]byte) Fault {
 	f := Fault{Problem: "not YAML: " + err.Error(), Where: r.file}
 	var at yaml.Error
 	if errors.As(err, &at) {
 		f.Problem = "not YAML: " + at.GetMessage()
 		if t := at.GetToken(); t != nil && t.Position != nil {
 			f.Where = fmt.Sprintf("%s:%d", r.file, t.Position.Line)
+			if n := t.Position.Line; n <= len(lines) && bytes.Contains(lines[n-1], []byte("{{")) {
+				f.Problem += ": put a text with {{ }} in quotes"
+			}
 		}
 	}
 	f.Problem = strings.Join(strings.Fields(f.Problem), " ")

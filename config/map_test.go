@@ -104,6 +104,11 @@ func TestFaultsOfMaps(t *testing.T) {
 		_, err := loadText(t, "channels: {5: {map: ["+entry+"]}}")
 		assert.NoError(t, err, entry)
 	}
+	for _, template := range []string{"{{ value }}", "{{ value_json.a }} now"} { // what many people write first
+		_, err := loadText(t, "channels:\n  5:\n    map:\n      - topic: a\n        in: true\n        template: "+template+"\n")
+		require.Error(t, err)
+		assert.Contains(t, err.Error(), "in quotes", template)
+	}
 	_, err := loadText(t, "mqtt: {base_topic: home/tower}\nchannels: {5: {map: [{topic: home/#, in: true}]}}")
 	require.Error(t, err)
 	assert.Contains(t, err.Error(), "home/tower/channels/*/broadcast")

@@ -1,9 +1,12 @@
 package gateway_test
 
 import (
+	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"watchtower/channelmap"
 	"watchtower/config"
@@ -45,4 +48,46 @@ func TestMapsInASpace(t *testing.T) {
 	switches("off") // and nothing went out before
 	_, out := a.g.Hub().Counters().Messages(channelmap.Protocol)
 	assert.EqualValues(t, 2, out)
+}
+
+// What a space has retained does not ring where a gateway joins it: it is there before the
+// gateway listens, or comes a moment later.
+func TestWhatASpaceHasRetainedDoesNotRing(t *testing.T) {
+	servers := harness.StartNATS(t, 1, "")
+	a := together(t, servers.URL(), "a", nil)
+	states := a.outside("states")
+	for i := range 50 {
+		states.says(fmt.Sprintf("state/%d", i), "old", true)
+	}
+	b := together(t, servers.URL(), "b", func(c *config.Config) {
+		c.Channels = map[uint32]config.Channel{
+			5: {Map: []config.Map{{Topic: "state/+", In: true, Template: "{{ topic }} {{ value }}"}}},
+			6: {Map: []config.Map{{Topic: "state/+", In: true, Template: "{{ topic }} {{ value }}", Retained: true}}},
+		}
+	})
+	meet(t, a, b)
+	on6 := map[string]bool{}
+	next := b.heardFrom(6)
+	for len(on6) < 50 {
+		on6[next()] = true
+	}
+	on5 := b.heardFrom(5)
+	states.says("state/0", "new", true)
+	assert.Equal(t, "state/0 new", on5(), "nothing came before")
+}
+
+// heardFrom follows a channel from the beginning of its history. Next returns the next text.
+func (r *running) heardFrom(channel uint32) (next func() string) {
+	lines := make(chan string, 1000)
+	r.follow(fmt.Sprintf("sender=%d&channels=%d&since=all", r.register("").ID, channel), func(b []byte) { lines <- line(r.t, b).data })
+	return func() string {
+		r.t.Helper()
+		select {
+		case text := <-lines:
+			return text
+		case <-time.After(lenient):
+			require.Fail(r.t, "nothing is heard")
+			return ""
+		}
+	}
 }

@@ -66,12 +66,12 @@ func differs(want, got map[string]string) string {
 	var all []string
 	for topic, payload := range want {
 		if got[topic] != payload {
-			all = append(all, fmt.Sprintf("%.40q is %q, not %q", topic, got[topic], payload))
+			all = append(all, fmt.Sprintf("%.40q is %.20q, not %.20q", topic, got[topic], payload))
 		}
 	}
 	for topic, payload := range got {
 		if _, wanted := want[topic]; !wanted {
-			all = append(all, fmt.Sprintf("%.40q is %q", topic, payload))
+			all = append(all, fmt.Sprintf("%.40q is %.20q", topic, payload))
 		}
 	}
 	return strings.Join(all[:min(len(all), 5)], "; ")
@@ -225,4 +225,33 @@ func TestRetainedMessagesWithoutServers(t *testing.T) {
 	a.stop()
 	b.stop()
 	allRetain(t, "own/#", want, together(t, servers.URL(), "late", nil))
+}
+
+// The permissions on the page are enough, also for many retained messages.
+func TestThePermissionsOfThePageAreEnough(t *testing.T) {
+	t.Parallel()
+	page := text(t, "docs/cluster.md")
+	begin, end := strings.Index(page, "accounts: {"), strings.Index(page, "Give the gateways an account of their own")
+	require.Positive(t, begin)
+	accounts := strings.Replace(strings.TrimSuffix(strings.TrimSpace(page[begin:end]), "```"), "$WATCHTOWER_PASSWORD", "secret", 1)
+	servers := harness.StartNATS(t, 1, accounts)
+	url := "nats://watchtower:secret@" + servers.Address(0)
+	a := together(t, url, "a", nil)
+	c := a.fresh()
+	defer c.Disconnect(0)
+	want := map[string]string{}
+	for i := range 3000 {
+		topic := fmt.Sprint("own/", i)
+		want[topic] = strings.Repeat("x", 2000)
+		require.NoError(t, wait(c.Publish(topic, 1, true, want[topic])))
+	}
+	eventually(t, "all is well", func() bool { return a.clusterFault() == "" })
+	b := together(t, url, "b", nil)
+	meet(t, a, b)
+	allRetain(t, "own/#", want, b)
+	assert.Equal(t, a.register("lamp").ID, b.register("lamp").ID)
+	for _, r := range []*running{a, b} {
+		eventually(t, "all is well", func() bool { return r.clusterFault() == "" })
+		assert.NotContains(t, strings.ToLower(r.log.String()), "permissions violation")
+	}
 }

@@ -51,7 +51,7 @@ func newMaps(g *Gateway) (Server, []Port, error) {
 	}
 	g.maps = channelmap.New(g.hub, all, g.log)
 	topics := &clientsTopics{broker: g.broker, hear: g.maps.Hear}
-	topics.ear = g.broker.Ear(func(topic string, payload []byte) { g.maps.Hear(topic, payload, false) })
+	topics.ear = g.broker.Ear(g.maps.Hear)
 	g.maps.Dock(topics)
 	if g.remote != nil {
 		g.maps.Dock(bothTrees{topics, &remoteTopics{g.remote.Topics(g.maps.Hear)}})

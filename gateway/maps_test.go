@@ -227,16 +227,7 @@ func TestWhatWasRetainedBefore(t *testing.T) {
 	again := r.restart(func(c *config.Config) {
 		c.Channels = map[uint32]config.Channel{5: {Map: []config.Map{{Topic: "state/lamp", In: true}, {Topic: "state/+", In: true, Template: "now {{ value }}", Retained: true}}}}
 	})
-	lines := make(chan string, 100)
-	again.follow(fmt.Sprintf("channels=5&since=all&sender=%d", again.register("").ID), func(b []byte) { lines <- line(t, b).data })
-	next := func() string {
-		select {
-		case text := <-lines:
-			return text
-		case <-time.After(patient):
-			return "nothing came"
-		}
-	}
+	next := again.heardFrom(5)
 	assert.ElementsMatch(t, []string{"now on", "now off"}, []string{next(), next()}, "the line that wants them tells")
 	zigbee = again.outside("zigbee2mqtt")
 	zigbee.says("state/lamp", "dim", true)
@@ -286,4 +277,30 @@ func TestAFaultyTemplateIsTold(t *testing.T) {
 	require.Error(t, err)
 	assert.Contains(t, err.Error(), "channels.5.map[0].template: ")
 	assert.Contains(t, err.Error(), "w.yaml:6")
+}
+
+func TestALastWillRings(t *testing.T) {
+	t.Parallel()
+	r := mapped(t, map[uint32][]config.Map{5: {{Topic: "state/+", In: true, Template: "{{ levels[1] }} is {{ value }}"}}})
+	stream := r.stream()
+	r.withWill("plug", "plug")
+	r.withWill("plug", "other") // it takes the client id over, with a clean start
+	assert.Equal(t, r.ofMap("plug is dead"), stream.next(t))
+}
+
+// What goes out has the QoS and the retain flag of its line, as mosquitto_sub sees them.
+func TestQoSOfWhatGoesOut(t *testing.T) {
+	t.Parallel()
+	r := mapped(t, map[uint32][]config.Map{5: {
+		{Topic: "out/0", Out: true}, {Topic: "out/1", Out: true, QoS: 1, Retain: true}, {Topic: "out/2", Out: true, QoS: 2}, {Topic: "in", In: true},
+	}})
+	heard := r.mosquittoSub("-t", "out/#")
+	stream := r.stream()
+	r.mosquittoPub("-t", "in", "-m", "from mosquitto_pub", "-q", "2")
+	assert.Equal(t, r.ofMap("from mosquitto_pub"), stream.next(t))
+	stream.broadcast(5, []byte("x"))
+	eventually(t, "all is heard", func() bool { return len(heard.lines()) == 3 })
+	for i, want := range []string{"out/0 x 0 0", "out/1 x 1 1", "out/2 x 2 0"} {
+		assert.Contains(t, heard.lines()[i], want)
+	}
 }

@@ -1,10 +1,12 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 
 	"watchtower/bridge"
 	"watchtower/channelmap"
+	"watchtower/config"
 	"watchtower/homeassistant"
 	"watchtower/mqtt/remote"
 )
@@ -73,4 +75,22 @@ func (g *Gateway) houseBus() homeassistant.Bus {
 	}
 	announced := houseNames(g.cfg)
 	return g.remote.House(g.broker, g.cfg.HomeAssistant.DiscoveryPrefix, func(c bridge.Channel) bool { _, ok := announced[c]; return ok })
+}
+
+// RemoteReport is what a foreign broker does, and the access rules by which nobody speaks there
+// as another, by broker.
+type RemoteReport struct {
+	remote.Report
+	Rules map[string]string `json:"rules"`
+}
+
+// CheckRemote tries the broker of mqtt.remote.url.
+func CheckRemote(ctx context.Context, cfg config.Config) (r RemoteReport, err error) {
+	r.Rules = remote.Rules(cfg.MQTT.BaseTopic, cfg.MQTT.Remote.User, cfg.HomeAssistant.DiscoveryPrefix)
+	name := cfg.Gateway.Name
+	if name == "" {
+		name = "check"
+	}
+	r.Report, err = remote.Check(ctx, cfg.MQTT, name)
+	return r, err
 }

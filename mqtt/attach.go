@@ -86,7 +86,12 @@ func (c *conn) admit(who identity, pk *packets.Packet, assigned bool) packets.Co
 	if bad := c.remember(who, pk); bad.Code != 0 {
 		return bad
 	}
-	return c.broker.attach(c, who, pk, assigned)
+	defer c.broker.sessions.turn(who.key)()
+	arrived, bad := c.broker.arrive(c, who, pk.Connect.Clean)
+	if bad.Code != 0 {
+		return bad
+	}
+	return c.broker.attach(c, who, pk, assigned, arrived)
 }
 
 // remember stores the client's name if its session outlives the connection. Other

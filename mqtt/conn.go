@@ -96,6 +96,9 @@ type handing struct {
 	// write.
 	round *outbound.Round
 	voice bridge.Voice // what the publisher's connection has shown
+	// stored says that the message was retained before, in what gateways share: it did not happen
+	// just now.
+	stored bool
 }
 
 // wake has a connection written to, for which something was queued.

@@ -130,7 +130,7 @@ func (b *Broker) hand(r *route, m *message, by handing) error {
 		tally(g.offer(m, by))
 	}
 	for _, watch := range r.watches {
-		watch.see(m)
+		watch.see(m, by)
 	}
 	b.hub.Counters().Out(Protocol, out)
 	if m.channel == nil {

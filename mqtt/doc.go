@@ -7,6 +7,8 @@
 //	serve.go           life: listeners, connections, the end
 //	restore.go         what is read from the disk at the start
 //	attach.go          CONNECT: checks it, and attaches the client to its session
+//	arrival.go         brings a session here from another gateway
+//	handover.go        gives a session to another gateway
 //	users.go           changes of the configured users
 //	park.go            a connection waits in an event loop, and goes on
 //	reader.go          reads packets, one after the other
@@ -42,6 +44,7 @@
 //	listing.go         retained topics level by level, in pages
 //	retained.go        the retained message of each topic
 //	replica.go         which of two gateways' retained messages is newer
+//	claim.go           tells other gateways which sessions are here
 //	session.go         a session as data, its subscriptions; all sessions by key
 //	encoding.go        a message's bytes, shared by its receivers
 //	budget.go          the bytes of all queues and all wills together
@@ -82,5 +85,6 @@
 // (conn.halt). Then the session is resumed, which discards a delayed will; or, at a clean
 // start, ended, which sends a will that is not held back. CONNACK is queued last, so
 // nothing of the old connection comes after it. A device that takes a name over and the
-// deletion of a sender end a connection by the same halt.
+// deletion of a sender end a connection by the same halt. So does a takeover at another gateway,
+// which asks for that and then fetches the session.
 package mqtt

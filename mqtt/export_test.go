@@ -3,6 +3,7 @@ package mqtt
 import (
 	"time"
 
+	"watchtower/bridge"
 	"watchtower/bridge/outbound"
 )
 
@@ -50,4 +51,9 @@ func (b *Broker) HeldBytes() (queues, subscriptions, retained int) {
 	b.retained.mu.RLock()
 	defer b.retained.mu.RUnlock()
 	return int(b.budget.used.Load()), b.router.size(), b.retained.size()
+}
+
+// HomeOf returns the slot of the other gateway that has a client's session; 0: none has.
+func (b *Broker) HomeOf(sender bridge.SenderID, client string) bridge.Slot {
+	return b.sessions.home(sessionKey{sender: sender, client: client})
 }

@@ -30,7 +30,7 @@ func (b *Broker) LearnRetained(t *bridge.TopicMessage) {
 func (b *Broker) take(t *bridge.TopicMessage, stored bool) {
 	m := fromElsewhere(t)
 	var owe []*session
-	var by handing
+	by := handing{stored: stored}
 	if t.Late {
 		by.owe = &owe
 	}

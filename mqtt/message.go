@@ -28,6 +28,7 @@ type message struct {
 	saved   savedBody       // the keeper's
 	state   atomic.Uint64   // see budget.go
 	short   *message        // see inShort
+	serial  bridge.Serial   // of a message that is on no channel; 0: this gateway shares nothing
 }
 
 // again returns a message with the same content that is not delivered yet.

@@ -20,6 +20,7 @@ func (b *Broker) tell(m *message, from source) {
 		t.Stamp = b.retained.stamp(m.topic)
 	}
 	b.hub.Peers().SayTopic(t)
+	m.serial = t.Serial
 }
 
 func (p publisher) put(t *bridge.TopicMessage) { t.Own, t.Mapped = p == aGateway, p == aMap }
@@ -52,7 +53,7 @@ func (m *message) elsewhere() *bridge.TopicMessage {
 
 // fromElsewhere makes a message of another gateway's.
 func fromElsewhere(t *bridge.TopicMessage) *message {
-	m := &message{topic: t.Topic, payload: t.Payload, qos: t.QoS, retain: t.Retain, own: publisherOf(t) != aClient, extras: extrasFrom(t.More)}
+	m := &message{topic: t.Topic, payload: t.Payload, qos: t.QoS, retain: t.Retain, own: publisherOf(t) != aClient, extras: extrasFrom(t.More), serial: t.Serial}
 	if !t.Expires.IsZero() {
 		m.expires = t.Expires.UnixMilli()
 	}

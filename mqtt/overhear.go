@@ -18,12 +18,13 @@ type Ear struct {
 
 // Ear returns an ear that calls f with each message on a topic that it listens to, once however
 // many of its filters match. The gateway's own messages are not among them, nor those of
-// PublishOutside. F runs in the publisher's goroutine: it must return quickly and not keep the
-// payload's bytes.
-func (b *Broker) Ear(f func(topic string, payload []byte)) *Ear {
-	return &Ear{broker: b, subs: map[string]*subscription{}, to: &watcher{func(m *message) {
+// PublishOutside. Stored says that a message did not happen just now: the gateways that share
+// their channels had retained it before. F runs in the publisher's goroutine: it must return
+// quickly and not keep the payload's bytes.
+func (b *Broker) Ear(f func(topic string, payload []byte, stored bool)) *Ear {
+	return &Ear{broker: b, subs: map[string]*subscription{}, to: &watcher{func(m *message, by handing) {
 		if !m.own {
-			f(m.topic, m.payload)
+			f(m.topic, m.payload, by.stored)
 		}
 	}}}
 }

@@ -69,6 +69,23 @@ func (s *session) letGo() {
 func (s *session) end() *conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	lost := 0
+	c := s.closeLocked(func(d *delivery) {
+		switch {
+		case d.is(markReleased): // the client has it
+		case d.is(markShared) && d.mayPassOn():
+			s.orphans = append(s.orphans, d.m)
+		default:
+			lost++
+		}
+	})
+	s.counters.Lose(s.sender(), Protocol, bridge.Disconnected, lost)
+	return c
+}
+
+// closeLocked makes the session refuse deliveries, and calls each with those that wait, in their
+// order. The caller holds mu.
+func (s *session) closeLocked(each func(*delivery)) *conn {
 	if s.ended {
 		return nil
 	}
@@ -77,22 +94,14 @@ func (s *session) end() *conn {
 	s.changed(true)
 	s.limits.all.used.Add(-s.received.bytes())
 	s.received = nil
-	lost := 0
 	for _, q := range []*outbound.Fifo[delivery]{&s.inflight, &s.queue} {
 		for i := range q.Len() {
 			d := q.At(i)
 			s.uncount(d)
-			switch {
-			case d.is(markReleased): // the client has it
-			case d.is(markShared) && d.mayPassOn():
-				s.orphans = append(s.orphans, d.m)
-			default:
-				lost++
-			}
+			each(d)
 		}
 		q.Clear()
 	}
-	s.counters.Lose(s.sender(), Protocol, bridge.Disconnected, lost)
 	s.backlog = 0
 	s.limits.all.settle(s)
 	c := s.conn

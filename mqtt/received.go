@@ -155,7 +155,12 @@ func (s *session) takeReceived() (row []byte, stale bool) {
 	case !r.stale:
 		return nil, false
 	}
-	r.stale = r.doing != 0      // doing is written later
+	r.stale = r.doing != 0 // doing is written later
+	return r.row(), true
+}
+
+// row is takeReceived's.
+func (r *received) row() (row []byte) {
 	for _, p := range r.pages { // copies
 		if r.doing != 0 && p.high == uint8(r.doing>>8) {
 			word, bit := p.at(r.doing)
@@ -169,7 +174,7 @@ func (s *session) takeReceived() (row []byte, stale bool) {
 			row = binary.LittleEndian.AppendUint64(row, word)
 		}
 	}
-	return row, true
+	return row
 }
 
 // restoreReceived restores the ids from a row.

@@ -65,6 +65,14 @@ func (p spacePlug) Publish(b []byte) error {
 }
 
 func (p spacePlug) Request(_ context.Context, to bridge.Slot, request []byte, patience time.Duration) ([]byte, error) {
+	return p.ask(to, patience, func(n *cluster.Node) []byte { return n.Answer(request) })
+}
+
+func (p spacePlug) Ask(_ context.Context, to bridge.Slot, question []byte, patience time.Duration) ([]byte, error) {
+	return p.ask(to, patience, func(n *cluster.Node) []byte { return n.AnswerBus(question) })
+}
+
+func (p spacePlug) ask(to bridge.Slot, patience time.Duration, answer func(*cluster.Node) []byte) ([]byte, error) {
 	p.mu.Lock()
 	g, cut := p.nodes[to], p.cut[[2]bridge.Slot{p.own, to}]
 	p.mu.Unlock()
@@ -72,7 +80,7 @@ func (p spacePlug) Request(_ context.Context, to bridge.Slot, request []byte, pa
 		time.Sleep(patience)
 		return nil, errors.New("cut")
 	}
-	return g.node.Answer(request), nil
+	return answer(g.node), nil
 }
 
 // memory is a disk that outlives its gateway. Once it is frozen, nothing is written.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/mochi-mqtt/server/v2/packets"
 	"github.com/sirupsen/logrus"
 
 	"watchtower/bridge"
@@ -200,13 +199,9 @@ func (r *restoring) session(number uint64, value []byte) error {
 	}
 	b.sessions.all[id.key] = s
 	b.sessions.away[s] = struct{}{}
+	b.sessions.claim(s, max(record.Claimed, 1), bridge.Waiting)
 	ends.adopt(func() { b.end(s) })
-	for _, sub := range record.Subs {
-		f := packets.Subscription{Filter: sub.Filter, Qos: sub.QoS, NoLocal: sub.NoLocal, RetainAsPublished: sub.AsIs}
-		if _, err := b.subscribe(s, f, sub.ID); err != nil {
-			r.log.WithError(err).WithFields(logrus.Fields{"client": record.Client, "filter": sub.Filter}).Warn("subscription lost")
-		}
-	}
+	b.resubscribe(s, record.Subs)
 	r.byNumber[number] = s
 	r.again[s] = record.Connected
 	return nil

@@ -53,7 +53,7 @@ type receivers struct {
 
 // watcher is a part of the gateway that gets messages by subscriptions without a session: each
 // message once.
-type watcher struct{ see func(*message) }
+type watcher struct{ see func(m *message, by handing) }
 
 // group is a shared subscription: one of its targets gets a message.
 type group struct {

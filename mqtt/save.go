@@ -101,16 +101,33 @@ func (k *keeper) takeRecord(s *session) (record *sessionRecord, stale bool) {
 		return nil, false
 	}
 	s.stale = false
+	record = s.recordLocked()
+	return record, true
+}
+
+// record is the session as it is written to disk; nil: nothing of it is.
+func (s *session) record(ss *sessions) *sessionRecord {
+	s.subMu.Lock()
+	defer s.subMu.Unlock()
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.recordLocked()
+}
+
+// recordLocked is record. The caller holds all three locks.
+func (s *session) recordLocked() *sessionRecord {
 	will, delay := s.will, time.Duration(0)
 	if s.conn != nil { // in case the gateway ends before the client
 		will, delay = s.conn.will, s.conn.willDelay
 	}
 	if s.ended || s.expiry == 0 && will == nil {
-		return nil, true
+		return nil
 	}
-	record = &sessionRecord{
+	record := &sessionRecord{
 		Client: s.key.client, User: s.key.user, Sender: s.sender().ID(), Named: s.key.sender != 0, Name: s.sender().Name(), Voucher: s.voucher,
-		Expiry: int64(s.expiry / time.Second), Connected: s.conn != nil,
+		Expiry: int64(s.expiry / time.Second), Claimed: s.claimed, Connected: s.conn != nil,
 		Will: newWillRecord(will, delay, s.willAt),
 	}
 	if s.conn == nil {
@@ -122,7 +139,7 @@ func (k *keeper) takeRecord(s *session) (record *sessionRecord, stale bool) {
 		}
 		slices.SortFunc(record.Subs, func(a, b subscriptionRecord) int { return strings.Compare(a.Filter, b.Filter) })
 	}
-	return record, true
+	return record
 }
 
 // saveQueue makes the rows of a session's queue equal to its waiting deliveries.

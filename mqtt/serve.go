@@ -36,7 +36,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Broker, error) {
 	all := &budget{limit: int64(opts.MQTTQueueBytes)}
 	b := &Broker{
 		hub: hub, tree: hub.Tree(), shares: !hub.Peers().Alone(), opts: opts, log: log, now: opts.Now,
-		router: newRouter(hub.Tree()), sessions: newSessions(), noisy: intake.NewThrottle(time.Minute), once: intake.NewThrottle(24 * time.Hour),
+		router: newRouter(hub.Tree()), sessions: newSessions(hub.Peers()), noisy: intake.NewThrottle(time.Minute), once: intake.NewThrottle(24 * time.Hour),
 		budget: all, retained: &retained{most: opts.MQTTRetained, mostBytes: opts.MQTTRetainedBytes, budget: all, seed: maphash.MakeSeed()},
 		wills:  &wills{limit: all.limit / 4},
 		door:   opts.Intake.Door(Protocol, "limits.mqtt_connections", opts.MQTTConnections),
@@ -48,6 +48,8 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Broker, error) {
 	}
 	b.life, b.endLife = context.WithCancel(context.Background())
 	b.users.Store(&opts.Users)
+	b.sessions.lost = b.lostTo
+	hub.Peers().AnswerWith(b.answer)
 	if opts.Store == nil {
 		return b, nil
 	}
@@ -114,6 +116,9 @@ func (b *Broker) Serve(ctx context.Context) error {
 	workers.Go(func() { b.endSilent(ctx) })
 	if b.keeper != nil {
 		workers.Go(func() { b.keeper.run(ctx) })
+	}
+	if b.shares {
+		workers.Go(func() { b.sweepGiven(ctx) })
 	}
 	loops := b.startLoops()
 	for _, l := range b.listeners() {

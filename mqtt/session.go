@@ -82,6 +82,9 @@ type session struct {
 	will   *message      // sent at willAt, while it is away
 	willAt time.Time
 	graced *grace // not nil: its will is held back after the gateway's restart
+
+	claimed uint64 // the time of this gateway's claim (claim.go)
+	lost    bool   // another gateway has it: its will is not sent
 }
 
 // window bounds how many deliveries at QoS 1 and 2 a client may leave unacknowledged.
@@ -249,17 +252,29 @@ type sessions struct {
 	away map[*session]struct{}
 
 	coming map[sessionKey]chan struct{} // connections that are attaching; closed when done
+
+	peers bridge.Peers
+	lost  func(s *session, by bridge.Claim) // another gateway has a session
+	given map[sessionKey]*given             // to other gateways
 }
 
-func newSessions() *sessions {
-	return &sessions{all: map[sessionKey]*session{}, away: map[*session]struct{}{}, coming: map[sessionKey]chan struct{}{}}
+// given is a session that was handed over, until the other gateway surely has it.
+type given struct {
+	to     bridge.Slot
+	at     uint64 // when the client came there, as in a claim
+	when   time.Time
+	points []bridge.Point
+	queue  [][]byte
+	weight int64 // of the queue, in the budget
+	lastID uint16
+	ids    []byte // as in the table of received ids
 }
 
-// nameless reports whether a client id has a session whose sender has no name.
-func (ss *sessions) nameless(client, user string) bool {
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
-	return ss.all[sessionKey{client: client, user: user}] != nil
+func newSessions(peers bridge.Peers) *sessions {
+	return &sessions{
+		all: map[sessionKey]*session{}, away: map[*session]struct{}{}, coming: map[sessionKey]chan struct{}{},
+		peers: peers, given: map[sessionKey]*given{},
+	}
 }
 
 // turn waits until no other connection is attaching to a key's session. The caller calls

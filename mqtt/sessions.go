@@ -13,9 +13,10 @@ import (
 // attach gives a connection its session: the one of its key, or a new one. It ends the
 // session's old connection first (mqtt/doc.go, "The life of a session"). Then it queues
 // CONNACK, and after that the session's deliveries.
-func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool) packets.Code {
+// The session may have arrived from another gateway, with the identity's hold; else arrived is
+// nil. The caller has the key's turn.
+func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool, arrived *session) packets.Code {
 	ss := b.sessions
-	defer ss.turn(who.key)()
 	s := b.vacant(who.key, c) // locks ss.mu
 	if s == nil && len(ss.all) >= b.opts.MQTTSessions {
 		ss.mu.Unlock()
@@ -43,6 +44,8 @@ func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool
 	delete(ss.away, s)
 	s.will, s.willAt = nil, time.Time{} // the client is back: no delayed will (MQTT-3.1.3-9)
 	c.session = s
+	s.lost = false
+	ss.claim(s, 0, bridge.Live)
 	ss.mu.Unlock()
 
 	b.sendWill(ended, will) // before CONNACK: the client's next messages are newer
@@ -55,7 +58,7 @@ func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool
 	if ended != nil {
 		b.discard(ended)
 	}
-	if present {
+	if present && s != arrived {
 		b.hub.Holds().Release(who.hold) // the session has its own
 	} else {
 		who.owner.adopt(func() { b.end(s) })
@@ -114,6 +117,9 @@ func (b *Broker) left(c *conn) {
 		ss.mu.Unlock()
 		return
 	}
+	if s.lost {
+		will = nil
+	}
 	mine, tooMuch := s.detach(c, true) // mine is false after a takeover or the session's end
 	end := mine && s.expiry == 0
 	switch {
@@ -122,6 +128,7 @@ func (b *Broker) left(c *conn) {
 	case mine:
 		now := b.now()
 		s.until = now.Add(s.expiry)
+		ss.stand(s, bridge.Waiting)
 		if will != nil && c.willDelay > 0 {
 			s.will, s.willAt = will, now.Add(c.willDelay)
 			will = nil
@@ -157,11 +164,17 @@ func (b *Broker) end(s *session) {
 // that ends at the same time does nothing more. The caller holds mu, ends the returned
 // connection, and calls discard.
 func (ss *sessions) remove(s *session) *conn {
+	ss.forget(s)
+	return s.end()
+}
+
+// forget removes a session from the table. The caller holds mu.
+func (ss *sessions) forget(s *session) {
 	if ss.all[s.key] == s {
 		delete(ss.all, s.key)
+		ss.unclaim(s.key)
 	}
 	delete(ss.away, s)
-	return s.end()
 }
 
 // discard cleans up after a removed session: it sends its will, and ends its subscriptions,

@@ -1,7 +1,7 @@
 // Package nats carries frames between gateways over core NATS. The servers are the user's.
 //
 // In the space S, the gateway of slot N publishes its frames on wt.S.m.N, which all others
-// hear, and answers requests on wt.S.r.N. Each frame is published once, whether others are
+// hear, answers requests on wt.S.r.N, and hands sessions over on wt.S.s.N. Each frame is published once, whether others are
 // there or not. While no server can be reached, frames wait in the node.
 package nats
 
@@ -44,7 +44,9 @@ type Transport struct {
 	conn *client.Conn
 	base string
 
-	once  sync.Map    // what was logged already
+	once sync.Map // what was logged already
+
+	mu    sync.Mutex  // taken where ended is set, and while a question gets a goroutine
 	ended atomic.Bool // by the gateway itself
 }
 
@@ -87,6 +89,11 @@ func (t *Transport) Serve(ctx context.Context, slot bridge.Slot, node *cluster.N
 	if err == nil {
 		_, err = t.conn.Subscribe(t.answers(slot), func(m *client.Msg) { t.respond(m, node.Answer(m.Data)) })
 	}
+	var asked sync.WaitGroup
+	defer asked.Wait()
+	if err == nil {
+		_, err = t.conn.Subscribe(t.questions(slot), t.each(&asked, node.AnswerBus))
+	}
 	if err == nil {
 		err = node.Serve(ctx)
 	}
@@ -117,11 +124,40 @@ func (t *Transport) Server() string {
 
 // Close ends the connection.
 func (t *Transport) Close() {
+	t.mu.Lock()
 	t.ended.Store(true)
+	t.mu.Unlock()
 	t.conn.Close()
 }
 
 func (t *Transport) answers(slot bridge.Slot) string { return fmt.Sprintf("%s.r.%d", t.base, slot) }
+
+func (t *Transport) questions(slot bridge.Slot) string { return fmt.Sprintf("%s.s.%d", t.base, slot) }
+
+// questionsMost bounds how many questions are answered at a time. Others are not answered: who
+// asked asks again.
+const questionsMost = 256
+
+// each answers each question in a goroutine of its own.
+func (t *Transport) each(running *sync.WaitGroup, answer func([]byte) []byte) client.MsgHandler {
+	room := make(chan struct{}, questionsMost)
+	return func(m *client.Msg) {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if t.ended.Load() {
+			return
+		}
+		select {
+		case room <- struct{}{}:
+			running.Go(func() {
+				t.respond(m, answer(m.Data))
+				<-room
+			})
+		default:
+			t.respond(m, nil)
+		}
+	}
+}
 
 // Publish is cluster.Transport's. A frame that no server takes is let go, and logged once.
 func (t *Transport) Publish(frame []byte) error {
@@ -138,9 +174,18 @@ func (t *Transport) frames(frame []byte) string { return fmt.Sprintf("%s.m.%d", 
 
 // Request is cluster.Transport's.
 func (t *Transport) Request(ctx context.Context, to bridge.Slot, request []byte, patience time.Duration) ([]byte, error) {
+	return t.request(ctx, t.answers(to), request, patience)
+}
+
+// Ask is cluster.Transport's.
+func (t *Transport) Ask(ctx context.Context, to bridge.Slot, question []byte, patience time.Duration) ([]byte, error) {
+	return t.request(ctx, t.questions(to), question, patience)
+}
+
+func (t *Transport) request(ctx context.Context, subject string, request []byte, patience time.Duration) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	m, err := t.conn.RequestWithContext(ctx, t.answers(to), request)
+	m, err := t.conn.RequestWithContext(ctx, subject, request)
 	if err != nil {
 		return nil, err
 	}

@@ -93,7 +93,7 @@ func TestSendersOnTheCommandLine(t *testing.T) {
 		{[]string{"show", "light"}, exitError, "there is no sender light"},
 		{[]string{"rename", "door0", "door1"}, exitError, "is the name of sender"},
 		{[]string{"rename", "door0", "a b"}, exitError, "must be 1 to 64"},
-		{[]string{"list", "--via", "zigbee"}, exitError, "via: must be udp"},
+		{[]string{"list", "--via", "zigbee"}, exitError, "via: must be a protocol"},
 		{[]string{"list", "--admin-key", "guess"}, exitError, "is not the gateway's admin key"},
 		{[]string{"list", "--url", "http://127.0.0.1:1"}, exitError, "give --admin-key"},
 		{[]string{"list", "--data-dir", t.TempDir()}, exitUnreachable, "no gateway runs"},

@@ -150,7 +150,7 @@ func rootCommand(sys surroundings) *cobra.Command {
 	}
 	root.Long += " watchtower serve --help lists every setting."
 	root.SetHelpCommand(helpCommand(root))
-	root.AddCommand(serve, findCommand(sys), configCommand(sys), mapCommand(sys), passwdCommand(sys), benchCommand(sys), versionCommand())
+	root.AddCommand(serve, findCommand(sys), configCommand(sys), mapCommand(sys), checkCommand(sys), passwdCommand(sys), benchCommand(sys), versionCommand())
 	root.AddCommand(clientCommands(sys)...)
 	addManual(root)
 	root.AddCommand(healthCommand(sys), kickCommand(sys), clusterCommand(sys), contextCommand(sys), adminKeyCommand(sys), sendersCommand(sys), deviceCommand(sys), backupCommand(sys), restoreCommand(sys))

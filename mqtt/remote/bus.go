@@ -135,10 +135,7 @@ func (b *Bus) Serve(ctx context.Context) error {
 	if b.house != nil {
 		b.hub.Holds().Release(b.house.hold)
 	}
-	if err != nil {
-		return fmt.Errorf("mqtt.remote: %w", err)
-	}
-	return nil
+	return err
 }
 
 // Quiesce stops taking what the broker's clients say. It keeps that for the next start, if it

@@ -3,6 +3,7 @@ package remote
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -133,25 +135,36 @@ type conn struct {
 	kept []packets.Packet // messages that came while a probe waited for something else
 }
 
-// dial connects by MQTT 5, else by MQTT 3.1.1 with the bridge bit.
+// dial connects by MQTT 5, else by MQTT 3.1.1 with the bridge bit. A broker that knows neither
+// says so, or ends the connection (RabbitMQ 3.10).
 func dial(ctx context.Context, l login) (*conn, error) {
 	c, err := connect(ctx, l, version5)
+	if err == nil || !unknownVersion(err) {
+		return c, err
+	}
+	c, err = connect(ctx, l, version3|bridgeBit)
+	if err == nil || !unknownVersion(err) {
+		return c, err
+	}
+	l.client, l.clean, l.will = "watchtower-try-"+rand.Text()[:8], true, nil
+	plain, failed := connect(ctx, l, version3)
 	var no *refusal
 	switch {
-	case err == nil:
-		return c, nil
-	case errors.As(err, &no) && !no.badVersion(), !errors.As(err, &no) && !errors.Is(err, io.EOF):
-		return nil, err
-	}
-	first := err
-	c, err = connect(ctx, l, version3|bridgeBit)
-	if errors.As(err, &no) && no.badVersion() || errors.Is(err, io.EOF) && no != nil {
+	case failed == nil:
+		_ = plain.Close()
+		return nil, ErrNoLocal
+	case errors.As(failed, &no) && !unknownVersion(failed):
+		return nil, failed
+	case errors.As(err, &no):
 		return nil, ErrNoLocal
 	}
-	if errors.Is(err, io.EOF) {
-		return nil, first
-	}
-	return c, err
+	return nil, err
+}
+
+// unknownVersion reports whether a broker may not know a version of MQTT.
+func unknownVersion(err error) bool {
+	var no *refusal
+	return errors.As(err, &no) && no.badVersion() || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
 // connect connects by one version.

@@ -10,6 +10,7 @@
 // The files, from top to bottom:
 //
 //	bus.go        the parts together        client.go  connects again and again
+//	check.go      what a broker does, for people
 //	probe.go      what the broker enforces  reader.go  the broker's packets
 //	house.go      Home Assistant there
 //	hear.go       what its clients say      outbox.go  what waits for the broker

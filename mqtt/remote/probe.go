@@ -55,11 +55,11 @@ func (b *Bus) examine(ctx context.Context, suspect bool) (pause time.Duration, e
 
 // Findings are what a broker does and enforces.
 type Findings struct {
-	MQTT    string // the version that it speaks with the gateway
-	Forges  bool   // a device may speak as another
-	Refuses bool   // it says so when a device may not: PUBACK 0x87
-	Reads   bool   // a device may read what is for another
-	Limit   uint16 // how many unacknowledged messages it takes
+	MQTT    string `json:"mqtt"`                  // the version that it speaks with the gateway
+	Forges  bool   `json:"device_forges"`         // a device may speak as another, or as Home Assistant
+	Refuses bool   `json:"tells_what_it_refuses"` // a device that may not: PUBACK 0x87
+	Reads   bool   `json:"device_reads"`          // a device may read what is for another
+	Limit   uint16 `json:"receive_maximum"`       // how many unacknowledged messages it takes; 0: any
 }
 
 // probe connects as the gateway and as a device, and tries what a device should not be able to.
@@ -88,12 +88,19 @@ func probe(ctx context.Context, opts config.MQTT, own login) (f Findings, err er
 		return f, err
 	}
 	word := rand.Text()
-	code, err := other.say(broadcast, "forged "+word)
-	if err != nil {
+	short := channel + "/broadcast" // Home Assistant's
+	if _, err := gateway.ask(short); err != nil {
 		return f, err
 	}
-	f.Refuses = code == packets.ErrNotAuthorized.Code
-	if code, err = gateway.say(broadcast, "own "+word); err != nil || code >= 0x80 {
+	f.Refuses = true
+	for _, topic := range []string{broadcast, short} {
+		code, err := other.say(topic, "forged "+word)
+		if err != nil {
+			return f, err
+		}
+		f.Refuses = f.Refuses && code == packets.ErrNotAuthorized.Code
+	}
+	if code, err := gateway.say(broadcast, "own "+word); err != nil || code >= 0x80 {
 		return f, errors.Join(err, fmt.Errorf("the broker does not let the gateway (%q) write %s: see its access rules", own.user, broadcast))
 	}
 	if _, err = gateway.say(send, "own "+word); err != nil {
@@ -107,9 +114,12 @@ func probe(ctx context.Context, opts config.MQTT, own login) (f Findings, err er
 }
 
 // ask subscribes to a filter, and returns the answer's code.
-func (c *conn) ask(filter string) (code byte, err error) {
+func (c *conn) ask(filter string) (code byte, err error) { return c.askFor(filter, false) }
+
+// askFor is ask; with noLocal the connection's own messages are not wanted.
+func (c *conn) askFor(filter string, noLocal bool) (code byte, err error) {
 	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Subscribe, Qos: 1}, ProtocolVersion: c.version, PacketID: 1}
-	pk.Filters = packets.Subscriptions{{Filter: filter, Qos: 1}}
+	pk.Filters = packets.Subscriptions{{Filter: filter, Qos: 1, NoLocal: noLocal}}
 	if err := write(c, &pk); err != nil {
 		return 0, err
 	}
@@ -122,7 +132,15 @@ func (c *conn) ask(filter string) (code byte, err error) {
 
 // say publishes at QoS 1, and returns the acknowledgement's code.
 func (c *conn) say(topic, payload string) (code byte, err error) {
-	p := publish{topic: []byte(topic), payload: []byte(payload), qos: 1}
+	return c.put(publish{topic: []byte(topic), payload: []byte(payload), qos: 1})
+}
+
+// retain is say of a message that the broker keeps; an empty one is kept no more.
+func (c *conn) retain(topic, payload string) (code byte, err error) {
+	return c.put(publish{topic: []byte(topic), payload: []byte(payload), qos: 1, retain: true})
+}
+
+func (c *conn) put(p publish) (code byte, err error) {
 	b, idAt := p.encode(c.version)
 	b[idAt+1] = 2
 	if _, err := c.Write(b); err != nil {

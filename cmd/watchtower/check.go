@@ -1,0 +1,84 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"watchtower/config"
+	"watchtower/gateway"
+)
+
+func checkCommand(sys surroundings) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Try what the gateway would use",
+		Args:  cobra.NoArgs, // so that an unknown subcommand is an error
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(checkRemoteCommand(sys))
+	return cmd
+}
+
+func checkRemoteCommand(sys surroundings) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "remote",
+		Short: "Try the broker of mqtt.remote.url, and print what it does and the rules that it needs",
+		Long: "Connect to the broker of mqtt.remote.url as the gateway would, and as a device if\n" +
+			"mqtt.remote.probe is set. Print what becomes of each thing there, and the access rules by\n" +
+			"which nobody speaks as another. No gateway has to run, and one that runs is not disturbed.\n" +
+			"If the broker cannot be used with these settings, the exit code is 1; if it does not\n" +
+			"answer, 3.",
+		Example: "  watchtower check remote --config gateway.yaml",
+		Args:    cobra.NoArgs,
+	}
+	file := cmd.Flags().String("config", "", "YAML file with the settings")
+	asJSON := cmd.Flags().Bool("json", false, "print JSON")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, _, err := config.Load(nil, sys.environ, *file)
+		if err != nil {
+			return err
+		}
+		if cfg.MQTT.Remote.URL == "" {
+			return errors.New("mqtt.remote.url: is not set: there is no broker to try")
+		}
+		r, err := gateway.CheckRemote(cmd.Context(), cfg)
+		if err != nil {
+			return unreachable{fmt.Errorf("mqtt.remote.url: %w", err)}
+		}
+		if *asJSON {
+			err = json.NewEncoder(sys.out).Encode(r)
+		} else {
+			err = printRemote(sys, r)
+		}
+		if err == nil && !r.Usable {
+			err = errors.New("mqtt.remote: " + r.Why)
+		}
+		return err
+	}
+	return cmd
+}
+
+// printRemote prints what a foreign broker does, and the rules that it needs.
+func printRemote(sys surroundings, r gateway.RemoteReport) error {
+	if len(r.Rows) == 0 {
+		return nil
+	}
+	fmt.Fprintf(sys.out, "%s speaks MQTT %s\n\n", r.Broker, r.MQTT)
+	w := tabwriter.NewWriter(sys.out, 0, 0, 2, ' ', 0)
+	for _, row := range r.Rows {
+		fmt.Fprintf(w, "%s\t%s\n", row.What, row.Here)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, broker := range slices.Sorted(maps.Keys(r.Rules)) {
+		fmt.Fprintf(sys.out, "\nRules for %s, where a device's user name is its id:\n\n%s", broker, r.Rules[broker])
+	}
+	return nil
+}

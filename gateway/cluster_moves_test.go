@@ -1,0 +1,148 @@
+package gateway_test
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"watchtower/internal/harness"
+)
+
+// traveller is an MQTT client with a session, which connects to one gateway after the other. It
+// notes what it hears of each speaker: texts of a name and a number.
+type traveller struct {
+	t    *testing.T
+	id   string
+	mu   sync.Mutex
+	next map[string]int64
+	dups int
+	now  *visitor
+}
+
+func (v *traveller) hears(_ paho.Client, m paho.Message) {
+	who, number, found := strings.Cut(string(m.Payload()), " ")
+	n, err := strconv.ParseInt(number, 10, 64)
+	if !found || err != nil {
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch want := v.next[who]; {
+	case n == want:
+		v.next[who]++
+	case n < want && m.Duplicate():
+		v.dups++
+	default:
+		v.t.Errorf("it hears %s's %d, not %d (DUP %v)", who, n, want, m.Duplicate())
+		v.next[who] = n + 1
+	}
+}
+
+// goesTo connects the traveller to a gateway, and returns whether its session was there. In an
+// orderly way it says goodbye before; else its old connection is ended by the new one.
+func (v *traveller) goesTo(r *running, orderly bool) (present bool) {
+	v.t.Helper()
+	was := v.now
+	if orderly && was != nil {
+		was.Disconnect(50)
+	}
+	now := &visitor{ended: make(chan struct{})}
+	o := paho.NewClientOptions().AddBroker("tcp://" + r.at.MQTT).SetClientID(v.id).SetUsername("x").SetPassword(key).SetAutoReconnect(false).SetCleanSession(false).
+		SetOrderMatters(true).SetDefaultPublishHandler(v.hears).SetConnectionLostHandler(func(paho.Client, error) { close(now.ended) })
+	now.Client = paho.NewClient(o)
+	token := now.Connect().(*paho.ConnectToken)
+	require.NoError(v.t, wait(token))
+	v.now = now
+	if !orderly && was != nil {
+		was.isOver(v.t)
+	}
+	return token.SessionPresent()
+}
+
+// says has a client publish on a topic at QoS 1 until end is called, which returns how much it
+// said.
+func (r *running) says(who, topic string, every time.Duration) (end func() int64) {
+	c := r.visits(who, nil)
+	over := make(chan struct{})
+	var said int64
+	var speaking sync.WaitGroup
+	speaking.Go(func() {
+		t := time.NewTicker(every)
+		defer t.Stop()
+		for {
+			select {
+			case <-over:
+				return
+			case <-t.C:
+				if err := wait(c.Publish(topic, 1, false, fmt.Sprintf("%s %d", who, said))); err != nil {
+					r.t.Errorf("%s: %v", who, err)
+					return
+				}
+				said++
+			}
+		}
+	})
+	return func() int64 {
+		close(over)
+		speaking.Wait()
+		return said
+	}
+}
+
+// A client with a persistent session moves between gateways while others speak: it misses nothing,
+// hears each in order, and what comes again says so.
+func TestASessionMovesWithItsClient(t *testing.T) {
+	t.Parallel()
+	servers := harness.StartNATS(t, 1, "")
+	a, b, c := together(t, servers.URL(), "a", nil), together(t, servers.URL(), "b", nil), together(t, servers.URL(), "c", nil)
+	for _, pair := range [][2]*running{{a, b}, {a, c}, {b, c}} {
+		meet(t, pair[0], pair[1])
+	}
+	sessionsMove(t, []*running{a, b, c}, 60)
+}
+
+func sessionsMove(t *testing.T, all []*running, moves int) {
+	v := &traveller{t: t, id: "mover", next: map[string]int64{}}
+	assert.False(t, v.goesTo(all[0], true))
+	require.NoError(t, wait(v.now.SubscribeMultiple(map[string]byte{"watchtower/channels/5/#": 1, "own/#": 1}, v.hears)))
+	var ends []func() int64
+	said := map[string]int64{}
+	for i, r := range all {
+		ends = append(ends, r.says(fmt.Sprint("onchannel", i), "watchtower/channels/5/broadcast", 4*time.Millisecond), r.says(fmt.Sprint("ontopic", i), "own/x", 8*time.Millisecond))
+	}
+	for i := range moves {
+		at := all[(i+1)%len(all)]
+		require.True(t, v.goesTo(at, i%3 != 0), "move %d", i)
+		time.Sleep(time.Duration(i%7) * 10 * time.Millisecond) // it stays for a while
+	}
+	for i, end := range ends {
+		who := []string{"onchannel", "ontopic"}[i%2]
+		said[fmt.Sprint(who, i/2)] = end()
+	}
+	eventually(t, "all is heard", func() bool {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		for who, n := range said {
+			if v.next[who] < n {
+				return false
+			}
+		}
+		return true
+	})
+	t.Logf("%v, %d twice", said, v.dups)
+	eventually(t, "the session is at one gateway", func() bool {
+		n := 0
+		for _, r := range all {
+			n += r.g.MQTTStats().Sessions
+		}
+		return n == 1+2*len(all) // its own, and those who speak
+	})
+	v.now.Disconnect(50)
+}

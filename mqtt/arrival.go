@@ -1,0 +1,247 @@
+package mqtt
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"watchtower/bridge"
+)
+
+// arrival brings a session here whose client has come from another gateway.
+type arrival struct {
+	*Broker
+	ctx  context.Context // of the client's patience
+	q    question
+	home bridge.Slot
+	who  identity
+	conn *conn
+}
+
+// arrive brings the session of a key here, if another gateway has it. It returns nil if there is
+// nothing to bring. A code says that the client is back at the other gateway. The caller
+// has the key's turn.
+func (b *Broker) arrive(c *conn, who identity, clean bool) (*session, packets.Code) {
+	if !b.shares || b.sessions.has(who.key) {
+		return nil, packets.Code{}
+	}
+	ctx, done := context.WithTimeout(b.life, handoverPatience)
+	defer done()
+	b.hub.Peers().Points().Meet(ctx)
+	home := b.sessions.home(who.key)
+	if home == 0 {
+		return nil, packets.Code{}
+	}
+	own, _ := b.hub.Peers().Own()
+	a := &arrival{
+		Broker: b, ctx: ctx, home: home, who: who, conn: c,
+		q: question{Client: who.key.client, User: who.key.user, Sender: who.key.sender, By: own.Slot, At: b.hub.Peers().Tick(0)},
+	}
+	verb := "take"
+	if clean {
+		verb = "end"
+	}
+	r := a.find(verb)
+	if r == nil {
+		return nil, packets.Code{}
+	}
+	if r.Live {
+		c.tookOver = b.now()
+	}
+	if r.Session == nil || clean {
+		return nil, packets.Code{}
+	}
+	return a.bring(r)
+}
+
+// movesMost bounds how often a session may move on while it is looked for.
+const movesMost = 16
+
+// find asks the home; and if the session has moved on, whoever has it then. Nil: nobody answers.
+func (a *arrival) find(verb string) *reply {
+	for range movesMost {
+		r := a.ask(verb)
+		switch {
+		case r == nil:
+			return nil
+		case r.Newer != 0: // the home has answered its client while this one was here already
+			a.q.At = a.hub.Peers().Tick(r.Newer)
+		case r.Moved == 0 || r.Moved == a.q.By:
+			return r
+		default:
+			a.home = r.Moved
+		}
+	}
+	return nil
+}
+
+const askAgain = 20 * time.Millisecond // after an error that came at once
+
+// ask asks the home until it answers. Nil: it does not.
+func (a *arrival) ask(verb string) *reply {
+	a.q.Verb = verb
+	asked, _ := json.Marshal(a.q) // plain struct: cannot fail
+	for a.ctx.Err() == nil && a.hub.Peers().Here(a.home) {
+		b, err := a.hub.Peers().Points().Ask(a.ctx, a.home, asked, askPatience)
+		if err == nil {
+			if r, err := decodeReply(b); err == nil {
+				return r
+			}
+		}
+		select {
+		case <-a.ctx.Done():
+		case <-time.After(askAgain):
+		}
+	}
+	return nil
+}
+
+// settleFor is how long a message that is being delivered may take from the queues of the sessions
+// here to its number in the gateway's stream.
+const settleFor = 2 * time.Millisecond
+
+// bring makes the session here, and fetches what waits at home.
+func (a *arrival) bring(taken *reply) (*session, packets.Code) {
+	s := a.newSession(a.who, 0)
+	s.expiry = min(time.Duration(taken.Session.Expiry)*time.Second, a.opts.SessionExpiry)
+	s.until = a.now().Add(s.expiry)
+	s.durable = true
+	a.sessions.mu.Lock()
+	a.sessions.all[s.key] = s
+	a.sessions.mu.Unlock()
+	a.resubscribe(s, taken.Session.Subs)
+	time.Sleep(settleFor)
+	a.q.Points = a.hub.Peers().Points().Begun()
+	given := a.ask("give")
+	if given != nil && given.Newer != 0 { // its client is back there
+		a.sessions.mu.Lock()
+		a.sessions.remove(s)
+		a.sessions.mu.Unlock()
+		a.discard(s)
+		return nil, packets.ErrServerBusy
+	}
+	if given == nil || !given.Given {
+		a.log.WithField("client", bridge.Shorten(s.key.client)).Warn("a session comes from another gateway without what waited there")
+		return s, packets.Code{}
+	}
+	queue := given.queue
+	for len(queue) < given.Entries {
+		a.q.From = len(queue)
+		more := a.ask("more")
+		if more == nil || len(more.queue) == 0 {
+			a.log.WithField("client", bridge.Shorten(s.key.client)).WithField("messages", given.Entries-len(queue)).Warn("a session comes from another gateway without all that waited there")
+			s.counters.Lose(s.sender(), Protocol, bridge.Failed, given.Entries-len(queue))
+			break
+		}
+		queue = append(queue, more.queue...)
+	}
+	a.hub.Peers().Points().Reach(a.ctx, given.Points)
+	s.fillIn(given, queue, crossing{taken.Points, a.hub.Peers().Points().Done()})
+	return s, packets.Code{}
+}
+
+// resubscribe gives a session the subscriptions of its record.
+func (b *Broker) resubscribe(s *session, subs []subscriptionRecord) {
+	for _, sub := range subs {
+		f := packets.Subscription{Filter: sub.Filter, Qos: sub.QoS, NoLocal: sub.NoLocal, RetainAsPublished: sub.AsIs}
+		if _, err := b.subscribe(s, f, sub.ID); err != nil {
+			b.log.WithError(err).WithField("client", s.key.client).WithField("filter", sub.Filter).Warn("subscription lost")
+		}
+	}
+}
+
+// crossing tells what was said before the client left its home: points of the home then, and of
+// this gateway now.
+type crossing struct{ left, here []bridge.Point }
+
+// before reports whether a message was said before the client left.
+func (o crossing) before(at bridge.Serial) bool {
+	for _, left := range o.left {
+		if left.Slot != at.Slot() || at.Number() >= left.Before {
+			continue
+		}
+		for _, here := range o.here {
+			if here.Slot == left.Slot {
+				return here.Run == left.Run // else the numbers begin anew
+			}
+		}
+	}
+	return false
+}
+
+// fillIn puts what waited at home before what was collected here.
+func (s *session) fillIn(r *reply, entries [][]byte, o crossing) {
+	if len(r.Ids) > 0 {
+		if err := s.restoreReceived(r.Ids); err != nil {
+			s.received = nil
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return
+	}
+	collected := s.queue
+	s.queue = newQueue()
+	s.lastID = r.LastID
+	have := map[bridge.Serial]bool{}
+	for _, e := range entries {
+		at, d, err := decodeEntry(e)
+		if err != nil || !s.access.Load().mayRead(d.m.topic) {
+			continue
+		}
+		have[at] = at != 0
+		s.restoreDelivery(&d)
+	}
+	for i := range collected.Len() {
+		d := *collected.At(i)
+		switch at := d.m.where(); {
+		case have[at] || at != 0 && o.before(at):
+			s.uncount(&d)
+			continue
+		case at == 0:
+			d.marks |= markAgain // it may have come at home, too
+		}
+		s.lastSeq++
+		d.seq = s.lastSeq
+		s.queue.Push(&d)
+	}
+	collected.Clear()
+	s.changed(true)
+}
+
+// restoreDelivery puts a delivery of an earlier home to the end: in flight if it and all before it
+// were sent. The caller holds mu.
+func (s *session) restoreDelivery(d *delivery) {
+	weight := d.m.weight()
+	if !s.limits.all.take(s, d, weight) {
+		s.counters.Lose(s.sender(), Protocol, bridge.QueueFull, 1)
+		return
+	}
+	s.lastSeq++
+	d.seq = s.lastSeq
+	sent := d.id != 0 && s.queue.Len() == 0
+	if !sent {
+		d.id, d.marks = 0, d.marks&^markReleased
+	}
+	s.push(d, weight)
+	if sent { // it is alone in the queue
+		s.send()
+	}
+}
+
+func decodeEntry(e []byte) (at bridge.Serial, d delivery, err error) {
+	if len(e) < 9 || len(e) < 9+int(e[8]) {
+		return 0, d, errDamaged
+	}
+	n := 9 + int(e[8])
+	if _, d, err = decodeQueued(e[9:n]); err != nil {
+		return 0, d, err
+	}
+	d.m, err = decodeMessage(bytes.Clone(e[n:]))
+	return bridge.Serial(binary.BigEndian.Uint64(e)), d, err
+}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
 )
 
 // Map is one line of a channel's map: a topic outside of the gateway's tree, from which
@@ -35,6 +36,9 @@ const (
 
 // channelMap reads the list at path.
 func (r *reader) channelMap(path string, node ast.Node) (all []Map) {
+	if text, ok := nodeText(node); ok {
+		return r.mapText(path, text, node)
+	}
 	list, ok := node.(*ast.SequenceNode)
 	if !ok {
 		r.fault(path, node, "must be a list: [{topic: …, in: true}]")
@@ -49,6 +53,27 @@ func (r *reader) channelMap(path string, node ast.Node) (all []Map) {
 	}
 	return all
 }
+
+// mapText reads a list that stands as YAML in a text. Forms of other programs, such as Home
+// Assistant's, have no lists of lists.
+func (r *reader) mapText(path, text string, at ast.Node) (all []Map) {
+	tree, err := parser.ParseBytes([]byte(text), 0)
+	if err != nil || len(tree.Docs) != 1 || tree.Docs[0].Body == nil || isText(tree.Docs[0].Body) {
+		r.fault(path, at, "must be a list: [{topic: …, in: true}]")
+		return nil
+	}
+	inner := &reader{file: r.file, from: map[string]string{}}
+	all = inner.channelMap(path, tree.Docs[0].Body)
+	for key := range inner.from {
+		r.from[key] = r.where(at)
+	}
+	for _, f := range inner.faults {
+		r.fault(f.Path, at, "%s", f.Problem)
+	}
+	return all
+}
+
+func isText(node ast.Node) bool { _, ok := nodeText(node); return ok }
 
 func (r *reader) mapEntry(m *Map, path string, node ast.Node) {
 	keys := map[string]value{

@@ -49,6 +49,12 @@ func TestAChannelThatIsMapped(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, c.Channels, again.Channels)
 
+	text, err := loadText(t, `{"channels": [{"channel": 5, "name": "Hall", "map": "- {topic: a/+, in: true, template: '{{ value_json.a }}'}\n- topic: b\n  out: true\n  values: {1: ON}"}]}`)
+	require.NoError(t, err)
+	assert.Equal(t, []config.Map{
+		{Topic: "a/+", In: true, QoS: 1, Template: "{{ value_json.a }}"}, {Topic: "b", Out: true, QoS: 1, Values: map[string]string{"1": "ON"}},
+	}, text.Channels[5].Map, "as a form of Home Assistant has it")
+
 	other := again
 	other.Channels = map[uint32]config.Channel{5: {Map: []config.Map{{Topic: "both", In: true}}}, 7: {Name: "Hall"}}
 	assert.Equal(t, []string{"channels.5"}, config.Changed(&c, &other))
@@ -115,13 +121,20 @@ func TestFaultsOfMaps(t *testing.T) {
 	_, err = loadText(t, "mqtt: {base_topic: home/tower}\nchannels: {5: {map: [{topic: watchtower/#, in: true}, {topic: home/+, in: true}]}}")
 	require.NoError(t, err)
 	for yaml, fault := range map[string]string{
-		"{map: {topic: a}}": "channels.5.map: must be a list",
-		"{map: []}":         "channels.5.name: is missing",
+		`{map: "[{topic: a, in: 1}]"}`:                            "channels.5.map[0].in: must be true or false",
+		`{map: "[{topic: a, in: true}, {topic: '#', in: true}]"}`: "channels.5.map[1].topic: ",
+		`{map: "[{topic: a"}`:                                     "channels.5.map: must be a list",
+		`{map: "a text"}`:                                         "channels.5.map: must be a list",
+		`{map: ""}`:                                               "channels.5.map: must be a list",
+		`{map: "{topic: a}"}`:                                     "channels.5.map: must be a list",
+		"{map: {topic: a}}":                                       "channels.5.map: must be a list",
+		"{map: []}":                                               "channels.5.name: is missing",
 		"{homeassistant: true, map: [{topic: a, in: true}]}": "channels.5.name: is missing",
 		"{mapp: [{topic: a, in: true}]}":                     "did you mean map?",
 	} {
 		_, err := loadText(t, fmt.Sprintf("channels: {5: %s}", yaml))
 		require.Error(t, err, yaml)
 		assert.Contains(t, err.Error(), fault)
+		assert.Contains(t, err.Error(), "w.yaml:1")
 	}
 }

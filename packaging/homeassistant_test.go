@@ -143,7 +143,7 @@ func elements(t *testing.T, pattern, path string, value any, depth int) {
 func TestOptionsOfTheAddOnAreSettings(t *testing.T) {
 	t.Parallel()
 	a := read[addOn](t, "homeassistant/config.yaml")
-	known := map[string]bool{"channels.channel": true, "channels.name": true, "channels.homeassistant": true, "channels.device": true}
+	known := map[string]bool{"channels.channel": true, "channels.name": true, "channels.homeassistant": true, "channels.device": true, "channels.map": true}
 	for _, s := range config.Settings() {
 		known[s.Path] = true
 	}

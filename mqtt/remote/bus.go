@@ -27,6 +27,8 @@ type Options struct {
 
 	Own Own
 	Key string // the secret key; empty: the gateway is open
+
+	Slot bridge.Slot // of this gateway among those at the broker
 }
 
 // Own is the gateway's own broker, whose documents about the gateway stand at the foreign one
@@ -46,9 +48,10 @@ type Bus struct {
 	client *client
 	link   *bridge.Link
 
-	documents *documents
-	house     *House // nil: none
-	joins     *joins
+	documents  *documents
+	neighbours *neighbours
+	house      *House // nil: none
+	joins      *joins
 
 	run      int64       // when this gateway started, in Unix ns
 	about    string      // its topics begin with that
@@ -86,6 +89,9 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Bus, error) {
 	about := base + "/gateways/" + tree.Gateway()
 	b.run, b.about = time.Now().UnixNano(), about
 	b.barrier, b.echo = about+"/barrier", about+"/echo"
+	if b.neighbours, err = newNeighbours(b); err != nil {
+		return nil, err
+	}
 	for filter, handler := range map[string]func(*received){
 		base + "/channels/+/broadcast/+":      b.hear,
 		base + "/channels/+/send/+/+":         b.hear,
@@ -119,6 +125,12 @@ func (b *Bus) Serve(ctx context.Context) error {
 	var own, last sync.WaitGroup
 	own.Go(func() { b.link.Run(sending, b.fan) })
 	own.Go(func() { b.documents.serve(sending) })
+	var rival error
+	own.Go(func() {
+		if rival = b.neighbours.node.Serve(sending); rival != nil {
+			endLife()
+		}
+	})
 	last.Go(func() { // what waits at the end is sent before the connection ends
 		own.Wait()
 		b.client.finish(farewell)
@@ -127,6 +139,8 @@ func (b *Bus) Serve(ctx context.Context) error {
 	err := b.client.serve(life)
 	endSending()
 	last.Wait()
+	b.neighbours.answering.Wait()
+	err = errors.Join(err, rival)
 	for _, end := range b.watches {
 		end()
 	}

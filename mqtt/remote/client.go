@@ -31,6 +31,7 @@ type subscription struct {
 	filter  string
 	qos     byte
 	echo    bool // the gateway's own messages come too
+	atOnce  bool // its handler waits for nothing, and is called where the broker is read
 	others  bool // its topics are not the gateway's
 	kept    bool // with others: what the broker has kept comes too
 	handler func(*received)
@@ -289,9 +290,9 @@ func (c *client) once(ctx context.Context) error {
 	c.mu.Unlock()
 	stop := context.AfterFunc(life, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	w.Start(conn)
+	w.Start(conn.Conn)
 	var reading, up sync.WaitGroup
-	reading.Go(func() { end(c.read(conn)) })
+	reading.Go(func() { end(c.read(conn, w)) })
 	up.Go(func() { // answers are read meanwhile
 		if err := c.ask(conn, c.active()); err != nil {
 			end(err)

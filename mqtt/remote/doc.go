@@ -18,4 +18,5 @@
 //	say.go        what is said here         filter.go  topic filters
 //	topics.go     topics of others          rival.go   another gateway of the same name
 //	documents.go  retained messages         packet.go  the codec
+//	neighbours.go other gateways there
 package remote

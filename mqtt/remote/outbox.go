@@ -188,7 +188,7 @@ func (o *outbox) acked(id uint16, refused bool) (more bool) {
 	}
 	delete(o.flying, id)
 	o.freeLocked(it)
-	more = o.head < len(o.waiting) && len(o.flying) == o.most-1 || o.head < len(o.waiting) && len(o.flying) < o.most/2
+	more = o.head < len(o.waiting) && len(o.flying) <= o.most/2 // not one by one
 	o.mu.Unlock()
 	if refused {
 		it.drop(bridge.Refused)

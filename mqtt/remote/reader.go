@@ -1,29 +1,39 @@
 package remote
 
 import (
+	"bufio"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"watchtower/bridge/outbound"
 )
 
 // read executes the broker's packets until the connection ends, and returns why. It waits for
 // nobody else, so the broker's queue for the gateway stays empty.
-func (c *client) read(conn *conn) error {
+func (c *client) read(conn *conn, w *outbound.Writer) error {
+	var round outbound.Round // what acknowledgements make room for is written here
 	for {
+		if !whole(conn.r) {
+			round.Flush()
+		}
 		pk, err := read(conn.r, conn.version, conn.limit)
 		if err != nil {
 			return err
 		}
 		switch pk.FixedHeader.Type {
 		case packets.Publish:
-			err = c.take(&pk)
+			if err = c.take(&pk); pk.FixedHeader.Qos == 1 {
+				round.Note(w)
+			}
 		case packets.Puback:
 			if c.outbox.acked(pk.PacketID, pk.ReasonCode >= 0x80) {
-				c.wake()
+				round.Note(w)
 			}
 		case packets.Suback, packets.Unsuback:
 			c.answered(&pk)
@@ -36,6 +46,16 @@ func (c *client) read(conn *conn) error {
 			return err
 		}
 	}
+}
+
+// whole reports whether a packet can be read without waiting.
+func whole(r *bufio.Reader) bool {
+	head, _ := r.Peek(min(r.Buffered(), 5))
+	if len(head) < 2 {
+		return false
+	}
+	length, n := binary.Uvarint(head[1:])
+	return n > 0 && uint64(r.Buffered()) >= uint64(1+n)+length
 }
 
 func (c *client) answered(pk *packets.Packet) {
@@ -73,7 +93,7 @@ func (c *client) fought() bool {
 	return len(c.takeovers) >= rivalTimes
 }
 
-// take queues a message of the broker, and acknowledges it.
+// take queues a message of the broker. Its acknowledgement is written with the reader's round.
 func (c *client) take(pk *packets.Packet) error {
 	if c.quiet.Load() && pk.FixedHeader.Qos > 0 {
 		return nil
@@ -81,13 +101,19 @@ func (c *client) take(pk *packets.Packet) error {
 	m := &received{topic: pk.TopicName, payload: pk.Payload, retain: pk.FixedHeader.Retain, props: &pk.Properties}
 	for _, s := range c.wanting(m) {
 		m := *m
-		m.handler = s.handler
-		c.deliveries.put(&m)
+		if m.handler = s.handler; s.atOnce {
+			m.handler(&m)
+		} else {
+			c.deliveries.put(&m)
+		}
 	}
 	if pk.FixedHeader.Qos != 1 {
 		return nil
 	}
-	return c.now([]byte{packets.Puback << 4, 2, byte(pk.PacketID >> 8), byte(pk.PacketID)})
+	if !c.outbox.direct([]byte{packets.Puback << 4, 2, byte(pk.PacketID >> 8), byte(pk.PacketID)}) {
+		return errBehind
+	}
+	return nil
 }
 
 // wanting returns the subscriptions that a message came for. A broker of MQTT 5 says for which it

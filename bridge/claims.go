@@ -149,6 +149,13 @@ func (h *Hub) unclaimLocked(key ClaimKey) {
 	}
 }
 
+// Claiming reports whether this gateway claims something.
+func (p Peers) Claiming(key ClaimKey) bool {
+	p.hub.claims.mu.Lock()
+	defer p.hub.claims.mu.Unlock()
+	return p.hub.claims.own[key] != nil
+}
+
 // Claimed returns the claim of another gateway that counts most among the others; ok is false if
 // there is none.
 func (p Peers) Claimed(key ClaimKey) (at Slot, c Claim, ok bool) {

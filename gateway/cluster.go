@@ -11,6 +11,7 @@ import (
 	"watchtower/callback"
 	"watchtower/cluster"
 	"watchtower/cluster/nats"
+	"watchtower/history"
 	"watchtower/mqtt"
 	"watchtower/operator"
 )
@@ -23,6 +24,7 @@ type space struct {
 	leases    *nats.Leases
 	retained  *nats.Retained
 	callbacks *nats.Documents
+	sessions  *nats.Sessions
 	node      *cluster.Node
 	hub       *bridge.Hub
 	broker    *mqtt.Broker
@@ -66,6 +68,7 @@ func (g *Gateway) joinSpace() error {
 	s.directory = nats.NewDirectory(s.transport, g.store, g.cfg.Senders.ExpireAfter, known != nil && known.Space == s.place.Space, g.log)
 	s.leases = nats.NewLeases(s.transport, s.place.Slot, g.log)
 	s.retained = nats.NewRetained(s.transport, g.log)
+	s.sessions = nats.NewSessions(s.transport, g.log)
 	g.space = s
 	g.log.WithField("space", s.place.Space).WithField("slot", s.place.Slot).Info("the gateway shares its channels")
 	return nil
@@ -104,6 +107,7 @@ func (s *space) Serve(ctx context.Context) error {
 	own.Go(func() { s.directory.Serve(life, s.hub) })
 	own.Go(func() { s.retained.Serve(life, s.broker) })
 	own.Go(func() { s.callbacks.Serve(life) })
+	own.Go(func() { s.sessions.Serve(life, s.broker) })
 	own.Go(func() { s.leases.Serve(life) }) // ends when all work that needs a lease has ended
 	err := s.transport.Serve(ctx, s.place.Slot, s.node)
 	if err != nil {
@@ -154,3 +158,12 @@ func (g *Gateway) leaseHolders() []bridge.LeaseHolder {
 
 // Quiesce does nothing: there are no requests.
 func (s *space) Quiesce(context.Context) {}
+
+// pastOf returns what was said on channels since a time, of sends only those to a sender.
+func (g *Gateway) pastOf(channels []bridge.Channel, to *bridge.Sender, since time.Time) (all []*bridge.Message) {
+	_ = g.past.Join(func(now history.Moment) error {
+		all = now.Missed(history.SinceAge(time.Since(since)), channels, to, false).Messages
+		return nil
+	})
+	return all
+}

@@ -35,8 +35,8 @@ func (v *traveller) hears(_ paho.Client, m paho.Message) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	switch want := v.next[who]; {
-	case n == want:
-		v.next[who]++
+	case n == want, want < 0: // it begins anywhere
+		v.next[who] = n + 1
 	case n < want && m.Duplicate():
 		v.dups++
 	default:

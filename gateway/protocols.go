@@ -138,6 +138,9 @@ func newIRC(g *Gateway) (Server, []Port, error) {
 
 func newHistory(g *Gateway) (Server, []Port, error) {
 	g.past = history.New(g.hub, g.historyOptions(), g.log)
+	if g.space != nil {
+		g.broker.FillFrom(g.pastOf)
+	}
 	return g.past, nil, nil
 }
 

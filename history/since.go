@@ -32,6 +32,9 @@ func ParseSince(text string) (Since, bool) {
 	return Since{age: age}, err == nil && age > 0
 }
 
+// SinceAge is an age, of more than 0.
+func SinceAge(age time.Duration) Since { return Since{age: max(age, 1)} }
+
 // SinceEvent reads the id of the last event that a client has. Some libraries quote it.
 // An id that is not ours is no error, which would shut such a client out for good. It
 // counts as an unknown position: the client is told of a gap.

@@ -34,6 +34,7 @@ func (b *Broker) arrive(c *conn, who identity, clean bool) (*session, packets.Co
 	b.hub.Peers().Points().Meet(ctx)
 	home := b.sessions.home(who.key)
 	if home == 0 {
+		b.adoptFor(who.key)
 		return nil, packets.Code{}
 	}
 	own, _ := b.hub.Peers().Own()
@@ -56,6 +57,19 @@ func (b *Broker) arrive(c *conn, who identity, clean bool) (*session, packets.Co
 		return nil, packets.Code{}
 	}
 	return a.bring(r)
+}
+
+// adoptFor adopts the session of a key, if it was at a gateway that is gone.
+func (b *Broker) adoptFor(key sessionKey) {
+	claim := key.claim()
+	row, known := b.records.get(claim)
+	if !known || row.refused || row.home == b.records.own || b.hub.Peers().Here(row.home) {
+		return
+	}
+	var record spaceRecord
+	if json.Unmarshal(row.data, &record) == nil {
+		b.adopt(claim, row.home, &record.Session)
+	}
 }
 
 // movesMost bounds how often a session may move on while it is looked for.
@@ -144,16 +158,6 @@ func (a *arrival) bring(taken *reply) (*session, packets.Code) {
 	return s, packets.Code{}
 }
 
-// resubscribe gives a session the subscriptions of its record.
-func (b *Broker) resubscribe(s *session, subs []subscriptionRecord) {
-	for _, sub := range subs {
-		f := packets.Subscription{Filter: sub.Filter, Qos: sub.QoS, NoLocal: sub.NoLocal, RetainAsPublished: sub.AsIs}
-		if _, err := b.subscribe(s, f, sub.ID); err != nil {
-			b.log.WithError(err).WithField("client", s.key.client).WithField("filter", sub.Filter).Warn("subscription lost")
-		}
-	}
-}
-
 // crossing tells what was said before the client left its home: points of the home then, and of
 // this gateway now.
 type crossing struct{ left, here []bridge.Point }
@@ -212,26 +216,6 @@ func (s *session) fillIn(r *reply, entries [][]byte, o crossing) {
 	}
 	collected.Clear()
 	s.changed(true)
-}
-
-// restoreDelivery puts a delivery of an earlier home to the end: in flight if it and all before it
-// were sent. The caller holds mu.
-func (s *session) restoreDelivery(d *delivery) {
-	weight := d.m.weight()
-	if !s.limits.all.take(s, d, weight) {
-		s.counters.Lose(s.sender(), Protocol, bridge.QueueFull, 1)
-		return
-	}
-	s.lastSeq++
-	d.seq = s.lastSeq
-	sent := d.id != 0 && s.queue.Len() == 0
-	if !sent {
-		d.id, d.marks = 0, d.marks&^markReleased
-	}
-	s.push(d, weight)
-	if sent { // it is alone in the queue
-		s.send()
-	}
 }
 
 func decodeEntry(e []byte) (at bridge.Serial, d delivery, err error) {

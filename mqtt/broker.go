@@ -62,13 +62,15 @@ type Broker struct {
 	users    atomic.Pointer[map[string]User]
 	retained *retained
 	budget   *budget
-	keeper   *keeper // nil: nothing outlives the process
+	records  *spaceRecords // nil: this gateway is alone
+	keeper   *keeper       // nil: nothing outlives the process
 	noisy    *intake.Throttle
 	once     *intake.Throttle
 	wills    *wills
-	removal  atomic.Pointer[func(topic string, remove func()) error] // of OnRemoval
-	common   atomic.Pointer[[]string]                                // of ShareOwn
-	refusal  atomic.Pointer[func(bridge.Refusal)]                    // of OnRefusal
+	past     atomic.Pointer[func([]bridge.Channel, *bridge.Sender, time.Time) []*bridge.Message] // of FillFrom
+	removal  atomic.Pointer[func(topic string, remove func()) error]                             // of OnRemoval
+	common   atomic.Pointer[[]string]                                                            // of ShareOwn
+	refusal  atomic.Pointer[func(bridge.Refusal)]                                                // of OnRefusal
 	door     *intake.Door
 	crew     *outbound.Crew
 

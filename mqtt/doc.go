@@ -9,6 +9,8 @@
 //	attach.go          CONNECT: checks it, and attaches the client to its session
 //	arrival.go         brings a session here from another gateway
 //	handover.go        gives a session to another gateway
+//	adopt.go           takes sessions of gateways that are gone
+//	revive.go          makes a session of its record
 //	users.go           changes of the configured users
 //	park.go            a connection waits in an event loop, and goes on
 //	reader.go          reads packets, one after the other
@@ -35,6 +37,7 @@
 //	received.go        QoS 2 on the way in
 //	broker.go          the broker's parts, its options and size
 //	keeper.go          the rows that are not on disk yet
+//	records.go         what the space keeps of sessions
 //	state.go           the formats of the rows
 //	conn.go            one connection: its answers and its end
 //	inbox.go           packets that wait behind a held answer

@@ -196,7 +196,7 @@ func (b *Broker) handOver(q *question) *reply {
 	delete(ss.all, s.key) // it is claimed until the other gateway does, so that others ask here
 	delete(ss.away, s)
 	waiting := s.yield(g)
-	s.will = nil // its client is back
+	s.lost, s.will = true, nil // its client is there
 	ss.mu.Unlock()
 	for i := range waiting {
 		if e := b.entry(&waiting[i]); e != nil {
@@ -238,8 +238,9 @@ func (b *Broker) forgetGiven(key sessionKey) {
 	}
 }
 
-// sweepGiven forgets what other gateways have by now, until ctx ends.
-func (b *Broker) sweepGiven(ctx context.Context) {
+// tend forgets what other gateways have by now, and adopts sessions of those that are gone, until
+// ctx ends.
+func (b *Broker) tend(ctx context.Context) {
 	t := time.NewTicker(sweepEvery)
 	defer t.Stop()
 	for {
@@ -248,6 +249,7 @@ func (b *Broker) sweepGiven(ctx context.Context) {
 			return
 		case <-t.C:
 			b.forgetTaken(b.now())
+			b.adoptFree(ctx)
 		}
 	}
 }
@@ -320,14 +322,6 @@ func (b *Broker) entry(d *delivery) []byte {
 	}
 	e := binary.BigEndian.AppendUint64(nil, uint64(d.m.where()))
 	return append(append(append(e, byte(len(row))), row...), body...)
-}
-
-// where is the serial of a message.
-func (m *message) where() bridge.Serial {
-	if m.channel != nil {
-		return m.channel.Serial()
-	}
-	return m.serial
 }
 
 // tookOverElsewhere counts a takeover by another gateway, and logs it like one here.

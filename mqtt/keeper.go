@@ -17,6 +17,7 @@ import (
 type keeper struct {
 	store    Store
 	sessions *sessions
+	records  *spaceRecords // nil: this gateway is alone
 	retained *retained
 	every    time.Duration
 	log      *logrus.Logger

@@ -182,3 +182,11 @@ type encoding struct {
 	idAt     int // offset of the packet identifier; 0: none
 	expiryAt int // offset of the message expiry interval; 0: none
 }
+
+// where is the serial of a message.
+func (m *message) where() bridge.Serial {
+	if m.channel != nil {
+		return m.channel.Serial()
+	}
+	return m.serial
+}

@@ -222,3 +222,23 @@ func (b *budget) settle(s *session) {
 	b.used.Add(int64(s.loose - s.lent))
 	s.lent = s.loose
 }
+
+// restoreDelivery puts a delivery of an earlier home to the end: in flight if it and all before it
+// were sent. The caller holds mu.
+func (s *session) restoreDelivery(d *delivery) {
+	weight := d.m.weight()
+	if !s.limits.all.take(s, d, weight) {
+		s.counters.Lose(s.sender(), Protocol, bridge.QueueFull, 1)
+		return
+	}
+	s.lastSeq++
+	d.seq = s.lastSeq
+	sent := d.id != 0 && s.queue.Len() == 0
+	if !sent {
+		d.id, d.marks = 0, d.marks&^markReleased
+	}
+	s.push(d, weight)
+	if sent { // it is alone in the queue
+		s.send()
+	}
+}

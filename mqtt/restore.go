@@ -3,8 +3,6 @@ package mqtt
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
-	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -23,11 +21,6 @@ type restoring struct {
 	letGo    map[string]int    // rows that exceeded a limit, by setting
 	sums     map[string]uint64 // hashes of the rows of retained messages, if they are shared
 }
-
-// elsewhere is added to the last packet id of a client that was connected when the gateway
-// ended. The client may hold newer QoS 2 ids that were not written, and would take a new
-// message with one of them for the old one.
-const elsewhere = 1 << 15
 
 // restore reads the store. A damaged row is logged and removed; only a store that
 // cannot be read is an error.
@@ -146,62 +139,11 @@ func (r *restoring) session(number uint64, value []byte) error {
 	if err != nil {
 		return err
 	}
-	b := r.broker
-	user, ok := b.user(record.User)
-	if record.User != "" && !ok {
-		return fmt.Errorf("the configuration has no user %s any more", record.User)
-	}
-	ends := &owner{}
-	hold, err := b.hub.Holds().Restore(bridge.Restored{
-		ID: record.Sender, Name: record.Name, Named: record.Named, Lasting: record.Expiry > 0, User: record.User, Voucher: record.Voucher,
-	}, ends.deleted)
+	s, err := r.broker.revive(&record, number, bridge.Waiting)
 	if err != nil {
 		return err
 	}
-	id := identity{hold: hold, owner: ends, key: sessionKey{client: record.Client, user: record.User}}
-	if record.User != "" {
-		id.access = newAccess(user.Rules, record.User, record.Client)
-	}
-	if record.Named {
-		id.key.sender = record.Sender
-	}
-	if b.sessions.all[id.key] != nil {
-		b.hub.Holds().Release(hold)
-		return fmt.Errorf("client %s has two sessions", record.Client)
-	}
-	s := b.newSession(id, number)
-	s.hold.Away(Protocol)
 	s.savedGroup = onDisk
-	s.expiry = min(time.Duration(record.Expiry)*time.Second, b.opts.SessionExpiry)
-	s.durable = s.expiry > 0
-	now := b.now()
-	s.until = now.Add(s.expiry)
-	if !record.Connected && time.Unix(record.Until, 0).Before(s.until) {
-		s.until = time.Unix(record.Until, 0)
-	}
-	if record.Will != nil {
-		if s.will, err = record.Will.will(); err != nil {
-			r.log.WithError(err).WithField("client", record.Client).Warn("will lost")
-		} else if !b.wills.charge(s.will) {
-			s.will = nil
-			r.log.WithField("client", record.Client).Warn("will lost: " + errWills.Error())
-		}
-		s.willAt = now.Add(max(time.Duration(record.Will.Delay)*time.Second, b.opts.WillGrace))
-		if at := time.Unix(record.Will.At, 0); record.Will.At != 0 && at.After(s.willAt) {
-			s.willAt = at
-		}
-		if s.will != nil && record.Will.At == 0 {
-			b.grace(s)
-		}
-		if s.willAt.After(s.until) {
-			s.until = s.willAt
-		}
-	}
-	b.sessions.all[id.key] = s
-	b.sessions.away[s] = struct{}{}
-	b.sessions.claim(s, max(record.Claimed, 1), bridge.Waiting)
-	ends.adopt(func() { b.end(s) })
-	b.resubscribe(s, record.Subs)
 	r.byNumber[number] = s
 	r.again[s] = record.Connected
 	return nil

@@ -73,6 +73,7 @@ func (k *keeper) saveRetained(m *message) {
 // saveSession writes what changed of a session.
 func (k *keeper) saveSession(s *session, atEnd bool) {
 	record, stale := k.takeRecord(s)
+	k.share(s, record, stale)
 	switch {
 	case record != nil:
 		if s.savedGroup == 0 {
@@ -132,6 +133,7 @@ func (s *session) recordLocked() *sessionRecord {
 	}
 	if s.conn == nil {
 		record.Until = s.until.Unix()
+		record.Waits = s.waitsSinceLocked().UnixMilli()
 	}
 	if s.expiry > 0 {
 		for _, sub := range s.subs {
@@ -140,6 +142,35 @@ func (s *session) recordLocked() *sessionRecord {
 		slices.SortFunc(record.Subs, func(a, b subscriptionRecord) int { return strings.Compare(a.Filter, b.Filter) })
 	}
 	return record
+}
+
+// waitsSinceLocked is the time of the oldest message that waits, or now. The caller holds mu.
+func (s *session) waitsSinceLocked() time.Time {
+	for _, q := range []*outbound.Fifo[delivery]{&s.inflight, &s.queue} {
+		for i := range q.Len() {
+			if m := q.At(i).m.channel; m != nil {
+				return m.Time
+			}
+		}
+	}
+	return time.Now()
+}
+
+// share has the space told what changed of a session.
+func (k *keeper) share(s *session, record *sessionRecord, stale bool) {
+	r := k.records
+	if r == nil || !stale {
+		return
+	}
+	k.sessions.mu.Lock()
+	defer k.sessions.mu.Unlock()
+	switch {
+	case s.lost || k.sessions.all[s.key] != s && (record != nil || k.sessions.all[s.key] != nil): // it is another gateway's, or another session
+	case record != nil:
+		r.note(record)
+	default:
+		r.noteEnd(s)
+	}
 }
 
 // saveQueue makes the rows of a session's queue equal to its waiting deliveries.

@@ -48,13 +48,15 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Broker, error) {
 	}
 	b.life, b.endLife = context.WithCancel(context.Background())
 	b.users.Store(&opts.Users)
-	b.sessions.lost = b.lostTo
+	if own, shares := hub.Peers().Own(); shares {
+		b.sessions.lost, b.records = b.lostTo, newSpaceRecords(own.Slot)
+	}
 	hub.Peers().AnswerWith(b.answer)
 	if opts.Store == nil {
 		return b, nil
 	}
 	b.keeper = &keeper{
-		store: opts.Store, sessions: b.sessions, retained: b.retained, every: opts.SaveInterval, log: log,
+		store: opts.Store, sessions: b.sessions, records: b.records, retained: b.retained, every: opts.SaveInterval, log: log,
 		group: firstGroup, rows: map[string][]byte{},
 	}
 	if err := b.restore(); err != nil {
@@ -118,7 +120,7 @@ func (b *Broker) Serve(ctx context.Context) error {
 		workers.Go(func() { b.keeper.run(ctx) })
 	}
 	if b.shares {
-		workers.Go(func() { b.sweepGiven(ctx) })
+		workers.Go(func() { b.tend(ctx) })
 	}
 	loops := b.startLoops()
 	for _, l := range b.listeners() {

@@ -85,6 +85,7 @@ type session struct {
 
 	claimed uint64 // the time of this gateway's claim (claim.go)
 	lost    bool   // another gateway has it: its will is not sent
+	revived bool   // its client has not come since it was restored or adopted
 }
 
 // window bounds how many deliveries at QoS 1 and 2 a client may leave unacknowledged.

@@ -44,7 +44,7 @@ func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool
 	delete(ss.away, s)
 	s.will, s.willAt = nil, time.Time{} // the client is back: no delayed will (MQTT-3.1.3-9)
 	c.session = s
-	s.lost = false
+	s.lost, s.revived = false, false
 	ss.claim(s, 0, bridge.Live)
 	ss.mu.Unlock()
 

@@ -132,6 +132,7 @@ type sessionRecord struct {
 	Expiry    int64                `json:"keep"`
 	Until     int64                `json:"until,omitempty"` // Unix seconds
 	Connected bool                 `json:"connected,omitempty"`
+	Waits     int64                `json:"waits,omitempty"`   // since when its client has not acknowledged, Unix ms
 	Claimed   uint64               `json:"claimed,omitempty"` // when this gateway claimed it; 0: it was alone
 	Subs      []subscriptionRecord `json:"subs,omitempty"`
 	Will      *willRecord          `json:"will,omitempty"`

@@ -305,3 +305,13 @@ func (b *Broker) greet(s *session, f packets.Subscription, subID int, existed bo
 		b.overflowed(s, v)
 	})
 }
+
+// resubscribe gives a session the subscriptions of its record.
+func (b *Broker) resubscribe(s *session, subs []subscriptionRecord) {
+	for _, sub := range subs {
+		f := packets.Subscription{Filter: sub.Filter, Qos: sub.QoS, NoLocal: sub.NoLocal, RetainAsPublished: sub.AsIs}
+		if _, err := b.subscribe(s, f, sub.ID); err != nil {
+			b.log.WithError(err).WithField("client", s.key.client).WithField("filter", sub.Filter).Warn("subscription lost")
+		}
+	}
+}

@@ -69,6 +69,8 @@ type Message struct {
 	Gateway  Slot     // of the other gateway that took it; 0: this one did
 	Late     bool     // another gateway's that was missed: many may come at once, so whoever publishes it waits for receivers that read
 
+	Groups []GroupPick // who hands it to clients of shared subscriptions
+
 	ConfirmedBy []SenderID // who said the same, in that order, on a channel with a Rule; nil elsewhere
 
 	Expires time.Time // when it expires; zero: never

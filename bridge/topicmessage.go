@@ -14,6 +14,7 @@ type TopicMessage struct {
 	Expires time.Time        // zero: never
 	More    *TopicProperties // nil: none
 	Mapped  bool             // a gateway published it by a channel's map, so no map takes it in
+	Groups  []GroupPick      // who hands it to clients of shared subscriptions
 	Serial  Serial           // of another gateway, or what SayTopic gave it
 	Late    bool             // it was missed: many may come at once, so whoever publishes it waits for receivers that read
 }

@@ -9,6 +9,7 @@
 //	frame.go   how entries are written: many in a frame
 //	entry.go   messages and memberships as entries
 //	topic.go   messages on topics of MQTT clients' own as entries
+//	group.go   shared subscriptions as entries
 //	stream.go  what happened here: numbered, kept for a while, sent
 //	pace.go    which gateways keep up, and how publishers wait for them
 //	origin.go  what happened at one other gateway: put in order, delivered here

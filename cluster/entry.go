@@ -11,12 +11,13 @@ import (
 // A message as an entry:
 //
 //	id 16 | time u64, Unix ns | type u8 | hint u8 | hops u8 | flags u8 | channel, sender, receiver uvarint |
-//	name u8+ | via u8+ | milliseconds left to live uvarint | confirmed by: count u8, ids uvarint | data
+//	name u8+ | via u8+ | milliseconds left to live uvarint | confirmed by: count u8, ids uvarint | picks (group.go) | data
 //
-// The last two but one are there if their flag is.
+// The last three but one are there if their flag is.
 const (
 	flagExpires   = 1 << 0
 	flagConfirmed = 1 << 1
+	flagPicks     = 1 << 2
 )
 
 const messageFixed = 16 + 8 + 4 + 1 + 1
@@ -33,6 +34,9 @@ func messageBytes(m *bridge.Message, left uint64) int {
 		for _, id := range by[:min(len(by), 255)] {
 			n += uvarintBytes(uint64(id))
 		}
+	}
+	if len(m.Groups) > 0 {
+		n += picksBytes(m.Groups)
 	}
 	return n
 }
@@ -57,6 +61,9 @@ func appendMessage(b []byte, m *bridge.Message, left uint64) []byte {
 	if len(m.ConfirmedBy) > 0 {
 		flags |= flagConfirmed
 	}
+	if len(m.Groups) > 0 {
+		flags |= flagPicks
+	}
 	b = append(b, byte(m.Type), byte(m.Hint), m.Hops, flags)
 	b = binary.AppendUvarint(b, uint64(m.Channel))
 	b = binary.AppendUvarint(b, uint64(m.Sender))
@@ -72,6 +79,9 @@ func appendMessage(b []byte, m *bridge.Message, left uint64) []byte {
 		for _, id := range by {
 			b = binary.AppendUvarint(b, uint64(id))
 		}
+	}
+	if flags&flagPicks != 0 {
+		b = appendPicks(b, m.Groups)
 	}
 	return append(b, m.Data...)
 }
@@ -116,6 +126,9 @@ func readMessage(body []byte, names spelled, now time.Time) *bridge.Message {
 		for range c.byte() {
 			m.ConfirmedBy = append(m.ConfirmedBy, bridge.SenderID(c.number()))
 		}
+	}
+	if flags&flagPicks != 0 {
+		m.Groups = readPicks(&c)
 	}
 	send := m.Type == bridge.Send
 	if c.bad || m.Type > bridge.Send || m.Hint > bridge.JSON || m.Channel == 0 || m.Sender == 0 || send != (m.Receiver != 0) {

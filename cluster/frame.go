@@ -26,6 +26,7 @@ const (
 	kindBye     kind = 3 // the gateway stops
 	kindTopic   kind = 4 // a message on a topic of MQTT clients' own
 	kindOpen    kind = 5 // a claim
+	kindGroup   kind = 6 // a shared subscription
 
 	kindState kind = 128 // its name and clock, and what it has of the others
 )

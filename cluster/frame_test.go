@@ -14,7 +14,7 @@ func messages() []*bridge.Message {
 	now := time.Unix(1_700_000_000, 123).Local()
 	return []*bridge.Message{
 		{Time: now, Channel: 5, Sender: 72, Data: []byte{}},
-		{Time: now, Type: bridge.Send, Channel: 1<<32 - 1, Sender: 1<<32 - 1, Receiver: 300, Name: "kitchen", Hint: bridge.JSON, Data: []byte(`{"a":1}`), Hops: 3, ConfirmedBy: []bridge.SenderID{1, 70000}, Expires: now.Add(time.Minute)},
+		{Time: now, Type: bridge.Send, Channel: 1<<32 - 1, Sender: 1<<32 - 1, Receiver: 300, Name: "kitchen", Hint: bridge.JSON, Data: []byte(`{"a":1}`), Hops: 3, Groups: []bridge.GroupPick{{At: 9, Filter: "$share/g/x"}}, ConfirmedBy: []bridge.SenderID{1, 70000}, Expires: now.Add(time.Minute)},
 	}
 }
 
@@ -92,6 +92,7 @@ func FuzzFrame(f *testing.F) {
 		b = appendTopic(b, m, 1000)
 	}
 	b = appendClaim(b, bridge.Claim{Key: bridge.NewClaimKey("a"), At: 7, Standing: bridge.Live})
+	b = appendGroup(b, bridge.PeerGroup{Filter: "$share/g/x", Connected: 2, Away: 300})
 	f.Add(appendState(b, state{"attic", 5, []having{{1, 2, 3}}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		frame, err := readFrame(b)
@@ -114,6 +115,10 @@ func FuzzFrame(f *testing.F) {
 			case kindTopic:
 				if m := readTopic(body, spelled{}, time.Now()); m != nil && len(m.Topic)+len(m.Payload) > len(body) {
 					t.Fatal("more than there is")
+				}
+			case kindGroup:
+				if g, ok := readGroup(body); ok && (g.Connected < 0 || g.Away < 0) {
+					t.Fatal("less than nobody")
 				}
 			case kindMember:
 				readMember(body)

@@ -13,10 +13,12 @@ import (
 //	frames:  1 | run u64 | from u64 | to u64     → length u32, frame | …
 //	members: 2 | channel, sender uvarint         → members entries after that one; fewer than membersAsked: no more
 //	claims:  4 | key 16                          → claims after that one; fewer than claimsAsked: no more
+//	groups:  5 | filter long                     → groups after that one; none: no more
 const (
 	askFrames  = 1
 	askMembers = 2
 	askClaims  = 4
+	askGroups  = 5
 )
 
 const (
@@ -24,6 +26,7 @@ const (
 	membersAsked = 4096 // in one answer: 350 KiB at most
 	askPatience  = 500 * time.Millisecond
 	claimsAsked  = 8192 // in one answer: 400 KiB at most
+	groupsAsked  = 1024 // in one answer
 	askRounds    = 1 << 12
 )
 
@@ -52,6 +55,14 @@ func (n *Node) answer(request []byte) []byte {
 			var b []byte
 			for _, claim := range n.hub.Peers().Claims(after, claimsAsked) {
 				b = appendClaim(b, claim)
+			}
+			return append(b, byte(kindState), 0)
+		}
+	case askGroups:
+		if after := string(c.long()); !c.bad {
+			var b []byte
+			for _, g := range n.hub.Peers().Groups(after, groupsAsked) {
+				b = appendGroup(b, g)
 			}
 			return append(b, byte(kindState), 0)
 		}
@@ -132,6 +143,10 @@ func (o *origin) sync(ctx context.Context) {
 	claims, _ := asked(ctx, o, claimsAsked, kindOpen, readClaim, func(after bridge.Claim) []byte {
 		return append([]byte{askClaims}, after.Key[:]...)
 	}) // an older gateway does not answer that
+	groups, _ := asked(ctx, o, 1, kindGroup, readGroup, func(after bridge.PeerGroup) []byte {
+		return appendLong([]byte{askGroups}, after.Filter)
+	})
+	o.node.hub.Peers().ReplaceGroups(o.slot, groups)
 	o.node.hub.Peers().Replace(o.slot, *o.name.Load(), members)
 	o.node.lose(o.node.hub.Peers().ReplaceClaims(o.slot, claims))
 	o.synced.Store(true)

@@ -86,6 +86,9 @@ func (n *Node) Await(until time.Time) { n.stream.wait(until) }
 // Tell is bridge.Backplane's.
 func (n *Node) Tell(m bridge.PeerMember) { n.stream.tell(m) }
 
+// TellGroup is bridge.Backplane's.
+func (n *Node) TellGroup(g bridge.PeerGroup) { n.stream.group(g) }
+
 // Claim is bridge.Backplane's.
 func (n *Node) Claim(c bridge.Claim) { n.stream.claim(c) }
 

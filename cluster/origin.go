@@ -131,6 +131,7 @@ func (o *origin) silent() bool { return time.Since(time.Unix(0, o.heard.Load()))
 // leave forgets the members of a gateway that is gone.
 func (o *origin) leave(why string) {
 	n := o.node.hub.Peers().Forget(o.slot)
+	o.node.hub.Peers().ReplaceGroups(o.slot, nil)
 	o.node.stream.gone(o.slot)
 	o.synced.Store(false)
 	o.node.log.WithField("gateway", *o.name.Load()).WithField("slot", o.slot).WithField("members", n).WithField("why", why).Warn("another gateway is gone: its members count no more")
@@ -143,6 +144,7 @@ func (o *origin) apply(ctx context.Context, f frame) {
 		return
 	case f.run > o.run:
 		o.node.hub.Peers().Forget(o.slot)
+		o.node.hub.Peers().ReplaceGroups(o.slot, nil)
 		o.run, o.next = f.run, f.first
 		o.synced.Store(false)
 		o.progress.restart(o.run, o.next)
@@ -221,6 +223,10 @@ func (o *origin) entry(k kind, body []byte, serial bridge.Serial) {
 	case kindMember:
 		if m, ok := readMember(body); ok && o.synced.Load() { // else it is among those that are asked for
 			o.node.hub.Peers().Learn(o.slot, *o.name.Load(), []bridge.PeerMember{m})
+		}
+	case kindGroup:
+		if g, ok := readGroup(body); ok && o.synced.Load() {
+			o.node.hub.Peers().LearnGroup(o.slot, g)
 		}
 	case kindOpen:
 		if c, ok := readClaim(body); ok && o.synced.Load() {

@@ -83,6 +83,16 @@ func (s *stream) tell(m bridge.PeerMember) {
 	s.signal()
 }
 
+// group adds a shared subscription.
+func (s *stream) group(g bridge.PeerGroup) {
+	s.mu.Lock()
+	s.roomLocked(groupBytes(g))
+	s.open = appendGroup(s.open, g)
+	s.addedLocked()
+	s.mu.Unlock()
+	s.signal()
+}
+
 // claim adds a claim.
 func (s *stream) claim(c bridge.Claim) {
 	s.mu.Lock()

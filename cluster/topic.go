@@ -10,20 +10,27 @@ import (
 
 // A message on a topic of clients' own as an entry:
 //
-//	flags u8 | topic long | stamp u64 | milliseconds left to live uvarint | properties | data
+//	flags u8 | topic long | stamp u64 | milliseconds left to live uvarint | more | data
+//
+//	more: what u8 (1: properties, 2: picks) | properties | picks (group.go)
 //
 //	properties: format u8 | content type, response topic, correlation long | user: count uvarint, key and value long | …
 //
 // A long text has its length before it, as a uvarint. The lowest two bits of the flags are the
-// QoS. The stamp, the life and the properties are there if their flag is.
+// QoS. The stamp, the life and more are there if their flag is.
 const (
-	topicQoS        = 3
-	topicRetain     = 1 << 2
-	topicExpires    = 1 << 3
-	topicProperties = 1 << 4
-	topicStamped    = 1 << 5
-	topicOwn        = 1 << 6
-	topicMapped     = 1 << 7
+	topicQoS     = 3
+	topicRetain  = 1 << 2
+	topicExpires = 1 << 3
+	topicMore    = 1 << 4
+	topicStamped = 1 << 5
+	topicOwn     = 1 << 6
+	topicMapped  = 1 << 7
+)
+
+const (
+	moreProperties = 1 << 0
+	morePicks      = 1 << 1
 )
 
 // formatNone is the format of a message that has none.
@@ -37,8 +44,8 @@ func topicFlags(m *bridge.TopicMessage) byte {
 	if !m.Expires.IsZero() {
 		flags |= topicExpires
 	}
-	if m.More != nil {
-		flags |= topicProperties
+	if topicMoreOf(m) != 0 {
+		flags |= topicMore
 	}
 	if m.Stamp != 0 {
 		flags |= topicStamped
@@ -50,6 +57,16 @@ func topicFlags(m *bridge.TopicMessage) byte {
 		flags |= topicMapped
 	}
 	return flags
+}
+
+func topicMoreOf(m *bridge.TopicMessage) (what byte) {
+	if m.More != nil {
+		what |= moreProperties
+	}
+	if len(m.Groups) > 0 {
+		what |= morePicks
+	}
+	return what
 }
 
 // topicLifeLeft is how long a message lives, in milliseconds.
@@ -68,6 +85,12 @@ func topicBytes(m *bridge.TopicMessage, left uint64) int {
 	}
 	if !m.Expires.IsZero() {
 		n += uvarintBytes(left)
+	}
+	if topicMoreOf(m) != 0 {
+		n++
+	}
+	if len(m.Groups) > 0 {
+		n += picksBytes(m.Groups)
 	}
 	if p := m.More; p != nil {
 		n += 1 + longBytes(len(p.ContentType)) + longBytes(len(p.ResponseTopic)) + longBytes(len(p.Correlation)) + uvarintBytes(uint64(len(p.User)))
@@ -93,6 +116,10 @@ func appendTopicBody(b []byte, m *bridge.TopicMessage, left uint64) []byte {
 	if !m.Expires.IsZero() {
 		b = binary.AppendUvarint(b, left)
 	}
+	what := topicMoreOf(m)
+	if what != 0 {
+		b = append(b, what)
+	}
 	if p := m.More; p != nil {
 		format := byte(formatNone)
 		if p.FormatGiven {
@@ -105,6 +132,9 @@ func appendTopicBody(b []byte, m *bridge.TopicMessage, left uint64) []byte {
 		for _, u := range p.User {
 			b = appendLong(appendLong(b, u[0]), u[1])
 		}
+	}
+	if what&morePicks != 0 {
+		b = appendPicks(b, m.Groups)
 	}
 	return append(b, m.Payload...)
 }
@@ -128,8 +158,14 @@ func readTopic(body []byte, names spelled, now time.Time) *bridge.TopicMessage {
 	if flags&topicExpires != 0 {
 		m.Expires = now.Add(time.Duration(min(c.uvarint(), 1<<40)) * time.Millisecond)
 	}
-	if flags&topicProperties != 0 {
-		m.More = readProperties(&c)
+	if flags&topicMore != 0 {
+		what := c.byte()
+		if what&moreProperties != 0 {
+			m.More = readProperties(&c)
+		}
+		if what&morePicks != 0 {
+			m.Groups = readPicks(&c)
+		}
 	}
 	if c.bad || m.Topic == "" || m.QoS > 2 {
 		return nil

@@ -19,6 +19,7 @@ func topics() []*bridge.TopicMessage {
 		{Topic: "tele/attic lamp/.>*/STATE", Payload: []byte("on"), QoS: 1, Retain: true, Expires: now.Add(time.Minute), Stamp: 1 << 63},
 		{Topic: "gone", Payload: []byte{}, Retain: true, Stamp: 7, Own: true},
 		{Topic: strings.Repeat("é", 32767), Payload: []byte{0, 1, 2}, QoS: 2, More: &bridge.TopicProperties{FormatGiven: true}},
+		{Topic: "tele/x", Payload: []byte("1"), Groups: []bridge.GroupPick{{At: 3, Filter: "$share/g/tele/#"}, {At: 255, Filter: "$share/h/+/x"}}},
 		{Topic: "ask", Payload: []byte("{}"), More: &bridge.TopicProperties{
 			FormatGiven: true, Format: 1, ContentType: "application/json", ResponseTopic: "answer/" + strings.Repeat("x", 300), Correlation: []byte{0, 255},
 			User: [][2]string{{"k", "v"}, {"k", ""}, {strings.Repeat("y", 1000), "w"}},

@@ -53,7 +53,8 @@ func (o *Options) receiveMax() int { return min(max(o.SessionQueue/4, 1), announ
 type Broker struct {
 	hub      *bridge.Hub
 	tree     *bridge.Tree
-	shares   bool // with other gateways
+	shares   bool    // with other gateways
+	groups   *groups // shared subscriptions, if it does
 	opts     Options
 	log      *logrus.Logger
 	now      func() time.Time

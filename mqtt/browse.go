@@ -234,8 +234,7 @@ func (b *Broker) clear(topic string, began time.Time, owe *[]*session) bool {
 	}
 	m := &message{topic: topic, qos: 1, retain: true, at: b.now().UnixMilli()}
 	b.hub.Counters().In(Protocol, 1)
-	_ = b.retained.set(m, published) // only a payload can be refused
-	b.tell(m, published)
-	_ = b.deliver(m, handing{owe: owe}) // not on a channel: it cannot fail
+	_ = b.retained.set(m, published)                                // only a payload can be refused
+	_ = b.deliver(m, handing{owe: owe, among: b.saying(published)}) // not on a channel: it cannot fail
 	return true
 }

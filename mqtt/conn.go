@@ -96,6 +96,16 @@ type handing struct {
 	// write.
 	round *outbound.Round
 	voice bridge.Voice // what the publisher's connection has shown
+	among *sharing     // of a gateway that is not alone; nil: nothing is to be said of it
+}
+
+// sharing is what other gateways have to do with a message.
+type sharing struct {
+	from source // whose message it is that they are told, if it is on no channel
+	// elsewhere says that another gateway's client published it. It goes to clients of those shared
+	// subscriptions for which that gateway has picked this one.
+	elsewhere bool
+	picks     []bridge.GroupPick
 	// stored says that the message was retained before, in what gateways share: it did not happen
 	// just now.
 	stored bool

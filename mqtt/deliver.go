@@ -13,11 +13,16 @@ func (b *Broker) Publish(m *bridge.Message) error {
 	var room [128]byte
 	topic := b.tree.AppendTopic(room[:0], m)
 	made := &message{payload: m.Data, qos: anyQoS, channel: m, expires: expires(m)}
+	var by handing
+	if m.Gateway != 0 {
+		by.among = &sharing{elsewhere: true, picks: m.Groups}
+	}
 	if !m.Late {
-		return b.hand(b.router.route(topic), made, handing{})
+		return b.hand(b.router.route(topic), made, by)
 	}
 	var owe []*session
-	err := b.hand(b.router.route(topic), made, handing{owe: &owe})
+	by.owe = &owe
+	err := b.hand(b.router.route(topic), made, by)
 	b.await(b.life, owe)
 	return err
 }
@@ -65,10 +70,7 @@ func (b *Broker) PublishKept(topic string, payload []byte, lifetime time.Duratio
 // PublishOwn publishes a message of the gateway's own that is not retained.
 func (b *Broker) PublishOwn(topic string, payload []byte) error {
 	m := &message{topic: topic, payload: payload, qos: anyQoS, own: true}
-	if from := b.sourceOf(topic, own); from == forAll {
-		b.tell(m, from)
-	}
-	return b.deliver(m, handing{})
+	return b.deliver(m, handing{among: b.saying(b.sourceOf(topic, own))})
 }
 
 // deliverRetained retains a message and delivers it; on an error, neither. All publishers
@@ -82,9 +84,7 @@ func (b *Broker) deliverRetained(m *message, from source, by handing) error {
 	if err := b.retained.set(m, from); err != nil { // only of a client's message
 		return err
 	}
-	if from == published || from == forAll {
-		b.tell(m, from)
-	}
+	by.among = b.saying(from)
 	return b.deliver(m, by)
 }
 
@@ -99,6 +99,9 @@ func (b *Broker) hand(r *route, m *message, by handing) error {
 		m.topic = r.topic
 	}
 	m.many = len(r.targets)+len(r.groups) > 1
+	if b.shares {
+		b.share(r, m, &by)
+	}
 	offered, dropped, out := 0, 0, 0
 	tally := func(t *target, v verdict) {
 		switch v {
@@ -127,7 +130,9 @@ func (b *Broker) hand(r *route, m *message, by handing) error {
 		tally(t, t.session.offer(&d, by))
 	}
 	for _, g := range r.groups {
-		tally(g.offer(m, by))
+		if len(g.targets) > 0 && (by.among == nil || by.among.serves(g, b.hub.Peers().Slot())) {
+			tally(g.offer(m, by))
+		}
 	}
 	for _, watch := range r.watches {
 		watch.see(m, by)
@@ -190,7 +195,7 @@ func (b *Broker) passOn(s *session, shared []string) {
 		}
 		v := gone
 		for _, g := range b.router.route([]byte(again.topic)).groups {
-			if slices.Contains(shared, g.filter) {
+			if slices.Contains(shared, g.filter) && len(g.targets) > 0 {
 				var t *target
 				t, v = g.offer(again, handing{})
 				b.overflowed(t.session, v)

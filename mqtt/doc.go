@@ -16,12 +16,12 @@
 //	reader.go          reads packets, one after the other
 //	plain.go           packets that are executed as they were read
 //	packets.go         what a client's packets do, in their order
+//	gateways.go        what other gateways publish and retain
 //	subscribe.go       what SUBSCRIBE and UNSUBSCRIBE do
 //	sessions.go        a session begins, is taken over, ends
 //	save.go            writes sessions and retained messages
 //	wills.go           checks and sends wills; holds them back after a start
 //	overhear.go        the clients' own topics, as maps of channels hear and use them
-//	gateways.go        what other gateways publish and retain
 //	browse.go          what operators see of retained messages, publish and remove
 //	identify.go        who a client is
 //	policy.go          what a client may publish
@@ -32,6 +32,7 @@
 //	giveup.go          gives up messages that a client never acknowledges
 //	log.go             counts and logs refusals and drops
 //	others.go          tells other gateways what clients publish here
+//	groups.go          shared subscriptions with clients at several gateways
 //	queue.go           a session's queue and its room
 //	pressure.go        when a publisher waits
 //	received.go        QoS 2 on the way in

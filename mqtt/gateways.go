@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"errors"
+	"maps"
 	"time"
 
 	"watchtower/bridge"
@@ -30,7 +31,7 @@ func (b *Broker) LearnRetained(t *bridge.TopicMessage) {
 func (b *Broker) take(t *bridge.TopicMessage, stored bool) {
 	m := fromElsewhere(t)
 	var owe []*session
-	by := handing{stored: stored}
+	by := handing{among: &sharing{stored: stored, elsewhere: true, picks: t.Groups}}
 	if t.Late {
 		by.owe = &owe
 	}
@@ -138,7 +139,7 @@ func (b *Broker) dropForgotten(m *message) {
 	turn.Lock()
 	defer turn.Unlock()
 	if b.retained.drop(m) {
-		_ = b.deliver(&message{topic: m.topic, qos: 1, retain: true}, handing{})
+		_ = b.deliver(&message{topic: m.topic, qos: 1, retain: true}, handing{among: &sharing{elsewhere: true}})
 	}
 }
 
@@ -163,4 +164,53 @@ func (b *Broker) UnwrittenRetained(most int) (all []*bridge.TopicMessage) {
 		all = append(all, t)
 	}
 	return all
+}
+
+// LearnGroup is bridge.GroupBus's.
+func (b *Broker) LearnGroup(at bridge.Slot, g bridge.PeerGroup) {
+	b.groups.mu.Lock()
+	defer b.groups.mu.Unlock()
+	b.learnGroupLocked(at, g)
+}
+
+func (b *Broker) learnGroupLocked(at bridge.Slot, g bridge.PeerGroup) {
+	known := b.groups.elsewhere[at]
+	sub := known[g.Filter]
+	if g.Connected+g.Away == 0 {
+		if sub != nil {
+			b.router.remove(sub)
+			delete(known, g.Filter)
+		}
+		return
+	}
+	if sub == nil {
+		filter, shared := cutShare(g.Filter)
+		means, refusal := b.tree.ParseFilter(filter)
+		if !shared || refusal != nil || !validFilter(g.Filter) {
+			return
+		}
+		if known == nil {
+			known = map[string]*subscription{}
+			b.groups.elsewhere[at] = known
+		}
+		sub = &subscription{filter: g.Filter, topics: means.Whole(filter), means: means, shared: true, peer: &peerGroup{at: at}}
+		known[g.Filter] = sub
+		defer b.router.add(sub, nil)
+	}
+	sub.peer.connected.Store(int32(g.Connected))
+	sub.peer.away.Store(int32(g.Away))
+}
+
+// ReplaceGroups is bridge.GroupBus's.
+func (b *Broker) ReplaceGroups(at bridge.Slot, all []bridge.PeerGroup) {
+	b.groups.mu.Lock()
+	defer b.groups.mu.Unlock()
+	left := maps.Clone(b.groups.elsewhere[at])
+	for _, g := range all {
+		delete(left, g.Filter)
+		b.learnGroupLocked(at, g)
+	}
+	for filter := range left {
+		b.learnGroupLocked(at, bridge.PeerGroup{Filter: filter})
+	}
 }

@@ -8,19 +8,56 @@ import (
 	"watchtower/bridge"
 )
 
-// tell gives a message on a client's own topic to the other gateways, if there are any. It
-// waits for nothing. It is called during the topic's turn if the message is retained.
-func (b *Broker) tell(m *message, from source) {
-	if !b.shares {
+// share tells the other gateways of a message that was published here, before anybody gets it, and
+// picks those that hand it to clients of shared subscriptions. It waits for nothing: it is called
+// during the topic's turn if the message is retained.
+func (b *Broker) share(r *route, m *message, by *handing) {
+	s := by.among
+	if s != nil && s.elsewhere || m.channel == nil && s == nil {
 		return
 	}
+	if picks := pick(r); len(picks) > 0 {
+		if s == nil {
+			s = &sharing{}
+			by.among = s
+		}
+		s.picks = picks
+	}
+	switch {
+	case m.channel == nil:
+		b.tell(m, s)
+	case s != nil:
+		m.channel.Groups = s.picks
+	}
+}
+
+func (b *Broker) tell(m *message, s *sharing) {
 	t := m.elsewhere()
-	m.by(from).put(t)
+	m.by(s.from).put(t)
+	t.Groups = s.picks
 	if m.retain {
 		t.Stamp = b.retained.stamp(m.topic)
 	}
 	b.hub.Peers().SayTopic(t)
 	m.serial = t.Serial
+}
+
+// saying says whose message other gateways are told; nil: they are not.
+func (b *Broker) saying(from source) *sharing {
+	if !b.shares || from != published && from != forAll {
+		return nil
+	}
+	return &sharing{from: from}
+}
+
+// serves reports whether this gateway hands a message to a client of a shared subscription.
+func (s *sharing) serves(g *group, own bridge.Slot) bool {
+	for _, p := range s.picks {
+		if p.Filter == g.filter {
+			return s.elsewhere && p.At == own
+		}
+	}
+	return !s.elsewhere
 }
 
 func (p publisher) put(t *bridge.TopicMessage) { t.Own, t.Mapped = p == aGateway, p == aMap }

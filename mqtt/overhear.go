@@ -24,7 +24,7 @@ type Ear struct {
 func (b *Broker) Ear(f func(topic string, payload []byte, stored bool)) *Ear {
 	return &Ear{broker: b, subs: map[string]*subscription{}, to: &watcher{func(m *message, by handing) {
 		if !m.own {
-			f(m.topic, m.payload, by.stored)
+			f(m.topic, m.payload, by.among != nil && by.among.stored)
 		}
 	}}}
 }

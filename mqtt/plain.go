@@ -216,8 +216,8 @@ func (b *Broker) publishAt(s *session, p *place, m *message, by handing) (err er
 		err = b.deliverRetained(m, published, by)
 	default:
 		b.hub.Counters().In(Protocol, 1)
+		by.among = b.saying(published)
 		err = b.hand(b.routeTo(p, s.sender()), m, by)
-		b.tell(m, published)
 	}
 	if by.round == nil && !p.onChannel {
 		b.pace()

@@ -104,6 +104,6 @@ func (b *Broker) deliverAdmitted(m *message, by handing) error {
 		_ = b.hand(b.router.route(b.tree.AppendTopic(room[:0], m.channel)), m, by)
 		return nil // a slow protocol has counted its drop
 	}
-	b.tell(m, published)
+	by.among = b.saying(published)
 	return b.deliver(m, by) // not on a channel: it cannot fail
 }

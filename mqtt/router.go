@@ -60,6 +60,9 @@ type group struct {
 	filter  string // share name included
 	targets []target
 	turn    atomic.Uint32
+
+	elsewhere []*peerGroup // at other gateways
+	round     atomic.Uint32
 }
 
 // The bounds of the cache of routes: number and bytes. A full cache is emptied; topics in
@@ -107,6 +110,20 @@ type router struct {
 
 // subscribers are the subscriptions to one filter.
 type subscribers struct{ all []*subscription }
+
+// sharing returns the sessions that have the same shared subscription.
+func (r *router) sharing(as *subscription) (all []*session) {
+	r.subsMu.RLock()
+	defer r.subsMu.RUnlock()
+	if at := r.subs.get(as.topics); at != nil {
+		for _, sub := range at.all {
+			if sub.filter == as.filter && sub.session != nil {
+				all = append(all, sub.session)
+			}
+		}
+	}
+	return all
+}
 
 // beginnings is the number of counters that prefixes are hashed to.
 const beginnings = 1 << 12
@@ -294,6 +311,8 @@ func (sub *subscription) gets(topic string, to bridge.Address) bool {
 	switch {
 	case sub.watch != nil:
 		return true
+	case sub.peer != nil:
+		return to.Type != bridge.Send
 	case to.Type == bridge.Send && (sub.shared || sub.session.sender().ID() != to.Receiver):
 		return false
 	}
@@ -318,6 +337,10 @@ func newReceivers(of []*subscription) *receivers {
 				g = &group{filter: sub.filter}
 				groups[sub.filter] = g
 				rs.groups = append(rs.groups, g)
+			}
+			if sub.peer != nil {
+				g.elsewhere = append(g.elsewhere, sub.peer)
+				continue
 			}
 			g.targets = append(g.targets, sub.target())
 		case merges:

@@ -35,7 +35,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Broker, error) {
 	opts.packetTimeout = cmp.Or(opts.packetTimeout, packetTimeout)
 	all := &budget{limit: int64(opts.MQTTQueueBytes)}
 	b := &Broker{
-		hub: hub, tree: hub.Tree(), shares: !hub.Peers().Alone(), opts: opts, log: log, now: opts.Now,
+		hub: hub, tree: hub.Tree(), shares: !hub.Peers().Alone(), groups: newGroups(), opts: opts, log: log, now: opts.Now,
 		router: newRouter(hub.Tree()), sessions: newSessions(hub.Peers()), noisy: intake.NewThrottle(time.Minute), once: intake.NewThrottle(24 * time.Hour),
 		budget: all, retained: &retained{most: opts.MQTTRetained, mostBytes: opts.MQTTRetainedBytes, budget: all, seed: maphash.MakeSeed()},
 		wills:  &wills{limit: all.limit / 4},

@@ -201,7 +201,30 @@ type subscription struct {
 	asIs    bool // retain as published
 	subID   int  // subscription identifier; 0: none
 	means   bridge.Filter
-	watch   *watcher // for Broker.Watch, without a session; else nil
+	peer    *peerGroup // of a shared subscription at another gateway, without a session; else nil
+	watch   *watcher   // for Broker.Watch, without a session; else nil
+}
+
+// peerGroup is a shared subscription at another gateway.
+type peerGroup struct {
+	at              bridge.Slot
+	connected, away atomic.Int32
+}
+
+// groups are the shared subscriptions of a gateway that is not alone.
+type groups struct {
+	mu        sync.Mutex
+	told      map[string]toldGroup // those here, by filter, as the others know them
+	elsewhere map[bridge.Slot]map[string]*subscription
+}
+
+type toldGroup struct {
+	bridge.PeerGroup
+	of *subscription // like those of its clients, without a session
+}
+
+func newGroups() *groups {
+	return &groups{told: map[string]toldGroup{}, elsewhere: map[bridge.Slot]map[string]*subscription{}}
 }
 
 // joined is a session's membership in one channel, by its filters.

@@ -191,6 +191,7 @@ func (b *Broker) discard(s *session) {
 	s.subMu.Lock()
 	for _, sub := range s.subs {
 		b.router.remove(sub)
+		b.tellGroup(sub)
 		if sub.shared {
 			shared = append(shared, sub.filter)
 		}
@@ -241,6 +242,7 @@ func (b *Broker) sweep(ctx context.Context) {
 		}
 		now := b.now()
 		b.retained.expire(now)
+		b.tellGroups()
 		wills := map[*session]*message{} // due
 		var ended []*session
 		ss := b.sessions

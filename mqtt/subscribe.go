@@ -161,6 +161,7 @@ func (b *Broker) subscribeLocked(s *session, f packets.Subscription, subID int) 
 	s.subs[sub.filter] = sub
 	s.recordChanged()
 	b.router.add(sub, old)
+	b.tellGroup(sub)
 	return old != nil, nil
 }
 
@@ -214,6 +215,7 @@ func (b *Broker) unsubscribeLocked(s *session, filter string) (existed bool) {
 	s.forget(sub)
 	s.recordChanged()
 	b.router.remove(sub)
+	b.tellGroup(sub)
 	_ = b.join(s, sub, -1) // leaving cannot be refused
 	return true
 }
@@ -271,6 +273,7 @@ func (b *Broker) sentAway(s *session, c bridge.Channel, a *bridge.Attachment) {
 		if sub.means.Channel == c {
 			s.forget(sub)
 			b.router.remove(sub)
+			b.tellGroup(sub)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"watchtower/config"
 )
@@ -139,7 +140,7 @@ func Rules(base, user, discovery string) map[string]string {
 	if user == "" {
 		user = "gateway"
 	}
-	own := base + "/"
+	own, dotted := base+"/", strings.ReplaceAll(base, "/", `\.`)
 	return map[string]string{
 		"mosquitto": `# the file of acl_file
 user ` + user + `
@@ -169,8 +170,8 @@ pattern write ` + own + `joins/%u
 		"RabbitMQ": `# for each device, with its id as DEVICE; topics have dots there
 rabbitmqctl set_topic_permissions -p / ` + user + ` amq.topic '.*' '.*'
 rabbitmqctl set_topic_permissions -p / DEVICE amq.topic \
-  '^` + base + `\.(channels\.[0-9]+\.(broadcast|send\.[0-9]+)\.{username}|joins\.{username})$' \
-  '^` + base + `\.channels\.([0-9]+|\*)\.(broadcast\.([0-9]+|\*)|send\.{username}\.([0-9]+|\*))$'
+  '^` + dotted + `\.(channels\.[0-9]+\.(broadcast|send\.[0-9]+)\.{username}|joins\.{username})$' \
+  '^` + dotted + `\.channels\.([0-9]+|\*)\.(broadcast\.([0-9]+|\*)|send\.{username}\.([0-9]+|\*))$'
 `,
 	}
 }

@@ -1,0 +1,230 @@
+package remote
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"watchtower/bridge"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestFilters(t *testing.T) {
+	for _, c := range []struct {
+		filter, topic string
+		matches       bool
+	}{
+		{"a/b", "a/b", true}, {"a/b", "a/b/c", false}, {"a/b/c", "a/b", false}, {"a/+", "a/b", true}, {"a/+", "a", false}, {"a/+", "a/", true},
+		{"+/+", "a/b", true}, {"+", "a/b", false}, {"#", "a/b", true}, {"a/#", "a", true}, {"a/#", "a/b/c", true}, {"a/#", "b", false},
+		{"#", "$SYS/x", false}, {"+/x", "$SYS/x", false}, {"$SYS/#", "$SYS/x", true}, {"a//b", "a//b", true}, {"a/+/b", "a//b", true}, {"", "", true},
+	} {
+		assert.Equal(t, c.matches, matches(c.filter, c.topic), "%s %s", c.filter, c.topic)
+	}
+}
+
+// read of a packet reads what encode has written.
+func TestAPublishIsReadAsItWasWritten(t *testing.T) {
+	for _, version := range []byte{version5, version3} {
+		for _, size := range []int{0, 1, 127, 128, 16384, 70000} {
+			for qos := range byte(2) {
+				p := publish{topic: []byte("a/b"), payload: bytes.Repeat([]byte{7}, size), qos: qos, retain: size == 1}
+				if version == version5 {
+					p.props = appendUserProperty(appendTextProperty(appendExpiry(nil, 9), propContentType, contentJSON), "id", []byte("x"))
+				}
+				b, idAt := p.encode(version)
+				require.Equal(t, qos > 0, idAt > 0)
+				if qos > 0 {
+					binary.BigEndian.PutUint16(b[idAt:], 300)
+				}
+				r := bufio.NewReader(bytes.NewReader(b))
+				assert.True(t, size > 4000 || func() bool { _, _ = r.Peek(len(b)); return whole(r) }())
+				pk, err := read(r, version, 1<<20)
+				require.NoError(t, err)
+				assert.Equal(t, "a/b", pk.TopicName)
+				assert.Equal(t, p.payload, append([]byte{}, pk.Payload...))
+				assert.Equal(t, p.retain, pk.FixedHeader.Retain)
+				assert.Equal(t, qos, pk.FixedHeader.Qos)
+				if version == version5 {
+					assert.Equal(t, contentJSON, pk.Properties.ContentType)
+					assert.Equal(t, uint32(9), pk.Properties.MessageExpiryInterval)
+					assert.Equal(t, []packets.UserProperty{{Key: "id", Val: "x"}}, pk.Properties.User)
+				}
+				_, err = read(bufio.NewReader(bytes.NewReader(b)), version, size)
+				require.Error(t, err, "it is over the limit")
+			}
+		}
+	}
+}
+
+// A broker's bytes are read without a panic, and no packet takes more memory than it has.
+func FuzzRead(f *testing.F) {
+	for _, b := range [][]byte{{0x20, 2, 0, 0}, {0x30, 3, 0, 1, 'a'}, {0x40, 2, 0, 1}, {0x90, 3, 0, 1, 0}, {0xe0, 1, 0x8e}, {0xd0, 0}, {0x62, 2, 0, 1}} {
+		f.Add(b, true)
+	}
+	f.Fuzz(func(t *testing.T, b []byte, new5 bool) {
+		version := byte(version3)
+		if new5 {
+			version = version5
+		}
+		r := bufio.NewReader(bytes.NewReader(b))
+		for {
+			ready := whole(r)
+			pk, err := read(r, version, 1000)
+			if err != nil {
+				return
+			}
+			if _ = ready; len(pk.Payload) > len(b) {
+				t.Fatal("more than there was")
+			}
+		}
+	})
+}
+
+// box is an outbox whose time stands still.
+type box struct {
+	*outbox
+	clock time.Time
+	lost  []bridge.Reason
+}
+
+func newBox(most int) *box {
+	b := &box{clock: time.Unix(1000, 0)}
+	b.outbox = newOutbox(func() time.Time { return b.clock })
+	b.version = version5
+	b.begin(most, version5, false)
+	b.open()
+	return b
+}
+
+func (b *box) add(t *testing.T, word string, qos byte, change ...func(*item)) {
+	it := &item{drop: func(why bridge.Reason) { b.lost = append(b.lost, why) }}
+	it.b, it.idAt = (&publish{topic: []byte("t"), payload: []byte(word), qos: qos}).encode(version5)
+	for _, f := range change {
+		f(it)
+	}
+	require.True(t, b.put(it))
+}
+
+// sent is what is sent now: words, with their packet ids, and ! for a repetition.
+func (b *box) sent(t *testing.T) (words []string) {
+	r := bufio.NewReader(bytes.NewReader(b.Fill(nil)))
+	for {
+		pk, err := read(r, version5, 1<<20)
+		if err != nil {
+			return words
+		}
+		word := string(pk.Payload)
+		if pk.PacketID > 0 {
+			word += fmt.Sprint(pk.PacketID)
+		}
+		if pk.FixedHeader.Dup {
+			word += "!"
+		}
+		words = append(words, word)
+	}
+}
+
+func TestAnOutboxKeepsTheOrder(t *testing.T) {
+	b := newBox(2)
+	for _, word := range []string{"a", "b", "c"} {
+		b.add(t, word, 1)
+	}
+	b.add(t, "d", 0)
+	assert.Equal(t, []string{"a1", "b2"}, b.sent(t), "no more than the broker takes")
+	assert.Empty(t, b.sent(t))
+	assert.True(t, b.acked(1, false))
+	assert.Equal(t, []string{"c3", "d"}, b.sent(t))
+	assert.False(t, b.acked(9, false))
+	assert.False(t, b.idle())
+	b.acked(2, false)
+	b.acked(3, true)
+	assert.True(t, b.idle())
+	assert.Equal(t, []bridge.Reason{bridge.Refused}, b.lost, "one was refused")
+	assert.Zero(t, b.bytes)
+}
+
+func TestWhatWasNotAcknowledgedIsSentAgain(t *testing.T) {
+	for _, present := range []bool{true, false} {
+		b := newBox(10)
+		for _, word := range []string{"a", "b", "c"} {
+			b.add(t, word, 1)
+		}
+		b.sent(t)
+		b.acked(2, false)
+		b.add(t, "d", 1)
+		b.end()
+		assert.Empty(t, b.sent(t), "there is no connection")
+		b.clock = b.clock.Add(time.Hour) // what was sent may be there already, so it is sent again all the same
+		b.begin(10, version5, present)
+		assert.Empty(t, b.sent(t), "subscriptions first")
+		require.True(t, b.direct([]byte{packets.Pingreq << 4, 0}))
+		assert.Equal(t, []byte{packets.Pingreq << 4, 0}, b.Fill(nil))
+		b.open()
+		if present {
+			assert.Equal(t, []string{"a1!", "c3!"}, b.sent(t))
+		} else {
+			assert.Equal(t, []string{"a4", "c5"}, b.sent(t))
+		}
+		assert.Equal(t, []bridge.Reason{bridge.Disconnected}, b.lost, "d waited for too long")
+	}
+}
+
+func TestWhatWaitsForTooLongIsDropped(t *testing.T) {
+	b := newBox(10)
+	b.end()
+	b.add(t, "short", 0, func(it *item) { it.ends = b.clock.Add(time.Second).UnixNano() })
+	b.add(t, "usual", 0)
+	b.add(t, "stays", 0, func(it *item) { it.stays = true })
+	b.clock = b.clock.Add(2 * time.Second)
+	b.expire()
+	assert.Equal(t, []bridge.Reason{bridge.Expired}, b.lost)
+	b.clock = b.clock.Add(holdFor)
+	b.expire()
+	assert.Equal(t, []bridge.Reason{bridge.Expired, bridge.Disconnected}, b.lost)
+	b.begin(10, version5, false)
+	b.open()
+	assert.Equal(t, []string{"stays"}, b.sent(t))
+	assert.Zero(t, b.bytes)
+}
+
+func TestAnOutboxIsBounded(t *testing.T) {
+	b := newBox(10)
+	n := 0
+	room := b.waitRoom()
+	for ; ; n++ {
+		it := &item{drop: func(bridge.Reason) {}}
+		it.b, it.idAt = (&publish{topic: []byte("t"), payload: make([]byte, 1<<10)}).encode(version5)
+		if !b.put(it) {
+			break
+		}
+	}
+	assert.InDelta(t, outboxBytes/(1<<10+itemBytes), n, 100)
+	for len(b.Fill(nil)) > 0 {
+	}
+	select {
+	case <-room:
+	default:
+		require.Fail(t, "nobody is told of the room")
+	}
+	b.begin(10, version3, false) // another broker at the same address
+	assert.True(t, b.idle())
+}
+
+// What a check prints has no topic of another base.
+func TestRulesAreForTheBase(t *testing.T) {
+	for broker, rules := range Rules("home/wt", "me", "ha") {
+		assert.NotContains(t, rules, "watchtower", broker)
+		assert.Contains(t, rules, "me", broker)
+		assert.True(t, strings.Contains(rules, "home/wt/channels") || strings.Contains(rules, `home\.wt\.channels`), broker)
+	}
+}

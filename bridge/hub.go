@@ -65,6 +65,7 @@ type Options struct {
 	OwnNames   []string      // names of the gateway's own senders, which nobody else can register
 	Users      []string      // the configured users: names that begin with a user's name and a dot are that user's
 	IDKey      []byte        // makes the ids of names; empty: random
+	Space      string        // of gateways that share their channels; empty: the gateway is alone
 	Slot       Slot          // among gateways that share their channels; 0: the gateway is alone
 	PassKey    []byte        // makes the MACs of passes; empty: random
 	Linger     time.Duration // how long a membership outlives its stream

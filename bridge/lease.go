@@ -28,6 +28,9 @@ type Leases interface {
 	// Work's context ends when the lease is to be given back, or is lost: it is given back
 	// when work has returned. One that moves goes to another gateway that has less to do.
 	Run(ctx context.Context, name string, moves bool, work func(context.Context, Lease))
+	// Prefer says that this gateway wants a lease more than others, which then give it back; or
+	// no more than others do. Who wants it first has it.
+	Prefer(name string, wants bool)
 	// Left returns what the holder of a lease has left, as this gateway has heard it; nil:
 	// nothing.
 	Left(name string) []byte

@@ -223,6 +223,13 @@ func (h *Hub) publishSomeMembers() {
 		delete(h.dirty, c)
 		payloads[c] = nil
 		h.elsewhereTopicsLocked(c, elsewhere)
+		if h.opts.Space != "" {
+			topic := h.tree.MembersAt(c, h.opts.Space)
+			elsewhere[topic] = nil
+			if all := h.allMembersLocked(c); all.Count > 0 {
+				elsewhere[topic], _ = json.Marshal(all) // plain structs: cannot fail
+			}
+		}
 		ch := h.channels[c]
 		if ch == nil {
 			continue

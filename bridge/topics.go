@@ -64,7 +64,12 @@ func (t *Tree) Me() string { return t.base + "/" + levelMe }
 
 // HomeAssistant is a topic of this gateway's for Home Assistant.
 func (t *Tree) HomeAssistant(c Channel, rest string) string {
-	return t.base + "/" + levelHomeAssistant + "/" + t.gateway + "/" + strconv.FormatUint(uint64(c), 10) + "/" + rest
+	return t.HomeAssistants() + strconv.FormatUint(uint64(c), 10) + "/" + rest
+}
+
+// HomeAssistants is how all topics of HomeAssistant begin.
+func (t *Tree) HomeAssistants() string {
+	return t.base + "/" + levelHomeAssistant + "/" + t.gateway + "/"
 }
 
 // Say is the topic to which a client publishes a broadcast.

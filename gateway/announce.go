@@ -95,6 +95,11 @@ func (g *Gateway) publishInfo() error {
 	if err != nil {
 		return err
 	}
+	if g.space != nil {
+		if err := g.broker.PublishRetained(g.space.tree.Info(), payload); err != nil {
+			return err
+		}
+	}
 	return g.broker.PublishRetained(g.hub.Tree().Info(), payload)
 }
 

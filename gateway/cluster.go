@@ -12,6 +12,7 @@ import (
 	"watchtower/cluster"
 	"watchtower/cluster/nats"
 	"watchtower/history"
+	"watchtower/homeassistant"
 	"watchtower/mqtt"
 	"watchtower/operator"
 )
@@ -21,6 +22,7 @@ type space struct {
 	transport *nats.Transport
 	place     *nats.Membership
 	directory *nats.Directory
+	tree      *bridge.Tree // of the topics that Home Assistant reads, in the name of the space
 	leases    *nats.Leases
 	retained  *nats.Retained
 	callbacks *nats.Documents
@@ -48,7 +50,10 @@ func (g *Gateway) joinSpace() error {
 	if err != nil {
 		return fmt.Errorf("data_dir: the gateway's place in the space cannot be read: %w", err)
 	}
-	s := &space{}
+	if g.name == g.cfg.Cluster.Space {
+		return fmt.Errorf("gateway.name: %q is the name of the space (cluster.space), by which Home Assistant knows all gateways together: choose another", g.name)
+	}
+	s := &space{tree: bridge.NewTree(g.cfg.MQTT.BaseTopic, g.cfg.Cluster.Space)}
 	if s.transport, err = nats.Connect(nats.Options{Cluster: g.cfg.Cluster, Limits: g.cfg.Limits, Gateway: g.name}, g.log); err != nil {
 		return err
 	}
@@ -80,6 +85,7 @@ func (s *space) shape(o *bridge.Options) {
 		return
 	}
 	o.Store, o.Slot, o.IDKey, o.PassKey, o.Generation = s.directory, s.place.Slot, s.place.Keys.ID, s.place.Keys.Pass, s.place.Keys.Generation
+	o.Space = s.place.Space
 }
 
 // shareChannels connects the hub to the other gateways.
@@ -108,6 +114,7 @@ func (s *space) Serve(ctx context.Context) error {
 	own.Go(func() { s.retained.Serve(life, s.broker) })
 	own.Go(func() { s.callbacks.Serve(life) })
 	own.Go(func() { s.sessions.Serve(life, s.broker) })
+	own.Go(func() { s.showHouse(life) })
 	own.Go(func() { s.leases.Serve(life) }) // ends when all work that needs a lease has ended
 	err := s.transport.Serve(ctx, s.place.Slot, s.node)
 	if err != nil {
@@ -117,6 +124,35 @@ func (s *space) Serve(ctx context.Context) error {
 	own.Wait()
 	s.transport.Close()
 	return err
+}
+
+// holderEvery is the time between two looks at whether somebody tells Home Assistant.
+const holderEvery = 500 * time.Millisecond
+
+// showHouse says to the clients of this gateway whether the devices of the space are available: while
+// some gateway tells Home Assistant of them, as far as this one knows.
+func (s *space) showHouse(ctx context.Context) {
+	t := time.NewTicker(holderEvery)
+	defer t.Stop()
+	shown := ""
+	show := func(word string) {
+		if word != shown && s.broker.PublishRetained(s.tree.Status(), []byte(word)) == nil {
+			shown = word
+		}
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			show("offline")
+			return
+		case <-t.C:
+		}
+		if s.leases.HasHolder(homeassistant.LeaseName) {
+			show("online")
+		} else {
+			show("offline")
+		}
+	}
 }
 
 // apart says why the gateway does not share its channels just now, though it should. Nil: it does,

@@ -48,7 +48,7 @@ type Gateway struct {
 	intake    *intake.Intake
 	broker    *mqtt.Broker
 	parts     []*part // in the order in which they start
-	house     *homeassistant.Service
+	house     house
 	maps      *channelmap.Service // of channels to other topics
 	past      *history.History
 	callbacks *callback.Service
@@ -76,6 +76,13 @@ type Gateway struct {
 
 	deviceKey func() frame.Key // derived when the first device asks for a session
 	keys      *keys.Ring       // of the devices
+}
+
+// house is what keeps Home Assistant informed.
+type house interface {
+	Server
+	Rename(names map[bridge.Channel]string)
+	Snapshot() homeassistant.Snapshot
 }
 
 // Option changes something that is no setting.

@@ -67,12 +67,25 @@ func (g *Gateway) hubOptions() bridge.Options {
 func (g *Gateway) mqttOptions(secure *tls.Config) mqtt.Options {
 	// Only the gateway may publish its own discovery topics: no client can change how Home
 	// Assistant sees it.
-	discovery := g.cfg.HomeAssistant.DiscoveryPrefix + "/device/" + homeassistant.GatewayID(g.name)
+	discovery := g.discovery()
 	return mqtt.Options{
 		MQTT: g.cfg.MQTT, Limits: g.cfg.Limits, TLS: secure, Users: brokerUsers(g.cfg.Users),
-		Reserved: []string{"watchtower-" + g.name, channelmap.SenderName}, OwnTopics: []string{discovery + "/", discovery + "_"},
+		Reserved: []string{"watchtower-" + g.name, "watchtower-" + g.knownAs(), channelmap.SenderName}, OwnTopics: []string{discovery + "/", discovery + "_"},
 		Intake: g.intake, Gate: g.gate, Passwords: g.passwords, Store: g.state,
 	}
+}
+
+// knownAs is the name by which Home Assistant knows the gateway: in a space, that of the space.
+func (g *Gateway) knownAs() string {
+	if g.cfg.Cluster.URL != "" && g.cfg.MQTT.Remote.URL == "" {
+		return g.cfg.Cluster.Space
+	}
+	return g.name
+}
+
+// discovery is the beginning of the topics by which Home Assistant discovers the gateway's devices.
+func (g *Gateway) discovery() string {
+	return g.cfg.HomeAssistant.DiscoveryPrefix + "/device/" + homeassistant.GatewayID(g.knownAs())
 }
 
 func (g *Gateway) homeAssistantOptions() homeassistant.Options {

@@ -101,6 +101,13 @@ func newMQTT(g *Gateway) (_ Server, _ []Port, err error) {
 }
 
 func newHomeAssistant(g *Gateway) (_ Server, _ []Port, err error) {
+	if g.space != nil && g.remote == nil {
+		shared := homeassistant.NewShared(g.hub, g.space.tree, g.broker, g.store.Document("homeassistant"), g.space.leases, g.homeAssistantOptions(), g.log)
+		g.house = shared
+		tree := g.space.tree
+		g.broker.ShareOwn(g.discovery()+"/", g.discovery()+"_", tree.HomeAssistants(), tree.Refused())
+		return shared, nil, nil
+	}
 	g.house, err = homeassistant.New(g.hub, g.houseBus(), g.store.Document("homeassistant"), g.homeAssistantOptions(), g.log)
 	if err != nil {
 		return nil, nil, fmt.Errorf("data_dir: %w", err)

@@ -110,7 +110,7 @@ func (b bothTrees) Publish(topic string, payload []byte, qos byte, retain bool) 
 
 // ownNames are the names of the gateway's own senders.
 func (g *Gateway) ownNames() []string {
-	names := []string{channelmap.SenderName, homeassistant.VoiceName(g.name)}
+	names := []string{channelmap.SenderName, homeassistant.VoiceName(g.name), homeassistant.VoiceName(g.knownAs())}
 	if g.cfg.MQTT.Remote.URL != "" {
 		names = append(names, remote.HouseName)
 	}

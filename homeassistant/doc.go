@@ -24,6 +24,8 @@
 // after a restart (announce.go). Members are the business of package bridge, and the broker
 // that of package mqtt.
 //
+// In a space of gateways one of them does all this at a time, in the name of the space (shared.go).
+//
 // The package does not encode messages with bridge/line. Home Assistant needs the text
 // always as a string, and in addition each field of an object as an attribute of its own
 // (mirror.go).

@@ -90,6 +90,7 @@ type Service struct {
 	opts   Options
 	log    *logrus.Logger
 	tap    *bridge.Link // nil: no channel is announced
+	shared bool         // somebody else runs the tap
 	noisy  *throttle    // only for the tap's goroutine
 	voice  voice
 
@@ -126,8 +127,17 @@ type Service struct {
 // before the first message.
 func New(hub *bridge.Hub, bus Bus, memory Memory, opts Options, log *logrus.Logger) (*Service, error) {
 	opts.Pace = opts.orUsual()
+	s, err := build(hub, hub.Tree(), bus, memory, opts, log)
+	if err == nil && len(opts.Channels) > 0 {
+		s.tap = hub.AddTap(0, cmp.Or(opts.Queue, mirrorQueue), mirrorBytes, s.wants)
+	}
+	return s, err
+}
+
+// build returns a service without a tap.
+func build(hub *bridge.Hub, tree *bridge.Tree, bus Bus, memory Memory, opts Options, log *logrus.Logger) (*Service, error) {
 	s := &Service{
-		hub: hub, tree: hub.Tree(), bus: bus, memory: memory, opts: opts, log: log, noisy: newThrottle(),
+		hub: hub, tree: tree, bus: bus, memory: memory, opts: opts, log: log, noisy: newThrottle(),
 		births: make(chan struct{}, 1), asked: make(chan struct{}, 1), changed: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 		refusals: make(chan bridge.Refusal, refusalsWaiting),
 		devices:  map[bridge.SenderID]*device{}, due: map[string][]byte{}, names: opts.Channels,
@@ -140,9 +150,6 @@ func New(hub *bridge.Hub, bus Bus, memory Memory, opts Options, log *logrus.Logg
 	}
 	for _, r := range s.known.Devices {
 		s.restore(r)
-	}
-	if len(opts.Channels) > 0 {
-		s.tap = hub.AddTap(0, cmp.Or(opts.Queue, mirrorQueue), mirrorBytes, s.wants)
 	}
 	return s, nil
 }
@@ -178,7 +185,9 @@ func (s *Service) Serve(ctx context.Context) error {
 	if s.tap != nil {
 		s.bus.OnRefusal(s.onRefusal)
 		own.Go(func() { s.tellRefusals(ctx) })
-		own.Go(func() { s.tap.Run(ctx, s.hear) })
+		if !s.shared {
+			own.Go(func() { s.tap.Run(ctx, s.hear) })
+		}
 		own.Go(func() { s.write(ctx) })
 	}
 	own.Go(func() {

@@ -30,13 +30,15 @@ const (
 func (s *Service) hear(jobs []bridge.Job) {
 	s.giveUp()
 	for _, j := range jobs {
-		m := j.Message
-		switch what := s.describe(m); what {
-		case taken: // a description is not mirrored
-		default:
-			s.mirror(m, what == message)
-		}
+		s.take(j.Message)
 		j.Done(s.hub.Counters(), s.tap.Protocol(), 0, 0)
+	}
+}
+
+// take mirrors a message, unless it is a description.
+func (s *Service) take(m *bridge.Message) {
+	if what := s.describe(m); what != taken {
+		s.mirror(m, what == message)
 	}
 }
 

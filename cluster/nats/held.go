@@ -159,7 +159,7 @@ func (l *Leases) Holders() (all []bridge.LeaseHolder) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for name, e := range l.entries {
-		if strings.HasPrefix(name, runPrefix) || strings.HasPrefix(name, leftPrefix) {
+		if strings.HasPrefix(name, runPrefix) || strings.HasPrefix(name, leftPrefix) || strings.HasPrefix(name, forPrefix) {
 			continue
 		}
 		if slot, run := e.holderOf(); slot != 0 && l.thereLocked(slot, run) {
@@ -168,4 +168,13 @@ func (l *Leases) Holders() (all []bridge.LeaseHolder) {
 	}
 	slices.SortFunc(all, func(a, b bridge.LeaseHolder) int { return strings.Compare(a.Name, b.Name) })
 	return all
+}
+
+// HasHolder reports whether some gateway has a lease, as far as this one can know: one that cannot
+// reach the servers knows nothing.
+func (l *Leases) HasHolder(name string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	slot, run := l.entries[name].holderOf()
+	return l.validLocked(l.run) && slot != 0 && l.thereLocked(slot, run)
 }

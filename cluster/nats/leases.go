@@ -20,6 +20,7 @@ import (
 //	run.<slot>  the run of a gateway that is there, which writes it again every 3 s; empty: it has ended
 //	<lease>     <slot>:<run> of the gateway that has it; empty: it was given back
 //	at.<lease>  what its holder leaves to the next
+//	for.<lease> <slot>:<run> of the gateway that wants it more than others; empty: none does
 //
 // A lease counts while that run of its gateway is there. A gateway that has not written its run
 // for 7 s does nothing more that needs a lease. One that has seen another's unchanged for 10 s
@@ -40,6 +41,7 @@ type Leases struct {
 	begun   moment // of the newest write of the run
 	held    map[string]*held
 	free    map[string]time.Time // since when leases that this gateway wants are nobody's
+	prefer  map[string]bool
 	closing bool
 	expiry  *time.Timer
 	changed chan struct{} // closed at each change
@@ -91,11 +93,11 @@ func (m moment) within(d time.Duration) bool {
 func NewLeases(t *Transport, slot bridge.Slot, log *logrus.Logger) *Leases {
 	return &Leases{
 		transport: t, slot: slot, pace: usualPace, log: log, entries: map[string]entry{}, held: map[string]*held{},
-		free: map[string]time.Time{}, changed: make(chan struct{}), reopen: make(chan struct{}, 1),
+		free: map[string]time.Time{}, prefer: map[string]bool{}, changed: make(chan struct{}), reopen: make(chan struct{}, 1),
 	}
 }
 
-const runPrefix, leftPrefix = "run.", "at."
+const runPrefix, leftPrefix, forPrefix = "run.", "at.", "for."
 
 func runKey(slot bridge.Slot) string { return fmt.Sprintf("%s%d", runPrefix, slot) }
 
@@ -246,9 +248,13 @@ func (l *Leases) thereLocked(slot bridge.Slot, run uint64) bool {
 	return run != 0 && l.entries[runKey(slot)].runOf() == run
 }
 
-// favouredLocked returns the gateway that should have a lease: another one for each lease. Only
+// favouredLocked returns the gateway that should have a lease: the one that wants it more than
+// others, else another one for each lease, of which only
 // those count that have been there for some time.
 func (l *Leases) favouredLocked(name string, there time.Duration) (best bridge.Slot) {
+	if slot, run := l.entries[forPrefix+name].holderOf(); l.thereLocked(slot, run) {
+		return slot
+	}
 	var most uint64
 	for key, e := range l.entries {
 		if !strings.HasPrefix(key, runPrefix) || e.runOf() == 0 || time.Since(e.since) < there || time.Since(e.at) >= l.pace.over {

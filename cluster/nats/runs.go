@@ -138,7 +138,11 @@ func (l *Leases) look(ctx context.Context) {
 		}
 		l.shareLocked()
 		l.tellLocked()
+		wishes := l.wishesLocked()
 		l.mu.Unlock()
+		for _, w := range wishes {
+			_ = l.write(ctx, kv, w.key, w.value, w.revision) // and again soon
+		}
 		for key, revision := range silent {
 			if err := l.write(ctx, kv, key, nil, revision); err == nil {
 				l.log.WithField("slot", key[len(runPrefix):]).Info("a gateway is silent for too long: its leases are free")
@@ -147,9 +151,45 @@ func (l *Leases) look(ctx context.Context) {
 	}
 }
 
+// Prefer is bridge.Leases'.
+func (l *Leases) Prefer(name string, wants bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.prefer[name] = wants
+}
+
+// wish is a write that tells which leases this gateway wants more than others.
+type wish struct {
+	key      string
+	value    []byte
+	revision uint64
+}
+
+func (l *Leases) wishesLocked() (wishes []wish) {
+	if !l.ready || !l.validLocked(l.run) {
+		return nil
+	}
+	for name, wants := range l.prefer {
+		key := forPrefix + name
+		e := l.entries[key]
+		slot, run := e.holderOf()
+		switch other := l.thereLocked(slot, run); {
+		case wants && !other:
+			wishes = append(wishes, wish{key, []byte(holderText(l.slot, l.run)), e.revision})
+		case !wants && slot == l.slot:
+			wishes = append(wishes, wish{key, nil, e.revision})
+		}
+	}
+	return wishes
+}
+
 // shareLocked ends works that another gateway should do.
 func (l *Leases) shareLocked() {
 	for name, h := range l.held {
+		if slot, run := l.entries[forPrefix+name].holderOf(); slot != l.slot && l.thereLocked(slot, run) {
+			h.lose()
+			continue
+		}
 		if to := l.favouredLocked(name, l.pace.over); h.moves && to != 0 && to != l.slot && to == l.favouredLocked(name, 0) {
 			h.lose()
 		}

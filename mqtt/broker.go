@@ -118,7 +118,7 @@ func (b *Broker) Stats() Stats {
 // nil if the gateway published it. F runs in the publisher's goroutine: it must return
 // quickly and not keep the payload's bytes.
 func (b *Broker) Watch(filter string, f func(topic string, payload []byte, from bridge.Client)) (end func()) {
-	see := func(m *message, _ handing) { f(m.topic, m.payload, b.clientOf(m.origin)) }
+	see := func(m *message, _ bool) { f(m.topic, m.payload, b.clientOf(m.origin)) }
 	sub := &subscription{filter: filter, topics: filter, watch: &watcher{see}}
 	b.router.add(sub, nil)
 	return func() { b.router.remove(sub) }

@@ -100,7 +100,7 @@ func (b *Broker) hand(r *route, m *message, by handing) error {
 	}
 	m.many = len(r.targets)+len(r.groups) > 1
 	if b.shares {
-		b.share(r, m, &by)
+		by.among = b.share(r, m, by.among)
 	}
 	offered, dropped, out := 0, 0, 0
 	tally := func(t *target, v verdict) {
@@ -135,7 +135,7 @@ func (b *Broker) hand(r *route, m *message, by handing) error {
 		}
 	}
 	for _, watch := range r.watches {
-		watch.see(m, by)
+		watch.see(m, by.among.isStored())
 	}
 	b.hub.Counters().Out(Protocol, out)
 	if m.channel == nil {

@@ -17,6 +17,7 @@ func TestASessionsHotFieldsAreTogether(t *testing.T) {
 	assert.EqualValues(t, 2*line, unsafe.Offsetof(s.inflight), "what its writer changes begins the third")
 	assert.LessOrEqual(t, unsafe.Offsetof(s.stale), uintptr(3*line))
 	assert.EqualValues(t, 32, unsafe.Sizeof(delivery{}))
+	assert.LessOrEqual(t, unsafe.Sizeof(message{}), uintptr(160), "one byte more costs 16")
 	all := make([]*session, 100)
 	for i := range all {
 		all[i] = &session{}

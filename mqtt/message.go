@@ -163,8 +163,9 @@ func (d *delivery) mayPassOn() bool { return d.qos == 1 || d.qos == 2 && d.id ==
 // savedBody is a message in the table of bodies, shared by all sessions that queue it.
 // Only the keeper uses it.
 type savedBody struct {
-	number, group uint64
-	rows          int // that refer to it
+	number uint64
+	group  uint32 // the lower half of its number
+	rows   int32  // that refer to it
 }
 
 // savedRow is a delivery in the table of queues.

@@ -11,15 +11,13 @@ import (
 // share tells the other gateways of a message that was published here, before anybody gets it, and
 // picks those that hand it to clients of shared subscriptions. It waits for nothing: it is called
 // during the topic's turn if the message is retained.
-func (b *Broker) share(r *route, m *message, by *handing) {
-	s := by.among
+func (b *Broker) share(r *route, m *message, s *sharing) *sharing {
 	if s != nil && s.elsewhere || m.channel == nil && s == nil {
-		return
+		return s
 	}
 	if picks := pick(r); len(picks) > 0 {
 		if s == nil {
 			s = &sharing{}
-			by.among = s
 		}
 		s.picks = picks
 	}
@@ -29,6 +27,7 @@ func (b *Broker) share(r *route, m *message, by *handing) {
 	case s != nil:
 		m.channel.Groups = s.picks
 	}
+	return s
 }
 
 func (b *Broker) tell(m *message, s *sharing) {
@@ -49,6 +48,9 @@ func (b *Broker) saying(from source) *sharing {
 	}
 	return &sharing{from: from}
 }
+
+// isStored reports whether the message was retained before, and did not happen just now.
+func (s *sharing) isStored() bool { return s != nil && s.stored }
 
 // serves reports whether this gateway hands a message to a client of a shared subscription.
 func (s *sharing) serves(g *group, own bridge.Slot) bool {

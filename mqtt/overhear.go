@@ -22,9 +22,9 @@ type Ear struct {
 // their channels had retained it before. F runs in the publisher's goroutine: it must return
 // quickly and not keep the payload's bytes.
 func (b *Broker) Ear(f func(topic string, payload []byte, stored bool)) *Ear {
-	return &Ear{broker: b, subs: map[string]*subscription{}, to: &watcher{func(m *message, by handing) {
+	return &Ear{broker: b, subs: map[string]*subscription{}, to: &watcher{func(m *message, stored bool) {
 		if !m.own {
-			f(m.topic, m.payload, by.among != nil && by.among.stored)
+			f(m.topic, m.payload, stored)
 		}
 	}}}
 }

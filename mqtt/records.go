@@ -39,7 +39,7 @@ type spaceRecords struct {
 
 	mu        sync.Mutex
 	store     bridge.StayStore // nil: there is none now
-	inStep    bool                // all is known that it has
+	inStep    bool             // all is known that it has
 	known     map[bridge.ClaimKey]*spaceRow
 	unwritten map[bridge.ClaimKey]bridge.StayRow
 }

@@ -61,7 +61,7 @@ func (b *Broker) restore() error {
 		if m == nil {
 			continue
 		}
-		waiting += m.saved.rows
+		waiting += int(m.saved.rows)
 		if m.saved.rows == 0 {
 			k.set(Bodies, numberKey(m.saved.number), nil)
 		}

@@ -53,7 +53,7 @@ type receivers struct {
 
 // watcher is a part of the gateway that gets messages by subscriptions without a session: each
 // message once.
-type watcher struct{ see func(m *message, by handing) }
+type watcher struct{ see func(m *message, stored bool) }
 
 // group is a shared subscription: one of its targets gets a message.
 type group struct {

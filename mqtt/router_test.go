@@ -40,7 +40,7 @@ func TestRoutesAreNeverOld(t *testing.T) {
 				subs = append(subs[:i], subs[i+1:]...)
 			} else if filter := random(6, levels); validFilter(filter) {
 				topics, _ := cutShare(filter)
-				sub := &subscription{filter: filter, topics: topics, watch: &watcher{func(*message, handing) {}}}
+				sub := &subscription{filter: filter, topics: topics, watch: &watcher{func(*message, bool) {}}}
 				r.add(sub, nil)
 				subs = append(subs, sub)
 			}
@@ -62,7 +62,7 @@ func TestAChangeElsewhereKeepsARoute(t *testing.T) {
 	five, lamp := route("home/w/channels/5/broadcast/1"), route("home/lamp")
 	change := func(filter string) {
 		topics, _ := cutShare(filter)
-		sub := &subscription{filter: filter, topics: topics, watch: &watcher{func(*message, handing) {}}}
+		sub := &subscription{filter: filter, topics: topics, watch: &watcher{func(*message, bool) {}}}
 		r.add(sub, nil)
 		r.remove(sub)
 	}

@@ -253,7 +253,7 @@ func (k *keeper) saveBody(m *message) bool {
 			return false
 		}
 		k.lastBody++
-		m.saved.number, m.saved.group = k.lastBody, k.group
+		m.saved.number, m.saved.group = k.lastBody, uint32(k.group)
 		k.set(Bodies, numberKey(m.saved.number), b)
 	}
 	m.saved.rows++
@@ -264,7 +264,11 @@ func (k *keeper) saveBody(m *message) bool {
 func (k *keeper) removeRow(s *session, row savedRow) {
 	k.removeNumbered(Queued, numberKey(s.number, row.seq), row.group)
 	if row.m.saved.rows--; row.m.saved.rows == 0 {
-		k.removeNumbered(Bodies, numberKey(row.m.saved.number), row.m.saved.group)
+		group := uint64(onDisk)
+		if row.m.saved.group == uint32(k.group) {
+			group = k.group
+		}
+		k.removeNumbered(Bodies, numberKey(row.m.saved.number), group)
 	}
 }
 

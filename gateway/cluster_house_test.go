@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	paho "github.com/eclipse/paho.mqtt.golang"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -101,6 +102,23 @@ func TestHomeAssistantInASpace(t *testing.T) {
 	assert.Empty(t, atB.now().Errors)
 }
 
+// A gateway that announces nothing withdraws nothing of what others announce.
+func TestAGatewayWithoutHomeAssistantTakesNoLeaseForIt(t *testing.T) {
+	t.Parallel()
+	servers := harness.StartNATS(t, 1, "")
+	a := together(t, servers.URL(), "a", withAdmin)
+	admin := a.asAdmin()
+	assert.Equal(t, 64, a.allLeases(admin)["a"])
+	b := homeTogether(t, servers.URL(), "b")
+	meet(t, a, b)
+	a.tells(admin, "b")
+	b.stop()
+	eventually(t, "nobody tells Home Assistant", func() bool { return a.allLeases(admin)["a"] == 64 })
+	for _, l := range a.cluster(admin).Leases {
+		assert.NotEqual(t, "ha", l.Name)
+	}
+}
+
 // The gateway to which Home Assistant is connected tells it.
 func TestHomeAssistantIsToldWhereItIs(t *testing.T) {
 	t.Parallel()
@@ -126,4 +144,18 @@ func TestHomeAssistantIsToldWhereItIs(t *testing.T) {
 	d.broadcast(5, []byte(`{"m":43}`))
 	h.shows("sensor.balcony_moisture", "43")
 	assert.Empty(t, h.now().Errors)
+
+	const discovery = "homeassistant/device/watchtower_home_balcony/config"
+	atB := b.asAdmin()
+	retained := func() int {
+		status, _ := b.operate(atB, "GET /operator/topics/value?topic="+discovery, "")
+		return status
+	}
+	assert.Equal(t, 200, retained())
+	c := paho.NewClient(paho.NewClientOptions().AddBroker("tcp://" + a.at.MQTT).SetClientID("person").SetUsername("x").SetPassword(key))
+	require.NoError(t, wait(c.Connect()))
+	defer c.Disconnect(100)
+	require.NoError(t, wait(c.Publish(discovery, 1, true, "")))
+	h.has(entities(gatewayEntities, channelEntities(5))...)
+	eventually(t, "a device that is removed at one gateway is removed at all", func() bool { return retained() == 404 })
 }

@@ -32,7 +32,7 @@ type Shared struct {
 	local  Memory // of a time when the gateway was alone
 	leases bridge.Leases
 	log    *logrus.Logger
-	tap    *bridge.Link // nil: no channel is announced
+	tap    *bridge.Link // nil: no channel is announced here, so this gateway does not take the lease
 
 	now atomic.Pointer[tenure]
 
@@ -72,11 +72,14 @@ func (h *Shared) Serve(ctx context.Context) error {
 	var own sync.WaitGroup
 	defer own.Wait()
 	defer h.bus.Watch(h.opts.BirthTopic, h.onBirth)()
-	if h.tap != nil {
-		own.Go(func() { h.tap.Run(ctx, h.hear) })
-	}
-	own.Go(func() { h.follow(ctx) })
 	h.rest()
+	if h.tap == nil { // it would withdraw what others announce
+		h.bus.OnRemoval(func(_ string, remove func()) error { remove(); return nil })
+		<-ctx.Done()
+		return nil
+	}
+	own.Go(func() { h.tap.Run(ctx, h.hear) })
+	own.Go(func() { h.follow(ctx) })
 	h.leases.Run(ctx, LeaseName, false, func(life context.Context, lease bridge.Lease) {
 		if err := h.serve(life, lease); err != nil {
 			h.log.WithError(err).Warn("Home Assistant: what it knows cannot be read now: trying again")

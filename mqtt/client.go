@@ -103,7 +103,12 @@ func (b *Broker) removeOwn(s *session, topic string) error {
 		if b.Retained(topic) == nil {
 			return
 		}
-		_ = b.retained.set(&message{topic: topic}, own) // only a client's message can be refused
+		m := &message{topic: topic, qos: anyQoS, retain: true, own: true, at: b.now().UnixMilli()}
+		from := b.sourceOf(topic, own)
+		_ = b.retained.set(m, from) // only a client's message can be refused
+		if all := b.saying(from); all != nil {
+			b.tell(m, all)
+		}
 		b.deliverTo(topic, nil, func(other *session) bool { return other != s })
 	})
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -211,10 +210,8 @@ func TestOperatorsSeeWhoLostMessages(t *testing.T) {
 	says(5, 1)
 	loses(box, "http "+bridge.QueueFull.String())
 
-	conn, err := net.Dial("tcp", r.at.TCP) // it never reads
-	require.NoError(t, err)
-	defer conn.Close()
-	_, err = conn.Write(basicFrame("K", byte(len(key)), key))
+	conn := slowConn(r, r.at.TCP) // it never reads
+	_, err := conn.Write(basicFrame("K", byte(len(key)), key))
 	require.NoError(t, err)
 	head := make([]byte, 5)
 	_, err = io.ReadFull(conn, head)
@@ -225,9 +222,7 @@ func TestOperatorsSeeWhoLostMessages(t *testing.T) {
 	_, err = io.ReadFull(conn, head)
 	require.NoError(t, err)
 	lazy := r.register("lazy").ID
-	stream, err := net.Dial("tcp", r.at.HTTP) // nor does this one
-	require.NoError(t, err)
-	defer stream.Close()
+	stream := slowConn(r, r.at.HTTP) // nor does this one
 	fmt.Fprintf(stream, "GET /channels/join?channels=5&sender=%d HTTP/1.1\r\nHost: x\r\n\r\n", lazy)
 	_, err = stream.Read(make([]byte, 1))
 	require.NoError(t, err)

@@ -223,6 +223,6 @@ func (g *Gateway) httpOptions(secure *tls.Config) http.Options {
 		HTTP: g.cfg.HTTP, Limits: g.cfg.Limits, DrainTimeout: g.cfg.ShutdownTimeout / 2,
 		TLS: secure, OwnHost: g.ownHost(), Gate: g.gate, Intake: g.intake,
 		ServeMQTT: g.broker.ServeConn, Operator: g.people, Page: g.page, Manages: g.people.Manages,
-		Ready: g.healthy, Apart: g.apart, RemoteFault: g.remoteFault, MapSkips: g.maps.Skipped, Leases: g.leaseHolders, DeviceSessions: g.deviceSessions,
+		Ready: g.healthy, Apart: g.apart, Foreign: g.foreign(), MapSkips: g.maps.Skipped, Leases: g.leaseHolders, DeviceSessions: g.deviceSessions,
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"watchtower/cluster"
 	"watchtower/config"
 	"watchtower/homeassistant"
+	"watchtower/http"
 	"watchtower/mqtt/remote"
 )
 
@@ -72,13 +73,12 @@ func (g *Gateway) remoteIDs(o *bridge.Options) {
 	o.IDKey = mac.Sum(nil)
 }
 
-// remoteFault says why the channels are not at the foreign broker just now, though they should.
-// Nil: they are, or there is none.
-func (g *Gateway) remoteFault() error {
+// foreign is the foreign broker for HTTP; nil: there is none.
+func (g *Gateway) foreign() http.Foreign {
 	if g.remote == nil {
 		return nil
 	}
-	return g.remote.Healthy()
+	return g.remote
 }
 
 // remoteTopics are the topics of others at the foreign broker, as channels are mapped to them.

@@ -27,4 +27,3 @@ func TestLongDaysAtAForeignBroker(t *testing.T) {
 	}
 	orders(nil, []string{"the broker", "the gateway", "Home Assistant", "zigbee2mqtt"})
 }
-

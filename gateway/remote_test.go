@@ -3,6 +3,8 @@ package gateway_test
 import (
 	"context"
 	"fmt"
+	"net"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -236,6 +238,10 @@ func TestWhatAForeignBrokerRetainsOfAChannelIsRemoved(t *testing.T) {
 		return <-kept == ""
 	})
 	assert.Contains(t, r.log.String(), "sets the retain flag on a channel")
+	_, metrics := r.call("GET", "/metrics", "", "")
+	assert.Contains(t, metrics, "\nwatchtower_remote_retained_removed_total 2\n")
+	assert.Contains(t, metrics, "\nwatchtower_remote_up 1\n")
+	assert.Contains(t, metrics, "\nwatchtower_remote_broker_dropped_total ")
 }
 
 // A gateway that relies on the broker's rules ends if there are none.
@@ -322,6 +328,41 @@ func TestABrokerWithRulesIsTrusted(t *testing.T) {
 	require.Equal(t, fmt.Sprintf("watchtower/channels/5/broadcast/%s honest", id), <-heard)
 	require.Equal(t, fmt.Sprintf("watchtower/channels/5/send/%s/%d for the plug", id, d.id), <-heard)
 	assert.Zero(t, r.dropped(remote.Protocol, bridge.Forged), "the broker keeps it away")
+}
+
+// mosquitto's dynamic security puts no user names into topics. With a role for each device nobody
+// speaks as another; with one role for all, everybody may, and the probe finds out.
+func TestDynamicSecurityIsTrustedIfEachDeviceHasItsRole(t *testing.T) {
+	t.Parallel()
+	m := &harness.Mosquitto{TB: t, Address: harness.FreeAddress(t), Dir: t.TempDir()}
+	state := filepath.Join(m.Dir, "dynamic.json")
+	run(t, program(t, "mosquitto_ctrl"), "dynsec", "init", state, "admin", "x")
+	m.Configure("plugin /usr/lib/x86_64-linux-gnu/mosquitto_dynamic_security.so\nplugin_opt_config_file " + state)
+	m.Start()
+	t.Cleanup(m.Kill)
+	host, port, err := net.SplitHostPort(m.Address)
+	require.NoError(t, err)
+	control := func(args ...string) {
+		t.Helper()
+		run(t, program(t, "mosquitto_ctrl"), append([]string{"-h", host, "-p", port, "-u", "admin", "-P", "x", "dynsec"}, args...)...)
+	}
+	user := func(name string, allow ...string) {
+		control("createClient", name, "-p", "x")
+		control("createRole", name)
+		for i := 0; i < len(allow); i += 2 {
+			control("addRoleACL", name, allow[i], allow[i+1], "allow")
+		}
+		control("addClientRole", name, name)
+	}
+	const channels = "watchtower/channels/+/"
+	user("gateway", "publishClientSend", "#", "publishClientReceive", "#", "subscribePattern", "#")
+	user("probe", "publishClientSend", channels+"broadcast/probe", "subscribePattern", "#")
+	user("all", "publishClientSend", channels+"broadcast/#", "subscribePattern", "#")
+	onRemote(t, m, byRules)
+	cfg := testConfig(t)
+	byRules(&cfg)
+	cfg.MQTT.Remote.URL, cfg.MQTT.Remote.Probe.User = m.URL(), "all"
+	require.ErrorIs(t, served(t, cfg), remote.ErrUntrusted)
 }
 
 // Of two gateways with one name the later one ends.

@@ -300,6 +300,8 @@ func stuckMQTT(r *running) (ended func() bool) {
 	return waitForMember(r, "mqtt")
 }
 
+// slowConn connects a client that is not going to read. Else the system would take tens of
+// megabytes for it (tcp_rmem), which a busy machine does not say in time.
 func slowConn(r *running, addr string) net.Conn {
 	conn, err := net.Dial("tcp", addr)
 	require.NoError(r.t, err)

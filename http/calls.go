@@ -164,7 +164,7 @@ func (s *Server) ready(w nethttp.ResponseWriter, _ *nethttp.Request) error {
 		}
 	}
 	answer := map[string]string{"status": "ready"}
-	for key, fault := range map[string]func() error{"cluster_fault": s.opts.Apart, "remote_fault": s.opts.RemoteFault} {
+	for key, fault := range map[string]func() error{"cluster_fault": s.opts.Apart, "remote_fault": s.opts.foreignFault} {
 		if fault == nil {
 			continue
 		}

@@ -24,6 +24,7 @@ type metrics struct {
 	apart     func() error          // nil: it never is
 	leases    func() []bridge.LeaseHolder
 	mapSkips  func() map[string]uint64 // nil: there are no maps
+	foreign   Foreign                  // nil: there is none
 }
 
 var (
@@ -58,6 +59,13 @@ var (
 	clusterReady = describeMetric("cluster_ready", "1 while the gateway shares its channels and names, else 0: /readyz says why.")
 	leaseHeld    = describeMetric("lease_held", "1 if the gateway does what only one of those that share their channels does, else 0.", "lease")
 	peerUnsent   = describeMetric("peer_unsent_total", "Messages and changes here that were let go before they could be sent to other gateways.")
+)
+
+// What becomes of the channels at a foreign broker.
+var (
+	foreignUp      = describeMetric("remote_up", "1 while the channels stand on the foreign broker, else 0: /readyz says why.")
+	foreignRemoved = describeMetric("remote_retained_removed_total", "Retained messages on channels that were removed at the foreign broker.")
+	foreignDropped = describeMetric("remote_broker_dropped_total", "Messages of all its clients that the foreign broker has dropped, as it says.")
 )
 
 func describeMetric(name, help string, labels ...string) *prometheus.Desc {
@@ -125,6 +133,15 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 			gauge(queueMessages, l.Queued(), p.String())
 			to <- latencyOf(counters, p)
 		}
+	}
+	if m.foreign != nil {
+		up := 1
+		if m.foreign.Healthy() != nil {
+			up = 0
+		}
+		gauge(foreignUp, up)
+		counter(foreignRemoved, m.foreign.Removed())
+		counter(foreignDropped, m.foreign.Dropped())
 	}
 	if own, several := m.hub.Peers().Own(); several {
 		counter(peerUnsent, own.Unsent)

@@ -60,9 +60,8 @@ type Options struct {
 	// others.
 	Leases func() []bridge.LeaseHolder
 
-	// RemoteFault returns why the channels are not at the foreign broker now, though the gateway
-	// does its work. Nil: they are, or there is none.
-	RemoteFault func() error
+	// Foreign is a broker that is not the gateway's. Nil: there is none.
+	Foreign Foreign
 
 	// MapSkips returns how many messages the channels' maps let alone, by outcome. Nil: there are
 	// no maps.
@@ -93,3 +92,20 @@ const (
 	maxTargets  = 1 << 16         // channels × receivers of one call
 	askersMost  = 10_000          // senders whose requests are counted at once
 )
+
+// Foreign is a broker that is not the gateway's, on which the channels stand too.
+type Foreign interface {
+	// Healthy returns why they do not now, though the gateway does its work, or nil.
+	Healthy() error
+	// Removed counts the retained messages of channels that were removed there.
+	Removed() uint64
+	// Dropped counts the messages of all its clients that the broker itself has dropped, as it says.
+	Dropped() uint64
+}
+
+func (o *Options) foreignFault() error {
+	if o.Foreign == nil {
+		return nil
+	}
+	return o.Foreign.Healthy()
+}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -66,6 +67,7 @@ type Bus struct {
 	watches  []func()
 
 	cleared atomic.Uint64 // retained channel messages
+	left    atomic.Uint64 // messages that the broker has dropped, as it says
 }
 
 // New returns a bus, which connects in Serve. An error is one of the settings.
@@ -103,6 +105,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Bus, error) {
 	} {
 		b.client.subscribe(&subscription{filter: filter, qos: 1, handler: handler})
 	}
+	b.client.subscribe(&subscription{filter: "$SYS/broker/publish/messages/dropped", others: true, kept: true, handler: b.brokerSays})
 	b.client.subscribe(&subscription{filter: b.echo, qos: 1, handler: func(*received) { b.echoed.Store(true) }})
 	b.client.subscribe(&subscription{filter: b.barrier, qos: 1, echo: true, handler: b.passed})
 	for _, own := range []string{tree.Status(), tree.Info(), base + "/members/+/" + tree.Gateway()} {
@@ -165,6 +168,19 @@ func (b *Bus) Healthy() error {
 		return errors.New("the foreign broker (mqtt.remote.url) is not connected yet")
 	}
 	return nil
+}
+
+// Removed counts the retained messages of channels that were removed at the broker.
+func (b *Bus) Removed() uint64 { return b.cleared.Load() }
+
+// Dropped counts the messages of all its clients that the broker has dropped, as it says: what
+// they lose there the gateway cannot see.
+func (b *Bus) Dropped() uint64 { return b.left.Load() }
+
+func (b *Bus) brokerSays(m *received) {
+	if n, err := strconv.ParseUint(string(m.payload), 10, 64); err == nil {
+		b.left.Store(n)
+	}
 }
 
 // up is called after each connection's subscriptions. It returns once all that the broker had

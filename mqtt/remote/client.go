@@ -375,7 +375,11 @@ func (c *client) ask(conn *conn, subs []*subscription) error {
 		}
 		select {
 		case codes := <-answer:
-			if len(codes) != 1 || codes[0] >= 0x80 {
+			switch {
+			case len(codes) == 1 && codes[0] < 0x80:
+			case s.others:
+				c.log.WithField("filter", s.filter).Warn("the foreign broker does not let the gateway subscribe to that: see its access rules")
+			default:
 				return fmt.Errorf("the broker does not let the gateway subscribe to %s: see its access rules", s.filter)
 			}
 		case <-time.After(dialTimeout):

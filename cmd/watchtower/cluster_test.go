@@ -39,6 +39,9 @@ func TestClusterOnTheCommandLine(t *testing.T) {
 		assert.Regexp(t, `(?m)^NAME +SLOT +STATE +BEHIND +CLOCK +MESSAGES +RESENT +LOST +REPEATED$`, shown)
 		assert.Regexp(t, `(?m)^`+other+` +\d+ +up +\d+ B +[+-]\d+ ms +0 +0 +0 +0$`, shown)
 	}
+	leases := a.untilSaid("LEASE ", "cluster")
+	assert.Regexp(t, `(?m)^LEASE +HOLDER +PART +SINCE$`, leases)
+	assert.Regexp(t, `(?m)^cb +attic +\d+ of \d+ +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$`, a.untilSaid("cb     attic", "cluster"))
 	code, out, err := a.try("cluster", "--json")
 	require.Zero(t, code, err)
 	var now shownCluster

@@ -7,16 +7,24 @@
 // <base>/joins/<id>. MQTT tells a subscriber nothing of a publisher, so who speaks is as sure as
 // the broker's rules: mqtt.remote.trust says what the gateway relies on, and the probe shows it.
 //
-// The files, from top to bottom:
+// The files:
 //
-//	bus.go        the parts together        client.go  connects again and again
-//	check.go      what a broker does, for people
-//	probe.go      what the broker enforces  reader.go  the broker's packets
-//	house.go      Home Assistant there
-//	hear.go       what its clients say      outbox.go  what waits for the broker
-//	joins.go      who of them has joined    dial.go    one connection
-//	say.go        what is said here         filter.go  topic filters
-//	topics.go     topics of others          rival.go   another gateway of the same name
-//	documents.go  retained messages         packet.go  the codec
-//	neighbours.go other gateways there
+//	bus.go         the parts together
+//	check.go       what a broker does, for people
+//	probe.go       what the broker enforces
+//	rival.go       another gateway of the same name
+//	neighbours.go  other gateways there
+//	house.go       Home Assistant there
+//	hear.go        what its clients say
+//	joins.go       who of them has joined
+//	say.go         what is said here
+//	topics.go      topics of others
+//	documents.go   retained messages
+//	client.go      connects again and again
+//	subscribe.go   filters, and what is done with their messages
+//	reader.go      the broker's packets
+//	outbox.go      what waits for the broker
+//	dial.go        one connection
+//	filter.go      topic filters
+//	packet.go      the codec
 package remote

@@ -114,10 +114,6 @@ func (a *arrival) ask(verb string) *reply {
 	return nil
 }
 
-// settleFor is how long a message that is being delivered may take from the queues of the sessions
-// here to its number in the gateway's stream.
-const settleFor = 2 * time.Millisecond
-
 // bring makes the session here, and fetches what waits at home.
 func (a *arrival) bring(taken *reply) (*session, packets.Code) {
 	s := a.newSession(a.who, 0)
@@ -129,7 +125,7 @@ func (a *arrival) bring(taken *reply) (*session, packets.Code) {
 	a.sessions.mu.Unlock()
 	a.resubscribe(s, taken.Session.Subs)
 	time.Sleep(settleFor)
-	a.q.Points = a.hub.Peers().Points().Begun()
+	a.q.Points = append(a.hub.Peers().Points().Begun(), taken.Points...) // both have all before these
 	given := a.ask("give")
 	if given != nil && given.Newer != 0 { // its client is back there
 		a.sessions.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -53,6 +54,8 @@ type reply struct {
 }
 
 const (
+	settleFor        = 10 * time.Millisecond // of a message, from the queues here to its number in the stream
+	numberedFor      = 50 * time.Millisecond
 	handoverPatience = 2 * time.Second // of a client, for all questions together
 	askPatience      = time.Second     // for one question
 	handoverBytes    = 512 << 10       // of a queue in one answer
@@ -134,7 +137,8 @@ func (b *Broker) giveUp(q *question) *reply {
 				return &reply{Live: live}
 			}
 			ss.mu.Unlock()
-			return &reply{Session: s.record(ss), Live: live, Points: b.hub.Peers().Points().Done()}
+			time.Sleep(settleFor) // what the client has acknowledged has its number then
+			return &reply{Session: s.record(ss), Live: live, Points: b.hub.Peers().Points().Begun()}
 		}
 		ss.mu.Unlock()
 		live = true
@@ -198,6 +202,7 @@ func (b *Broker) handOver(q *question) *reply {
 	waiting := s.yield(g)
 	s.lost, s.will = true, nil // its client is there
 	ss.mu.Unlock()
+	numbered(waiting)
 	for i := range waiting {
 		if e := b.entry(&waiting[i]); e != nil {
 			g.queue = append(g.queue, e)
@@ -212,6 +217,15 @@ func (b *Broker) handOver(q *question) *reply {
 	ss.mu.Unlock()
 	b.discard(s)
 	return r
+}
+
+// numbered waits until deliveries have their numbers: those that were published a moment ago.
+func numbered(waiting []delivery) {
+	for late := time.Now().Add(numberedFor); time.Now().Before(late); time.Sleep(settleFor / 50) {
+		if !slices.ContainsFunc(waiting, func(d delivery) bool { return d.m.channel != nil && d.m.where() == 0 }) {
+			return
+		}
+	}
 }
 
 // page returns what was given, with a part of the queue.

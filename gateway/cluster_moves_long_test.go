@@ -1,0 +1,28 @@
+//go:build long
+
+package gateway_test
+
+import (
+	"testing"
+
+	"watchtower/internal/harness"
+)
+
+// A thousand moves.
+func TestLongASessionMovesWithItsClient(t *testing.T) {
+	servers := harness.StartNATS(t, 3, "")
+	var all []*running
+	for _, name := range []string{"a", "b", "c"} {
+		all = append(all, together(t, servers.URL(), name, nil))
+	}
+	for _, one := range all {
+		for _, other := range all {
+			if one != other {
+				meet(t, one, other)
+			}
+		}
+	}
+	sessionsMove(t, all, movesLong)
+}
+
+const movesLong = 1_000

@@ -139,7 +139,11 @@ func (g *Gateway) assemble() error {
 	}
 	g.gate = auth.NewGate(auth.Options{Limits: g.cfg.Limits}, g.log)
 	g.passwords = auth.NewPasswords(g.gate)
-	if g.hub, err = bridge.New(g.hubOptions()); err != nil {
+	options, err := g.hubOptions()
+	if err != nil {
+		return err
+	}
+	if g.hub, err = bridge.New(options); err != nil {
 		return err
 	}
 	g.shareChannels()

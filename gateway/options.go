@@ -39,7 +39,7 @@ func (g *Gateway) intakeOptions() intake.Options {
 	}
 }
 
-func (g *Gateway) hubOptions() bridge.Options {
+func (g *Gateway) hubOptions() (bridge.Options, error) {
 	o := bridge.Options{
 		Limits:     g.cfg.Limits,
 		Senders:    g.cfg.Senders,
@@ -60,8 +60,7 @@ func (g *Gateway) hubOptions() bridge.Options {
 		KeepHalfConfirmed: g.keepHalfConfirmed,
 	}
 	g.space.shape(&o)
-	g.remoteIDs(&o)
-	return o
+	return o, g.remoteIDs(&o)
 }
 
 func (g *Gateway) mqttOptions(secure *tls.Config) mqtt.Options {

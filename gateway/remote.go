@@ -23,7 +23,7 @@ func newRemote(g *Gateway) (_ Server, _ []Port, err error) {
 	}
 	slot, err := g.remoteSlot()
 	if err != nil {
-		return nil, nil, fmt.Errorf("data_dir: %w", err)
+		return nil, nil, err
 	}
 	o := remote.Options{MQTT: g.cfg.MQTT, Limits: g.cfg.Limits, Own: g.broker, Key: g.secrets.key, Slot: slot}
 	if g.remote, err = remote.New(g.hub, o, g.log); err != nil {
@@ -58,19 +58,28 @@ func freeSlot() byte { return byte(1 + bridge.RandomUint32()%255) }
 func (g *Gateway) remoteSlot() (bridge.Slot, error) {
 	b, err := g.store.Meta(slotDocument, func() []byte { return []byte{freeSlot()} })
 	if err != nil || len(b) != 1 || b[0] == 0 {
-		return 0, fmt.Errorf("the gateway's number at the foreign broker cannot be read: %w", err)
+		return 0, fmt.Errorf("data_dir: the gateway's number at the foreign broker cannot be read: %w", err)
 	}
 	return bridge.Slot(b[0]), nil
 }
 
-// remoteIDs makes the ids of names the same at all gateways with one secret key.
-func (g *Gateway) remoteIDs(o *bridge.Options) {
-	if g.cfg.MQTT.Remote.URL == "" || g.secrets.key == "" {
-		return
+// remoteIDs gives the hub its number among the gateways at a foreign broker, and makes the ids of
+// names the same at all that have one secret key.
+func (g *Gateway) remoteIDs(o *bridge.Options) error {
+	if g.cfg.MQTT.Remote.URL == "" {
+		return nil
+	}
+	var err error
+	if o.Slot, err = g.remoteSlot(); err != nil {
+		return err
+	}
+	if g.secrets.key == "" {
+		return nil
 	}
 	mac := hmac.New(sha256.New, []byte(g.secrets.key))
 	mac.Write([]byte("watchtower ids of names"))
 	o.IDKey = mac.Sum(nil)
+	return nil
 }
 
 // foreign is the foreign broker for HTTP; nil: there is none.

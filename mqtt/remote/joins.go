@@ -2,6 +2,7 @@ package remote
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"sync"
 
@@ -31,6 +32,10 @@ func (j *joins) heard(m *received) {
 			b.refuse(m, bridge.Malformed, "a join is no JSON list of channels, such as [5,7]")
 			return
 		}
+	}
+	if most := b.opts.SenderChannels; len(channels) > most {
+		b.refuse(m, bridge.Limit, fmt.Sprintf("a join has %d channels, the limit is %d (limits.sender_channels)", len(channels), most))
+		return
 	}
 	sender, ok := b.speaker(bridge.SenderID(id))
 	if !ok {

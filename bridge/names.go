@@ -79,6 +79,8 @@ func (h *Hub) mayHoldLocked(s *Sender, n Naming) error {
 	switch {
 	case s == nil, n.By.Own():
 		return nil
+	case s.remote:
+		return fault(NameProtected, "name", "%q is a client of a foreign broker (it was registered with remote): choose another name, or forget that sender first", n.Name)
 	case h.hasKeyLocked(s) && n.By == ByShared:
 		return fault(NameHasKey, "name", "%q has a key of its own: the device needs that one (watchtower device key %s)", n.Name, n.Name)
 	case h.hasKeyLocked(s), s.protected, h.opts.RequireToken && s.web:

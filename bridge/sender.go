@@ -100,7 +100,7 @@ func (h *Hub) Register(r Registration) (Credentials, error) {
 	s.web = true
 	s.via = r.Via
 	s.protected = s.protected || r.Protected
-	s.remote = r.Remote
+	s.remote = s.remote || r.Remote
 	h.setTokenLocked(s, hashToken(token))
 	wait := h.commitLocked(s)
 	h.mu.Unlock()
@@ -121,8 +121,8 @@ func (h *Hub) webSenderLocked(r Registration) (*Sender, error) {
 	if s != nil && (s.protected || h.hasKeyLocked(s) || h.opts.RequireToken && s.token != [sha256.Size]byte{}) && !byToken {
 		return nil, fault(NameProtected, "name", "%q is protected: it is given again only against its token (Authorization: Bearer …)", r.Name)
 	}
-	if r.Remote && s != nil && (s.held || s.protected) {
-		return nil, fault(InvalidName, "name", "%q is a device of this gateway: nobody else speaks under its id; choose another name for the foreign broker's client", r.Name)
+	if r.Remote && s != nil && !s.remote && (s.held || s.protected || len(s.joined) > 0) {
+		return nil, fault(InvalidName, "name", "%q is a device of this gateway: nobody else speaks under its id; choose another name for the foreign broker's client, or forget that sender first", r.Name)
 	}
 	if s == nil {
 		s = h.newSenderLocked(r.Name)

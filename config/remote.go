@@ -40,6 +40,8 @@ func (c *Config) checkRemote(add func(string, error)) {
 	switch {
 	case r.URL == "":
 		return
+	case c.Open:
+		add("mqtt.remote.url", errors.New("cannot be set while open is true: the secret key is what gateways at that broker know each other by; set secret_key"))
 	case c.Cluster.URL != "":
 		add("mqtt.remote.url", errors.New("cannot be set while cluster.url is: the gateways of a space share their channels over NATS; keep one of them"))
 	case r.Password != "" && r.User == "":

@@ -13,8 +13,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"watchtower/bridge"
 	"watchtower/config"
 	"watchtower/internal/harness"
+	"watchtower/mqtt/remote"
 )
 
 // A retain flag on a channel message is cleared again: what was said once is not said again to
@@ -177,4 +179,76 @@ func TestAGatewayLeavesTheForeignBrokerOrderly(t *testing.T) {
 	await(fmt.Sprintf(`watchtower/members/5/attic {"count":1,"members":[{"id":%d`, d.id))
 	r.stop()
 	await("watchtower/gateways/attic/status offline")
+}
+
+// A broker that lacks what the gateway needs is told so; one that takes no large packets gets the
+// others.
+func TestWhatAForeignBrokerDoesNotTake(t *testing.T) {
+	t.Parallel()
+	without := harness.StartMosquitto(t, "allow_anonymous true\nretain_available false")
+	cfg := testConfig(t)
+	cfg.MQTT.Remote.URL, cfg.MQTT.Remote.Trust = without.URL(), "none"
+	err := served(t, cfg)
+	require.ErrorIs(t, err, remote.ErrLacks)
+	require.Contains(t, err.Error(), "it retains no messages")
+
+	m := harness.StartMosquitto(t, "allow_anonymous true\nmax_packet_size 20000\nmax_inflight_messages 1")
+	r := onRemote(t, m, nil)
+	d, plug := r.wire("tcp"), r.foreign(m, "plug")
+	d.broadcast(5, make([]byte, 30_000))
+	for i := range 20 {
+		d.broadcast(5, fmt.Appendf(nil, "%d", i))
+	}
+	for i := range 20 {
+		require.Equal(t, fmt.Sprint(i), plug.next(t).data)
+	}
+	require.Equal(t, 1, r.dropped(remote.Protocol, bridge.TooLarge))
+}
+
+// What the broker's clients say at QoS 1 while the gateway is restarted is heard then.
+func TestAForeignBrokerKeepsWhatIsSaidMeanwhile(t *testing.T) {
+	t.Parallel()
+	m := harness.StartMosquitto(t, "allow_anonymous true")
+	cfg := testConfig(t)
+	cfg.MQTT.Remote.URL, cfg.MQTT.Remote.Trust, cfg.Gateway.Name = m.URL(), "none", "attic"
+	r := startWith(t, cfg)
+	r.isAtRemote()
+	reg := r.registerRemote("plug")
+	c := stranger(t, m, "plug", "x", "")
+	for i := range 3 {
+		r.stop()
+		word := fmt.Sprint("said meanwhile ", i)
+		done(t, c.Publish(fmt.Sprintf("watchtower/channels/5/broadcast/%d", reg.ID), 1, false, word))
+		r = startWith(t, cfg)
+		r.isAtRemote()
+		look := r.stream()
+		eventually(t, "it is heard", func() bool { return strings.Contains(r.recent(look.id), word) })
+	}
+}
+
+// A send to a client of the broker waits for a broker that is soon back.
+func TestASendWaitsForAForeignBrokerThatIsSoonBack(t *testing.T) {
+	t.Parallel()
+	m := &harness.Mosquitto{TB: t, Address: harness.FreeAddress(t), Dir: t.TempDir()}
+	m.Configure("allow_anonymous true\npersistence true\nautosave_interval 0\npersistence_location " + m.Dir + "/")
+	m.Start()
+	t.Cleanup(m.Kill)
+	r := onRemote(t, m, nil)
+	reg, d := r.registerRemote("plug"), r.wire("tcp")
+	id := strconv.FormatUint(uint64(reg.ID), 10)
+	c := stranger(t, m, "plug", "x", "")
+	done(t, c.Publish("watchtower/joins/"+id, 1, true, "[5]"))
+	look := r.stream()
+	eventually(t, "it is a member", func() bool { return strings.Contains(r.membersOf(look.id), `"plug"`) })
+	m.Stop()
+	eventually(t, "the gateway noticed", func() bool {
+		_, ready := r.call("GET", "/readyz", "", "")
+		return strings.Contains(ready, "remote_fault")
+	})
+	d.send(5, reg.ID, []byte("soon"))
+	m.Start()
+	c = stranger(t, m, "plug", "x", "")
+	heard := make(chan string, 10)
+	done(t, c.Subscribe("watchtower/channels/5/send/"+id+"/+", 1, func(_ paho.Client, m paho.Message) { heard <- string(m.Payload()) }))
+	require.Equal(t, "soon", <-heard)
 }

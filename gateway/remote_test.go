@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 	"github.com/stretchr/testify/assert"
@@ -149,12 +148,19 @@ func TestAForeignBrokersClientJoinsAndLeaves(t *testing.T) {
 		is(list.member)
 	}
 	m.Kill()
+	m.Start() // it has forgotten the list
 	is(false)
-	m.Start()
 	r.isAtRemote()
 	c = stranger(t, m, "plug", "x", "")
 	done(t, c.Publish(joins, 1, true, "[5]"))
 	is(true)
+	again := r.register("plug") // it stays a client of that broker, whoever asks for it
+	require.Equal(t, reg.ID, again.ID)
+	done(t, c.Publish(fmt.Sprintf("watchtower/channels/5/broadcast/%d", reg.ID), 1, false, "still heard"))
+	eventually(t, "it is heard", func() bool { return strings.Contains(r.recent(look.id), "still heard") })
+	reg = again
+	_, err := r.pahoClient(func(o *paho.ClientOptions) { o.SetClientID("plug").SetConnectRetry(false) })
+	require.Error(t, err, "nor has a device of the gateway the name")
 	status, answer := r.call("DELETE", fmt.Sprintf("/senders/%d", reg.ID), "", "", "Authorization", "Bearer "+reg.Token)
 	require.Equal(t, 204, status, answer)
 	is(false)
@@ -181,13 +187,7 @@ func TestAChannelIsMappedToTopicsOfAForeignBroker(t *testing.T) {
 		word := fmt.Sprint("press ", i)
 		eventually(t, "the map listens", func() bool {
 			done(t, c.Publish("zigbee2mqtt/button/action", 1, false, word))
-			select {
-			case got := <-d.inbox:
-				require.Equal(t, r.ofMap(word), got)
-				return true
-			case <-time.After(short):
-				return false
-			}
+			return heardSoon(d, word)
 		})
 	}
 	d.broadcast(5, []byte("ON"))
@@ -201,4 +201,33 @@ func TestAChannelIsMappedToTopicsOfAForeignBroker(t *testing.T) {
 	for got := d.next(t); got != r.ofMap("after it"); got = d.next(t) {
 		require.Contains(t, []string{"press 2", "ON"}, got.data, "its own, or what the test may have said twice")
 	}
+}
+
+// recent is what was said on channel 5, as a mailbox that begins with all of it has it.
+func (r *running) recent(uint32) string {
+	reg := r.register("")
+	r.post("/channels/join", fmt.Sprintf(`{"sender":%d,"channels":[5],"since":"all"}`, reg.ID), nil)
+	_, all := r.call("GET", fmt.Sprintf("/messages?sender=%d", reg.ID), "", "")
+	return all
+}
+
+// A client may set its list before somebody registers its id: it is a member then. A device that
+// describes itself is present as long as it is one.
+func TestAForeignBrokersClientIsRegisteredLater(t *testing.T) {
+	t.Parallel()
+	m := harness.StartMosquitto(t, "allow_anonymous true")
+	r := startHomely(t, beside(t, m, nil))
+	r.isAtRemote()
+	look := r.stream()
+	reg := r.registerRemote("balcony")
+	status, answer := r.call("DELETE", fmt.Sprintf("/senders/%d", reg.ID), "", "", "Authorization", "Bearer "+reg.Token)
+	require.Equal(t, 204, status, answer)
+	c := stranger(t, m, "balcony", "x", "")
+	done(t, c.Publish(fmt.Sprintf("watchtower/joins/%d", reg.ID), 1, true, "[5]"))
+	require.Equal(t, reg.ID, r.registerRemote("balcony").ID, "a name has its id again")
+	eventually(t, "it is a member", func() bool { return strings.Contains(r.membersOf(look.id), `"balcony"`) })
+	h := newHouse(t, m.Address, 5).start()
+	done(t, c.Publish(fmt.Sprintf("watchtower/channels/5/broadcast/%d", reg.ID), 1, false, balcony))
+	done(t, c.Publish(fmt.Sprintf("watchtower/channels/5/broadcast/%d", reg.ID), 1, false, `{"m":41}`))
+	h.shows(balconyEntities()[0], "41")
 }

@@ -46,7 +46,7 @@ func (s *Service) showCluster(w nethttp.ResponseWriter, r *request) error {
 	space := s.opts.Space()
 	own, several := s.hub.Peers().Own()
 	if space == nil || !several {
-		return fault(alone, "", "this gateway is alone: it shares its channels with others if cluster.url is set")
+		return fault(alone, "", "this gateway is alone: it shares its channels with others over NATS if cluster.url is set; who shares a foreign broker with it is in the metrics (watchtower_peer_up)")
 	}
 	answer := struct {
 		Space  string         `json:"space"`

@@ -4,8 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -49,7 +48,10 @@ func checkRemoteCommand(sys surroundings) *cobra.Command {
 		}
 		r, err := gateway.CheckRemote(cmd.Context(), cfg)
 		if err != nil {
-			return unreachable{fmt.Errorf("mqtt.remote.url: %w", err)}
+			if !strings.HasPrefix(err.Error(), "mqtt.remote.") {
+				err = fmt.Errorf("mqtt.remote.url: %w", err)
+			}
+			return unreachable{err}
 		}
 		if *asJSON {
 			err = json.NewEncoder(sys.out).Encode(r)
@@ -77,7 +79,7 @@ func printRemote(sys surroundings, r gateway.RemoteReport) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	for _, broker := range slices.Sorted(maps.Keys(r.Rules)) {
+	for _, broker := range []string{"mosquitto", "EMQX", "RabbitMQ"} {
 		fmt.Fprintf(sys.out, "\nRules for %s, where a device's user name is its id:\n\n%s", broker, r.Rules[broker])
 	}
 	return nil

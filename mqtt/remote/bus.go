@@ -54,17 +54,21 @@ type Bus struct {
 	house      *House // nil: none
 	joins      *joins
 
-	run      int64       // when this gateway started, in Unix ns
-	about    string      // its topics begin with that
-	examined atomic.Bool // the broker was examined once
-	heard    atomic.Bool // what the broker enforces is known, and enough
-	settled  atomic.Bool // what the broker had kept has come
-	quiet    atomic.Bool // it takes no more requests
-	barrier  string      // the topic of the gateway's word to itself
-	echo     string      // one whose messages must not come back
-	echoed   atomic.Bool // one did
-	barriers sync.Map    // words that are waited for: a channel for each
-	watches  []func()
+	greetedAt atomic.Int64 // Unix ns
+	run       int64        // when this gateway started, in Unix ns
+	about     string       // its topics begin with that
+	examined  atomic.Bool  // the broker was examined once
+	heard     atomic.Bool  // what the broker enforces is known, and enough
+	settled   atomic.Bool  // what the broker had kept has come
+	quiet     atomic.Bool  // it takes no more requests
+	leaving   atomic.Bool  // the gateway ends: nothing waits for the broker
+	barrier   string       // the topic of the gateway's word to itself
+	echo      string       // one whose messages must not come back
+	echoed    atomic.Bool  // one did
+	word      atomic.Pointer[string]
+	agreed    atomic.Bool // a connection was settled: the broker can be used
+	barriers  sync.Map    // words that are waited for: a channel for each
+	watches   []func()
 
 	cleared atomic.Uint64 // retained channel messages
 	left    atomic.Uint64 // messages that the broker has dropped, as it says
@@ -81,7 +85,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Bus, error) {
 	l.will = &packets.ConnectParams{WillFlag: true, WillTopic: tree.Status(), WillPayload: []byte("offline"), WillQos: 1, WillRetain: true}
 	b := &Bus{hub: hub, tree: tree, opts: opts, log: log, noisy: intake.NewThrottle(time.Minute), client: newClient(l, hub.Now, log)}
 	b.documents = newDocuments(b.client)
-	b.joins = &joins{bus: b, members: map[bridge.SenderID]map[bridge.Channel]*bridge.Attachment{}}
+	b.joins = newJoins(b)
 	b.client.dropped = b.dropped
 	b.client.before, b.client.onUp, b.client.onDown = b.examine, b.up, b.down
 	b.client.deliveries.lost = b.lose
@@ -94,19 +98,26 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Bus, error) {
 	if b.neighbours, err = newNeighbours(b); err != nil {
 		return nil, err
 	}
-	for filter, handler := range map[string]func(*received){
-		base + "/channels/+/broadcast/+":      b.hear,
-		base + "/channels/+/send/+/+":         b.hear,
-		base + "/joins/+":                     b.joins.heard,
-		about + "/hello":                      b.greeted,
-		about + "/status":                     b.documents.correct,
-		about + "/info":                       b.documents.correct,
-		base + "/members/+/" + tree.Gateway(): b.documents.correct,
+	for _, s := range []struct { // in one order: a broker that kept a session knows their numbers
+		filter  string
+		handler func(*received)
+	}{
+		{base + "/channels/+/broadcast/+", b.hear},
+		{base + "/channels/+/send/+/+", b.hear},
+		{base + "/joins/+", b.joins.heard},
+		{about + "/hello", b.greeted},
+		{about + "/status", b.documents.correct},
+		{about + "/info", b.documents.correct},
+		{base + "/members/+/" + tree.Gateway(), b.documents.correct},
 	} {
-		b.client.subscribe(&subscription{filter: filter, qos: 1, handler: handler})
+		b.client.subscribe(&subscription{filter: s.filter, qos: 1, handler: s.handler})
 	}
 	b.client.subscribe(&subscription{filter: "$SYS/broker/publish/messages/dropped", others: true, kept: true, handler: b.brokerSays})
-	b.client.subscribe(&subscription{filter: b.echo, qos: 1, handler: func(*received) { b.echoed.Store(true) }})
+	b.client.subscribe(&subscription{filter: b.echo, qos: 1, handler: func(m *received) {
+		if word := b.word.Load(); word != nil && string(m.payload) == *word { // and no other's
+			b.echoed.Store(true)
+		}
+	}})
 	b.client.subscribe(&subscription{filter: b.barrier, qos: 1, echo: true, handler: b.passed})
 	for _, own := range []string{tree.Status(), tree.Info(), base + "/members/+/" + tree.Gateway()} {
 		b.watches = append(b.watches, opts.Own.Watch(own, func(topic string, payload []byte, _ bridge.Client) {
@@ -125,9 +136,11 @@ func (b *Bus) Serve(ctx context.Context) error {
 	defer endSending()
 	life, endLife := context.WithCancel(context.WithoutCancel(ctx))
 	defer endLife()
+	defer context.AfterFunc(ctx, func() { b.leaving.Store(true) })()
 	var own, last sync.WaitGroup
 	own.Go(func() { b.link.Run(sending, b.fan) })
 	own.Go(func() { b.documents.serve(sending) })
+	own.Go(func() { b.joins.serve(sending) })
 	var rival error
 	own.Go(func() {
 		if rival = b.neighbours.node.Serve(sending); rival != nil {
@@ -197,7 +210,14 @@ func (b *Bus) settle(ctx context.Context) error {
 	word, came := rand.Text(), make(chan struct{})
 	b.barriers.Store(word, came)
 	defer b.barriers.Delete(word)
+	b.word.Store(&word)
 	b.echoed.Store(false)
+	if b.client.version() != version5 { // mosquitto sends a bridge no word of its own at all
+		wait(ctx, time.Second)
+		b.settled.Store(true)
+		b.joins.sweep()
+		return nil
+	}
 	for _, topic := range []string{b.echo, b.barrier} {
 		b.client.publish(&publish{topic: []byte(topic), payload: []byte(word), qos: 1}, b.client.said())
 	}
@@ -209,10 +229,12 @@ func (b *Bus) settle(ctx context.Context) error {
 	case <-t.C:
 		b.log.WithField("topic", b.barrier).Warn("the foreign broker does not give the gateway its own message back: see its access rules")
 	}
-	if b.echoed.Load() {
+	if b.echoed.Load() && !b.agreed.Load() {
 		return ErrNoLocal
 	}
+	b.agreed.Store(true)
 	b.settled.Store(true)
+	b.joins.sweep()
 	return nil
 }
 
@@ -223,13 +245,14 @@ func versionName(v byte) string {
 	return "3.1.1"
 }
 
-// down is called at the end of each connection. Whoever had joined there is not reachable now.
+// down is called at the end of each connection. Whoever had joined there counts as gone if the
+// broker is not back soon.
 func (b *Bus) down(error) {
 	b.settled.Store(false)
 	if b.house != nil {
 		b.house.online.Store(false)
 	}
-	b.joins.leaveAll()
+	b.joins.away()
 }
 
 // lose counts a message of the broker for which there was no room.

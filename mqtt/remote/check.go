@@ -39,7 +39,7 @@ func Check(ctx context.Context, opts config.MQTT, gateway string) (r Report, err
 	}
 	r.Broker = l.address
 	l.client, l.clean = "watchtower-check-"+rand.Text()[:8], true
-	c, err := dial(ctx, l)
+	c, err := dial(ctx, l, 0)
 	if errors.Is(err, ErrNoLocal) {
 		r.Why = err.Error()
 		return r, nil
@@ -48,6 +48,7 @@ func Check(ctx context.Context, opts config.MQTT, gateway string) (r Report, err
 		return r, err
 	}
 	defer func() { _ = c.Close() }()
+	defer c.until(ctx)()
 	r.MQTT, r.Limit = versionName(c.version), c.ack.Properties.ReceiveMaximum
 	about := opts.BaseTopic + "/gateways/" + gateway + "/check-" + rand.Text()[:8]
 	if r.NoLocal, err = c.keepsAway(about + "/echo"); err != nil {
@@ -57,7 +58,7 @@ func Check(ctx context.Context, opts config.MQTT, gateway string) (r Report, err
 		return r, err
 	}
 	if opts.Remote.Probe.User != "" {
-		if r.Findings, err = probe(ctx, opts, l); err != nil {
+		if r.Findings, err = probe(ctx, opts, l, 0); err != nil {
 			return r, err
 		}
 		r.Probed = true
@@ -145,7 +146,13 @@ func Rules(base, user, discovery string) map[string]string {
 		"mosquitto": `# the file of acl_file
 user ` + user + `
 topic readwrite #
+topic read $SYS/#
 
+# what is not named here is forbidden: what is there already needs its lines, too, such as
+#   user zigbee2mqtt
+#   topic readwrite zigbee2mqtt/#
+#   topic readwrite ` + discovery + `/#
+# and for homeassistant: topic readwrite zigbee2mqtt/#
 user homeassistant
 topic readwrite ` + discovery + `/#
 topic read ` + own + `#

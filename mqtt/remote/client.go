@@ -48,8 +48,9 @@ type client struct {
 	dropped func(bridge.Reason)
 
 	lastVersion atomic.Uint32
-	pong        atomic.Int64 // Unix ns of the last PINGRESP
-	takeovers   []time.Time  // when another client took the id
+	works       atomic.Uint32 // the version by which it was connected
+	pong        atomic.Int64  // Unix ns of the last PINGRESP
+	takeovers   []time.Time   // when another client took the id
 
 	deliveries *deliveries
 }
@@ -97,6 +98,9 @@ func (c *client) wake() {
 // said is the version of MQTT in which messages wait.
 func (c *client) said() byte { return byte(c.lastVersion.Load()) }
 
+// known is the version by which the broker was connected, as CONNECT has it; 0: it never was.
+func (c *client) known() byte { return byte(c.works.Load()) }
+
 // version is the version of MQTT that the broker speaks, or 0.
 func (c *client) version() byte {
 	c.mu.Lock()
@@ -137,7 +141,7 @@ func (c *client) connectAgain(ctx context.Context) error {
 		if ctx.Err() != nil {
 			break
 		}
-		if errors.Is(err, ErrNoLocal) || errors.Is(err, ErrRival) || errors.Is(err, ErrUntrusted) {
+		if errors.Is(err, ErrNoLocal) || errors.Is(err, ErrRival) || errors.Is(err, ErrUntrusted) || errors.Is(err, ErrLacks) {
 			return err
 		}
 		if time.Since(since) > mostPause {
@@ -189,7 +193,7 @@ func (c *client) once(ctx context.Context) error {
 	if wait(ctx, pause); ctx.Err() != nil {
 		return ctx.Err()
 	}
-	conn, err := dial(ctx, c.login)
+	conn, err := dial(ctx, c.login, c.known())
 	if err != nil {
 		return err
 	}
@@ -207,7 +211,10 @@ func (c *client) once(ctx context.Context) error {
 		}
 	}})
 	c.lastVersion.Store(uint32(conn.version))
-	c.outbox.begin(min(most, flyingMost), conn.version, conn.ack.SessionPresent)
+	if c.works.Store(version5); conn.version != version5 {
+		c.works.Store(version3 | bridgeBit)
+	}
+	c.outbox.begin(min(most, flyingMost), int(conn.ack.Properties.MaximumPacketSize), conn.version, conn.ack.SessionPresent)
 	c.mu.Lock()
 	c.conn, c.writer, c.lastErr = conn, w, nil
 	c.mu.Unlock()
@@ -227,7 +234,7 @@ func (c *client) once(ctx context.Context) error {
 			end(err)
 			return
 		}
-		c.ping(life, end)
+		c.ping(life, conn, end)
 	})
 	up.Wait()
 	reading.Wait()
@@ -262,8 +269,12 @@ func (c *client) sayGoodbye(conn *conn) {
 }
 
 // ping asks whether the broker is there, until the connection ends.
-func (c *client) ping(ctx context.Context, end context.CancelCauseFunc) {
-	t := time.NewTicker(keepAlive * time.Second / 3)
+func (c *client) ping(ctx context.Context, conn *conn, end context.CancelCauseFunc) {
+	alive := keepAlive * time.Second
+	if p := &conn.ack.Properties; p.ServerKeepAliveFlag && p.ServerKeepAlive > 0 {
+		alive = min(alive, time.Duration(p.ServerKeepAlive)*time.Second)
+	}
+	t := time.NewTicker(alive / 3)
 	defer t.Stop()
 	c.pong.Store(time.Now().UnixNano())
 	for {

@@ -124,6 +124,24 @@ var reasons5 = map[byte]string{
 // ErrNoLocal says that a broker would send the gateway its own messages.
 var ErrNoLocal = errors.New("the broker speaks neither MQTT 5 nor MQTT 3.1.1 with the bridge bit: it would send the gateway its own messages, so it cannot be used")
 
+// ErrLacks says that a broker lacks what the gateway needs.
+var ErrLacks = errors.New("the broker cannot be used")
+
+// lacks returns what a broker of MQTT 5 says that it cannot do, though the gateway needs it
+// (MQTT 5, 3.2.2.3).
+func (c *conn) lacks() error {
+	p := &c.ack.Properties
+	switch {
+	case p.RetainAvailableFlag && p.RetainAvailable == 0:
+		return fmt.Errorf("%w: it retains no messages", ErrLacks)
+	case p.MaximumQosFlag && p.MaximumQos == 0:
+		return fmt.Errorf("%w: it takes messages at QoS 0 only", ErrLacks)
+	case p.WildcardSubAvailableFlag && p.WildcardSubAvailable == 0:
+		return fmt.Errorf("%w: it takes no filters with wildcards", ErrLacks)
+	}
+	return nil
+}
+
 // conn is a connection to a broker.
 type conn struct {
 	net.Conn
@@ -135,30 +153,56 @@ type conn struct {
 	kept []packets.Packet // messages that came while a probe waited for something else
 }
 
-// dial connects by MQTT 5, else by MQTT 3.1.1 with the bridge bit. A broker that knows neither
-// says so, or ends the connection (RabbitMQ 3.10).
-func dial(ctx context.Context, l login) (*conn, error) {
-	c, err := connect(ctx, l, version5)
+// dial connects by the version of MQTT that the broker is known to speak; 0: none is known yet. Then
+// it tries MQTT 5, and MQTT 3.1.1 with the bridge bit. A broker that knows neither says so, or ends
+// the connection (RabbitMQ 3.10), as one does that just starts: so that has to happen again and
+// again before it counts.
+func dial(ctx context.Context, l login, known byte) (*conn, error) {
+	if known != 0 {
+		return l.connect(ctx, known, 1)
+	}
+	c, err := l.connect(ctx, version5, tries)
 	if err == nil || !unknownVersion(err) {
 		return c, err
 	}
-	c, err = connect(ctx, l, version3|bridgeBit)
+	c, err = l.connect(ctx, version3|bridgeBit, tries)
 	if err == nil || !unknownVersion(err) {
 		return c, err
 	}
-	l.client, l.clean, l.will = "watchtower-try-"+rand.Text()[:8], true, nil
-	plain, failed := connect(ctx, l, version3)
-	var no *refusal
-	switch {
-	case failed == nil:
-		_ = plain.Close()
-		return nil, ErrNoLocal
-	case errors.As(failed, &no) && !unknownVersion(failed):
-		return nil, failed
-	case errors.As(err, &no):
-		return nil, ErrNoLocal
+	try := l
+	try.client, try.clean, try.will = "watchtower-try-"+rand.Text()[:8], true, nil
+	plain, failed := connect(ctx, try, version3)
+	if failed != nil {
+		return nil, err
 	}
-	return nil, err
+	_ = plain.Close()
+	if c, err = l.connect(ctx, version5, 1); err == nil || !unknownVersion(err) { // it may have just started
+		return c, err
+	}
+	return nil, ErrNoLocal
+}
+
+// tries is how often a broker has to end a connection to count as one that does not know the
+// version.
+const tries = 3
+
+// connect connects by one version, and checks what the broker can do.
+func (l login) connect(ctx context.Context, version byte, tries int) (c *conn, err error) {
+	for ; tries > 0; tries-- {
+		c, err = connect(ctx, l, version)
+		var no *refusal
+		if err == nil || !unknownVersion(err) || errors.As(err, &no) {
+			break
+		}
+		wait(ctx, firstPause)
+	}
+	if err == nil && c.version == version5 {
+		if err = c.lacks(); err != nil {
+			_ = c.Close()
+			return nil, err
+		}
+	}
+	return c, err
 }
 
 // unknownVersion reports whether a broker may not know a version of MQTT.

@@ -90,12 +90,16 @@ func (d *documents) again() {
 	d.signal()
 }
 
+// strangeMost bounds the topics of the gateway's that others wrote and that wait to be removed.
+const strangeMost = 1024
+
 // correct hears what others wrote on the gateway's topics: the will of an earlier connection, or
 // what an earlier run left there.
 func (d *documents) correct(m *received) {
 	d.mu.Lock()
 	doc, own := d.all[m.topic]
-	if string(doc.payload) != string(m.payload) || !own && len(m.payload) > 0 {
+	strange := !own && m.retain && len(m.payload) > 0 && len(d.order) < strangeMost
+	if own && string(doc.payload) != string(m.payload) || strange {
 		d.all[m.topic] = doc
 		d.dueLocked(m.topic)
 	}

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sirupsen/logrus"
+
 	"watchtower/bridge"
 )
 
@@ -170,7 +172,8 @@ func (h *House) hear(m *received) {
 		b.refuse(m, bridge.Malformed, fault.Error())
 		return
 	case !b.heard.Load() || !h.hears(a.Channel):
-		b.forged(m, 0)
+		b.hub.Counters().Drop(Protocol, bridge.Forged, 1)
+		b.tell(m, "somebody speaks as Home Assistant at the foreign broker on a channel that is not announced to it (homeassistant: true): dropped", logrus.Fields{"channel": a.Channel})
 		return
 	}
 	if err = b.publish(h.hold.Sender(), a, m); err == nil {

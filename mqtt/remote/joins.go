@@ -1,10 +1,12 @@
 package remote
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"watchtower/bridge"
 )
@@ -16,15 +18,117 @@ type joins struct {
 
 	mu      sync.Mutex
 	members map[bridge.SenderID]map[bridge.Channel]*bridge.Attachment
+	told    map[bridge.SenderID]bool    // those that the present connection has told
+	unknown map[bridge.SenderID]waiting // of ids that are not known: a registration may come yet
+	leaves  time.Time                   // when all leave, because the broker is not back; zero: they stay
+}
+
+// waiting is the list of an id that is not known.
+type waiting struct {
+	channels []bridge.Channel
+	m        *received
+	since    time.Time
+	told     bool // it was counted
+}
+
+// unknownMost bounds the lists that wait for a registration; judgedAfter is when they count as
+// forged: another gateway may know the id.
+const (
+	unknownMost = 1024
+	judgedAfter = 3 * time.Second
+)
+
+func newJoins(b *Bus) *joins {
+	return &joins{bus: b, members: map[bridge.SenderID]map[bridge.Channel]*bridge.Attachment{}, told: map[bridge.SenderID]bool{}, unknown: map[bridge.SenderID]waiting{}}
+}
+
+// serve looks at what waits, until ctx ends.
+func (j *joins) serve(ctx context.Context) {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-t.C:
+			j.look(now)
+		}
+	}
+}
+
+// look has those leave whose broker is not back, joins who was registered meanwhile, and judges
+// the others.
+func (j *joins) look(now time.Time) {
+	j.mu.Lock()
+	gone := !j.leaves.IsZero() && now.After(j.leaves)
+	due := map[bridge.SenderID]waiting{}
+	for id, w := range j.unknown {
+		if _, ok := j.bus.speaker(id); ok {
+			due[id] = w
+			delete(j.unknown, id)
+		} else if !w.told && now.Sub(w.since) > judgedAfter {
+			due[id] = w
+			w.told = true
+			j.unknown[id] = w
+		}
+	}
+	j.mu.Unlock()
+	if gone {
+		j.leaveAll()
+	}
+	for id, w := range due {
+		if s, ok := j.bus.speaker(id); ok {
+			j.set(s, w.channels, w.m)
+		} else {
+			j.bus.forged(w.m, id)
+		}
+	}
+}
+
+// away notes that the broker is not there.
+func (j *joins) away() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	clear(j.told)
+	clear(j.unknown)
+	if j.leaves.IsZero() {
+		j.leaves = time.Now().Add(holdFor)
+	}
+}
+
+// sweep has those leave of whom a new connection has told nothing.
+func (j *joins) sweep() {
+	j.mu.Lock()
+	j.leaves = time.Time{}
+	var gone []*bridge.Attachment
+	for id, on := range j.members {
+		if !j.told[id] {
+			for _, a := range on {
+				gone = append(gone, a)
+			}
+			delete(j.members, id)
+		}
+	}
+	j.mu.Unlock()
+	for _, a := range gone {
+		j.bus.hub.Detach(a)
+	}
 }
 
 // heard takes a client's list of channels.
 func (j *joins) heard(m *received) {
 	b := j.bus
-	id, ok := bridge.ParseID(m.topic[strings.LastIndexByte(m.topic, '/')+1:])
-	if !ok || b.quiet.Load() {
+	if b.quiet.Load() {
+		return
+	}
+	n, ok := bridge.ParseID(m.topic[strings.LastIndexByte(m.topic, '/')+1:])
+	if !ok {
 		b.refuse(m, bridge.Malformed, "a join names no sender: the topic's last level is an id that a gateway registered")
 		return
+	}
+	id := bridge.SenderID(n)
+	if strings.HasSuffix(m.topic, "/"+probeSender) {
+		return // a probe's
 	}
 	var channels []bridge.Channel
 	if len(m.payload) > 0 {
@@ -37,20 +141,33 @@ func (j *joins) heard(m *received) {
 		b.refuse(m, bridge.Limit, fmt.Sprintf("a join has %d channels, the limit is %d (limits.sender_channels)", len(channels), most))
 		return
 	}
-	sender, ok := b.speaker(bridge.SenderID(id))
-	if !ok {
-		if len(channels) > 0 {
-			b.forged(m, bridge.SenderID(id))
-		}
-		return
+	sender, ok := b.speaker(id)
+	switch {
+	case ok:
+		j.set(sender, channels, m)
+	case b.hub.Known(id) && len(channels) > 0:
+		b.forged(m, id)
+	default:
+		j.wait(id, channels, m)
 	}
-	j.set(sender, channels, m)
+}
+
+// wait keeps the list of an id that is not known.
+func (j *joins) wait(id bridge.SenderID, channels []bridge.Channel, m *received) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(channels) == 0 {
+		delete(j.unknown, id)
+	} else if len(j.unknown) < unknownMost {
+		j.unknown[id] = waiting{channels: channels, m: m, since: time.Now()}
+	}
 }
 
 // set makes these the channels of a sender.
 func (j *joins) set(s *bridge.Sender, channels []bridge.Channel, m *received) {
 	b := j.bus
 	j.mu.Lock()
+	j.told[s.ID()] = true
 	on := j.members[s.ID()]
 	if on == nil {
 		on = map[bridge.Channel]*bridge.Attachment{}
@@ -72,7 +189,7 @@ func (j *joins) set(s *bridge.Sender, channels []bridge.Channel, m *received) {
 		if on[c] != nil {
 			continue
 		}
-		a := &bridge.Attachment{Via: Protocol, Broadcasts: true, Sends: true, NoEcho: true}
+		a := &bridge.Attachment{Via: Protocol, Broadcasts: true, Sends: true, NoEcho: true, Returns: true}
 		a.Ended = func() { j.ended(s.ID(), c, a) }
 		if err := b.hub.Attach(s, c, a); err != nil {
 			refused = err
@@ -104,11 +221,11 @@ func (j *joins) ended(id bridge.SenderID, c bridge.Channel, a *bridge.Attachment
 	}
 }
 
-// leaveAll ends all memberships: the broker is not there. It tells them again when it is back.
+// leaveAll ends all memberships. The broker tells them again when it is back.
 func (j *joins) leaveAll() {
 	j.mu.Lock()
 	all := j.members
-	j.members = map[bridge.SenderID]map[bridge.Channel]*bridge.Attachment{}
+	j.members, j.leaves = map[bridge.SenderID]map[bridge.Channel]*bridge.Attachment{}, time.Time{}
 	j.mu.Unlock()
 	for _, on := range all {
 		for _, a := range on {

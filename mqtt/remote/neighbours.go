@@ -73,7 +73,7 @@ func newNeighbours(b *Bus) (*neighbours, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &neighbours{bus: b, names: map[bridge.Slot]string{}, pending: map[uint64]chan []byte{}, room: make(chan struct{}, answersMost)}
+	n := &neighbours{bus: b, names: map[bridge.Slot]string{}, pending: map[uint64]chan []byte{}, room: make(chan struct{}, answersMost), nextID: uint64(b.run)}
 	if n.aead, err = cipher.NewGCM(block); err != nil {
 		return nil, err
 	}
@@ -142,6 +142,9 @@ func (n *neighbours) send(topic string, text []byte, qos byte) error {
 
 // take takes a frame of another gateway.
 func (n *neighbours) take(m *received) {
+	if m.topic == n.bus.about+"/frames" { // an own one, said again by somebody
+		return
+	}
 	frame, ok := n.open(m)
 	if !ok || len(frame) < 2 {
 		return

@@ -31,7 +31,6 @@ type item struct {
 	since int64 // Unix ns, when it came
 	ends  int64 // Unix ns, when its message expires; 0: never
 	stays bool  // it waits for the broker for as long as it takes
-	sent  bool  // it may have been sent on an earlier connection
 	drop  func(bridge.Reason)
 }
 
@@ -48,6 +47,7 @@ type outbox struct {
 	order   []uint16         // of flying, oldest first; some may be acknowledged
 	most    int              // of flying
 	bytes   int
+	largest int // packet that the broker takes; 0: any
 	lastID  uint16
 	up      bool
 	version byte          // of MQTT, in which the packets are
@@ -106,7 +106,11 @@ func (o *outbox) Fill(buf []byte) []byte {
 	now := o.now().UnixNano()
 	for o.head < len(o.waiting) && len(buf) < fillBytes {
 		it := o.waiting[o.head]
-		if why, late := it.late(now); late {
+		why, late := it.late(now)
+		if o.largest > 0 && len(it.b) > o.largest {
+			why, late = bridge.TooLarge, true
+		}
+		if late {
 			o.popLocked()
 			o.freeLocked(it)
 			it.drop(why)
@@ -133,7 +137,7 @@ func (it *item) late(now int64) (bridge.Reason, bool) {
 	switch {
 	case it.ends != 0 && now >= it.ends:
 		return bridge.Expired, true
-	case !it.stays && !it.sent && now-it.since > int64(holdFor):
+	case !it.stays && now-it.since > int64(holdFor):
 		return bridge.Disconnected, true
 	}
 	return 0, false
@@ -164,7 +168,6 @@ func (o *outbox) flyLocked(it *item) {
 		id = o.lastID
 		binary.BigEndian.PutUint16(it.b[it.idAt:], id)
 	}
-	it.sent = true
 	o.flying[id] = it
 	o.order = append(o.order, id)
 	if len(o.order) > 2*o.most+1024 {
@@ -196,17 +199,18 @@ func (o *outbox) acked(id uint16, refused bool) (more bool) {
 	return more
 }
 
-// begin makes the outbox send to a new connection, which takes so many unacknowledged packets.
-// What was not acknowledged on the earlier one is sent again first: as a repetition if the
-// broker kept the session.
-func (o *outbox) begin(most int, version byte, present bool) {
+// begin makes the outbox send to a new connection, which takes so many unacknowledged packets of
+// such a size at most; 0: of any.
+// What was not acknowledged on the earlier one is sent again first, if it is not too old: as a
+// repetition if the broker kept the session.
+func (o *outbox) begin(most, largest int, version byte, present bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if version != o.version {
 		o.version = version
 		o.clearLocked()
 	}
-	o.most, o.up, o.control = most, false, nil
+	o.most, o.largest, o.up, o.control = most, largest, false, nil
 	var again []*item
 	for _, id := range o.order {
 		it := o.flying[id]
@@ -214,10 +218,16 @@ func (o *outbox) begin(most int, version byte, present bool) {
 			continue
 		}
 		delete(o.flying, id)
+		if why, late := it.late(o.now().UnixNano()); late {
+			o.freeLocked(it)
+			it.drop(why)
+			continue
+		}
 		if present {
 			it.b[0] |= 8 // DUP
 		} else {
 			binary.BigEndian.PutUint16(it.b[it.idAt:], 0)
+			it.b[0] &^= 8
 		}
 		again = append(again, it)
 	}

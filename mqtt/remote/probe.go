@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -36,7 +37,7 @@ func (b *Bus) examine(ctx context.Context, suspect bool) (pause time.Duration, e
 		}
 	}
 	if b.opts.Remote.Trust == "acl" {
-		f, err := probe(ctx, b.opts.MQTT, b.client.login)
+		f, err := probe(ctx, b.opts.MQTT, b.client.login, b.client.known())
 		switch {
 		case err != nil:
 			return 0, err
@@ -63,21 +64,23 @@ type Findings struct {
 }
 
 // probe connects as the gateway and as a device, and tries what a device should not be able to.
-func probe(ctx context.Context, opts config.MQTT, own login) (f Findings, err error) {
+func probe(ctx context.Context, opts config.MQTT, own login, known byte) (f Findings, err error) {
 	own.client, own.clean, own.will = "watchtower-probe-"+rand.Text()[:8], true, nil
 	device := own
 	device.client = "watchtower-probe-" + rand.Text()[:8]
 	device.user, device.password = opts.Remote.Probe.User, opts.Remote.Probe.Password
-	gateway, err := dial(ctx, own)
+	gateway, err := dial(ctx, own, known)
 	if err != nil {
 		return f, err
 	}
 	defer func() { _ = gateway.Close() }()
-	other, err := dial(ctx, device)
+	other, err := dial(ctx, device, known)
 	if err != nil {
-		return f, fmt.Errorf("mqtt.remote.probe: as %s: %w", device.user, err)
+		return f, &probeRefused{device.user, err}
 	}
 	defer func() { _ = other.Close() }()
+	defer gateway.until(ctx)()
+	defer other.until(ctx)()
 	f.MQTT, f.Limit = versionName(gateway.version), gateway.ack.Properties.ReceiveMaximum
 	channel := opts.BaseTopic + "/channels/" + probeChannel
 	broadcast, send := channel+"/broadcast/"+probeSender, channel+"/send/"+probeSender+"/1"
@@ -88,12 +91,15 @@ func probe(ctx context.Context, opts config.MQTT, own login) (f Findings, err er
 		return f, err
 	}
 	word := rand.Text()
-	short := channel + "/broadcast" // Home Assistant's
-	if _, err := gateway.ask(short); err != nil {
-		return f, err
+	// In another's name, in Home Assistant's, and a join of another's.
+	forged := []string{channel + "/send/1/" + probeSender, channel + "/broadcast", channel + "/send/1", opts.BaseTopic + "/joins/" + probeSender, broadcast}
+	for _, filter := range forged[:4] {
+		if _, err := gateway.ask(filter); err != nil {
+			return f, err
+		}
 	}
 	f.Refuses = true
-	for _, topic := range []string{broadcast, short} {
+	for _, topic := range forged {
 		code, err := other.say(topic, "forged "+word)
 		if err != nil {
 			return f, err
@@ -111,6 +117,25 @@ func probe(ctx context.Context, opts config.MQTT, own login) (f Findings, err er
 		f.Reads, err = other.hears("own "+word, "")
 	}
 	return f, err
+}
+
+// probeRefused says that a device's login is not let in.
+type probeRefused struct {
+	user string
+	why  error
+}
+
+func (p *probeRefused) Error() string {
+	why := strings.ReplaceAll(p.why.Error(), "mqtt.remote.user and mqtt.remote.password", "mqtt.remote.probe.user and mqtt.remote.probe.password")
+	return fmt.Sprintf("mqtt.remote.probe: as %s: %s", p.user, why)
+}
+
+func (p *probeRefused) Unwrap() error { return p.why }
+
+// until has the connection end with ctx. The result is called when it is used no more.
+func (c *conn) until(ctx context.Context) (stop func()) {
+	cancel := context.AfterFunc(ctx, func() { _ = c.Close() })
+	return func() { cancel() }
 }
 
 // ask subscribes to a filter, and returns the answer's code.

@@ -119,10 +119,19 @@ func (c *client) take(pk *packets.Packet) error {
 // wanting returns the subscriptions that a message came for. A broker of MQTT 5 says for which it
 // sends it: once for all, or once for each. Of several with topics of others only the first
 // gets it.
-func (c *client) wanting(m *received) (some []*subscription) {
+// What it had kept for an earlier run may have that run's numbers: then the filters decide.
+func (c *client) wanting(m *received) []*subscription {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	ids := m.props.SubscriptionIdentifier
+	some := c.wantingLocked(m, ids)
+	if len(some) == 0 && len(ids) > 0 {
+		some = c.wantingLocked(m, nil)
+	}
+	return some
+}
+
+func (c *client) wantingLocked(m *received, ids []int) (some []*subscription) {
 	var first *subscription // of others' topics
 	for _, s := range c.subs {
 		switch {

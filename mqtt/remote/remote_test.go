@@ -101,7 +101,7 @@ func newBox(most int) *box {
 	b := &box{clock: time.Unix(1000, 0)}
 	b.outbox = newOutbox(func() time.Time { return b.clock })
 	b.version = version5
-	b.begin(most, version5, false)
+	b.begin(most, 0, version5, false)
 	b.open()
 	return b
 }
@@ -164,18 +164,22 @@ func TestWhatWasNotAcknowledgedIsSentAgain(t *testing.T) {
 		b.add(t, "d", 1)
 		b.end()
 		assert.Empty(t, b.sent(t), "there is no connection")
-		b.clock = b.clock.Add(time.Hour) // what was sent may be there already, so it is sent again all the same
-		b.begin(10, version5, present)
+		b.begin(10, 0, version5, present)
 		assert.Empty(t, b.sent(t), "subscriptions first")
 		require.True(t, b.direct([]byte{packets.Pingreq << 4, 0}))
 		assert.Equal(t, []byte{packets.Pingreq << 4, 0}, b.Fill(nil))
 		b.open()
 		if present {
-			assert.Equal(t, []string{"a1!", "c3!"}, b.sent(t))
+			assert.Equal(t, []string{"a1!", "c3!", "d4"}, b.sent(t))
 		} else {
-			assert.Equal(t, []string{"a4", "c5"}, b.sent(t))
+			assert.Equal(t, []string{"a4", "c5", "d6"}, b.sent(t))
 		}
-		assert.Equal(t, []bridge.Reason{bridge.Disconnected}, b.lost, "d waited for too long")
+		b.clock = b.clock.Add(time.Hour) // nobody wants to hear it now
+		b.begin(10, 0, version5, present)
+		b.open()
+		assert.Empty(t, b.sent(t))
+		assert.Len(t, b.lost, 3)
+		assert.Zero(t, b.bytes)
 	}
 }
 
@@ -191,10 +195,22 @@ func TestWhatWaitsForTooLongIsDropped(t *testing.T) {
 	b.clock = b.clock.Add(holdFor)
 	b.expire()
 	assert.Equal(t, []bridge.Reason{bridge.Expired, bridge.Disconnected}, b.lost)
-	b.begin(10, version5, false)
+	b.begin(10, 0, version5, false)
 	b.open()
 	assert.Equal(t, []string{"stays"}, b.sent(t))
 	assert.Zero(t, b.bytes)
+}
+
+func TestABrokersLargestPacket(t *testing.T) {
+	b := newBox(10)
+	b.begin(10, 100, version5, false)
+	b.open()
+	b.add(t, "small", 0)
+	b.add(t, strings.Repeat("x", 100), 0)
+	b.add(t, strings.Repeat("x", 100), 1)
+	b.add(t, "after it", 1)
+	assert.Equal(t, []string{"small", "after it1"}, b.sent(t))
+	assert.Equal(t, []bridge.Reason{bridge.TooLarge, bridge.TooLarge}, b.lost)
 }
 
 func TestAnOutboxIsBounded(t *testing.T) {
@@ -216,7 +232,7 @@ func TestAnOutboxIsBounded(t *testing.T) {
 	default:
 		require.Fail(t, "nobody is told of the room")
 	}
-	b.begin(10, version3, false) // another broker at the same address
+	b.begin(10, 0, version3, false) // another broker at the same address
 	assert.True(t, b.idle())
 }
 

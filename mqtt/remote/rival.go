@@ -16,6 +16,9 @@ import (
 // ErrRival says that another gateway of the same name is at the broker, and was there first.
 var ErrRival = errors.New("another gateway of the name is at the broker, and was there first: each gateway needs its own gateway.name")
 
+// greetEvery is the least time between two answers.
+const greetEvery = 100 * time.Millisecond
+
 // rivalFor is how long a rival has to answer.
 const rivalFor = time.Second
 
@@ -23,14 +26,15 @@ const rivalFor = time.Second
 // <its topics>/here with that word, with when it started, and with a MAC of both.
 func (b *Bus) seal(word, run string) string {
 	mac := hmac.New(sha256.New, []byte("watchtower remote rival "+b.opts.Key))
-	mac.Write([]byte(word + " " + run))
+	mac.Write([]byte(b.about + " " + word + " " + run))
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
 // greeted answers another gateway of the same name.
 func (b *Bus) greeted(m *received) {
 	word := string(m.payload)
-	if len(word) > 64 || m.retain {
+	now := time.Now().UnixNano()
+	if last := b.greetedAt.Load(); len(word) > 64 || m.retain || now-last < int64(greetEvery) || !b.greetedAt.CompareAndSwap(last, now) {
 		return
 	}
 	run := strconv.FormatInt(b.run, 10)
@@ -42,11 +46,12 @@ func (b *Bus) greeted(m *received) {
 func (b *Bus) rival(ctx context.Context) (later bool, err error) {
 	l := b.client.login
 	l.client, l.clean, l.will = "watchtower-hello-"+rand.Text()[:8], true, nil
-	c, err := dial(ctx, l)
+	c, err := dial(ctx, l, b.client.known())
 	if err != nil {
 		return false, err
 	}
 	defer func() { _ = c.Close() }()
+	defer c.until(ctx)()
 	if code, err := c.ask(b.about + "/here"); err != nil || code >= 0x80 {
 		return false, errors.Join(err, fmt.Errorf("the broker does not let the gateway read %s/here: see its access rules", b.about))
 	}

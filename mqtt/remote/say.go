@@ -31,6 +31,10 @@ func (b *Bus) sayAtOnce(m *bridge.Message) bool { return !b.says(m, 0) || b.say(
 
 // fan takes messages from the link.
 func (b *Bus) fan(jobs []bridge.Job) {
+	until := time.Now().Add(sayMost)
+	if b.leaving.Load() {
+		until = time.Now()
+	}
 	for _, j := range jobs {
 		n, lost := 0, 0
 		for _, a := range j.To {
@@ -38,7 +42,7 @@ func (b *Bus) fan(jobs []bridge.Job) {
 				n++
 			}
 		}
-		if b.says(j.Message, n) && !b.sayWaiting(j.Message) {
+		if b.says(j.Message, n) && !b.sayWaiting(j.Message, until) {
 			b.hub.Counters().Drop(Protocol, bridge.QueueFull, 1)
 			lost = n
 		}
@@ -46,13 +50,12 @@ func (b *Bus) fan(jobs []bridge.Job) {
 	}
 }
 
-// sayMost bounds how long all messages wait for a broker that is behind. Publishers wait then,
+// sayMost bounds how long the messages of a batch wait for a broker that is behind. Publishers wait then,
 // if they may.
 const sayMost = time.Second
 
 // sayWaiting is say, which waits for room while the broker is there.
-func (b *Bus) sayWaiting(m *bridge.Message) bool {
-	until := time.Now().Add(sayMost)
+func (b *Bus) sayWaiting(m *bridge.Message, until time.Time) bool {
 	for {
 		room := b.client.outbox.waitRoom()
 		if b.say(m) {

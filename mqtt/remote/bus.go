@@ -170,7 +170,7 @@ func (b *Bus) Serve(ctx context.Context) error {
 
 // Quiesce stops taking what the broker's clients say. It keeps that for the next start, if it
 // came at QoS 1.
-func (b *Bus) Quiesce(context.Context) { b.quiet.Store(true); b.client.quiet.Store(true) }
+func (b *Bus) Quiesce(context.Context) { b.client.quiet.Store(true) }
 
 // Healthy returns why the channels are not at the foreign broker now, or nil.
 func (b *Bus) Healthy() error {

@@ -18,11 +18,12 @@ import (
 
 // received is a message of the broker. Its bytes are nobody else's.
 type received struct {
-	topic   string
-	payload []byte
-	retain  bool // the broker had kept it, or its publisher wants it kept
-	props   *packets.Properties
-	handler func(*received)
+	topic      string
+	payload    []byte
+	retain     bool // the broker had kept it, or its publisher wants it kept
+	props      *packets.Properties
+	handler    func(*received)
+	generation uint64 // of its connection
 }
 
 // client is one client of the broker, which connects again and again.
@@ -37,15 +38,18 @@ type client struct {
 	onDown func(error)
 	quiet  atomic.Bool // what comes is left to the broker, for the next start
 
-	mu      sync.Mutex
-	subs    []*subscription
-	conn    *conn // nil: not connected
-	writer  *outbound.Writer
-	nextID  uint16
-	asking  sync.WaitGroup
-	pending map[uint16]chan []byte // SUBACKs that are waited for, by packet id
-	lastErr error
-	dropped func(bridge.Reason)
+	mu         sync.Mutex
+	subs       []*subscription
+	conn       *conn // nil: not connected
+	writer     *outbound.Writer
+	nextID     uint16
+	asking     sync.WaitGroup
+	jobs       []func() // of later
+	working    bool
+	generation atomic.Uint64          // of the connection
+	pending    map[uint16]chan []byte // SUBACKs that are waited for, by packet id
+	lastErr    error
+	dropped    func(bridge.Reason)
 
 	lastVersion atomic.Uint32
 	works       atomic.Uint32 // the version by which it was connected
@@ -72,7 +76,7 @@ func newClient(l login, now func() time.Time, log *logrus.Logger) *client {
 // publish sends a message that waits for the broker for as long as it takes. It reports false if
 // there is no room.
 func (c *client) publish(p *publish, version byte) bool {
-	it := &item{stays: true, drop: c.dropped}
+	it := &item{stays: true, version: version, drop: c.dropped}
 	it.b, it.idAt = p.encode(version)
 	return c.send(it)
 }
@@ -220,6 +224,7 @@ func (c *client) once(ctx context.Context) error {
 	c.mu.Unlock()
 	stop := context.AfterFunc(life, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
+	c.generation.Add(1)
 	w.Start(conn.Conn)
 	var reading, up sync.WaitGroup
 	reading.Go(func() { end(c.read(conn, w)) })

@@ -12,10 +12,10 @@ import (
 
 // hear takes what was published on a channel's topics at the broker.
 func (b *Bus) hear(m *received) {
-	if b.quiet.Load() || b.kept(m) {
+	if b.kept(m) {
 		return
 	}
-	if gatewayOf(m) != "" || strings.Contains(m.topic, "/channels/"+probeChannel+"/") {
+	if g := gatewayOf(m); g != "" && b.neighbours.knows(g) || strings.Contains(m.topic, "/channels/"+probeChannel+"/") {
 		return // another gateway's, which tells it by itself, or a probe's
 	}
 	_, a, err := b.tree.ParsePublish(m.topic)

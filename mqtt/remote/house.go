@@ -85,10 +85,8 @@ func (h *House) Retained(topic string) []byte { return h.own.Retained(topic) }
 // Watch implements homeassistant.Bus.
 func (h *House) Watch(filter string, f func(topic string, payload []byte, from bridge.Client)) (end func()) {
 	sub := &subscription{filter: filter, qos: 1, handler: func(m *received) {
-		if !h.bus.quiet.Load() {
-			h.born(m)
-			f(m.topic, m.payload, h)
-		}
+		h.born(m)
+		f(m.topic, m.payload, h)
 	}}
 	h.bus.client.subscribe(sub)
 	endOwn := h.own.Watch(filter, f)
@@ -139,7 +137,7 @@ func (h *House) changed(m *received) {
 	d := h.bus.documents
 	doc, own := d.find(m.topic)
 	switch {
-	case !own || h.bus.quiet.Load():
+	case !own:
 		return
 	case len(m.payload) > 0:
 		if string(doc.payload) != string(m.payload) {
@@ -162,7 +160,7 @@ func (h *House) changed(m *received) {
 // hear takes what Home Assistant says on a channel.
 func (h *House) hear(m *received) {
 	b := h.bus
-	if b.quiet.Load() || b.kept(m) || strings.Contains(m.topic, "/channels/"+probeChannel+"/") {
+	if b.kept(m) || strings.Contains(m.topic, "/channels/"+probeChannel+"/") {
 		return
 	}
 	_, a, fault := b.tree.ParsePublish(m.topic)
@@ -211,7 +209,7 @@ func (h *House) say(topic string, payload []byte) {
 	if version == 0 {
 		return
 	}
-	it := &item{drop: h.bus.dropped}
+	it := &item{version: version, drop: h.bus.dropped}
 	it.b, it.idAt = (&publish{topic: []byte(topic), payload: payload, qos: 1}).encode(version)
 	if !c.send(it) {
 		h.bus.dropped(bridge.QueueFull)

@@ -118,8 +118,8 @@ func (j *joins) sweep() {
 // heard takes a client's list of channels.
 func (j *joins) heard(m *received) {
 	b := j.bus
-	if b.quiet.Load() {
-		return
+	if m.generation != b.client.generation.Load() {
+		return // of an earlier connection
 	}
 	n, ok := bridge.ParseID(m.topic[strings.LastIndexByte(m.topic, '/')+1:])
 	if !ok {

@@ -113,6 +113,18 @@ func (n *neighbours) open(m *received) (text []byte, ok bool) {
 	return plain[8:], true
 }
 
+// knows reports whether a gateway of that name was heard.
+func (n *neighbours) knows(name string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, known := range n.names {
+		if known == name {
+			return true
+		}
+	}
+	return false
+}
+
 // alone reports whether no other gateway is there.
 func (n *neighbours) alone() bool { return time.Since(time.Unix(0, n.heard.Load())) > aloneAfter }
 
@@ -132,7 +144,7 @@ func (n *neighbours) send(topic string, text []byte, qos byte) error {
 	if version == 0 {
 		return errAway
 	}
-	it := &item{drop: func(bridge.Reason) {}} // it is asked for again
+	it := &item{version: version, drop: func(bridge.Reason) {}} // it is asked for again
 	it.b, it.idAt = (&publish{topic: []byte(topic), payload: n.seal(topic, text), qos: qos}).encode(version)
 	if !c.send(it) {
 		return errFull

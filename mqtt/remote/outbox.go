@@ -17,6 +17,9 @@ const itemBytes = 96
 // keptItems is the room for items that an empty outbox keeps.
 const keptItems = 4096
 
+// askIDs are the packet ids that are not for messages.
+const askIDs = 0xff00
+
 // flyingMost bounds what is sent and not acknowledged, if the broker takes more.
 const flyingMost = 1024
 
@@ -26,12 +29,13 @@ const holdFor = 10 * time.Second
 
 // item is a packet that waits to be sent or to be acknowledged.
 type item struct {
-	b     []byte
-	idAt  int   // of the packet id; 0: it has none
-	since int64 // Unix ns, when it came
-	ends  int64 // Unix ns, when its message expires; 0: never
-	stays bool  // it waits for the broker for as long as it takes
-	drop  func(bridge.Reason)
+	b       []byte
+	idAt    int   // of the packet id; 0: it has none
+	since   int64 // Unix ns, when it came
+	ends    int64 // Unix ns, when its message expires; 0: never
+	version byte  // of MQTT, in which it is encoded; 0: any
+	stays   bool  // it waits for the broker for as long as it takes
+	drop    func(bridge.Reason)
 }
 
 // outbox holds packets in their order until they are sent, and those at QoS 1 until they are
@@ -107,6 +111,9 @@ func (o *outbox) Fill(buf []byte) []byte {
 	for o.head < len(o.waiting) && len(buf) < fillBytes {
 		it := o.waiting[o.head]
 		why, late := it.late(now)
+		if it.version != 0 && it.version != o.version {
+			why, late = bridge.Disconnected, true
+		}
 		if o.largest > 0 && len(it.b) > o.largest {
 			why, late = bridge.TooLarge, true
 		}
@@ -161,7 +168,10 @@ func (o *outbox) flyLocked(it *item) {
 	id := binary.BigEndian.Uint16(it.b[it.idAt:])
 	if id == 0 {
 		for {
-			if o.lastID++; o.lastID != 0 && o.flying[o.lastID] == nil {
+			if o.lastID++; o.lastID >= askIDs { // those from there on are for SUBSCRIBE
+				o.lastID = 1
+			}
+			if o.flying[o.lastID] == nil {
 				break
 			}
 		}

@@ -95,19 +95,18 @@ func (c *client) fought() bool {
 
 // take queues a message of the broker. Its acknowledgement is written with the reader's round.
 func (c *client) take(pk *packets.Packet) error {
-	if c.quiet.Load() && pk.FixedHeader.Qos > 0 {
-		return nil
-	}
-	m := &received{topic: pk.TopicName, payload: pk.Payload, retain: pk.FixedHeader.Retain, props: &pk.Properties}
+	m := &received{topic: pk.TopicName, payload: pk.Payload, retain: pk.FixedHeader.Retain, props: &pk.Properties, generation: c.generation.Load()}
+	quiet := c.quiet.Load()
 	for _, s := range c.wanting(m) {
 		m := *m
-		if m.handler = s.handler; s.atOnce {
+		switch m.handler = s.handler; {
+		case s.atOnce:
 			m.handler(&m)
-		} else {
+		case !quiet:
 			c.deliveries.put(&m)
 		}
 	}
-	if pk.FixedHeader.Qos != 1 {
+	if pk.FixedHeader.Qos != 1 || quiet { // what is not taken is left to the broker
 		return nil
 	}
 	if !c.outbox.direct([]byte{packets.Puback << 4, 2, byte(pk.PacketID >> 8), byte(pk.PacketID)}) {
@@ -134,17 +133,25 @@ func (c *client) wanting(m *received) []*subscription {
 func (c *client) wantingLocked(m *received, ids []int) (some []*subscription) {
 	var first *subscription // of others' topics
 	for _, s := range c.subs {
-		switch {
-		case s == nil || !matches(s.filter, m.topic):
-		case s.others && first == nil:
-			if first = s; len(ids) == 0 || slices.Contains(ids, s.id) {
-				some = append(some, s)
-			}
-		case !s.others && (len(ids) == 0 || slices.Contains(ids, s.id)):
+		if s == nil || !matches(s.filter, m.topic) || s.others && first != nil {
+			continue
+		}
+		if s.others {
+			first = s
+		}
+		if len(ids) == 0 || c.meansLocked(ids, s) {
 			some = append(some, s)
 		}
 	}
 	return some
+}
+
+// meansLocked reports whether identifiers are a subscription's, or that of another one with the same
+// filter: the broker knows the newest of these only.
+func (c *client) meansLocked(ids []int, s *subscription) bool {
+	return slices.ContainsFunc(ids, func(id int) bool {
+		return id == s.id || id >= 1 && id <= len(c.subs) && c.subs[id-1] != nil && c.subs[id-1].filter == s.filter
+	})
 }
 
 // deliveriesBytes bounds the broker's messages that wait to be taken.
@@ -183,23 +190,24 @@ func (d *deliveries) put(m *received) {
 // serve calls the messages' handlers until ctx ends.
 func (d *deliveries) serve(ctx context.Context) {
 	for {
+		ended := false
 		select {
 		case <-ctx.Done():
-			return
+			ended = true
 		case <-d.wake:
 		}
 		d.mu.Lock()
 		some := d.queue
 		d.queue = nil
 		d.mu.Unlock()
-		for _, m := range some {
-			if ctx.Err() != nil {
-				return
-			}
+		for _, m := range some { // all that was acknowledged
 			m.handler(m)
 			d.mu.Lock()
 			d.bytes -= len(m.topic) + len(m.payload) + itemBytes
 			d.mu.Unlock()
+		}
+		if ended {
+			return
 		}
 	}
 }

@@ -83,7 +83,7 @@ func (b *Bus) say(m *bridge.Message) bool {
 	if version == version5 {
 		p.props = b.properties(props[:0], m)
 	}
-	it := &item{drop: b.dropped}
+	it := &item{version: version, drop: b.dropped}
 	it.b, it.idAt = p.encode(version)
 	if !m.Expires.IsZero() {
 		it.ends = m.Expires.UnixNano()

@@ -41,12 +41,17 @@ func (c *client) replace(old, subs []*subscription) {
 			s.id = len(c.subs)
 		}
 	}
+	for _, s := range c.subs { // another one may have the same filter
+		if s != nil {
+			delete(gone, s.filter)
+		}
+	}
 	connected := c.conn
 	c.mu.Unlock()
 	if connected == nil {
 		return
 	}
-	c.asking.Go(func() { // ends with the connection, or with the answer
+	c.later(func() { // ends with the connection, or with the answer
 		for filter := range gone {
 			c.unsubscribe(connected, filter)
 		}
@@ -54,6 +59,31 @@ func (c *client) replace(old, subs []*subscription) {
 			c.log.WithError(err).Warn("a subscription at the foreign broker has failed")
 		}
 	})
+}
+
+// later calls functions in their order, in a goroutine of their own.
+func (c *client) later(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.jobs = append(c.jobs, f)
+	if !c.working {
+		c.working = true
+		c.asking.Go(c.work)
+	}
+}
+
+func (c *client) work() {
+	for {
+		c.mu.Lock()
+		if c.working = len(c.jobs) > 0; !c.working {
+			c.mu.Unlock()
+			return
+		}
+		f := c.jobs[0]
+		c.jobs = c.jobs[1:]
+		c.mu.Unlock()
+		f()
+	}
 }
 
 // active returns the subscriptions that count.
@@ -71,8 +101,8 @@ func (c *client) active() (some []*subscription) {
 func (c *client) packetID(answer chan []byte) uint16 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.nextID++; c.nextID == 0 {
-		c.nextID = 1
+	if c.nextID++; c.nextID < askIDs { // or it began again at 0
+		c.nextID = askIDs
 	}
 	c.pending[c.nextID] = answer
 	return c.nextID

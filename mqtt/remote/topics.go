@@ -42,9 +42,6 @@ func (t *Topics) Listen(filters []Filter) {
 // take hears a message. A broker that gives it once for each filter says for which: only the
 // first of them counts.
 func (t *Topics) take(m *received) {
-	if t.bus.quiet.Load() {
-		return
-	}
 	t.hear(m.topic, m.payload, m.retain)
 }
 
@@ -62,7 +59,7 @@ func (t *Topics) Publish(topic string, payload []byte, qos byte, retain bool) er
 	if version == 0 {
 		return errAway
 	}
-	it := &item{drop: t.bus.dropped}
+	it := &item{version: version, drop: t.bus.dropped}
 	it.b, it.idAt = (&publish{topic: []byte(topic), payload: payload, qos: min(qos, 1), retain: retain}).encode(version)
 	if !c.send(it) {
 		return errFull

@@ -60,7 +60,6 @@ type Bus struct {
 	examined  atomic.Bool  // the broker was examined once
 	heard     atomic.Bool  // what the broker enforces is known, and enough
 	settled   atomic.Bool  // what the broker had kept has come
-	quiet     atomic.Bool  // it takes no more requests
 	leaving   atomic.Bool  // the gateway ends: nothing waits for the broker
 	barrier   string       // the topic of the gateway's word to itself
 	echo      string       // one whose messages must not come back

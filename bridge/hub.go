@@ -14,6 +14,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"watchtower/config"
+	"watchtower/ticker"
 )
 
 // Bus carries messages. It hands each published message back to Hub.Deliver. An embedded
@@ -270,9 +271,9 @@ const (
 // that have not been seen for too long, until ctx ends.
 func (h *Hub) Run(ctx context.Context) {
 	sweepEvery := min(time.Hour, max(time.Second, min(h.opts.ExpireAfter, h.opts.ExpireUnnamedAfter)/4))
-	sweep := time.NewTicker(sweepEvery)
+	sweep := ticker.New(sweepEvery)
 	defer sweep.Stop()
-	tick := time.NewTicker(lingerEvery)
+	tick := ticker.New(lingerEvery)
 	defer tick.Stop()
 	again := time.NewTimer(0) // when the members topics may be written again
 	defer again.Stop()
@@ -292,10 +293,12 @@ func (h *Hub) Run(ctx context.Context) {
 		case <-again.C:
 			wake = h.wake
 		case <-tick.C:
+			tick.Next()
 			h.counters.second.Store(h.now().Unix())
 			h.endLingering()
 			h.expireHalfConfirmed()
 		case <-sweep.C:
+			sweep.Next()
 			h.sweep(ctx)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"watchtower/bridge"
+	"watchtower/ticker"
 )
 
 // keeper writes changes to the store, in groups, in its own goroutine. A delivery that is
@@ -24,6 +25,7 @@ type keeper struct {
 	dirty   map[*endpoint]struct{} // guarded by Service.mu
 	running sync.WaitGroup
 	ending  chan struct{}
+	noted   chan struct{} // has room for one: there is something to save
 
 	saving sync.Mutex          // one group at a time; guards all fields below
 	rows   map[string][]byte   // changes that are not on disk yet
@@ -34,20 +36,36 @@ type keeper struct {
 // sweepEvery is how often endpoints of forgotten senders are looked for.
 const sweepEvery = time.Minute
 
+// run saves from time to time until the keeper ends. While nothing changes, it waits.
 func (k *keeper) run() {
-	t := time.NewTicker(k.every)
-	defer t.Stop()
-	sweep := time.NewTicker(sweepEvery)
+	sweep := ticker.New(sweepEvery)
 	defer sweep.Stop()
+	var save <-chan time.Time // nil: nothing is to be saved
+	noted := k.noted
 	for {
 		select {
 		case <-k.ending:
 			return
 		case <-sweep.C:
+			sweep.Next()
 			k.service.sweep()
-		case <-t.C:
-			k.saveLogged()
+		case <-noted:
+			save, noted = time.After(k.every), nil
+		case <-save:
+			save, noted = nil, k.noted
+			if !k.saveLogged() {
+				save, noted = time.After(k.every), nil
+			}
 		}
+	}
+}
+
+// noteLocked notes that an endpoint changed. The caller holds Service.mu.
+func (k *keeper) noteLocked(e *endpoint) {
+	k.dirty[e] = struct{}{}
+	select {
+	case k.noted <- struct{}{}:
+	default:
 	}
 }
 
@@ -58,11 +76,14 @@ func (k *keeper) stop() {
 	k.saveLogged()
 }
 
-// saveLogged writes one group. It logs the first failure in a row.
-func (k *keeper) saveLogged() {
-	if err := k.save(); err != nil && !errors.Is(err, errStillFailing) {
+// saveLogged writes one group, and reports whether that is done. It logs the first failure in
+// a row.
+func (k *keeper) saveLogged() bool {
+	err := k.save()
+	if err != nil && !errors.Is(err, errStillFailing) {
 		k.service.log.WithError(err).Error("what waits for callbacks is not written: trying again")
 	}
+	return err == nil
 }
 
 var errStillFailing = errors.New("still not written")

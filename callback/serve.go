@@ -32,7 +32,7 @@ func New(hub *bridge.Hub, past *history.History, opts Options, log *logrus.Logge
 	if opts.Store != nil {
 		c.keeper = &keeper{
 			service: c, store: opts.Store, every: opts.SaveInterval, dirty: map[*endpoint]struct{}{},
-			ending: make(chan struct{}), rows: map[string][]byte{}, disk: map[string]struct{}{},
+			ending: make(chan struct{}), noted: make(chan struct{}, 1), rows: map[string][]byte{}, disk: map[string]struct{}{},
 		}
 	}
 	past.Follow(Protocol, fanOut{c})

@@ -81,6 +81,6 @@ func (c *Service) changedLocked(e *endpoint) {
 		c.together.stateLocked(e)
 	}
 	if c.keeper != nil {
-		c.keeper.dirty[e] = struct{}{}
+		c.keeper.noteLocked(e)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"watchtower/bridge"
 	"watchtower/history"
+	"watchtower/ticker"
 )
 
 // serve takes part in the leases of all shards until ctx ends.
@@ -36,13 +37,14 @@ func (t *together) until(ctx context.Context) {
 
 // settleLoose makes callbacks of senders that have become known.
 func (t *together) settleLoose(ctx context.Context) {
-	tick := time.NewTicker(settleEvery)
+	tick := ticker.New(settleEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			tick.Next()
 		}
 		t.service.mu.Lock()
 		var again []string
@@ -75,12 +77,13 @@ func (t *together) post(ctx context.Context, shard int, lease bridge.Lease) {
 		}
 	}
 	t.begin(shard, lease, left)
-	tick := time.NewTicker(saveEvery)
+	tick := ticker.New(saveEvery)
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 		case <-tick.C:
+			tick.Next()
 			text = t.save(ctx, shard, lease, text)
 		}
 	}

@@ -30,6 +30,7 @@ import (
 	"watchtower/mqtt/remote"
 	mqttstore "watchtower/mqtt/store"
 	"watchtower/operator"
+	"watchtower/ticker"
 	"watchtower/wire/frame"
 	"watchtower/wire/keys"
 )
@@ -310,13 +311,14 @@ const infoEvery = time.Minute
 
 // describe keeps the retained info topic up to date.
 func (g *Gateway) describe(ctx context.Context) {
-	t := time.NewTicker(infoEvery)
+	t := ticker.New(infoEvery)
 	defer t.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
+			t.Next()
 			if err := g.publishInfo(); err != nil {
 				g.log.WithError(err).Warn("info not published")
 			}

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"watchtower/bridge"
+	"watchtower/ticker"
 )
 
 // The limits of the state that is gathered from a device's messages. A message that exceeds
@@ -348,7 +349,7 @@ func (s *Service) allowStates(saved []remembered) {
 
 // write publishes due topics until ctx ends, each at most once in opts.Every.
 func (s *Service) write(ctx context.Context) {
-	tick := time.NewTicker(s.opts.Every)
+	tick := ticker.New(s.opts.Every)
 	defer tick.Stop()
 	wake := s.wake
 	for {
@@ -359,6 +360,7 @@ func (s *Service) write(ctx context.Context) {
 			s.writeDue()
 			wake = nil // not again before the next tick
 		case <-tick.C:
+			tick.Next()
 			wake = s.wake
 			s.showPresence()
 		}

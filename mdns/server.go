@@ -9,10 +9,12 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+
+	"watchtower/ticker"
 )
 
 const (
-	lookEvery = 2 * time.Second  // at the interfaces
+	lookEvery = 5 * time.Second  // at the interfaces
 	openEvery = 10 * time.Second // tries to open a socket whose port another program keeps
 	readPause = time.Second      // after a socket's fault
 )
@@ -42,7 +44,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	s.responder = newResponder(s.o, s.o.Services(), s.send, func(taken string) {
 		s.log.WithField("name", taken).Info("another has this name in the local network: announced with a number")
 	})
-	look := time.NewTicker(lookEvery)
+	look := ticker.New(lookEvery)
 	defer look.Stop()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -60,6 +62,7 @@ func (s *Server) Serve(ctx context.Context) error {
 			s.close()
 			return nil
 		case <-look.C:
+			look.Next()
 			s.look(ctx)
 		case <-timer.C:
 		case <-s.wake:

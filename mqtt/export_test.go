@@ -16,7 +16,10 @@ func (o *Options) WithoutLoops() { o.withoutLoops = true }
 
 // Rounds returns how often changes were written to disk. One that was made before is on disk
 // two rounds later.
-func (b *Broker) Rounds() uint64 { return b.keeper.rounds.Load() }
+func (b *Broker) Rounds() uint64 {
+	b.keeper.changes.note() // else none comes if nothing changes
+	return b.keeper.rounds.Load()
+}
 
 // RoutesCached returns the number of cached routes, and the bytes counted for them.
 func (b *Broker) RoutesCached() (routes, bytes int) {

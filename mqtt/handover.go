@@ -10,6 +10,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"watchtower/bridge"
+	"watchtower/ticker"
 )
 
 // A session moves to the gateway to which its client comes. That gateway asks the one that has
@@ -255,13 +256,14 @@ func (b *Broker) forgetGiven(key sessionKey) {
 // tend forgets what other gateways have by now, and adopts sessions of those that are gone, until
 // ctx ends.
 func (b *Broker) tend(ctx context.Context) {
-	t := time.NewTicker(sweepEvery)
+	t := ticker.New(sweepEvery)
 	defer t.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
+			t.Next()
 			b.forgetTaken(b.now())
 			b.adoptFree(ctx)
 		}

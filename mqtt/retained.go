@@ -24,6 +24,7 @@ type retained struct {
 	expiring map[*message]struct{} // messages with an expiry interval
 	replica  *replica              // nil: they are not shared with other gateways
 	keep     bool                  // changes are noted in changed
+	noted    func()                // tells the keeper of the first one
 	changed  map[string]*message   // by topic, since takeChanged; an empty payload: removed
 }
 
@@ -190,6 +191,7 @@ func (r *retained) note(m *message) {
 	}
 	if r.changed == nil {
 		r.changed = map[string]*message{}
+		r.noted()
 	}
 	r.changed[m.topic] = m
 }

@@ -8,18 +8,43 @@ import (
 	"time"
 
 	"watchtower/bridge/outbound"
+	"watchtower/ticker"
 )
 
-// run saves from time to time until ctx ends.
+// run saves from time to time until ctx ends. While nothing changes, it waits.
 func (k *keeper) run(ctx context.Context) {
-	t := time.NewTicker(k.every)
+	for k.awaitChange(ctx) {
+		k.taken = time.Time{} // the rounds before were left out, they were not late
+		k.saveWhileChanging(ctx)
+	}
+}
+
+// awaitChange waits for a change, and reports false once ctx has ended.
+func (k *keeper) awaitChange(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-k.changes.noted:
+		return true
+	}
+}
+
+// saveWhileChanging saves until a round finds nothing to do, or ctx ends.
+func (k *keeper) saveWhileChanging(ctx context.Context) {
+	t := ticker.New(k.every)
 	defer t.Stop()
-	for {
+	for more := true; more; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			k.save(false)
+		}
+		t.Next()
+		k.save(false)
+		select {
+		case <-k.changes.noted:
+		default:
+			more = len(k.rows) > 0 || k.retained.replica != nil // the space's stamps go on
 		}
 	}
 }

@@ -57,12 +57,13 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Broker, error) {
 	}
 	b.keeper = &keeper{
 		store: opts.Store, sessions: b.sessions, records: b.records, retained: b.retained, every: opts.SaveInterval, log: log,
-		group: firstGroup, rows: map[string][]byte{},
+		group: firstGroup, rows: map[string][]byte{}, changes: changes{noted: make(chan struct{}, 1)},
 	}
 	if err := b.restore(); err != nil {
 		return nil, err
 	}
-	b.retained.keep = true
+	b.retained.keep, b.retained.noted = true, b.keeper.changes.note
+	b.keeper.changes.note() // what the restore changed
 	return b, nil
 }
 

@@ -128,15 +128,28 @@ func (v verdict) count(s *session) {
 
 // changes are the sessions that changed since the keeper last took them, each once.
 type changes struct {
-	mu  sync.Mutex
-	all []*session
+	mu    sync.Mutex
+	all   []*session
+	noted chan struct{} // has room for one: there is something to save
 }
 
 // add puts sessions on the list. The caller must not add one twice.
 func (c *changes) add(s ...*session) {
 	c.mu.Lock()
+	first := len(c.all) == 0
 	c.all = append(c.all, s...)
 	c.mu.Unlock()
+	if first && len(s) > 0 {
+		c.note()
+	}
+}
+
+// note has the keeper save soon.
+func (c *changes) note() {
+	select {
+	case c.noted <- struct{}{}:
+	default:
+	}
 }
 
 // take returns the list, and begins a new one.

@@ -8,6 +8,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"watchtower/bridge"
+	"watchtower/ticker"
 )
 
 // attach gives a connection its session: the one of its key, or a new one. It ends the
@@ -209,36 +210,45 @@ func (b *Broker) discard(s *session) {
 
 const (
 	sweepEvery  = time.Second
-	silentEvery = time.Second / 4
+	silentEvery = time.Second / 4 // while a client's keep-alive is so short that it matters
 )
 
 // endSilent ends the parked connections whose clients are silent, until ctx ends.
 func (b *Broker) endSilent(ctx context.Context) {
-	t := time.NewTicker(silentEvery)
+	t := ticker.New(sweepEvery)
 	defer t.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-t.C:
+			shortest := sweepEvery
 			b.eachConn(func(c *conn) {
-				if c.sock.Parked() && c.silent(now) {
+				if !c.sock.Parked() {
+					return
+				}
+				if c.keepAlive > 0 {
+					shortest = min(shortest, c.keepAlive/4)
+				}
+				if c.silent(now) {
 					c.sock.Kick()
 				}
 			})
+			t.NextAt(max(shortest, silentEvery))
 		}
 	}
 }
 
 // sweep ends expired sessions, and sends wills that are due.
 func (b *Broker) sweep(ctx context.Context) {
-	t := time.NewTicker(sweepEvery)
+	t := ticker.New(sweepEvery)
 	defer t.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
+			t.Next()
 		}
 		now := b.now()
 		b.retained.expire(now)

@@ -11,6 +11,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"watchtower/bridge"
+	"watchtower/ticker"
 )
 
 // What a page on /operator/live may hold and take.
@@ -332,7 +333,7 @@ func (ps *pages) close() {
 
 // tell takes samples, and tells pages what they follow, until ctx ends.
 func (s *Service) tell(ctx context.Context) {
-	t := time.NewTicker(time.Second)
+	t := ticker.New(time.Second)
 	defer t.Stop()
 	callbacks := uint64(0)
 	for n := 1; ; n++ {
@@ -340,6 +341,7 @@ func (s *Service) tell(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
+			t.Next()
 		}
 		if n%int(sampleEvery/time.Second) == 0 {
 			s.recorder.record(s.opts.Now())

@@ -27,6 +27,7 @@ import (
 	"watchtower/config"
 	"watchtower/datagram"
 	"watchtower/intake"
+	"watchtower/ticker"
 	"watchtower/wire/basic"
 	"watchtower/wire/session"
 )
@@ -201,11 +202,12 @@ func (s *Server) stopReading() {
 
 // sweep lets silent clients leave.
 func (s *Server) sweep(ctx context.Context) {
-	t := time.NewTicker(sweepEvery)
+	t := ticker.New(sweepEvery)
 	defer t.Stop()
 	for {
 		select {
 		case now := <-t.C:
+			t.Next()
 			s.table.Sweep(now)
 		case <-ctx.Done():
 			return

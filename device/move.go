@@ -38,13 +38,18 @@ type proof struct {
 
 // prove proves the device's new address, and repeats unanswered requests. A challenge
 // that comes twice is answered by the same p, as long as nothing newer was sent: a move
-// uses up one number, however many q there are.
+// uses up one number, however many q there are. Replayed challenges get no p that would
+// carry the numbers away from those of unanswered requests.
 func (c *Client) prove(s *live, challenge []byte) {
 	if _, err := frame.ParseChallenge(challenge); err != nil {
 		return
 	}
 	c.mu.Lock()
 	if s.proof.challenge != string(challenge) || s.proof.seq != s.seq {
+		if s.ahead() >= numbersKnown {
+			c.mu.Unlock()
+			return
+		}
 		raw := s.next(frame.Ping, 0, challenge)
 		s.proof = proof{string(challenge), s.seq, raw}
 	}

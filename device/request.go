@@ -163,11 +163,7 @@ func (c *Client) showed(p *pending) {
 func (c *Client) turnLocked(ctx context.Context, s *live, ahead uint32) error {
 	for {
 		c.mu.Lock()
-		oldest := s.seq + 1
-		for seq := range s.pending {
-			oldest = min(oldest, seq)
-		}
-		if s.seq+1-oldest < ahead {
+		if s.ahead() < ahead {
 			return nil
 		}
 		freed := c.freed
@@ -182,6 +178,15 @@ func (c *Client) turnLocked(ctx context.Context, s *live, ahead uint32) error {
 			return ErrClosed
 		}
 	}
+}
+
+// ahead is how far the next number is ahead of the oldest unanswered request's.
+func (s *live) ahead() uint32 {
+	oldest := s.seq + 1
+	for seq := range s.pending {
+		oldest = min(oldest, seq)
+	}
+	return s.seq + 1 - oldest
 }
 
 // forget takes out a request that is over.

@@ -55,24 +55,31 @@ private:
 
 // What a sketch says of a device. The compiler knows it, so no code sets it.
 struct WatchtowerDevice {
-	wt_size (*carry)(UDP *udp, bool out);
 	UDP *udp;
 	const char *name;
-	uint8_t name_n; // 255: that or more
+	uint8_t name_n;     // 255: that or more
 	const uint8_t *key; // in flash
 };
 
 // What the class knows. There is one device in a sketch.
-static struct {
+static struct WatchtowerState {
 	const WatchtowerDevice *device;
 #if !WT_SENSOR
 	void (*message)(const WatchtowerMessage &);
 #endif
 	void (*done)(uint8_t op, uint8_t code);
-	uint32_t gateway;
-	uint32_t channel; // 0: none
-	uint8_t joined;   // 0: not yet, 1: asked for, 2: yes
+	uint8_t gateway[4]; // its address
+	uint32_t channel;   // 0: none
+	uint8_t joined;     // 0: not yet, 1: asked for, 2: yes
 } watchtower;
+
+// As in the core: through a pointer of which the compiler does not know where it points, an access
+// takes half as much code on AVR.
+#ifdef __AVR__
+#define WATCHTOWER_SELF WatchtowerState *k = &watchtower; __asm__("" : "+b"(k))
+#else
+#define WATCHTOWER_SELF WatchtowerState *k = &watchtower
+#endif
 
 #define WT_DEVICE_KEY watchtower.device->key
 #define WT_DEVICE_NAME watchtower.device->name
@@ -80,42 +87,61 @@ static struct {
 #include "wt_core.h"
 #include "watchtower_nonce.h"
 
-// What the core needs of a UDP. U is the type of the sketch's object and none that it is
-// derived from: its functions are called directly and not as virtual ones, which is smaller.
-template <class U> struct WatchtowerOver {
-	static_assert(!__is_abstract(U), "give the constructor the EthernetUDP or WiFiUDP itself, not a UDP &");
-	// carry sends the frame in the core's buffer, or stores there the next that came and returns
-	// its bytes or 0.
-	static wt_size carry(UDP *udp, bool out) {
-		const struct wt_state *w = &wt_self;
-		U *u = static_cast<U *>(udp);
-		if (!out) {
-			int n = u->U::parsePacket();
-			return n <= 0 || n > WT_BUFFER ? 0 : (wt_size)u->U::read((unsigned char *)&wt_self.frame, (size_t)n);
-		}
-		uint32_t to = watchtower.gateway;
+static bool watchtower_named(uint8_t n); // whether a name of n bytes is neither empty nor too long
+static bool watchtower_open(UDP *udp);
 #ifdef WATCHTOWER_FIND
-		if (WT_OP == 'r') to = 0xffffffff; // to all: who knows the key answers
+static IPAddress watchtower_from(); // who sent the last datagram
 #endif
-		u->U::beginPacket(IPAddress(to), WATCHTOWER_PORT);
-		u->U::write((const uint8_t *)&w->frame, (size_t)(WT_N + 20));
-		u->U::endPacket();
-		return 0;
+
+// What the core and the class need of the network and the name. The constructor makes these bodies
+// for the type of the sketch's UDP, and for a name in an array of N bytes; 0: it is not in one. So
+// no pointer to a function is kept, and the UDP's own functions are called and not virtual ones. A
+// sketch with two types of UDP does not compile.
+template <class U, size_t N> struct WatchtowerOver {
+	static_assert(!__is_abstract(U), "give the constructor the EthernetUDP or WiFiUDP itself, not a UDP &");
+	friend bool watchtower_named(uint8_t n) { return (N > 1 && N - 1 <= WT_NAME_MAX) || (uint8_t)(n - 1) < WT_NAME_MAX; }
+	friend bool watchtower_open(UDP *udp) { return static_cast<U *>(udp)->U::begin(WATCHTOWER_PORT); }
+	friend wt_size wt_receive(uint8_t *to) { return receive(static_cast<U *>(watchtower.device->udp), to); }
+	friend void wt_transmit(const uint8_t *frame, wt_size n) { transmit(frame, n); }
+#ifdef WATCHTOWER_FIND
+	friend IPAddress watchtower_from() { return static_cast<U *>(watchtower.device->udp)->U::remoteIP(); }
+#endif
+
+	// gcc 12 takes no variables in the friends themselves, where a device is a variable of a function.
+	static wt_size receive(U *udp, uint8_t *to) {
+		int n = udp->U::parsePacket();
+		return n <= 0 || n > WT_BUFFER ? 0 : (wt_size)udp->U::read((unsigned char *)to, (size_t)n);
+	}
+	static void transmit(const uint8_t *frame, wt_size n) {
+		WATCHTOWER_SELF;
+		U *udp = static_cast<U *>(k->device->udp);
+#ifdef WATCHTOWER_FIND
+		if (*frame == 'r') k->gateway[0] = k->gateway[1] = k->gateway[2] = k->gateway[3] = 255; // to all: who knows the key answers
+#endif
+		udp->U::beginPacket(IPAddress(k->gateway[0], k->gateway[1], k->gateway[2], k->gateway[3]), WATCHTOWER_PORT);
+		udp->U::write(frame, (size_t)n);
+		udp->U::endPacket();
 	}
 };
 
-static wt_size wt_receive(uint8_t *) { return watchtower.device->carry(watchtower.device->udp, false); }
-static void wt_transmit(const uint8_t *, wt_size) { watchtower.device->carry(watchtower.device->udp, true); }
 static uint16_t wt_clock() { return (uint16_t)(millis() >> 8); }
-static void wt_done(uint8_t op, uint8_t code) {
-	if (op == 'r') {
-		watchtower.joined = 0;
 #ifdef WATCHTOWER_FIND
-		watchtower.gateway = (uint32_t)watchtower.device->udp->remoteIP(); // of the answer, which is genuine
+static __attribute__((noinline)) void watchtower_found() {
+	IPAddress from = watchtower_from();
+	watchtower.gateway[0] = from[0];
+	watchtower.gateway[1] = from[1];
+	watchtower.gateway[2] = from[2];
+	watchtower.gateway[3] = from[3];
+}
 #endif
-	}
-	if (op == 'j' && !code) watchtower.joined = 2;
-	if (watchtower.done) watchtower.done(op, code);
+static void wt_done(uint8_t op, uint8_t code) {
+#ifdef WATCHTOWER_FIND
+	if (op == 'r') watchtower_found(); // by the answer, which is genuine
+#endif
+	WATCHTOWER_SELF;
+	if (op == 'r') k->joined = 0;
+	if (op == 'j' && !code) k->joined = 2;
+	if (k->done) k->done(op, code);
 }
 #if !WT_SENSOR
 static uint8_t wt_message(const wt_message_t *m, wt_size) {
@@ -127,9 +153,9 @@ static uint8_t wt_message(const wt_message_t *m, wt_size) {
 #define WATCHTOWER_TEXT ((size_t)-1) // so many bytes: until the 0 at the end
 #define WT_ON_STACK 13 // the data is a local variable, which is gone when the message is repeated
 
-// A text that is not an array.
+// A text that is no constant array.
 struct WatchtowerText {
-	WatchtowerText(const char *text) : text(text) {}
+	constexpr WatchtowerText(const char *text) : text(text) {}
 	const char *text;
 };
 
@@ -160,37 +186,43 @@ class Watchtower {
 public:
 	// The name has 1 to WT_NAME_MAX of A-Z a-z 0-9 _ . : -, and stays as it is. The key is in
 	// PROGMEM.
+	template <class U, size_t N>
+	constexpr Watchtower(U &udp, const char (&name)[N], const uint8_t *key)
+		: device{&udp, name, length(name + 0 * sizeof(WatchtowerOver<U, N>)), key} {}
 	template <class U>
-	constexpr Watchtower(U &udp, const char *name, const uint8_t *key)
-		: device{WatchtowerOver<U>::carry, &udp, name, length(name), key} {}
+	constexpr Watchtower(U &udp, WatchtowerText name, const uint8_t *key)
+		: device{&udp, name.text, length(name.text + 0 * sizeof(WatchtowerOver<U, 0>)), key} {}
 
 	// begin registers at the gateway. It returns false if no socket is left, or the name is
 	// empty or too long.
 	bool begin(const IPAddress &gateway) {
-		watchtower.gateway = gateway;
-		watchtower.device = &device;
-		if ((uint8_t)(device.name_n - 1) >= WT_NAME_MAX || !device.udp->begin(WATCHTOWER_PORT)) return false;
-		wt_begin();
-		return true;
+		WATCHTOWER_SELF;
+		k->gateway[0] = gateway[0];
+		k->gateway[1] = gateway[1];
+		k->gateway[2] = gateway[2];
+		k->gateway[3] = gateway[3];
+		return start();
 	}
 
 #ifdef WATCHTOWER_FIND
 	// begin without an address asks the whole network for each session. So the gateway may get
 	// another address. No other gateway can answer in its place, because none has the key.
-	bool begin() { return begin(IPAddress((uint32_t)0)); }
+	bool begin() { return start(); }
 #endif
 
 	// join makes loop join a channel, in each session anew. There is one; another takes its
 	// place. Without one onDone is told 'j' and WT_BAD.
 	void join(uint32_t channel) {
-		watchtower.channel = channel;
-		watchtower.joined = 0;
+		WATCHTOWER_SELF;
+		k->channel = channel;
+		k->joined = 0;
 	}
 
 	// loop does what is due. Call it as often as you can.
 	void loop() {
 		wt_loop();
-		if (!watchtower.joined && !wt_join(watchtower.channel)) watchtower.joined = 1;
+		WATCHTOWER_SELF;
+		if (!k->joined && !wt_join(k->channel)) k->joined = 1;
 	}
 
 	// ready says whether the channel is joined and a request may begin.
@@ -198,13 +230,14 @@ public:
 
 	// onDone gives the function that is told the end of requests: 'j' join, 'b' broadcast,
 	// 's' send, 'd' sleep, 'p' ping, 'r' a new session; code is WT_OK or why not.
-	void onDone(void (*done)(uint8_t op, uint8_t code)) { watchtower.done = done; }
+	void onDone(void (*done)(uint8_t op, uint8_t code)) { WATCHTOWER_SELF; k->done = done; }
 
 	// broadcast says a text to all on a channel.
 	template <size_t n> uint8_t broadcast(uint32_t channel, const char (&text)[n]) {
 		static_assert(n - 1 <= WT_ROOM, "this text is longer than WATCHTOWER_BUFFER has room for");
 		return watchtower_say(channel, text, WATCHTOWER_TEXT, 5);
 	}
+	template <size_t n> uint8_t broadcast(uint32_t channel, char (&text)[n]) { return watchtower_say(channel, text, WATCHTOWER_TEXT, 5); }
 	uint8_t broadcast(uint32_t channel, WatchtowerText text) { return watchtower_say(channel, text.text, WATCHTOWER_TEXT, 5); }
 	uint8_t broadcast(uint32_t channel, const uint8_t *data, size_t n) { return watchtower_say(channel, data, n, 1); }
 
@@ -213,7 +246,7 @@ public:
 
 #if !WT_SENSOR
 	// onMessage gives the function that is told each message, once.
-	void onMessage(void (*message)(const WatchtowerMessage &)) { watchtower.message = message; }
+	void onMessage(void (*message)(const WatchtowerMessage &)) { WATCHTOWER_SELF; k->message = message; }
 
 	// send says a text to one who has joined the channel.
 	uint8_t send(uint32_t channel, uint32_t receiver, WatchtowerText text) { return to(receiver, watchtower_say(channel, text.text, WATCHTOWER_TEXT, 5)); }
@@ -226,6 +259,14 @@ public:
 
 private:
 	WatchtowerDevice device;
+
+	bool start() {
+		WATCHTOWER_SELF;
+		k->device = &device;
+		if (!watchtower_named(device.name_n) || !watchtower_open(device.udp)) return false;
+		wt_begin();
+		return true;
+	}
 
 	static constexpr uint8_t length(const char *name) {
 		return __builtin_strlen(name) > 255 ? 255 : (uint8_t)__builtin_strlen(name);

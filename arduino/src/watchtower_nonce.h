@@ -30,20 +30,26 @@ static void wt_nonce(uint8_t *to) {
 #define WATCHTOWER_EEPROM (E2END - 3)
 #endif
 
-// wt_nonce raises a counter in the EEPROM. The high bytes are written first, and a byte that
-// is being written has all the bits of its old value or all of its new one: a loss of power
-// leaves the counter higher, never lower. With a key of its own the counter is all that a device
+// A nonce is a counter in the EEPROM and a count in RAM, which begins anew with each start. So the
+// EEPROM is written once for a start, and then for each 256th registration: whoever makes the
+// device register again and again does not wear it out. The high bytes are written first, and a
+// byte that is being written has all the bits of its old value or all of its new one: a loss of
+// power leaves the counter higher, never lower. With a key of its own that is all that a device
 // needs; devices that share a key take the hash of it and their name.
 static void wt_nonce(uint8_t *to) {
+	static uint8_t count;
 	uint8_t *at = (uint8_t *)WATCHTOWER_EEPROM, i;
 	eeprom_read_block(to, at, 4);
-	wt_add(WT_AT(head), 1); // to is there
-	for (i = 4; i--;) eeprom_update_byte(at + i, to[i]);
+	if (!count++) {
+		wt_add(WT_AT(head), 1); // to is there
+		for (i = 4; i--;) eeprom_update_byte(at + i, to[i]);
+	}
+	to[4] = count;
 #if !WT_OWN_KEY
-	uint8_t *text = (uint8_t *)&wt_self.frame, n = 5 + watchtower.device->name_n;
+	uint8_t *text = (uint8_t *)&wt_self.frame, n = 6 + watchtower.device->name_n;
 	text[0] = 0;
-	memcpy(text + 1, to, 4);
-	memcpy(text + 5, watchtower.device->name, watchtower.device->name_n);
+	memcpy(text + 1, to, 5);
+	memcpy(text + 6, watchtower.device->name, watchtower.device->name_n);
 	wt_tag(wt_self.key, text, n);
 	memcpy(to, text + n, 8);
 #endif

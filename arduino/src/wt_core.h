@@ -53,8 +53,10 @@ static struct wt_state {
 /* Through a pointer each access is one instruction shorter; the compiler must not see
  * where it points. */
 #define WT_SELF struct wt_state *w = &wt_self; __asm__("" : "+b"(w))
+#define WT_COUNTS(n) __asm__("" : "+r"(n)) /* a loop counts, and does not compare pointers */
 #else
 #define WT_SELF struct wt_state *w = &wt_self
+#define WT_COUNTS(n) (void)0
 #endif
 #if WT_SENSOR
 #define WT_FLAGS 1
@@ -85,15 +87,19 @@ typedef char wt_keepalive_is_out_of_range[WT_KEEPALIVE >= 5 && WT_KEEPALIVE <= 3
 /* wt_copy copies n bytes, 1 or more, between two places. */
 static WT_INLINE_NO void wt_copy(wt_place to, wt_place from, uint8_t n) {
 	uint8_t *t = (uint8_t *)&wt_self + to, *f = (uint8_t *)&wt_self + from;
-	do *t++ = *f++;
-	while (--n);
+	do {
+		*t++ = *f++;
+		WT_COUNTS(n);
+	} while (--n);
 }
 
 /* wt_differ returns 0 if n bytes, 1 or more, are the same in two places. */
 static WT_INLINE_NO uint8_t wt_differ(wt_place a, wt_place b, uint8_t n) {
 	uint8_t *p = (uint8_t *)&wt_self + a, *q = (uint8_t *)&wt_self + b, d = 0;
-	do d |= *p++ ^ *q++;
-	while (--n);
+	do {
+		d |= *p++ ^ *q++;
+		WT_COUNTS(n);
+	} while (--n);
 	return d;
 }
 
@@ -101,8 +107,10 @@ static WT_INLINE_NO uint8_t wt_differ(wt_place a, wt_place b, uint8_t n) {
 static WT_INLINE_NO void wt_flash(wt_place to, const void *from, uint8_t n) {
 	uint8_t *t = (uint8_t *)&wt_self + to;
 	const uint8_t *f = (const uint8_t *)from;
-	do *t++ = pgm_read_byte(f++);
-	while (--n);
+	do {
+		*t++ = pgm_read_byte(f++);
+		WT_COUNTS(n);
+	} while (--n);
 }
 
 #ifdef WT_NAMED
@@ -236,11 +244,12 @@ static WT_INLINE_NO void wt_take(void) {
 #endif
 	if (wt_check((uint8_t *)&wt_self + key, (uint8_t *)&wt_self.frame, WT_N + 12)) return;
 	if (WT_OP == 'c') { /* only while it registers: only then it has the device's key */
+		if (wt_differ(WT_AT(frame.body), WT_AT(head), 8)) return; /* it is an earlier one, replayed */
 		wt_copy(WT_AT(head) + 8, WT_AT(frame.body) + 8, 8);
 		w->gap = 0;
 		return;
 	}
-	if (WT_OP <= 'e') {
+	if ((WT_OP & 0xfb) == 'a') { /* or e; a b and a d are its own, reflected */
 		uint8_t op = w->op;
 		if (!w->left || w->frame.body[0] != op || wt_differ(WT_AT(frame.number), WT_AT(number), 4)) return;
 		w->left = 0;
@@ -272,7 +281,8 @@ static WT_INLINE_NO void wt_take(void) {
 		wt_seal();
 	} else
 #endif
-	if (WT_OP == 'q') { /* the address is new: prove it by the challenge, which lies in its place */
+	if (WT_OP == 'q' && w->ahead < 7) { /* the address is new: prove it by the challenge, which lies in its
+		place. After more numbers the gateway may have forgotten the request's answer. */
 		wt_frame_begin('p', 8);
 		wt_add(WT_AT(frame.number), ++w->ahead);
 		wt_seal();

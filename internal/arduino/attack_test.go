@@ -2,6 +2,7 @@ package arduino_test
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -100,6 +101,81 @@ func TestReplayedAndReflectedFrames(t *testing.T) {
 	}
 	assert.Equal(t, heard, withoutEchoes(got, said))
 	assert.NotContains(t, w.p.over(), done{'r', 0}, "it has kept its session")
+}
+
+// A request that comes back to its device is no answer, whatever is in it: the first byte of a
+// sleep of 100 seconds is a d, which is what an answer to it begins with.
+func TestAReflectedRequestIsNoAnswer(t *testing.T) {
+	for _, r := range []struct {
+		op byte
+		n  uint32
+	}{{'d', 100}, {'d', 356}, {'d', 97}, {'j', 'j'}, {'x', 'x'}, {'b', 'b'}, {'s', 's'}} {
+		w := newWorld(t, whole(t), 1, 0)
+		w.joined()
+		require.Zero(t, w.p.ask(r.op, r.n, 1, 1, string(r.op)))
+		w.p.loop(w.now)
+		sent := w.p.taken()
+		require.Len(t, sent, 1)
+		w.p.give(w.now, sent[0])
+		assert.Empty(t, w.p.over(), "%c %d", r.op, r.n)
+	}
+}
+
+// Cookies of an earlier registration, sent to a device that has no gateway, use up no nonce, which
+// would be a write of its EEPROM, and no datagram.
+func TestReplayedCookiesUseNothingUp(t *testing.T) {
+	w := newWorld(t, whole(t), 1, 0)
+	v := &eve{world: w}
+	require.True(t, v.listen(time.Minute, func() bool { return slices.Contains(w.p.dones, done{'r', 0}) }))
+	cookie := v.of('c')
+	w.mute = true
+	w.pass(time.Hour, nil)
+	require.Equal(t, 2, w.p.nonces)
+	w.sends = 0
+	w.pass(1000*time.Second, nil)
+	without := w.sends
+	for range 1000 {
+		w.p.give(w.now, cookie)
+		w.pass(time.Second, nil)
+	}
+	assert.Equal(t, 2, w.p.nonces)
+	assert.InDelta(t, 2*without, w.sends, 10)
+	w.mute = false
+	w.p.over()
+	w.joined()
+}
+
+// Challenges of an earlier move, sent again and again, do not keep a request from its answer.
+func TestReplayedChallengesKeepNoRequest(t *testing.T) {
+	w := newWorld(t, whole(t), 1, 0)
+	v := &eve{world: w}
+	w.joined()
+	e := w.ear(channel)
+	w.at = netip.AddrPortFrom(w.at.Addr(), 1001)
+	require.Zero(t, w.p.ask('b', channel, 0, 1, "moved"))
+	require.True(t, v.listen(time.Minute, func() bool { return slices.Contains(w.p.dones, done{'b', 0}) }))
+	w.p.over()
+	challenge := v.of('q')
+	w.drops = func(raw []byte) bool { return raw[0] == 'a' }
+	require.Zero(t, w.p.ask('b', channel, 0, 1, "said"))
+	w.pass(time.Second, nil)
+	for range 300 {
+		w.p.give(w.now, challenge)
+		w.pass(5*time.Millisecond, nil)
+	}
+	w.drops = nil
+	require.True(t, w.pass(20*time.Second, func() bool { return len(w.p.dones) > 0 }))
+	assert.Equal(t, []done{{'b', 0}}, w.p.over())
+	w.did(0, 'b', channel, 0, 1, "and more")
+	assert.Equal(t, []string{"moved", "said", "and more"}, e.all)
+}
+
+// of is a frame that was recorded on its way to the device.
+func (v *eve) of(op byte) []byte {
+	v.Helper()
+	i := slices.IndexFunc(v.down, func(raw []byte) bool { return raw[0] == op })
+	require.GreaterOrEqual(v, i, 0)
+	return v.down[i]
 }
 
 // withoutEchoes leaves out what is in others.

@@ -43,7 +43,8 @@ func TestLongRestarts(t *testing.T) {
 	change := func(c *config.Config) { c.UDP.Listen, c.DataDir = at, dir }
 	_, tcp, stop := startStoppable(t, change)
 	r := newRadio(t, at, 20)
-	s := simulate(t, r, firmware(t, "restarts", "-DNUMBERS=60000"), filepath.Join(t.TempDir(), "eeprom"))
+	eeprom := filepath.Join(t.TempDir(), "eeprom")
+	s := simulate(t, r, firmware(t, "restarts", "-DNUMBERS=60000"), eeprom)
 	last := 0
 	for restart := range 5 {
 		e, end := listenerUntil(t, tcp)
@@ -66,6 +67,10 @@ func TestLongRestarts(t *testing.T) {
 	}
 	assert.GreaterOrEqual(t, s.count("!r00"), 5)
 	assert.LessOrEqual(t, s.count("!b15"), 4, "one for each restart")
+	s.off()
+	b, err := os.ReadFile(eeprom)
+	require.NoError(t, err)
+	assert.Zero(t, le.Uint32(b[1020:]), "it was never written before, and is written once for a start, not for each session")
 }
 
 // A power cut at any write of the EEPROM never leads to a nonce that was used before.

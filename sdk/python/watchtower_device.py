@@ -280,8 +280,8 @@ class Device(_Client):
             self._heard(flags, seq, body)
         elif op in "ae" and self._pending() and seq == self._number and body[:1] == self._op.encode():
             self._answered(flags >> 4)
-        elif op == "q" and n == 8:  # the address is new, and is proved by this
-            self._seq += 1
+        elif op == "q" and n == 8 and self._seq - self._number < 7:
+            self._seq += 1  # the address is new, and is proved by this; after more numbers the gateway may forget the answer
             self._send(self._frame("p", 1, self._seq, body), self._to)
             self._gap, self._roams = 0, True
 

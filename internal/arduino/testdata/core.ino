@@ -1,5 +1,6 @@
-// The sketch class.ino without the class: it makes the same calls, of the core in C and of the
-// same UDP.
+// The sketch class.ino without the class, as somebody writes it who knows the core in C: it makes
+// the same calls, of the same UDP, with the same nonce, and has one function for both ways to speak,
+// which the compiler is told not to repeat.
 #include <Ethernet.h>
 #define WT_API static
 #include <wt_core.h>
@@ -21,7 +22,7 @@ static void wt_transmit(const uint8_t *frame, wt_size n) {
 	udp.endPacket();
 }
 static uint16_t wt_clock() { return (uint16_t)(millis() >> 8); }
-static void wt_nonce(uint8_t *to) { memset(to, 0, 8); }
+#include <watchtower_nonce.h>
 static uint8_t wt_message(const wt_message_t *m, wt_size) {
 	GPIOR1 = m->data[0];
 	return 1;
@@ -32,7 +33,7 @@ static void wt_done(uint8_t op, uint8_t code) {
 	GPIOR1 = op + code;
 }
 
-static uint8_t say(uint32_t channel, const char *said) {
+static __attribute__((noinline)) uint8_t say(uint32_t channel, const char *said) {
 	uint8_t code = wt_broadcast(channel, said, (wt_size)strlen(said));
 	if (!code) wt_flags(5);
 	return code;

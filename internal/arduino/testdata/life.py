@@ -1,4 +1,5 @@
-# A device whose clock stands still until it is moved: its ping is never answered, and messages come.
+# A device whose clock stands still until it is moved: its ping is never answered, messages come, and
+# replayed challenges.
 import socket
 import struct
 
@@ -18,6 +19,10 @@ for number in range(1, 20):
     d._messages.clear()
     d._due(now)
     assert d._up(), "the session was given up after %d minutes" % number
+frame = struct.pack("<BBHII", ord("q"), 0, 8, 7, d._number) + bytes(8)
+for _ in range(100):
+    d._take(frame + w.siphash(d._key, frame), None)
+assert d._seq - d._number == 7, "replayed challenges carry the numbers away"
 now += 211000
 d._due(now)
 assert not d._up(), "nothing came, and it is up"

@@ -18,6 +18,7 @@ public:
 	IPAddress(uint32_t value) : value(value) {}
 	IPAddress(uint8_t a, uint8_t b, uint8_t c, uint8_t d) : value(a | b << 8 | c << 16 | (uint32_t)d << 24) {}
 	operator uint32_t() const { return value; }
+	uint8_t operator[](int i) const { return (uint8_t)(value >> 8 * i); }
 
 private:
 	uint32_t value;

@@ -42,7 +42,7 @@ variable, and ` + "`[a, b, c]`" + ` in the file. A setting takes effect at the n
 are marked ↻ are also read again by a reload (SIGHUP).
 
 ` + "`channels`" + ` and ` + "`users`" + ` are in the file only: [Home Assistant](home-assistant-reference.md#settings),
-[channels that want more than one](ideas/launch.md#settings), [channel maps](channel-maps.md),
+[channels that want more than one](confirm.md#settings), [channel maps](channel-maps.md),
 [the broker's users](broker.md#users).
 `
 

@@ -160,6 +160,31 @@ func hasFlag(cmd *cobra.Command, word string) bool {
 	return cmd.Flags().ShorthandLookup(name[:1]) != nil || cmd.InheritedFlags().ShorthandLookup(name[:1]) != nil
 }
 
+// An idea has a picture and ten lines, besides its commands: what it is in full stands elsewhere.
+func TestAnIdeaIsTenLines(t *testing.T) {
+	t.Parallel()
+	ideas := 0
+	for _, page := range pages(t) {
+		if filepath.Dir(page.path) != "docs/ideas" {
+			continue
+		}
+		ideas++
+		lines, pictures := 0, 0
+		for line := range strings.Lines(page.prose) {
+			switch {
+			case strings.HasPrefix(line, "!["):
+				pictures++
+			case strings.TrimSpace(line) != "" && !strings.HasPrefix(line, "# "):
+				lines++
+			}
+		}
+		assert.LessOrEqual(t, lines, 10, page.path)
+		assert.Equal(t, 1, pictures, page.path)
+		assert.NotZero(t, page.runs(), page.path)
+	}
+	assert.Equal(t, 3, ideas)
+}
+
 // The command line's page names every command.
 func TestTheCommandLineHasAPage(t *testing.T) {
 	t.Parallel()

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What docs/ideas/garden.md says: a valve opens within a tenth of a second of its note, and closes
+// What the page of the example says: a valve opens within a tenth of a second of its note, and closes
 // by itself within a second more than the conductor's hold. Another program may disturb one try.
 func TestInTime(t *testing.T) {
 	g := newGarden(t)

@@ -87,7 +87,7 @@ func TestExamplesCompile(t *testing.T) {
 	t.Parallel()
 	examples, err := filepath.Glob("../../arduino/examples/*/*.ino")
 	require.NoError(t, err)
-	require.Len(t, examples, 6)
+	require.Len(t, examples, 7)
 	for _, e := range examples {
 		compileSketch(t, e, os.DevNull, "-I"+filepath.Join("testdata", "stubs"))
 	}

@@ -281,6 +281,13 @@ func lamp(t testing.TB) string {
 // withKey starts a gateway, and returns a name's own key with its ports.
 func withKey(t testing.TB, name string, more func(*config.Config)) (udp, tcp, key string) {
 	t.Helper()
+	udp, tcp, keys := withKeys(t, more, name)
+	return udp, tcp, keys[0]
+}
+
+// withKeys is the same for several.
+func withKeys(t testing.TB, more func(*config.Config), names ...string) (udp, tcp string, keys []string) {
+	t.Helper()
 	dir := t.TempDir()
 	change := func(c *config.Config) {
 		c.DataDir = dir
@@ -290,10 +297,13 @@ func withKey(t testing.TB, name string, more func(*config.Config)) (udp, tcp, ke
 	}
 	_, _, stop := startStoppable(t, change)
 	stop() // now it has a master
-	own, _, err := gateway.DeviceKey(dir, name, harness.Silent())
-	require.NoError(t, err)
+	for _, name := range names {
+		own, _, err := gateway.DeviceKey(dir, name, harness.Silent())
+		require.NoError(t, err)
+		keys = append(keys, own.Hex())
+	}
 	udp, tcp = startGateway(t, change)
-	return udp, tcp, own.Hex()
+	return udp, tcp, keys
 }
 
 // The example for a PC speaks with a gateway over its own sockets.

@@ -103,6 +103,13 @@ func (s *simulated) press() {
 	require.NoError(s, err)
 }
 
+// sees sets the level of pin 2.
+func (s *simulated) sees(high bool) {
+	level := map[bool]byte{true: 1}[high]
+	_, err := s.in.Write([]byte{'I', 1, 0, level})
+	require.NoError(s, err)
+}
+
 // lines returns the whole lines that the sketch told.
 func (s *simulated) lines() []string {
 	s.mu.Lock()

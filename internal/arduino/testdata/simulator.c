@@ -10,7 +10,8 @@
  * chip/Ethernet.h), and the serial line is a monitor.
  *
  * Input and output: type1 n2 and n bytes. D in, F out: a datagram; G out: a byte that the program
- * wrote to GPIOR1, or to the monitor; P out: the new level of pin 7; B in: a new value of GPIOR0.
+ * wrote to GPIOR1, or to the monitor; P out: the new level of pin 7; I in: that of pin 2; B in: a
+ * new value of GPIOR0.
  * The end of the input is the end of the power.
  */
 #include <fcntl.h>
@@ -208,6 +209,13 @@ static void step(void) {
 	}
 }
 
+/* pin2 sets the level of pin 2, and lets the program see it for a tenth of a second. */
+static void pin2(uint8_t level) {
+	int i;
+	avr_raise_irq(avr_io_getirq(avr, AVR_IOCTL_IOPORT_GETIRQ('D'), 2), level);
+	for (i = 0; i < 400; i++) step();
+}
+
 /* input takes what came. It returns 0 at the end. */
 static int input(int timeout) {
 	static uint8_t in[1 << 17];
@@ -221,6 +229,8 @@ static int input(int timeout) {
 		while (n - at >= 3 && n - at - 3 >= (in[at + 1] | (unsigned)in[at + 2] << 8)) {
 			unsigned size = in[at + 1] | (unsigned)in[at + 2] << 8;
 			if (in[at] == 'B') avr->data[GPIOR0] = in[at + 3];
+			else if (in[at] == 'I')
+				pin2(in[at + 3]);
 			else
 				datagram(in + at + 3, size);
 			at += 3 + size;

@@ -148,28 +148,11 @@ func TestOptionsOfTheAddOnAreSettings(t *testing.T) {
 		known[s.Path] = true
 	}
 	words := read[struct {
-		Configuration map[string]struct {
-			Name   string
-			Fields map[string]struct{ Name string }
-		}
-		Network map[string]string
+		Configuration map[string]wording
+		Network       map[string]string
 	}](t, "homeassistant/translations/en.yaml")
 	for option, schema := range a.Schema {
-		assert.NotEmpty(t, words.Configuration[option].Name, option)
-		if list, ok := schema.([]any); ok {
-			schema = list[0]
-		}
-		nested, ok := schema.(map[string]any)
-		if !ok {
-			assert.True(t, known[option], "%s is no setting", option)
-			continue
-		}
-		for key := range nested {
-			assert.True(t, known[option+"."+key], "%s.%s is no setting", option, key)
-			if option != "channels" {
-				assert.NotEmpty(t, words.Configuration[option].Fields[key].Name, "%s.%s", option, key)
-			}
-		}
+		areSettings(t, known, option, schema, words.Configuration[option])
 	}
 	for option := range a.Options {
 		assert.Contains(t, a.Schema, option)
@@ -178,6 +161,39 @@ func TestOptionsOfTheAddOnAreSettings(t *testing.T) {
 		assert.NotEmpty(t, words.Network[port], port)
 	}
 
+	cfg := a.load(t)
+	assert.Equal(t, config.Channel{Name: "Home", HomeAssistant: true}, cfg.Channels[5])
+	assert.Equal(t, "/data", cfg.DataDir)
+	assert.Empty(t, cfg.MQTT.Remote.URL)
+}
+
+// wording is what people read of an option, and of the options in it.
+type wording struct {
+	Name   string
+	Fields map[string]wording
+}
+
+// areSettings checks the options of a schema. Those of a channel have their keys for words.
+func areSettings(t *testing.T, known map[string]bool, path string, schema any, words wording) {
+	t.Helper()
+	if !strings.HasPrefix(path, "channels.") {
+		assert.NotEmpty(t, words.Name, path)
+	}
+	if list, ok := schema.([]any); ok {
+		schema = list[0]
+	}
+	nested, ok := schema.(map[string]any)
+	if !ok {
+		assert.True(t, known[path], "%s is no setting", path)
+	}
+	for key, inner := range nested {
+		areSettings(t, known, path+"."+key, inner, words.Fields[key])
+	}
+}
+
+// load is what the gateway reads of the options.
+func (a addOn) load(t *testing.T) config.Config {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "options.json")
 	b, err := json.Marshal(a.Options)
 	require.NoError(t, err)
@@ -189,6 +205,5 @@ func TestOptionsOfTheAddOnAreSettings(t *testing.T) {
 	cfg, warnings, err := config.Load(nil, environ, file)
 	require.NoError(t, err)
 	assert.Empty(t, warnings)
-	assert.Equal(t, config.Channel{Name: "Home", HomeAssistant: true}, cfg.Channels[5])
-	assert.Equal(t, "/data", cfg.DataDir)
+	return cfg
 }

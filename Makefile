@@ -159,7 +159,7 @@ test-release:
 	$(GO) vet -tags release ./packaging
 	$(GO) test -tags release -vet=off -count=1 -v -timeout 60m -run Release ./packaging
 
-# Proxies that only test-long runs.
+# Proxies, and a client of IRC, that only test-long runs.
 setup-long:
 	@missing=""; \
 	$(call have,apache2) || missing="$$missing apache2"; \
@@ -167,6 +167,8 @@ setup-long:
 	$(call have,lighttpd) || missing="$$missing lighttpd"; \
 	$(call have,varnishd) || missing="$$missing varnish"; \
 	$(call have,squid) || missing="$$missing squid"; \
+	command -v hexchat >/dev/null || missing="$$missing hexchat"; \
+	command -v Xvfb >/dev/null || missing="$$missing xvfb"; \
 	[ -z "$$missing" ] || .ci/install $$missing
 
 format:

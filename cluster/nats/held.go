@@ -15,6 +15,9 @@ import (
 
 // take writes that this gateway has a lease.
 func (l *Leases) take(ctx context.Context, free state, name string, moves bool, lose context.CancelFunc) (*held, error) {
+	if err := l.makeSure(ctx, free, name); err != nil {
+		return nil, err
+	}
 	value := holderText(l.slot, free.run)
 	if err := l.write(ctx, free.kv, name, []byte(value), free.revision); err != nil {
 		return nil, err
@@ -31,6 +34,26 @@ func (l *Leases) take(ctx context.Context, free state, name string, moves bool, 
 		l.log.WithField("lease", name).Info("this gateway has got a lease: it does what only one of the space does")
 	}
 	return h, nil
+}
+
+// makeSure makes sure that the run of a lease's last holder is over. What was heard of that run after
+// the lease was taken is true for ever, since a run that is over does not begin again. What was heard
+// before may be out of date: the bucket is heard late. Then the run is written as it is known, which
+// fails if it is out of date.
+func (l *Leases) makeSure(ctx context.Context, free state, name string) error {
+	l.mu.Lock()
+	lease := l.entries[name]
+	slot, run := lease.holderOf()
+	key := runKey(slot)
+	known := l.entries[key]
+	l.mu.Unlock()
+	switch {
+	case lease.revision != free.revision || slot != 0 && slot != l.slot && known.runOf() == run:
+		return errChanged
+	case slot == 0 || slot == l.slot || known.revision > lease.revision:
+		return nil
+	}
+	return l.write(ctx, free.kv, key, known.value, known.revision)
 }
 
 var errLost = errors.New("the lease was lost")

@@ -24,7 +24,8 @@ import (
 //
 // A lease counts while that run of its gateway is there. A gateway that has not written its run
 // for 7 s does nothing more that needs a lease. One that has seen another's unchanged for 10 s
-// ends it, by a write that fails if there was another since. So there is no time at which two
+// ends it, by a write that fails if there was another since. Who takes a lease makes sure that the
+// run of its last holder is over, whatever it has heard. So there is no time at which two
 // have a lease, whatever is late or frozen: only durations count, each by one gateway's clock.
 // Without a quorum nothing can be written: then nobody has a lease.
 type Leases struct {
@@ -96,6 +97,9 @@ func NewLeases(t *Transport, slot bridge.Slot, log *logrus.Logger) *Leases {
 		free: map[string]time.Time{}, prefer: map[string]bool{}, changed: make(chan struct{}), reopen: make(chan struct{}, 1),
 	}
 }
+
+// heardSoon is how long what another gateway has just written may take to be heard.
+const heardSoon = 2 * time.Millisecond
 
 const runPrefix, leftPrefix, forPrefix = "run.", "at.", "for."
 
@@ -175,7 +179,11 @@ func (l *Leases) Run(ctx context.Context, name string, moves bool, work func(con
 			l.giveBack(h)
 		}
 		lose()
-		if err != nil && !errors.Is(err, errChanged) && !wait(ctx, retry) {
+		pause := retry
+		if errors.Is(err, errChanged) {
+			pause = heardSoon
+		}
+		if err != nil && !wait(ctx, pause) {
 			break
 		}
 	}

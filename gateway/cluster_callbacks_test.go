@@ -227,7 +227,11 @@ func TestACallbackIsTheSpaces(t *testing.T) {
 func TestCallbacksMoveAtAStop(t *testing.T) {
 	t.Parallel()
 	servers := harness.StartNATS(t, 1, "")
-	a, b := together(t, servers.URL(), "a", withAdmin), together(t, servers.URL(), "b", withAdmin)
+	roomy := func(c *config.Config) {
+		withAdmin(c)
+		c.Callbacks.Queue = 10_000 // what is said meanwhile waits
+	}
+	a, b := together(t, servers.URL(), "a", roomy), together(t, servers.URL(), "b", roomy)
 	meet(t, a, b)
 	atB := b.asAdmin()
 	p := newReceives(t)

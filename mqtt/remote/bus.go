@@ -2,7 +2,6 @@ package remote
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"strconv"
@@ -41,32 +40,30 @@ type Own interface {
 
 // Bus carries the channels to a foreign broker and back.
 type Bus struct {
-	hub    *bridge.Hub
-	tree   *bridge.Tree
-	opts   Options
-	log    *logrus.Logger
-	noisy  *intake.Throttle
-	client *client
-	link   *bridge.Link
+	hub     *bridge.Hub
+	tree    *bridge.Tree
+	opts    Options
+	log     *logrus.Logger
+	noisy   *intake.Throttle
+	client  *client // what is said
+	control *client // all else, so that it is never behind what is said
+	link    *bridge.Link
 
 	documents  *documents
 	neighbours *neighbours
 	house      *House // nil: none
 	joins      *joins
 
-	greetedAt atomic.Int64 // Unix ns
-	run       int64        // when this gateway started, in Unix ns
-	about     string       // its topics begin with that
-	examined  atomic.Bool  // the broker was examined once
-	heard     atomic.Bool  // what the broker enforces is known, and enough
-	settled   atomic.Bool  // what the broker had kept has come
-	leaving   atomic.Bool  // the gateway ends: nothing waits for the broker
-	barrier   string       // the topic of the gateway's word to itself
-	echo      string       // one whose messages must not come back
-	echoed    atomic.Bool  // one did
-	word      atomic.Pointer[string]
-	agreed    atomic.Bool // a connection was settled: the broker can be used
-	barriers  sync.Map    // words that are waited for: a channel for each
+	greetedAt atomic.Int64 // by the clock
+	begun     time.Time
+	fault     atomic.Pointer[string] // of the connections, as the log has it; nil: none
+	run       int64                  // when this gateway started, in Unix ns
+	about     string                 // its topics begin with that
+	examined  chan struct{}          // closed once the broker was examined
+	heard     atomic.Bool            // what the broker enforces is known, and enough
+	settled   atomic.Bool            // what the broker had kept of what was said has come
+	leaving   atomic.Bool            // the gateway ends: nothing waits for the broker
+	barriers  barriers
 	watches   []func()
 
 	cleared atomic.Uint64 // retained channel messages
@@ -80,50 +77,58 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Bus, error) {
 		return nil, err
 	}
 	tree := hub.Tree()
-	l.client = "watchtower-" + tree.Gateway()
-	l.will = &packets.ConnectParams{WillFlag: true, WillTopic: tree.Status(), WillPayload: []byte("offline"), WillQos: 1, WillRetain: true}
-	b := &Bus{hub: hub, tree: tree, opts: opts, log: log, noisy: intake.NewThrottle(time.Minute), client: newClient(l, hub.Now, log)}
-	b.documents = newDocuments(b.client)
+	b := &Bus{hub: hub, tree: tree, opts: opts, log: log, noisy: intake.NewThrottle(time.Minute), examined: make(chan struct{}), begun: time.Now()}
+	base := opts.BaseTopic
+	b.run, b.about = b.begun.UnixNano(), base+"/gateways/"+tree.Gateway()
+	b.connections(l)
+	b.documents = newDocuments(b.control)
 	b.joins = newJoins(b)
-	b.client.dropped = b.dropped
-	b.client.before, b.client.onUp, b.client.onDown = b.examine, b.up, b.down
-	b.client.deliveries.lost = b.lose
 	b.link = hub.AddLink(Protocol, bridge.LinkQueue, bridge.LinkPatience)
 	b.link.TakeEverything(b.sayAtOnce)
-	base := opts.BaseTopic
-	about := base + "/gateways/" + tree.Gateway()
-	b.run, b.about = time.Now().UnixNano(), about
-	b.barrier, b.echo = about+"/barrier", about+"/echo"
 	if b.neighbours, err = newNeighbours(b); err != nil {
 		return nil, err
 	}
+	b.client.subscribe(&subscription{filter: base + "/channels/+/broadcast/+", qos: 1, handler: b.hear})
+	b.client.subscribe(&subscription{filter: base + "/channels/+/send/+/+", qos: 1, handler: b.hear})
+	b.control.subscribe(b.joins.subscription)
 	for _, s := range []struct { // in one order: a broker that kept a session knows their numbers
 		filter  string
 		handler func(*received)
 	}{
-		{base + "/channels/+/broadcast/+", b.hear},
-		{base + "/channels/+/send/+/+", b.hear},
-		{base + "/joins/+", b.joins.heard},
-		{about + "/hello", b.greeted},
-		{about + "/status", b.documents.correct},
-		{about + "/info", b.documents.correct},
+		{b.about + "/hello", b.greeted},
+		{b.about + "/status", b.documents.correct},
+		{b.about + "/info", b.documents.correct},
 		{base + "/members/+/" + tree.Gateway(), b.documents.correct},
 	} {
-		b.client.subscribe(&subscription{filter: s.filter, qos: 1, handler: s.handler})
+		b.control.subscribe(&subscription{filter: s.filter, qos: 1, handler: s.handler})
 	}
-	b.client.subscribe(&subscription{filter: "$SYS/broker/publish/messages/dropped", others: true, kept: true, handler: b.brokerSays})
-	b.client.subscribe(&subscription{filter: b.echo, qos: 1, handler: func(m *received) {
-		if word := b.word.Load(); word != nil && string(m.payload) == *word { // and no other's
-			b.echoed.Store(true)
-		}
-	}})
-	b.client.subscribe(&subscription{filter: b.barrier, qos: 1, echo: true, handler: b.passed})
+	b.control.subscribe(&subscription{filter: "$SYS/broker/publish/messages/dropped", others: true, kept: true, handler: b.brokerSays})
+	b.barriers.subscribe()
 	for _, own := range []string{tree.Status(), tree.Info(), base + "/members/+/" + tree.Gateway()} {
 		b.watches = append(b.watches, opts.Own.Watch(own, func(topic string, payload []byte, _ bridge.Client) {
 			b.documents.set(topic, payload, 0)
 		}))
 	}
 	return b, nil
+}
+
+// connections makes the bus's two clients of the broker. A broker has a queue for each client, which
+// is short, and drops what finds no room there. So what is said on channels has a connection of
+// its own, and who joins, documents and questions have another one.
+func (b *Bus) connections(l login) {
+	name, will := l, l
+	name.client = "watchtower-" + b.tree.Gateway()
+	b.client = newClient(name, b.clock, b.log)
+	will.client = "watchtower." + b.tree.Gateway() // which no gateway has as the other one
+	will.will = &packets.ConnectParams{WillFlag: true, WillTopic: b.tree.Status(), WillPayload: []byte("offline"), WillQos: 1, WillRetain: true}
+	b.control = newClient(will, b.clock, b.log)
+	b.control.whole = true
+	b.barriers.bus = b
+	for _, c := range []*client{b.client, b.control} {
+		c.dropped, c.deliveries.lost, c.onFault = b.dropped, b.lose, b.failed
+	}
+	b.client.before, b.client.onUp, b.client.onDown = b.examine, b.up, b.down
+	b.control.before, b.control.onUp, b.control.onDown = b.afterwards, b.controlUp, b.controlDown
 }
 
 // farewell is how long the gateway's last words may take.
@@ -146,21 +151,32 @@ func (b *Bus) Serve(ctx context.Context) error {
 			endLife()
 		}
 	})
-	last.Go(func() { // what waits at the end is sent before the connection ends
+	last.Go(func() { // what waits at the end is sent before the connections end
 		own.Wait()
 		b.client.finish(farewell)
+		b.control.finish(farewell)
 		endLife()
 	})
-	err := b.client.serve(life)
+	var clients [2]error
+	for i, c := range []*client{b.client, b.control} {
+		last.Go(func() {
+			if clients[i] = c.serve(life); clients[i] != nil {
+				endSending()
+				endLife()
+			}
+		})
+	}
+	<-life.Done()
 	endSending()
 	last.Wait()
 	b.neighbours.answering.Wait()
-	err = errors.Join(err, rival)
+	err := errors.Join(clients[0], clients[1], rival)
 	for _, end := range b.watches {
 		end()
 	}
 	b.joins.leaveAll()
 	b.client.outbox.clear()
+	b.control.outbox.clear()
 	if b.house != nil {
 		b.hub.Holds().Release(b.house.hold)
 	}
@@ -169,15 +185,17 @@ func (b *Bus) Serve(ctx context.Context) error {
 
 // Quiesce stops taking what the broker's clients say. It keeps that for the next start, if it
 // came at QoS 1.
-func (b *Bus) Quiesce(context.Context) { b.client.quiet.Store(true) }
+func (b *Bus) Quiesce(context.Context) {
+	b.client.quiet.Store(true)
+	b.control.quiet.Store(true)
+}
 
 // Healthy returns why the channels are not at the foreign broker now, or nil.
 func (b *Bus) Healthy() error {
-	if err := b.client.healthy(); err != nil {
-		return fmt.Errorf("the foreign broker (mqtt.remote.url): %w", err)
-	}
-	if b.client.version() == 0 || !b.settled.Load() {
-		return errors.New("the foreign broker (mqtt.remote.url) is not connected yet")
+	for _, c := range []*client{b.client, b.control} {
+		if err := c.healthy(); err != nil {
+			return fmt.Errorf("the foreign broker (mqtt.remote.url): %w", err)
+		}
 	}
 	return nil
 }
@@ -195,44 +213,33 @@ func (b *Bus) brokerSays(m *received) {
 	}
 }
 
-// up is called after each connection's subscriptions. It returns once all that the broker had
-// kept for them has come.
+// up is called after the subscriptions of each connection for what is said. It returns once all
+// that the broker had kept for them has come.
 func (b *Bus) up(ctx context.Context, present bool) error {
 	b.log.WithField("broker", b.client.login.address).WithField("mqtt", versionName(b.client.version())).WithField("session_kept", present).Info("connected to the foreign broker")
-	b.documents.again()
-	return b.settle(ctx)
+	if err := b.barriers.pass(ctx, b.client); err != nil {
+		return err
+	}
+	b.settled.Store(true)
+	b.fault.Store(nil)
+	return nil
 }
 
-// settle has the broker say a word to the gateway, behind all that it had kept. A word that the
-// gateway did not ask for must not come.
-func (b *Bus) settle(ctx context.Context) error {
-	word, came := rand.Text(), make(chan struct{})
-	b.barriers.Store(word, came)
-	defer b.barriers.Delete(word)
-	b.word.Store(&word)
-	b.echoed.Store(false)
-	if b.client.version() != version5 { // mosquitto sends a bridge no word of its own at all
-		wait(ctx, time.Second)
-		b.settled.Store(true)
-		b.joins.sweep()
-		return nil
+// controlUp is the same for the other connection. Who had joined while the gateway was away may
+// have found no room behind what the broker had kept. So they are asked for once more after that.
+func (b *Bus) controlUp(ctx context.Context, present bool) error {
+	b.documents.again()
+	if present {
+		if err := b.barriers.pass(ctx, b.control); err != nil {
+			return err
+		}
+		if err := b.control.again(b.joins.subscription); err != nil {
+			return err
+		}
 	}
-	for _, topic := range []string{b.echo, b.barrier} {
-		b.client.publish(&publish{topic: []byte(topic), payload: []byte(word), qos: 1}, b.client.said())
+	if err := b.barriers.pass(ctx, b.control); err != nil {
+		return err
 	}
-	t := time.NewTimer(dialTimeout)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-came:
-	case <-t.C:
-		b.log.WithField("topic", b.barrier).Warn("the foreign broker does not give the gateway its own message back: see its access rules")
-	}
-	if b.echoed.Load() && !b.agreed.Load() {
-		return ErrNoLocal
-	}
-	b.agreed.Store(true)
-	b.settled.Store(true)
 	b.joins.sweep()
 	return nil
 }
@@ -244,10 +251,23 @@ func versionName(v byte) string {
 	return "3.1.1"
 }
 
-// down is called at the end of each connection. Whoever had joined there counts as gone if the
-// broker is not back soon.
-func (b *Bus) down(error) {
-	b.settled.Store(false)
+// clock is how long this gateway runs. Nobody sets it.
+func (b *Bus) clock() time.Duration { return time.Since(b.begun) }
+
+// failed tells why there is no connection: once, if it is so for both.
+func (b *Bus) failed(err error) {
+	text := err.Error()
+	if last := b.fault.Swap(&text); last == nil || *last != text {
+		b.log.WithError(err).WithField("broker", b.client.login.address).Warn("no connection to the foreign broker: the gateway serves its own clients, and tries on")
+	}
+}
+
+// down is called at the end of each connection.
+func (b *Bus) down(error) { b.settled.Store(false) }
+
+// controlDown is the same for the other one. Whoever had joined at the broker counts as gone if it
+// is not back soon.
+func (b *Bus) controlDown(error) {
 	if b.house != nil {
 		b.house.online.Store(false)
 	}
@@ -257,11 +277,4 @@ func (b *Bus) down(error) {
 // lose counts a message of the broker for which there was no room.
 func (b *Bus) lose(m *received) {
 	b.hub.Counters().Drop(Protocol, bridge.LinkFull, 1)
-}
-
-// passed hears the gateway's word to itself.
-func (b *Bus) passed(m *received) {
-	if c, waited := b.barriers.LoadAndDelete(string(m.payload)); waited {
-		close(c.(chan struct{}))
-	}
 }

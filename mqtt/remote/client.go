@@ -20,8 +20,11 @@ import (
 type received struct {
 	topic      string
 	payload    []byte
-	retain     bool // the broker had kept it, or its publisher wants it kept
-	props      *packets.Properties
+	retain     bool        // the broker had kept it, or its publisher wants it kept
+	hint       bridge.Hint // what the payload is meant to be
+	expiry     uint32      // seconds that it may live; 0: for ever
+	gateway    string      // that published it, as it says itself
+	held       int         // bytes of it in memory
 	handler    func(*received)
 	generation uint64 // of its connection
 }
@@ -29,14 +32,17 @@ type received struct {
 // client is one client of the broker, which connects again and again.
 type client struct {
 	login  login
+	clock  func() time.Duration // since some time
 	log    *logrus.Logger
 	outbox *outbox
 	crew   *outbound.Crew
 
-	before func(ctx context.Context, suspect bool) (pause time.Duration, err error) // before each connection; suspect: another client may have the same id
-	onUp   func(ctx context.Context, present bool) error                            // after the subscriptions; present: the broker kept the session
-	onDown func(error)
-	quiet  atomic.Bool // what comes is left to the broker, for the next start
+	before  func(ctx context.Context, suspect bool) (pause time.Duration, err error) // before each connection; suspect: another client may have the same id
+	onUp    func(ctx context.Context, present bool) error                            // after the subscriptions; present: the broker kept the session
+	onDown  func(error)
+	onFault func(error) // another fault than the last one
+	quiet   atomic.Bool // what comes is left to the broker, for the next start
+	whole   bool        // what finds no room here ends the connection: the next one tells all anew
 
 	mu         sync.Mutex
 	subs       []*subscription
@@ -53,7 +59,8 @@ type client struct {
 
 	lastVersion atomic.Uint32
 	works       atomic.Uint32 // the version by which it was connected
-	pong        atomic.Int64  // Unix ns of the last PINGRESP
+	isUp        atomic.Bool   // what the broker had kept has come
+	pong        atomic.Int64  // when the last PINGRESP came, by the clock
 	takeovers   []time.Time   // when another client took the id
 
 	deliveries *deliveries
@@ -66,8 +73,8 @@ const (
 	fightPause = time.Minute // while another client has the gateway's client id
 )
 
-func newClient(l login, now func() time.Time, log *logrus.Logger) *client {
-	c := &client{login: l, log: log, outbox: newOutbox(now), crew: outbound.NewCrew(), pending: map[uint16]chan []byte{}, deliveries: newDeliveries()}
+func newClient(l login, clock func() time.Duration, log *logrus.Logger) *client {
+	c := &client{login: l, clock: clock, log: log, outbox: newOutbox(clock), crew: outbound.NewCrew(), pending: map[uint16]chan []byte{}, deliveries: newDeliveries()}
 	c.lastVersion.Store(version5) // until the broker says otherwise
 	c.outbox.version = version5
 	return c
@@ -115,10 +122,15 @@ func (c *client) version() byte {
 	return c.conn.version
 }
 
-// healthy returns why there is no connection, or nil.
+var errNotYet = errors.New("is not connected yet")
+
+// healthy returns why the broker cannot be used now, or nil.
 func (c *client) healthy() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.lastErr == nil && !c.isUp.Load() {
+		return errNotYet
+	}
 	return c.lastErr
 }
 
@@ -177,7 +189,7 @@ func (c *client) failed(err error) {
 	c.lastErr = err
 	c.mu.Unlock()
 	if !known {
-		c.log.WithError(err).WithField("broker", c.login.address).Warn("no connection to the foreign broker: the gateway serves its own clients, and tries on")
+		c.onFault(err)
 	}
 }
 
@@ -220,7 +232,7 @@ func (c *client) once(ctx context.Context) error {
 	}
 	c.outbox.begin(min(most, flyingMost), int(conn.ack.Properties.MaximumPacketSize), conn.version, conn.ack.SessionPresent)
 	c.mu.Lock()
-	c.conn, c.writer, c.lastErr = conn, w, nil
+	c.conn, c.writer = conn, w
 	c.mu.Unlock()
 	stop := context.AfterFunc(life, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -239,11 +251,16 @@ func (c *client) once(ctx context.Context) error {
 			end(err)
 			return
 		}
+		c.mu.Lock()
+		c.lastErr = nil
+		c.isUp.Store(life.Err() == nil)
+		c.mu.Unlock()
 		c.ping(life, conn, end)
 	})
 	up.Wait()
 	reading.Wait()
 	err = context.Cause(life)
+	c.isUp.Store(false)
 	c.mu.Lock()
 	c.conn, c.writer = nil, nil
 	for id, answer := range c.pending {
@@ -281,14 +298,18 @@ func (c *client) ping(ctx context.Context, conn *conn, end context.CancelCauseFu
 	}
 	t := time.NewTicker(alive / 3)
 	defer t.Stop()
-	c.pong.Store(time.Now().UnixNano())
+	c.pong.Store(int64(c.clock()))
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			if time.Since(time.Unix(0, c.pong.Load())) > keepAlive*time.Second {
+			if c.clock()-time.Duration(c.pong.Load()) > keepAlive*time.Second {
 				end(fmt.Errorf("the broker has not answered for %d s", keepAlive))
+				return
+			}
+			if c.outbox.deaf() {
+				end(errDeaf)
 				return
 			}
 			if err := c.now([]byte{packets.Pingreq << 4, 0}); err != nil {
@@ -307,6 +328,9 @@ func (c *client) direct(pk *packets.Packet) error {
 	}
 	return c.now(b)
 }
+
+// errDeaf ends a connection to a broker that takes messages, and acknowledges none.
+var errDeaf = fmt.Errorf("the broker has acknowledged none of the gateway's messages for %s", deafFor)
 
 var errBehind = errors.New("the broker does not take what the gateway sends")
 

@@ -15,6 +15,7 @@
 //	rival.go       another gateway of the same name
 //	neighbours.go  other gateways there
 //	house.go       Home Assistant there
+//	barrier.go     when all has come that the broker had kept
 //	hear.go        what its clients say
 //	joins.go       who of them has joined
 //	say.go         what is said here

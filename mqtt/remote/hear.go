@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mochi-mqtt/server/v2/packets"
 	"github.com/sirupsen/logrus"
 
 	"watchtower/bridge"
@@ -15,22 +16,22 @@ func (b *Bus) hear(m *received) {
 	if b.kept(m) {
 		return
 	}
-	if g := gatewayOf(m); g != "" && b.neighbours.knows(g) || strings.Contains(m.topic, "/channels/"+probeChannel+"/") {
+	if m.gateway != "" && b.neighbours.knows(m.gateway) || strings.Contains(m.topic, "/channels/"+probeChannel+"/") {
 		return // another gateway's, which tells it by itself, or a probe's
 	}
 	_, a, err := b.tree.ParsePublish(m.topic)
 	if err != nil {
-		b.refuse(m, bridge.Malformed, err.Error())
+		b.refuse(m.topic, bridge.Malformed, err.Error())
 		return
 	}
 	s, ok := b.speaker(a.Sender)
 	if !ok {
-		b.forged(m, a.Sender)
+		b.forged(m.topic, a.Sender)
 		return
 	}
 	b.hub.Seen(s)
 	if err := b.publish(s, a, m); err != nil {
-		b.refuse(m, bridge.Refused, err.Error())
+		b.refuse(m.topic, bridge.Refused, err.Error())
 	}
 }
 
@@ -48,7 +49,7 @@ func (b *Bus) kept(m *received) bool {
 func (b *Bus) publish(s *bridge.Sender, a bridge.Address, m *received) error {
 	p := bridge.Publication{
 		Type: a.Type, Channels: []bridge.Channel{a.Channel}, Via: Protocol, Wait: true, Outside: true,
-		Content: bridge.Content{Data: m.payload, Hint: hint(m)}, TTL: time.Duration(m.props.MessageExpiryInterval) * time.Second,
+		Content: bridge.Content{Data: m.payload, Hint: m.hint}, TTL: time.Duration(m.expiry) * time.Second,
 	}
 	if a.Type == bridge.Send {
 		if a.Receiver == 0 {
@@ -77,8 +78,8 @@ func (b *Bus) speaker(id bridge.SenderID) (*bridge.Sender, bool) {
 }
 
 // gatewayOf returns the name of the gateway that published a message, as the message says.
-func gatewayOf(m *received) string {
-	for _, u := range m.props.User {
+func gatewayOf(p *packets.Properties) string {
+	for _, u := range p.User {
 		if u.Key == "gateway" {
 			return u.Val
 		}
@@ -87,11 +88,11 @@ func gatewayOf(m *received) string {
 }
 
 // hint is what a message's bytes are meant to be, as its publisher said.
-func hint(m *received) bridge.Hint {
+func hint(p *packets.Properties) bridge.Hint {
 	switch {
-	case m.props.ContentType == contentJSON:
+	case p.ContentType == contentJSON:
 		return bridge.JSON
-	case strings.HasPrefix(m.props.ContentType, "text/plain"), m.props.PayloadFormatFlag && m.props.PayloadFormat == 1:
+	case strings.HasPrefix(p.ContentType, "text/plain"), p.PayloadFormatFlag && p.PayloadFormat == 1:
 		return bridge.Text
 	}
 	return bridge.Opaque
@@ -104,29 +105,29 @@ func (b *Bus) clear(m *received) {
 		return
 	}
 	b.cleared.Add(1)
-	b.tell(m, "a client of the foreign broker sets the retain flag on a channel: the gateway removes what was retained", nil)
+	b.tell(m.topic, "a client of the foreign broker sets the retain flag on a channel: the gateway removes what was retained", nil)
 	b.client.publish(&publish{topic: []byte(m.topic), qos: 1, retain: true}, b.client.said())
 }
 
 // forged drops what was said in the name of somebody who was not registered for that.
 // An id that is not known here may be another gateway's to hear.
-func (b *Bus) forged(m *received, id bridge.SenderID) {
+func (b *Bus) forged(topic string, id bridge.SenderID) {
 	if id != 0 && !b.hub.Known(id) && !b.neighbours.alone() {
 		return
 	}
 	b.hub.Counters().Drop(Protocol, bridge.Forged, 1)
-	b.tell(m, "a client of the foreign broker speaks under an id that was not registered for it: dropped", logrus.Fields{"sender": id})
+	b.tell(topic, "a client of the foreign broker speaks under an id that was not registered for it: dropped", logrus.Fields{"sender": id})
 }
 
 // refuse drops what a client of the broker may not say.
-func (b *Bus) refuse(m *received, why bridge.Reason, text string) {
+func (b *Bus) refuse(topic string, why bridge.Reason, text string) {
 	b.hub.Counters().Drop(Protocol, why, 1)
-	b.tell(m, "a message of the foreign broker is dropped: "+text, nil)
+	b.tell(topic, "a message of the foreign broker is dropped: "+text, nil)
 }
 
 // tell logs something of a message: once a minute at most for each topic.
-func (b *Bus) tell(m *received, text string, more logrus.Fields) {
-	if b.noisy.Allow(m.topic, text, b.hub.Now()) {
-		b.log.WithFields(more).WithField("topic", bridge.Shorten(m.topic)).Warn(text)
+func (b *Bus) tell(topic, text string, more logrus.Fields) {
+	if b.noisy.Allow(topic, text, b.hub.Now()) {
+		b.log.WithFields(more).WithField("topic", bridge.Shorten(topic)).Warn(text)
 	}
 }

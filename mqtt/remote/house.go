@@ -57,7 +57,7 @@ func (b *Bus) House(own HouseBus, prefix string, hears func(bridge.Channel) bool
 	for _, short := range []string{"/channels/+/broadcast", "/channels/+/send/+"} {
 		b.client.subscribe(&subscription{filter: b.opts.BaseTopic + short, qos: 1, handler: h.hear})
 	}
-	b.client.subscribe(&subscription{filter: prefix + "/device/+/config", qos: 1, handler: h.changed})
+	b.control.subscribe(&subscription{filter: prefix + "/device/+/config", qos: 1, handler: h.changed})
 	return h
 }
 
@@ -88,9 +88,9 @@ func (h *House) Watch(filter string, f func(topic string, payload []byte, from b
 		h.born(m)
 		f(m.topic, m.payload, h)
 	}}
-	h.bus.client.subscribe(sub)
+	h.bus.control.subscribe(sub)
 	endOwn := h.own.Watch(filter, f)
-	return func() { h.bus.client.replace([]*subscription{sub}, nil); endOwn() }
+	return func() { h.bus.control.replace([]*subscription{sub}, nil); endOwn() }
 }
 
 // born notes whether Home Assistant is there: its birth and last will message say so.
@@ -167,17 +167,17 @@ func (h *House) hear(m *received) {
 	var err error
 	switch {
 	case fault != nil:
-		b.refuse(m, bridge.Malformed, fault.Error())
+		b.refuse(m.topic, bridge.Malformed, fault.Error())
 		return
 	case !b.heard.Load() || !h.hears(a.Channel):
 		b.hub.Counters().Drop(Protocol, bridge.Forged, 1)
-		b.tell(m, "somebody speaks as Home Assistant at the foreign broker on a channel that is not announced to it (homeassistant: true): dropped", logrus.Fields{"channel": a.Channel})
+		b.tell(m.topic, "somebody speaks as Home Assistant at the foreign broker on a channel that is not announced to it (homeassistant: true): dropped", logrus.Fields{"channel": a.Channel})
 		return
 	}
 	if err = b.publish(h.hold.Sender(), a, m); err == nil {
 		return
 	}
-	b.refuse(m, bridge.Refused, err.Error())
+	b.refuse(m.topic, bridge.Refused, err.Error())
 	h.mu.Lock()
 	f := h.refusal
 	h.mu.Unlock()
@@ -190,7 +190,7 @@ func (h *House) hear(m *received) {
 func (h *House) Sender() *bridge.Sender { return h.hold.Sender() }
 
 // Connected implements bridge.Client.
-func (h *House) Connected() bool { return h.online.Load() && h.bus.client.version() != 0 }
+func (h *House) Connected() bool { return h.online.Load() && h.bus.control.version() != 0 }
 
 // Publish implements bridge.Client. Others at the broker get it, too.
 func (h *House) Publish(topic string, payload []byte) { h.say(topic, payload) }
@@ -204,7 +204,7 @@ func (h *House) Repeat(topic string) {
 
 // say publishes a message that is not retained, if the broker is there.
 func (h *House) say(topic string, payload []byte) {
-	c := h.bus.client
+	c := h.bus.control
 	version := c.version()
 	if version == 0 {
 		return

@@ -14,7 +14,8 @@ import (
 // joins are the memberships of the broker's clients. Each says by itself, retained, on which
 // channels it is.
 type joins struct {
-	bus *Bus
+	bus          *Bus
+	subscription *subscription
 
 	mu      sync.Mutex
 	members map[bridge.SenderID]map[bridge.Channel]*bridge.Attachment
@@ -26,7 +27,7 @@ type joins struct {
 // waiting is the list of an id that is not known.
 type waiting struct {
 	channels []bridge.Channel
-	m        *received
+	topic    string
 	since    time.Time
 	told     bool // it was counted
 }
@@ -39,7 +40,9 @@ const (
 )
 
 func newJoins(b *Bus) *joins {
-	return &joins{bus: b, members: map[bridge.SenderID]map[bridge.Channel]*bridge.Attachment{}, told: map[bridge.SenderID]bool{}, unknown: map[bridge.SenderID]waiting{}}
+	j := &joins{bus: b, members: map[bridge.SenderID]map[bridge.Channel]*bridge.Attachment{}, told: map[bridge.SenderID]bool{}, unknown: map[bridge.SenderID]waiting{}}
+	j.subscription = &subscription{filter: b.opts.BaseTopic + "/joins/+", qos: 1, handler: j.heard}
+	return j
 }
 
 // serve looks at what waits, until ctx ends.
@@ -78,9 +81,9 @@ func (j *joins) look(now time.Time) {
 	}
 	for id, w := range due {
 		if s, ok := j.bus.speaker(id); ok {
-			j.set(s, w.channels, w.m)
+			j.set(s, w.channels, w.topic)
 		} else {
-			j.bus.forged(w.m, id)
+			j.bus.forged(w.topic, id)
 		}
 	}
 }
@@ -118,12 +121,12 @@ func (j *joins) sweep() {
 // heard takes a client's list of channels.
 func (j *joins) heard(m *received) {
 	b := j.bus
-	if m.generation != b.client.generation.Load() {
+	if m.generation != b.control.generation.Load() {
 		return // of an earlier connection
 	}
 	n, ok := bridge.ParseID(m.topic[strings.LastIndexByte(m.topic, '/')+1:])
 	if !ok {
-		b.refuse(m, bridge.Malformed, "a join names no sender: the topic's last level is an id that a gateway registered")
+		b.refuse(m.topic, bridge.Malformed, "a join names no sender: the topic's last level is an id that a gateway registered")
 		return
 	}
 	id := bridge.SenderID(n)
@@ -133,38 +136,38 @@ func (j *joins) heard(m *received) {
 	var channels []bridge.Channel
 	if len(m.payload) > 0 {
 		if err := json.Unmarshal(m.payload, &channels); err != nil {
-			b.refuse(m, bridge.Malformed, "a join is no JSON list of channels, such as [5,7]")
+			b.refuse(m.topic, bridge.Malformed, "a join is no JSON list of channels, such as [5,7]")
 			return
 		}
 	}
 	if most := b.opts.SenderChannels; len(channels) > most {
-		b.refuse(m, bridge.Limit, fmt.Sprintf("a join has %d channels, the limit is %d (limits.sender_channels)", len(channels), most))
+		b.refuse(m.topic, bridge.Limit, fmt.Sprintf("a join has %d channels, the limit is %d (limits.sender_channels)", len(channels), most))
 		return
 	}
 	sender, ok := b.speaker(id)
 	switch {
 	case ok:
-		j.set(sender, channels, m)
+		j.set(sender, channels, m.topic)
 	case b.hub.Known(id) && len(channels) > 0:
-		b.forged(m, id)
+		b.forged(m.topic, id)
 	default:
-		j.wait(id, channels, m)
+		j.wait(id, channels, m.topic)
 	}
 }
 
 // wait keeps the list of an id that is not known.
-func (j *joins) wait(id bridge.SenderID, channels []bridge.Channel, m *received) {
+func (j *joins) wait(id bridge.SenderID, channels []bridge.Channel, topic string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if len(channels) == 0 {
 		delete(j.unknown, id)
 	} else if len(j.unknown) < unknownMost {
-		j.unknown[id] = waiting{channels: channels, m: m, since: time.Now()}
+		j.unknown[id] = waiting{channels: channels, topic: topic, since: time.Now()}
 	}
 }
 
 // set makes these the channels of a sender.
-func (j *joins) set(s *bridge.Sender, channels []bridge.Channel, m *received) {
+func (j *joins) set(s *bridge.Sender, channels []bridge.Channel, topic string) {
 	b := j.bus
 	j.mu.Lock()
 	j.told[s.ID()] = true
@@ -206,7 +209,7 @@ func (j *joins) set(s *bridge.Sender, channels []bridge.Channel, m *received) {
 	}
 	b.hub.Seen(s)
 	if refused != nil {
-		b.refuse(m, bridge.Refused, refused.Error())
+		b.refuse(topic, bridge.Refused, refused.Error())
 	}
 }
 

@@ -81,8 +81,8 @@ func newNeighbours(b *Bus) (*neighbours, error) {
 	b.hub.Peers().SetBackplane(own{n.node})
 	base := b.opts.BaseTopic + "/gateways/"
 	b.client.subscribe(&subscription{filter: base + "+/frames", atOnce: true, handler: n.take})
-	b.client.subscribe(&subscription{filter: b.about + "/ask", qos: 1, atOnce: true, handler: n.asked})
-	b.client.subscribe(&subscription{filter: b.about + "/answer", qos: 1, atOnce: true, handler: n.answered})
+	b.control.subscribe(&subscription{filter: b.about + "/ask", qos: 1, atOnce: true, handler: n.asked})
+	b.control.subscribe(&subscription{filter: b.about + "/answer", qos: 1, atOnce: true, handler: n.answered})
 	return n, nil
 }
 
@@ -102,12 +102,12 @@ func (n *neighbours) open(m *received) (text []byte, ok bool) {
 	}
 	plain, err := n.aead.Open(nil, m.payload[:size], m.payload[size:], []byte(m.topic))
 	if err != nil || len(plain) < 8 {
-		n.bus.tell(m, "a gateway of another secret key is at the foreign broker, or somebody pretends to be one", nil)
+		n.bus.tell(m.topic, "a gateway of another secret key is at the foreign broker, or somebody pretends to be one", nil)
 		return nil, false
 	}
 	age := time.Since(time.UnixMilli(int64(binary.BigEndian.Uint64(plain))))
 	if age.Abs() > freshFor {
-		n.bus.tell(m, "another gateway's message is from another time: its clock differs, or somebody says it again", nil)
+		n.bus.tell(m.topic, "another gateway's message is from another time: its clock differs, or somebody says it again", nil)
 		return nil, false
 	}
 	return plain[8:], true
@@ -135,11 +135,10 @@ func (n *neighbours) Publish(frame []byte) error {
 		return nil
 	}
 	n.said.Store(now.UnixNano())
-	return n.send(n.bus.about+"/frames", frame, 0)
+	return n.send(n.bus.client, n.bus.about+"/frames", frame, 0)
 }
 
-func (n *neighbours) send(topic string, text []byte, qos byte) error {
-	c := n.bus.client
+func (n *neighbours) send(c *client, topic string, text []byte, qos byte) error {
 	version := c.version()
 	if version == 0 {
 		return errAway
@@ -209,7 +208,7 @@ func (n *neighbours) request(ctx context.Context, to bridge.Slot, kind byte, req
 	}
 	text := binary.BigEndian.AppendUint64(nil, id)
 	text = append(append(text, kind, byte(len(n.bus.tree.Gateway()))), n.bus.tree.Gateway()...)
-	if err := n.send(n.bus.opts.BaseTopic+"/gateways/"+name+"/ask", append(text, request...), 1); err != nil {
+	if err := n.send(n.bus.control, n.bus.opts.BaseTopic+"/gateways/"+name+"/ask", append(text, request...), 1); err != nil {
 		return nil, err
 	}
 	select {
@@ -231,7 +230,7 @@ func (n *neighbours) asked(m *received) {
 		return
 	}
 	answer := func(b []byte) {
-		_ = n.send(n.bus.opts.BaseTopic+"/gateways/"+name+"/answer", append(text[:8:8], b...), 1) // else it asks again
+		_ = n.send(n.bus.control, n.bus.opts.BaseTopic+"/gateways/"+name+"/answer", append(text[:8:8], b...), 1) // else it asks again
 	}
 	if text[8] == asksNode {
 		answer(n.node.Answer(request))

@@ -30,18 +30,18 @@ const holdFor = 10 * time.Second
 // item is a packet that waits to be sent or to be acknowledged.
 type item struct {
 	b       []byte
-	idAt    int   // of the packet id; 0: it has none
-	since   int64 // Unix ns, when it came
-	ends    int64 // Unix ns, when its message expires; 0: never
-	version byte  // of MQTT, in which it is encoded; 0: any
-	stays   bool  // it waits for the broker for as long as it takes
+	idAt    int           // of the packet id; 0: it has none
+	since   time.Duration // when it came, by the outbox's clock
+	ends    time.Duration // when its message expires; 0: never
+	version byte          // of MQTT, in which it is encoded; 0: any
+	stays   bool          // it waits for the broker for as long as it takes
 	drop    func(bridge.Reason)
 }
 
 // outbox holds packets in their order until they are sent, and those at QoS 1 until they are
 // acknowledged. It outlives connections. It is an outbound.Source.
 type outbox struct {
-	now func() time.Time
+	now func() time.Duration // since some time: a clock that is set changes nothing here
 
 	mu      sync.Mutex
 	control []byte // packets that are no messages, of this connection
@@ -50,6 +50,8 @@ type outbox struct {
 	flying  map[uint16]*item // by packet id
 	order   []uint16         // of flying, oldest first; some may be acknowledged
 	most    int              // of flying
+	moved   time.Duration    // when flying began to be, or one of it was acknowledged
+	heard   bool             // the present connection acknowledged one
 	bytes   int
 	largest int // packet that the broker takes; 0: any
 	lastID  uint16
@@ -58,7 +60,7 @@ type outbox struct {
 	room    chan struct{} // closed when there is room again; nil: nobody waits
 }
 
-func newOutbox(now func() time.Time) *outbox {
+func newOutbox(now func() time.Duration) *outbox {
 	return &outbox{now: now, flying: map[uint16]*item{}}
 }
 
@@ -66,7 +68,7 @@ func (o *outbox) size(it *item) int { return len(it.b) + itemBytes }
 
 // put adds a packet. It reports false, and adds nothing, if there is no room.
 func (o *outbox) put(it *item) bool {
-	it.since = o.now().UnixNano()
+	it.since = o.now()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if n := o.size(it); o.bytes == 0 || o.bytes+n <= outboxBytes {
@@ -107,7 +109,7 @@ func (o *outbox) Fill(buf []byte) []byte {
 	if !o.up {
 		return buf
 	}
-	now := o.now().UnixNano()
+	now := o.now()
 	for o.head < len(o.waiting) && len(buf) < fillBytes {
 		it := o.waiting[o.head]
 		why, late := it.late(now)
@@ -140,11 +142,11 @@ func (o *outbox) Fill(buf []byte) []byte {
 }
 
 // late reports whether a message is not to be sent any more.
-func (it *item) late(now int64) (bridge.Reason, bool) {
+func (it *item) late(now time.Duration) (bridge.Reason, bool) {
 	switch {
 	case it.ends != 0 && now >= it.ends:
 		return bridge.Expired, true
-	case !it.stays && now-it.since > int64(holdFor):
+	case !it.stays && now-it.since > holdFor:
 		return bridge.Disconnected, true
 	}
 	return 0, false
@@ -178,6 +180,9 @@ func (o *outbox) flyLocked(it *item) {
 		id = o.lastID
 		binary.BigEndian.PutUint16(it.b[it.idAt:], id)
 	}
+	if len(o.flying) == 0 {
+		o.moved = o.now()
+	}
 	o.flying[id] = it
 	o.order = append(o.order, id)
 	if len(o.order) > 2*o.most+1024 {
@@ -200,6 +205,7 @@ func (o *outbox) acked(id uint16, refused bool) (more bool) {
 		return false
 	}
 	delete(o.flying, id)
+	o.moved, o.heard = o.now(), true
 	o.freeLocked(it)
 	more = o.head < len(o.waiting) && len(o.flying) <= o.most/2 // not one by one
 	o.mu.Unlock()
@@ -207,6 +213,24 @@ func (o *outbox) acked(id uint16, refused bool) (more bool) {
 		it.drop(bridge.Refused)
 	}
 	return more
+}
+
+// deafFor is how long the broker may acknowledge nothing of what it was sent.
+const deafFor = 10 * time.Second
+
+// deaf reports whether the broker acknowledges nothing any more.
+func (o *outbox) deaf() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.up && len(o.flying) > 0 && o.now()-o.moved > deafFor
+}
+
+// answered reports whether the broker acknowledges what it is sent on this connection, as far as
+// it was asked to.
+func (o *outbox) answered() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.heard || o.head == len(o.waiting) && len(o.flying) == 0
 }
 
 // begin makes the outbox send to a new connection, which takes so many unacknowledged packets of
@@ -220,7 +244,7 @@ func (o *outbox) begin(most, largest int, version byte, present bool) {
 		o.version = version
 		o.clearLocked()
 	}
-	o.most, o.largest, o.up, o.control = most, largest, false, nil
+	o.most, o.largest, o.up, o.heard, o.control = most, largest, false, false, nil
 	var again []*item
 	for _, id := range o.order {
 		it := o.flying[id]
@@ -228,7 +252,7 @@ func (o *outbox) begin(most, largest int, version byte, present bool) {
 			continue
 		}
 		delete(o.flying, id)
-		if why, late := it.late(o.now().UnixNano()); late {
+		if why, late := it.late(o.now()); late {
 			o.freeLocked(it)
 			it.drop(why)
 			continue
@@ -281,7 +305,7 @@ func (o *outbox) expire() {
 	if o.up {
 		return
 	}
-	now := o.now().UnixNano()
+	now := o.now()
 	kept := o.waiting[:0]
 	for _, it := range o.waiting[o.head:] {
 		if why, late := it.late(now); late {

@@ -25,15 +25,10 @@ const (
 // examine finds out, before a connection, whether another gateway of the same name is there, and
 // whether the broker lets a device speak as another. Pause is how long to wait then.
 func (b *Bus) examine(ctx context.Context, suspect bool) (pause time.Duration, err error) {
-	first := !b.examined.Load()
+	first := b.isFirst()
 	if suspect || first {
-		later, err := b.rival(ctx)
-		if err != nil {
+		if pause, err = b.suspect(ctx, b.client, suspect); err != nil {
 			return 0, err
-		}
-		if suspect && !later {
-			pause = fightPause
-			b.log.WithField("client_id", b.client.login.client).Error("another client at the foreign broker has the gateway's client id, and is no gateway: the gateway tries on, once a minute")
 		}
 	}
 	if b.opts.Remote.Trust == "acl" {
@@ -50,8 +45,44 @@ func (b *Bus) examine(ctx context.Context, suspect bool) (pause time.Duration, e
 	} else {
 		b.heard.Store(true)
 	}
-	b.examined.Store(true)
+	if first {
+		close(b.examined)
+	}
 	return pause, nil
+}
+
+// isFirst reports whether the broker was not examined yet.
+func (b *Bus) isFirst() bool {
+	select {
+	case <-b.examined:
+		return false
+	default:
+		return true
+	}
+}
+
+// afterwards is examine of the second connection: it waits for that of the first one.
+func (b *Bus) afterwards(ctx context.Context, suspect bool) (pause time.Duration, err error) {
+	select {
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	case <-b.examined:
+	}
+	if suspect {
+		return b.suspect(ctx, b.control, true)
+	}
+	return 0, nil
+}
+
+// suspect looks for another gateway of the same name. Taken says that a client's id was taken by
+// another one again and again.
+func (b *Bus) suspect(ctx context.Context, c *client, taken bool) (pause time.Duration, err error) {
+	later, err := b.rival(ctx)
+	if err != nil || !taken || later {
+		return 0, err
+	}
+	b.log.WithField("client_id", c.login.client).Error("another client at the foreign broker has the gateway's client id, and is no gateway: the gateway tries on, once a minute")
+	return fightPause, nil
 }
 
 // Findings are what a broker does and enforces.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -38,7 +39,7 @@ func (c *client) read(conn *conn, w *outbound.Writer) error {
 		case packets.Suback, packets.Unsuback:
 			c.answered(&pk)
 		case packets.Pingresp:
-			c.pong.Store(time.Now().UnixNano())
+			c.pong.Store(int64(c.clock()))
 		case packets.Disconnect:
 			return c.dismissed(&pk)
 		}
@@ -95,15 +96,16 @@ func (c *client) fought() bool {
 
 // take queues a message of the broker. Its acknowledgement is written with the reader's round.
 func (c *client) take(pk *packets.Packet) error {
-	m := &received{topic: pk.TopicName, payload: pk.Payload, retain: pk.FixedHeader.Retain, props: &pk.Properties, generation: c.generation.Load()}
+	m := receivedOf(pk)
+	m.generation = c.generation.Load()
 	quiet := c.quiet.Load()
-	for _, s := range c.wanting(m) {
+	for _, s := range c.wanting(m, pk.Properties.SubscriptionIdentifier) {
 		m := *m
 		switch m.handler = s.handler; {
 		case s.atOnce:
 			m.handler(&m)
-		case !quiet:
-			c.deliveries.put(&m)
+		case !quiet && !c.deliveries.put(&m) && c.whole:
+			return errOverrun
 		}
 	}
 	if pk.FixedHeader.Qos != 1 || quiet { // what is not taken is left to the broker
@@ -115,14 +117,24 @@ func (c *client) take(pk *packets.Packet) error {
 	return nil
 }
 
+// receivedOf takes from a packet what is needed of it. Its properties are part of the bytes that the
+// payload is in.
+func receivedOf(pk *packets.Packet) *received {
+	m := &received{
+		topic: pk.TopicName, payload: pk.Payload, retain: pk.FixedHeader.Retain,
+		hint: hint(&pk.Properties), expiry: pk.Properties.MessageExpiryInterval, gateway: gatewayOf(&pk.Properties),
+	}
+	m.held = receivedBytes + pk.FixedHeader.Remaining + len(m.topic) + len(m.gateway)
+	return m
+}
+
 // wanting returns the subscriptions that a message came for. A broker of MQTT 5 says for which it
 // sends it: once for all, or once for each. Of several with topics of others only the first
 // gets it.
 // What it had kept for an earlier run may have that run's numbers: then the filters decide.
-func (c *client) wanting(m *received) []*subscription {
+func (c *client) wanting(m *received, ids []int) []*subscription {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	ids := m.props.SubscriptionIdentifier
 	some := c.wantingLocked(m, ids)
 	if len(some) == 0 && len(ids) > 0 {
 		some = c.wantingLocked(m, nil)
@@ -157,6 +169,9 @@ func (c *client) meansLocked(ids []int, s *subscription) bool {
 // deliveriesBytes bounds the broker's messages that wait to be taken.
 const deliveriesBytes = 8 << 20
 
+// receivedBytes is what a message takes beside its packet and its texts.
+const receivedBytes = 192
+
 // deliveries is a queue of the broker's messages, in their order.
 type deliveries struct {
 	mu    sync.Mutex
@@ -170,21 +185,25 @@ func newDeliveries() *deliveries {
 	return &deliveries{wake: make(chan struct{}, 1), lost: func(*received) {}}
 }
 
-func (d *deliveries) put(m *received) {
-	n := len(m.topic) + len(m.payload) + itemBytes
+// errOverrun ends a connection of which nothing may be lost.
+var errOverrun = errors.New("the gateway does not keep up with what the broker says")
+
+// put adds a message. It reports false, and counts the message as lost, if there is no room.
+func (d *deliveries) put(m *received) bool {
 	d.mu.Lock()
-	if d.bytes > 0 && d.bytes+n > deliveriesBytes {
+	if d.bytes > 0 && d.bytes+m.held > deliveriesBytes {
 		d.mu.Unlock()
 		d.lost(m)
-		return
+		return false
 	}
 	d.queue = append(d.queue, m)
-	d.bytes += n
+	d.bytes += m.held
 	d.mu.Unlock()
 	select {
 	case d.wake <- struct{}{}:
 	default:
 	}
+	return true
 }
 
 // serve calls the messages' handlers until ctx ends.
@@ -203,7 +222,7 @@ func (d *deliveries) serve(ctx context.Context) {
 		for _, m := range some { // all that was acknowledged
 			m.handler(m)
 			d.mu.Lock()
-			d.bytes -= len(m.topic) + len(m.payload) + itemBytes
+			d.bytes -= m.held
 			d.mu.Unlock()
 		}
 		if ended {

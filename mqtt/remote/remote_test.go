@@ -93,13 +93,13 @@ func FuzzRead(f *testing.F) {
 // box is an outbox whose time stands still.
 type box struct {
 	*outbox
-	clock time.Time
+	clock time.Duration
 	lost  []bridge.Reason
 }
 
 func newBox(most int) *box {
-	b := &box{clock: time.Unix(1000, 0)}
-	b.outbox = newOutbox(func() time.Time { return b.clock })
+	b := &box{clock: time.Hour}
+	b.outbox = newOutbox(func() time.Duration { return b.clock })
 	b.version = version5
 	b.begin(most, 0, version5, false)
 	b.open()
@@ -174,7 +174,7 @@ func TestWhatWasNotAcknowledgedIsSentAgain(t *testing.T) {
 		} else {
 			assert.Equal(t, []string{"a4", "c5", "d6"}, b.sent(t))
 		}
-		b.clock = b.clock.Add(time.Hour) // nobody wants to hear it now
+		b.clock += time.Hour // nobody wants to hear it now
 		b.begin(10, 0, version5, present)
 		b.open()
 		assert.Empty(t, b.sent(t))
@@ -186,13 +186,13 @@ func TestWhatWasNotAcknowledgedIsSentAgain(t *testing.T) {
 func TestWhatWaitsForTooLongIsDropped(t *testing.T) {
 	b := newBox(10)
 	b.end()
-	b.add(t, "short", 0, func(it *item) { it.ends = b.clock.Add(time.Second).UnixNano() })
+	b.add(t, "short", 0, func(it *item) { it.ends = b.clock + time.Second })
 	b.add(t, "usual", 0)
 	b.add(t, "stays", 0, func(it *item) { it.stays = true })
-	b.clock = b.clock.Add(2 * time.Second)
+	b.clock += 2 * time.Second
 	b.expire()
 	assert.Equal(t, []bridge.Reason{bridge.Expired}, b.lost)
-	b.clock = b.clock.Add(holdFor)
+	b.clock += holdFor
 	b.expire()
 	assert.Equal(t, []bridge.Reason{bridge.Expired, bridge.Disconnected}, b.lost)
 	b.begin(10, 0, version5, false)
@@ -211,6 +211,68 @@ func TestABrokersLargestPacket(t *testing.T) {
 	b.add(t, "after it", 1)
 	assert.Equal(t, []string{"small", "after it1"}, b.sent(t))
 	assert.Equal(t, []bridge.Reason{bridge.TooLarge, bridge.TooLarge}, b.lost)
+}
+
+// A broker that goes on to acknowledge is slow at most.
+func TestABrokerThatAcknowledgesNothingIsDeaf(t *testing.T) {
+	b := newBox(10)
+	assert.True(t, b.answered(), "nothing was asked of it")
+	b.add(t, "a", 1)
+	b.add(t, "b", 1)
+	assert.False(t, b.answered())
+	b.clock += time.Hour
+	assert.False(t, b.deaf(), "it was sent nothing")
+	b.begin(10, 0, version5, true)
+	b.open()
+	b.add(t, "c", 1)
+	b.add(t, "d", 1)
+	require.Equal(t, []string{"c1", "d2"}, b.sent(t))
+	b.clock += deafFor
+	assert.False(t, b.deaf())
+	b.acked(1, false)
+	assert.True(t, b.answered())
+	b.clock += deafFor
+	assert.False(t, b.deaf())
+	b.clock++
+	assert.True(t, b.deaf())
+	b.acked(2, false)
+	assert.False(t, b.deaf())
+}
+
+// Who was there first does not depend on clocks, but for gateways that started together.
+func TestTheOlderGatewayWasFirst(t *testing.T) {
+	b := &Bus{run: 500}
+	for _, c := range []struct {
+		theirs, own time.Duration
+		run         int64
+		first       bool
+	}{
+		{time.Hour, time.Minute, 900, true}, {time.Hour, time.Minute, 100, true}, // its clock was set meanwhile
+		{time.Minute, time.Hour, 100, false}, {time.Minute, time.Hour, 900, false},
+		{time.Minute, time.Minute + ageApart, 100, true}, {time.Minute + ageApart, time.Minute, 900, false},
+	} {
+		assert.Equal(t, c.first, b.wasFirst(c.theirs, c.run, c.own), "%+v", c)
+	}
+}
+
+// All that a message holds in memory counts, and what its properties are most of it.
+func TestAMessagesPropertiesCount(t *testing.T) {
+	p := publish{topic: []byte("t"), payload: []byte("x")}
+	for range 100 {
+		p.props = appendUserProperty(p.props, "key", bytes.Repeat([]byte("v"), 10_000))
+	}
+	b, _ := p.encode(version5)
+	pk, err := read(bufio.NewReader(bytes.NewReader(b)), version5, 1<<21)
+	require.NoError(t, err)
+	d := newDeliveries()
+	lost := 0
+	d.lost = func(*received) { lost++ }
+	n := 0
+	for d.put(receivedOf(&pk)) {
+		n++
+	}
+	assert.Equal(t, deliveriesBytes/len(b), n)
+	assert.Equal(t, 1, lost)
 }
 
 func TestAnOutboxIsBounded(t *testing.T) {

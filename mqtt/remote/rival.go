@@ -23,22 +23,36 @@ const greetEvery = 100 * time.Millisecond
 const rivalFor = time.Second
 
 // A gateway asks on <its topics>/hello with a word, and one of the same name answers on
-// <its topics>/here with that word, with when it started, and with a MAC of both.
-func (b *Bus) seal(word, run string) string {
+// <its topics>/here with that word, for how many milliseconds it has run, when it started in Unix
+// ns, and a MAC of all that.
+func (b *Bus) seal(word, age, run string) string {
 	mac := hmac.New(sha256.New, []byte("watchtower remote rival "+b.opts.Key))
-	mac.Write([]byte(b.about + " " + word + " " + run))
+	mac.Write([]byte(strings.Join([]string{b.about, word, age, run}, " ")))
 	return hex.EncodeToString(mac.Sum(nil))
+}
+
+// ageApart is by how much the ages of two gateways have to differ before they decide who was
+// first. Else it is when they started, by their clocks: one of them may be wrong.
+const ageApart = time.Second
+
+// wasFirst reports whether a gateway was there before this one, of an age.
+func (b *Bus) wasFirst(theirs time.Duration, run int64, age time.Duration) bool {
+	if apart := theirs - age; apart.Abs() > ageApart {
+		return apart > 0
+	}
+	return run < b.run
 }
 
 // greeted answers another gateway of the same name.
 func (b *Bus) greeted(m *received) {
 	word := string(m.payload)
-	now := time.Now().UnixNano()
-	if last := b.greetedAt.Load(); len(word) > 64 || m.retain || now-last < int64(greetEvery) || !b.greetedAt.CompareAndSwap(last, now) {
+	now := int64(b.clock())
+	if last := b.greetedAt.Load(); len(word) > 64 || m.retain || last != 0 && now-last < int64(greetEvery) || !b.greetedAt.CompareAndSwap(last, now) {
 		return
 	}
-	run := strconv.FormatInt(b.run, 10)
-	b.client.publish(&publish{topic: []byte(b.about + "/here"), payload: []byte(word + " " + run + " " + b.seal(word, run)), qos: 1}, b.client.said())
+	age, run := strconv.FormatInt(b.clock().Milliseconds(), 10), strconv.FormatInt(b.run, 10)
+	answer := strings.Join([]string{word, age, run, b.seal(word, age, run)}, " ")
+	b.control.publish(&publish{topic: []byte(b.about + "/here"), payload: []byte(answer), qos: 1}, b.control.said())
 }
 
 // rival looks, on a connection of its own, for another gateway of the same name that was there
@@ -55,7 +69,7 @@ func (b *Bus) rival(ctx context.Context) (later bool, err error) {
 	if code, err := c.ask(b.about + "/here"); err != nil || code >= 0x80 {
 		return false, errors.Join(err, fmt.Errorf("the broker does not let the gateway read %s/here: see its access rules", b.about))
 	}
-	word := rand.Text()
+	word, age := rand.Text(), b.clock()
 	if _, err := c.say(b.about+"/hello", word); err != nil {
 		return false, err
 	}
@@ -69,16 +83,18 @@ func (b *Bus) rival(ctx context.Context) (later bool, err error) {
 			return later, err
 		}
 		answer := strings.Fields(m)
-		if len(answer) != 3 || answer[0] != word || !hmac.Equal([]byte(answer[2]), []byte(b.seal(word, answer[1]))) {
+		if len(answer) != 4 || answer[0] != word || !hmac.Equal([]byte(answer[3]), []byte(b.seal(word, answer[1], answer[2]))) {
 			continue
 		}
-		run, err := strconv.ParseInt(answer[1], 10, 64)
-		switch {
-		case err != nil:
-		case run > b.run:
-			later = true
-		case run < b.run:
-			return false, fmt.Errorf("gateway.name: %s, since %s: %w", b.tree.Gateway(), time.Unix(0, run).Format(time.DateTime), ErrRival)
+		ms, err := strconv.ParseInt(answer[1], 10, 64)
+		run, failed := strconv.ParseInt(answer[2], 10, 64)
+		if err != nil || failed != nil || run == b.run {
+			continue
 		}
+		theirs := time.Duration(ms) * time.Millisecond
+		if b.wasFirst(theirs, run, age) {
+			return false, fmt.Errorf("gateway.name: %s, there for %s: %w", b.tree.Gateway(), theirs.Round(time.Second), ErrRival)
+		}
+		later = true
 	}
 }

@@ -86,7 +86,7 @@ func (b *Bus) say(m *bridge.Message) bool {
 	it := &item{version: version, drop: b.dropped}
 	it.b, it.idAt = p.encode(version)
 	if !m.Expires.IsZero() {
-		it.ends = m.Expires.UnixNano()
+		it.ends = max(b.clock()+m.Expires.Sub(b.hub.Now()), 1)
 	}
 	return b.client.send(it)
 }

@@ -143,6 +143,17 @@ func (c *client) ask(conn *conn, subs []*subscription) error {
 	return nil
 }
 
+// again subscribes once more: the broker tells what it has kept once more.
+func (c *client) again(s *subscription) error {
+	c.mu.Lock()
+	connected := c.conn
+	c.mu.Unlock()
+	if connected == nil {
+		return errAway
+	}
+	return c.ask(connected, []*subscription{s})
+}
+
 // options are the subscription's options (MQTT 5, 3.8.3.1). Of the gateway's topics it wants to
 // see each retain flag; of others', only whether the broker had kept a message.
 func (s *subscription) options() packets.Subscription {

@@ -100,6 +100,7 @@ type Hub struct {
 
 	backplane Backplane // nil: the gateway is alone
 	claims    claims
+	outside   outside
 	answer    func(question []byte) []byte // of other gateways' buses; nil: nothing does
 
 	mu       sync.RWMutex // guards all below, and what senders and channels hold

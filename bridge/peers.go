@@ -51,6 +51,7 @@ type Other struct {
 	Name    string
 	Heard   time.Time
 	Here    bool          // it is not silent
+	Known   bool          // its members and claims are known
 	Ahead   time.Duration // of its clock, before ours
 	Waiting int           // bytes of it that wait here
 	Behind  int           // bytes of ours that it has not told us it has

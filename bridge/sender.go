@@ -101,6 +101,7 @@ func (h *Hub) Register(r Registration) (Credentials, error) {
 	s.via = r.Via
 	s.protected = s.protected || r.Protected
 	s.remote = s.remote || r.Remote
+	h.outsideLocked(s, true)
 	h.setTokenLocked(s, hashToken(token))
 	wait := h.commitLocked(s)
 	h.mu.Unlock()
@@ -183,6 +184,7 @@ func (h *Hub) Forget(s *Sender) error {
 func (h *Hub) forgetLocked(s *Sender) []*Attachment {
 	ended := h.leaveAllLocked(s)
 	s.gone = true
+	h.outsideLocked(s, false)
 	delete(h.senders, s.id)
 	if name := s.Name(); name != "" {
 		delete(h.names, name)

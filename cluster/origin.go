@@ -72,7 +72,7 @@ func (o *origin) other() bridge.Other {
 		name = fmt.Sprintf("slot %d", o.slot)
 	}
 	return bridge.Other{
-		Slot: o.slot, Name: name, Heard: time.Unix(0, o.heard.Load()), Here: !o.silent() && !o.ended.Load(), Waiting: waiting,
+		Slot: o.slot, Name: name, Heard: time.Unix(0, o.heard.Load()), Here: !o.silent() && !o.ended.Load(), Known: o.synced.Load(), Waiting: waiting,
 		Ahead: time.Duration(o.stats.skew.Load()) * time.Millisecond, Behind: o.node.stream.lag(o.slot),
 		Messages: o.stats.messages.Load(), Lost: o.stats.lost.Load(), Resent: o.stats.resent.Load(), Repeated: o.stats.repeated.Load(),
 	}
@@ -80,6 +80,9 @@ func (o *origin) other() bridge.Other {
 
 // take queues a frame. It waits for nothing.
 func (o *origin) take(f frame) {
+	if o.silent() { // it wants to know who is there
+		o.node.tellState()
+	}
 	o.heard.Store(time.Now().UnixNano())
 	o.mu.Lock()
 	if o.bytes+len(f.entries) <= queueBytes || len(o.queue) == 0 {
@@ -148,6 +151,7 @@ func (o *origin) apply(ctx context.Context, f frame) {
 		o.run, o.next = f.run, f.first
 		o.synced.Store(false)
 		o.progress.restart(o.run, o.next)
+		o.node.tellState() // it wants to know who is there
 		o.ended.Store(false)
 	}
 	if f.first > o.next {

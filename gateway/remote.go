@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"watchtower/bridge"
 	"watchtower/channelmap"
@@ -132,8 +134,7 @@ func (g *Gateway) houseBus() homeassistant.Bus {
 	if g.remote == nil {
 		return g.broker
 	}
-	announced := houseNames(g.cfg)
-	return g.remote.House(g.broker, g.cfg.HomeAssistant.DiscoveryPrefix, func(c bridge.Channel) bool { _, ok := announced[c]; return ok })
+	return g.remote.House(g.broker, g.cfg.HomeAssistant.DiscoveryPrefix, slices.Collect(maps.Keys(houseNames(g.cfg))))
 }
 
 // RemoteReport is what a foreign broker does, and the access rules by which nobody speaks there

@@ -53,6 +53,7 @@ type Bus struct {
 	neighbours *neighbours
 	house      *House // nil: none
 	joins      *joins
+	turns      *turns
 
 	greetedAt atomic.Int64 // by the clock
 	begun     time.Time
@@ -80,6 +81,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Bus, error) {
 	b := &Bus{hub: hub, tree: tree, opts: opts, log: log, noisy: intake.NewThrottle(time.Minute), examined: make(chan struct{}), begun: time.Now()}
 	base := opts.BaseTopic
 	b.run, b.about = b.begun.UnixNano(), base+"/gateways/"+tree.Gateway()
+	b.turns = newTurns(b)
 	b.connections(l)
 	b.documents = newDocuments(b.control)
 	b.joins = newJoins(b)
@@ -104,6 +106,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Bus, error) {
 	}
 	b.control.subscribe(&subscription{filter: "$SYS/broker/publish/messages/dropped", others: true, kept: true, handler: b.brokerSays})
 	b.barriers.subscribe()
+	hub.Directory().OnRemote(opts.Remote.Trust == "acl", func(id bridge.SenderID, may bool) { b.turns.take(clientsTurn(id), may) })
 	for _, own := range []string{tree.Status(), tree.Info(), base + "/members/+/" + tree.Gateway()} {
 		b.watches = append(b.watches, opts.Own.Watch(own, func(topic string, payload []byte, _ bridge.Client) {
 			b.documents.set(topic, payload, 0)
@@ -127,6 +130,7 @@ func (b *Bus) connections(l login) {
 	for _, c := range []*client{b.client, b.control} {
 		c.dropped, c.deliveries.lost, c.onFault = b.dropped, b.lose, b.failed
 	}
+	b.client.onConnect, b.control.onConnect = b.turns.connected, func() {}
 	b.client.before, b.client.onUp, b.client.onDown = b.examine, b.up, b.down
 	b.control.before, b.control.onUp, b.control.onDown = b.afterwards, b.controlUp, b.controlDown
 }
@@ -145,6 +149,7 @@ func (b *Bus) Serve(ctx context.Context) error {
 	own.Go(func() { b.link.Run(sending, b.fan) })
 	own.Go(func() { b.documents.serve(sending) })
 	own.Go(func() { b.joins.serve(sending) })
+	own.Go(func() { b.turns.serve(sending) })
 	var rival error
 	own.Go(func() {
 		if rival = b.neighbours.node.Serve(sending); rival != nil {
@@ -263,7 +268,10 @@ func (b *Bus) failed(err error) {
 }
 
 // down is called at the end of each connection.
-func (b *Bus) down(error) { b.settled.Store(false) }
+func (b *Bus) down(error) {
+	b.settled.Store(false)
+	b.turns.left.Store(b.neighbours.said.Load())
+}
 
 // controlDown is the same for the other one. Whoever had joined at the broker counts as gone if it
 // is not back soon.

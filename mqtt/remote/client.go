@@ -37,12 +37,13 @@ type client struct {
 	outbox *outbox
 	crew   *outbound.Crew
 
-	before  func(ctx context.Context, suspect bool) (pause time.Duration, err error) // before each connection; suspect: another client may have the same id
-	onUp    func(ctx context.Context, present bool) error                            // after the subscriptions; present: the broker kept the session
-	onDown  func(error)
-	onFault func(error) // another fault than the last one
-	quiet   atomic.Bool // what comes is left to the broker, for the next start
-	whole   bool        // what finds no room here ends the connection: the next one tells all anew
+	before    func(ctx context.Context, suspect bool) (pause time.Duration, err error) // before each connection; suspect: another client may have the same id
+	onConnect func()                                                                   // before anything is heard
+	onUp      func(ctx context.Context, present bool) error                            // after the subscriptions; present: the broker kept the session
+	onDown    func(error)
+	onFault   func(error) // another fault than the last one
+	quiet     atomic.Bool // what comes is left to the broker, for the next start
+	whole     bool        // what finds no room here ends the connection: the next one tells all anew
 
 	mu         sync.Mutex
 	subs       []*subscription
@@ -237,6 +238,7 @@ func (c *client) once(ctx context.Context) error {
 	stop := context.AfterFunc(life, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	c.generation.Add(1)
+	c.onConnect()
 	w.Start(conn.Conn)
 	var reading, up sync.WaitGroup
 	reading.Go(func() { end(c.read(conn, w)) })

@@ -13,6 +13,7 @@
 //	check.go       what a broker does, for people
 //	probe.go       what the broker enforces
 //	rival.go       another gateway of the same name
+//	turns.go       which of several gateways takes something
 //	neighbours.go  other gateways there
 //	house.go       Home Assistant there
 //	barrier.go     when all has come that the broker had kept

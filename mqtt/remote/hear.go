@@ -29,6 +29,9 @@ func (b *Bus) hear(m *received) {
 		b.forged(m.topic, a.Sender)
 		return
 	}
+	if !b.turns.mine(clientsTurn(a.Sender), !b.settled.Load()) {
+		return // another gateway takes it
+	}
 	b.hub.Seen(s)
 	if err := b.publish(s, a, m); err != nil {
 		b.refuse(m.topic, bridge.Refused, err.Error())
@@ -110,9 +113,10 @@ func (b *Bus) clear(m *received) {
 }
 
 // forged drops what was said in the name of somebody who was not registered for that.
-// An id that is not known here may be another gateway's to hear.
+// Another gateway may have that id to hear.
 func (b *Bus) forged(topic string, id bridge.SenderID) {
-	if id != 0 && !b.hub.Known(id) && !b.neighbours.alone() {
+	b.turns.await()
+	if id != 0 && (!b.hub.Known(id) && !b.neighbours.alone() || b.turns.elsewhere(clientsTurn(id))) {
 		return
 	}
 	b.hub.Counters().Drop(Protocol, bridge.Forged, 1)

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,9 +25,9 @@ type House struct {
 	bus    *Bus
 	own    HouseBus
 	hold   *bridge.Hold
-	hears  func(bridge.Channel) bool // channels that Home Assistant is told of
-	online atomic.Bool               // it was born, and has not said goodbye
-	prefix string                    // of the discovery topics
+	hears  []bridge.Channel // that Home Assistant is told of
+	online atomic.Bool      // it was born, and has not said goodbye
+	prefix string           // of the discovery topics
 
 	mu      sync.Mutex
 	removal func(topic string, remove func()) error
@@ -48,11 +49,14 @@ type HouseBus interface {
 }
 
 // House has Home Assistant served at the foreign broker, too. It is called once, before Serve.
-// Prefix is the topic under which Home Assistant looks for devices. Hears tells the channels that
-// it may speak on.
-func (b *Bus) House(own HouseBus, prefix string, hears func(bridge.Channel) bool) *House {
+// Prefix is the topic under which Home Assistant looks for devices. Hears are the channels that it
+// may speak on.
+func (b *Bus) House(own HouseBus, prefix string, hears []bridge.Channel) *House {
 	h := &House{bus: b, own: own, hears: hears, prefix: prefix, hold: b.hub.Holds().Own(HouseName)}
 	b.house = h
+	for _, c := range hears {
+		b.turns.take(housesTurn(c), true)
+	}
 	own.EachKept(b.opts.BaseTopic+"/homeassistant/"+b.tree.Gateway()+"/#", b.documents.set) // of before the start
 	for _, short := range []string{"/channels/+/broadcast", "/channels/+/send/+"} {
 		b.client.subscribe(&subscription{filter: b.opts.BaseTopic + short, qos: 1, handler: h.hear})
@@ -169,10 +173,15 @@ func (h *House) hear(m *received) {
 	case fault != nil:
 		b.refuse(m.topic, bridge.Malformed, fault.Error())
 		return
-	case !b.heard.Load() || !h.hears(a.Channel):
+	case !slices.Contains(h.hears, a.Channel) && b.elsewhere(a.Channel):
+		return
+	case !b.heard.Load() || !slices.Contains(h.hears, a.Channel):
 		b.hub.Counters().Drop(Protocol, bridge.Forged, 1)
 		b.tell(m.topic, "somebody speaks as Home Assistant at the foreign broker on a channel that is not announced to it (homeassistant: true): dropped", logrus.Fields{"channel": a.Channel})
 		return
+	}
+	if !b.turns.mine(housesTurn(a.Channel), !b.settled.Load()) {
+		return // another gateway takes it
 	}
 	if err = b.publish(h.hold.Sender(), a, m); err == nil {
 		return
@@ -184,6 +193,12 @@ func (h *House) hear(m *received) {
 	if f != nil {
 		f(bridge.Refusal{Topic: m.topic, Why: err, From: h})
 	}
+}
+
+// elsewhere reports whether Home Assistant was told of a channel by another gateway.
+func (b *Bus) elsewhere(c bridge.Channel) bool {
+	b.turns.await()
+	return b.turns.elsewhere(housesTurn(c))
 }
 
 // Sender implements bridge.Client.

@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -20,11 +23,11 @@ type joins struct {
 	mu      sync.Mutex
 	members map[bridge.SenderID]map[bridge.Channel]*bridge.Attachment
 	told    map[bridge.SenderID]bool    // those that the present connection has told
-	unknown map[bridge.SenderID]waiting // of ids that are not known: a registration may come yet
+	unknown map[bridge.SenderID]waiting // of ids that are not known, or that another gateway takes: that may change
 	leaves  time.Time                   // when all leave, because the broker is not back; zero: they stay
 }
 
-// waiting is the list of an id that is not known.
+// waiting is the list of an id that is not known, or that another gateway takes.
 type waiting struct {
 	channels []bridge.Channel
 	topic    string
@@ -65,10 +68,18 @@ func (j *joins) look(now time.Time) {
 	j.mu.Lock()
 	gone := !j.leaves.IsZero() && now.After(j.leaves)
 	due := map[bridge.SenderID]waiting{}
+	var left []*bridge.Attachment
+	for id, on := range j.members {
+		if !j.bus.turns.has(clientsTurn(id)) { // another gateway has it
+			left = append(left, j.setAsideLocked(id, on)...)
+		}
+	}
 	for id, w := range j.unknown {
 		if _, ok := j.bus.speaker(id); ok {
-			due[id] = w
-			delete(j.unknown, id)
+			if j.bus.turns.has(clientsTurn(id)) {
+				due[id] = w
+				delete(j.unknown, id)
+			}
 		} else if !w.told && now.Sub(w.since) > judgedAfter {
 			due[id] = w
 			w.told = true
@@ -76,6 +87,9 @@ func (j *joins) look(now time.Time) {
 		}
 	}
 	j.mu.Unlock()
+	for _, a := range left {
+		j.bus.hub.Detach(a)
+	}
 	if gone {
 		j.leaveAll()
 	}
@@ -86,6 +100,14 @@ func (j *joins) look(now time.Time) {
 			j.bus.forged(w.topic, id)
 		}
 	}
+}
+
+// setAsideLocked keeps a client's list, since another gateway takes what it says. It returns its
+// memberships.
+func (j *joins) setAsideLocked(id bridge.SenderID, on map[bridge.Channel]*bridge.Attachment) []*bridge.Attachment {
+	delete(j.members, id)
+	j.unknown[id] = waiting{channels: slices.Collect(maps.Keys(on)), topic: j.bus.opts.BaseTopic + "/joins/" + strconv.FormatUint(uint64(id), 10), since: time.Now()}
+	return slices.Collect(maps.Values(on))
 }
 
 // away notes that the broker is not there.
@@ -146,8 +168,10 @@ func (j *joins) heard(m *received) {
 	}
 	sender, ok := b.speaker(id)
 	switch {
-	case ok:
+	case ok && b.turns.mine(clientsTurn(id), false):
 		j.set(sender, channels, m.topic)
+	case ok:
+		j.wait(id, channels, m.topic)
 	case b.hub.Known(id) && len(channels) > 0:
 		b.forged(m.topic, id)
 	default:
@@ -155,13 +179,13 @@ func (j *joins) heard(m *received) {
 	}
 }
 
-// wait keeps the list of an id that is not known.
+// wait keeps the list of an id that is not known, or that another gateway takes.
 func (j *joins) wait(id bridge.SenderID, channels []bridge.Channel, topic string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if len(channels) == 0 {
 		delete(j.unknown, id)
-	} else if len(j.unknown) < unknownMost {
+	} else if len(j.unknown) < unknownMost || j.bus.hub.Known(id) {
 		j.unknown[id] = waiting{channels: channels, topic: topic, since: time.Now()}
 	}
 }
@@ -171,6 +195,7 @@ func (j *joins) set(s *bridge.Sender, channels []bridge.Channel, topic string) {
 	b := j.bus
 	j.mu.Lock()
 	j.told[s.ID()] = true
+	delete(j.unknown, s.ID())
 	on := j.members[s.ID()]
 	if on == nil {
 		on = map[bridge.Channel]*bridge.Attachment{}

@@ -30,8 +30,8 @@ type neighbours struct {
 	node *cluster.Node
 	aead cipher.AEAD
 
-	heard atomic.Int64 // Unix ns, when the last frame of another came
-	said  atomic.Int64 // Unix ns, when the last own one was published
+	heard atomic.Int64 // when the last frame of another came, by the clock; 0: none
+	said  atomic.Int64 // when the last own one was published; 0: none
 
 	room      chan struct{} // for answers that take time
 	answering sync.WaitGroup
@@ -126,16 +126,24 @@ func (n *neighbours) knows(name string) bool {
 }
 
 // alone reports whether no other gateway is there.
-func (n *neighbours) alone() bool { return time.Since(time.Unix(0, n.heard.Load())) > aloneAfter }
+func (n *neighbours) alone() bool { return n.before(&n.heard, aloneAfter) }
+
+// before reports whether something was longer ago.
+func (n *neighbours) before(at *atomic.Int64, ago time.Duration) bool {
+	last := at.Load()
+	return last == 0 || n.bus.clock()-time.Duration(last) > ago
+}
 
 // Publish implements cluster.Transport.
 func (n *neighbours) Publish(frame []byte) error {
-	now := time.Now()
-	if n.alone() && now.Sub(time.Unix(0, n.said.Load())) < 900*time.Millisecond {
+	if n.alone() && !n.before(&n.said, 900*time.Millisecond) {
 		return nil
 	}
-	n.said.Store(now.UnixNano())
-	return n.send(n.bus.client, n.bus.about+"/frames", frame, 0)
+	err := n.send(n.bus.client, n.bus.about+"/frames", frame, 0)
+	if err == nil {
+		n.said.Store(int64(n.bus.clock()))
+	}
+	return err
 }
 
 func (n *neighbours) send(c *client, topic string, text []byte, qos byte) error {
@@ -160,10 +168,13 @@ func (n *neighbours) take(m *received) {
 	if !ok || len(frame) < 2 {
 		return
 	}
-	n.heard.Store(time.Now().UnixNano())
+	n.heard.Store(int64(n.bus.clock()))
 	slot := bridge.Slot(frame[1]) // cluster's frames have it there
 	name := strings.TrimSuffix(strings.TrimPrefix(m.topic, n.bus.opts.BaseTopic+"/gateways/"), "/frames")
 	n.mu.Lock()
+	if n.names[slot] == "" {
+		n.bus.turns.heard(slot)
+	}
 	n.names[slot] = name
 	n.mu.Unlock()
 	n.node.Take(frame)

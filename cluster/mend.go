@@ -70,16 +70,17 @@ func (n *Node) answer(request []byte) []byte {
 	return nil
 }
 
-// ask asks the origin, again and again until it is gone.
-func (o *origin) ask(ctx context.Context, request []byte) []byte {
+// ask asks the origin, again and again until it is gone: then here is false. Its answer is empty if
+// it does not know the question.
+func (o *origin) ask(ctx context.Context, request []byte) (answer []byte, here bool) {
 	for ctx.Err() == nil && !o.silent() {
 		answer, err := o.node.transport.Request(ctx, o.slot, request, askPatience)
 		if err == nil {
-			return answer
+			return answer, true
 		}
 		pause(ctx, retry) // some errors come at once
 	}
-	return nil
+	return nil, false
 }
 
 func pause(ctx context.Context, d time.Duration) {
@@ -104,7 +105,7 @@ func (o *origin) mend(ctx context.Context, to uint64) {
 		for _, v := range []uint64{o.run, o.next, to} {
 			request = binary.BigEndian.AppendUint64(request, v)
 		}
-		answer := o.ask(ctx, request)
+		answer, _ := o.ask(ctx, request)
 		was := o.next
 		for len(answer) >= 4 {
 			length := int(binary.BigEndian.Uint32(answer))
@@ -131,41 +132,48 @@ func (o *origin) mend(ctx context.Context, to uint64) {
 	}
 }
 
-// sync asks for all members of the origin, and for what it claims.
+// sync asks for all members of the origin, and for what it claims. If the origin is gone before it has
+// told all, it is asked again once it is heard.
 func (o *origin) sync(ctx context.Context) {
 	o.asked = time.Now()
-	members, ok := asked(ctx, o, membersAsked, kindMember, readMember, func(after bridge.PeerMember) []byte {
+	members, known, _ := asked(ctx, o, membersAsked, kindMember, readMember, func(after bridge.PeerMember) []byte {
 		return binary.AppendUvarint(binary.AppendUvarint([]byte{askMembers}, uint64(after.Channel)), uint64(after.Sender))
 	})
-	if !ok {
-		return // and again with a later frame
+	if !known {
+		return
 	}
-	claims, _ := asked(ctx, o, claimsAsked, kindOpen, readClaim, func(after bridge.Claim) []byte {
+	claims, _, here := asked(ctx, o, claimsAsked, kindOpen, readClaim, func(after bridge.Claim) []byte {
 		return append([]byte{askClaims}, after.Key[:]...)
-	}) // an older gateway does not answer that
-	groups, _ := asked(ctx, o, 1, kindGroup, readGroup, func(after bridge.PeerGroup) []byte {
+	}) // an older gateway does not know that question
+	if !here {
+		return
+	}
+	groups, _, here := asked(ctx, o, 1, kindGroup, readGroup, func(after bridge.PeerGroup) []byte {
 		return appendLong([]byte{askGroups}, after.Filter)
 	})
+	if !here {
+		return
+	}
 	o.node.hub.Peers().ReplaceGroups(o.slot, groups)
 	o.node.hub.Peers().Replace(o.slot, *o.name.Load(), members)
 	o.node.lose(o.node.hub.Peers().ReplaceClaims(o.slot, claims))
 	o.synced.Store(true)
 }
 
-// asked asks the origin for all entries of a kind: full of them at a time, after the last that is
-// known. It reports false if there is no answer.
-func asked[T any](ctx context.Context, o *origin, full int, of kind, read func(body []byte) (T, bool), request func(after T) []byte) (all []T, ok bool) {
+// asked asks the origin for all entries of a kind: full of them at a time, after the last that was
+// told. It reports whether the origin knows the question, and whether it is here.
+func asked[T any](ctx context.Context, o *origin, full int, of kind, read func(body []byte) (T, bool), request func(after T) []byte) (all []T, known, here bool) {
 	var after T
 	for range askRounds {
-		answer := o.ask(ctx, request(after))
+		answer, here := o.ask(ctx, request(after))
 		if len(answer) == 0 {
-			return nil, false
+			return nil, false, here
 		}
 		some := 0
 		for rest := answer; len(rest) > 0; {
 			k, body, next, ok := readEntry(rest)
 			if !ok {
-				return nil, false
+				return nil, false, true
 			}
 			rest = next
 			if one, ok := read(body); ok && k == of {
@@ -177,5 +185,5 @@ func asked[T any](ctx context.Context, o *origin, full int, of kind, read func(b
 			break
 		}
 	}
-	return all, true
+	return all, true, true
 }

@@ -60,3 +60,8 @@ func (b *Broker) HeldBytes() (queues, subscriptions, retained int) {
 func (b *Broker) HomeOf(sender bridge.SenderID, client string) bridge.Slot {
 	return b.sessions.home(sessionKey{sender: sender, client: client})
 }
+
+// ClaimOf returns the key of the claim of a client's session.
+func ClaimOf(sender bridge.SenderID, client string) bridge.ClaimKey {
+	return sessionKey{sender: sender, client: client}.claim()
+}

@@ -50,7 +50,7 @@ func (b *Broker) identify(c *conn, userName string, password []byte, assigned bo
 	if !assigned && !bridge.ValidName(name) && b.once.Allow(c.host(), name, b.now()) {
 		c.logged().Info("a client gets a new sender at each connection: its client id is no name, which is 1 to 64 of A–Z a–z 0–9 _ . : -")
 	}
-	if assigned || !bridge.ValidName(name) || b.sessions.nameless(c.clientID, id.key.user) {
+	if assigned || !bridge.ValidName(name) || b.sessions.nameless(c.clientID, id.key.user) || b.records.nameless(c.clientID, id.key.user) {
 		name = "" // nameless: the client comes back with the id that it was assigned
 	}
 	var err error

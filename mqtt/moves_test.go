@@ -218,3 +218,27 @@ func TestALargeQueueMoves(t *testing.T) {
 	}
 	require.Eventually(t, func() bool { after, _, _ := all[0].broker.HeldBytes(); return after < 100_000 }, 5*time.Second, time.Millisecond, "it gives the memory back")
 }
+
+// A client that comes to another gateway while it is attached here is not attached here.
+func TestASessionIsLostWhileItsClientIsAttached(t *testing.T) {
+	all, _ := neighbours(t, 2, nil)
+	here := all[0]
+	o := lasting("mover", 5)
+	o.will = lastWill("own/will")
+	o.will.WillProperties.WillDelayInterval = 60
+	here.join(o).nc.Close()
+	here.left(0)
+	sender, err := here.hub.Receiver("mover")
+	require.Nil(t, err)
+	end := here.broker.Watch("own/will", func(string, []byte, bridge.Client) { // while a clean start ends the session
+		claim := bridge.Claim{Key: mqtt.ClaimOf(sender, "mover"), At: here.hub.Peers().Tick(0), Standing: bridge.Live, Via: mqtt.Protocol}
+		for _, lost := range here.hub.Peers().LearnClaims(2, []bridge.Claim{claim}) {
+			lost()
+		}
+	})
+	defer end()
+	o.will, o.dirty = nil, false
+	_, ack := here.dial(o)
+	assert.Equal(t, packets.ErrServerBusy.Code, ack.ReasonCode)
+	assert.Zero(t, here.broker.Stats().Sessions)
+}

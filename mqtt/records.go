@@ -91,6 +91,16 @@ func (r *spaceRecords) get(key bridge.ClaimKey) (row spaceRow, ok bool) {
 	return *known, true
 }
 
+// nameless reports whether the space has a session of a client id whose sender has no name. Its
+// gateway may be out of reach.
+func (r *spaceRecords) nameless(client, user string) bool {
+	if r == nil {
+		return false
+	}
+	_, known := r.get(sessionKey{client: client, user: user}.claim())
+	return known
+}
+
 // refuse notes that a row cannot be adopted.
 func (r *spaceRecords) refuse(key bridge.ClaimKey) {
 	r.mu.Lock()

@@ -51,13 +51,19 @@ func (b *Broker) attach(c *conn, who identity, pk *packets.Packet, assigned bool
 
 	b.sendWill(ended, will) // before CONNACK: the client's next messages are newer
 	ss.mu.Lock()
-	c.acknowledge(present, assigned, pk)
-	s.attach(c)
+	lost := ss.all[who.key] != s // to another gateway
+	if !lost {
+		c.acknowledge(present, assigned, pk)
+		s.attach(c)
+	}
 	ss.mu.Unlock()
 
 	b.graceOver(s)
 	if ended != nil {
 		b.discard(ended)
+	}
+	if lost {
+		return packets.ErrServerBusy
 	}
 	if present && s != arrived {
 		b.hub.Holds().Release(who.hold) // the session has its own

@@ -102,6 +102,7 @@ func newCluster(g *Gateway) (Server, []Port, error) {
 		return nil, nil, nil
 	}
 	g.space.broker = g.broker
+	g.broker.LeaveSessions()
 	return g.space, nil, nil
 }
 

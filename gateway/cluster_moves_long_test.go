@@ -15,13 +15,7 @@ func TestLongASessionMovesWithItsClient(t *testing.T) {
 	for _, name := range []string{"a", "b", "c"} {
 		all = append(all, together(t, servers.URL(), name, nil))
 	}
-	for _, one := range all {
-		for _, other := range all {
-			if one != other {
-				meet(t, one, other)
-			}
-		}
-	}
+	meetAll(t, all)
 	sessionsMove(t, all, movesLong)
 }
 

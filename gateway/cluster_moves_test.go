@@ -115,11 +115,9 @@ func (r *running) says(who, topic string, every time.Duration) (end func() int64
 func TestASessionMovesWithItsClient(t *testing.T) {
 	t.Parallel()
 	servers := harness.StartNATS(t, 1, "")
-	a, b, c := together(t, servers.URL(), "a", nil), together(t, servers.URL(), "b", nil), together(t, servers.URL(), "c", nil)
-	for _, pair := range [][2]*running{{a, b}, {a, c}, {b, c}} {
-		meet(t, pair[0], pair[1])
-	}
-	sessionsMove(t, []*running{a, b, c}, 100)
+	all := []*running{together(t, servers.URL(), "a", nil), together(t, servers.URL(), "b", nil), together(t, servers.URL(), "c", nil)}
+	meetAll(t, all)
+	sessionsMove(t, all, 100)
 }
 
 func sessionsMove(t *testing.T, all []*running, moves int) {

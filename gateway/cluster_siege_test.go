@@ -105,13 +105,7 @@ func besiege(t *testing.T, every time.Duration, urls ...string) *besieged {
 	for i, url := range urls {
 		b.gateways = append(b.gateways, together(t, url, fmt.Sprintf("g%d", i), func(c *config.Config) { c.History.Messages = 10_000 }))
 	}
-	for _, one := range b.gateways {
-		for _, other := range b.gateways {
-			if one != other {
-				meet(t, one, other)
-			}
-		}
-	}
+	meetAll(t, b.gateways)
 	var speak []func()
 	for i, r := range b.gateways {
 		listener := r.register(fmt.Sprintf("listener%d", i))

@@ -60,6 +60,16 @@ func meet(t testing.TB, a, b *running) {
 	}
 }
 
+// meetAll waits until all gateways hear each other.
+func meetAll(t testing.TB, all []*running) {
+	t.Helper()
+	for i, one := range all {
+		for _, other := range all[:i] {
+			meet(t, one, other)
+		}
+	}
+}
+
 // meets reports whether a gateway hears another.
 func (r *running) meets(name string) bool {
 	return slices.ContainsFunc(r.g.Hub().Peers().Others(), func(o bridge.Other) bool { return o.Name == name && o.Here })

@@ -220,12 +220,14 @@ func (g *Gateway) Close() error {
 
 // Serve runs the gateway until ctx ends or a part fails. Then it stops in this order,
 // within shutdown_timeout: it refuses new requests, drains the queues, ends streams and
-// sessions, and closes the stores.
+// sessions, says goodbye to other gateways, and closes the stores.
 func (g *Gateway) Serve(ctx context.Context) error {
 	life, endLife := context.WithCancel(context.Background())
 	defer endLife()
 	failed := make(chan error, len(g.parts))
-	var parts, hub sync.WaitGroup
+	var parts, between, hub sync.WaitGroup
+	betweenLife, endBetween := context.WithCancel(context.Background())
+	defer endBetween()
 	hubLife, endHub := context.WithCancel(context.Background())
 	defer endHub()
 	hub.Go(func() { g.hub.Run(hubLife) })
@@ -233,7 +235,11 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	hub.Go(func() { g.people.Run(hubLife) })
 	hub.Go(func() { g.keys.Run(hubLife, g.endOldKeys) })
 	for _, p := range g.ready() {
-		parts.Go(func() {
+		group, life := &parts, life
+		if p.server == g.space {
+			group, life = &between, betweenLife
+		}
+		group.Go(func() {
 			if err := p.server.Serve(life); err != nil {
 				failed <- fmt.Errorf("%s: %w", p.section, err)
 			}
@@ -256,6 +262,8 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	}
 	deadline, cancel := context.WithTimeout(context.Background(), g.cfg.ShutdownTimeout)
 	defer cancel()
+	early, cancelEarly := context.WithTimeout(deadline, g.cfg.ShutdownTimeout*4/5) // leaves time to say goodbye
+	defer cancelEarly()
 	g.quiesce(deadline)
 	g.forgetHalfConfirmed()
 	g.hub.Drain(deadline)
@@ -263,7 +271,9 @@ func (g *Gateway) Serve(ctx context.Context) error {
 		g.log.WithError(e).Warn("status not published")
 	}
 	endLife()
-	finished := wait(deadline, &parts)
+	finished := wait(early, &parts)
+	endBetween() // the other gateways have the MQTT sessions by now
+	finished = wait(deadline, &between) && finished
 	endHub()
 	hub.Wait()
 	g.retract()

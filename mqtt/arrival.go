@@ -32,7 +32,7 @@ func (b *Broker) arrive(c *conn, who identity, clean bool) (*session, packets.Co
 	ctx, done := context.WithTimeout(b.life, handoverPatience)
 	defer done()
 	b.hub.Peers().Points().Meet(ctx)
-	home := b.sessions.home(who.key)
+	home := b.awaitHome(ctx, who.key)
 	if home == 0 {
 		b.adoptFor(who.key)
 		return nil, packets.Code{}
@@ -57,6 +57,35 @@ func (b *Broker) arrive(c *conn, who identity, clean bool) (*session, packets.Co
 		return nil, packets.Code{}
 	}
 	return a.bring(r)
+}
+
+// awaitHome is the gateway that has the session of a key; 0: none has. If the one that had it has just
+// said goodbye, another may be about to say that it has it now.
+func (b *Broker) awaitHome(ctx context.Context, key sessionKey) (home bridge.Slot) {
+	for {
+		if home = b.sessions.home(key); home != 0 {
+			return home
+		}
+		row, known := b.records.get(key.claim())
+		if !known || !b.hasJustLeft(row.home) {
+			return 0
+		}
+		select {
+		case <-ctx.Done():
+			return 0
+		case <-time.After(settleFor):
+		}
+	}
+}
+
+// hasJustLeft reports whether a gateway said goodbye a moment ago.
+func (b *Broker) hasJustLeft(slot bridge.Slot) bool {
+	for _, o := range b.hub.Peers().Others() {
+		if o.Slot == slot {
+			return !o.Here && time.Since(o.Heard) < heardFor
+		}
+	}
+	return false
 }
 
 // adoptFor adopts the session of a key, if it was at a gateway that is gone.
@@ -124,19 +153,38 @@ func (a *arrival) bring(taken *reply) (*session, packets.Code) {
 	a.sessions.all[s.key] = s
 	a.sessions.mu.Unlock()
 	a.resubscribe(s, taken.Session.Subs)
+	switch a.fetch(s, taken) {
+	case isElsewhere:
+		a.forgo(s)
+		return nil, packets.ErrServerBusy
+	case hasNothing:
+		a.log.WithField("client", bridge.Shorten(s.key.client)).Warn("a session comes from another gateway without what waited there")
+	}
+	return s, packets.Code{}
+}
+
+// fetched says what became of what waits at home.
+type fetched uint8
+
+const (
+	hasAll      fetched = iota
+	hasNothing          // the home does not answer
+	isElsewhere         // its client is back there, or has come to another gateway since
+)
+
+// fetch brings what waits at home into a session here, which collects what is said meanwhile.
+func (a *arrival) fetch(s *session, taken *reply) fetched {
 	time.Sleep(settleFor)
 	a.q.Points = append(a.hub.Peers().Points().Begun(), taken.Points...) // both have all before these
 	given := a.ask("give")
-	if given != nil && given.Newer != 0 { // its client is back there
-		a.sessions.mu.Lock()
-		a.sessions.remove(s)
-		a.sessions.mu.Unlock()
-		a.discard(s)
-		return nil, packets.ErrServerBusy
-	}
-	if given == nil || !given.Given {
-		a.log.WithField("client", bridge.Shorten(s.key.client)).Warn("a session comes from another gateway without what waited there")
-		return s, packets.Code{}
+	switch {
+	case given == nil:
+		return hasNothing
+	case given.Newer != 0 || given.Moved != 0:
+		a.hub.Peers().Tick(given.Newer) // if the client comes again, it is newer
+		return isElsewhere
+	case !given.Given:
+		return hasNothing
 	}
 	queue := given.queue
 	for len(queue) < given.Entries {
@@ -151,7 +199,16 @@ func (a *arrival) bring(taken *reply) (*session, packets.Code) {
 	}
 	a.hub.Peers().Points().Reach(a.ctx, given.Points)
 	s.fillIn(given, queue, crossing{taken.Points, a.hub.Peers().Points().Done()})
-	return s, packets.Code{}
+	return hasAll
+}
+
+// forgo ends a session here that another gateway has.
+func (a *arrival) forgo(s *session) {
+	a.sessions.mu.Lock()
+	s.lost, s.will = true, nil
+	a.sessions.remove(s)
+	a.sessions.mu.Unlock()
+	a.discard(s)
 }
 
 // crossing tells what was said before the client left its home: points of the home then, and of

@@ -54,6 +54,7 @@ type Broker struct {
 	hub      *bridge.Hub
 	tree     *bridge.Tree
 	shares   bool    // with other gateways
+	leaves   bool    // they get its sessions when it ends
 	groups   *groups // shared subscriptions, if it does
 	opts     Options
 	log      *logrus.Logger
@@ -79,6 +80,7 @@ type Broker struct {
 	quiet         atomic.Bool     // it takes no more requests
 	life          context.Context // canceled when quiet is set
 	endLife       context.CancelFunc
+	parting       atomic.Bool    // only sessions get anything more
 	ending        chan struct{}  // closed when connections must end
 	serving       sync.WaitGroup // connections
 

@@ -138,7 +138,7 @@ func (b *Broker) hand(r *route, m *message, by handing) error {
 		watch.see(m, by.among.isStored())
 	}
 	b.hub.Counters().Out(Protocol, out)
-	if m.channel == nil {
+	if m.channel == nil || b.leaves && b.parting.Load() { // what others say while sessions are given to them
 		return nil
 	}
 	m.channel.Report(Protocol, offered, dropped)

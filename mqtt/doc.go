@@ -7,6 +7,7 @@
 //	serve.go           life: listeners, connections, the end
 //	restore.go         what is read from the disk at the start
 //	attach.go          CONNECT: checks it, and attaches the client to its session
+//	farewell.go        gives all sessions to other gateways at the end; answers other gateways
 //	arrival.go         brings a session here from another gateway
 //	handover.go        gives a session to another gateway
 //	adopt.go           takes sessions of gateways that are gone

@@ -22,6 +22,7 @@ import (
 //	      waits there
 //	more  the rest of that
 //	end   the client wants a clean start: the home ends the session
+//	keep  the home stops: the asked gateway does all that (farewell.go)
 //
 // Between take and give, both collect messages. By their serials the asker drops what it has twice:
 // what was said before the client left the home it has already, or it waits there.
@@ -44,6 +45,7 @@ func (q *question) key() sessionKey {
 type reply struct {
 	Session *sessionRecord `json:"session,omitempty"` // to take; nil: it has none
 	Given   bool           `json:"given,omitempty"`   // the rest is what waited
+	Kept    bool           `json:"kept,omitempty"`    // to keep
 	Live    bool           `json:"live,omitempty"`    // its client was connected there
 	Newer   uint64         `json:"newer,omitempty"`   // when its client came there, if that was later
 	Moved   bridge.Slot    `json:"moved,omitempty"`   // who has it now
@@ -61,6 +63,7 @@ const (
 	askPatience      = time.Second     // for one question
 	handoverBytes    = 512 << 10       // of a queue in one answer
 	givenFor         = 30 * time.Second
+	heardFor         = time.Second // until others surely know who has a session
 )
 
 func (r *reply) encode() []byte {
@@ -92,29 +95,6 @@ func decodeReply(b []byte) (*reply, error) {
 	return r, nil
 }
 
-// answer answers another gateway.
-func (b *Broker) answer(asked []byte) []byte {
-
-	q := &question{}
-	if json.Unmarshal(asked, q) != nil {
-		return nil
-	}
-	var r *reply
-	switch q.Verb {
-	case "take", "end":
-		r = b.giveUp(q)
-	case "give":
-		r = b.handOver(q)
-	case "more":
-		b.sessions.mu.Lock()
-		r = b.sessions.given[q.key()].page(q)
-		b.sessions.mu.Unlock()
-	default:
-		return nil
-	}
-	return r.encode()
-}
-
 // giveUp ends the connection of a session's client, which has come to another gateway.
 func (b *Broker) giveUp(q *question) *reply {
 	ss := b.sessions
@@ -137,6 +117,7 @@ func (b *Broker) giveUp(q *question) *reply {
 				b.endHere(s) // unlocks
 				return &reply{Live: live}
 			}
+			s.sought = max(s.sought, q.At)
 			ss.mu.Unlock()
 			time.Sleep(settleFor) // what the client has acknowledged has its number then
 			return &reply{Session: s.record(ss), Live: live, Points: b.hub.Peers().Points().Begun()}
@@ -182,14 +163,14 @@ func (b *Broker) handOver(q *question) *reply {
 			return g.page(q)
 		}
 		return ss.given[q.key()].moved(q)
-	case s.claimed > q.At || s.connection() != nil:
+	case s.claimed > q.At || s.connection() != nil, s.sought > q.At:
 		defer ss.mu.Unlock()
-		return &reply{Newer: s.claimed}
+		return &reply{Newer: max(s.claimed, s.sought)}
 	}
 	ss.mu.Unlock()
 
 	points := b.hub.Peers().Points()
-	ctx, done := context.WithTimeout(b.life, askPatience)
+	ctx, done := context.WithTimeout(context.Background(), askPatience) // also while the gateway stops
 	defer done()
 	points.Reach(ctx, q.Points)
 	g := &given{to: q.By, at: q.At, when: b.now(), points: points.Done()}
@@ -276,7 +257,7 @@ func (b *Broker) forgetTaken(now time.Time) {
 	defer ss.mu.Unlock()
 	for key, g := range ss.given {
 		_, c, claimed := ss.peers.Claimed(key.claim())
-		taken := claimed && c.At > g.at
+		taken := claimed && c.At >= g.at
 		if !taken && now.Sub(g.when) > givenFor && ss.all[key] == nil {
 			ss.unclaim(key)
 			taken = true

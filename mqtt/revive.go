@@ -8,7 +8,8 @@ import (
 )
 
 // revive makes a session of its record: the hold on its sender, its will, its subscriptions and
-// so its memberships. Its client is away. Number 0: it is not on disk.
+// so its memberships. Its client is away. Number 0: it is not on disk. GivenUp: another gateway still
+// claims it.
 func (b *Broker) revive(record *sessionRecord, number uint64, as bridge.Standing) (*session, error) {
 	user, ok := b.user(record.User)
 	if record.User != "" && !ok {
@@ -48,7 +49,9 @@ func (b *Broker) revive(record *sessionRecord, number uint64, as bridge.Standing
 	b.sessions.mu.Lock() // nobody else makes it: the caller has its turn, or reads the disk
 	b.sessions.all[id.key] = s
 	b.sessions.away[s] = struct{}{}
-	b.sessions.claim(s, max(record.Claimed, 1), as)
+	if s.claimed = max(record.Claimed, 1); as != bridge.GivenUp {
+		b.sessions.claim(s, s.claimed, as)
+	}
 	b.sessions.mu.Unlock()
 	ends.adopt(func() { b.end(s) })
 	b.resubscribe(s, record.Subs)

@@ -112,7 +112,7 @@ func (b *Broker) listeners() (bound []net.Listener) {
 }
 
 // Serve accepts connections until ctx ends. Then it sends every client DISCONNECT, and
-// returns when all connections are closed.
+// returns when all connections are closed, and other gateways have the sessions.
 func (b *Broker) Serve(ctx context.Context) error {
 	var workers sync.WaitGroup
 	workers.Go(func() { b.sweep(ctx) })
@@ -138,6 +138,8 @@ func (b *Broker) Serve(ctx context.Context) error {
 	b.serving.Wait()
 	loops.Close()
 	b.crew.Wait()
+	b.parting.Store(true)
+	b.bidFarewell()
 	if b.keeper != nil {
 		b.keeper.save(true)
 	}

@@ -84,6 +84,7 @@ type session struct {
 	graced *grace // not nil: its will is held back after the gateway's restart
 
 	claimed uint64 // the time of this gateway's claim (claim.go)
+	sought  uint64 // when its client came to the gateway that wants it, as in a claim; 0: none does
 	lost    bool   // another gateway has it: its will is not sent
 	revived bool   // its client has not come since it was restored or adopted
 }

@@ -1,0 +1,101 @@
+package gateway_test
+
+import (
+	"fmt"
+	"maps"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"watchtower/config"
+	"watchtower/internal/harness"
+)
+
+// restarted starts a gateway of a space again, which has stopped.
+func (r *running) restarted(url string) *running {
+	return together(r.t, url, r.cfg.Gateway.Name, func(c *config.Config) {
+		roomy(c)
+		c.DataDir = r.cfg.DataDir
+	})
+}
+
+// roomy has much wait for an MQTT client.
+func roomy(c *config.Config) { c.MQTT.SessionQueue = 50_000 }
+
+// hasAll waits until the traveller has heard all that was said.
+func (v *traveller) hasAll(what string, said map[string]int64) {
+	v.t.Helper()
+	eventually(v.t, v.id+" hears all "+what, func() bool {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		for who, n := range said {
+			if v.next[who] < n {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// The gateways of a space are stopped and started again, one after the other, while others speak.
+// What waits for a client that is away is there at once, in order, at any other gateway; and a client
+// that is there goes on at another.
+func TestSessionsOutliveARollingRestart(t *testing.T) {
+	t.Parallel()
+	servers := harness.StartNATS(t, 1, "")
+	var all []*running
+	for _, name := range []string{"a", "b", "c"} {
+		all = append(all, together(t, servers.URL(), name, roomy))
+	}
+	meetAll(t, all)
+	away, stays := &traveller{t: t, id: "away", next: map[string]int64{}}, &traveller{t: t, id: "stays", next: map[string]int64{}}
+	for _, v := range []*traveller{away, stays} {
+		v.goesTo(all[0], true)
+		require.NoError(t, wait(v.now.SubscribeMultiple(map[string]byte{"watchtower/channels/5/#": 1, "own/#": 1}, nil)))
+	}
+	said := map[string]int64{}
+	for i, r := range all {
+		one, other := all[(i+1)%3], all[(i+2)%3]
+		assert.True(t, away.goesTo(r, true) && stays.goesTo(r, true))
+		away.now.Disconnect(50)
+		ends := map[string]func() int64{}
+		for n, at := range []*running{one, other} {
+			for on, topic := range map[string]string{"channel": "watchtower/channels/5/broadcast", "topic": "own/x"} {
+				who := fmt.Sprintf("%s%d.%d", on, i, n)
+				ends[who] = at.says(who, topic, 5*time.Millisecond)
+			}
+		}
+		enough := map[string]int64{}
+		for who := range ends {
+			enough[who] = 50
+		}
+		stays.hasAll("that waits for the other", enough)
+		stopped := make(chan struct{})
+		go func() { r.stop(); close(stopped) }()
+		stays.now.isOver(t)
+		begun := time.Now()
+		assert.True(t, stays.goesTo(one, true), "its session is there")
+		<-stopped
+		t.Logf("%s has stopped after %v", r.cfg.Gateway.Name, time.Since(begun).Round(time.Millisecond))
+		if i == 1 { // else it comes when its gateway is back
+			assert.True(t, away.goesTo(other, true))
+			away.now.Disconnect(50)
+		}
+		all[i] = r.restarted(servers.URL())
+		assert.Zero(t, all[i].g.MQTTStats().Sessions, "the others have them")
+		meetAll(t, all)
+		for who, end := range ends {
+			said[who] = end()
+		}
+		assert.True(t, away.goesTo(all[i], true))
+		away.hasAll("it has missed", maps.Clone(said))
+		stays.hasAll("meanwhile", said)
+	}
+	t.Logf("twice with DUP and without: away %d, %d; stays %d, %d", away.dups, away.more, stays.dups, stays.more)
+	assert.Zero(t, away.more)
+	assert.LessOrEqual(t, stays.more, 3)
+	away.now.Disconnect(50)
+	stays.now.Disconnect(50)
+}

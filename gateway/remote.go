@@ -28,6 +28,7 @@ func newRemote(g *Gateway) (_ Server, _ []Port, err error) {
 		return nil, nil, err
 	}
 	o := remote.Options{MQTT: g.cfg.MQTT, Limits: g.cfg.Limits, Own: g.broker, Key: g.secrets.key, Slot: slot}
+	o.Memory = func(key string) remote.Memory { return g.store.Document("remote_filters_" + key) }
 	if g.remote, err = remote.New(g.hub, o, g.log); err != nil {
 		return nil, nil, err
 	}

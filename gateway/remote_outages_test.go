@@ -3,7 +3,10 @@ package gateway_test
 import (
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -251,4 +254,31 @@ func TestASendWaitsForAForeignBrokerThatIsSoonBack(t *testing.T) {
 	heard := make(chan string, 10)
 	done(t, c.Subscribe("watchtower/channels/5/send/"+id+"/+", 1, func(_ paho.Client, m paho.Message) { heard <- string(m.Payload()) }))
 	require.Equal(t, "soon", <-heard)
+}
+
+// What an earlier run subscribed to, and this one does not, ends at the broker: it would keep that
+// for the gateway for ever.
+func TestAForeignBrokerKeepsNoFilterThatNobodyWants(t *testing.T) {
+	t.Parallel()
+	m := harness.StartMosquitto(t, "allow_anonymous true\nlog_type unsubscribe")
+	cfg := testConfig(t)
+	cfg.MQTT.Remote.URL, cfg.MQTT.Remote.Trust, cfg.Gateway.Name = m.URL(), "none", "attic"
+	for _, topic := range []string{"zigbee2mqtt/+/action", "stat/+/RESULT", ""} {
+		cfg.Channels = map[uint32]config.Channel{}
+		if topic != "" {
+			cfg.Channels[5] = config.Channel{Map: []config.Map{{Topic: topic, In: true}}}
+		}
+		r := startWith(t, cfg)
+		r.isAtRemote()
+		r.stop()
+	}
+	log, err := os.ReadFile(filepath.Join(m.Dir, "log"))
+	require.NoError(t, err)
+	var ended []string
+	for line := range strings.Lines(string(log)) {
+		if _, what, found := strings.Cut(line, "watchtower-attic "); found {
+			ended = append(ended, strings.TrimSpace(what))
+		}
+	}
+	require.Equal(t, []string{"zigbee2mqtt/+/action", "stat/+/RESULT"}, slices.Compact(ended), "its log says each twice")
 }

@@ -29,6 +29,8 @@ type Options struct {
 	Key string // the secret key; empty: the gateway is open
 
 	Slot bridge.Slot // of this gateway among those at the broker
+
+	Memory func(key string) Memory
 }
 
 // Own is the gateway's own broker, whose documents about the gateway stand at the foreign one
@@ -126,6 +128,7 @@ func (b *Bus) connections(l login) {
 	will.will = &packets.ConnectParams{WillFlag: true, WillTopic: b.tree.Status(), WillPayload: []byte("offline"), WillQos: 1, WillRetain: true}
 	b.control = newClient(will, b.clock, b.log)
 	b.control.whole = true
+	b.client.kept.memory, b.control.kept.memory = b.opts.Memory("said"), b.opts.Memory("control")
 	b.barriers.bus = b
 	for _, c := range []*client{b.client, b.control} {
 		c.dropped, c.deliveries.lost, c.onFault = b.dropped, b.lose, b.failed

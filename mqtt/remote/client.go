@@ -55,6 +55,7 @@ type client struct {
 	working    bool
 	generation atomic.Uint64          // of the connection
 	pending    map[uint16]chan []byte // SUBACKs that are waited for, by packet id
+	kept       keptFilters
 	lastErr    error
 	dropped    func(bridge.Reason)
 
@@ -243,6 +244,7 @@ func (c *client) once(ctx context.Context) error {
 	var reading, up sync.WaitGroup
 	reading.Go(func() { end(c.read(conn, w)) })
 	up.Go(func() { // answers are read meanwhile
+		c.tidy(conn)
 		if err := c.ask(conn, c.active()); err != nil {
 			end(err)
 			return

@@ -23,6 +23,7 @@
 //	topics.go      topics of others
 //	documents.go   retained messages
 //	client.go      connects again and again
+//	kept.go        filters that the broker may have kept
 //	subscribe.go   filters, and what is done with their messages
 //	reader.go      the broker's packets
 //	outbox.go      what waits for the broker

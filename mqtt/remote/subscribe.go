@@ -55,6 +55,7 @@ func (c *client) replace(old, subs []*subscription) {
 		for filter := range gone {
 			c.unsubscribe(connected, filter)
 		}
+		c.remember(subs)
 		if err := c.ask(connected, subs); err != nil {
 			c.log.WithError(err).Warn("a subscription at the foreign broker has failed")
 		}
@@ -108,10 +109,18 @@ func (c *client) packetID(answer chan []byte) uint16 {
 	return c.nextID
 }
 
+// unsubscribe ends a filter. It waits for the answer.
 func (c *client) unsubscribe(conn *conn, filter string) {
-	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Unsubscribe, Qos: 1}, ProtocolVersion: conn.version, PacketID: c.packetID(make(chan []byte, 1))}
+	answer := make(chan []byte, 1)
+	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Unsubscribe, Qos: 1}, ProtocolVersion: conn.version, PacketID: c.packetID(answer)}
 	pk.Filters = packets.Subscriptions{{Filter: filter}}
-	_ = c.direct(&pk) // the connection may have ended
+	if c.direct(&pk) != nil {
+		return // the connection has ended
+	}
+	select {
+	case <-answer:
+	case <-time.After(dialTimeout): // its messages are let alone
+	}
 }
 
 // ask subscribes. It waits for the answer.

@@ -75,6 +75,9 @@ func (s *Service) endMembership(w nethttp.ResponseWriter, r *request) error {
 
 // tellRates gives pages that follow them the latest sample.
 func (s *Service) tellRates() {
+	if s.pages.none() {
+		return
+	}
 	latest := s.recorder.rates(sampleEvery)
 	text := mustJSON(struct {
 		Type string `json:"type"`

@@ -322,6 +322,13 @@ func (ps *pages) each(f func(*page)) {
 	}
 }
 
+// none reports whether there is no page.
+func (ps *pages) none() bool {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	return len(ps.all) == 0
+}
+
 // close ends all pages, and waits until they have ended.
 func (ps *pages) close() {
 	ps.mu.Lock()

@@ -97,6 +97,7 @@ func allRows() (all []row) {
 	all = append(all, latencyRows(gw)...)
 	all = append(all, stalledRows(gw)...)
 	all = append(all, costRows(gw)...)
+	all = append(all, growthRows(gw)...)
 	return all
 }
 
@@ -171,23 +172,37 @@ func stalledRows(gw func(string) measurement) (all []row) {
 
 func costRows(gw func(string) measurement) []row {
 	idle := func(proto string) string { return flat(proto, 2000, " --idle") }
-	udp := func(n, window int) measurement { return gw(flat("udp", n, fmt.Sprintf(" --window %d", window))) }
-	channels := func(n int, args string) measurement {
-		return gw(fmt.Sprintf("%s --receivers 10 --join-all --channels %d", args, n))
-	}
 	return []row{
 		{"idle memory of 2,000 HTTP streams", each, gw(idle("http")), measurement{}, 16},
 		{"idle memory of 2,000 TCP members", each, gw(idle("tcp")), measurement{bareTCP, idle("tcp")}, 1},
 		{"idle memory of 2,000 MQTT subscribers", each, gw(idle("mqtt")), measurement{}, 6},
 		{"idle memory of 2,000 UDP sessions", each, gw(idle("udp-session")), measurement{}, 0.5},
-		// As many deliveries are out as the receivers' buffers take.
-		{"cost from 10 to 1,000 UDP members", cost, udp(1000, 16), udp(10, 64), 1.15},
-		{"cost from 10 to 10,000 UDP members", cost, udp(10_000, 2), udp(10, 64), 1.15},
-		{"cost from 1 to 10,000 channels, MQTT", cost, channels(10_000, "--proto mqtt"), channels(1, "--proto mqtt"), 1.15},
-		{"cost from 1 to 10,000 channels, MQTT to UDP sessions", cost,
-			channels(10_000, "--publish mqtt --receive udp-session"), channels(1, "--publish mqtt --receive udp-session"), 1.15},
 		{"start to the first message accepted, 10,000 remembered senders", start, gw(startUp), measurement{}, 100},
 	}
+}
+
+// growthRows compare one total rate over little with the same over much: 10,000 deliveries a
+// second, of which each channel or member has fewer. Channels are used for the first time while it
+// is measured, or once all were used. Mosquitto's rows show how much a machine's caches make.
+func growthRows(gw func(string) measurement) (all []row) {
+	add := func(path, args string, little, great any, target float64, servers ...string) {
+		for _, server := range servers {
+			of, against := measurement{server, fmt.Sprintf(args, great)}, measurement{server, fmt.Sprintf(args, little)}
+			all = append(all, row{path + ", " + server, cost, of, against, target})
+			target = 0 // what follows is for comparison
+		}
+	}
+	const channels = " --receivers 10 --join-all --publishers 1 --rate 1000 --channels %d --warm-up "
+	const first, used = "2500ms", "12s"
+	for _, proto := range []string{"mqtt", "tcp", "http"} {
+		servers := map[bool][]string{true: {gatewayServer, mosquitto}, false: {gatewayServer}}[proto == "mqtt"]
+		add("cost from 1 to 10,000 channels, "+proto+", first use", "--proto "+proto+channels+first, 1, 10_000, 1.15, servers...)
+		add("cost from 1 to 10,000 channels, "+proto+", once used", "--proto "+proto+channels+used, 1, 10_000, 1.15, servers...)
+	}
+	add("cost from 1 to 10,000 channels, mqtt to udp-session, once used", "--publish mqtt --receive udp-session"+channels+used, 1, 10_000, 1.15, gatewayServer)
+	add("cost from 10 to 10,000 UDP members", "--proto udp --publishers 1 --warm-up 2500ms --receivers %s", "10 --rate 1000", "10000 --rate 1", 1.15, gatewayServer)
+	add("cost from 10 to 10,000 MQTT clients on their own topics", "--proto mqtt --publishers 4 --rate 5000 --warm-up 4s --receivers %[1]d --channels %[1]d", 10, 10_000, 1.15, gatewayServer, mosquitto)
+	return all
 }
 
 // measurements returns the measurements that the rows need, each once. If a row compares two

@@ -69,7 +69,8 @@ func (b *bench) launch(server, dir string) (*process, error) {
 		p.http, p.udp, p.tcp, p.mqtt = ports[0], ports[1], ports[1], ports[2]
 		p.cmd = exec.Command(b.program, "serve", "--http", p.http, "--udp", p.udp, "--tcp", p.tcp, "--mqtt", p.mqtt,
 			"--data-dir", filepath.Join(dir, "data"), "--secret-key", secretKey,
-			"--limits-connections-per-address", "10000", "--log-level", "warn")
+			"--limits-connections-per-address", "20000", "--limits-mqtt-connections", "20000", "--limits-mqtt-subscription-bytes", "268435456", "--limits-udp-basic", "20000",
+			"--log-level", "warn")
 	case mosquitto:
 		p.mqtt = ports[0]
 		conf, err := mosquittoConf(dir, p.mqtt)

@@ -63,6 +63,11 @@ func (k *keeper) run() {
 // noteLocked notes that an endpoint changed. The caller holds Service.mu.
 func (k *keeper) noteLocked(e *endpoint) {
 	k.dirty[e] = struct{}{}
+	k.note()
+}
+
+// note has the keeper save soon.
+func (k *keeper) note() {
 	select {
 	case k.noted <- struct{}{}:
 	default:
@@ -253,6 +258,7 @@ func (k *keeper) restore() error {
 	if err != nil {
 		return fmt.Errorf("callbacks: %w", err)
 	}
+	k.note() // rows that belong to nobody go
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, e := range c.endpoints {

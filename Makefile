@@ -132,7 +132,8 @@ recordings: setup-debian
 	$(GO) test -vet=off -count=1 -run '^TestThePicture$$' ./examples/garden -args -update
 
 # Builds the packages of this machine, and installs, upgrades, removes and purges them in a
-# Debian of their own, which is made in this folder at the first time, in a minute, and kept.
+# Debian of their own, which is made in this folder at the first time, in a minute, and kept. That
+# Debian is booted too, with systemd as its first process: the service starts, and is watched.
 # Builds the container and the add-on and runs their roots, installs the module from a module proxy, and has
 # Prometheus check the alerts and the dashboard.
 export DEBIAN ?= $(CURDIR)/.debian

@@ -2,9 +2,10 @@
  *
  *   simulator ELF EEPROM speed [writes [chip]]
  *
- * The file EEPROM is read at the start, if it is there, and written at the end. The processor
- * is so much faster than real time as speed says, if this machine can. After so many writes
- * of the EEPROM (0: never) the power fails while the last of them goes on: the byte is erased.
+ * The file EEPROM is read at the start, if it is there, and written at the end. T gives it
+ * milliseconds of real time, of which each lets as many pass as speed says, if this machine can. More
+ * than 20 are lost. So the processor's time stands still while whoever gives it stands still. After so many writes of the
+ * EEPROM (0: never) the power fails while the last of them goes on: the byte is erased.
  *
  * The network is at the serial line, as SLIP; with chip it is a chip at GPIOR0 and GPIOR2 (see
  * chip/Ethernet.h), and the serial line is a monitor.
@@ -19,7 +20,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include <simavr/avr_eeprom.h>
 #include <simavr/avr_ioport.h>
@@ -36,6 +36,7 @@ static avr_t *avr;
 static avr_irq_t *to_avr;
 static const char *eeprom_file;
 static int ready = 1, writes, escaping, chip, feeding;
+static avr_cycle_count_t each, until; /* cycles of a ms, and up to which it may run */
 static uint8_t from_avr[2048], waiting[1 << 16];
 static unsigned from_n, head, tail, chip_left;
 
@@ -231,7 +232,11 @@ static int input(int timeout) {
 			if (in[at] == 'B') avr->data[GPIOR0] = in[at + 3];
 			else if (in[at] == 'I')
 				pin2(in[at + 3]);
-			else
+			else if (in[at] == 'T') {
+				avr_cycle_count_t most = avr->cycle + 20 * each;
+				until += in[at + 3] * each;
+				if (until > most) until = most;
+			} else
 				datagram(in + at + 3, size);
 			at += 3 + size;
 		}
@@ -242,28 +247,16 @@ static int input(int timeout) {
 	return 1;
 }
 
-static double now(void) {
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 int main(int n, char **args) {
-	double speed, begun = now();
 	if (n < 4 || !(out = fdopen(dup(1), "wb")) || dup2(2, 1) < 0) return 2;
 	eeprom_file = args[2];
-	speed = atof(args[3]);
+	each = (avr_cycle_count_t)atoi(args[3]) * 16000;
 	if (n > 4) writes = atoi(args[4]);
 	chip = n > 5;
 	start(args[1]);
 	load_eeprom();
-	for (;;) {
-		double ahead;
-		step();
-		ahead = (double)avr->cycle / 16e6 / speed - (now() - begun);
-		if (ahead < -0.05) begun -= ahead; /* this machine is too slow: do not catch up */
-		if (!input(ahead > 0.001 ? (int)(ahead * 1000) : 0)) break;
-	}
+	while (input(avr->cycle < until ? 0 : -1))
+		if (avr->cycle < until) step();
 	keep_eeprom();
 	return 0;
 }

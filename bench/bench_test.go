@@ -59,7 +59,9 @@ func TestOtherRuns(t *testing.T) {
 		},
 		"more channels":               func(o *bench.Options) { o.Channels, o.Receive = 3, bench.UDP },
 		"more channels, with hearers": func(o *bench.Options) { o.Channels, o.Publish, o.Receive = 3, bench.TCP, bench.TCP },
-		"more channels than anybody":  func(o *bench.Options) { o.Channels, o.Publish, o.Receive = 23, bench.MQTT, bench.MQTT },
+		"more channels than anybody": func(o *bench.Options) {
+			o.Channels, o.Publish, o.Receive, o.Duration = 23, bench.MQTT, bench.MQTT, time.Second
+		},
 		"all join all":                func(o *bench.Options) { o.Channels, o.JoinAll, o.Receive = 7, true, bench.UDPSession },
 		"more publishers than others": func(o *bench.Options) { o.Publish, o.Receive, o.Receivers = bench.UDP, bench.UDP, 1 },
 		"send":                        func(o *bench.Options) { o.Publish, o.Receive, o.Send = bench.UDP, bench.UDP, true },

@@ -11,7 +11,8 @@ import (
 const (
 	callersMost = 1024
 	callersAge  = time.Minute
-	callersWait = time.Second // for an answer; messages wait meanwhile
+	callersWait = 3 * time.Second // for an answer; messages wait meanwhile
+	callersNext = 5 * time.Second // after no answer: so long nobody asks again
 )
 
 // callers knows senders' names by their ids: session frames carry ids alone. It asks as an
@@ -26,12 +27,13 @@ type caller struct {
 	asked time.Time
 }
 
-// callers signs in; nil: whoever runs this has no admin key for the gateway.
+// callers signs in; nil: whoever runs this has no admin key for the gateway. If the gateway is
+// slow, the first name is asked for without a session, and signs in again.
 func (c *client) callers(ctx context.Context) *callers {
 	ctx, cancel := context.WithTimeout(ctx, callersWait)
 	defer cancel()
 	o, err := c.signIn(ctx)
-	if err != nil {
+	if err != nil && (ctx.Err() == nil || o.client == nil) {
 		return nil
 	}
 	return &callers{o, make(map[uint32]caller)}
@@ -62,7 +64,11 @@ func (all *callers) name(ctx context.Context, id uint32) string {
 	if len(all.known) == callersMost {
 		clear(all.known)
 	}
-	all.known[id] = caller{last.name, time.Now()} // after an error too: the next message shall not wait
+	asked := time.Now()
+	if err != nil {
+		asked = asked.Add(callersNext - callersAge) // the next message shall not wait
+	}
+	all.known[id] = caller{last.name, asked}
 	return last.name
 }
 

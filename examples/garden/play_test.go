@@ -123,7 +123,7 @@ func TestABadRadio(t *testing.T) {
 	for _, name := range []string{"rose", "moss"} {
 		valves[name] = g.valve(name, harness.NewRadio(t, g.Wire, 0.2).Addr())
 	}
-	out, err := g.conducts(written(t, part{"rose", [][2]uint32{{0, 1200}, {1800, 3000}}}, part{"moss", [][2]uint32{{200, 1400}, {2000, 3200}}}))
+	out, err := g.conducts(written(t, part{"rose", [][2]uint32{{0, 2500}, {3000, 5500}}}, part{"moss", [][2]uint32{{200, 2700}, {3200, 5700}}}))
 	if err != nil {
 		require.ErrorContains(t, err, "missed")
 	}

@@ -134,7 +134,7 @@ recordings: setup-debian
 # Builds the packages of this machine, and installs, upgrades, removes and purges them in a
 # Debian of their own, which is made in this folder at the first time, in a minute, and kept. That
 # Debian is booted too, with systemd as its first process: the service starts, and is watched.
-# Builds the container and the add-on and runs their roots, installs the module from a module proxy, and has
+# Builds the container and the add-on, runs them by podman and by their roots, installs the module from a module proxy, and has
 # Prometheus check the alerts and the dashboard.
 export DEBIAN ?= $(CURDIR)/.debian
 
@@ -151,6 +151,8 @@ setup-packages:
 	@missing=""; \
 	command -v rpm >/dev/null || missing="$$missing rpm"; \
 	command -v buildah >/dev/null || missing="$$missing buildah"; \
+	command -v podman >/dev/null || missing="$$missing podman"; \
+	command -v crun >/dev/null || missing="$$missing crun"; \
 	command -v docker-compose >/dev/null || missing="$$missing docker-compose"; \
 	command -v promtool >/dev/null || missing="$$missing prometheus"; \
 	[ -z "$$missing" ] || .ci/install $$missing

@@ -28,6 +28,10 @@ func TestItIsInstalledFromAModuleProxy(t *testing.T) {
 	out, err = exec.Command("../.ci/module", home, source).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 
+	library, err := os.ReadFile(filepath.Join(source, "arduino/library.properties"))
+	require.NoError(t, err)
+	assert.Contains(t, string(library), "\nurl=https://"+home+"\n")
+
 	v := module.Version{Path: home, Version: "v0.1.0"}
 	at := filepath.Join(proxy, filepath.FromSlash(home), "@v")
 	require.NoError(t, os.MkdirAll(at, 0o755))

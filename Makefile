@@ -48,7 +48,7 @@ build:
 # Installs what the tests need. From Debian: MQTT clients, a broker to compare with, clients of
 # IRC and a terminal for them, curl, a compiler, two more and a simulator for small devices, a
 # browser, two reverse proxies, what finds services in a network and makes networks, and Python
-# packages. From npm: clients. From PyPI: a compiler. From Go: the NATS server.
+# packages. From npm: clients, and a broker. From PyPI: a compiler. From Go: the NATS server.
 setup: setup-debian $(CLIENTS) $(COMPILER) bin/nats-server
 
 setup-debian:

@@ -13,12 +13,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Mosquitto is a real mosquitto, as a process: a broker that is not the gateway's.
+// Mosquitto is a real mosquitto, as a process: a broker that is not the gateway's. StartAedes has
+// another one in its place.
 type Mosquitto struct {
 	testing.TB
 	Address string // host:port
 	Dir     string // of its files
 	lines   string
+	aedes   bool
 	process *exec.Cmd
 }
 
@@ -27,6 +29,15 @@ type Mosquitto struct {
 func StartMosquitto(t testing.TB, lines string) *Mosquitto {
 	t.Helper()
 	m := &Mosquitto{TB: t, Address: FreeAddress(t), Dir: t.TempDir(), lines: lines}
+	m.Start()
+	t.Cleanup(func() { m.Kill() })
+	return m
+}
+
+// StartAedes starts an aedes, which speaks MQTT 3.1.1 only. It forgets all at its end.
+func StartAedes(t testing.TB) *Mosquitto {
+	t.Helper()
+	m := &Mosquitto{TB: t, Address: FreeAddress(t), Dir: t.TempDir(), aedes: true}
 	m.Start()
 	t.Cleanup(func() { m.Kill() })
 	return m
@@ -50,8 +61,9 @@ func (m *Mosquitto) Start() {
 	m.Helper()
 	host, port, err := net.SplitHostPort(m.Address)
 	require.NoError(m, err)
-	file := m.File("mosquitto.conf", fmt.Sprintf("listener %s %s\nuser root\nlog_dest file %s\n%s\n", port, host, filepath.Join(m.Dir, "log"), m.lines))
-	m.process = exec.Command("/usr/sbin/mosquitto", "-c", file)
+	if m.process = m.command(host, port); m.aedes {
+		m.process = exec.Command("node", installed(m, "testdata/node/broker.js"), host, port)
+	}
 	m.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	require.NoError(m, m.process.Start())
 	for until := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
@@ -61,8 +73,13 @@ func (m *Mosquitto) Start() {
 			return
 		}
 		log, _ := os.ReadFile(filepath.Join(m.Dir, "log"))
-		require.True(m, time.Now().Before(until), "mosquitto does not listen: %v\n%s", err, log)
+		require.True(m, time.Now().Before(until), "the broker does not listen (make setup installs it): %v\n%s", err, log)
 	}
+}
+
+func (m *Mosquitto) command(host, port string) *exec.Cmd {
+	file := m.File("mosquitto.conf", fmt.Sprintf("listener %s %s\nuser root\nlog_dest file %s\n%s\n", port, host, filepath.Join(m.Dir, "log"), m.lines))
+	return exec.Command("/usr/sbin/mosquitto", "-c", file)
 }
 
 // Signal sends it a signal.

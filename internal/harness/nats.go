@@ -77,7 +77,7 @@ func (n *NATS) Start(i int) {
 	var err error
 	s.log, err = os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	require.NoError(n, err)
-	s.process = exec.Command(natsProgram(n), "-c", file)
+	s.process = exec.Command(installed(n, "bin/nats-server"), "-c", file)
 	s.process.Stdout, s.process.Stderr = s.log, s.log
 	require.NoError(n, s.process.Start())
 }
@@ -122,21 +122,21 @@ func (n *NATS) end(i int, how syscall.Signal) {
 	s.process = nil
 }
 
-// natsProgram finds the program that make setup installs into the project's bin.
-func natsProgram(t testing.TB) string {
+// installed finds what make setup installs into the project, or a file of it.
+func installed(t testing.TB, path string) string {
 	t.Helper()
 	dir, err := os.Getwd()
 	require.NoError(t, err)
 	for dir != "/" {
-		if path := filepath.Join(dir, "bin", "nats-server"); exists(path) {
-			return path
+		if at := filepath.Join(dir, path); exists(at) {
+			return at
 		}
 		if exists(filepath.Join(dir, "go.mod")) {
 			break
 		}
 		dir = filepath.Dir(dir)
 	}
-	require.FailNow(t, "bin/nats-server is missing: make setup installs it")
+	require.FailNow(t, path+" is missing: make setup installs it")
 	return ""
 }
 

@@ -128,6 +128,7 @@ func (b *Bus) connections(l login) {
 	will.will = &packets.ConnectParams{WillFlag: true, WillTopic: b.tree.Status(), WillPayload: []byte("offline"), WillQos: 1, WillRetain: true}
 	b.control = newClient(will, b.clock, b.log)
 	b.control.whole = true
+	b.client.beside, b.control.beside = b.control, b.client
 	b.client.kept.memory, b.control.kept.memory = b.opts.Memory("said"), b.opts.Memory("control")
 	b.barriers.bus = b
 	for _, c := range []*client{b.client, b.control} {

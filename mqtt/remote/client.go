@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -64,6 +66,9 @@ type client struct {
 	isUp        atomic.Bool   // what the broker had kept has come
 	pong        atomic.Int64  // when the last PINGRESP came, by the clock
 	takeovers   []time.Time   // when another client took the id
+	cut         uint64        // a broker of MQTT 3.1.1 ended the last connection without a word, and this was beside's; 0: not so
+	wasUp       bool          // the last connection was
+	beside      *client       // the gateway's other client of the broker; nil: none
 
 	deliveries *deliveries
 }
@@ -124,6 +129,14 @@ func (c *client) version() byte {
 	return c.conn.version
 }
 
+// present is the number of the present connection, or 0.
+func (c *client) present() uint64 {
+	if c.version() == 0 {
+		return 0
+	}
+	return c.generation.Load()
+}
+
 var errNotYet = errors.New("is not connected yet")
 
 // healthy returns why the broker cannot be used now, or nil.
@@ -154,7 +167,6 @@ func (c *client) serve(ctx context.Context) error {
 func (c *client) connectAgain(ctx context.Context) error {
 	pause := firstPause
 	for ctx.Err() == nil {
-		since := time.Now()
 		err := c.once(ctx)
 		if ctx.Err() != nil {
 			break
@@ -162,7 +174,7 @@ func (c *client) connectAgain(ctx context.Context) error {
 		if errors.Is(err, ErrNoLocal) || errors.Is(err, ErrRival) || errors.Is(err, ErrUntrusted) || errors.Is(err, ErrLacks) {
 			return err
 		}
-		if time.Since(since) > mostPause {
+		if c.wasUp {
 			pause = firstPause
 		}
 		c.failed(err)
@@ -204,6 +216,7 @@ func (c *client) finish(patience time.Duration) {
 
 // once connects, and serves that connection until it ends.
 func (c *client) once(ctx context.Context) error {
+	c.wasUp = false
 	pause, err := c.before(ctx, c.fought())
 	if err != nil {
 		return err
@@ -212,7 +225,7 @@ func (c *client) once(ctx context.Context) error {
 		return ctx.Err()
 	}
 	conn, err := dial(ctx, c.login, c.known())
-	if err != nil {
+	if c.taken(err == nil); err != nil {
 		return err
 	}
 	most := int(conn.ack.Properties.ReceiveMaximum)
@@ -223,6 +236,7 @@ func (c *client) once(ctx context.Context) error {
 	}
 	life, end := context.WithCancelCause(ctx)
 	defer end(nil)
+	conn.ended = life.Done()
 	w := outbound.NewWriter(c.outbox, outbound.Options{Timeout: dialTimeout, Crew: c.crew, Ended: func(err error) {
 		if err != nil {
 			end(err)
@@ -264,7 +278,7 @@ func (c *client) once(ctx context.Context) error {
 	up.Wait()
 	reading.Wait()
 	err = context.Cause(life)
-	c.isUp.Store(false)
+	c.wasUp = c.isUp.Swap(false)
 	c.mu.Lock()
 	c.conn, c.writer = nil, nil
 	for id, answer := range c.pending {
@@ -283,6 +297,9 @@ func (c *client) once(ctx context.Context) error {
 		c.sayGoodbye(conn)
 	}
 	_ = conn.Close()
+	if c.cut = 0; conn.version != version5 && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)) {
+		c.cut = c.beside.present()
+	}
 	c.onDown(err)
 	return err
 }

@@ -148,7 +148,8 @@ type conn struct {
 	r       *bufio.Reader
 	version byte
 	limit   int
-	ack     packets.Packet // CONNACK
+	ack     packets.Packet  // CONNACK
+	ended   <-chan struct{} // closed at the end; nil: the connection is a probe's
 
 	kept []packets.Packet // messages that came while a probe waited for something else
 }

@@ -87,6 +87,16 @@ func (c *client) dismissed(pk *packets.Packet) error {
 	return fmt.Errorf("another client has connected with the gateway's client id, %s", c.login.client)
 }
 
+// taken counts that another client took the id, as far as MQTT 3.1.1 shows it: the broker ends a
+// connection without a word, keeps the gateway's other one, and takes the next one at once. Again
+// says that it did.
+func (c *client) taken(again bool) {
+	if again && c.cut != 0 && c.cut == c.beside.present() {
+		c.takeovers = append(c.takeovers, time.Now())
+	}
+	c.cut = 0
+}
+
 // fought reports whether another client took the gateway's client id again and again. It is for
 // the goroutine that connects, while there is no connection.
 func (c *client) fought() bool {

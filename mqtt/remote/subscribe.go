@@ -119,6 +119,7 @@ func (c *client) unsubscribe(conn *conn, filter string) {
 	}
 	select {
 	case <-answer:
+	case <-conn.ended:
 	case <-time.After(dialTimeout): // its messages are let alone
 	}
 }
@@ -145,6 +146,8 @@ func (c *client) ask(conn *conn, subs []*subscription) error {
 			default:
 				return fmt.Errorf("the broker does not let the gateway subscribe to %s: see its access rules", s.filter)
 			}
+		case <-conn.ended:
+			return errAway
 		case <-time.After(dialTimeout):
 			return fmt.Errorf("the broker did not answer SUBSCRIBE in %s", dialTimeout)
 		}

@@ -1,0 +1,93 @@
+package gateway_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
+	"github.com/stretchr/testify/require"
+
+	"watchtower/config"
+	"watchtower/internal/harness"
+)
+
+// A broker of MQTT 3.1.1 carries the channels, too: there the gateway is a bridge, which is not given
+// its own messages. What the broker forgets is written again.
+func TestAForeignBrokerOfMQTT311(t *testing.T) {
+	t.Parallel()
+	m := harness.StartAedes(t)
+	r := startHomely(t, beside(t, m, func(c *config.Config) { c.Gateway.Name = "attic" }))
+	r.isAtRemote()
+	require.Contains(t, r.log.String(), "mqtt=3.1.1")
+	d, stream := r.wire("tcp"), r.stream()
+	for _, after := range []string{"the start", "a restart of the broker", "another one"} {
+		plug := r.foreign(m, "plug")
+		all := []*device{d, stream, plug}
+		for _, from := range all {
+			word := "from " + from.name + " after " + after
+			from.broadcast(5, []byte(word))
+			for _, to := range all {
+				if to != from {
+					require.Equal(t, received{from.id, 5, false, word}, others(t, to), to.name)
+				}
+			}
+		}
+		word := "sent after " + after
+		d.send(5, plug.id, []byte(word))
+		require.Equal(t, received{d.id, 5, true, word}, others(t, plug))
+		plug.send(5, d.id, []byte(word))
+		require.Equal(t, received{plug.id, 5, true, word}, others(t, d))
+
+		c := stranger(t, m, "house", "x", "")
+		done(t, c.Publish("watchtower/channels/5/broadcast", 1, false, "of Home Assistant after "+after))
+		for _, to := range []*device{d, stream, plug} {
+			require.Equal(t, "of Home Assistant after "+after, others(t, to).data)
+		}
+		kept := make(chan string, 100)
+		done(t, c.Subscribe("watchtower/#", 1, func(_ paho.Client, m paho.Message) {
+			if m.Retained() {
+				kept <- m.Topic()
+			}
+		}))
+		want := map[string]bool{"watchtower/gateways/attic/status": true, "watchtower/gateways/attic/info": true, "watchtower/members/5/attic": true}
+		for len(want) > 0 {
+			select {
+			case topic := <-kept:
+				delete(want, topic)
+			case <-time.After(patient):
+				require.Empty(t, want)
+			}
+		}
+		m.Kill()
+		look := func() string { return r.membersOf(d.id) }
+		m.Start()
+		r.isAtRemote()
+		eventually(t, "the broker has forgotten the plug", func() bool { return !strings.Contains(look(), `"plug"`) })
+	}
+}
+
+// others returns the next message of a device that is not its own: a basic frame has an echo.
+func others(t testing.TB, d *device) received {
+	t.Helper()
+	got := d.next(t)
+	for got.from == d.id {
+		got = d.next(t)
+	}
+	return got
+}
+
+// Without a reason from the broker, too, the gateway finds out that another client has its id.
+func TestAnotherClientTakesTheGatewaysIDAtABrokerOfMQTT311(t *testing.T) {
+	t.Parallel()
+	m := harness.StartAedes(t)
+	r := onRemote(t, m, nil)
+	says := func() bool { return strings.Contains(r.log.String(), "has the gateway's client id") }
+	for until := time.Now().Add(lenient); !says(); {
+		require.True(t, time.Now().Before(until), "the gateway says nothing: %s", r.log.String())
+		c := paho.NewClient(paho.NewClientOptions().AddBroker("tcp://" + m.Address).SetClientID("watchtower-attic").SetAutoReconnect(false))
+		done(t, c.Connect())
+		require.Eventually(t, func() bool { return !c.IsConnected() || says() }, lenient, 5*time.Millisecond)
+		c.Disconnect(0)
+	}
+}

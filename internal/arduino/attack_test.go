@@ -3,6 +3,7 @@ package arduino_test
 import (
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -276,4 +277,23 @@ func (otherShared) Shared() frame.Key { return frame.Key{9} }
 func (otherShared) Required() bool    { return false }
 func (k otherShared) Own([]byte) ([]session.OwnKey, bool) {
 	return []session.OwnKey{{Key: k.own, By: bridge.ByShared + 1}}, true
+}
+
+// Whatever somebody sends who has recorded all frames, the core tells only what the gateway said,
+// and uses no number for two requests.
+func TestAttacks(t *testing.T) {
+	t.Parallel()
+	attacks(t, 100_000, 2)
+}
+
+func attacks(t *testing.T, steps, seeds int) {
+	t.Helper()
+	for _, option := range []string{"-DWT_HIDDEN=1", "-DWT_HIDDEN=0", "-DWT_SENSOR=1", "-DWT_BUFFER=64", "-DWT_BUFFER=1200"} {
+		program := once(t, "attack"+option, func(out string) {
+			run(t, "gcc", append(slices.Concat([]string{"-std=gnu99"}, sanitized), option, filepath.Join("testdata", "attack.c"), filepath.Join(src, "wt_sip.c"), "-o", out)...)
+		})
+		for seed := range seeds {
+			run(t, program, fmt.Sprint(steps), fmt.Sprint(seed))
+		}
+	}
 }

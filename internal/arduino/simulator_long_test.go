@@ -182,3 +182,6 @@ func TestLongAnythingComes(t *testing.T) {
 		anything(t, 300_000, options...)
 	}
 }
+
+// Many more attacks than in make test.
+func TestLongAttacks(t *testing.T) { attacks(t, 2_000_000, 5) }

@@ -122,7 +122,9 @@ setup-house:
 # again for a quarter of an hour. make test does so once.
 test-cluster: setup
 	$(GO) test -vet=off -count=200 ./cluster
-	$(GO) test -vet=off -count=8 -timeout 20m -run 'TestANATSServerDies|TestASessionMoves|TestSessionsOfAGateway|TestAGatewayIsCutOff|TestAGatewayOfASpaceDies|TestRetainedMessages|TestAKilledGateway|TestASharedSubscription|TestOwnTopics|TestCallbacksMove|TestACallbackIsTheSpaces|TestHomeAssistantInASpace|TestHomeAssistantIsTold|TestEverySettingIsTested/cluster' ./gateway
+	$(GO) vet -tags cluster ./gateway
+	$(GO) test -vet=off -tags cluster -count=2 -timeout 20m -run 'TestANATSServerDies|TestAGatewayIsCutOff|TestAGatewayOfASpaceDies|TestAPartition|TestSessionsOutlive|TestTheNewer' ./gateway
+	$(GO) test -vet=off -count=6 -timeout 20m -run 'TestASessionMoves|TestSessionsOfAGateway|TestRetainedMessages|TestAKilledGateway|TestASharedSubscription|TestOwnTopics|TestCallbacksMove|TestACallbackIsTheSpaces|TestHomeAssistantInASpace|TestHomeAssistantIsTold|TestEverySettingIsTested/cluster' ./gateway
 
 # Writes the pictures of docs/home-assistant.md anew.
 pictures:

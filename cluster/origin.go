@@ -45,6 +45,7 @@ type origin struct {
 	told    uint64 // bytes that were delivered since others were told
 	slow    bool   // a protocol here is behind: nothing waits
 	mending bool   // what is delivered was missed
+	behind  bool   // many frames wait
 	names   spelled
 
 	progress progress
@@ -114,7 +115,9 @@ func (o *origin) serve(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-o.wake:
-			for _, f := range o.taken() {
+			all := o.taken()
+			o.behind = len(all) > backlog
+			for _, f := range all {
 				if ctx.Err() != nil {
 					return
 				}
@@ -127,6 +130,13 @@ func (o *origin) serve(ctx context.Context) {
 		}
 	}
 }
+
+// backlog is how many frames may wait here until they count as late, as after an outage.
+const backlog = 16
+
+// isLate reports whether what is delivered was said some time ago. It may be much, so publishers, whose
+// place this gateway takes, wait for members with full queues.
+func (o *origin) isLate() bool { return o.mending || o.behind }
 
 // silent reports whether the gateway was not heard for too long.
 func (o *origin) silent() bool { return time.Since(time.Unix(0, o.heard.Load())) > goneAfter }
@@ -208,7 +218,7 @@ func (o *origin) entry(k kind, body []byte, serial bridge.Serial) {
 		if m == nil {
 			return
 		}
-		m.Gateway, m.Late = o.slot, o.mending
+		m.Gateway, m.Late = o.slot, o.isLate()
 		m.SetSerial(serial)
 		if o.slow = o.slow && !o.node.hub.Directory().HasRoom(); o.slow {
 			m.Wait = false
@@ -220,7 +230,7 @@ func (o *origin) entry(k kind, body []byte, serial bridge.Serial) {
 		}
 	case kindTopic:
 		if m := readTopic(body, o.names, time.Now()); m != nil {
-			m.Late, m.Serial = o.mending, serial
+			m.Late, m.Serial = o.isLate(), serial
 			o.stats.messages.Add(1)
 			o.node.hub.Peers().InjectTopic(m)
 		}

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -17,7 +16,7 @@ import (
 func TestANATSServerDies(t *testing.T) {
 	t.Parallel()
 	servers := harness.StartNATS(t, 3, "")
-	b := besiege(t, 40*time.Millisecond, servers.URL(), servers.URL(), servers.URL())
+	b := besiege(t, siegePace, servers.URL(), servers.URL(), servers.URL())
 	b.goesOn("before")
 	for i := range 3 {
 		servers.Kill(i)
@@ -37,9 +36,7 @@ func TestANATSServerDies(t *testing.T) {
 		servers.Listens(i)
 		b.goesOn("and was started")
 	}
-	b.end()
-	b.allHeard("the end")
-	assert.Zero(t, b.lost())
+	b.isOver()
 }
 
 // While a gateway is cut off, both sides go on. Afterwards each hears what it missed.
@@ -47,7 +44,7 @@ func TestAGatewayIsCutOff(t *testing.T) {
 	t.Parallel()
 	servers := harness.StartNATS(t, 1, "")
 	cable := harness.NewCable(t, servers.Address(0))
-	b := besiege(t, 40*time.Millisecond, servers.URL(), servers.URL(), "nats://"+cable.Addr())
+	b := besiege(t, siegePace, servers.URL(), servers.URL(), "nats://"+cable.Addr())
 	b.goesOn("before")
 	for _, cut := range []func(){cable.Cut, cable.Freeze} {
 		cut()
@@ -58,16 +55,14 @@ func TestAGatewayIsCutOff(t *testing.T) {
 		cable.Mend()
 		b.goesOn("it is back")
 	}
-	b.end()
-	b.allHeard("the end")
-	assert.Zero(t, b.lost())
+	b.isOver()
 }
 
 // A gateway may die in every way: the others lose nothing, and when it is back, it hears again.
 func TestAGatewayOfASpaceDies(t *testing.T) {
 	t.Parallel()
 	servers := harness.StartNATS(t, 1, "")
-	b := besiege(t, 40*time.Millisecond, servers.URL(), servers.URL())
+	b := besiege(t, siegePace, servers.URL(), servers.URL())
 	p := newProcess(t)
 	p.args = []string{"--cluster-url", servers.URL(), "--gateway-name", "victim", "--mdns=false"}
 	seen := func(here bool) {
@@ -101,7 +96,5 @@ func TestAGatewayOfASpaceDies(t *testing.T) {
 		seen(false)
 	}
 	starts()()
-	b.end()
-	b.allHeard("the end")
-	assert.Zero(t, b.lost())
+	b.isOver()
 }

@@ -39,12 +39,12 @@ func (v *traveller) hasAll(what string, said map[string]int64) {
 	})
 }
 
-// The gateways of a space are stopped and started again, one after the other, while others speak.
+// The NATS servers and the gateways of a space are stopped and started again, one after the other, while others speak.
 // What waits for a client that is away is there at once, in order, at any other gateway; and a client
 // that is there goes on at another.
 func TestSessionsOutliveARollingRestart(t *testing.T) {
 	t.Parallel()
-	servers := harness.StartNATS(t, 1, "")
+	servers := harness.StartNATS(t, 3, "")
 	var all []*running
 	for _, name := range []string{"a", "b", "c"} {
 		all = append(all, together(t, servers.URL(), name, roomy))
@@ -71,6 +71,9 @@ func TestSessionsOutliveARollingRestart(t *testing.T) {
 		for who := range ends {
 			enough[who] = 50
 		}
+		servers.Stop(i)
+		servers.Start(i)
+		servers.Listens(i)
 		stays.hasAll("that waits for the other", enough)
 		stopped := make(chan struct{})
 		go func() { r.stop(); close(stopped) }()

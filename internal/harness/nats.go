@@ -23,6 +23,7 @@ type NATS struct {
 
 type natsServer struct {
 	name, client, route, dir string
+	machine                  string // a namespace of networks; empty: this one
 	process                  *exec.Cmd
 	log                      *os.File
 }
@@ -34,10 +35,17 @@ func StartNATS(t testing.TB, servers int, more string) *NATS {
 	for i := range servers {
 		n.servers = append(n.servers, &natsServer{name: fmt.Sprintf("n%d", i), client: FreeAddress(t), route: FreeAddress(t), dir: t.TempDir()})
 	}
-	for i := range servers {
+	n.begin()
+	return n
+}
+
+// begin starts all servers, which end with the test.
+func (n *NATS) begin() {
+	n.Helper()
+	for i := range n.servers {
 		n.Start(i)
 	}
-	t.Cleanup(func() {
+	n.Cleanup(func() {
 		for i := range n.servers {
 			n.Kill(i)
 		}
@@ -45,7 +53,6 @@ func StartNATS(t testing.TB, servers int, more string) *NATS {
 	for i := range n.servers {
 		n.Listens(i)
 	}
-	return n
 }
 
 // URL is the setting cluster.url for all servers.
@@ -70,14 +77,18 @@ func (n *NATS) Start(i int) {
 	}
 	text := fmt.Sprintf("server_name: %s\nlisten: %s\njetstream: {store_dir: %q}\n%s\n", s.name, s.client, s.dir, n.more)
 	if len(n.servers) > 1 {
-		text += fmt.Sprintf("cluster: {name: test, listen: %s, routes: [%s]}\n", s.route, strings.Join(routes, ", "))
+		text += fmt.Sprintf("cluster: {name: test, listen: %s, routes: [%s], no_advertise: %v}\n", s.route, strings.Join(routes, ", "), s.machine != "")
 	}
 	file := filepath.Join(s.dir, "nats.conf")
 	require.NoError(n, os.WriteFile(file, []byte(text), 0o600))
 	var err error
 	s.log, err = os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	require.NoError(n, err)
-	s.process = exec.Command(installed(n, "bin/nats-server"), "-c", file)
+	command := []string{installed(n, "bin/nats-server"), "-c", file}
+	if s.machine != "" {
+		command = append([]string{"ip", "netns", "exec", s.machine}, command...)
+	}
+	s.process = exec.Command(command[0], command[1:]...)
 	s.process.Stdout, s.process.Stderr = s.log, s.log
 	require.NoError(n, s.process.Start())
 }

@@ -113,7 +113,7 @@ func (c *client) adminKey(t target) (string, error) {
 	dir, err := c.dir()
 	if err == nil && c.url != "" {
 		if local, err := readLocal(dir); err != nil || local.url != t.url {
-			return "", fmt.Errorf("the gateway at %s needs its admin key: give --admin-key", t.url)
+			return "", fmt.Errorf("the gateway at %s needs its admin key: give --admin-key-file, or keep it in a context (watchtower context add --help); its machine prints it by watchtower admin-key", t.url)
 		}
 	}
 	return c.localAdminKey()

@@ -41,6 +41,30 @@ func TestHashOnAVR(t *testing.T) {
 	assert.Equal(t, "310e0edd47db6f72", s.lines()[0], "the first vector of SipHash's authors")
 }
 
+// The nonces of the class for AVR never come twice, also after the power was off, and cost a write of
+// the EEPROM for each start and each 256.
+func TestNoncesOnAVR(t *testing.T) {
+	t.Parallel()
+	elf := once(t, "nonces.elf", func(out string) {
+		run(t, "avr-gcc", "-mmcu=atmega328p", "-std=gnu99", "-Os", "-Wall", "-Wextra", "-Wno-unused-function", "-Werror", "-I"+src, filepath.Join("testdata", "nonces.c"), filepath.Join(src, "wt_sip.S"), "-o", out)
+	})
+	udp, _ := startGateway(t, nil)
+	eeprom, seen := filepath.Join(t.TempDir(), "eeprom"), map[string]bool{}
+	for start := range 2 {
+		s := simulate(t, newRadio(t, udp, 0), elf, eeprom)
+		s.waits("all are there", func() bool { return s.count("") == 600 })
+		s.off()
+		for _, line := range s.lines() {
+			require.Len(t, line, 16)
+			assert.False(t, seen[line], line)
+			seen[line] = true
+		}
+		b, err := os.ReadFile(eeprom)
+		require.NoError(t, err)
+		assert.EqualValues(t, 3*start+2, le.Uint32(b[1020:]), "from 0 on: at first it is empty")
+	}
+}
+
 // waits waits until something is so.
 func (s *simulated) waits(what string, is func() bool) {
 	s.Helper()

@@ -44,6 +44,7 @@ type SenderInfo struct {
 	Protected bool
 	Approved  bool      // an operator protected it
 	Held      bool      // its name was held on the wire or over MQTT
+	Remote    bool      // it is a client of a foreign broker
 	Token     bool      // it has one
 	Own       bool      // its name has a key of its own
 	By        Proof     // the key of its newest device; Unproved: none is held
@@ -165,7 +166,7 @@ func (r Registry) Details(id SenderID, channels int) (d Details, err error) {
 
 func (h *Hub) infoLocked(s *Sender) SenderInfo {
 	info := SenderInfo{
-		ID: s.id, Name: s.Name(), Channels: len(s.joined), Protected: s.protected, Approved: s.approved, Held: s.held,
+		ID: s.id, Name: s.Name(), Channels: len(s.joined), Protected: s.protected, Approved: s.approved, Held: s.held, Remote: s.remote,
 		Token: s.token != [sha256.Size]byte{}, Last: s.via, Own: h.hasKeyLocked(s),
 	}
 	var via [MostProtocols]bool

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
+
+	"watchtower/config"
 )
 
 // Publication is a broadcast, or a send if it has receivers.
@@ -129,7 +131,11 @@ func (h *Hub) Admit(s *Sender, a Address, content Content, v Voice) (*Message, e
 // limits.message_bytes. Publish and Admit call it: a protocol does only to refuse earlier.
 func (h *Hub) CheckContent(c Content) error {
 	if len(c.Data) > h.opts.MessageBytes {
-		return fault(MessageTooLarge, "message", "has %d bytes, the limit is %d: say less, or raise limits.message_bytes", len(c.Data), h.opts.MessageBytes)
+		more := ""
+		if h.opts.MessageBytes < config.MostMessageBytes {
+			more = ", or raise limits.message_bytes"
+		}
+		return fault(MessageTooLarge, "message", "has %d bytes, the limit is %d: say less%s", len(c.Data), h.opts.MessageBytes, more)
 	}
 	return nil
 }

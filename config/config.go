@@ -188,6 +188,9 @@ type History struct {
 	Bytes    int // of all channels
 }
 
+// MostMessageBytes is the largest value of limits.message_bytes.
+const MostMessageBytes = 64_000
+
 // Limits bound what clients can use up.
 type Limits struct {
 	MessageBytes          int

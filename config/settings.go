@@ -141,7 +141,7 @@ func settings(c *Config) []setting {
 		row("history.age", "1h", duration(&c.History.Age, leastTime), "longest time that these messages are kept"),
 		row("history.bytes", "16777216", number(&c.History.Bytes, 1, mostBytes, "bytes"), "most memory that these messages take, all channels together"),
 
-		row("limits.message_bytes", "64000", number(&c.Limits.MessageBytes, 1, 64_000, "bytes"), "largest message"),
+		row("limits.message_bytes", "64000", number(&c.Limits.MessageBytes, 1, MostMessageBytes, "bytes"), "largest message"),
 		row("limits.senders", "100000", number(&c.Limits.Senders, 1, 1<<24, "senders"), "most remembered senders: those with a name, and registrations over HTTP"),
 		row("limits.sender_channels", "10000", number(&c.Limits.SenderChannels, 1, 1<<20, "channels"), "most channels that one sender joins"),
 		row("limits.sender_streams", "10000", number(&c.Limits.SenderStreams, 1, mostConnections, "streams"), "most streams that one sender has open"),

@@ -176,3 +176,15 @@ func TestAHiddenPageAsksNothing(t *testing.T) {
 	elsewhere := evaluate[[]string](p, `performance.getEntriesByType("resource").map(e => e.name).filter(name => new URL(name).origin !== location.origin)`)
 	assert.Empty(t, elsewhere)
 }
+
+// The page says that the foreign broker is not there, in the words of the gateway, and that the gateway
+// works all the same.
+func TestAForeignBrokerThatIsAway(t *testing.T) {
+	t.Parallel()
+	r := start(t, func(c *config.Config) {
+		c.MQTT.Remote.URL, c.MQTT.Remote.Trust = "mqtt://"+harness.FreeAddress(t), "none"
+	})
+	p := r.as("ann", "")
+	p.reads("It works, but without the foreign broker.")
+	p.reads("connection refused")
+}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -175,7 +176,12 @@ func testMessageBytes(t *testing.T) {
 	path := fmt.Sprintf("/broadcast?channels=5&sender=%d", d.id)
 	status, body := r.call("POST", path, "text/plain", "12345678901")
 	assert.Equal(t, 413, status)
-	assert.Contains(t, body, "limits.message_bytes")
+	assert.Contains(t, body, "say less, or raise limits.message_bytes")
+	r = start(t, nil) // it is as large as can be
+	status, body = r.call("POST", fmt.Sprintf("/broadcast?channels=5&sender=%d", r.stream().id), "text/plain", strings.Repeat("x", config.MostMessageBytes+1))
+	assert.Equal(t, 413, status)
+	assert.Contains(t, body, "say less")
+	assert.NotContains(t, body, "raise")
 }
 
 func testSenderChannels(t *testing.T) {

@@ -28,7 +28,7 @@ func (g *Gateway) forConsole(o *operator.Options) {
 			Channels: names, BaseTopic: g.cfg.MQTT.BaseTopic,
 		}
 	}
-	o.Ready = g.healthy
+	o.Ready, o.Apart, o.Foreign = g.healthy, g.apart, g.foreignFault
 	o.Space = g.shownSpace
 	o.Waiting = g.waiting
 	o.LastOn = func(c bridge.Channel) (last *bridge.Message) {

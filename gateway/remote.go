@@ -93,6 +93,14 @@ func (g *Gateway) foreign() http.Foreign {
 	return g.remote
 }
 
+// foreignFault is why the channels are not at the foreign broker just now, or nil.
+func (g *Gateway) foreignFault() error {
+	if g.remote == nil {
+		return nil
+	}
+	return g.remote.Healthy()
+}
+
 // remoteTopics are the topics of others at the foreign broker, as channels are mapped to them.
 type remoteTopics struct{ *remote.Topics }
 

@@ -249,11 +249,16 @@ func TestASendWaitsForAForeignBrokerThatIsSoonBack(t *testing.T) {
 		return strings.Contains(ready, "remote_fault")
 	})
 	d.send(5, reg.ID, []byte("soon"))
+	r.post("/broadcast", fmt.Sprintf(`{"sender":%d,"channels":[5],"message":"too late","ttl":1}`, r.onFive("hasty")), nil)
+	eventually(t, "it has expired", func() bool { return r.dropped(remote.Protocol, bridge.Expired) == 1 })
 	m.Start()
 	c = stranger(t, m, "plug", "x", "")
 	heard := make(chan string, 10)
 	done(t, c.Subscribe("watchtower/channels/5/send/"+id+"/+", 1, func(_ paho.Client, m paho.Message) { heard <- string(m.Payload()) }))
 	require.Equal(t, "soon", <-heard)
+	eventually(t, "the log says what the broker did not get", func() bool {
+		return strings.Contains(r.log.String(), "the foreign broker is back: it did not get these messages") && strings.Contains(r.log.String(), " expired=1")
+	})
 }
 
 // What an earlier run subscribed to, and this one does not, ends at the broker: it would keep that

@@ -37,15 +37,24 @@ func (s *Service) showGateway(w nethttp.ResponseWriter, r *request) error {
 		BaseTopic string                    `json:"base_topic"`
 		Open      bool                      `json:"open"`
 		Ready     *problem                  `json:"ready"` // null: it is
+		Apart     string                    `json:"cluster_fault,omitempty"`
+		Foreign   string                    `json:"remote_fault,omitempty"`
 	}{
 		about.Name, about.Version, about.Started.UTC(), s.opts.Now().UTC(), about.Listeners, about.Hosts, about.Channels,
-		about.BaseTopic, s.opts.Open, nil,
+		about.BaseTopic, s.opts.Open, nil, textOf(s.opts.Apart()), textOf(s.opts.Foreign()),
 	}
 	if err := s.opts.Ready(); err != nil {
 		p := problemOf(fault(notReady, "", "%s", err))
 		answer.Ready = &p
 	}
 	return s.answer(w, answer)
+}
+
+func textOf(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }
 
 // endMembership answers DELETE /operator/channels/{id}/members/{member}.

@@ -94,6 +94,10 @@ type Options struct {
 	About func() About
 	// Ready says why the gateway cannot do its work just now.
 	Ready func() error
+
+	// Apart and Foreign say why the gateway, which does its work, does not reach the others of its
+	// space or the foreign broker just now. They are nil while it does, or has none.
+	Apart, Foreign func() error
 	// Space is the one that the gateway shares with others; nil: it is alone.
 	Space func() *Space
 	// Waiting is how many messages wait in all queues.

@@ -28,6 +28,7 @@ type sender struct {
 	Protected bool            `json:"protected"`
 	Approved  bool            `json:"approved,omitempty"`
 	Held      bool            `json:"held"`
+	Remote    bool            `json:"remote,omitempty"`   // it is a client of the foreign broker
 	Token     bool            `json:"token"`              // it has one
 	Last      string          `json:"last_via,omitempty"` // by which it last registered or joined
 	Address   string          `json:"address,omitempty"`  // where it is, or was last
@@ -68,7 +69,7 @@ func showAddress(at netip.AddrPort) string {
 func (s *Service) show(info bridge.SenderInfo) sender {
 	shown := sender{
 		ID: info.ID, Name: info.Name, Via: []string{}, State: "away",
-		Channels: info.Channels, Protected: info.Protected, Approved: info.Approved, Held: info.Held, Token: info.Token,
+		Channels: info.Channels, Protected: info.Protected, Approved: info.Approved, Held: info.Held, Remote: info.Remote, Token: info.Token,
 		Address: showAddress(info.From), Late: info.Late, OwnKey: info.Own,
 	}
 	if info.Here {

@@ -13,7 +13,8 @@ func healthCommand(sys surroundings) *cobra.Command {
 		Short: "Ask whether the gateway is alive; with --ready, whether it can do its work",
 		Long: "Ask whether the gateway is alive; with --ready, whether it can do its work, which it\n" +
 			"cannot while its disk is full. While it does not reach the other gateways of its space,\n" +
-			"it is ready, and --ready says so. It needs no key. A container's health check runs it.",
+			"or the foreign broker, it is ready, and --ready says so. It needs no key. A container's\n" +
+			"health check runs it.",
 		Args: cobra.NoArgs,
 	}
 	addReach(cmd.Flags())
@@ -36,18 +37,24 @@ func healthCommand(sys surroundings) *cobra.Command {
 			return err
 		}
 		var answer struct {
-			ClusterFault string `json:"cluster_fault"`
+			Cluster string `json:"cluster_fault"`
+			Remote  string `json:"remote_fault"`
 		}
-		_ = json.Unmarshal(b, &answer) // an older gateway's has no such field
-		if c.json {
-			shown := map[string]any{what: true}
-			if answer.ClusterFault != "" {
-				shown["cluster_fault"] = answer.ClusterFault
+		_ = json.Unmarshal(b, &answer) // an older gateway's has no such fields
+		shown, faults := map[string]any{what: true}, ""
+		for _, f := range []struct{ key, text, words string }{
+			{"cluster_fault", answer.Cluster, "apart from the other gateways"}, {"remote_fault", answer.Remote, "without the foreign broker"},
+		} {
+			if f.text != "" {
+				shown[f.key] = f.text
+				faults += fmt.Sprintf(", but %s: %s", f.words, printableText(f.text))
 			}
+		}
+		if c.json {
 			return json.NewEncoder(c.out).Encode(shown)
 		}
-		if answer.ClusterFault != "" {
-			_, err = fmt.Fprintf(c.out, "%s is %s, but apart from the other gateways: %s\n", t.url, what, printableText(answer.ClusterFault))
+		if faults != "" {
+			_, err = fmt.Fprintf(c.out, "%s is %s%s\n", t.url, what, faults)
 			return err
 		}
 		_, err = fmt.Fprintln(c.out, t.url, "is", what)

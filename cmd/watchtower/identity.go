@@ -84,7 +84,7 @@ func (c *client) as(ctx context.Context, do func(target, identity) error) error 
 				return err // a new token was refused too: another one does not help
 			}
 			more--
-			if id, err = c.register(ctx, t, "", false); err != nil {
+			if id, err = c.register(ctx, t, registration{}); err != nil {
 				return err
 			}
 		}
@@ -137,19 +137,26 @@ func pauseFor(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// register registers the client's name, and keeps the identity. Token is that of the name
-// if the name is protected, else empty.
-func (c *client) register(ctx context.Context, t target, token string, protected bool) (identity, error) {
+// registration is what a client asks for beside its name.
+type registration struct {
+	token     string // of the name, if that is protected
+	protected bool
+	remote    bool // it is a client of a foreign broker
+}
+
+// register registers the client's name, and keeps the identity.
+func (c *client) register(ctx context.Context, t target, asks registration) (identity, error) {
 	body := struct {
 		SecretKey string `json:"secret_key,omitempty"`
 		Name      string `json:"name"`
 		Protected bool   `json:"protected,omitempty"`
-	}{t.key, c.senderName(), protected}
+		Remote    bool   `json:"remote,omitempty"`
+	}{t.key, c.senderName(), asks.protected, asks.remote}
 	r, err := jsonRequest("POST", "/register", body)
 	if err != nil {
 		return identity{}, err
 	}
-	r.token = token
+	r.token = asks.token
 	answer, err := c.call(ctx, t, r)
 	if err != nil {
 		if refused(err, 401) && t.key == "" {

@@ -46,9 +46,12 @@ func registerCommand(sys surroundings) *cobra.Command {
 		Use:   "register",
 		Short: "Register a sender and print its id and token",
 		Long: "Register a sender and print its id and token. The same name gives the same id\n" +
-			"and a fresh token; the earlier one stops.",
-		Args: cobra.NoArgs,
+			"and a fresh token; the earlier one stops. With --remote it is a client of the broker\n" +
+			"of mqtt.remote.url, which speaks there under that id, and needs no token.",
+		Example: "  watchtower register --name plug --remote",
+		Args:    cobra.NoArgs,
 	}
+	remote := cmd.Flags().Bool("remote", false, "it is a client of the foreign broker, and no device of this gateway")
 	protected := cmd.Flags().Bool("protected", false, "give the name again only against its token")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, ctx, stop, err := clientFor(cmd, sys)
@@ -60,12 +63,15 @@ func registerCommand(sys surroundings) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if *remote && c.name == "" {
+			return usagef("--remote needs --name: the client of the foreign broker's")
+		}
 		c.nameFor(t)
 		before, _, err := c.cached(t)
 		if err != nil {
 			return err
 		}
-		id, err := c.register(ctx, t, before.Token, *protected)
+		id, err := c.register(ctx, t, registration{token: before.Token, protected: *protected, remote: *remote})
 		if err != nil {
 			return err
 		}

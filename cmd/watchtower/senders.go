@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -24,6 +25,7 @@ type listedSender struct {
 	Protected bool       `json:"protected"`
 	Approved  bool       `json:"approved,omitempty"`
 	Held      bool       `json:"held"`
+	Remote    bool       `json:"remote,omitempty"` // it is a client of the foreign broker
 	OwnKey    bool       `json:"own_key"`
 	Key       string     `json:"key,omitempty"`
 }
@@ -87,7 +89,7 @@ func listCommand(sys surroundings) *cobra.Command {
 		Args:    cobra.NoArgs,
 	}
 	find := cmd.Flags().String("find", "", "only those with this in their name or id")
-	via := cmd.Flags().String("via", "", "only those on udp, tcp, http, mqtt or callback")
+	via := cmd.Flags().String("via", "", "only those on udp, tcp, http, mqtt, callback or remote")
 	state := cmd.Flags().String("state", "", "only those that are here, or away")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		query := url.Values{}
@@ -203,7 +205,9 @@ func (o operator) print(senders []listedSender, one bool) error {
 		return nil
 	}
 	table := tabwriter.NewWriter(o.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "ID\tNAME\tSTATE\tVIA\tCHANNELS\tSEEN\tPROTECTED")
+	remotes := slices.ContainsFunc(senders, func(s listedSender) bool { return s.Remote }) // most gateways have none
+	last := map[bool]string{true: "\tREMOTE"}[remotes]
+	fmt.Fprintln(table, "ID\tNAME\tSTATE\tVIA\tCHANNELS\tSEEN\tPROTECTED"+last)
 	for _, s := range senders {
 		name, seen, protected, via := "-", "never", "no", "-"
 		if s.Name != "" {
@@ -215,10 +219,14 @@ func (o operator) print(senders []listedSender, one bool) error {
 		if s.Protected {
 			protected = "yes"
 		}
+		remote := ""
+		if remotes {
+			remote = map[bool]string{true: "\tyes", false: "\tno"}[s.Remote]
+		}
 		if len(s.Via) > 0 {
 			via = printableText(strings.Join(s.Via, ","))
 		}
-		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%d\t%s\t%s\n", s.ID, name, printableText(s.State), via, s.Channels, seen, protected)
+		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%d\t%s\t%s%s\n", s.ID, name, printableText(s.State), via, s.Channels, seen, protected, remote)
 	}
 	return table.Flush()
 }

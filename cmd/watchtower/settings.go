@@ -38,18 +38,27 @@ func configCommand(sys surroundings) *cobra.Command {
 
 func checkConfigCommand(sys surroundings) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "check FILE",
+		Use:   "check {FILE | --config FILE}",
 		Short: "Check a configuration file, apart from flags and the environment",
 		Long: "Check a configuration file, apart from flags and the environment: its settings, and the\n" +
 			"certificates and the directory of pages that it names.",
-		Args: cobra.ExactArgs(1),
+		Example: "  watchtower config check gateway.yaml",
+		Args:    cobra.MaximumNArgs(1),
 	}
+	named := cmd.Flags().String("config", "", "the file, as other commands take it")
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		file := *named
+		if len(args) == 1 && file != "" || len(args) == 0 && file == "" {
+			return usagef("give one file, as FILE or by --config")
+		}
+		if len(args) == 1 {
+			file = args[0]
+		}
 		// From the environment it takes only what the default data directory
 		// depends on.
 		environ := []string{"HOME=" + sys.getenv("HOME"), "STATE_DIRECTORY=" + sys.getenv("STATE_DIRECTORY")}
-		c, _, err := config.Load(nil, environ, args[0])
+		c, _, err := config.Load(nil, environ, file)
 		if err == nil {
 			err = gateway.Check(c)
 		}
@@ -60,7 +69,7 @@ func checkConfigCommand(sys surroundings) *cobra.Command {
 			}
 		}
 		if *asJSON {
-			answer := map[string]any{"file": args[0], "faults": append([]string{}, config.Texts(err)...), "warnings": warnings}
+			answer := map[string]any{"file": file, "faults": append([]string{}, config.Texts(err)...), "warnings": warnings}
 			return cmp.Or(err, json.NewEncoder(cmd.OutOrStdout()).Encode(answer))
 		}
 		if err != nil {
@@ -69,7 +78,7 @@ func checkConfigCommand(sys surroundings) *cobra.Command {
 		for _, weak := range warnings {
 			fmt.Fprintf(sys.err, "watchtower: warning: %s\n", weak)
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: no faults\n", args[0])
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: no faults\n", file)
 		return err
 	}
 	return cmd

@@ -48,11 +48,12 @@ function Verdict({ r, g, drops }) {
   const missing = useMissingWords()
   const lost = drops.filter(d => d.degree === 3 && d.recent > 0)
   const n = lost.reduce((sum, d) => sum + d.recent, 0)
-  const state = g.ready ? "bad" : n || missing ? "watch" : "good"
-  const words = g.ready ? "The gateway is not ready." : n ? "It works, but messages were lost." : missing ? "It works, but somebody is missing." : "Everything works."
+  const apart = g.remote_fault ?? g.cluster_fault
+  const state = g.ready ? "bad" : n || missing || apart ? "watch" : "good"
+  const words = g.ready ? "The gateway is not ready." : g.remote_fault ? "It works, but without the foreign broker." : g.cluster_fault ? "It works, but apart from the other gateways." : n ? "It works, but messages were lost." : missing ? "It works, but somebody is missing." : "Everything works."
   const last = totals => Object.values(totals).reduce((sum, v) => sum + (v.at(-1) ?? 0), 0) / r.every
   return html`<header class="verdict"><h1><${Lamp} state=${state}>${words}</${Lamp}></h1>
-    <p>${g.ready ? `${g.ready.detail} ` : ""}${n ? `${many(n, "message")} in the last 5 minutes. Above all: ${lost[0].title.toLowerCase()}, over ${lost[0].via.toUpperCase()}. ` : ""}Up for ${span(Date.parse(g.now) - Date.parse(g.started))}, ${rate(last(r.in))} messages a second in, ${rate(last(r.out))} out.</p>
+    <p>${g.ready ? `${g.ready.detail} ` : ""}${apart ? `${apart[0].toUpperCase()}${apart.slice(1)}. ` : ""}${n ? `${many(n, "message")} in the last 5 minutes. Above all: ${lost[0].title.toLowerCase()}, over ${lost[0].via.toUpperCase()}. ` : ""}Up for ${span(Date.parse(g.now) - Date.parse(g.started))}, ${rate(last(r.in))} messages a second in, ${rate(last(r.out))} out.</p>
     ${missing ? html`<p><a href="#/devices">Missing: ${missing}</a></p>` : null}
     ${session.get().open ? html`<p class="notice">The gateway is open: everybody in this network may use it. A <code>secret_key</code> in the configuration closes it.</p>` : null}
   </header>`

@@ -69,6 +69,7 @@ type Bus struct {
 	barriers  barriers
 	watches   []func()
 
+	missed  missed
 	cleared atomic.Uint64 // retained channel messages
 	left    atomic.Uint64 // messages that the broker has dropped, as it says
 }
@@ -231,6 +232,9 @@ func (b *Bus) up(ctx context.Context, present bool) error {
 	}
 	b.settled.Store(true)
 	b.fault.Store(nil)
+	if lost := b.missed.take(); lost != nil {
+		b.log.WithFields(lost).Warn("the foreign broker is back: it did not get these messages, which waited for too long or found no room")
+	}
 	return nil
 }
 

@@ -2,7 +2,10 @@ package remote
 
 import (
 	"strconv"
+	"sync"
 	"time"
+
+	"github.com/sirupsen/logrus"
 
 	"watchtower/bridge"
 )
@@ -43,7 +46,7 @@ func (b *Bus) fan(jobs []bridge.Job) {
 			}
 		}
 		if b.says(j.Message, n) && !b.sayWaiting(j.Message, until) {
-			b.hub.Counters().Drop(Protocol, bridge.QueueFull, 1)
+			b.dropped(bridge.QueueFull)
 			lost = n
 		}
 		j.Done(b.hub.Counters(), Protocol, n, lost)
@@ -91,7 +94,38 @@ func (b *Bus) say(m *bridge.Message) bool {
 	return b.client.send(it)
 }
 
-func (b *Bus) dropped(why bridge.Reason) { b.hub.Counters().Drop(Protocol, why, 1) }
+// dropped counts a message that the broker does not get.
+func (b *Bus) dropped(why bridge.Reason) {
+	b.hub.Counters().Drop(Protocol, why, 1)
+	if !b.settled.Load() {
+		b.missed.add(why)
+	}
+}
+
+// missed counts what the broker did not get while it was away, by reason.
+type missed struct {
+	mu sync.Mutex
+	n  logrus.Fields
+}
+
+func (m *missed) add(why bridge.Reason) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.n == nil {
+		m.n = logrus.Fields{}
+	}
+	n, _ := m.n[why.String()].(int)
+	m.n[why.String()] = n + 1
+}
+
+// take returns the counts, and begins anew.
+func (m *missed) take() logrus.Fields {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := m.n
+	m.n = nil
+	return n
+}
 
 // properties appends what MQTT 5 deliveries carry (docs/topics.md), and by which gateway a
 // message was taken.

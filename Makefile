@@ -15,6 +15,8 @@ ROUNDS    ?= 3
 SECONDS   ?= 2
 # Test programs have neither debug information nor symbols, which take a third of a linker's time.
 TESTFLAGS  = -vet=off -ldflags=-s
+# The released program: static, without symbols, and without HTTP/2, which it does not speak.
+RELEASE    = CGO_ENABLED=0 $(GO) build -tags nethttpomithttp2 -ldflags '-s -w'
 LINT       = bin/golangci-lint
 NATS       = github.com/nats-io/nats-server/v2@v2.15.2
 # A newer one needs modules that the module proxy does not serve.
@@ -146,7 +148,7 @@ test-packages: setup-debian setup-packages bin/nfpm
 	.ci/debian "$(DEBIAN)"
 	rm -rf dist && mkdir dist
 	$(MAKE) dist/package
-	CGO_ENABLED=0 $(GO) build -ldflags '-s -w' -o dist/watchtower ./cmd/watchtower
+	$(RELEASE) -o dist/watchtower ./cmd/watchtower
 	$(GO) vet -tags packages ./packaging
 	$(GO) test -tags packages -vet=off -count=1 -timeout 10m ./packaging
 
@@ -304,7 +306,7 @@ bin/cyclonedx-gomod:
 package: bin/nfpm
 	rm -rf dist && mkdir dist
 	$(MAKE) dist/package
-	CGO_ENABLED=0 $(GO) build -ldflags '-s -w' -o dist/watchtower ./cmd/watchtower
+	$(RELEASE) -o dist/watchtower ./cmd/watchtower
 	arch=$$($(GO) env GOARCH); [ $$arch != arm ] || arch=arm$$($(GO) env GOARM); .ci/package $$arch dist/watchtower $(VERSION)
 	rm -r dist/package
 
@@ -317,7 +319,7 @@ release-files: bin/cyclonedx-gomod bin/nfpm
 	  file="watchtower-$(VERSION)-$$1-$$2$${3:+v$$3}"; binary="$$file"; \
 	  if [ "$$1" = windows ]; then binary="$$file.exe"; fi; \
 	  echo "$$file"; \
-	  CGO_ENABLED=0 GOOS=$$1 GOARCH=$$2 GOARM=$$3 $(GO) build -ldflags '-s -w' -o "dist/$$binary" ./cmd/watchtower; \
+	  GOOS=$$1 GOARCH=$$2 GOARM=$$3 $(RELEASE) -o "dist/$$binary" ./cmd/watchtower; \
 	  bin/cyclonedx-gomod bin -json -std -noserial -notimestamp -version "v$(VERSION)" -output "dist/$$file.cdx.json" "dist/$$binary"; \
 	  if [ "$$1" = linux ]; then .ci/package "$$2$$3" "dist/$$binary" "$(VERSION)" $$([ "$$3" != 7 ] || echo rpm); fi; \
 	done

@@ -86,7 +86,7 @@ var onlyIn = map[string][]string{
 	"github.com/tidwall/gjson":            {"http"},
 	"github.com/dchest/siphash":           {"wire/frame"},
 	"github.com/goccy/go-yaml":            {"config"},
-	"github.com/piglig/go-qr":             {"cmd/watchtower"},
+	"rsc.io/qr":                           {"cmd/watchtower"},
 	"golang.org/x/sys":                    {"cmd/watchtower", "datagram", "bench", "bench/bare", "bridge/outbound", "eventloop", "mqtt"},
 	"github.com/eclipse/paho.mqtt.golang": {"bench/attack", "bench/growth", "bench/remote"},
 	"github.com/stretchr/testify":         {"internal/harness", "internal/harness/browser", "internal/harness/house"},

@@ -18,7 +18,7 @@ import (
 )
 
 // mostBytes is the most bytes of a binary. Its container may have 25 MB.
-const mostBytes = 22_000_000
+const mostBytes = 20_000_000
 
 // A clean clone makes all files of a release.
 func TestAReleaseFromACleanClone(t *testing.T) {

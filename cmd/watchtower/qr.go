@@ -5,8 +5,8 @@ import (
 	"os"
 	"strings"
 
-	qr "github.com/piglig/go-qr"
 	"golang.org/x/term"
+	"rsc.io/qr"
 )
 
 // quietModules is the margin that a QR code needs (ISO/IEC 18004, 9.1).
@@ -20,17 +20,17 @@ const (
 
 // qrCode draws a text as a QR code, two modules in each character.
 func qrCode(text string) (string, error) {
-	code, err := qr.EncodeText(text, qr.Medium)
+	code, err := qr.Encode(text, qr.M)
 	if err != nil {
 		return "", err
 	}
 	dark := func(x, y int) bool {
-		return x >= 0 && y >= 0 && x < code.Size() && y < code.Size() && code.Module(x, y)
+		return code.Black(x, y)
 	}
 	var b strings.Builder
-	for y := -quietModules; y < code.Size()+quietModules; y += 2 {
+	for y := -quietModules; y < code.Size+quietModules; y += 2 {
 		b.WriteString(blackOnWhite)
-		for x := -quietModules; x < code.Size()+quietModules; x++ {
+		for x := -quietModules; x < code.Size+quietModules; x++ {
 			switch upper, lower := dark(x, y), dark(x, y+1); {
 			case upper && lower:
 				b.WriteRune('█')

@@ -3,6 +3,7 @@ package bench_test
 import (
 	"context"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -101,7 +102,8 @@ func measure(t *testing.T, o bench.Options) *bench.Result {
 	for ; ; o.Duration *= 4 {
 		r, err := bench.Run(t.Context(), o)
 		require.NoError(t, err)
-		if len(r.Faults) > 0 || r.Delivered > 0 || o.Duration > 2*time.Second {
+		short := slices.Equal(r.Faults, []string{"nothing was delivered while it was measured"}) || len(r.Faults) == 0 && r.Delivered == 0
+		if !short || o.Duration > 2*time.Second {
 			return r
 		}
 	}

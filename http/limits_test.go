@@ -23,7 +23,7 @@ import (
 func TestASlowStreamIsToldWhy(t *testing.T) {
 	for _, kind := range []string{"application/x-ndjson", "text/event-stream", "websocket"} {
 		t.Run(kind, func(t *testing.T) {
-			g := start(t, func(_ *bridge.Options, o *options) { o.StreamQueue, o.WriteTimeout = 20, 20*time.Second })
+			g := start(t, func(_ *bridge.Options, o *options) { o.StreamQueue, o.WriteTimeout = 20, time.Hour })
 			id, _ := g.register()
 			other, _ := g.register()
 			good := g.follow(fmt.Sprintf("channels=5&sender=%d", other))

@@ -22,6 +22,15 @@ type machine struct {
 	first   string // the process of systemd, as it is called outside
 }
 
+// devices makes a folder dev, whose devices are no nodes of this machine's: crun gives the one that
+// it has as standard input to the container's user.
+const devices = `mount -t tmpfs -o mode=0755 tmpfs dev
+for d in null:1:3 zero:1:5 full:1:7 random:1:8 urandom:1:9 tty:5:0; do mknod -m 666 dev/${d%%:*} c $(echo "${d#*:}" | tr : ' '); done
+mkdir dev/pts dev/shm
+ln -s pts/ptmx dev/ptmx
+mount -t devpts devpts dev/pts -o newinstance,ptmxmode=0666
+`
+
 // boots mounts what systemd needs, changes the root, and becomes systemd. The kernel's settings
 // are read-only: they are those of all.
 const boots = `set -e
@@ -33,12 +42,7 @@ mount --bind proc/sys proc/sys
 mount -o remount,bind,ro proc/sys
 mount -t sysfs -o ro sysfs sys
 mount -t cgroup2 cgroup2 sys/fs/cgroup
-mount -t tmpfs tmpfs dev
-for d in null zero full random urandom tty; do touch dev/$d; mount --bind /dev/$d dev/$d; done
-mkdir dev/pts dev/shm
-ln -s pts/ptmx dev/ptmx
-mount -t devpts devpts dev/pts -o newinstance,ptmxmode=0666
-mount -t tmpfs tmpfs run
+` + devices + `mount -t tmpfs tmpfs run
 mount -t tmpfs tmpfs tmp
 ip link set lo up
 mkdir -p old

@@ -3,9 +3,10 @@
 package packaging
 
 import (
+	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -16,7 +17,8 @@ import (
 // its own, and no limits that only a whole machine's root may set.
 const engine = `set -e
 mount --make-rprivate /
-umount -R -l /sys/fs/cgroup
+cd /
+` + devices + `umount -R -l /sys/fs/cgroup
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 podman() { timeout 60 /usr/bin/podman --root "$0/root" --runroot "$0/run" --storage-driver vfs --cgroup-manager cgroupfs --events-backend none "$@"; }
 trap 'podman rm --force --volumes gateway >/dev/null' EXIT
@@ -63,9 +65,11 @@ func TestPodmanRunsTheContainer(t *testing.T) {
 		args = append(args, "--env", name+"="+value)
 	}
 	cmd := exec.Command("unshare", args...) //nolint:gosec // the test's own
-	cmd.Dir = filepath.Dir(i.store)
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
+	null, err := os.Stat("/dev/null")
+	require.NoError(t, err)
+	assert.Zero(t, null.Sys().(*syscall.Stat_t).Uid, "this machine's devices are as they were")
 	for _, text := range []string{"is ready", "kitchen", "ended with 0"} {
 		assert.Contains(t, string(out), text)
 	}

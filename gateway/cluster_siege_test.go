@@ -113,7 +113,12 @@ func (b *besieged) speaks(who string, every time.Duration, say func(text string)
 func besiege(t *testing.T, every time.Duration, urls ...string) *besieged {
 	b := &besieged{t: t, over: make(chan struct{}), said: map[string]*atomic.Int64{}}
 	for i, url := range urls {
-		b.gateways = append(b.gateways, together(t, url, fmt.Sprintf("g%d", i), func(c *config.Config) { c.History.Messages = 10_000 }))
+		b.gateways = append(b.gateways, together(t, url, fmt.Sprintf("g%d", i), func(c *config.Config) {
+			c.History.Messages = 10_000
+			if siegeIsSlow {
+				roomy(c) // so that there are no holes
+			}
+		}))
 	}
 	meetAll(t, b.gateways)
 	var speak []func()

@@ -163,6 +163,7 @@ setup-packages: testdata/python/packers/.installed
 	command -v promtool >/dev/null || missing="$$missing prometheus"; \
 	command -v arduino-builder >/dev/null || missing="$$missing arduino-builder"; \
 	command -v cmake >/dev/null || missing="$$missing cmake"; \
+	command -v qemu-arm-static >/dev/null || missing="$$missing qemu-user-static"; \
 	[ -z "$$missing" ] || .ci/install $$missing
 
 # What PlatformIO and ESP-IDF pack a library with, from PyPI.

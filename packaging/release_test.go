@@ -17,9 +17,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// mostBytes is the most bytes of a binary. Its container may have 25 MB.
-const mostBytes = 20_000_000
-
 // A clean clone makes all files of a release.
 func TestAReleaseFromACleanClone(t *testing.T) {
 	clone := filepath.Join(t.TempDir(), "clone")

@@ -15,7 +15,8 @@ import (
 //	version u8 | slot u8 | run u64 | first u64 | kind u8 | length uvarint | body | …
 const (
 	version   = 1
-	headBytes = 1 + 1 + 8 + 8
+	firstAt   = 1 + 1 + 8
+	headBytes = firstAt + 8
 )
 
 type kind byte

@@ -77,6 +77,9 @@ func New(hub *bridge.Hub, transport Transport, opts Options, log *logrus.Logger)
 // Say is bridge.Backplane's.
 func (n *Node) Say(m *bridge.Message) { n.stream.say(m, n.hub.Now()) }
 
+// Skip is Say of a message while no other gateway was ever heard: it costs next to nothing.
+func (n *Node) Skip(m *bridge.Message) { n.stream.skip(m) }
+
 // SayTopic is bridge.Backplane's.
 func (n *Node) SayTopic(m *bridge.TopicMessage) { n.stream.sayTopic(m, n.hub.Now()) }
 
@@ -168,6 +171,9 @@ func (n *Node) send(ctx context.Context) {
 		}
 	}
 }
+
+// Greet has the others told at once that this gateway is there, after a time without a connection.
+func (n *Node) Greet() { n.tellState() }
 
 // tellState has the others told, soon, how far this gateway is.
 func (n *Node) tellState() {

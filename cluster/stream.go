@@ -61,6 +61,19 @@ func (s *stream) say(m *bridge.Message, now time.Time) {
 	}
 }
 
+// skip numbers a message that no other gateway is there to hear.
+func (s *stream) skip(m *bridge.Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m.SetSerial(bridge.NewSerial(s.slot, s.next))
+	if s.numbered > 0 {
+		s.sealLocked()
+	}
+	if s.next++; len(s.open) > 0 { // what it says has no number
+		binary.BigEndian.PutUint64(s.open[firstAt:], s.next)
+	}
+}
+
 // sayTopic adds a message on a topic of clients' own.
 func (s *stream) sayTopic(m *bridge.TopicMessage, now time.Time) {
 	left := topicLifeLeft(m, now)
@@ -192,7 +205,7 @@ func (s *stream) take() []byte {
 
 // giveBack makes a frame that could not be sent the next one again, if it is still kept.
 func (s *stream) giveBack(b []byte) {
-	first := binary.BigEndian.Uint64(b[10:])
+	first := binary.BigEndian.Uint64(b[firstAt:])
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if i := s.indexLocked(first); i < len(s.kept) && s.kept[i].first == first {

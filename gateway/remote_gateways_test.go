@@ -22,11 +22,16 @@ func TestTwoGatewaysAtOneForeignBroker(t *testing.T) {
 	t.Parallel()
 	m := harness.StartMosquitto(t, "allow_anonymous true")
 	a := onRemote(t, m, nil)
+	da := a.wire("udp")
+	for i := range 50 { // nobody else is there to hear it, nor to miss it
+		da.broadcast(5, fmt.Append(nil, i))
+		require.Equal(t, fmt.Sprint(i), da.next(t).data, "its echo")
+	}
 	b := onRemote(t, m, func(c *config.Config) { c.Gateway.Name = "cellar" })
 	spy := stranger(t, m, "spy", "x", "")
 	seen := make(chan string, 10000)
 	done(t, spy.Subscribe("#", 0, func(_ paho.Client, m paho.Message) { seen <- m.Topic() + " " + string(m.Payload()) }))
-	da, db := a.wire("udp"), b.wire("tcp")
+	db := b.wire("tcp")
 	eventually(t, "they know each other's members", func() bool { return a.reaches(db.id) && b.reaches(da.id) })
 	plug := a.foreign(m, "plug")
 	eventually(t, "the plug is a member for both", func() bool { return b.reaches(plug.id) })
@@ -79,6 +84,9 @@ func TestTwoGatewaysAtOneForeignBroker(t *testing.T) {
 		}
 	}
 	assert.Zero(t, a.dropped(remote.Protocol, bridge.Forged)+b.dropped(remote.Protocol, bridge.Forged))
+	for _, o := range b.g.Hub().Peers().Others() {
+		assert.Zero(t, o.Lost)
+	}
 }
 
 // reaches reports whether a sender can be sent to on channel 5.

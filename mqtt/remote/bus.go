@@ -227,6 +227,7 @@ func (b *Bus) brokerSays(m *received) {
 // that the broker had kept for them has come.
 func (b *Bus) up(ctx context.Context, present bool) error {
 	b.log.WithField("broker", b.client.login.address).WithField("mqtt", versionName(b.client.version())).WithField("session_kept", present).Info("connected to the foreign broker")
+	b.turns.subscribed()
 	if err := b.barriers.pass(ctx, b.client); err != nil {
 		return err
 	}

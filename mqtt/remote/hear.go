@@ -24,6 +24,7 @@ func (b *Bus) hear(m *received) {
 		b.refuse(m.topic, bridge.Malformed, err.Error())
 		return
 	}
+	b.turns.await()
 	s, ok := b.speaker(a.Sender)
 	if !ok {
 		b.forged(m.topic, a.Sender)
@@ -115,7 +116,6 @@ func (b *Bus) clear(m *received) {
 // forged drops what was said in the name of somebody who was not registered for that.
 // Another gateway may have that id to hear.
 func (b *Bus) forged(topic string, id bridge.SenderID) {
-	b.turns.await()
 	if id != 0 && (!b.hub.Known(id) && !b.neighbours.alone() || b.turns.elsewhere(clientsTurn(id))) {
 		return
 	}

@@ -166,6 +166,7 @@ func (j *joins) heard(m *received) {
 		b.refuse(m.topic, bridge.Limit, fmt.Sprintf("a join has %d channels, the limit is %d (limits.sender_channels)", len(channels), most))
 		return
 	}
+	b.turns.await()
 	sender, ok := b.speaker(id)
 	switch {
 	case ok && b.turns.mine(clientsTurn(id), false):

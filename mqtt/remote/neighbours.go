@@ -58,7 +58,19 @@ const ringBytes = 2 << 20
 
 // own is the hub's backplane over a foreign broker. Clients' own topics stay at their gateway: the
 // foreign broker is there for those.
-type own struct{ *cluster.Node }
+type own struct {
+	*cluster.Node
+	n *neighbours
+}
+
+// Say implements bridge.Backplane. A gateway that is the only one there keeps nothing for others.
+func (o own) Say(m *bridge.Message) {
+	if o.n.heard.Load() == 0 {
+		o.Skip(m)
+		return
+	}
+	o.Node.Say(m)
+}
 
 // SayTopic implements bridge.Backplane.
 func (own) SayTopic(*bridge.TopicMessage) {}
@@ -78,7 +90,7 @@ func newNeighbours(b *Bus) (*neighbours, error) {
 		return nil, err
 	}
 	n.node = cluster.New(b.hub, n, cluster.Options{Slot: b.opts.Slot, Name: b.tree.Gateway(), Run: uint64(b.run), Ring: ringBytes}, b.log)
-	b.hub.Peers().SetBackplane(own{n.node})
+	b.hub.Peers().SetBackplane(own{n.node, n})
 	base := b.opts.BaseTopic + "/gateways/"
 	b.client.subscribe(&subscription{filter: base + "+/frames", atOnce: true, handler: n.take})
 	b.control.subscribe(&subscription{filter: b.about + "/ask", qos: 1, atOnce: true, handler: n.asked})

@@ -23,6 +23,12 @@ func (c *client) read(conn *conn, w *outbound.Writer) error {
 		if !whole(conn.r) {
 			round.Flush()
 		}
+		if id, ok := plainAck(conn.r); ok {
+			if c.outbox.acked(id, false) {
+				round.Note(w)
+			}
+			continue
+		}
 		pk, err := read(conn.r, conn.version, conn.limit)
 		if err != nil {
 			return err
@@ -47,6 +53,21 @@ func (c *client) read(conn *conn, w *outbound.Writer) error {
 			return err
 		}
 	}
+}
+
+// plainAck reads a PUBACK that only says yes, as nearly all are, if one has come.
+func plainAck(r *bufio.Reader) (id uint16, ok bool) {
+	const bytes = 4
+	if r.Buffered() < bytes {
+		return 0, false
+	}
+	b, _ := r.Peek(bytes) // it is there
+	if b[0] != packets.Puback<<4 || b[1] != bytes-2 {
+		return 0, false
+	}
+	id = binary.BigEndian.Uint16(b[2:])
+	_, _ = r.Discard(bytes)
+	return id, true
 }
 
 // whole reports whether a packet can be read without waiting.

@@ -66,6 +66,29 @@ func TestAPublishIsReadAsItWasWritten(t *testing.T) {
 	}
 }
 
+// A PUBACK that says yes is read at once; another one, and half of one, is left to read.
+func TestAPlainAcknowledgement(t *testing.T) {
+	for _, c := range []struct {
+		bytes []byte
+		id    uint16
+		plain bool
+	}{
+		{[]byte{0x40, 2, 1, 2}, 258, true}, {[]byte{0x40, 2, 1, 2, 0x40}, 258, true}, {[]byte{0x40, 2, 1}, 0, false}, {nil, 0, false},
+		{[]byte{0x40, 3, 1, 2, 0x87}, 0, false}, {[]byte{0x50, 2, 1, 2}, 0, false},
+	} {
+		r := bufio.NewReader(bytes.NewReader(c.bytes))
+		_, _ = r.Peek(len(c.bytes))
+		id, plain := plainAck(r)
+		assert.Equal(t, c.plain, plain, "%x", c.bytes)
+		assert.Equal(t, c.id, id, "%x", c.bytes)
+		left := len(c.bytes)
+		if plain {
+			left -= 4
+		}
+		assert.Equal(t, left, r.Buffered(), "%x", c.bytes)
+	}
+}
+
 // A broker's bytes are read without a panic, and no packet takes more memory than it has.
 func FuzzRead(f *testing.F) {
 	for _, b := range [][]byte{{0x20, 2, 0, 0}, {0x30, 3, 0, 1, 'a'}, {0x40, 2, 0, 1}, {0x90, 3, 0, 1, 0}, {0xe0, 1, 0x8e}, {0xd0, 0}, {0x62, 2, 0, 1}} {

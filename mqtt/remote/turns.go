@@ -26,7 +26,7 @@ type turns struct {
 
 	mu    sync.Mutex
 	can   map[turn]uint64 // what this gateway can take, and when it claimed that; 0: not yet
-	since time.Duration   // when it became strange, by the clock
+	since time.Duration   // when it could hear the others again, by the clock; negative: not yet
 	met   chan struct{}   // closed: it is strange no more
 	ended bool            // serve has
 }
@@ -43,9 +43,10 @@ func housesTurn(c bridge.Channel) turn    { return turn{'h', uint32(c)} }  // wh
 // How long a gateway waits for others to tell what they claim. Those that are there answer its
 // first frame at once.
 const (
-	meetFor  = 500 * time.Millisecond
-	meetMost = 3 * time.Second
-	meetLook = 20 * time.Millisecond
+	meetFor   = 500 * time.Millisecond
+	meetAgain = 2 * time.Second // for one that was heard before
+	meetMost  = 4 * time.Second
+	meetLook  = 20 * time.Millisecond
 )
 
 // goneAfter is how long after its last frame others may count a gateway as gone.
@@ -70,7 +71,7 @@ func (t *turns) connected() {
 	if t.ended {
 		return
 	}
-	t.since = now
+	t.since = -1
 	select {
 	case <-t.met:
 		t.met = make(chan struct{})
@@ -80,6 +81,16 @@ func (t *turns) connected() {
 		t.can[of] = 0
 		t.bus.hub.Peers().Unclaim(of.key(t.bus.opts.Slot))
 	}
+	t.bus.neighbours.node.Greet()
+}
+
+// subscribed is called once a new connection hears the other gateways.
+func (t *turns) subscribed() {
+	t.mu.Lock()
+	if t.since < 0 {
+		t.since = t.bus.clock()
+	}
+	t.mu.Unlock()
 	select {
 	case t.wake <- struct{}{}:
 	default:
@@ -114,13 +125,14 @@ func (t *turns) serve(ctx context.Context) {
 // knowsAll reports whether it is known what the others claim.
 func (t *turns) knowsAll() bool {
 	t.mu.Lock()
-	waited := t.bus.clock() - t.since
+	since := t.since
 	t.mu.Unlock()
-	if waited < meetFor {
+	waited := t.bus.clock() - since
+	if since < 0 || waited < meetFor {
 		return false
 	}
 	for _, o := range t.bus.hub.Peers().Others() {
-		if o.Here && !o.Known && waited < meetMost {
+		if !o.Here && waited < meetAgain || o.Here && !o.Known && waited < meetMost {
 			return false
 		}
 	}

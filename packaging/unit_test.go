@@ -14,9 +14,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// mostBytes is the most bytes of a released program.
-const mostBytes = 20_000_000
-
 // systemd finds no fault in the services, and next to nothing that they may do besides their work.
 func TestTheServicesMayDoLittle(t *testing.T) {
 	t.Parallel()

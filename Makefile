@@ -342,8 +342,8 @@ dist/package:
 	$@/watchtower completion bash >$@/completions/watchtower.bash
 	$@/watchtower completion zsh >$@/completions/_watchtower
 	$@/watchtower completion fish >$@/completions/watchtower.fish
-	{ cat packaging/linux/watchtower.yaml; env -i $@/watchtower config print --data-dir /var/lib/watchtower | sed 's/^/# /'; } >$@/watchtower.yaml
-	cp LICENSE packaging/linux/sysusers.conf $@/
+	env -i $@/watchtower config print --data-dir /var/lib/watchtower >$@/settings.yaml
+	cp LICENSE packaging/linux/sysusers.conf packaging/linux/watchtower.yaml $@/
 	cp packaging/systemd/watchtower.service packaging/systemd/watchtower-backup.service packaging/systemd/watchtower-backup.timer $@/
 	cp packaging/prometheus/alerts.yaml packaging/prometheus/prometheus.yaml packaging/grafana/watchtower.json $@/
 	rm $@/watchtower

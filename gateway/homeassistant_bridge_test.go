@@ -44,7 +44,7 @@ func TestTheMosquittoOfTheGuide(t *testing.T) {
 	require.Contains(t, r.log.String(), "client=mosquitto-home")
 
 	at, _ := bridged(key)
-	require.Contains(t, guide, "mosquitto_sub -t 'homeassistant/#' -v\n")
+	require.Contains(t, guide, "-t 'homeassistant/#' -v` shows a line for each device, which begins with `homeassistant/device/watchtower_home`")
 	host, port, err := net.SplitHostPort(at)
 	require.NoError(t, err)
 	eventually(t, "mosquitto has the gateway's device", func() bool {

@@ -49,7 +49,7 @@ func (c *client) localAdminKey() (string, error) {
 	}
 	b, err := os.ReadFile(filepath.Join(dir, adminKeyFile))
 	if errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("there is no admin key in %s: no gateway was started with this data directory (--data-dir), or its admin_key is configured", dir)
+		return "", fmt.Errorf("there is no admin key in %s: no gateway was started with this data directory (--data-dir), or its admin_key is configured: give that one by --admin-key-file FILE or WATCHTOWER_ADMIN_KEY", dir)
 	}
 	return strings.TrimSpace(string(b)), err
 }

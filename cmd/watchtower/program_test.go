@@ -54,7 +54,7 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"join", "kitchen"}, exitUsage, `a channel must be a number from 1 to 4294967295, or several with commas; is "kitchen"`},
 		{[]string{"send", "5", "0", "x"}, exitUsage, "a receiver must be"},
 		{[]string{"config", "bogus"}, exitUsage, "bogus"},
-		{[]string{"config", "check"}, exitUsage, "accepts 1 arg"},
+		{[]string{"config", "check"}, exitUsage, "give one file"},
 		{[]string{"config", "check", bad}, exitError, "the configuration has 2 faults:\n  upd: unknown key, did you mean udp? ("},
 		{[]string{"config", "check", "none.yaml"}, exitError, "none.yaml: no such file"},
 		{[]string{"--udp", "nowhere"}, exitError, "udp.listen: must be host:port"},

@@ -51,6 +51,7 @@ type Options struct {
 	Nonce         func() [8]byte  // must never repeat among all devices with the key; nil: random
 	Dial          DialFunc        // how the gateway is reached; nil: by the system's sockets
 	OnSession     func(id uint32) // called after every later registration, when its channels are joined again; nil: not called
+	OnFailure     func(err error) // called when a later registration fails, which is tried again: a Refused, or no answer; nil: not called
 }
 
 // DialFunc opens a connection. For "udp" it keeps the datagrams apart, and its Read

@@ -125,6 +125,9 @@ func (c *Client) renew(ctx context.Context) {
 		}
 		cancel()
 		if err != nil {
+			if c.opts.OnFailure != nil && ctx.Err() == nil {
+				c.opts.OnFailure(err)
+			}
 			continue
 		}
 		c.announce(s)

@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"watchtower/config"
 	session "watchtower/device"
 	"watchtower/internal/harness"
+	"watchtower/wire/frame"
 	wiresession "watchtower/wire/session"
 )
 
@@ -213,4 +215,45 @@ func TestTheNewestOfAName(t *testing.T) {
 	stream := r.stream()
 	stream.broadcast(5, []byte("x"))
 	assert.Equal(t, "x", tcp.next(t).data, "registering over HTTP ends nothing")
+}
+
+// A device with the shared key whose name gets a key of its own is told so at its next
+// registration, and not left in silence.
+func TestADeviceIsToldThatItsNameHasAKey(t *testing.T) {
+	t.Parallel()
+	cfg := office(t)
+	cfg.UDP.Listen = harness.FreeAddress(t)
+	r := startWith(t, cfg)
+	why := make(chan error, 100)
+	_, c := r.sessionDevice("udp", session.Options{
+		Name: "valve", RetryGap: 20 * time.Millisecond, RegisterEvery: 50 * time.Millisecond,
+		OnFailure: func(err error) {
+			select {
+			case why <- err:
+			default:
+			}
+		},
+	})
+	own, err := session.Dial(soon(t), "udp", r.at.UDP, session.Options{Name: "valve", Key: r.keyOf("valve"), Own: true})
+	require.NoError(t, err)
+	require.NoError(t, own.Close(soon(t)))
+	r.stop()
+	startWith(t, cfg)
+	short, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	require.Error(t, c.Broadcast(short, session.Text, []byte("lost"), 5), "the gateway says that there is no such session")
+	deadline := time.After(harness.Patience)
+	for {
+		select {
+		case err := <-why:
+			var refused session.Refused
+			if !errors.As(err, &refused) {
+				continue // the gateway is still starting
+			}
+			assert.EqualValues(t, frame.NameHasKey, refused.Code)
+			return
+		case <-deadline:
+			require.Fail(t, "it is not told")
+		}
+	}
 }

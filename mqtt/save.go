@@ -17,6 +17,7 @@ func (k *keeper) run(ctx context.Context) {
 		k.taken = time.Time{} // the rounds before were left out, they were not late
 		k.saveWhileChanging(ctx)
 	}
+	k.taken = time.Time{} // nor is the last one late
 }
 
 // awaitChange waits for a change, and reports false once ctx has ended.

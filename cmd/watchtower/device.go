@@ -70,11 +70,15 @@ const hintAfter = 2 * time.Second
 // deviceTimeout is the longest time for the first registration and joins.
 const deviceTimeout = 10 * time.Second
 
+// joinKeepAlive is short: a PC has the power, and notices after three and a half of it that it is
+// not heard any more.
+const joinKeepAlive = 10 * time.Second
+
 // followUDP calls each for every message of channels, as follow does. It is a device of session
 // frames, so it hears what an Arduino would hear.
 // With a key of its own it needs no secret key.
 func (c *client) followUDP(ctx context.Context, address string, own *frame.Key, channels []uint32, each func(message) error) error {
-	opts := device.Options{Name: c.name, Acknowledge: true, Window: 4, Key: own, Own: own != nil}
+	opts := device.Options{Name: c.name, Acknowledge: true, Window: 4, Key: own, Own: own != nil, KeepAlive: joinKeepAlive}
 	var called *callers
 	if address == "" { // else it may be another gateway than the one to ask
 		called = c.callers(ctx)
@@ -87,7 +91,20 @@ func (c *client) followUDP(ctx context.Context, address string, own *frame.Key, 
 		}
 		address, opts.Secret = at, key
 	}
+	told := false // both are called by one goroutine
+	opts.OnFailure = func(err error) {
+		var refused device.Refused
+		switch {
+		case told:
+		case errors.As(err, &refused):
+			fmt.Fprintf(c.err, "watchtower: %v; trying on\n", explained(err))
+		default:
+			fmt.Fprintf(c.err, "watchtower: %s does not answer any more; trying on\n", address)
+		}
+		told = true
+	}
 	opts.OnSession = func(id uint32) {
+		told = false
 		fmt.Fprintf(c.err, "watchtower: registered again, as %s\n", c.called(id))
 	}
 	begun, cancel := context.WithTimeout(ctx, deviceTimeout)

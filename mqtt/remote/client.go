@@ -69,6 +69,7 @@ type client struct {
 	cut         uint64        // a broker of MQTT 3.1.1 ended the last connection without a word, and this was beside's; 0: not so
 	wasUp       bool          // the last connection was
 	beside      *client       // the gateway's other client of the broker; nil: none
+	hurry       chan struct{} // has room for one: the broker is back, as the other client found
 
 	deliveries *deliveries
 }
@@ -81,7 +82,7 @@ const (
 )
 
 func newClient(l login, clock func() time.Duration, log *logrus.Logger) *client {
-	c := &client{login: l, clock: clock, log: log, outbox: newOutbox(clock), crew: outbound.NewCrew(), pending: map[uint16]chan []byte{}, deliveries: newDeliveries()}
+	c := &client{login: l, clock: clock, log: log, outbox: newOutbox(clock), crew: outbound.NewCrew(), pending: map[uint16]chan []byte{}, deliveries: newDeliveries(), hurry: make(chan struct{}, 1)}
 	c.lastVersion.Store(version5) // until the broker says otherwise
 	c.outbox.version = version5
 	return c
@@ -178,11 +179,22 @@ func (c *client) connectAgain(ctx context.Context) error {
 			pause = firstPause
 		}
 		c.failed(err)
-		wait(ctx, pause/2+rand.N(pause/2))
+		c.waitToRetry(ctx, pause/2+rand.N(pause/2))
 		pause = min(2*pause, mostPause)
 		c.outbox.expire()
 	}
 	return nil
+}
+
+// waitToRetry waits, but no longer than until the client beside this one has a connection.
+func (c *client) waitToRetry(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	case <-c.hurry:
+	}
 }
 
 func wait(ctx context.Context, d time.Duration) {
@@ -254,6 +266,12 @@ func (c *client) once(ctx context.Context) error {
 	defer stop()
 	c.generation.Add(1)
 	c.onConnect()
+	if c.beside != nil {
+		select {
+		case c.beside.hurry <- struct{}{}:
+		default:
+		}
+	}
 	w.Start(conn.Conn)
 	var reading, up sync.WaitGroup
 	reading.Go(func() { end(c.read(conn, w)) })

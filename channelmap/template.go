@@ -60,7 +60,7 @@ func parse(text string, variables []string) (template, error) {
 		}
 		p, err := parseReference(inside, variables)
 		if err != nil {
-			return nil, fmt.Errorf("has {{%s}}, which %w", inside, err)
+			return nil, fmt.Errorf("has %s, which %w", shorten("{{"+inside+"}}"), err)
 		}
 		t, text = append(t, p), after
 	}

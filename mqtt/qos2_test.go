@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -182,12 +183,18 @@ func TestOrderAcrossAllQoS(t *testing.T) {
 type killable struct {
 	mqtt.Store
 	dead  atomic.Bool
-	marks atomic.Int64 // groups with a mark in them that were written
+	full  atomic.Pointer[func()] // called at the first group that is written in the midst of a round
+	marks atomic.Int64           // groups with a mark in them that were written
 }
 
 func (k *killable) Commit(rows []mqtt.Row) error {
 	if k.dead.Load() {
 		return nil
+	}
+	if inMidst(rows) {
+		if f := k.full.Swap(nil); f != nil {
+			(*f)()
+		}
 	}
 	err := k.Store.Commit(rows)
 	if err == nil && slices.ContainsFunc(rows, func(r mqtt.Row) bool { return bytes.Contains(r.Value, []byte(mark)) }) {
@@ -196,17 +203,36 @@ func (k *killable) Commit(rows []mqtt.Row) error {
 	return err
 }
 
+// inMidst tells a group that is large and has no received ids: they come last.
+func inMidst(rows []mqtt.Row) bool {
+	n := 0
+	for _, r := range rows {
+		if r.Table == mqtt.Received {
+			return false
+		}
+		n += len(r.Value)
+	}
+	return n >= 4<<20
+}
+
 // mark is a retained message: once it is on disk, so is everything before it.
 const mark = "a mark of the test"
 
 // mortal is a house whose process may be killed.
 func mortal(t *testing.T) (d *disk, kill func()) {
+	d, _, kill = mortalWith(t, 10*time.Millisecond)
+	return d, kill
+}
+
+// mortalWith is mortal that saves so often. With inMidst a function is called once, in the
+// midst of a round.
+func mortalWith(t *testing.T, every time.Duration) (d *disk, inMidst func(func()), kill func()) {
 	var store *killable
 	d = newDisk(t, func(o *mqtt.Options) {
 		store = &killable{Store: o.Store}
-		o.Store = store
+		o.Store, o.SaveInterval, o.SessionQueueBytes = store, every, 64<<20
 	})
-	return d, func() {
+	return d, func(f func()) { store.full.Store(&f) }, func() {
 		marker := d.join(connect{id: "marker"})
 		for n := range int64(3) { // young deliveries may wait for the next group
 			require.Zero(t, marker.publishPacket(packets.Packet{FixedHeader: packets.FixedHeader{Qos: 1, Retain: true}, TopicName: "marker", Payload: fmt.Append(nil, mark, n)}))
@@ -278,4 +304,52 @@ func TestQoS2GoesOnAfterAKill(t *testing.T) {
 		send(301, true)
 		assert.Equal(t, "301", string(c.exactly().Payload), "what is released is off the disk")
 	})
+}
+
+// A publish at QoS 2 that comes while a round is saved is known after a kill too.
+func TestQoS2ThatComesWhileOthersAreSaved(t *testing.T) {
+	d, inMidst, kill := mortalWith(t, time.Second)
+	from := connect{id: "from", version: 5, dirty: true, props: lasting5}
+	lamp := connect{id: "lamp", version: 5, dirty: true, props: lasting5}
+	stock := d.join(connect{id: "stock", version: 5, dirty: true, props: lasting5})
+	stock.subscribe(1, "large")
+	d.lose(stock, 0)
+	c := d.join(lamp)
+	c.subscribe(2, "own/x")
+	d.lose(c, 0)
+	pub := d.join(from)
+	send := func(id uint16, dup bool, topic, payload string) {
+		pub.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 2, Dup: dup}, PacketID: id, TopicName: topic, Payload: []byte(payload)})
+		require.Equal(t, id, pub.read(packets.Pubrec).PacketID)
+	}
+	held, goOn := make(chan struct{}), make(chan struct{})
+	inMidst(func() { close(held); <-goOn })
+	for id, open := uint16(1), true; open; id++ {
+		for range 80 {
+			send(id, false, "large", strings.Repeat("x", 60_000))
+			pub.answers(packets.Pubrel, id)
+			pub.read(packets.Pubcomp)
+		}
+		send(id, false, "own/x", fmt.Sprint(id)) // so that the round has the publisher too
+		select {
+		case <-held:
+			open = false
+		case <-time.After(3 * time.Second): // two rounds shared it
+		}
+		require.Less(t, id, uint16(10))
+	}
+	send(2000, false, "own/x", "once")
+	close(goOn)
+	kill()
+
+	pub = d.join(from)
+	send(2000, true, "own/x", "once")
+	n := 0
+	c = d.join(lamp)
+	for _, body := range c.bodies() {
+		if body == "once" {
+			n++
+		}
+	}
+	assert.Equal(t, 1, n)
 }

@@ -124,6 +124,9 @@ func (k *keeper) takeRecord(s *session) (record *sessionRecord, stale bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.noted = false
+	if r := s.received; r != nil && r.stale && !s.ended {
+		s.changed(false) // since takeReceived
+	}
 	if !s.stale {
 		return nil, false
 	}

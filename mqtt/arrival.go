@@ -73,7 +73,7 @@ func (b *Broker) awaitHome(ctx context.Context, key sessionKey) (home bridge.Slo
 		select {
 		case <-ctx.Done():
 			return 0
-		case <-time.After(settleFor):
+		case <-time.After(askAgain):
 		}
 	}
 }
@@ -174,7 +174,7 @@ const (
 
 // fetch brings what waits at home into a session here, which collects what is said meanwhile.
 func (a *arrival) fetch(s *session, taken *reply) fetched {
-	time.Sleep(settleFor)
+	a.underWay.settle()                                                  // what is handed out from now on comes here, too
 	a.q.Points = append(a.hub.Peers().Points().Begun(), taken.Points...) // both have all before these
 	given := a.ask("give")
 	switch {

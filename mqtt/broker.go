@@ -53,9 +53,10 @@ func (o *Options) receiveMax() int { return min(max(o.SessionQueue/4, 1), announ
 type Broker struct {
 	hub      *bridge.Hub
 	tree     *bridge.Tree
-	shares   bool    // with other gateways
-	leaves   bool    // they get its sessions when it ends
-	groups   *groups // shared subscriptions, if it does
+	shares   bool      // with other gateways
+	leaves   bool      // they get its sessions when it ends
+	groups   *groups   // shared subscriptions, if it does
+	underWay *underWay // messages, if it does; else nil
 	opts     Options
 	log      *logrus.Logger
 	now      func() time.Time

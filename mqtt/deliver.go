@@ -18,11 +18,11 @@ func (b *Broker) Publish(m *bridge.Message) error {
 		by.among = &sharing{elsewhere: true, picks: m.Groups}
 	}
 	if !m.Late {
-		return b.hand(b.router.route(topic), made, by)
+		return b.hand(topic, made, by)
 	}
 	var owe []*session
 	by.owe = &owe
-	err := b.hand(b.router.route(topic), made, by)
+	err := b.hand(topic, made, by)
 	b.await(b.life, owe)
 	return err
 }
@@ -89,12 +89,24 @@ func (b *Broker) deliverRetained(m *message, from source, by handing) error {
 }
 
 func (b *Broker) deliver(m *message, by handing) error {
-	return b.hand(b.router.route([]byte(m.topic)), m, by)
+	return b.hand([]byte(m.topic), m, by)
 }
 
-// hand gives a message to all targets of its route, and to the other protocols' members
+// hand gives a message to all who get its topic.
+func (b *Broker) hand(topic []byte, m *message, by handing) error {
+	defer b.underWay.end(b.underWay.begin())
+	return b.handTo(b.router.route(topic), m, by)
+}
+
+// handAt is hand for a sender's message to a place.
+func (b *Broker) handAt(p *place, s *bridge.Sender, m *message, by handing) error {
+	defer b.underWay.end(b.underWay.begin())
+	return b.handTo(b.routeTo(p, s), m, by)
+}
+
+// handTo gives a message to all targets of its route, and to the other protocols' members
 // if it is on a channel.
-func (b *Broker) hand(r *route, m *message, by handing) error {
+func (b *Broker) handTo(r *route, m *message, by handing) error {
 	if m.topic == "" {
 		m.topic = r.topic
 	}

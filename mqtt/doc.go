@@ -38,6 +38,7 @@
 //	pressure.go        when a publisher waits
 //	received.go        QoS 2 on the way in
 //	broker.go          the broker's parts, its options and size
+//	underway.go        what is being handed out, and who waits for that
 //	keeper.go          the rows that are not on disk yet
 //	records.go         what the space keeps of sessions
 //	state.go           the formats of the rows

@@ -19,6 +19,7 @@ const (
 	farewellPatience = 3 * time.Second // for all sessions
 	farewellAtOnce   = 128             // sessions that are given away at a time
 	keepPatience     = 2 * time.Second // of one that asks another gateway to keep a session
+	claimsEvery      = time.Millisecond
 )
 
 // LeaveSessions has the broker give its sessions to other gateways when it ends. These are heard until
@@ -181,6 +182,6 @@ func (b *Broker) awaitClaims() {
 		return true
 	}
 	for late := time.Now().Add(heardFor); !claimed() && time.Now().Before(late); {
-		time.Sleep(settleFor / 10)
+		time.Sleep(claimsEvery)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
-	"slices"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -57,8 +56,6 @@ type reply struct {
 }
 
 const (
-	settleFor        = 10 * time.Millisecond // of a message, from the queues here to its number in the stream
-	numberedFor      = 50 * time.Millisecond
 	handoverPatience = 2 * time.Second // of a client, for all questions together
 	askPatience      = time.Second     // for one question
 	handoverBytes    = 512 << 10       // of a queue in one answer
@@ -119,7 +116,7 @@ func (b *Broker) giveUp(q *question) *reply {
 			}
 			s.sought = max(s.sought, q.At)
 			ss.mu.Unlock()
-			time.Sleep(settleFor) // what the client has acknowledged has its number then
+			b.underWay.settle() // what the client has acknowledged has its number then
 			return &reply{Session: s.record(ss), Live: live, Points: b.hub.Peers().Points().Begun()}
 		}
 		ss.mu.Unlock()
@@ -173,6 +170,7 @@ func (b *Broker) handOver(q *question) *reply {
 	ctx, done := context.WithTimeout(context.Background(), askPatience) // also while the gateway stops
 	defer done()
 	points.Reach(ctx, q.Points)
+	b.underWay.settle() // what has its number waits here
 	g := &given{to: q.By, at: q.At, when: b.now(), points: points.Done()}
 	ss.mu.Lock()
 	if ss.all[q.key()] != s {
@@ -184,7 +182,7 @@ func (b *Broker) handOver(q *question) *reply {
 	waiting := s.yield(g)
 	s.lost, s.will = true, nil // its client is there
 	ss.mu.Unlock()
-	numbered(waiting)
+	b.underWay.settle() // what waits has its number
 	for i := range waiting {
 		if e := b.entry(&waiting[i]); e != nil {
 			g.queue = append(g.queue, e)
@@ -199,15 +197,6 @@ func (b *Broker) handOver(q *question) *reply {
 	ss.mu.Unlock()
 	b.discard(s)
 	return r
-}
-
-// numbered waits until deliveries have their numbers: those that were published a moment ago.
-func numbered(waiting []delivery) {
-	for late := time.Now().Add(numberedFor); time.Now().Before(late); time.Sleep(settleFor / 50) {
-		if !slices.ContainsFunc(waiting, func(d delivery) bool { return d.m.channel != nil && d.m.where() == 0 }) {
-			return
-		}
-	}
 }
 
 // page returns what was given, with a part of the queue.

@@ -2,6 +2,7 @@ package mqtt_test
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -241,4 +242,42 @@ func TestASessionIsLostWhileItsClientIsAttached(t *testing.T) {
 	_, ack := here.dial(o)
 	assert.Equal(t, packets.ErrServerBusy.Code, ack.ReasonCode)
 	assert.Zero(t, here.broker.Stats().Sessions)
+}
+
+// What a client has acknowledged does not come again, even if its publisher, which is still handing it
+// out, goes on only later.
+func TestWhatWasAcknowledgedEarlyDoesNotComeAgain(t *testing.T) {
+	all, _ := neighbours(t, 2, (*mqtt.Options).WithoutLoops) // nobody else waits for the publisher
+	was := all[0].join(lasting("mover", 5))
+	was.subscribe(1, "watchtower/channels/5/#")
+	claimed(t, all, "mover", all[0])
+	goOn := make(chan struct{})
+	release := sync.OnceFunc(func() { close(goOn) })
+	t.Cleanup(release)
+	defer all[0].broker.Watch("watchtower/channels/5/broadcast/+", func(string, []byte, bridge.Client) { <-goOn })() // after the sessions, and before other gateways
+	speaker := all[0].join(connect{id: "speaker"})
+	speaker.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 1}, TopicName: "watchtower/channels/5/broadcast", Payload: []byte("once"), PacketID: 1})
+	was.ack(was.read(packets.Publish).PacketID)
+	was.ping()
+	time.AfterFunc(100*time.Millisecond, release)
+	is := all[1].join(lasting("mover", 5))
+	speaker.read(packets.Puback)
+	assert.Zero(t, speaker.publish(1, "watchtower/channels/5/broadcast", "after"))
+	assert.Equal(t, "after", string(is.message().Payload))
+}
+
+// A publisher that is stuck while it hands a message out does not hold a client up.
+func TestAClientDoesNotWaitForAStuckPublisher(t *testing.T) {
+	all, _ := neighbours(t, 2, (*mqtt.Options).WithoutLoops)
+	all[0].join(lasting("mover", 5)).subscribe(1, "own/x")
+	claimed(t, all, "mover", all[0])
+	goOn, stuck := make(chan struct{}), make(chan struct{})
+	defer all[0].broker.Watch("own/x", func(string, []byte, bridge.Client) { close(stuck); <-goOn })()
+	defer close(goOn)
+	all[0].join(connect{id: "speaker"}).send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish}, TopicName: "own/x"})
+	<-stuck
+	begun := time.Now()
+	_, ack := all[1].dial(lasting("mover", 5))
+	assert.True(t, ack.SessionPresent)
+	assert.Less(t, time.Since(begun), 4*time.Second)
 }

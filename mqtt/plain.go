@@ -208,7 +208,7 @@ func (b *Broker) publishAt(s *session, p *place, m *message, by handing) (err er
 	case p.onChannel:
 		if m.channel, err = b.hub.Admit(s.sender(), p.address, bridge.Content{Data: m.payload}, by.voice); err == nil {
 			m.retain = false
-			_ = b.hand(b.routeTo(p, s.sender()), m, by) // a slow protocol has counted its drop
+			_ = b.handAt(p, s.sender(), m, by) // a slow protocol has counted its drop
 		}
 	case m.retain:
 		b.hub.Counters().In(Protocol, 1)
@@ -217,7 +217,7 @@ func (b *Broker) publishAt(s *session, p *place, m *message, by handing) (err er
 	default:
 		b.hub.Counters().In(Protocol, 1)
 		by.among = b.saying(published)
-		err = b.hand(b.routeTo(p, s.sender()), m, by)
+		err = b.handAt(p, s.sender(), m, by)
 	}
 	if by.round == nil && !p.onChannel {
 		b.pace()

@@ -101,7 +101,7 @@ func (b *Broker) deliverAdmitted(m *message, by handing) error {
 		return b.deliverRetained(m, published, by)
 	case m.channel != nil:
 		var room [128]byte
-		_ = b.hand(b.router.route(b.tree.AppendTopic(room[:0], m.channel)), m, by)
+		_ = b.hand(b.tree.AppendTopic(room[:0], m.channel), m, by)
 		return nil // a slow protocol has counted its drop
 	}
 	by.among = b.saying(published)

@@ -44,7 +44,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Broker, error) {
 		ending: make(chan struct{}), conns: map[*conn]struct{}{},
 	}
 	if b.shares {
-		b.retained.replica = newReplica(hub.Peers().Slot(), opts.MQTTRetained)
+		b.retained.replica, b.underWay = newReplica(hub.Peers().Slot(), opts.MQTTRetained), newUnderWay()
 	}
 	b.life, b.endLife = context.WithCancel(context.Background())
 	b.users.Store(&opts.Users)

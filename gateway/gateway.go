@@ -266,7 +266,9 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	defer cancelEarly()
 	g.quiesce(deadline)
 	g.forgetHalfConfirmed()
-	g.hub.Drain(deadline)
+	draining, cancelDrain := context.WithTimeout(deadline, g.cfg.ShutdownTimeout/2) // what waits for a broker that is away never ends
+	g.hub.Drain(draining)
+	cancelDrain()
 	if e := g.hub.PublishStatus("offline"); e != nil {
 		g.log.WithError(e).Warn("status not published")
 	}

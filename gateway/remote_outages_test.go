@@ -287,3 +287,17 @@ func TestAForeignBrokerKeepsNoFilterThatNobodyWants(t *testing.T) {
 	}
 	require.Equal(t, []string{"zigbee2mqtt/+/action", "stat/+/RESULT"}, slices.Compact(ended), "its log says each twice")
 }
+
+// What waits for a broker that is away takes half of the time for a clean stop, and no more: the
+// connections end in order, and where the history ended is written.
+func TestAGatewayStopsInOrderWithoutItsForeignBroker(t *testing.T) {
+	t.Parallel()
+	m := harness.StartMosquitto(t, "allow_anonymous true")
+	m.Kill()
+	r := start(t, func(c *config.Config) {
+		c.MQTT.Remote.URL, c.MQTT.Remote.Trust, c.ShutdownTimeout = m.URL(), "none", 6*time.Second
+	})
+	r.stream()
+	r.stop()
+	assert.NotContains(t, r.log.String(), "did not end within shutdown_timeout")
+}

@@ -38,7 +38,7 @@ func (s *Service) signIn(w nethttp.ResponseWriter, r *request) error {
 	s.opts.Known(r.Request)
 	token, who := s.sessions.begin(user, label(r.UserAgent()), stay)
 	r.caller = who
-	s.did(r, "operator signed in", logrus.Fields{"role": who.role.String(), "session": who.session})
+	s.did(r, "operator signed in", logrus.Fields{"role": who.role.String(), "session": who.session, "agent": label(r.UserAgent())})
 	return s.answer(w, struct {
 		Token   string    `json:"token"`
 		Role    string    `json:"role"`
@@ -85,8 +85,8 @@ func (s *Service) login(r *request, body object) (user string, err error) {
 	return user, nil
 }
 
-// label returns the label by which people recognize a session: the printable start of its
-// User-Agent.
+// label returns the label by which people recognize a session, in lists and in the log: the
+// printable start of its User-Agent. Of the command line it has the command.
 func label(agent string) string {
 	printed := strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) && r != unicode.ReplacementChar {
@@ -148,6 +148,10 @@ func (s *Service) endByID(w nethttp.ResponseWriter, r *request, id string) error
 		s.log.WithError(err).Error("operators' sessions not written")
 		return fault(bridge.StoreFailed, "", "the session has ended, but that could not be written to disk: it may be back after a restart")
 	}
-	s.did(r, "operator ended a session", logrus.Fields{"session": id, "of": whose})
+	if id == r.session { // each command ends its own
+		s.log.WithFields(logrus.Fields{"operator": r.name, "client": s.opts.Client(r.Request), "session": id}).Debug("operator signed out")
+	} else {
+		s.did(r, "operator ended a session", logrus.Fields{"session": id, "of": whose})
+	}
 	return s.done(w)
 }

@@ -32,6 +32,7 @@ type client struct {
 	token                         string // of the sender to speak as; empty: the name is registered
 	givenAdminKey                 string // by a flag or a context; empty: to be found
 	role                          string // what the default name ends with
+	command                       string // what was typed after watchtower: senders list
 	caFile                        string // certificates of the trusted authorities; empty: the system's
 	insecure                      bool   // accept any certificate
 	json                          bool
@@ -96,16 +97,22 @@ func (c *client) find() (target, error) {
 // noLocal says why no gateway was found by a data directory, and how to go on. It names the
 // service's directory only where there is one, and none was named.
 func (c *client) noLocal(dir string, err error) error {
-	named := c.dataDir != "" || c.getenv("WATCHTOWER_DATA_DIR") != ""
 	switch {
 	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("%w: ask as the user whose directory it is (sudo -u), or give --url", err)
 	case !errors.Is(err, os.ErrNotExist):
 		return err
-	case c.service != "" && c.service != dir && !named:
+	case c.serviceElsewhere(dir):
 		return unreachable{fmt.Errorf("no gateway runs with the data directory %s. That of the service is %s: sudo -u watchtower watchtower … --data-dir %[2]s; or give --url", dir, c.service)}
 	}
 	return unreachable{fmt.Errorf("no gateway runs with the data directory %s: start one (watchtower serve), name its directory (--data-dir), or give --url", dir)}
+}
+
+// serviceElsewhere reports whether the packages' service has another data directory than dir, and
+// nobody named one.
+func (c *client) serviceElsewhere(dir string) bool {
+	named := c.dataDir != "" || c.getenv("WATCHTOWER_DATA_DIR") != ""
+	return c.service != "" && c.service != dir && !named
 }
 
 func (c *client) dir() (string, error) { return config.DataDir(c.dataDir, c.environ) }
@@ -173,7 +180,7 @@ func (c *client) send(ctx context.Context, t target, r request) (*http.Response,
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("User-Agent", "watchtower/"+gateway.Version) // sessions are listed by it
+	req.Header.Set("User-Agent", fmt.Sprintf("watchtower/%s (%s)", gateway.Version, c.command)) // sessions and the log tell by it who it is
 	if r.contentType != "" {
 		req.Header.Set("Content-Type", r.contentType)
 	}

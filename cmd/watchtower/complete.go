@@ -54,7 +54,7 @@ func complete(cmd *cobra.Command, sys surroundings, ask func(context.Context, sp
 	c := newClient(sys)
 	ctx, cancel := context.WithTimeout(context.Background(), completeTimeout)
 	defer cancel()
-	if c.readFlags(cmd.Flags()) == nil {
+	if c.readFlags(cmd) == nil {
 		_ = c.as(ctx, func(t target, id identity) error { // an error offers nothing
 			found = ask(ctx, speaker{c, t, id})
 			return nil

@@ -64,7 +64,7 @@ func keyCommand(sys surroundings) *cobra.Command {
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c := newClient(sys)
-		if err := c.readFlags(cmd.Flags()); err != nil {
+		if err := c.readFlags(cmd); err != nil {
 			return err
 		}
 		key, stopped, err := c.keyOfStopped(args[0])

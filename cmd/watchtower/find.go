@@ -53,7 +53,7 @@ func findCommand(sys surroundings) *cobra.Command {
 			return usagef("--timeout and --port must be more than 0")
 		}
 		c := newClient(sys)
-		if err := c.readFlags(f); err != nil {
+		if err := c.readFlags(cmd); err != nil {
 			return err
 		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), *timeout)

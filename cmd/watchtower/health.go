@@ -21,7 +21,7 @@ func healthCommand(sys surroundings) *cobra.Command {
 	ready := cmd.Flags().Bool("ready", false, "whether it can do its work")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c := newClient(sys)
-		if err := c.readFlags(cmd.Flags()); err != nil {
+		if err := c.readFlags(cmd); err != nil {
 			return err
 		}
 		t, err := c.find()

@@ -3,56 +3,14 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 )
-
-func adminKeyCommand(sys surroundings) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "admin-key",
-		Short: "Print the key with which an operator signs in",
-		Long: "Print the key with which an operator signs in, as the gateway on this machine\n" +
-			"generated it. It may do everything; the secret key, which every device has, not.",
-		Args: cobra.NoArgs,
-	}
-	dataDir := cmd.Flags().String("data-dir", "", "the data directory of the gateway on this machine")
-	asJSON := cmd.Flags().Bool("json", false, "print JSON")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c := newClient(sys)
-		c.dataDir = *dataDir
-		key, err := c.localAdminKey()
-		if err != nil {
-			return err
-		}
-		if *asJSON {
-			return json.NewEncoder(c.out).Encode(map[string]string{"admin_key": key})
-		}
-		_, err = fmt.Fprintln(c.out, key)
-		return err
-	}
-	return cmd
-}
-
-// localAdminKey reads the operator's key of the gateway on this machine.
-func (c *client) localAdminKey() (string, error) {
-	dir, err := c.dir()
-	if err != nil {
-		return "", fmt.Errorf("data_dir: %w", err)
-	}
-	b, err := os.ReadFile(filepath.Join(dir, adminKeyFile))
-	if errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("there is no admin key in %s: no gateway was started with this data directory (--data-dir), or its admin_key is configured: give that one by --admin-key-file FILE or WATCHTOWER_ADMIN_KEY", dir)
-	}
-	return strings.TrimSpace(string(b)), err
-}
 
 // operator is a client with an operator's session.
 type operator struct {
@@ -64,7 +22,7 @@ type operator struct {
 // signedIn signs in as an operator, calls do, and ends the session.
 func signedIn(cmd *cobra.Command, sys surroundings, do func(context.Context, operator) error) error {
 	c := newClient(sys)
-	if err := c.readFlags(cmd.Flags()); err != nil {
+	if err := c.readFlags(cmd); err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)

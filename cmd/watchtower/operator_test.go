@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -41,6 +42,47 @@ func TestTheAdminKey(t *testing.T) {
 	assert.Equal(t, exitError, code)
 	assert.Empty(t, out)
 	assert.Contains(t, err, "there is no admin key in")
+}
+
+func TestTheSecretKeyOnTheCommandLine(t *testing.T) {
+	t.Parallel()
+	s := serveProgram(t, t.TempDir(), anyPort...)
+	key := s.file("secret.key")
+	code, out, err := s.try("secret-key")
+	require.Zero(t, code, err)
+	assert.Equal(t, key+"\n", out)
+	require.Zero(t, s.end(syscall.SIGTERM))
+	_, out, _ = s.try("secret-key", "--json")
+	assert.JSONEq(t, `{"secret_key":"`+key+`"}`, out, "also while it does not run")
+
+	s = serveProgram(t, s.home, append(slices.Clone(anyPort), "--secret-key", "correct horse battery")...)
+	_, out, _ = s.try("secret-key")
+	assert.Equal(t, "correct horse battery\n", out, "the one in force")
+	require.Zero(t, s.end(syscall.SIGTERM))
+
+	s = serveProgram(t, t.TempDir(), append(slices.Clone(anyPort), "--open")...)
+	code, out, err = s.try("secret-key")
+	assert.Equal(t, exitError, code)
+	assert.Empty(t, out)
+	assert.Contains(t, err, "the gateway is open")
+
+	code, _, err = s.try("secret-key", "--data-dir", t.TempDir())
+	assert.Equal(t, exitError, code)
+	assert.Contains(t, err, "there is no secret key in")
+}
+
+// On a machine with the packages' service the error names its directory, unless one was named.
+func TestAKeyOfTheService(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.service, p.environ = t.TempDir(), []string{"HOME=" + p.dir}
+	for _, command := range []string{"secret-key", "admin-key"} {
+		code, _, err := p.run(command)
+		assert.Equal(t, exitError, code)
+		assert.Contains(t, err, "that of the service is "+p.service)
+		_, _, err = p.run(command, "--data-dir", t.TempDir())
+		assert.NotContains(t, err, "that of the service")
+	}
 }
 
 func TestSendersOnTheCommandLine(t *testing.T) {
@@ -109,7 +151,22 @@ func TestSendersOnTheCommandLine(t *testing.T) {
 	assert.Zero(t, code, err)
 	assert.Contains(t, out, "door2")
 	assert.Contains(t, s.log.String(), "operator forgot a sender")
-	assert.Equal(t, strings.Count(s.log.String(), "operator signed in"), strings.Count(s.log.String(), "operator ended a session"))
+	signedIn := regexp.MustCompile(`msg="operator signed in".* agent="watchtower/\S+ \(senders (\w+)\)"`).FindAllStringSubmatch(s.log.String(), -1)
+	assert.NotEmpty(t, signedIn, s.log.String())
+	assert.Equal(t, "list", signedIn[0][1], "the log tells the command line from a browser")
+	assert.NotContains(t, s.log.String(), "ended a session", "one line, and none when the command ends")
+}
+
+// A command leaves no session behind.
+func TestACommandSignsOut(t *testing.T) {
+	t.Parallel()
+	s := serveProgram(t, t.TempDir(), append(slices.Clone(anyPort), "--log-level", "debug")...)
+	for range 3 {
+		code, _, err := s.try("senders", "list")
+		require.Zero(t, code, err)
+	}
+	assert.Equal(t, 3, strings.Count(s.log.String(), "operator signed in"))
+	assert.Equal(t, 3, strings.Count(s.log.String(), "operator signed out"))
 }
 
 // A closed terminal, or systemctl reload.

@@ -34,7 +34,7 @@ func clientCommands(sys surroundings) []*cobra.Command {
 // SIGTERM. Stop restores the default of these signals.
 func clientFor(cmd *cobra.Command, sys surroundings) (c *client, ctx context.Context, stop func(), err error) {
 	c = newClient(sys)
-	if err := c.readFlags(cmd.Flags()); err != nil {
+	if err := c.readFlags(cmd); err != nil {
 		return nil, nil, nil, err
 	}
 	ctx, stop = signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)

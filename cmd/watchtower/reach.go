@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strings"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
@@ -30,7 +32,9 @@ func addOperator(f *pflag.FlagSet) {
 
 // readFlags reads how to reach the gateway: from a command's flags, or else from the context
 // that -c names, or else from the environment (config.ClientVariables).
-func (c *client) readFlags(f *pflag.FlagSet) (err error) {
+func (c *client) readFlags(cmd *cobra.Command) (err error) {
+	f := cmd.Flags()
+	_, c.command, _ = strings.Cut(cmd.CommandPath(), " ")
 	text := func(name string) string {
 		if flag := f.Lookup(name); flag != nil {
 			return flag.Value.String()

@@ -153,7 +153,7 @@ func rootCommand(sys surroundings) *cobra.Command {
 	root.AddCommand(serve, findCommand(sys), configCommand(sys), mapCommand(sys), checkCommand(sys), passwdCommand(sys), benchCommand(sys), versionCommand())
 	root.AddCommand(clientCommands(sys)...)
 	addManual(root)
-	root.AddCommand(healthCommand(sys), kickCommand(sys), clusterCommand(sys), contextCommand(sys), adminKeyCommand(sys), sendersCommand(sys), deviceCommand(sys), backupCommand(sys), restoreCommand(sys))
+	root.AddCommand(healthCommand(sys), kickCommand(sys), clusterCommand(sys), contextCommand(sys), secretKeyCommand(sys), adminKeyCommand(sys), sendersCommand(sys), deviceCommand(sys), backupCommand(sys), restoreCommand(sys))
 	return root
 }
 

@@ -122,7 +122,7 @@ func manyReconnects(t *testing.T, open opener) {
 // silence for twice as long the module comes back.
 func testSilence(t *testing.T, chromium context.Context) {
 	t.Parallel()
-	h := start(t, func(c *config.Config) { c.HTTP.Heartbeat = 300 * time.Millisecond })
+	h := start(t, func(c *config.Config) { c.HTTP.Heartbeat = time.Second })
 	cable := harness.NewCable(t, h.at)
 	c := newPage(t, chromium, cable.Addr())
 	c.connect(cable.Addr(), "")
@@ -131,7 +131,7 @@ func testSilence(t *testing.T, chromium context.Context) {
 	want := s.count(0, 1)
 	c.heard(1)
 	quiet := time.Now() // nothing is said, and nothing is lost
-	c.eventually(func() bool { return time.Since(quiet) > 5*h.cfg.HTTP.Heartbeat }, "time passes")
+	c.eventually(func() bool { return time.Since(quiet) > 3*h.cfg.HTTP.Heartbeat }, "time passes")
 	assert.Empty(t, c.reached("reconnecting"))
 	cable.Freeze()
 	lost := c.reaches("reconnecting", 1)

@@ -55,6 +55,7 @@ func TestBothSDKs(t *testing.T) {
 		}
 	}
 	t.Run("JavaScript/a network that fails without a sign", func(t *testing.T) { testSilence(t, chromium) })
+	t.Run("JavaScript/the first page", func(t *testing.T) { testFirstPage(t, chromium) })
 	t.Run("JavaScript/a page at another address", func(t *testing.T) { testPageElsewhere(t, chromium) })
 	t.Run("JavaScript/pages of other origins", func(t *testing.T) { testOtherOrigins(t, chromium) })
 	t.Run("JavaScript/a proxy without Upgrade", func(t *testing.T) { testNoUpgrade(t, chromium) })

@@ -197,12 +197,14 @@ func TestTheCommandLineHasAPage(t *testing.T) {
 	}
 }
 
+// named is a fence's first line if that is a comment with the name of a file, in a folder or not.
+var named = regexp.MustCompile(`^(?:# |<!-- )((?:[a-z]+/)?[a-z0-9]+\.(yaml|py|html))(?: -->)?\n`)
+
 // fileOf returns the name of the file that a fence shows; "": none. Its first line says it.
 func fileOf(f fenced) string {
-	first, _, _ := strings.Cut(f.code, "\n")
-	name, ok := strings.CutPrefix(first, "# ")
-	if f.language != "yaml" || !ok || !strings.HasSuffix(name, ".yaml") || filepath.Base(name) != name {
+	m := named.FindStringSubmatch(f.code)
+	if m == nil || f.language != map[string]string{"yaml": "yaml", "py": "python", "html": "html"}[m[2]] {
 		return ""
 	}
-	return name
+	return m[1]
 }

@@ -115,7 +115,9 @@ func (r *reader) reads(page pageAt) {
 	r.starts("watchtower")
 	for _, f := range page.fences {
 		if name := fileOf(f); name != "" {
-			require.NoError(r.t, os.WriteFile(filepath.Join(r.folder, name), []byte(f.code), 0o600))
+			file := filepath.Join(r.folder, name)
+			require.NoError(r.t, os.MkdirAll(filepath.Dir(file), 0o700))
+			require.NoError(r.t, os.WriteFile(file, []byte(f.code), 0o600))
 		}
 		if !f.runs() {
 			continue

@@ -107,13 +107,13 @@ func TestTheSketchOfTheGuideIsAValve(t *testing.T) {
 	}
 	d := r.stream()
 	valve := connect()
-	for d.next(t).data != "valve: here" {
+	for d.next(t).data != "hose: here" {
 	}
 	r.say(d.id, "chatter")
-	r.post("/send", fmt.Sprintf(`{"sender":%d,"channels":[5],"receivers":["valve"],"message":"open"}`, d.id), nil)
+	r.post("/send", fmt.Sprintf(`{"sender":%d,"channels":[5],"receivers":["hose"],"message":"open"}`, d.id), nil)
 	assert.Equal(t, "open", next())
 	valve.Disconnect(0)
-	r.post("/send", fmt.Sprintf(`{"sender":%d,"channels":[5],"receivers":["valve"],"message":"close"}`, d.id), nil)
+	r.post("/send", fmt.Sprintf(`{"sender":%d,"channels":[5],"receivers":["hose"],"message":"close"}`, d.id), nil)
 	connect()
 	again := next()
 	for again == "open" { // its acknowledgement may be lost with the connection

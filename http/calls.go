@@ -65,7 +65,7 @@ func (s *Server) checkKey(r *nethttp.Request, body object) error {
 	case err != nil:
 		return fault(bridge.InvalidSecretKey, "secret_key", "is not a string")
 	case key == "":
-		return fault(bridge.InvalidSecretKey, "secret_key", "is missing: the gateway has a secret key, shown at its first start, and kept in its data directory (secret.key)")
+		return fault(bridge.InvalidSecretKey, "secret_key", "is missing: the gateway has a secret key, shown at its first start: `watchtower secret-key` on its machine prints it")
 	}
 	// The guard checked this before; many requests may have begun at once.
 	if wait := s.auth.Waits(s.proxies.caller(r)); wait > 0 {
@@ -73,7 +73,7 @@ func (s *Server) checkKey(r *nethttp.Request, body object) error {
 	}
 	if !s.hub.CheckKey(key) {
 		name, _, _ := body.text("name")
-		return named{denied{fault(bridge.InvalidSecretKey, "secret_key", "is not the gateway's secret key, shown at its first start, and kept in its data directory (secret.key)")}, bridge.Shorten(name)}
+		return named{denied{fault(bridge.InvalidSecretKey, "secret_key", "is not the gateway's secret key, shown at its first start: `watchtower secret-key` on its machine prints it")}, bridge.Shorten(name)}
 	}
 	s.auth.Right(s.proxies.caller(r))
 	return nil

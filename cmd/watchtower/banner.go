@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -123,19 +122,15 @@ func (b banner) audience() string {
 }
 
 func (b banner) keyRow() string {
-	file := filepath.Join(b.dataDir, secretKeyFile)
 	switch {
 	case b.key == "":
 		return "none: the gateway is open, everybody may register"
 	case b.generated:
-		return b.key + "  (generated; kept in " + file + ")"
+		return b.key + "  (generated; kept in " + filepath.Join(b.dataDir, secretKeyFile) + ")"
 	case b.ownKey:
 		return "as configured (secret_key)"
 	}
-	if _, err := os.Stat(file); err != nil {
-		return "not shown"
-	}
-	return "not shown; to see it: cat " + shellQuote(file)
+	return "not shown; to see it: " + b.client("secret-key")
 }
 
 func (b banner) adminRow() string {
@@ -170,7 +165,7 @@ func (b banner) mosquitto(program, what string) string {
 	host, port := reach(b.at.At("mqtt"))
 	login := ""
 	if b.key != "" {
-		login = ` -u watchtower -P "$(cat ` + b.keyFile() + `)"`
+		login = ` -u watchtower -P "$(` + b.client("secret-key") + `)"`
 	}
 	return fmt.Sprintf("%s -h %s -p %s%s %s", program, shellQuote(host), port, login, what)
 }
@@ -180,9 +175,9 @@ func (b banner) curl() string {
 	base := withScheme("http://", b.at.At("http"))
 	body := "'{}'"
 	if b.key != "" {
-		read := "cat " + b.keyFile()
+		read := b.client("secret-key")
 		if strings.ContainsAny(b.key, `"\`) {
-			read = `sed 's/[\\"]/\\&/g' ` + b.keyFile() // escapes it for a JSON string
+			read += ` | sed 's/[\\"]/\\&/g'` // escapes it for a JSON string
 		}
 		body = `"{\"secret_key\":\"$(` + read + `)\"}"`
 	}
@@ -196,8 +191,6 @@ func (b banner) client(command string) string {
 	}
 	return b.program + " " + command + " --data-dir " + shellQuote(b.dataDir)
 }
-
-func (b banner) keyFile() string { return shellQuote(filepath.Join(b.dataDir, runningKeyFile)) }
 
 // reach turns the address of a listener into one that this machine can connect to.
 func reach(address string) (host, port string) {

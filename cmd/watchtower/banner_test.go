@@ -34,6 +34,11 @@ func TestShellQuote(t *testing.T) {
 const (
 	fakeMosquitto = `#!/bin/sh
 for a; do printf '<%s>' "$a"; done`
+	fakeProgram = `#!/bin/sh
+case "$1" in
+secret-key) cat "$3/gateway.key" ;;
+*) for a; do printf '<%s>' "$a"; done ;;
+esac`
 	fakeCurl = `#!/bin/sh
 case "$*" in
 *register*) printf '%s\n' "$4" >"$(dirname "$0")/body"; printf '{"id":4294967295,"token":"wt_\\"id\\":1"}' ;;
@@ -50,7 +55,7 @@ func TestCommandsWorkWhenCopied(t *testing.T) {
 			require.NoError(t, os.WriteFile(filepath.Join(dir, runningKeyFile), []byte(key), 0o600))
 			bin := filepath.Join(root, "bin")
 			require.NoError(t, os.Mkdir(bin, 0o700))
-			for name, script := range map[string]string{"curl": fakeCurl, "mosquitto_sub": fakeMosquitto, "my program": fakeMosquitto} {
+			for name, script := range map[string]string{"curl": fakeCurl, "mosquitto_sub": fakeMosquitto, "my program": fakeProgram} {
 				require.NoError(t, os.WriteFile(filepath.Join(bin, name), []byte(script), 0o700))
 			}
 			b := banner{
@@ -116,18 +121,16 @@ func TestBanner(t *testing.T) {
 
 Try, each in another terminal:
 
-  mosquitto_sub -h localhost -p 1883 -u watchtower -P "$(cat /d/gateway.key)" -v -t 'watchtower/channels/5/#'
-  curl -N "http://localhost:8080/channels/join?channels=5&sender=$(curl -s http://localhost:8080/register -d "{\"secret_key\":\"$(cat /d/gateway.key)\"}" | grep -o '"id":[0-9]*' | cut -d: -f2)"
+  mosquitto_sub -h localhost -p 1883 -u watchtower -P "$(watchtower secret-key)" -v -t 'watchtower/channels/5/#'
+  curl -N "http://localhost:8080/channels/join?channels=5&sender=$(curl -s http://localhost:8080/register -d "{\"secret_key\":\"$(watchtower secret-key)\"}" | grep -o '"id":[0-9]*' | cut -d: -f2)"
   watchtower broadcast 5 "hello"
 
 `, out.String())
 }
 
 func TestKeyIsShownOnlyWhenItIsNew(t *testing.T) {
-	dir := t.TempDir()
-	b := banner{dataDir: dir, key: "hunter2"}
-	require.NoError(t, os.WriteFile(filepath.Join(dir, secretKeyFile), nil, 0o600))
-	assert.Equal(t, "not shown; to see it: cat "+dir+"/secret.key", b.keyRow())
+	b := banner{dataDir: "/my dir", key: "hunter2", program: "watchtower"}
+	assert.Equal(t, "not shown; to see it: watchtower secret-key --data-dir '/my dir'", b.keyRow())
 	b.ownKey = true
 	assert.Equal(t, "as configured (secret_key)", b.keyRow())
 	b.key = ""

@@ -34,7 +34,7 @@ type step struct {
 	then  string // what the window shows before the next step
 }
 
-const irssi = `irssi --connect=localhost --nick=anna --password="$(cat ~/.local/state/watchtower/gateway.key)"`
+const irssi = `irssi --connect=localhost --nick=anna --password="$(./watchtower secret-key)"`
 
 // films are the pictures in docs/pictures, by their names.
 var films = map[string]film{

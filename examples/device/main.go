@@ -3,7 +3,7 @@
 // after a restart, it registers again. It imports no package of Watchtower: it writes the
 // frames by hand, as a sketch would.
 //
-//	go run ./examples/device -key "$(cat ~/.local/state/watchtower/gateway.key)"
+//	go run ./examples/device -key "$(./watchtower secret-key)"
 package main
 
 import (

@@ -59,15 +59,19 @@ func (b *Broker) arrive(c *conn, who identity, clean bool) (*session, packets.Co
 	return a.bring(r)
 }
 
-// awaitHome is the gateway that has the session of a key; 0: none has. If the one that had it has just
-// said goodbye, another may be about to say that it has it now.
+// awaitHome is the gateway that has the session of a key, or knows who has it; 0: none has. If none claims
+// it, the claim may not have come yet: the one that had it last, as far as the space knows, tells. If that
+// one has just said goodbye, another may be about to say that it has it now.
 func (b *Broker) awaitHome(ctx context.Context, key sessionKey) (home bridge.Slot) {
 	for {
 		if home = b.sessions.home(key); home != 0 {
 			return home
 		}
 		row, known := b.records.get(key.claim())
-		if !known || !b.hasJustLeft(row.home) {
+		switch {
+		case known && b.hub.Peers().Here(row.home):
+			return row.home
+		case !known || !b.hasJustLeft(row.home):
 			return 0
 		}
 		select {
@@ -197,7 +201,7 @@ func (a *arrival) fetch(s *session, taken *reply) fetched {
 		}
 		queue = append(queue, more.queue...)
 	}
-	a.hub.Peers().Points().Reach(a.ctx, given.Points)
+	a.hub.Peers().Points().Reach(a.ctx, append(given.Points, taken.Points...)) // all that is dropped below has come
 	s.fillIn(given, queue, crossing{taken.Points, a.hub.Peers().Points().Done()})
 	return hasAll
 }

@@ -102,8 +102,8 @@ func (b *Broker) giveUp(q *question) *reply {
 		s := ss.all[q.key()]
 		switch {
 		case s == nil:
-			defer ss.mu.Unlock()
-			return ss.given[q.key()].moved(q)
+			ss.mu.Unlock()
+			return b.moved(q)
 		case s.claimed > q.At:
 			defer ss.mu.Unlock()
 			return &reply{Newer: s.claimed}
@@ -140,11 +140,19 @@ func (b *Broker) endHere(s *session) {
 }
 
 // moved tells where a session is that is not here any more.
-func (g *given) moved(q *question) *reply {
-	if g == nil || g.to == q.By {
-		return &reply{}
+func (b *Broker) moved(q *question) *reply {
+	ss := b.sessions
+	ss.mu.Lock()
+	g := ss.given[q.key()]
+	ss.mu.Unlock()
+	to := ss.home(q.key())
+	if g != nil { // it may know more than the claims that were heard
+		to = g.to
 	}
-	return &reply{Moved: g.to}
+	if to == q.By {
+		to = 0
+	}
+	return &reply{Moved: to}
 }
 
 // handOver ends a session here, and returns what waits in it.
@@ -155,11 +163,13 @@ func (b *Broker) handOver(q *question) *reply {
 	s := ss.all[q.key()]
 	switch {
 	case s == nil:
-		defer ss.mu.Unlock()
-		if g := ss.given[q.key()]; g != nil && g.to == q.By && g.at == q.At { // the answer was lost
+		g := ss.given[q.key()]
+		if g != nil && g.to == q.By && g.at == q.At { // the answer was lost
+			defer ss.mu.Unlock()
 			return g.page(q)
 		}
-		return ss.given[q.key()].moved(q)
+		ss.mu.Unlock()
+		return b.moved(q)
 	case s.claimed > q.At || s.connection() != nil, s.sought > q.At:
 		defer ss.mu.Unlock()
 		return &reply{Newer: max(s.claimed, s.sought)}

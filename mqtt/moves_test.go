@@ -281,3 +281,26 @@ func TestAClientDoesNotWaitForAStuckPublisher(t *testing.T) {
 	assert.True(t, ack.SessionPresent)
 	assert.Less(t, time.Since(begun), 4*time.Second)
 }
+
+// A client is found at the gateway that has it, although no claim of it was heard yet: the one that had it
+// last, as far as the space knows, tells.
+func TestASessionIsFoundBeforeItsClaimIsHeard(t *testing.T) {
+	all, _ := neighbours(t, 3, nil)
+	at := lasting("mover", 5)
+	was := all[0].join(at)
+	was.subscribe(1, "own/x")
+	claimed(t, all, "mover", all[0])
+	all[1].join(at)
+	claimed(t, all, "mover", all[1])
+	was.ended()
+	all[0].join(connect{id: "speaker"}).publish(1, "own/x", "to whom it moved")
+	sender, err := all[1].hub.Receiver("mover")
+	require.Nil(t, err)
+	claim := bridge.Claim{Key: mqtt.ClaimOf(sender, "mover"), Standing: bridge.GivenUp, Via: mqtt.Protocol}
+	all[2].hub.Peers().LearnClaims(2, []bridge.Claim{claim}) // as if it had not come
+	row := fmt.Sprintf(`{"home":1,"session":{"client":"mover","sender":%d,"named":true}}`, sender)
+	all[2].broker.LearnStay(bridge.StayRow{Key: claim.Key, Data: []byte(row)}, 1)
+	is, ack := all[2].dial(at)
+	assert.True(t, ack.SessionPresent)
+	assert.Equal(t, "to whom it moved", string(is.message().Payload))
+}

@@ -62,7 +62,7 @@ type Options struct {
 	MQTTAddr  string
 	User      string // of MQTT, where there is a secret key; bench
 	// Origin is the gateway of the publishers, if it may be another one than that of the
-	// receivers (URL and so on). nil: there is one server for both.
+	// receivers (URL and so on), which may be any broker of MQTT. nil: there is one server for both.
 	Origin *Gateway
 	// Topic and Filter are templates of MQTT: {channel} stands for the channel.
 	// Without a URL they begin with bench/, else they are the gateway's.
@@ -143,7 +143,7 @@ func (o Options) Validate() error {
 	check(o.WarmUp >= 0 && o.Duration > 0 && o.Timeout > 0, "--warm-up, --duration and --timeout: must not be negative")
 	check(!o.Send || o.Publish != MQTT && o.Receive != MQTT && o.Channels == 1 && o.Receivers <= 255,
 		"--send: not with MQTT, on one channel, to 255 receivers at most")
-	check(o.Origin == nil || o.Origin.URL != "" && o.URL != "", "--publish-url, --receive-url: both must be gateways")
+	check(o.Origin == nil || o.Origin.URL != "" && (o.URL != "" || o.Receive == MQTT), "--publish-url, --receive-url: both must be gateways")
 	check(!o.Send || o.Origin == nil || o.Origin.URL == o.URL, "--send: not between two gateways")
 	return errors.Join(faults...)
 }

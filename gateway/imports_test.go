@@ -37,7 +37,7 @@ var mayImport = map[string][]string{
 	"bench/attack":    {"bench/target", "device"},
 	"bench/growth":    {"bench", "bench/target"},
 	"bench/cluster":   {"bench", "bench/target"},
-	"bench/remote":    {"bench/target"},
+	"bench/remote":    {"bench", "bench/target"},
 	"bench/target":    {},
 	"bench/bare":      {"wire"},
 	"channelmap":      {"bridge", "config"},

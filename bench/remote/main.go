@@ -1,45 +1,57 @@
-// Command remote measures how fast the gateway carries messages to a foreign broker: a client of
-// the gateway publishes, and a client of mosquitto hears it. Beside it, in the same run, it
-// measures mosquitto itself, from one client to one, and how much processor time the gateway
-// takes for that beside paho. make bench-remote builds and runs it, on this machine only.
+// Command remote measures how fast the gateway carries messages to a foreign broker, which is
+// mosquitto, beside that broker itself from one client to one; and how much processor time the
+// gateway takes for that, beside paho. make bench-remote builds and runs it, on this machine only.
+//
+// The rates are those of a generator that takes little itself (package bench), one client to one,
+// flat out. The processor time is that of the processes at a fixed rate, which is published by
+// paho in all three: to mosquitto, to a gateway that carries it on to mosquitto, and to a gateway
+// that has no foreign broker. So the last two differ by what the foreign broker takes of it.
 package main
 
 import (
 	"context"
 	"flag"
 	"fmt"
-	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
-	"syscall"
 	"time"
 
-	paho "github.com/eclipse/paho.mqtt.golang"
-
+	"watchtower/bench"
 	"watchtower/bench/target"
 )
 
-// window is how many messages are under way: so that mosquitto drops none.
-const window = 2000
+// window is how many messages are under way, flat out: so that mosquitto drops none.
+const window = 1000
+
+// inflight is how many unacknowledged messages mosquitto takes of a client of MQTT 5, as the gateway is
+// one. Clients of MQTT 3.1.1, as the generator is one, may have more.
+const inflight = 20
+
+// channelTopic and channelFilter are those of a channel of the gateway.
+const (
+	channelTopic  = "watchtower/channels/{channel}/broadcast"
+	channelFilter = "watchtower/channels/{channel}/broadcast/+"
+)
 
 func main() {
 	program := flag.String("gateway", "bin/watchtower", "the program to measure")
 	rounds := flag.Int("rounds", 5, "how often each row is measured")
 	seconds := flag.Int("seconds", 4, "how long each measurement takes")
-	role := flag.String("publish", "", "for its own use: publish to this address, and read the window from standard input")
+	qos := flag.Int("qos", 0, "QoS of all: 0 or 1")
+	rate := flag.Int("rate", 0, "messages a second for the processor time; 0: 20,000 at QoS 0, 5,000 at QoS 1")
+	role := flag.String("publish", "", "for its own use: publish to this address by paho until standard input ends")
 	topic := flag.String("topic", "", "for its own use")
-	user := flag.String("user", "", "for its own use")
-	qos := flag.Int("qos", 0, "QoS of all")
+	password := flag.String("password", "", "for its own use")
 	flag.Parse()
+	if *rate == 0 {
+		*rate = []int{20_000, 5_000}[*qos&1]
+	}
 	var err error
 	if *role != "" {
-		err = publish(*role, *topic, *user, byte(*qos))
+		err = publish(*role, *topic, *password, byte(*qos), *rate)
 	} else {
-		err = run(*program, *rounds, time.Duration(*seconds)*time.Second, *qos)
+		err = run(*program, *rounds, time.Duration(*seconds)*time.Second, byte(*qos), *rate)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "remote:", err)
@@ -47,167 +59,101 @@ func main() {
 	}
 }
 
-// run measures all rows, round by round, and prints the medians.
-func run(program string, rounds int, long time.Duration, qos int) error {
+// servers are the broker and two gateways: one with it, and one alone.
+type servers struct {
+	broker      string // host:port
+	with, alone *target.Gateway
+}
+
+// run measures all rows, round by round, and prints them and the medians.
+func run(program string, rounds int, long time.Duration, qos byte, rate int) error {
+	ctx := context.Background()
 	broker, stop, err := mosquitto()
 	if err != nil {
 		return err
 	}
 	defer stop()
-	g, err := target.Start(context.Background(), program, "--gateway-name=bench", "--mqtt-remote-url=mqtt://"+broker,
-		"--mqtt-remote-trust=none", "--mqtt-remote-qos="+strconv.Itoa(qos), "--mdns=false")
-	if err != nil {
+	s := servers{broker: broker}
+	if s.with, err = target.Start(ctx, program, "--gateway-name=bench", "--mdns=false",
+		"--mqtt-remote-url=mqtt://"+broker, "--mqtt-remote-trust=none", "--mqtt-remote-qos="+strconv.Itoa(int(qos))); err != nil {
 		return err
 	}
-	defer g.Stop()
-	heard := make(chan struct{}, 1<<20)
-	c := paho.NewClient(paho.NewClientOptions().AddBroker("tcp://" + broker).SetClientID("receiver").SetOrderMatters(true))
-	if t := c.Connect(); t.Wait() && t.Error() != nil {
-		return t.Error()
+	defer s.with.Stop()
+	if s.alone, err = target.Start(ctx, program, "--mdns=false"); err != nil {
+		return err
 	}
-	defer c.Disconnect(0)
-	for _, filter := range []string{"watchtower/channels/5/broadcast/+", "own/x"} {
-		if t := c.Subscribe(filter, byte(qos), func(paho.Client, paho.Message) { heard <- struct{}{} }); t.Wait() && t.Error() != nil {
-			return t.Error()
-		}
+	defer s.alone.Stop()
+	joining, end := context.WithTimeout(ctx, 10*time.Second)
+	defer end()
+	if err := s.with.Joined(joining); err != nil {
+		return err
 	}
-	time.Sleep(2 * time.Second) // the gateway connects
-	var cost, share []float64
+	var shares, narrow, wholes, parts []float64
 	for range rounds {
-		rate, own, _, err := measure(broker, "own/x", "", qos, long, heard, 0)
+		r, err := s.measure(ctx, long, qos, rate)
 		if err != nil {
 			return err
 		}
-		gRate, _, gOwn, err := measure(g.MQTT, "watchtower/channels/5/broadcast", target.SecretKey, qos, long, heard, g.PID())
-		if err != nil {
-			return err
-		}
-		fmt.Printf("mosquitto from client to client %.0f/s, through the gateway %.0f/s; processor time of a message: paho %.1f µs, gateway %.1f µs\n",
-			rate, gRate, own, gOwn)
-		cost, share = append(cost, gOwn/own), append(share, gRate/rate)
+		fmt.Printf("from client to client %.0f/s, with %d under way %.0f/s, through the gateway %.0f/s, which takes %.1f µs; processor time of a message at %d/s: paho %.1f µs, gateway %.1f µs, without the foreign broker %.1f µs\n",
+			r.direct, inflight, r.narrow, r.through, r.flat, rate, r.paho, r.with, r.alone)
+		shares, narrow = append(shares, r.through/r.direct), append(narrow, r.through/r.narrow)
+		wholes, parts = append(wholes, r.with/r.paho), append(parts, (r.with-r.alone)/r.paho)
 	}
-	fmt.Printf("QoS %d: through the gateway / direct: median %.2f; the gateway's processor time / paho's: median %.2f\n", qos, median(share), median(cost))
+	fmt.Printf("QoS %d: through the gateway / direct: median %.2f, with as many under way %.2f; processor time / paho's: what the foreign broker takes of the gateway %.2f, the whole gateway %.2f\n",
+		qos, median(shares), median(narrow), median(parts), median(wholes))
 	return nil
+}
+
+// round is what one round measured: rates a second, and processor time of a message in µs. Narrow is
+// direct with as few under way as mosquitto lets the gateway have, flat the cost of through.
+type round struct{ direct, narrow, through, flat, paho, with, alone float64 }
+
+func (s servers) measure(ctx context.Context, long time.Duration, qos byte, rate int) (r round, err error) {
+	flatOut := bench.Options{Publish: bench.MQTT, Receive: bench.MQTT, Publishers: 1, Receivers: 1, Window: window,
+		QoS: qos, Duration: long, MQTTAddr: s.broker, PID: -1, Topic: channelTopic, Filter: channelFilter}
+	direct := flatOut
+	direct.Topic, direct.Filter = "", ""
+	if r.direct, _, err = deliveries(ctx, direct); err != nil {
+		return r, fmt.Errorf("from client to client: %w", err)
+	}
+	r.narrow = r.direct
+	if direct.Window = inflight; qos == 1 {
+		if r.narrow, _, err = deliveries(ctx, direct); err != nil {
+			return r, fmt.Errorf("from client to client, %d under way: %w", inflight, err)
+		}
+	}
+	flatOut.Origin = &bench.Gateway{URL: "http://" + s.with.HTTP, SecretKey: target.SecretKey, MQTTAddr: s.with.MQTT}
+	if r.through, r.flat, err = deliveries(ctx, flatOut); err != nil {
+		return r, fmt.Errorf("through the gateway: %w", err)
+	}
+	if r.paho, _, err = cost(s.broker, "own/x", "", qos, rate, long, 0); err != nil {
+		return r, err
+	}
+	topic := "watchtower/channels/5/broadcast"
+	if _, r.with, err = cost(s.with.MQTT, topic, target.SecretKey, qos, rate, long, s.with.PID()); err != nil {
+		return r, err
+	}
+	_, r.alone, err = cost(s.alone.MQTT, topic, target.SecretKey, qos, rate, long, s.alone.PID())
+	return r, err
+}
+
+// deliveries returns how many messages came a second, and what processor time a message took of the
+// publisher's gateway, in µs.
+func deliveries(ctx context.Context, o bench.Options) (rate, cost float64, err error) {
+	r, err := bench.Run(ctx, o)
+	if err != nil {
+		return 0, 0, err
+	}
+	if r.Deliveries == nil {
+		return 0, 0, fmt.Errorf("it has no figures: %v", r.Faults)
+	}
+	if r.Origin != nil {
+		cost = r.Origin.PerPublish
+	}
+	return *r.Deliveries, cost, nil
 }
 
 func median(all []float64) float64 {
 	slices.Sort(all)
 	return all[len(all)/2]
-}
-
-// measure has another process publish for some time, and returns how many messages a second came,
-// and what processor time one took of that process and of another one, in µs.
-func measure(to, topic, user string, qos int, long time.Duration, heard <-chan struct{}, other int) (rate, own, others float64, err error) {
-	self, err := os.Executable()
-	if err != nil {
-		return 0, 0, 0, err
-	}
-	cmd := exec.Command(self, "-publish", to, "-topic", topic, "-user", user, "-qos", strconv.Itoa(qos))
-	cmd.Stderr = os.Stderr
-	grants, err := cmd.StdinPipe()
-	if err != nil {
-		return 0, 0, 0, err
-	}
-	if err := cmd.Start(); err != nil {
-		return 0, 0, 0, err
-	}
-	grant := func(n int) { _, _ = grants.Write(make([]byte, n)) }
-	grant(window)
-	n, until := 0, time.After(long)
-	before, begun := processorTime(other), time.Now()
-	got, warm := 0, false
-	for done := false; !done; {
-		select {
-		case <-heard:
-			n++
-			if got++; got == window/4 {
-				grant(got)
-				got = 0
-			}
-			if !warm && n == 1000 {
-				n, warm, begun, before = 0, true, time.Now(), processorTime(other)
-			}
-		case <-until:
-			done = true
-		}
-	}
-	spent := time.Since(begun)
-	others = (processorTime(other) - before).Seconds() * 1e6 / float64(n)
-	_ = grants.Close()
-	if err := cmd.Wait(); err != nil {
-		return 0, 0, 0, err
-	}
-	for len(heard) > 0 {
-		<-heard
-	}
-	all := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-	return float64(n) / spent.Seconds(), all.Seconds() * 1e6 / float64(n+1000), others, nil
-}
-
-// publish publishes one message for each byte of standard input, until that ends.
-func publish(to, topic, user string, qos byte) error {
-	o := paho.NewClientOptions().AddBroker("tcp://" + to).SetClientID("publisher")
-	if user != "" {
-		o.SetUsername("x").SetPassword(user)
-	}
-	c := paho.NewClient(o)
-	if t := c.Connect(); t.Wait() && t.Error() != nil {
-		return t.Error()
-	}
-	payload, granted := make([]byte, 64), make([]byte, 256)
-	for {
-		n, err := os.Stdin.Read(granted)
-		for range n {
-			c.Publish(topic, qos, false, payload)
-		}
-		if err != nil {
-			c.Disconnect(100)
-			return nil
-		}
-	}
-}
-
-// mosquitto starts a broker on a port of its own.
-func mosquitto() (address string, stop func(), err error) {
-	if address, err = target.FreePort(); err != nil {
-		return "", nil, err
-	}
-	dir, err := os.MkdirTemp("", "watchtower-bench")
-	if err != nil {
-		return "", nil, err
-	}
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return "", nil, err
-	}
-	file := filepath.Join(dir, "mosquitto.conf")
-	if err := os.WriteFile(file, []byte("listener "+port+" "+host+"\nallow_anonymous true\nset_tcp_nodelay true\nmax_queued_messages 0\n"), 0o600); err != nil {
-		return "", nil, err
-	}
-	cmd := exec.Command("/usr/sbin/mosquitto", "-c", file)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		return "", nil, err
-	}
-	stop = func() { _ = cmd.Process.Kill(); _ = cmd.Wait(); _ = os.RemoveAll(dir) }
-	for range 100 {
-		if c, err := net.Dial("tcp", address); err == nil {
-			return address, stop, c.Close()
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	stop()
-	return "", nil, fmt.Errorf("mosquitto does not listen on %s", address)
-}
-
-// processorTime is what a process has taken so far.
-func processorTime(pid int) time.Duration {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0
-	}
-	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
-	user, _ := strconv.Atoi(f[11]) // of proc_pid_stat(5): utime and stime, in hundredths of a second
-	system, _ := strconv.Atoi(f[12])
-	return time.Duration(user+system) * 10 * time.Millisecond
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -60,6 +61,25 @@ func Start(ctx context.Context, program string, more ...string) (*Gateway, error
 	}
 	g.Stop()
 	return nil, errors.New("the gateway does not answer")
+}
+
+// Joined waits until the gateway is connected to its foreign broker, which it was given.
+func (g *Gateway) Joined(ctx context.Context) error {
+	for ctx.Err() == nil {
+		resp, err := http.Get("http://" + g.HTTP + "/readyz")
+		if err != nil {
+			return err
+		}
+		b, err := io.ReadAll(resp.Body)
+		if err = errors.Join(err, resp.Body.Close()); err != nil {
+			return err
+		}
+		if !bytes.Contains(b, []byte("remote_fault")) {
+			return nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return errors.New("the gateway does not connect to its foreign broker")
 }
 
 // Stop kills the gateway, and removes its data.

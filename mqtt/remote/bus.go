@@ -50,6 +50,7 @@ type Bus struct {
 	client  *client // what is said
 	control *client // all else, so that it is never behind what is said
 	link    *bridge.Link
+	drop    func(bridge.Reason) // counts a message that the broker does not get
 
 	documents  *documents
 	neighbours *neighbours
@@ -122,6 +123,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Bus, error) {
 // is short, and drops what finds no room there. So what is said on channels has a connection of
 // its own, and who joins, documents and questions have another one.
 func (b *Bus) connections(l login) {
+	b.drop = b.dropped
 	name, will := l, l
 	name.client = "watchtower-" + b.tree.Gateway()
 	b.client = newClient(name, b.clock, b.log)
@@ -133,7 +135,7 @@ func (b *Bus) connections(l login) {
 	b.client.kept.memory, b.control.kept.memory = b.opts.Memory("said"), b.opts.Memory("control")
 	b.barriers.bus = b
 	for _, c := range []*client{b.client, b.control} {
-		c.dropped, c.deliveries.lost, c.onFault = b.dropped, b.lose, b.failed
+		c.dropped, c.deliveries.lost, c.onFault = b.drop, b.lose, b.failed
 	}
 	b.client.onConnect, b.control.onConnect = b.turns.connected, func() {}
 	b.client.before, b.client.onUp, b.client.onDown = b.examine, b.up, b.down

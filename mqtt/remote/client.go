@@ -98,11 +98,11 @@ func (c *client) publish(p *publish, version byte) bool {
 
 // send puts a packet into the outbox. It reports false if there is no room.
 func (c *client) send(it *item) bool {
-	if !c.outbox.put(it) {
-		return false
+	due, ok := c.outbox.put(it)
+	if due {
+		c.wake()
 	}
-	c.wake()
-	return true
+	return ok
 }
 
 func (c *client) wake() {

@@ -224,7 +224,7 @@ func (h *House) say(topic string, payload []byte) {
 	if version == 0 {
 		return
 	}
-	it := &item{version: version, drop: h.bus.dropped}
+	it := &item{version: version, drop: h.bus.drop}
 	it.b, it.idAt = (&publish{topic: []byte(topic), payload: payload, qos: 1}).encode(version)
 	if !c.send(it) {
 		h.bus.dropped(bridge.QueueFull)

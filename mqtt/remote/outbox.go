@@ -66,17 +66,19 @@ func newOutbox(now func() time.Duration) *outbox {
 
 func (o *outbox) size(it *item) int { return len(it.b) + itemBytes }
 
-// put adds a packet. It reports false, and adds nothing, if there is no room.
-func (o *outbox) put(it *item) bool {
+// put adds a packet. It reports false, and adds nothing, if there is no room. Due says that something
+// may be sent now: else an acknowledgement, or a new connection, makes room for it.
+func (o *outbox) put(it *item) (due, ok bool) {
 	it.since = o.now()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if n := o.size(it); o.bytes == 0 || o.bytes+n <= outboxBytes {
-		o.waiting = append(o.waiting, it)
-		o.bytes += n
-		return true
+	n := o.size(it)
+	if o.bytes > 0 && o.bytes+n > outboxBytes {
+		return false, false
 	}
-	return false
+	o.waiting = append(o.waiting, it)
+	o.bytes += n
+	return o.up && (len(o.flying) < o.most || o.waiting[o.head].idAt == 0), true
 }
 
 // waitRoom returns a channel that is closed when there may be room.
@@ -213,6 +215,17 @@ func (o *outbox) acked(id uint16, refused bool) (more bool) {
 		it.drop(bridge.Refused)
 	}
 	return more
+}
+
+// acksDue returns how many acknowledgements have to come until something can be done: until more
+// may be sent, or else all.
+func (o *outbox) acksDue() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.head < len(o.waiting) && len(o.flying) > o.most/2 {
+		return len(o.flying) - o.most/2
+	}
+	return len(o.flying)
 }
 
 // deafFor is how long the broker may acknowledge nothing of what it was sent.

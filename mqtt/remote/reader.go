@@ -19,9 +19,14 @@ import (
 // nobody else, so the broker's queue for the gateway stays empty.
 func (c *client) read(conn *conn, w *outbound.Writer) error {
 	var round outbound.Round // what acknowledgements make room for is written here
+	mark := newMark(conn.Conn)
+	defer mark.end()
 	for {
 		if !whole(conn.r) {
 			round.Flush()
+			if conn.r.Buffered() == 0 {
+				mark.wait(c.outbox.acksDue())
+			}
 		}
 		if id, ok := plainAck(conn.r); ok {
 			if c.outbox.acked(id, false) {
@@ -57,16 +62,15 @@ func (c *client) read(conn *conn, w *outbound.Writer) error {
 
 // plainAck reads a PUBACK that only says yes, as nearly all are, if one has come.
 func plainAck(r *bufio.Reader) (id uint16, ok bool) {
-	const bytes = 4
-	if r.Buffered() < bytes {
+	if r.Buffered() < ackBytes {
 		return 0, false
 	}
-	b, _ := r.Peek(bytes) // it is there
-	if b[0] != packets.Puback<<4 || b[1] != bytes-2 {
+	b, _ := r.Peek(ackBytes) // it is there
+	if b[0] != packets.Puback<<4 || b[1] != ackBytes-2 {
 		return 0, false
 	}
 	id = binary.BigEndian.Uint16(b[2:])
-	_, _ = r.Discard(bytes)
+	_, _ = r.Discard(ackBytes)
 	return id, true
 }
 

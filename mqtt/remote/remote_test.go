@@ -118,6 +118,7 @@ type box struct {
 	*outbox
 	clock time.Duration
 	lost  []bridge.Reason
+	due   bool // the last packet, or one before it, could be sent at once
 }
 
 func newBox(most int) *box {
@@ -135,7 +136,9 @@ func (b *box) add(t *testing.T, word string, qos byte, change ...func(*item)) {
 	for _, f := range change {
 		f(it)
 	}
-	require.True(t, b.put(it))
+	due, ok := b.put(it)
+	require.True(t, ok)
+	b.due = due
 }
 
 // sent is what is sent now: words, with their packet ids, and ! for a repetition.
@@ -174,6 +177,37 @@ func TestAnOutboxKeepsTheOrder(t *testing.T) {
 	assert.True(t, b.idle())
 	assert.Equal(t, []bridge.Reason{bridge.Refused}, b.lost, "one was refused")
 	assert.Zero(t, b.bytes)
+}
+
+// Nobody is woken to send what has to wait for an acknowledgement, nor for one that makes no room.
+func TestWhatWaitsForAcknowledgementsWakesNobody(t *testing.T) {
+	b := newBox(4)
+	b.end()
+	b.add(t, "a", 1)
+	assert.False(t, b.due, "there is no connection")
+	b.begin(4, 0, version5, false)
+	b.open()
+	b.add(t, "b", 1)
+	assert.True(t, b.due)
+	assert.Zero(t, b.acksDue())
+	b.add(t, "c", 1)
+	assert.Len(t, b.sent(t), 3)
+	assert.Equal(t, 3, b.acksDue(), "nobody waits for one of them")
+	b.add(t, "d", 1)
+	assert.Len(t, b.sent(t), 1)
+	b.add(t, "e", 1)
+	assert.False(t, b.due)
+	b.add(t, "f", 0)
+	assert.False(t, b.due, "it is behind one that waits")
+	assert.Equal(t, 2, b.acksDue(), "then more may be sent")
+	assert.False(t, b.acked(1, false))
+	assert.Equal(t, 1, b.acksDue())
+	assert.True(t, b.acked(2, false))
+	assert.Equal(t, []string{"e5", "f"}, b.sent(t))
+	b.add(t, "g", 1)
+	b.sent(t)
+	b.add(t, "h", 0)
+	assert.True(t, b.due, "it needs no acknowledgement")
 }
 
 func TestWhatWasNotAcknowledgedIsSentAgain(t *testing.T) {
@@ -305,7 +339,7 @@ func TestAnOutboxIsBounded(t *testing.T) {
 	for ; ; n++ {
 		it := &item{drop: func(bridge.Reason) {}}
 		it.b, it.idAt = (&publish{topic: []byte("t"), payload: make([]byte, 1<<10)}).encode(version5)
-		if !b.put(it) {
+		if _, ok := b.put(it); !ok {
 			break
 		}
 	}

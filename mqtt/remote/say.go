@@ -86,7 +86,7 @@ func (b *Bus) say(m *bridge.Message) bool {
 	if version == version5 {
 		p.props = b.properties(props[:0], m)
 	}
-	it := &item{version: version, drop: b.dropped}
+	it := &item{version: version, drop: b.drop}
 	it.b, it.idAt = p.encode(version)
 	if !m.Expires.IsZero() {
 		it.ends = max(b.clock()+m.Expires.Sub(b.hub.Now()), 1)

@@ -59,7 +59,7 @@ func (t *Topics) Publish(topic string, payload []byte, qos byte, retain bool) er
 	if version == 0 {
 		return errAway
 	}
-	it := &item{version: version, drop: t.bus.dropped}
+	it := &item{version: version, drop: t.bus.drop}
 	it.b, it.idAt = (&publish{topic: []byte(topic), payload: payload, qos: min(qos, 1), retain: retain}).encode(version)
 	if !c.send(it) {
 		return errFull

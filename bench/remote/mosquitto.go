@@ -1,0 +1,46 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"watchtower/bench/target"
+)
+
+// mosquitto starts a broker on a port of its own.
+func mosquitto() (address string, stop func(), err error) {
+	if address, err = target.FreePort(); err != nil {
+		return "", nil, err
+	}
+	dir, err := os.MkdirTemp("", "watchtower-bench")
+	if err != nil {
+		return "", nil, err
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", nil, err
+	}
+	file := filepath.Join(dir, "mosquitto.conf")
+	if err := os.WriteFile(file, []byte("listener "+port+" "+host+"\nallow_anonymous true\nset_tcp_nodelay true\nmax_queued_messages 0\n"), 0o600); err != nil {
+		return "", nil, err
+	}
+	cmd := exec.Command("/usr/sbin/mosquitto", "-c", file)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return "", nil, err
+	}
+	stop = func() { _ = cmd.Process.Kill(); _ = cmd.Wait(); _ = os.RemoveAll(dir) }
+	for range 100 {
+		if c, err := net.Dial("tcp", address); err == nil {
+			return address, stop, c.Close()
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	stop()
+	return "", nil, fmt.Errorf("mosquitto does not listen on %s", address)
+}

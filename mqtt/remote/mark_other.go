@@ -1,0 +1,7 @@
+//go:build !linux
+
+package remote
+
+const canMark = false
+
+func setMark(uintptr, int) {}

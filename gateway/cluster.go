@@ -170,7 +170,26 @@ func (g *Gateway) shownSpace() *operator.Space {
 	if g.space == nil {
 		return nil
 	}
-	return &operator.Space{Name: g.space.place.Space, Server: g.space.transport.Server(), Fault: g.apart(), Leases: g.leaseHolders()}
+	stats := g.broker.Stats()
+	return &operator.Space{
+		Name: g.space.place.Space, Server: g.space.transport.Server(), Fault: g.apart(), Leases: g.leaseHolders(),
+		Sessions: operator.SpaceSessions{
+			Here: stats.Sessions, Waiting: stats.Away,
+			Came: stats.Moved.Came, Bare: stats.Moved.Bare, Adopted: stats.Moved.Adopted, Given: stats.Moved.Given,
+		},
+	}
+}
+
+// mqttSessions counts the MQTT sessions here by what their clients do, and those that have moved between
+// gateways by how: none if the gateway is alone.
+func (g *Gateway) mqttSessions() (now map[string]int, moved map[string]uint64) {
+	stats := g.broker.Stats()
+	now = map[string]int{"connected": stats.Sessions - stats.Away, "away": stats.Away}
+	if !g.hub.Peers().Alone() {
+		m := stats.Moved
+		moved = map[string]uint64{"came": m.Came, "bare": m.Bare, "adopted": m.Adopted, "given": m.Given}
+	}
+	return now, moved
 }
 
 // callbackSpace is what callbacks share with other gateways; nil: the gateway is alone.

@@ -15,6 +15,7 @@ import (
 
 	"watchtower/config"
 	"watchtower/internal/harness"
+	"watchtower/mqtt"
 )
 
 // A gateway is killed. Another adopts the sessions of its clients: those that come back find them,
@@ -68,6 +69,7 @@ func TestSessionsOfAGatewayThatWasKilled(t *testing.T) {
 	_ = p.cmd.Wait()
 	say(20, 40)
 	eventually(t, "they are adopted", func() bool { return a.g.MQTTStats().Sessions+b.g.MQTTStats().Sessions == 2+4 }) // the watcher, the speaker
+	assert.Equal(t, mqtt.Moved{Adopted: 4}, movedAmong([]*running{a, b}))
 	say(40, 60)
 
 	for i, id := range []string{"away", "back"} {

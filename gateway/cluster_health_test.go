@@ -36,6 +36,7 @@ type clusterNow struct {
 		Name, Holder string
 		Since        time.Time
 	}
+	Sessions map[string]int
 }
 
 func (r *running) cluster(token string) (now clusterNow) {
@@ -79,6 +80,14 @@ func TestOperatorsSeeTheCluster(t *testing.T) {
 	b.follow("channels=5&sender="+fmt.Sprint(door.ID), func([]byte) {})
 	b.post("/broadcast", `{"sender":`+fmt.Sprint(door.ID)+`,"channels":[5],"message":"open"}`, nil)
 	eventually(t, "the message is counted", func() bool { return a.cluster(admin).Others[0].Messages == 1 })
+
+	v := &traveller{t: t, id: "mover", next: map[string]int64{}}
+	v.goesTo(b, true)
+	eventually(t, "the space knows the session", func() bool { return sessionsKept(t, servers.URL()) == 1 })
+	assert.True(t, v.goesTo(a, true))
+	assert.Equal(t, map[string]int{"here": 1, "waiting": 0, "came": 1, "bare": 0, "adopted": 0, "given": 0}, a.cluster(admin).Sessions)
+	v.now.Disconnect(50)
+	eventually(t, "the session waits", func() bool { return a.cluster(admin).Sessions["waiting"] == 1 })
 
 	b.stop()
 	eventually(t, "b is not up", func() bool { return !a.cluster(admin).Others[0].Up })

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/internal/harness"
+	"watchtower/mqtt"
 )
 
 // traveller is an MQTT client with a session, which connects to one gateway after the other. It
@@ -160,4 +161,19 @@ func sessionsMove(t *testing.T, all []*running, moves int) {
 		return n == 1+2*len(all) // its own, and those who speak
 	})
 	v.now.Disconnect(50)
+	assert.Equal(t, mqtt.Moved{Came: uint64(moves), Given: uint64(moves)}, movedAmong(all))
+	at := all[moves%len(all)]
+	eventually(t, "it is away", func() bool { return at.g.MQTTStats().Away == 1 })
+	_, metrics := at.call("GET", "/metrics", "", "")
+	assert.Contains(t, metrics, "\nwatchtower_mqtt_sessions{client=\"away\"} 1\n")
+	assert.Contains(t, metrics, fmt.Sprintf("\nwatchtower_mqtt_sessions_moved_total{how=\"came\"} %d\n", at.g.MQTTStats().Moved.Came))
+}
+
+// movedAmong sums which sessions have moved among gateways.
+func movedAmong(all []*running) (sum mqtt.Moved) {
+	for _, r := range all {
+		m := r.g.MQTTStats().Moved
+		sum = mqtt.Moved{Came: sum.Came + m.Came, Bare: sum.Bare + m.Bare, Adopted: sum.Adopted + m.Adopted, Given: sum.Given + m.Given}
+	}
+	return sum
 }

@@ -19,9 +19,10 @@ type metrics struct {
 	gate      *auth.Gate
 	streams   *streams
 	callbacks *callback.Service
-	devices   func() map[string]int // nil: there are none
-	ready     func() error          // nil: it always is
-	apart     func() error          // nil: it never is
+	devices   func() map[string]int                                // nil: there are none
+	mqtt      func() (now map[string]int, moved map[string]uint64) // nil: there are none
+	ready     func() error                                         // nil: it always is
+	apart     func() error                                         // nil: it never is
 	leases    func() []bridge.LeaseHolder
 	mapSkips  func() map[string]uint64 // nil: there are no maps
 	foreign   Foreign                  // nil: there is none
@@ -37,6 +38,7 @@ var (
 	sendersKnown  = describeMetric("senders", "Senders that are known.")
 	readyNow      = describeMetric("ready", "1 while the gateway can do its work, else 0: /readyz says why.")
 	sessions      = describeMetric("device_sessions", "Sessions of devices on UDP and TCP, by the key that let them in.", "key")
+	mqttSessions  = describeMetric("mqtt_sessions", "MQTT sessions, by whether their clients are connected.", "client")
 	unconfirmed   = describeMetric("unconfirmed_messages", "Messages that wait until others say the same.")
 	takeovers     = describeMetric("mqtt_takeovers_total", "MQTT connections that were ended by another with their client id.")
 	queueMessages = describeMetric("queue_messages", "Messages that wait for a protocol's fan-out.", "protocol")
@@ -57,6 +59,7 @@ var (
 	peerHere     = describeMetric("peer_up", "1 while another gateway is heard, else 0.", "gateway")
 	peerBehind   = describeMetric("peer_behind_bytes", "What was said here that another gateway has not told us it has.", "gateway")
 	clusterReady = describeMetric("cluster_ready", "1 while the gateway shares its channels and names, else 0: /readyz says why.")
+	mqttMoved    = describeMetric("mqtt_sessions_moved_total", "MQTT sessions that came from other gateways, of those the ones without all that waited, those adopted from a gateway that was gone, and those given to others.", "how")
 	leaseHeld    = describeMetric("lease_held", "1 if the gateway does what only one of those that share their channels does, else 0.", "lease")
 	peerUnsent   = describeMetric("peer_unsent_total", "Messages and changes here that were let go before they could be sent to other gateways.")
 )
@@ -105,6 +108,15 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	if m.devices != nil {
 		for key, n := range m.devices() {
 			gauge(sessions, n, key)
+		}
+	}
+	if m.mqtt != nil {
+		now, moved := m.mqtt()
+		for client, n := range now {
+			gauge(mqttSessions, n, client)
+		}
+		for how, n := range moved {
+			counter(mqttMoved, n, how)
 		}
 	}
 	waiting := 0

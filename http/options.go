@@ -71,6 +71,10 @@ type Options struct {
 	// let them in. Nil: there are none.
 	DeviceSessions func() map[string]int
 
+	// MQTTSessions counts the MQTT sessions by whether their clients are connected or away, and those
+	// that have come and gone among gateways that share their channels, by how. Nil: there are none.
+	MQTTSessions func() (now map[string]int, moved map[string]uint64)
+
 	// OwnHost reports whether a name is the gateway's own, such as its certificate's.
 	// Nil: none is.
 	OwnHost func(string) bool

@@ -164,6 +164,7 @@ func (b *Broker) adopt(key bridge.ClaimKey, home bridge.Slot, record *sessionRec
 		event.WithError(err).Warn("a session of a gateway that is gone is lost")
 		return
 	}
+	b.moved.adopted.Add(1)
 	s.mu.Lock()
 	s.lastID = elsewhere
 	s.changed(true)

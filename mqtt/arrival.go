@@ -162,8 +162,10 @@ func (a *arrival) bring(taken *reply) (*session, packets.Code) {
 		a.forgo(s)
 		return nil, packets.ErrServerBusy
 	case hasNothing:
+		a.moved.bare.Add(1)
 		a.log.WithField("client", bridge.Shorten(s.key.client)).Warn("a session comes from another gateway without what waited there")
 	}
+	a.moved.came.Add(1)
 	return s, packets.Code{}
 }
 
@@ -197,6 +199,7 @@ func (a *arrival) fetch(s *session, taken *reply) fetched {
 		if more == nil || len(more.queue) == 0 {
 			a.log.WithField("client", bridge.Shorten(s.key.client)).WithField("messages", given.Entries-len(queue)).Warn("a session comes from another gateway without all that waited there")
 			s.counters.Lose(s.sender(), Protocol, bridge.Failed, given.Entries-len(queue))
+			a.moved.bare.Add(1)
 			break
 		}
 		queue = append(queue, more.queue...)

@@ -57,6 +57,7 @@ type Broker struct {
 	leaves   bool      // they get its sessions when it ends
 	groups   *groups   // shared subscriptions, if it does
 	underWay *underWay // messages, if it does; else nil
+	moved    moved
 	opts     Options
 	log      *logrus.Logger
 	now      func() time.Time
@@ -100,7 +101,23 @@ func (b *Broker) user(name string) (User, bool) {
 }
 
 // Stats describes the broker for the gateway's info topic and the metrics.
-type Stats struct{ Connections, Sessions, Retained int }
+type Stats struct {
+	Connections, Sessions, Retained int
+
+	Away  int // sessions whose client is not connected
+	Moved Moved
+}
+
+// Moved counts sessions that came from other gateways and went to them, since the start.
+type Moved struct {
+	Came    uint64 // with their clients, or from a gateway that stopped
+	Bare    uint64 // of those, without all that waited in them
+	Adopted uint64 // of a gateway that was gone
+	Given   uint64 // to another gateway
+}
+
+// moved is Moved while it is counted.
+type moved struct{ came, bare, adopted, given atomic.Uint64 }
 
 // Stats returns the broker's size.
 func (b *Broker) Stats() Stats {
@@ -110,10 +127,13 @@ func (b *Broker) Stats() Stats {
 	b.mu.Unlock()
 	b.sessions.mu.Lock()
 	st.Sessions = len(b.sessions.all)
+	st.Away = len(b.sessions.away)
 	b.sessions.mu.Unlock()
 	b.retained.mu.RLock()
 	st.Retained = b.retained.n
 	b.retained.mu.RUnlock()
+	m := &b.moved
+	st.Moved = Moved{m.came.Load(), m.bare.Load(), m.adopted.Load(), m.given.Load()}
 	return st
 }
 

@@ -77,6 +77,7 @@ func (b *Broker) keep(q *question) *reply {
 		a.forgo(s)
 		return &reply{}
 	}
+	b.moved.came.Add(1)
 	ss := b.sessions
 	ss.mu.Lock()
 	if ss.all[key] == s {

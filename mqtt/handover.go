@@ -103,7 +103,7 @@ func (b *Broker) giveUp(q *question) *reply {
 		switch {
 		case s == nil:
 			ss.mu.Unlock()
-			return b.moved(q)
+			return b.whereIs(q)
 		case s.claimed > q.At:
 			defer ss.mu.Unlock()
 			return &reply{Newer: s.claimed}
@@ -139,8 +139,8 @@ func (b *Broker) endHere(s *session) {
 	b.discard(s)
 }
 
-// moved tells where a session is that is not here any more.
-func (b *Broker) moved(q *question) *reply {
+// whereIs tells where a session is that is not here any more.
+func (b *Broker) whereIs(q *question) *reply {
 	ss := b.sessions
 	ss.mu.Lock()
 	g := ss.given[q.key()]
@@ -169,7 +169,7 @@ func (b *Broker) handOver(q *question) *reply {
 			return g.page(q)
 		}
 		ss.mu.Unlock()
-		return b.moved(q)
+		return b.whereIs(q)
 	case s.claimed > q.At || s.connection() != nil, s.sought > q.At:
 		defer ss.mu.Unlock()
 		return &reply{Newer: max(s.claimed, s.sought)}
@@ -205,6 +205,7 @@ func (b *Broker) handOver(q *question) *reply {
 	ss.given[q.key()] = g
 	r := g.page(q)
 	ss.mu.Unlock()
+	b.moved.given.Add(1)
 	b.discard(s)
 	return r
 }

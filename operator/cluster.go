@@ -13,6 +13,18 @@ type Space struct {
 	Server string // the NATS server that the gateway is connected to; empty: none
 	Fault  error  // why the gateway does not share its channels or names just now; nil: it does
 	Leases []bridge.LeaseHolder
+
+	Sessions SpaceSessions
+}
+
+// SpaceSessions are the MQTT sessions here, and how many have come and gone since the start.
+type SpaceSessions struct {
+	Here    int    `json:"here"`
+	Waiting int    `json:"waiting"` // of those here, for their clients
+	Came    uint64 `json:"came"`    // from other gateways
+	Bare    uint64 `json:"bare"`    // of those, without all that waited in them
+	Adopted uint64 `json:"adopted"` // of gateways that were gone
+	Given   uint64 `json:"given"`   // to other gateways
 }
 
 // lease is who does what only one gateway does.
@@ -58,7 +70,9 @@ func (s *Service) showCluster(w nethttp.ResponseWriter, r *request) error {
 		Unsent uint64         `json:"unsent"`
 		Others []otherGateway `json:"others"`
 		Leases []lease        `json:"leases"`
-	}{space.Name, own.Slot, s.opts.About().Name, space.Server, nil, own.Made, own.Unsent, []otherGateway{}, []lease{}}
+
+		Sessions SpaceSessions `json:"sessions"`
+	}{space.Name, own.Slot, s.opts.About().Name, space.Server, nil, own.Made, own.Unsent, []otherGateway{}, []lease{}, space.Sessions}
 	if space.Fault != nil {
 		why := space.Fault.Error()
 		answer.Fault = &why

@@ -23,6 +23,18 @@ type shownCluster struct {
 	Unsent uint64         `json:"unsent"`
 	Others []otherGateway `json:"others"`
 	Leases []lease        `json:"leases"`
+
+	Sessions spaceSessions `json:"sessions"`
+}
+
+// spaceSessions are the MQTT sessions of a gateway, and how many have moved.
+type spaceSessions struct {
+	Here    int    `json:"here"`
+	Waiting int    `json:"waiting"`
+	Came    uint64 `json:"came"`
+	Bare    uint64 `json:"bare"`
+	Adopted uint64 `json:"adopted"`
+	Given   uint64 `json:"given"`
 }
 
 // lease is what only one gateway does.
@@ -82,6 +94,9 @@ func (o operator) printCluster(now shownCluster) error {
 	}
 	fmt.Fprintf(o.out, "%s has slot %d of the space %s: %s\n", printableText(now.Name), now.Slot, printableText(now.Space), state)
 	fmt.Fprintf(o.out, "messages and changes here: %d, never sent: %d\n", now.Made, now.Unsent)
+	s := now.Sessions
+	fmt.Fprintf(o.out, "MQTT sessions here: %d, waiting for their clients: %d, came from others: %d, without all that waited: %d, adopted: %d, given to others: %d\n",
+		s.Here, s.Waiting, s.Came, s.Bare, s.Adopted, s.Given)
 	if len(now.Others) == 0 {
 		fmt.Fprintln(o.out, "no other gateway was heard yet")
 		return o.printLeases(now.Leases)

@@ -36,6 +36,7 @@ func TestClusterOnTheCommandLine(t *testing.T) {
 	for s, other := range map[*served]string{a: "cellar", b: "attic"} {
 		shown := s.untilSaid(other+" ", "cluster")
 		assert.Contains(t, shown, "of the space home: connected to "+servers.URL())
+		assert.Regexp(t, `(?m)^MQTT sessions here: \d+, waiting for their clients: 0, came from others: 0, without all that waited: 0, adopted: 0, given to others: 0$`, shown)
 		assert.Regexp(t, `(?m)^NAME +SLOT +STATE +BEHIND +CLOCK +MESSAGES +RESENT +LOST +REPEATED$`, shown)
 		assert.Regexp(t, `(?m)^`+other+` +\d+ +up +\d+ B +[+-]\d+ ms +0 +0 +0 +0$`, shown)
 	}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -46,6 +48,17 @@ func completeMembers(sys surroundings) completer {
 			}
 			return found
 		})
+	}
+}
+
+// completeContexts completes the name of a context.
+func completeContexts(sys surroundings) completer {
+	return func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		_, all, err := sys.contexts()
+		if err != nil || len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return slices.Sorted(maps.Keys(all)), cobra.ShellCompDirectiveNoFileComp
 	}
 }
 

@@ -136,7 +136,7 @@ func listContextsCommand(sys surroundings) *cobra.Command {
 }
 
 func removeContextCommand(sys surroundings) *cobra.Command {
-	cmd := &cobra.Command{Use: "remove NAME", Short: "Forget a context", Args: cobra.ExactArgs(1)}
+	cmd := &cobra.Command{Use: "remove NAME", Short: "Forget a context", Args: cobra.ExactArgs(1), ValidArgsFunction: completeContexts(sys)}
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		path, all, err := sys.contexts()

@@ -94,8 +94,14 @@ func (f format) print(to io.Writer) func(message) error {
 }
 
 // tooFew is less than was waited for.
-type tooFew struct{ heard, wanted int }
+type tooFew struct {
+	heard, wanted int
+	answers       bool // an answer was waited for
+}
 
 func (e tooFew) Error() string {
+	if e.answers {
+		return "no answer came in time: nobody there replies, or -W is too short"
+	}
 	return fmt.Sprintf("%d of %d messages came in time", e.heard, e.wanted)
 }

@@ -116,6 +116,7 @@ func TestRequestsAreAnswered(t *testing.T) {
 	s := serveProgram(t, t.TempDir(), anyPort...)
 	nobody := s.run("", "request", "9", "ping", "-W", "300ms")
 	assert.Equal(t, ran{exitTooFew, "", ""}, ran{nobody.code, nobody.out, ""}, nobody.err)
+	assert.Contains(t, nobody.err, "no answer came in time")
 	program := "exec " + s.command().Path
 	expect(t, s.shell(program+" reply 9 pong --name plain"), "following channel")
 	expect(t, s.shell(program+` reply 9 --name clever --exec 'tr a-z A-Z'`), "following channel")
@@ -217,6 +218,10 @@ func TestContexts(t *testing.T) {
 	assert.Zero(t, got.code, got.err)
 	got = elsewhere("", "context", "list", "--json")
 	assert.JSONEq(t, fmt.Sprintf(`{"contexts":[{"context":"home","url":%q,"name":"traveller"}]}`, url), got.out)
+	for _, words := range [][]string{{"-c", ""}, {"members", "5", "-c", ""}, {"context", "remove", ""}} {
+		completed := elsewhere("", append([]string{"__complete"}, words...)...)
+		assert.True(t, strings.HasPrefix(completed.out, "home\n"), "%v: %s", words, completed.out)
+	}
 	assert.NotContains(t, got.out, key)
 
 	made := s.run("", "register", "--name", "walker", "--json")

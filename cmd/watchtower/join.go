@@ -116,7 +116,7 @@ func (e *ending) run(ctx context.Context, f func(ctx context.Context, count func
 	})
 	late := limited.Err() != nil && ctx.Err() == nil
 	if late && heard < e.count && (err == nil || errors.Is(err, context.DeadlineExceeded)) {
-		return tooFew{heard, e.count}
+		return tooFew{heard: heard, wanted: e.count}
 	}
 	if errors.Is(err, errEnough) || late && errors.Is(err, context.DeadlineExceeded) {
 		return nil

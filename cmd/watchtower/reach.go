@@ -95,14 +95,17 @@ func (c *client) secure() error {
 	return nil
 }
 
-// explainFailure says why a gateway was not reached: that it does not answer, or that its
-// certificate is not trusted.
+// explainFailure says why a gateway was not reached: that it does not answer, that its
+// certificate is not trusted, or that it speaks no TLS there.
 func explainFailure(url string, err error) error {
 	var unknown x509.UnknownAuthorityError
 	var invalid x509.CertificateInvalidError
 	var name x509.HostnameError
 	if errors.As(err, &unknown) || errors.As(err, &invalid) || errors.As(err, &name) {
-		return fmt.Errorf("%s does not answer: %w (--cafile takes the gateway's own certificate, --insecure takes any)", url, err)
+		return fmt.Errorf("%s has a certificate that is not trusted: %w (--cafile takes the gateway's own, --insecure takes any)", url, err)
+	}
+	if errors.Is(err, http.ErrSchemeMismatch) {
+		return fmt.Errorf("%s speaks no TLS: give --url with http://, or the port for https", url)
 	}
 	return unreachable{fmt.Errorf("%s does not answer: %w. Start the gateway there, or give another --url", url, err)}
 }

@@ -40,7 +40,11 @@ func TestHTTPSWithACertificateOfItsOwn(t *testing.T) {
 	}
 	code, errText := channels("--url", secure.URL)
 	assert.Equal(t, exitError, code)
-	assert.Contains(t, errText, "--cafile takes the gateway's own certificate")
+	assert.Contains(t, errText, "has a certificate that is not trusted")
+	assert.Contains(t, errText, "--cafile takes the gateway's own")
+	code, errText = channels("--url", strings.Replace(f.URL, "http", "https", 1))
+	assert.Equal(t, exitError, code)
+	assert.Contains(t, errText, "speaks no TLS: give --url with http://")
 	for _, how := range [][]string{{"--cafile", ca}, {"--insecure"}} {
 		code, errText = channels(append(how, "--url", secure.URL)...)
 		assert.Zero(t, code, "%s: %s", how, errText)

@@ -53,7 +53,7 @@ func requestCommand(sys surroundings) *cobra.Command {
 			return err
 		}
 		text := []byte(strings.Join(args[min(len(args)-1, 2):], " "))
-		return e.run(ctx, func(ctx context.Context, count func(error) error) error {
+		err = e.run(ctx, func(ctx context.Context, count func(error) error) error {
 			return c.as(ctx, func(t target, id identity) error {
 				err := (speaker{c, t, id}).request(ctx, to, asked, text, func(m message) error { return count(each(m)) })
 				if ctx.Err() != nil {
@@ -62,6 +62,12 @@ func requestCommand(sys surroundings) *cobra.Command {
 				return err
 			})
 		})
+		var few tooFew
+		if errors.As(err, &few) {
+			few.answers = true
+			return few
+		}
+		return err
 	}
 	return cmd
 }

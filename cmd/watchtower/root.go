@@ -137,6 +137,10 @@ func rootCommand(sys surroundings) *cobra.Command {
 	root.SetOut(sys.out)
 	root.SetErr(sys.err)
 	root.PersistentFlags().StringP("context", "c", "", "the gateway to speak to, as watchtower context add keeps it")
+	contexts := completeContexts(sys)
+	_ = root.RegisterFlagCompletionFunc("context", func(cmd *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
+		return contexts(cmd, nil, begun) // whatever stands before the flag
+	}) // the flag is there
 	serve := serveCommand(sys)
 	addSettings(root.Flags())
 	showOnly(root.Flags(), "http", "udp", "tcp", "mqtt", "secret-key", "open", "data-dir", "allow-callbacks", "config", "log-level", "log-format")

@@ -113,7 +113,7 @@ class _Client:
 
     def _wait_until_ready(self, seconds):
         if not self._run(seconds, lambda: self._up() and not self._todo and not self._op):
-            raise Refused("the device", self._refused) if self._refused else Away()
+            raise Refused("the device", self._refused) if self._refused else Away("no gateway answers, or none that has this key; nothing was sent")
 
     def _run(self, seconds, until):
         begun, most = _now(), int(seconds * 1000)
@@ -200,7 +200,7 @@ class Device(_Client):
         self._run(seconds - _since(_now(), started) / 1000, lambda: self._result >= 0)
         self._op = self._op if self._own else ""
         if self._result < 0 or self._result == _LOST:
-            raise Lost()
+            raise Lost("no answer: it was done once, or not at all")
         if self._result:
             raise Refused(op, self._result)
 

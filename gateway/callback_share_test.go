@@ -119,6 +119,7 @@ func (r *running) callbackBytes() (n int) {
 
 // URLs at which nobody listens fill only the memory of their own sender's callbacks.
 func TestDeadCallbacksTakeOnlyTheirSendersShare(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *config.Config) { c.Callbacks.Bytes, c.ShutdownTimeout = 4<<20, time.Second })
 	url, got := shareReceiver(t)
 	healthy, _ := r.callbackTo(url)
@@ -137,6 +138,7 @@ func TestDeadCallbacksTakeOnlyTheirSendersShare(t *testing.T) {
 // Dead URLs of many senders, each of whom holds as much as everybody, leave a
 // callback with nothing waiting its try.
 func TestDeadCallbacksOfManySenders(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *config.Config) { c.Callbacks.Bytes, c.ShutdownTimeout = 1<<20, time.Second })
 	url, got := shareReceiver(t)
 	healthy, _ := r.callbackTo(url)
@@ -207,6 +209,7 @@ func TestHangingReceiversOfOnesOwn(t *testing.T) {
 
 // An attempt that was ended to make room is repeated, and does not count as an attempt.
 func TestWhatGaveWayIsTriedAgain(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *config.Config) {
 		c.Callbacks.Concurrency, c.Callbacks.Retries, c.Callbacks.RetryGap, c.ShutdownTimeout = 1, 0, short, time.Second
 	})

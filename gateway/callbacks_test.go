@@ -146,6 +146,7 @@ func TestOperatorsSeeTheCallbacksOfAllSenders(t *testing.T) {
 // While a callback is off nothing is posted, and messages wait, over a restart too. On
 // again, it gets them in their order.
 func TestACallbackIsSwitchedOffAndOn(t *testing.T) {
+	t.Parallel()
 	cfg := office(t)
 	cfg.Callbacks.Queue = 5
 	p := newPosted(t)

@@ -19,6 +19,7 @@ import (
 // Where clients of MQTT over WebSocket connect, and what they offer, unless they are
 // told otherwise: HiveMQ's at /, those of MQTT 3.1 with a name of their own.
 func TestWebSocketsOfMQTTAsClientsOpenThem(t *testing.T) {
+	t.Parallel()
 	r := start(t, nil)
 	for _, c := range []struct{ path, offered string }{{"/", "mqtt"}, {"/mqtt", "mqttv3.1"}, {"/", "mqttv3.1"}} {
 		dial := websocket.Dialer{Subprotocols: []string{c.offered}, HandshakeTimeout: patient}
@@ -46,6 +47,7 @@ func TestWebSocketsOfMQTTAsClientsOpenThem(t *testing.T) {
 // A token as the user name, as ThingsBoard's devices have it, and a user name with the
 // name of an SDK behind it, as AWS's.
 func TestCredentialsInTheUserName(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *config.Config) {
 		c.Users = map[string]config.User{"bob": {PasswordHash: hashed(t, "secret word")}}
 	})
@@ -74,6 +76,7 @@ func TestCredentialsInTheUserName(t *testing.T) {
 
 // The gateway waits for a port that is in use for a moment.
 func TestAPortThatIsInUseForAMoment(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	cfg := testConfig(t)
@@ -86,6 +89,7 @@ func TestAPortThatIsInUseForAMoment(t *testing.T) {
 // A configuration as editors write it: with a byte order mark, which is skipped; and
 // in another encoding, which is refused with its line.
 func TestEncodingsOfAConfiguration(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "w.yaml")
 	load := func(text string) (config.Config, error) {
 		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))

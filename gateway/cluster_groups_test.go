@@ -74,6 +74,7 @@ func (w *workers) known(r *running, topic string, n int) {
 // A shared subscription hands each message to one client in all gateways, in turn, wherever it is
 // published: on a topic of clients' own, and on a channel.
 func TestASharedSubscriptionIsOneForAllGateways(t *testing.T) {
+	t.Parallel()
 	servers := harness.StartNATS(t, 1, "")
 	a, b, c := together(t, servers.URL(), "a", nil), together(t, servers.URL(), "b", nil), together(t, servers.URL(), "c", nil)
 	for _, pair := range [][2]*running{{a, b}, {a, c}, {b, c}} {

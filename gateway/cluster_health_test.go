@@ -59,6 +59,7 @@ func (r *running) clusterFault() string {
 
 // Operators see the gateways of a space, and that no server can be reached.
 func TestOperatorsSeeTheCluster(t *testing.T) {
+	t.Parallel()
 	servers := harness.StartNATS(t, 1, "")
 	a, b := together(t, servers.URL(), "a", withAdmin), together(t, servers.URL(), "b", nil)
 	meet(t, a, b)
@@ -111,6 +112,7 @@ func TestOperatorsSeeTheCluster(t *testing.T) {
 
 // While most servers are down, the one that is left takes no names.
 func TestReadyTellsOfALostQuorum(t *testing.T) {
+	t.Parallel()
 	servers := harness.StartNATS(t, 3, "")
 	a := together(t, servers.URL(), "a", nil)
 	eventually(t, "the names are known", func() bool { return a.clusterFault() == "" })

@@ -16,6 +16,7 @@ import (
 // A map runs at the gateway that has it, for all that is said and published in the space. What
 // came in by a map of one gateway goes out by no map of another, and the other way round.
 func TestMapsInASpace(t *testing.T) {
+	t.Parallel()
 	servers := harness.StartNATS(t, 1, "")
 	with := func(name string) *running {
 		return together(t, servers.URL(), name, func(c *config.Config) {
@@ -53,6 +54,7 @@ func TestMapsInASpace(t *testing.T) {
 // What a space has retained does not ring where a gateway joins it: it is there before the
 // gateway listens, or comes a moment later.
 func TestWhatASpaceHasRetainedDoesNotRing(t *testing.T) {
+	t.Parallel()
 	servers := harness.StartNATS(t, 1, "")
 	a := together(t, servers.URL(), "a", nil)
 	states := a.outside("states")

@@ -10,6 +10,7 @@ import (
 
 // A thousand moves.
 func TestLongASessionMovesWithItsClient(t *testing.T) {
+	t.Parallel()
 	servers := harness.StartNATS(t, 3, "")
 	var all []*running
 	for _, name := range []string{"a", "b", "c"} {

@@ -60,6 +60,7 @@ func (r *running) mosquittoPub(args ...string) {
 // What a client publishes on a topic of its own is heard at every gateway once, with all that
 // MQTT 5 says of it.
 func TestOwnTopicsReachEveryGateway(t *testing.T) {
+	t.Parallel()
 	servers := harness.StartNATS(t, 1, "")
 	a, b, c := together(t, servers.URL(), "a", nil), together(t, servers.URL(), "b", nil), together(t, servers.URL(), "c", nil)
 	for _, pair := range [][2]*running{{a, b}, {a, c}, {b, c}} {
@@ -99,6 +100,7 @@ func TestOwnTopicsReachEveryGateway(t *testing.T) {
 
 // A will is heard at every gateway; what the gateways say of themselves stays there.
 func TestWillsReachEveryGateway(t *testing.T) {
+	t.Parallel()
 	servers := harness.StartNATS(t, 1, "")
 	a, b := together(t, servers.URL(), "a", nil), together(t, servers.URL(), "b", nil)
 	meet(t, a, b)

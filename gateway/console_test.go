@@ -74,6 +74,7 @@ func (l *looker) ends() int {
 }
 
 func TestLookingIsNotJoining(t *testing.T) {
+	t.Parallel()
 	r := startWith(t, office(t))
 	lamp := r.register("lamp")
 	heard := make(chan string, 100)
@@ -127,6 +128,7 @@ func TestLookingIsNotJoining(t *testing.T) {
 }
 
 func TestAPageIsToldOfMuchInFewFrames(t *testing.T) {
+	t.Parallel()
 	r := startWith(t, office(t))
 	lamp := r.register("lamp")
 	r.follow(fmt.Sprintf("channels=5&sender=%d", lamp.ID), func([]byte) {})
@@ -160,6 +162,7 @@ func TestAPageIsToldOfMuchInFewFrames(t *testing.T) {
 }
 
 func TestWhoMayLookOn(t *testing.T) {
+	t.Parallel()
 	r := startWith(t, office(t))
 	assert.Equal(t, 4401, r.look("wtc_wrong").ends())
 	assert.Equal(t, 4401, r.look(r.register("lamp").Token).ends(), "a device is no operator")

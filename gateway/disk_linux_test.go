@@ -85,6 +85,7 @@ var broken = map[string]damage{
 }
 
 func TestADamagedDatabaseOfSendersIsRefused(t *testing.T) {
+	t.Parallel()
 	was := use(t)
 	ways := map[string]damage{"a value": inValue(`{"id":`)}
 	for name, d := range broken {
@@ -137,6 +138,7 @@ func TestADamagedDatabaseOfTheBrokerIsKeptAside(t *testing.T) {
 }
 
 func TestADatabaseThatIsMissing(t *testing.T) {
+	t.Parallel()
 	was := use(t)
 	for _, what := range []string{"missing", "empty"} {
 		take := func(u *dataDir, name string) {
@@ -183,6 +185,7 @@ func TestADatabaseThatIsMissing(t *testing.T) {
 
 // A copy of watchtower.db that is put back may be older than the sessions in broker.db.
 func TestAnOlderDatabaseOfSendersLosesNothing(t *testing.T) {
+	t.Parallel()
 	u := &dataDir{process: newProcess(t)}
 	u.start()
 	u.end()

@@ -71,6 +71,7 @@ func (u *dataDir) survives(what, name string, bad []byte) (outcome string) {
 // Each field of each page's head and of its first elements is flipped, and each file
 // is cut at each page and at a few places beside.
 func TestLongEveryPageOfBothDatabases(t *testing.T) {
+	t.Parallel()
 	was := use(t)
 	page := os.Getpagesize()
 	for _, name := range []string{"watchtower.db", "broker.db"} {
@@ -138,6 +139,7 @@ func onASmallDisk(u *dataDir, prepare string) {
 }
 
 func TestLongASmallDisk(t *testing.T) {
+	t.Parallel()
 	was := use(t)
 	t.Run("while it runs", func(t *testing.T) {
 		u := was.copied(t)

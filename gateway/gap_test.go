@@ -74,6 +74,7 @@ func (r *running) place(id uint32, channel int) string {
 // After a restart in good order a gap is where something was said that is not known any
 // more, and nowhere else. After a crash it is everywhere.
 func TestAGapAfterARestartIsTrue(t *testing.T) {
+	t.Parallel()
 	r := start(t, nil)
 	begun := time.Now()
 	id := r.register("").ID

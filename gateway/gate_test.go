@@ -133,6 +133,7 @@ func TestEveryDoorHasOneLimit(t *testing.T) {
 
 // A missing key does not count as a wrong one.
 func TestNoKeyIsNoGuess(t *testing.T) {
+	t.Parallel()
 	r := guarded(t)
 	for range 2 * tries {
 		assert.Equal(t, wrong, showMQTT(4, "x")(r, "127.0.0.1", ""))
@@ -143,6 +144,7 @@ func TestNoKeyIsNoGuess(t *testing.T) {
 }
 
 func TestBehindATrustedProxyTheClientCounts(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *config.Config) {
 		c.Limits.Failures, c.Limits.FailureInterval = tries, time.Hour
 		c.HTTP.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")}
@@ -165,6 +167,7 @@ func TestBehindATrustedProxyTheClientCounts(t *testing.T) {
 // Forged sources can only block registrations by K of addresses that the gateway does not
 // know.
 func TestForgedSourcesLockOutNobodyWhoProvedHisAddress(t *testing.T) {
+	t.Parallel()
 	r := guarded(t)
 	goOn := r.registered() // from 127.0.0.1
 	udpK, udpR := showWire("udp", basicKey), showWire("udp", register)
@@ -217,6 +220,7 @@ const watchedCost = bcrypt.DefaultCost - 2
 // The right password gets in while hundreds of connections give wrong ones for the
 // same user, from elsewhere and from next door.
 func TestTheRightPasswordGetsInDuringAnAttack(t *testing.T) {
+	t.Parallel()
 	hash, err := bcrypt.GenerateFromPassword([]byte("guest-pass"), watchedCost)
 	require.NoError(t, err)
 	r := start(t, func(c *config.Config) {

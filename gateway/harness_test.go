@@ -23,6 +23,7 @@ import (
 	"watchtower/config"
 	"watchtower/gateway"
 	"watchtower/http/contract"
+	"watchtower/internal/harness"
 )
 
 func TestMain(m *testing.M) {
@@ -126,7 +127,7 @@ func (r *running) dropped(p bridge.Protocol, reason bridge.Reason) int {
 // eventually waits for a condition.
 func eventually(t testing.TB, what string, f func() bool) {
 	t.Helper()
-	require.Eventually(t, f, patient, 5*time.Millisecond, what)
+	require.True(t, harness.Within(patient, f), what)
 }
 
 // call makes an HTTP request and returns status and body.

@@ -105,6 +105,7 @@ func testHistoryBytes(t *testing.T) {
 
 // What a stream missed before the gateway was restarted is a gap.
 func TestARestartIsAGap(t *testing.T) {
+	t.Parallel()
 	cfg := testConfig(t)
 	cfg.HTTP.Listen = harness.FreeAddress(t)
 	r := startWith(t, cfg)

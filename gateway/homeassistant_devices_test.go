@@ -202,6 +202,7 @@ func TestADeviceGoes(t *testing.T) {
 }
 
 func TestDescriptionsWithFaults(t *testing.T) {
+	t.Parallel()
 	r := startHomely(t, homely(t, nil))
 	h := newHouse(t, r.at.MQTT, 5).start()
 	rest := entities(gatewayEntities, channelEntities(5))

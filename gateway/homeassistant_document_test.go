@@ -41,6 +41,7 @@ var ids = regexp.MustCompile(`\b(?:binary_sensor|button|event|light|notify|senso
 // entity that they name: with the guide's configuration and device, and the reference's device
 // and its user with that access list.
 func TestTheDocumentIsTrue(t *testing.T) {
+	t.Parallel()
 	guide := text(t, "docs/home-assistant.md")
 	for _, file := range []string{"examples/home-assistant/card.yaml", "examples/home-assistant/automation.yaml"} {
 		assert.Contains(t, guide, "](../"+file+")")

@@ -37,6 +37,7 @@ func (r *running) house(token string) (h shownHouse) {
 }
 
 func TestWhatHomeAssistantIsToldIsShown(t *testing.T) {
+	t.Parallel()
 	cfg := office(t)
 	cfg.Channels = map[uint32]config.Channel{5: {Name: "Watering", HomeAssistant: true}}
 	r := startWith(t, cfg)

@@ -59,6 +59,7 @@ func (h *house) say(d *device, _ houseStates) {
 }
 
 func TestHomeAssistantHearsWhateverIsSaid(t *testing.T) {
+	t.Parallel()
 	r := startHomely(t, homely(t, nil))
 	h := newHouse(t, r.at.MQTT, 5).start()
 	h.has(entities(gatewayEntities, channelEntities(5))...)

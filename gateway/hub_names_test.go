@@ -18,6 +18,7 @@ import (
 
 // Names of one protocol stand in its own package only.
 func TestTheHubKnowsNoProtocol(t *testing.T) {
+	t.Parallel()
 	assert.Less(t, reflect.TypeFor[*bridge.Hub]().NumMethod(), 40, "what not every protocol does goes into a part of the hub (bridge/views.go)")
 
 	protocol := regexp.MustCompile(`HTTP|Web|MQTT|UDP|TCP|Wire|Basic|Session|Frame|Callback`)

@@ -42,6 +42,7 @@ func (r *running) registerAs(secret, name string) (status int, reg registration)
 }
 
 func TestNamesOfAUserAreNobodyElses(t *testing.T) {
+	t.Parallel()
 	r := startWith(t, family(t))
 	guest, inbox, err := r.as("guest", "guest-pass", "phone")
 	require.NoError(t, err)
@@ -84,6 +85,7 @@ func (r *running) me(c paho.Client) bridge.SenderID {
 }
 
 func TestANameOfAUserTakenBeforeIsTheUsers(t *testing.T) {
+	t.Parallel()
 	r := start(t, nil)
 	_, taken := r.registerAs(key, "guest.phone")
 	thief, _, err := r.pahoPersistent("x", key, "guest.tablet")
@@ -109,6 +111,7 @@ func (r *running) pahoPersistent(user, password, client string) (paho.Client, ch
 }
 
 func TestAChangedSecretKeyEndsWhatTheOldOneVouchedFor(t *testing.T) {
+	t.Parallel()
 	r := startWith(t, family(t))
 	_, named := r.registerAs(key, "kitchen")
 	_, unnamed := r.registerAs(key, "")
@@ -159,6 +162,7 @@ func TestAChangedSecretKeyEndsWhatTheOldOneVouchedFor(t *testing.T) {
 }
 
 func TestAClientIDAloneIsNotRemembered(t *testing.T) {
+	t.Parallel()
 	r := start(t, nil)
 	for i := range 50 {
 		c, _, err := r.as("x", key, fmt.Sprintf("random-%d", i))
@@ -187,6 +191,7 @@ func TestAClientIDAloneIsNotRemembered(t *testing.T) {
 }
 
 func TestWhatATokenHoldsIsNotOpenToItsID(t *testing.T) {
+	t.Parallel()
 	r := start(t, nil)
 	_, reg := r.registerAs(key, "")
 	status, _ := r.call("GET", fmt.Sprintf("/channels?sender=%d", reg.ID), "", "")
@@ -214,6 +219,7 @@ func TestWhatATokenHoldsIsNotOpenToItsID(t *testing.T) {
 }
 
 func TestADeletionIsOnDiskWhenItIsAnswered(t *testing.T) {
+	t.Parallel()
 	p := newProcess(t)
 	call := func(method, path, token string) int {
 		req, err := http.NewRequest(method, "http://"+p.http+path, nil)

@@ -101,6 +101,7 @@ var onlyIn = map[string][]string{
 }
 
 func TestWhoImportsWhom(t *testing.T) {
+	t.Parallel()
 	list := exec.Command("go", "list", "-json=ImportPath,Imports", "watchtower/...")
 	out, err := list.Output()
 	require.NoError(t, err)

@@ -73,6 +73,7 @@ func (r *running) serves() {
 
 // Incomplete messages of known senders have a limit for each sender, and one for all.
 func TestUnfinishedWebSocketMessages(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *config.Config) { c.Limits.UnfinishedBytes = 16 << 20 })
 	upgrade := "GET /channels/join?channels=5&sender=%d HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 	message := "\x81\xff\x00\x00\x00\x00\x00\x06\xd0\x00\x00\x00\x00\x00" + strings.Repeat("x", 440_000) // of 446,464
@@ -121,6 +122,7 @@ func (r *running) raw(conn net.Conn, request string) string {
 
 // A body is refused as soon as the refusal is certain, before all of it has come.
 func TestBodiesAreRefusedEarly(t *testing.T) {
+	t.Parallel()
 	r := start(t, nil)
 	post := func(path, begin string, n int) string {
 		return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", path, n, begin)
@@ -151,6 +153,7 @@ func TestBodiesAreRefusedEarly(t *testing.T) {
 // A long JSON body is read at its sender's cost where that is found, and else at that
 // of all strangers.
 func TestWhoPaysForABody(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *config.Config) { c.Limits.StrangersBytes = 512 << 10 })
 	reg := r.register("")
 	d := r.stream()
@@ -236,6 +239,7 @@ func TestADripEnds(t *testing.T) {
 
 // A proxy has any number of connections, and each of its clients its own.
 func TestStreamsBehindAProxyCountForTheirClients(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *config.Config) {
 		c.Limits.ConnectionsPerAddress = 2
 		c.HTTP.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}

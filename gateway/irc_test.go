@@ -142,6 +142,7 @@ func TestIRCReachesEveryProtocol(t *testing.T) {
 
 // A user's sender over IRC is USER.NICK, as over MQTT, and has the user's access list.
 func TestIRCUsers(t *testing.T) {
+	t.Parallel()
 	cfg := family(t)
 	r := startWithOptions(t, cfg, []gateway.Option{gateway.From(func() (config.Config, error) { return cfg, nil })})
 	guest := r.ircAs("tablet", "guest:guest-pass")
@@ -168,6 +169,7 @@ func TestIRCUsers(t *testing.T) {
 }
 
 func TestIRCOverTLS(t *testing.T) {
+	t.Parallel()
 	a := newAuthority(t)
 	a.issue("server")
 	r := start(t, func(c *config.Config) {
@@ -235,6 +237,7 @@ func TestIRCHistory(t *testing.T) {
 }
 
 func TestWhyAClientOfIRCIsAway(t *testing.T) {
+	t.Parallel()
 	cfg := office(t)
 	r := startWith(t, cfg)
 	admin := r.asAdmin()

@@ -191,6 +191,7 @@ func TestAStolenNameComesBack(t *testing.T) {
 
 // A revoked key ends its session within three seconds, and does not come back.
 func TestRevokedWithinThreeSeconds(t *testing.T) {
+	t.Parallel()
 	for _, network := range []string{"udp", "tcp"} {
 		r := keyedGateway(t, "accepted")
 		old := r.keyOf("lamp")
@@ -230,6 +231,7 @@ func TestRevokedWithinThreeSeconds(t *testing.T) {
 
 // A rotation lets devices move to their new keys one by one, until its date.
 func TestRotatingTheMaster(t *testing.T) {
+	t.Parallel()
 	r := keyedGateway(t, "accepted")
 	first := r.keyOf("lamp")
 	lamp, err := r.dial(leniently(t), "udp", "lamp", first)
@@ -270,6 +272,7 @@ func TestRotatingTheMaster(t *testing.T) {
 // Bodies are hidden on both transports, to the own key and the shared one, and who hides
 // talks with who does not.
 func TestHiddenAndPlainDevicesTalk(t *testing.T) {
+	t.Parallel()
 	r := keyedGateway(t, "accepted")
 	bad := harness.NewRadio(t, r.at.UDP, 0.2)
 	listener := r.stream()
@@ -313,6 +316,7 @@ func TestHiddenAndPlainDevicesTalk(t *testing.T) {
 }
 
 func TestWhatOperatorsAreRefusedOfDevices(t *testing.T) {
+	t.Parallel()
 	r := startWith(t, office(t))
 	admin := r.asAdmin()
 	for _, c := range []struct {
@@ -343,6 +347,7 @@ func TestWhatOperatorsAreRefusedOfDevices(t *testing.T) {
 // A device's port changes, and again before its request was answered: it goes on within
 // three seconds, and its message is said once.
 func TestMovingTwiceWithinARequest(t *testing.T) {
+	t.Parallel()
 	r := start(t, nil)
 	router := harness.NewRadio(t, r.at.UDP, 0)
 	listener := r.stream()

@@ -170,6 +170,7 @@ func TestMQTTOverWebSocket(t *testing.T) {
 }
 
 func TestWebSocketHandshake(t *testing.T) {
+	t.Parallel()
 	r := start(t, nil)
 	upgrade := []string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="}
 	for want, header := range map[string][]string{
@@ -187,6 +188,7 @@ func TestWebSocketHandshake(t *testing.T) {
 
 // A wrong password, a stop of the gateway and limits mean the same on a WebSocket.
 func TestWebSocketsAreConnectionsLikeOthers(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *config.Config) { c.Limits.MQTTConnections = 1 })
 	n := startNode(t, nodeOptions{URL: "ws://" + r.at.HTTP + "/mqtt", ClientID: "page", Password: key, Clean: true, Version: 5}, "own/#")
 	n.next("subscribed")

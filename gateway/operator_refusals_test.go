@@ -11,6 +11,7 @@ import (
 
 // An operator sees who was refused, over every protocol, and by what name.
 func TestOperatorsSeeWhoIsRefused(t *testing.T) {
+	t.Parallel()
 	r := startWith(t, office(t))
 	token := r.asAdmin()
 	for range 2 {

@@ -13,6 +13,7 @@ import (
 )
 
 func TestSessionsOfOperators(t *testing.T) {
+	t.Parallel()
 	cfg := office(t)
 	r := startWith(t, cfg)
 	byKey, byUser := r.asAdmin(), r.signIn(`{"user":"umanage","password":"passmanage","stay":true}`)
@@ -65,6 +66,7 @@ func TestSessionsOfOperators(t *testing.T) {
 }
 
 func TestTheAdminKeyIsGenerated(t *testing.T) {
+	t.Parallel()
 	cfg := testConfig(t)
 	r := startWith(t, cfg)
 	admin, generated := r.g.AdminKey()
@@ -83,6 +85,7 @@ func TestTheAdminKeyIsGenerated(t *testing.T) {
 }
 
 func TestWrongLoginsOfOperatorsAreLimited(t *testing.T) {
+	t.Parallel()
 	cfg := office(t)
 	cfg.Limits.Failures = 5
 	cfg.HTTP.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}

@@ -25,6 +25,7 @@ type shownSetting struct {
 
 // Each setting is shown with where its value comes from, before and after a reload.
 func TestSettingsAreShown(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "gateway.yaml")
 	write := func(text string) { require.NoError(t, os.WriteFile(file, []byte(text), 0o600)) }
 	write("history:\n  messages: 7\nlog:\n  level: debug\n")
@@ -80,6 +81,7 @@ func TestSettingsAreShown(t *testing.T) {
 }
 
 func TestTheDeviceKeyIsShown(t *testing.T) {
+	t.Parallel()
 	r := startWith(t, office(t))
 	status, answer := r.operate(r.asAdmin(), "GET /operator/device-key?name=lamp", "")
 	require.Equal(t, 200, status, answer)

@@ -192,6 +192,7 @@ func TestEveryCallOfOperatorsByEveryRole(t *testing.T) {
 }
 
 func TestWhatOperatorsAreRefused(t *testing.T) {
+	t.Parallel()
 	r := startWith(t, office(t))
 	admin := r.asAdmin()
 	lamp, other := r.register("lamp"), r.register("other")
@@ -294,6 +295,7 @@ func TestWhatOperatorsAreRefused(t *testing.T) {
 
 // No page of another origin may call this API, whatever http.cors_origins says.
 func TestOperatorsHaveNoOtherOrigins(t *testing.T) {
+	t.Parallel()
 	cfg := office(t)
 	cfg.HTTP.CORSOrigins = []string{"*"}
 	r := startWith(t, cfg)
@@ -309,6 +311,7 @@ func TestOperatorsHaveNoOtherOrigins(t *testing.T) {
 }
 
 func TestSendersAreManaged(t *testing.T) {
+	t.Parallel()
 	cfg := office(t)
 	r := startWith(t, cfg)
 	admin := r.asAdmin()
@@ -381,6 +384,7 @@ func TestSendersAreManaged(t *testing.T) {
 
 // A forgotten sender does not come back, whatever happens next.
 func TestWhatAnOperatorForgetsStaysForgotten(t *testing.T) {
+	t.Parallel()
 	p := newProcess(t)
 	p.args = []string{"--admin-key", adminKey}
 	p.start()

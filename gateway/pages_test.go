@@ -34,6 +34,7 @@ func testHosts(t *testing.T) {
 }
 
 func TestTheNamesOfACertificateAreOwn(t *testing.T) {
+	t.Parallel()
 	ca := newAuthority(t)
 	ca.issue("server", "gw.example.org", "*.house.example")
 	r := start(t, func(c *config.Config) {

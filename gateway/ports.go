@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -114,14 +115,16 @@ func order(b Bound) int {
 }
 
 // flagOf returns the command line's flag for a setting, without dashes.
-func flagOf(path string) string {
+func flagOf(path string) string { return flags()[path] }
+
+// flags are the flags by the settings' paths.
+var flags = sync.OnceValue(func() map[string]string {
+	all := map[string]string{}
 	for _, s := range config.Settings() {
-		if s.Path == path {
-			return cmp.Or(s.Alias, s.Flag)
-		}
+		all[s.Path] = cmp.Or(s.Alias, s.Flag)
 	}
-	return ""
-}
+	return all
+})
 
 // At returns the address of the port with a key; empty if it is off.
 func (l Listening) At(key string) string {

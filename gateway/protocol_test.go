@@ -87,6 +87,7 @@ func (s *lines) fan(jobs []bridge.Job) {
 }
 
 func TestAProtocolInTwentyLines(t *testing.T) {
+	t.Parallel()
 	r := startWithOptions(t, testConfig(t), []gateway.Option{speakingLines})
 	at := r.g.Listening().At("lines")
 	counts := func(row string) {

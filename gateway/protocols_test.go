@@ -90,6 +90,7 @@ func TestEveryProtocolReachesEveryProtocol(t *testing.T) {
 
 // The original's own client, byte for byte, on a gateway without a key.
 func TestTheOriginalClient(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *config.Config) { c.Open, c.SecretKey = true, "" })
 	conn, err := net.Dial("udp", r.at.UDP)
 	require.NoError(t, err)
@@ -116,6 +117,7 @@ func TestTheOriginalClient(t *testing.T) {
 }
 
 func TestWhereIsTheGateway(t *testing.T) {
+	t.Parallel()
 	r := start(t, nil)
 	_, port, _ := net.SplitHostPort(r.at.TCP)
 	for _, network := range []string{"udp", "tcp"} {
@@ -139,6 +141,7 @@ func TestWhereIsTheGateway(t *testing.T) {
 
 // A device known by its name on MQTT, on HTTP, and on both at once.
 func TestOneSenderOnTwoProtocols(t *testing.T) {
+	t.Parallel()
 	r := start(t, nil)
 	lamp := r.paho("lamp")
 	reg := r.register("lamp")
@@ -159,6 +162,7 @@ func TestOneSenderOnTwoProtocols(t *testing.T) {
 }
 
 func TestInfoNamesChannels(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *config.Config) { c.Channels = map[uint32]config.Channel{5: {Name: "Watering"}} })
 	host, port, _ := net.SplitHostPort(r.at.MQTT)
 	out := run(t, program(t, "mosquitto_sub"), "-h", host, "-p", port, "-u", "x", "-P", key, "-t", "watchtower/gateways/+/info", "-C", "1", "-W", "10")
@@ -174,6 +178,7 @@ func TestInfoNamesChannels(t *testing.T) {
 }
 
 func TestMessagesAMinute(t *testing.T) {
+	t.Parallel()
 	var r gateway.Rate
 	began := time.Now()
 	for _, c := range []struct {

@@ -78,6 +78,7 @@ func tooManyPasswords(r *running) {
 }
 
 func TestEveryRefusalIsCounted(t *testing.T) {
+	t.Parallel()
 	slow, err := bcrypt.GenerateFromPassword([]byte("slow-pass"), watchedCost+1)
 	require.NoError(t, err)
 	for _, reason := range auth.Reasons {
@@ -100,6 +101,7 @@ func TestEveryRefusalIsCounted(t *testing.T) {
 }
 
 func TestWeakKeysAreWarnedOf(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *config.Config) { c.Wire.BasicKey, c.AdminKey = "watchtower1", "passwordpassword" })
 	weak := func() (lines []string) {
 		for l := range strings.Lines(r.log.String()) {
@@ -119,6 +121,7 @@ func TestWeakKeysAreWarnedOf(t *testing.T) {
 // What a device says and the gateway cannot take is in the log, once a minute for each device
 // and reason, as it is for MQTT.
 func TestTheLogNamesWhoIsNotUnderstood(t *testing.T) {
+	t.Parallel()
 	r := start(t, nil)
 	lines := func(parts ...string) (n int) {
 		for l := range strings.Lines(r.log.String()) {

@@ -65,6 +65,7 @@ func (r *running) reload(admin string) (reloaded, restart string) {
 }
 
 func TestWhatCanBeReloaded(t *testing.T) {
+	t.Parallel()
 	cfg := office(t)
 	cfg.Channels = map[uint32]config.Channel{5: {Name: "Watering", HomeAssistant: true}, 6: {Name: "Doors"}}
 	cfg.Callbacks.Allow = nil
@@ -111,6 +112,7 @@ func TestWhatCanBeReloaded(t *testing.T) {
 
 // A file with faults changes nothing, and all of them are told.
 func TestAFaultyConfigurationChangesNothing(t *testing.T) {
+	t.Parallel()
 	cfg := office(t)
 	r, f := startFrom(t, cfg)
 	admin := r.asAdmin()
@@ -132,6 +134,7 @@ func TestAFaultyConfigurationChangesNothing(t *testing.T) {
 }
 
 func TestTheAdminKeyIsReloaded(t *testing.T) {
+	t.Parallel()
 	r, f := startFrom(t, office(t))
 	admin, user := r.asAdmin(), r.signIn(`{"user":"umanage","password":"passmanage"}`)
 	f.change(func(c *config.Config) { c.AdminKey = "another, just as good" })
@@ -143,6 +146,7 @@ func TestTheAdminKeyIsReloaded(t *testing.T) {
 }
 
 func TestCertificatesAreReloaded(t *testing.T) {
+	t.Parallel()
 	a := newAuthority(t)
 	a.issue("server")
 	a.issue("other")
@@ -174,6 +178,7 @@ func TestCertificatesAreReloaded(t *testing.T) {
 
 // Clients that are still allowed stay connected; the others are disconnected.
 func TestUsersAreReloaded(t *testing.T) {
+	t.Parallel()
 	cfg := family(t)
 	cfg.AdminKey = adminKey
 	cfg.Users["gone"] = config.User{PasswordHash: hashed(t, "gone-pass"), Role: "manage"}

@@ -135,6 +135,7 @@ func overABadRadio(t *testing.T, commands int) {
 
 // Without acknowledgement nothing is repeated, and nothing executed twice.
 func TestAtMostOnce(t *testing.T) {
+	t.Parallel()
 	r := start(t, func(c *config.Config) { c.Wire.RetryGap = 10 * time.Millisecond })
 	bad := harness.NewRadio(t, r.at.UDP, 0.3)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -197,6 +198,7 @@ func TestADeviceComesBack(t *testing.T) {
 
 // Among connections of the wire and of MQTT with the secret key, the newest with a name wins.
 func TestTheNewestOfAName(t *testing.T) {
+	t.Parallel()
 	r := start(t, nil)
 	mqttOne := r.paho("lamp")
 	udp, _ := r.sessionDevice("udp", session.Options{Name: "lamp"})

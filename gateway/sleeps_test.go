@@ -17,6 +17,7 @@ import (
 // second as its unit, or nothing happens in it. Loops that look again and again do not
 // count, nor do tests whose time is synctest's.
 func TestFewTestsSleep(t *testing.T) {
+	t.Parallel()
 	files, sleeps := token.NewFileSet(), []string{}
 	require.NoError(t, filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
 		switch {

@@ -108,11 +108,13 @@ var otherwise = map[string]string{
 }
 
 func TestNoChannelsYet(t *testing.T) {
+	t.Parallel()
 	r := start(t, nil)
 	assert.Equal(t, 204, r.channels(r.register("").ID))
 }
 
 func TestABrokenBusIs500(t *testing.T) {
+	t.Parallel()
 	r := startWith(t, testConfig(t), (*gateway.Gateway).BreakBus)
 	d := r.stream()
 	for _, body := range []string{`/broadcast {"sender":ID,"channels":[5],"message":"x"}`, `/send {"sender":ID,"channels":[5],"receivers":[ID],"message":"x"}`} {
@@ -124,6 +126,7 @@ func TestABrokenBusIs500(t *testing.T) {
 }
 
 func TestEveryStatus(t *testing.T) {
+	t.Parallel()
 	r := start(t, nil)
 	member, other := r.stream(), r.register("")
 	done := map[string]bool{}

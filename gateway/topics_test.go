@@ -45,6 +45,7 @@ func topicPath(topic string, more ...string) string {
 }
 
 func TestRetainedTopicsAreShownByLevel(t *testing.T) {
+	t.Parallel()
 	r := startWith(t, office(t))
 	client, err := r.pahoClient(nil)
 	require.NoError(t, err)
@@ -111,6 +112,7 @@ func TestRetainedTopicsAreShownByLevel(t *testing.T) {
 }
 
 func TestOperatorsPublishAndRemoveTopics(t *testing.T) {
+	t.Parallel()
 	cfg := office(t)
 	r := startWith(t, cfg)
 	heard := make(chan string, 2000)
@@ -180,6 +182,7 @@ func TestOperatorsPublishAndRemoveTopics(t *testing.T) {
 }
 
 func TestTopicsThatOperatorsAreRefused(t *testing.T) {
+	t.Parallel()
 	cfg := office(t)
 	cfg.Limits.MQTTRetained = 1
 	r := startWith(t, cfg)

@@ -58,6 +58,7 @@ func granted(t *testing.T, c paho.Client, filter string) bool {
 }
 
 func TestUsers(t *testing.T) {
+	t.Parallel()
 	r := startWith(t, family(t))
 	t.Run("passwords", func(t *testing.T) {
 		for _, c := range []struct {
@@ -177,6 +178,7 @@ func TestUsers(t *testing.T) {
 
 // On an open gateway too, a user's name needs the user's password.
 func TestUsersOfAnOpenGateway(t *testing.T) {
+	t.Parallel()
 	cfg := family(t)
 	cfg.Open, cfg.SecretKey = true, ""
 	r := startWith(t, cfg)
@@ -189,6 +191,7 @@ func TestUsersOfAnOpenGateway(t *testing.T) {
 // After a restart, waiting messages that a user may not read any more are gone, and so are
 // the sessions of removed users.
 func TestAccessListsThatChanged(t *testing.T) {
+	t.Parallel()
 	cfg := family(t)
 	r := startWith(t, cfg)
 	lasting := func(user string) func(*paho.ClientOptions) {
@@ -233,6 +236,7 @@ func TestAccessListsThatChanged(t *testing.T) {
 // A user who may not read a channel's broadcasts is no member of it. A user who may not read
 // sends cannot be sent to: the gateway accepts no message that its receiver cannot get.
 func TestAccessListsDecideWhatAFilterJoins(t *testing.T) {
+	t.Parallel()
 	r := startWith(t, family(t))
 	ids := map[string]uint32{}
 	for _, user := range []string{"listener", "addressee"} {

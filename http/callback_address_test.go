@@ -18,6 +18,7 @@ import (
 )
 
 func TestRefusedAddressNamesTheSetting(t *testing.T) {
+	t.Parallel()
 	g := start(t, func(_ *bridge.Options, o *options) { o.Callbacks.Allow = nil })
 	id, _ := g.register()
 	a := g.post("/channels/join/async", obj{"sender": id, "channels": []int{5}, "callback_url": "http://127.0.0.1:9/"})
@@ -77,6 +78,7 @@ func (d *rebinder) resolver() *net.Resolver {
 }
 
 func TestNameThatMovesIsCheckedAtTheDial(t *testing.T) {
+	t.Parallel()
 	dns := newRebinder(t, "192.0.2.1")
 	g := start(t, func(_ *bridge.Options, o *options) {
 		o.Callbacks.Allow, o.Callbacks.Retries = nil, 0

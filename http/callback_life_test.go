@@ -94,6 +94,7 @@ func failedIDs(c obj) (ids []string) {
 }
 
 func TestCallbacksAreListed(t *testing.T) {
+	t.Parallel()
 	g := start(t, func(_ *bridge.Options, o *options) { o.Callbacks.Retries = 1 })
 	var failing atomic.Bool
 	r := receive(t, func(w nethttp.ResponseWriter, _ string) {
@@ -148,6 +149,7 @@ func TestCallbacksAreListed(t *testing.T) {
 }
 
 func TestACallbackThatFailsForLongIsDisabled(t *testing.T) {
+	t.Parallel()
 	store, senders := &rows{}, &memory{}
 	c := &clock{}
 	with := func(b *bridge.Options, o *options) {
@@ -198,6 +200,7 @@ func TestACallbackThatFailsForLongIsDisabled(t *testing.T) {
 // Waiting deliveries survive a restart, in order, up to their bound; done ones are not
 // repeated.
 func TestWhatWaitsSurvivesARestart(t *testing.T) {
+	t.Parallel()
 	store, senders := &rows{}, &memory{}
 	with := func(b *bridge.Options, o *options) {
 		b.Store = senders
@@ -253,6 +256,7 @@ func TestWhatWaitsSurvivesARestart(t *testing.T) {
 }
 
 func TestURLsOfASenderAreBounded(t *testing.T) {
+	t.Parallel()
 	g := start(t, func(_ *bridge.Options, o *options) { o.Callbacks.SenderCallbacks = 2 })
 	id, token := g.register()
 	join := func(n int) answer {
@@ -275,6 +279,7 @@ func TestURLsOfASenderAreBounded(t *testing.T) {
 
 // A callback that leaves and joins again at once gets nothing old, and loses nothing new.
 func TestRejoiningBetweenTwoWrites(t *testing.T) {
+	t.Parallel()
 	store, senders := &rows{}, &memory{}
 	with := func(b *bridge.Options, o *options) {
 		b.Store = senders
@@ -313,6 +318,7 @@ func TestRejoiningBetweenTwoWrites(t *testing.T) {
 
 // A receiver that is down does not delay the stop: its deliveries are on disk.
 func TestAStopDoesNotWaitForAReceiverThatIsDown(t *testing.T) {
+	t.Parallel()
 	store, senders := &rows{}, &memory{}
 	g := start(t, func(b *bridge.Options, o *options) {
 		b.Store, o.Callbacks.Store, o.Callbacks.RetryGap, o.DrainTimeout = senders, store, time.Hour, time.Minute

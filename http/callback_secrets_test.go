@@ -16,6 +16,7 @@ import (
 )
 
 func TestSecretsAreRotated(t *testing.T) {
+	t.Parallel()
 	store, senders := &rows{}, &memory{}
 	c := &clock{}
 	with := func(b *bridge.Options, o *options) {
@@ -88,6 +89,7 @@ func TestSecretsAreRotated(t *testing.T) {
 
 // A bad answer is not quoted: it may be another service's secret.
 func TestAnswersAreNotReadOut(t *testing.T) {
+	t.Parallel()
 	g := start(t, func(_ *bridge.Options, o *options) { o.Callbacks.Retries = 0 })
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -111,6 +113,7 @@ func TestAnswersAreNotReadOut(t *testing.T) {
 }
 
 func TestARotatedSecretDoesNotComeBack(t *testing.T) {
+	t.Parallel()
 	g := start(t, func(_ *bridge.Options, o *options) { o.Callbacks.SenderCallbacks = 2 })
 	id, token := g.register()
 	join := func(n int) string {
@@ -133,6 +136,7 @@ func TestARotatedSecretDoesNotComeBack(t *testing.T) {
 // A report to a URL that is not a callback is not signed: no client has a secret to check
 // it.
 func TestAReportToWhatIsNoCallbackIsNotSigned(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	r := receive(t, nil)
 	id, _ := g.register()
@@ -150,6 +154,7 @@ func TestAReportToWhatIsNoCallbackIsNotSigned(t *testing.T) {
 }
 
 func TestACallbackThatIsOverTheLimitAfterARestartIsNotListed(t *testing.T) {
+	t.Parallel()
 	senders := &memory{}
 	with := func(joined int) func(*bridge.Options, *options) {
 		return func(b *bridge.Options, _ *options) { b.Store, b.SenderChannels = senders, joined }
@@ -166,6 +171,7 @@ func TestACallbackThatIsOverTheLimitAfterARestartIsNotListed(t *testing.T) {
 
 // Leaving does not give access to the secret either.
 func TestASecretIsNotShownAfterALeave(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	id, token := g.register()
 	call := obj{"sender": id, "channels": []int{5}, "callback_url": "http://127.0.0.1:9/"}

@@ -32,6 +32,7 @@ func (g *gateway) broadcast(id uint32, message any, channels ...int) answer {
 }
 
 func TestCallback(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	r := receive(t, nil)
 	id, _ := g.register("name", "lamp")
@@ -50,6 +51,7 @@ func TestCallback(t *testing.T) {
 }
 
 func TestCallbackWithoutEcho(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	r := receive(t, nil)
 	a, _ := g.register()
@@ -65,6 +67,7 @@ func TestCallbackWithoutEcho(t *testing.T) {
 }
 
 func TestACallbackCatchesUp(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	holds, down := make(chan struct{}, 1), make(chan struct{})
 	r := receive(t, func(w nethttp.ResponseWriter, body string) {
@@ -115,6 +118,7 @@ func TestACallbackCatchesUp(t *testing.T) {
 
 // Missed messages that do not fit into the queue leave a gap message.
 func TestACallbackThatMissedTooMuch(t *testing.T) {
+	t.Parallel()
 	g := start(t, func(_ *bridge.Options, o *options) { o.Callbacks.Queue = 5 })
 	r := receive(t, nil)
 	a, _ := g.register()
@@ -135,6 +139,7 @@ func TestACallbackThatMissedTooMuch(t *testing.T) {
 }
 
 func TestLaterJoinReplacesTheURL(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	first, second := receive(t, nil), receive(t, nil)
 	id, _ := g.register()
@@ -148,6 +153,7 @@ func TestLaterJoinReplacesTheURL(t *testing.T) {
 }
 
 func TestOrderUnderRetries(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	var n atomic.Int64
 	r := receive(t, func(w nethttp.ResponseWriter, _ string) {
@@ -170,6 +176,7 @@ func TestOrderUnderRetries(t *testing.T) {
 }
 
 func TestFailuresAndRedirects(t *testing.T) {
+	t.Parallel()
 	g := start(t, func(_ *bridge.Options, o *options) { o.Callbacks.Retries = 3 })
 	elsewhere := receive(t, nil)
 	for _, status := range []int{301, 302, 307, 308, 304, 400, 500} {
@@ -191,6 +198,7 @@ func TestFailuresAndRedirects(t *testing.T) {
 }
 
 func TestCallbackThatNeverAnswers(t *testing.T) {
+	t.Parallel()
 	g := start(t, func(_ *bridge.Options, o *options) {
 		o.Callbacks.Queue, o.Callbacks.Timeout, o.Callbacks.Retries = 1, time.Second, 0
 	})
@@ -210,6 +218,7 @@ func TestCallbackThatNeverAnswers(t *testing.T) {
 }
 
 func TestLeavingDiscardsWhatWaits(t *testing.T) {
+	t.Parallel()
 	for name, leave := range map[string]func(*gateway, uint32){
 		"leave": func(g *gateway, id uint32) {
 			require.Equal(t, 200, g.post("/channels/leave", obj{"sender": id, "channels": []int{5}}).status)
@@ -240,6 +249,7 @@ func (g *gateway) idle() bool { return g.hub.Directory().Links()[http.Protocol].
 
 // Many callbacks share the bounded number of attempts, and all get their turn.
 func TestAttemptsAreBounded(t *testing.T) {
+	t.Parallel()
 	g := start(t, func(_ *bridge.Options, o *options) { o.Callbacks.Concurrency = 3 })
 	var now, most atomic.Int64
 	met := make(chan struct{})
@@ -273,6 +283,7 @@ func TestAttemptsAreBounded(t *testing.T) {
 
 // A sender whose reports cannot be delivered does not slow the callbacks of others.
 func TestReportsStarveNobody(t *testing.T) {
+	t.Parallel()
 	g := start(t, func(_ *bridge.Options, o *options) {
 		o.Callbacks.SenderCallbacks, o.Callbacks.RetryGap = 5, time.Hour
 	})
@@ -291,6 +302,7 @@ func TestReportsStarveNobody(t *testing.T) {
 }
 
 func TestAllCallbacksTogetherAreBounded(t *testing.T) {
+	t.Parallel()
 	g := start(t, func(_ *bridge.Options, o *options) {
 		o.Callbacks.Bytes, o.Callbacks.RetryGap = 100_000, time.Hour
 	})
@@ -313,6 +325,7 @@ func TestAllCallbacksTogetherAreBounded(t *testing.T) {
 }
 
 func TestCallbacksOutliveARestart(t *testing.T) {
+	t.Parallel()
 	store := &memory{}
 	r := receive(t, nil)
 	with := func(b *bridge.Options, _ *options) { b.Store = store }
@@ -327,6 +340,7 @@ func TestCallbacksOutliveARestart(t *testing.T) {
 }
 
 func TestShutdownDrainsCallbacks(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	r := receive(t, func(nethttp.ResponseWriter, string) { time.Sleep(time.Millisecond) })
 	id, _ := g.register()
@@ -339,6 +353,7 @@ func TestShutdownDrainsCallbacks(t *testing.T) {
 }
 
 func TestShutdownGivesUpOnCallbacks(t *testing.T) {
+	t.Parallel()
 	g := start(t, func(_ *bridge.Options, o *options) {
 		o.DrainTimeout, o.Callbacks.RetryGap = 50*time.Millisecond, time.Hour
 	})

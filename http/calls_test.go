@@ -68,6 +68,7 @@ func (m *memory) Delete(id bridge.SenderID) func() error {
 }
 
 func TestListAndMembers(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	id, _ := g.register("name", "lamp")
 	list := fmt.Sprintf("/channels?sender=%d", id)
@@ -83,6 +84,7 @@ func TestListAndMembers(t *testing.T) {
 }
 
 func TestLeaveEndsWhatItLeaves(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	id, _ := g.register()
 	f := g.follow(fmt.Sprintf("channels=5,6&sender=%d", id))
@@ -104,6 +106,7 @@ func TestLeaveEndsWhatItLeaves(t *testing.T) {
 }
 
 func TestDeleteEndsStreams(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	id, _ := g.register()
 	f := g.follow(fmt.Sprintf("channels=5,6&sender=%d", id))
@@ -114,6 +117,7 @@ func TestDeleteEndsStreams(t *testing.T) {
 }
 
 func TestContentTypes(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	id, _ := g.register()
 	f := g.follow(fmt.Sprintf("channels=5&sender=%d", id))
@@ -159,6 +163,7 @@ func TestContentTypes(t *testing.T) {
 }
 
 func TestRawSend(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	a, _ := g.register()
 	b, _ := g.register()
@@ -175,6 +180,7 @@ func TestRawSend(t *testing.T) {
 }
 
 func TestANameStandsForAReceiver(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	a, _ := g.register()
 	b, _ := g.register("name", "valve1")
@@ -191,6 +197,7 @@ func TestANameStandsForAReceiver(t *testing.T) {
 }
 
 func TestMessageValues(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	id, _ := g.register("name", "lamp")
 	f := g.follow(fmt.Sprintf("channels=5&sender=%d", id))
@@ -210,6 +217,7 @@ func TestMessageValues(t *testing.T) {
 }
 
 func TestBodiesOverTheLimitAreAnswered(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	huge := bytes.Repeat([]byte(" "), 2<<20)
 	for name, body := range map[string]io.Reader{
@@ -232,6 +240,7 @@ func TestBodiesOverTheLimitAreAnswered(t *testing.T) {
 }
 
 func TestSlowAndBrokenBodies(t *testing.T) {
+	t.Parallel()
 	g := start(t, func(_ *bridge.Options, o *options) { o.ReadTimeout = 300 * time.Millisecond })
 	for request, status := range map[string]string{
 		"POST /broadcast HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{":              "408",
@@ -249,6 +258,7 @@ func TestSlowAndBrokenBodies(t *testing.T) {
 }
 
 func TestHealthAndMetrics(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	assert.Equal(t, `{"status":"ok"}`, strings.TrimSpace(g.do("GET", "/healthz", "").body))
 	assert.Equal(t, 200, g.do("HEAD", "/healthz", "").status)
@@ -274,6 +284,7 @@ func TestHealthAndMetrics(t *testing.T) {
 }
 
 func TestTakenPortFailsTheStart(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer l.Close()
@@ -290,6 +301,7 @@ func TestTakenPortFailsTheStart(t *testing.T) {
 
 // An error names the field and its value.
 func TestWhatIsSaidOfBadInput(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	id, _ := g.register()
 	detail := func(a answer) string { return a.json(t)["detail"].(string) }
@@ -303,6 +315,7 @@ func TestWhatIsSaidOfBadInput(t *testing.T) {
 
 // Half a surrogate pair is no character: replacing it would change the message.
 func TestTextThatIsNone(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	id, _ := g.register()
 	defer g.follow(fmt.Sprintf("channels=5&sender=%d", id)).close()
@@ -320,6 +333,7 @@ func TestTextThatIsNone(t *testing.T) {
 }
 
 func TestAsManyChannelsAsASenderMayJoin(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	id, _ := g.register()
 	all := make([]string, 10_000)

@@ -38,6 +38,7 @@ func gate(o auth.Options) *auth.Gate {
 }
 
 func TestWrongCredentialsAreLimited(t *testing.T) {
+	t.Parallel()
 	var c clock
 	g := start(t, func(_ *bridge.Options, o *options) { o.Gate = gate(auth.Options{Limits: limits(0, 0), Now: c.now}) })
 	id, token := g.register()
@@ -71,6 +72,7 @@ func TestWrongCredentialsAreLimited(t *testing.T) {
 }
 
 func TestATokenLiftsTheLimitForItsOwnSenderOnly(t *testing.T) {
+	t.Parallel()
 	g := start(t, func(_ *bridge.Options, o *options) {
 		o.Gate = gate(auth.Options{Limits: limits(3, time.Hour)})
 		o.ServeMQTT = func(net.Conn) {}
@@ -113,6 +115,7 @@ func TestATokenLiftsTheLimitForItsOwnSenderOnly(t *testing.T) {
 
 // A request that began before its address had to wait does not bypass the limit.
 func TestRequestsThatBeganBeforeWaitToo(t *testing.T) {
+	t.Parallel()
 	g := start(t, func(_ *bridge.Options, o *options) {
 		o.Gate = gate(auth.Options{Limits: limits(3, time.Hour)})
 	})
@@ -144,6 +147,7 @@ func TestRequestsThatBeganBeforeWaitToo(t *testing.T) {
 }
 
 func TestLimitIsByClientAddress(t *testing.T) {
+	t.Parallel()
 	var c clock
 	g := start(t, func(_ *bridge.Options, o *options) {
 		o.Gate = gate(auth.Options{Limits: limits(1, 0), Now: c.now, Addresses: 2})
@@ -162,12 +166,14 @@ func TestLimitIsByClientAddress(t *testing.T) {
 }
 
 func TestForwardedForIsNotBelievedFromStrangers(t *testing.T) {
+	t.Parallel()
 	g := start(t, func(_ *bridge.Options, o *options) { o.Gate = gate(auth.Options{Limits: limits(1, 0)}) })
 	require.Equal(t, 401, g.do("POST", "/register", `{"secret_key":"x"}`, "X-Forwarded-For", "192.0.2.1").status)
 	require.Equal(t, 429, g.do("POST", "/register", `{"secret_key":"x"}`, "X-Forwarded-For", "192.0.2.2").status)
 }
 
 func TestProblemsBeforeARequestAreClosed(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	c, err := net.Dial("tcp", g.server.Addr().String())
 	require.NoError(t, err)

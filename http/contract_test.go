@@ -20,6 +20,7 @@ type refusal struct {
 }
 
 func TestEveryRefusal(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	id, _ := g.register()
 	other, _ := g.register()
@@ -191,6 +192,7 @@ func queryRefusals(id uint32) []refusal {
 }
 
 func TestMethodsAreNamed(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	for path, allow := range map[string]string{
 		"/register": "POST", "/channels": "GET", "/channels/join": "GET, POST", "/channels/join/async": "POST", "/messages": "GET",
@@ -204,6 +206,7 @@ func TestMethodsAreNamed(t *testing.T) {
 }
 
 func TestBusFailureIs500(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	id, _ := g.register()
 	defer g.follow(fmt.Sprintf("channels=5&sender=%d", id)).close()
@@ -220,6 +223,7 @@ func TestBusFailureIs500(t *testing.T) {
 }
 
 func TestStoreFailureIs500(t *testing.T) {
+	t.Parallel()
 	store := &memory{err: errors.New("disk")}
 	g := start(t, func(b *bridge.Options, _ *options) { b.Store = store })
 	problem(t, g.post("/register", obj{"secret_key": secretKey}), 500, "store-failed", "")
@@ -231,6 +235,7 @@ func TestStoreFailureIs500(t *testing.T) {
 }
 
 func TestOpenGatewayTakesAnyKey(t *testing.T) {
+	t.Parallel()
 	g := start(t, func(b *bridge.Options, _ *options) { b.SecretKey = "" })
 	for _, body := range []string{``, `{}`, `{"secret_key":"x"}`, `{"secret_key":5}`, ` `} {
 		a := g.do("POST", "/register", body)
@@ -240,6 +245,7 @@ func TestOpenGatewayTakesAnyKey(t *testing.T) {
 }
 
 func TestWhoMayUseAnID(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	id, token := g.register("name", "lamp", "protected", true)
 	path := fmt.Sprintf("/channels?sender=%d", id)

@@ -51,6 +51,7 @@ func (g *gateway) missed(sender uint32, since string, channels ...int) (all []st
 }
 
 func TestSince(t *testing.T) {
+	t.Parallel()
 	c := &clock{}
 	g := start(t, func(b *bridge.Options, o *options) {
 		o.Clock, b.Now = c.now, c.now
@@ -89,6 +90,7 @@ func TestSince(t *testing.T) {
 }
 
 func TestAGapIsWhereMoreWasSaid(t *testing.T) {
+	t.Parallel()
 	g := start(t, func(_ *bridge.Options, o *options) {
 		o.History.Messages, o.History.Bytes = 3, 1<<20
 	})
@@ -104,6 +106,7 @@ func TestAGapIsWhereMoreWasSaid(t *testing.T) {
 }
 
 func TestTheLastThatIsNotKeptIsNoGap(t *testing.T) {
+	t.Parallel()
 	g := start(t, func(_ *bridge.Options, o *options) {
 		o.History.Messages, o.History.Bytes = 3, 1<<20
 	})
@@ -119,6 +122,7 @@ func TestTheLastThatIsNotKeptIsNoGap(t *testing.T) {
 }
 
 func TestHistoryIsBoundedInBytes(t *testing.T) {
+	t.Parallel()
 	g := start(t, func(_ *bridge.Options, o *options) {
 		o.History.Messages, o.History.Bytes = 100, 10_000
 	})
@@ -135,6 +139,7 @@ func TestHistoryIsBoundedInBytes(t *testing.T) {
 }
 
 func TestReplayIsPrivate(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	a, _ := g.register()
 	b, _ := g.register()
@@ -161,6 +166,7 @@ func TestReplayIsPrivate(t *testing.T) {
 // Under load, with many reconnects, no message is lost, repeated or out of order between
 // replay and live.
 func TestReplayUnderLoad(t *testing.T) {
+	t.Parallel()
 	g := start(t, func(_ *bridge.Options, o *options) {
 		o.History.Messages, o.History.Bytes = 5000, 64<<20
 		o.StreamQueue = 10_000
@@ -194,6 +200,7 @@ func TestReplayUnderLoad(t *testing.T) {
 }
 
 func TestEvents(t *testing.T) {
+	t.Parallel()
 	g := start(t, func(_ *bridge.Options, o *options) { o.Heartbeat = 50 * time.Millisecond })
 	id, _ := g.register()
 	f := g.follow(fmt.Sprintf("channels=5&sender=%d", id), "Accept", "text/event-stream")
@@ -243,6 +250,7 @@ func TestEvents(t *testing.T) {
 // Every event library can reconnect, whatever it does with ids and URLs: a foreign id is
 // answered with a gap, and a foreign parameter is ignored.
 func TestEveryLibraryOfEventsComesBack(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	id, token := g.register()
 	g.follow(fmt.Sprintf("channels=5&sender=%d", id))
@@ -283,6 +291,7 @@ func TestEveryLibraryOfEventsComesBack(t *testing.T) {
 // A stream of events that is cut before its first message misses nothing: it got the id
 // where it began.
 func TestAStreamIsCutBeforeItsFirstMessage(t *testing.T) {
+	t.Parallel()
 	senders := &memory{}
 	with := func(b *bridge.Options, _ *options) { b.Store = senders }
 	g := start(t, with)
@@ -326,6 +335,7 @@ func TestAStreamIsCutBeforeItsFirstMessage(t *testing.T) {
 // A message id of another channel selects the messages published after it, at every kind
 // of join.
 func TestSinceAMessageOfAnotherChannel(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	id, _ := g.register()
 	require.Equal(t, 200, g.post("/channels/join", obj{"sender": id, "channels": []int{5, 6}}).status)
@@ -348,6 +358,7 @@ func TestSinceAMessageOfAnotherChannel(t *testing.T) {
 
 // Without a history, members still get new messages.
 func TestWithoutAHistory(t *testing.T) {
+	t.Parallel()
 	g := start(t, func(_ *bridge.Options, o *options) { o.History.Messages = 0 })
 	r := receive(t, nil)
 	id, _ := g.register()

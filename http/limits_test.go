@@ -21,6 +21,7 @@ import (
 // A stream whose client reads too slowly is told why it ends, and misses nothing when it
 // comes back.
 func TestASlowStreamIsToldWhy(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []string{"application/x-ndjson", "text/event-stream", "websocket"} {
 		t.Run(kind, func(t *testing.T) {
 			g := start(t, func(_ *bridge.Options, o *options) { o.StreamQueue, o.WriteTimeout = 20, time.Hour })
@@ -80,6 +81,7 @@ func TestASlowStreamIsToldWhy(t *testing.T) {
 }
 
 func TestStreamsOfASenderAreBounded(t *testing.T) {
+	t.Parallel()
 	g := start(t, func(_ *bridge.Options, o *options) { o.SenderStreams = 2 })
 	id, _ := g.register()
 	other, _ := g.register()
@@ -103,6 +105,7 @@ func TestStreamsOfASenderAreBounded(t *testing.T) {
 }
 
 func TestRequestsOfASenderAreBounded(t *testing.T) {
+	t.Parallel()
 	var c clock
 	g := start(t, func(_ *bridge.Options, o *options) {
 		o.Clock, o.SenderRequests = c.now, 5
@@ -127,6 +130,7 @@ func TestRequestsOfASenderAreBounded(t *testing.T) {
 }
 
 func TestTheWayThroughTheBusIsTimed(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	id, _ := g.register()
 	f := g.follow(fmt.Sprintf("channels=5&sender=%d", id))
@@ -139,6 +143,7 @@ func TestTheWayThroughTheBusIsTimed(t *testing.T) {
 }
 
 func TestReady(t *testing.T) {
+	t.Parallel()
 	var broken atomic.Pointer[error]
 	g := start(t, func(_ *bridge.Options, o *options) {
 		o.Ready = func() error {

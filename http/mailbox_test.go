@@ -34,6 +34,7 @@ func (g *gateway) poll(sender uint32, wait int) (all []string) {
 }
 
 func TestMailbox(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	a, _ := g.register()
 	b, _ := g.register()
@@ -84,6 +85,7 @@ func TestMailbox(t *testing.T) {
 // Messages of a lost answer come again after a join with since, before the waiting ones,
 // each once.
 func TestAMailboxIsFilledAgain(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	a, _ := g.register()
 	b, _ := g.register()
@@ -110,6 +112,7 @@ func TestAMailboxIsFilledAgain(t *testing.T) {
 
 // Messages that come again with since are in the order of publication with waiting ones.
 func TestAMailboxKeepsTheOrderWhenItIsFilled(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	a, _ := g.register()
 	b, _ := g.register()
@@ -126,6 +129,7 @@ func TestAMailboxKeepsTheOrderWhenItIsFilled(t *testing.T) {
 
 // The wait for a body that never comes ends as for any request.
 func TestAPollWithAHalfBodyEnds(t *testing.T) {
+	t.Parallel()
 	g := start(t, func(_ *bridge.Options, o *options) { o.ReadTimeout = 200 * time.Millisecond })
 	a, _ := g.register()
 	require.Equal(t, 200, g.post("/channels/join", obj{"sender": a, "channels": []int{5}}).status)
@@ -144,6 +148,7 @@ func TestAPollWithAHalfBodyEnds(t *testing.T) {
 
 // Joining again with another echo applies from then on, and loses nothing.
 func TestAMailboxChangesItsEcho(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	a, _ := g.register()
 	for i, echo := range []any{false, true, false, nil} {
@@ -165,6 +170,7 @@ func TestAMailboxChangesItsEcho(t *testing.T) {
 }
 
 func TestAFullMailboxSaysWhatItLost(t *testing.T) {
+	t.Parallel()
 	g := start(t, func(_ *bridge.Options, o *options) { o.StreamQueue = 3 })
 	id, _ := g.register()
 	require.Equal(t, 200, g.post("/channels/join", obj{"sender": id, "channels": []int{5, 6}}).status)
@@ -178,6 +184,7 @@ func TestAFullMailboxSaysWhatItLost(t *testing.T) {
 }
 
 func TestWaitingEndsWithTheGateway(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	id, _ := g.register()
 	require.Equal(t, 200, g.post("/channels/join", obj{"sender": id, "channels": []int{5}}).status)
@@ -191,6 +198,7 @@ func TestWaitingEndsWithTheGateway(t *testing.T) {
 }
 
 func TestAClientThatGoesTakesNothing(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	id, _ := g.register()
 	require.Equal(t, 200, g.post("/channels/join", obj{"sender": id, "channels": []int{5}}).status)

@@ -55,6 +55,7 @@ func (g *gateway) members() int {
 }
 
 func TestPagesOfOtherOrigins(t *testing.T) {
+	t.Parallel()
 	for what, c := range map[string]struct {
 		listed, headers []string
 		refused         string // the header at fault
@@ -108,6 +109,7 @@ func TestPagesOfOtherOrigins(t *testing.T) {
 
 // A browser sends a form without asking the gateway first. Its body is not read.
 func TestAFormOfAnotherOrigin(t *testing.T) {
+	t.Parallel()
 	g := start(t, func(b *bridge.Options, _ *options) { b.SecretKey = "" })
 	_, token := g.register("name", "lamp")
 	for _, media := range []string{"text/plain", "application/x-www-form-urlencoded", "multipart/form-data"} {
@@ -120,6 +122,7 @@ func TestAFormOfAnotherOrigin(t *testing.T) {
 
 // Following a link can read, but cannot act for a sender.
 func TestALinkOnAnotherPage(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	id, _ := g.register()
 	link := []string{"Host: gw.lan", "Connection: close", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"}
@@ -132,6 +135,7 @@ func TestALinkOnAnotherPage(t *testing.T) {
 }
 
 func TestHostsOfAnOpenGateway(t *testing.T) {
+	t.Parallel()
 	open := start(t, func(b *bridge.Options, o *options) {
 		b.SecretKey = ""
 		o.Hosts = []string{"Gateway.example.org", "*.house.example"}
@@ -167,6 +171,7 @@ func TestHostsOfAnOpenGateway(t *testing.T) {
 
 // A request whose Upgrade a proxy removed is a GET that would join.
 func TestAnUpgradeThatWasLost(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	id, _ := g.register()
 	join := fmt.Sprintf("GET /channels/join?channels=5&sender=%d HTTP/1.1", id)

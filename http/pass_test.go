@@ -26,6 +26,7 @@ func (g *gateway) pass(token string, body obj) string {
 }
 
 func TestAPassMayDoWhatItSays(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	id, own := g.register("name", "kitchen")
 	other, _ := g.register()
@@ -74,6 +75,7 @@ func TestAPassMayDoWhatItSays(t *testing.T) {
 }
 
 func TestATokenThatIsRefused(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	id, own := g.register()
 	for body, field := range map[string]string{
@@ -111,6 +113,7 @@ func TestATokenThatIsRefused(t *testing.T) {
 }
 
 func TestAnOperatorMakesPasses(t *testing.T) {
+	t.Parallel()
 	g := start(t, func(_ *bridge.Options, o *options) {
 		o.Manages = func(r *nethttp.Request) (string, bool) {
 			return "anna", r.Header.Get("Authorization") == "Bearer wtc_good"
@@ -151,6 +154,7 @@ func (l *live) closed() int {
 }
 
 func TestAWebSocketWithAPass(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	_, own := g.register()
 	hear, speak := g.pass(own, obj{"channels": []int{5}}), g.pass(own, obj{"scope": "hear+speak", "channels": []int{5}})
@@ -173,6 +177,7 @@ func TestAWebSocketWithAPass(t *testing.T) {
 
 // Each cause ends the pass, and the streams that it opened.
 func TestTheEndOfAPass(t *testing.T) {
+	t.Parallel()
 	for what, end := range map[string]func(*gateway, uint32, string){
 		"time":        func(*gateway, uint32, string) {},
 		"a new token": func(g *gateway, _ uint32, _ string) { g.register("name", "kitchen") },
@@ -211,6 +216,7 @@ func TestTheEndOfAPass(t *testing.T) {
 
 // A sender's own token says who asks, so the request need not.
 func TestATokenNamesItsSender(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	id, own := g.register("name", "kitchen", "protected", true)
 	bearer := []string{"Authorization", "Bearer " + own}

@@ -12,6 +12,7 @@ import (
 )
 
 func TestDeliveryReport(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	r := receive(t, nil)
 	a, _ := g.register()
@@ -40,6 +41,7 @@ func TestDeliveryReport(t *testing.T) {
 
 // The answer has the report if the call asks for it. Not both it and a URL get it.
 func TestTheReportInTheAnswer(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	a, _ := g.register()
 	b, token := g.register()
@@ -66,6 +68,7 @@ func TestTheReportInTheAnswer(t *testing.T) {
 }
 
 func TestLoopsEnd(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	id, _ := g.register()
 	body := obj{"sender": id, "channels": []int{5}, "message": "x"}

@@ -18,6 +18,7 @@ import (
 
 // The official library accepts every delivery, and nothing else.
 func TestSignatures(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	id, token := g.register()
 	var failures atomic.Int32
@@ -65,6 +66,7 @@ func TestSignatures(t *testing.T) {
 }
 
 func TestSecretsComeFromOneKey(t *testing.T) {
+	t.Parallel()
 	secret := func(key string) string {
 		g := start(t, func(o *bridge.Options, h *options) { h.Callbacks.SigningKey = []byte(key) })
 		defer g.stop()
@@ -78,6 +80,7 @@ func TestSecretsComeFromOneKey(t *testing.T) {
 }
 
 func TestAReceiverThatIsGone(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	id, _ := g.register()
 	gone := receive(t, func(w nethttp.ResponseWriter, _ string) { w.WriteHeader(410) })
@@ -95,6 +98,7 @@ func TestAReceiverThatIsGone(t *testing.T) {
 }
 
 func TestRetryAfter(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	id, _ := g.register()
 	var attempts atomic.Int32

@@ -20,6 +20,7 @@ import (
 )
 
 func TestStreamHeadersAndHeartbeat(t *testing.T) {
+	t.Parallel()
 	g := start(t, func(_ *bridge.Options, o *options) { o.Heartbeat = 20 * time.Millisecond })
 	id, _ := g.register()
 	f := g.follow(fmt.Sprintf("channels=5&sender=%d", id))
@@ -32,6 +33,7 @@ func TestStreamHeadersAndHeartbeat(t *testing.T) {
 }
 
 func TestEcho(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	a, _ := g.register()
 	b, _ := g.register()
@@ -48,6 +50,7 @@ func TestEcho(t *testing.T) {
 }
 
 func TestEachAttachmentGetsEachMessageInOrder(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	id, _ := g.register()
 	var fs []*follower
@@ -70,6 +73,7 @@ func TestEachAttachmentGetsEachMessageInOrder(t *testing.T) {
 }
 
 func TestStreamThatIsNotReadDelaysNobody(t *testing.T) {
+	t.Parallel()
 	g := start(t, func(_ *bridge.Options, o *options) {
 		o.StreamBytes, o.WriteTimeout = 100_000, 3*time.Second
 	})
@@ -97,6 +101,7 @@ func TestStreamThatIsNotReadDelaysNobody(t *testing.T) {
 }
 
 func TestStreamsThatComeAndGoLeaveNothing(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	id, _ := g.register()
 	keep := g.follow(fmt.Sprintf("channels=1&sender=%d", id))
@@ -128,6 +133,7 @@ func descriptors(t *testing.T) int {
 }
 
 func TestMembershipLingers(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	id, _ := g.register()
 	f := g.follow(fmt.Sprintf("channels=5&sender=%d", id))
@@ -140,6 +146,7 @@ func TestMembershipLingers(t *testing.T) {
 }
 
 func TestShutdownEndsStreamsProperly(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	id, _ := g.register()
 	f := g.follow(fmt.Sprintf("channels=5&sender=%d", id))
@@ -159,6 +166,7 @@ func TestShutdownEndsStreamsProperly(t *testing.T) {
 }
 
 func TestQuiesce(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	id, _ := g.register()
 	f := g.follow(fmt.Sprintf("channels=5&sender=%d", id))
@@ -192,6 +200,7 @@ func TestQuiesce(t *testing.T) {
 }
 
 func TestHTTP10Stream(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	id, _ := g.register()
 	c, err := net.Dial("tcp", g.server.Addr().String())

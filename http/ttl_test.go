@@ -13,6 +13,7 @@ import (
 )
 
 func TestWhatExpiresIsNotReplayed(t *testing.T) {
+	t.Parallel()
 	c := &clock{}
 	g := start(t, func(b *bridge.Options, o *options) { o.Clock, b.Now = c.now, c.now })
 	id, _ := g.register()
@@ -31,6 +32,7 @@ func TestWhatExpiresIsNotReplayed(t *testing.T) {
 }
 
 func TestACallbackIsNotGivenWhatHasExpired(t *testing.T) {
+	t.Parallel()
 	c := &clock{}
 	g := start(t, func(b *bridge.Options, o *options) { b.Now = c.now })
 	id, _ := g.register()

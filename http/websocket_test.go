@@ -52,6 +52,7 @@ func (l *live) say(v any) {
 }
 
 func TestWebSocket(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	a, _ := g.register()
 	b, _ := g.register()
@@ -107,6 +108,7 @@ func TestWebSocket(t *testing.T) {
 
 // A page cannot see pings: it may have heartbeats as messages, the first at once.
 func TestHeartbeatsThatAPageCanRead(t *testing.T) {
+	t.Parallel()
 	g := start(t, func(_ *bridge.Options, o *options) { o.Heartbeat = 50 * time.Millisecond })
 	id, _ := g.register()
 	l := g.live(fmt.Sprintf("channels=5&sender=%d&heartbeats=true&since=all", id))
@@ -117,6 +119,7 @@ func TestHeartbeatsThatAPageCanRead(t *testing.T) {
 }
 
 func TestTheEndOfAWebSocket(t *testing.T) {
+	t.Parallel()
 	g := start(t, func(_ *bridge.Options, o *options) { o.Heartbeat = 20 * time.Millisecond })
 	id, _ := g.register()
 	query := fmt.Sprintf("channels=5&sender=%d&linger=false", id)
@@ -162,6 +165,7 @@ func TestTheEndOfAWebSocket(t *testing.T) {
 }
 
 func TestAWebSocketThatIsRefused(t *testing.T) {
+	t.Parallel()
 	g := start(t)
 	id, _ := g.register()
 	upgrade := []string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="}
@@ -205,6 +209,7 @@ func TestConnectsLeaveNothingBehind(t *testing.T) {
 
 // The server's end waits also for a stream that begins then.
 func TestStreamsThatBeginAtTheEnd(t *testing.T) {
+	t.Parallel()
 	for range 50 {
 		g := start(t)
 		id, _ := g.register()

@@ -7,6 +7,7 @@ import (
 )
 
 func TestAccess(t *testing.T) {
+	t.Parallel()
 	a := newAccess([]Rule{
 		{Read: true, Pattern: "home/#"},
 		{Pattern: "home/safe/#"},

@@ -17,6 +17,7 @@ import (
 
 // The old connection breaks while its client comes back.
 func TestACleanStartLeavesOneSessionInTheTable(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	for range 300 {
 		a := h.join(connect{id: "c"})
@@ -33,6 +34,7 @@ func TestACleanStartLeavesOneSessionInTheTable(t *testing.T) {
 }
 
 func TestAReplacedSessionDoesNotExpireItsSuccessor(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	brief := connect{id: "c", version: 5, props: packets.Properties{SessionExpiryInterval: 1, SessionExpiryIntervalFlag: true}}
 	for range 200 {
@@ -48,6 +50,7 @@ func TestAReplacedSessionDoesNotExpireItsSuccessor(t *testing.T) {
 
 // Back-pressure must not look like a silent client.
 func TestKeepAliveUnderBackPressure(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	h.hub.AddLink(viaHTTP, 1, 150*time.Millisecond) // it does not run: always full
 	s := h.web("m")
@@ -65,6 +68,7 @@ func TestKeepAliveUnderBackPressure(t *testing.T) {
 }
 
 func TestRetainedForASubscriptionIsBounded(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	pub := h.join(connect{id: "p"})
 	for i := range 500 {
@@ -84,6 +88,7 @@ func TestRetainedForASubscriptionIsBounded(t *testing.T) {
 // A subscriber that is still taking what was retained loses no new message: the retained ones
 // do not count against its queue.
 func TestWhatIsNewHasRoomBesideWhatIsRetained(t *testing.T) {
+	t.Parallel()
 	versions(t, func(t *testing.T, version byte) {
 		const retained, live = 3000, 90
 		h := build(t, func(o *mqtt.Options) { o.SessionQueue = 100 })
@@ -116,6 +121,7 @@ func TestWhatIsNewHasRoomBesideWhatIsRetained(t *testing.T) {
 
 // A new subscriber never gets an older retained value after a newer one.
 func TestRetainedIsNotOlderThanWhatCameBefore(t *testing.T) {
+	t.Parallel()
 	h := build(t, func(o *mqtt.Options) { o.SessionQueue = 100_000 })
 	pub := h.join(connect{id: "p"})
 	for i := range 1000 {
@@ -144,6 +150,7 @@ func TestRetainedIsNotOlderThanWhatCameBefore(t *testing.T) {
 }
 
 func TestWhatIsInFlightCountsAgainstTheBytes(t *testing.T) {
+	t.Parallel()
 	h := build(t, func(o *mqtt.Options) { o.SessionQueueBytes = 1 << 20 })
 	c := h.join(connect{id: "s"})
 	c.subscribe(1, "x")
@@ -165,6 +172,7 @@ func TestWhatIsInFlightCountsAgainstTheBytes(t *testing.T) {
 }
 
 func TestAResendKeepsToASmallerReceiveMaximum(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	o := connect{id: "r", version: 5, dirty: true, props: packets.Properties{SessionExpiryInterval: 100, SessionExpiryIntervalFlag: true}}
 	c := h.join(o)
@@ -190,6 +198,7 @@ func TestAResendKeepsToASmallerReceiveMaximum(t *testing.T) {
 }
 
 func TestADeletedSenderHasNoWill(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	reg, err := h.hub.Register(bridge.Registration{Name: "w"})
 	require.NoError(t, err)
@@ -204,6 +213,7 @@ func TestADeletedSenderHasNoWill(t *testing.T) {
 }
 
 func TestASharedMessageIsLostOnceIfNobodyTakesIt(t *testing.T) {
+	t.Parallel()
 	h := build(t, func(o *mqtt.Options) { o.SessionQueue = 1 })
 	for i := range 3 {
 		c := h.join(connect{id: fmt.Sprint("w", i), dirty: true})

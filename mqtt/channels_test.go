@@ -28,6 +28,7 @@ func (c *client) me() (id bridge.SenderID, name string) {
 }
 
 func TestIdentity(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	kitchen := h.join(connect{id: "kitchen"})
 	id, name := kitchen.me()
@@ -96,6 +97,7 @@ func TestIdentity(t *testing.T) {
 }
 
 func TestJoinAndLeaveBySubscribing(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	c := h.join(connect{id: "lamp"})
 	id, _ := c.me()
@@ -168,6 +170,7 @@ func TestJoinAndLeaveBySubscribing(t *testing.T) {
 }
 
 func TestStamping(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	five := h.join(connect{id: "five", version: 5})
 	three := h.join(connect{id: "three"})
@@ -211,6 +214,7 @@ func TestStamping(t *testing.T) {
 }
 
 func TestRefusedPublishes(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	three, five := h.join(connect{id: "three"}), h.join(connect{id: "five", version: 5})
 	spy := h.join(connect{id: "spy"})
@@ -242,6 +246,7 @@ func TestRefusedPublishes(t *testing.T) {
 }
 
 func TestRefusedSubscriptions(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	three, five := h.join(connect{id: "three"}), h.join(connect{id: "five", version: 5})
 	for _, filter := range []string{"watchtower/channels/0/#", "watchtower/channels/x/#", "watchtower/channels/5/said", "watchtower/nothing", "watchtower/gateways/gw/secrets"} {
@@ -256,6 +261,7 @@ func TestRefusedSubscriptions(t *testing.T) {
 
 // Only the receiver gets a send, whatever others subscribe to.
 func TestSendsArePrivate(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	alice, bob := h.join(connect{id: "alice", version: 5}), h.join(connect{id: "bob"})
 	aliceID, _ := alice.me()
@@ -291,6 +297,7 @@ func TestSendsArePrivate(t *testing.T) {
 }
 
 func TestMembersTopic(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	watcher := h.join(connect{id: "watcher"})
 	watcher.subscribe(1, "watchtower/members/+/+")

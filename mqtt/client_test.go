@@ -19,6 +19,7 @@ import (
 
 // A client that the gateway watched can be answered alone, for as long as it is connected.
 func TestAClientIsAnsweredAlone(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	born := make(chan bridge.Client, 1)
 	defer h.broker.Watch("birth", func(_ string, _ []byte, c bridge.Client) { born <- c })()
@@ -56,6 +57,7 @@ func TestAClientIsAnsweredAlone(t *testing.T) {
 // A client may remove the gateway's own retained messages if the gateway takes that, and not
 // be told of it. Nothing else may be published there.
 func TestAClientRemovesWhatIsTheGateways(t *testing.T) {
+	t.Parallel()
 	h := build(t, func(o *mqtt.Options) { o.OwnTopics = []string{"discovery/home_"} })
 	one, other := h.join(connect{id: "one", version: 5}), h.join(connect{id: "other", version: 5})
 	one.subscribe(1, "discovery/#")
@@ -97,6 +99,7 @@ func TestAClientRemovesWhatIsTheGateways(t *testing.T) {
 // The gateway is told of refused publishes, and whether their clients were: once a minute for
 // each topic.
 func TestTheGatewayIsToldOfRefusals(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	told := make(chan bridge.Refusal, 10)
 	h.broker.OnRefusal(func(r bridge.Refusal) { told <- r })
@@ -124,6 +127,7 @@ func TestTheGatewayIsToldOfRefusals(t *testing.T) {
 
 // A dozen refused subscriptions are one line of the log.
 func TestRefusedSubscriptionsAreOneLine(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	c := h.join(connect{id: "house", version: 5})
 	for i := range 12 {

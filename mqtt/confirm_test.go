@@ -30,6 +30,7 @@ func (h *house) wants(unprotected bool) {
 // What is said on a channel that wants two is neither delivered nor kept before the second has
 // said it, by every way into the broker.
 func TestAChannelThatWantsTwo(t *testing.T) {
+	t.Parallel()
 	versions(t, func(t *testing.T, version byte) {
 		h := build(t, nil)
 		h.wants(false)
@@ -96,6 +97,7 @@ func (h *house) idOf(name string) bridge.SenderID {
 
 // The attacks that one client can try alone.
 func TestOneClientIsNotTwo(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	h.wants(false)
 	token := h.protected("ann")

@@ -23,6 +23,7 @@ func (h *house) greet(version byte, b []byte) (*client, packets.Packet, bool) {
 }
 
 func TestConnackCarriesWhatDiffersFromTheDefault(t *testing.T) {
+	t.Parallel()
 	h := build(t, func(o *mqtt.Options) { o.MaxPacketBytes = 2000 })
 	_, ack := h.dial(connect{id: "c", version: 5})
 	p := ack.Properties
@@ -47,6 +48,7 @@ func TestQoS2PublishesAreAccepted(t *testing.T) { // 3.2.2.3.4: CONNACK sets no 
 }
 
 func TestClientIdentifiers(t *testing.T) {
+	t.Parallel()
 	versions(t, func(t *testing.T, version byte) {
 		h := build(t, nil)
 		t.Run("MQTT-3.1.3-5: 1 to 23 letters and digits", func(t *testing.T) {
@@ -111,6 +113,7 @@ func TestNothingAfterARefusedConnectIsExecuted(t *testing.T) { // MQTT-3.1.4-6
 
 // MQTT 5, 3.1.4: clients need not wait for CONNACK.
 func TestAClientMaySendBeforeConnack(t *testing.T) {
+	t.Parallel()
 	versions(t, func(t *testing.T, version byte) {
 		h := build(t, nil)
 		c, _ := h.plain()
@@ -142,6 +145,7 @@ func TestAnUnsupportedVersionIsAnswered(t *testing.T) { // MQTT-3.1.2-2
 // A CONNECT that does not conform ends the connection: in 3.1.1 without a CONNACK (3.1.1
 // MQTT-3.1.4-1), in 5 without one or with a reason of 0x80 or more (MQTT-3.1.4-1).
 func TestAConnectThatDoesNotConform(t *testing.T) {
+	t.Parallel()
 	user, pass := text("u"), text(key)
 	const both = flagClean | flagUser | flagPassword
 	type test struct {
@@ -230,6 +234,7 @@ func TestReasonStringsAreLeftOutForThoseWhoDoNotWantThem(t *testing.T) { // MQTT
 
 // MQTT-3.1.2-24: answers keep to the client's Maximum Packet Size too.
 func TestAnswersKeepToTheMaximumPacketSize(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	c := h.join(connect{id: "c", version: 5, props: packets.Properties{MaximumPacketSize: 40}})
 	c.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Subscribe, Qos: 1}, PacketID: 1,
@@ -258,6 +263,7 @@ func TestTheServersKeepAlive(t *testing.T) { // MQTT-3.1.2-21, MQTT-3.2.2-21 and
 // A bridge of another broker sets the highest bit of the protocol level, as mosquitto does by
 // default. It does not get its own messages back, and gets the retain flag as published.
 func TestABridgeHearsNoEcho(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	c, _ := h.plain()
 	c.version = 4

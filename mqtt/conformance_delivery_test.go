@@ -37,6 +37,7 @@ func TestTheLowerQoSIsDelivered(t *testing.T) { // MQTT-3.8.4-8, 3.1.1 MQTT-3.8.
 
 // MQTT-4.3.3-10: until PUBREL it is the same message, and is delivered once.
 func TestQoS2DeliversOnce(t *testing.T) {
+	t.Parallel()
 	versions(t, func(t *testing.T, version byte) {
 		h := build(t, nil)
 		sub := h.join(connect{id: "sub", version: version})
@@ -64,6 +65,7 @@ func TestQoS2DeliversOnce(t *testing.T) {
 
 // MQTT-3.3.2-4, -15, -16, -17, -18 and -20, MQTT-3.1.3-10.
 func TestPropertiesAreForwardedUnaltered(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	sub, pub := h.join(connect{id: "sub", version: 5}), h.join(connect{id: "pub", version: 5})
 	three := h.join(connect{id: "three"})
@@ -124,6 +126,7 @@ func TestAMessageExpires(t *testing.T) { // MQTT-3.3.2-5 and -6
 
 // The time to live of another protocol's message is its message expiry here.
 func TestATimeToLiveIsAMessageExpiry(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	sub := h.join(connect{id: "sub", version: 5})
 	sub.subscribe(1, "watchtower/channels/5/#")

@@ -12,6 +12,7 @@ import (
 // MQTT-4.13.1-1, MQTT-4.13.2-1, 3.1.1 MQTT-4.8.0-1: only this connection ends; in MQTT 5 with
 // the reason of the specification.
 func TestAProtocolErrorEndsItsConnectionAlone(t *testing.T) {
+	t.Parallel()
 	malformed, protocol, either := []byte{0x81}, []byte{0x82}, []byte{0x81, 0x82}
 	type test struct {
 		name    string
@@ -131,6 +132,7 @@ func TestAProtocolErrorEndsItsConnectionAlone(t *testing.T) {
 
 // MQTT-3.1.0-1, MQTT-3.14.0-1: nothing is answered before a CONNECT.
 func TestTheFirstPacketIsConnect(t *testing.T) {
+	t.Parallel()
 	for name, b := range map[string][]byte{
 		"PUBLISH": frame(0x30, text("own/x"), []byte("x")), "SUBSCRIBE": frame(0x82, u16(1), append(text("own/x"), 1)),
 		"PINGREQ": {0xc0, 0}, "DISCONNECT": {0xe0, 0}, "PUBREL": {0x62, 2, 0, 1}, "AUTH": {0xf0, 0},
@@ -151,6 +153,7 @@ func TestTheFirstPacketIsConnect(t *testing.T) {
 
 // 4.13.1, MQTT-4.1.0-1: an error ends the connection, not the session.
 func TestASessionSurvivesAProtocolError(t *testing.T) {
+	t.Parallel()
 	versions(t, func(t *testing.T, version byte) {
 		h := build(t, nil)
 		c := h.join(lasting("c", version))
@@ -166,6 +169,7 @@ func TestASessionSurvivesAProtocolError(t *testing.T) {
 
 // 4.3.2, 4.3.3: an acknowledgement of an unknown id, in any form, does not end the connection.
 func TestAcknowledgementsOfNothingDoNoHarm(t *testing.T) {
+	t.Parallel()
 	versions(t, func(t *testing.T, version byte) {
 		h := build(t, nil)
 		c := h.join(connect{id: "c", version: version})

@@ -11,6 +11,7 @@ import (
 // A client that is still writing gets the reason why its connection ends when it reads later
 // (MQTT 5, 4.13.1).
 func TestDisconnectReachesAClientThatWritesOn(t *testing.T) {
+	t.Parallel()
 	for range 20 {
 		h := build(t, nil)
 		c, ack := h.dial(connect{id: "c", version: 5})

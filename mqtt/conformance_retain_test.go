@@ -11,6 +11,7 @@ import (
 
 // MQTT-3.3.1-8 and -12, 3.1.1 MQTT-3.3.1-8 and -9.
 func TestTheRetainFlagSaysThatTheSubscriptionIsNew(t *testing.T) {
+	t.Parallel()
 	versions(t, func(t *testing.T, version byte) {
 		h := build(t, nil)
 		pub := h.join(connect{id: "pub", version: version})

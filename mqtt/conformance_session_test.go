@@ -20,6 +20,7 @@ func (h *house) present(o connect) bool {
 
 // MQTT-3.1.2-4, -5 and -6, MQTT-3.2.2-2 and -3.
 func TestSessionPresentSaysWhetherASessionGoesOn(t *testing.T) {
+	t.Parallel()
 	versions(t, func(t *testing.T, version byte) {
 		h := build(t, nil)
 		keep := lasting("c", version)
@@ -63,6 +64,7 @@ func TestSessionPresentSaysWhetherASessionGoesOn(t *testing.T) {
 // A takeover ends the old connection, and with it a session without an expiry (3.1.1
 // MQTT-3.1.2-6; MQTT 5 3.1.2.11.2, MQTT-3.1.4-3).
 func TestASessionOfOneConnectionIsNotTakenOver(t *testing.T) {
+	t.Parallel()
 	versions(t, func(t *testing.T, version byte) {
 		h := build(t, nil)
 		old := h.join(connect{id: "c", version: version})
@@ -152,6 +154,7 @@ func TestDisconnectChangesTheExpiry(t *testing.T) { // 3.14.2.2.2
 
 // MQTT-3.1.4-3, MQTT-4.4.0-1, MQTT-4.6.0-1, MQTT-3.3.1-1.
 func TestATakeoverSendsAgainWhatWasNotAcknowledged(t *testing.T) {
+	t.Parallel()
 	versions(t, func(t *testing.T, version byte) {
 		h := build(t, nil)
 		old := h.join(lasting("c", version))
@@ -202,6 +205,7 @@ func TestACleanTakeoverSendsNothingAgain(t *testing.T) { // MQTT-3.1.2-4
 // MQTT-4.3.3-8 to -12 and the table of MQTT-4.4.0-1: the receiver's state stays with the
 // session.
 func TestAQoS2HandshakeGoesOnAfterAReconnect(t *testing.T) {
+	t.Parallel()
 	versions(t, func(t *testing.T, version byte) {
 		h := build(t, nil)
 		sub := h.join(connect{id: "sub"})
@@ -240,6 +244,7 @@ func TestAQoS2HandshakeGoesOnAfterAReconnect(t *testing.T) {
 
 // MQTT-4.3.3-11: PUBREL is answered, whatever its id.
 func TestAPubrelOfNoPublish(t *testing.T) {
+	t.Parallel()
 	versions(t, func(t *testing.T, version byte) {
 		c := build(t, nil).join(connect{id: "c", version: version})
 		for _, b := range [][]byte{{0x62, 2, 0, 77}, {0x62, 3, 0, 77, 0}, {0x62, 4, 0, 77, 0, 0}} {

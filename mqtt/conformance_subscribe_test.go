@@ -11,6 +11,7 @@ import (
 
 // MQTT-3.8.4-6, MQTT-3.9.3-1: one code for each filter, in their order.
 func TestSubackHasACodeForEachFilterInOrder(t *testing.T) {
+	t.Parallel()
 	versions(t, func(t *testing.T, version byte) {
 		h := build(t, nil)
 		c := h.join(connect{id: "c", version: version})
@@ -94,6 +95,7 @@ func TestTheSameFilterReplacesItsSubscription(t *testing.T) { // MQTT-3.8.4-3
 // MQTT-3.3.4-2, 3.1.1 MQTT-3.3.5-1: at the highest QoS of them. The server may deliver once
 // or once for each; this one delivers once.
 func TestOverlappingSubscriptionsDeliverOnceAtTheHighestQoS(t *testing.T) {
+	t.Parallel()
 	versions(t, func(t *testing.T, version byte) {
 		h := build(t, nil)
 		c := h.join(connect{id: "c", version: version})

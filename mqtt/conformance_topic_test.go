@@ -10,6 +10,7 @@ import (
 )
 
 func TestTopicFiltersMatch(t *testing.T) {
+	t.Parallel()
 	topics := []string{
 		"a", "A", "/a", "a/", "a/b", "a//b", "a/b/c", "a/b/c/d", "b/b", "/", "//", "$a", "$a/b", "a/$b", "a b", "ä/ö/日本", "\ufeffa", " a", "𝔘/x",
 	}
@@ -136,6 +137,7 @@ func TestALongTopic(t *testing.T) { // MQTT-4.7.3-3
 // 4.7.3 limits only the length of a topic; the broker also limits its levels, to bound their
 // cost. A refusal costs almost nothing.
 func TestTopicLevelsAreBounded(t *testing.T) {
+	t.Parallel()
 	versions(t, func(t *testing.T, version byte) {
 		c := build(t, nil).join(connect{id: "c", version: version})
 		topic := strings.Repeat("/", 199)

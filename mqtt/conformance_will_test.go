@@ -154,6 +154,7 @@ func TestAWillOfASessionThatIsStartedAnew(t *testing.T) { // MQTT-3.1.4-4: the s
 // 3.1.2.5 and 3.1.4: the old connection's will is sent, unless the session goes on within
 // the delay.
 func TestAWillWhenItsConnectionIsTakenOver(t *testing.T) {
+	t.Parallel()
 	for _, x := range []struct {
 		name           string
 		delay, session uint32

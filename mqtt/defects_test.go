@@ -19,6 +19,7 @@ import (
 // Faults of mochi's own broker, which this one must not have.
 
 func TestATruncatedSubscribeEndsOnlyItsConnection(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	c := h.join(connect{id: "evil", version: 5})
 	c.raw([]byte{0x82, 6, 0, 1, 0, 0, 1, 'a'})
@@ -28,6 +29,7 @@ func TestATruncatedSubscribeEndsOnlyItsConnection(t *testing.T) {
 }
 
 func TestASubscriberThatDoesNotReadHoldsUpNobody(t *testing.T) {
+	t.Parallel()
 	const timeout = 3 * time.Second // by then its queue is full, also on a busy machine
 	h := build(t, func(o *mqtt.Options) {
 		o.WriteTimeout = timeout
@@ -84,6 +86,7 @@ func TestASubscriberThatDoesNotReadHoldsUpNobody(t *testing.T) {
 }
 
 func TestExpiredSessionsLeaveNothingBehind(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	c := h.join(connect{id: "brief", version: 5, props: packets.Properties{SessionExpiryInterval: 1, SessionExpiryIntervalFlag: true}})
 	c.subscribe(1, "watchtower/channels/5/#", "own/#")
@@ -97,6 +100,7 @@ func TestExpiredSessionsLeaveNothingBehind(t *testing.T) {
 }
 
 func TestAStrangerNamedInlineReplacesNobody(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	spy := h.join(connect{id: "spy"})
 	spy.subscribe(1, "watchtower/channels/5/#")
@@ -134,6 +138,7 @@ func TestStrangersGetNoMemory(t *testing.T) {
 }
 
 func TestBeforeConnect(t *testing.T) {
+	t.Parallel()
 	h := build(t, func(o *mqtt.Options) { o.ConnectTimeout = 100 * time.Millisecond })
 	for name, b := range map[string][]byte{
 		"nothing":               {},
@@ -160,6 +165,7 @@ func TestBeforeConnect(t *testing.T) {
 }
 
 func TestProtocolErrorsEndTheConnection(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	for name, b := range map[string][]byte{
 		"a second CONNECT":               {0x10, 16, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 0, 0, 0, 3, 'b', 'a', 'd'},
@@ -194,6 +200,7 @@ func TestProtocolErrorsEndTheConnection(t *testing.T) {
 }
 
 func TestKeepAlive(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	c := h.join(connect{id: "silent", version: 5, keep: 1})
 	start := time.Now()
@@ -202,6 +209,7 @@ func TestKeepAlive(t *testing.T) {
 }
 
 func TestConnectionLimit(t *testing.T) {
+	t.Parallel()
 	h := build(t, func(o *mqtt.Options) { o.MQTTConnections = 2 })
 	one, two := h.join(connect{id: "1"}), h.join(connect{id: "2"})
 	three, _ := h.plain()

@@ -16,6 +16,7 @@ import (
 )
 
 func TestOrderAcrossQoS(t *testing.T) {
+	t.Parallel()
 	h := build(t, func(o *mqtt.Options) { o.SessionQueue = 10000 })
 	for _, version := range []byte{4, 5} {
 		sub := h.join(connect{id: "sub", version: version, props: packets.Properties{ReceiveMaximum: 3}})
@@ -42,6 +43,7 @@ func TestOrderAcrossQoS(t *testing.T) {
 
 // Both directions use the same packet ids at the same time.
 func TestPacketIDsOfBothDirectionsDoNotMeet(t *testing.T) {
+	t.Parallel()
 	h := build(t, func(o *mqtt.Options) { o.SessionQueue = 20000 })
 	a, b := h.join(connect{id: "a", version: 5, props: packets.Properties{ReceiveMaximum: 5}}), h.join(connect{id: "b"})
 	a.subscribe(1, "to-a")
@@ -82,6 +84,7 @@ func TestPacketIDsOfBothDirectionsDoNotMeet(t *testing.T) {
 }
 
 func TestAPersistentSessionWaits(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	sub := h.join(connect{id: "sub", dirty: true})
 	sub.subscribe(1, "watchtower/channels/5/#", "own/#")
@@ -119,6 +122,7 @@ func TestAPersistentSessionWaits(t *testing.T) {
 }
 
 func TestTakeover(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	old := h.join(connect{id: "twin", version: 5, dirty: true, props: packets.Properties{SessionExpiryInterval: 60, SessionExpiryIntervalFlag: true}})
 	old.subscribe(1, "own/#")
@@ -134,6 +138,7 @@ func TestTakeover(t *testing.T) {
 }
 
 func TestReceiveMaximumHoldsBackAndNeverStalls(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	sub := h.join(connect{id: "sub", version: 5, props: packets.Properties{ReceiveMaximum: 5}})
 	sub.subscribe(1, "own/#")
@@ -157,6 +162,7 @@ func TestReceiveMaximumHoldsBackAndNeverStalls(t *testing.T) {
 }
 
 func TestQoS2(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	sub := h.join(connect{id: "sub"})
 	assert.Equal(t, []byte{2}, sub.subscribe(2, "own/#"))
@@ -182,6 +188,7 @@ func TestQoS2(t *testing.T) {
 }
 
 func TestRetained(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	pub := h.join(connect{id: "pub", version: 5})
 	retain := func(topic, payload string, qos byte) {
@@ -224,6 +231,7 @@ func TestRetained(t *testing.T) {
 }
 
 func TestWills(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	sub := h.join(connect{id: "sub", version: 5})
 	sub.subscribe(1, "gone/#", "watchtower/channels/5/#")
@@ -262,6 +270,7 @@ func TestWills(t *testing.T) {
 }
 
 func TestDeletingASenderEndsItsSessions(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	c := h.join(connect{id: "doomed", version: 5, dirty: true, props: packets.Properties{SessionExpiryInterval: 60, SessionExpiryIntervalFlag: true}})
 	c.subscribe(1, "watchtower/channels/5/#")
@@ -275,6 +284,7 @@ func TestDeletingASenderEndsItsSessions(t *testing.T) {
 }
 
 func TestStoppingTellsClientsAndSendsWhatWaits(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	sub := h.join(connect{id: "sub", version: 5})
 	sub.subscribe(0, "own/#")

@@ -16,6 +16,7 @@ import (
 )
 
 func TestTheLastDeliveryIsTheRetainedOne(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	for round := range 20 {
 		topic := fmt.Sprintf("home/state/%d", round)
@@ -47,6 +48,7 @@ func TestTheLastDeliveryIsTheRetainedOne(t *testing.T) {
 }
 
 func TestAContentTypeArrivesAsItWasSent(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	speaker := h.join(connect{id: "speaker", version: 5})
 	listener := h.join(connect{id: "listener", version: 5})
@@ -65,6 +67,7 @@ func TestAContentTypeArrivesAsItWasSent(t *testing.T) {
 }
 
 func TestWhatTheGatewayAddsIsLeftOutOfASmallPacket(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	speaker := h.join(connect{id: "a-speaker-with-a-long-name"})
 	const topic = "watchtower/channels/5/broadcast"
@@ -100,6 +103,7 @@ func TestWhatTheGatewayAddsIsLeftOutOfASmallPacket(t *testing.T) {
 }
 
 func TestAMessageThatIsTooLargeIsReadPast(t *testing.T) {
+	t.Parallel()
 	h := build(t, func(o *mqtt.Options) { o.MaxPacketBytes = 10_000 })
 	listener := h.join(connect{id: "listener"})
 	listener.subscribe(1, "house/#")
@@ -133,6 +137,7 @@ func TestAMessageThatIsTooLargeIsReadPast(t *testing.T) {
 }
 
 func TestAFaultOfTheGatewayEndsOneConnection(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	defer h.broker.Watch("fault", func(string, []byte, bridge.Client) { panic("a fault of the program") })()
 	for _, retain := range []bool{false, true} {
@@ -151,6 +156,7 @@ func TestAFaultOfTheGatewayEndsOneConnection(t *testing.T) {
 }
 
 func TestTwoProgramsWithOneClientIDAreNamed(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	for range 6 {
 		h.join(connect{id: "twin"})
@@ -164,6 +170,7 @@ func TestTwoProgramsWithOneClientIDAreNamed(t *testing.T) {
 }
 
 func TestWhoIsRefusedIsNamedOnceAMinute(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	for range 3 {
 		for _, id := range []string{"first", "second"} {
@@ -187,6 +194,7 @@ func TestWhoIsRefusedIsNamedOnceAMinute(t *testing.T) {
 }
 
 func TestAClientIDThatIsNoNameIsToldOnce(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	for range 3 {
 		h.join(connect{id: "living room"})
@@ -199,6 +207,7 @@ func TestAClientIDThatIsNoNameIsToldOnce(t *testing.T) {
 }
 
 func TestNothingIsBehindTheLastField(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	for _, version := range []byte{3, 4, 5} {
 		var buf bytes.Buffer

@@ -18,6 +18,7 @@ import (
 // A client with a small buffer skips larger messages and acknowledges the others. It gets all
 // others, however many it skips.
 func TestAClientThatSkipsLargeMessagesHearsTheOthers(t *testing.T) {
+	t.Parallel()
 	for name, small := range map[string]func(i int) bool{
 		"half of them":       func(i int) bool { return i%2 == 0 },
 		"one of 200":         func(i int) bool { return i%200 == 199 },
@@ -60,6 +61,7 @@ func TestAClientThatSkipsLargeMessagesHearsTheOthers(t *testing.T) {
 
 // Clients that process messages in parallel acknowledge in any order, and none is given up.
 func TestAcknowledgingInAnotherOrderLosesNothing(t *testing.T) {
+	t.Parallel()
 	h := build(t, func(o *mqtt.Options) { o.SessionQueue = 5000 })
 	c, pub := h.join(lasting("c", 4)), h.join(connect{id: "pub"})
 	c.subscribe(1, "own/x")
@@ -89,6 +91,7 @@ func TestAcknowledgingInAnotherOrderLosesNothing(t *testing.T) {
 
 // A message at which a client fails five times is given up, and the next ones arrive.
 func TestAMessageOverWhichAClientFailsIsGivenUp(t *testing.T) {
+	t.Parallel()
 	versions(t, func(t *testing.T, version byte) {
 		for qos := byte(1); qos <= 2; qos++ {
 			h := build(t, nil)

@@ -12,6 +12,7 @@ import (
 
 // A reason that passes is not told by a code after which a client gives up.
 func TestWhatPassesIsNoRefusal(t *testing.T) {
+	t.Parallel()
 	for code, want := range map[bridge.Code]packets.Code{
 		bridge.TooManySenders: packets.ErrServerUnavailable, bridge.StoreFailed: packets.ErrServerUnavailable,
 		bridge.InvalidSender: packets.ErrServerUnavailable, bridge.NameProtected: packets.ErrNotAuthorized, bridge.InvalidName: packets.ErrNotAuthorized,

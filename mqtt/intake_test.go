@@ -17,6 +17,7 @@ import (
 
 // A packet has one timeout from its first byte to its last, whatever the keep-alive is.
 func TestAPacketThatDripsEnds(t *testing.T) {
+	t.Parallel()
 	h := build(t, func(o *mqtt.Options) { o.SetPacketTimeout(500 * time.Millisecond) })
 	for _, keep := range []uint16{0, 60} {
 		c := h.join(connect{id: "drip", version: 5, keep: keep})
@@ -39,6 +40,7 @@ func TestAPacketThatDripsEnds(t *testing.T) {
 // A large packet has more time. A client that is silent in the middle of one is closed by its
 // keep-alive.
 func TestALargePacketHasLonger(t *testing.T) {
+	t.Parallel()
 	h := build(t, func(o *mqtt.Options) { o.SetPacketTimeout(200 * time.Millisecond) })
 	var b bytes.Buffer
 	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 1}, ProtocolVersion: 4, PacketID: 1, TopicName: "own", Payload: make([]byte, 40_000)}
@@ -65,6 +67,7 @@ func TestALargePacketHasLonger(t *testing.T) {
 // Before CONNECT is accepted, memory grows with the bytes that arrive, not with the length
 // that a packet claims.
 func TestAClaimTakesNoMemory(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	var nc net.Conn
 	_, nc = h.plain()

@@ -9,6 +9,7 @@ import (
 
 // A delivery changes one cache line of a session, and reads the next.
 func TestASessionsHotFieldsAreTogether(t *testing.T) {
+	t.Parallel()
 	const line = 64
 	s := &session{}
 	assert.Less(t, unsafe.Offsetof(s.left), uintptr(line), "with all before it")

@@ -55,6 +55,7 @@ func own(i int) string { return fmt.Sprint("own/", i) }
 func same(int) string  { return "all" }
 
 func TestOneSessionHasAShareOfTheSubscriptions(t *testing.T) {
+	t.Parallel()
 	h := build(t, func(o *mqtt.Options) { o.MQTTSubscriptionBytes = 1 << 20 })
 	greedy, modest := h.join(connect{id: "greedy", version: 5}), h.join(connect{id: "modest", version: 5})
 	for i := 0; ; i++ {

@@ -32,6 +32,7 @@ func (h *house) slot() bridge.Slot {
 // A client is connected at one gateway. What it was sent and has not acknowledged comes again at
 // the next, with its packet id and DUP, and then what waited, in order.
 func TestASessionMoves(t *testing.T) {
+	t.Parallel()
 	versions(t, func(t *testing.T, version byte) {
 		all, _ := neighbours(t, 3, nil)
 		speaker := all[2].join(connect{id: "speaker"})
@@ -89,6 +90,7 @@ func TestASessionMoves(t *testing.T) {
 
 // A publish at QoS 2 whose PUBREL is due is the same message at the next gateway.
 func TestWhatAClientPublishesAtQoS2MovesToo(t *testing.T) {
+	t.Parallel()
 	all, _ := neighbours(t, 2, nil)
 	sub := all[0].join(connect{id: "sub"})
 	sub.subscribe(1, "own/x")
@@ -111,6 +113,7 @@ func TestWhatAClientPublishesAtQoS2MovesToo(t *testing.T) {
 // A clean start ends the session wherever it is. One that does not outlive its connection ends
 // with the takeover.
 func TestNothingMovesAtACleanStart(t *testing.T) {
+	t.Parallel()
 	versions(t, func(t *testing.T, version byte) {
 		all, _ := neighbours(t, 2, nil)
 		for _, x := range []struct {
@@ -140,6 +143,7 @@ func TestNothingMovesAtACleanStart(t *testing.T) {
 
 // While gateways are cut off from each other, both have their client. Afterwards the newer stays.
 func TestAClientAtBothSidesOfAPartition(t *testing.T) {
+	t.Parallel()
 	all, net := neighbours(t, 2, nil)
 	watcher := all[0].join(connect{id: "watcher"})
 	watcher.subscribe(1, "will")
@@ -165,6 +169,7 @@ func TestAClientAtBothSidesOfAPartition(t *testing.T) {
 
 // A gateway that does not answer holds a client up for two seconds at most.
 func TestAClientDoesNotWaitForAFrozenGateway(t *testing.T) {
+	t.Parallel()
 	all, net := neighbours(t, 2, nil)
 	was := all[0].join(lasting("mover", 5))
 	claimed(t, all, "mover", all[0])
@@ -181,6 +186,7 @@ func TestAClientDoesNotWaitForAFrozenGateway(t *testing.T) {
 
 // A client id that the gateway gave away is nobody's name at the next gateway either.
 func TestANamelessSessionMoves(t *testing.T) {
+	t.Parallel()
 	all, _ := neighbours(t, 2, nil)
 	o := lasting("", 5)
 	was, ack := all[0].dial(o)
@@ -196,6 +202,7 @@ func TestANamelessSessionMoves(t *testing.T) {
 
 // Large queues come in parts.
 func TestALargeQueueMoves(t *testing.T) {
+	t.Parallel()
 	all, _ := neighbours(t, 2, func(o *mqtt.Options) { o.SessionQueue = 5000 })
 	was := all[0].join(lasting("mover", 5))
 	was.subscribe(1, "own/x")
@@ -222,6 +229,7 @@ func TestALargeQueueMoves(t *testing.T) {
 
 // A client that comes to another gateway while it is attached here is not attached here.
 func TestASessionIsLostWhileItsClientIsAttached(t *testing.T) {
+	t.Parallel()
 	all, _ := neighbours(t, 2, nil)
 	here := all[0]
 	o := lasting("mover", 5)

@@ -12,6 +12,7 @@ import (
 // Clients cannot publish to the gateway's topics outside its tree, and a client's earlier
 // retained message there does not come back.
 func TestTheGatewaysOwnTopics(t *testing.T) {
+	t.Parallel()
 	h := build(t, func(o *mqtt.Options) { o.OwnTopics = []string{"discovery/home/", "discovery/home_"} })
 	c := h.join(connect{id: "client", version: 5})
 	c.subscribe(1, "discovery/#")

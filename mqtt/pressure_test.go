@@ -71,6 +71,7 @@ func numbers(n int) (all []string) {
 // A client that subscribes to its own messages, and publishes as many as it may before an
 // acknowledgement, gets all of them.
 func TestAClientThatFloodsItselfLosesNothing(t *testing.T) {
+	t.Parallel()
 	const n = 3000
 	for _, version := range []byte{4, 5} {
 		for qos := byte(1); qos <= 2; qos++ {
@@ -92,6 +93,7 @@ func TestAClientThatFloodsItselfLosesNothing(t *testing.T) {
 
 // Two clients that flood each other go on, though each waits for the other.
 func TestTwoClientsThatFloodEachOtherLoseNothing(t *testing.T) {
+	t.Parallel()
 	const n = 5000
 	h := build(t, func(o *mqtt.Options) { o.SessionQueue = 100 })
 	a := h.join(connect{id: "a", version: 5, props: packets.Properties{ReceiveMaximum: 20}})
@@ -107,6 +109,7 @@ func TestTwoClientsThatFloodEachOtherLoseNothing(t *testing.T) {
 
 // Many publishers are slowed down to one slow receiver, and can still ping.
 func TestAReaderThatIsSlowerThanItsPublishersGetsAll(t *testing.T) {
+	t.Parallel()
 	const publishers, each = 20, 100
 	h := build(t, func(o *mqtt.Options) { o.SessionQueue = 50 })
 	sub := h.join(connect{id: "sub", version: 5, props: packets.Properties{ReceiveMaximum: 5}})
@@ -141,6 +144,7 @@ func TestAReaderThatIsSlowerThanItsPublishersGetsAll(t *testing.T) {
 
 // Publishers wait only a short time for a client that does not read, and then not at all.
 func TestNobodyWaitsForWhoDoesNotRead(t *testing.T) {
+	t.Parallel()
 	h := build(t, func(o *mqtt.Options) { o.SessionQueue = 10 })
 	deaf := h.join(connect{id: "deaf", version: 5, props: packets.Properties{ReceiveMaximum: 1}})
 	deaf.subscribe(1, "own/x")
@@ -172,6 +176,7 @@ func TestNobodyWaitsForWhoDoesNotRead(t *testing.T) {
 
 // A takeover does not wait for the old connection's held publishes.
 func TestATakeoverOfAPublisherThatIsHeldBack(t *testing.T) {
+	t.Parallel()
 	h := build(t, func(o *mqtt.Options) { o.SessionQueue = 4 })
 	deaf := h.join(connect{id: "deaf", version: 5, props: packets.Properties{ReceiveMaximum: 1}})
 	deaf.subscribe(1, "own/x")

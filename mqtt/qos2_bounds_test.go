@@ -36,6 +36,7 @@ func (c *client) publishMany(first byte, n int) {
 // Some small clients never release their publishes (PUBREL), and use their ids again: on one
 // connection, and after they were switched off. All of their messages arrive.
 func TestWhoNeverReleasesIsHeard(t *testing.T) {
+	t.Parallel()
 	h := build(t, func(o *mqtt.Options) { o.SessionQueue = 100_000 })
 	sub := h.join(lasting("sub", 4))
 	sub.subscribe(1, "own/x")
@@ -53,6 +54,7 @@ func TestWhoNeverReleasesIsHeard(t *testing.T) {
 }
 
 func TestMoreUnderWayThanTheReceiveMaximumIsLogged(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	c, ack := h.dial(connect{id: "c", version: 5})
 	c.publishAll(int(ack.Properties.ReceiveMaximum))

@@ -152,6 +152,7 @@ func (e *exacting) take(pk packets.Packet) {
 // Thousands of messages at QoS 2 in both directions, through cuts and takeovers at
 // any point of their handshakes: each comes exactly once, and in order.
 func TestExactlyOnceBothWays(t *testing.T) {
+	t.Parallel()
 	h := build(t, func(o *mqtt.Options) { o.SessionQueue, o.SessionQueueBytes = 2*exchanged, 1<<30 })
 	a := &exacting{h: h, to: "to-b", cut: 0.02, have: map[uint16]bool{}, o: lasting("a", 5)}
 	b := &exacting{h: h, to: "to-a", cut: 0.02, have: map[uint16]bool{}, o: lasting("b", 4)}

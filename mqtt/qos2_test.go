@@ -40,6 +40,7 @@ func (c *client) exactly() packets.Packet {
 }
 
 func TestQoS2IsGrantedAndDeliveredEverywhere(t *testing.T) {
+	t.Parallel()
 	versions(t, func(t *testing.T, version byte) {
 		h := build(t, nil)
 		sub, pub := h.join(connect{id: "sub", version: version}), h.join(connect{id: "pub", version: version})
@@ -56,6 +57,7 @@ func TestQoS2IsGrantedAndDeliveredEverywhere(t *testing.T) {
 
 // A message of another protocol has the QoS of the subscription.
 func TestWhatIsSaidOverHTTPIsDeliveredAtTheQoSOfTheSubscription(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	web := h.web("web")
 	require.NoError(t, h.hub.Attach(web, 5, &bridge.Attachment{Via: viaHTTP, Broadcasts: true}))
@@ -72,6 +74,7 @@ func TestWhatIsSaidOverHTTPIsDeliveredAtTheQoSOfTheSubscription(t *testing.T) {
 // MQTT-4.3.3-1 to -7, MQTT-4.4.0-1: what the sender does after a break at each point of the
 // handshake.
 func TestADeliveryAtQoS2GoesOnAfterAReconnect(t *testing.T) {
+	t.Parallel()
 	versions(t, func(t *testing.T, version byte) {
 		h := build(t, nil)
 		pub := h.join(connect{id: "pub"})
@@ -152,6 +155,7 @@ func TestAPubrecOfNoDelivery(t *testing.T) { // MQTT 5, 3.6.2.1: 0x92
 }
 
 func TestOrderAcrossAllQoS(t *testing.T) {
+	t.Parallel()
 	h := build(t, func(o *mqtt.Options) { o.SessionQueue = 10_000 })
 	versions(t, func(t *testing.T, version byte) {
 		sub, pub := h.join(connect{id: "sub", version: version, props: packets.Properties{ReceiveMaximum: 3}}), h.join(connect{id: "pub"})
@@ -245,6 +249,7 @@ func mortalWith(t *testing.T, every time.Duration) (d *disk, inMidst func(func()
 
 // Both directions of QoS 2 go on where they were, at whatever point the process was killed.
 func TestQoS2GoesOnAfterAKill(t *testing.T) {
+	t.Parallel()
 	versions(t, func(t *testing.T, version byte) {
 		d, kill := mortal(t)
 		back := connect{id: "lamp", version: version, dirty: true, props: lasting5}
@@ -308,6 +313,7 @@ func TestQoS2GoesOnAfterAKill(t *testing.T) {
 
 // A publish at QoS 2 that comes while a round is saved is known after a kill too.
 func TestQoS2ThatComesWhileOthersAreSaved(t *testing.T) {
+	t.Parallel()
 	d, inMidst, kill := mortalWith(t, time.Second)
 	from := connect{id: "from", version: 5, dirty: true, props: lasting5}
 	lamp := connect{id: "lamp", version: 5, dirty: true, props: lasting5}

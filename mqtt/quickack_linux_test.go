@@ -14,6 +14,7 @@ import (
 // Many libraries leave Nagle's algorithm on. Such a client gets its own messages at QoS 1,
 // and waits for each acknowledgement.
 func TestAClientThatHoldsSmallSegmentsBackIsNotSlow(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	c := h.join(connect{id: "aiomqtt"})
 	require.NoError(t, c.nc.(*net.TCPConn).SetNoDelay(false))

@@ -14,6 +14,7 @@ import (
 
 // After any change of subscriptions, a cached route equals a new one.
 func TestRoutesAreNeverOld(t *testing.T) {
+	t.Parallel()
 	for _, base := range []string{"w", "home/w"} {
 		r := newRouter(bridge.NewTree(base, "gw"))
 		levels := []string{"w", "home", "channels", "5", "6", "broadcast", "a", "+", "+", "#"}
@@ -57,6 +58,7 @@ func TestRoutesAreNeverOld(t *testing.T) {
 }
 
 func TestAChangeElsewhereKeepsARoute(t *testing.T) {
+	t.Parallel()
 	r := newRouter(bridge.NewTree("home/w", "gw"))
 	route := func(topic string) *route { return r.route([]byte(topic)) }
 	five, lamp := route("home/w/channels/5/broadcast/1"), route("home/lamp")
@@ -85,6 +87,7 @@ func TestAChangeElsewhereKeepsARoute(t *testing.T) {
 }
 
 func TestASharedSubscriptionTakesTurnsForEver(t *testing.T) {
+	t.Parallel()
 	g := &group{targets: make([]target, 3)}
 	for _, turn := range []uint32{0, 1<<31 - 1, 1 << 31, 1<<32 - 1} {
 		g.turn.Store(turn)

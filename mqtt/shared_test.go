@@ -16,6 +16,7 @@ import (
 // MQTT 5, 4.8.2: when a consumer's session ends, another consumer gets its unacknowledged
 // messages. At QoS 2 it gets none that was sent, because the first may have processed it.
 func TestWhatAnEndedConsumerHadIsAnothers(t *testing.T) {
+	t.Parallel()
 	versions(t, func(t *testing.T, version byte) {
 		for qos := byte(1); qos <= 2; qos++ {
 			for filter, topic := range map[string]string{
@@ -60,6 +61,7 @@ func TestWhatAnEndedConsumerHadIsAnothers(t *testing.T) {
 // its drop is counted. A message that was sent at QoS 2 before the restart stays with its
 // consumer.
 func TestWhatAnEndedConsumerHadWaitsForAnother(t *testing.T) {
+	t.Parallel()
 	d := newDisk(t, nil)
 	away := d.join(lasting("away", 5))
 	away.subscribe(2, "$share/g/own/jobs")

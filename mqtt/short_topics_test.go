@@ -13,6 +13,7 @@ import (
 )
 
 func TestTheTopicThatOneSpeaksOnIsAFilter(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	const say, tell = "watchtower/channels/5/broadcast", "watchtower/channels/5/send"
 	speaker := h.join(connect{id: "speaker"})
@@ -70,6 +71,7 @@ func TestTheTopicThatOneSpeaksOnIsAFilter(t *testing.T) {
 }
 
 func TestANameStandsForAReceiver(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	const tell = "watchtower/channels/5/send/"
 	valve := h.join(connect{id: "valve1"})

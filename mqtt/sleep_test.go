@@ -13,6 +13,7 @@ import (
 // A device that sleeps connects and pings at once: the answer follows the waiting messages,
 // and so tells that these were all.
 func TestAPingIsAnsweredBehindWhatWaited(t *testing.T) {
+	t.Parallel()
 	versions(t, func(t *testing.T, version byte) {
 		h := build(t, nil)
 		pub := h.join(connect{id: "pub"})
@@ -49,6 +50,7 @@ func TestAPingIsAnsweredBehindWhatWaited(t *testing.T) {
 
 // A ping is answered after the messages that waited, however many new ones come.
 func TestAPingIsAnsweredInTheMidstOfAFlow(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	sub, pub := h.join(connect{id: "sub"}), h.join(connect{id: "pub"})
 	sub.subscribe(0, "own/x")

@@ -73,6 +73,7 @@ func (d *disk) restart() {
 var lasting5 = packets.Properties{SessionExpiryInterval: 3600, SessionExpiryIntervalFlag: true}
 
 func TestSessionsSurviveARestart(t *testing.T) {
+	t.Parallel()
 	for _, id := range []string{"lamp", "no name: spaces"} {
 		for _, version := range []byte{4, 5} {
 			t.Run(fmt.Sprint(id, version), func(t *testing.T) {
@@ -123,6 +124,7 @@ func TestSessionsSurviveARestart(t *testing.T) {
 }
 
 func TestSubscriptionOptionsSurviveARestart(t *testing.T) {
+	t.Parallel()
 	d := newDisk(t, nil)
 	back := connect{id: "lamp", version: 5, dirty: true, props: lasting5}
 	c := d.join(back)
@@ -147,6 +149,7 @@ func TestSubscriptionOptionsSurviveARestart(t *testing.T) {
 }
 
 func TestRetainedSurviveARestart(t *testing.T) {
+	t.Parallel()
 	var k clock
 	d := newDisk(t, k.use)
 	c := d.join(connect{id: "tasmota", version: 5})
@@ -196,6 +199,7 @@ func TestRetainedSurviveARestart(t *testing.T) {
 }
 
 func TestWillsOverARestart(t *testing.T) {
+	t.Parallel()
 	d := newDisk(t, func(o *mqtt.Options) { o.WillGrace = 300 * time.Millisecond })
 	will := func(topic string) *packets.ConnectParams {
 		return &packets.ConnectParams{WillTopic: topic, WillPayload: []byte("gone"), WillQos: 1, WillRetain: true}
@@ -220,6 +224,7 @@ func TestWillsOverARestart(t *testing.T) {
 }
 
 func TestASessionEndsWhileNobodyIsThere(t *testing.T) {
+	t.Parallel()
 	var k clock
 	d := newDisk(t, k.use)
 	for id, seconds := range map[string]uint32{"short": 60, "long": 6000} {
@@ -238,6 +243,7 @@ func TestASessionEndsWhileNobodyIsThere(t *testing.T) {
 }
 
 func TestADeletedSenderHasNoSessionAfterARestart(t *testing.T) {
+	t.Parallel()
 	d := newDisk(t, nil)
 	d.join(connect{id: "lamp", dirty: true}).subscribe(1, "watchtower/channels/5/#")
 	d.hub.Forget(d.web("lamp"))

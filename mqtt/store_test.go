@@ -34,6 +34,7 @@ func (f *failing) Commit(rows []mqtt.Row) error {
 }
 
 func TestADiskThatWasFullLosesNothing(t *testing.T) {
+	t.Parallel()
 	var bad *failing
 	d := newDisk(t, func(o *mqtt.Options) {
 		bad = &failing{Store: o.Store}
@@ -100,6 +101,7 @@ func TestADiskThatIsFullCostsNoMemory(t *testing.T) {
 
 // Damaged rows are lost, but no others.
 func TestADamagedStoreStarts(t *testing.T) {
+	t.Parallel()
 	d := newDisk(t, nil)
 	back := connect{id: "lamp", dirty: true}
 	d.join(back).subscribe(1, "own/#")
@@ -140,6 +142,7 @@ func TestADamagedStoreStarts(t *testing.T) {
 
 // Neither publishers nor connecting clients wait for the disk.
 func TestASlowDiskHoldsUpNobody(t *testing.T) {
+	t.Parallel()
 	release := make(chan struct{})
 	d := newDisk(t, func(o *mqtt.Options) { o.Store = slow{o.Store, release} })
 	c := d.join(connect{id: "lamp", dirty: true})

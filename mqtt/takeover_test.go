@@ -28,6 +28,7 @@ func (c *client) flood(topic string) {
 // After the successor's CONNACK, nothing of the old connection is delivered: neither its
 // publishes nor its will.
 func TestNothingOfTheOldConnectionComesAfterASuccessorWasToldYes(t *testing.T) {
+	t.Parallel()
 	for _, end := range []struct {
 		name string
 		by   func(t *testing.T, h *house)
@@ -71,6 +72,7 @@ func TestNothingOfTheOldConnectionComesAfterASuccessorWasToldYes(t *testing.T) {
 // However many clients connect to a session at once, one has it in the end, and the last
 // value is from that one.
 func TestOneOwnerOfASessionAtATime(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	for round := range 20 {
 		var all sync.WaitGroup

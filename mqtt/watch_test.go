@@ -13,6 +13,7 @@ import (
 
 // The gateway gets the messages that it watches, like a subscriber, until the watch ends.
 func TestTheGatewayWatches(t *testing.T) {
+	t.Parallel()
 	h := build(t, nil)
 	var mu sync.Mutex
 	var heard []string
@@ -51,6 +52,7 @@ func TestTheGatewayWatches(t *testing.T) {
 // The gateway's kept messages survive a restart, its other retained ones do not. Neither
 // count for the clients' limits.
 func TestWhatTheGatewayKeeps(t *testing.T) {
+	t.Parallel()
 	d := newDisk(t, nil)
 	require.NoError(t, d.broker.PublishKept("watchtower/homeassistant/gw/5/last", []byte("kept"), 0))
 	require.NoError(t, d.broker.PublishKept("watchtower/homeassistant/gw/6/last", []byte("kept"), 0))

@@ -16,6 +16,7 @@ import (
 )
 
 func TestWillsOfAllClientsTogetherAreBounded(t *testing.T) {
+	t.Parallel()
 	h := build(t, func(o *mqtt.Options) { o.MQTTQueueBytes = 1 << 20 }) // a quarter for wills
 	large := func(i int) connect {
 		return connect{id: fmt.Sprint("c", i), version: 5, will: &packets.ConnectParams{WillTopic: "gone", WillPayload: bytes.Repeat([]byte("x"), 60_000)}}

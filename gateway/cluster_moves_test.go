@@ -27,6 +27,8 @@ type traveller struct {
 	more int // and without
 	trip int // how often it has moved
 	now  *visitor
+
+	silence *silence // nil: nobody asks
 }
 
 // hearing returns what takes the messages of a connection. The client library may hand over some of
@@ -47,6 +49,9 @@ func (v *traveller) hears(m paho.Message, trip int) {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if v.silence != nil {
+		v.silence.hears(m)
+	}
 	switch want := v.next[who]; {
 	case n == want, want < 0: // it begins anywhere
 		v.next[who] = n + 1

@@ -3,9 +3,12 @@ package gateway_test
 import (
 	"fmt"
 	"maps"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	paho "github.com/eclipse/paho.mqtt.golang"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -39,6 +42,50 @@ func (v *traveller) hasAll(what string, said map[string]int64) {
 	})
 }
 
+// silence is how long a client has not heard a speaker who went on speaking.
+type silence struct {
+	mu      sync.Mutex
+	last    map[string]time.Time
+	longest time.Duration
+	whose   string
+}
+
+// listensFor has a client at a gateway note how long it does not hear each who speaks, until the end.
+func (r *running) listensFor(id string) (s *silence, end func()) {
+	s = &silence{last: map[string]time.Time{}}
+	c := r.visits(id, nil)
+	require.NoError(r.t, wait(c.SubscribeMultiple(map[string]byte{"watchtower/channels/5/#": 1, "own/#": 1}, func(_ paho.Client, m paho.Message) { s.hears(m) })))
+	return s, func() { c.Disconnect(50) }
+}
+
+func (s *silence) hears(m paho.Message) {
+	who, _, _ := strings.Cut(string(m.Payload()), " ")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if was, known := s.last[who]; known && now.Sub(was) > s.longest {
+		s.longest, s.whose = now.Sub(was), who
+	}
+	s.last[who] = now
+}
+
+// isTimed has the traveller note how long it does not hear each who speaks from now on.
+func (v *traveller) isTimed() *silence {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.silence = &silence{last: map[string]time.Time{}}
+	return v.silence
+}
+
+// isShort checks that nobody was silent for a second.
+func (s *silence) isShort(t *testing.T, at string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t.Logf("%s has not heard %s for %v", at, s.whose, s.longest.Round(time.Millisecond))
+	assert.Less(t, s.longest, time.Second, "%s has not heard %s", at, s.whose)
+	assert.Len(t, s.last, 4, "it hears all who speak")
+}
+
 // The NATS servers and the gateways of a space are stopped and started again, one after the other, while others speak.
 // What waits for a client that is away is there at once, in order, at any other gateway; and a client
 // that is there goes on at another.
@@ -67,6 +114,12 @@ func TestSessionsOutliveARollingRestart(t *testing.T) {
 				ends[who] = at.says(who, topic, 5*time.Millisecond)
 			}
 		}
+		quiet := map[string]*silence{"the client that moves": stays.isTimed()}
+		var leave []func()
+		for _, at := range []*running{one, other} {
+			s, end := at.listensFor("ear-" + at.cfg.Gateway.Name)
+			quiet["a client at "+at.cfg.Gateway.Name], leave = s, append(leave, end)
+		}
 		enough := map[string]int64{}
 		for who := range ends {
 			enough[who] = 50
@@ -89,8 +142,14 @@ func TestSessionsOutliveARollingRestart(t *testing.T) {
 		all[i] = r.restarted(servers.URL())
 		assert.Zero(t, all[i].g.MQTTStats().Sessions, "the others have them")
 		meetAll(t, all)
+		for at, s := range quiet {
+			s.isShort(t, at)
+		}
 		for who, end := range ends {
 			said[who] = end()
+		}
+		for _, end := range leave {
+			end()
 		}
 		assert.True(t, away.goesTo(all[i], true))
 		away.hasAll("it has missed", maps.Clone(said))
@@ -98,7 +157,7 @@ func TestSessionsOutliveARollingRestart(t *testing.T) {
 	}
 	t.Logf("twice with DUP and without: away %d, %d; stays %d, %d", away.dups, away.more, stays.dups, stays.more)
 	assert.Zero(t, away.more)
-	assert.LessOrEqual(t, stays.more, 3)
+	assert.Zero(t, stays.more)
 	away.now.Disconnect(50)
 	stays.now.Disconnect(50)
 }

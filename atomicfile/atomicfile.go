@@ -12,6 +12,10 @@ import (
 // Write replaces the file at path by what write writes. Only the owner may read it (mode
 // 0600). If write, the sync or the rename fails, the old file is unchanged.
 func Write(path string, write func(io.Writer) error) error {
+	return replace(path, func(f *os.File) error { return write(f) })
+}
+
+func replace(path string, write func(*os.File) error) error {
 	f, err := os.CreateTemp(filepath.Dir(path), Pattern(filepath.Base(path)))
 	if err != nil {
 		return err
@@ -29,6 +33,15 @@ func Write(path string, write func(io.Writer) error) error {
 // WriteText replaces the file at path by a text, as Write does.
 func WriteText(path, text string) error {
 	return Write(path, func(to io.Writer) error { _, err := io.WriteString(to, text); return err })
+}
+
+// WriteOwned replaces the file at path by a text, as Write does. If root does so, the file belongs
+// to whom its directory belongs.
+func WriteOwned(path, text string) error {
+	return replace(path, func(f *os.File) error {
+		_, err := f.WriteString(text)
+		return errors.Join(err, ToOwner(f))
+	})
 }
 
 // Pattern returns the pattern of temporary files that an interrupted Write of a file

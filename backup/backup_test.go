@@ -67,6 +67,19 @@ func TestWhatIsBackedUpIsRestored(t *testing.T) {
 	}
 }
 
+// Root restores into the directory of a user who may have put links there.
+func TestARestoreFollowsNoLink(t *testing.T) {
+	dir, other := t.TempDir(), filepath.Join(t.TempDir(), "shadow")
+	require.NoError(t, os.WriteFile(other, []byte("of root"), 0o600))
+	require.NoError(t, os.Symlink(other, filepath.Join(dir, "key"+newSuffix)))
+	_, err := Restore(bytes.NewReader(made(t)), plan(dir))
+	require.NoError(t, err)
+	assert.Equal(t, files, content(t, dir))
+	b, err := os.ReadFile(other)
+	require.NoError(t, err)
+	assert.Equal(t, "of root", string(b))
+}
+
 // At whatever step a restore is killed, the directory is unchanged or, after Finish,
 // restored.
 func TestARestoreIsFinished(t *testing.T) {

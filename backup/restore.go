@@ -79,8 +79,12 @@ func prepare(r io.Reader, plan Plan) (m Manifest, err error) {
 		}
 		return names(plan.Files)(m)
 	}, func(e Entry) (io.WriteCloser, error) {
-		f, err := os.OpenFile(path(e.Name+newSuffix), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+		os.Remove(path(e.Name + newSuffix))                                                     // what an interrupted restore left
+		f, err := os.OpenFile(path(e.Name+newSuffix), os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600) // root follows no link there
 		written = append(written, path(e.Name+newSuffix))
+		if err == nil {
+			err = atomicfile.ToOwner(f)
+		}
 		return synced{f}, err
 	})
 	if err != nil {
@@ -99,7 +103,7 @@ func prepare(r io.Reader, plan Plan) (m Manifest, err error) {
 	if err != nil {
 		return m, err
 	}
-	return m, errors.Join(atomicfile.SyncDir(plan.Dir), atomicfile.WriteText(path(journalName), string(text)))
+	return m, errors.Join(atomicfile.SyncDir(plan.Dir), atomicfile.WriteOwned(path(journalName), string(text)))
 }
 
 // synced is a file that Close syncs to the disk.

@@ -157,6 +157,7 @@ func TestTheServiceStartsAtBoot(t *testing.T) {
 	m.gets("0.2.0")
 	m.runs("it was upgraded")
 	assert.NotEqual(t, first, m.shows("MainPID"), "an upgrade restarts it")
+	m.restores()
 	assert.Contains(t, m.does("watchtower", "senders", "list", "--data-dir", "/var/lib/watchtower"), "kitchen")
 	m.off()
 
@@ -169,6 +170,18 @@ func TestTheServiceStartsAtBoot(t *testing.T) {
 	assert.NotContains(t, m.does("systemctl", "list-timers", "--all", "--no-pager"), "watchtower")
 	m.does("dpkg", "-P", "watchtower")
 	assert.False(t, d.there("/var/lib/watchtower"))
+}
+
+// restores checks that the service can read what root does in its directory.
+func (m *machine) restores() {
+	m.Helper()
+	m.does("watchtower", "backup", "/root/house.tar", "--force", "--data-dir", "/var/lib/watchtower")
+	m.does("systemctl", "stop", "watchtower")
+	m.does("watchtower", "restore", "/root/house.tar", "--data-dir", "/var/lib/watchtower")
+	m.does("systemctl", "start", "watchtower")
+	m.runs("root has restored it")
+	m.speaks()
+	assert.Empty(m, m.does("find", "/var/lib/watchtower", "!", "-user", "watchtower"))
 }
 
 // stuck checks that a gateway that does nothing is restarted, after seconds instead of a minute.

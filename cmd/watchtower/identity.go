@@ -223,7 +223,7 @@ func readIdentities(dir string) (identities, error) {
 }
 
 // writeIdentities replaces the file atomically: a command that reads it meanwhile finds the
-// old one or the new one. Only its owner can read it.
+// old one or the new one. Only its owner can read it: the directory's, if root writes it.
 func writeIdentities(dir string, all identities) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -232,5 +232,5 @@ func writeIdentities(dir string, all identities) error {
 	if err != nil {
 		return err
 	}
-	return atomicfile.WriteText(filepath.Join(dir, cacheFile), string(b)+"\n")
+	return atomicfile.WriteOwned(filepath.Join(dir, cacheFile), string(b)+"\n")
 }

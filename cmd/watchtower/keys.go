@@ -79,7 +79,7 @@ func (c *client) localKey(missing string, files ...string) (string, error) {
 		case err == nil:
 			return strings.TrimRight(string(b), "\r\n"), nil
 		case errors.Is(err, os.ErrPermission):
-			return "", fmt.Errorf("%w: only root and the gateway's user may read it (sudo)", err)
+			return "", fmt.Errorf("%w: only root and the gateway's user may read it: sudo", err)
 		case !errors.Is(err, os.ErrNotExist):
 			return "", err
 		}

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"watchtower/atomicfile"
 )
 
 // suffixFile is the file in the data directory that holds this installation's suffix. It
@@ -62,7 +64,7 @@ func installation(dir string) (string, error) {
 	var fresh [2]byte
 	_, _ = rand.Read(fresh[:]) // never fails
 	_, err = f.WriteString(hex.EncodeToString(fresh[:]) + "\n")
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err = errors.Join(err, atomicfile.ToOwner(f), f.Close()); err != nil {
 		return "", err
 	}
 	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, os.ErrExist) {

@@ -24,7 +24,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const patient = 15 * time.Second
+const (
+	patient = 15 * time.Second // longest that a test waits for something that has to happen
+	lenient = time.Minute      // the same where several programs start, for a machine that is busy
+)
 
 // served is the program itself, serving in a process of its own.
 type served struct {

@@ -157,7 +157,7 @@ func (r *reader) types(code string) *typing {
 	c.cmd.Dir, c.cmd.Stdout, c.cmd.Stderr = r.folder, c.said, c.said
 	c.cmd.Env = append(environ(r.home), "PATH="+r.bin+":"+os.Getenv("PATH"), "WATCHTOWER_MDNS=false")
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	c.cmd.WaitDelay = patient
+	c.cmd.WaitDelay = lenient
 	require.NoError(r.t, c.cmd.Start())
 	go func() {
 		defer close(c.ended)
@@ -171,7 +171,7 @@ func (c *typing) waits(t *testing.T) {
 	t.Helper()
 	select {
 	case <-c.ended:
-	case <-time.After(patient):
+	case <-time.After(lenient):
 		c.stops()
 		require.Fail(t, "it does not end", "%s%s", c.code, c.said)
 	}
@@ -183,7 +183,7 @@ func (c *typing) stops() {
 		_ = syscall.Kill(-c.cmd.Process.Pid, syscall.SIGINT)
 		select {
 		case <-c.ended:
-		case <-time.After(patient):
+		case <-time.After(lenient):
 			_ = syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL)
 			<-c.ended
 		}
@@ -200,7 +200,7 @@ func (c *typing) until(t *testing.T, what string, met func() bool) {
 		default:
 			return met()
 		}
-	}, patient, 10*time.Millisecond, "%s: %s%s", what, c.code, c.said)
+	}, lenient, 10*time.Millisecond, "%s: %s%s", what, c.code, c.said)
 	require.True(t, met(), "it has ended, and %s: %s%s", what, c.code, c.said)
 }
 

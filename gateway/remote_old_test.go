@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -10,16 +11,22 @@ import (
 
 	"watchtower/config"
 	"watchtower/internal/harness"
+	"watchtower/mqtt/remote"
 )
 
 // A broker of MQTT 3.1.1 carries the channels, too: there the gateway is a bridge, which is not given
 // its own messages. What the broker forgets is written again.
 func TestAForeignBrokerOfMQTT311(t *testing.T) {
 	t.Parallel()
-	m := harness.StartAedes(t)
+	livesAt(t, harness.StartAedes(t), "3.1.1")
+}
+
+// livesAt has a gateway at a broker that forgets all when it is killed, and kills that twice: devices and
+// the broker's clients talk, Home Assistant is heard, and what the gateway retains is there.
+func livesAt(t *testing.T, m *harness.Mosquitto, version string) {
 	r := startHomely(t, beside(t, m, func(c *config.Config) { c.Gateway.Name = "attic" }))
 	r.isAtRemote()
-	require.Contains(t, r.log.String(), "mqtt=3.1.1")
+	require.Contains(t, r.log.String(), "mqtt="+version)
 	d, stream := r.wire("tcp"), r.stream()
 	for _, after := range []string{"the start", "a restart of the broker", "another one"} {
 		plug := r.foreign(m, "plug")
@@ -65,6 +72,16 @@ func TestAForeignBrokerOfMQTT311(t *testing.T) {
 		r.isAtRemote()
 		eventually(t, "the broker has forgotten the plug", func() bool { return !strings.Contains(look(), `"plug"`) })
 	}
+}
+
+// A broker that would give the gateway its own messages cannot be used: the gateway ends, and says why.
+func TestABrokerWithNeitherMQTT5NorBridgesIsRefused(t *testing.T) {
+	t.Parallel()
+	address := harness.FreeAddress(t)
+	harness.StartNATS(t, 1, fmt.Sprintf("mqtt: {listen: %q}", address))
+	cfg := testConfig(t)
+	cfg.MQTT.Remote.URL, cfg.MQTT.Remote.Trust = "mqtt://"+address, "none"
+	require.ErrorIs(t, served(t, cfg), remote.ErrNoLocal)
 }
 
 // others returns the next message of a device that is not its own: a basic frame has an echo.

@@ -288,16 +288,18 @@ func TestAForeignBrokerKeepsNoFilterThatNobodyWants(t *testing.T) {
 	require.Equal(t, []string{"zigbee2mqtt/+/action", "stat/+/RESULT"}, slices.Compact(ended), "its log says each twice")
 }
 
-// What waits for a broker that is away takes half of the time for a clean stop, and no more: the
-// connections end in order, and where the history ended is written.
+// A gateway whose broker is away does not wait for it at its end: the connections end in order, and where
+// the history ended is written.
 func TestAGatewayStopsInOrderWithoutItsForeignBroker(t *testing.T) {
 	t.Parallel()
 	m := harness.StartMosquitto(t, "allow_anonymous true")
 	m.Kill()
 	r := start(t, func(c *config.Config) {
-		c.MQTT.Remote.URL, c.MQTT.Remote.Trust, c.ShutdownTimeout = m.URL(), "none", 6*time.Second
+		c.MQTT.Remote.URL, c.MQTT.Remote.Trust, c.ShutdownTimeout = m.URL(), "none", 2*lenient
 	})
 	r.stream()
+	begun := time.Now()
 	r.stop()
+	assert.Less(t, time.Since(begun), lenient, "half of shutdown_timeout")
 	assert.NotContains(t, r.log.String(), "did not end within shutdown_timeout")
 }

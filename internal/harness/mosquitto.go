@@ -13,14 +13,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Mosquitto is a real mosquitto, as a process: a broker that is not the gateway's. StartAedes has
+// Mosquitto is a real mosquitto, as a process: a broker that is not the gateway's. StartBroker has
 // another one in its place.
 type Mosquitto struct {
 	testing.TB
 	Address string // host:port
 	Dir     string // of its files
 	lines   string
-	aedes   bool
+	command func(host, port string) *exec.Cmd // nil: mosquitto's
 	process *exec.Cmd
 }
 
@@ -34,13 +34,22 @@ func StartMosquitto(t testing.TB, lines string) *Mosquitto {
 	return m
 }
 
-// StartAedes starts an aedes, which speaks MQTT 3.1.1 only. It forgets all at its end.
-func StartAedes(t testing.TB) *Mosquitto {
+// StartBroker starts another broker by a command, whose files are in dir.
+func StartBroker(t testing.TB, command func(host, port, dir string) *exec.Cmd) *Mosquitto {
 	t.Helper()
-	m := &Mosquitto{TB: t, Address: FreeAddress(t), Dir: t.TempDir(), aedes: true}
+	m := &Mosquitto{TB: t, Address: FreeAddress(t), Dir: t.TempDir()}
+	m.command = func(host, port string) *exec.Cmd { return command(host, port, m.Dir) }
 	m.Start()
 	t.Cleanup(func() { m.Kill() })
 	return m
+}
+
+// StartAedes starts an aedes, which speaks MQTT 3.1.1 only. It forgets all at its end.
+func StartAedes(t testing.TB) *Mosquitto {
+	t.Helper()
+	return StartBroker(t, func(host, port, _ string) *exec.Cmd {
+		return exec.Command("node", installed(t, "testdata/node/broker.js"), host, port)
+	})
 }
 
 // URL is the setting mqtt.remote.url.
@@ -61,23 +70,28 @@ func (m *Mosquitto) Start() {
 	m.Helper()
 	host, port, err := net.SplitHostPort(m.Address)
 	require.NoError(m, err)
-	if m.process = m.command(host, port); m.aedes {
-		m.process = exec.Command("node", installed(m, "testdata/node/broker.js"), host, port)
+	if m.command == nil {
+		m.command = m.mosquitto
 	}
+	m.process = m.command(host, port)
 	m.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	said, err := os.OpenFile(filepath.Join(m.Dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) // mosquitto's own log, too
+	require.NoError(m, err)
+	defer func() { _ = said.Close() }()
+	m.process.Stdout, m.process.Stderr = said, said
 	require.NoError(m, m.process.Start())
-	for until := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for until := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		c, err := net.Dial("tcp", m.Address)
 		if err == nil {
 			_ = c.Close()
 			return
 		}
 		log, _ := os.ReadFile(filepath.Join(m.Dir, "log"))
-		require.True(m, time.Now().Before(until), "the broker does not listen (make setup installs it): %v\n%s", err, log)
+		require.True(m, time.Now().Before(until), "the broker does not listen (make setup installs it, or make setup-long): %v\n%s", err, log)
 	}
 }
 
-func (m *Mosquitto) command(host, port string) *exec.Cmd {
+func (m *Mosquitto) mosquitto(host, port string) *exec.Cmd {
 	file := m.File("mosquitto.conf", fmt.Sprintf("listener %s %s\nuser root\nlog_dest file %s\n%s\n", port, host, filepath.Join(m.Dir, "log"), m.lines))
 	return exec.Command("/usr/sbin/mosquitto", "-c", file)
 }

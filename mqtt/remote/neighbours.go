@@ -72,6 +72,10 @@ func (o own) Say(m *bridge.Message) {
 	o.Node.Say(m)
 }
 
+// Idle implements bridge.Backplane. While the broker is away there is nobody to wait for: a gateway that
+// ends then ends at once.
+func (o own) Idle() bool { return o.n.bus.client.version() == 0 || o.Node.Idle() }
+
 // SayTopic implements bridge.Backplane.
 func (own) SayTopic(*bridge.TopicMessage) {}
 

@@ -269,7 +269,7 @@ func (h *Hub) endLingering() {
 	}
 }
 
-// Leave ends all attachments of a sender on channels. Leaving what was not
+// Leave ends all attachments of a sender on channels, at other gateways too. Leaving what was not
 // joined does nothing.
 func (h *Hub) Leave(s *Sender, channels []Channel) {
 	h.mu.Lock()
@@ -285,6 +285,9 @@ func (h *Hub) Leave(s *Sender, channels []Channel) {
 		h.saveLocked(s)
 	}
 	h.mu.Unlock()
+	for _, c := range channels {
+		Peers{h}.Leave(s.id, c)
+	}
 	endAll(ended)
 }
 

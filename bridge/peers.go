@@ -25,6 +25,8 @@ type Backplane interface {
 	Await(until time.Time)
 	// Tell takes a membership that has changed. The hub's lock is held.
 	Tell(PeerMember)
+	// TellLeave takes a membership at other gateways that is to end: its channel and sender.
+	TellLeave(PeerMember)
 	// TellGroup takes a shared subscription here that has changed.
 	TellGroup(PeerGroup)
 	// Claim takes a claim of this gateway's that has changed. The lock of claims is held.

@@ -7,7 +7,7 @@
 // waits: a message is delivered where it was published before any other gateway has it.
 //
 //	frame.go   how entries are written: many in a frame
-//	entry.go   messages and memberships as entries
+//	entry.go   messages, memberships and claims as entries
 //	topic.go   messages on topics of MQTT clients' own as entries
 //	group.go   shared subscriptions as entries
 //	stream.go  what happened here: numbered, kept for a while, sent

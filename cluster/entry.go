@@ -177,6 +177,24 @@ func readMember(body []byte) (m bridge.PeerMember, ok bool) {
 	return m, !c.bad && m.Channel != 0 && m.Sender != 0
 }
 
+// appendLeave adds who is made to leave which channel.
+func appendLeave(b []byte, m bridge.PeerMember) []byte {
+	b = append(b, byte(kindLeave))
+	b = binary.AppendUvarint(b, uint64(leaveBytes(m)))
+	b = binary.AppendUvarint(b, uint64(m.Channel))
+	return binary.AppendUvarint(b, uint64(m.Sender))
+}
+
+func leaveBytes(m bridge.PeerMember) int {
+	return uvarintBytes(uint64(m.Channel)) + uvarintBytes(uint64(m.Sender))
+}
+
+func readLeave(body []byte) (m bridge.PeerMember, ok bool) {
+	c := cursor{b: body}
+	m.Channel, m.Sender = bridge.Channel(c.number()), bridge.SenderID(c.number())
+	return m, !c.bad
+}
+
 // A claim as an entry:
 //
 //	key 16 | time u64 | standing u8 | via u8+

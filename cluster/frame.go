@@ -28,6 +28,7 @@ const (
 	kindTopic   kind = 4 // a message on a topic of MQTT clients' own
 	kindOpen    kind = 5 // a claim
 	kindGroup   kind = 6 // a shared subscription
+	kindLeave   kind = 7 // a sender is made to leave a channel: channel, sender uvarint
 
 	kindState kind = 128 // its name and clock, and what it has of the others
 )

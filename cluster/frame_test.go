@@ -93,6 +93,7 @@ func FuzzFrame(f *testing.F) {
 	}
 	b = appendClaim(b, bridge.Claim{Key: bridge.NewClaimKey("a"), At: 7, Standing: bridge.Live})
 	b = appendGroup(b, bridge.PeerGroup{Filter: "$share/g/x", Connected: 2, Away: 300})
+	b = appendLeave(b, bridge.PeerMember{Channel: 5, Sender: 300})
 	f.Add(appendState(b, state{"attic", 5, []having{{1, 2, 3}}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		frame, err := readFrame(b)
@@ -122,6 +123,8 @@ func FuzzFrame(f *testing.F) {
 				}
 			case kindMember:
 				readMember(body)
+			case kindLeave:
+				readLeave(body)
 			case kindOpen:
 				if c, ok := readClaim(body); ok && c.Standing > bridge.Live {
 					t.Fatal("a standing that is none")

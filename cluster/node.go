@@ -89,6 +89,9 @@ func (n *Node) Await(until time.Time) { n.stream.wait(until) }
 // Tell is bridge.Backplane's.
 func (n *Node) Tell(m bridge.PeerMember) { n.stream.tell(m) }
 
+// TellLeave is bridge.Backplane's.
+func (n *Node) TellLeave(m bridge.PeerMember) { n.stream.leave(m) }
+
 // TellGroup is bridge.Backplane's.
 func (n *Node) TellGroup(g bridge.PeerGroup) { n.stream.group(g) }
 

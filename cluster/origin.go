@@ -238,6 +238,12 @@ func (o *origin) entry(k kind, body []byte, serial bridge.Serial) {
 		if m, ok := readMember(body); ok && o.synced.Load() { // else it is among those that are asked for
 			o.node.hub.Peers().Learn(o.slot, *o.name.Load(), []bridge.PeerMember{m})
 		}
+	case kindLeave:
+		if m, ok := readLeave(body); ok {
+			if end := o.node.hub.Peers().LearnLeave(m.Sender, m.Channel); end != nil {
+				o.node.lose([]func(){end})
+			}
+		}
 	case kindGroup:
 		if g, ok := readGroup(body); ok && o.synced.Load() {
 			o.node.hub.Peers().LearnGroup(o.slot, g)

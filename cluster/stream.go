@@ -96,6 +96,16 @@ func (s *stream) tell(m bridge.PeerMember) {
 	s.signal()
 }
 
+// leave adds who is made to leave.
+func (s *stream) leave(m bridge.PeerMember) {
+	s.mu.Lock()
+	s.roomLocked(leaveBytes(m))
+	s.open = appendLeave(s.open, m)
+	s.addedLocked()
+	s.mu.Unlock()
+	s.signal()
+}
+
 // group adds a shared subscription.
 func (s *stream) group(g bridge.PeerGroup) {
 	s.mu.Lock()

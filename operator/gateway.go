@@ -71,13 +71,17 @@ func (s *Service) endMembership(w nethttp.ResponseWriter, r *request) error {
 		return fault(bridge.UnknownSender, "member", "%s is no sender's id or name: GET /operator/senders lists them", bridge.Shorten(r.member))
 	}
 	sender, ok := s.hub.SenderByID(id)
-	if !ok {
+	elsewhere := s.hub.Peers().IsOn(id, c)
+	switch {
+	case !ok && !elsewhere:
 		return fault(bridge.UnknownSender, "member", "%d is unknown", id)
-	}
-	if !slices.Contains(s.hub.Joined(sender), c) {
+	case !elsewhere && !slices.Contains(s.hub.Joined(sender), c):
 		return fault(notFound, "member", "sender %d is not on channel %d", id, c)
+	case ok:
+		s.hub.Leave(sender, []bridge.Channel{c})
+	default: // another gateway's, without a name
+		s.hub.Peers().Leave(id, c)
 	}
-	s.hub.Leave(sender, []bridge.Channel{c})
 	s.did(r, "operator took a sender off a channel", logrus.Fields{"sender": id, "channel": c})
 	return s.done(w)
 }

@@ -1,0 +1,60 @@
+package gateway_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"watchtower/internal/harness"
+)
+
+// Who is made to leave a channel at one gateway has left it at all, by whatever it joined there; others stay.
+func TestWhoIsMadeToLeaveHasLeftEverywhere(t *testing.T) {
+	servers := harness.StartNATS(t, 1, "")
+	a, b := together(t, servers.URL(), "a", withAdmin), together(t, servers.URL(), "b", nil)
+	meet(t, a, b)
+	lamp := b.visits("lamp", nil)
+	require.NoError(t, wait(lamp.SubscribeMultiple(map[string]byte{"watchtower/channels/5/#": 1, "watchtower/channels/6/#": 1}, nil)))
+	stays := b.visits("stays", nil)
+	require.NoError(t, wait(stays.Subscribe("watchtower/channels/5/#", 1, nil)))
+	nameless := b.register("")
+	b.follow(fmt.Sprintf("channels=5&sender=%d", nameless.ID), func([]byte) {})
+	asker := a.register("asker")
+	a.follow(fmt.Sprintf("channels=5,6&sender=%d", asker.ID), func([]byte) {})
+	on := func(r *running, channel int) (who []string) {
+		status, answer := r.call("GET", fmt.Sprintf("/channels/%d/members?sender=%d", channel, asker.ID), "", "", "Authorization", "Bearer "+asker.Token)
+		require.Equal(t, 200, status, answer)
+		var list struct {
+			Members []struct {
+				ID   int
+				Name string
+			}
+		}
+		require.NoError(t, json.Unmarshal([]byte(answer), &list))
+		for _, m := range list.Members {
+			who = append(who, strings.TrimSpace(fmt.Sprint(m.Name, " ", m.ID)))
+		}
+		return who
+	}
+	has := func(r *running, channel, n int) func() bool { return func() bool { return len(on(r, channel)) == n } }
+	eventually(t, "all are on the channel", has(a, 5, 4))
+
+	admin := a.asAdmin()
+	for _, who := range []string{"lamp", fmt.Sprint(nameless.ID)} {
+		status, answer := a.operate(admin, "DELETE /operator/channels/5/members/"+who, "")
+		assert.Equal(t, 204, status, answer)
+	}
+	eventually(t, "they have left at both", func() bool { return has(a, 5, 2)() && has(b, 5, 2)() })
+	assert.Len(t, on(a, 6), 2, "not the other channel")
+	status, answer := a.operate(admin, "DELETE /operator/channels/5/members/lamp", "")
+	assert.Equal(t, 404, status, answer)
+
+	r := a.register("lamp") // the same sender, by HTTP
+	status, answer = a.call("POST", "/channels/leave", "application/json", fmt.Sprintf(`{"sender":%d,"channels":[6]}`, r.ID), "Authorization", "Bearer "+r.Token)
+	assert.Equal(t, 200, status, answer)
+	eventually(t, "its subscription has ended, too", func() bool { return has(a, 6, 1)() && has(b, 6, 1)() })
+}

@@ -28,6 +28,8 @@ until podman exec gateway /watchtower health >/dev/null 2>&1; do
   sleep 0.2
 done
 podman exec gateway /watchtower health --ready
+podman exec gateway /watchtower secret-key
+podman exec gateway /watchtower admin-key
 podman exec gateway /watchtower broadcast 5 hi --name kitchen
 podman exec gateway /watchtower broadcast 5 hi --data-dir /elsewhere && exit 1
 podman stop gateway

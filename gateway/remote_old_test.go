@@ -84,6 +84,29 @@ func TestABrokerWithNeitherMQTT5NorBridgesIsRefused(t *testing.T) {
 	require.ErrorIs(t, served(t, cfg), remote.ErrNoLocal)
 }
 
+// Several gateways need MQTT 5. Each says so, as long as it hears another one.
+func TestSeveralGatewaysAtABrokerOfMQTT311SayThatTheyShouldNotBe(t *testing.T) {
+	t.Parallel()
+	m := harness.StartAedes(t)
+	a := onRemote(t, m, nil)
+	b := start(t, func(c *config.Config) {
+		c.MQTT.Remote.URL, c.MQTT.Remote.Trust, c.Gateway.Name = m.URL(), "none", "cellar"
+	})
+	const says = "which speaks MQTT 3.1.1 only: messages may come twice"
+	for _, r := range []*running{a, b} {
+		eventually(t, "it is told", func() bool {
+			_, answer := r.call("GET", "/readyz", "", "")
+			return strings.Contains(answer, says)
+		})
+		require.Contains(t, r.log.String(), says)
+	}
+	b.stop()
+	require.True(t, harness.Within(lenient, func() bool {
+		_, answer := a.call("GET", "/readyz", "", "")
+		return !strings.Contains(answer, "remote_fault")
+	}), "it is alone again")
+}
+
 // others returns the next message of a device that is not its own: a basic frame has an echo.
 func others(t testing.TB, d *device) received {
 	t.Helper()

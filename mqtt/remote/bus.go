@@ -209,6 +209,9 @@ func (b *Bus) Healthy() error {
 			return fmt.Errorf("the foreign broker (mqtt.remote.url): %w", err)
 		}
 	}
+	if err := b.neighbours.fault(); err != nil {
+		return fmt.Errorf("the foreign broker (mqtt.remote.url): %w", err)
+	}
 	return nil
 }
 

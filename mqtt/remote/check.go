@@ -131,6 +131,7 @@ func (r *Report) rows(trust string) []Row {
 		{"leaving over HTTP", "ends the membership, not the client's subscription"},
 		{"history, streams, callbacks, UDP, TCP, IRC", "as always"},
 		{"unacknowledged messages at a time", fmt.Sprint(choose(r.Limit == 0, "as many as MQTT allows", fmt.Sprint(r.Limit)))},
+		{"several gateways", choose(new5, "share their channels, if they have one secret_key", "no: nothing tells one gateway's messages from a client's, and some may come twice")},
 		{"Home Assistant", choose(r.Wildcard, "at this broker, by discovery", "does not find devices: the broker does not give what is retained to filters with wildcards")},
 	}
 	return slices.Clip(rows)

@@ -141,6 +141,17 @@ func (n *neighbours) knows(name string) bool {
 	return false
 }
 
+// errSeveral says that gateways share a broker that tells nobody which of them has published a message.
+var errSeveral = errors.New("another gateway is at the broker, which speaks MQTT 3.1.1 only: messages may come twice. Give them a broker of MQTT 5, or NATS (cluster.url)")
+
+// fault returns why gateways cannot share the broker, or nil.
+func (n *neighbours) fault() error {
+	if n.bus.client.version() == version3 && !n.alone() {
+		return errSeveral
+	}
+	return nil
+}
+
 // alone reports whether no other gateway is there.
 func (n *neighbours) alone() bool { return n.before(&n.heard, aloneAfter) }
 
@@ -190,6 +201,9 @@ func (n *neighbours) take(m *received) {
 	n.mu.Lock()
 	if n.names[slot] == "" {
 		n.bus.turns.heard(slot)
+		if n.bus.client.version() == version3 {
+			n.bus.log.WithField("gateway", name).Warn(errSeveral.Error())
+		}
 	}
 	n.names[slot] = name
 	n.mu.Unlock()

@@ -34,6 +34,8 @@ type Leases interface {
 	// Left returns what the holder of a lease has left, as this gateway has heard it; nil:
 	// nothing.
 	Left(name string) []byte
+	// Holders lists who has which lease, as this gateway has heard it.
+	Holders() []LeaseHolder
 }
 
 // LeaseHolder is who has a lease.

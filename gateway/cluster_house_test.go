@@ -152,6 +152,13 @@ func TestHomeAssistantIsToldWhereItIs(t *testing.T) {
 		return status
 	}
 	assert.Equal(t, 200, retained())
+	atOther := b.visits("other", nil)
+	require.NoError(t, wait(atOther.Publish(discovery, 1, true, "")))
+	eventually(t, "it is told where", func() bool {
+		return strings.Contains(b.log.String(), "the gateway a announces this device: remove it there")
+	})
+	assert.Equal(t, 200, retained())
+	h.has(all...)
 	c := paho.NewClient(paho.NewClientOptions().AddBroker("tcp://" + a.at.MQTT).SetClientID("person").SetUsername("x").SetPassword(key))
 	require.NoError(t, wait(c.Connect()))
 	defer c.Disconnect(100)

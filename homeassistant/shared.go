@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -94,11 +95,28 @@ func (h *Shared) Serve(ctx context.Context) error {
 // rest is the state of a gateway that does not have the lease.
 func (h *Shared) rest() {
 	h.now.Store(nil)
-	h.bus.OnRemoval(func(string, func()) error { return errNotHere })
+	h.bus.OnRemoval(func(string, func()) error { return h.notHere() })
 	h.bus.OnRefusal(func(bridge.Refusal) {})
 }
 
-var errNotHere = errors.New("another gateway announces this device: try again in a moment")
+var errNobody = errors.New("no gateway tells Home Assistant just now, so none can remove this device: try again in a moment")
+
+// notHere says which gateway can remove a device.
+func (h *Shared) notHere() error {
+	for _, l := range h.leases.Holders() {
+		if l.Name != LeaseName {
+			continue
+		}
+		name := fmt.Sprint("slot ", l.Slot)
+		for _, o := range h.hub.Peers().Others() {
+			if o.Slot == l.Slot {
+				name = o.Name
+			}
+		}
+		return fmt.Errorf("the gateway %s announces this device: remove it there", name)
+	}
+	return errNobody
+}
 
 // serve keeps Home Assistant informed while the lease is held.
 func (h *Shared) serve(life context.Context, lease bridge.Lease) error {

@@ -231,8 +231,9 @@ func (s surroundings) secretFrom(flag, file string) (string, error) {
 	if file == "" {
 		return "", nil
 	}
-	in := s.in
+	in, where := s.in, "standard input"
 	if file != "-" {
+		where = file
 		f, err := os.Open(file)
 		if err != nil {
 			return "", fmt.Errorf("--%s: %w", flag, err)
@@ -246,7 +247,7 @@ func (s surroundings) secretFrom(flag, file string) (string, error) {
 	}
 	line, _, _ := strings.Cut(string(b), "\n")
 	if line = strings.TrimRight(line, "\r"); line == "" {
-		return "", usagef("--%s: %s has no secret in its first line", flag, file)
+		return "", usagef("--%s: %s has no secret in its first line", flag, where)
 	}
 	return line, nil
 }

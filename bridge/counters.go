@@ -46,6 +46,7 @@ type Counters struct {
 	second  atomic.Int64 // the hub's time, in Unix seconds
 
 	takeovers atomic.Uint64
+	gone      gone
 }
 
 // TookOver counts an MQTT connection that was ended by another with its client id.

@@ -120,7 +120,6 @@ type Hub struct {
 	registrations uint64             // so far
 	gone          []Gone             // the last to go, at most goneMost
 	rivalsTold    time.Time          // when the log last had a name that two devices seem to have
-	lost          []SenderLoss       // of the last that were forgotten, at most lostMost
 	attached      [MostProtocols]int // attachments on all channels
 	peers         map[Slot]*peer     // other gateways; nil: the gateway is alone
 	orphans       []string           // members topics of gateways that are gone

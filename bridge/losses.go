@@ -16,16 +16,19 @@ type Loss struct {
 	Last time.Time // by the second
 }
 
-// lostMost is how many losses of senders are kept that are not known any more.
+// lostMost is how many senders are kept that are not known any more, and lost something.
 const lostMost = 64
 
 // losses are those of one sender. There is at most one for each protocol and reason.
 type losses struct {
-	mu  sync.Mutex
-	all []Loss
+	mu     sync.Mutex
+	all    []Loss
+	gone   bool // the sender is not known any more
+	listed bool // among those that are gone
 }
 
-func (l *losses) add(p Protocol, r Reason, n int, second int64) {
+// add adds a loss, and reports whether the sender is to be listed among those that are gone.
+func (l *losses) add(p Protocol, r Reason, n int, second int64) (list bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	i := slices.IndexFunc(l.all, func(k Loss) bool { return k.Via == p && k.Why == r })
@@ -35,6 +38,30 @@ func (l *losses) add(p Protocol, r Reason, n int, second int64) {
 	}
 	l.all[i].N += uint64(n)
 	l.all[i].Last = time.Unix(second, 0)
+	return l.listLocked()
+}
+
+// end notes that the sender is not known any more, and reports the same as add.
+func (l *losses) end() (list bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.gone = true
+	return len(l.all) > 0 && l.listLocked()
+}
+
+func (l *losses) listLocked() bool {
+	list := l.gone && !l.listed
+	l.listed = l.listed || list
+	return list
+}
+
+// lossesOf returns a sender's losses, for changes.
+func (s *Sender) lossesOf() *losses {
+	if l := s.lost.Load(); l != nil {
+		return l
+	}
+	s.lost.CompareAndSwap(nil, &losses{})
+	return s.lost.Load()
 }
 
 func (s *Sender) losses() []Loss {
@@ -53,14 +80,34 @@ func (c *Counters) Lose(s *Sender, p Protocol, r Reason, n int) {
 	if n <= 0 || s == nil {
 		return
 	}
-	l := s.lost.Load()
-	if l == nil {
-		l = &losses{}
-		if !s.lost.CompareAndSwap(nil, l) {
-			l = s.lost.Load()
+	if s.lossesOf().add(p, r, n, c.second.Load()) {
+		c.gone.add(s)
+	}
+}
+
+// gone are the senders that were forgotten last, and lost something. They may lose more: what waited
+// for a connection is counted once that has ended.
+type gone struct {
+	mu  sync.Mutex
+	all []*Sender
+}
+
+func (g *gone) add(s *Sender) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.all = append(g.all[max(0, len(g.all)+1-lostMost):], s)
+}
+
+// list returns their losses.
+func (g *gone) list() (list []SenderLoss) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, s := range g.all {
+		for _, l := range s.losses() {
+			list = append(list, SenderLoss{s.id, s.Name(), true, l})
 		}
 	}
-	l.add(p, r, n, c.second.Load())
+	return list
 }
 
 // SenderLoss is a loss, and whose it is.
@@ -69,13 +116,6 @@ type SenderLoss struct {
 	Name string
 	Gone bool // the sender is not known any more
 	Loss
-}
-
-// lostLocked keeps the losses of a sender that is forgotten.
-func (h *Hub) lostLocked(s *Sender) {
-	for _, l := range s.losses() {
-		h.lost = append(h.lost[max(0, len(h.lost)+1-lostMost):], SenderLoss{s.id, s.Name(), true, l})
-	}
 }
 
 // Losses lists the losses of all senders that are known and of the last that were forgotten, the
@@ -90,7 +130,7 @@ func (r Registry) Losses(most int) (list []SenderLoss) {
 	}
 	steps := 0
 	h.mu.RLock()
-	list = append(list, h.lost...)
+	list = h.counters.gone.list()
 	for id, s := range h.senders { // others may change the map whenever the lock is free
 		for _, l := range s.losses() {
 			list = append(list, SenderLoss{id, s.Name(), false, l})

@@ -193,7 +193,9 @@ func (h *Hub) forgetLocked(s *Sender) []*Attachment {
 		default:
 		}
 	}
-	h.lostLocked(s)
+	if s.lossesOf().end() {
+		h.counters.gone.add(s)
+	}
 	delete(h.tokens, s.token)
 	s.endPassesLocked()
 	if s.remembered() && h.opts.Store != nil {

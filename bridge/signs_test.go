@@ -3,6 +3,7 @@ package bridge_test
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -195,10 +196,23 @@ func TestWhoLostWhat(t *testing.T) {
 	all = h.Registry().Losses(500)
 	require.Len(t, all, 300, "it is known for a while what a forgotten one lost")
 	assert.True(t, all[0].Gone)
+	h.Counters().Lose(s, viaUDP, bridge.Disconnected, 6) // what waited for it when it was forgotten
+	all = h.Registry().Losses(500)
+	require.Len(t, all, 301)
+	assert.Contains(t, all, bridge.SenderLoss{ID: s.ID(), Name: s.Name(), Gone: true, Loss: bridge.Loss{Via: viaUDP, Why: bridge.Disconnected, N: 6, Last: all[0].Last}})
 	for _, id := range ids {
 		if s, ok := h.SenderByID(id); ok {
 			require.NoError(t, h.Forget(s))
 		}
 	}
-	assert.Len(t, h.Registry().Losses(500), 64)
+	all = h.Registry().Losses(500)
+	assert.NotEmpty(t, all)
+	assert.LessOrEqual(t, len(all), 65, "of the last 64")
+	reg, err := h.Register(bridge.Registration{})
+	require.NoError(t, err)
+	last, _ := h.SenderByID(reg.ID)
+	require.NoError(t, h.Forget(last))
+	h.Counters().Lose(last, viaUDP, bridge.Disconnected, 1)
+	all = h.Registry().Losses(500)
+	assert.True(t, slices.ContainsFunc(all, func(l bridge.SenderLoss) bool { return l.ID == reg.ID && l.Gone && l.N == 1 }), "it had lost nothing before")
 }

@@ -229,7 +229,7 @@ func TestCallbacksMoveAtAStop(t *testing.T) {
 	servers := harness.StartNATS(t, 1, "")
 	roomy := func(c *config.Config) {
 		withAdmin(c)
-		c.Callbacks.Queue = 10_000 // what is said meanwhile waits
+		c.Callbacks.Queue, c.History.Messages = 10_000, 10_000 // what is said meanwhile waits, and can be had again
 	}
 	a, b := together(t, servers.URL(), "a", roomy), together(t, servers.URL(), "b", roomy)
 	meet(t, a, b)

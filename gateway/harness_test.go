@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 
 const (
 	key     = "correct horse battery"
-	patient = 15 * time.Second // longest that a test waits for something that has to happen
+	patient = 30 * time.Second // longest that a test waits for something that has to happen
 	lenient = time.Minute      // the same where no setting is looked at, for a machine that is busy
 )
 

@@ -106,6 +106,10 @@ func TestWrongLoginsOfOperatorsAreLimited(t *testing.T) {
 	assert.Equal(t, 200, login("192.0.2.2", right), "another address does not")
 	status, _ := r.call("GET", "/operator/senders", "", "", "X-Forwarded-For", "192.0.2.1", "Authorization", "Bearer "+session)
 	assert.Equal(t, 200, status, "whoever has a session goes on")
-	status, _ = r.call("POST", "/register", "", `{"secret_key":"wrong"}`, "X-Forwarded-For", "192.0.2.1")
+	for tries := 0; tries < 4; tries++ { // a try comes back each second, and five have a limit of their own
+		if status, _ = r.call("POST", "/register", "", `{"secret_key":"wrong"}`, "X-Forwarded-For", "192.0.2.1"); status == 429 {
+			break
+		}
+	}
 	assert.Equal(t, 429, status, "it is one limit")
 }

@@ -17,6 +17,7 @@
 //	keeper.go     writes state to disk and restores it
 //	endpoints.go  endpoints are made and forgotten
 //	service.go    the service's parts, and its counters
+//	unshared.go   what the space does not have yet, on the disk
 //	together.go   what callbacks of a space share besides
 //	turns.go      which endpoint may make an attempt
 //	share.go      memory and attempts by sender

@@ -57,6 +57,14 @@ type Space struct {
 	Leases bridge.Leases
 	// Documents returns the callbacks' documents, whose owner is given.
 	Documents func(bridge.DocumentOwner) bridge.Documents
+	// Changes has on the disk what the space does not have yet. Nil: it is in memory only.
+	Changes Kept
+}
+
+// Kept is a text on this gateway's disk.
+type Kept interface {
+	Load() ([]byte, error)
+	Save([]byte) error
 }
 
 // membership is a callback on a channel, and where its messages begin.

@@ -28,6 +28,7 @@ func New(hub *bridge.Hub, past *history.History, opts Options, log *logrus.Logge
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	if opts.Space != nil {
 		c.together = newTogether(c, opts.Space)
+		c.together.restoreChanges()
 	}
 	if opts.Store != nil {
 		c.keeper = &keeper{

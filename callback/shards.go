@@ -23,6 +23,7 @@ func (t *together) serve(ctx context.Context) {
 		})
 	}
 	all.Go(func() { t.settleLoose(ctx) })
+	all.Go(func() { t.keepChanges(ctx) })
 	all.Wait()
 }
 

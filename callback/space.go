@@ -153,20 +153,19 @@ func (t *together) settle(key string) {
 	c.mu.Lock()
 	d := t.changes[key].apply(t.docs[key])
 	e, known := t.keys[key]
+	delete(t.loose, key)
 	c.mu.Unlock()
 	if !known && d.Sender == 0 {
 		return
 	}
 	if !known {
 		s, there := c.hub.SenderByID(d.Sender)
-		c.mu.Lock()
 		if !there {
+			c.mu.Lock()
 			t.loose[key] = struct{}{}
 			c.mu.Unlock()
 			return
 		}
-		delete(t.loose, key)
-		c.mu.Unlock()
 		e = endpointKey{sender: s, url: d.URL}
 	}
 	err := c.past.Join(func(now history.Moment) error { return t.settleAt(now, e, key) })

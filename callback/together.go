@@ -29,7 +29,8 @@ type together struct {
 	docs      map[string]document
 	changes   map[string]*change
 	keys      map[string]endpointKey
-	loose     map[string]struct{} // documents of senders that are not known yet
+	loose     map[string]struct{} // documents of senders that are not known yet, or of changes that were kept
+	kept      []byte              // the changes on the disk; keepChanges' own
 	life      context.Context     // of Serve
 	read      [shards]struct {    // what other gateways left, as it was read last
 		text []byte

@@ -198,7 +198,7 @@ func (g *Gateway) callbackSpace() *callback.Space {
 	if s == nil {
 		return nil
 	}
-	return &callback.Space{Slot: s.place.Slot, Leases: s.leases, Documents: func(owner bridge.DocumentOwner) bridge.Documents {
+	return &callback.Space{Slot: s.place.Slot, Leases: s.leases, Changes: g.store.Document("unshared_callbacks"), Documents: func(owner bridge.DocumentOwner) bridge.Documents {
 		s.callbacks = nats.NewDocuments(s.transport, "callback.", owner, g.log)
 		return s.callbacks
 	}}

@@ -49,7 +49,7 @@ func testDataDir(t *testing.T) {
 	k, generated := r.g.Key()
 	assert.True(t, generated)
 	assert.Len(t, k, 20)
-	for name, mode := range map[string]os.FileMode{"watchtower.db": 0o600, "secret.key": 0o600, "gateway.url": 0o600, "gateway.key": 0o600} {
+	for name, mode := range map[string]os.FileMode{"watchtower.db": 0o600, "secret.key": 0o600, "gateway.url": 0o600, "gateway.key": 0o600, "gateway.admin": 0o600} {
 		eventually(t, name+" appears", func() bool { _, err := os.Stat(filepath.Join(dir, name)); return err == nil })
 		info, err := os.Stat(filepath.Join(dir, name))
 		require.NoError(t, err)

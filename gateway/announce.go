@@ -17,11 +17,11 @@ import (
 // Version is the program's version.
 const Version = "0.1.0"
 
-// leaveWord writes the gateway's URL, its address for devices and its key into the data directory, for clients on this
+// leaveWord writes the gateway's URL, its address for devices and its keys into the data directory, for clients on this
 // machine such as the command line's. If that fails, as on a full disk, the gateway serves
 // all the same; the files of an earlier run are removed, because they would be wrong.
 func (g *Gateway) leaveWord() {
-	files := map[string]string{runningKeyFile: g.secrets.key + "\n"}
+	files := map[string]string{runningKeyFile: g.secrets.key + "\n", runningAdminFile: g.secrets.admin + "\n"}
 	if at := g.Listening().At("udp"); at != "" {
 		files[runningUDPFile] = reachable(at) + "\n"
 	}
@@ -48,7 +48,7 @@ func (g *Gateway) announce() error {
 
 // retract removes what leaveWord wrote.
 func (g *Gateway) retract() {
-	for _, name := range []string{runningURLFile, runningUDPFile, runningKeyFile} {
+	for _, name := range []string{runningURLFile, runningUDPFile, runningKeyFile, runningAdminFile} {
 		if err := os.Remove(filepath.Join(g.cfg.DataDir, name)); err != nil && !os.IsNotExist(err) {
 			g.log.WithError(err).Warn("file not removed")
 		}

@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"maps"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"watchtower/atomicfile"
 	"watchtower/channelmap"
 	"watchtower/config"
 	"watchtower/operator"
@@ -80,6 +82,11 @@ func (g *Gateway) reload() (operator.Reloaded, error) {
 	done.NeedsRestart = append(done.NeedsRestart, config.Changed(&after, &read)...)
 	if putCertificates() {
 		done.Reloaded = append(done.Reloaded, "certificates")
+	}
+	if admin != g.secrets.admin {
+		if err := atomicfile.WriteText(filepath.Join(g.cfg.DataDir, runningAdminFile), admin+"\n"); err != nil {
+			g.log.WithError(err).Warn("file not written: an operator's commands on this machine need --admin-key-file")
+		}
 	}
 	if admin != g.secrets.admin && !slices.Contains(done.Reloaded, "admin_key") {
 		done.Reloaded = append(done.Reloaded, "admin_key")

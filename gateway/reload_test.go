@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -143,6 +144,9 @@ func TestTheAdminKeyIsReloaded(t *testing.T) {
 	status, _ := r.operate(admin, "GET /operator/session", "")
 	assert.Equal(t, 401, status)
 	r.signIn(`{"key":"another, just as good"}`)
+	local, err := os.ReadFile(filepath.Join(r.cfg.DataDir, "gateway.admin"))
+	require.NoError(t, err)
+	assert.Equal(t, "another, just as good\n", string(local), "commands on this machine go on")
 }
 
 func TestCertificatesAreReloaded(t *testing.T) {

@@ -14,14 +14,15 @@ import (
 	"watchtower/config"
 )
 
-// The files beside the databases. The last two exist while the gateway runs, for the
-// command line's own client.
+// The files beside the databases. The last four exist while the gateway runs, for commands on
+// the same machine.
 const (
-	keyFile        = "secret.key" // the generated key; not written if one is configured
-	adminKeyFile   = "admin.key"  // the operator's, likewise
-	runningURLFile = "gateway.url"
-	runningUDPFile = "gateway.udp" // host:port for devices; absent: UDP is off
-	runningKeyFile = "gateway.key" // the key in force; empty: the gateway is open
+	keyFile          = "secret.key" // the generated key; not written if one is configured
+	adminKeyFile     = "admin.key"  // the operator's, likewise
+	runningURLFile   = "gateway.url"
+	runningUDPFile   = "gateway.udp"   // host:port for devices; absent: UDP is off
+	runningKeyFile   = "gateway.key"   // the key in force; empty: the gateway is open
+	runningAdminFile = "gateway.admin" // the operator's, likewise; never empty
 )
 
 type secrets struct {

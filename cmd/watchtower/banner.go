@@ -35,11 +35,12 @@ type banner struct {
 
 // The files that a running gateway keeps in its data directory.
 const (
-	secretKeyFile  = "secret.key"  // the generated key
-	adminKeyFile   = "admin.key"   // the operator's, likewise
-	runningURLFile = "gateway.url" // while it runs: its HTTP address
-	runningUDPFile = "gateway.udp" // while it runs: its address for devices; absent: UDP is off
-	runningKeyFile = "gateway.key" // while it runs: the key in force
+	secretKeyFile    = "secret.key"    // the generated key
+	adminKeyFile     = "admin.key"     // the operator's, likewise
+	runningURLFile   = "gateway.url"   // while it runs: its HTTP address
+	runningUDPFile   = "gateway.udp"   // while it runs: its address for devices; absent: UDP is off
+	runningKeyFile   = "gateway.key"   // while it runs: the key in force
+	runningAdminFile = "gateway.admin" // the operator's, likewise
 )
 
 func newBanner(g *gateway.Gateway, cfg config.Config, sys surroundings) banner {

@@ -15,8 +15,9 @@ func adminKeyCommand(sys surroundings) *cobra.Command {
 	return printKeyCommand(sys, "admin_key", (*client).localAdminKey, &cobra.Command{
 		Use:   "admin-key",
 		Short: "Print the key with which an operator signs in",
-		Long: "Print the key with which an operator signs in, as the gateway on this machine\n" +
-			"generated it. It may do everything; the secret key, which every device has, not.",
+		Long: "Print the key with which an operator signs in to the gateway on this machine: the one\n" +
+			"in force while it runs, generated or configured, else the generated one. It may do\n" +
+			"everything; the secret key, which every device has, not.",
 	})
 }
 
@@ -54,7 +55,7 @@ func printKeyCommand(sys surroundings, field string, read func(*client) (string,
 
 // localAdminKey reads the operator's key of the gateway on this machine.
 func (c *client) localAdminKey() (string, error) {
-	return c.localKey("there is no admin key in %s: no gateway was started with this data directory (--data-dir%s), or its admin_key is configured: give that one by --admin-key-file FILE or WATCHTOWER_ADMIN_KEY", adminKeyFile)
+	return c.localKey("there is no admin key in %s: no gateway was started with this data directory (--data-dir%s), or its admin_key is configured and it does not run", runningAdminFile, adminKeyFile)
 }
 
 // localSecretKey reads the secret key of the gateway on this machine.

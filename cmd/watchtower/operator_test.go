@@ -38,6 +38,19 @@ func TestTheAdminKey(t *testing.T) {
 	assert.NotContains(t, again.banner, key)
 	assert.Regexp(t, "admin key       not shown; to see it: .* admin-key\n", again.banner)
 
+	require.Zero(t, again.end(syscall.SIGTERM))
+
+	const own = "a key of the operator's own"
+	configured := serveProgram(t, s.home, append(anyPort, "--admin-key", own)...)
+	code, out, err = s.try("admin-key")
+	require.Zero(t, code, err)
+	assert.Equal(t, own+"\n", out, "the one in force, not the one that was generated")
+	code, _, err = s.try("senders", "list")
+	require.Zero(t, code, err)
+	code, _, err = s.try("backup", filepath.Join(t.TempDir(), "house.tar"))
+	require.Zero(t, code, err)
+	require.Zero(t, configured.end(syscall.SIGTERM))
+
 	code, out, err = s.try("admin-key", "--data-dir", t.TempDir())
 	assert.Equal(t, exitError, code)
 	assert.Empty(t, out)
@@ -195,6 +208,7 @@ func TestHangup(t *testing.T) {
 	assert.Equal(t, 200, status, "it goes on")
 	assert.Zero(t, s.end(syscall.SIGTERM), s.log.String())
 	assert.NoFileExists(t, filepath.Join(s.dataDir(), "gateway.key"))
+	assert.NoFileExists(t, filepath.Join(s.dataDir(), "gateway.admin"))
 }
 
 func TestABackupOnTheCommandLine(t *testing.T) {

@@ -198,12 +198,12 @@ func TestTheCommandLineHasAPage(t *testing.T) {
 }
 
 // named is a fence's first line if that is a comment with the name of a file, in a folder or not.
-var named = regexp.MustCompile(`^(?:# |<!-- )((?:[a-z]+/)?[a-z0-9]+\.(yaml|py|html))(?: -->)?\n`)
+var named = regexp.MustCompile(`^(?:# |// |<!-- )((?:[a-z]+/)?[a-z0-9]+\.(yaml|py|html|mjs))(?: -->)?\n`)
 
 // fileOf returns the name of the file that a fence shows; "": none. Its first line says it.
 func fileOf(f fenced) string {
 	m := named.FindStringSubmatch(f.code)
-	if m == nil || f.language != map[string]string{"yaml": "yaml", "py": "python", "html": "html"}[m[2]] {
+	if m == nil || f.language != map[string]string{"yaml": "yaml", "py": "python", "html": "html", "mjs": "js"}[m[2]] {
 		return ""
 	}
 	return m[1]

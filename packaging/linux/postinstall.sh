@@ -27,7 +27,7 @@ if [ "$upgrade" = no ]; then
   systemctl enable --now watchtower.service ||
     echo "watchtower is installed, but did not start: journalctl -u watchtower says why" >&2
 elif systemctl is-active --quiet watchtower.service; then
-  if watchtower config check /etc/watchtower/watchtower.yaml; then
+  if runuser -u watchtower -- watchtower config check /etc/watchtower/watchtower.yaml; then # as who runs it
     systemctl restart watchtower.service
   else
     echo "watchtower runs on as the version before: repair its configuration, then: systemctl restart watchtower" >&2

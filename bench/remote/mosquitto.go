@@ -12,7 +12,7 @@ import (
 	"watchtower/bench/target"
 )
 
-// mosquitto starts a broker on a port of its own.
+// mosquitto starts a broker on a port of its own. As another user than this process it would outlive it.
 func mosquitto() (address string, stop func(), err error) {
 	if address, err = target.FreePort(); err != nil {
 		return "", nil, err
@@ -26,7 +26,7 @@ func mosquitto() (address string, stop func(), err error) {
 		return "", nil, err
 	}
 	file := filepath.Join(dir, "mosquitto.conf")
-	if err := os.WriteFile(file, []byte("listener "+port+" "+host+"\nallow_anonymous true\nset_tcp_nodelay true\nmax_queued_messages 0\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("user root\nlistener "+port+" "+host+"\nallow_anonymous true\nset_tcp_nodelay true\nmax_queued_messages 0\n"), 0o600); err != nil {
 		return "", nil, err
 	}
 	cmd := exec.Command("/usr/sbin/mosquitto", "-c", file)

@@ -15,6 +15,7 @@ import (
 
 // covers and overlap agree for filters and for the topics that these match.
 func TestFiltersAreSetsOfTopics(t *testing.T) {
+	t.Parallel()
 	levels := []string{"", "a", "b", "$x"}
 	var topics [][]string
 	for _, one := range levels {

@@ -30,6 +30,7 @@ func randomPath(most int, from []string) string {
 // After any changes, the tree finds the same as a comparison one by one, in both directions,
 // and has counted its memory.
 func TestLevelsAreAsAListWouldBe(t *testing.T) {
+	t.Parallel()
 	names := []string{"a", "b", "ab", "", "$a", "c", "d", "e", "f", "g", "h", "i"}
 	wild := append([]string{"+", "+", "#"}, names...)
 	for _, of := range []struct {
@@ -84,6 +85,7 @@ func TestLevelsAreAsAListWouldBe(t *testing.T) {
 
 // A node that is left with one child takes over that child's children, however many.
 func TestAPathThatGoesLeavesItsNeighbours(t *testing.T) {
+	t.Parallel()
 	for _, n := range []int{1, fewest, fewest + 1, 100} {
 		var tree levels[string]
 		tree.bytes = tree.root.size()

@@ -20,6 +20,7 @@ import (
 // MQTT 3.1.1 has no Receive Maximum: a client may use every id at once, and each message is
 // taken once, also after a reconnect and a restart.
 func TestEveryIDMayBeUnderWay(t *testing.T) {
+	t.Parallel()
 	const all = 65535
 	d := newDisk(t, func(o *mqtt.Options) { o.SessionQueue, o.SessionQueueBytes, o.MQTTQueueBytes = 2*all, 1<<30, 1<<30 })
 	sub := d.join(lasting("sub", 4))
@@ -123,6 +124,12 @@ func TestManyTopicsLeaveTheCacheBounded(t *testing.T) {
 	assert.LessOrEqual(t, bytes, 16<<20)
 }
 
-func TestAThousandTakeoversAndAHundredRestarts(t *testing.T) { takeoversAndRestarts(t, 100) }
+func TestAThousandTakeoversAndAHundredRestarts(t *testing.T) {
+	t.Parallel()
+	takeoversAndRestarts(t, 100)
+}
 
-func TestTenThousandBothWays(t *testing.T) { bothWays(t, 10_000) }
+func TestTenThousandBothWays(t *testing.T) {
+	t.Parallel()
+	bothWays(t, 10_000)
+}

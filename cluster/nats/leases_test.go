@@ -200,7 +200,13 @@ func TestNoLeaseIsTakenByWhatIsOutOfDate(t *testing.T) {
 	var all active
 	one := works(t, a, "ha", false, &all)
 	soon(t, "a has it", one.does.Load)
-	soon(t, "b knows", func() bool { return b.HasHolder("ha") })
+	require.NoError(t, a.renew(t.Context())) // so that the first revision is out of date
+	soon(t, "b knows", func() bool {
+		b.mu.Lock()
+		revision := b.entries[runKey(1)].revision
+		b.mu.Unlock()
+		return revision > 1 && b.HasHolder("ha")
+	})
 	other := works(t, b, "ha", false, &all)
 	for what, late := range map[string]entry{"nothing was heard": {}, "an earlier run was heard": {value: []byte("7"), revision: 1}} {
 		b.mu.Lock()

@@ -38,8 +38,9 @@ PACKERS    = platformio==6.2.0 idf-component-manager==3.1.2
 
 # Tests mostly wait and the checks of source mostly compute, so they run together. The tests
 # that measure memory and time run alone afterwards.
-test: setup
-	$(MAKE) -j4 gateway others source beside
+# The checks of source need nothing of what setup installs, so they begin beside it.
+test: setup-debian
+	$(MAKE) -j4 source gateway others beside
 	$(MAKE) alone
 
 source: format lint vuln elsewhere fuzz examples
@@ -250,13 +251,13 @@ unit: race beside alone
 race: gateway others
 
 # The tests of the gateway take longest, and mostly wait: more of them run at once.
-gateway:
+gateway: setup
 	$(GO) test -race $(TESTFLAGS) -shuffle=on -parallel 6 -timeout 20m ./gateway
 
 # Those of these packages take longest of the others, so they begin.
 LONGEST = ./cmd/watchtower ./mqtt ./internal/arduino ./http
 
-others:
+others: setup
 	$(GO) test -race $(TESTFLAGS) -shuffle=on -p $(PACKAGES) -parallel $(PARALLEL) -timeout 20m $(LONGEST) $$($(GO) list ./... | grep -vxF "$$($(GO) list ./gateway $(LONGEST) $(BROWSER))")
 
 # The tests in files of the build tag !race. Those that begin with t.Parallel() run beside
@@ -268,12 +269,12 @@ ALONE  = $$(sed -n '/^func Test/{$$!N;/\n\tt\.Parallel()/!$(NAMES)}' $(PLAIN) | 
 
 # Runs without the race detector what it does not see: what runs in browsers, in Python, and in
 # processes of its own.
-beside:
+beside: setup
 	$(GO) test $(TESTFLAGS) -shuffle=on -parallel 2 -timeout 10m -skip "^($(ALONE))\$$" $(BROWSER)
 	$(GO) test $(TESTFLAGS) -shuffle=on -parallel $(PARALLEL) -timeout 10m -run "^($(BESIDE))\$$" $$(dirname $$(grep -l '^	t.Parallel()' $(PLAIN)) | sort -u | sed 's|^|./|')
 
 # Runs what measures, without the race detector.
-alone:
+alone: setup
 	$(GO) test $(TESTFLAGS) -shuffle=on -run "^($(ALONE))\$$" $$(dirname $(PLAIN) | sort -u | sed 's|^|./|')
 
 # Runs each fuzz target for a number of inputs beyond its seeds; the seeds are ordinary

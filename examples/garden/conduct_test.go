@@ -4,10 +4,27 @@ import (
 	"encoding/json"
 	"io"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
+
+// A valve that has closed by itself within a note, and is gone then, does not answer either.
+func TestAValveThatClosedByItselfIsGone(t *testing.T) {
+	t.Parallel()
+	const hold = time.Second
+	p := &player{name: "moss"}
+	p.heardOf(1, state{Tap: "closed"}, 0)
+	p.shall(true, 0)
+	now := time.Now()
+	require.NotEmpty(t, p.command(now, hold))
+	p.heardOf(1, state{Tap: "open"}, 0)
+	p.heardOf(1, state{Tap: "closed"}, 0)
+	assert.False(t, p.silent(time.Now(), hold), "it is told again")
+	assert.True(t, p.silent(time.Now().Add(2*hold), hold))
+	assert.False(t, p.silent(time.Now().Add(3*hold), hold), "once")
+}
 
 // What is said on the channel is a valve's if it says how its tap is. A sender with a name is no
 // other valve than that; one without says which. What makes no sense changes nothing.

@@ -67,13 +67,14 @@ func (p *player) refuse(why string, out io.Writer) bool {
 }
 
 // silent reports whether a valve that is open, or was told to open, has just become one that does
-// not answer: then it has closed by itself, or has not opened.
+// not answer: then it has closed by itself, or has not opened. One that said that it has closed by
+// itself, and shall be open, is told again.
 func (p *player) silent(now time.Time, hold time.Duration) bool {
 	last := p.heard
 	if p.asked.After(last) {
 		last = p.asked
 	}
-	told := p.unheard && !p.asked.IsZero()
+	told := (p.unheard || p.want && p.is == "closed") && !p.asked.IsZero()
 	if p.mute || p.is != "open" && !told || now.Sub(last) <= hold {
 		return false
 	}

@@ -45,6 +45,7 @@ var machineTypes = []struct {
 type emulated struct {
 	*testing.T
 	cmd  *exec.Cmd
+	log  *strings.Builder
 	http string
 	mqtt string
 	udp  string
@@ -102,8 +103,15 @@ func emulate(t *testing.T, program []string, data string) *emulated {
 	args := append(program[1:len(program):len(program)], "--http", g.http, "--mqtt", g.mqtt, "--udp", g.udp, "--tcp", g.udp, "--mdns=false",
 		"--data-dir", data, "--secret-key", emulatedKey, "--limits-connections-per-address", "2000")
 	g.cmd = exec.Command(program[0], args...)
-	log := &strings.Builder{}
-	g.cmd.Stdout, g.cmd.Stderr = log, log
+	g.log = &strings.Builder{}
+	g.cmd.Stdout, g.cmd.Stderr = g.log, g.log
+	t.Cleanup(func() {
+		if t.Failed() {
+			_ = g.cmd.Process.Kill()
+			_ = g.cmd.Wait() // it may have ended before
+			t.Log(g.log)
+		}
+	})
 	g.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	require.NoError(t, g.cmd.Start())
 	require.Eventually(t, func() bool {

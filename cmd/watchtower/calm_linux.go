@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"io"
 	"os"
 	"runtime/debug"
 	"strconv"
@@ -32,28 +33,44 @@ func calm(ctx context.Context, after time.Duration) {
 type mapping struct{ from, to uintptr }
 
 // codeMappings returns those of the program's own file that nobody may write to and nobody
-// has written to (proc_pid_smaps(5)). To drop their pages changes nothing.
-func codeMappings() (all []mapping) {
+// has written to. To drop their pages changes nothing.
+func codeMappings() []mapping {
 	program, err := os.Readlink("/proc/self/exe")
 	if err != nil {
 		return nil
 	}
-	file, err := os.Open("/proc/self/smaps")
+	maps, err := os.ReadFile("/proc/self/maps")
 	if err != nil {
 		return nil
 	}
-	defer file.Close() //nolint:errcheck // it was only read
-	candidate := false
-	for lines := bufio.NewScanner(file); lines.Scan(); {
+	smaps, err := os.Open("/proc/self/smaps")
+	if err != nil {
+		return nil
+	}
+	defer smaps.Close() //nolint:errcheck // it was only read
+	return unwritten(smaps, string(maps), program)
+}
+
+// unwritten returns the mappings of a file that can be dropped, by proc_pid_smaps(5). A page that was
+// written to, as relocated constants are, is anonymous, or swapped out. The list without sizes has to
+// have the same addresses: QEMU 7.2 gives a program its own addresses there, and those of
+// the machine below it in the list with sizes.
+func unwritten(smaps io.Reader, maps, file string) (all []mapping) {
+	var m mapping
+	candidate, signs := false, 0
+	for lines := bufio.NewScanner(smaps); lines.Scan(); {
 		fields := strings.Fields(lines.Text())
 		switch {
 		case len(fields) == 6 && strings.Contains(fields[0], "-"):
-			m, ok := parseMapping(fields[0])
-			if candidate = ok && fields[5] == program && strings.HasPrefix(fields[1], "r-"); candidate {
+			var ok bool
+			m, ok = parseMapping(fields[0])
+			candidate = ok && fields[5] == file && strings.HasPrefix(fields[1], "r-") && strings.Contains("\n"+maps, "\n"+fields[0]+" "+fields[1])
+			signs = 0
+		case !candidate || len(fields) < 2:
+		case fields[0] == "Rss:" && fields[1] != "0", (fields[0] == "Anonymous:" || fields[0] == "Swap:") && fields[1] == "0":
+			if signs++; signs == 3 {
 				all = append(all, m)
 			}
-		case candidate && fields[0] == "Anonymous:" && fields[1] != "0":
-			all, candidate = all[:len(all)-1], false // as relocated constants
 		}
 	}
 	return all

@@ -17,15 +17,15 @@ import (
 
 	"watchtower/bridge"
 	"watchtower/config"
+	"watchtower/internal/harness"
 )
 
 // memory is what this process holds: the heap that is alive, and stacks.
-func memory() int {
-	runtime.GC()
-	runtime.GC() // what pools held is gone
+func memory(t testing.TB) int {
+	heap := harness.Heap(t)
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return int(m.HeapAlloc + m.StackInuse)
+	return heap + int(m.StackInuse)
 }
 
 // besiege opens many connections from several addresses. Each sends something and stays
@@ -73,7 +73,6 @@ func (r *running) serves() {
 
 // Incomplete messages of known senders have a limit for each sender, and one for all.
 func TestUnfinishedWebSocketMessages(t *testing.T) {
-	t.Parallel()
 	r := start(t, func(c *config.Config) { c.Limits.UnfinishedBytes = 16 << 20 })
 	upgrade := "GET /channels/join?channels=5&sender=%d HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 	message := "\x81\xff\x00\x00\x00\x00\x00\x06\xd0\x00\x00\x00\x00\x00" + strings.Repeat("x", 440_000) // of 446,464
@@ -81,14 +80,14 @@ func TestUnfinishedWebSocketMessages(t *testing.T) {
 	for i := range ids {
 		ids[i] = r.register("").ID
 	}
-	before := memory()
+	before := memory(t)
 	conns := r.besiege(500, 1, r.at.HTTP, func(i int) []byte { return fmt.Appendf(nil, upgrade, ids[i%len(ids)]) })
 	for _, conn := range conns {
 		_ = conn.SetDeadline(time.Now().Add(200 * time.Millisecond))
 		_, _ = io.WriteString(conn, message)
 	}
 	eventually(t, "some are refused", func() bool { return r.dropped(viaHTTP, bridge.Limit) > 400 })
-	held := memory() - before
+	held := memory(t) - before
 	_, unfinished := r.g.Intake().Held()
 	t.Logf("%d KiB held, %d KiB counted", held>>10, unfinished>>10)
 	assert.Less(t, held, 64<<20)

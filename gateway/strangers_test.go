@@ -44,12 +44,12 @@ func TestWhatStrangersHold(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := start(t, func(c *config.Config) { c.Limits.Failures = 1_000_000 })
 			r.serves()
-			before := memory()
+			before := memory(t)
 			r.besiege(siege.n, siege.addresses, siege.addr(r), siege.say)
 			var held, strangers int
 			// What was refused is gone half a second later: net/http waits for its reader.
 			eventually(t, "little is held", func() bool {
-				held = memory() - before
+				held = memory(t) - before
 				strangers, _ = r.g.Intake().Held()
 				return held < siege.most<<20
 			})

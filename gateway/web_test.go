@@ -180,6 +180,7 @@ func comeAndGo(t *testing.T, times int) {
 type used struct{ goroutines, descriptors int }
 
 func usage(t testing.TB) used {
+	harness.Alone(t)
 	files, err := os.ReadDir("/proc/self/fd")
 	require.NoError(t, err)
 	return used{runtime.NumGoroutine(), len(files)}

@@ -101,7 +101,6 @@ func TestStreamThatIsNotReadDelaysNobody(t *testing.T) {
 }
 
 func TestStreamsThatComeAndGoLeaveNothing(t *testing.T) {
-	t.Parallel()
 	g := start(t)
 	id, _ := g.register()
 	keep := g.follow(fmt.Sprintf("channels=1&sender=%d", id))
@@ -127,6 +126,7 @@ func TestStreamsThatComeAndGoLeaveNothing(t *testing.T) {
 }
 
 func descriptors(t *testing.T) int {
+	harness.Alone(t)
 	files, err := os.ReadDir("/proc/self/fd")
 	require.NoError(t, err)
 	return len(files)

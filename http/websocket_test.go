@@ -179,6 +179,7 @@ func TestAWebSocketThatIsRefused(t *testing.T) {
 
 // Connections that come and go leave nothing behind.
 func TestConnectsLeaveNothingBehind(t *testing.T) {
+	harness.Alone(t)
 	g := start(t)
 	id, _ := g.register()
 	query := fmt.Sprintf("channels=5&sender=%d&linger=false", id)

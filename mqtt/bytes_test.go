@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
+	"watchtower/internal/harness"
 	"watchtower/mqtt"
 )
 
@@ -26,7 +27,7 @@ func TestQueuesOfAllSessionsAreBounded(t *testing.T) {
 	d := newDisk(t, func(o *mqtt.Options) { o.MQTTQueueBytes = limit })
 	d.away(sessions, own)
 	pub := d.join(connect{id: "p", version: 5})
-	grown := grows(func() {
+	grown := grows(t, func() {
 		for range 60 { // 150 MiB
 			for i := range sessions - 1 {
 				pub.publish(1, own(i), strings.Repeat("x", 64_000))
@@ -76,7 +77,7 @@ func TestQueuesOfAllSessionsAreBounded(t *testing.T) {
 	after, _, _ := d.broker.HeldBytes()
 	assert.InDelta(t, before, after, 128<<10)
 	d.change = func(o *mqtt.Options) { o.MQTTQueueBytes = limit / 4 }
-	grown = grows(d.restart)
+	grown = grows(t, d.restart)
 	assert.Less(t, grown, 0, "a smaller limit holds at the start too")
 	queues, _, _ = d.broker.HeldBytes()
 	assert.LessOrEqual(t, queues, limit/4)
@@ -89,7 +90,7 @@ func TestSubscriptionsAreBoundedByWhatTheyTake(t *testing.T) {
 	h := build(t, func(o *mqtt.Options) { o.MQTTSubscriptionBytes = limit })
 	deep := func(who, i int) string { return fmt.Sprint(who, "/", i, strings.Repeat("/x", 197)) }
 	taken, refused := 0, 0
-	before := heap()
+	before := harness.Heap(t)
 	var all []*client
 	for who := range 10 {
 		c := h.join(connect{id: fmt.Sprint("c", who), version: 5})
@@ -102,7 +103,7 @@ func TestSubscriptionsAreBoundedByWhatTheyTake(t *testing.T) {
 			}
 		}
 	}
-	grown := heap() - before
+	grown := harness.Heap(t) - before
 	_, counted, _ := h.broker.HeldBytes()
 	assert.Positive(t, refused)
 	assert.LessOrEqual(t, counted, limit)
@@ -142,7 +143,7 @@ func TestRetainedMessagesTakeWhatIsCounted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d := newDisk(t, func(o *mqtt.Options) { o.MQTTRetainedBytes = limit })
 			pub := d.join(connect{id: "p", version: 5})
-			before := settled()
+			before := settled(t)
 			full := false
 			for i := 0; !full; i++ {
 				pk := message(i)
@@ -155,7 +156,7 @@ func TestRetainedMessagesTakeWhatIsCounted(t *testing.T) {
 			sub.messages()
 			_, routes := d.broker.RoutesCached()
 			d.written() // or what the disk has yet to take counts too
-			grown := settled() - before - routes
+			grown := settled(t) - before - routes
 			_, _, counted := d.broker.HeldBytes()
 			assert.InDelta(t, limit, counted, limit/8)
 			assert.InDelta(t, 1, float64(counted)/float64(grown), 0.25, "%d counted, %d grown", counted, grown)
@@ -172,7 +173,7 @@ func TestABodyCountsOnce(t *testing.T) {
 	d := build(t, func(o *mqtt.Options) { o.MQTTQueueBytes = limit })
 	d.away(sessions, same)
 	pub := d.join(connect{id: "p"})
-	grown := grows(func() {
+	grown := grows(t, func() {
 		for range messages {
 			pub.publish(1, "all", strings.Repeat("x", 10_000))
 		}
@@ -205,7 +206,7 @@ func TestWhatIsInFlightIsCounted(t *testing.T) {
 		}
 	}
 	pub := d.join(connect{id: "p"})
-	grown := grows(func() {
+	grown := grows(t, func() {
 		for range 150 {
 			pub.publish(1, "all", strings.Repeat("x", 40_000))
 		}

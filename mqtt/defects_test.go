@@ -115,6 +115,7 @@ func TestAStrangerNamedInlineReplacesNobody(t *testing.T) {
 }
 
 func TestStrangersGetNoMemory(t *testing.T) {
+	harness.Alone(t)
 	h := build(t, nil)
 	var before, after runtime.MemStats
 	runtime.GC()

@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"watchtower/internal/harness"
 )
 
 // randomPath makes paths that often share levels, empty ones among them.
@@ -141,15 +143,6 @@ func weigh(b *branch[string]) int {
 	return n
 }
 
-// heap returns the bytes of the heap after a collection.
-func heap() int {
-	runtime.GC()
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int(m.HeapAlloc)
-}
-
 func TestLevelsTakeWhatTheySay(t *testing.T) {
 	deep := func(i int) string { return fmt.Sprint(i, strings.Repeat("/x", 198)) }
 	for name, path := range map[string]func(i int) string{
@@ -167,12 +160,12 @@ func TestLevelsTakeWhatTheySay(t *testing.T) {
 				paths[i] = path(i)
 			}
 			v := "v"
-			before := heap()
+			before := harness.Heap(t)
 			tree := &levels[string]{}
 			for _, p := range paths {
 				tree.set(p, &v)
 			}
-			held := heap() - before
+			held := harness.Heap(t) - before
 			assert.InDelta(t, 1, float64(tree.bytes)/float64(held), 0.25, "%d counted, %d held", tree.bytes, held)
 			runtime.KeepAlive(paths)
 			runtime.KeepAlive(tree)

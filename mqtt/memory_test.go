@@ -2,7 +2,6 @@ package mqtt_test
 
 import (
 	"fmt"
-	"runtime"
 	"testing"
 	"time"
 
@@ -10,23 +9,15 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"watchtower/internal/harness"
 	"watchtower/mqtt"
 )
 
-// heap returns the bytes of the heap after a collection.
-func heap() int {
-	runtime.GC()
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int(m.HeapAlloc)
-}
-
 // settled returns the heap once it does not shrink any more.
-func settled() int {
-	for last := heap(); ; {
+func settled(t testing.TB) int {
+	for last := harness.Heap(t); ; {
 		time.Sleep(50 * time.Millisecond) // several times the interval of groups
-		now := heap()
+		now := harness.Heap(t)
 		if now > last-32<<10 {
 			return now
 		}
@@ -35,10 +26,10 @@ func settled() int {
 }
 
 // grows returns by how much the heap grows while f runs.
-func grows(f func()) int {
-	before := settled()
+func grows(t testing.TB, f func()) int {
+	before := settled(t)
 	f()
-	return settled() - before
+	return settled(t) - before
 }
 
 // away makes n sessions that subscribe and disconnect.

@@ -6,7 +6,6 @@ package mqtt_test
 
 import (
 	"fmt"
-	"runtime"
 	"testing"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -14,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
+	"watchtower/internal/harness"
 	"watchtower/mqtt"
 )
 
@@ -88,16 +88,10 @@ func TestAMillionTopicsLeaveMemoryFlat(t *testing.T) {
 		}
 		c.ping()
 	}
-	heap := func() int {
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return int(m.HeapAlloc)
-	}
 	publish(0, 100_000) // the cache is full
-	before := heap()
+	before := harness.Heap(t)
 	publish(100_000, 1_000_000)
-	grown := heap() - before
+	grown := harness.Heap(t) - before
 	require.Less(t, grown, 10<<20, "bytes after 900,000 more topics")
 	in, _ := h.hub.Counters().Messages(mqtt.Protocol)
 	assert.EqualValues(t, 1_000_000, in)

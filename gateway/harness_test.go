@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	nethttp "net/http"
-	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -27,10 +26,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		_ = os.RemoveAll(built)
-		os.Exit(code)
-	}))
+	goleak.VerifyTestMain(m)
 }
 
 const (

@@ -3,20 +3,19 @@ package gateway_test
 import (
 	"os"
 	"os/exec"
-	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"watchtower/internal/harness"
 )
 
 // The garden's valve is one of Home Assistant, with its soil: that opens it, and sees the conductor
 // open it. Once it is gone, it is unavailable.
 func TestHomeAssistantSeesTheGarden(t *testing.T) {
 	t.Parallel()
-	program := filepath.Join(t.TempDir(), "garden")
-	out, err := exec.Command("go", "build", "-o", program, "watchtower/examples/garden").CombinedOutput()
-	require.NoError(t, err, "%s", out)
+	program := harness.Program(t, "examples/garden")
 	r := startHomely(t, homely(t, nil))
 	h := newHouse(t, r.at.MQTT, 5).start()
 	valve := exec.Command(program, "valve", "-gateway", r.at.UDP, "-key", key, "rose")

@@ -6,9 +6,7 @@ import (
 	nethttp "net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -31,28 +29,10 @@ type process struct {
 	started    time.Duration // how long the last start took, to the first answer
 }
 
-// built is where the program is, for as long as the tests run.
-var built string
-
-var buildOnce = sync.OnceValues(func() (path string, err error) {
-	built, err = os.MkdirTemp("", "watchtower-test")
-	if err != nil {
-		return "", err
-	}
-	path = filepath.Join(built, "watchtower")
-	out, err := exec.Command("go", "build", "-o", path, "../cmd/watchtower").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("%w: %s", err, out)
-	}
-	return path, nil
-})
-
 // newProcess finds two free ports, which stay the same over every start.
 func newProcess(t testing.TB) *process {
 	t.Helper()
-	path, err := buildOnce()
-	require.NoError(t, err)
-	p := &process{t: t, path: path, dir: t.TempDir(), key: key}
+	p := &process{t: t, path: harness.Program(t, "cmd/watchtower"), dir: t.TempDir(), key: key}
 	for _, at := range []*string{&p.http, &p.mqtt} {
 		*at = harness.FreeAddress(t)
 	}

@@ -18,22 +18,10 @@ import (
 	"go.uber.org/goleak"
 )
 
-// asProgram makes the test binary the program itself.
-const asProgram = "RUN_AS_WATCHTOWER"
+// environ is the environment of the program in a process of its own.
+func environ(home string) []string { return []string{"HOME=" + home} }
 
-// environ is the environment of the program in a process of its own. Under the race detector a
-// process waits at its end for races of other goroutines: here for less than its usual second.
-func environ(home string) []string {
-	return []string{asProgram + "=1", "HOME=" + home, "GORACE=atexit_sleep_ms=50"}
-}
-
-func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" {
-		main()
-		return
-	}
-	goleak.VerifyTestMain(m)
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // fake is the part of a gateway that the client uses.
 type fake struct {

@@ -146,18 +146,14 @@ func (h *house) Eventually(is func() bool, why ...fmt.Stringer) {
 // gateway starts a gateway, and waits until it serves.
 func (m *machine) gateway(args ...string) (log *safeBuffer, end func()) {
 	m.h.Helper()
-	self, err := os.Executable()
-	require.NoError(m.h, err)
-	log, end = m.start(environ(m.h.TempDir()), append([]string{self, "serve"}, args...)...)
+	log, end = m.start(environ(m.h.TempDir()), append([]string{harness.Program(m.h, "cmd/watchtower"), "serve"}, args...)...)
 	m.h.Eventually(func() bool { return strings.Contains(log.String(), "msg=serving") }, log)
 	return log, end
 }
 
 // find runs watchtower find.
 func (m *machine) find(args ...string) (out string, code int) {
-	self, err := os.Executable()
-	require.NoError(m.h, err)
-	cmd := exec.Command("ip", append([]string{"netns", "exec", m.name, self, "find"}, args...)...)
+	cmd := exec.Command("ip", append([]string{"netns", "exec", m.name, harness.Program(m.h, "cmd/watchtower"), "find"}, args...)...)
 	cmd.Env = environ(m.dir)
 	b, _ := cmd.CombinedOutput() // the exit code says it
 	return string(b), cmd.ProcessState.ExitCode()

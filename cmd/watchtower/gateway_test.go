@@ -22,6 +22,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"watchtower/internal/harness"
 )
 
 const (
@@ -80,9 +82,7 @@ func serveProgram(t *testing.T, home string, args ...string) *served {
 
 // command is the program with its home in a directory of the test's.
 func (s *served) command(args ...string) *exec.Cmd {
-	self, err := os.Executable()
-	require.NoError(s.t, err)
-	cmd := exec.Command(self, args...)
+	cmd := exec.Command(harness.Program(s.t, "cmd/watchtower"), args...)
 	cmd.Env = append(environ(s.home), "PATH="+os.Getenv("PATH"))
 	return cmd
 }

@@ -7,7 +7,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -15,6 +14,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/bcrypt"
+
+	"watchtower/internal/harness"
 )
 
 func TestPasswd(t *testing.T) {
@@ -50,11 +51,9 @@ func TestPasswd(t *testing.T) {
 // At a terminal, which script(1) makes, the password is asked for twice and not
 // shown.
 func TestPasswdAtATerminal(t *testing.T) {
-	path, err := os.Executable()
-	require.NoError(t, err)
+	path := harness.Program(t, "cmd/watchtower")
 	for again, want := range map[string]string{"hunter2": "$2a$", "hunter3": "the two passwords differ"} {
 		cmd := exec.Command("script", "-qec", path+" passwd", "/dev/null")
-		cmd.Env = append(os.Environ(), asProgram+"=1")
 		in, err := cmd.StdinPipe()
 		require.NoError(t, err)
 		out, err := cmd.StdoutPipe()

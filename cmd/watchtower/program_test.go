@@ -12,14 +12,14 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"watchtower/internal/harness"
 )
 
 // program runs this program in a process of its own.
 func program(t *testing.T, args ...string) (code int, out, err string) {
-	path, e := os.Executable()
-	require.NoError(t, e)
 	var stdout, stderr strings.Builder
-	cmd := exec.Command(path, args...)
+	cmd := exec.Command(harness.Program(t, "cmd/watchtower"), args...)
 	cmd.Env = environ(t.TempDir())
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	_ = cmd.Run() // the exit code says it

@@ -87,13 +87,10 @@ func TestEveryCommandOfThePages(t *testing.T) {
 // builds returns a folder with what a reader of the pages builds, and what stands for Go.
 func builds(t *testing.T) (bin string) {
 	bin = t.TempDir()
-	self, err := os.Executable()
-	require.NoError(t, err)
-	require.NoError(t, os.Symlink(self, filepath.Join(bin, "watchtower")))
+	require.NoError(t, os.Symlink(harness.Program(t, "cmd/watchtower"), filepath.Join(bin, "watchtower")))
 	require.NoError(t, os.WriteFile(filepath.Join(bin, "go"), []byte(goScript), 0o700))
 	for _, path := range []string{"examples/device", "examples/callback", "examples/garden"} {
-		out, err := exec.Command("go", "build", "-o", filepath.Join(bin, filepath.Base(path)), "watchtower/"+path).CombinedOutput()
-		require.NoError(t, err, string(out))
+		require.NoError(t, os.Symlink(harness.Program(t, path), filepath.Join(bin, filepath.Base(path))))
 	}
 	return bin
 }
@@ -273,9 +270,7 @@ func (r *reader) ends() {
 
 // A device finds its way back after the gateway was killed.
 func TestTheDeviceExampleOutlivesTheGateway(t *testing.T) {
-	bin := filepath.Join(t.TempDir(), "device")
-	out, err := exec.Command("go", "build", "-o", bin, "watchtower/examples/device").CombinedOutput()
-	require.NoError(t, err, string(out))
+	bin := harness.Program(t, "examples/device")
 	home := t.TempDir()
 	s := serveProgram(t, home, append(slices.Clone(anyPort), "--open")...)
 	udp := regexp.MustCompile(`(?m)^  UDP +(\S+)$`).FindStringSubmatch(s.banner)[1]

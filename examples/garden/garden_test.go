@@ -27,14 +27,11 @@ import (
 
 const (
 	testKey   = "correct horse battery"
-	asGarden  = "GARDEN_TEST_PROGRAM" // the test program is garden
 	asGateway = "GARDEN_TEST_GATEWAY" // it is a gateway, with that configuration
 )
 
 func TestMain(m *testing.M) {
 	switch {
-	case os.Getenv(asGarden) != "":
-		main()
 	case os.Getenv(asGateway) != "":
 		if err := serveGateway(os.Getenv(asGateway)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -229,8 +226,7 @@ func (g *garden) conducts(args ...string) (string, error) {
 
 // conductor is one that is a process, and can be killed.
 func (g *garden) conductor(args ...string) *exec.Cmd {
-	c := exec.Command(os.Args[0], g.conducting(args...)...) //nolint:gosec // the test's own
-	c.Env = append(os.Environ(), asGarden+"=1")
+	c := exec.Command(harness.Program(g, "examples/garden"), g.conducting(args...)...)
 	require.NoError(g, c.Start())
 	end := sync.OnceFunc(func() { _ = c.Process.Kill(); _ = c.Wait() })
 	g.Cleanup(end)

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"watchtower/internal/harness"
 	"watchtower/internal/harness/house"
 )
 
@@ -61,8 +62,7 @@ func (p *program) leaves(mark string) *output {
 
 func (p *program) shell(mark string, out *output) *exec.Cmd {
 	p.t.Helper()
-	path, err := build()
-	require.NoError(p.t, err)
+	path := harness.Program(p.t, "cmd/watchtower")
 	if err := os.Symlink(path, filepath.Join(p.dir, "watchtower")); err != nil {
 		require.ErrorIs(p.t, err, os.ErrExist)
 	}

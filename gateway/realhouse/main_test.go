@@ -3,7 +3,6 @@
 package realhouse
 
 import (
-	"os"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -20,8 +19,5 @@ func (a all) Run() int {
 }
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(all{m}, goleak.Cleanup(func(code int) {
-		_ = os.RemoveAll(built)
-		os.Exit(code)
-	}))
+	goleak.VerifyTestMain(all{m})
 }

@@ -27,21 +27,6 @@ const connectionLost = "The connection was lost"
 
 const key = "correct horse battery"
 
-// built is the folder of the program, for as long as the tests run.
-var built string
-
-var build = sync.OnceValues(func() (path string, err error) {
-	if built, err = os.MkdirTemp("", "watchtower-test"); err != nil {
-		return "", err
-	}
-	path = filepath.Join(built, "watchtower")
-	out, err := exec.Command("go", "build", "-o", path, "watchtower/cmd/watchtower").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("%w: %s", err, out)
-	}
-	return path, nil
-})
-
 // program is the gateway in a process of its own.
 type program struct {
 	t          testing.TB
@@ -104,8 +89,7 @@ func (p *program) configure(name, yaml string) {
 // start starts the program again, and returns once it answers.
 func (p *program) start() {
 	p.t.Helper()
-	path, err := build()
-	require.NoError(p.t, err)
+	path := harness.Program(p.t, "cmd/watchtower")
 	p.cmd = exec.Command(path, "serve", "--config", filepath.Join(p.dir, "w.yaml"), "--data-dir", filepath.Join(p.dir, "data"),
 		"--secret-key", p.key, "--http", p.http, "--mqtt", p.mqtt, "--udp", p.wire, "--tcp", p.wire)
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
@@ -141,8 +125,7 @@ func (p *program) broker() house.Broker {
 // senders returns the names of those that it knows, as its command line lists them.
 func (p *program) senders() (names []string) {
 	p.t.Helper()
-	path, err := build()
-	require.NoError(p.t, err)
+	path := harness.Program(p.t, "cmd/watchtower")
 	cmd := exec.Command(path, "senders", "list", "--json", "--data-dir", filepath.Join(p.dir, "data"))
 	var problem bytes.Buffer
 	cmd.Stderr = &problem

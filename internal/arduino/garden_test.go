@@ -19,7 +19,7 @@ import (
 // one, it closes by itself.
 func TestGarden(t *testing.T) {
 	t.Parallel()
-	program := once(t, "garden", func(out string) { run(t, "go", "build", "-o", out, "watchtower/examples/garden") })
+	program := harness.Program(t, "examples/garden")
 	web := harness.FreeAddress(t)
 	udp, _, key := withKey(t, "rose", func(c *config.Config) { c.HTTP.Listen = web })
 	r := newRadio(t, udp, 0)

@@ -62,18 +62,19 @@ func main() {
 // servers are the broker and two gateways: one with it, and one alone.
 type servers struct {
 	broker      string // host:port
+	pid         int    // of the broker
 	with, alone *target.Gateway
 }
 
 // run measures all rows, round by round, and prints them and the medians.
 func run(program string, rounds int, long time.Duration, qos byte, rate int) error {
 	ctx := context.Background()
-	broker, stop, err := mosquitto()
+	broker, pid, stop, err := mosquitto()
 	if err != nil {
 		return err
 	}
 	defer stop()
-	s := servers{broker: broker}
+	s := servers{broker: broker, pid: pid}
 	if s.with, err = target.Start(ctx, program, "--gateway-name=bench", "--mdns=false",
 		"--mqtt-remote-url=mqtt://"+broker, "--mqtt-remote-trust=none", "--mqtt-remote-qos="+strconv.Itoa(int(qos))); err != nil {
 		return err
@@ -94,8 +95,8 @@ func run(program string, rounds int, long time.Duration, qos byte, rate int) err
 		if err != nil {
 			return err
 		}
-		fmt.Printf("from client to client %.0f/s, with %d under way %.0f/s, through the gateway %.0f/s, which takes %.1f µs; processor time of a message at %d/s: paho %.1f µs, gateway %.1f µs, without the foreign broker %.1f µs\n",
-			r.direct, inflight, r.narrow, r.through, r.flat, rate, r.paho, r.with, r.alone)
+		fmt.Printf("from client to client %.0f/s, of mosquitto's time %.1f µs; with %d under way %.0f/s; through the gateway %.0f/s, of mosquitto's time %.1f µs, of the gateway's %.1f µs; processor time of a message at %d/s: paho %.1f µs, gateway %.1f µs, without the foreign broker %.1f µs\n",
+			r.direct, r.brokers, inflight, r.narrow, r.through, r.brokersThen, r.flat, rate, r.paho, r.with, r.alone)
 		shares, narrow = append(shares, r.through/r.direct), append(narrow, r.through/r.narrow)
 		wholes, parts = append(wholes, r.with/r.paho), append(parts, (r.with-r.alone)/r.paho)
 	}
@@ -105,25 +106,28 @@ func run(program string, rounds int, long time.Duration, qos byte, rate int) err
 }
 
 // round is what one round measured: rates a second, and processor time of a message in µs. Narrow is
-// direct with as few under way as mosquitto lets the gateway have, flat the cost of through.
-type round struct{ direct, narrow, through, flat, paho, with, alone float64 }
+// direct with as few under way as mosquitto lets the gateway have, flat the gateway's cost of through,
+// brokers mosquitto's cost of direct, and brokersThen that of through: what mosquitto can do at most.
+type round struct {
+	direct, narrow, through, flat, brokers, brokersThen, paho, with, alone float64
+}
 
 func (s servers) measure(ctx context.Context, long time.Duration, qos byte, rate int) (r round, err error) {
 	flatOut := bench.Options{Publish: bench.MQTT, Receive: bench.MQTT, Publishers: 1, Receivers: 1, Window: window,
 		QoS: qos, Duration: long, MQTTAddr: s.broker, PID: -1, Topic: channelTopic, Filter: channelFilter}
 	direct := flatOut
 	direct.Topic, direct.Filter = "", ""
-	if r.direct, _, err = deliveries(ctx, direct); err != nil {
+	if r.direct, _, r.brokers, err = s.deliveries(ctx, direct); err != nil {
 		return r, fmt.Errorf("from client to client: %w", err)
 	}
 	r.narrow = r.direct
 	if direct.Window = inflight; qos == 1 {
-		if r.narrow, _, err = deliveries(ctx, direct); err != nil {
+		if r.narrow, _, _, err = s.deliveries(ctx, direct); err != nil {
 			return r, fmt.Errorf("from client to client, %d under way: %w", inflight, err)
 		}
 	}
 	flatOut.Origin = &bench.Gateway{URL: "http://" + s.with.HTTP, SecretKey: target.SecretKey, MQTTAddr: s.with.MQTT}
-	if r.through, r.flat, err = deliveries(ctx, flatOut); err != nil {
+	if r.through, r.flat, r.brokersThen, err = s.deliveries(ctx, flatOut); err != nil {
 		return r, fmt.Errorf("through the gateway: %w", err)
 	}
 	if r.paho, _, err = cost(s.broker, "own/x", "", qos, rate, long, 0); err != nil {
@@ -138,19 +142,21 @@ func (s servers) measure(ctx context.Context, long time.Duration, qos byte, rate
 }
 
 // deliveries returns how many messages came a second, and what processor time a message took of the
-// publisher's gateway, in µs.
-func deliveries(ctx context.Context, o bench.Options) (rate, cost float64, err error) {
+// publisher's gateway and of mosquitto, in µs.
+func (s servers) deliveries(ctx context.Context, o bench.Options) (rate, cost, broker float64, err error) {
+	before := processorTime(s.pid)
 	r, err := bench.Run(ctx, o)
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	if r.Deliveries == nil {
-		return 0, 0, fmt.Errorf("it has no figures: %v", r.Faults)
+		return 0, 0, 0, fmt.Errorf("it has no figures: %v", r.Faults)
 	}
+	broker = (processorTime(s.pid) - before).Seconds() * 1e6 / float64(r.Published)
 	if r.Origin != nil {
 		cost = r.Origin.PerPublish
 	}
-	return *r.Deliveries, cost, nil
+	return *r.Deliveries, cost, broker, nil
 }
 
 func median(all []float64) float64 {

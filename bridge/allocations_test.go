@@ -39,7 +39,7 @@ func heard(t testing.TB, members int) (h *bridge.Hub, m *bridge.Message) {
 func TestDeliverAllocations(t *testing.T) {
 	h, m := heard(t, 100)
 	assert.Zero(t, testing.AllocsPerRun(1000, func() {
-		if err := h.Deliver(m); err != nil {
+		if err := h.Deliver(m, nil); err != nil {
 			t.Error(err)
 		}
 	}))
@@ -49,7 +49,7 @@ func BenchmarkDeliver(b *testing.B) {
 	h, m := heard(b, 100)
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := h.Deliver(m); err != nil {
+		if err := h.Deliver(m, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -2,12 +2,15 @@ package bridge
 
 import (
 	"cmp"
+
+	"watchtower/bridge/outbound"
 )
 
 // Deliver hands a message from the bus to each protocol that has members for it. It only
-// puts it into bounded queues, because it runs in the publisher's goroutine. An error
-// says that a protocol did not take the message.
-func (h *Hub) Deliver(m *Message) error {
+// puts it into bounded queues, because it runs in the publisher's goroutine. R is what that
+// goroutine writes soon; nil: it writes nothing. An error says that a protocol did not take the
+// message.
+func (h *Hub) Deliver(m *Message, r *outbound.Round) error {
 	h.mu.RLock()
 	ch := h.channels[m.Channel]
 	h.mu.RUnlock()
@@ -22,25 +25,25 @@ func (h *Hub) Deliver(m *Message) error {
 		h.backplane.Say(m)
 	}
 	if m.Type == Send {
-		return h.deliverSend(m)
+		return h.deliverSend(m, r)
 	}
 	h.tap(m)
 	for p := range ch.lists {
 		h.counters.Drop(Protocol(p), Away, int(ch.lists[p].lingering.Load()))
 	}
-	return h.handAll(m, func(p Protocol) []*Attachment { return ch.lists[p].load() })
+	return h.handAll(m, r, func(p Protocol) []*Attachment { return ch.lists[p].load() })
 }
 
 // handAll gives a message once to each link that has members for it: to returns those of a
 // protocol.
-func (h *Hub) handAll(m *Message, to func(Protocol) []*Attachment) (failed error) {
+func (h *Hub) handAll(m *Message, r *outbound.Round, to func(Protocol) []*Attachment) (failed error) {
 	for _, l := range h.served {
 		members := to(l.protocol)
 		wanted := len(members) > 0
 		for _, p := range l.shared {
 			wanted = wanted || len(to(p)) > 0
 		}
-		if wanted || m.Type != Notice && l.atOnce != nil && !l.takesAtOnce(m) {
+		if wanted || m.Type != Notice && l.atOnce != nil && !l.takesAtOnce(m, r) {
 			failed = cmp.Or(h.hand(l, m, members), failed)
 		}
 	}
@@ -55,7 +58,7 @@ func (h *Hub) handNotice(m *Message) error {
 	if ch == nil {
 		return nil
 	}
-	return h.handAll(m, func(p Protocol) (to []*Attachment) {
+	return h.handAll(m, nil, func(p Protocol) (to []*Attachment) {
 		for _, a := range ch.lists[p].load() {
 			if a.Notices {
 				to = append(to, a)
@@ -80,7 +83,7 @@ func (h *Hub) newlyHeard(c Channel) *channel {
 	return h.channelLocked(c)
 }
 
-func (h *Hub) deliverSend(m *Message) error {
+func (h *Hub) deliverSend(m *Message, r *outbound.Round) error {
 	var to [MostProtocols][]*Attachment
 	h.mu.RLock()
 	if s := h.senders[m.Receiver]; s != nil && s.joined.get(m.Channel) != nil {
@@ -94,7 +97,7 @@ func (h *Hub) deliverSend(m *Message) error {
 		}
 	}
 	h.mu.RUnlock()
-	return h.handAll(m, func(p Protocol) []*Attachment { return to[p] })
+	return h.handAll(m, r, func(p Protocol) []*Attachment { return to[p] })
 }
 
 // Receivers returns the attachments of one protocol that a message is for now. They may

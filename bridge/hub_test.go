@@ -18,7 +18,7 @@ import (
 type loop struct{ h *bridge.Hub }
 
 func (l loop) Protocol() bridge.Protocol       { return viaMQTT }
-func (l loop) Publish(m *bridge.Message) error { return l.h.Deliver(m) }
+func (l loop) Publish(m *bridge.Message) error { return l.h.Deliver(m, nil) }
 func (loop) PublishOwn(string, []byte) error   { return nil }
 
 func (loop) PublishRetained(string, []byte) error { return nil }

@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"sync/atomic"
 	"time"
+
+	"watchtower/bridge/outbound"
 )
 
 // Job is one message, and attachments of the link's first protocol. Attachment.Wants says
@@ -49,7 +51,7 @@ type Link struct {
 	closed   atomic.Bool  // nobody takes jobs any more
 	late     atomic.Bool  // a job came after it was closed
 
-	atOnce func(*Message) bool // of TakeEverything; nil: it gets messages for its members only
+	atOnce func(*Message, *outbound.Round) bool // of TakeEverything; nil: it gets messages for its members only
 
 	wants     func(*Message) bool // of a tap: which messages it takes; else nil
 	bytesMost int64               // of a tap: the most bytes of messages that may wait
@@ -72,14 +74,15 @@ func (l *Link) Protocol() Protocol { return l.protocol }
 // is called once, before the first message.
 //
 // While the queue is empty, a message without members is given to atOnce, in the
-// publisher's goroutine, so that no other has to be woken. AtOnce waits for nothing. It
-// returns false if the message has to go through the queue.
-func (l *Link) TakeEverything(atOnce func(*Message) bool) { l.atOnce = atOnce }
+// publisher's goroutine, so that no other has to be woken, with what that goroutine writes soon
+// (nil: nothing). AtOnce waits for nothing. It returns false if the message has to go through the
+// queue.
+func (l *Link) TakeEverything(atOnce func(*Message, *outbound.Round) bool) { l.atOnce = atOnce }
 
 // takesAtOnce reports whether a message without members was taken. No earlier message of
 // its publisher is in the queue, so the order is kept.
-func (l *Link) takesAtOnce(m *Message) bool {
-	return l.busy.Load() == 0 && !l.closed.Load() && l.atOnce(m)
+func (l *Link) takesAtOnce(m *Message, r *outbound.Round) bool {
+	return l.busy.Load() == 0 && !l.closed.Load() && l.atOnce(m, r)
 }
 
 // AddTap returns a link for a part of the gateway that is no member; of 0 stands for the bus's

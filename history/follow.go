@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"watchtower/bridge"
+	"watchtower/bridge/outbound"
 )
 
 // Follower gets messages for the members of one protocol. The history's goroutine calls
@@ -91,7 +92,7 @@ func (h *History) hand(job bridge.Job) {
 
 // keepAtOnce keeps a message that has no members, in its publisher's goroutine. It returns
 // false if there are members by now.
-func (h *History) keepAtOnce(m *bridge.Message) bool {
+func (h *History) keepAtOnce(m *bridge.Message, _ *outbound.Round) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for i := range h.followers {

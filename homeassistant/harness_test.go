@@ -103,7 +103,7 @@ func (b *bus) Publish(m *bridge.Message) error {
 		b.sent = append(b.sent, fmt.Sprintf("%s: %s", m.Name, m.Data))
 		b.mu.Unlock()
 	}
-	return b.hub.Deliver(m)
+	return b.hub.Deliver(m, nil)
 }
 
 // takeSent returns what senders were sent since it was last called.

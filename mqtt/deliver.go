@@ -154,7 +154,7 @@ func (b *Broker) handTo(r *route, m *message, by handing) error {
 		return nil
 	}
 	m.channel.Report(Protocol, offered, dropped)
-	return b.hub.Deliver(m.channel)
+	return b.hub.Deliver(m.channel, by.round)
 }
 
 // next returns the index of the target whose turn it is. The count wraps after 2³² messages.

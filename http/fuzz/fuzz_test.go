@@ -28,7 +28,7 @@ const secretKey = "correct horse"
 type bus struct{ hub *bridge.Hub }
 
 func (b bus) Protocol() bridge.Protocol       { return http.Protocol }
-func (b bus) Publish(m *bridge.Message) error { return b.hub.Deliver(m) }
+func (b bus) Publish(m *bridge.Message) error { return b.hub.Deliver(m, nil) }
 func (b bus) PublishOwn(string, []byte) error { return nil }
 
 func (b bus) PublishRetained(string, []byte) error { return nil }

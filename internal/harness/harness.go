@@ -43,7 +43,7 @@ func (b *Loopback) Publish(m *bridge.Message) error {
 	b.mu.Lock()
 	err := b.err
 	b.mu.Unlock()
-	return errors.Join(err, b.hub.Deliver(m))
+	return errors.Join(err, b.hub.Deliver(m, nil))
 }
 
 func (b *Loopback) PublishOwn(string, []byte) error { return nil }

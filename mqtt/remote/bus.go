@@ -13,6 +13,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"watchtower/bridge"
+	"watchtower/bridge/outbound"
 	"watchtower/config"
 	"watchtower/intake"
 )
@@ -50,6 +51,7 @@ type Bus struct {
 	client  *client // what is said
 	control *client // all else, so that it is never behind what is said
 	link    *bridge.Link
+	round   outbound.Round      // of the link's goroutine
 	drop    func(bridge.Reason) // counts a message that the broker does not get
 
 	documents  *documents

@@ -50,7 +50,6 @@ type client struct {
 	mu         sync.Mutex
 	subs       []*subscription
 	conn       *conn // nil: not connected
-	writer     *outbound.Writer
 	nextID     uint16
 	asking     sync.WaitGroup
 	jobs       []func() // of later
@@ -61,6 +60,7 @@ type client struct {
 	lastErr    error
 	dropped    func(bridge.Reason)
 
+	writer      atomic.Pointer[outbound.Writer] // nil: not connected
 	lastVersion atomic.Uint32
 	works       atomic.Uint32 // the version by which it was connected
 	isUp        atomic.Bool   // what the broker had kept has come
@@ -92,24 +92,27 @@ func newClient(l login, clock func() time.Duration, log *logrus.Logger) *client 
 // there is no room.
 func (c *client) publish(p *publish, version byte) bool {
 	it := &item{stays: true, version: version, drop: c.dropped}
-	it.b, it.idAt = p.encode(version)
-	return c.send(it)
+	it.b, it.idAt = p.encode(nil, version)
+	return c.send(it, nil)
 }
 
-// send puts a packet into the outbox. It reports false if there is no room.
-func (c *client) send(it *item) bool {
+// send puts a packet into the outbox. It reports false if there is no room. R writes it; nil:
+// the crew does.
+func (c *client) send(it *item, r *outbound.Round) bool {
 	due, ok := c.outbox.put(it)
 	if due {
-		c.wake()
+		c.wake(r)
 	}
 	return ok
 }
 
-func (c *client) wake() {
-	c.mu.Lock()
-	w := c.writer
-	c.mu.Unlock()
-	if w != nil {
+// wake has what waits written: by a round, or by the crew.
+func (c *client) wake(r *outbound.Round) {
+	switch w := c.writer.Load(); {
+	case w == nil:
+	case r != nil:
+		r.Note(w)
+	default:
 		w.Wake()
 	}
 }
@@ -260,8 +263,9 @@ func (c *client) once(ctx context.Context) error {
 	}
 	c.outbox.begin(min(most, flyingMost), int(conn.ack.Properties.MaximumPacketSize), conn.version, conn.ack.SessionPresent)
 	c.mu.Lock()
-	c.conn, c.writer = conn, w
+	c.conn = conn
 	c.mu.Unlock()
+	c.writer.Store(w)
 	stop := context.AfterFunc(life, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	c.generation.Add(1)
@@ -282,7 +286,7 @@ func (c *client) once(ctx context.Context) error {
 			return
 		}
 		c.outbox.open()
-		c.wake()
+		c.wake(nil)
 		if err := c.onUp(life, conn.ack.SessionPresent); err != nil {
 			end(err)
 			return
@@ -297,8 +301,9 @@ func (c *client) once(ctx context.Context) error {
 	reading.Wait()
 	err = context.Cause(life)
 	c.wasUp = c.isUp.Swap(false)
+	c.writer.Store(nil)
 	c.mu.Lock()
-	c.conn, c.writer = nil, nil
+	c.conn = nil
 	for id, answer := range c.pending {
 		close(answer)
 		delete(c.pending, id)
@@ -378,7 +383,7 @@ func (c *client) now(b []byte) error {
 	if !c.outbox.direct(b) {
 		return errBehind
 	}
-	c.wake()
+	c.wake(nil)
 	return nil
 }
 

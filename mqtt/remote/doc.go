@@ -27,6 +27,7 @@
 //	subscribe.go   filters, and what is done with their messages
 //	reader.go      the broker's packets
 //	outbox.go      what waits for the broker
+//	acks.go        what it has not acknowledged
 //	dial.go        one connection
 //	filter.go      topic filters
 //	packet.go      the codec

@@ -225,8 +225,8 @@ func (h *House) say(topic string, payload []byte) {
 		return
 	}
 	it := &item{version: version, drop: h.bus.drop}
-	it.b, it.idAt = (&publish{topic: []byte(topic), payload: payload, qos: 1}).encode(version)
-	if !c.send(it) {
+	it.b, it.idAt = (&publish{topic: []byte(topic), payload: payload, qos: 1}).encode(nil, version)
+	if !c.send(it, nil) {
 		h.bus.dropped(bridge.QueueFull)
 	}
 }

@@ -23,11 +23,8 @@ type mark struct {
 	bytes int
 }
 
-// ackBytes is what a plain PUBACK takes; acksMost is for how many of them a reader waits.
-const (
-	ackBytes = 4
-	acksMost = 10
-)
+// markMost is for how many bytes a reader waits at most: ten acknowledgements.
+const markMost = 10 * ackBytes
 
 // markFor is how long a mark may keep bytes from the reader.
 const markFor = 10 * time.Millisecond
@@ -43,15 +40,15 @@ func newMark(c net.Conn) *mark {
 	return m
 }
 
-// wait is called before the reader waits for its next packet, with how many acknowledgements
+// wait is called before the reader waits for its next packet, with how many bytes of acknowledgements
 // have to come until there is something to do.
-func (m *mark) wait(acks int) {
+func (m *mark) wait(bytes int) {
 	if m.timer == nil {
 		return
 	}
-	if acks > 1 {
+	if bytes > ackBytes+2 {
 		m.timer.Reset(markFor)
-		m.set(min(acks, acksMost) * ackBytes)
+		m.set(min(bytes, markMost))
 	} else {
 		m.set(1)
 	}

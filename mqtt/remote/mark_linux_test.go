@@ -54,16 +54,16 @@ func (m marked) wakes() (is bool) {
 
 func TestAReaderIsWokenForSomeAcknowledgements(t *testing.T) {
 	m := newMarked(t)
-	m.set(acksMost * ackBytes)
+	m.set(markMost)
 	m.comes(t, ackBytes, ackBytes)
 	assert.False(t, m.wakes())
-	m.comes(t, (acksMost-1)*ackBytes, acksMost*ackBytes)
+	m.comes(t, markMost-ackBytes, markMost)
 	assert.True(t, m.wakes())
 }
 
 func TestAnEndWakesTheReader(t *testing.T) {
 	m := newMarked(t)
-	m.set(acksMost * ackBytes)
+	m.set(markMost)
 	m.comes(t, ackBytes, ackBytes)
 	require.NoError(t, m.broker.Close())
 	require.Eventually(t, m.wakes, 10*time.Second, time.Millisecond)

@@ -179,8 +179,8 @@ func (n *neighbours) send(c *client, topic string, text []byte, qos byte) error 
 		return errAway
 	}
 	it := &item{version: version, drop: func(bridge.Reason) {}} // it is asked for again
-	it.b, it.idAt = (&publish{topic: []byte(topic), payload: n.seal(topic, text), qos: qos}).encode(version)
-	if !c.send(it) {
+	it.b, it.idAt = (&publish{topic: []byte(topic), payload: n.seal(topic, text), qos: qos}).encode(nil, version)
+	if !c.send(it, nil) {
 		return errFull
 	}
 	return nil

@@ -38,6 +38,20 @@ type item struct {
 	drop    func(bridge.Reason)
 }
 
+// items holds items that stand for nothing, with memory for a packet.
+var items = sync.Pool{New: func() any { return &item{} }}
+
+// reusedBytes is the largest packet whose memory is kept for another one.
+const reusedBytes = 1 << 10
+
+// reuse gives an item back that nobody has any more.
+func (it *item) reuse() {
+	if cap(it.b) <= reusedBytes {
+		*it = item{b: it.b[:0]}
+		items.Put(it)
+	}
+}
+
 // outbox holds packets in their order until they are sent, and those at QoS 1 until they are
 // acknowledged. It outlives connections. It is an outbound.Source.
 type outbox struct {
@@ -58,13 +72,18 @@ type outbox struct {
 	up      bool
 	version byte          // of MQTT, in which the packets are
 	room    chan struct{} // closed when there is room again; nil: nobody waits
+
+	timedID  uint16        // of the packet whose acknowledgement is timed; 0: none
+	timedAt  time.Duration // when it was sent
+	near     bool          // the last one that was timed came within nearFor
+	ackBytes int           // of the last acknowledgement
 }
 
 func newOutbox(now func() time.Duration) *outbox {
-	return &outbox{now: now, flying: map[uint16]*item{}}
+	return &outbox{now: now, flying: map[uint16]*item{}, ackBytes: ackBytes}
 }
 
-func (o *outbox) size(it *item) int { return len(it.b) + itemBytes }
+func (o *outbox) size(it *item) int { return cap(it.b) + itemBytes }
 
 // put adds a packet. It reports false, and adds nothing, if there is no room. Due says that something
 // may be sent now: else an acknowledgement, or a new connection, makes room for it.
@@ -78,7 +97,7 @@ func (o *outbox) put(it *item) (due, ok bool) {
 	}
 	o.waiting = append(o.waiting, it)
 	o.bytes += n
-	return o.up && (len(o.flying) < o.most || o.waiting[o.head].idAt == 0), true
+	return o.dueLocked(o.most - 1), true
 }
 
 // waitRoom returns a channel that is closed when there may be room.
@@ -131,7 +150,7 @@ func (o *outbox) Fill(buf []byte) []byte {
 			if len(o.flying) >= o.most {
 				break
 			}
-			o.flyLocked(it)
+			o.flyLocked(it, now)
 			buf = append(buf, it.b...)
 			o.popLocked()
 			continue
@@ -139,6 +158,7 @@ func (o *outbox) Fill(buf []byte) []byte {
 		buf = append(buf, it.b...)
 		o.popLocked()
 		o.freeLocked(it)
+		it.reuse()
 	}
 	return buf
 }
@@ -168,84 +188,6 @@ func (o *outbox) popLocked() {
 	}
 }
 
-func (o *outbox) flyLocked(it *item) {
-	id := binary.BigEndian.Uint16(it.b[it.idAt:])
-	if id == 0 {
-		for {
-			if o.lastID++; o.lastID >= askIDs { // those from there on are for SUBSCRIBE
-				o.lastID = 1
-			}
-			if o.flying[o.lastID] == nil {
-				break
-			}
-		}
-		id = o.lastID
-		binary.BigEndian.PutUint16(it.b[it.idAt:], id)
-	}
-	if len(o.flying) == 0 {
-		o.moved = o.now()
-	}
-	o.flying[id] = it
-	o.order = append(o.order, id)
-	if len(o.order) > 2*o.most+1024 {
-		kept := o.order[:0]
-		for _, id := range o.order {
-			if o.flying[id] != nil {
-				kept = append(kept, id)
-			}
-		}
-		o.order = kept
-	}
-}
-
-// acked ends a packet at QoS 1. It reports whether more may be sent now.
-func (o *outbox) acked(id uint16, refused bool) (more bool) {
-	o.mu.Lock()
-	it := o.flying[id]
-	if it == nil {
-		o.mu.Unlock()
-		return false
-	}
-	delete(o.flying, id)
-	o.moved, o.heard = o.now(), true
-	o.freeLocked(it)
-	more = o.head < len(o.waiting) && len(o.flying) <= o.most/2 // not one by one
-	o.mu.Unlock()
-	if refused {
-		it.drop(bridge.Refused)
-	}
-	return more
-}
-
-// acksDue returns how many acknowledgements have to come until something can be done: until more
-// may be sent, or else all.
-func (o *outbox) acksDue() int {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.head < len(o.waiting) && len(o.flying) > o.most/2 {
-		return len(o.flying) - o.most/2
-	}
-	return len(o.flying)
-}
-
-// deafFor is how long the broker may acknowledge nothing of what it was sent.
-const deafFor = 10 * time.Second
-
-// deaf reports whether the broker acknowledges nothing any more.
-func (o *outbox) deaf() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.up && len(o.flying) > 0 && o.now()-o.moved > deafFor
-}
-
-// answered reports whether the broker acknowledges what it is sent on this connection, as far as
-// it was asked to.
-func (o *outbox) answered() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.heard || o.head == len(o.waiting) && len(o.flying) == 0
-}
-
 // begin makes the outbox send to a new connection, which takes so many unacknowledged packets of
 // such a size at most; 0: of any.
 // What was not acknowledged on the earlier one is sent again first, if it is not too old: as a
@@ -258,6 +200,7 @@ func (o *outbox) begin(most, largest int, version byte, present bool) {
 		o.clearLocked()
 	}
 	o.most, o.largest, o.up, o.heard, o.control = most, largest, false, false, nil
+	o.timedID, o.near = 0, false
 	var again []*item
 	for _, id := range o.order {
 		it := o.flying[id]

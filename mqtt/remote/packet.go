@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 )
@@ -36,9 +37,9 @@ type publish struct {
 	retain  bool
 }
 
-// encode makes a PUBLISH (MQTT 5, section 3.3). The packet id, which begins at idAt, is left to
-// whoever sends it; idAt is 0 at QoS 0.
-func (p *publish) encode(version byte) (b []byte, idAt int) {
+// encode appends a PUBLISH (MQTT 5, section 3.3) to room, which is empty. The packet id, which begins
+// at idAt, is left to whoever sends it; idAt is 0 at QoS 0.
+func (p *publish) encode(room []byte, version byte) (b []byte, idAt int) {
 	length := 2 + len(p.topic) + len(p.payload)
 	if p.qos > 0 {
 		length += 2
@@ -50,7 +51,7 @@ func (p *publish) encode(version byte) (b []byte, idAt int) {
 	if p.retain {
 		first |= 1
 	}
-	b = binary.AppendUvarint(append(make([]byte, 0, length+5), first), uint64(length))
+	b = binary.AppendUvarint(append(slices.Grow(room, length+5), first), uint64(length))
 	b = append(binary.BigEndian.AppendUint16(b, uint16(len(p.topic))), p.topic...)
 	if p.qos > 0 {
 		idAt = len(b)
@@ -70,7 +71,7 @@ func uvarintBytes(n int) int {
 	return bytes
 }
 
-func appendUserProperty(b []byte, key string, value []byte) []byte {
+func appendUserProperty[T string | []byte](b []byte, key string, value T) []byte {
 	b = append(binary.BigEndian.AppendUint16(append(b, propUser), uint16(len(key))), key...)
 	return append(binary.BigEndian.AppendUint16(b, uint16(len(value))), value...)
 }
@@ -103,6 +104,25 @@ func write(w io.Writer, pk *packets.Packet) error {
 		_, err = w.Write(b.Bytes())
 	}
 	return err
+}
+
+// ackBytes is what a PUBACK takes that says no more than yes. One of MQTT 5 may have a reason code and
+// properties, and so be longer by one byte or two.
+const ackBytes = 4
+
+// plainAck reads a PUBACK that says yes, as nearly all do, where b begins with one. N is its bytes; 0:
+// there is none.
+func plainAck(b []byte, version byte) (id uint16, n int) {
+	if len(b) < ackBytes || b[0] != packets.Puback<<4 {
+		return 0, 0
+	}
+	n = 2 + int(b[1])
+	switch {
+	case n == ackBytes:
+	case version != version5 || n < ackBytes || n > ackBytes+2 || len(b) < n || b[4] >= 0x80 || n == ackBytes+2 && b[5] != 0:
+		return 0, 0
+	}
+	return binary.BigEndian.Uint16(b[2:]), n
 }
 
 // errPacket says that what a broker sent is not MQTT.

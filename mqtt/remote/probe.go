@@ -197,7 +197,7 @@ func (c *conn) retain(topic, payload string) (code byte, err error) {
 }
 
 func (c *conn) put(p publish) (code byte, err error) {
-	b, idAt := p.encode(c.version)
+	b, idAt := p.encode(nil, c.version)
 	b[idAt+1] = 2
 	if _, err := c.Write(b); err != nil {
 		return 0, err

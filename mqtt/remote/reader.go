@@ -28,8 +28,10 @@ func (c *client) read(conn *conn, w *outbound.Writer) error {
 				mark.wait(c.outbox.acksDue())
 			}
 		}
-		if id, ok := plainAck(conn.r); ok {
-			if c.outbox.acked(id, false) {
+		come, _ := conn.r.Peek(conn.r.Buffered()) // it is there
+		if used, more := c.outbox.ackedAll(come, conn.version); used > 0 {
+			_, _ = conn.r.Discard(used)
+			if more {
 				round.Note(w)
 			}
 			continue
@@ -58,20 +60,6 @@ func (c *client) read(conn *conn, w *outbound.Writer) error {
 			return err
 		}
 	}
-}
-
-// plainAck reads a PUBACK that only says yes, as nearly all are, if one has come.
-func plainAck(r *bufio.Reader) (id uint16, ok bool) {
-	if r.Buffered() < ackBytes {
-		return 0, false
-	}
-	b, _ := r.Peek(ackBytes) // it is there
-	if b[0] != packets.Puback<<4 || b[1] != ackBytes-2 {
-		return 0, false
-	}
-	id = binary.BigEndian.Uint16(b[2:])
-	_, _ = r.Discard(ackBytes)
-	return id, true
 }
 
 // whole reports whether a packet can be read without waiting.

@@ -5,9 +5,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/oklog/ulid/v2"
 	"github.com/sirupsen/logrus"
 
 	"watchtower/bridge"
+	"watchtower/bridge/outbound"
 )
 
 // The content types of the hints (docs/topics.md).
@@ -30,7 +32,9 @@ func (b *Bus) says(m *bridge.Message, members int) bool {
 }
 
 // sayAtOnce takes a message without members at the broker, in its publisher's goroutine.
-func (b *Bus) sayAtOnce(m *bridge.Message) bool { return !b.says(m, 0) || b.say(m) }
+func (b *Bus) sayAtOnce(m *bridge.Message, r *outbound.Round) bool {
+	return !b.says(m, 0) || b.say(m, r)
+}
 
 // fan takes messages from the link.
 func (b *Bus) fan(jobs []bridge.Job) {
@@ -45,12 +49,13 @@ func (b *Bus) fan(jobs []bridge.Job) {
 				n++
 			}
 		}
-		if b.says(j.Message, n) && !b.sayWaiting(j.Message, until) {
+		if b.says(j.Message, n) && !b.say(j.Message, &b.round) && !b.sayWaiting(j.Message, until) {
 			b.dropped(bridge.QueueFull)
 			lost = n
 		}
 		j.Done(b.hub.Counters(), Protocol, n, lost)
 	}
+	b.round.Flush()
 }
 
 // sayMost bounds how long the messages of a batch wait for a broker that is behind. Publishers wait then,
@@ -59,9 +64,10 @@ const sayMost = time.Second
 
 // sayWaiting is say, which waits for room while the broker is there.
 func (b *Bus) sayWaiting(m *bridge.Message, until time.Time) bool {
+	b.round.Flush() // others rely on it
 	for {
 		room := b.client.outbox.waitRoom()
-		if b.say(m) {
+		if b.say(m, nil) {
 			return true
 		}
 		left := time.Until(until)
@@ -77,8 +83,9 @@ func (b *Bus) sayWaiting(m *bridge.Message, until time.Time) bool {
 	}
 }
 
-// say puts a message into the outbox, as a PUBLISH. It reports false if there is no room.
-func (b *Bus) say(m *bridge.Message) bool {
+// say puts a message into the outbox, as a PUBLISH, for a round to write. It reports false if there
+// is no room.
+func (b *Bus) say(m *bridge.Message, r *outbound.Round) bool {
 	var topic [192]byte
 	var props [512]byte
 	p := publish{topic: b.tree.AppendTopic(topic[:0], m), payload: m.Data, qos: byte(b.opts.Remote.QoS)}
@@ -86,12 +93,13 @@ func (b *Bus) say(m *bridge.Message) bool {
 	if version == version5 {
 		p.props = b.properties(props[:0], m)
 	}
-	it := &item{version: version, drop: b.drop}
-	it.b, it.idAt = p.encode(version)
+	it := items.Get().(*item)
+	it.version, it.drop = version, b.drop
+	it.b, it.idAt = p.encode(it.b, version)
 	if !m.Expires.IsZero() {
 		it.ends = max(b.clock()+m.Expires.Sub(b.hub.Now()), 1)
 	}
-	return b.client.send(it)
+	return b.client.send(it, r)
 }
 
 // dropped counts a message that the broker does not get.
@@ -141,12 +149,12 @@ func (b *Bus) properties(p []byte, m *bridge.Message) []byte {
 		p = appendTextProperty(p, propContentType, contentText)
 	}
 	if m.Name != "" {
-		p = appendUserProperty(p, "sender-name", []byte(m.Name))
+		p = appendUserProperty(p, "sender-name", m.Name)
 	}
 	p = appendUserProperty(p, "channel", strconv.AppendUint(text[:0], uint64(m.Channel), 10))
-	p = appendUserProperty(p, "type", []byte(m.Type.String()))
-	id, _ := m.ID.MarshalText() // never fails
-	p = appendUserProperty(p, "id", id)
-	p = appendUserProperty(p, "gateway", []byte(b.tree.Gateway()))
+	p = appendUserProperty(p, "type", m.Type.String())
+	_ = m.ID.MarshalTextTo(text[:ulid.EncodedSize]) // there is room
+	p = appendUserProperty(p, "id", text[:ulid.EncodedSize])
+	p = appendUserProperty(p, "gateway", b.tree.Gateway())
 	return appendUserProperty(p, "sender", strconv.AppendUint(text[:0], uint64(m.Sender), 10))
 }

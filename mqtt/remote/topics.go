@@ -60,8 +60,8 @@ func (t *Topics) Publish(topic string, payload []byte, qos byte, retain bool) er
 		return errAway
 	}
 	it := &item{version: version, drop: t.bus.drop}
-	it.b, it.idAt = (&publish{topic: []byte(topic), payload: payload, qos: min(qos, 1), retain: retain}).encode(version)
-	if !c.send(it) {
+	it.b, it.idAt = (&publish{topic: []byte(topic), payload: payload, qos: min(qos, 1), retain: retain}).encode(nil, version)
+	if !c.send(it, nil) {
 		return errFull
 	}
 	return nil

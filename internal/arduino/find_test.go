@@ -107,7 +107,7 @@ func finder(t testing.TB, w *town, key string, options ...string) *bufio.Scanner
 		hash := out + ".o"
 		run(t, "gcc", append(slices.Clone(sanitized), "-c", filepath.Join(src, "wt_sip.c"), "-o", hash)...)
 		args := append([]string{"-std=gnu++11"}, sanitized...)
-		args = append(args, "-Wno-unused-function", "-I"+filepath.Join("testdata", "pc"), fmt.Sprintf("-DSPEED=%d", speed))
+		args = append(args, "-Wno-unused-function", "-I"+filepath.Join("testdata", "pc"), "-I"+filepath.Join("testdata", "esp"), fmt.Sprintf("-DSPEED=%d", speed))
 		run(t, "g++", append(append(args, options...), filepath.Join("testdata", "finds.cpp"), hash, "-o", out)...)
 	})
 	_, port, err := net.SplitHostPort(w.socket.LocalAddr().String())

@@ -174,6 +174,8 @@ func TestLongValve(t *testing.T) {
 	s.waits("it says why", func() bool {
 		return slices.Equal([]string{"valve: open", "valve: closed, nothing heard for 10 minutes"}, s.lines()[6:])
 	})
+	told(t, e, "valve: open")
+	told(t, e, "valve: closed")
 }
 
 // Many more random datagrams than in make test.

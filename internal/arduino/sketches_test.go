@@ -159,7 +159,7 @@ func upload(t testing.TB, example string, text []byte, key string, r *radio, clo
 	return simulate(t, r, elf, filepath.Join(dir, "eeprom"), "0", "chip")
 }
 
-// The example Valve finds its gateway, opens and closes.
+// The example Valve finds its gateway, opens and closes, and says so.
 func TestValve(t *testing.T) {
 	t.Parallel()
 	s, tcp := valve(t)
@@ -175,9 +175,17 @@ func opensAndCloses(t testing.TB, s *simulated, e *device.Client) {
 		word := map[bool]string{true: "open", false: "close"}[open]
 		require.NoError(t, e.Broadcast(context.Background(), device.Text, []byte(word), channel))
 		s.waits(word, func() bool { return s.level() == open && len(s.lines()) == 3+i })
+		told(t, e, map[bool]string{true: "valve: open", false: "valve: closed"}[open])
 	}
 	want := []string{"valve: closed", "valve: connected", "valve: open", "valve: closed", "valve: open", "valve: closed"}
 	s.waits("the monitor shows it", func() bool { return slices.Equal(want, s.lines()) })
+}
+
+// told waits until a text is said.
+func told(t testing.TB, e *device.Client, text string) {
+	t.Helper()
+	for string(heard(t, e).Data) != text {
+	}
 }
 
 // level is that of pin 7.

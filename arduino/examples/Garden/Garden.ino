@@ -33,16 +33,16 @@ const char DESCRIPTION[] = "{\"name\":\"Rose\",\"sensors\":{\"soil\":{\"unit\":\
 EthernetUDP udp;
 Watchtower wt(udp, "rose", device_key);
 
-bool open = false;
+bool isOpen = false;
 unsigned long heardAt = 0, hold = 0, measuredAt = 0; // ms
 int soil = 0;
 bool describe = false, tell = false; // what is to be said
 char state[32];                      // global: it has to stay until the gateway answers
 
 void set(bool to, const __FlashStringHelper *why) {
-  if (open != to) Serial.println(why);
-  open = to;
-  digitalWrite(PIN, open ? HIGH : LOW);
+  if (isOpen != to) Serial.println(why);
+  isOpen = to;
+  digitalWrite(PIN, isOpen ? HIGH : LOW);
   tell = true;
 }
 
@@ -87,7 +87,7 @@ void setup() {
 
 void loop() {
   wt.loop();
-  if (open && millis() - heardAt > hold) set(false, F("rose: closed by itself"));
+  if (isOpen && millis() - heardAt > hold) set(false, F("rose: closed by itself"));
   if (millis() - measuredAt > MEASURE) {
     measuredAt = millis();
     int now = (int)(analogRead(A0) * 100l / 1023); // per cent
@@ -98,7 +98,7 @@ void loop() {
   if (describe) {
     describe = wt.broadcast(CHANNEL, DESCRIPTION) != WT_OK;
   } else if (tell) {
-    snprintf(state, sizeof state, "{\"tap\":\"%s\",\"soil\":%d}", open ? "open" : "closed", soil);
+    snprintf(state, sizeof state, "{\"tap\":\"%s\",\"soil\":%d}", isOpen ? "open" : "closed", soil);
     tell = wt.broadcast(CHANNEL, state) != WT_OK;
   }
 }

@@ -1,8 +1,9 @@
-// A valve that is opened and closed by messages on channel 5. It closes by itself when it
-// hears nothing for ten minutes.
+// A valve that is opened and closed by messages on channel 5, and says there whether it is open. It
+// closes by itself when it hears nothing for ten minutes.
 //
 // Wiring: an Arduino Uno with an Ethernet shield (W5100 or W5500). The relay of the valve is at
-// pin 7: IN to 7, VCC to 5V, GND to GND.
+// pin 7: IN to 7, VCC to 5V, GND to GND. For an ESP8266 or an ESP32 the library's README lists the
+// lines that change.
 //
 // Serial Monitor, 9600 baud, after a start and "open" by
 // `watchtower broadcast 5 open`:
@@ -11,10 +12,17 @@
 //   valve: connected
 //   valve: open
 //   valve: closed, nothing heard for 10 minutes
+//
+// `watchtower join 5` shows, beside the "open":
+//
+//   valve (72): valve: closed
+//   valve (72): valve: open
+//   valve (72): valve: closed
 
 #include <Ethernet.h>
 #include <EthernetUdp.h>
-#define WATCHTOWER_FIND // it finds the gateway
+#define WATCHTOWER_FIND    // it finds the gateway
+#define WATCHTOWER_NO_ECHO // it does not hear itself
 #include <Watchtower.h>
 
 // `watchtower device key valve` prints this line.
@@ -28,12 +36,14 @@ const unsigned long LONGEST = 10ul * 60 * 1000; // ms without a message
 EthernetUDP udp;
 Watchtower wt(udp, "valve", device_key);
 
-bool open = false;
+bool isOpen = false;
+bool told = true; // the channel knows whether it is open
 unsigned long lastHeard = 0;
 
 void set(bool to, const __FlashStringHelper *why) {
-  open = to;
-  digitalWrite(PIN, open ? HIGH : LOW);
+  isOpen = to;
+  told = false;
+  digitalWrite(PIN, isOpen ? HIGH : LOW);
   Serial.println(why);
 }
 
@@ -44,7 +54,10 @@ void heard(const WatchtowerMessage &m) {
 }
 
 void done(uint8_t op, uint8_t code) {
-  if (op == 'j' && code == WT_OK) Serial.println(F("valve: connected"));
+  if (op == 'j' && code == WT_OK) {
+    Serial.println(F("valve: connected"));
+    told = false;
+  }
   if (op == 'r' && code != WT_OK) {
     Serial.print(F("valve: refused, code "));
     Serial.println(code);
@@ -64,5 +77,6 @@ void setup() {
 
 void loop() {
   wt.loop();
-  if (open && millis() - lastHeard > LONGEST) set(false, F("valve: closed, nothing heard for 10 minutes"));
+  if (isOpen && millis() - lastHeard > LONGEST) set(false, F("valve: closed, nothing heard for 10 minutes"));
+  if (!told && wt.ready()) told = wt.broadcast(CHANNEL, isOpen ? "valve: open" : "valve: closed") == WT_OK;
 }

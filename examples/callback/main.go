@@ -1,6 +1,7 @@
 // Callback is a small receiver of callbacks: it registers, joins channel 5 by a callback,
 // and prints each message that the gateway posts to it. The library of the Standard
-// Webhooks specification checks that the messages come from the gateway.
+// Webhooks specification checks that the messages come from the gateway. At Ctrl-C it leaves the
+// channel: a callback that just ends stays a member, for which messages wait.
 //
 // On the gateway's own machine the gateway has to allow it: --allow-callbacks 127.0.0.1.
 //
@@ -9,13 +10,18 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log"
 	"net"
 	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
@@ -31,35 +37,62 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	var me struct{ ID uint32 }
-	call(*gateway+"/register", map[string]any{"secret_key": *key, "name": "callback-example"}, &me)
+	me := sender{gateway: *gateway}
+	me.call("/register", map[string]any{"secret_key": *key, "name": "callback-example"}, &me)
 	var joined struct{ Secret string }
-	call(*gateway+"/channels/join/async", map[string]any{
-		"sender": me.ID, "channels": []uint{*channel}, "callback_url": "http://" + listener.Addr().String() + "/",
+	me.call("/channels/join/async", map[string]any{
+		"channels": []uint{*channel}, "callback_url": "http://" + listener.Addr().String() + "/",
 	}, &joined)
 	webhook, err := standardwebhooks.NewWebhook(joined.Secret)
 	if err != nil {
 		log.Fatal(err)
 	}
 	fmt.Printf("I am %d, and hear channel %d at %s\n", me.ID, *channel, listener.Addr())
+	stopped, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	server := &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: receiver{webhook}}
-	log.Fatal(server.Serve(listener))
+	go func() {
+		<-stopped.Done()
+		me.call("/channels/leave", map[string]any{"channels": []uint{*channel}}, nil)
+		_ = server.Close()
+	}()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		log.Fatal(err)
+	}
 }
 
-// call posts JSON, and reads the answer.
-func call(url string, body, into any) {
+// sender is who this is at the gateway.
+type sender struct {
+	ID      uint32
+	Token   string
+	gateway string
+}
+
+// call posts JSON as the sender, and reads the answer, unless into is nil.
+func (s sender) call(path string, body, into any) {
 	b, err := json.Marshal(body)
 	if err != nil {
 		log.Fatal(err)
 	}
-	resp, err := http.Post(url, "application/json", bytes.NewReader(b))
+	req, err := http.NewRequest("POST", s.gateway+path, bytes.NewReader(b))
+	if err != nil {
+		log.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if s.Token != "" {
+		req.Header.Set("Authorization", "Bearer "+s.Token)
+	}
+	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(resp.Body)
 	if err != nil || resp.StatusCode != http.StatusOK {
-		log.Fatalf("%s: %s %v", url, answer, err)
+		log.Fatalf("%s: %s %v", path, answer, err)
+	}
+	if into == nil {
+		return
 	}
 	if err := json.Unmarshal(answer, into); err != nil {
 		log.Fatal(err)

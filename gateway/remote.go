@@ -153,6 +153,9 @@ type RemoteReport struct {
 	Rules map[string]string `json:"rules"`
 }
 
+// ErrRemoteAway is an error of CheckRemote: nothing answers there.
+var ErrRemoteAway = remote.ErrAway
+
 // CheckRemote tries the broker of mqtt.remote.url.
 func CheckRemote(ctx context.Context, cfg config.Config) (r RemoteReport, err error) {
 	r.Rules = remote.Rules(cfg.MQTT.BaseTopic, cfg.MQTT.Remote.User, cfg.HomeAssistant.DiscoveryPrefix)

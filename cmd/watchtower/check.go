@@ -31,8 +31,8 @@ func checkRemoteCommand(sys surroundings) *cobra.Command {
 		Long: "Connect to the broker of mqtt.remote.url as the gateway would, and as a device if\n" +
 			"mqtt.remote.probe is set. Print what becomes of each thing there, and the access rules by\n" +
 			"which nobody speaks as another. No gateway has to run, and one that runs is not disturbed.\n" +
-			"If the broker cannot be used with these settings, the exit code is 1; if it does not\n" +
-			"answer, 3.",
+			"If the broker refuses the login, or cannot be used with these settings, the exit code is 1;\n" +
+			"if it does not answer, 3.",
 		Example: "  watchtower check remote --config gateway.yaml",
 		Args:    cobra.NoArgs,
 	}
@@ -51,7 +51,10 @@ func checkRemoteCommand(sys surroundings) *cobra.Command {
 			if !strings.HasPrefix(err.Error(), "mqtt.remote.") {
 				err = fmt.Errorf("mqtt.remote.url: %w", err)
 			}
-			return unreachable{err}
+			if errors.Is(err, gateway.ErrRemoteAway) {
+				return unreachable{err}
+			}
+			return err
 		}
 		if *asJSON {
 			err = json.NewEncoder(sys.out).Encode(r)

@@ -36,8 +36,16 @@ func TestCheckRemotePrintsRulesThatMakeABrokerTrusted(t *testing.T) {
 	m.Configure(lines)
 	m.Start()
 	t.Cleanup(m.Kill)
-	settings := fmt.Sprintf("url: %q, user: gateway, password: x, probe: {user: '72', password: x}", m.URL())
+	code, _, told := checked(t, fmt.Sprintf("url: %q, user: gateway, password: y, trust: none", m.URL()))
+	require.Equal(t, exitError, code, "it answers")
+	require.Contains(t, told, "mqtt.remote.url: the broker refuses the connection: ")
+	require.Contains(t, told, "mqtt.remote.user and mqtt.remote.password")
+	settings := fmt.Sprintf("url: %q, user: gateway, password: x", m.URL())
 
+	code, _, told = checked(t, settings+", probe: {user: '72', password: y}")
+	require.Equal(t, exitError, code, told)
+	require.Contains(t, told, "mqtt.remote.probe: as 72: ")
+	settings += ", probe: {user: '72', password: x}"
 	code, out, told := checked(t, settings)
 	require.Equal(t, exitError, code, told)
 	require.Contains(t, told, "lets a client speak as another")

@@ -127,6 +127,24 @@ var ErrNoLocal = errors.New("the broker speaks neither MQTT 5 nor MQTT 3.1.1 wit
 // ErrLacks says that a broker lacks what the gateway needs.
 var ErrLacks = errors.New("the broker cannot be used")
 
+// ErrAway says that nothing answers where the broker should be: errors.Is finds it.
+var ErrAway = errors.New("the broker does not answer")
+
+// away is an error of the network.
+type away struct{ error }
+
+func (a away) Unwrap() error  { return a.error }
+func (away) Is(is error) bool { return is == ErrAway }
+
+// ofNetwork marks an error of a connection as one of the network, unless the broker, or its
+// certificate, is why.
+func ofNetwork(err error) error {
+	if errors.As(err, new(*refusal)) || errors.Is(err, errPacket) || errors.As(err, new(*tls.CertificateVerificationError)) || errors.As(err, new(tls.RecordHeaderError)) {
+		return err
+	}
+	return away{err}
+}
+
 // lacks returns what a broker of MQTT 5 says that it cannot do, though the gateway needs it
 // (MQTT 5, 3.2.2.3).
 func (c *conn) lacks() error {
@@ -219,7 +237,7 @@ func connect(ctx context.Context, l login, version byte) (*conn, error) {
 	var d net.Dialer
 	raw, err := d.DialContext(ctx, "tcp", l.address)
 	if err != nil {
-		return nil, err
+		return nil, away{err}
 	}
 	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -227,7 +245,7 @@ func connect(ctx context.Context, l login, version byte) (*conn, error) {
 		secure := tls.Client(raw, l.tls)
 		if err := secure.HandshakeContext(ctx); err != nil {
 			_ = raw.Close()
-			return nil, err
+			return nil, ofNetwork(err)
 		}
 		raw = secure
 	}
@@ -237,7 +255,7 @@ func connect(ctx context.Context, l login, version byte) (*conn, error) {
 		if ctx.Err() != nil {
 			err = fmt.Errorf("the broker did not answer CONNECT in %s", dialTimeout)
 		}
-		return nil, err
+		return nil, ofNetwork(err)
 	}
 	return c, nil
 }

@@ -29,7 +29,7 @@ func (h *Hub) Deliver(m *Message, r *outbound.Round) error {
 	}
 	h.tap(m)
 	for p := range ch.lists {
-		h.counters.Drop(Protocol(p), Away, int(ch.lists[p].lingering.Load()))
+		ch.lists[p].missed(Protocol(p), &h.counters)
 	}
 	return h.handAll(m, r, func(p Protocol) []*Attachment { return ch.lists[p].load() })
 }
@@ -90,7 +90,7 @@ func (h *Hub) deliverSend(m *Message, r *outbound.Round) error {
 		for _, a := range s.joined.get(m.Channel).attachments {
 			switch {
 			case a.lingers != 0:
-				h.counters.Drop(a.Via, Away, 1)
+				h.counters.Lose(s, a.Via, Away, 1)
 			case a.Sends:
 				to[a.Via] = append(to[a.Via], a)
 			}

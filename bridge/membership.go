@@ -75,6 +75,47 @@ type list struct {
 	p         atomic.Pointer[[]*Attachment]
 	dead      int
 	lingering atomic.Int32 // memberships whose stream has ended
+	named     atomic.Pointer[[]*Sender]
+}
+
+// namedMost is how many of the senders whose streams have ended are named as those who miss what is
+// said meanwhile. More are only counted, so that a message costs as little as with few.
+const namedMost = 64
+
+// linger notes whether the stream of a sender has ended. It is guarded by Hub.mu.
+func (l *list) linger(s *Sender, ended bool) {
+	var named []*Sender
+	if p := l.named.Load(); p != nil {
+		named = *p
+	}
+	if !ended {
+		l.lingering.Add(-1)
+		if i := slices.Index(named, s); i >= 0 {
+			named = slices.Delete(slices.Clone(named), i, i+1)
+			l.named.Store(&named)
+		}
+		return
+	}
+	l.lingering.Add(1)
+	if len(named) < namedMost {
+		named = append(slices.Clip(named), s)
+		l.named.Store(&named)
+	}
+}
+
+// missed counts a message for those whose streams have ended.
+func (l *list) missed(p Protocol, counters *Counters) {
+	n := int(l.lingering.Load())
+	if n == 0 {
+		return
+	}
+	if named := l.named.Load(); named != nil {
+		for _, s := range *named {
+			counters.Lose(s, p, Away, 1)
+		}
+		n -= len(*named)
+	}
+	counters.Drop(p, Away, n)
 }
 
 func (l *list) load() []*Attachment {
@@ -200,7 +241,7 @@ func (h *Hub) DetachLingering(a *Attachment) {
 	m.attachments = append(m.attachments, ghost)
 	h.attached[ghost.Via]++
 	h.ghosts[ghost] = struct{}{}
-	m.channel.lists[ghost.Via].lingering.Add(1)
+	m.channel.lists[ghost.Via].linger(m.sender, true)
 	h.touchLocked(m.channel.id)
 	h.tellLocked(m)
 }
@@ -218,7 +259,7 @@ func (h *Hub) detachLocked(a *Attachment) {
 	h.attached[a.Via]--
 	switch {
 	case a.lingers != 0:
-		m.channel.lists[a.Via].lingering.Add(-1)
+		m.channel.lists[a.Via].linger(m.sender, false)
 		delete(h.ghosts, a)
 	case a.Broadcasts && h.links[a.Via] != nil:
 		m.channel.lists[a.Via].remove(a)

@@ -143,6 +143,44 @@ func TestMembershipLingers(t *testing.T) {
 		require.Less(t, i, 10000, "what it missed is counted")
 		require.Equal(t, 200, g.post("/broadcast", body).status, "it is a member still")
 	}
+	require.Equal(t, 200, g.post("/send", obj{"sender": id, "channels": []int{5}, "receivers": []uint32{id}, "message": "x"}).status)
+	lost := g.hub.Registry().Losses(10)
+	require.Len(t, lost, 1)
+	assert.EqualValues(t, id, lost[0].ID)
+	assert.Equal(t, bridge.Away, lost[0].Why)
+	assert.EqualValues(t, 2, lost[0].N, "of the broadcast, and of the send")
+	assert.Equal(t, 2, g.dropped(bridge.Away))
+}
+
+// Of many whose streams have ended all are counted who miss a message, and the first are named.
+func TestManyLinger(t *testing.T) {
+	t.Parallel()
+	g := start(t)
+	speaker, _ := g.register()
+	keep := g.follow(fmt.Sprintf("channels=5&sender=%d", speaker))
+	const all = 70
+	var gone []*follower
+	for range all {
+		id, _ := g.register()
+		gone = append(gone, g.follow(fmt.Sprintf("channels=5&sender=%d", id)))
+	}
+	for _, f := range gone {
+		f.close()
+	}
+	harness.Eventually(t, func() bool {
+		n, _ := g.hub.Directory().Counts()
+		before := g.dropped(bridge.Away)
+		require.Equal(t, 200, g.post("/broadcast", obj{"sender": speaker, "channels": []int{5}, "message": "x"}).status)
+		keep.next()
+		return n[http.Protocol] == all+1 && g.dropped(bridge.Away)-before == all
+	}, "all are missed")
+	named := 0
+	for _, l := range g.hub.Registry().Losses(10 * all) {
+		if l.Why == bridge.Away {
+			named++
+		}
+	}
+	assert.Equal(t, 64, named)
 }
 
 func TestShutdownEndsStreamsProperly(t *testing.T) {

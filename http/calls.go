@@ -2,6 +2,7 @@ package http
 
 import (
 	"errors"
+	"fmt"
 	nethttp "net/http"
 
 	"github.com/gorilla/mux"
@@ -50,9 +51,10 @@ func (s *Server) register(w nethttp.ResponseWriter, r *nethttp.Request) error {
 	}
 	know(r)
 	return s.answer(w, struct {
-		ID    bridge.SenderID `json:"id"`
-		Token string          `json:"token"`
-	}{given.ID, given.Token})
+		ID      bridge.SenderID `json:"id"`
+		Token   string          `json:"token"`
+		Gateway string          `json:"gateway"`
+	}{given.ID, given.Token, fmt.Sprintf("%08x", s.opts.Gateway)})
 }
 
 // checkKey checks the secret key of a registration. An open gateway does not check it.

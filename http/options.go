@@ -75,6 +75,9 @@ type Options struct {
 	// that have come and gone among gateways that share their channels, by how. Nil: there are none.
 	MQTTSessions func() (now map[string]int, moved map[string]uint64)
 
+	// Gateway is the gateway's id, which registrations are told.
+	Gateway uint32
+
 	// OwnHost reports whether a name is the gateway's own, such as its certificate's.
 	// Nil: none is.
 	OwnHost func(string) bool

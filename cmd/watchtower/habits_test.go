@@ -195,6 +195,36 @@ func TestATokenForAPage(t *testing.T) {
 	assert.Equal(t, exitUsage, s.run("", "token", "5", "--ttl", "1ms").code)
 }
 
+// A gateway's two URLs are one to who speaks by them: a name has one token.
+func TestAContextByAnotherURL(t *testing.T) {
+	t.Parallel()
+	s := serveProgram(t, t.TempDir(), anyPort...)
+	added := s.run(s.file("secret.key"), "context", "add", "home", strings.Replace(s.file("gateway.url"), "127.0.0.1", "localhost", 1), "--secret-key-file", "-")
+	require.Zero(t, added.code, added.err)
+	says := func(args ...string) map[string]bool {
+		got := s.run("", append(args, "broadcast", "5", "hi")...)
+		require.Zero(t, got.code, got.err)
+		all, err := readIdentities(s.dataDir())
+		require.NoError(t, err)
+		tokens := map[string]bool{}
+		for _, names := range all {
+			for _, id := range names {
+				tokens[id.Token] = true
+			}
+		}
+		require.Len(t, tokens, 1, "%v: %v", args, all)
+		return tokens
+	}
+	says()
+	heard := s.follows("5")
+	first := says("-c", "home")
+	expect(t, heard, "hi")
+	for range 2 {
+		assert.Equal(t, first, says(), "nothing is registered anew")
+		assert.Equal(t, first, says("-c", "home"))
+	}
+}
+
 func TestContexts(t *testing.T) {
 	t.Parallel()
 	s := serveProgram(t, t.TempDir(), anyPort...)

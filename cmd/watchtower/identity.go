@@ -23,9 +23,10 @@ const cacheFile = "cli.json"
 
 // identity is a sender at one gateway.
 type identity struct {
-	ID    uint32 `json:"id"`
-	Token string `json:"token"`
-	Key   string `json:"key,omitempty"` // hash of the secret key that registered it; the token is the salt
+	ID      uint32 `json:"id"`
+	Token   string `json:"token"`
+	Gateway string `json:"gateway,omitempty"` // its id, the same at each of its URLs; empty: an older one's
+	Key     string `json:"key,omitempty"`     // hash of the secret key that registered it; the token is the salt
 }
 
 // keyRounds is the number of PBKDF2 rounds, so that a key is slow to guess from its hash.
@@ -203,7 +204,24 @@ func (c *client) keep(t target, id identity) error {
 		all[t.url] = map[string]identity{}
 	}
 	all[t.url][c.senderName()] = id
+	all.share(c.senderName(), id, t.key)
 	return writeIdentities(dir, all)
+}
+
+// share gives the new token of a name to the other URLs of its gateway: the earlier one has ended
+// there too, and another registration would end this one.
+func (all identities) share(name string, id identity, key string) {
+	if id.Gateway == "" {
+		return
+	}
+	if id.Key == "" && key != "" {
+		id.Key = id.hash(key)
+	}
+	for _, names := range all {
+		if names[name].Gateway == id.Gateway && names[name].Token != id.Token {
+			names[name] = id
+		}
+	}
 }
 
 func readIdentities(dir string) (identities, error) {

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"maps"
+	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,6 +51,42 @@ func completeMembers(sys surroundings) completer {
 			return found
 		})
 	}
+}
+
+// The senders whose names are offered.
+func ofAll(listedSender) bool       { return true }
+func ofDevices(s listedSender) bool { return s.OwnKey || s.Key != "" }
+
+// namesMost is the most names that a shell is offered.
+const namesMost = 200
+
+// completeSenders completes the name of a sender, for operators.
+func completeSenders(sys surroundings, which func(listedSender) bool) completer {
+	return func(cmd *cobra.Command, args []string, begun string) (found []string, _ cobra.ShellCompDirective) {
+		c := newClient(sys)
+		if len(args) > 0 || c.readFlags(cmd) != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), completeTimeout)
+		defer cancel()
+		o, err := c.signIn(ctx)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		defer o.signOut(ctx)
+		_ = o.pages(ctx, url.Values{"find": {begun}}, func(s listedSender) bool { // an error offers nothing
+			if s.Name != "" && strings.HasPrefix(s.Name, begun) && which(s) {
+				found = append(found, printableText(s.Name))
+			}
+			return len(found) < namesMost
+		})
+		return found, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// completeWords completes the value of a flag that is one of some words.
+func completeWords(cmd *cobra.Command, flag string, words ...string) {
+	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
 }
 
 // completeContexts completes the name of a context.

@@ -56,11 +56,14 @@ func keyCommand(sys surroundings) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "key NAME",
 		Short: "Print the key of a device: in hexadecimal, as C, and on a terminal as a QR code",
-		Long: "Print the key of a device: in hexadecimal, as C, and on a terminal as a QR code.\n" +
+		Long: "Print the key of a device: in hexadecimal, for programs; as C, for a sketch; and on a\n" +
+			"terminal as a QR code of the hexadecimal digits, for a label or a phone.\n" +
 			"Who has it can be that device, and no other. The gateway may be stopped: then the\n" +
 			"key is made from its data directory.",
 		Example: "  watchtower device key lamp",
 		Args:    cobra.ExactArgs(1),
+
+		ValidArgsFunction: completeSenders(sys, ofDevices),
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c := newClient(sys)
@@ -142,6 +145,8 @@ func revokeCommand(sys surroundings) *cobra.Command {
 		Use:   "revoke NAME",
 		Short: "Make a device's key count no more; device key then prints its next one",
 		Args:  cobra.ExactArgs(1),
+
+		ValidArgsFunction: completeSenders(sys, ofDevices),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return signedIn(cmd, sys, func(ctx context.Context, o operator) error {
 				var done struct {
@@ -225,7 +230,12 @@ func devicesCommand(sys surroundings) *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "List devices that have a session or a key of their own, and which key they use",
-		Args:  cobra.NoArgs,
+		Long: "List devices that have a session or a key of their own.\n" +
+			"STATE is here (it is connected) or away. KEY is what let it in: its own key, the previous\n" +
+			"one, from before device rotate, or the shared one. GENERATION is how often its key was\n" +
+			"revoked, SEEN when it was last heard of, or reached. The last line says whether keys of\n" +
+			"their own are required, accepted or off (wire.device_keys).",
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return signedIn(cmd, sys, func(ctx context.Context, o operator) error {
 				var now keysStatus

@@ -182,6 +182,16 @@ func helpCommand(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND]",
 		Short: "Help about any command",
+		ValidArgsFunction: func(_ *cobra.Command, args []string, begun string) (found []string, _ cobra.ShellCompDirective) {
+			if about, rest, err := root.Find(args); err == nil && len(rest) == 0 {
+				for _, cmd := range about.Commands() {
+					if cmd.IsAvailableCommand() && strings.HasPrefix(cmd.Name(), begun) {
+						found = append(found, cmd.Name())
+					}
+				}
+			}
+			return found, cobra.ShellCompDirectiveNoFileComp
+		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			cmd, rest, err := root.Find(args)
 			if err != nil {

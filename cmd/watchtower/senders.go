@@ -83,14 +83,19 @@ func sendersCommand(sys surroundings) *cobra.Command {
 
 func listCommand(sys surroundings) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "list",
-		Short:   "List the senders",
+		Use:   "list",
+		Short: "List the senders",
+		Long: "List the senders. STATE is here (it is connected) or away. VIA is by what it is connected,\n" +
+			"or reached while it is away: a callback, or an MQTT session that waits. SEEN is when it was\n" +
+			"last heard of, or reached.",
 		Example: "  watchtower senders list --state here --via udp",
 		Args:    cobra.NoArgs,
 	}
 	find := cmd.Flags().String("find", "", "only those with this in their name or id")
 	via := cmd.Flags().String("via", "", "only those on udp, tcp, http, mqtt, callback or remote")
 	state := cmd.Flags().String("state", "", "only those that are here, or away")
+	completeWords(cmd, "via", "udp", "tcp", "http", "mqtt", "irc", "callback", "remote")
+	completeWords(cmd, "state", "here", "away")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		query := url.Values{}
 		for name, value := range map[string]string{"find": *find, "via": *via, "state": *state} {
@@ -131,6 +136,8 @@ func senderCommand(sys surroundings, use, short string, args int, do func(ctx co
 		Use:   use,
 		Short: short,
 		Args:  cobra.ExactArgs(args),
+
+		ValidArgsFunction: completeSenders(sys, ofAll),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return signedIn(cmd, sys, func(ctx context.Context, o operator) error {
 				s, err := o.sender(ctx, args[0])

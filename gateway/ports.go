@@ -4,8 +4,11 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -39,7 +42,7 @@ func (g *Gateway) Listen() error {
 	for _, p := range g.parts {
 		for _, o := range p.ports {
 			if err := patientBind(o); err != nil {
-				taken = append(taken, listenError(o, err))
+				taken = append(taken, g.listenError(o, err))
 				continue
 			}
 			o.bound = true
@@ -69,8 +72,10 @@ func patientBind(o *port) error {
 	}
 }
 
-func listenError(o *port, err error) error {
-	what := err.Error()
+// listenError says why a port cannot be bound, and how to move it: in the configuration file, if
+// there is one, and no flag or variable says where to listen.
+func (g *Gateway) listenError(o *port, err error) error {
+	what, host := err.Error(), ""
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		what = "it is in use, by another program or a connection of one"
@@ -79,9 +84,34 @@ func listenError(o *port, err error) error {
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		what = "this machine has no such address"
 	}
+	if !errors.Is(err, syscall.EADDRNOTAVAIL) {
+		host, _, _ = net.SplitHostPort(o.Listen) // it was checked
+	}
 	flag := flagOf(o.Setting)
-	return fmt.Errorf("%s: cannot listen on %s: %s. Move %s with --%s HOST:PORT, or turn it off with --%s \"\"",
-		o.Setting, o.Listen, what, o.Name, flag, flag)
+	how := fmt.Sprintf("Move %s with --%s HOST:PORT, or turn it off with --%[2]s \"\"", o.Name, flag)
+	if file := g.cfg.File(); file != "" && g.listensByFile(o.Setting) {
+		section, key, _ := strings.Cut(o.Setting, ".")
+		how = fmt.Sprintf("In %s give %s another port, as in %s: {%s: %q}, or turn it off by %s: \"\"",
+			file, o.Name, section, key, net.JoinHostPort(host, anotherPort(o.Listen)), key)
+	}
+	return fmt.Errorf("%s: cannot listen on %s: %s. %s", o.Setting, o.Listen, what, how)
+}
+
+// listensByFile reports whether the configuration file decides about a setting.
+func (g *Gateway) listensByFile(setting string) bool {
+	return slices.ContainsFunc(g.cfg.Values(), func(v config.Value) bool {
+		return v.Path == setting && (v.From == "file" || v.From == "default")
+	})
+}
+
+// anotherPort is one that an address could have instead: the next, which needs no privilege.
+func anotherPort(listen string) string {
+	_, port, _ := net.SplitHostPort(listen) // it was checked
+	n, _ := strconv.Atoi(port)
+	if n < 1024 {
+		n += 8000
+	}
+	return strconv.Itoa(min(n+1, 65535))
 }
 
 // Bound is a port that is bound.

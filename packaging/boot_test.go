@@ -97,14 +97,14 @@ func (m *machine) does(args ...string) string {
 	return string(out)
 }
 
-// gets installs the deb of a version.
-func (m *machine) gets(version string) {
+// gets installs the deb of a version, and returns what is said.
+func (m *machine) gets(version string) string {
 	m.Helper()
 	file := "watchtower_" + version + "_amd64.deb"
 	b, err := os.ReadFile(m.made(version, "deb", file))
 	require.NoError(m, err)
 	require.NoError(m, os.WriteFile(filepath.Join(m.root, file), b, 0o644))
-	m.does("dpkg", "-i", "/"+file)
+	return m.does("dpkg", "-i", "/"+file)
 }
 
 // shows is a property of the service.
@@ -182,6 +182,31 @@ func (m *machine) restores() {
 	m.runs("root has restored it")
 	m.speaks()
 	assert.Empty(m, m.does("find", "/var/lib/watchtower", "!", "-user", "watchtower"))
+}
+
+// Where another program has a port, installing says which and what to write, and so do the journal
+// and the command line. Once it is written, the service starts, soon after it has given up, too.
+func TestTheServiceIsToldOfATakenPort(t *testing.T) {
+	d := newDebian(t)
+	m := boot(t, d)
+	m.does("systemd-run", "--unit", "other", "--property", "ExecStartPre=/bin/true", "perl", "-MIO::Socket::INET", "-e", `my $s = IO::Socket::INET->new(LocalPort => 1883, Listen => 1) or die; sleep`)
+	require.Eventually(t, func() bool {
+		return strings.Contains(m.does("cat", "/proc/net/tcp"), fmt.Sprintf(":%04X 00000000:0000 0A", 1883))
+	}, 20*time.Second, 100*time.Millisecond)
+	said := m.gets("0.1.0")
+	const why = `mqtt.listen: cannot listen on :1883: it is in use, by another program or a connection of one. In /etc/watchtower/watchtower.yaml give MQTT another port, as in mqtt: {listen: ":1884"}, or turn it off by listen: ""`
+	assert.Contains(t, said, "watchtower: "+why)
+	assert.Contains(t, said, "systemctl restart watchtower")
+	require.Eventually(t, func() bool { return m.shows("ActiveState") == "failed" }, 2*time.Minute, 500*time.Millisecond)
+	assert.Contains(t, m.does("journalctl", "--no-pager", "--unit", "watchtower", "--output", "cat"), why)
+	out, err := m.in("watchtower", "health", "--data-dir", "/var/lib/watchtower").CombinedOutput()
+	assert.Error(t, err)
+	assert.Contains(t, string(out), "journalctl -u watchtower says why")
+
+	require.NoError(t, os.WriteFile(filepath.Join(d.root, "etc/watchtower/watchtower.yaml"), []byte("mqtt: {listen: \":1884\"}\n"), 0o640))
+	require.Eventually(t, func() bool { return m.in("systemctl", "restart", "watchtower").Run() == nil }, 20*time.Second, 500*time.Millisecond)
+	m.runs("it has another port")
+	m.speaks()
 }
 
 // stuck checks that a gateway that does nothing is restarted, after seconds instead of a minute.

@@ -102,6 +102,8 @@ func (c *client) noLocal(dir string, err error) error {
 		return fmt.Errorf("%w: ask as the user whose directory it is (sudo -u), or give --url", err)
 	case !errors.Is(err, os.ErrNotExist):
 		return err
+	case dir == c.service:
+		return unreachable{fmt.Errorf("the service's gateway does not run (%s): journalctl -u watchtower says why", dir)}
 	case c.serviceElsewhere(dir):
 		return unreachable{fmt.Errorf("no gateway runs with the data directory %s. That of the service is %s: sudo -u watchtower watchtower … --data-dir %[2]s; or give --url", dir, c.service)}
 	}

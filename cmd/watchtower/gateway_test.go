@@ -263,6 +263,15 @@ func TestATakenPort(t *testing.T) {
 		assert.Contains(t, err, "--"+protocol+" HOST:PORT")
 		assert.Contains(t, err, "--"+protocol+` ""`)
 		assert.Equal(t, 1, strings.Count(strings.TrimSpace(err), "\n")+1-strings.Count(err, "level="), err)
+
+		file := filepath.Join(t.TempDir(), "gateway.yaml")
+		require.NoError(t, os.WriteFile(file, []byte(fmt.Sprintf("%s: {listen: %q}\n", protocol, addr)), 0o600))
+		args = append(slices.Clone(anyPort[:2*i]), anyPort[2*i+2:]...)
+		code, _, err = program(t, append(args, "--config", file)...)
+		assert.Equal(t, exitError, code)
+		assert.Contains(t, err, fmt.Sprintf("%s.listen: cannot listen on %s: it is in use", protocol, addr))
+		assert.Regexp(t, fmt.Sprintf(`In %s give \S+ another port, as in %s: {listen: "127\.0\.0\.1:\d+"}, or turn it off by listen: ""`, regexp.QuoteMeta(file), protocol), err)
+		assert.NotContains(t, err, "--"+protocol, "a service has no flags")
 	}
 }
 

@@ -24,8 +24,11 @@ esac
 [ -d /run/systemd/system ] || exit 0
 systemctl daemon-reload
 if [ "$upgrade" = no ]; then
-  systemctl enable --now watchtower.service ||
-    echo "watchtower is installed, but did not start: journalctl -u watchtower says why" >&2
+  if ! systemctl enable --now watchtower.service; then
+    echo "watchtower is installed, but did not start; journalctl -u watchtower says:" >&2
+    journalctl --quiet --no-pager --unit watchtower.service --output cat --lines 50 | grep '^watchtower: ' | tail -n 1 >&2 || true
+    echo "repair it, and then: systemctl restart watchtower" >&2
+  fi
 elif systemctl is-active --quiet watchtower.service; then
   if runuser -u watchtower -- watchtower config check /etc/watchtower/watchtower.yaml; then # as who runs it
     systemctl restart watchtower.service

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"time"
 
 	"watchtower/backup"
 	"watchtower/boltfile"
@@ -62,6 +64,38 @@ func (g *Gateway) backup() (copies *backup.Copies, err error) {
 		}
 	}
 	return copies, nil
+}
+
+// backupDocument holds when the last backup was taken, in Unix seconds.
+const backupDocument = "last_backup"
+
+// readLastBackup reads when the last backup was taken: by this gateway, or the one that was restored.
+func (g *Gateway) readLastBackup() error {
+	text, err := g.store.Document(backupDocument).Load()
+	if err != nil || text == nil {
+		return err
+	}
+	at, err := strconv.ParseInt(string(text), 10, 64)
+	if err != nil {
+		return fmt.Errorf("the time of the last backup: %w", err)
+	}
+	g.lastBackup.Store(at)
+	return nil
+}
+
+// backedUp notes that a backup has been taken just now.
+func (g *Gateway) backedUp() {
+	now := time.Now().Unix()
+	g.lastBackup.Store(now)
+	_ = g.store.Document(backupDocument).Save(strconv.AppendInt(nil, now, 10)) // /readyz tells of a full disk; the store tries again
+}
+
+// lastBackupTime is when the last backup was taken; zero: none was.
+func (g *Gateway) lastBackupTime() (at time.Time) {
+	if seconds := g.lastBackup.Load(); seconds != 0 {
+		at = time.Unix(seconds, 0)
+	}
+	return at
 }
 
 // RestoreMissing restores a backup from a file, if that is there, into a data directory without

@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -61,8 +62,10 @@ type Gateway struct {
 	more      []Protocol        // in addition to protocols()
 	reloads   *reloads
 	tcpPort   uint16 // told to devices that look for the gateway; 0: off
-	pace      homeassistant.Pace
-	rate      rate
+
+	lastBackup atomic.Int64 // when it was taken, in Unix seconds; 0: none was
+	pace       homeassistant.Pace
+	rate       rate
 
 	gate      *auth.Gate // shared by all protocols
 	passwords *auth.Passwords

@@ -44,6 +44,10 @@ func (g *Gateway) newOperator() (*operator.Service, error) {
 		return done, config.Texts(err)
 	}
 	o.Backup = func() (operator.Backup, error) { return g.backup() }
+	o.BackedUp = g.backedUp
+	if err := g.readLastBackup(); err != nil {
+		return nil, fmt.Errorf("data_dir: %w", err)
+	}
 	g.forConsole(&o)
 	return operator.New(g.hub, o, g.log)
 }

@@ -223,6 +223,6 @@ func (g *Gateway) httpOptions(secure *tls.Config) http.Options {
 		TLS: secure, OwnHost: g.ownHost(), Gate: g.gate, Intake: g.intake,
 		ServeMQTT: g.broker.ServeConn, Operator: g.people, Page: g.page, Manages: g.people.Manages,
 		Ready: g.healthy, Apart: g.apart, Foreign: g.foreign(), MapSkips: g.maps.Skipped, Leases: g.leaseHolders, DeviceSessions: g.deviceSessions,
-		MQTTSessions: g.mqttSessions, Gateway: g.id,
+		MQTTSessions: g.mqttSessions, LastBackup: g.lastBackupTime, Gateway: g.id,
 	}
 }

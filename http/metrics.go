@@ -2,6 +2,7 @@ package http
 
 import (
 	nethttp "net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -26,6 +27,7 @@ type metrics struct {
 	leases    func() []bridge.LeaseHolder
 	mapSkips  func() map[string]uint64 // nil: there are no maps
 	foreign   Foreign                  // nil: there is none
+	backup    func() time.Time         // nil: it is not known
 }
 
 var (
@@ -37,6 +39,7 @@ var (
 	attachments   = describeMetric("members", "What holds senders on channels: streams, callbacks, subscriptions, registrations.", "protocol")
 	sendersKnown  = describeMetric("senders", "Senders that are known.")
 	readyNow      = describeMetric("ready", "1 while the gateway can do its work, else 0: /readyz says why.")
+	backupTaken   = describeMetric("backup_timestamp_seconds", "When an operator took the last backup, in Unix time; 0: nobody has.")
 	sessions      = describeMetric("device_sessions", "Sessions of devices on UDP and TCP, by the key that let them in.", "key")
 	mqttSessions  = describeMetric("mqtt_sessions", "MQTT sessions, by whether their clients are connected.", "client")
 	unconfirmed   = describeMetric("unconfirmed_messages", "Messages that wait until others say the same.")
@@ -105,6 +108,13 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 		ready = 0
 	}
 	gauge(readyNow, ready)
+	if m.backup != nil {
+		taken := 0
+		if at := m.backup(); !at.IsZero() {
+			taken = int(at.Unix())
+		}
+		gauge(backupTaken, taken)
+	}
 	if m.devices != nil {
 		for key, n := range m.devices() {
 			gauge(sessions, n, key)

@@ -78,6 +78,10 @@ type Options struct {
 	// Gateway is the gateway's id, which registrations are told.
 	Gateway uint32
 
+	// LastBackup returns when an operator took the last backup; zero: nobody has. Nil: it is not
+	// known.
+	LastBackup func() time.Time
+
 	// OwnHost reports whether a name is the gateway's own, such as its certificate's.
 	// Nil: none is.
 	OwnHost func(string) bool

@@ -48,7 +48,7 @@ func New(hub *bridge.Hub, past *history.History, callbacks *callback.Service, op
 		mailboxes: map[*bridge.Sender]*mailbox{},
 	}
 	s.quiet, s.quieten = context.WithCancel(context.Background())
-	s.metrics, s.refused = newMetrics(&metrics{hub, opts.Gate, s.streams, s.callbacks, opts.DeviceSessions, opts.MQTTSessions, opts.Ready, opts.Apart, opts.Leases, opts.MapSkips, opts.Foreign})
+	s.metrics, s.refused = newMetrics(&metrics{hub, opts.Gate, s.streams, s.callbacks, opts.DeviceSessions, opts.MQTTSessions, opts.Ready, opts.Apart, opts.Leases, opts.MapSkips, opts.Foreign, opts.LastBackup})
 	past.Follow(Protocol, &fanOut{})
 	s.server = &nethttp.Server{
 		Handler:                      s.routes(),

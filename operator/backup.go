@@ -38,6 +38,9 @@ func (s *Service) backup(w nethttp.ResponseWriter, r *request) error {
 		s.did(r, "backup not taken to its end", logrus.Fields{"why": err.Error()})
 		panic(nethttp.ErrAbortHandler) // breaks the connection, so that the client notices
 	}
+	if s.opts.BackedUp != nil {
+		s.opts.BackedUp()
+	}
 	s.did(r, "operator took a backup", logrus.Fields{"bytes": b.Bytes()})
 	return nil
 }

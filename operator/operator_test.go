@@ -267,6 +267,8 @@ func TestOneBackupAtATime(t *testing.T) {
 		made <- c
 		return c, nil
 	}
+	taken := 0
+	o.opts.BackedUp = func() { taken++ }
 	o.restart()
 	token := o.signIn(`{"key":"right"}`)
 	answered := make(chan string, 1)
@@ -284,6 +286,7 @@ func TestOneBackupAtATime(t *testing.T) {
 	close(first.release)
 	assert.Equal(t, `200 5 attachment; filename="house.tar" whole`+"\n", <-answered)
 	<-first.closed
+	assert.Equal(t, 1, taken)
 
 	o.opts.Backup = func() (operator.Backup, error) { return nil, fmt.Errorf("no space left on device") }
 	o.restart()
@@ -299,4 +302,5 @@ func TestOneBackupAtATime(t *testing.T) {
 	token = o.signIn(`{"key":"right"}`)
 	assert.PanicsWithError(t, nethttp.ErrAbortHandler.Error(), func() { o.ask("GET", "/operator/backup", token, "") }, "a cut answer looks like one")
 	<-left.closed
+	assert.Equal(t, 1, taken, "neither counts as one")
 }

@@ -68,7 +68,7 @@ type Backup interface {
 	Close()
 }
 
-// Options of a Service. All functions except Now and Vouched must be set, and the interfaces too.
+// Options of a Service. All functions except Now, Vouched and BackedUp must be set, and the interfaces too.
 type Options struct {
 	Open     bool            // the roles look and speak need no session
 	AdminKey string          // never empty
@@ -127,6 +127,8 @@ type Options struct {
 	Reload func() (done Reloaded, faults []string)
 	// Backup copies what is on disk. The caller closes it.
 	Backup func() (Backup, error)
+	// BackedUp is called when a backup has been sent to its end; nil: nobody wants to know.
+	BackedUp func()
 
 	Now func() time.Time // nil: time.Now
 }

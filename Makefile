@@ -368,8 +368,8 @@ release-files: bin/cyclonedx-gomod bin/nfpm
 bin/nfpm:
 	$(call install,$(NFPM))
 
-# What packages have besides the program: manual pages, completions, a configuration in which
-# every setting is a comment.
+# What packages have besides the program: manual pages, completions, the pages of docs, a
+# configuration in which every setting is a comment.
 export SOURCE_DATE_EPOCH := $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
 dist/package:
@@ -380,7 +380,10 @@ dist/package:
 	$@/watchtower completion zsh >$@/completions/_watchtower
 	$@/watchtower completion fish >$@/completions/watchtower.fish
 	env -i $@/watchtower config print --data-dir /var/lib/watchtower >$@/settings.yaml
-	cp LICENSE packaging/linux/sysusers.conf packaging/linux/watchtower.yaml $@/
+	cp packaging/linux/sysusers.conf packaging/linux/watchtower.yaml $@/
+	mkdir $@/doc && cp LICENSE $@/doc/copyright
+	cp --parents README.md CHANGELOG.md docs/*.md docs/ideas/*.md arduino/README.md packaging/homeassistant/DOCS.md $@/doc/
+	chmod -R u=rwX,go=rX $@/doc
 	cp packaging/systemd/watchtower.service packaging/systemd/watchtower-backup.service packaging/systemd/watchtower-backup.timer $@/
 	cp packaging/prometheus/alerts.yaml packaging/prometheus/prometheus.yaml packaging/grafana/watchtower.json $@/
 	rm $@/watchtower

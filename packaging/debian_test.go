@@ -142,6 +142,13 @@ func TestTheDebLives(t *testing.T) {
 	assert.True(t, d.there("/usr/share/watchtower/prometheus/alerts.yaml") && d.there("/usr/share/watchtower/grafana/watchtower.json"))
 	assert.Contains(t, d.run("bash", "-n", "/usr/share/bash-completion/completions/watchtower")+"fine", "fine")
 
+	alerts := d.run("cat", "/usr/share/watchtower/prometheus/alerts.yaml")
+	named := regexp.MustCompile(`/usr/share/[a-z/.-]*[a-z]`).FindAllString(alerts, -1)
+	require.NotEmpty(t, named)
+	for _, path := range named {
+		assert.True(t, d.there(path), path)
+	}
+
 	config := filepath.Join(d.root, "etc/watchtower/watchtower.yaml")
 	own := d.configures("127.0.0.1:18280")
 	d.state()
@@ -167,7 +174,7 @@ func TestTheDebLives(t *testing.T) {
 	assert.True(t, d.there("/var/lib/watchtower"), "removing keeps the state")
 	assert.True(t, d.there("/etc/watchtower/watchtower.yaml"))
 	d.run("dpkg", "-P", "watchtower")
-	for _, path := range []string{"/var/lib/watchtower", "/etc/watchtower", "/usr/lib/systemd/system/watchtower.service", "/usr/lib/systemd/system/watchtower-backup.timer"} {
+	for _, path := range []string{"/var/lib/watchtower", "/etc/watchtower", "/usr/share/doc/watchtower", "/usr/lib/systemd/system/watchtower.service", "/usr/lib/systemd/system/watchtower-backup.timer"} {
 		assert.False(t, d.there(path), path)
 	}
 	assert.True(t, d.there("/var/lib/watchtower-backups"), "a backup is for what goes wrong")

@@ -19,7 +19,7 @@ func TestPrometheusTakesTheAlerts(t *testing.T) {
 	t.Parallel()
 	out, err := exec.Command("promtool", "check", "rules", "prometheus/alerts.yaml").CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	assert.Contains(t, string(out), "SUCCESS: 8 rules found")
+	assert.Contains(t, string(out), "SUCCESS: 9 rules found")
 	out, err = exec.Command("promtool", "test", "rules", "prometheus/tests.yaml").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 
@@ -48,7 +48,7 @@ func TestPrometheusTakesItsConfiguration(t *testing.T) {
 	out, err := exec.Command("promtool", "check", "config", file).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	assert.Contains(t, string(out), "SUCCESS: 1 rule files found")
-	assert.Contains(t, string(out), "SUCCESS: 8 rules found")
+	assert.Contains(t, string(out), "SUCCESS: 9 rules found")
 }
 
 // Prometheus takes each expression of the dashboard, with what Grafana puts into it.

@@ -215,9 +215,9 @@ func parseUntil(text string, now time.Time) (time.Time, error) {
 // overlap says how long the keys of the master before count.
 func (k keysStatus) overlap() string {
 	if k.PreviousUntil == nil {
-		return "keys of no other count"
+		return "no keys of an earlier master count"
 	}
-	return "keys of the one before count until " + k.PreviousUntil.Local().Format(time.DateTime)
+	return "keys of the earlier master count until " + k.PreviousUntil.Local().Format(time.DateTime)
 }
 
 // listedDevice is a device in the list.

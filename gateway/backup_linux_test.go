@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -31,7 +33,11 @@ func TestABackupIsRestored(t *testing.T) {
 	u := use(t)
 	u.start()
 	file := filepath.Join(t.TempDir(), "house.tar")
+	assert.Zero(t, u.lastBackup().Unix(), "nobody has taken one")
+	begun := time.Now().Truncate(time.Second)
 	u.backup(file)
+	first := u.lastBackup()
+	assert.WithinRange(t, first, begun, time.Now())
 	info, err := os.Stat(file)
 	require.NoError(t, err)
 	assert.Equal(t, os.FileMode(0o600), info.Mode().Perm())
@@ -56,6 +62,7 @@ func TestABackupIsRestored(t *testing.T) {
 	require.NoError(t, err, out)
 	assert.Contains(t, out, "what was there is kept: broker.db.replaced-")
 	u.start()
+	assert.Equal(t, first, u.lastBackup(), "the second one holds when the first was taken")
 	u.knowsSenders()
 	retained, waited := u.hears()
 	assert.Equal(t, "on open", retained+" "+waited)
@@ -66,6 +73,17 @@ func TestABackupIsRestored(t *testing.T) {
 		assert.NotContains(t, e.Name(), "being-restored")
 		assert.NotContains(t, e.Name(), ".watchtower-backup")
 	}
+}
+
+// lastBackup is when the metric says that the last backup was taken.
+func (u *dataDir) lastBackup() time.Time {
+	u.t.Helper()
+	_, metrics := u.ask("GET", "/metrics", "", "")
+	m := regexp.MustCompile(`(?m)^watchtower_backup_timestamp_seconds (\S+)$`).FindStringSubmatch(metrics)
+	require.NotNil(u.t, m, metrics)
+	seconds, err := strconv.ParseFloat(m[1], 64)
+	require.NoError(u.t, err)
+	return time.Unix(int64(seconds), 0)
 }
 
 func (u *dataDir) adminKey() string {

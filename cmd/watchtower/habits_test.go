@@ -216,12 +216,16 @@ func TestAContextByAnotherURL(t *testing.T) {
 		return tokens
 	}
 	says()
-	heard := s.follows("5")
 	first := says("-c", "home")
-	expect(t, heard, "hi")
+	heard := s.follows("5", "-C", "4")
 	for range 2 {
 		assert.Equal(t, first, says(), "nothing is registered anew")
 		assert.Equal(t, first, says("-c", "home"))
+	}
+	lines := all(heard)
+	require.Len(t, lines, 4, "nothing ended its stream")
+	for _, line := range lines {
+		assert.Contains(t, line, ": hi")
 	}
 }
 

@@ -383,7 +383,7 @@ dist/package:
 	cp packaging/linux/sysusers.conf packaging/linux/watchtower.yaml $@/
 	mkdir $@/doc && cp LICENSE $@/doc/copyright
 	cp --parents README.md CHANGELOG.md docs/*.md docs/ideas/*.md arduino/README.md packaging/homeassistant/DOCS.md $@/doc/
-	chmod -R u=rwX,go=rX $@/doc
 	cp packaging/systemd/watchtower.service packaging/systemd/watchtower-backup.service packaging/systemd/watchtower-backup.timer $@/
 	cp packaging/prometheus/alerts.yaml packaging/prometheus/prometheus.yaml packaging/grafana/watchtower.json $@/
 	rm $@/watchtower
+	chmod -R u=rwX,go=rX $@ # whatever the umask is

@@ -126,6 +126,7 @@ func (p Peers) Inject(m *Message) {
 	h := p.hub
 	m.order, m.patience = h.order.Add(1), time.Now().Add(h.patience)
 	_ = h.bus.Publish(m) // whoever is behind has counted it
+	m.release()
 }
 
 // memberOf returns how a sender is on a channel here.

@@ -23,7 +23,11 @@ type Publication struct {
 	Voice     Voice         // what was shown of the sender, for channels with a Rule
 	Wait      bool          // the caller may be slowed down while a protocol is behind
 	Report    func(Report)  // called once if it is not nil and the checks have passed
+	Within    time.Duration // how long the report waits for other gateways; 0: reportPatience
 }
+
+// reportPatience is how long a delivery report waits for other gateways.
+const reportPatience = 5 * time.Second
 
 // Publish checks a publication and puts it on the bus. If any channel or receiver is
 // wrong, nobody gets anything. An Error with the code BusFailed means that some receivers
@@ -57,7 +61,7 @@ func (h *Hub) Publish(s *Sender, p Publication) (ulid.ULID, error) {
 		m.Expires = now.Add(p.TTL)
 	}
 	if p.Report != nil {
-		m.report = newReport(Report{ID: m.ID, Channels: channels, Sender: s.id}, p.Report)
+		m.report = newReport(Report{ID: m.ID, Channels: channels, Sender: s.id}, cmp.Or(p.Within, reportPatience), p.Report)
 		defer m.release()
 	}
 	var failed error

@@ -1,19 +1,23 @@
 package bridge
 
 import (
+	"slices"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/oklog/ulid/v2"
 )
 
 // Report says how one broadcast or send went, counted per attachment. It is made once
-// every protocol has done its fan-out.
+// every protocol has done its fan-out, here and at the other gateways.
 type Report struct {
 	ID       ulid.ULID
 	Channels []Channel
 	Sender   SenderID
 	Offered  map[string]int // by protocol; protocols with none are absent
 	Dropped  map[string]int
+	Missing  []string // other gateways that have not told their part in time, by name; nil: none
 }
 
 // report gathers a Report while the links work. Each holder of a reference
@@ -23,11 +27,15 @@ type report struct {
 	offered [MostProtocols]atomic.Int64
 	dropped [MostProtocols]atomic.Int64
 	base    Report
+	within  time.Duration // how long it waits for other gateways
 	done    func(Report)
+
+	mu      sync.Mutex
+	missing []string
 }
 
-func newReport(base Report, done func(Report)) *report {
-	r := &report{base: base, done: done}
+func newReport(base Report, within time.Duration, done func(Report)) *report {
+	r := &report{base: base, within: within, done: done}
 	r.refs.Store(1)
 	return r
 }
@@ -46,16 +54,21 @@ func (r *report) release() {
 			out.Dropped[p.String()] = int(n)
 		}
 	}
+	slices.Sort(r.missing)
+	out.Missing = slices.Compact(r.missing)
 	r.done(out)
+}
+
+func (r *report) add(p Protocol, offered, dropped int) {
+	r.offered[p].Add(int64(offered))
+	r.dropped[p].Add(int64(dropped))
 }
 
 // Report adds to the message's delivery report, if its sender asked for one.
 func (m *Message) Report(p Protocol, offered, dropped int) {
-	if m.report == nil {
-		return
+	if m.report != nil {
+		m.report.add(p, offered, dropped)
 	}
-	m.report.offered[p].Add(int64(offered))
-	m.report.dropped[p].Add(int64(dropped))
 }
 
 func (m *Message) retain() {
@@ -69,3 +82,37 @@ func (m *Message) release() {
 		m.report.release()
 	}
 }
+
+// HasReport reports whether the message's sender asked for a delivery report.
+func (m *Message) HasReport() bool { return m.report != nil }
+
+// WantReport has done called once with how the message of another gateway went here. It is
+// called before Peers.Inject.
+func (m *Message) WantReport(done func(Report)) {
+	m.report = newReport(Report{ID: m.ID}, 0, done)
+}
+
+// Parts keeps a delivery report open for what other gateways tell, until Done.
+type Parts struct{ report *report }
+
+// Parts opens the message's delivery report for other gateways. The message has one.
+func (m *Message) Parts() Parts {
+	m.retain()
+	return Parts{m.report}
+}
+
+// Within is how long the sender waits for other gateways.
+func (p Parts) Within() time.Duration { return p.report.within }
+
+// Add adds what another gateway has counted.
+func (p Parts) Add(at Protocol, offered, dropped int) { p.report.add(at, offered, dropped) }
+
+// Miss names a gateway that has not told its part in time.
+func (p Parts) Miss(gateway string) {
+	p.report.mu.Lock()
+	defer p.report.mu.Unlock()
+	p.report.missing = append(p.report.missing, gateway)
+}
+
+// Done ends it. It is called once.
+func (p Parts) Done() { p.report.release() }

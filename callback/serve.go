@@ -187,7 +187,8 @@ func (c *Service) Reporter(s *bridge.Sender, url string, hops uint8) func(bridge
 			Sender   bridge.SenderID  `json:"sender"`
 			Offered  map[string]int   `json:"offered"`
 			Dropped  map[string]int   `json:"dropped"`
-		}{r.ID, r.Channels, r.Sender, r.Offered, r.Dropped})
+			Missing  []string         `json:"missing,omitempty"`
+		}{r.ID, r.Channels, r.Sender, r.Offered, r.Dropped, r.Missing})
 		if err != nil { // numbers and plain maps: cannot fail
 			c.log.WithError(err).Error("delivery report not encoded")
 			return

@@ -18,6 +18,7 @@ const (
 	flagExpires   = 1 << 0
 	flagConfirmed = 1 << 1
 	flagPicks     = 1 << 2
+	flagReport    = 1 << 3 // the sender wants to know how it went
 )
 
 const messageFixed = 16 + 8 + 4 + 1 + 1
@@ -64,6 +65,9 @@ func appendMessage(b []byte, m *bridge.Message, left uint64) []byte {
 	if len(m.Groups) > 0 {
 		flags |= flagPicks
 	}
+	if m.HasReport() {
+		flags |= flagReport
+	}
 	b = append(b, byte(m.Type), byte(m.Hint), m.Hops, flags)
 	b = binary.AppendUvarint(b, uint64(m.Channel))
 	b = binary.AppendUvarint(b, uint64(m.Sender))
@@ -107,11 +111,11 @@ func (s spelled) text(b []byte) string {
 	return text
 }
 
-// readMessage makes a message of a body, which it does not keep. It returns nil if the body is
-// none.
-func readMessage(body []byte, names spelled, now time.Time) *bridge.Message {
+// readMessage makes a message of a body, which it does not keep, and says whether its sender wants
+// a report. It returns nil if the body is none.
+func readMessage(body []byte, names spelled, now time.Time) (m *bridge.Message, reported bool) {
 	c := cursor{b: body}
-	m := &bridge.Message{Wait: true}
+	m = &bridge.Message{Wait: true}
 	copy(m.ID[:], c.bytes(len(m.ID)))
 	m.Time = time.Unix(0, int64(c.uint64()))
 	m.Type, m.Hint, m.Hops = bridge.Type(c.byte()), bridge.Hint(c.byte()), c.byte()
@@ -132,10 +136,10 @@ func readMessage(body []byte, names spelled, now time.Time) *bridge.Message {
 	}
 	send := m.Type == bridge.Send
 	if c.bad || m.Type > bridge.Send || m.Hint > bridge.JSON || m.Channel == 0 || m.Sender == 0 || send != (m.Receiver != 0) {
-		return nil
+		return nil, false
 	}
 	m.Data = bytes.Clone(c.b)
-	return m
+	return m, flags&flagReport != 0
 }
 
 // A membership as an entry:

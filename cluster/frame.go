@@ -29,6 +29,7 @@ const (
 	kindOpen    kind = 5 // a claim
 	kindGroup   kind = 6 // a shared subscription
 	kindLeave   kind = 7 // a sender is made to leave a channel: channel, sender uvarint
+	kindReport  kind = 8 // how a message of another gateway went
 
 	kindState kind = 128 // its name and clock, and what it has of the others
 )

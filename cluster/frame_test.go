@@ -27,12 +27,30 @@ func TestAMessageIsTheSameElsewhere(t *testing.T) {
 		assert.Empty(t, rest)
 		assert.Equal(t, kindMessage, k)
 		assert.Len(t, body, messageBytes(m, left))
-		got := readMessage(body, spelled{}, m.Time)
+		got, reported := readMessage(body, spelled{}, m.Time)
+		assert.False(t, reported)
 		m.Wait = true
 		assert.Equal(t, m, got)
 		for n := range body[:len(body)-len(m.Data)] {
-			assert.Nil(t, readMessage(body[:n], spelled{}, m.Time), "cut at %d", n)
+			got, _ := readMessage(body[:n], spelled{}, m.Time)
+			assert.Nil(t, got, "cut at %d", n)
 		}
+	}
+}
+
+func TestAReportIsTheSameElsewhere(t *testing.T) {
+	via := bridge.NewProtocol("reported")
+	for _, counts := range [][]count{nil, {{via, 300, 0}, {via, 1, 1}}} {
+		want := told{to: 9, of: copied{id: [16]byte{1, 2}, channel: 1<<32 - 1, receiver: 300}, counts: counts}
+		k, body, _, ok := readEntry(appendReport(nil, want))
+		require.True(t, ok)
+		assert.Equal(t, kindReport, k)
+		assert.Len(t, body, want.bytes())
+		got, ok := readReport(body)
+		require.True(t, ok)
+		assert.Equal(t, want, got)
+		_, ok = readReport(body[:10])
+		assert.False(t, ok)
 	}
 }
 
@@ -110,7 +128,7 @@ func FuzzFrame(f *testing.F) {
 			}
 			switch k {
 			case kindMessage:
-				if m := readMessage(body, spelled{}, time.Now()); m != nil && len(m.Data) > len(body) {
+				if m, _ := readMessage(body, spelled{}, time.Now()); m != nil && len(m.Data) > len(body) {
 					t.Fatal("more than there is")
 				}
 			case kindTopic:
@@ -121,6 +139,8 @@ func FuzzFrame(f *testing.F) {
 				if g, ok := readGroup(body); ok && (g.Connected < 0 || g.Away < 0) {
 					t.Fatal("less than nobody")
 				}
+			case kindReport:
+				readReport(body)
 			case kindMember:
 				readMember(body)
 			case kindLeave:

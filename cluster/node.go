@@ -57,6 +57,7 @@ type Node struct {
 	origins map[bridge.Slot]*origin
 	serving sync.WaitGroup
 	losing  chan struct{}
+	reports reports
 	rival   rival
 	failed  chan error
 }
@@ -75,7 +76,12 @@ func New(hub *bridge.Hub, transport Transport, opts Options, log *logrus.Logger)
 }
 
 // Say is bridge.Backplane's.
-func (n *Node) Say(m *bridge.Message) { n.stream.say(m, n.hub.Now()) }
+func (n *Node) Say(m *bridge.Message) {
+	if m.HasReport() {
+		n.reports.await(m, n.here())
+	}
+	n.stream.say(m, n.hub.Now())
+}
 
 // Skip is Say of a message while no other gateway was ever heard: it costs next to nothing.
 func (n *Node) Skip(m *bridge.Message) { n.stream.skip(m) }
@@ -146,6 +152,7 @@ serving:
 	n.mu.Unlock()
 	end()
 	n.serving.Wait()
+	n.reports.end()
 	if err == nil {
 		n.stream.bye()
 		last, done := context.WithTimeout(context.WithoutCancel(ctx), farewell)

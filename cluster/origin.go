@@ -146,6 +146,7 @@ func (o *origin) leave(why string) {
 	n := o.node.hub.Peers().Forget(o.slot)
 	o.node.hub.Peers().ReplaceGroups(o.slot, nil)
 	o.node.stream.gone(o.slot)
+	o.node.reports.gone(o.slot)
 	o.synced.Store(false)
 	o.node.log.WithField("gateway", *o.name.Load()).WithField("slot", o.slot).WithField("members", n).WithField("why", why).Warn("another gateway is gone: its members count no more")
 }
@@ -214,9 +215,12 @@ func (o *origin) entry(k kind, body []byte, serial bridge.Serial) {
 	switch k {
 	case kindMessage:
 		now := time.Now()
-		m := readMessage(body, o.names, now)
+		m, reported := readMessage(body, o.names, now)
 		if m == nil {
 			return
+		}
+		if reported {
+			o.node.tellReport(o.slot, m)
 		}
 		m.Gateway, m.Late = o.slot, o.isLate()
 		m.SetSerial(serial)
@@ -237,6 +241,10 @@ func (o *origin) entry(k kind, body []byte, serial bridge.Serial) {
 	case kindMember:
 		if m, ok := readMember(body); ok && o.synced.Load() { // else it is among those that are asked for
 			o.node.hub.Peers().Learn(o.slot, *o.name.Load(), []bridge.PeerMember{m})
+		}
+	case kindReport:
+		if r, ok := readReport(body); ok && r.to == o.node.opts.Slot {
+			o.node.reports.told(o.slot, r)
 		}
 	case kindLeave:
 		if m, ok := readLeave(body); ok {

@@ -126,6 +126,16 @@ func (s *stream) claim(c bridge.Claim) {
 	s.signal()
 }
 
+// report adds how a message of another gateway went.
+func (s *stream) report(r told) {
+	s.mu.Lock()
+	s.roomLocked(r.bytes())
+	s.open = appendReport(s.open, r)
+	s.addedLocked()
+	s.mu.Unlock()
+	s.signal()
+}
+
 // bye says that the gateway stops.
 func (s *stream) bye() {
 	s.mu.Lock()

@@ -3,7 +3,11 @@ package gateway_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	nethttp "net/http"
+	"net/http/httptest"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -57,4 +61,52 @@ func TestWhoIsMadeToLeaveHasLeftEverywhere(t *testing.T) {
 	status, answer = a.call("POST", "/channels/leave", "application/json", fmt.Sprintf(`{"sender":%d,"channels":[6]}`, r.ID), "Authorization", "Bearer "+r.Token)
 	assert.Equal(t, 200, status, answer)
 	eventually(t, "its subscription has ended, too", func() bool { return has(a, 6, 1)() && has(b, 6, 1)() })
+}
+
+// A delivery report counts receivers at all gateways, and names those that say nothing.
+func TestAReportCountsReceiversEverywhere(t *testing.T) {
+	servers := harness.StartNATS(t, 1, "")
+	a, b := together(t, servers.URL(), "a", withAdmin), together(t, servers.URL(), "b", nil)
+	meet(t, a, b)
+	speaker := a.register("speaker")
+	a.follow(fmt.Sprintf("channels=5,6&sender=%d", speaker.ID), func([]byte) {})
+	lamp := b.visits("lamp", nil)
+	require.NoError(t, wait(lamp.SubscribeMultiple(map[string]byte{"watchtower/channels/5/#": 1, "watchtower/channels/6/#": 1}, nil)))
+	nameless := b.register("")
+	b.follow(fmt.Sprintf("channels=5&sender=%d", nameless.ID), func([]byte) {})
+	eventually(t, "all are known", func() bool {
+		_, answer := a.call("GET", fmt.Sprintf("/channels/5/members?sender=%d", speaker.ID), "", "", "Authorization", "Bearer "+speaker.Token)
+		return strings.Contains(answer, `"count":3`)
+	})
+	type report struct {
+		Offered, Dropped map[string]int
+		Missing          []string
+	}
+	say := func(path, body string) (r report) {
+		status, answer := a.call("POST", path, "application/json", fmt.Sprintf(`{"sender":%d,"report":true,"message":"x",%s}`, speaker.ID, body), "Authorization", "Bearer "+speaker.Token)
+		require.Equal(t, 200, status, answer)
+		require.NoError(t, json.Unmarshal([]byte(answer), &r), answer)
+		return r
+	}
+	none := map[string]int{}
+	assert.Equal(t, report{map[string]int{"http": 3, "mqtt": 2}, none, nil}, say("/broadcast", `"channels":[5,6]`))
+	assert.Equal(t, report{map[string]int{"mqtt": 1}, none, nil}, say("/send", `"channels":[5],"receivers":["lamp"]`))
+	status, answer := a.operate(a.asAdmin(), "POST /operator/channels/5/messages", `{"message":"x"}`)
+	require.Equal(t, 200, status, answer)
+	assert.Contains(t, answer, `"offered":{"http":2,"mqtt":1}`)
+
+	posted := make(chan string, 1)
+	receiver := httptest.NewServer(nethttp.HandlerFunc(func(_ nethttp.ResponseWriter, req *nethttp.Request) {
+		body, _ := io.ReadAll(req.Body)
+		posted <- string(body)
+	}))
+	defer receiver.Close()
+	status, answer = a.call("POST", "/broadcast", "application/json", fmt.Sprintf(`{"sender":%d,"callback_url":%q,"message":"x","channels":[5]}`, speaker.ID, receiver.URL), "Authorization", "Bearer "+speaker.Token)
+	require.Equal(t, 200, status, answer)
+	assert.Contains(t, <-posted, `"offered":{"http":2,"mqtt":1},"dropped":{}}`)
+
+	servers.Signal(0, syscall.SIGSTOP) // nobody hears the other
+	r := say("/broadcast", `"channels":[5]`)
+	assert.Equal(t, report{map[string]int{"http": 1}, none, []string{"b"}}, r)
+	servers.Signal(0, syscall.SIGCONT)
 }

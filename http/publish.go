@@ -17,6 +17,9 @@ import (
 // reportPatience is how long the answer to a broadcast or send waits for its report.
 const reportPatience = 2 * time.Second
 
+// peersPatience is how long such a report waits for other gateways.
+const peersPatience = reportPatience * 3 / 4
+
 // maxHops is how many callbacks a message may have been through.
 const maxHops = 8
 
@@ -46,7 +49,7 @@ func (s *Server) publish(t bridge.Type) call {
 		}
 		reported := make(chan bridge.Report, 1)
 		if said.answer {
-			p.Report = func(r bridge.Report) { reported <- r }
+			p.Report, p.Within = func(r bridge.Report) { reported <- r }, peersPatience
 		}
 		id, err := s.say(said.sender, p)
 		var waiting *bridge.Unconfirmed
@@ -61,7 +64,7 @@ func (s *Server) publish(t bridge.Type) call {
 		if said.answer {
 			select {
 			case report := <-reported:
-				done.Offered, done.Dropped = report.Offered, report.Dropped
+				done.Offered, done.Dropped, done.Missing = report.Offered, report.Dropped, report.Missing
 			case <-time.After(reportPatience): // a protocol is behind
 			case <-r.Context().Done():
 			}
@@ -76,6 +79,7 @@ type taken struct {
 	ID      ulid.ULID      `json:"id"`
 	Offered map[string]int `json:"offered,omitzero"`
 	Dropped map[string]int `json:"dropped,omitzero"`
+	Missing []string       `json:"missing,omitempty"`
 }
 
 // halfConfirmed is the answer to what waits until others say the same.

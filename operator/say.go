@@ -18,6 +18,9 @@ import (
 // reportPatience is how long an answer waits for the delivery report.
 const reportPatience = 2 * time.Second
 
+// peersPatience is how long the report waits for other gateways.
+const peersPatience = reportPatience * 3 / 4
+
 // saying is what an operator says: {"channel":5,"message":…} or "base64" in its place.
 type saying struct {
 	Channel   bridge.Channel    `json:"channel"`
@@ -33,6 +36,7 @@ type said struct {
 	Sender  uint32         `json:"sender"`
 	Offered map[string]int `json:"offered,omitzero"`
 	Dropped map[string]int `json:"dropped,omitzero"`
+	Missing []string       `json:"missing,omitempty"` // other gateways that have not told their part
 
 	Confirmed int `json:"confirmed,omitempty"` // so many have said it, of those wanted: nobody gets it yet
 	Of        int `json:"of,omitempty"`
@@ -90,7 +94,7 @@ func (s *Service) speak(who caller, what saying) (*said, error) {
 		return nil, err
 	}
 	reported := make(chan bridge.Report, 1)
-	p.Report = func(r bridge.Report) { reported <- r }
+	p.Report, p.Within = func(r bridge.Report) { reported <- r }, peersPatience
 	id, err := s.hub.Publish(speaker, p)
 	var waiting *bridge.Unconfirmed
 	if errors.As(err, &waiting) {
@@ -102,7 +106,7 @@ func (s *Service) speak(who caller, what saying) (*said, error) {
 	answer := &said{ID: id, Sender: uint32(speaker.ID()), Offered: map[string]int{}, Dropped: map[string]int{}}
 	select {
 	case r := <-reported:
-		answer.Offered, answer.Dropped = r.Offered, r.Dropped
+		answer.Offered, answer.Dropped, answer.Missing = r.Offered, r.Dropped, r.Missing
 	case <-time.After(reportPatience): // somebody is slow: it was taken all the same
 	}
 	return answer, nil

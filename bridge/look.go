@@ -38,28 +38,30 @@ func (d Directory) Look() (all []ChannelInfo) {
 
 // MemberInfo is what an operator sees of a member of a channel.
 type MemberInfo struct {
-	ID   SenderID
-	Name string
-	Via  []AttachmentInfo
+	ID      SenderID
+	Name    string
+	Via     []AttachmentInfo
+	Gateway string // the other gateway by which it is one; empty: it is one here
 }
 
 // AttachmentInfo is one way by which a member gets what is said on a channel.
 type AttachmentInfo struct {
 	Protocol Protocol
-	Since    time.Time
-	Away     bool // its stream has ended, and the membership lingers
+	Since    time.Time // zero: not known, at another gateway
+	Away     bool      // its stream has ended, and the membership lingers
 }
 
-// CountMembers returns how many members a channel has, and how many attachments make them
-// members, by protocol.
+// CountMembers returns how many members a channel has, at all gateways, and how many attachments
+// make them members, by protocol. One at another gateway counts as one attachment.
 func (d Directory) CountMembers(c Channel) (count int, via map[Protocol]int) {
 	h := d.hub
 	via = map[Protocol]int{}
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	ch := h.channels[c]
-	if ch == nil {
-		return 0, via
+	ch := h.knownLocked(c)
+	for _, m := range h.othersLocked(ch) {
+		count++
+		via[m.Via[0].Protocol]++
 	}
 	for _, m := range ch.members {
 		if !m.member() {
@@ -76,18 +78,22 @@ func (d Directory) CountMembers(c Channel) (count int, via map[Protocol]int) {
 }
 
 // LookAtMembers lists the members of a channel by their ids, ascending, from one id on: as
-// many as there is room for, and where there are more the id of the next.
+// many as there is room for, and where there are more the id of the next. Those at other gateways
+// are among them.
 func (d Directory) LookAtMembers(c Channel, from SenderID, room int) (list []MemberInfo, next SenderID) {
 	h := d.hub
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	ch := h.channels[c]
-	if ch == nil {
-		return nil, 0
-	}
+	ch := h.knownLocked(c)
+	others := h.othersLocked(ch)
 	var ids []SenderID
 	for id, m := range ch.members {
 		if id >= from && m.member() {
+			ids = append(ids, id)
+		}
+	}
+	for id := range others {
+		if id >= from {
 			ids = append(ids, id)
 		}
 	}
@@ -96,6 +102,10 @@ func (d Directory) LookAtMembers(c Channel, from SenderID, room int) (list []Mem
 		next, ids = ids[room], ids[:room]
 	}
 	for _, id := range ids {
+		if m, elsewhere := others[id]; elsewhere {
+			list = append(list, m)
+			continue
+		}
 		m := ch.members[id]
 		info := MemberInfo{ID: id, Name: m.sender.Name()}
 		for _, a := range m.attachments {
@@ -106,4 +116,28 @@ func (d Directory) LookAtMembers(c Channel, from SenderID, room int) (list []Mem
 		list = append(list, info)
 	}
 	return list, next
+}
+
+// knownLocked returns a channel, or an empty one if nobody here has anything to do with it.
+func (h *Hub) knownLocked(c Channel) *channel {
+	if ch := h.channels[c]; ch != nil {
+		return ch
+	}
+	return &channel{id: c}
+}
+
+// othersLocked returns a channel's members at other gateways that are none here.
+func (h *Hub) othersLocked(ch *channel) (others map[SenderID]MemberInfo) {
+	for _, p := range h.peers {
+		for id, m := range p.channels[ch.id] {
+			if here := ch.members[id]; !m.Broadcasts || here != nil && here.member() {
+				continue
+			}
+			if others == nil {
+				others = map[SenderID]MemberInfo{}
+			}
+			others[id] = MemberInfo{ID: id, Name: m.Name, Via: []AttachmentInfo{{Protocol: m.Via}}, Gateway: p.name}
+		}
+	}
+	return others
 }

@@ -42,24 +42,16 @@ func (h *Hub) memberLocked(s *Sender, c Channel) bool {
 // allMembersLocked returns a channel's members at all gateways. Who is a member at several
 // counts once.
 func (h *Hub) allMembersLocked(c Channel) Members {
-	ch := h.channels[c]
-	if ch == nil {
-		ch = &channel{id: c}
-	}
+	ch := h.knownLocked(c)
 	out := h.membersLocked(ch)
-	if len(h.peers) == 0 {
+	more := h.othersLocked(ch)
+	if len(more) == 0 {
 		return out
 	}
-	more := map[SenderID]Member{}
-	for _, p := range h.peers {
-		for id, m := range p.channels[c] {
-			if here := ch.members[id]; m.Broadcasts && (here == nil || !here.member()) {
-				more[id] = Member{ID: id, Name: m.Name, Via: m.Via.String()}
-			}
-		}
-	}
 	all := out.Count + len(more)
-	out.Members = slices.AppendSeq(out.Members, maps.Values(more))
+	for id, m := range more {
+		out.Members = append(out.Members, Member{ID: id, Name: m.Name, Via: m.Via[0].Protocol.String()})
+	}
 	out.cut()
 	out.Count = all
 	return out

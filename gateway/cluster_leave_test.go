@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	paho "github.com/eclipse/paho.mqtt.golang"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -109,4 +110,35 @@ func TestAReportCountsReceiversEverywhere(t *testing.T) {
 	r := say("/broadcast", `"channels":[5]`)
 	assert.Equal(t, report{map[string]int{"http": 1}, none, []string{"b"}}, r)
 	servers.Signal(0, syscall.SIGCONT)
+}
+
+// A client of IRC sees who is on a channel at other gateways, and may speak to him.
+func TestIRCSeesMembersOfOtherGateways(t *testing.T) {
+	servers := harness.StartNATS(t, 1, "")
+	a, b := together(t, servers.URL(), "a", withAdmin), together(t, servers.URL(), "b", nil)
+	meet(t, a, b)
+	anna := a.ircAs("anna", key)
+	lamp := b.visits("lamp", nil)
+	heard := make(chan string, 1)
+	require.NoError(t, wait(lamp.Subscribe("watchtower/channels/5/#", 1, func(_ paho.Client, m paho.Message) { heard <- m.Topic() })))
+	anna.until(`^:lamp!\d+@\S+ JOIN #5$`)
+	anna.say("NAMES #5")
+	assert.Regexp(t, ":(anna lamp|lamp anna)$", anna.until(" 353 "))
+	anna.say("WHO #5")
+	assert.Contains(t, anna.until(" 352 .* lamp "), "via mqtt, at b")
+	anna.say("PRIVMSG lamp :on")
+	assert.Contains(t, <-heard, "watchtower/channels/5/send/")
+	bob := b.ircAs("bob", key)
+	bob.say("PRIVMSG anna :here I am")
+	assert.Contains(t, anna.until(" PRIVMSG anna "), ":bob!")
+
+	admin := a.asAdmin()
+	status, list := a.operate(admin, "GET /operator/channels/5/members", "")
+	require.Equal(t, 200, status, list)
+	assert.Contains(t, list, `"name":"lamp","via":[{"protocol":"mqtt"}],"gateway":"b"`)
+	assert.Contains(t, list, `"count":3`)
+	lamp.Disconnect(0)
+	anna.until(`^:lamp!\S+ (QUIT|PART) `)
+	b.stop()
+	anna.until(`^:bob!\S+ (QUIT|PART) `)
 }

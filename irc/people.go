@@ -20,11 +20,17 @@ func (s *Server) hereOrAway(nick, here, away string) string {
 func vias(m bridge.MemberInfo) string {
 	var all []string
 	for _, v := range m.Via {
-		text := "via " + v.Protocol.String() + " since " + v.Since.UTC().Format(time.RFC3339)
+		text := "via " + v.Protocol.String()
+		if !v.Since.IsZero() {
+			text += " since " + v.Since.UTC().Format(time.RFC3339)
+		}
 		if v.Away {
 			text += " (away)"
 		}
 		all = append(all, text)
+	}
+	if m.Gateway != "" {
+		all = append(all, "at "+m.Gateway)
 	}
 	return strings.Join(all, ", ")
 }

@@ -295,12 +295,14 @@ type member struct {
 	ID   bridge.SenderID `json:"id"`
 	Name string          `json:"name,omitempty"`
 	Via  []way           `json:"via"`
+
+	Gateway string `json:"gateway,omitempty"` // the other one by which it is a member
 }
 
 // way is how a member gets what is said.
 type way struct {
 	Protocol string    `json:"protocol"`
-	Since    time.Time `json:"since"`
+	Since    time.Time `json:"since,omitzero"` // not known at another gateway
 	Away     bool      `json:"away,omitempty"` // its stream has ended; it may come back
 }
 
@@ -326,7 +328,7 @@ func (s *Service) listMembers(w nethttp.ResponseWriter, r *request) error {
 	infos, next := s.hub.Directory().LookAtMembers(c, bridge.SenderID(from), limit)
 	list := make([]member, 0, len(infos))
 	for _, info := range infos {
-		m := member{ID: info.ID, Name: info.Name, Via: []way{}}
+		m := member{ID: info.ID, Name: info.Name, Via: []way{}, Gateway: info.Gateway}
 		for _, a := range info.Via {
 			m.Via = append(m.Via, way{a.Protocol.String(), a.Since.UTC(), a.Away})
 		}

@@ -25,7 +25,7 @@ export function Members({ channel, members, only }) {
   return html`<section class="members" aria-labelledby="members"><header><h2 id="members">Members</h2><span class="hint">${members.answer ? count(members.answer.count) : ""}</span></header>
     <${Paged} of=${members} empty="Nobody is on this channel. Who joins it appears here.">${list => html`<ul class="plain">${list.map(m => html`<li key=${m.id}>
       <button type="button" class="quiet name" title="Show only its messages" onClick=${() => only(m)}><bdi>${nameOf(m, own)}</bdi>${m.name ? html`<small>${m.id}</small>` : null}</button>
-      <span class="ways">${m.via.map(w => html`<span><${Via} name=${w.protocol} /> <small>${w.away ? "away, " : ""}${span(now - Date.parse(w.since))}</small></span>`)}</span>
+      <span class="ways">${m.via.map(w => html`<span><${Via} name=${w.protocol} /> <small>${w.away ? "away, " : ""}${w.since ? span(now - Date.parse(w.since)) : ""}</small></span>`)}${m.gateway ? html`<small>at <bdi>${m.gateway}</bdi></small>` : null}</span>
       ${mayDo("manage") ? html`<button type="button" class="quiet" onClick=${() => takeOff(m)}>Remove from channel</button>` : null}</li>`)}</ul>`}</${Paged}>
     <p class="hint">You only watch: you are not a member.</p>
     ${leaving ? html`<${Confirm} title=${`Remove it from channel ${channel}?`} button="Remove from channel" onClose=${() => takeOff(null)} act=${async () => { await call("DELETE", `channels/${channel}/members/${leaving.id}`); members.reload({ moving: true }) }}>

@@ -25,7 +25,7 @@ func (r *running) flood(m *harness.Mosquitto, name string) (end func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	topic := fmt.Sprintf("watchtower/channels/5/broadcast/%d", r.registerRemote(name).ID)
 	var loud []*exec.Cmd
-	for range 3 {
+	for range 12 {
 		cmd := exec.CommandContext(ctx, program(r.t, "mosquitto_pub"), "-h", host, "-p", port, "-q", "1", "-t", topic, "-l")
 		cmd.Stdin = endless{ctx}
 		require.NoError(r.t, cmd.Start())

@@ -107,7 +107,11 @@ func TestAReportCountsReceiversEverywhere(t *testing.T) {
 	assert.Contains(t, <-posted, `"offered":{"http":2,"mqtt":1},"dropped":{}}`)
 
 	servers.Signal(0, syscall.SIGSTOP) // nobody hears the other
-	r := say("/broadcast", `"channels":[5]`)
+	var r report
+	eventually(t, "it is frozen", func() bool {
+		r = say("/broadcast", `"channels":[5]`)
+		return r.Missing != nil
+	})
 	assert.Equal(t, report{map[string]int{"http": 1}, none, []string{"b"}}, r)
 	servers.Signal(0, syscall.SIGCONT)
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"slices"
 
@@ -58,8 +59,16 @@ const slotDocument = "remote_slot"
 
 func freeSlot() byte { return byte(1 + bridge.RandomUint32()%255) }
 
+// firstSlot is a gateway's number at its first start: its name's, so that gateways which happen to have
+// one number are found at the first try and not now and then.
+func (g *Gateway) firstSlot() []byte {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(g.name)) // never fails
+	return []byte{byte(1 + h.Sum32()%255)}
+}
+
 func (g *Gateway) remoteSlot() (bridge.Slot, error) {
-	b, err := g.store.Meta(slotDocument, func() []byte { return []byte{freeSlot()} })
+	b, err := g.store.Meta(slotDocument, g.firstSlot)
 	if err != nil || len(b) != 1 || b[0] == 0 {
 		return 0, fmt.Errorf("data_dir: the gateway's number at the foreign broker cannot be read: %w", err)
 	}

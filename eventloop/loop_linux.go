@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -79,7 +80,8 @@ func newLoop(ls *Loops) *loop {
 	return l
 }
 
-// Close ends the loops, and waits for them. No connection may be parked any more.
+// Close ends the loops, and waits for them. Connections that are parked go on in goroutines of their
+// own, and are parked no more.
 func (ls *Loops) Close() {
 	if ls == nil {
 		return
@@ -87,6 +89,14 @@ func (ls *Loops) Close() {
 	_ = ls.file.Close()
 	<-ls.done
 	ls.helping.Wait()
+	ls.mu.Lock()
+	left := slices.Clone(ls.sockets)
+	ls.mu.Unlock()
+	for _, s := range left {
+		if s != nil && s.state.CompareAndSwap(parked, taken) {
+			s.resume(nil, nil)
+		}
+	}
 }
 
 // run is the first loop.

@@ -179,6 +179,24 @@ func TestAKickEndsTheWaiting(t *testing.T) {
 	assert.False(t, h.sock.Park(), "it is closed")
 }
 
+// What is parked at the end goes on by itself.
+func TestTheEndResumesWhatIsParked(t *testing.T) {
+	ls := begin(t)
+	near, far := pair(t)
+	h := newLines(t, ls, near)
+	ls.Close()
+	require.NoError(t, <-h.resumed)
+	assert.False(t, h.sock.Parked())
+	h.sock.Unkick()
+	assert.False(t, h.sock.Park(), "nobody would read")
+	_, err := io.WriteString(far, "more")
+	require.NoError(t, err)
+	b := make([]byte, 4)
+	_, err = io.ReadFull(near, b)
+	require.NoError(t, err)
+	assert.Equal(t, "more", string(b))
+}
+
 func TestKicksAndBytesAtOnce(t *testing.T) {
 	ls := begin(t)
 	near, far := pair(t)

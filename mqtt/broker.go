@@ -14,6 +14,7 @@ import (
 	"watchtower/bridge"
 	"watchtower/bridge/outbound"
 	"watchtower/config"
+	"watchtower/eventloop"
 	"watchtower/intake"
 )
 
@@ -85,6 +86,7 @@ type Broker struct {
 	parting       atomic.Bool    // only sessions get anything more
 	ending        chan struct{}  // closed when connections must end
 	serving       sync.WaitGroup // connections
+	loops         atomic.Pointer[eventloop.Loops]
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}

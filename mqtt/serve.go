@@ -124,6 +124,7 @@ func (b *Broker) Serve(ctx context.Context) error {
 		workers.Go(func() { b.tend(ctx) })
 	}
 	loops := b.startLoops()
+	b.loops.Store(loops)
 	for _, l := range b.listeners() {
 		workers.Go(func() { b.accept(l, loops) })
 	}
@@ -157,6 +158,12 @@ func (b *Broker) startLoops() *eventloop.Loops {
 		return nil
 	}
 	return loops
+}
+
+// Socket returns the place of a connection that is not a client's in the event loops that read clients;
+// nil: it has none, or Serve has not begun. At the end of Serve it is not parked any more.
+func (b *Broker) Socket(nc net.Conn, h eventloop.Handler) *eventloop.Socket {
+	return b.loops.Load().Socket(nc, h)
 }
 
 // Quiesce stops taking connections and packets. It returns when packets in progress are

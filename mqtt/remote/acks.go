@@ -34,8 +34,8 @@ func (o *outbox) dueLocked(most int) bool {
 // someLocked is how many messages are worth a write to a broker that is near.
 func (o *outbox) someLocked() int { return max(min(gathered, o.most/2), 1) }
 
-// acksDue returns how many bytes of acknowledgements have to come until something can be done: until
-// more is to be sent, or else all.
+// acksDue returns how many acknowledgements have to come until something can be done: until more is
+// to be sent, or else all; 0: none is due.
 func (o *outbox) acksDue() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -47,7 +47,7 @@ func (o *outbox) acksDue() int {
 	case o.near && waiting >= o.someLocked():
 		due -= o.most - o.someLocked()
 	}
-	return max(due, 0) * o.ackBytes
+	return max(due, 0)
 }
 
 // flyLocked notes that a packet is sent.
@@ -94,7 +94,7 @@ func (o *outbox) ackedAll(b []byte, version byte) (used int, more bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for now := o.now(); n > 0; id, n = plainAck(b[used:], version) {
-		used, o.ackBytes = used+n, n
+		used += n
 		if it := o.ackedLocked(id, now); it != nil {
 			it.reuse()
 		}

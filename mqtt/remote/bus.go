@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 	"watchtower/bridge"
 	"watchtower/bridge/outbound"
 	"watchtower/config"
+	"watchtower/eventloop"
 	"watchtower/intake"
 )
 
@@ -39,6 +41,8 @@ type Options struct {
 type Own interface {
 	// Watch calls f, in the publisher's goroutine, with each message on a topic.
 	Watch(filter string, f func(topic string, payload []byte, from bridge.Client)) (end func())
+	// Socket returns a connection's place in the event loops; nil: it has none.
+	Socket(net.Conn, eventloop.Handler) *eventloop.Socket
 }
 
 // Bus carries the channels to a foreign broker and back.
@@ -137,7 +141,7 @@ func (b *Bus) connections(l login) {
 	b.client.kept.memory, b.control.kept.memory = b.opts.Memory("said"), b.opts.Memory("control")
 	b.barriers.bus = b
 	for _, c := range []*client{b.client, b.control} {
-		c.dropped, c.deliveries.lost, c.onFault = b.drop, b.lose, b.failed
+		c.dropped, c.deliveries.lost, c.onFault, c.loops = b.drop, b.lose, b.failed, b.opts.Own.Socket
 	}
 	b.client.onConnect, b.control.onConnect = b.turns.connected, func() {}
 	b.client.before, b.client.onUp, b.client.onDown = b.examine, b.up, b.down

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -16,6 +17,7 @@ import (
 
 	"watchtower/bridge"
 	"watchtower/bridge/outbound"
+	"watchtower/eventloop"
 )
 
 // received is a message of the broker. Its bytes are nobody else's.
@@ -43,9 +45,10 @@ type client struct {
 	onConnect func()                                                                   // before anything is heard
 	onUp      func(ctx context.Context, present bool) error                            // after the subscriptions; present: the broker kept the session
 	onDown    func(error)
-	onFault   func(error) // another fault than the last one
-	quiet     atomic.Bool // what comes is left to the broker, for the next start
-	whole     bool        // what finds no room here ends the connection: the next one tells all anew
+	onFault   func(error)                                         // another fault than the last one
+	loops     func(net.Conn, eventloop.Handler) *eventloop.Socket // where a connection waits
+	quiet     atomic.Bool                                         // what comes is left to the broker, for the next start
+	whole     bool                                                // what finds no room here ends the connection: the next one tells all anew
 
 	mu         sync.Mutex
 	subs       []*subscription
@@ -86,35 +89,6 @@ func newClient(l login, clock func() time.Duration, log *logrus.Logger) *client 
 	c.lastVersion.Store(version5) // until the broker says otherwise
 	c.outbox.version = version5
 	return c
-}
-
-// publish sends a message that waits for the broker for as long as it takes. It reports false if
-// there is no room.
-func (c *client) publish(p *publish, version byte) bool {
-	it := &item{stays: true, version: version, drop: c.dropped}
-	it.b, it.idAt = p.encode(nil, version)
-	return c.send(it, nil)
-}
-
-// send puts a packet into the outbox. It reports false if there is no room. R writes it; nil:
-// the crew does.
-func (c *client) send(it *item, r *outbound.Round) bool {
-	due, ok := c.outbox.put(it)
-	if due {
-		c.wake(r)
-	}
-	return ok
-}
-
-// wake has what waits written: by a round, or by the crew.
-func (c *client) wake(r *outbound.Round) {
-	switch w := c.writer.Load(); {
-	case w == nil:
-	case r != nil:
-		r.Note(w)
-	default:
-		w.Wake()
-	}
 }
 
 // said is the version of MQTT in which messages wait.
@@ -252,7 +226,8 @@ func (c *client) once(ctx context.Context) error {
 	life, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	conn.ended = life.Done()
-	w := outbound.NewWriter(c.outbox, outbound.Options{Timeout: dialTimeout, Crew: c.crew, Ended: func(err error) {
+	mark := newMark(conn.Conn, c.outbox.acksDue)
+	w := outbound.NewWriter(&marked{c.outbox, mark}, outbound.Options{Timeout: dialTimeout, Crew: c.crew, Ended: func(err error) {
 		if err != nil {
 			end(err)
 		}
@@ -266,7 +241,8 @@ func (c *client) once(ctx context.Context) error {
 	c.conn = conn
 	c.mu.Unlock()
 	c.writer.Store(w)
-	stop := context.AfterFunc(life, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
+	r := &reader{client: c, conn: conn, writer: w, mark: mark, life: life, end: end, ended: make(chan struct{})}
+	stop := context.AfterFunc(life, r.leave)
 	defer stop()
 	c.generation.Add(1)
 	c.onConnect()
@@ -277,8 +253,8 @@ func (c *client) once(ctx context.Context) error {
 		}
 	}
 	w.Start(conn.Conn)
-	var reading, up sync.WaitGroup
-	reading.Go(func() { end(c.read(conn, w)) })
+	go r.run() // once waits for it
+	var up sync.WaitGroup
 	up.Go(func() { // answers are read meanwhile
 		c.tidy(conn)
 		if err := c.ask(conn, c.active()); err != nil {
@@ -298,7 +274,7 @@ func (c *client) once(ctx context.Context) error {
 		c.ping(life, conn, end)
 	})
 	up.Wait()
-	reading.Wait()
+	<-r.ended
 	err = context.Cause(life)
 	c.wasUp = c.isUp.Swap(false)
 	c.writer.Store(nil)
@@ -364,32 +340,5 @@ func (c *client) ping(ctx context.Context, conn *conn, end context.CancelCauseFu
 	}
 }
 
-// direct sends a packet that is no message.
-func (c *client) direct(pk *packets.Packet) error {
-	var b buffer
-	if err := write(&b, pk); err != nil {
-		return err
-	}
-	return c.now(b)
-}
-
 // errDeaf ends a connection to a broker that takes messages, and acknowledges none.
 var errDeaf = fmt.Errorf("the broker has acknowledged none of the gateway's messages for %s", deafFor)
-
-var errBehind = errors.New("the broker does not take what the gateway sends")
-
-// now sends bytes before all messages.
-func (c *client) now(b []byte) error {
-	if !c.outbox.direct(b) {
-		return errBehind
-	}
-	c.wake(nil)
-	return nil
-}
-
-type buffer []byte
-
-func (b *buffer) Write(p []byte) (int, error) {
-	*b = append(*b, p...)
-	return len(p), nil
-}

@@ -26,6 +26,8 @@
 //	kept.go        filters that the broker may have kept
 //	subscribe.go   filters, and what is done with their messages
 //	reader.go      the broker's packets
+//	deliveries.go  what it says, until it is taken
+//	send.go        what is sent
 //	outbox.go      what waits for the broker
 //	acks.go        what it has not acknowledged
 //	dial.go        one connection

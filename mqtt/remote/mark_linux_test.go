@@ -12,26 +12,28 @@ import (
 	"watchtower/bridge/outbound"
 )
 
-// marked is a connection with a mark, and the broker's end of it.
-type marked struct {
+// connection has a mark, and the broker's end of it.
+type connection struct {
 	*mark
 	broker net.Conn
+	acks   int // that are due
 }
 
-func newMarked(t *testing.T) marked {
+func newConnection(t *testing.T) *connection {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	own, err := net.Dial("tcp", l.Addr().String())
 	require.NoError(t, err)
 	broker, err := l.Accept()
 	require.NoError(t, err)
-	m := marked{newMark(own), broker}
+	m := &connection{broker: broker}
+	m.mark = newMark(own, func() int { return m.acks })
 	t.Cleanup(func() { m.end(); _ = own.Close(); _ = broker.Close(); _ = l.Close() })
 	return m
 }
 
 // comes has the broker write so many bytes, and returns once so many wait.
-func (m marked) comes(t *testing.T, bytes, waiting int) {
+func (m *connection) comes(t *testing.T, bytes, waiting int) {
 	_, err := m.broker.Write(make([]byte, bytes))
 	require.NoError(t, err)
 	require.Eventually(t, func() (there bool) {
@@ -44,7 +46,7 @@ func (m marked) comes(t *testing.T, bytes, waiting int) {
 }
 
 // wakes reports whether the reader is woken now.
-func (m marked) wakes() (is bool) {
+func (m *connection) wakes() (is bool) {
 	outbound.Control(m.conn, func(fd uintptr) {
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
 		is = err == nil && n == 1
@@ -53,8 +55,9 @@ func (m marked) wakes() (is bool) {
 }
 
 func TestAReaderIsWokenForSomeAcknowledgements(t *testing.T) {
-	m := newMarked(t)
-	m.set(markMost)
+	m := newConnection(t)
+	m.acks = 20
+	m.follow()
 	m.comes(t, ackBytes, ackBytes)
 	assert.False(t, m.wakes())
 	m.comes(t, markMost-ackBytes, markMost)
@@ -62,8 +65,9 @@ func TestAReaderIsWokenForSomeAcknowledgements(t *testing.T) {
 }
 
 func TestAnEndWakesTheReader(t *testing.T) {
-	m := newMarked(t)
-	m.set(markMost)
+	m := newConnection(t)
+	m.acks = 20
+	m.follow()
 	m.comes(t, ackBytes, ackBytes)
 	require.NoError(t, m.broker.Close())
 	require.Eventually(t, m.wakes, 10*time.Second, time.Millisecond)
@@ -71,10 +75,12 @@ func TestAnEndWakesTheReader(t *testing.T) {
 
 // What a slow broker says is not kept from the reader.
 func TestAMarkIsTakenBack(t *testing.T) {
-	m := newMarked(t)
-	m.wait(1000)
+	m := newConnection(t)
+	m.acks = 20
+	m.follow()
 	m.comes(t, 1, 1)
 	require.Eventually(t, m.wakes, 10*time.Second, time.Millisecond)
-	m.wait(1)
+	m.acks = 1
+	m.follow()
 	assert.True(t, m.wakes())
 }

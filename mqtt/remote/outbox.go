@@ -73,14 +73,13 @@ type outbox struct {
 	version byte          // of MQTT, in which the packets are
 	room    chan struct{} // closed when there is room again; nil: nobody waits
 
-	timedID  uint16        // of the packet whose acknowledgement is timed; 0: none
-	timedAt  time.Duration // when it was sent
-	near     bool          // the last one that was timed came within nearFor
-	ackBytes int           // of the last acknowledgement
+	timedID uint16        // of the packet whose acknowledgement is timed; 0: none
+	timedAt time.Duration // when it was sent
+	near    bool          // the last one that was timed came within nearFor
 }
 
 func newOutbox(now func() time.Duration) *outbox {
-	return &outbox{now: now, flying: map[uint16]*item{}, ackBytes: ackBytes}
+	return &outbox{now: now, flying: map[uint16]*item{}}
 }
 
 func (o *outbox) size(it *item) int { return cap(it.b) + itemBytes }

@@ -138,16 +138,50 @@ func read(r *bufio.Reader, version byte, limit int) (pk packets.Packet, err erro
 		return pk, errPacket
 	}
 	length, err := binary.ReadUvarint(r)
-	switch {
-	case err != nil:
+	if err == nil {
+		err = within(length, limit)
+	}
+	if err != nil {
 		return pk, err
-	case length > uint64(limit):
-		return pk, fmt.Errorf("the broker sent a packet of %d bytes, the limit is %d (mqtt.max_packet_bytes)", length, limit)
 	}
 	body := make([]byte, length)
 	if _, err := io.ReadFull(r, body); err != nil {
 		return pk, err
 	}
+	pk.ProtocolVersion, pk.FixedHeader.Remaining = version, len(body)
+	return pk, decode(&pk, body)
+}
+
+// within checks the length of what follows a packet's header.
+func within(length uint64, limit int) error {
+	if length > uint64(limit) {
+		return fmt.Errorf("the broker sent a packet of %d bytes, the limit is %d (mqtt.max_packet_bytes)", length, limit)
+	}
+	return nil
+}
+
+// packetBytes returns the length of the packet that b begins with; 0: its header is not there.
+func packetBytes(b []byte) uint64 {
+	if len(b) < 2 {
+		return 0
+	}
+	length, n := binary.Uvarint(b[1:min(len(b), 5)])
+	if n <= 0 {
+		return 0
+	}
+	return uint64(1+n) + length
+}
+
+// unpack is read of b, which is one packet. What it returns shares nothing with b.
+func unpack(b []byte, version byte, limit int) (pk packets.Packet, err error) {
+	if err := pk.FixedHeader.Decode(b[0]); err != nil {
+		return pk, errPacket
+	}
+	length, n := binary.Uvarint(b[1:])
+	if err := within(length, limit); err != nil {
+		return pk, err
+	}
+	body := bytes.Clone(b[1+n:])
 	pk.ProtocolVersion, pk.FixedHeader.Remaining = version, len(body)
 	return pk, decode(&pk, body)
 }

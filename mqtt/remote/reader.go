@@ -3,58 +3,71 @@ package remote
 import (
 	"bufio"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"watchtower/bridge/outbound"
+	"watchtower/eventloop"
 )
 
-// read executes the broker's packets until the connection ends, and returns why. It waits for
-// nobody else, so the broker's queue for the gateway stays empty.
-func (c *client) read(conn *conn, w *outbound.Writer) error {
-	var round outbound.Round // what acknowledgements make room for is written here
-	mark := newMark(conn.Conn)
-	defer mark.end()
+// reader executes the broker's packets until the connection ends. It waits for nobody else, so the
+// broker's queue for the gateway stays empty.
+//
+// While the broker says nothing the connection is parked in the event loop that reads MQTT clients,
+// which executes what comes whole. So an acknowledgement, and what it makes room for, wake no
+// other goroutine. The rest, and a connection that cannot be parked, has a goroutine.
+type reader struct {
+	client *client
+	conn   *conn
+	writer *outbound.Writer
+	mark   *mark
+	life   context.Context // of the connection
+	end    func(why error)
+	sock   atomic.Pointer[eventloop.Socket] // nil: it cannot be parked yet
+
+	round outbound.Round // of its goroutine
+	rest  []byte         // was read while it was parked, and not executed
+	spent error          // what the next read returns
+	ended chan struct{}  // closed when nothing is read any more
+}
+
+// errParked ends a goroutine of a reader whose connection is parked. It goes on in Resume.
+var errParked = errors.New("parked")
+
+// run executes packets until the connection is parked or ends.
+func (r *reader) run() {
+	err := r.readLoop()
+	if errors.Is(err, errParked) {
+		return
+	}
+	r.mark.end()
+	r.end(err)
+	close(r.ended)
+}
+
+func (r *reader) readLoop() error {
+	in := r.conn.r
 	for {
-		if !whole(conn.r) {
-			round.Flush()
-			if conn.r.Buffered() == 0 {
-				mark.wait(c.outbox.acksDue())
+		if !whole(in) {
+			r.round.Flush()
+			r.mark.follow()
+			if in.Buffered() == 0 && r.park() {
+				return errParked
 			}
 		}
-		come, _ := conn.r.Peek(conn.r.Buffered()) // it is there
-		if used, more := c.outbox.ackedAll(come, conn.version); used > 0 {
-			_, _ = conn.r.Discard(used)
-			if more {
-				round.Note(w)
-			}
+		come, _ := in.Peek(in.Buffered()) // it is there
+		if used := r.acknowledged(come, &r.round); used > 0 {
+			_, _ = in.Discard(used)
 			continue
 		}
-		pk, err := read(conn.r, conn.version, conn.limit)
-		if err != nil {
-			return err
-		}
-		switch pk.FixedHeader.Type {
-		case packets.Publish:
-			if err = c.take(&pk); pk.FixedHeader.Qos == 1 {
-				round.Note(w)
-			}
-		case packets.Puback:
-			if c.outbox.acked(pk.PacketID, pk.ReasonCode >= 0x80) {
-				round.Note(w)
-			}
-		case packets.Suback, packets.Unsuback:
-			c.answered(&pk)
-		case packets.Pingresp:
-			c.pong.Store(int64(c.clock()))
-		case packets.Disconnect:
-			return c.dismissed(&pk)
+		pk, err := read(in, r.conn.version, r.conn.limit)
+		if err == nil {
+			err = r.execute(&pk, &r.round)
 		}
 		if err != nil {
 			return err
@@ -62,14 +75,102 @@ func (c *client) read(conn *conn, w *outbound.Writer) error {
 	}
 }
 
+// park parks the connection, and returns true. The goroutine has the reader no more then.
+func (r *reader) park() bool {
+	if r.sock.Load() == nil {
+		r.sock.Store(r.client.loops(r.conn.Conn, r))
+	}
+	r.round.Rest()
+	r.sock.Load().Unkick()
+	return r.life.Err() == nil && len(r.rest) == 0 && r.spent == nil && r.sock.Load().Park()
+}
+
+// leave has the reader end soon.
+func (r *reader) leave() {
+	_ = r.conn.SetReadDeadline(time.Unix(1, 0)) // fails only if it is closed
+	r.sock.Load().Kick()
+}
+
+// Take executes packets in an event loop (eventloop.Handler).
+func (r *reader) Take(b []byte, round *outbound.Round) (used int) {
+	for {
+		used += r.acknowledged(b[used:], round)
+		n := packetBytes(b[used:])
+		if n == 0 || n > uint64(len(b)-used) {
+			break
+		}
+		pk, err := unpack(b[used:used+int(n)], r.conn.version, r.conn.limit)
+		if err == nil {
+			err = r.execute(&pk, round)
+		}
+		if err != nil {
+			r.spent = err
+			return used
+		}
+		used += int(n)
+	}
+	r.mark.follow()
+	return used
+}
+
+// Resume goes on in a goroutine (eventloop.Handler).
+func (r *reader) Resume(rest []byte, err error) {
+	if r.spent == nil {
+		r.rest, r.spent = rest, err
+	}
+	r.conn.r.Reset(r)
+	r.run()
+}
+
+// Read reads what is not executed yet.
+func (r *reader) Read(p []byte) (int, error) {
+	switch {
+	case len(r.rest) > 0:
+		n := copy(p, r.rest)
+		r.rest = r.rest[n:]
+		return n, nil
+	case r.spent != nil:
+		return 0, r.spent
+	}
+	return r.conn.Read(p)
+}
+
+// acknowledged takes the PUBACKs that b begins with, and returns their bytes.
+func (r *reader) acknowledged(b []byte, round *outbound.Round) (used int) {
+	used, more := r.client.outbox.ackedAll(b, r.conn.version)
+	if more {
+		round.Note(r.writer)
+	}
+	return used
+}
+
+// execute executes a packet. An error ends the connection.
+func (r *reader) execute(pk *packets.Packet, round *outbound.Round) (err error) {
+	c := r.client
+	switch pk.FixedHeader.Type {
+	case packets.Publish:
+		if err = c.take(pk); pk.FixedHeader.Qos == 1 {
+			round.Note(r.writer)
+		}
+	case packets.Puback:
+		if c.outbox.acked(pk.PacketID, pk.ReasonCode >= 0x80) {
+			round.Note(r.writer)
+		}
+	case packets.Suback, packets.Unsuback:
+		c.answered(pk)
+	case packets.Pingresp:
+		c.pong.Store(int64(c.clock()))
+	case packets.Disconnect:
+		return c.dismissed(pk)
+	}
+	return err
+}
+
 // whole reports whether a packet can be read without waiting.
 func whole(r *bufio.Reader) bool {
 	head, _ := r.Peek(min(r.Buffered(), 5))
-	if len(head) < 2 {
-		return false
-	}
-	length, n := binary.Uvarint(head[1:])
-	return n > 0 && uint64(r.Buffered()) >= uint64(1+n)+length
+	n := packetBytes(head)
+	return n > 0 && uint64(r.Buffered()) >= n
 }
 
 func (c *client) answered(pk *packets.Packet) {
@@ -187,69 +288,4 @@ func (c *client) meansLocked(ids []int, s *subscription) bool {
 	return slices.ContainsFunc(ids, func(id int) bool {
 		return id == s.id || id >= 1 && id <= len(c.subs) && c.subs[id-1] != nil && c.subs[id-1].filter == s.filter
 	})
-}
-
-// deliveriesBytes bounds the broker's messages that wait to be taken.
-const deliveriesBytes = 8 << 20
-
-// receivedBytes is what a message takes beside its packet and its texts.
-const receivedBytes = 192
-
-// deliveries is a queue of the broker's messages, in their order.
-type deliveries struct {
-	mu    sync.Mutex
-	queue []*received
-	bytes int
-	wake  chan struct{}
-	lost  func(*received) // one that found no room
-}
-
-func newDeliveries() *deliveries {
-	return &deliveries{wake: make(chan struct{}, 1), lost: func(*received) {}}
-}
-
-// errOverrun ends a connection of which nothing may be lost.
-var errOverrun = errors.New("the gateway does not keep up with what the broker says")
-
-// put adds a message. It reports false, and counts the message as lost, if there is no room.
-func (d *deliveries) put(m *received) bool {
-	d.mu.Lock()
-	if d.bytes > 0 && d.bytes+m.held > deliveriesBytes {
-		d.mu.Unlock()
-		d.lost(m)
-		return false
-	}
-	d.queue = append(d.queue, m)
-	d.bytes += m.held
-	d.mu.Unlock()
-	select {
-	case d.wake <- struct{}{}:
-	default:
-	}
-	return true
-}
-
-// serve calls the messages' handlers until ctx ends.
-func (d *deliveries) serve(ctx context.Context) {
-	for {
-		ended := false
-		select {
-		case <-ctx.Done():
-			ended = true
-		case <-d.wake:
-		}
-		d.mu.Lock()
-		some := d.queue
-		d.queue = nil
-		d.mu.Unlock()
-		for _, m := range some { // all that was acknowledged
-			m.handler(m)
-			d.mu.Lock()
-			d.bytes -= m.held
-			d.mu.Unlock()
-		}
-		if ended {
-			return
-		}
-	}
 }

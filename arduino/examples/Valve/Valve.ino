@@ -13,11 +13,11 @@
 //   valve: open
 //   valve: closed, nothing heard for 10 minutes
 //
-// `watchtower join 5` shows, beside the "open":
+// `watchtower join 5` shows the valve's id, too, which has up to ten digits:
 //
-//   valve (72): valve: closed
-//   valve (72): valve: open
-//   valve (72): valve: closed
+//   20:00:12 #5 valve (1613356490): valve: closed
+//   20:01:30 #5 valve (1613356490): valve: open
+//   20:11:30 #5 valve (1613356490): valve: closed
 
 #include <Ethernet.h>
 #include <EthernetUdp.h>

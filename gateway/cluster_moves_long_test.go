@@ -4,6 +4,7 @@ package gateway_test
 
 import (
 	"testing"
+	"time"
 
 	"watchtower/internal/harness"
 )
@@ -17,7 +18,7 @@ func TestLongASessionMovesWithItsClient(t *testing.T) {
 		all = append(all, together(t, servers.URL(), name, nil))
 	}
 	meetAll(t, all)
-	sessionsMove(t, all, movesLong)
+	sessionsMove(t, all, movesLong, 4*time.Millisecond)
 }
 
 const movesLong = 1_000

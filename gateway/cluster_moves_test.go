@@ -123,17 +123,17 @@ func TestASessionMovesWithItsClient(t *testing.T) {
 	servers := harness.StartNATS(t, 1, "")
 	all := []*running{together(t, servers.URL(), "a", nil), together(t, servers.URL(), "b", nil), together(t, servers.URL(), "c", nil)}
 	meetAll(t, all)
-	sessionsMove(t, all, 100)
+	sessionsMove(t, all, 40, 10*time.Millisecond) // under the race detector, beside other tests
 }
 
-func sessionsMove(t *testing.T, all []*running, moves int) {
+func sessionsMove(t *testing.T, all []*running, moves int, every time.Duration) {
 	v := &traveller{t: t, id: "mover", next: map[string]int64{}}
 	assert.False(t, v.goesTo(all[0], true))
 	require.NoError(t, wait(v.now.SubscribeMultiple(map[string]byte{"watchtower/channels/5/#": 1, "own/#": 1}, nil)))
 	var ends []func() int64
 	said := map[string]int64{}
 	for i, r := range all {
-		ends = append(ends, r.says(fmt.Sprint("onchannel", i), "watchtower/channels/5/broadcast", 4*time.Millisecond), r.says(fmt.Sprint("ontopic", i), "own/x", 8*time.Millisecond))
+		ends = append(ends, r.says(fmt.Sprint("onchannel", i), "watchtower/channels/5/broadcast", every), r.says(fmt.Sprint("ontopic", i), "own/x", 2*every))
 	}
 	for i := range moves {
 		at := all[(i+1)%len(all)]

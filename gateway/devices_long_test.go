@@ -84,8 +84,7 @@ func (r *running) followByDevice(address string, window int) func() []int {
 
 // followByProgram does the same by watchtower join --udp.
 func followByProgram(t *testing.T, address string) func() []int {
-	path, err := buildOnce()
-	require.NoError(t, err)
+	path := harness.Program(t, "cmd/watchtower")
 	cmd := exec.Command(path, "join", "--data-dir", t.TempDir(), "--udp="+address, "--secret-key", key, "--json", "5")
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)

@@ -233,6 +233,9 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	defer endBetween()
 	hubLife, endHub := context.WithCancel(context.Background())
 	defer endHub()
+	if ctx.Err() != nil { // it was never to serve: so nothing begins that would tell anybody of this configuration
+		endLife()
+	}
 	hub.Go(func() { g.hub.Run(hubLife) })
 	hub.Go(func() { g.describe(hubLife) })
 	hub.Go(func() { g.people.Run(hubLife) })

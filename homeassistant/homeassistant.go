@@ -148,9 +148,7 @@ func build(hub *bridge.Hub, tree *bridge.Tree, bus Bus, memory Memory, opts Opti
 	if s.known, err = s.load(); err != nil {
 		return nil, err
 	}
-	for _, r := range s.known.Devices {
-		s.restore(r)
-	}
+	s.restoreAll()
 	return s, nil
 }
 
@@ -168,8 +166,12 @@ func (s *Service) Rename(names map[bridge.Channel]string) {
 	signal(s.changed)
 }
 
-// Serve works until ctx ends, and returns when all that it started has ended.
+// Serve works until ctx ends, and returns when all that it started has ended. If ctx has ended
+// already, as at a start that fails, it changes nothing of what Home Assistant knows.
 func (s *Service) Serve(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return nil
+	}
 	var own sync.WaitGroup
 	stop := s.bus.Watch(s.opts.BirthTopic, s.onBirth)
 	defer stop()

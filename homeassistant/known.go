@@ -16,6 +16,7 @@ type known struct {
 	Ghosts   map[string]discovery `json:"ghosts,omitempty"` // as an earlier version kept them: of any house
 	Retained []string             `json:"retained"`         // topics that may have a retained message of PublishKept
 	Devices  []remembered         `json:"devices"`
+	Parked   []remembered         `json:"parked,omitempty"` // those whose channel is not announced now
 }
 
 // remembered is a device that described itself.
@@ -59,6 +60,37 @@ func (s *Service) load() (known, error) {
 	return k, nil
 }
 
+// restoreAll makes devices of what is remembered. A device whose channel is not announced now is
+// only remembered: it is back once its channel is announced again, and need not say again what it is.
+// So a start with another configuration by mistake costs nothing that lasts.
+func (s *Service) restoreAll() {
+	told, parked := s.known.Devices, s.known.Parked
+	s.known.Devices, s.known.Parked = nil, nil
+	withdrawn := map[bridge.Channel]int{}
+	for i, r := range slices.Concat(told, parked) {
+		switch _, asked := s.opts.Channels[r.Channel]; {
+		case asked:
+			s.restore(r)
+		case len(s.known.Parked) < s.opts.HomeAssistantDevices:
+			s.known.Parked = append(s.known.Parked, r)
+			if i < len(told) {
+				withdrawn[r.Channel]++
+			}
+		}
+	}
+	for c, n := range withdrawn {
+		s.log.WithField("channel", c).WithField("devices", n).Warn("Home Assistant: these devices are withdrawn, because their channel has no homeassistant: true now")
+	}
+}
+
+// unparkLocked forgets the parked devices that describe themselves anew, or whose senders are gone.
+// The caller holds order and mu.
+func (s *Service) unparkLocked() {
+	s.known.Parked = slices.DeleteFunc(s.known.Parked, func(r remembered) bool {
+		return s.devices[r.Sender] != nil || !s.hub.Known(r.Sender)
+	})
+}
+
 // compare sets known to what is wanted now. It returns all wanted discovery messages by
 // topic, and those that have to be removed first. The caller holds order.
 func (s *Service) compare() (want, gone map[string]discovery) {
@@ -69,6 +101,7 @@ func (s *Service) compare() (want, gone map[string]discovery) {
 		d := s.devices[id]
 		s.known.Devices = append(s.known.Devices, remembered{d.sender, d.name, d.channel, string(d.raw), slices.Sorted(maps.Keys(d.heard))})
 	}
+	s.unparkLocked()
 	s.mu.Unlock()
 	gone = map[string]discovery{}
 	for topic, old := range s.known.Topics {
@@ -109,7 +142,7 @@ func (s *Service) remember() error {
 
 // empty reports whether nothing is lost if known is not written.
 func (k known) empty() bool {
-	n := len(k.Topics) + len(k.Retained) + len(k.Devices)
+	n := len(k.Topics) + len(k.Retained) + len(k.Devices) + len(k.Parked)
 	for _, h := range k.Houses {
 		n += len(h.Ghosts)
 	}

@@ -157,11 +157,10 @@ func (s *Service) accept(m *bridge.Message, raw []byte, what description) error 
 	return nil
 }
 
-// restore makes a device from the memory's record.
+// restore makes a device from the memory's record. Its channel is announced.
 func (s *Service) restore(r remembered) {
 	root := descriptionRoot([]byte(r.Description))
-	_, asked := s.opts.Channels[r.Channel]
-	if !asked || root == nil || len(s.devices) >= s.opts.HomeAssistantDevices {
+	if root == nil || len(s.devices) >= s.opts.HomeAssistantDevices {
 		return
 	}
 	what := read(root)

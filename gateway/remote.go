@@ -172,6 +172,10 @@ func CheckRemote(ctx context.Context, cfg config.Config) (r RemoteReport, err er
 	if name == "" {
 		name = "check"
 	}
-	r.Report, err = remote.Check(ctx, cfg.MQTT, name)
+	discovery := ""
+	if len(houseNames(cfg)) > 0 {
+		discovery = cfg.HomeAssistant.DiscoveryPrefix
+	}
+	r.Report, err = remote.Check(ctx, cfg.MQTT, name, discovery)
 	return r, err
 }

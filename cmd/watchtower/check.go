@@ -27,16 +27,19 @@ func checkCommand(sys surroundings) *cobra.Command {
 func checkRemoteCommand(sys surroundings) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "remote",
-		Short: "Try the broker of mqtt.remote.url, and print what it does and the rules that it needs",
+		Short: "Try the broker of mqtt.remote.url: can the gateway use it, and what does it do",
 		Long: "Connect to the broker of mqtt.remote.url as the gateway would, and as a device if\n" +
-			"mqtt.remote.probe is set. Print what becomes of each thing there, and the access rules by\n" +
-			"which nobody speaks as another. No gateway has to run, and one that runs is not disturbed.\n" +
+			"mqtt.remote.probe is set. Print whether the gateway can use it, and what becomes of each\n" +
+			"thing there; with --rules also the access rules by which nobody speaks as another. No\n" +
+			"gateway has to run, and one that runs is not disturbed.\n" +
 			"If the broker refuses the login, or cannot be used with these settings, the exit code is 1;\n" +
 			"if it does not answer, 3.",
-		Example: "  watchtower check remote --config gateway.yaml",
-		Args:    cobra.NoArgs,
+		Example: "  watchtower check remote --config gateway.yaml\n" +
+			"  watchtower check remote --config gateway.yaml --rules",
+		Args: cobra.NoArgs,
 	}
 	file := cmd.Flags().String("config", "", "YAML file with the settings")
+	rules := cmd.Flags().Bool("rules", false, "print access rules for mosquitto, EMQX and RabbitMQ, too")
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, _, err := config.Load(nil, sys.environ, *file)
@@ -44,7 +47,11 @@ func checkRemoteCommand(sys surroundings) *cobra.Command {
 			return err
 		}
 		if cfg.MQTT.Remote.URL == "" {
-			return errors.New("mqtt.remote.url: is not set: there is no broker to try")
+			text := "mqtt.remote.url: is not set: there is no broker to try"
+			if *file == "" {
+				text += ". Name the gateway's configuration: --config FILE"
+			}
+			return errors.New(text)
 		}
 		r, err := gateway.CheckRemote(cmd.Context(), cfg)
 		if err != nil {
@@ -59,7 +66,7 @@ func checkRemoteCommand(sys surroundings) *cobra.Command {
 		if *asJSON {
 			err = json.NewEncoder(sys.out).Encode(r)
 		} else {
-			err = printRemote(sys, r)
+			err = printRemote(sys, r, *rules)
 		}
 		if err == nil && !r.Usable {
 			err = errors.New("mqtt.remote: " + r.Why)
@@ -69,18 +76,26 @@ func checkRemoteCommand(sys surroundings) *cobra.Command {
 	return cmd
 }
 
-// printRemote prints what a foreign broker does, and the rules that it needs.
-func printRemote(sys surroundings, r gateway.RemoteReport) error {
+// printRemote prints whether the gateway can use a foreign broker, what that does, and the rules that it
+// needs. Why it cannot be used is the command's error.
+func printRemote(sys surroundings, r gateway.RemoteReport, rules bool) error {
 	if len(r.Rows) == 0 {
 		return nil
 	}
-	fmt.Fprintf(sys.out, "%s speaks MQTT %s\n\n", r.Broker, r.MQTT)
+	verdict := "The gateway can use it with these settings"
+	if !r.Usable {
+		verdict = "The gateway cannot use it with these settings"
+	}
+	fmt.Fprintf(sys.out, "%s speaks MQTT %s. %s. What becomes of each thing there:\n\n", r.Broker, r.MQTT, verdict)
 	w := tabwriter.NewWriter(sys.out, 0, 0, 2, ' ', 0)
 	for _, row := range r.Rows {
 		fmt.Fprintf(w, "%s\t%s\n", row.What, row.Here)
 	}
 	if err := w.Flush(); err != nil {
 		return err
+	}
+	if !rules {
+		return nil
 	}
 	for _, broker := range []string{"mosquitto", "EMQX", "RabbitMQ"} {
 		fmt.Fprintf(sys.out, "\nRules for %s, where a device's user name is its id:\n\n%s", broker, r.Rules[broker])

@@ -94,6 +94,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Bus, error) {
 	b.turns = newTurns(b)
 	b.connections(l)
 	b.documents = newDocuments(b.control)
+	b.documents.refused, b.documents.rewrite = b.denied, b.writeDenied
 	b.joins = newJoins(b)
 	b.link = hub.AddLink(Protocol, bridge.LinkQueue, bridge.LinkPatience)
 	b.link.TakeEverything(b.sayAtOnce)
@@ -215,7 +216,11 @@ func (b *Bus) Healthy() error {
 			return fmt.Errorf("the foreign broker (mqtt.remote.url): %w", err)
 		}
 	}
-	if err := b.neighbours.fault(); err != nil {
+	err := b.neighbours.fault()
+	if topic := b.documents.deniedTopic(); err == nil && topic != "" {
+		err = &forbidden{b.control.login.user, "write", topic, 0}
+	}
+	if err != nil {
 		return fmt.Errorf("the foreign broker (mqtt.remote.url): %w", err)
 	}
 	return nil

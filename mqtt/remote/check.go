@@ -30,9 +30,9 @@ type Report struct {
 }
 
 // Check connects to the broker of the settings as the gateway of a name, and as a device if
-// there is mqtt.remote.probe, and tries what it does. What it leaves there it removes. It
-// disturbs no gateway.
-func Check(ctx context.Context, opts config.MQTT, gateway string) (r Report, err error) {
+// there is mqtt.remote.probe, and tries what it does. Discovery is the prefix of Home Assistant's
+// topics; empty: nothing is announced. What it leaves there it removes. It disturbs no gateway.
+func Check(ctx context.Context, opts config.MQTT, gateway, discovery string) (r Report, err error) {
 	l, err := newLogin(opts.Remote, opts.MaxPacketBytes)
 	if err != nil {
 		return r, err
@@ -50,6 +50,13 @@ func Check(ctx context.Context, opts config.MQTT, gateway string) (r Report, err
 	defer func() { _ = c.Close() }()
 	defer c.until(ctx)()
 	r.MQTT, r.Limit = versionName(c.version), c.ack.Properties.ReceiveMaximum
+	if err := (rights{l, opts.BaseTopic, gateway, discovery}).try(ctx, 0); err != nil {
+		if no := (*forbidden)(nil); errors.As(err, &no) {
+			r.Why = err.Error()
+			return r, nil
+		}
+		return r, err
+	}
 	about := opts.BaseTopic + "/gateways/" + gateway + "/check-" + rand.Text()[:8]
 	if r.NoLocal, err = c.keepsAway(about + "/echo"); err != nil {
 		return r, err

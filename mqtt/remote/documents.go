@@ -2,8 +2,12 @@ package remote
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
+
+	"watchtower/bridge"
 )
 
 // documents are the gateway's own retained messages at the broker. They are written anew after
@@ -12,10 +16,14 @@ type documents struct {
 	client *client
 	wake   chan struct{}
 
-	mu    sync.Mutex
-	all   map[string]document
-	order []string        // topics that have to be written, oldest first
-	due   map[string]bool // the same
+	refused func(topic string)                                            // by the broker
+	rewrite func(ctx context.Context, topic string, payload []byte) error // writes a refused one
+
+	mu     sync.Mutex
+	all    map[string]document
+	order  []string        // topics that have to be written, oldest first
+	due    map[string]bool // the same
+	denied map[string]bool // topics that the broker refused on this connection
 }
 
 type document struct {
@@ -24,7 +32,7 @@ type document struct {
 }
 
 func newDocuments(c *client) *documents {
-	return &documents{client: c, wake: make(chan struct{}, 1), all: map[string]document{}, due: map[string]bool{}}
+	return &documents{client: c, wake: make(chan struct{}, 1), all: map[string]document{}, due: map[string]bool{}, denied: map[string]bool{}}
 }
 
 // set retains a document; an empty payload removes it. Lifetime is how long it is retained; 0:
@@ -83,11 +91,41 @@ func (d *documents) signal() {
 // again has all written.
 func (d *documents) again() {
 	d.mu.Lock()
+	clear(d.denied)
 	for topic := range d.all {
 		d.dueLocked(topic)
 	}
 	d.mu.Unlock()
 	d.signal()
+}
+
+// deny notes that the broker refused a document.
+func (d *documents) deny(topic string) {
+	d.mu.Lock()
+	d.denied[topic] = true
+	d.mu.Unlock()
+}
+
+// deniedTopic returns one that the broker refuses, or nothing.
+func (d *documents) deniedTopic() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.denied) == 0 {
+		return ""
+	}
+	return slices.Min(slices.Collect(maps.Keys(d.denied)))
+}
+
+// retry writes what the broker refused once more, until it refuses one again.
+func (d *documents) retry(ctx context.Context) {
+	for topic := d.deniedTopic(); topic != ""; topic = d.deniedTopic() {
+		if doc, own := d.find(topic); own && d.rewrite(ctx, topic, doc.payload) != nil {
+			return
+		}
+		d.mu.Lock()
+		delete(d.denied, topic)
+		d.mu.Unlock()
+	}
 }
 
 // strangeMost bounds the topics of the gateway's that others wrote and that wait to be removed.
@@ -109,6 +147,8 @@ func (d *documents) correct(m *received) {
 
 // serve writes what is due, while there is a connection.
 func (d *documents) serve(ctx context.Context) {
+	again := time.NewTicker(deniedEvery)
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -116,6 +156,9 @@ func (d *documents) serve(ctx context.Context) {
 			d.write(last)
 			end()
 			return
+		case <-again.C:
+			d.retry(ctx)
+			continue
 		case <-d.wake:
 		}
 		d.write(ctx)
@@ -135,7 +178,14 @@ func (d *documents) write(ctx context.Context) {
 		}
 		for {
 			room := d.client.outbox.waitRoom()
-			if d.client.publish(&p, version) {
+			it := &item{stays: true, version: version, drop: func(why bridge.Reason) {
+				d.client.dropped(why)
+				if why == bridge.Refused {
+					d.refused(topic)
+				}
+			}}
+			it.b, it.idAt = p.encode(nil, version)
+			if d.client.send(it, nil) {
 				break
 			}
 			select {

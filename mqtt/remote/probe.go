@@ -14,7 +14,7 @@ import (
 )
 
 // ErrUntrusted says that the broker lets its clients speak as others.
-var ErrUntrusted = errors.New("the broker lets a client speak as another, so mqtt.remote.trust cannot be acl. Give it the access rules that `watchtower check remote` prints, or set mqtt.remote.trust: none; then its clients are heard only under ids that were registered for them")
+var ErrUntrusted = errors.New("the broker lets a client speak as another, so mqtt.remote.trust cannot be acl. Give it the access rules that `watchtower check remote --rules` prints, or set mqtt.remote.trust: none; then its clients are heard only under ids that were registered for them")
 
 // The address of a probe: nobody has this channel or these ids.
 const (
@@ -22,9 +22,12 @@ const (
 	probeSender  = "4294967295"
 )
 
-// examine finds out, before a connection, whether another gateway of the same name is there, and
-// whether the broker lets a device speak as another. Pause is how long to wait then.
+// examine finds out, before a connection, whether the broker lets the gateway do its work, whether
+// another gateway of the same name is there, and whether the broker lets a device speak as another. Pause is how long to wait then.
 func (b *Bus) examine(ctx context.Context, suspect bool) (pause time.Duration, err error) {
+	if err := b.mayAll(ctx); err != nil {
+		return 0, err
+	}
 	first := b.isFirst()
 	if suspect || first {
 		if pause, err = b.suspect(ctx, b.client, suspect); err != nil {

@@ -90,6 +90,7 @@ func testOtherOrigins(t *testing.T, chromium context.Context) {
 	other.stop()
 	assert.Equal(t, "network", c.refused("connect", obj{"url": "http://" + other.at, "key": key}).Type, "nobody is there")
 
+	assert.Equal(t, "token", c.refused("connect", obj{"url": "http://" + listed.at, "token": "wtp_…"}).Type, "no header can hold it")
 	c.connect(listed.at, "dash")
 	c.do("join", obj{"channels": []int{5}})
 	c.do("broadcast", obj{"channels": []int{5}, "message": obj{"bytes": "/w=="}})
@@ -111,8 +112,8 @@ func testPageElsewhere(t *testing.T, chromium context.Context) {
 	t.Cleanup(page.Close)
 	shows := func(at, token, want string) {
 		t.Helper()
-		served = strings.NewReplacer("localhost:8080", at, "wtp_…", token).Replace(text)
-		tab := browser.Tab(t, chromium, page.URL)
+		served = strings.ReplaceAll(text, "localhost:8080", at)
+		tab := browser.Tab(t, chromium, page.URL+"/#"+token)
 		harness.Eventually(t, func() bool {
 			return strings.Contains(browser.Await[string](t, tab, `document.querySelector("p")?.textContent ?? ""`), want)
 		})

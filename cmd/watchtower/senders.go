@@ -111,9 +111,13 @@ func listCommand(sys surroundings) *cobra.Command {
 // listSenders prints the senders that a query selects.
 func listSenders(cmd *cobra.Command, sys surroundings, query url.Values) error {
 	return signedIn(cmd, sys, func(ctx context.Context, o operator) error {
-		all := []listedSender{}
+		all, filtered := []listedSender{}, len(query) > 0
 		if err := o.pages(ctx, query, func(s listedSender) bool { all = append(all, s); return true }); err != nil {
 			return err
+		}
+		if len(all) == 0 && !filtered && !o.json {
+			fmt.Fprintln(o.err, "watchtower: nobody has registered yet")
+			return nil
 		}
 		return o.print(all, false)
 	})

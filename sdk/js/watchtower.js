@@ -20,6 +20,7 @@ class Watchtower {
   #closed = false
 
   static async connect(url, { key, token, name } = {}) {
+    if (/[^!-~]/.test(token ?? "")) throw fault("token", "the token has a character that no token has: copy what watchtower token printed, all of it")
     const w = new Watchtower, { origin, pathname } = new URL(url, globalThis.document?.baseURI)
     w.url = origin.replace(/^ws/, "http") + pathname.replace(/\/+$/, "")
     w.#token = token

@@ -27,19 +27,17 @@ func checkCommand(sys surroundings) *cobra.Command {
 func checkRemoteCommand(sys surroundings) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "remote",
-		Short: "Try the broker of mqtt.remote.url: can the gateway use it, and what does it do",
+		Short: "Try the broker of mqtt.remote.url: can the gateway use it, what does it do, which rules does it need",
 		Long: "Connect to the broker of mqtt.remote.url as the gateway would, and as a device if\n" +
-			"mqtt.remote.probe is set. Print whether the gateway can use it, and what becomes of each\n" +
-			"thing there; with --rules also the access rules by which nobody speaks as another. No\n" +
-			"gateway has to run, and one that runs is not disturbed.\n" +
+			"mqtt.remote.probe is set. Print first whether the gateway can use it, then what becomes of\n" +
+			"each thing there, and the access rules by which nobody speaks as another. No gateway has\n" +
+			"to run, and one that runs is not disturbed.\n" +
 			"If the broker refuses the login, or cannot be used with these settings, the exit code is 1;\n" +
 			"if it does not answer, 3.",
-		Example: "  watchtower check remote --config gateway.yaml\n" +
-			"  watchtower check remote --config gateway.yaml --rules",
-		Args: cobra.NoArgs,
+		Example: "  watchtower check remote --config gateway.yaml",
+		Args:    cobra.NoArgs,
 	}
 	file := cmd.Flags().String("config", "", "YAML file with the settings")
-	rules := cmd.Flags().Bool("rules", false, "print access rules for mosquitto, EMQX and RabbitMQ, too")
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, _, err := config.Load(nil, sys.environ, *file)
@@ -66,7 +64,7 @@ func checkRemoteCommand(sys surroundings) *cobra.Command {
 		if *asJSON {
 			err = json.NewEncoder(sys.out).Encode(r)
 		} else {
-			err = printRemote(sys, r, *rules)
+			err = printRemote(sys, r)
 		}
 		if err == nil && !r.Usable {
 			err = errors.New("mqtt.remote: " + r.Why)
@@ -78,7 +76,7 @@ func checkRemoteCommand(sys surroundings) *cobra.Command {
 
 // printRemote prints whether the gateway can use a foreign broker, what that does, and the rules that it
 // needs. Why it cannot be used is the command's error.
-func printRemote(sys surroundings, r gateway.RemoteReport, rules bool) error {
+func printRemote(sys surroundings, r gateway.RemoteReport) error {
 	if len(r.Rows) == 0 {
 		return nil
 	}
@@ -93,9 +91,6 @@ func printRemote(sys surroundings, r gateway.RemoteReport, rules bool) error {
 	}
 	if err := w.Flush(); err != nil {
 		return err
-	}
-	if !rules {
-		return nil
 	}
 	for _, broker := range []string{"mosquitto", "EMQX", "RabbitMQ"} {
 		fmt.Fprintf(sys.out, "\nRules for %s, where a device's user name is its id:\n\n%s", broker, r.Rules[broker])

@@ -14,7 +14,7 @@ import (
 )
 
 // ErrUntrusted says that the broker lets its clients speak as others.
-var ErrUntrusted = errors.New("the broker lets a client speak as another, so mqtt.remote.trust cannot be acl. Give it the access rules that `watchtower check remote --rules` prints, or set mqtt.remote.trust: none; then its clients are heard only under ids that were registered for them")
+var ErrUntrusted = errors.New("the broker lets a client speak as another, so mqtt.remote.trust cannot be acl. Give it the access rules that `watchtower check remote` prints, or set mqtt.remote.trust: none; then its clients are heard only under ids that were registered for them")
 
 // The address of a probe: nobody has this channel or these ids.
 const (

@@ -85,12 +85,22 @@ func newHouse(t testing.TB, at string, version int) *house {
 	return h
 }
 
+// python is Debian's, with Debian's packages.
+const python = "/usr/bin/python3"
+
+// pythonHasAll returns what a house lacks.
+var pythonHasAll = sync.OnceValue(func() error {
+	out, err := exec.Command(python, "-c", "import paho.mqtt.client, jinja2").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+})
+
 // start starts it, and returns once it has said online.
 func (h *house) start() *house {
 	h.t.Helper()
-	const python = "/usr/bin/python3" // Debian's, with Debian's packages
-	out, err := exec.Command(python, "-c", "import paho.mqtt.client, jinja2").CombinedOutput()
-	require.NoError(h.t, err, "make setup installs it: %s", out)
+	require.NoError(h.t, pythonHasAll(), "make setup installs it")
 	options, err := json.Marshal(h.options)
 	require.NoError(h.t, err)
 	h.cmd = exec.Command(python, "-B", "../testdata/homeassistant/house.py", string(options))

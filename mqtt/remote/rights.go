@@ -11,6 +11,9 @@ import (
 	"watchtower/bridge"
 )
 
+// readsOrWrites is what is forbidden if the broker does not tell which.
+const readsOrWrites = "read or write"
+
 // forbidden is what a broker's access rules do not let the gateway do.
 type forbidden struct {
 	user, does, topic string
@@ -22,12 +25,14 @@ func (f *forbidden) Error() string {
 	if f.user != "" {
 		who = fmt.Sprintf("the gateway (user %q)", f.user)
 	}
-	said := ""
-	if f.code != 0 {
-		said = fmt.Sprintf(" (code 0x%02x)", f.code)
+	what := fmt.Sprintf("the broker's access rules do not let %s %s %s", who, f.does, bridge.Shorten(f.topic))
+	switch {
+	case f.code != 0:
+		what += fmt.Sprintf(" (code 0x%02x)", f.code)
+	case f.does == readsOrWrites:
+		what = fmt.Sprintf("%s gets no word of its own back from the broker within %s: the broker's access rules do not let it %s %s, or the broker is far behind", who, echoFor, f.does, bridge.Shorten(f.topic))
 	}
-	return fmt.Sprintf("the broker's access rules do not let %s %s %s%s. It needs to read and write everything: in the file of mosquitto's acl_file that is \"topic readwrite #\" below its user",
-		who, f.does, bridge.Shorten(f.topic), said)
+	return what + ". It needs to read and write everything: in the file of mosquitto's acl_file that is \"topic readwrite #\" below its user"
 }
 
 // rights are what the gateway needs to be let do, as far as that can be tried without disturbing anybody.
@@ -103,7 +108,7 @@ func (r rights) hear(c *conn, topics []string, words map[string]string) error {
 		for !came[words[topic]] {
 			word, err := c.message(until)
 			if isTimeout(err) {
-				return &forbidden{r.login.user, "read or write", topic, 0}
+				return &forbidden{r.login.user, readsOrWrites, topic, 0}
 			}
 			if err != nil {
 				return err

@@ -14,7 +14,7 @@ export GORACE := atexit_sleep_ms=10
 FUZZTIME  ?= 20000x
 PARALLEL  ?= 4
 PACKAGES  ?= 3
-ROUNDS    ?= 3
+ROUNDS    ?= 5
 SECONDS   ?= 2
 # Test programs have neither debug information nor symbols, which take a third of a linker's time.
 TESTFLAGS  = -vet=off -ldflags=-s
@@ -299,7 +299,7 @@ bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 # Measures the gateway beside bare sockets, mosquitto, nats-server and mochi, and FlashMQ if
-# the variable FLASHMQ names its program, in half an hour at most. It writes
+# the variable FLASHMQ names its program, in an hour at most. It writes
 # docs/performance.md. MOSQUITTO names another mosquitto than the system's.
 bench-peers:
 	@$(call have,mosquitto) || .ci/install mosquitto

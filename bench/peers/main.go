@@ -29,7 +29,7 @@ import (
 )
 
 // longest is the most time for all measurements. Those that are left then are skipped.
-const longest = 30 * time.Minute
+const longest = 60 * time.Minute
 
 // othersSection begins the part of docs/performance.md that make bench-cluster writes.
 const othersSection = "\n<!-- bench-cluster -->\n"

@@ -126,6 +126,9 @@ func (g *Gateway) assemble() error {
 	if err := g.identify(); err != nil {
 		return err
 	}
+	if err := g.warnOfNoFile(); err != nil {
+		return fmt.Errorf("data_dir: %w", err)
+	}
 	if err := g.openKeys(); err != nil {
 		return fmt.Errorf("data_dir: %w", err)
 	}
@@ -260,6 +263,7 @@ func (g *Gateway) Serve(ctx context.Context) error {
 		}
 		event.Info("serving")
 		g.warnOfWeakKeys()
+		g.noteFile()
 		select {
 		case <-ctx.Done():
 		case err = <-failed:

@@ -88,5 +88,7 @@ func TestABrokerWhoseRulesBecomeTooNarrow(t *testing.T) {
 	kept := make(chan string, 10)
 	c := stranger(t, m.Mosquitto, "look", "x", "")
 	done(t, c.Subscribe(balconyTopic, 1, collect(kept)))
+	assert.Contains(t, r.log.String(), "takes what it had refused")
+	assert.NotContains(t, r.log.String(), "is back")
 	eventually(t, "it was written once it could be", func() bool { return len(kept) > 0 && strings.Contains(<-kept, "Moisture") })
 }

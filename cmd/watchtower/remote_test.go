@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -51,4 +52,23 @@ func TestConfigCheckTakesTheFileAsOthersDo(t *testing.T) {
 		assert.Equal(t, exitUsage, code, strings.Join(args, " "))
 		assert.NotEmpty(t, told)
 	}
+}
+
+// Who leaves the configuration file out by mistake is told which one the last start had, once.
+func TestAStartWithoutTheFileOfTheLastOne(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	file := filepath.Join(home, "w.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("gateway: {name: home}\n"), 0o600))
+	starts := func(args ...string) (log string) {
+		s := serveProgram(t, home, append(args, anyPort...)...)
+		s.untilSaid(" is ready\n", "health", "--ready")
+		require.Zero(t, s.end(syscall.SIGTERM))
+		return s.log.String()
+	}
+	assert.NotContains(t, starts("serve", "--config", file), "no configuration file")
+	said := starts("serve")
+	assert.Contains(t, said, "this start has no configuration file, and the last one had one")
+	assert.Contains(t, said, file)
+	assert.NotContains(t, starts("serve"), "no configuration file", "it was no mistake")
 }

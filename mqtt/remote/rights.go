@@ -149,5 +149,9 @@ func (b *Bus) writeDenied(ctx context.Context, topic string, payload []byte) err
 	}
 	defer func() { _ = c.Close() }()
 	defer c.until(ctx)()
-	return rights{login: l}.allowed("write", topic)(c.retain(topic, string(payload)))
+	err = rights{login: l}.allowed("write", topic)(c.retain(topic, string(payload)))
+	if err == nil {
+		b.log.WithField("topic", bridge.Shorten(topic)).Info("the foreign broker takes what it had refused")
+	}
+	return err
 }

@@ -105,7 +105,7 @@ func (b *Bus) say(m *bridge.Message, r *outbound.Round) bool {
 // dropped counts a message that the broker does not get.
 func (b *Bus) dropped(why bridge.Reason) {
 	b.hub.Counters().Drop(Protocol, why, 1)
-	if !b.settled.Load() {
+	if why != bridge.Refused && !b.settled.Load() {
 		b.missed.add(why)
 	}
 }

@@ -78,9 +78,8 @@ func (h *History) ended() ending {
 
 // last is the last message of a channel, kept or not.
 func (p *past) last() loss {
-	if n := len(p.records); n > 0 {
-		r := p.records[n-1]
-		return loss{r.message.ID, r.position, r.message.Time}
+	if n := p.records.count; n > 0 {
+		return p.records.at(n - 1).loss()
 	}
 	return p.lost
 }

@@ -8,6 +8,7 @@
 // longer kept is told of a gap.
 //
 //	history.go  what is kept of each channel, and its bounds
+//	ring.go     a queue of values that allocates nothing while it keeps its length
 //	follow.go   the link, the followers, and how a receiver joins
 //	replay.go   what a receiver has missed
 //	place.go    where a receiver is, in words that all gateways of a space understand
@@ -19,6 +20,8 @@ package history
 
 import (
 	"container/list"
+	"math"
+	"sort"
 	"sync"
 	"time"
 
@@ -44,8 +47,9 @@ type History struct {
 	begun    time.Time
 	run      uint64 // marks positions as this history's
 	channels map[bridge.Channel]*past
-	emptied  list.List // channels without a record, in the order in which they lost the last one
-	oldest   record    // the head of a ring of all records, in their order
+	emptied  list.List   // channels without a record, in the order in which they lost the last one
+	order    ring[entry] // all records in their order, and some that are dropped already
+	kept     int         // how many records there are
 	bytes    int
 	position uint64 // of the newest record
 	lost     loss   // of the channels that were forgotten
@@ -72,17 +76,25 @@ type Options struct {
 // past is what is kept of one channel.
 type past struct {
 	channel bridge.Channel
-	records []*record // in their order
+	records ring[record] // in their order
 	lost    loss
 	emptied *list.Element // nil: a record is kept
 }
 
-// record is one message. Its links are in the ring of all.
+// record is one message. It has what a drop needs, so a drop does not touch the message, which
+// is in no processor's cache any more.
 type record struct {
-	message    *bridge.Message
-	position   uint64
-	past       *past
-	prev, next *record
+	message  *bridge.Message
+	position uint64
+	id       ulid.ULID
+	at       time.Time
+	size     int
+}
+
+// entry is a record's place in the order of all. It is stale once the record is dropped.
+type entry struct {
+	past     *past
+	position uint64
 }
 
 // loss is the newest record that is not kept any more.
@@ -92,8 +104,12 @@ type loss struct {
 	At       time.Time
 }
 
-// recordBytes is how many bytes a message takes besides its data and name.
-const recordBytes = 300
+// recordBytes is how many bytes a message takes besides its data and name: 240 for itself, 80 for
+// its record and its entry, and the rings' room, of which a quarter is free on average.
+const recordBytes = 350
+
+// entriesLeast is up to how many entries the stale ones are no reason to go through all.
+const entriesLeast = 256
 
 // channelsRemembered bounds the number of channels of which the history knows what was lost.
 const channelsRemembered = 1 << 14
@@ -107,7 +123,6 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) *History {
 	h.started = opts.Clock()
 	h.begun = h.started
 	h.run = uint64(h.begun.UnixNano())
-	h.oldest.prev, h.oldest.next = &h.oldest, &h.oldest
 	if err := h.goOn(); err != nil { // all that it costs is a gap for everybody
 		log.WithError(err).Warn("where the history ended is not known")
 	}
@@ -129,17 +144,15 @@ func (h *History) addLocked(m *bridge.Message) {
 		h.emptied.Remove(p.emptied)
 		p.emptied = nil
 	}
-	r := &record{message: m, position: h.position, past: p, prev: h.oldest.prev, next: &h.oldest}
-	r.prev.next, h.oldest.prev = r, r
-	p.records = append(p.records, r)
-	h.bytes += Size(m)
-	if len(p.records) > h.opts.Messages {
-		h.dropLocked(p.records[0])
+	if p.records.count >= h.opts.Messages {
+		h.loseLocked(p)
 	}
-	cutoff := h.now().Add(-h.opts.Age)
-	for old := h.oldest.next; old != &h.oldest && (h.bytes > h.opts.Bytes || old.message.Time.Before(cutoff)); old = h.oldest.next {
-		h.dropLocked(old)
-	}
+	size := Size(m)
+	*p.records.push(h.opts.Messages) = record{m, h.position, m.ID, m.Time, size}
+	*h.order.push(math.MaxInt) = entry{p, h.position}
+	h.kept++
+	h.bytes += size
+	h.boundLocked(m)
 	for len(h.channels) > channelsRemembered && h.emptied.Len() > 0 {
 		h.forgetLocked(h.emptied.Remove(h.emptied.Front()).(*past))
 	}
@@ -148,18 +161,90 @@ func (h *History) addLocked(m *bridge.Message) {
 // Size is how many bytes a message that is kept takes.
 func Size(m *bridge.Message) int { return recordBytes + len(m.Data) + len(m.Name) }
 
-// dropLocked drops the oldest record of a channel.
-func (h *History) dropLocked(r *record) {
-	r.prev.next, r.next.prev = r.next, r.prev
-	h.bytes -= Size(r.message)
-	r.past.lost = loss{r.message.ID, r.position, r.message.Time}
-	r.past.records[0] = nil
-	r.past.records = r.past.records[1:]
-	if len(r.past.records) == 0 {
-		r.past.records = nil
-		r.past.emptied = h.emptied.PushBack(r.past)
+// boundLocked drops the oldest records of all while there are too many bytes, or the oldest is too
+// old. The clock costs as much as all the rest. So it is read only if the newest message came half
+// of the age after the oldest, or later. If it has waited that long on its way, the next one drops
+// what is too old; replays read the clock themselves. The time of another gateway's message is by
+// another clock, and says nothing.
+func (h *History) boundLocked(newest *bridge.Message) {
+	var cutoff time.Time // zero: the clock was not read
+	for h.kept > 0 {
+		p := h.oldestLocked()
+		if h.bytes <= h.opts.Bytes {
+			at := p.records.at(0).at
+			if newest.Gateway == 0 && newest.Time.Sub(at) < h.opts.Age/2 {
+				break
+			}
+			if cutoff.IsZero() {
+				cutoff = h.now().Add(-h.opts.Age)
+			}
+			if !at.Before(cutoff) {
+				break
+			}
+		}
+		h.dropLocked(p)
+	}
+	if h.order.count > max(2*h.kept, entriesLeast) {
+		h.sweepLocked()
 	}
 }
+
+// oldestLocked returns the channel of the oldest record of all, of which there must be one.
+func (h *History) oldestLocked() *past {
+	for h.order.at(0).stale() {
+		h.order.pop()
+	}
+	return h.order.at(0).past
+}
+
+// stale reports whether an entry's record is dropped. A channel drops the oldest first.
+func (e *entry) stale() bool {
+	records := &e.past.records
+	return records.count == 0 || e.position < records.at(0).position
+}
+
+// record returns an entry's record; nil: it is dropped.
+func (e *entry) record() *record {
+	if e.stale() {
+		return nil
+	}
+	records := &e.past.records
+	i := sort.Search(records.count, func(i int) bool { return records.at(i).position >= e.position })
+	return records.at(i)
+}
+
+// sweepLocked removes the stale entries. At least as many were added since the last time as it
+// leaves, so it costs a fixed time for each message.
+func (h *History) sweepLocked() {
+	for range h.order.count {
+		e := *h.order.at(0)
+		h.order.pop()
+		if !e.stale() {
+			*h.order.push(math.MaxInt) = e
+		}
+	}
+}
+
+// loseLocked drops the oldest record of a channel, for which another one comes.
+func (h *History) loseLocked(p *past) {
+	r := p.records.at(0)
+	h.kept--
+	h.bytes -= r.size
+	p.lost = r.loss()
+	p.records.pop()
+}
+
+// dropLocked drops the oldest record of a channel.
+func (h *History) dropLocked(p *past) {
+	h.loseLocked(p)
+	p.records.trim(0)
+	h.order.trim(2 * entriesLeast)
+	if p.records.count == 0 {
+		p.emptied = h.emptied.PushBack(p)
+	}
+}
+
+func (r *record) loss() loss { return loss{r.id, r.position, r.at} }
 
 // forgetLocked forgets a channel of which nothing is kept.
 func (h *History) forgetLocked(p *past) {

@@ -55,10 +55,10 @@ func (m Moment) Place(c bridge.Channel, missed []*bridge.Message) Place {
 		return place
 	}
 	over := map[bridge.Slot]bool{}
-	for _, r := range p.records {
+	for r := range p.records.all() {
 		slot := h.SlotOf(r.message)
 		if over[slot] = over[slot] || r.message == first[slot]; !over[slot] {
-			place.Last[slot] = r.message.ID
+			place.Last[slot] = r.id
 		}
 	}
 	return place
@@ -76,12 +76,12 @@ func (m Moment) After(place Place, c bridge.Channel, sender *bridge.Sender, noEc
 	}
 	gap = gap || p.lost.Position > 0 && !p.lost.At.Before(place.From)
 	at := map[bridge.Slot]uint64{}
-	for _, r := range p.records {
-		if slot := h.SlotOf(r.message); r.message.ID == place.Last[slot] {
+	for r := range p.records.all() {
+		if slot := h.SlotOf(r.message); r.id == place.Last[slot] {
 			at[slot] = r.position
 		}
 	}
-	for _, r := range p.records {
+	for r := range p.records.all() {
 		said := r.message
 		slot := h.SlotOf(said)
 		last, known := place.Last[slot]

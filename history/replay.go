@@ -54,9 +54,9 @@ func (m Moment) Missed(s Since, channels []bridge.Channel, sender *bridge.Sender
 		case now.Add(-s.age).Before(h.begun), p.lost.Position > 0 && !p.lost.At.Before(now.Add(-s.age)):
 			missed.Gaps = append(missed.Gaps, c)
 		}
-		for _, r := range p.records {
+		for r := range p.records.all() {
 			m := r.message
-			if r.position > from && (h.opts.Overlap == 0 || m.ID != s.id) && !m.Time.Before(oldest) && wanted(m, sender, noEcho, now) {
+			if r.position > from && (h.opts.Overlap == 0 || r.id != s.id) && !r.at.Before(oldest) && wanted(m, sender, noEcho, now) {
 				found = append(found, r)
 			}
 		}
@@ -77,7 +77,7 @@ func (m Moment) Places(messages []*bridge.Message) map[*bridge.Message]uint64 {
 			continue
 		}
 		seen[p] = true
-		for _, r := range p.records {
+		for r := range p.records.all() {
 			places[r.message] = r.position
 		}
 	}
@@ -95,8 +95,8 @@ func (h *History) positionLocked(id ulid.ULID, channels []bridge.Channel) (known
 	if at > 0 {
 		return true, at
 	}
-	for r := h.oldest.prev; r != &h.oldest; r = r.prev { // it was on another channel
-		if r.message.ID == id {
+	for e := range h.order.backward() { // it was on another channel
+		if r := e.record(); r != nil && r.id == id {
 			return true, r.position
 		}
 	}
@@ -113,8 +113,8 @@ func (p *past) after(id ulid.ULID, otherwise uint64) uint64 {
 	if p.lost.ID == id && p.lost.Position > 0 {
 		return p.lost.Position
 	}
-	for _, r := range p.records {
-		if r.message.ID == id {
+	for r := range p.records.all() {
+		if r.id == id {
 			return r.position
 		}
 	}
@@ -123,8 +123,8 @@ func (p *past) after(id ulid.ULID, otherwise uint64) uint64 {
 
 // before returns the position before the first message that is not older than a time.
 func (p *past) before(t time.Time) uint64 {
-	for _, r := range p.records {
-		if !r.message.Time.Before(t) {
+	for r := range p.records.all() {
+		if !r.at.Before(t) {
 			return r.position - 1
 		}
 	}
@@ -137,7 +137,7 @@ func (m Moment) Last(c bridge.Channel) *bridge.Message {
 	if p == nil {
 		return nil
 	}
-	for _, r := range slices.Backward(p.records) {
+	for r := range p.records.backward() {
 		if r.message.Type == bridge.Broadcast {
 			return r.message
 		}

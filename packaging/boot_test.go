@@ -154,11 +154,14 @@ func TestTheServiceStartsAtBoot(t *testing.T) {
 	assert.Contains(t, m.does("systemctl", "list-timers", "--no-pager"), "watchtower-backup.timer")
 	assert.Len(t, strings.Fields(m.does("ls", "/var/lib/watchtower-backups")), 2)
 
+	m.does("watchtower", "backup", "/root/before.tar", "--data-dir", "/var/lib/watchtower")
 	m.gets("0.2.0")
 	m.runs("it was upgraded")
 	assert.NotEqual(t, first, m.shows("MainPID"), "an upgrade restarts it")
 	m.restores()
+	m.goesBack("0.1.0", "/root/before.tar")
 	assert.Contains(t, m.does("watchtower", "senders", "list", "--data-dir", "/var/lib/watchtower"), "kitchen")
+	m.gets("0.2.0")
 	m.off()
 
 	m = boot(t, d)
@@ -170,6 +173,18 @@ func TestTheServiceStartsAtBoot(t *testing.T) {
 	assert.NotContains(t, m.does("systemctl", "list-timers", "--all", "--no-pager"), "watchtower")
 	m.does("dpkg", "-P", "watchtower")
 	assert.False(t, d.there("/var/lib/watchtower"))
+}
+
+// goesBack installs the version before, as docs/for-operators.md says.
+func (m *machine) goesBack(version, backup string) {
+	m.Helper()
+	m.does("systemctl", "stop", "watchtower")
+	m.gets(version)
+	assert.Equal(m, "inactive", m.shows("ActiveState"), "a service that was stopped is not started by an installation")
+	m.does("watchtower", "restore", backup, "--data-dir", "/var/lib/watchtower")
+	m.does("systemctl", "start", "watchtower")
+	m.runs("it is the version before")
+	assert.Equal(m, version, m.does("dpkg-query", "-W", "-f", "${Version}", "watchtower"))
 }
 
 // restores checks that the service can read what root does in its directory.

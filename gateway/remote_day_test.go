@@ -54,9 +54,10 @@ func (d *day) gateway() {
 
 // zigbee2mqtt connects what behaves as zigbee2mqtt.
 func (d *day) zigbee2mqtt() {
-	d.plug = make(chan string, 100)
+	plug := make(chan string, 100) // a handler of before may still run
+	d.plug = plug
 	d.zigbee = stranger(d.t, d.broker, "zigbee2mqtt", "x", "")
-	done(d.t, d.zigbee.Subscribe("zigbee2mqtt/+/set", 1, func(_ paho.Client, m paho.Message) { d.plug <- string(m.Payload()) }))
+	done(d.t, d.zigbee.Subscribe("zigbee2mqtt/+/set", 1, func(_ paho.Client, m paho.Message) { plug <- string(m.Payload()) }))
 }
 
 // lives requires that everybody reaches everybody.

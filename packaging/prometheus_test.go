@@ -3,6 +3,7 @@
 package packaging
 
 import (
+	"fmt"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -17,21 +18,23 @@ import (
 // Prometheus itself takes the alerts, and each fires when it should and not otherwise.
 func TestPrometheusTakesTheAlerts(t *testing.T) {
 	t.Parallel()
-	out, err := exec.Command("promtool", "check", "rules", "prometheus/alerts.yaml").CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	assert.Contains(t, string(out), "SUCCESS: 9 rules found")
-	out, err = exec.Command("promtool", "test", "rules", "prometheus/tests.yaml").CombinedOutput()
+	found, err := exec.Command("promtool", "check", "rules", "prometheus/alerts.yaml").CombinedOutput()
+	require.NoError(t, err, "%s", found)
+	out, err := exec.Command("promtool", "test", "rules", "prometheus/tests.yaml").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 
 	alerts, err := os.ReadFile("prometheus/alerts.yaml")
 	require.NoError(t, err)
 	tests, err := os.ReadFile("prometheus/tests.yaml")
 	require.NoError(t, err)
+	n := 0
 	for line := range strings.SplitSeq(string(alerts), "\n") {
-		if _, name, found := strings.Cut(line, "- alert: "); found {
+		if _, name, is := strings.Cut(line, "- alert: "); is {
+			n++
 			assert.Equal(t, 2, strings.Count(string(tests), "alertname: "+name), "%s: once it fires, once not", name)
 		}
 	}
+	assert.Contains(t, string(found), fmt.Sprintf("SUCCESS: %d rules found", n))
 }
 
 // Prometheus takes the configuration that the packages have, with the alerts where they are here.
@@ -48,7 +51,7 @@ func TestPrometheusTakesItsConfiguration(t *testing.T) {
 	out, err := exec.Command("promtool", "check", "config", file).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	assert.Contains(t, string(out), "SUCCESS: 1 rule files found")
-	assert.Contains(t, string(out), "SUCCESS: 9 rules found")
+	assert.Regexp(t, `SUCCESS: \d+ rules found`, string(out))
 }
 
 // Prometheus takes each expression of the dashboard, with what Grafana puts into it.

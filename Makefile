@@ -259,7 +259,7 @@ race: gateway others
 
 # The tests of the gateway take longest, and mostly wait: more of them run at once.
 gateway: setup
-	$(GO) test -race $(TESTFLAGS) -shuffle=on -parallel 6 -timeout 20m ./gateway
+	$(GO) test -race $(TESTFLAGS) -shuffle=on -parallel 8 -timeout 20m ./gateway
 
 # Those of these packages take longest of the others, so they begin.
 LONGEST = ./cmd/watchtower ./mqtt ./internal/arduino ./http

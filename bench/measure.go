@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"watchtower/bench/processor"
 )
 
 // moment holds the figures of a run at one time.
@@ -34,7 +36,7 @@ func (r *run) moment(pid int) moment {
 			m.origin = r.origin.use()
 		}
 	case pid > 0:
-		m.processor, _ = processor(pid) // 0 once it has ended, which the deliveries show
+		m.processor, _ = processor.Time(pid) // 0 once it has ended, which the deliveries show
 	case r.opts.PID == 0:
 		m.usage = r.use()
 	}

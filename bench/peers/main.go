@@ -11,7 +11,9 @@
 //
 //	rows.go     what is compared, and the targets   servers.go  starting and ending them
 //	measure.go  one measurement                     serve.go    those that are Go, as processes
-//	startup.go  start to the first message          report.go   docs/performance.md
+//	startup.go  start to the first message          state.go    start with much on the disk
+//	connect.go  the cost of a connect               client.go   a client of MQTT
+//	report.go   docs/performance.md
 package main
 
 import (
@@ -67,7 +69,7 @@ func compare(ctx context.Context, root string, rounds int, seconds float64, only
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	b := &bench{dir: dir, program: filepath.Join(dir, "watchtower"), seconds: seconds, samples: map[string][]sample{}}
+	b := &bench{dir: dir, program: filepath.Join(dir, "watchtower"), seconds: seconds, samples: map[string][]sample{}, prepared: map[string]string{}}
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", b.program, "./cmd/watchtower")
 	build.Dir, build.Stderr = root, os.Stderr
 	if err := build.Run(); err != nil {

@@ -22,7 +22,7 @@ type bench struct {
 	seconds float64
 	samples map[string][]sample // by measurement
 
-	prepared string // data directory with remembered senders
+	prepared map[string]string // data directories with remembered senders and more, by measurement
 }
 
 // sample holds the fields of watchtower bench's result that are used here.
@@ -35,8 +35,9 @@ type sample struct {
 	} `json:"server"`
 	Each float64 `json:"bytes_each"` // of --idle
 
-	startMillis float64
-	err         error
+	startMillis   float64
+	connectMicros float64
+	err           error
 }
 
 func (s sample) cost() float64 {
@@ -59,6 +60,8 @@ func (s sample) String() string {
 		return "FAILED: " + s.err.Error()
 	case s.startMillis > 0:
 		return fmt.Sprintf("%.0f ms", s.startMillis)
+	case s.connectMicros > 0:
+		return fmt.Sprintf("%.1f µs", s.connectMicros)
 	case s.Deliveries == 0:
 		return fmt.Sprintf("%.2f KiB each", s.Each/1024)
 	}
@@ -72,14 +75,18 @@ func (b *bench) measure(ctx context.Context, m measurement) sample {
 		return sample{err: err}
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	if m.args == startUp {
-		return b.startTime(ctx)
+	switch m.args {
+	case startUp, startFull:
+		return b.startTime(ctx, m)
 	}
 	p, err := b.start(ctx, m.server, dir)
 	if err != nil {
 		return sample{err: err}
 	}
 	defer p.end()
+	if m.args == connects {
+		return p.connectCost(ctx)
+	}
 	if m.server == gatewayServer && !m.flatOut() {
 		select { // at a home's pace it has run for years, and has given back what its start needed
 		case <-time.After(settled):

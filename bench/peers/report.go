@@ -128,7 +128,7 @@ func verdict(value float64, r row) string {
 }
 
 func (b *bench) detail(m measurement) string {
-	if len(b.values(m, rate)) == 0 || m.args == startUp || strings.Contains(m.args, "--idle") {
+	if len(b.values(m, rate)) == 0 || slices.Contains(byItself, m.args) || strings.Contains(m.args, "--idle") {
 		return ""
 	}
 	column := func(q quantity) string { return spread(b.values(m, q)) }

@@ -8,7 +8,7 @@ import (
 // measurement is one run of the generator, or another measurement, against one server.
 type measurement struct {
 	server string
-	args   string // of watchtower bench; or startUp
+	args   string // of watchtower bench, or one of byItself
 }
 
 func (m measurement) key() string { return m.server + " " + m.args }
@@ -22,6 +22,7 @@ const (
 	nats          = "nats"
 	mosquitto     = "mosquitto"
 	bareMochi     = "mochi"
+	lasting       = "mosquitto with persistence"
 	flashMQ       = "flashmq" // only if the variable FLASHMQ names its program
 )
 
@@ -40,6 +41,7 @@ var (
 	each  = quantity{"resident, each", "KiB", func(s sample) float64 { return s.Each / 1024 }, true}
 	held  = quantity{"resident", "MiB", func(s sample) float64 { return s.resident() }, true}
 	start = quantity{"start", "ms", func(s sample) float64 { return s.startMillis }, true}
+	once  = quantity{"CPU per connect", "µs", func(s sample) float64 { return s.connectMicros }, true}
 )
 
 // row is one line of the table: a measurement compared with another, or with a number.
@@ -178,6 +180,8 @@ func costRows(gw func(string) measurement) []row {
 		{"idle memory of 2,000 MQTT subscribers", each, gw(idle("mqtt")), measurement{}, 6},
 		{"idle memory of 2,000 UDP sessions", each, gw(idle("udp-session")), measurement{}, 0.5},
 		{"start to the first message accepted, 10,000 remembered senders", start, gw(startUp), measurement{}, 100},
+		{"start with 100,000 remembered names, 10,000 sessions, 100,000 retained", start, gw(startFull), measurement{lasting, startFull}, 1.5},
+		{"connect (ids that are not remembered)", once, gw(connects), measurement{mosquitto, connects}, 1.3},
 	}
 }
 

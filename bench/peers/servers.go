@@ -71,9 +71,9 @@ func (b *bench) launch(server, dir string) (*process, error) {
 			"--data-dir", filepath.Join(dir, "data"), "--secret-key", secretKey,
 			"--limits-connections-per-address", "20000", "--limits-mqtt-connections", "20000", "--limits-mqtt-subscription-bytes", "268435456", "--limits-udp-basic", "20000",
 			"--log-level", "warn")
-	case mosquitto:
+	case mosquitto, lasting:
 		p.mqtt = ports[0]
-		conf, err := mosquittoConf(dir, p.mqtt)
+		conf, err := mosquittoConf(dir, p.mqtt, server == lasting)
 		if err != nil {
 			return nil, err
 		}
@@ -167,14 +167,18 @@ func flashMQConf(dir, address string) (string, error) {
 
 // mosquittoConf writes a configuration with a listener, and without a limit for waiting
 // messages: by default mosquitto loses some messages of QoS 1 when a run begins. All else
-// has its default. Set_tcp_nodelay is off by default; it would halve the rate.
-func mosquittoConf(dir, address string) (string, error) {
+// has its default. Set_tcp_nodelay is off by default; it would halve the rate. With
+// persistence it writes its state to the directory when it ends.
+func mosquittoConf(dir, address string, persistent bool) (string, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return "", err
 	}
 	path := filepath.Join(dir, "mosquitto.conf")
 	text := fmt.Sprintf("listener %s %s\nallow_anonymous true\nmax_queued_messages 0\n", port, host)
+	if persistent {
+		text += fmt.Sprintf("persistence true\npersistence_location %s/\n", dir)
+	}
 	if os.Getuid() == 0 {
 		text += "user root\n" // else it becomes somebody who may not read this
 	}

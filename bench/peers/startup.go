@@ -1,58 +1,63 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"strings"
-	"sync"
 	"time"
 )
 
-// startUp is the measurement of the time for a start.
-const startUp = "start to the first message"
+// Measurements of the time for a start, of which the second has more on the disk.
+const (
+	startUp   = "start to the first message"
+	startFull = "start to the first client"
+)
+
+// byItself are the measurements that watchtower bench does not make.
+var byItself = []string{startUp, startFull, connects}
 
 const (
 	remembered = 10_000 // senders
 	registrars = 64     // that register them at a time
 )
 
-// prepare makes a data directory in which a gateway remembers many senders.
-func (b *bench) prepare(ctx context.Context) error {
-	if b.prepared != "" {
-		return nil
+// prepare makes a data directory for a start, once for each server and kind.
+func (b *bench) prepare(ctx context.Context, m measurement) (dir string, err error) {
+	if dir := b.prepared[m.key()]; dir != "" {
+		return dir, nil
 	}
-	dir, err := os.MkdirTemp(b.dir, "remembered")
+	if dir, err = os.MkdirTemp(b.dir, "remembered"); err != nil {
+		return "", err
+	}
+	p, err := b.start(ctx, m.server, dir)
 	if err != nil {
-		return err
+		return "", err
 	}
-	p, err := b.start(ctx, gatewayServer, dir)
-	if err != nil {
-		return err
+	if m.args == startFull {
+		err = p.fill(ctx)
+	} else {
+		err = p.register(ctx, remembered)
 	}
-	defer p.end()
+	p.end()
+	if err == nil && !p.cmd.ProcessState.Success() {
+		err = fmt.Errorf("%s ends with %s", m.server, p.cmd.ProcessState)
+	}
+	if err == nil {
+		b.prepared[m.key()] = dir
+	}
+	return dir, err
+}
+
+func senderName(i int) string { return fmt.Sprintf("sender-%05d", i) }
+
+// register registers the first n names over HTTP.
+func (p *process) register(ctx context.Context, n int) error {
 	client := &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: registrars}}
 	defer client.CloseIdleConnections()
-	var working sync.WaitGroup
-	errs := make([]error, registrars)
-	for w := range registrars {
-		working.Go(func() {
-			for i := w; i < remembered && errs[w] == nil && ctx.Err() == nil; i += registrars {
-				errs[w] = register(client, p.http, fmt.Sprintf("sender-%05d", i))
-			}
-		})
-	}
-	working.Wait()
-	if err := errors.Join(append(errs, ctx.Err())...); err != nil {
-		return err
-	}
-	b.prepared = dir
-	return nil
+	return together(ctx, registrars, n, func(i int) error { return register(client, p.http, senderName(i)) })
 }
 
 func register(client *http.Client, at, name string) error {
@@ -69,61 +74,48 @@ func register(client *http.Client, at, name string) error {
 	return err
 }
 
-// startTime measures the time from before the start of the process until a publish at QoS 1
-// is acknowledged.
-func (b *bench) startTime(ctx context.Context) sample {
-	if err := b.prepare(ctx); err != nil {
+// startTime measures the time from before the start of the process until it accepts the first
+// message or the first client.
+func (b *bench) startTime(ctx context.Context, m measurement) sample {
+	dir, err := b.prepare(ctx, m)
+	if err != nil {
 		return sample{err: err}
 	}
+	accepted, check := (*process).acceptsMessage, func(*process) error { return nil }
+	if m.args == startFull {
+		accepted, check = (*process).acceptsClient, (*process).isFull
+	}
 	begin := time.Now()
-	p, err := b.launch(gatewayServer, b.prepared)
+	p, err := b.launch(m.server, dir)
 	if err != nil {
 		return sample{err: err}
 	}
 	defer p.end()
 	limit := time.After(patience)
 	for {
-		if accepted(p.mqtt) == nil {
-			return sample{startMillis: time.Since(begin).Seconds() * 1000}
+		if err = accepted(p); err == nil {
+			millis := time.Since(begin).Seconds() * 1000
+			return sample{startMillis: millis, err: check(p)}
 		}
 		select {
 		case <-time.After(time.Millisecond):
 		case <-limit:
-			return sample{err: errors.New("no message was accepted")}
+			return sample{err: fmt.Errorf("nothing was accepted: %w", err)}
 		case <-ctx.Done():
 			return sample{err: ctx.Err()}
 		}
 	}
 }
 
-// accepted publishes a message at QoS 1 over MQTT 3.1.1, and reports whether it
-// was acknowledged.
-func accepted(address string) error {
-	c, err := net.Dial("tcp", address)
+// acceptsMessage publishes a message at QoS 1, and waits for PUBACK (MQTT 3.1.1, section 3.4).
+func (p *process) acceptsMessage() error {
+	c, _, err := p.connect("peers:1", true)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := c.say(0x32, field16("watchtower/channels/5/broadcast")+"\x00\x01hello"); err != nil {
 		return err
 	}
-	text := func(s string) string { return "\x00" + string(rune(len(s))) + s }
-	connect := text("MQTT") + "\x04\xc2\x00\x00" + text("peers:1") + text("peers") + text(secretKey)
-	publish := text("watchtower/channels/5/broadcast") + "\x00\x01hello"
-	for _, exchange := range []struct{ say, hear string }{
-		{"\x10" + string(rune(len(connect))) + connect, "\x20\x02\x00\x00"},
-		{"\x32" + string(rune(len(publish))) + publish, "\x40\x02\x00\x01"},
-	} {
-		if _, err := io.WriteString(c, exchange.say); err != nil {
-			return err
-		}
-		answer := make([]byte, 4)
-		if _, err := io.ReadFull(c, answer); err != nil {
-			return err
-		}
-		if !bytes.Equal(answer, []byte(exchange.hear)) {
-			return fmt.Errorf("the gateway answers %x", answer)
-		}
-	}
-	return nil
+	return c.expect(packet(0x40, "\x00\x01"))
 }

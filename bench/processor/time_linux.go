@@ -1,4 +1,4 @@
-package bench
+package processor
 
 import (
 	"time"
@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// processor returns the processor time of a process, by its clock (clock_getcpuclockid(3)).
+// Time returns the processor time of a process, by its clock (clock_getcpuclockid(3)).
 // That counts nanoseconds, where /proc counts hundredths of a second.
-func processor(pid int) (time.Duration, error) {
+func Time(pid int) (time.Duration, error) {
 	const schedule = 2 // CPUCLOCK_SCHED, of the kernel's include/linux/posix-timers_types.h
 	var t unix.Timespec
 	if err := unix.ClockGettime(int32(^pid<<3|schedule), &t); err != nil {

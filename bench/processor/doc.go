@@ -1,0 +1,2 @@
+// Package processor reads the processor time of another process.
+package processor

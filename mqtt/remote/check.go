@@ -83,7 +83,7 @@ func Check(ctx context.Context, opts config.MQTT, gateway, discovery string) (r 
 
 // keepsAway reports whether the connection's own messages do not come back.
 func (c *conn) keepsAway(topic string) (bool, error) {
-	if code, err := c.askFor(topic, true); err != nil || code >= 0x80 {
+	if code, err := c.askFor(topic, 1, true); err != nil || code >= 0x80 {
 		return false, errors.Join(err, fmt.Errorf("the broker does not let the gateway read %s: see its access rules", topic))
 	}
 	word := rand.Text()

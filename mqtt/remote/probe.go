@@ -173,12 +173,13 @@ func (c *conn) until(ctx context.Context) (stop func()) {
 }
 
 // ask subscribes to a filter, and returns the answer's code.
-func (c *conn) ask(filter string) (code byte, err error) { return c.askFor(filter, false) }
+func (c *conn) ask(filter string) (code byte, err error) { return c.askFor(filter, 1, false) }
 
-// askFor is ask; with noLocal the connection's own messages are not wanted.
-func (c *conn) askFor(filter string, noLocal bool) (code byte, err error) {
+// askFor is ask with a QoS; with noLocal the connection's own messages are not wanted. A broker may send
+// nothing more at QoS 1 until the first message is acknowledged (HiveMQ CE), which a probe does not do.
+func (c *conn) askFor(filter string, qos byte, noLocal bool) (code byte, err error) {
 	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Subscribe, Qos: 1}, ProtocolVersion: c.version, PacketID: 1}
-	pk.Filters = packets.Subscriptions{{Filter: filter, Qos: 1, NoLocal: noLocal}}
+	pk.Filters = packets.Subscriptions{{Filter: filter, Qos: qos, NoLocal: noLocal}}
 	if err := write(c, &pk); err != nil {
 		return 0, err
 	}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"regexp"
 	"strconv"
@@ -29,6 +31,18 @@ func TestTheMemoryOfTheStartIsGivenBack(t *testing.T) {
 	after := fileKB(t)
 	assert.Less(t, after, before*3/4, "of the program's code")
 	assert.Equal(t, "still works: 7", fmt.Sprintf("still works: %d", 7))
+}
+
+// While it reads its files the heap may grow more, but no longer.
+func TestTheHeapGrowsByHalfOnceItServes(t *testing.T) {
+	t.Parallel()
+	s := serveProgram(t, t.TempDir(), append([]string{"serve", "--open"}, anyPort...)...)
+	res, err := http.Get(s.file("gateway.url") + "/metrics")
+	require.NoError(t, err)
+	defer res.Body.Close()
+	metrics, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	assert.Contains(t, string(metrics), "\ngo_gc_gogc_percent 50\n")
 }
 
 // What was written to is never dropped, also where it is swapped out. Nor is anything where the two

@@ -247,7 +247,8 @@ func (f *File) Each(table []byte, each func(key, value []byte) error) error {
 				return damaged("its table %q is missing", table)
 			}
 			return b.ForEach(func(k, v []byte) error {
-				k, v = slices.Clone(k), slices.Clone(v) // bbolt's own are valid only in the transaction
+				both := slices.Concat(k, v) // bbolt's own are valid only in the transaction
+				k, v = both[:len(k):len(k)], both[len(k):]
 				callers = true
 				err := each(k, v)
 				callers = false

@@ -131,14 +131,18 @@ func (c *checker) page(number uint64, depth int) ([]byte, error) {
 	if number < 2 || number >= c.pages {
 		return nil, damaged("page %d is not in the file", number)
 	}
-	var head [headBytes]byte
-	if err := c.read(head[:], number); err != nil {
+	for len(c.buffers) <= depth {
+		c.buffers = append(c.buffers, nil)
+	}
+	b := slices.Grow(c.buffers[depth][:0], int(c.pageSize))[:c.pageSize]
+	c.buffers[depth] = b
+	if err := c.read(b, number); err != nil {
 		return nil, err
 	}
-	if order.Uint64(head[:]) != number {
-		return nil, damaged("page %d says that it is page %d", number, order.Uint64(head[:]))
+	if order.Uint64(b) != number {
+		return nil, damaged("page %d says that it is page %d", number, order.Uint64(b))
 	}
-	more := uint64(order.Uint32(head[12:]))
+	more := uint64(order.Uint32(b[12:]))
 	if more >= c.pages-number {
 		return nil, damaged("page %d is longer than the file", number)
 	}
@@ -147,12 +151,12 @@ func (c *checker) page(number uint64, depth int) ([]byte, error) {
 			return nil, damaged("page %d is used twice", number+i)
 		}
 	}
-	for len(c.buffers) <= depth {
-		c.buffers = append(c.buffers, nil)
+	if more == 0 {
+		return b, nil
 	}
-	b := slices.Grow(c.buffers[depth][:0], int((more+1)*c.pageSize))[:(more+1)*c.pageSize]
+	b = slices.Grow(b, int(more*c.pageSize))[:(more+1)*c.pageSize]
 	c.buffers[depth] = b
-	return b, c.read(b, number)
+	return b, c.read(b[c.pageSize:], number+1)
 }
 
 func (c *checker) read(b []byte, page uint64) error {

@@ -167,6 +167,7 @@ func New(opts Options) (*Hub, error) {
 		if err != nil {
 			return nil, err
 		}
+		h.expect(records)
 		for _, r := range records {
 			h.restore(r)
 		}

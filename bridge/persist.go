@@ -1,11 +1,30 @@
 package bridge
 
-import "slices"
+import (
+	"crypto/sha256"
+	"slices"
+)
 
 // restoredMembership is a stored membership that waits for its protocol.
 type restoredMembership struct {
 	sender   *Sender
 	callback KeptMembership
+}
+
+// expect makes room for senders that are restored. To grow for a hundred thousand takes as long
+// as to restore them.
+func (h *Hub) expect(records []Record) {
+	names, tokens := 0, 0
+	for _, r := range records {
+		if r.Name != "" {
+			names++
+		}
+		if len(r.Token) > 0 {
+			tokens++
+		}
+	}
+	h.senders, h.kept = make(map[SenderID]*Sender, len(records)), make([]*Sender, 0, len(records))
+	h.names, h.tokens = make(map[string]*Sender, names), make(map[[sha256.Size]byte]*Sender, tokens)
 }
 
 // restore makes a sender from its record. If its voucher is no longer the right one, only

@@ -1,7 +1,6 @@
 package mqtt
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
@@ -180,8 +179,7 @@ func (r *willRecord) will() (*message, error) {
 
 func decodeSession(b []byte) (sessionRecord, error) {
 	var r sessionRecord
-	d := json.NewDecoder(bytes.NewReader(b))
-	if err := d.Decode(&r); err != nil {
+	if err := json.Unmarshal(b, &r); err != nil {
 		return r, fmt.Errorf("session: %w", err)
 	}
 	if r.Client == "" || r.Sender == 0 {

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -107,33 +108,50 @@ func (s *Store) Close() error {
 	return s.closeErr
 }
 
-// Load returns all records. An error names each record that cannot be read.
+// Load returns all records, in the order of their ids. All processors decode them. An error names
+// each record that cannot be read.
 func (s *Store) Load() ([]bridge.Record, error) {
-	var records []bridge.Record
-	var broken []error
+	var rows []row
 	err := s.db.Each(sendersBucket, func(k, v []byte) error {
-		var r bridge.Record
-		err := json.Unmarshal(v, &r)
-		switch {
-		case len(k) != 4:
-			err = errors.New("the key is not an id")
-		case err == nil && r.ID != bridge.SenderID(binary.BigEndian.Uint32(k)):
-			err = fmt.Errorf("it says it is sender %d", r.ID)
-		}
-		if err != nil {
-			broken = append(broken, fmt.Errorf("%s: the record of sender %s is damaged: %w", s.db.Path(), keyName(k), err))
-			return nil
-		}
-		records = append(records, r)
+		rows = append(rows, row{k, v})
 		return nil
 	})
-	switch {
-	case len(broken) > 0:
-		return nil, damaged(errors.Join(broken...))
-	case err != nil:
+	if err != nil {
 		return nil, closedError(err)
 	}
+	records, broken := make([]bridge.Record, len(rows)), make([]error, len(rows))
+	var decoding sync.WaitGroup
+	several := runtime.GOMAXPROCS(0)
+	for n := range several {
+		decoding.Go(func() {
+			for i := len(rows) * n / several; i < len(rows)*(n+1)/several; i++ {
+				if err := rows[i].decode(&records[i]); err != nil {
+					broken[i] = fmt.Errorf("%s: the record of sender %s is damaged: %w", s.db.Path(), keyName(rows[i].key), err)
+				}
+			}
+		})
+	}
+	decoding.Wait()
+	if err := errors.Join(broken...); err != nil {
+		return nil, damaged(err)
+	}
 	return records, nil
+}
+
+// row is a record on disk.
+type row struct{ key, value []byte }
+
+func (on row) decode(r *bridge.Record) error {
+	if len(on.key) != 4 {
+		return errors.New("the key is not an id")
+	}
+	if err := json.Unmarshal(on.value, r); err != nil {
+		return err
+	}
+	if r.ID != bridge.SenderID(binary.BigEndian.Uint32(on.key)) {
+		return fmt.Errorf("it says it is sender %d", r.ID)
+	}
+	return nil
 }
 
 func keyName(k []byte) string {

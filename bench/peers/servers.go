@@ -167,15 +167,16 @@ func flashMQConf(dir, address string) (string, error) {
 
 // mosquittoConf writes a configuration with a listener, and without a limit for waiting
 // messages: by default mosquitto loses some messages of QoS 1 when a run begins. All else
-// has its default. Set_tcp_nodelay is off by default; it would halve the rate. With
-// persistence it writes its state to the directory when it ends.
+// has its default, but for the log: as the gateway's, it has warnings, and not each connect.
+// Set_tcp_nodelay is off by default; it would halve the rate. With persistence mosquitto writes
+// its state to the directory when it ends.
 func mosquittoConf(dir, address string, persistent bool) (string, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return "", err
 	}
 	path := filepath.Join(dir, "mosquitto.conf")
-	text := fmt.Sprintf("listener %s %s\nallow_anonymous true\nmax_queued_messages 0\n", port, host)
+	text := fmt.Sprintf("listener %s %s\nallow_anonymous true\nmax_queued_messages 0\nlog_type error\nlog_type warning\n", port, host)
 	if persistent {
 		text += fmt.Sprintf("persistence true\npersistence_location %s/\n", dir)
 	}

@@ -2,6 +2,7 @@ package sdk_test
 
 import (
 	"context"
+	"os/exec"
 	"testing"
 	"time"
 
@@ -164,4 +165,13 @@ func closeLeavesNothing(t *testing.T, open opener) {
 	c.do("close", obj{})
 	c.eventually(func() bool { return h.members() == 0 }, "no stream is left")
 	assert.Len(t, c.of("message"), 0)
+}
+
+// An exchange that is cancelled while it closes its connection leaves nothing behind, and Python warns
+// of nothing.
+func TestAnExchangeIsCancelledTwice(t *testing.T) {
+	t.Parallel()
+	out, err := exec.Command("/usr/bin/python3", "-B", "testdata/cancel.py", "python").CombinedOutput()
+	require.NoError(t, err, string(out))
+	require.Empty(t, string(out))
 }

@@ -314,7 +314,10 @@ class _Exchange:
 
     async def __aexit__(self, *_: object) -> None:
         self.writer.transport.abort()
-        await asyncio.gather(asyncio.wait_for(self.writer.wait_closed(), 1), return_exceptions=True)
+        # A task, because a coroutine that is cancelled before its first step warns of that.
+        closed = asyncio.ensure_future(self.writer.wait_closed())
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(closed, 1)
 
     async def request(self, method: str, path: str, headers: Dict[str, str], body: Optional[bytes] = None) -> None:
         """Send a request, and read the head of its answer."""

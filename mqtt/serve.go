@@ -73,7 +73,7 @@ func (b *Broker) Listen() error {
 		return nil
 	}
 	var err error
-	b.plain, err = net.Listen("tcp", b.opts.Listen)
+	b.plain, err = outbound.Listen(b.opts.Listen, b.opts.WriteTimeout)
 	return err
 }
 
@@ -82,7 +82,7 @@ func (b *Broker) ListenTLS() error {
 	if b.opts.TLSListen == "" {
 		return nil
 	}
-	l, err := net.Listen("tcp", b.opts.TLSListen)
+	l, err := outbound.Listen(b.opts.TLSListen, b.opts.WriteTimeout)
 	if err == nil {
 		b.secure = tls.NewListener(l, b.opts.TLS)
 	}
@@ -208,6 +208,7 @@ func (b *Broker) accept(l net.Listener, loops *eventloop.Loops) {
 // ServeConn serves one client on any kind of connection. It returns when nothing of the
 // connection is left.
 func (b *Broker) ServeConn(nc net.Conn) {
+	outbound.EndStuck(nc, b.opts.WriteTimeout)
 	if c := b.open(nc, nil); c != nil {
 		<-c.gone
 	}
@@ -283,7 +284,6 @@ func newConn(b *Broker, nc net.Conn, loops *eventloop.Loops) *conn {
 	} else {
 		c.r = bufio.NewReaderSize(c, idleBufferBytes)
 	}
-	outbound.EndStuck(nc, b.opts.WriteTimeout)
 	c.writer = outbound.NewWriter(c, outbound.Options{Timeout: b.opts.WriteTimeout, Crew: b.crew, Ended: c.written})
 	return c
 }

@@ -48,6 +48,7 @@ type Link struct {
 	jobs     chan Job
 	patience time.Duration
 	busy     atomic.Int64 // jobs queued or being fanned out
+	handed   atomic.Int64 // jobs that were fanned out
 	closed   atomic.Bool  // nobody takes jobs any more
 	late     atomic.Bool  // a job came after it was closed
 
@@ -238,6 +239,7 @@ func (l *Link) hand(batch []Job, fan func([]Job)) {
 	}
 	fan(batch)
 	l.bytes.Add(-int64(held))
+	l.handed.Add(int64(len(batch))) // before busy: see Passed
 	l.busy.Add(-int64(len(batch)))
 	clear(batch)
 }
@@ -256,6 +258,15 @@ func (l *Link) fill(batch []Job) []Job {
 
 // Idle reports whether nothing is queued or being fanned out.
 func (l *Link) Idle() bool { return l.busy.Load() == 0 }
+
+// Passed returns a function that reports whether all that is queued or being fanned out now has been
+// fanned out. It does not wait for what comes later, as Idle does: under a lasting load a link is
+// hardly ever idle.
+func (l *Link) Passed() func() bool {
+	until := l.busy.Load()
+	until += l.handed.Load() // read afterwards: what was fanned out meanwhile may count twice, but is not left out
+	return func() bool { return l.Idle() || l.handed.Load() >= until }
+}
 
 // Late reports whether a job was refused because it came after Run had ended.
 func (l *Link) Late() bool { return l.late.Load() }

@@ -63,3 +63,36 @@ func TestALinkThatProtocolsShare(t *testing.T) {
 	assert.Equal(t, map[string]int{"http": 1}, (<-reports).Offered, "who joined later is not offered it")
 	assert.True(t, link.Idle())
 }
+
+// What was on its way has passed, also while the link is never idle.
+func TestALinkHasPassedWhatWasOnItsWay(t *testing.T) {
+	t.Parallel()
+	h := newHub(t, nil)
+	link := h.AddLink(viaTCP, 1000, time.Millisecond)
+	s := h.Holds().New(func() {}).Sender()
+	require.NoError(t, h.Attach(s, 5, &bridge.Attachment{Via: viaTCP, Broadcasts: true, Sends: true}))
+	say := func() {
+		_, err := h.Publish(s, bridge.Publication{Channels: []bridge.Channel{5}, Via: viaUDP})
+		require.NoError(t, err)
+	}
+	assert.True(t, link.Passed()(), "nothing is on its way")
+	say()
+	say()
+	passed, batches := link.Passed(), 0
+	assert.False(t, passed())
+	link.Flush(func(batch []bridge.Job) {
+		for _, j := range batch {
+			j.Done(h.Counters(), viaTCP, 1, 0)
+		}
+		if batches++; batches == 1 {
+			assert.Len(t, batch, 2)
+			assert.False(t, passed(), "they are being fanned out")
+			say() // so there is always one more
+			return
+		}
+		assert.True(t, passed())
+		assert.False(t, link.Idle())
+		assert.False(t, link.Passed()(), "that is another question")
+	})
+	assert.Equal(t, 2, batches)
+}

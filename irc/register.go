@@ -314,13 +314,17 @@ func (c *conn) rename(was *identity, wanted string) error {
 	return err
 }
 
-// awaitLink waits until no message is on its way, for a second at most.
+// linkFor bounds the wait for messages that are on their way.
+const linkFor = 10 * time.Second
+
+// awaitLink waits until the messages that are on their way have come, for linkFor at most.
 func (c *conn) awaitLink() {
-	late := time.NewTimer(time.Second)
+	passed := c.server.link.Passed()
+	late := time.NewTimer(linkFor)
 	defer late.Stop()
 	look := time.NewTicker(time.Millisecond)
 	defer look.Stop()
-	for !c.server.link.Idle() {
+	for !passed() {
 		select {
 		case <-look.C:
 		case <-late.C:

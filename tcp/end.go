@@ -5,7 +5,7 @@ import "time"
 const (
 	// A peer that closed its sending half may still read what was accepted before.
 	// hearOut waits hearFor for that at most, and looks every hearEvery.
-	hearFor   = time.Second
+	hearFor   = 10 * time.Second
 	hearEvery = 5 * time.Millisecond
 )
 
@@ -16,11 +16,12 @@ func (c *conn) hearOut(written <-chan struct{}) {
 	if !c.registered() {
 		return
 	}
+	passed := c.server.link.Passed()
 	late := time.NewTimer(hearFor)
 	defer late.Stop()
 	look := time.NewTicker(hearEvery)
 	defer look.Stop()
-	for !c.server.link.Idle() {
+	for !passed() {
 		select {
 		case <-look.C:
 		case <-late.C:

@@ -104,6 +104,8 @@ type Service struct {
 	refusals chan bridge.Refusal // that are to be told
 	untold   atomic.Int64        // those that did not fit, since the last one that was told
 
+	untoldOf map[bridge.Channel]int // devices of channels that are not announced now, as they were at the last start; only until Serve
+
 	clearing <-chan time.Time // when the leftovers are cleared; nil: there are none. Only for follow's goroutine
 
 	order sync.Mutex                      // guards these, and the order of discovery; taken before mu
@@ -172,6 +174,7 @@ func (s *Service) Serve(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return nil
 	}
+	s.sayUntold()
 	var own sync.WaitGroup
 	stop := s.bus.Watch(s.opts.BirthTopic, s.onBirth)
 	defer stop()

@@ -66,7 +66,7 @@ func (s *Service) load() (known, error) {
 func (s *Service) restoreAll() {
 	told, parked := s.known.Devices, s.known.Parked
 	s.known.Devices, s.known.Parked = nil, nil
-	withdrawn := map[bridge.Channel]int{}
+	s.untoldOf = map[bridge.Channel]int{}
 	for i, r := range slices.Concat(told, parked) {
 		switch _, asked := s.opts.Channels[r.Channel]; {
 		case asked:
@@ -74,12 +74,16 @@ func (s *Service) restoreAll() {
 		case len(s.known.Parked) < s.opts.HomeAssistantDevices:
 			s.known.Parked = append(s.known.Parked, r)
 			if i < len(told) {
-				withdrawn[r.Channel]++
+				s.untoldOf[r.Channel]++
 			}
 		}
 	}
-	for c, n := range withdrawn {
-		s.log.WithField("channel", c).WithField("devices", n).Warn("Home Assistant: these devices are withdrawn, because their channel has no homeassistant: true now")
+}
+
+// sayUntold logs how many devices Home Assistant is told of no more.
+func (s *Service) sayUntold() {
+	for c, n := range s.untoldOf {
+		s.log.WithField("channel", c).WithField("devices", n).Warn("Home Assistant is not told of these devices: their channel has no homeassistant: true now")
 	}
 }
 

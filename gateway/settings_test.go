@@ -324,7 +324,7 @@ func waitForMember(r *running, via string) (ended func() bool) {
 // flooder joins channel 5 and says large things there.
 func flooder(r *running) func() {
 	d := r.wire("tcp")
-	large := make([]byte, 60000)
+	large := bytes.Repeat([]byte("x"), 60000) // text, which IRC is sent whole
 	return func() { d.broadcast(5, large); d.next(r.t) }
 }
 

@@ -258,7 +258,7 @@ func testSenderRequests(t *testing.T) {
 }
 
 func testFailures(t *testing.T) {
-	r := start(t, func(c *config.Config) { c.Limits.Failures, c.Limits.FailureInterval = 3, time.Second })
+	r := start(t, func(c *config.Config) { c.Limits.Failures, c.Limits.FailureInterval = 3, 5*time.Second })
 	wrong := func() int {
 		status, _ := r.call("POST", "/register", "", `{"secret_key":"wrong"}`)
 		return status

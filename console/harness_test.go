@@ -246,8 +246,8 @@ func (p *page) do(script string) {
 func (p *page) waits(script string) {
 	p.Helper()
 	for end := time.Now().Add(harness.Patience); ; time.Sleep(20 * time.Millisecond) {
-		// A page that is being loaded again evaluates nothing.
-		if yes, err := tryTo[bool](p, "Boolean("+script+")"); yes {
+		// A page that is being loaded again evaluates nothing, and what is not there yet has no properties.
+		if yes, err := tryTo[bool](p, "(() => { try { return Boolean("+script+") } catch (e) { if (e instanceof TypeError) return false; throw e } })()"); yes {
 			return
 		} else if err != nil && !strings.Contains(err.Error(), "navigated") {
 			require.NoError(p, err, script)

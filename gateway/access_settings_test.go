@@ -162,8 +162,7 @@ func testFrameTimeout(t *testing.T) {
 		begun := time.Now()
 		conn, err := net.Dial("tcp", r.at.TCP)
 		require.NoError(t, err)
-		_, err = io.WriteString(conn, begin)
-		require.NoError(t, err)
+		_, _ = io.WriteString(conn, begin) // it may be too late
 		endsBy(t, conn, begun, short)
 		conn.Close()
 	}

@@ -1,12 +1,14 @@
 package gateway_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -285,8 +287,9 @@ func testMaxPacket(t *testing.T) {
 func endsBy(t *testing.T, conn net.Conn, begun time.Time, least time.Duration) {
 	t.Helper()
 	_ = conn.SetReadDeadline(time.Now().Add(patient))
-	_, err := io.Copy(io.Discard, conn)
-	require.NoError(t, err)
+	if _, err := io.Copy(io.Discard, conn); !errors.Is(err, syscall.ECONNRESET) { // it was, if bytes came too late
+		require.NoError(t, err)
+	}
 	assert.GreaterOrEqual(t, time.Since(begun), least)
 }
 

@@ -192,7 +192,7 @@ func TestOperatorsSeeWhoLostMessages(t *testing.T) {
 		}
 		return why
 	}
-	speaker := r.stream()
+	speaker := r.wire("tcp") // a stream that is behind would be ended, and could say no more
 	says := func(n, size int) {
 		for range n {
 			speaker.broadcast(5, make([]byte, size))

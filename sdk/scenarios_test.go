@@ -218,7 +218,7 @@ func aShortToken(t *testing.T, open opener) {
 	h := start(t, nil)
 	reg := h.register("page")
 	c := open(t, h.at)
-	me := c.do("connect", obj{"url": "http://" + h.at, "token": h.shortToken(reg.Token, obj{"channels": []int{5}, "ttl": 3})})
+	me := c.do("connect", obj{"url": "http://" + h.at, "token": h.shortToken(reg.Token, obj{"channels": []int{5}, "ttl": 8})})
 	assert.Equal(t, obj{"id": float64(reg.ID), "name": "page"}, me)
 	c.do("join", obj{"channels": []int{5}})
 	p := c.refused("broadcast", obj{"channels": []int{5}, "message": "x"})

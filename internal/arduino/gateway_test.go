@@ -161,6 +161,13 @@ func (r *radio) Up(raw []byte) {
 	})
 }
 
+// losses is how many datagrams were lost.
+func (r *radio) losses() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lost
+}
+
 // fly does arrive not at all, once or twice, now or later.
 func (r *radio) fly(arrive func()) {
 	r.mu.Lock()
@@ -268,7 +275,7 @@ func TestWholeGateway(t *testing.T) {
 	assert.Empty(t, e.Messages())
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	assert.Greater(t, r.lost, 50)
+	assert.Greater(t, r.losses(), 50)
 }
 
 // lamp returns the example for a PC.

@@ -74,7 +74,7 @@ func TestPython(t *testing.T) {
 	udp, tcp, key := withKey(t, "lamp", nil)
 	r := newRadio(t, udp, 20)
 	python(t, r, tcp, "own", key, 100)
-	assert.Greater(t, r.lost, 50)
+	assert.Greater(t, r.losses(), 50)
 	python(t, newRadio(t, udp, 20), tcp, "shared", puppetKey.Hex(), 20)
 }
 

@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime/pprof"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -92,7 +94,9 @@ func Serve(t testing.TB, servers ...func(context.Context) error) (stop func()) {
 			case err := <-done:
 				assert.NoError(t, err)
 			case <-late:
-				t.Error("Serve does not return")
+				var all strings.Builder
+				_ = pprof.Lookup("goroutine").WriteTo(&all, 1)
+				t.Error("Serve does not return. What runs:\n" + all.String())
 				return
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,6 +33,9 @@ type wire struct {
 	repeat int
 	late   int
 	random *rand.Rand
+
+	frames atomic.Int64 // so far
+	takes  atomic.Int64 // ns for each frame
 }
 
 var errCut = errors.New("cut")
@@ -60,6 +64,8 @@ type plug struct {
 }
 
 func (p plug) Publish(b []byte) error {
+	p.frames.Add(1)
+	time.Sleep(time.Duration(p.takes.Load()))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	b = slices.Clone(b)

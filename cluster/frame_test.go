@@ -38,9 +38,10 @@ func TestAMessageIsTheSameElsewhere(t *testing.T) {
 	}
 }
 
+var viaReported = bridge.NewProtocol("reported")
+
 func TestAReportIsTheSameElsewhere(t *testing.T) {
-	via := bridge.NewProtocol("reported")
-	for _, counts := range [][]count{nil, {{via, 300, 0}, {via, 1, 1}}} {
+	for _, counts := range [][]count{nil, {{viaReported, 300, 0}, {viaReported, 1, 1}}} {
 		want := told{to: 9, of: copied{id: [16]byte{1, 2}, channel: 1<<32 - 1, receiver: 300}, counts: counts}
 		k, body, _, ok := readEntry(appendReport(nil, want))
 		require.True(t, ok)

@@ -134,9 +134,13 @@ func (n *Node) Serve(ctx context.Context) (err error) {
 	t := time.NewTicker(beat)
 	defer t.Stop()
 	n.tellState()
+	var g gather
 serving:
 	for {
-		n.send(life)
+		n.gathers(life, &g)
+		if n.send(life) {
+			g.sent = time.Now()
+		}
 		select {
 		case <-ctx.Done():
 			break serving
@@ -162,22 +166,23 @@ serving:
 	return err
 }
 
-// send sends all that waits. While the transport takes nothing, it tries again and again.
-func (n *Node) send(ctx context.Context) {
+// send sends all that waits, and reports whether that was anything. While the transport takes nothing, it
+// tries again and again.
+func (n *Node) send(ctx context.Context) (any bool) {
 	for {
 		if n.due.Swap(false) {
 			n.stream.state(n.state())
 		}
 		b := n.stream.take()
 		if b == nil {
-			return
+			return any
 		}
-		if n.transport.Publish(b) == nil {
+		if any = true; n.transport.Publish(b) == nil {
 			continue
 		}
 		n.stream.giveBack(b)
 		if pause(ctx, retry); ctx.Err() != nil {
-			return
+			return any
 		}
 	}
 }

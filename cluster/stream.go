@@ -28,6 +28,8 @@ type stream struct {
 	sent     uint64 // what begins before this number was sent
 	written  uint64 // bytes of all entries so far
 	unsent   uint64 // entries that were let go before they were sent
+	urgent   bool   // the open frame waits for nothing
+	held     bool   // the sender waits until the open frame is full or urgent
 	pace     pace
 }
 
@@ -52,10 +54,12 @@ func (s *stream) say(m *bridge.Message, now time.Time) {
 	s.roomLocked(messageBytes(m, left))
 	s.open = appendMessage(s.open, m, left)
 	m.SetSerial(bridge.NewSerial(s.slot, s.next))
-	s.addedLocked()
+	due := s.saidLocked(m.HasReport())
 	behind := m.Wait && s.pace.behind(s.written)
 	s.mu.Unlock()
-	s.signal()
+	if due {
+		s.signal()
+	}
 	if behind {
 		s.wait(m.Patience())
 	}
@@ -81,9 +85,11 @@ func (s *stream) sayTopic(m *bridge.TopicMessage, now time.Time) {
 	s.roomLocked(topicBytes(m, left))
 	s.open = appendTopic(s.open, m, left)
 	m.Serial = bridge.NewSerial(s.slot, s.next)
-	s.addedLocked()
+	due := s.saidLocked(false)
 	s.mu.Unlock()
-	s.signal()
+	if due {
+		s.signal()
+	}
 }
 
 // tell adds a membership.
@@ -172,9 +178,49 @@ func (s *stream) roomLocked(bytes int) {
 	}
 }
 
-func (s *stream) addedLocked() {
+// addedLocked notes an entry that others are told at once.
+func (s *stream) addedLocked() { s.saidLocked(true) }
+
+// saidLocked notes an entry. It reports whether the sender has to be told: it may let more come.
+func (s *stream) saidLocked(urgent bool) (due bool) {
 	s.next++
 	s.numbered++
+	s.urgent = s.urgent || urgent
+	return !s.held || s.fullLocked()
+}
+
+// fullLocked reports whether the open frame has to go.
+func (s *stream) fullLocked() bool {
+	return s.urgent || s.numbered >= entriesMost || len(s.open) >= fullBytes
+}
+
+// hold lets more come into the open frame until release, or until the sender is woken. It reports
+// false if there is something to send at once.
+func (s *stream) hold() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.open) == 0 || s.fullLocked() || s.indexLocked(s.sent) < len(s.kept) {
+		return false
+	}
+	s.held = true
+	select {
+	case <-s.wake: // for what is in the frame already
+	default:
+	}
+	return true
+}
+
+func (s *stream) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held = false
+}
+
+// number is that of the next entry.
+func (s *stream) number() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.next
 }
 
 // sealLocked keeps the open frame. One without numbered entries is only returned.
@@ -184,7 +230,7 @@ func (s *stream) sealLocked() (f sealed, ok bool) {
 	}
 	s.written += uint64(len(s.open))
 	f = sealed{s.next - s.numbered, s.numbered, s.written, slices.Clone(s.open)}
-	s.open, s.numbered = s.open[:0], 0
+	s.open, s.numbered, s.urgent = s.open[:0], 0, false
 	if cap(s.open) > 2*frameBytes { // of one very large message
 		s.open = nil
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // The first bytes of packets (MQTT 3.1.1, section 2.2).
@@ -42,7 +43,11 @@ func (s *server) dialMQTT(n int) (conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &mqttConn{server: s, nc: nc, in: newInbox(s.opts.Size + len(s.opts.Topic) + 64), topics: map[uint32][]byte{}}
+	most := s.opts.Size + len(s.opts.Topic) + 64
+	if s.opts.Rest > 0 {
+		most *= 1000 // that come while it rests
+	}
+	c := &mqttConn{server: s, nc: nc, in: newInbox(most), topics: map[uint32][]byte{}}
 	if err := patiently(nc, func() error { return c.connect(fmt.Sprintf("bench/%08x/%d", s.run, n)) }); err != nil {
 		_ = nc.Close()
 		return nil, fmt.Errorf("connecting: %w", err)
@@ -187,6 +192,9 @@ func (c *mqttConn) listen(e *ear) error {
 				return ended(err)
 			}
 			c.acks = c.acks[:0]
+		}
+		if rest := c.server.opts.Rest; rest > 0 {
+			time.Sleep(rest)
 		}
 		if err := c.in.read(c.nc); err != nil {
 			return ended(err)

@@ -67,7 +67,10 @@ type Options struct {
 	// Topic and Filter are templates of MQTT: {channel} stands for the channel.
 	// Without a URL they begin with bench/, else they are the gateway's.
 	Topic, Filter string
-	FirstChannel  uint32 // one at random, far from those that people and other runs use
+	// Rest is how long a client of MQTT rests between two reads, so that it leaves the processors to
+	// the server; 0: not at all. Messages count as delivered when they are read.
+	Rest         time.Duration
+	FirstChannel uint32 // one at random, far from those that people and other runs use
 
 	PID int // the server's process; 0: looked for by its port, -1: not looked for
 

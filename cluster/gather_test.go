@@ -56,7 +56,7 @@ func (k *talk) end() {
 
 // While little is said each message goes at once, and while much is said many go together.
 func TestFramesGatherWhereMuchIsSaid(t *testing.T) {
-	for rate, most := range map[int]int{100: 120, 1000: 1020, 10_000: 1500, 50_000: 1500} {
+	for rate, most := range map[int]int{100: 120, 1000: 1020, 10_000: 1500, 30_000: 1500, 60_000: 60_020} {
 		t.Run(fmt.Sprint(rate), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				k := newTalk(t)
@@ -74,7 +74,7 @@ func TestFramesGatherWhereMuchIsSaid(t *testing.T) {
 				frames := k.heard(rate)
 				assert.LessOrEqual(t, frames, most)
 				assert.Zero(t, latest)
-				if rate <= 1000 {
+				if most > rate {
 					assert.GreaterOrEqual(t, frames, rate)
 				}
 			})
@@ -98,7 +98,7 @@ func TestFramesDoNotWaitForThoseWhoWaitForThem(t *testing.T) {
 				time.Sleep(20 * time.Microsecond)
 			}
 		}
-		assert.Greater(t, n, 4*4*8000, "of some 10,000 exchanges a second")
+		assert.Greater(t, n, 4*4*5000, "of 10,000 exchanges a second if each were one frame; if all frames waited there were 1,250")
 		k.heard(n)
 	})
 }

@@ -97,7 +97,7 @@ type load struct {
 	rate      float64 // 0: flat out
 }
 
-var loads = []load{{1, 0}, {50, 0}, {1, 2000}, {50, 2000}, {1, 60_000}, {50, 20_000}}
+var loads = []load{{1, 0}, {50, 0}, {1, 2000}, {50, 2000}, {1, 10_000}, {1, 60_000}, {50, 20_000}}
 
 func (l load) String() string {
 	if l.rate > 0 {

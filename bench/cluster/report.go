@@ -33,7 +33,8 @@ alone, %d times for %g s. Ratios are of the runs of one round: their median, wit
 most in brackets. Between gateways there are two more processes, and so the rate of %d processors
 says more about the machine than about the way. What a publish costs its gateway can be compared at
 one rate alone: flat out, the faster one merges more into one write. The cost is that of two
-wake-ups for each message up to some 5,000 a second, and next to nothing at a high rate.
+wake-ups for each message up to some 5,000 a second, and next to nothing at a high rate. From 5,000
+to 40,000 a second messages wait for each other for up to 0.8 ms.
 
 | Load | Deliveries/s: within, between, alone | Between to within | p50 | p99 | Between to alone | Origin's CPU a publish, shared to alone |
 |---|---|---|---|---|---|---|

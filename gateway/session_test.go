@@ -114,11 +114,13 @@ func overABadRadio(t *testing.T, commands int) {
 	sent.Wait()
 	require.NoError(t, field.Ping(ctx))
 	require.NoError(t, house.Ping(ctx))
+	eventually(t, "what was taken is handed out", func() bool { return len(house.Messages()) >= commands })
 	require.Len(t, house.Messages(), commands, "each command once")
 	for i := range commands {
 		require.Equal(t, fmt.Sprintf("from %d", i), string((<-house.Messages()).Data))
 	}
 	assert.Zero(t, r.dropped(viaUDP, bridge.QueueFull))
+	harness.Within(patient, func() bool { return len(field.Messages())+r.dropped(viaUDP, bridge.Failed) >= commands })
 	givenUp := r.dropped(viaUDP, bridge.Failed) // after eleven times: one in 1,600
 	heard := len(field.Messages())
 	assert.GreaterOrEqual(t, heard, commands-givenUp, "one that is given up may have arrived, and all its k be lost")

@@ -23,6 +23,7 @@ func newSession(ctx context.Context, network string, o lineOptions) (line, error
 	client, err := device.Dial(ctx, network, o.at, device.Options{
 		Secret: o.key, Name: o.name, KeepAlive: 10 * time.Second, Acknowledge: true, NoEcho: true, Hidden: true,
 		RetryGap: 200 * time.Millisecond, RegisterEvery: 2 * time.Second,
+		Window:    8, // what is lost holds up no others on their way
 		OnSession: func(uint32) { s.again() },
 	})
 	if err != nil {

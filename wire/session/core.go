@@ -92,7 +92,7 @@ func (c *core) alive(at time.Time, now int64, op frame.Op) (wakes bool) {
 // so the session lives on; for any other it reports false. A k does not wake a sleeping
 // device: it may have been sent before the d. Datagrams says that deliveries may get lost.
 func (c *core) acknowledges(at time.Time, seq uint32, now int64, datagrams bool) bool {
-	if !c.box.acknowledged(seq, datagrams) {
+	if !c.box.acknowledged(seq, datagrams, now) {
 		return false
 	}
 	c.device.Hold().Heard(at)

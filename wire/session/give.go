@@ -36,8 +36,11 @@ func (t *Table) transmitLocked(s *Session, delivery []byte, seq uint32, first bo
 	}
 	begin := len(out.bytes)
 	to := s.receiver(seq)
-	if s.acknowledged() && s.options.Window() > 1 && s.box.entries[0].seq == seq {
-		to.Flags |= frame.First // the device need not wait for an earlier one
+	if s.acknowledged() && s.box.entries[0].seq == seq {
+		s.box.entries[0].first = true
+		if s.options.Window() > 1 {
+			to.Flags |= frame.First // the device need not wait for an earlier one
+		}
 	}
 	out.bytes = s.stamp(out.bytes, delivery, to)
 	out.give(s, begin)
@@ -83,7 +86,7 @@ func (t *Table) nextLocked(s *Session, now int64, out *Out) bool {
 		}
 		if e.sends > retries {
 			t.verbs.lose(s.device, bridge.Failed, 1)
-			s.box.remove(i)
+			s.box.giveUp(i)
 			s.box.settle(now)
 			i = -1 // they may have moved
 			continue

@@ -155,6 +155,27 @@ func TestWhatExpiresHoldsUpNothing(t *testing.T) {
 	assert.Zero(t, b.dropped(bridge.Failed))
 }
 
+// So it is if the device's acknowledgement comes after the missing one has expired.
+func TestALateAcknowledgementHoldsUpNothing(t *testing.T) {
+	b := newBench(t, nil, bridge.Options{})
+	l, s := pair(b, acknowledge(4))
+	_, err := b.hub.Publish(b.senderOf(s), bridge.Publication{Channels: []bridge.Channel{7}, Content: bridge.Content{Data: []byte("open")}, TTL: 500 * time.Millisecond})
+	require.NoError(t, err)
+	b.deliver()
+	require.Contains(t, heard(b.take()), "open") // it gets lost
+	early := s.say("closed")
+	require.False(t, early[0].NoneBefore())
+	require.Empty(t, heard(b.pass(600*time.Millisecond)))
+	again := l.delivered(2)
+	require.Equal(t, []string{"closed"}, heard(again))
+	assert.True(t, again[0].NoneBefore())
+	require.Empty(t, l.delivered(2))
+	assert.Empty(t, heard(b.pass(90*time.Second)))
+	assert.Equal(t, 1, b.dropped(bridge.Expired))
+	assert.Equal(t, []string{"more"}, heard(s.say("more")))
+	assert.Empty(t, l.delivered(3), "it is not sent twice")
+}
+
 func TestNoEcho(t *testing.T) {
 	b := newBench(t, nil, bridge.Options{})
 	_, s := pair(b, nil)

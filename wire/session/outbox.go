@@ -12,6 +12,7 @@ type outbox struct {
 	flying  int     // how many of them are outstanding
 	last    uint32  // the ordinal of the newest message
 	seq     uint32  // the number of the newest delivery
+	gap     uint32  // the newest that was given up after it was sent: the device may wait for it; 0: none
 	pings   []ping  // in the order of their arrival
 }
 
@@ -24,6 +25,7 @@ type entry struct {
 	sends   int
 	due     int64 // when it is sent again
 	counted bool  // if it is cut short, that was counted
+	first   bool  // when it was last sent, none before it was outstanding, and the device was told
 	had     bool  // the device has it, and may wait with it for an earlier one
 }
 
@@ -54,7 +56,7 @@ func (b *outbox) waiting() int { return len(b.entries) - b.flying }
 func (b *outbox) push(frame []byte, expires int64, room int) (dropped bool) {
 	if len(b.entries) >= room {
 		i := min(b.flying, len(b.entries)-1)
-		b.remove(i)
+		b.giveUp(i)
 		dropped = true
 	}
 	b.last++
@@ -66,7 +68,7 @@ func (b *outbox) push(frame []byte, expires int64, room int) (dropped bool) {
 func (b *outbox) dropExpired(now int64) (n int) {
 	for i := 0; i < len(b.entries); i++ {
 		if e := b.entries[i]; e.expires != 0 && now >= e.expires && !e.had {
-			b.remove(i)
+			b.giveUp(i)
 			i--
 			n++
 		}
@@ -87,9 +89,23 @@ func (b *outbox) settle(now int64) {
 		}
 	}
 	if b.flying > 0 && b.entries[0].had {
-		e := &b.entries[0]
-		e.had, e.sends, e.expires, e.due = false, 0, 0, now
+		b.sayFirst(now)
 	}
+}
+
+// sayFirst has the first delivery, which the device has, sent again with the flag that none is
+// before it.
+func (b *outbox) sayFirst(now int64) {
+	e := &b.entries[0]
+	e.had, e.sends, e.expires, e.due = false, 0, 0, now
+}
+
+// giveUp takes out a delivery that the device has not acknowledged.
+func (b *outbox) giveUp(i int) {
+	if i < b.flying {
+		b.gap = max(b.gap, b.entries[i].seq)
+	}
+	b.remove(i)
 }
 
 // next numbers the first delivery that was not sent yet, and makes it outstanding.
@@ -114,8 +130,9 @@ func (b *outbox) remove(i int) {
 
 // acknowledged takes out the outstanding delivery with a number. It reports false if there is none.
 // Keep says that the device waits with it while an earlier one is missing: then the last one of
-// those that follow each other is kept, for settle.
-func (b *outbox) acknowledged(seq uint32, keep bool) bool {
+// those that follow each other is kept, for settle. If the earlier one was given up meanwhile, it is
+// sent again.
+func (b *outbox) acknowledged(seq uint32, keep bool, now int64) bool {
 	i := slices.IndexFunc(b.entries[:b.flying], func(e entry) bool { return e.seq == seq && !e.had })
 	switch {
 	case i < 0:
@@ -128,6 +145,12 @@ func (b *outbox) acknowledged(seq uint32, keep bool) bool {
 			b.remove(i - 1)
 		}
 		return true
+	case keep && seq > b.gap && b.gap != 0:
+		if !b.entries[i].first {
+			b.sayFirst(now)
+			return true
+		}
+		b.gap = 0
 	}
 	b.remove(i)
 	for b.flying > 0 && b.entries[0].had {

@@ -200,9 +200,8 @@ func (b *Broker) fillFromPast(s *session, since time.Time) (n int) {
 	s.subMu.Unlock()
 	var missed []delivery
 	for _, m := range (*past)(channels, s.sender(), since) {
-		var room [128]byte
-		route := b.router.route(b.tree.AppendTopic(room[:0], m))
-		made := &message{topic: route.topic, payload: m.Data, qos: anyQoS, channel: m, expires: expires(m)}
+		route := b.routeOf(m)
+		made := &message{topic: b.topicOf(m), payload: m.Data, qos: anyQoS, channel: m, expires: expires(m)}
 		for i := range route.targets {
 			if t := &route.targets[i]; t.session == s {
 				d := t.delivery(made)

@@ -223,6 +223,7 @@ func TestRefusedPublishes(t *testing.T) {
 	id, _ := five.me()
 	topics := []string{
 		fmt.Sprintf("watchtower/channels/5/broadcast/%d", id+1), // another sender
+		"watchtower/channels/5/broadcast/4294967295", "watchtower/channels/5/broadcast/9",
 		"watchtower/channels/0/broadcast", "watchtower/channels/4294967296/broadcast", "watchtower/channels/5/send/0",
 		"watchtower/channels/5/send/77", // has not joined
 		"watchtower/members/5/gw", "watchtower/gateways/gw/status", "watchtower/me", "watchtower/x", "$SYS/x",

@@ -37,15 +37,14 @@ type conn struct {
 	remote  string
 	from    auth.Caller
 	guest   intake.Guest
-	heard   atomic.Int64      // when something came, in Unix nanoseconds, while it is parked
-	resumed bool              // nothing was read since it was parked
-	rest    []byte            // was read while it was parked, and not executed
-	spent   error             // what the next read returns
-	last    *place            // to which it published last
-	places  map[string]*place // to which it publishes; nil: one at most
-	filled  bool              // the last read filled its buffer
-	begun   bool              // a packet has begun
-	late    int64             // deadline of that packet, in Unix nanoseconds; 0: not set yet
+	heard   atomic.Int64 // when something came, in Unix nanoseconds, while it is parked
+	resumed bool         // nothing was read since it was parked
+	rest    []byte       // was read while it was parked, and not executed
+	spent   error        // what the next read returns
+	last    *place       // to which it published last; nil: to none
+	filled  bool         // the last read filled its buffer
+	begun   bool         // a packet has begun
+	late    int64        // deadline of that packet, in Unix nanoseconds; 0: not set yet
 
 	hashBefore time.Time // deadline for hashing its password
 
@@ -71,12 +70,12 @@ type conn struct {
 	tookOver     time.Time // when it took over its session from another connection
 	suspended    bool      // the gateway stops: the session goes on at the next start
 
-	closing  atomic.Bool   // packets of the client are ignored from now on
-	reading  atomic.Bool   // its read loop has begun
-	left     atomic.Uint32 // why the client left: a bridge.Departure
-	stopped  chan struct{} // closed when the read loop has ended and all packets are executed
-	gone     chan struct{} // closed when nothing of the connection is left
-	leave    func()        // detaches it from its session, once
+	closing  atomic.Bool    // packets of the client are ignored from now on
+	reading  atomic.Bool    // its read loop has begun
+	left     atomic.Uint32  // why the client left: a bridge.Departure
+	stopped  outbound.Latch // closed when the read loop has ended and all packets are executed
+	gone     outbound.Latch // closed when nothing of the connection is left
+	leaving  sync.Once
 	mu       sync.Mutex
 	control  []byte // encoded answers, written before messages
 	pings    int    // PINGRESPs that are due, after the messages up to the mark pinged
@@ -232,13 +231,16 @@ func (c *conn) halt(why packets.Code, patience time.Duration) {
 		late := time.NewTimer(patience)
 		defer late.Stop()
 		select {
-		case <-c.stopped:
+		case <-c.stopped.Done():
 		case <-late.C:
 			c.logged().Warn("a connection that was to end is still executing a packet")
 		}
 	}
 	c.leave()
 }
+
+// leave detaches the connection from its session, once.
+func (c *conn) leave() { c.leaving.Do(func() { c.broker.left(c) }) }
 
 // over returns why the client's packets are ignored now; nil: they are not.
 func (c *conn) over() error {

@@ -10,21 +10,40 @@ import (
 
 // Publish puts a message of another protocol on the bus.
 func (b *Broker) Publish(m *bridge.Message) error {
-	var room [128]byte
-	topic := b.tree.AppendTopic(room[:0], m)
 	made := &message{payload: m.Data, qos: anyQoS, channel: m, expires: expires(m)}
 	var by handing
 	if m.Gateway != 0 {
 		by.among = &sharing{elsewhere: true, picks: m.Groups}
 	}
 	if !m.Late {
-		return b.hand(topic, made, by)
+		return b.handOn(made, by)
 	}
 	var owe []*session
 	by.owe = &owe
-	err := b.hand(topic, made, by)
+	err := b.handOn(made, by)
 	b.await(b.life, owe)
 	return err
+}
+
+// handOn gives a message on a channel to all who get it.
+func (b *Broker) handOn(m *message, by handing) error {
+	defer b.underWay.end(b.underWay.begin())
+	rt := b.routeOf(m.channel)
+	if rt.any() {
+		m.topic = b.topicOf(m.channel)
+	}
+	return b.handTo(rt, m, by)
+}
+
+// routeOf returns the route of a message on a channel.
+func (b *Broker) routeOf(m *bridge.Message) *route {
+	return b.router.to(&bridge.Address{Type: m.Type, Channel: m.Channel, Receiver: m.Receiver}, m.Sender)
+}
+
+// topicOf returns the topic of a message on a channel.
+func (b *Broker) topicOf(m *bridge.Message) string {
+	var room [128]byte
+	return string(b.tree.AppendTopic(room[:0], m))
 }
 
 // expires returns when a message expires, in Unix milliseconds; 0: never.
@@ -89,27 +108,13 @@ func (b *Broker) deliverRetained(m *message, from source, by handing) error {
 }
 
 func (b *Broker) deliver(m *message, by handing) error {
-	return b.hand([]byte(m.topic), m, by)
-}
-
-// hand gives a message to all who get its topic.
-func (b *Broker) hand(topic []byte, m *message, by handing) error {
 	defer b.underWay.end(b.underWay.begin())
-	return b.handTo(b.router.route(topic), m, by)
-}
-
-// handAt is hand for a sender's message to a place.
-func (b *Broker) handAt(p *place, s *bridge.Sender, m *message, by handing) error {
-	defer b.underWay.end(b.underWay.begin())
-	return b.handTo(b.routeTo(p, s), m, by)
+	return b.handTo(b.router.route([]byte(m.topic)), m, by)
 }
 
 // handTo gives a message to all targets of its route, and to the other protocols' members
 // if it is on a channel.
 func (b *Broker) handTo(r *route, m *message, by handing) error {
-	if m.topic == "" {
-		m.topic = r.topic
-	}
 	m.many = len(r.targets)+len(r.groups) > 1
 	if b.shares {
 		by.among = b.share(r, m, by.among)

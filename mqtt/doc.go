@@ -16,6 +16,7 @@
 //	park.go            a connection waits in an event loop, and goes on
 //	reader.go          reads packets, one after the other
 //	plain.go           packets that are executed as they were read
+//	place.go           the topic to which a client publishes: what it means, who gets it
 //	packets.go         what a client's packets do, in their order
 //	gateways.go        what other gateways publish and retain
 //	subscribe.go       what SUBSCRIBE and UNSUBSCRIBE do
@@ -44,7 +45,9 @@
 //	state.go           the formats of the rows
 //	conn.go            one connection: its answers and its end
 //	inbox.go           packets that wait behind a held answer
-//	router.go          the receivers of a topic, cached
+//	routes.go          the routes of topics, and of what is said on a channel, cached
+//	router.go          finds the receivers of a topic among the subscriptions
+//	receivers.go       the receivers of a topic: sessions, groups, the gateway itself
 //	merge.go           retained messages of other gateways
 //	stamps.go          the rows of retained messages' stamps
 //	listing.go         retained topics level by level, in pages

@@ -25,7 +25,7 @@ func (b *Broker) Rounds() uint64 {
 func (b *Broker) RoutesCached() (routes, bytes int) {
 	b.router.routesMu.RLock()
 	defer b.router.routesMu.RUnlock()
-	return len(b.router.routes), b.router.bytes
+	return len(b.router.routes) + len(b.router.members), b.router.bytes
 }
 
 // Held returns how many deliveries a client has, queued or in flight, and their payloads'

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
@@ -154,70 +153,22 @@ func (b *Broker) hasRoom(at *place) bool {
 	return !b.shares || b.hub.Peers().HasRoom()
 }
 
-// placesMost is how many topics of a client are remembered.
-const placesMost = 64
-
-// place returns what a topic means; nil if it is not simply allowed.
-func (c *conn) place(topic []byte) *place {
-	may := c.session.access.Load()
-	p := c.last
-	if p == nil || p.topic != string(topic) {
-		p = c.places[string(topic)]
-	}
-	if p != nil && p.access == may {
-		c.last = p
-		return p
-	}
-	if !utf8.Valid(topic) || bytes.IndexByte(topic, 0) >= 0 {
-		return nil
-	}
-	name := string(topic)
-	onChannel, address, err := c.broker.mayPublish(name, c.session.sender(), may)
-	if err != nil || address.ReceiverName != "" { // a name may become another's
-		return nil
-	}
-	p = &place{topic: name, onChannel: onChannel, address: address, access: may}
-	if c.last != nil {
-		if c.places == nil || len(c.places) >= placesMost {
-			c.places = map[string]*place{c.last.topic: c.last}
-		}
-		c.places[name] = p
-	}
-	c.last = p
-	return p
-}
-
-// routeTo returns the route of a place for a sender.
-func (b *Broker) routeTo(p *place, s *bridge.Sender) *route {
-	if rt := p.route; rt != nil && rt.seen == b.router.generation(rt.changes) {
-		return rt
-	}
-	if p.onChannel {
-		var room [128]byte
-		a := &p.address
-		p.route = b.router.route(b.tree.AppendTopic(room[:0], &bridge.Message{Type: a.Type, Channel: a.Channel, Receiver: a.Receiver, Sender: s.ID()}))
-	} else {
-		p.route = b.router.route([]byte(p.topic))
-	}
-	return p.route
-}
-
 // publishAt is publish for a message without properties, to a place.
 func (b *Broker) publishAt(s *session, p *place, m *message, by handing) (err error) {
 	switch {
 	case p.onChannel:
 		if m.channel, err = b.hub.Admit(s.sender(), p.address, bridge.Content{Data: m.payload}, by.voice); err == nil {
 			m.retain = false
-			_ = b.handAt(p, s.sender(), m, by) // a slow protocol has counted its drop
+			_ = b.handAt(p, m, by) // a slow protocol has counted its drop
 		}
 	case m.retain:
 		b.hub.Counters().In(Protocol, 1)
-		m.topic = strings.Clone(p.topic) // it outlives the connection
+		m.topic = strings.Clone(p.said) // it counts by itself, and outlives the route
 		err = b.deliverRetained(m, published, by)
 	default:
 		b.hub.Counters().In(Protocol, 1)
 		by.among = b.saying(published)
-		err = b.handAt(p, s.sender(), m, by)
+		err = b.handAt(p, m, by)
 	}
 	if by.round == nil && !p.onChannel {
 		b.pace()

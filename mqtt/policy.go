@@ -34,7 +34,7 @@ func (b *Broker) admitOf(s *bridge.Sender, may *access, m *message, v bridge.Voi
 		if m.lifetime > 0 {
 			cm.Expires = cm.Time.Add(time.Duration(m.lifetime) * time.Second)
 		}
-		m.channel, m.retain, m.topic = cm, false, "" // the route has the full topic
+		m.channel, m.retain, m.topic = cm, false, "" // handOn has the full topic
 		return nil
 	}
 	b.hub.Counters().In(Protocol, 1)
@@ -100,8 +100,7 @@ func (b *Broker) deliverAdmitted(m *message, by handing) error {
 	case m.retain:
 		return b.deliverRetained(m, published, by)
 	case m.channel != nil:
-		var room [128]byte
-		_ = b.hand(b.tree.AppendTopic(room[:0], m.channel), m, by)
+		_ = b.handOn(m, by)
 		return nil // a slow protocol has counted its drop
 	}
 	by.among = b.saying(published)

@@ -10,82 +10,6 @@ import (
 	"watchtower/bridge"
 )
 
-// target is a session that gets a topic, by one or more of its filters.
-type target struct {
-	session *session
-	qos     byte
-	noLocal bool // all of its filters are
-	asIs    bool
-	member  bool   // a filter names the channel
-	short   bool   // it gets the short topic, without the sender
-	subIDs  *[]int // subscription identifiers, in order; nil: none
-}
-
-// route is a cached list of a topic's receivers. It is valid while seen is the current
-// generation.
-type route struct {
-	topic   string
-	changes *atomic.Uint64 // the counter in router.changes for the topic's prefix
-	seen    uint64         // router.generation before the topic was matched
-	*receivers
-}
-
-// place is a topic to which a client publishes: what it means, and who gets it. It is valid
-// for one access list.
-type place struct {
-	topic     string
-	onChannel bool
-	address   bridge.Address
-	access    *access
-	route     *route // nil: not looked up yet
-}
-
-// receivers are shared by all routes whose topics match the same subscriptions, such as
-// the topics of all senders on one channel.
-type receivers struct {
-	of      []*subscription // matching ones, in the order of the tree
-	targets []target
-	groups  []*group
-	watches []*watcher
-	hash    uint64 // of the list of
-	routes  int    // cached routes that share it
-}
-
-// watcher is a part of the gateway that gets messages by subscriptions without a session: each
-// message once.
-type watcher struct{ see func(m *message, stored bool) }
-
-// group is a shared subscription: one of its targets gets a message.
-type group struct {
-	filter  string // share name included
-	targets []target
-	turn    atomic.Uint32
-
-	elsewhere []*peerGroup // at other gateways
-	round     atomic.Uint32
-}
-
-// The bounds of the cache of routes: number and bytes. A full cache is emptied; topics in
-// use are soon cached again.
-const (
-	routesMax     = 1 << 16
-	routeBytesMax = 16 << 20
-	routeBytes    = 160 // a route without targets
-	targetBytes   = 64
-)
-
-// weight is about how many bytes a route takes, without its receivers.
-func (rt *route) weight() int { return routeBytes + len(rt.topic) }
-
-// weight is about how many bytes they take.
-func (rs *receivers) weight() int {
-	n := routeBytes + 8*len(rs.of) + targetBytes*len(rs.targets)
-	for _, g := range rs.groups {
-		n += routeBytes + targetBytes*len(g.targets)
-	}
-	return n
-}
-
 // router finds the receivers of a topic, and caches them as routes. A change of a
 // subscription invalidates only the routes whose topics start with the first depth levels
 // of its filter; or all routes, if these levels have a wildcard. So a client that comes
@@ -101,9 +25,11 @@ type router struct {
 	subsMu sync.RWMutex
 	subs   levels[subscribers] // by filter, without the share name
 	held   int                 // bytes of the subscriptions in subs, without the tree
+	named  map[string]int      // subscriptions that name a sender, by their prefix; "": it has wildcards
 
 	routesMu sync.RWMutex
 	routes   map[string]*route
+	members  map[destination]*route
 	lists    map[uint64]*receivers // by hash
 	bytes    int
 }
@@ -132,7 +58,8 @@ func newRouter(tree *bridge.Tree) *router {
 	return &router{
 		tree: tree, seed: maphash.MakeSeed(),
 		depth:  strings.Count(tree.Say(1), "/"), // all levels but the last; the channel's is the last of these
-		routes: map[string]*route{}, lists: map[uint64]*receivers{},
+		named:  map[string]int{},
+		routes: map[string]*route{}, members: map[destination]*route{}, lists: map[uint64]*receivers{},
 	}
 }
 
@@ -169,15 +96,41 @@ func (r *router) add(sub, old *subscription) {
 	switch {
 	case at == nil:
 		r.subs.set(filter, &subscribers{all: []*subscription{sub}})
-		r.held += sub.bytes()
+		r.count(sub, 1)
 	case old != nil:
 		at.all[slices.Index(at.all, old)] = sub
 	default:
 		at.all = append(at.all, sub)
-		r.held += sub.bytes()
+		r.count(sub, 1)
 	}
 	r.subsMu.Unlock()
 	r.change(sub)
+}
+
+// count counts a subscription that is added, or removed with by = -1. The caller holds subsMu.
+func (r *router) count(sub *subscription, by int) {
+	r.held += by * sub.bytes()
+	begin := r.beginning(sub.topics)
+	if !namesSender(strings.Split(strings.TrimPrefix(sub.topics[len(begin):], "/"), "/")) {
+		return
+	}
+	if strings.ContainsAny(begin, "+#") {
+		begin = ""
+	}
+	if r.named[begin] += by; r.named[begin] == 0 {
+		delete(r.named, begin)
+	}
+}
+
+// namesSender reports whether a filter's levels behind the channel's match messages of some
+// senders and not of others: they are a kind, for a send the receiver, and the sender.
+func namesSender(levels []string) bool {
+	n := 1
+	if levels[0] == "send" {
+		n = 2
+	}
+	literal := func(i int) bool { return i == len(levels)-1 && levels[i] != "+" && levels[i] != "#" }
+	return literal(n) || levels[0] == "+" && literal(2)
 }
 
 // change invalidates the routes that a subscription may concern.
@@ -219,7 +172,7 @@ func (r *router) remove(sub *subscription) {
 	if at := r.subs.get(filter); at != nil {
 		if i := slices.Index(at.all, sub); i >= 0 {
 			at.all = slices.Delete(at.all, i, i+1)
-			r.held -= sub.bytes()
+			r.count(sub, -1)
 		}
 		if len(at.all) == 0 {
 			r.subs.remove(filter)
@@ -229,85 +182,50 @@ func (r *router) remove(sub *subscription) {
 	r.change(sub)
 }
 
-// route returns a topic's route. The caller may reuse the topic's bytes.
-func (r *router) route(topic []byte) *route {
-	r.routesMu.RLock()
-	rt := r.routes[string(topic)]
-	r.routesMu.RUnlock()
-	if rt != nil && rt.seen == r.generation(rt.changes) {
-		return rt
-	}
-	rt = r.match(string(topic))
-	r.routesMu.Lock()
-	defer r.routesMu.Unlock()
-	if old, ok := r.routes[rt.topic]; ok {
-		r.forget(old)
-	}
-	r.cache(rt)
-	if len(r.routes) > routesMax || r.bytes > routeBytesMax {
-		clear(r.routes)
-		clear(r.lists)
-		r.bytes = 0
-		r.cache(rt)
-	}
-	return rt
-}
-
-// cache caches a route, which shares equal receivers with others. The caller holds routesMu.
-func (r *router) cache(rt *route) {
-	if known := r.lists[rt.hash]; known != nil && slices.Equal(known.of, rt.of) {
-		rt.receivers = known
-	} else if known == nil {
-		rt.routes = 0
-		r.lists[rt.hash] = rt.receivers
-	}
-	if rt.routes++; rt.routes == 1 {
-		r.bytes += rt.receivers.weight()
-	}
-	r.bytes += rt.weight()
-	r.routes[rt.topic] = rt
-}
-
-// forget removes a route from the cache. The caller holds routesMu.
-func (r *router) forget(rt *route) {
-	delete(r.routes, rt.topic)
-	r.bytes -= rt.weight()
-	if rt.routes--; rt.routes > 0 {
-		return
-	}
-	r.bytes -= rt.receivers.weight()
-	if r.lists[rt.hash] == rt.receivers {
-		delete(r.lists, rt.hash)
-	}
-}
-
-func (r *router) match(topic string) *route {
-	rt := &route{topic: topic, changes: r.changesOf(r.beginning(topic))}
+// match fills in who gets a topic.
+func (r *router) match(rt *route, topic string, to *bridge.Address) {
+	begin := r.beginning(topic)
+	rt.changes = r.changesOf(begin)
 	rt.seen = r.generation(rt.changes) // before matching: a change meanwhile invalidates the route
-	_, address, _ := r.tree.ParsePublish(topic)
+	var room [32]*subscription
+	of := room[:0]
 	r.subsMu.RLock()
-	defer r.subsMu.RUnlock()
-	var of []*subscription
+	rt.bySender = r.named[""] > 0 || r.named[begin] > 0
 	r.subs.ofTopic(topic, func(at *subscribers) {
 		for _, sub := range at.all {
-			if sub.gets(topic, address) {
+			if sub.gets(topic, to) {
 				of = append(of, sub)
 			}
+			rt.bySender = rt.bySender || sub.session != nil && sub.session.access.Load() != nil
 		}
 	})
-	rt.receivers = newReceivers(of)
-	var hash maphash.Hash
-	hash.SetSeed(r.seed)
+	r.subsMu.RUnlock()
+	rt.receivers = r.receiversOf(of)
+}
+
+// receiversOf returns the receivers by these subscriptions: those of other routes, if there are
+// equal ones. The caller may reuse the list.
+func (r *router) receiversOf(of []*subscription) *receivers {
+	var h maphash.Hash
+	h.SetSeed(r.seed)
 	for _, sub := range of {
-		maphash.WriteComparable(&hash, sub)
+		maphash.WriteComparable(&h, sub)
 	}
-	rt.hash = hash.Sum64()
-	return rt
+	hash := h.Sum64()
+	r.routesMu.RLock()
+	known := r.lists[hash]
+	r.routesMu.RUnlock()
+	if known != nil && slices.Equal(known.of, of) {
+		return known
+	}
+	rs := newReceivers(slices.Clone(of))
+	rs.hash = hash
+	return rs
 }
 
 // gets reports whether a subscription that matches a topic gets its messages. Only the
 // receiver gets a message that is sent to one receiver, and not by a shared subscription.
-func (sub *subscription) gets(topic string, to bridge.Address) bool {
+func (sub *subscription) gets(topic string, to *bridge.Address) bool {
 	switch {
 	case sub.watch != nil:
 		return true
@@ -317,73 +235,4 @@ func (sub *subscription) gets(topic string, to bridge.Address) bool {
 		return false
 	}
 	return sub.session.access.Load().mayRead(topic)
-}
-
-// newReceivers merges subscriptions by session, and shared ones by filter into groups.
-func newReceivers(of []*subscription) *receivers {
-	rs := &receivers{of: of}
-	bySession := map[*session]int{}
-	groups := map[string]*group{} // by filter
-	for _, sub := range of {
-		i, merges := bySession[sub.session]
-		switch {
-		case sub.watch != nil:
-			if !slices.Contains(rs.watches, sub.watch) {
-				rs.watches = append(rs.watches, sub.watch)
-			}
-		case sub.shared:
-			g := groups[sub.filter]
-			if g == nil {
-				g = &group{filter: sub.filter}
-				groups[sub.filter] = g
-				rs.groups = append(rs.groups, g)
-			}
-			if sub.peer != nil {
-				g.elsewhere = append(g.elsewhere, sub.peer)
-				continue
-			}
-			g.targets = append(g.targets, sub.target())
-		case merges:
-			rs.targets[i].merge(sub)
-		default:
-			bySession[sub.session] = len(rs.targets)
-			rs.targets = append(rs.targets, sub.target())
-		}
-	}
-	return rs
-}
-
-func (sub *subscription) target() target {
-	t := target{session: sub.session, qos: sub.qos, noLocal: sub.noLocal, asIs: sub.asIs, member: sub.means.Channel != 0, short: sub.means.Short}
-	if sub.subID > 0 {
-		t.subIDs = &[]int{sub.subID}
-	}
-	return t
-}
-
-func (t *target) delivery(m *message) delivery {
-	if t.short {
-		m = m.inShort()
-	}
-	d := delivery{m: m, subIDs: t.subIDs, qos: min(t.qos, m.qos)}
-	if m.retain && t.asIs {
-		d.marks = markRetain
-	}
-	return d
-}
-
-func (t *target) merge(sub *subscription) {
-	t.qos = max(t.qos, sub.qos)
-	t.noLocal = t.noLocal && sub.noLocal
-	t.asIs = t.asIs || sub.asIs
-	t.member = t.member || sub.means.Channel != 0
-	t.short = t.short || sub.means.Short
-	switch {
-	case sub.subID == 0:
-	case t.subIDs == nil:
-		t.subIDs = &[]int{sub.subID}
-	default:
-		*t.subIDs = append(*t.subIDs, sub.subID)
-		slices.Sort(*t.subIDs)
-	}
 }

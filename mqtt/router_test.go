@@ -17,7 +17,7 @@ func TestRoutesAreNeverOld(t *testing.T) {
 	t.Parallel()
 	for _, base := range []string{"w", "home/w"} {
 		r := newRouter(bridge.NewTree(base, "gw"))
-		levels := []string{"w", "home", "channels", "5", "6", "broadcast", "a", "+", "+", "#"}
+		levels := []string{"w", "home", "channels", "5", "6", "broadcast", "send", "+", "+", "#"}
 		random := func(most int, from []string) string {
 			all := make([]string, 1+rand.IntN(most))
 			for i := range all {
@@ -32,7 +32,14 @@ func TestRoutesAreNeverOld(t *testing.T) {
 		for range 40 {
 			topics = append(topics, random(6, levels[:7]))
 		}
-		topics = append(topics, base+"/channels/5/broadcast/1", base+"/channels/5", base+"/channels", base)
+		topics = append(topics, base+"/channels/5", base+"/channels", base)
+		said := []bridge.Address{
+			{Channel: 5, Sender: 5}, {Channel: 5, Sender: 6}, {Channel: 6, Sender: 5},
+			{Channel: 5, Type: bridge.Send, Receiver: 6, Sender: 5}, {Channel: 5, Type: bridge.Send, Receiver: 6, Sender: 6},
+		}
+		filters := []string{
+			"5/broadcast/5", "5/broadcast/+", "+/broadcast/6", "5/+/5", "5/+/6/6", "+/send/6/5", "5/send/+/6", "5/send/6/+", "5/#", "6/send/#", "+/+/#",
+		}
 		var subs []*subscription
 		for range 3000 {
 			if len(subs) > 0 && rand.IntN(2) == 0 {
@@ -40,21 +47,61 @@ func TestRoutesAreNeverOld(t *testing.T) {
 				r.remove(subs[i])
 				subs = append(subs[:i], subs[i+1:]...)
 			} else if filter := random(6, levels); validFilter(filter) {
+				if rand.IntN(4) == 0 {
+					filter = base + "/channels/" + filters[rand.IntN(len(filters))]
+				}
 				topics, _ := cutShare(filter)
 				sub := &subscription{filter: filter, topics: topics, watch: &watcher{func(*message, bool) {}}}
 				r.add(sub, nil)
 				subs = append(subs, sub)
 			}
-			topic := topics[rand.IntN(len(topics))]
-			want := 0
-			for _, sub := range subs {
-				if covers(strings.Split(sub.filter, "/"), strings.Split(topic, "/")) {
-					want++
+			matching := func(topic string) (n int) {
+				for _, sub := range subs {
+					if covers(strings.Split(sub.filter, "/"), strings.Split(topic, "/")) {
+						n++
+					}
 				}
+				return n
 			}
-			require.Len(t, r.route([]byte(topic)).watches, want, topic)
+			topic := topics[rand.IntN(len(topics))]
+			require.Len(t, r.route([]byte(topic)).watches, matching(topic), topic)
+			a := &said[rand.IntN(len(said))]
+			topic = string(r.tree.AppendTopic(nil, &bridge.Message{Type: a.Type, Channel: a.Channel, Receiver: a.Receiver, Sender: a.Sender}))
+			require.Len(t, r.to(a, a.Sender).watches, matching(topic), topic)
+			require.Len(t, r.route([]byte(topic)).watches, matching(topic), topic)
 		}
 	}
+}
+
+// What is said on a channel has one route whoever says it, unless a filter or an access list names a sender.
+func TestSendersOfAChannelShareARoute(t *testing.T) {
+	t.Parallel()
+	r := newRouter(bridge.NewTree("w", "gw"))
+	of := func(c bridge.Channel, s bridge.SenderID) *route { return r.to(&bridge.Address{Channel: c}, s) }
+	sub := func(filter string) *subscription {
+		return &subscription{filter: filter, topics: filter, watch: &watcher{func(*message, bool) {}}}
+	}
+	r.add(sub("w/channels/+/broadcast/+"), nil)
+	r.add(sub("w/channels/#"), nil)
+	assert.Same(t, of(5, 1), of(5, 2))
+	assert.NotSame(t, of(5, 1), of(6, 1))
+	assert.Same(t, of(5, 1).receivers, of(6, 1).receivers)
+	named := sub("w/channels/5/broadcast/2")
+	r.add(named, nil)
+	assert.Len(t, of(5, 1).watches, 2)
+	assert.Len(t, of(5, 2).watches, 3)
+	assert.Same(t, of(6, 1), of(6, 2))
+	r.remove(named)
+	assert.Len(t, of(5, 2).watches, 2)
+	assert.Same(t, of(5, 1), of(5, 2))
+	assert.Empty(t, r.named)
+
+	guest := &session{}
+	guest.access.Store(newAccess([]Rule{{Read: true, Pattern: "w/channels/6/broadcast/2"}}, "guest", "phone"))
+	r.add(&subscription{filter: "w/channels/6/#", topics: "w/channels/6/#", session: guest}, nil)
+	assert.Empty(t, of(6, 1).targets, "it may read what 2 says")
+	assert.Len(t, of(6, 2).targets, 1)
+	assert.Same(t, of(5, 1), of(5, 2))
 }
 
 func TestAChangeElsewhereKeepsARoute(t *testing.T) {

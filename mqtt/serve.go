@@ -210,7 +210,7 @@ func (b *Broker) accept(l net.Listener, loops *eventloop.Loops) {
 func (b *Broker) ServeConn(nc net.Conn) {
 	outbound.EndStuck(nc, b.opts.WriteTimeout)
 	if c := b.open(nc, nil); c != nil {
-		<-c.gone
+		<-c.gone.Done()
 	}
 }
 
@@ -242,7 +242,7 @@ func (c *conn) end(err error) {
 		c.left.CompareAndSwap(0, uint32(departure(err)))
 	}
 	c.caughtUp()
-	close(c.stopped)
+	c.stopped.Close()
 	b.reads.Done()
 	c.drop(err)
 	if errors.Is(err, errStopping) {
@@ -255,7 +255,7 @@ func (c *conn) end(err error) {
 	c.leave()
 	b.log.WithField("client", c.clientID).WithField("remote", c.remote).WithError(err).Debug("MQTT client left")
 	b.untrack(c)
-	close(c.gone)
+	c.gone.Close()
 }
 
 // written is called when nothing is written to the connection any more.
@@ -272,8 +272,7 @@ func (c *conn) written(err error) {
 }
 
 func newConn(b *Broker, nc net.Conn, loops *eventloop.Loops) *conn {
-	c := &conn{broker: b, nc: nc, remote: nc.RemoteAddr().String(), stopped: make(chan struct{}), gone: make(chan struct{})}
-	c.leave = sync.OnceFunc(func() { b.left(c) })
+	c := &conn{broker: b, nc: nc, remote: nc.RemoteAddr().String()}
 	c.from = auth.Caller{Via: Protocol, At: auth.Address(nc.RemoteAddr())}
 	if proxied, ok := nc.(interface{ Forwarded() bool }); ok {
 		c.from.Forwarded = proxied.Forwarded()

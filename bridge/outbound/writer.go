@@ -34,12 +34,12 @@ type Writer struct {
 	err  error      // why
 
 	closing sync.Once
-	done    chan struct{}
+	done    Latch
 }
 
 // NewWriter returns a writer. It writes nothing before Start.
 func NewWriter(src Source, opts Options) *Writer {
-	return &Writer{src: src, opts: opts, shard: opts.Crew.next(), done: make(chan struct{})}
+	return &Writer{src: src, opts: opts, shard: opts.Crew.next()}
 }
 
 // Start lets it write to a connection. Until Done nobody else writes there.
@@ -61,14 +61,14 @@ func (w *Writer) Run(conn Conn) error {
 	w.last.Store(time.Now().UnixNano())
 	w.Start(conn)
 	if w.opts.Heartbeat == nil {
-		<-w.done
+		<-w.Done()
 		return w.err
 	}
 	timer := time.NewTimer(w.opts.Every)
 	defer timer.Stop()
 	for {
 		select {
-		case <-w.done:
+		case <-w.Done():
 			return w.err
 		case now := <-timer.C:
 			if now.Sub(time.Unix(0, w.last.Load())) >= w.opts.Every {
@@ -218,7 +218,7 @@ func (w *Writer) end(err error) {
 	if w.opts.Ended != nil {
 		w.opts.Ended(err)
 	}
-	close(w.done)
+	w.done.Close()
 }
 
 // Close has what waits written, within one timeout, and ends it. It does not wait. A writer
@@ -240,4 +240,4 @@ func (w *Writer) finish() {
 }
 
 // Done is closed when nothing is written any more, and Options.Ended has returned.
-func (w *Writer) Done() <-chan struct{} { return w.done }
+func (w *Writer) Done() <-chan struct{} { return w.done.Done() }

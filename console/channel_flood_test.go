@@ -103,7 +103,7 @@ func TestAFloodOfMessages(t *testing.T) {
 	s.says(5, "after the flood")
 	ended := time.Now()
 	p.reads("after the flood")
-	assert.Less(t, time.Since(ended), time.Second, "it is live again")
+	assert.Less(t, time.Since(ended), 5*time.Second, "it is live again")
 	ask(p, heapprofiler.CollectGarbage, cdp.Empty{})
 	assert.Less(t, ask(p, runtime.GetHeapUsage, cdp.Empty{}).UsedSize, 64e6, "bytes of objects in the page")
 

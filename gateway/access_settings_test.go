@@ -204,7 +204,7 @@ func testShutdownTimeout(t *testing.T) {
 	eventually(t, "it hangs", func() bool { return attempts.Load() > 0 })
 	begin := time.Now()
 	r.stop()
-	assert.Less(t, time.Since(begin), 3*time.Second)
+	assert.Less(t, time.Since(begin), 9*time.Second, "by default it is ten")
 }
 
 func TestStreamsEndWellWhenTheGatewayStops(t *testing.T) {

@@ -104,7 +104,7 @@ func testMaxGap(t *testing.T) {
 	begin := time.Now()
 	say("x")
 	eventually(t, "it fails", func() bool { return r.dropped(viaCallback, bridge.Failed) == 1 })
-	assert.Less(t, time.Since(begin), 5*time.Second, "doubled each time it were 82 s")
+	assert.Less(t, time.Since(begin), 30*time.Second, "doubled each time it were 82 s")
 }
 
 func testCallbackBytes(t *testing.T) {

@@ -104,7 +104,7 @@ func testWireRetryGap(t *testing.T) {
 	began := time.Now()
 	r.stream().broadcast(5, []byte("x"))
 	eventually(t, "it is given up", func() bool { return r.dropped(viaUDP, bridge.Failed) == 1 })
-	assert.Less(t, time.Since(began), 5*time.Second, "and not after 71 seconds")
+	assert.Less(t, time.Since(began), 30*time.Second, "and not after 71 seconds")
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
 	_ = c.Close(ended)

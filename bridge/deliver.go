@@ -12,7 +12,7 @@ import (
 // message.
 func (h *Hub) Deliver(m *Message, r *outbound.Round) error {
 	h.mu.RLock()
-	ch := h.channels[m.Channel]
+	ch, awaited := h.channels[m.Channel], h.abroad[m.Channel] > 0
 	h.mu.RUnlock()
 	if ch == nil {
 		if ch = h.newlyHeard(m.Channel); ch == nil {
@@ -22,7 +22,7 @@ func (h *Hub) Deliver(m *Message, r *outbound.Round) error {
 	ch.lastMessage.Store(m.Time.UnixMilli())
 	ch.said.Add(1)
 	if h.backplane != nil && m.Gateway == 0 {
-		h.backplane.Say(m)
+		h.backplane.Say(m, awaited, r)
 	}
 	if m.Type == Send {
 		return h.deliverSend(m, r)

@@ -122,6 +122,7 @@ type Hub struct {
 	rivalsTold    time.Time          // when the log last had a name that two devices seem to have
 	attached      [MostProtocols]int // attachments on all channels
 	peers         map[Slot]*peer     // other gateways; nil: the gateway is alone
+	abroad        map[Channel]int    // memberships there
 	orphans       []string           // members topics of gateways that are gone
 	seed          maphash.Seed       // of the hashes of members topics
 

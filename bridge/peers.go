@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"watchtower/bridge/outbound"
 )
 
 // Other gateways may share this one's channels. Then a Backplane takes what is said and who
@@ -17,10 +19,11 @@ import (
 type Backplane interface {
 	// Say takes a message that was published here, in its publisher's goroutine, before any
 	// member gets it. It waits, for as long as the message allows, while the other gateways
-	// cannot keep up.
-	Say(m *Message)
+	// cannot keep up. Awaited says that somebody at another gateway is on the channel: then the message goes
+	// at once. R writes it; nil: it is written soon.
+	Say(m *Message, awaited bool, r *outbound.Round)
 	// SayTopic takes a message on a client's own topic. It keeps nothing of it.
-	SayTopic(m *TopicMessage)
+	SayTopic(m *TopicMessage, r *outbound.Round)
 	// Await waits while the other gateways cannot keep up, until a time at most.
 	Await(until time.Time)
 	// Tell takes a membership that has changed. The hub's lock is held.
@@ -112,7 +115,7 @@ type named struct {
 // SetBackplane connects the hub to other gateways, once, before anything is published or
 // joined.
 func (p Peers) SetBackplane(b Backplane) {
-	p.hub.backplane, p.hub.peers = b, map[Slot]*peer{}
+	p.hub.backplane, p.hub.peers, p.hub.abroad = b, map[Slot]*peer{}, map[Channel]int{}
 	p.hub.claims.own, p.hub.claims.peers = map[ClaimKey]*ownClaim{}, map[Slot]map[ClaimKey]Claim{}
 }
 
@@ -234,6 +237,9 @@ func (h *Hub) forgetPeerLocked(at Slot) (n int) {
 	for c := range h.peers[at].shown {
 		h.orphans = append(h.orphans, h.tree.MembersAt(c, h.peers[at].name))
 	}
+	for c, members := range h.peers[at].channels {
+		h.abroadLocked(c, -len(members))
+	}
 	delete(h.peers, at)
 	return n
 }
@@ -283,6 +289,7 @@ func (p *peer) learn(h *Hub, members []PeerMember) {
 		if was, known := on[m.Sender]; known {
 			p.unname(was)
 		}
+		before := len(on)
 		if m.told() == 0 {
 			if delete(on, m.Sender); len(on) == 0 {
 				delete(p.channels, m.Channel)
@@ -297,7 +304,15 @@ func (p *peer) learn(h *Hub, members []PeerMember) {
 				p.names[m.Name] = named{m.Sender, p.names[m.Name].on + 1}
 			}
 		}
+		h.abroadLocked(m.Channel, len(on)-before)
 		h.touchLocked(m.Channel)
+	}
+}
+
+// abroadLocked counts memberships at other gateways.
+func (h *Hub) abroadLocked(c Channel, more int) {
+	if h.abroad[c] += more; h.abroad[c] == 0 {
+		delete(h.abroad, c)
 	}
 }
 

@@ -1,6 +1,10 @@
 package bridge
 
-import "time"
+import (
+	"time"
+
+	"watchtower/bridge/outbound"
+)
 
 // TopicMessage is a message on a topic of the bus's clients' own, which is on no channel, as
 // gateways that share their channels tell each other.
@@ -106,8 +110,9 @@ type RetainedKeeper interface {
 	UnwrittenRetained(most int) []*TopicMessage
 }
 
-// SayTopic gives a message on a client's own topic to the other gateways. It waits for nothing.
-func (p Peers) SayTopic(m *TopicMessage) { p.hub.backplane.SayTopic(m) }
+// SayTopic gives a message on a client's own topic to the other gateways. It waits for nothing. R
+// writes it soon; nil: it is written soon.
+func (p Peers) SayTopic(m *TopicMessage, r *outbound.Round) { p.hub.backplane.SayTopic(m, r) }
 
 // Await waits, for as long as a publisher may, while other gateways cannot keep up.
 func (p Peers) Await() { p.hub.backplane.Await(time.Now().Add(p.hub.patience)) }

@@ -11,6 +11,7 @@
 //	topic.go   messages on topics of MQTT clients' own as entries
 //	group.go   shared subscriptions as entries
 //	stream.go  what happened here: numbered, kept for a while, sent
+//	lull.go    for how long messages wait for others, if nobody elsewhere waits for them
 //	pace.go    which gateways keep up, and how publishers wait for them
 //	origin.go  what happened at one other gateway: put in order, delivered here
 //	mend.go    what was missed is asked for again

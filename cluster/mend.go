@@ -25,6 +25,7 @@ const (
 	answerBytes  = 512 << 10
 	membersAsked = 4096 // in one answer: 350 KiB at most
 	askPatience  = 500 * time.Millisecond
+	askAgain     = 50 * time.Millisecond
 	claimsAsked  = 8192 // in one answer: 400 KiB at most
 	groupsAsked  = 1024 // in one answer
 	askRounds    = 1 << 12
@@ -78,7 +79,7 @@ func (o *origin) ask(ctx context.Context, request []byte) (answer []byte, here b
 		if err == nil {
 			return answer, true
 		}
-		pause(ctx, retry) // some errors come at once
+		pause(ctx, askAgain) // some errors come at once
 	}
 	return nil, false
 }

@@ -12,13 +12,14 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"watchtower/bridge"
+	"watchtower/bridge/outbound"
 )
 
 // Transport carries frames between gateways. It may lose, repeat and delay them.
 type Transport interface {
-	// Publish sends a frame to all other gateways. It keeps no byte of it. An error means that
-	// it should be tried again later.
-	Publish(frame []byte) error
+	// Wake has the frames sent that wait in the node, to all other gateways: by a round of a
+	// goroutine that never waits, or soon if r is nil. It waits for nothing.
+	Wake(r *outbound.Round)
 	// Request asks one gateway, and returns its answer.
 	Request(ctx context.Context, to bridge.Slot, request []byte, patience time.Duration) ([]byte, error)
 	// Ask asks one gateway's bus, and returns its answer. An error comes only after patience if
@@ -38,7 +39,6 @@ const (
 	ringBytes = 16 << 20
 	beat      = time.Second // between two heartbeats
 	tellEvery = 256 << 10   // bytes of others' entries, after which they are told how far this gateway is
-	retry     = 50 * time.Millisecond
 	farewell  = time.Second // for what waits at the end
 )
 
@@ -71,38 +71,72 @@ func New(hub *bridge.Hub, transport Transport, opts Options, log *logrus.Logger)
 		hub: hub, transport: transport, opts: opts, log: log, origins: map[bridge.Slot]*origin{},
 		stream: newStream(opts.Slot, opts.Run, opts.Ring), failed: make(chan error, 1), losing: make(chan struct{}, losing),
 	}
+	n.stream.lull.timer = time.AfterFunc(time.Hour, n.lulled)
 	hub.Peers().SetBackplane(n)
 	return n
 }
 
 // Say is bridge.Backplane's.
-func (n *Node) Say(m *bridge.Message) {
+func (n *Node) Say(m *bridge.Message, awaited bool, r *outbound.Round) {
 	if m.HasReport() {
 		n.reports.await(m, n.here())
+		awaited = true
 	}
-	n.stream.say(m, n.hub.Now())
+	due, behind := n.stream.say(m, awaited, n.hub.Now())
+	if due {
+		n.transport.Wake(r)
+	}
+	if !behind {
+		return
+	}
+	if r != nil {
+		r.Flush() // others rely on it
+	}
+	n.stream.wait(m.Patience())
+}
+
+// lulled has messages sent that have waited for others for long enough.
+func (n *Node) lulled() {
+	if n.stream.lulled() {
+		n.transport.Wake(nil)
+	}
 }
 
 // Skip is Say of a message while no other gateway was ever heard: it costs next to nothing.
 func (n *Node) Skip(m *bridge.Message) { n.stream.skip(m) }
 
 // SayTopic is bridge.Backplane's.
-func (n *Node) SayTopic(m *bridge.TopicMessage) { n.stream.sayTopic(m, n.hub.Now()) }
+func (n *Node) SayTopic(m *bridge.TopicMessage, r *outbound.Round) {
+	n.stream.sayTopic(m, n.hub.Now())
+	n.transport.Wake(r)
+}
 
 // Await is bridge.Backplane's.
 func (n *Node) Await(until time.Time) { n.stream.wait(until) }
 
 // Tell is bridge.Backplane's.
-func (n *Node) Tell(m bridge.PeerMember) { n.stream.tell(m) }
+func (n *Node) Tell(m bridge.PeerMember) {
+	n.stream.tell(m)
+	n.transport.Wake(nil)
+}
 
 // TellLeave is bridge.Backplane's.
-func (n *Node) TellLeave(m bridge.PeerMember) { n.stream.leave(m) }
+func (n *Node) TellLeave(m bridge.PeerMember) {
+	n.stream.leave(m)
+	n.transport.Wake(nil)
+}
 
 // TellGroup is bridge.Backplane's.
-func (n *Node) TellGroup(g bridge.PeerGroup) { n.stream.group(g) }
+func (n *Node) TellGroup(g bridge.PeerGroup) {
+	n.stream.group(g)
+	n.transport.Wake(nil)
+}
 
 // Claim is bridge.Backplane's.
-func (n *Node) Claim(c bridge.Claim) { n.stream.claim(c) }
+func (n *Node) Claim(c bridge.Claim) {
+	n.stream.claim(c)
+	n.transport.Wake(nil)
+}
 
 // losing bounds how many lost claims are given up at a time.
 const losing = 64
@@ -133,22 +167,14 @@ func (n *Node) Serve(ctx context.Context) (err error) {
 	n.mu.Unlock()
 	t := time.NewTicker(beat)
 	defer t.Stop()
-	n.tellState()
-	var g gather
-serving:
-	for {
-		n.gathers(life, &g)
-		if n.send(life) {
-			g.sent = time.Now()
-		}
+	for going := true; going; {
+		n.tellState()
 		select {
 		case <-ctx.Done():
-			break serving
+			going = false
 		case err = <-n.failed:
-			break serving
-		case <-n.stream.wake:
+			going = false
 		case <-t.C:
-			n.due.Store(true)
 		}
 	}
 	n.mu.Lock()
@@ -156,35 +182,29 @@ serving:
 	n.mu.Unlock()
 	end()
 	n.serving.Wait()
+	n.stream.lull.timer.Stop()
 	n.reports.end()
 	if err == nil {
 		n.stream.bye()
-		last, done := context.WithTimeout(context.WithoutCancel(ctx), farewell)
-		n.send(last)
-		done()
+		n.transport.Wake(nil)
+		n.untilSent(time.Now().Add(farewell))
 	}
 	return err
 }
 
-// send sends all that waits, and reports whether that was anything. While the transport takes nothing, it
-// tries again and again.
-func (n *Node) send(ctx context.Context) (any bool) {
-	for {
-		if n.due.Swap(false) {
-			n.stream.state(n.state())
-		}
-		b := n.stream.take()
-		if b == nil {
-			return any
-		}
-		if any = true; n.transport.Publish(b) == nil {
-			continue
-		}
-		n.stream.giveBack(b)
-		if pause(ctx, retry); ctx.Err() != nil {
-			return any
-		}
+// untilSent waits until all was sent, or until a time.
+func (n *Node) untilSent(until time.Time) {
+	for !n.stream.idle() && time.Now().Before(until) {
+		time.Sleep(time.Millisecond)
 	}
+}
+
+// Next returns the next frame to send, which counts as sent; nil: none waits. Nobody changes its bytes.
+func (n *Node) Next() []byte {
+	if n.due.Swap(false) {
+		n.stream.state(n.state())
+	}
+	return n.stream.take()
 }
 
 // Greet has the others told at once that this gateway is there, after a time without a connection.
@@ -193,7 +213,7 @@ func (n *Node) Greet() { n.tellState() }
 // tellState has the others told, soon, how far this gateway is.
 func (n *Node) tellState() {
 	n.due.Store(true)
-	n.stream.signal()
+	n.transport.Wake(nil)
 }
 
 func (n *Node) state() state {

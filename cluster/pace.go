@@ -18,6 +18,8 @@ const (
 // pace knows how far the other gateways are. Guarded by stream.mu.
 type pace struct {
 	peers map[bridge.Slot]*runner
+	last  uint64        // of the bytes that were written, how many those who go on all have
+	any   bool          // there is one who goes on
 	moved chan struct{} // closed when one has moved; nil: nobody waits
 }
 
@@ -27,14 +29,21 @@ type runner struct {
 	stuck bool
 }
 
-// behind reports whether somebody who goes on is too far behind.
-func (p *pace) behind(written uint64) bool {
+// behind reports whether somebody who goes on is more than so many bytes behind.
+func (p *pace) behind(written, most uint64) bool { return p.any && written-p.last > most }
+
+// changed notes that somebody has moved, is stuck, or has gone. Those who wait look again.
+func (p *pace) changed() {
+	p.any = false
 	for _, r := range p.peers {
-		if !r.stuck && written-r.at > window {
-			return true
+		if !r.stuck && (!p.any || r.at < p.last) {
+			p.any, p.last = true, r.at
 		}
 	}
-	return false
+	if p.moved != nil {
+		close(p.moved)
+		p.moved = nil
+	}
 }
 
 // has notes that a gateway has all entries before a number.
@@ -55,6 +64,7 @@ func (s *stream) has(slot bridge.Slot, run, before uint64) {
 		}
 		r = &runner{at: at}
 		s.pace.peers[slot] = r
+		s.pace.changed()
 	}
 	if at <= r.at {
 		return
@@ -63,10 +73,7 @@ func (s *stream) has(slot bridge.Slot, run, before uint64) {
 	if s.written-at <= window/2 {
 		r.stuck = false
 	}
-	if s.pace.moved != nil {
-		close(s.pace.moved)
-		s.pace.moved = nil
-	}
+	s.pace.changed()
 }
 
 // gone forgets a gateway, for which nobody waits any more.
@@ -74,10 +81,7 @@ func (s *stream) gone(slot bridge.Slot) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.pace.peers, slot)
-	if s.pace.moved != nil {
-		close(s.pace.moved)
-		s.pace.moved = nil
-	}
+	s.pace.changed()
 }
 
 // wait waits until the other gateways keep up, or until a time.
@@ -85,7 +89,7 @@ func (s *stream) wait(until time.Time) {
 	for {
 		s.mu.Lock()
 		left := min(time.Until(until), stuckAfter)
-		if left <= 0 || !s.pace.behind(s.written) {
+		if left <= 0 || !s.pace.behind(s.written, window) {
 			s.mu.Unlock()
 			return
 		}
@@ -118,8 +122,7 @@ func (s *stream) nobodyMoved(since chan struct{}) {
 			r.stuck = true
 		}
 	}
-	close(s.pace.moved)
-	s.pace.moved = nil
+	s.pace.changed()
 }
 
 // lag is how many bytes a gateway is behind.
@@ -136,10 +139,5 @@ func (s *stream) lag(slot bridge.Slot) int {
 func (s *stream) hasRoom() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, r := range s.pace.peers {
-		if !r.stuck && s.written-r.at > window/2 {
-			return false
-		}
-	}
-	return true
+	return !s.pace.behind(s.written, window/2)
 }

@@ -75,6 +75,7 @@ func (n *Node) tellReport(to bridge.Slot, m *bridge.Message) {
 			r.counts = append(r.counts, count{bridge.ProtocolNamed([]byte(p)), offered, how.Dropped[p]})
 		}
 		n.stream.report(r)
+		n.transport.Wake(nil)
 	})
 }
 

@@ -17,7 +17,6 @@ type stream struct {
 	slot bridge.Slot
 	run  uint64
 	most int // bytes of kept frames
-	wake chan struct{}
 
 	mu       sync.Mutex
 	next     uint64 // the number of the next entry
@@ -27,10 +26,10 @@ type stream struct {
 	bytes    int    // of kept
 	sent     uint64 // what begins before this number was sent
 	written  uint64 // bytes of all entries so far
+	taken    uint64 // of these, what was sent
 	unsent   uint64 // entries that were let go before they were sent
-	urgent   bool   // the open frame waits for nothing
-	held     bool   // the sender waits until the open frame is full or urgent
 	pace     pace
+	lull     lull
 }
 
 // sealed is a frame that does not change any more.
@@ -44,25 +43,21 @@ type sealed struct {
 const keptBytes = 64
 
 func newStream(slot bridge.Slot, run uint64, most int) *stream {
-	return &stream{slot: slot, run: run, most: most, next: 1, sent: 1, wake: make(chan struct{}, 1)}
+	return &stream{slot: slot, run: run, most: most, next: 1, sent: 1}
 }
 
-// say adds a message, and waits while others cannot keep up and the message allows that.
-func (s *stream) say(m *bridge.Message, now time.Time) {
+// say adds a message. It reports whether it should be sent now, and whether its publisher should wait,
+// because others cannot keep up.
+func (s *stream) say(m *bridge.Message, awaited bool, now time.Time) (due, behind bool) {
 	left := lifeLeft(m, now)
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.roomLocked(messageBytes(m, left))
 	s.open = appendMessage(s.open, m, left)
 	m.SetSerial(bridge.NewSerial(s.slot, s.next))
-	due := s.saidLocked(m.HasReport())
-	behind := m.Wait && s.pace.behind(s.written)
-	s.mu.Unlock()
-	if due {
-		s.signal()
-	}
-	if behind {
-		s.wait(m.Patience())
-	}
+	s.addedLocked()
+	due = s.lull.over(awaited, now, s.written-s.taken+uint64(len(s.open)))
+	return due, m.Wait && s.pace.behind(s.written, window)
 }
 
 // skip numbers a message that no other gateway is there to hear.
@@ -82,90 +77,73 @@ func (s *stream) skip(m *bridge.Message) {
 func (s *stream) sayTopic(m *bridge.TopicMessage, now time.Time) {
 	left := topicLifeLeft(m, now)
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.roomLocked(topicBytes(m, left))
 	s.open = appendTopic(s.open, m, left)
 	m.Serial = bridge.NewSerial(s.slot, s.next)
-	due := s.saidLocked(false)
-	s.mu.Unlock()
-	if due {
-		s.signal()
-	}
+	s.addedLocked()
 }
 
 // tell adds a membership.
 func (s *stream) tell(m bridge.PeerMember) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.roomLocked(memberBytes(m))
 	s.open = appendMember(s.open, m)
 	s.addedLocked()
-	s.mu.Unlock()
-	s.signal()
 }
 
 // leave adds who is made to leave.
 func (s *stream) leave(m bridge.PeerMember) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.roomLocked(leaveBytes(m))
 	s.open = appendLeave(s.open, m)
 	s.addedLocked()
-	s.mu.Unlock()
-	s.signal()
 }
 
 // group adds a shared subscription.
 func (s *stream) group(g bridge.PeerGroup) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.roomLocked(groupBytes(g))
 	s.open = appendGroup(s.open, g)
 	s.addedLocked()
-	s.mu.Unlock()
-	s.signal()
 }
 
 // claim adds a claim.
 func (s *stream) claim(c bridge.Claim) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.roomLocked(claimBytes(c))
 	s.open = appendClaim(s.open, c)
 	s.addedLocked()
-	s.mu.Unlock()
-	s.signal()
 }
 
 // report adds how a message of another gateway went.
 func (s *stream) report(r told) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.roomLocked(r.bytes())
 	s.open = appendReport(s.open, r)
 	s.addedLocked()
-	s.mu.Unlock()
-	s.signal()
 }
 
 // bye says that the gateway stops.
 func (s *stream) bye() {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.roomLocked(0)
 	s.open = append(s.open, byte(kindBye), 0)
 	s.addedLocked()
-	s.mu.Unlock()
-	s.signal()
 }
 
 // state adds what is true now.
 func (s *stream) state(st state) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.roomLocked(0)
 	s.open = appendState(s.open, st)
-	s.mu.Unlock()
-	s.signal()
-}
-
-func (s *stream) signal() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
 }
 
 // roomLocked makes room for an entry in the open frame.
@@ -178,49 +156,10 @@ func (s *stream) roomLocked(bytes int) {
 	}
 }
 
-// addedLocked notes an entry that others are told at once.
-func (s *stream) addedLocked() { s.saidLocked(true) }
-
-// saidLocked notes an entry. It reports whether the sender has to be told: it may let more come.
-func (s *stream) saidLocked(urgent bool) (due bool) {
+// addedLocked notes a numbered entry.
+func (s *stream) addedLocked() {
 	s.next++
 	s.numbered++
-	s.urgent = s.urgent || urgent
-	return !s.held || s.fullLocked()
-}
-
-// fullLocked reports whether the open frame has to go.
-func (s *stream) fullLocked() bool {
-	return s.urgent || s.numbered >= entriesMost || len(s.open) >= fullBytes
-}
-
-// hold lets more come into the open frame until release, or until the sender is woken. It reports
-// false if there is something to send at once.
-func (s *stream) hold() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.open) == 0 || s.fullLocked() || s.indexLocked(s.sent) < len(s.kept) {
-		return false
-	}
-	s.held = true
-	select {
-	case <-s.wake: // for what is in the frame already
-	default:
-	}
-	return true
-}
-
-func (s *stream) release() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.held = false
-}
-
-// number is that of the next entry.
-func (s *stream) number() uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.next
 }
 
 // sealLocked keeps the open frame. One without numbered entries is only returned.
@@ -230,7 +169,7 @@ func (s *stream) sealLocked() (f sealed, ok bool) {
 	}
 	s.written += uint64(len(s.open))
 	f = sealed{s.next - s.numbered, s.numbered, s.written, slices.Clone(s.open)}
-	s.open, s.numbered, s.urgent = s.open[:0], 0, false
+	s.open, s.numbered = s.open[:0], 0
 	if cap(s.open) > 2*frameBytes { // of one very large message
 		s.open = nil
 	}
@@ -257,26 +196,19 @@ func (s *stream) take() []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if i := s.indexLocked(s.sent); i < len(s.kept) {
-		f := s.kept[i]
-		s.sent = f.first + f.n
-		return f.b
+		return s.takeLocked(s.kept[i])
 	}
+	s.lull.end()
 	f, ok := s.sealLocked()
 	if !ok {
 		return nil
 	}
-	s.sent = f.first + f.n
-	return f.b
+	return s.takeLocked(f)
 }
 
-// giveBack makes a frame that could not be sent the next one again, if it is still kept.
-func (s *stream) giveBack(b []byte) {
-	first := binary.BigEndian.Uint64(b[firstAt:])
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if i := s.indexLocked(first); i < len(s.kept) && s.kept[i].first == first {
-		s.sent = first
-	}
+func (s *stream) takeLocked(f sealed) []byte {
+	s.sent, s.taken = f.first+f.n, f.end
+	return f.b
 }
 
 // indexLocked returns the index of the first kept frame that begins at a number or after it.

@@ -43,7 +43,7 @@ func TestTopicsReachEveryGatewayOnce(t *testing.T) {
 			Topic: "z2m/lamp", Payload: []byte("on"), QoS: 1, Retain: true, Expires: time.Now().Add(time.Minute),
 			More: &bridge.TopicProperties{ContentType: "text/plain", User: [][2]string{{"k", "v"}}},
 		}
-		a.hub.Peers().SayTopic(&said)
+		a.hub.Peers().SayTopic(&said, nil)
 		synctest.Wait()
 		for _, g := range []*gateway{b, c} {
 			assert.Equal(t, []bridge.TopicMessage{said}, g.saidOn())
@@ -52,7 +52,7 @@ func TestTopicsReachEveryGatewayOnce(t *testing.T) {
 
 		w.between(1, 2, true)
 		for i := range 200 {
-			a.hub.Peers().SayTopic(&bridge.TopicMessage{Topic: "t", Payload: fmt.Append(nil, i)})
+			a.hub.Peers().SayTopic(&bridge.TopicMessage{Topic: "t", Payload: fmt.Append(nil, i)}, nil)
 			time.Sleep(10 * time.Millisecond)
 		}
 		w.between(1, 2, false)

@@ -42,8 +42,8 @@ var mayImport = map[string][]string{
 	"bench/target":    {},
 	"bench/bare":      {"wire"},
 	"channelmap":      {"bridge", "config"},
-	"cluster":         {"bridge"},
-	"cluster/nats":    {"bridge", "cluster", "config"},
+	"cluster":         {"bridge", "bridge/outbound"},
+	"cluster/nats":    {"bridge", "bridge/outbound", "cluster", "config"},
 	"bridge/store":    {"bridge", "boltfile"},
 	"mqtt/remote":     {"bridge", "bridge/outbound", "cluster", "config", "eventloop", "intake"},
 	"mqtt/store":      {"mqtt", "boltfile"},
@@ -67,7 +67,7 @@ var mayImport = map[string][]string{
 	"config":          {},
 
 	// For tests: nothing else may import these.
-	"internal/harness":         {"bridge", "config", "wire"},
+	"internal/harness":         {"bridge", "bridge/outbound", "config", "wire"},
 	"internal/harness/browser": {},
 	"internal/harness/house":   {"internal/harness", "internal/harness/browser"},
 	"internal/arduino":         {},

@@ -107,7 +107,7 @@ func (b *Broker) removeOwn(s *session, topic string) error {
 		from := b.sourceOf(topic, own)
 		_ = b.retained.set(m, from) // only a client's message can be refused
 		if all := b.saying(from); all != nil {
-			b.tell(m, all)
+			b.tell(m, all, nil)
 		}
 		b.deliverTo(topic, nil, func(other *session) bool { return other != s })
 	})

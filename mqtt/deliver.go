@@ -117,7 +117,7 @@ func (b *Broker) deliver(m *message, by handing) error {
 func (b *Broker) handTo(r *route, m *message, by handing) error {
 	m.many = len(r.targets)+len(r.groups) > 1
 	if b.shares {
-		by.among = b.share(r, m, by.among)
+		by.among = b.share(r, m, by.among, by.round)
 	}
 	offered, dropped, out := 0, 0, 0
 	tally := func(t *target, v verdict) {

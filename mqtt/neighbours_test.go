@@ -14,6 +14,7 @@ import (
 	"watchtower/bridge"
 	"watchtower/cluster"
 	"watchtower/config"
+	"watchtower/internal/harness"
 	"watchtower/mqtt"
 )
 
@@ -43,21 +44,20 @@ func (n *network) set(slot bridge.Slot, cut bool) {
 }
 
 type socket struct {
+	harness.Pump
 	*network
 	own bridge.Slot
 }
 
-func (s socket) Publish(b []byte) error {
-	b = append([]byte(nil), b...)
+func (s *socket) carry(b []byte) {
 	for slot := bridge.Slot(1); slot <= 3; slot++ {
 		if to := s.reach(s.own, slot); to != nil && slot != s.own {
 			to.Take(b)
 		}
 	}
-	return nil
 }
 
-func (s socket) ask(ctx context.Context, to bridge.Slot, patience time.Duration, answer func(*cluster.Node) []byte) ([]byte, error) {
+func (s *socket) ask(ctx context.Context, to bridge.Slot, patience time.Duration, answer func(*cluster.Node) []byte) ([]byte, error) {
 	node := s.reach(s.own, to)
 	if node == nil {
 		ctx, cancel := context.WithTimeout(ctx, patience)
@@ -68,11 +68,11 @@ func (s socket) ask(ctx context.Context, to bridge.Slot, patience time.Duration,
 	return answer(node), nil
 }
 
-func (s socket) Request(ctx context.Context, to bridge.Slot, b []byte, patience time.Duration) ([]byte, error) {
+func (s *socket) Request(ctx context.Context, to bridge.Slot, b []byte, patience time.Duration) ([]byte, error) {
 	return s.ask(ctx, to, patience, func(n *cluster.Node) []byte { return n.Answer(b) })
 }
 
-func (s socket) Ask(ctx context.Context, to bridge.Slot, b []byte, patience time.Duration) ([]byte, error) {
+func (s *socket) Ask(ctx context.Context, to bridge.Slot, b []byte, patience time.Duration) ([]byte, error) {
 	return s.ask(ctx, to, patience, func(n *cluster.Node) []byte { return n.AnswerBus(b) })
 }
 
@@ -100,7 +100,9 @@ func (n *network) build(t *testing.T, slot bridge.Slot, change func(*mqtt.Option
 		Tree: bridge.NewTree("watchtower", name), Log: log, IDKey: []byte("one space"), Slot: slot,
 	})
 	require.NoError(t, err)
-	node := cluster.New(hub, socket{n, slot}, cluster.Options{Slot: slot, Name: name, Run: uint64(time.Now().UnixNano())}, log)
+	end := &socket{network: n, own: slot}
+	node := cluster.New(hub, end, cluster.Options{Slot: slot, Name: name, Run: uint64(time.Now().UnixNano())}, log)
+	end.Next, end.Send = node.Next, end.carry
 	opts := mqtt.Options{MQTT: settings.MQTT, Limits: settings.Limits}
 	opts.Listen = "127.0.0.1:0"
 	if change != nil {

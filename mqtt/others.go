@@ -6,16 +6,17 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"watchtower/bridge"
+	"watchtower/bridge/outbound"
 )
 
 // share tells the other gateways of a message that was published here, before anybody gets it, and
 // picks those that hand it to clients of shared subscriptions. It waits for nothing: it is called
 // during the topic's turn if the message is retained.
-func (b *Broker) share(r *route, m *message, s *sharing) *sharing {
+func (b *Broker) share(rt *route, m *message, s *sharing, r *outbound.Round) *sharing {
 	if s != nil && s.elsewhere || m.channel == nil && s == nil {
 		return s
 	}
-	if picks := pick(r); len(picks) > 0 {
+	if picks := pick(rt); len(picks) > 0 {
 		if s == nil {
 			s = &sharing{}
 		}
@@ -23,21 +24,21 @@ func (b *Broker) share(r *route, m *message, s *sharing) *sharing {
 	}
 	switch {
 	case m.channel == nil:
-		b.tell(m, s)
+		b.tell(m, s, r)
 	case s != nil:
 		m.channel.Groups = s.picks
 	}
 	return s
 }
 
-func (b *Broker) tell(m *message, s *sharing) {
+func (b *Broker) tell(m *message, s *sharing, r *outbound.Round) {
 	t := m.elsewhere()
 	m.by(s.from).put(t)
 	t.Groups = s.picks
 	if m.retain {
 		t.Stamp = b.retained.stamp(m.topic)
 	}
-	b.hub.Peers().SayTopic(t)
+	b.hub.Peers().SayTopic(t, r)
 	m.serial = t.Serial
 }
 

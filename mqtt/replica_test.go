@@ -48,11 +48,12 @@ func newSpace(seed uint64) *space {
 }
 
 type spacePlug struct {
+	harness.Pump
 	*space
 	own bridge.Slot
 }
 
-func (p spacePlug) Publish(b []byte) error {
+func (p *spacePlug) carry(b []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	b = slices.Clone(b)
@@ -61,18 +62,17 @@ func (p spacePlug) Publish(b []byte) error {
 			time.AfterFunc(time.Duration(p.random.IntN(20))*time.Millisecond, func() { g.node.Take(b) })
 		}
 	}
-	return nil
 }
 
-func (p spacePlug) Request(_ context.Context, to bridge.Slot, request []byte, patience time.Duration) ([]byte, error) {
+func (p *spacePlug) Request(_ context.Context, to bridge.Slot, request []byte, patience time.Duration) ([]byte, error) {
 	return p.ask(to, patience, func(n *cluster.Node) []byte { return n.Answer(request) })
 }
 
-func (p spacePlug) Ask(_ context.Context, to bridge.Slot, question []byte, patience time.Duration) ([]byte, error) {
+func (p *spacePlug) Ask(_ context.Context, to bridge.Slot, question []byte, patience time.Duration) ([]byte, error) {
 	return p.ask(to, patience, func(n *cluster.Node) []byte { return n.AnswerBus(question) })
 }
 
-func (p spacePlug) ask(to bridge.Slot, patience time.Duration, answer func(*cluster.Node) []byte) ([]byte, error) {
+func (p *spacePlug) ask(to bridge.Slot, patience time.Duration, answer func(*cluster.Node) []byte) ([]byte, error) {
 	p.mu.Lock()
 	g, cut := p.nodes[to], p.cut[[2]bridge.Slot{p.own, to}]
 	p.mu.Unlock()
@@ -145,7 +145,9 @@ func (s *space) start(t *testing.T, slot bridge.Slot, disk *memory, change func(
 	g.hub, err = bridge.New(bridge.Options{Limits: settings.Limits, Senders: settings.Senders, Tree: bridge.NewTree("watchtower", name), Log: harness.Silent(), Slot: slot})
 	require.NoError(t, err)
 	if slot != 0 {
-		g.node = cluster.New(g.hub, spacePlug{s, slot}, cluster.Options{Slot: slot, Name: name, Run: uint64(time.Now().UnixNano())}, harness.Silent())
+		end := &spacePlug{space: s, own: slot}
+		g.node = cluster.New(g.hub, end, cluster.Options{Slot: slot, Name: name, Run: uint64(time.Now().UnixNano())}, harness.Silent())
+		end.Next, end.Send = g.node.Next, end.carry
 	}
 	opts := mqtt.Options{MQTT: settings.MQTT, Limits: settings.Limits, Store: disk}
 	opts.Listen = ""

@@ -157,6 +157,7 @@ func (f *field) meet(ctx context.Context) error {
 			}
 		}
 	}
+	hears(f.alone, "") // it is asked, too, so that its memory can be compared
 	return nil
 }
 

@@ -47,7 +47,7 @@ func (w *Writer) Start(conn Conn) {
 	w.mu.Lock()
 	w.conn, w.sock = conn, newRawSocket(conn)
 	if w.opts.Heartbeat != nil {
-		w.beat()
+		_ = w.between(w.opts.Heartbeat) // it ends the writer
 	}
 	if w.late {
 		go w.finish()
@@ -72,24 +72,32 @@ func (w *Writer) Run(conn Conn) error {
 			return w.err
 		case now := <-timer.C:
 			if now.Sub(time.Unix(0, w.last.Load())) >= w.opts.Every {
-				w.mu.Lock()
-				w.beat()
-				w.mu.Unlock()
-				if w.due.Load() { // something came meanwhile
-					w.Wake()
-				}
+				_ = w.Put(w.opts.Heartbeat) // it ends the writer, which is seen above
 			}
 			timer.Reset(max(w.opts.Every-time.Since(time.Unix(0, w.last.Load())), time.Millisecond))
 		}
 	}
 }
 
-// beat writes a heartbeat, between two batches. The caller holds mu.
-func (w *Writer) beat() {
+// Put writes b between two batches, and waits until it is written. It returns why the writer has
+// ended, if it has.
+func (w *Writer) Put(b []byte) error {
+	w.mu.Lock()
+	err := w.between(b)
+	w.mu.Unlock()
+	if w.due.Load() { // something came meanwhile
+		w.Wake()
+	}
+	return err
+}
+
+// between writes b between two batches. The caller holds mu.
+func (w *Writer) between(b []byte) error {
 	if !w.over {
-		w.put(w.opts.Heartbeat, time.Now().Add(w.opts.Timeout))
+		w.put(b, time.Now().Add(w.opts.Timeout))
 		w.calm()
 	}
+	return w.err
 }
 
 // Wake says that the source has something. It never blocks.

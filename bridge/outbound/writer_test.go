@@ -154,3 +154,31 @@ func TestACrewThatHasEndedStaysSo(t *testing.T) {
 		}
 	}
 }
+
+// Put waits for the batch that is being written, and what it writes is in one piece.
+func TestPutWritesBetweenBatches(t *testing.T) {
+	conn, peer := ends(t)
+	const batch = 16 << 20 // more than the system holds
+	crew := NewCrew()
+	q := NewQueue(10, 3*batch)
+	w := NewWriter(q, Options{Timeout: time.Minute, Crew: crew})
+	w.Start(conn)
+	require.True(t, q.Put(bytes.Repeat([]byte("a"), batch)))
+	var r Round
+	r.Note(w)
+	r.Flush() // the socket is full now
+	var putting sync.WaitGroup
+	putting.Go(func() { assert.NoError(t, w.Put([]byte("between"))) })
+	require.True(t, q.Put([]byte("b")))
+	w.Wake()
+	got := make([]byte, batch+len("between")+1)
+	_, err := io.ReadFull(peer, got)
+	require.NoError(t, err)
+	putting.Wait()
+	assert.Equal(t, batch, bytes.Count(got, []byte("a")))
+	assert.Contains(t, []string{"betweenb", "bbetween"}, string(got[batch:]))
+	conn.Close()
+	assert.Error(t, w.Put([]byte("more")))
+	assert.Error(t, w.Put([]byte("more")), "it has ended")
+	crew.Wait()
+}

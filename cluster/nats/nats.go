@@ -17,6 +17,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"watchtower/bridge"
+	"watchtower/bridge/outbound"
 	"watchtower/cluster"
 	"watchtower/config"
 )
@@ -33,7 +34,7 @@ const (
 	reconnectWait = 100 * time.Millisecond
 	pingInterval  = time.Second // a server that is frozen is left after two pings
 	pingsMost     = 2
-	pendingBytes  = 64 << 20 // of frames that the library holds
+	pendingBytes  = 64 << 20 // of others' frames that the library holds
 	frameRoom     = 1 << 10  // bytes of a frame besides one message
 )
 
@@ -43,6 +44,14 @@ type Transport struct {
 	log  *logrus.Logger
 	conn *client.Conn
 	base string
+	crew *outbound.Crew
+
+	subject string                       // of this gateway's frames
+	node    atomic.Pointer[cluster.Node] // has the frames; nil: there is none yet
+
+	dialed  atomic.Pointer[link]            // the newest connection
+	carrier atomic.Pointer[outbound.Writer] // writes frames; nil: no server can be reached
+	most    atomic.Int64                    // bytes of a frame that servers take
 
 	once sync.Map // what was logged already
 
@@ -53,11 +62,11 @@ type Transport struct {
 // Connect prepares the connection. It does not wait for a server: while none can be reached,
 // Publish fails. An error is one of the settings.
 func Connect(opts Options, log *logrus.Logger) (*Transport, error) {
-	t := &Transport{opts: opts, log: log, base: "wt." + opts.Space}
+	t := &Transport{opts: opts, log: log, base: "wt." + opts.Space, crew: outbound.NewCrew()}
 	options := []client.Option{
 		client.Name("watchtower " + opts.Gateway), client.NoEcho(), client.RetryOnFailedConnect(true), client.MaxReconnects(-1),
 		client.ReconnectWait(reconnectWait), client.ReconnectJitter(reconnectWait, reconnectWait), client.ReconnectBufSize(-1),
-		client.PingInterval(pingInterval), client.MaxPingsOutstanding(pingsMost),
+		client.SetCustomDialer(t), client.PingInterval(pingInterval), client.MaxPingsOutstanding(pingsMost),
 		client.ConnectHandler(t.connected), client.ReconnectHandler(t.connected), client.DisconnectErrHandler(t.disconnected), client.ErrorHandler(t.failed),
 	}
 	if opts.Credentials != "" {
@@ -91,6 +100,9 @@ func (t *Transport) Serve(ctx context.Context, slot bridge.Slot, node *cluster.N
 	}
 	var asked sync.WaitGroup
 	defer asked.Wait()
+	t.subject = fmt.Sprintf("%s.m.%d", t.base, slot)
+	t.node.Store(node)
+	t.Wake(nil)
 	if err == nil {
 		_, err = t.conn.Subscribe(t.questions(slot), t.each(&asked, node.AnswerBus))
 	}
@@ -128,6 +140,7 @@ func (t *Transport) Close() {
 	t.ended.Store(true)
 	t.mu.Unlock()
 	t.conn.Close()
+	t.crew.Wait()
 }
 
 func (t *Transport) answers(slot bridge.Slot) string { return fmt.Sprintf("%s.r.%d", t.base, slot) }
@@ -159,19 +172,6 @@ func (t *Transport) each(running *sync.WaitGroup, answer func([]byte) []byte) cl
 	}
 }
 
-// Publish is cluster.Transport's. A frame that no server takes is let go, and logged once.
-func (t *Transport) Publish(frame []byte) error {
-	err := t.conn.Publish(t.frames(frame), frame)
-	if errors.Is(err, client.ErrMaxPayload) {
-		t.logOnce("max_payload", "a message was too large for the NATS servers, and did not reach the other gateways: raise their max_payload, or lower limits.message_bytes")
-		return nil
-	}
-	return err
-}
-
-// frames is the subject of a frame: its slot is in its second byte.
-func (t *Transport) frames(frame []byte) string { return fmt.Sprintf("%s.m.%d", t.base, frame[1]) }
-
 // Request is cluster.Transport's.
 func (t *Transport) Request(ctx context.Context, to bridge.Slot, request []byte, patience time.Duration) ([]byte, error) {
 	return t.request(ctx, t.answers(to), request, patience)
@@ -201,12 +201,14 @@ func (t *Transport) respond(m *client.Msg, answer []byte) {
 func (t *Transport) connected(c *client.Conn) {
 	event := t.log.WithField("server", c.ConnectedUrlRedacted())
 	event.Info("connected to NATS")
+	t.carry(c)
 	if most := c.MaxPayload(); int64(t.opts.MessageBytes)+frameRoom > most {
 		event.WithField("max_payload", most).WithField("limits.message_bytes", t.opts.MessageBytes).Warn("messages that are larger than the NATS servers take do not reach the other gateways: raise max_payload, or lower limits.message_bytes")
 	}
 }
 
 func (t *Transport) disconnected(_ *client.Conn, err error) {
+	t.carrier.Store(nil)
 	if t.ended.Load() {
 		return
 	}

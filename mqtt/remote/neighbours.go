@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"watchtower/bridge"
+	"watchtower/bridge/outbound"
 	"watchtower/cluster"
 )
 
@@ -30,6 +31,8 @@ type neighbours struct {
 	node *cluster.Node
 	aead cipher.AEAD
 
+	frames string // the topic of this gateway's
+
 	heard atomic.Int64 // when the last frame of another came, by the clock; 0: none
 	said  atomic.Int64 // when the last own one was published; 0: none
 
@@ -44,7 +47,10 @@ type neighbours struct {
 
 // aloneAfter is how long after the last frame of another gateway this one says only that it is
 // there: what nobody hears needs no broker.
-const aloneAfter = 10 * time.Second
+const (
+	aloneAfter = 10 * time.Second
+	aloneEvery = 900 * time.Millisecond
+)
 
 // answersMost bounds the answers that are worked on at a time.
 const answersMost = 64
@@ -64,12 +70,12 @@ type own struct {
 }
 
 // Say implements bridge.Backplane. A gateway that is the only one there keeps nothing for others.
-func (o own) Say(m *bridge.Message) {
+func (o own) Say(m *bridge.Message, awaited bool, r *outbound.Round) {
 	if o.n.heard.Load() == 0 {
 		o.Skip(m)
 		return
 	}
-	o.Node.Say(m)
+	o.Node.Say(m, awaited, r)
 }
 
 // Idle implements bridge.Backplane. While the broker is away there is nobody to wait for: a gateway that
@@ -77,7 +83,7 @@ func (o own) Say(m *bridge.Message) {
 func (o own) Idle() bool { return o.n.bus.client.version() == 0 || o.Node.Idle() }
 
 // SayTopic implements bridge.Backplane.
-func (own) SayTopic(*bridge.TopicMessage) {}
+func (own) SayTopic(*bridge.TopicMessage, *outbound.Round) {}
 
 // newNeighbours connects the hub to other gateways at the broker.
 func newNeighbours(b *Bus) (*neighbours, error) {
@@ -89,12 +95,13 @@ func newNeighbours(b *Bus) (*neighbours, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &neighbours{bus: b, names: map[bridge.Slot]string{}, pending: map[uint64]chan []byte{}, room: make(chan struct{}, answersMost), nextID: uint64(b.run)}
+	n := &neighbours{bus: b, names: map[bridge.Slot]string{}, pending: map[uint64]chan []byte{}, room: make(chan struct{}, answersMost), frames: b.about + "/frames", nextID: uint64(b.run)}
 	if n.aead, err = cipher.NewGCM(block); err != nil {
 		return nil, err
 	}
 	n.node = cluster.New(b.hub, n, cluster.Options{Slot: b.opts.Slot, Name: b.tree.Gateway(), Run: uint64(b.run), Ring: ringBytes}, b.log)
 	b.hub.Peers().SetBackplane(own{n.node, n})
+	b.client.outbox.first = n.fill
 	base := b.opts.BaseTopic + "/gateways/"
 	b.client.subscribe(&subscription{filter: base + "+/frames", atOnce: true, handler: n.take})
 	b.control.subscribe(&subscription{filter: b.about + "/ask", qos: 1, atOnce: true, handler: n.asked})
@@ -161,16 +168,28 @@ func (n *neighbours) before(at *atomic.Int64, ago time.Duration) bool {
 	return last == 0 || n.bus.clock()-time.Duration(last) > ago
 }
 
-// Publish implements cluster.Transport.
-func (n *neighbours) Publish(frame []byte) error {
-	if n.alone() && !n.before(&n.said, 900*time.Millisecond) {
-		return nil
+// Wake implements cluster.Transport.
+func (n *neighbours) Wake(r *outbound.Round) { n.bus.client.wake(r) }
+
+// fill appends frames that wait, each as a PUBLISH of a version of MQTT and of largest bytes at most,
+// until there are most bytes. What a broker does not take is asked for again.
+func (n *neighbours) fill(buf []byte, version byte, largest, most int) []byte {
+	for len(buf) < most {
+		frame := n.node.Next()
+		if frame == nil {
+			break
+		}
+		if n.alone() && !n.before(&n.said, aloneEvery) {
+			continue
+		}
+		p := publish{topic: []byte(n.frames), payload: n.seal(n.frames, frame)}
+		b, _ := p.encode(nil, version)
+		if largest == 0 || len(b) <= largest {
+			buf = append(buf, b...)
+			n.said.Store(int64(n.bus.clock()))
+		}
 	}
-	err := n.send(n.bus.client, n.bus.about+"/frames", frame, 0)
-	if err == nil {
-		n.said.Store(int64(n.bus.clock()))
-	}
-	return err
+	return buf
 }
 
 func (n *neighbours) send(c *client, topic string, text []byte, qos byte) error {
@@ -188,7 +207,7 @@ func (n *neighbours) send(c *client, topic string, text []byte, qos byte) error 
 
 // take takes a frame of another gateway.
 func (n *neighbours) take(m *received) {
-	if m.topic == n.bus.about+"/frames" { // an own one, said again by somebody
+	if m.topic == n.frames { // an own one, said again by somebody
 		return
 	}
 	frame, ok := n.open(m)

@@ -55,7 +55,8 @@ func (it *item) reuse() {
 // outbox holds packets in their order until they are sent, and those at QoS 1 until they are
 // acknowledged. It outlives connections. It is an outbound.Source.
 type outbox struct {
-	now func() time.Duration // since some time: a clock that is set changes nothing here
+	now   func() time.Duration                                     // since some time: a clock that is set changes nothing here
+	first func(buf []byte, version byte, largest, most int) []byte // appends what goes before messages; nil: nothing
 
 	mu      sync.Mutex
 	control []byte // packets that are no messages, of this connection
@@ -117,18 +118,27 @@ func (o *outbox) freeLocked(it *item) {
 	}
 }
 
-// fillBytes is how much Fill takes at once.
-const fillBytes = 64 << 10
+// fillBytes is how much Fill takes at once. firstBytes is how much of it goes before messages.
+const (
+	fillBytes  = 64 << 10
+	firstBytes = fillBytes / 2
+)
 
 // Fill is outbound.Source's.
 func (o *outbox) Fill(buf []byte) []byte {
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	buf = append(buf, o.control...)
 	o.control = o.control[:0]
-	if !o.up {
+	up, version, largest := o.up, o.version, o.largest
+	o.mu.Unlock()
+	if !up {
 		return buf
 	}
+	if o.first != nil {
+		buf = o.first(buf, version, largest, firstBytes)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	now := o.now()
 	for o.head < len(o.waiting) && len(buf) < fillBytes {
 		it := o.waiting[o.head]

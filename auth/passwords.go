@@ -120,7 +120,9 @@ func (p *Passwords) Check(ctx context.Context, c Caller, user string, hash, pass
 		if right {
 			became = isRight
 		}
+		v := p.verdict(c, became) // before others of its address are let in
 		p.next(t, true, right)
+		return v
 	}
 	return p.verdict(c, became)
 }

@@ -21,7 +21,7 @@ import (
 
 const (
 	dialPatience  = 2 * time.Second
-	carryPatience = 5 * time.Second // a server that takes nothing for so long is left
+	carryPatience = 3 * time.Second // a server that takes nothing for so long is left
 	packedBytes   = 64 << 10        // of frames that are written at once
 )
 

@@ -329,8 +329,8 @@ func TestConnectionsAreLimited(t *testing.T) {
 
 func TestQuiesceStopsRequestsAndNotDeliveries(t *testing.T) {
 	g := start(t, bridge.Options{}, nil)
-	c := g.joined(t, 7)
 	idle := g.dial(t)
+	c := g.joined(t, 7) // so the one before is accepted, too
 	speaker, say := g.speaker(t, 7)
 	g.server.Quiesce(context.Background())
 	g.server.Quiesce(context.Background())

@@ -26,17 +26,22 @@ type Attachment struct {
 
 	membership *membership
 	after      atomic.Uint64 // the number of the newest message when it was attached; 0: it takes messages that were on their way
+	until      atomic.Uint64 // the number of the newest message when another took its place; 0: none did
 	since      uint32        // when it was attached, in Unix seconds
 	lingers    time.Duration // when it stops lingering, since the hub began; not 0: its stream ended, and it gets nothing
 }
 
 // Wants reports whether an attachment takes a message of its channel: the attachment is
-// still there, the message is newer, and it is no echo that the attachment refuses.
+// still there, or was when the message was published and another has its place now; the message is newer,
+// and it is no echo that the attachment refuses.
 func (a *Attachment) Wants(m *Message) bool {
 	if m.Type == Notice && !a.Notices {
 		return false
 	}
-	return !a.dead.Load() && (a.Replays || m.order == 0 || m.order > a.after.Load()) && (!a.NoEcho || m.Type == Send || m.Sender != a.membership.sender.id)
+	if a.dead.Load() && (m.order == 0 || m.order > a.until.Load()) {
+		return false
+	}
+	return (a.Replays || m.order == 0 || m.order > a.after.Load()) && (!a.NoEcho || m.Type == Send || m.Sender != a.membership.sender.id)
 }
 
 // Sender returns the sender that the attachment belongs to.
@@ -209,10 +214,16 @@ func (h *Hub) roomLocked(s *Sender, channels ...Channel) error {
 }
 
 // Detach ends an attachment because its owner wants that: Ended is not called. It does
-// nothing if the attachment has ended already.
-func (h *Hub) Detach(a *Attachment) {
+// nothing if the attachment has ended already. Next is one of the same receiver on the same channel
+// that takes its place, if there is one: no message is between them. One that is on its way may be for both, in
+// one Job: the receiver takes it once.
+func (h *Hub) Detach(a *Attachment, next ...*Attachment) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	for _, n := range next {
+		n.after.Store(a.after.Load())
+		a.until.Store(h.order.Load())
+	}
 	h.detachLocked(a)
 }
 

@@ -124,21 +124,23 @@ func (c *conn) expelled(ch bridge.Channel, a *bridge.Attachment) {
 	}
 }
 
-// swap adds the client's new identity to a channel. It returns the attachment of the old one,
-// which the caller detaches; nil: there is none.
-func (c *conn) swap(ch bridge.Channel, now *identity) *bridge.Attachment {
+// swap puts the client's new identity in the place of the old one on a channel. Give takes once what
+// both get.
+func (c *conn) swap(ch bridge.Channel, now *identity) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	old := c.joined[ch]
 	if old == nil {
-		return nil
+		return
 	}
 	if err := c.attachLocked(ch, now); err != nil {
 		delete(c.joined, ch)
 		c.server.rooms.leave(c, ch)
+		c.server.hub.Detach(old)
 		_ = c.put(appendLine(nil, now.source, "PART", channelName(ch), detail(err)))
+		return
 	}
-	return old
+	c.server.hub.Detach(old, c.joined[ch])
 }
 
 func (c *conn) part(params []string) error {

@@ -198,13 +198,18 @@ func TestANickChanges(t *testing.T) {
 		anna.say(fmt.Sprint("NICK anna", i))
 		say([]byte(fmt.Sprint("said ", i)))
 	}
-	for i := range 10 {
-		assert.Regexp(t, fmt.Sprintf(`PRIVMSG #5 :said %d$`, i), anna.until("PRIVMSG"))
+	for said, named := 0, false; said < 10 || !named; {
+		line := anna.until(`PRIVMSG|NICK anna9$`)
+		if strings.HasSuffix(line, "NICK anna9") {
+			named = true
+			continue
+		}
+		assert.Regexp(t, fmt.Sprintf(`PRIVMSG #5 :said %d$`, said), line)
+		said++
 	}
 	for i := range 10 {
 		otto.until(fmt.Sprintf(`^:anna\S* NICK anna%d$`, i))
 	}
-	anna.until("NICK anna9$")
 	otto.say("PRIVMSG anna9 :there?", "PRIVMSG anna :there?")
 	anna.until("PRIVMSG anna9 :there[?]$")
 	otto.until(" 401 otto anna ")

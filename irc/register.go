@@ -298,39 +298,13 @@ func (c *conn) rename(was *identity, wanted string) error {
 	}
 	err = c.put(appendLine(nil, was.source, "NICK", now.nick))
 	c.server.rooms.rename(c, was, now)
-	var old []*bridge.Attachment
 	for _, ch := range c.on() {
-		old = append(old, c.swap(ch, now))
-	}
-	c.awaitLink() // for what is on its way to the old one
-	for _, a := range old {
-		if a != nil {
-			c.server.hub.Detach(a)
-		}
+		c.swap(ch, now)
 	}
 	was.hold.Left(bridge.LeftByGoodbye)
 	c.giveBack(was)
 	c.server.rooms.renamed(was)
 	return err
-}
-
-// linkFor bounds the wait for messages that are on their way.
-const linkFor = 10 * time.Second
-
-// awaitLink waits until the messages that are on their way have come, for linkFor at most.
-func (c *conn) awaitLink() {
-	passed := c.server.link.Passed()
-	late := time.NewTimer(linkFor)
-	defer late.Stop()
-	look := time.NewTicker(time.Millisecond)
-	defer look.Stop()
-	for !passed() {
-		select {
-		case <-look.C:
-		case <-late.C:
-			return
-		}
-	}
 }
 
 // takeNick reserves a nick for a connection, among those of IRC.

@@ -239,7 +239,8 @@ func connect(ctx context.Context, l login, version byte) (*conn, error) {
 	if err != nil {
 		return nil, away{err}
 	}
-	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
+	plain := raw
+	stop := context.AfterFunc(ctx, func() { _ = plain.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if l.tls != nil {
 		secure := tls.Client(raw, l.tls)

@@ -82,7 +82,11 @@ func (n *Node) Say(m *bridge.Message, awaited bool, r *outbound.Round) {
 		n.reports.await(m, n.here())
 		awaited = true
 	}
-	due, behind := n.stream.say(m, awaited, n.hub.Now())
+	now := m.Time // as good as now, and known
+	if !m.Expires.IsZero() {
+		now = n.hub.Now()
+	}
+	due, behind := n.stream.say(m, awaited, now)
 	if due {
 		n.transport.Wake(r)
 	}

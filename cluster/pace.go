@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"sort"
+	"sync/atomic"
 	"time"
 
 	"watchtower/bridge"
@@ -21,6 +22,7 @@ type pace struct {
 	last  uint64        // of the bytes that were written, how many those who go on all have
 	any   bool          // there is one who goes on
 	moved chan struct{} // closed when one has moved; nil: nobody waits
+	full  atomic.Bool   // somebody who goes on is half of window behind; read without the lock
 }
 
 // runner is how far one gateway is.
@@ -32,14 +34,22 @@ type runner struct {
 // behind reports whether somebody who goes on is more than so many bytes behind.
 func (p *pace) behind(written, most uint64) bool { return p.any && written-p.last > most }
 
+// wrote notes how many bytes were written.
+func (p *pace) wrote(written uint64) {
+	if full := p.behind(written, window/2); full != p.full.Load() {
+		p.full.Store(full)
+	}
+}
+
 // changed notes that somebody has moved, is stuck, or has gone. Those who wait look again.
-func (p *pace) changed() {
+func (p *pace) changed(written uint64) {
 	p.any = false
 	for _, r := range p.peers {
 		if !r.stuck && (!p.any || r.at < p.last) {
 			p.any, p.last = true, r.at
 		}
 	}
+	p.wrote(written)
 	if p.moved != nil {
 		close(p.moved)
 		p.moved = nil
@@ -64,7 +74,7 @@ func (s *stream) has(slot bridge.Slot, run, before uint64) {
 		}
 		r = &runner{at: at}
 		s.pace.peers[slot] = r
-		s.pace.changed()
+		s.pace.changed(s.written)
 	}
 	if at <= r.at {
 		return
@@ -73,7 +83,7 @@ func (s *stream) has(slot bridge.Slot, run, before uint64) {
 	if s.written-at <= window/2 {
 		r.stuck = false
 	}
-	s.pace.changed()
+	s.pace.changed(s.written)
 }
 
 // gone forgets a gateway, for which nobody waits any more.
@@ -81,7 +91,7 @@ func (s *stream) gone(slot bridge.Slot) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.pace.peers, slot)
-	s.pace.changed()
+	s.pace.changed(s.written)
 }
 
 // wait waits until the other gateways keep up, or until a time.
@@ -122,7 +132,7 @@ func (s *stream) nobodyMoved(since chan struct{}) {
 			r.stuck = true
 		}
 	}
-	s.pace.changed()
+	s.pace.changed(s.written)
 }
 
 // lag is how many bytes a gateway is behind.
@@ -136,8 +146,4 @@ func (s *stream) lag(slot bridge.Slot) int {
 }
 
 // hasRoom reports whether say would not wait.
-func (s *stream) hasRoom() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return !s.pace.behind(s.written, window/2)
-}
+func (s *stream) hasRoom() bool { return !s.pace.full.Load() }

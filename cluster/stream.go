@@ -168,6 +168,7 @@ func (s *stream) sealLocked() (f sealed, ok bool) {
 		return f, false
 	}
 	s.written += uint64(len(s.open))
+	s.pace.wrote(s.written)
 	f = sealed{s.next - s.numbered, s.numbered, s.written, slices.Clone(s.open)}
 	s.open, s.numbered = s.open[:0], 0
 	if cap(s.open) > 2*frameBytes { // of one very large message

@@ -87,6 +87,14 @@ func (t *Transport) carry(c *client.Conn) {
 	t.Wake(nil)
 }
 
+// end waits until a writer writes no more, to a connection that is closed. Nil: there is none.
+func end(w *outbound.Writer) {
+	if w != nil {
+		w.Close()
+		<-w.Done()
+	}
+}
+
 // isPlain reports whether the library writes to the TCP connection as it is.
 func isPlain(c *client.Conn) bool {
 	_, err := c.TLSConnectionState()

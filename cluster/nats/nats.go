@@ -139,7 +139,12 @@ func (t *Transport) Close() {
 	t.mu.Lock()
 	t.ended.Store(true)
 	t.mu.Unlock()
+	w := t.carrier.Load()
 	t.conn.Close()
+	end(w)
+	if l := t.dialed.Load(); l != nil {
+		end(l.writer)
+	}
 	t.crew.Wait()
 }
 

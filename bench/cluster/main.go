@@ -93,17 +93,17 @@ func run(ctx context.Context, program, nats, file string, rounds int, counted ti
 
 // load is what is measured within a gateway, between two, and at one that is alone.
 type load struct {
-	receivers int
-	rate      float64 // 0: flat out
+	publishers, receivers int
+	rate                  float64 // 0: flat out
 }
 
-var loads = []load{{1, 0}, {50, 0}, {1, 2000}, {50, 2000}, {1, 10_000}, {1, 60_000}, {50, 20_000}}
+var loads = []load{{4, 1, 0}, {1, 1, 0}, {4, 50, 0}, {4, 1, 2000}, {4, 50, 2000}, {4, 1, 10_000}, {4, 1, 60_000}, {4, 50, 20_000}}
 
 func (l load) String() string {
 	if l.rate > 0 {
-		return fmt.Sprintf("MQTT → %d TCP, %g/s", l.receivers, l.rate)
+		return fmt.Sprintf("%d MQTT → %d TCP, %g/s", l.publishers, l.receivers, l.rate)
 	}
-	return fmt.Sprintf("MQTT → %d TCP, flat out", l.receivers)
+	return fmt.Sprintf("%d MQTT → %d TCP, flat out", l.publishers, l.receivers)
 }
 
 // The ways of a load.
@@ -129,7 +129,7 @@ func (f *field) measure(ctx context.Context, r *report, l load, round int) error
 			from, to = f.alone, f.alone
 		}
 		result, err := bench.Run(ctx, bench.Options{
-			Publish: bench.MQTT, Receive: bench.TCP, Receivers: l.receivers, Rate: l.rate, Duration: r.counted,
+			Publish: bench.MQTT, Receive: bench.TCP, Publishers: l.publishers, Receivers: l.receivers, Rate: l.rate, Duration: r.counted,
 			URL: "http://" + to.HTTP, SecretKey: target.SecretKey, TCPAddr: to.Wire, MQTTAddr: to.MQTT,
 			Origin: &bench.Gateway{URL: "http://" + from.HTTP, SecretKey: target.SecretKey, TCPAddr: from.Wire, MQTTAddr: from.MQTT},
 		})

@@ -35,6 +35,7 @@ says more about the machine than about the way. What a publish costs its gateway
 one rate alone: flat out, the faster one merges more into one write. That is the cost of a publish
 whose receivers are at its own gateway: there it has one more write than at a gateway alone, and
 from some 500 messages a second on one write for many of them, since nobody elsewhere waits for them.
+One publisher has 64 messages on their way at most, so flat out its rate is that of the delay.
 
 | Load | Deliveries/s: within, between, alone | Between to within | p50 | p99 | Between to alone | Origin's CPU a publish, shared to alone |
 |---|---|---|---|---|---|---|

@@ -135,6 +135,7 @@ func (r *run) land(ctx context.Context) error {
 			for _, f := range r.flights {
 				f.giveUp(clock() + 1)
 			}
+			return nil
 		case <-tick.C:
 		}
 	}

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -51,9 +52,12 @@ func (p *publisher) flatOut(ctx context.Context, tick <-chan time.Time) error {
 			n++
 		}
 		now := clock()
-		for range n {
+		for i := range n {
 			if over, err := p.say(ctx, now, tick); over || err != nil {
-				return err
+				for range n - i - 1 { // they stand for nothing
+					p.flight.tokens <- struct{}{}
+				}
+				return cmp.Or(err, p.conn.flush())
 			}
 		}
 		if err := p.conn.flush(); err != nil {

@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -210,4 +211,37 @@ func TestAFrameThatIsTooLargeIsLetGo(t *testing.T) {
 		return false
 	})
 	assert.Zero(t, a.conn.Reconnects)
+}
+
+// What is said while the server is gone comes when it is back, and what was on its way is asked for.
+// The log says once that the connection was lost.
+func TestAServerThatIsGoneAndBack(t *testing.T) {
+	servers := harness.StartNATS(t, 1, "")
+	log, logged := logtest.NewNullLogger()
+	settings := config.Cluster{URL: servers.URL(), Space: "home"}
+	a, b := start(t, 1, settings, log), start(t, 2, settings, harness.Silent())
+	soon(t, "they know each other", func() bool { return len(b.node.Others()) == 1 && b.node.Others()[0].Known })
+	logged.Reset()
+	want := a.says(t, 140)
+	servers.Kill(0)
+	for i := range 140 {
+		text := fmt.Sprint("meanwhile ", i)
+		want = append(want, text)
+		a.node.Say(&bridge.Message{Channel: 5, ID: ulid.Make(), Sender: a.from.Sender().ID(), Type: bridge.Broadcast, Time: a.hub.Now(), Data: []byte(text)}, true, nil)
+	}
+	servers.Start(0)
+	servers.Listens(0)
+	soon(t, "all comes", func() bool { return b.got() == len(want) })
+	b.mu.Lock()
+	assert.Equal(t, want, b.heard)
+	b.mu.Unlock()
+	assert.Zero(t, b.node.Others()[0].Lost)
+	lost := 0
+	for _, e := range logged.AllEntries() {
+		assert.NotEqual(t, logrus.ErrorLevel, e.Level, e.Message)
+		if strings.HasPrefix(e.Message, "no connection") {
+			lost++
+		}
+	}
+	assert.Equal(t, 1, lost)
 }

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -220,8 +221,12 @@ func (t *Transport) disconnected(_ *client.Conn, err error) {
 	t.log.WithError(err).Warn("no connection to NATS: the gateway serves alone, and tries on")
 }
 
-// failed logs what the servers refuse, each once.
+// failed logs what the servers refuse, each once. That a connection is lost, disconnected tells.
 func (t *Transport) failed(_ *client.Conn, sub *client.Subscription, err error) {
+	var network *net.OpError
+	if errors.As(err, &network) {
+		return
+	}
 	what := err.Error()
 	if sub != nil {
 		what += " (" + sub.Subject + ")"

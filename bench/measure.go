@@ -62,6 +62,10 @@ func (r *run) measure(ctx context.Context) (*Result, error) {
 	if err == nil {
 		err = r.land(ctx)
 	}
+	settled := uint64(0)
+	if err == nil {
+		settled = r.memoryLater(ctx, pid)
+	}
 	dropsAfter, lostAfter := r.drops(), udpDrops()
 	ports := r.ports()
 	stopListening()
@@ -73,12 +77,29 @@ func (r *run) measure(ctx context.Context) (*Result, error) {
 	if pid > 0 || to.resident > 0 {
 		to.resident = max(memory, to.resident)
 		res.Server = costs(pid, from, to, from.usage, to.usage)
+		res.Server.Settled = settled
 	}
 	if to.origin.resident > 0 {
 		res.Origin = costs(pid, from, to, from.origin, to.origin)
 	}
 	r.explain(res, dropsAfter.since(dropsBefore), since(lostAfter, lostBefore), ports)
 	return res, nil
+}
+
+// memoryLater returns the server's resident memory some time after the load; 0: nobody wants to know.
+func (r *run) memoryLater(ctx context.Context, pid int) uint64 {
+	if r.opts.Settle == 0 {
+		return 0
+	}
+	select {
+	case <-ctx.Done(): // the run is over soon
+	case <-time.After(r.opts.Settle):
+	}
+	if pid == 0 {
+		return r.use().resident
+	}
+	memory, _ := resident(pid) // 0 once it has ended
+	return memory
 }
 
 // watch waits for the warm-up, and returns the moments when the measured time begins and
@@ -194,6 +215,7 @@ func (r *run) result(from, to moment) *Result {
 	res := &Result{
 		Publish: o.Publish, Receive: o.Receive, Publishers: o.Publishers, Receivers: len(r.members), Channels: o.Channels,
 		Stalled: o.Stalled, Size: o.Size, QoS: o.QoS, Rate: o.Rate, Seconds: time.Duration(to.at - from.at).Seconds(),
+		Settle: o.Settle.Seconds(),
 	}
 	if o.Rate == 0 {
 		res.Window = o.Window

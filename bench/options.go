@@ -54,6 +54,9 @@ type Options struct {
 	WarmUp   time.Duration // before anything is measured; 1 s
 	Duration time.Duration // 5 s
 	Timeout  time.Duration // after which a message that is still out is lost; 2 s
+	// Settle is how long after the load the server's memory is read once more, while the clients are
+	// still connected; 0: it is not.
+	Settle time.Duration
 
 	URL       string // the gateway's; empty: none, for MQTT against other brokers
 	SecretKey string // empty: none
@@ -143,7 +146,7 @@ func (o Options) Validate() error {
 	check(o.Window > 0 && o.Window <= maxWindow, "--window: must be 1 to %d, is %d", maxWindow, o.Window)
 	check(o.QoS <= 1, "--qos: must be 0 or 1, is %d", o.QoS)
 	check(o.Stalled >= 0, "--stalled: must be 0 or more, is %d", o.Stalled)
-	check(o.WarmUp >= 0 && o.Duration > 0 && o.Timeout > 0, "--warm-up, --duration and --timeout: must not be negative")
+	check(o.WarmUp >= 0 && o.Duration > 0 && o.Timeout > 0 && o.Settle >= 0, "--warm-up, --duration, --timeout and --settle: must not be negative")
 	check(!o.Send || o.Publish != MQTT && o.Receive != MQTT && o.Channels == 1 && o.Receivers <= 255,
 		"--send: not with MQTT, on one channel, to 255 receivers at most")
 	check(o.Origin == nil || o.Origin.URL != "" && (o.URL != "" || o.Receive == MQTT), "--publish-url, --receive-url: both must be gateways")

@@ -18,7 +18,8 @@ type Result struct {
 	QoS        byte     `json:"qos"`
 	Rate       float64  `json:"rate"` // asked for, publishes per second; 0: flat out
 	Window     int      `json:"window,omitempty"`
-	Seconds    float64  `json:"seconds"` // measured
+	Seconds    float64  `json:"seconds"`                  // measured
+	Settle     float64  `json:"settle_seconds,omitempty"` // until the server's memory was read again
 
 	// The rates are nil if the run has faults.
 	Publishes  *float64 `json:"publishes_per_second"`
@@ -62,6 +63,7 @@ type Costs struct {
 	PerPublish  float64 `json:"cpu_us_per_publish"`
 	Processors  float64 `json:"cpus"` // that it kept busy
 	Resident    uint64  `json:"resident_bytes"`
+	Settled     uint64  `json:"settled_bytes,omitempty"` // resident, some time after the load; 0: not read
 }
 
 // judge finds the faults. It sets the rates only if there are none.

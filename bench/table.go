@@ -32,6 +32,9 @@ func (r *Result) Table() string {
 			name = "receive gateway"
 		}
 		row(name, "%.2f µs CPU per delivery, %.2f CPUs, %.1f MiB resident", c.PerDelivery, c.Processors, mebibytes(c.Resident))
+		if c.Settled > 0 {
+			row("settled", "%.1f MiB resident %.1f s after the load", mebibytes(c.Settled), r.Settle)
+		}
 	}
 	if len(r.Faults) == 0 {
 		row("verdict", "%s", r.verdict())

@@ -32,6 +32,7 @@ type sample struct {
 	Server     *struct {
 		Cost     float64 `json:"cpu_us_per_delivery"`
 		Resident uint64  `json:"resident_bytes"`
+		Settled  uint64  `json:"settled_bytes"` // with --settle
 	} `json:"server"`
 	Each float64 `json:"bytes_each"` // of --idle
 
@@ -52,6 +53,13 @@ func (s sample) resident() float64 {
 		return math.NaN()
 	}
 	return float64(s.Server.Resident) / (1 << 20)
+}
+
+func (s sample) settled() float64 {
+	if s.Server == nil || s.Server.Settled == 0 {
+		return math.NaN()
+	}
+	return float64(s.Server.Settled) / (1 << 20)
 }
 
 func (s sample) String() string {

@@ -40,6 +40,7 @@ var (
 	cost  = quantity{"CPU per delivery", "µs", func(s sample) float64 { return s.cost() }, true}
 	each  = quantity{"resident, each", "KiB", func(s sample) float64 { return s.Each / 1024 }, true}
 	held  = quantity{"resident", "MiB", func(s sample) float64 { return s.resident() }, true}
+	kept  = quantity{"resident", "MiB", func(s sample) float64 { return s.settled() }, true}
 	start = quantity{"start", "ms", func(s sample) float64 { return s.startMillis }, true}
 	once  = quantity{"CPU per connect", "µs", func(s sample) float64 { return s.connectMicros }, true}
 )
@@ -90,7 +91,10 @@ func allRows() (all []row) {
 			add(path, rate, gw(args), measurement{nats, args}, 0)
 			add(path, rate, gw(args), measurement{mosquitto, args}, 0)
 			add(path, rate, gw(args), measurement{bareMochi, args}, 0)
-			add("after "+path, held, gw(args), measurement{}, map[int][]float64{50: {20, 24}, 500: {30, 55}}[n][qos])
+			most := map[int][]float64{50: {20, 24}, 500: {30, 55}}[n][qos]
+			add("at the end of "+path, held, gw(args), measurement{}, most)
+			settled := args + " --settle 5s"
+			add("five seconds after "+path, kept, gw(settled), measurement{}, most)
 		}
 	}
 	all = append(all, manyToOne(gw)...)

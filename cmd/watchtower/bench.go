@@ -94,6 +94,7 @@ func addBenchFlags(flags *pflag.FlagSet, f *benchFlags) {
 	flags.DurationVar(&o.WarmUp, "warm-up", d.WarmUp, "time before it is measured")
 	flags.DurationVar(&o.Duration, "duration", d.Duration, "time that is measured")
 	flags.DurationVar(&o.Timeout, "timeout", d.Timeout, "after which a message is lost")
+	flags.DurationVar(&o.Settle, "settle", 0, "time after the load at which the server's memory is read again (default: it is not)")
 	flags.StringVar(&o.URL, "url", "", "the gateway's URL (default: the one on this machine); none: it is another broker")
 	flags.StringVar(&f.at[0], "publish-url", "", "the publishers' gateway, of several that share their channels (default: --url)")
 	flags.StringVar(&f.at[1], "receive-url", "", "the receivers' gateway (default: --url)")

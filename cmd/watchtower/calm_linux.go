@@ -2,28 +2,18 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"io"
 	"os"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// calm gives back, some time after the start, the memory that only the start needed: its garbage, and the pages of the
-// program's code and constants, of which a running gateway uses a fifth. The system reads
-// back those that are used from its cache.
-func calm(ctx context.Context, after time.Duration) {
-	select {
-	case <-ctx.Done():
-		return
-	case <-time.After(after):
-	}
-	debug.FreeOSMemory()
+// dropCode gives back the pages of the program's code and constants, of which a running gateway uses
+// a fifth. The system reads back those that are used from its cache.
+func dropCode() {
 	for _, m := range codeMappings() {
 		_, _, _ = syscall.Syscall(unix.SYS_MADVISE, m.from, m.to-m.from, unix.MADV_DONTNEED) // at worst nothing is given back
 	}

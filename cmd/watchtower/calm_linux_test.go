@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -8,29 +9,68 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"watchtower/bench"
 )
 
-// fileKB returns how much of the files that are mapped is in memory.
-func fileKB(t *testing.T) int {
-	b, err := os.ReadFile("/proc/self/status")
+func TestTheMemoryOfTheStartIsGivenBack(t *testing.T) {
+	before := kilobytes(t, os.Getpid(), "RssFile") // of the files that are mapped
+	giveBack()
+	after := kilobytes(t, os.Getpid(), "RssFile")
+	assert.Less(t, after, before*3/4, "of the program's code")
+	assert.Equal(t, "still works: 7", fmt.Sprintf("still works: %d", 7))
+}
+
+// kilobytes returns a line of a process's status, such as VmRSS.
+func kilobytes(t *testing.T, pid int, line string) int {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	require.NoError(t, err)
-	found := regexp.MustCompile(`RssFile:\s+(\d+) kB`).FindSubmatch(b)
+	found := regexp.MustCompile(line + `:\s+(\d+) kB`).FindSubmatch(b)
 	require.NotNil(t, found)
 	n, err := strconv.Atoi(string(found[1]))
 	require.NoError(t, err)
 	return n
 }
 
-func TestTheMemoryOfTheStartIsGivenBack(t *testing.T) {
-	before := fileKB(t)
-	calm(t.Context(), 0)
-	after := fileKB(t)
-	assert.Less(t, after, before*3/4, "of the program's code")
-	assert.Equal(t, "still works: 7", fmt.Sprintf("still works: %d", 7))
+func TestTheMemoryOfALoadIsGivenBack(t *testing.T) {
+	t.Parallel()
+	s := serveProgram(t, t.TempDir(), append([]string{"serve", "--open"}, anyPort...)...)
+	url, pid := s.file("gateway.url"), s.cmd.Process.Pid
+	ctx, end := context.WithCancel(t.Context())
+	var load sync.WaitGroup
+	load.Go(func() {
+		_, _ = bench.Run(ctx, bench.Options{Publish: bench.HTTP, Receive: bench.HTTP, URL: url, Duration: time.Hour}.WithDefaults()) // until end
+	})
+	defer load.Wait()
+	defer end()
+	peak := 0
+	require.Eventually(t, func() bool {
+		peak = max(peak, kilobytes(t, pid, "VmRSS"))
+		return collections(t, url) > 2*loadLeast
+	}, time.Minute, 50*time.Millisecond)
+	end()
+	load.Wait()
+	assert.Eventually(t, func() bool { return kilobytes(t, pid, "VmRSS") < peak*3/4 }, time.Minute, 50*time.Millisecond, "of %d kB", peak)
+}
+
+// collections returns how often a gateway has collected its garbage.
+func collections(t *testing.T, url string) int {
+	res, err := http.Get(url + "/metrics")
+	require.NoError(t, err)
+	defer res.Body.Close()
+	metrics, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	found := regexp.MustCompile(`\ngo_gc_duration_seconds_count (\d+)\n`).FindSubmatch(metrics)
+	require.NotNil(t, found)
+	n, err := strconv.Atoi(string(found[1]))
+	require.NoError(t, err)
+	return n
 }
 
 // While it reads its files the heap may grow more, but no longer.

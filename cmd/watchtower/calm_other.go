@@ -2,10 +2,5 @@
 
 package main
 
-import (
-	"context"
-	"time"
-)
-
-// calm does nothing on this system.
-func calm(context.Context, time.Duration) {}
+// dropCode does nothing on this system.
+func dropCode() {}

@@ -12,13 +12,14 @@ import (
 // message.
 func (h *Hub) Deliver(m *Message, r *outbound.Round) error {
 	h.mu.RLock()
-	ch, awaited := h.channels[m.Channel], h.abroad[m.Channel] > 0
+	ch, awaited := h.channels[m.Channel], h.backplane != nil && h.abroad[m.Channel] > 0
 	h.mu.RUnlock()
 	if ch == nil {
 		if ch = h.newlyHeard(m.Channel); ch == nil {
 			return nil
 		}
 	}
+	m.on = ch
 	ch.lastMessage.Store(m.Time.UnixMilli())
 	ch.said.Add(1)
 	if h.backplane != nil && m.Gateway == 0 {
@@ -28,23 +29,27 @@ func (h *Hub) Deliver(m *Message, r *outbound.Round) error {
 		return h.deliverSend(m, r)
 	}
 	h.tap(m)
-	for p := range ch.lists {
-		ch.lists[p].missed(Protocol(p), &h.counters)
+	heeded := ch.heededBy()
+	for p := range heeded.all() {
+		ch.lists[p].missed(p, &h.counters)
 	}
-	return h.handAll(m, r, func(p Protocol) []*Attachment { return ch.lists[p].load() })
+	return h.handAll(m, r, heeded, func(p Protocol) []*Attachment { return ch.lists[p].load() })
 }
 
-// handAll gives a message once to each link that has members for it: to returns those of a
-// protocol.
-func (h *Hub) handAll(m *Message, r *outbound.Round, to func(Protocol) []*Attachment) (failed error) {
-	for _, l := range h.served {
-		members := to(l.protocol)
-		wanted := len(members) > 0
-		for _, p := range l.shared {
+// handAll gives a message once to each link that has members for it: of those protocols, and to
+// returns a protocol's.
+func (h *Hub) handAll(m *Message, r *outbound.Round, of protocolSet, to func(Protocol) []*Attachment) (failed error) {
+	links := h.served
+	if of == 0 {
+		links = h.eager
+	}
+	for _, l := range links {
+		wanted := false
+		for p := range (of & l.serves).all() {
 			wanted = wanted || len(to(p)) > 0
 		}
 		if wanted || m.Type != Notice && l.atOnce != nil && !l.takesAtOnce(m, r) {
-			failed = cmp.Or(h.hand(l, m, members), failed)
+			failed = cmp.Or(h.hand(l, m, to(l.protocol)), failed)
 		}
 	}
 	return failed
@@ -58,7 +63,7 @@ func (h *Hub) handNotice(m *Message) error {
 	if ch == nil {
 		return nil
 	}
-	return h.handAll(m, nil, func(p Protocol) (to []*Attachment) {
+	return h.handAll(m, nil, ch.heededBy(), func(p Protocol) (to []*Attachment) {
 		for _, a := range ch.lists[p].load() {
 			if a.Notices {
 				to = append(to, a)
@@ -85,6 +90,7 @@ func (h *Hub) newlyHeard(c Channel) *channel {
 
 func (h *Hub) deliverSend(m *Message, r *outbound.Round) error {
 	var to [MostProtocols][]*Attachment
+	var of protocolSet
 	h.mu.RLock()
 	if s := h.senders[m.Receiver]; s != nil && s.joined.get(m.Channel) != nil {
 		for _, a := range s.joined.get(m.Channel).attachments {
@@ -93,11 +99,12 @@ func (h *Hub) deliverSend(m *Message, r *outbound.Round) error {
 				h.counters.Lose(s, a.Via, Away, 1)
 			case a.Sends:
 				to[a.Via] = append(to[a.Via], a)
+				of |= 1 << a.Via
 			}
 		}
 	}
 	h.mu.RUnlock()
-	return h.handAll(m, r, func(p Protocol) []*Attachment { return to[p] })
+	return h.handAll(m, r, of, func(p Protocol) []*Attachment { return to[p] })
 }
 
 // Receivers returns the attachments of one protocol that a message is for now. They may

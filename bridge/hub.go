@@ -88,6 +88,8 @@ type Hub struct {
 	bus      Bus
 	links    [MostProtocols]*Link // by protocol
 	served   []*Link              // those links, each once
+	eager    []*Link              // those of them that take everything
+	crowded  atomic.Int32         // those of them whose queue is more than half full, or was
 	taps     []*Link
 	onChange []func([]Channel) // called after members have changed
 	patience time.Duration     // the longest of the links'
@@ -191,6 +193,7 @@ const (
 // that may wait does so while queues are full; one call waits no longer for all of them.
 func (h *Hub) AddLink(p Protocol, size int, patience time.Duration) *Link {
 	l := NewLink(p, &h.counters, size, patience)
+	l.hub, l.serves = h, 1<<p
 	h.links[p] = l
 	h.served = append(h.served, l)
 	h.patience = max(h.patience, patience)
@@ -201,7 +204,8 @@ func (h *Hub) AddLink(p Protocol, size int, patience time.Duration) *Link {
 // first member. The link gets each message once for all its protocols; Receivers returns
 // the members of each.
 func (h *Hub) Share(l *Link, p Protocol) {
-	l.shared, l.hub = append(l.shared, p), h
+	l.shared = append(l.shared, p)
+	l.serves |= 1 << p
 	h.links[p] = l
 }
 

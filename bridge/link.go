@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -43,7 +44,8 @@ func (j Job) Release() { j.Message.release() }
 type Link struct {
 	protocol Protocol
 	shared   []Protocol // the other protocols that it serves
-	hub      *Hub       // knows the members of shared
+	serves   protocolSet
+	hub      *Hub // knows the members; nil: it is a tap
 	counters *Counters
 	jobs     chan Job
 	patience time.Duration
@@ -51,6 +53,7 @@ type Link struct {
 	handed   atomic.Int64 // jobs that were fanned out
 	closed   atomic.Bool  // nobody takes jobs any more
 	late     atomic.Bool  // a job came after it was closed
+	crowded  atomic.Bool  // its queue is more than half full, or was
 
 	atOnce func(*Message, *outbound.Round) bool // of TakeEverything; nil: it gets messages for its members only
 
@@ -78,7 +81,29 @@ func (l *Link) Protocol() Protocol { return l.protocol }
 // publisher's goroutine, so that no other has to be woken, with what that goroutine writes soon
 // (nil: nothing). AtOnce waits for nothing. It returns false if the message has to go through the
 // queue.
-func (l *Link) TakeEverything(atOnce func(*Message, *outbound.Round) bool) { l.atOnce = atOnce }
+func (l *Link) TakeEverything(atOnce func(*Message, *outbound.Round) bool) {
+	l.atOnce = atOnce
+	l.hub.eager = append(l.hub.eager, l)
+}
+
+// HasMembers reports whether a message that is being delivered has members for this link now. They
+// may be others than when it was published.
+func (l *Link) HasMembers(m *Message) bool {
+	if ch := m.on; m.Type == Broadcast && ch != nil && !ch.unknown.Load() {
+		for p := range (ch.heededBy() & l.serves).all() {
+			if len(ch.lists[p].load()) > 0 {
+				return true
+			}
+		}
+		return false
+	}
+	for p := range l.serves.all() {
+		if len(l.hub.Receivers(m, p)) > 0 {
+			return true
+		}
+	}
+	return false
+}
 
 // takesAtOnce reports whether a message without members was taken. No earlier message of
 // its publisher is in the queue, so the order is kept.
@@ -137,6 +162,7 @@ func (l *Link) offer(j Job) bool {
 func (l *Link) queue(j Job) bool {
 	select {
 	case l.jobs <- j:
+		l.fills()
 		return true
 	default:
 	}
@@ -148,9 +174,23 @@ func (l *Link) queue(j Job) bool {
 	defer t.Stop()
 	select {
 	case l.jobs <- j:
+		l.fills()
 		return true
 	case <-t.C:
 		return false
+	}
+}
+
+// fills tells the hub of a queue that is more than half full, and empties of one that is so no more.
+func (l *Link) fills() {
+	if l.hub != nil && 2*len(l.jobs) > cap(l.jobs) && !l.crowded.Load() && l.crowded.CompareAndSwap(false, true) {
+		l.hub.crowded.Add(1)
+	}
+}
+
+func (l *Link) empties() {
+	if l.crowded.Load() && 2*len(l.jobs) <= cap(l.jobs) && l.crowded.CompareAndSwap(true, false) {
+		l.hub.crowded.Add(-1)
 	}
 }
 
@@ -238,6 +278,7 @@ func (l *Link) hand(batch []Job, fan func([]Job)) {
 		}
 	}
 	fan(batch)
+	l.empties()
 	l.bytes.Add(-int64(held))
 	l.handed.Add(int64(len(batch))) // before busy: see Passed
 	l.busy.Add(-int64(len(batch)))
@@ -277,10 +318,9 @@ func (l *Link) Queued() int { return len(l.jobs) }
 // HasRoom reports whether no protocol's queue is more than half full, and the other gateways
 // keep up: a message that is delivered now need not wait for room.
 func (d Directory) HasRoom() bool {
-	for _, l := range d.hub.served {
-		if 2*len(l.jobs) > cap(l.jobs) {
-			return false
-		}
+	h := d.hub
+	if h.crowded.Load() > 0 && slices.ContainsFunc(h.served, func(l *Link) bool { return 2*len(l.jobs) > cap(l.jobs) }) {
+		return false
 	}
-	return d.hub.backplane == nil || d.hub.backplane.HasRoom()
+	return h.backplane == nil || h.backplane.HasRoom()
 }

@@ -229,6 +229,7 @@ func (h *Hub) publishSomeMembers() {
 		if ms := h.membersLocked(ch); ms.Count > 0 {
 			payloads[c], _ = json.Marshal(ms) // plain structs: cannot fail
 		} else if !h.listedLocked(ch, h.now()) {
+			ch.unknown.Store(true)
 			delete(h.channels, c)
 		}
 	}

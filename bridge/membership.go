@@ -69,9 +69,23 @@ type channel struct {
 	id          Channel
 	members     map[SenderID]*membership // guarded by Hub.mu
 	lists       []list                   // by protocol: who gets broadcasts, read without a lock
+	heeded      atomic.Uint32            // a protocolSet: those with anybody in their list, or with a stream that has ended; read without a lock
+	unknown     atomic.Bool              // it was taken off the hub's list of channels, where another may stand for it by now
 	lastMessage atomic.Int64             // Unix milliseconds; 0: none yet
 	said        atomic.Uint64            // messages, since the channel is known
 }
+
+// heed notes whether a protocol has anybody here, after a change of its list. It is guarded by Hub.mu.
+func (ch *channel) heed(p Protocol) {
+	if l := &ch.lists[p]; len(l.load()) > 0 || l.lingering.Load() > 0 {
+		ch.heeded.Or(1 << p)
+	} else {
+		ch.heeded.And(^uint32(1 << p))
+	}
+}
+
+// heededBy returns the protocols that may have receivers of a broadcast, or of which receivers miss it.
+func (ch *channel) heededBy() protocolSet { return protocolSet(ch.heeded.Load()) }
 
 // list is a slice that is read without a lock while it changes under Hub.mu. An append
 // does not touch what readers see. A removed element stays, marked dead, until half of
@@ -188,6 +202,7 @@ func (h *Hub) attachLocked(s *Sender, c Channel, a *Attachment) error {
 	h.attached[a.Via]++
 	if a.Broadcasts && h.links[a.Via] != nil {
 		ch.lists[a.Via].add(a)
+		ch.heed(a.Via)
 	}
 	for _, old := range slices.Clone(m.attachments) {
 		if old.lingers != 0 && a.Returns {
@@ -253,6 +268,7 @@ func (h *Hub) DetachLingering(a *Attachment) {
 	h.attached[ghost.Via]++
 	h.ghosts[ghost] = struct{}{}
 	m.channel.lists[ghost.Via].linger(m.sender, true)
+	m.channel.heed(ghost.Via)
 	h.touchLocked(m.channel.id)
 	h.tellLocked(m)
 }
@@ -271,9 +287,11 @@ func (h *Hub) detachLocked(a *Attachment) {
 	switch {
 	case a.lingers != 0:
 		m.channel.lists[a.Via].linger(m.sender, false)
+		m.channel.heed(a.Via)
 		delete(h.ghosts, a)
 	case a.Broadcasts && h.links[a.Via] != nil:
 		m.channel.lists[a.Via].remove(a)
+		m.channel.heed(a.Via)
 	default:
 		a.dead.Store(true)
 	}

@@ -3,6 +3,8 @@ package bridge
 import (
 	"cmp"
 	"fmt"
+	"iter"
+	"math/bits"
 	"slices"
 )
 
@@ -15,6 +17,20 @@ type Protocol uint8
 const MostProtocols = 16
 
 var names = []string{"none"} // by Protocol
+
+// protocolSet has a bit for each protocol.
+type protocolSet uint32
+
+// all are the protocols of the set.
+func (s protocolSet) all() iter.Seq[Protocol] {
+	return func(yield func(Protocol) bool) {
+		for ; s != 0; s &= s - 1 {
+			if !yield(Protocol(bits.TrailingZeros32(uint32(s)))) {
+				return
+			}
+		}
+	}
+}
 
 // NewProtocol makes a protocol. Metrics, reports and lists of members show its name. It
 // is called for package variables, and panics if the name is taken or there are too many

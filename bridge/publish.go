@@ -124,11 +124,13 @@ func (h *Hub) Admit(s *Sender, a Address, content Content, v Voice) (*Message, e
 	}
 	h.counters.In(h.bus.Protocol(), 1)
 	now := h.now()
-	return &Message{
+	m := newMessage(content)
+	*m = Message{
 		ID: h.ids.next(now), Time: now, Type: a.Type, Channel: a.Channel, Sender: s.id, Name: s.Name(),
-		Receiver: a.Receiver, Hint: content.Hint, Data: content.Data, Via: h.bus.Protocol(), Wait: true, order: h.order.Add(1),
+		Receiver: a.Receiver, Hint: content.Hint, Data: m.Data, Via: h.bus.Protocol(), Wait: true, order: h.order.Add(1),
 		ConfirmedBy: by, patience: time.Now().Add(h.patience),
-	}, nil
+	}
+	return m, nil
 }
 
 // CheckContent returns an Error with the code MessageTooLarge if a message is larger than

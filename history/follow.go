@@ -95,10 +95,8 @@ func (h *History) hand(job bridge.Job) {
 func (h *History) keepAtOnce(m *bridge.Message, _ *outbound.Round) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for i := range h.followers {
-		if len(h.hub.Receivers(m, h.followers[i].protocol)) > 0 {
-			return false
-		}
+	if h.link.HasMembers(m) {
+		return false
 	}
 	h.addLocked(m)
 	return true

@@ -41,6 +41,7 @@ type conn struct {
 	resumed bool         // nothing was read since it was parked
 	rest    []byte       // was read while it was parked, and not executed
 	spent   error        // what the next read returns
+	owe     []*session   // whose queues the plain publish that is executed now has filled
 	last    *place       // to which it published last; nil: to none
 	filled  bool         // the last read filled its buffer
 	begun   bool         // a packet has begun

@@ -131,9 +131,10 @@ func (c *conn) publishPlain(b []byte, r *outbound.Round) int {
 	a := answer{}
 	by := handing{round: r, voice: c.voice}
 	if p.qos > 0 {
-		a.kind, a.id, by.owe = packets.Puback, p.id, &a.owe
+		a.kind, a.id, by.owe = packets.Puback, p.id, &c.owe // not &a.owe: a would be garbage of each publish
 	}
-	a.refusal = c.broker.publishAt(c.session, at, &message{payload: bytes.Clone(p.payload), qos: p.qos, retain: p.retain, origin: c.session}, by)
+	a.refusal = c.broker.publishAt(c.session, at, &message{payload: p.payload, qos: p.qos, retain: p.retain, origin: c.session}, by)
+	a.owe, c.owe = c.owe, nil
 	switch {
 	case len(a.owe) > 0:
 		c.hold(a)
@@ -153,20 +154,23 @@ func (b *Broker) hasRoom(at *place) bool {
 	return !b.shares || b.hub.Peers().HasRoom()
 }
 
-// publishAt is publish for a message without properties, to a place.
+// publishAt is publish for a message without properties, to a place. It makes a copy of the payload,
+// which is still where it was read.
 func (b *Broker) publishAt(s *session, p *place, m *message, by handing) (err error) {
 	switch {
 	case p.onChannel:
-		if m.channel, err = b.hub.Admit(s.sender(), p.address, bridge.Content{Data: m.payload}, by.voice); err == nil {
-			m.retain = false
+		if m.channel, err = b.hub.Admit(s.sender(), p.address, bridge.Content{Data: m.payload, Lent: true}, by.voice); err == nil {
+			m.payload, m.retain = m.channel.Data, false
 			_ = b.handAt(p, m, by) // a slow protocol has counted its drop
 		}
 	case m.retain:
 		b.hub.Counters().In(Protocol, 1)
+		m.payload = bytes.Clone(m.payload)
 		m.topic = strings.Clone(p.said) // it counts by itself, and outlives the route
 		err = b.deliverRetained(m, published, by)
 	default:
 		b.hub.Counters().In(Protocol, 1)
+		m.payload = bytes.Clone(m.payload)
 		by.among = b.saying(published)
 		err = b.handAt(p, m, by)
 	}

@@ -79,6 +79,11 @@ func (r *Round) Rest() {
 		buffers.Put(r.room)
 		r.room = nil
 	}
+	r.Trim()
+}
+
+// Trim gives back what a goroutine that is idle for a moment does not need, and keeps its batch.
+func (r *Round) Trim() {
 	if cap(r.list) > 1024 {
 		r.list = nil
 	}

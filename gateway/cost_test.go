@@ -34,7 +34,7 @@ func (p *process) resident() int {
 // time any more.
 func (p *process) settled() int {
 	p.t.Helper()
-	for quiet, last := 0, p.cpu(); quiet < 4; {
+	for quiet, last := 0, p.cpu(); quiet < 14; { // the start's memory is given back after three seconds, a load's after two
 		time.Sleep(250 * time.Millisecond)
 		now := p.cpu()
 		if quiet++; now-last > 20*time.Millisecond {

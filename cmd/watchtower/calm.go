@@ -24,17 +24,17 @@ func calm(ctx context.Context, after time.Duration) {
 	}
 }
 
-// giveBack gives back what is garbage, the buffers that nobody uses now, and the program's code.
+// giveBack gives back what is garbage, and the program's code.
 func giveBack() {
-	runtime.GC() // a pool is empty after the second collection
 	debug.FreeOSMemory()
 	dropCode()
 }
 
-// A load is so many collections of garbage, each soon after the one before. It is over when none has
-// come for so long. At a home's pace there is one in a minute, and so no load.
+// A load is so many collections of garbage, each within loadOver of the one before. It is over when none
+// has come for so long. At a home's pace there is one in a minute, and so no load. To give memory back
+// takes one more.
 const (
-	loadLeast = 8
+	loadLeast = 3
 	loadOver  = 2 * time.Second
 )
 

@@ -85,32 +85,42 @@ func (t *together) post(ctx context.Context, shard int, lease bridge.Lease) {
 		case <-ctx.Done():
 		case <-tick.C:
 			tick.Next()
-			text = t.save(ctx, shard, lease, text)
+			text, _ = t.save(context.WithoutCancel(ctx), shard, lease, text) // or the end would not know what is written
 		}
 	}
 	t.finish(shard, lease)
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishFor)
 	defer cancel()
-	if lease.Held() {
-		t.save(last, shard, lease, text)
+	for saved := false; !saved && lease.Held() && last.Err() == nil; {
+		if text, saved = t.save(last, shard, lease, text); !saved {
+			pause(last)
+		}
 	}
 	t.letGo(shard)
 }
 
-// save leaves how far the callbacks of a shard are, if that has changed. It returns what was left.
-func (t *together) save(ctx context.Context, shard int, lease bridge.Lease, before []byte) []byte {
+func pause(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(saveAgain):
+	}
+}
+
+// save leaves how far the callbacks of a shard are, if that has changed. It returns what is left, and
+// whether that is how far they are.
+func (t *together) save(ctx context.Context, shard int, lease bridge.Lease, before []byte) (left []byte, saved bool) {
 	text := t.leaves(shard, true)
 	if len(text) > bridge.LeftBytes {
 		text = t.leaves(shard, false)
 	}
 	if string(text) == string(before) || len(before) == 0 && string(text) == "{}" {
-		return before
+		return before, true
 	}
 	if err := lease.Save(ctx, text); err != nil {
 		t.service.log.WithError(err).Debug("how far callbacks are is not written: trying again")
-		return before
+		return before, false
 	}
-	return text
+	return text, true
 }
 
 // ofLocked lists the endpoints of a shard.

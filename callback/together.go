@@ -13,6 +13,7 @@ const (
 	shards      = 64
 	shareFor    = 2 * time.Second // how long a join waits for the space
 	saveEvery   = time.Second     // between two notes of how far the callbacks of a shard are
+	saveAgain   = 50 * time.Millisecond
 	finishFor   = 3 * time.Second // for attempts in progress, when a lease is given back
 	settleEvery = time.Second     // between two looks at documents of senders that are not known yet
 	placeKept   = time.Minute     // how old a place may be of a callback that gets nothing

@@ -161,13 +161,18 @@ func (h *held) Save(ctx context.Context, value []byte) error {
 	if len(value) > bridge.LeftBytes {
 		return fmt.Errorf("%d bytes are more than a lease keeps", len(value))
 	}
-	l.mu.Lock()
-	kv, revision := l.kv, l.entries[key].revision
-	l.mu.Unlock()
-	if !h.Held() {
-		return errLost
+	for {
+		l.mu.Lock()
+		kv, revision := l.kv, l.entries[key].revision
+		l.mu.Unlock()
+		if !h.Held() { // asked after the revision was read: so nobody else has written that one
+			return errLost
+		}
+		err := l.write(ctx, kv, key, value, revision)
+		if !errors.Is(err, errChanged) || !wait(ctx, retry/10) { // changed by an earlier Save, of which no answer came
+			return err
+		}
 	}
-	return l.write(ctx, kv, key, value, revision)
 }
 
 // Left is bridge.Leases'.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -271,6 +272,25 @@ func TestLeasesMoveToAGatewayThatIsNew(t *testing.T) {
 	}
 	endB()
 	soon(t, "a has all again", func() bool { return doing(atA) == 64 })
+}
+
+// A holder whose Save was written, but not answered in time, can leave something newer.
+func TestAHolderLeavesSomethingAfterAnAnswerThatDidNotCome(t *testing.T) {
+	servers := harness.StartNATS(t, 1, "")
+	a, _ := leases(t, servers.URL(), 1, usualPace)
+	ctx, end := context.WithCancel(t.Context())
+	a.Run(ctx, "cb.1", true, func(ctx context.Context, l bridge.Lease) {
+		_, err := l.Load(ctx)
+		assert.NoError(t, err)
+		servers.Signal(0, syscall.SIGSTOP)
+		soon, late := context.WithTimeout(ctx, 20*time.Millisecond)
+		assert.Error(t, l.Save(soon, []byte("page 7")))
+		late()
+		servers.Signal(0, syscall.SIGCONT)
+		assert.NoError(t, l.Save(ctx, []byte("page 8")))
+		end()
+	})
+	soon(t, "the newest is there", func() bool { return string(a.Left("cb.1")) == "page 8" })
 }
 
 // What a holder leaves, the next one has; who has lost the lease leaves nothing more.

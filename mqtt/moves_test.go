@@ -72,10 +72,13 @@ func TestASessionMoves(t *testing.T) {
 		was.ended()
 		all[0].left(0)
 		claimed(t, all, "mover", all[0])
+		watch := all[1].join(connect{id: "watch"})
+		watch.subscribe(0, "other")
 		for i := range 30 { // away
 			say(1, "own/4", fmt.Sprint(i))
 		}
 		say(0, "other", "not kept")
+		assert.Equal(t, "not kept", string(watch.message().Payload)) // what comes later, comes after the client
 		is := all[1].join(lasting("mover", version))
 		for i := range 30 {
 			m := is.message()

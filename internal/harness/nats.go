@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -110,10 +111,27 @@ func (n *NATS) Listens(i int) {
 	}
 }
 
-// Signal sends a signal to a server: SIGSTOP, SIGCONT.
+// Signal sends a signal to a server: SIGSTOP, SIGCONT. After SIGSTOP it waits until the server stands
+// still, which takes a moment on a busy machine.
 func (n *NATS) Signal(i int, s syscall.Signal) {
 	n.Helper()
-	require.NoError(n, n.servers[i].process.Process.Signal(s))
+	p := n.servers[i].process.Process
+	require.NoError(n, p.Signal(s))
+	if s == syscall.SIGSTOP && runtime.GOOS == "linux" {
+		Eventually(n, func() bool { return stopped(p.Pid) }, "the server is not stopped")
+	}
+}
+
+// stopped reports whether all threads of a process are stopped (proc_pid_stat(5)).
+func stopped(pid int) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid)) // the pattern is right
+	for _, file := range threads {
+		stat, err := os.ReadFile(file)
+		if _, state, _ := strings.Cut(string(stat), ") "); err == nil && !strings.HasPrefix(state, "T") {
+			return false
+		}
+	}
+	return len(threads) > 0
 }
 
 // Kill ends a server at once.

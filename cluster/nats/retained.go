@@ -29,7 +29,8 @@ import (
 type Retained struct {
 	transport *Transport
 	log       *logrus.Logger
-	late      bool // it was logged that nothing is written
+	publisher jetstream.JetStream // nil: not yet
+	late      bool                // it was logged that nothing is written
 }
 
 // NewRetained returns what keeps the retained messages of the transport's space.
@@ -46,6 +47,15 @@ const (
 	lastPatience = time.Second     // for what is to be written at the end
 	stepEvery    = 30 * time.Second
 )
+
+// publisher returns the one that is kept there, and makes it if there is none. It ends with the
+// connection. To end it earlier may leave a goroutine behind in nats.go 1.55.0.
+func (t *Transport) publisher(kept *jetstream.JetStream) (_ jetstream.JetStream, err error) {
+	if *kept == nil {
+		*kept, err = jetstream.New(t.conn, jetstream.WithPublishAsyncMaxPending(pendingMost), jetstream.WithPublishAsyncTimeout(writePatience))
+	}
+	return *kept, err
+}
 
 // Serve hands the keeper what the space has, and writes what it does not have, until ctx ends.
 func (r *Retained) Serve(ctx context.Context, keeper bridge.RetainedKeeper) {
@@ -150,11 +160,10 @@ func (h *hearing) passOn(until time.Time, bytes int) {
 // write writes what the bucket does not have, again and again, until ctx ends or the bucket is
 // another.
 func (r *Retained) write(ctx context.Context, kv jetstream.KeyValue, keeper bridge.RetainedKeeper) error {
-	js, err := jetstream.New(r.transport.conn, jetstream.WithPublishAsyncMaxPending(pendingMost), jetstream.WithPublishAsyncTimeout(writePatience))
+	js, err := r.transport.publisher(&r.publisher)
 	if err != nil {
 		return err
 	}
-	defer js.CleanupPublisher()
 	var made time.Time
 	var looked, dropped time.Time
 	for wait(ctx, writeEvery) {

@@ -22,7 +22,8 @@ import (
 type Sessions struct {
 	transport *Transport
 	log       *logrus.Logger
-	late      bool // it was logged that nothing is written
+	publisher jetstream.JetStream // nil: not yet
+	late      bool                // it was logged that nothing is written
 }
 
 // NewSessions returns what keeps the sessions of the transport's space.
@@ -88,11 +89,10 @@ func learnStay(keeper bridge.StayKeeper, e jetstream.KeyValueEntry) {
 
 // write writes what changes, until ctx ends or the bucket is another.
 func (s *Sessions) write(ctx context.Context, kv jetstream.KeyValue, keeper bridge.StayKeeper) error {
-	js, err := jetstream.New(s.transport.conn, jetstream.WithPublishAsyncMaxPending(pendingMost), jetstream.WithPublishAsyncTimeout(writePatience))
+	js, err := s.transport.publisher(&s.publisher)
 	if err != nil {
 		return err
 	}
-	defer js.CleanupPublisher()
 	var made, looked, dropped time.Time
 	for wait(ctx, writeEvery) {
 		s.writeSome(ctx, js, kv.Bucket(), keeper)

@@ -1,11 +1,12 @@
 package gateway
 
 import (
-	"crypto/pbkdf2"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
 	"fmt"
+
+	"golang.org/x/crypto/pbkdf2"
 
 	"watchtower/bridge/store"
 )
@@ -40,11 +41,7 @@ func (s *secrets) settle(kept *store.Store) error {
 		if err := json.Unmarshal(b, &r); err != nil {
 			return fmt.Errorf("what is kept of the secret key is damaged: %w. Put back a backup (watchtower restore FILE)", err)
 		}
-		hash, err := hashKey(s.key, r.Salt)
-		if err != nil {
-			return err
-		}
-		if subtle.ConstantTimeCompare(hash, r.Hash) == 1 {
+		if subtle.ConstantTimeCompare(hashKey(s.key, r.Salt), r.Hash) == 1 {
 			s.generation = r.Generation
 			return nil
 		}
@@ -52,9 +49,7 @@ func (s *secrets) settle(kept *store.Store) error {
 		s.changed = true
 	}
 	r.Salt = randomKey()
-	if r.Hash, err = hashKey(s.key, r.Salt); err != nil {
-		return err
-	}
+	r.Hash = hashKey(s.key, r.Salt)
 	if b, err = json.Marshal(r); err != nil {
 		return err
 	}
@@ -62,6 +57,6 @@ func (s *secrets) settle(kept *store.Store) error {
 	return document.Save(b)
 }
 
-func hashKey(key string, salt []byte) ([]byte, error) {
-	return pbkdf2.Key(sha256.New, key, salt, keyRounds, sha256.Size)
+func hashKey(key string, salt []byte) []byte {
+	return pbkdf2.Key([]byte(key), salt, keyRounds, sha256.Size, sha256.New)
 }

@@ -181,7 +181,12 @@ func (h *house) restart() {
 
 func (h *house) now() houseStates {
 	h.t.Helper()
-	h.do(map[string]string{"do": "states"})
+	return h.ask("states")
+}
+
+func (h *house) ask(what string) houseStates {
+	h.t.Helper()
+	h.do(map[string]string{"do": what})
 	select {
 	case s, ok := <-h.answers:
 		require.True(h.t, ok, "the house ended")
@@ -195,8 +200,7 @@ func (h *house) now() houseStates {
 // until waits until all states meet a condition, and returns them.
 func (h *house) until(what string, f func(houseStates) bool) houseStates {
 	h.t.Helper()
-	for late := time.Now().Add(lenient); ; {
-		s := h.now()
+	for s, late := h.now(), time.Now().Add(lenient); ; s = h.ask("news") {
 		if f(s) {
 			return s
 		}
@@ -206,7 +210,6 @@ func (h *house) until(what string, f func(houseStates) bool) houseStates {
 			}
 			require.Fail(h.t, what, "%s", s.Errors)
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 }
 

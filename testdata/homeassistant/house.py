@@ -7,6 +7,7 @@ states with Jinja2, and says online on the birth topic. It is driven by JSON
 lines on stdin, and answers on stdout:
 
     {"do": "states"}                                → {"is": "states", …}
+    {"do": "news"}                                  the same, at the next news or after 200 ms
     {"do": "press", "entity": "button.x"}
     {"do": "call", "entity": "light.x", "service": "turn_on", "data": "{…}"}
     {"do": "notify", "entity": "notify.x", "message": "…"}
@@ -44,6 +45,8 @@ class House:
     def __init__(self, options):
         self.options = options
         self.lock = threading.RLock()
+        self.heard = threading.Condition(self.lock)  # told whenever states may be others
+        self.news = False  # since the last answer
         self.out = threading.Lock()
         self.errors, self.connected, self.births = payloads.ERRORS, False, 0
         self.discovered = {}  # topic → {component key: Entity}, of this life
@@ -63,10 +66,15 @@ class House:
         self.client.on_subscribe = self.on_subscribe
         self.client.on_message = self.on_message
         self.discovery_mid = None
+        self.asked = set()  # subscriptions that the gateway has not acknowledged
 
     def say(self, line):
         with self.out:
             print(json.dumps(line), flush=True)
+
+    def tell(self):
+        self.news = True
+        self.heard.notify()
 
     def error(self, text):
         self.errors.append(text)
@@ -80,8 +88,10 @@ class House:
     def on_connect(self, client, userdata, flags, reason, properties=None):
         with self.lock:
             self.connected = True
+            self.tell()
+            self.asked.clear()
             for topic in {t for e in self.entities() for t in e.topics()}:
-                client.subscribe(topic, 1)
+                self.subscribe(topic, 1)
             _, self.discovery_mid = client.subscribe([(self.options["prefix"] + "/+/+/config", 0), (self.options["prefix"] + "/+/+/+/config", 0)])
 
     def on_disconnect(self, client, userdata, reason, properties=None):
@@ -89,9 +99,12 @@ class House:
             self.connected = False
             for e in self.entities():
                 e.online.clear()
+            self.tell()
 
     def on_subscribe(self, client, userdata, mid, granted, properties=None):
         with self.lock:
+            self.asked.discard(mid)
+            self.tell()
             if mid == self.discovery_mid:
                 client.publish(self.options["birth"], "online", qos=0, retain=False)
                 self.births += 1
@@ -108,6 +121,7 @@ class House:
                         e.receive(m.topic, m.payload, m.retain)
             except Exception as problem:  # a client that dies in silence fails no test
                 self.error(f"{m.topic}: {problem!r}")
+            self.tell()
 
     def entities(self):
         return [e for found in self.discovered.values() for e in found.values()]
@@ -167,7 +181,7 @@ class House:
         known.configure(config)
         self.register(known, component, device)
         for t in {topic for _, topic in known.roles() - before}: # a new role of a topic needs its retained message too
-            self.client.subscribe(t, component.get("qos", shared.get("qos", 0)))
+            self.subscribe(t, component.get("qos", shared.get("qos", 0)))
         self.unsubscribe({topic for _, topic in before})
 
     def discover_trigger(self, topic, key, component, shared):
@@ -180,7 +194,7 @@ class House:
         before = e.topics()
         e.configure(component)
         for t in e.topics() - before:
-            self.client.subscribe(t, shared.get("qos", 0))
+            self.subscribe(t, shared.get("qos", 0))
         self.unsubscribe(before)
 
     def register(self, e, component, device):
@@ -202,6 +216,10 @@ class House:
         self.save()
         self.unsubscribe(e.topics())
 
+    def subscribe(self, topic, qos):
+        """An entity is found once all subscriptions are there."""
+        self.asked.add(self.client.subscribe(topic, qos)[1])
+
     def unsubscribe(self, topics):
         for t in topics - {t for e in self.entities() for t in e.topics()}:
             self.client.unsubscribe(t)
@@ -222,7 +240,7 @@ class House:
                 attributes = {}
             out[r["entity_id"]] = {
                 "state": state, "attributes": attributes, "unique_id": unique_id, "name": r["name"],
-                "device": r["device"], "device_id": r["device_id"], "via": r["via"], "found": e is not None,
+                "device": r["device"], "device_id": r["device_id"], "via": r["via"], "found": e is not None and not self.asked,
             }
         return {"is": "states", "states": out, "errors": self.errors, "births": self.births, "updates": self.updates}
 
@@ -242,7 +260,10 @@ class House:
 
     def do(self, command):
         with self.lock:
-            if command["do"] == "states":
+            if command["do"] in ("states", "news"):
+                if command["do"] == "news":
+                    self.heard.wait_for(lambda: self.news, 0.2)
+                self.news = False
                 self.say(self.states())
             elif command["do"] == "press":
                 c = self.config(command["entity"])

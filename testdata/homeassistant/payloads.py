@@ -1,5 +1,6 @@
 """What Home Assistant reads of a payload: by its parser of JSON, and by a template."""
 
+import functools
 import json
 
 import jinja2
@@ -9,6 +10,11 @@ import templates
 DEFAULT = object()  # PayloadSentinel.DEFAULT
 TEMPLATES = templates.environment()
 ERRORS = []  # what Home Assistant would write to its log
+
+
+@functools.cache
+def compiled(template):
+    return TEMPLATES.from_string(template)
 
 
 def loads(text):
@@ -32,7 +38,7 @@ def render(template, payload, variables=None):
             pass
     variables["value"] = payload
     try:
-        return TEMPLATES.from_string(template).render(variables).strip()
+        return compiled(template).render(variables).strip()
     except (jinja2.TemplateError, TypeError, ValueError) as problem:
         ERRORS.append(f"template {template!r} with {payload[:80]!r}: {problem}")
         return DEFAULT

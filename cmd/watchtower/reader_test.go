@@ -55,17 +55,22 @@ type typing struct {
 	once  sync.Once
 }
 
-const builtAt = "WATCHTOWER_TEST_BUILT" // names the folder of what is built, to the process that reads a page
+// What the process is told that reads a page.
+const (
+	builtAt = "WATCHTOWER_TEST_BUILT" // the folder of what is built
+	readAt  = "WATCHTOWER_TEST_PAGE"
+)
 
 // The commands of every page do what it says, one after the other, in a clone of the project. Each
 // page has a network of its own, where the usual ports are free.
 func TestEveryCommandOfThePages(t *testing.T) {
 	t.Parallel()
-	bin := os.Getenv(builtAt)
-	if !harness.Unshared() {
-		bin = builds(t)
+	if harness.Unshared() {
+		page := pageOf(t, os.Getenv(readAt))
+		t.Run(page.path, func(t *testing.T) { newReader(t, page.path, os.Getenv(builtAt)).reads(page) })
+		return
 	}
-	commands := 0
+	bin, commands := builds(t), 0
 	for _, page := range pages(t) {
 		n := page.runs()
 		if n == 0 {
@@ -74,11 +79,7 @@ func TestEveryCommandOfThePages(t *testing.T) {
 		commands += n
 		t.Run(page.path, func(t *testing.T) {
 			t.Parallel()
-			if !harness.Unshared() {
-				harness.Unshare(t, nil, builtAt+"="+bin)
-				return
-			}
-			newReader(t, page.path, bin).reads(page)
+			harness.Unshare(t, nil, builtAt+"="+bin, readAt+"="+page.path)
 		})
 	}
 	assert.Greater(t, commands, 40)

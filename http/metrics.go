@@ -2,6 +2,7 @@ package http
 
 import (
 	nethttp "net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -78,6 +79,10 @@ func describeMetric(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("watchtower_"+name, help, labels, nil)
 }
 
+// ofGo has the metrics of the process's Go runtime: one for all servers, because making it takes a
+// megabyte.
+var ofGo = sync.OnceValue(func() prometheus.Collector { return collectors.NewGoCollector() })
+
 // newMetrics returns the handler for Prometheus, and the counter of refused requests.
 func newMetrics(m *metrics) (nethttp.Handler, *prometheus.CounterVec) {
 	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -85,7 +90,7 @@ func newMetrics(m *metrics) (nethttp.Handler, *prometheus.CounterVec) {
 		Help: "HTTP requests, and messages on WebSockets, that were answered with a problem, by status.",
 	}, []string{"status"})
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(m, refused, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(m, refused, ofGo(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), refused
 }
 

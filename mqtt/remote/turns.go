@@ -41,11 +41,12 @@ func clientsTurn(id bridge.SenderID) turn { return turn{'s', uint32(id)} } // wh
 func housesTurn(c bridge.Channel) turn    { return turn{'h', uint32(c)} }  // what Home Assistant says
 
 // How long a gateway waits for others to tell what they claim. Those that are there answer its
-// first frame at once.
+// first frame at once, if their machine is not too busy. One that was heard before is waited for as
+// long as anybody waits before it counts as gone.
 const (
 	meetFor   = 500 * time.Millisecond
-	meetAgain = 2 * time.Second // for one that was heard before
-	meetMost  = 4 * time.Second
+	meetAgain = goneAfter
+	meetMost  = 6 * time.Second // for one that is there, but does not tell what it claims
 	meetLook  = 20 * time.Millisecond
 )
 

@@ -36,6 +36,27 @@ func TestTheGatewayGoesAndComesBack(t *testing.T) {
 	}
 }
 
+// What a page says first may come too late, as on a slow link. That says nothing of its session.
+func TestASlowLink(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	p := r.as("ann", "")
+	p.waits(`document.querySelector(".nav .lamp-good")`)
+	p.do(`(() => {
+		const send = WebSocket.prototype.send
+		let slow
+		WebSocket.prototype.send = function (text) {
+			slow ??= this
+			this === slow ? setTimeout(() => this.readyState === WebSocket.OPEN && send.call(this, text), 6000) : send.call(this, text)
+		}
+	})()`)
+	r.stop()
+	r.start()
+	p.reads("Connection lost: it is slow")
+	p.readsNot("Connection lost")
+	p.waits(`document.querySelector(".nav .lamp-good")`)
+}
+
 // A gateway with another data directory knows no session of before: one signs in, and is where
 // one was.
 func TestASessionThatHasEnded(t *testing.T) {

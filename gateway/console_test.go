@@ -23,12 +23,17 @@ type looker struct {
 
 func (r *running) look(token string) *looker {
 	r.t.Helper()
+	l := r.connect()
+	l.ask(fmt.Sprintf(`{"token":%q}`, token))
+	return l
+}
+
+func (r *running) connect() *looker {
+	r.t.Helper()
 	conn, _, err := websocket.DefaultDialer.Dial("ws://"+r.g.Listening().At("http")+"/operator/live", nil)
 	require.NoError(r.t, err)
 	r.t.Cleanup(func() { conn.Close() })
-	l := &looker{t: r.t, conn: conn}
-	l.ask(fmt.Sprintf(`{"token":%q}`, token))
-	return l
+	return &looker{t: r.t, conn: conn}
 }
 
 func (l *looker) ask(text string) {
@@ -166,6 +171,7 @@ func TestWhoMayLookOn(t *testing.T) {
 	r := startWith(t, office(t))
 	assert.Equal(t, 4401, r.look("wtc_wrong").ends())
 	assert.Equal(t, 4401, r.look(r.register("lamp").Token).ends(), "a device is no operator")
+	assert.Equal(t, 4408, r.connect().ends(), "a first frame that is late says nothing of a session")
 
 	look := r.look(r.signIn(`{"user":"ulook","password":"passlook"}`))
 	look.ask(`{"say":{"channel":5,"message":"hello"},"ref":"a"}`)

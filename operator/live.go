@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net"
 	nethttp "net/http"
 	"sync"
 	"time"
@@ -31,6 +32,7 @@ const (
 const (
 	closeNoSession = 4401 // as status 401
 	closeNoRole    = 4403
+	closeTooLate   = 4408 // as status 408
 )
 
 var upgrader = websocket.Upgrader{
@@ -100,7 +102,11 @@ func (p *page) signIn() bool {
 		Token string `json:"token"`
 	}
 	if err := p.conn.ReadJSON(&first); err != nil {
-		p.end(closeNoSession, `the first frame must be {"token":"wtc_…"}, within 5 s`)
+		code := closeNoSession
+		if late := net.Error(nil); errors.As(err, &late) && late.Timeout() { // it says nothing of the session
+			code = closeTooLate
+		}
+		p.end(code, `the first frame must be {"token":"wtc_…"}, within 5 s`)
 		return false
 	}
 	who, err := p.service.find(p.request, first.Token, Look)

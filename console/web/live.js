@@ -73,7 +73,7 @@ function dial() {
       return
     }
     if (e.code === 1013) askForLess()
-    lost(e.code === 1013 ? "it read too slowly" : e.code === 1001 ? "the gateway stopped" : "")
+    lost({ 1013: "it read too slowly", 1001: "the gateway stopped", 4408: "it is slow" }[e.code] ?? "")
   }
 }
 

@@ -93,7 +93,8 @@ func (s *silence) of(end string) (longest time.Duration) {
 }
 
 // areShort checks that nobody was not heard for a second. What clients at gateways that went on have not heard
-// of those who speak there is the machine's doing: home tells who these are.
+// of those who speak there is the machine's doing: home tells who these are. A move has several steps, and
+// the machine may stand still at each.
 func areShort(t *testing.T, all map[string]*silence, home map[string]string) {
 	stalled := time.Duration(0)
 	for at, end := range home {
@@ -101,7 +102,7 @@ func areShort(t *testing.T, all map[string]*silence, home map[string]string) {
 	}
 	for at, s := range all {
 		t.Logf("%s has not heard somebody for %v; the machine stood still for %v", at, s.of("").Round(time.Millisecond), stalled.Round(time.Millisecond))
-		assert.Less(t, s.of(""), time.Second+stalled, at)
+		assert.Less(t, s.of(""), time.Second+3*stalled, at)
 		s.mu.Lock()
 		assert.Len(t, s.last, 4, "it hears all who speak")
 		s.mu.Unlock()

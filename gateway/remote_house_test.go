@@ -41,11 +41,9 @@ func TestHomeAssistantKeepsItsBroker(t *testing.T) {
 		h.shows(e[0], "41")
 		assert.Equal(t, `{"m":41}`, h.event(t).Attributes["text"])
 
-		for len(d.inbox) > 0 {
-			<-d.inbox
-		}
 		h.do(map[string]string{"do": "press", "entity": e[2]})
-		require.Equal(t, "open", d.next(t).data)
+		for d.next(t).data != "open" { // what it has said itself comes back to it, maybe late
+		}
 		plug := r.foreign(m, "plug")
 		h.do(map[string]string{"do": "notify", "entity": "notify.watchtower_home_channel_5_say", "message": "are belong to us"})
 		require.Equal(t, "are belong to us", d.next(t).data)

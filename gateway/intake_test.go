@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net"
@@ -147,6 +148,29 @@ func TestBodiesAreRefusedEarly(t *testing.T) {
 	}
 	_, unfinished := r.g.Intake().Held()
 	assert.Zero(t, unfinished)
+}
+
+// A client that has its connection closed after each request, and is refused while it still sends,
+// sees why.
+func TestARefusalIsSeen(t *testing.T) {
+	t.Parallel()
+	r := start(t, nil)
+	conn := r.dialFrom(1, r.at.HTTP)
+	const length, part = 200_000, 10_000
+	begin := `{"sender":9,"message":"` + strings.Repeat("x", part)
+	_, err := fmt.Fprintf(conn, "POST /broadcast HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", length, begin)
+	require.NoError(t, err)
+	answer := bufio.NewReader(conn)
+	_, err = answer.Peek(1)
+	require.NoError(t, err)
+	for left := length - len(begin); left > 0; left -= part {
+		_, err = conn.Write([]byte(strings.Repeat("x", min(part, left))))
+		require.NoError(t, err, "%d bytes are left", left)
+	}
+	all, err := io.ReadAll(answer)
+	require.NoError(t, err)
+	assert.Contains(t, string(all), "HTTP/1.1 401")
+	assert.Contains(t, string(all), "9 is unknown")
 }
 
 // A long JSON body is read at its sender's cost where that is found, and else at that

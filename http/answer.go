@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net"
 	nethttp "net/http"
@@ -71,6 +72,25 @@ func (s *Server) fail(w nethttp.ResponseWriter, r *nethttp.Request, err error) {
 	s.write(w, shown.Status, problemType, shown)
 }
 
+// The bounds of hearOut.
+const (
+	hearFor   = time.Second
+	hearBytes = 8 << 20
+)
+
+// hearOut sends the answer, and reads what the client still sends, if it asked for its connection to be
+// closed. Then net/http would close it at once, and TCP resets a connection that is closed with unread
+// bytes: the client would not see the answer.
+func hearOut(w nethttp.ResponseWriter, r *nethttp.Request) {
+	if !r.Close || r.ContentLength == 0 || r.Method == nethttp.MethodGet { // a GET may have taken its connection over
+		return
+	}
+	rc := nethttp.NewResponseController(w)
+	if rc.Flush() == nil && rc.SetReadDeadline(time.Now().Add(hearFor)) == nil {
+		_, _ = io.CopyN(io.Discard, r.Body, hearBytes) // an error: it has gone, or is too slow
+	}
+}
+
 // tooMany makes the error for a client with too many failures. It says how long to wait.
 func (s *Server) tooMany(r *nethttp.Request, wait time.Duration) error {
 	seconds := max(1, int(math.Ceil(wait.Seconds())))
@@ -98,6 +118,7 @@ func (s *Server) writeBytes(w nethttp.ResponseWriter, status int, contentType st
 	s.deadline(w)
 	h := w.Header()
 	h.Set("Content-Type", contentType)
+	h.Set("Content-Length", strconv.Itoa(len(b)))
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)

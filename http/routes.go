@@ -117,6 +117,7 @@ func (s *Server) watch(next nethttp.Handler) nethttp.Handler {
 			defer s.logAccess(r, watched, time.Now())
 		}
 		next.ServeHTTP(w, r)
+		hearOut(w, r)
 	})
 }
 

@@ -281,7 +281,7 @@ func TestCallbacksMoveFromAGatewayThatDies(t *testing.T) {
 	t.Parallel()
 	servers := harness.StartNATS(t, 1, "")
 	victim := newProcess(t)
-	victim.args = []string{"--cluster-url", servers.URL(), "--gateway-name", "victim", "--mdns=false", "--allow-callbacks", "127.0.0.1"}
+	victim.args = []string{"--cluster-url", servers.URL(), "--gateway-name", "victim", "--mdns=false", "--allow-callbacks", "127.0.0.1", "--history-messages", "10000"}
 	victim.start()
 	r := &running{t: t, at: addresses{HTTP: victim.http, MQTT: victim.mqtt}}
 	p := newReceives(t)

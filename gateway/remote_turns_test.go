@@ -138,6 +138,22 @@ func TestOneOfTwoGatewaysTakesWhatBothCould(t *testing.T) {
 	require.Zero(t, p.at[0].dropped(remote.Protocol, bridge.Forged))
 }
 
+// A gateway that starts waits for one that it has not heard, if that one is online by its status at the
+// broker.
+func TestAGatewayWaitsForOneThatItHasNotHeard(t *testing.T) {
+	t.Parallel()
+	m := harness.StartMosquitto(t, "allow_anonymous true")
+	house := stranger(t, m, "house", "x", "")
+	done(t, house.Publish("watchtower/gateways/attic/status", 1, true, "online"))
+	begun := time.Now()
+	r := startHomely(t, beside(t, m, nil))
+	r.isAtRemote()
+	d := r.wire("tcp")
+	done(t, house.Publish("watchtower/channels/5/broadcast", 1, false, "hello"))
+	require.Equal(t, "hello", d.next(t).data)
+	require.Greater(t, time.Since(begun), 4500*time.Millisecond)
+}
+
 // A gateway that is cut off from the broker for more than five seconds is taken over from, and what
 // the broker had kept for it was heard already.
 func TestAGatewayThatIsCutOffFromTheBrokerRepeatsNothing(t *testing.T) {

@@ -116,6 +116,7 @@ func New(hub *bridge.Hub, opts Options, log *logrus.Logger) (*Bus, error) {
 		b.control.subscribe(&subscription{filter: s.filter, qos: 1, handler: s.handler})
 	}
 	b.control.subscribe(&subscription{filter: "$SYS/broker/publish/messages/dropped", others: true, kept: true, handler: b.brokerSays})
+	b.client.subscribe(&subscription{filter: base + "/gateways/+/status", spare: true, atOnce: true, handler: b.turns.told})
 	b.barriers.subscribe()
 	hub.Directory().OnRemote(opts.Remote.Trust == "acl", func(id bridge.SenderID, may bool) { b.turns.take(clientsTurn(id), may) })
 	for _, own := range []string{tree.Status(), tree.Info(), base + "/members/+/" + tree.Gateway()} {

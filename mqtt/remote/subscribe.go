@@ -16,6 +16,7 @@ type subscription struct {
 	atOnce  bool // its handler waits for nothing, and is called where the broker is read
 	others  bool // its topics are not the gateway's
 	kept    bool // with others: what the broker has kept comes too
+	spare   bool // the gateway can do without it, as without those of others
 	handler func(*received)
 	id      int // its subscription identifier (MQTT 5)
 }
@@ -141,7 +142,7 @@ func (c *client) ask(conn *conn, subs []*subscription) error {
 		case codes := <-answer:
 			switch {
 			case len(codes) == 1 && codes[0] < 0x80:
-			case s.others:
+			case s.others, s.spare:
 				c.log.WithField("filter", s.filter).Warn("the foreign broker does not let the gateway subscribe to that: see its access rules")
 			default:
 				return fmt.Errorf("the broker does not let the gateway subscribe to %s: see its access rules", s.filter)

@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"encoding/binary"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +26,7 @@ type turns struct {
 	left   atomic.Int64                  // when the last frame was sent on the last connection, by the clock
 
 	mu    sync.Mutex
+	there map[string]bool // gateways whose status at the broker is online, heard or not, by name
 	can   map[turn]uint64 // what this gateway can take, and when it claimed that; 0: not yet
 	since time.Duration   // when it could hear the others again, by the clock; negative: not yet
 	met   chan struct{}   // closed: it is strange no more
@@ -41,8 +43,8 @@ func clientsTurn(id bridge.SenderID) turn { return turn{'s', uint32(id)} } // wh
 func housesTurn(c bridge.Channel) turn    { return turn{'h', uint32(c)} }  // what Home Assistant says
 
 // How long a gateway waits for others to tell what they claim. Those that are there answer its
-// first frame at once, if their machine is not too busy. One that was heard before is waited for as
-// long as anybody waits before it counts as gone.
+// first frame at once, if their machine is not too busy. One that was heard before, or that is online
+// by what the broker keeps of its status, is waited for as long as anybody waits before it counts as gone.
 const (
 	meetFor   = 500 * time.Millisecond
 	meetAgain = goneAfter
@@ -54,7 +56,7 @@ const (
 const goneAfter = 4500 * time.Millisecond
 
 func newTurns(b *Bus) *turns {
-	t := &turns{bus: b, wake: make(chan struct{}, 1), can: map[turn]uint64{}, met: make(chan struct{})}
+	t := &turns{bus: b, wake: make(chan struct{}, 1), there: map[string]bool{}, can: map[turn]uint64{}, met: make(chan struct{})}
 	t.others.Store(&[]bridge.Slot{})
 	t.left.Store(-int64(goneAfter))
 	return t
@@ -104,6 +106,22 @@ func (t *turns) heard(slot bridge.Slot) {
 	t.others.Store(&known)
 }
 
+// thereMost bounds the gateways that are waited for before they were heard.
+const thereMost = 64
+
+// told hears the status of a gateway. The broker keeps it, so it comes with the subscription.
+func (t *turns) told(m *received) {
+	name := strings.TrimSuffix(strings.TrimPrefix(m.topic, t.bus.opts.BaseTopic+"/gateways/"), "/status")
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case string(m.payload) != "online":
+		delete(t.there, name)
+	case name != t.bus.tree.Gateway() && len(t.there) < thereMost:
+		t.there[name] = true
+	}
+}
+
 // serve meets the other gateways, until ctx ends.
 func (t *turns) serve(ctx context.Context) {
 	for {
@@ -125,19 +143,23 @@ func (t *turns) serve(ctx context.Context) {
 
 // knowsAll reports whether it is known what the others claim.
 func (t *turns) knowsAll() bool {
+	others := t.bus.hub.Peers().Others()
 	t.mu.Lock()
-	since := t.since
-	t.mu.Unlock()
-	waited := t.bus.clock() - since
-	if since < 0 || waited < meetFor {
+	defer t.mu.Unlock()
+	waited := t.bus.clock() - t.since
+	if t.since < 0 || waited < meetFor {
 		return false
 	}
-	for _, o := range t.bus.hub.Peers().Others() {
+	unheard := len(t.there)
+	for _, o := range others {
 		if !o.Here && waited < meetAgain || o.Here && !o.Known && waited < meetMost {
 			return false
 		}
+		if t.there[o.Name] {
+			unheard--
+		}
 	}
-	return true
+	return unheard == 0 || waited >= meetAgain
 }
 
 // meet claims all that this gateway can take, after what others have claimed.

@@ -167,7 +167,7 @@ func TestLimitIsByClientAddress(t *testing.T) {
 
 func TestForwardedForIsNotBelievedFromStrangers(t *testing.T) {
 	t.Parallel()
-	g := start(t, func(_ *bridge.Options, o *options) { o.Gate = gate(auth.Options{Limits: limits(1, 0)}) })
+	g := start(t, func(_ *bridge.Options, o *options) { o.Gate = gate(auth.Options{Limits: limits(1, time.Hour)}) })
 	require.Equal(t, 401, g.do("POST", "/register", `{"secret_key":"x"}`, "X-Forwarded-For", "192.0.2.1").status)
 	require.Equal(t, 429, g.do("POST", "/register", `{"secret_key":"x"}`, "X-Forwarded-For", "192.0.2.2").status)
 }

@@ -41,8 +41,8 @@ func mediaType(r *nethttp.Request) (string, error) {
 		return "", fault(unsupportedType, "Content-Encoding", "%q is not supported: send the body as it is", e)
 	}
 	header := r.Header.Get("Content-Type")
-	if header == "" {
-		return "", nil
+	if header == "" || header == typeJSON {
+		return header, nil
 	}
 	t, _, err := mime.ParseMediaType(header)
 	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	nethttp "net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -63,6 +64,10 @@ func TestAPassMayDoWhatItSays(t *testing.T) {
 			{"GET", "/mqtt", "", "scope"},
 		} {
 			problem(t, g.do(call.method, call.path, call.body, bearer...), 403, "scope", call.field)
+		}
+		upgrade := []string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA==", "Sec-WebSocket-Protocol", "mqtt"}
+		for _, path := range []string{"/", "/mqtt"} {
+			problem(t, g.do("GET", path, "", slices.Concat(bearer, upgrade)...), 403, "scope", "scope")
 		}
 		problem(t, g.do("GET", fmt.Sprintf("/channels/join?channels=5&sender=%d", other), "", bearer...), 401, "invalid-token", "sender")
 		assert.Equal(t, 200, g.do("GET", "/metrics", "", bearer...).status)

@@ -47,8 +47,9 @@ func (s *Server) publish(t bridge.Type) call {
 		if said.report != "" {
 			p.Report = s.callbacks.Reporter(said.sender, said.report, p.Hops)
 		}
-		reported := make(chan bridge.Report, 1)
+		var reported chan bridge.Report
 		if said.answer {
+			reported = make(chan bridge.Report, 1)
 			p.Report, p.Within = func(r bridge.Report) { reported <- r }, peersPatience
 		}
 		id, err := s.say(said.sender, p)

@@ -2,7 +2,6 @@ package http
 
 import (
 	"fmt"
-	"maps"
 	nethttp "net/http"
 	"net/url"
 	"slices"
@@ -21,6 +20,9 @@ type query struct {
 }
 
 func parseQuery(r *nethttp.Request) query {
+	if r.URL.RawQuery == "" {
+		return query{}
+	}
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	return query{values, err}
 }
@@ -50,13 +52,17 @@ func (q query) once(known ...string) error {
 // unknown refuses a map with unknown keys, and names all of them.
 func unknown[V any](code bridge.Code, what string, m map[string]V, known []string) error {
 	var odd []string
-	for _, name := range slices.Sorted(maps.Keys(m)) {
+	for name := range m {
 		if !slices.Contains(known, name) {
-			odd = append(odd, bridge.Shorten(name))
+			odd = append(odd, name)
 		}
 	}
 	if len(odd) == 0 {
 		return nil
+	}
+	slices.Sort(odd)
+	for i, name := range odd {
+		odd[i] = bridge.Shorten(name)
 	}
 	field := strings.Join(odd, ", ")
 	if len(known) == 0 {

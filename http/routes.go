@@ -31,7 +31,14 @@ func isSenders(path string) bool {
 
 func (s *Server) routes() nethttp.Handler {
 	r := mux.NewRouter().SkipClean(true) // an unclean path is 404, not a redirect
-	// The router tries the paths in order: the most frequent come first.
+	fixed := map[string]nethttp.Handler{}
+	handle := func(path string, methods calls) {
+		if strings.Contains(path, "{") {
+			r.Handle(path, s.dispatch(methods))
+		} else if fixed[path] == nil {
+			fixed[path] = s.dispatch(methods)
+		}
+	}
 	for _, way := range []struct {
 		path string
 		calls
@@ -58,21 +65,42 @@ func (s *Server) routes() nethttp.Handler {
 		{asyncAPIPath, s.showDescription(asyncAPI)},
 		{metricsPath, calls{nethttp.MethodGet: s.showMetrics, nethttp.MethodHead: s.showMetrics}},
 	} {
-		r.Handle(way.path, s.dispatch(way.calls))
+		handle(way.path, way.calls)
 	}
 	if s.opts.Files != nil {
 		r.PathPrefix(filesPath).Handler(s.dispatch(calls{nethttp.MethodGet: s.showFile, nethttp.MethodHead: s.showFile}))
-		r.Handle(strings.TrimSuffix(filesPath, "/"), s.dispatch(calls{nethttp.MethodGet: s.toFiles, nethttp.MethodHead: s.toFiles}))
+		handle(strings.TrimSuffix(filesPath, "/"), calls{nethttp.MethodGet: s.toFiles, nethttp.MethodHead: s.toFiles})
 	}
 	for path, public := range s.opts.Public {
-		r.Handle(path, s.dispatch(s.showPublic(public)))
+		handle(path, s.showPublic(public))
 	}
 	r.NotFoundHandler = s.dispatch(nil)
-	api := s.guard(s.passes(r))
+	api := s.guard(s.passes(fixedFirst(fixed, r)))
 	if s.cors != nil {
 		api = s.cors.Handler(api)
 	}
 	return s.watch(s.keepOut(s.withOperator(api)))
+}
+
+// fixedFirst finds paths without variables in a map. The router would try one path after the other, and copy
+// the request twice.
+func fixedFirst(fixed map[string]nethttp.Handler, r *mux.Router) nethttp.Handler {
+	return nethttp.HandlerFunc(func(w nethttp.ResponseWriter, req *nethttp.Request) {
+		if h := fixed[req.URL.Path]; h != nil {
+			h.ServeHTTP(w, req)
+			return
+		}
+		r.ServeHTTP(w, req)
+	})
+}
+
+// template is the path of a request's route, with the names of its variables.
+func template(r *nethttp.Request) string {
+	if route := mux.CurrentRoute(r); route != nil {
+		path, _ := route.GetPathTemplate() // each of ours has one
+		return path
+	}
+	return r.URL.Path
 }
 
 // dispatch runs the call for a request's method.
@@ -192,7 +220,7 @@ func (s *Server) passFault(r *nethttp.Request) error {
 	if p == nil {
 		return nil
 	}
-	path, _ := mux.CurrentRoute(r).GetPathTemplate() // every request here has a route
+	path := template(r)
 	if slices.Contains(publicCalls, path) || s.opts.Public[path] != nil {
 		return nil
 	}

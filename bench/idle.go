@@ -16,14 +16,15 @@ type Idle struct {
 	Receive     Protocol `json:"receive"`
 	Connections int      `json:"connections"`
 	PID         int      `json:"pid"`
-	Before      uint64   `json:"before_bytes"` // resident memory
+	Before      uint64   `json:"before_bytes"` // resident memory, without pages of files
 	After       uint64   `json:"after_bytes"`
 	Each        float64  `json:"bytes_each"`
 }
 
 // MeasureIdle opens a connection for each receiver, which joins its channel, and measures
-// how the server's resident memory grows. A few connections are opened before the
-// measurement, so that memory which the server takes only once does not count.
+// how the server's resident memory grows. The pages of its program do not count: what is there of them has
+// other reasons. A few connections are opened before the measurement, so that memory which the
+// server takes only once does not count either.
 func MeasureIdle(ctx context.Context, o Options) (*Idle, error) {
 	o.Publish, o.Publishers = MQTT, 1 // unused
 	if o.Receive != MQTT {
@@ -49,13 +50,13 @@ func MeasureIdle(ctx context.Context, o Options) (*Idle, error) {
 	if err := first.settle(ctx); err != nil {
 		return nil, err
 	}
-	if out.Before, err = resident(pid); err != nil {
+	if out.Before, err = anonymous(pid); err != nil {
 		return nil, err
 	}
 	if err := r.settle(ctx); err != nil {
 		return nil, err
 	}
-	if out.After, err = resident(pid); err != nil {
+	if out.After, err = anonymous(pid); err != nil {
 		return nil, err
 	}
 	out.Each = (float64(out.After) - float64(out.Before)) / float64(out.Connections)
@@ -88,6 +89,6 @@ func (i *Idle) JSON() ([]byte, error) {
 
 // Table returns the result as a text for people.
 func (i *Idle) Table() string {
-	return fmt.Sprintf("%d × %s idle: %.2f KiB each (resident %.1f MiB, before %.1f MiB)\n",
+	return fmt.Sprintf("%d × %s idle: %.2f KiB each (%.1f MiB without pages of files, before %.1f MiB)\n",
 		i.Connections, i.Receive, i.Each/1024, float64(i.After)/(1<<20), float64(i.Before)/(1<<20))
 }

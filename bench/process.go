@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -13,18 +12,24 @@ import (
 // These functions read /proc (proc(5)). On a system without it they find nothing.
 
 // resident returns the resident memory of a process in bytes.
-func resident(pid int) (uint64, error) {
+func resident(pid int) (uint64, error) { return memory(pid, "VmRSS") }
+
+// anonymous returns that part of it which is no page of a file, as those of the program's code are.
+func anonymous(pid int) (uint64, error) { return memory(pid, "RssAnon") }
+
+// memory returns what a line of a process's status says, in bytes.
+func memory(pid int, name string) (uint64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(b)) {
 		var kib uint64
-		if _, err := fmt.Sscanf(line, "VmRSS: %d kB", &kib); err == nil {
+		if _, err := fmt.Sscanf(line, name+": %d kB", &kib); err == nil {
 			return kib << 10, nil
 		}
 	}
-	return 0, errors.New("/proc: no VmRSS")
+	return 0, fmt.Errorf("/proc/%d/status: no %s", pid, name)
 }
 
 // socket is a line of /proc/net/tcp or udp.

@@ -15,7 +15,7 @@ import (
 // mayImport says which of the project's packages a package may import. The
 // examples stand outside: they are written as a stranger would.
 var mayImport = map[string][]string{
-	"cmd/watchtower":  {"atomicfile", "gateway", "channelmap", "config", "wire", "wire/frame", "device", "bench", "mdns"},
+	"cmd/watchtower":  {"atomicfile", "gateway", "channelmap", "config", "wire", "wire/frame", "device", "bench", "mdns", "ticker"},
 	"gateway":         {"atomicfile", "auth", "backup", "boltfile", "channelmap", "cluster", "cluster/nats", "config", "mqtt", "mqtt/remote", "homeassistant", "udp", "tcp", "history", "irc", "callback", "http", "operator", "console", "sdk", "static", "mdns", "bridge", "wire/frame", "wire/keys", "bridge/store", "mqtt/store", "intake", "ticker"},
 	"auth":            {"config", "bridge"},
 	"mqtt":            {"config", "auth", "bridge", "bridge/outbound", "eventloop", "intake", "ticker"},

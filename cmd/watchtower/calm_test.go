@@ -1,35 +1,38 @@
 package main
 
 import (
-	"runtime"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 )
 
-// counted is how many collections were noticed since the last load.
-func (l *loads) counted() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.collections
+func TestMemoryIsGivenBackAtRest(t *testing.T) {
+	t.Parallel()
+	var r rest
+	for i, second := range []struct {
+		allocated uint64
+		back      bool
+	}{
+		{20 * worthBytes, false},               // the start
+		{20*worthBytes + restBytes, true},      // a rest
+		{21*worthBytes - 1, false},             // a little
+		{21*worthBytes - 1, false},             // is not worth it
+		{23 * worthBytes, false},               // a load
+		{25 * worthBytes, false},               // goes on
+		{25*worthBytes + restBytes, true},      // and is over
+		{25*worthBytes + restBytes, false},     // once
+		{27 * worthBytes, false},               // another
+		{27*worthBytes + restBytes + 1, false}, // is no rest
+		{27*worthBytes + restBytes + 2, true},
+	} {
+		assert.Equal(t, second.back, r.over(second.allocated), "second %d", i)
+	}
 }
 
-func TestTheEndOfALoadIsNoticed(t *testing.T) {
-	l := watchLoads()
-	defer l.stop()
-	for l.counted() < loadLeast {
-		runtime.GC()
-	}
-	select {
-	case <-l.over:
-	case <-time.After(time.Minute):
-		t.Fatal("a load's end was not noticed")
-	}
-	for l.counted() == 0 {
-		runtime.GC()
-	}
-	require.Eventually(t, func() bool { return l.counted() == 0 }, time.Minute, 10*time.Millisecond)
-	assert.Empty(t, l.over, "a few collections are no load")
+func TestWhatIsAllocatedIsCounted(t *testing.T) {
+	before := allocated()
+	sink = make([]byte, worthBytes)
+	assert.GreaterOrEqual(t, allocated()-before, uint64(worthBytes))
 }
+
+var sink []byte

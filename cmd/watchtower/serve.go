@@ -11,7 +11,6 @@ import (
 	"runtime/debug"
 	"sync"
 	"syscall"
-	"time"
 
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
@@ -79,9 +78,6 @@ func restoreMissing(dir, file string, log *logrus.Logger) error {
 	return nil
 }
 
-// calmAfter is how long after the start its memory is given back.
-const calmAfter = 3 * time.Second
-
 // heapGrowth is the percentage by which the heap grows between two collections. Go's
 // default is 100. With 50 a gateway with thousands of connections takes a quarter less
 // memory. StartGrowth counts until the gateway serves: what it reads from the disk is no garbage, so
@@ -133,7 +129,7 @@ func serve(ctx context.Context, cfg config.Config, again func() (config.Config, 
 	}
 	serving, over := context.WithCancel(ctx)
 	var beside sync.WaitGroup
-	beside.Go(func() { calm(serving, calmAfter) })
+	beside.Go(func() { calm(serving) })
 	beside.Go(func() { supervise(serving, log, g.Alive) })
 	beside.Go(func() {
 		for {

@@ -116,14 +116,15 @@ func (s *Server) write(w nethttp.ResponseWriter, status int, contentType string,
 
 func (s *Server) writeBytes(w nethttp.ResponseWriter, status int, contentType string, b []byte) {
 	s.deadline(w)
-	h := w.Header()
-	h.Set("Content-Type", contentType)
-	h.Set("Content-Length", strconv.Itoa(len(b)))
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
+	h, own := w.Header(), []string{contentType, strconv.Itoa(len(b))}
+	h["Content-Type"], h["Content-Length"] = own[:1:1], own[1:]
+	h["Cache-Control"], h["X-Content-Type-Options"] = noStore, noSniff
 	w.WriteHeader(status)
 	_, _ = w.Write(b) // an error means that the client has gone
 }
+
+// The values of headers that all answers share. Nobody writes to them.
+var noStore, noSniff = []string{"no-store"}, []string{"nosniff"}
 
 // notice logs a refusal. The request may be nil.
 func (s *Server) notice(who netip.Prefix, shown problem, r *nethttp.Request) {

@@ -120,6 +120,10 @@ func (r *running) dropped(p bridge.Protocol, reason bridge.Reason) int {
 	return int(r.g.Hub().Counters().Dropped(p, reason))
 }
 
+// malformed returns how many datagrams were no frames. They may be more than a test has sent: a device of
+// another test, which has ended, may still send to a port that was its gateway's.
+func (r *running) malformed() int { return r.dropped(viaUDP, bridge.Malformed) }
+
 // eventually waits for a condition.
 func eventually(t testing.TB, what string, f func() bool) {
 	t.Helper()

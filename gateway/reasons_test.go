@@ -145,7 +145,7 @@ func garbage(t *testing.T) *running {
 		_, err := conn.Write([]byte(f))
 		require.NoError(t, err)
 	}
-	eventually(t, "all are counted", func() bool { return r.dropped(viaUDP, bridge.Malformed) == len(frames) })
+	eventually(t, "all are counted", func() bool { return r.malformed() >= len(frames) })
 	_, err = conn.Write([]byte("W\x00\x00\x00\x00\x00\x00\x00"))
 	require.NoError(t, err)
 	b := make([]byte, 100)
